@@ -1,0 +1,1 @@
+"""Ready-made events of known senders, one module per sender."""

@@ -1,0 +1,57 @@
+"""Every error a user can meet, under one base.
+
+An error's docstring says what it means; its `code` is the short form that logs, dead letters
+and metrics carry. Errors of other libraries never pass through our doors.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class HookmillError(Exception):
+    """The base of all of Hookmill's errors. Never raised itself."""
+
+    code: ClassVar[str] = "error"
+
+
+class SettingsError(HookmillError):
+    """The settings cannot be used. `faults` names every fault at once, one line each."""
+
+    code = "settings"
+
+    def __init__(self, faults: list[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(faults))
+
+
+class HandlersError(HookmillError):
+    """A handler, or the place it was to be loaded from, was declared in a way that cannot work."""
+
+    code = "handlers"
+
+
+class DecodeError(HookmillError):
+    """A body is not what the event class says: the decoder's message, with the JSON path."""
+
+    code = "undecodable"
+
+
+class WireVersionError(HookmillError):
+    """A stored message has a wire version that this release does not know: a newer one wrote it."""
+
+    code = "unknown_wire_version"
+
+
+class StreamUnavailableError(HookmillError):
+    """Redis did not answer in time, or answered that it cannot do it now. Nothing is known to be
+    stored or taken; asking again is safe.
+    """
+
+    code = "stream_unavailable"
+
+
+class GroupLostError(HookmillError):
+    """The stream or its consumer group is gone from Redis; it must be made anew before taking."""
+
+    code = "group_lost"

@@ -1,0 +1,17 @@
+-- Renew the leases of entries in hand, where they are still ours.
+--
+-- KEYS  1 stream  2 again
+-- ARGV  1 group  2 consumer, then for each entry: key number, entry ID
+-- Reply the IDs of those that are no longer ours
+
+local group, consumer = ARGV[1], ARGV[2]
+local lost = {}
+for i = 3, #ARGV, 2 do
+  local key, id = KEYS[tonumber(ARGV[i])], ARGV[i + 1]
+  if #redis.call('XPENDING', key, group, id, id, 1, consumer) == 1 then
+    redis.call('XCLAIM', key, group, consumer, 0, id, 'JUSTID')
+  else
+    lost[#lost + 1] = id
+  end
+end
+return lost

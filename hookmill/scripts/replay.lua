@@ -1,0 +1,27 @@
+-- Send dead letters back to be taken again, with a fresh count of attempts.
+--
+-- KEYS  1 dead  2 again
+-- ARGV  1 the fields that tell of the death, to be left behind: n, then n names
+--       then the dead letters' IDs
+-- Reply how many were sent back (one that is gone meanwhile is not counted)
+
+local names = {}
+for i = 2, 1 + tonumber(ARGV[1]) do names[ARGV[i]] = true end
+
+local replayed = 0
+for i = 2 + tonumber(ARGV[1]), #ARGV do
+  local found = redis.call('XRANGE', KEYS[1], ARGV[i], ARGV[i])[1]
+  if found then
+    local kept = {}
+    for f = 1, #found[2], 2 do
+      if not names[found[2][f]] then
+        kept[#kept + 1] = found[2][f]
+        kept[#kept + 1] = found[2][f + 1]
+      end
+    end
+    redis.call('XADD', KEYS[2], '*', unpack(kept))
+    redis.call('XDEL', KEYS[1], ARGV[i])
+    replayed = replayed + 1
+  end
+end
+return replayed

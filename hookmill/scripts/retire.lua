@@ -1,0 +1,21 @@
+-- Remove consumers that hold nothing and have not been heard of for a while: the check and the
+-- removal are one step, so that none can take an entry in between.
+--
+-- KEYS  1 stream  2 again
+-- ARGV  1 group  2 idle for at least (ms)  3 this consumer alone ('' for all)
+-- Reply how many were removed
+
+local removed = 0
+for _, key in ipairs(KEYS) do
+  local consumers = redis.pcall('XINFO', 'CONSUMERS', key, ARGV[1])
+  for _, info in ipairs(consumers.err and {} or consumers) do
+    local consumer = {}
+    for i = 1, #info, 2 do consumer[info[i]] = info[i + 1] end
+    local asked = ARGV[3] == '' or ARGV[3] == consumer['name']
+    if asked and consumer['pending'] == 0 and consumer['idle'] >= tonumber(ARGV[2]) then
+      redis.call('XGROUP', 'DELCONSUMER', key, ARGV[1], consumer['name'])
+      removed = removed + 1
+    end
+  end
+end
+return removed

@@ -1,0 +1,57 @@
+-- Write down what became of entries: acknowledge them, and put what is to follow in its place.
+--
+-- Success always acknowledges. Anything else counts only while the entry is still pending for
+-- this very consumer: a worker that was silent beyond its lease must not retry or bury what
+-- another has taken over.
+--
+-- KEYS  1 stream  2 again  3 delayed  4 delayed entries  5 dead
+-- ARGV  1 group  2 consumer
+--       3 n, then n times: key number, entry ID                         (done)
+--       then until the end: key number, entry ID, m, then m times       (not done)
+--         'again' | 'dead', delay (ms), token, k, then k strings (fields and values)
+-- Reply {acknowledged, late}: how many entries were, and the IDs of those no longer ours
+
+--#include acknowledge
+local group, consumer = ARGV[1], ARGV[2]
+local at = 2
+local function next_arg()
+  at = at + 1
+  return ARGV[at]
+end
+
+local acknowledged, late = 0, {}
+for _ = 1, tonumber(next_arg()) do
+  local which = tonumber(next_arg())
+  acknowledged = acknowledged + acknowledge(which, group, next_arg())
+end
+
+local function is_ours(which, id)
+  return #redis.call('XPENDING', KEYS[which], group, id, id, 1, consumer) == 1
+end
+
+local time = redis.call('TIME')
+local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+
+local function follow_up(kind, delay_ms, token, fields)
+  if kind == 'dead' then
+    redis.call('XADD', KEYS[5], '*', unpack(fields))
+  elseif delay_ms == 0 then
+    redis.call('XADD', KEYS[2], '*', unpack(fields))
+  else
+    redis.call('ZADD', KEYS[3], now_ms + delay_ms, token)
+    redis.call('HSET', KEYS[4], token, cmsgpack.pack(fields))
+  end
+end
+
+while at < #ARGV do
+  local which, id = tonumber(next_arg()), next_arg()
+  local ours = is_ours(which, id) and acknowledge(which, group, id) == 1
+  if ours then acknowledged = acknowledged + 1 else late[#late + 1] = id end
+  for _ = 1, tonumber(next_arg()) do
+    local kind, delay_ms, token = next_arg(), tonumber(next_arg()), next_arg()
+    local fields = {}
+    for i = 1, tonumber(next_arg()) do fields[i] = next_arg() end
+    if ours then follow_up(kind, delay_ms, token, fields) end
+  end
+end
+return { acknowledged, late }

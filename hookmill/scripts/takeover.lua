@@ -1,0 +1,29 @@
+-- Take over entries whose worker has been silent for a lease, and settle whose their IDs are.
+--
+-- KEYS  1 stream  2 again  3 owners
+-- ARGV  1 group  2 consumer  3 count  4 dedup window (s)  5 key number  6 lease (ms)
+--       7 cursor ('0-0' to begin)
+-- Reply {entries, repeats, next cursor}: entries and repeats as take.lua gives them; the next
+--       cursor is '0-0' when the sweep is over
+
+local owners_key, window = KEYS[3], tonumber(ARGV[4])
+local now = tonumber(redis.call('TIME')[1])
+--#include acknowledge
+--#include owners
+local group, consumer, which = ARGV[1], ARGV[2], tonumber(ARGV[5])
+local key = KEYS[which]
+local entries, repeats = {}, {}
+
+local claimed = redis.call('XAUTOCLAIM', key, group, consumer, ARGV[6], ARGV[7], 'COUNT', ARGV[3])
+for _, entry in ipairs(claimed[2]) do
+  -- Redis before 7.0 reports an entry that was deleted under our feet as nil.
+  if entry then
+    local id, fields = entry[1], entry[2]
+    if is_repeat(which, group, id, names_of(fields)) then
+      repeats[#repeats + 1] = { which, id }
+    else
+      entries[#entries + 1] = { which, id, fields }
+    end
+  end
+end
+return { entries, repeats, claimed[1] }

@@ -1,0 +1,50 @@
+-- Drop what every group has finished and retention no longer covers; note each group's
+-- low-water mark, from which it restarts if Redis loses it.
+--
+-- KEYS  1 stream
+-- ARGV  1 retention (ms)  2, 3 what stands before and after a group's name in its mark's key
+-- Reply how many entries were dropped
+
+local function split(id)
+  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
+  return tonumber(ms), tonumber(seq)
+end
+
+local function before(a, b)
+  local a_ms, a_seq = split(a)
+  local b_ms, b_seq = split(b)
+  return a_ms < b_ms or (a_ms == b_ms and a_seq < b_seq)
+end
+
+local function following(id)
+  local ms, seq = split(id)
+  -- Beyond 2^53 Lua cannot count; only the last ID of a millisecond is there.
+  if seq >= 9007199254740992 then return string.format('%.0f-0', ms + 1) end
+  return string.format('%.0f-%.0f', ms, seq + 1)
+end
+
+local function preceding(id)
+  local ms, seq = split(id)
+  if seq > 0 then return string.format('%.0f-%.0f', ms, seq - 1) end
+  return string.format('%.0f-18446744073709551615', ms - 1)
+end
+
+local groups = redis.pcall('XINFO', 'GROUPS', KEYS[1])
+if groups.err or #groups == 0 then return 0 end
+
+-- The oldest entry that some group has yet to finish; nothing from it on may go.
+local unfinished
+for _, info in ipairs(groups) do
+  local group = {}
+  for i = 1, #info, 2 do group[info[i]] = info[i + 1] end
+  local oldest = redis.call('XPENDING', KEYS[1], group['name'])[2]
+    or following(group['last-delivered-id'])
+  if not unfinished or before(oldest, unfinished) then unfinished = oldest end
+  redis.call('SET', ARGV[2] .. group['name'] .. ARGV[3], preceding(oldest))
+end
+
+local time = redis.call('TIME')
+local retained = tonumber(time[1]) * 1000 - tonumber(ARGV[1])
+local by_age = string.format('%.0f-0', math.max(0, retained))
+if before(by_age, unfinished) then unfinished = by_age end
+return redis.call('XTRIM', KEYS[1], 'MINID', '=', unfinished)

@@ -1,0 +1,172 @@
+"""QStash's scheme: a JWT (HS256) in `Upstash-Signature` that holds the body's hash.
+
+PyJWT judges key and signature; the claims are decoded into a typed struct. A signature that one
+of the keys made settles which key is meant, so an error in the claims is reported as itself and
+not as "the next key does not match either".
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+from collections.abc import Sequence
+from functools import lru_cache
+
+import msgspec
+from jwt.algorithms import HMACAlgorithm
+
+from hookmill.signatures.scheme import Refused, Signed, Verdict, Verified, only_header
+
+HEADER = "Upstash-Signature"
+ISSUER = "Upstash"
+LIFETIME = 300
+"""Seconds a token is valid for, as the service makes them."""
+
+DEVELOPMENT_KEYS = frozenset(
+    {"sig_7kYjw48mhY7kAjqNGcy6cr29RJ6r", "sig_5ZB6DVzB1wjE8S6rZ7eenA8Pdnhs"}
+)
+"""The published keys of QStash's development server: anyone can sign with them."""
+
+_MAX_TOKEN = 8192
+_ALGORITHM = "HS256"
+_hs256 = HMACAlgorithm(HMACAlgorithm.SHA256)
+
+
+class _JoseHeader(msgspec.Struct):
+    alg: str
+    crit: msgspec.Raw | None = None
+
+
+class _Claims(msgspec.Struct):
+    iss: str
+    sub: str
+    exp: float
+    nbf: float
+    body: str
+    iat: float = 0.0
+    aud: msgspec.Raw = msgspec.Raw(b'""')
+    jti: str | None = None
+
+
+_jose_header = msgspec.json.Decoder(_JoseHeader)
+_claims = msgspec.json.Decoder(_Claims)
+_NO_AUDIENCE = (b'""', b"null", b"[]")
+
+
+class QStash:
+    """Verifies and signs as QStash does.
+
+    `keys` are the current signing key and the next one. `public_url` is the base URL that the
+    senders were given; `None` leaves the token's `sub` unchecked. `tolerance` is how many seconds
+    the clocks may differ.
+    """
+
+    def __init__(
+        self, keys: Sequence[str], *, public_url: str | None = None, tolerance: float = 0.0
+    ) -> None:
+        self._keys = [_hs256.prepare_key(key.encode()) for key in keys]
+        self._public_url = public_url.rstrip("/") if public_url else None
+        self._tolerance = tolerance
+
+    def verify(self, delivery: Signed, now: float) -> Verdict:
+        """Judge a delivery: the signature first, then what it says."""
+        token = only_header(delivery.headers, HEADER)
+        if isinstance(token, Refused):
+            return token
+        found = self._open(token)
+        if isinstance(found, Refused):
+            return found
+        claims, key = found
+        return self._refuse(claims, delivery, now) or Verified(key)
+
+    def sign(self, delivery: Signed, now: float) -> dict[str, str]:
+        """Make a fresh token with the current key, with every claim the service sets."""
+        issued = int(now)
+        claims = {
+            "aud": "",
+            "body": base64.urlsafe_b64encode(hashlib.sha256(delivery.body).digest()).decode(),
+            "exp": issued + LIFETIME,
+            "iat": issued,
+            "iss": ISSUER,
+            "jti": f"jwt_{secrets.token_hex(12)}",
+            "nbf": issued,
+            "sub": (self._public_url or "") + delivery.target,
+        }
+        head = _encode(msgspec.json.encode({"alg": _ALGORITHM, "typ": "JWT"}))
+        signed = head + b"." + _encode(msgspec.json.encode(claims))
+        token = signed + b"." + _encode(_hs256.sign(signed, self._keys[0]))
+        return {HEADER: token.decode()}
+
+    def _open(self, token: bytes) -> tuple[_Claims, int] | Refused:
+        """Return the claims of a genuine token and the position of the key that signed it."""
+        signed, _, signature_text = token.rpartition(b".")
+        head, _, payload = signed.partition(b".")
+        signature = _decode(signature_text)
+        if signature is None or len(token) > _MAX_TOKEN or not _is_hs256(head):
+            return Refused("token_malformed", f"{HEADER} does not hold a JWT signed with HS256")
+        matching = (n for n, key in enumerate(self._keys) if _hs256.verify(signed, key, signature))
+        position = next(matching, None)
+        if position is None:
+            return Refused(
+                "signature_mismatch",
+                f"none of the {len(self._keys)} signing keys made this signature",
+            )
+        try:
+            return _claims.decode(_decode(payload) or b""), position
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return Refused("claims_malformed", f"the token is genuine, its claims are not: {error}")
+
+    def _refuse(self, claims: _Claims, delivery: Signed, now: float) -> Refused | None:
+        """Return what is wrong with genuine claims, if anything is."""
+        slack = self._tolerance
+        if claims.iss != ISSUER:
+            return Refused("wrong_issuer", f"the token's issuer is not {ISSUER}")
+        if bytes(claims.aud) not in _NO_AUDIENCE:
+            return Refused("wrong_audience", "the token is meant for another audience")
+        if claims.exp <= now - slack:
+            return Refused("expired", f"the token expired {now - claims.exp:.0f} s ago")
+        # Zero and negative values are the service's way of saying "not set".
+        if max(claims.nbf, claims.iat) > now + slack:
+            ahead = max(claims.nbf, claims.iat) - now
+            return Refused("not_yet_valid", f"the token is valid only in {ahead:.0f} s")
+        if self._public_url is not None and not self._is_for(claims.sub, delivery.target):
+            return Refused(
+                "wrong_url",
+                "the token is for another URL than the public URL with the received path and query",
+            )
+        digest = base64.urlsafe_b64encode(hashlib.sha256(delivery.body).digest()).rstrip(b"=")
+        claimed = claims.body.encode("utf-8", "surrogatepass").rstrip(b"=")
+        if not hmac.compare_digest(digest, claimed):
+            return Refused("body_mismatch", "the body is not the one that was signed")
+        return None
+
+    def _is_for(self, subject: str, target: str) -> bool:
+        # A destination without a path is requested as "/", yet `sub` keeps it as it was written.
+        bare = target[1:] if target == "/" or target.startswith("/?") else target
+        return subject in {f"{self._public_url}{target}", f"{self._public_url}{bare}"}
+
+
+@lru_cache(maxsize=64)  # in practice a sender's tokens share one header
+def _is_hs256(segment: bytes) -> bool:
+    try:
+        header = _jose_header.decode(_decode(segment) or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    # RFC 7515: an extension marked as critical that is not understood must be refused.
+    return header.alg == _ALGORITHM and header.crit is None
+
+
+def _encode(raw: bytes) -> bytes:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=")
+
+
+def _decode(text: bytes) -> bytes | None:
+    """Decode base64url text; None unless it is the one canonical, unpadded spelling."""
+    try:
+        raw = base64.urlsafe_b64decode(text + b"=" * (-len(text) % 4))
+    except (binascii.Error, ValueError):
+        return None
+    return raw if _encode(raw) == text else None

@@ -1,0 +1,60 @@
+"""What every signature scheme takes and gives."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from multidict import MultiMapping
+
+
+class Signed(NamedTuple):
+    """A delivery as it was received: its headers, the raw body, and the request's target.
+
+    `target` is path and query exactly as they stood in the request line.
+    """
+
+    headers: MultiMapping[str]
+    body: bytes
+    target: str = "/"
+
+
+class Verified(NamedTuple):
+    """The signature is genuine. `secret` is the position of the secret that matched."""
+
+    secret: int
+
+
+class Refused(NamedTuple):
+    """The delivery does not verify: a short `code` for logs and a `detail` for people."""
+
+    code: str
+    detail: str
+
+
+Verdict = Verified | Refused
+
+
+class Scheme(Protocol):
+    """One way of signing deliveries, with the secrets it accepts."""
+
+    def verify(self, delivery: Signed, now: float) -> Verdict:
+        """Judge a delivery at the Unix time `now` (seconds)."""
+        ...
+
+    def sign(self, delivery: Signed, now: float) -> dict[str, str]:
+        """Return the headers with which the sender would sign this delivery."""
+        ...
+
+
+def only_header(headers: MultiMapping[str], name: str) -> bytes | Refused:
+    """Return a header's bytes; refuse it where it is missing or stands there more than once.
+
+    A second one would let the sender show us one value and the application another.
+    """
+    values = headers.getall(name, [])
+    if not values:
+        return Refused("header_missing", f"there is no {name} header")
+    if len(values) > 1:
+        return Refused("header_repeated", f"there are {len(values)} {name} headers, one is allowed")
+    # aiohttp shows bytes that are not UTF-8 as surrogate escapes; this restores them.
+    return values[0].encode("utf-8", "surrogateescape")

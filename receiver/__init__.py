@@ -1,0 +1,1 @@
+"""Program 1: says yes quickly. HTTP in, stream out."""

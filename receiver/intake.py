@@ -1,0 +1,73 @@
+"""From a request's parts to a `Message` or a `Refusal`: pure, no I/O.
+
+The signature is verified before anything else looks at the body. Whatever stands in the request,
+the answer is one of the two; no exception leaves.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from multidict import MultiMapping
+
+from hookmill.message import Message, fresh_id, pack_headers
+from hookmill.signatures import Refused, Signed
+from hookmill.sources import Source
+
+RawHeaders = tuple[tuple[bytes, bytes], ...]
+
+
+class Request(NamedTuple):
+    """A request as it came over the wire. `target` is its path and query, unchanged."""
+
+    target: str
+    headers: MultiMapping[str]
+    raw_headers: RawHeaders
+    body: bytes
+
+
+class Refusal(NamedTuple):
+    """Why a request is turned away: the HTTP status, a short code, and a sentence."""
+
+    status: int
+    code: str
+    detail: str
+
+
+def admit(source: Source, request: Request, now: float) -> Message | Refusal:
+    """Verify a delivery and make it a message; `now` is Unix time in seconds."""
+    delivery = Signed(request.headers, request.body, request.target)
+    verdict = source.scheme.verify(delivery, now)
+    if isinstance(verdict, Refused):
+        return Refusal(401, verdict.code, verdict.detail)
+    identity = source.identify(request.headers, request.body)
+    if isinstance(identity, Refused):
+        return Refusal(401, identity.code, identity.detail)
+    return Message(
+        id=identity.id or fresh_id(),
+        source=source.name,
+        type=identity.type,
+        body=request.body,
+        received_ms=int(now * 1000),
+        header_block=pack_headers(request.raw_headers),
+    )
+
+
+def precheck(
+    method: str, headers: MultiMapping[str], length: int | None, limit: int
+) -> Refusal | None:
+    """Judge what can be judged before the body is read."""
+    if method != "POST":
+        return Refusal(405, "method_not_allowed", "deliveries are sent with POST")
+    encoding = headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding != "identity":
+        # The signature covers bytes; which ones an encoding leaves to sign is anybody's guess.
+        return Refusal(415, "content_encoding", "send the body without a Content-Encoding")
+    if length is not None and length > limit:
+        return too_large(limit)
+    return None
+
+
+def too_large(limit: int) -> Refusal:
+    """Say that a body is larger than the limit (bytes)."""
+    return Refusal(413, "too_large", f"a body may have {limit} bytes")

@@ -1,0 +1,47 @@
+"""Starts program 1 and ends it on a signal: first unready, then closed."""
+
+from __future__ import annotations
+
+import structlog
+
+from hookmill import process
+from hookmill.errors import SettingsError
+from hookmill.settings import Settings, unknown_variables
+from hookmill.sources import sources_of
+from hookmill.stream import Stream
+from receiver.app import Receiver
+
+log = structlog.get_logger("receiver")
+
+
+def run(settings: Settings) -> None:
+    """Receive until SIGTERM or SIGINT."""
+    process.run(receive(settings))
+
+
+async def receive(settings: Settings) -> None:
+    """Receive until a signal asks to stop; raise `SettingsError` when there is nothing to serve."""
+    sources = sources_of(settings)
+    if not sources:
+        raise SettingsError(
+            ["there is no source: set QSTASH_CURRENT_SIGNING_KEY or MARBLE_WEBHOOK_SECRET"]
+        )
+    for name in unknown_variables():
+        log.warning("unknown setting", variable=name)
+    if settings.qstash_keys and settings.public_url is None:
+        log.warning(
+            "HOOKMILL_PUBLIC_URL is not set: a token made for another URL with the same "
+            "signing keys would be accepted"
+        )
+    stream = Stream(settings.need_redis_url(), settings.prefix, timeout=settings.append_timeout)
+    receiver = Receiver(settings, sources, stream)
+    async with process.stop_signal() as stop:
+        port = await receiver.start()
+        log.info("receiving", port=port, paths=[source.path for source in sources])
+        try:
+            await stop.wait()
+            log.info("stopping")
+        finally:
+            await receiver.stop()
+            await stream.close()
+    log.info("stopped")

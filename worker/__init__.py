@@ -1,0 +1,1 @@
+"""Program 2: does the work. Stream in, handlers out."""

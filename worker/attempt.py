@@ -1,0 +1,255 @@
+"""One entry, one handler, one attempt: returns an `Outcome` that says what happened.
+
+Touches no Redis and decides nothing twice: `settlement` turns the outcome into what is written.
+Whatever a handler does, an outcome comes back; only the cancellation of the attempt itself
+passes through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import random
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import Any, NamedTuple
+
+import msgspec
+import structlog
+
+from hookmill.errors import DecodeError, WireVersionError
+from hookmill.handlers import Delivery, Discard, Handler, Handlers, Middleware, Next, Retry
+from hookmill.message import Message, Progress
+from hookmill.stream import Entry
+
+log = structlog.get_logger("worker")
+
+MAX_ERROR = 16_384
+"""Characters of a traceback that are kept."""
+
+GRACE_STEP = 15.0
+"""Seconds between looks at a message that no handler is known for yet."""
+
+
+class Done(NamedTuple):
+    """The handler succeeded."""
+
+    handler: str
+
+
+class Ignored(NamedTuple):
+    """The event type was named as one to be ignored."""
+
+
+class Discarded(NamedTuple):
+    """The handler finished the message without success."""
+
+    handler: str
+    reason: str
+
+
+class FannedOut(NamedTuple):
+    """Several handlers match; from here each has an entry of its own."""
+
+    progress: Progress
+    handlers: tuple[str, ...]
+
+
+class Again(NamedTuple):
+    """To be run again `after` seconds. `error` is empty where waiting was asked for."""
+
+    progress: Progress
+    after: float
+    reason: str
+    error: str = ""
+
+
+class Dead(NamedTuple):
+    """Given up: for the dead letters, with a short reason and the error in full."""
+
+    progress: Progress
+    reason: str
+    error: str
+
+
+class HandedBack(NamedTuple):
+    """Not run to its end, through no fault of its own: for another worker."""
+
+    progress: Progress
+
+
+Outcome = Done | Ignored | Discarded | FannedOut | Again | Dead | HandedBack
+
+
+class _Ready(NamedTuple):
+    """An attempt that can begin."""
+
+    handler: Handler
+    delivery: Delivery[Any]
+    progress: Progress
+
+
+class Attempter:
+    """Runs attempts with the handlers, their resources, and threads for those that are plain
+    functions. `grace` is in seconds; `clock` gives Unix seconds.
+    """
+
+    def __init__(
+        self,
+        handlers: Handlers[Any],
+        resources: Any,
+        threads: Executor,
+        *,
+        grace: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._handlers = handlers
+        self._resources = resources
+        self._threads = threads
+        self._grace = grace
+        self._clock = clock
+        self._in_threads: set[Future[Any]] = set()
+
+    @property
+    def has_busy_threads(self) -> bool:
+        """Whether a plain function is running; its thread cannot be stopped."""
+        return any(future.running() for future in self._in_threads)
+
+    async def attempt(self, entry: Entry) -> Outcome:
+        """Find the entry's handler, decode its event, run it, and say what happened."""
+        progress = Progress.from_fields(entry.fields, entry.ref.id)
+        ready = self._prepare(entry, progress)
+        if not isinstance(ready, _Ready):
+            return ready
+        handler, delivery, progress = ready
+        try:
+            await self._run(handler, delivery)
+        except Retry as asked:
+            return Again(progress, asked.after, asked.reason or "asked to wait")
+        except Discard as asked:
+            return Discarded(handler.name, asked.reason)
+        except asyncio.CancelledError as error:
+            if _is_cancelled():
+                raise
+            return self._failed(handler, progress, error)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, the message is kept
+            return self._failed(handler, progress, error)
+        return Done(handler.name)
+
+    def _prepare(self, entry: Entry, progress: Progress) -> _Ready | Outcome:
+        """Read the message and find its handler; or say why it cannot be attempted now."""
+        try:
+            message = Message.from_fields(entry.fields)
+        except WireVersionError as error:
+            return self._unknown(progress, error.code, str(error))
+        structlog.contextvars.bind_contextvars(
+            id=message.id, source=message.source, type=message.type
+        )
+        handler = self._handler(message, progress)
+        if not isinstance(handler, Handler):
+            return handler
+        try:
+            event = handler.read(message)
+        except DecodeError as error:
+            return Dead(_for(progress, handler), error.code, str(error))
+        delivery = Delivery(event, message, progress.attempts + 1)
+        return _Ready(handler, delivery, _for(progress, handler))
+
+    def _handler(self, message: Message, progress: Progress) -> Handler | Outcome:
+        if progress.handler:
+            named = self._handlers.named(progress.handler)
+            return named or self._unknown(
+                progress, "unknown_handler", f"no handler is named {progress.handler!r}"
+            )
+        matching = self._handlers.matching(message.type)
+        if len(matching) == 1:
+            return matching[0]
+        if matching:
+            return FannedOut(progress, tuple(handler.name for handler in matching))
+        if self._handlers.ignores(message.type):
+            return Ignored()
+        if not message.type and (fault := _fault_in(message.body)):
+            return Dead(progress, DecodeError.code, fault)
+        return self._unknown(progress, "unhandled", f"no handler matches {message.type!r}")
+
+    def _unknown(self, progress: Progress, reason: str, error: str) -> Outcome:
+        """Wait for a release that knows better: a rolling deploy may bring it."""
+        now_ms = int(self._clock() * 1000)
+        since_ms = progress.unknown_ms or now_ms
+        left = self._grace - (now_ms - since_ms) / 1000
+        if left <= 0:
+            return Dead(progress, reason, f"{error}, and none came in {self._grace:g} s of grace")
+        waiting = msgspec.structs.replace(progress, unknown_ms=since_ms)
+        step = GRACE_STEP * random.uniform(0.5, 1.0)  # noqa: S311 - it spreads load
+        return Again(waiting, min(step, left), reason)
+
+    def _failed(self, handler: Handler, progress: Progress, error: BaseException) -> Outcome:
+        """Count a failure and choose between another attempt and the dead letters."""
+        failed = msgspec.structs.replace(
+            progress,
+            attempts=progress.attempts + 1,
+            failed_ms=progress.failed_ms or int(self._clock() * 1000),
+        )
+        text = "".join(traceback.format_exception(error))[-MAX_ERROR:]
+        summary = traceback.format_exception_only(error)[-1].strip()
+        if failed.attempts >= handler.attempts:
+            return Dead(failed, "failed", text)
+        return Again(failed, handler.backoff.wait(failed.attempts), summary, text)
+
+    async def _run(self, handler: Handler, delivery: Delivery[Any]) -> None:
+        call: Next = functools.partial(self._call, handler)
+        for middleware in reversed(self._handlers.middlewares):
+            call = _wrapped(middleware, call)
+        if not handler.is_async:
+            await call(delivery)  # a thread cannot be stopped; `_in_thread` watches the time
+            return
+        async with asyncio.timeout(handler.timeout) as limit:
+            await call(delivery)
+        if limit.expired():  # it swallowed the cancellation and came to a good end
+            log.warning("handler overran its timeout", handler=handler.name)
+
+    async def _call(self, handler: Handler, delivery: Delivery[Any]) -> None:
+        given = (delivery, self._resources) if handler.takes_resources else (delivery,)
+        if handler.is_async:
+            await handler.function(*given)
+        else:
+            await self._in_thread(handler, functools.partial(handler.function, *given))
+
+    async def _in_thread(self, handler: Handler, function: Callable[[], Any]) -> None:
+        """Run a plain function. Beyond its timeout it keeps its slot and its lease: running it
+        elsewhere while its thread goes on would be running it twice.
+        """
+        future = self._threads.submit(contextvars.copy_context().run, function)
+        self._in_threads.add(future)
+        future.add_done_callback(self._in_threads.discard)
+        running = asyncio.wrap_future(future)
+        done, _ = await asyncio.wait({running}, timeout=handler.timeout)
+        if not done:
+            log.warning("handler overruns its timeout in a thread", handler=handler.name)
+        await running
+
+
+def _wrapped(middleware: Middleware, inner: Next) -> Next:
+    return lambda delivery: middleware(delivery, inner)
+
+
+def _for(progress: Progress, handler: Handler) -> Progress:
+    return msgspec.structs.replace(progress, handler=handler.name, unknown_ms=0)
+
+
+def _fault_in(body: bytes) -> str:
+    """Return what keeps the body from being JSON, "" if nothing does."""
+    try:
+        msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return f"the body is not JSON: {error}"
+    return ""
+
+
+def _is_cancelled() -> bool:
+    """Say whether this attempt was cancelled, as opposed to something its handler awaited."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -1,0 +1,39 @@
+"""From an outcome to what is written in its entry's place. Pure: a table, one case a line."""
+
+from __future__ import annotations
+
+from hookmill.message import Death, Progress
+from hookmill.stream import Entry, FollowUp, Settlement
+from worker.attempt import Again, Dead, Discarded, Done, FannedOut, HandedBack, Ignored, Outcome
+
+
+def settlement_of(entry: Entry, outcome: Outcome, now_ms: int) -> Settlement:
+    """Say how an entry is settled after this outcome."""
+    match outcome:
+        case Done() | Ignored() | Discarded():
+            return Settlement(entry.ref)
+        case Again(progress, after):
+            return Settlement(entry.ref, (_again(entry, progress, after),))
+        case HandedBack(progress):
+            return Settlement(entry.ref, (_again(entry, progress),))
+        case FannedOut(progress, handlers):
+            return Settlement(
+                entry.ref,
+                tuple(
+                    _again(entry, Progress(owner=progress.owner, handler=handler))
+                    for handler in handlers
+                ),
+            )
+        case Dead(progress, reason, error):
+            death = Death(reason=reason, error=error, died_ms=now_ms)
+            fields = {**entry.fields, **progress.to_fields(), **death.to_fields()}
+            return Settlement(entry.ref, (FollowUp("dead", _token(progress), fields),))
+
+
+def _again(entry: Entry, progress: Progress, after: float = 0.0) -> FollowUp:
+    fields = {**entry.fields, **progress.to_fields()}
+    return FollowUp("again", _token(progress), fields, int(after * 1000))
+
+
+def _token(progress: Progress) -> str:
+    return f"{progress.owner}/{progress.handler}"
