@@ -29,6 +29,7 @@ from pydantic_settings import (
 )
 
 from hookmill.errors import SettingsError
+from hookmill.signatures.marble import DEVELOPMENT_SECRET
 from hookmill.signatures.qstash import DEVELOPMENT_KEYS
 
 PREFIX = "HOOKMILL_"
@@ -118,7 +119,7 @@ class Settings(BaseSettings):
         description="base URL that senders were given; a token's `sub` must equal it plus the "
         "received path and query. Unset: not checked",
     )
-    development: bool = Field(default=False, description="accept QStash's public development keys")
+    development: bool = Field(default=False, description="accept the public development keys")
     clock_tolerance: float = Field(
         default=3.0, ge=0, le=300, description="seconds a sender's clock may differ (QStash)"
     )
@@ -270,10 +271,13 @@ def _cross_faults(settings: Settings) -> list[str]:
             faults.append(f"{variable} is empty: anyone could sign with it")
     if settings.qstash_next_signing_key and not settings.qstash_current_signing_key:
         faults.append("QSTASH_NEXT_SIGNING_KEY is set, QSTASH_CURRENT_SIGNING_KEY is not")
-    if not settings.development and DEVELOPMENT_KEYS.intersection(settings.qstash_keys):
+    public = {*DEVELOPMENT_KEYS, DEVELOPMENT_SECRET}
+    if not settings.development and public.intersection(
+        [*settings.qstash_keys, *settings.marble_secrets]
+    ):
         faults.append(
-            "the QStash signing keys are those of its public development server: anyone can sign "
-            f"with them. Set {PREFIX}DEVELOPMENT=1 to accept them on a developer's machine"
+            "the signing keys are public development keys: anyone can sign with them. "
+            f"Set {PREFIX}DEVELOPMENT=1 to accept them on a developer's machine"
         )
     faults += [
         f"sources.{name}: no such source (there are qstash and marble)"

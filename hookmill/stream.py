@@ -75,11 +75,18 @@ class Entry(NamedTuple):
     fields: Fields
 
 
+class Repeat(NamedTuple):
+    """An entry that only repeated a message ID which another entry owns."""
+
+    ref: EntryRef
+    message_id: str
+
+
 class Taken(NamedTuple):
-    """What a take brought: entries to run, and how many repeats it acknowledged."""
+    """What a take brought: entries to run, and the repeats it acknowledged instead."""
 
     entries: list[Entry]
-    repeats: list[EntryRef]
+    repeats: list[Repeat]
 
 
 class FollowUp(NamedTuple):
@@ -185,11 +192,11 @@ class Group:
         """
         args: list[str | bytes | int] = [self.name, self.consumer, count, self._dedup_window]
         for entry in waited_for:
-            digest, owner = (entry.fields.get(name, b"") for name in (b"digest", b"owner"))
-            args += [entry.ref.key_number, entry.ref.id, digest, owner]
+            args += entry.ref
+            args += (entry.fields.get(name, b"") for name in (b"digest", b"owner", b"id"))
         reply = await self._run("take", self._taking_keys, args)
         taken = _taken(reply)
-        gone = {*taken.repeats, *_refs(reply[2])}
+        gone = {repeat.ref for repeat in (*taken.repeats, *_repeats(reply[2]))}
         mine = [entry for entry in waited_for if entry.ref not in gone]
         return Taken(mine + taken.entries, taken.repeats)
 
@@ -387,11 +394,14 @@ def _taken(reply: Any) -> Taken:
         )
         for key_number, entry_id, flat in reply[0]
     ]
-    return Taken(entries, _refs(reply[1]))
+    return Taken(entries, _repeats(reply[1]))
 
 
-def _refs(reply: Any) -> list[EntryRef]:
-    return [EntryRef(key_number, entry_id.decode()) for key_number, entry_id in reply]
+def _repeats(reply: Any) -> list[Repeat]:
+    return [
+        Repeat(EntryRef(key_number, entry_id.decode()), message_id.decode("utf-8", "replace"))
+        for key_number, entry_id, message_id in reply
+    ]
 
 
 @contextmanager

@@ -129,9 +129,9 @@ class Pool:
 
     def _hand_out(self, taken: Taken) -> None:
         """Start what was taken, as far as there are hands; hand the rest back at once."""
-        for ref in taken.repeats:
+        for ref, message_id in taken.repeats:
             self.in_hand.pop(ref, None)
-            log.info("repeat dropped", entry=ref.id)
+            log.info("repeat dropped", id=message_id)
         for entry in taken.entries:
             if entry.ref in self._running:
                 continue  # our own, taken over from ourselves: it is still being worked on

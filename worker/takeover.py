@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import structlog
 
-from hookmill.stream import AGAIN, STREAM, Entry, EntryRef, Group, Taken
+from hookmill.stream import AGAIN, STREAM, Entry, Group, Repeat, Taken
 
 log = structlog.get_logger("worker")
 
@@ -49,7 +49,7 @@ class Takeover:
                 return Taken([], [])
             self._redis_is_settled = True
         entries: list[Entry] = []
-        repeats: list[EntryRef] = []
+        repeats: list[Repeat] = []
         for key_number in (AGAIN, STREAM):
             if free > len(entries):
                 taken, self._cursors[key_number] = await self._group.take_over(

@@ -52,14 +52,15 @@ local function own(digest, token)
   return token
 end
 
--- Find the digest and the owner token in an entry's fields.
+-- Find the digest, the owner token and the message ID in an entry's fields.
 local function names_of(fields)
-  local digest, token = '', ''
+  local digest, token, message_id = '', '', ''
   for i = 1, #fields, 2 do
     if fields[i] == 'digest' then digest = fields[i + 1] end
     if fields[i] == 'owner' then token = fields[i + 1] end
+    if fields[i] == 'id' then message_id = fields[i + 1] end
   end
-  return digest, token
+  return digest, token, message_id
 end
 
 -- Acknowledge an entry that only repeats another's ID; return whether it did. An entry without a

@@ -19,8 +19,9 @@ for _, entry in ipairs(claimed[2]) do
   -- Redis before 7.0 reports an entry that was deleted under our feet as nil.
   if entry then
     local id, fields = entry[1], entry[2]
-    if is_repeat(which, group, id, names_of(fields)) then
-      repeats[#repeats + 1] = { which, id }
+    local digest, token, message_id = names_of(fields)
+    if is_repeat(which, group, id, digest, token) then
+      repeats[#repeats + 1] = { which, id, message_id }
     else
       entries[#entries + 1] = { which, id, fields }
     end

@@ -18,6 +18,9 @@ TIMESTAMP_HEADER = "x-marble-timestamp"
 TOLERANCE = 300.0
 """How many seconds a signed timestamp may be off, in either direction."""
 
+DEVELOPMENT_SECRET = "marble_development_secret"  # noqa: S105 - public on purpose
+"""The secret `hookmill dev` uses where none is set; refused outside development."""
+
 _PREFIX = b"sha256="
 _SECONDS = re.compile(rb"[0-9]{1,16}")
 

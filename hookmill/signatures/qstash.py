@@ -25,9 +25,7 @@ ISSUER = "Upstash"
 LIFETIME = 300
 """Seconds a token is valid for, as the service makes them."""
 
-DEVELOPMENT_KEYS = frozenset(
-    {"sig_7kYjw48mhY7kAjqNGcy6cr29RJ6r", "sig_5ZB6DVzB1wjE8S6rZ7eenA8Pdnhs"}
-)
+DEVELOPMENT_KEYS = ("sig_7kYjw48mhY7kAjqNGcy6cr29RJ6r", "sig_5ZB6DVzB1wjE8S6rZ7eenA8Pdnhs")
 """The published keys of QStash's development server: anyone can sign with them."""
 
 _MAX_TOKEN = 8192

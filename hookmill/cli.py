@@ -1,0 +1,198 @@
+"""The command line. Each command reads the settings, then hands over to the room whose duty it is.
+
+Imports stand inside the commands: `hookmill --help` need not load a server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from hookmill.errors import HookmillError, SettingsError
+
+if TYPE_CHECKING:
+    from hookmill.settings import Settings
+
+app = typer.Typer(
+    help="Webhooks in, work done.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Run the command line; a fault of the user's ends in a few clear lines, not a traceback."""
+    try:
+        app()
+    except SettingsError as error:
+        for fault in error.faults:
+            print(f"hookmill: {fault}", file=sys.stderr)  # noqa: T201 - this is its place
+        sys.exit(2)
+    except HookmillError as error:
+        print(f"hookmill: {error}", file=sys.stderr)  # noqa: T201 - this is its place
+        sys.exit(1)
+
+
+_Target = Annotated[
+    str | None,
+    typer.Argument(metavar="MODULE:ATTRIBUTE", help="The handlers; else HOOKMILL_HANDLERS."),
+]
+_Name = Annotated[str | None, typer.Option(help="Bound to every log line of this process.")]
+_AsJSON = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+_Group = Annotated[str | None, typer.Option("--group", help="Consumer group.")]
+
+
+@app.command()
+def receiver(name: _Name = None) -> None:
+    """Receive: verify deliveries and append them to the stream."""
+    from hookmill.loading import load_program
+
+    settings = _settings(name)
+    load_program("receiver")(settings)
+
+
+@app.command()
+def worker(
+    target: _Target = None,
+    *,
+    group: _Group = None,
+    concurrency: Annotated[int | None, typer.Option(help="Messages at the same time.")] = None,
+    name: _Name = None,
+) -> None:
+    """Work: take messages from the stream and run their handlers."""
+    from hookmill.loading import load_handlers, load_program
+
+    settings = _settings(name, group=group, concurrency=concurrency, handlers=target)
+    settings.need_redis_url()
+    if settings.handlers is None:
+        raise SettingsError(
+            ["no handlers: give MODULE:ATTRIBUTE, or set HOOKMILL_HANDLERS (app.main:handlers)"]
+        )
+    program = load_program("worker")
+    program(settings, load_handlers(settings.handlers))
+
+
+@app.command()
+def dev(
+    target: _Target = None,
+    *,
+    samples: Annotated[bool, typer.Option("--samples", help="Send signed samples.")] = False,
+) -> None:
+    """Run the whole line on this machine: embedded server, receiver, two workers."""
+    from hookmill import dev as development
+
+    development.development_environment()
+    settings = _settings("dev", handlers=target)
+    development.run(settings.handlers or "hookmill.samples:handlers", samples=samples)
+
+
+class SourceName(StrEnum):
+    """The senders that can be imitated."""
+
+    QSTASH = "qstash"
+    MARBLE = "marble"
+
+
+@app.command()
+def send(
+    *,
+    source: Annotated[SourceName, typer.Option(help="Whose delivery to make.")] = SourceName.QSTASH,
+    url: Annotated[str | None, typer.Option(help="Where to; default: this machine.")] = None,
+    body: Annotated[str, typer.Option(help="The body.")] = '{"hello": "world"}',
+    body_file: Annotated[
+        Path | None, typer.Option(help="A file with the body; - for standard input.")
+    ] = None,
+    message_id: Annotated[str | None, typer.Option("--id", help="Message ID; else fresh.")] = None,
+    forged: Annotated[bool, typer.Option("--forged", help="Change it after signing.")] = False,
+) -> None:
+    """Sign and post one delivery exactly as the sender would. Exit 0 when it is accepted."""
+    from hookmill import sender, trial
+
+    settings = _settings(None)
+    url = url or f"http://127.0.0.1:{settings.port}{settings.path_of(source)}"
+    scheme = trial.scheme_for(source, url, settings)
+    raw = _read(body_file) if body_file else body.encode()
+    answer = asyncio.run(
+        sender.deliver(
+            source, scheme, url, raw,
+            message_id=message_id or sender.fresh_message_id(), forged=forged,
+        )
+    )  # fmt: skip
+    typer.echo(f"{answer.status} {answer.text}".rstrip())
+    raise typer.Exit(0 if 200 <= answer.status < 300 else 1)
+
+
+dead = typer.Typer(help="Dead letters: list, show, replay, drop.", no_args_is_help=True)
+app.add_typer(dead, name="dead")
+
+_DeadIDs = Annotated[list[str], typer.Argument(metavar="ID...", help="As `dead list` shows them.")]
+
+
+@dead.command("list")
+def dead_list(*, group: _Group = None, as_json: _AsJSON = False) -> None:
+    """List the dead letters, oldest first."""
+    from hookmill import graveyard
+
+    asyncio.run(graveyard.list_all(_settings(None, group=group), as_json=as_json))
+
+
+@dead.command("show")
+def dead_show(dead_id: str, *, group: _Group = None, as_json: _AsJSON = False) -> None:
+    """Show one dead letter whole: its reason, the error, the headers and the body."""
+    from hookmill import graveyard
+
+    asyncio.run(graveyard.show(_settings(None, group=group), dead_id, as_json=as_json))
+
+
+@dead.command("replay")
+def dead_replay(
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID...")] = None,
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="All that are there now.")] = False,
+    group: _Group = None,
+) -> None:
+    """Have dead letters run again, with a fresh count of attempts."""
+    from hookmill import graveyard
+
+    if bool(ids) == everything:
+        raise typer.BadParameter("give IDs, or --all")
+    asyncio.run(graveyard.replay(_settings(None, group=group), ids or []))
+
+
+@dead.command("drop")
+def dead_drop(ids: _DeadIDs, *, group: _Group = None) -> None:
+    """Delete dead letters for good."""
+    from hookmill import graveyard
+
+    asyncio.run(graveyard.drop(_settings(None, group=group), ids))
+
+
+def _settings(name: str | None, **overrides: Any) -> Settings:
+    """Read the settings and set up logging as they say."""
+    from hookmill.logs import configure_logs
+    from hookmill.settings import load_settings
+
+    settings = load_settings(**overrides)
+    bound = {"program": name} if name else {}
+    configure_logs(settings.log_format, settings.log_level, **bound)
+    return settings
+
+
+def _read(path: Path) -> bytes:
+    if str(path) == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        _fail(f"{path}: {error.strerror}")
+
+
+def _fail(text: str) -> NoReturn:
+    typer.echo(f"hookmill: {text}", err=True)
+    raise typer.Exit(1)

@@ -1,0 +1,43 @@
+"""Which keys `hookmill send` signs with: the configured ones, or those of `hookmill dev`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from hookmill.errors import SettingsError
+from hookmill.settings import Settings, variable_of
+from hookmill.signatures import Scheme
+from hookmill.signatures.marble import DEVELOPMENT_SECRET, Marble
+from hookmill.signatures.qstash import DEVELOPMENT_KEYS, QStash
+
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+def scheme_for(source: str, url: str, settings: Settings) -> Scheme:
+    """Return the scheme to sign a delivery to `url` with.
+
+    Raises `SettingsError` where no key is set and `url` is not this machine: a delivery that
+    strangers could forge as well proves nothing.
+    """
+    parts = urlsplit(url)
+    is_local = parts.hostname in _LOOPBACK
+    if source == "qstash":
+        keys = _keys(
+            settings.qstash_keys, DEVELOPMENT_KEYS, "qstash_current_signing_key", is_local=is_local
+        )
+        return QStash(keys, public_url=f"{parts.scheme}://{parts.netloc}")
+    secrets = _keys(
+        settings.marble_secrets, [DEVELOPMENT_SECRET], "marble_webhook_secret", is_local=is_local
+    )
+    return Marble(secrets, timestamped=settings.options_of("marble").timestamped)
+
+
+def _keys(
+    configured: list[str], development: Sequence[str], field: str, *, is_local: bool
+) -> Sequence[str]:
+    if configured:
+        return configured
+    if is_local:
+        return development
+    raise SettingsError([f"{variable_of(field)} is not set: there is nothing to sign with"])
