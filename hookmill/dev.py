@@ -73,8 +73,10 @@ async def _develop(handlers: str, *, samples: bool) -> None:
     async with process.stop_signal() as stop:
         try:
             children.append(await _start("receiver", name="receiver"))
-            for number in range(1, WORKERS + 1):
-                children.append(await _start("worker", handlers, name=f"worker-{number}"))
+            children += [
+                await _start("worker", handlers, name=f"worker-{number}")
+                for number in range(1, WORKERS + 1)
+            ]
             show = asyncio.create_task(_show(load_settings(), samples=samples))
             ended = asyncio.create_task(_first_to_end(children))
             stopped = asyncio.create_task(stop.wait())
@@ -118,7 +120,7 @@ async def _show(settings: Settings, *, samples: bool) -> None:
     base = f"http://127.0.0.1:{settings.port}"
     try:
         async with asyncio.timeout(START):
-            while not await answers(f"{base}/readyz"):
+            while not await answers(f"{base}/readyz"):  # noqa: ASYNC110 - it is another process
                 await asyncio.sleep(0.1)
         if samples:
             await _send_samples(settings, base)

@@ -22,7 +22,7 @@ TIMEOUT = 30.0
 
 
 class SendError(HookmillError):
-    """A delivery could not be handed over: nobody answered."""
+    """A delivery could not be handed over: it cannot be sent as it is, or nobody answered."""
 
     code = "send"
 
@@ -46,8 +46,13 @@ def qstash_headers(body: bytes, message_id: str) -> dict[str, str]:
 
 
 def marble_headers(body: bytes, message_id: str) -> dict[str, str]:
-    """Return the headers Marble sends beside its signature; they repeat what the body says."""
+    """Return the headers Marble sends beside its signature; they repeat what the body says.
+
+    Its older generation, recognised by the body, came through QStash.
+    """
     fields = _fields_of(body) or {}
+    if "event" in fields:
+        return qstash_headers(body, message_id)
     return {
         "Content-Type": "application/json",
         "User-Agent": "Marble-Webhooks/1.0",
@@ -73,19 +78,22 @@ async def deliver(
 
     The scheme must know the URL's base as its public URL. Raises `SendError`.
     """
-    target = URL(url, encoded=True)
-    signed = Signed(CIMultiDict(), body, target.raw_path_qs)
-    headers = HEADERS_OF[source](body, message_id) | scheme.sign(signed, time.time())
     sent = body + b" " if forged else body
     try:
+        target = URL(url, encoded=True)
+        signed = Signed(CIMultiDict(), body, target.raw_path_qs)
+        headers = HEADERS_OF[source](body, message_id) | scheme.sign(signed, time.time())
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT)) as session,
-            session.post(target, data=sent, headers=headers) as response,
+            # A redirect is the endpoint's answer: followed, it would be a GET of another place.
+            session.post(target, data=sent, headers=headers, allow_redirects=False) as response,
         ):
             text = (await response.content.read(1000)).decode("utf-8", "replace")
             return Answer(response.status, text.strip())
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise SendError(f"{url}: {error or type(error).__name__}") from None
+        raise SendError(f"{url}: {str(error) or type(error).__name__}") from None
+    except ValueError as error:  # a URL or a header that HTTP has no form for
+        raise SendError(f"{url}: {error}") from None
 
 
 async def answers(url: str) -> bool:
@@ -93,7 +101,7 @@ async def answers(url: str) -> bool:
     try:
         async with aiohttp.ClientSession() as session, session.get(url) as response:
             return response.status == 200
-    except aiohttp.ClientError:
+    except (aiohttp.ClientError, TimeoutError):
         return False
 
 

@@ -1,0 +1,61 @@
+# Everything a newcomer needs: `make run` to see it work, `make test` to see that it does.
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+  if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done)
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help run test format check unit lock docs image clean
+
+help: ## Show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+run: .venv/run.stamp ## Run the whole line here: embedded server, receiver, workers, signed samples
+	@exec $(BIN)/hookmill dev --samples
+
+test: check unit ## Format, lint, types, import direction, tests
+
+check: .venv/develop.stamp ## Format, lint, types and import direction, without the tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: .venv/develop.stamp ## The tests alone (make unit ARGS='-k name')
+	$(BIN)/python -m pytest $(ARGS)
+
+format: .venv/develop.stamp ## Format the code and apply what the linter can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+  --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --extra embedded
+
+lock: .venv/develop.stamp ## Renew the locks from pyproject.toml
+	$(LOCK) --group build -o locks/run.txt --upgrade
+	$(LOCK) --group build --group test --group lint -c locks/run.txt -o locks/develop.txt --upgrade
+
+docs: .venv/run.stamp ## Renew the generated parts of the README
+	$(BIN)/python docs/generate.py
+
+image: ## Build the container image (needs Docker)
+	docker build -f deploy/Dockerfile -t hookmill .
+
+clean: ## Remove what the targets above made
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.venv/run.stamp: locks/run.txt pyproject.toml | .venv/bin/python
+	@echo "installing what it needs to run ..."
+	@$(INSTALL) --require-hashes -r locks/run.txt
+	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/develop.stamp: locks/develop.txt .venv/run.stamp
+	@echo "installing what the tests need ..."
+	@$(INSTALL) --require-hashes -r locks/develop.txt
+	@touch $@
+
+.venv/bin/python:
+	@if [ -z "$(PYTHON)" ]; then echo "Hookmill needs Python 3.11 or newer"; exit 1; fi
+	@$(PYTHON) -m venv .venv

@@ -1,0 +1,184 @@
+"""Real parts for every test, and the check that it left nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import structlog
+
+from hookmill.settings import Settings
+from hookmill.stream import Group, Stream
+from tests.support import Program, Server, server_binaries
+
+BINARIES = server_binaries()
+
+MESSAGE_KEYS = (":stream", ":again", ":delayed", ":entries", ":dead")
+
+
+def pytest_report_header() -> str:
+    return f"servers: {', '.join(f'{name} ({path})' for name, path in BINARIES.items())}"
+
+
+@pytest.fixture(scope="session", params=list(BINARIES))
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A Redis-compatible server for the whole session; tests that use it run on each there is."""
+    running = Server(BINARIES[request.param], tmp_path_factory.mktemp(request.param))
+    running.start()
+    yield running
+    running.kill()
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Servers of the test's own, to be killed and frozen at will: `own_server(*options)`."""
+    started: list[Server] = []
+
+    def start(*options: str, binary: str = "valkey") -> Server:
+        folder = tmp_path / f"server-{len(started)}"
+        folder.mkdir()
+        server = Server(BINARIES[binary], folder, *options)
+        server.start()
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.kill()
+
+
+@pytest.fixture
+def redis_client(server: Server) -> Iterator[redis.Redis]:
+    """A plain client, to look at what our code wrote."""
+    with redis.Redis.from_url(server.url) as client:
+        yield client
+
+
+@pytest.fixture
+def prefix(redis_client: redis.Redis) -> Iterator[str]:
+    """A prefix of the test's own. At the end nothing may be pending, delayed, or dead under it,
+    unless the test says `redis_client.delete` to what it made on purpose.
+    """
+    name = f"t{secrets.token_hex(4)}"
+    yield name
+    try:
+        assert_nothing_left(redis_client, name)
+    finally:
+        for key in redis_client.scan_iter(f"{name}:*", count=1000):
+            redis_client.delete(key)
+
+
+def assert_nothing_left(client: redis.Redis, prefix: str) -> None:
+    left = []
+    for raw in client.scan_iter(f"{prefix}:*", count=1000):
+        key = raw.decode()
+        kind = client.type(key).decode()  # type: ignore[union-attr] # the client is synchronous
+        if kind == "stream" and key.endswith((":stream", ":again")):
+            for group in client.xinfo_groups(key):  # type: ignore[union-attr] # the same
+                if group["pending"]:
+                    left.append(f"{key} has {group['pending']} pending in {group['name']}")
+            if key.endswith(":again") and client.xlen(key):
+                left.append(f"{key} has entries")
+        elif kind == "stream" and client.xlen(key):
+            left.append(f"{key} has dead letters")
+        elif key.endswith((":delayed", ":entries")):
+            left.append(f"{key} has delayed messages")
+        elif ":owners" in key and client.ttl(key) < 0:  # type: ignore[operator] # the same
+            left.append(f"{key} never expires")
+    assert not left, left
+
+
+@pytest.fixture
+async def stream(server: Server, prefix: str) -> AsyncIterator[Stream]:
+    opened = Stream(server.url, prefix)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def open_group(stream: Stream) -> AsyncIterator[Callable[..., Any]]:
+    """Open consumers of a group: `await open_group("consumer", name="main")`."""
+    opened: list[Group] = []
+
+    async def open_one(consumer: str = "c1", name: str = "main", dedup_window: int = 3600) -> Group:
+        group = Group(stream, name, consumer, dedup_window=dedup_window)
+        opened.append(group)
+        await group.open()
+        return group
+
+    yield open_one
+    for group in opened:
+        await group.close()
+
+
+@pytest.fixture
+def settings(server: Server, prefix: str) -> Callable[..., Settings]:
+    """Settings for this test's server and prefix, the rest as the test wants it."""
+
+    def make(**fields: Any) -> Settings:
+        return Settings(
+            **{"redis_url": server.url, "prefix": prefix, "host": "127.0.0.1", "port": 0, **fields}
+        )
+
+    return make
+
+
+@pytest.fixture
+def start_program(tmp_path: Path) -> Iterator[Callable[..., Program]]:
+    """Start `hookmill COMMAND` as a real process; whatever still runs at the end is killed."""
+    started: list[Program] = []
+
+    def start(*command: str, env: dict[str, str], name: str = "") -> Program:
+        program = Program(tmp_path, *command, env=env, name=name)
+        started.append(program)
+        return program
+
+    yield start
+    for program in started:
+        program.kill()
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine's own settings must not reach a test."""
+    for name in list(os.environ):
+        if name.startswith(("HOOKMILL_", "QSTASH_", "MARBLE_")) or name in {"REDIS_URL", "PORT"}:
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_running() -> Iterator[None]:
+    """After a test there is no thread, child process or bound log context that it started."""
+    threads, children = set(threading.enumerate()), set(_children())
+    yield
+    structlog.contextvars.clear_contextvars()
+    structlog.reset_defaults()
+    new = {t for t in threading.enumerate() if t.is_alive() and t not in threads}
+    # The default executor's threads belong to the loop, which ends after us.
+    left = [t.name for t in new if not t.name.startswith("asyncio_")]
+    assert not left, f"threads left running: {left}"
+    assert not set(_children()) - children, "child processes left running"
+
+
+@pytest.fixture(autouse=True)
+async def no_task_left() -> AsyncIterator[None]:
+    before = asyncio.all_tasks()
+    yield
+    left = [task for task in asyncio.all_tasks() - before if task is not asyncio.current_task()]
+    assert not left, f"tasks left running: {left}"
+
+
+def _children() -> list[str]:
+    tasks = Path("/proc/self/task")
+    if not tasks.exists():  # macOS
+        return []
+    return [pid for task in tasks.iterdir() for pid in (task / "children").read_text().split()]

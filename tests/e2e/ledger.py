@@ -1,0 +1,42 @@
+"""Handlers for the tests of the whole line: they write what they did to a file outside Redis.
+
+Copied beside the worker, which imports it as `ledger:handlers`. A line says begin or end, the
+message ID, the attempt and the process; one write of a short line is one step, whoever writes.
+"""
+
+import asyncio
+import os
+
+from hookmill import Delivery, Event, Handlers, Message
+
+_file = os.open(os.environ["LEDGER"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+_pause = float(os.environ.get("LEDGER_PAUSE", "0"))
+
+
+class OrderPaid(Event, tag="order.paid"):
+    order_id: str
+    amount: int
+
+
+handlers = Handlers()
+
+
+@handlers.on(OrderPaid)
+async def note_order(delivery: Delivery[OrderPaid]) -> None:
+    await _note(delivery.id, delivery.attempt)
+
+
+@handlers.on("post.*")
+async def note_post(delivery: Delivery[Message]) -> None:
+    await _note(delivery.id, delivery.attempt)
+
+
+async def _note(message_id: str, attempt: int) -> None:
+    _write("begin", message_id, attempt)
+    if _pause:
+        await asyncio.sleep(_pause)
+    _write("end", message_id, attempt)
+
+
+def _write(what: str, message_id: str, attempt: int) -> None:
+    os.write(_file, f"{what} {message_id} {attempt} {os.getpid()}\n".encode())

@@ -1,0 +1,139 @@
+"""The whole line for a test: a receiver and workers as real processes, and senders to feed it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import aiohttp
+import redis
+
+from hookmill.sender import marble_headers, qstash_headers
+from hookmill.signatures import Scheme
+from hookmill.signatures.marble import Marble
+from hookmill.signatures.qstash import QStash
+from tests.support import (
+    CURRENT_KEY,
+    MARBLE_SECRET,
+    NEXT_KEY,
+    Program,
+    free_port,
+    signed_headers,
+    wait_until,
+)
+
+
+class Post(NamedTuple):
+    """One signed delivery, ready to be posted."""
+
+    message_id: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class Line:
+    """A receiver and some workers over one Redis, with nothing set but URL, port and keys."""
+
+    def __init__(
+        self, start: Callable[..., Program], folder: Path, redis_url: str, prefix: str
+    ) -> None:
+        self._start = start
+        self.port = free_port()
+        self.base = f"http://127.0.0.1:{self.port}"
+        self.ledger = folder / "ledger.txt"
+        self.ledger.touch()
+        shutil.copy(Path(__file__).with_name("ledger.py"), folder / "ledger.py")
+        self.env = {
+            "REDIS_URL": redis_url,
+            "PORT": str(self.port),
+            "QSTASH_CURRENT_SIGNING_KEY": CURRENT_KEY,
+            "QSTASH_NEXT_SIGNING_KEY": NEXT_KEY,
+            "MARBLE_WEBHOOK_SECRET": MARBLE_SECRET,
+            "HOOKMILL_PREFIX": prefix,
+            "LEDGER": str(self.ledger),
+        }
+        self._qstash = QStash([CURRENT_KEY, NEXT_KEY], public_url=self.base)
+        self._marble = Marble([MARBLE_SECRET])
+
+    def receiver(self, **env: str) -> Program:
+        program = self._start("receiver", env=self.env | env)
+        program.wait_for('"receiving"')
+        return program
+
+    def worker(self, **env: str) -> Program:
+        program = self._start("worker", "ledger:handlers", env=self.env | env)
+        program.wait_for('"working"')
+        return program
+
+    def order(self, number: int, body: bytes | None = None) -> Post:
+        message_id = f"msg_{number}"
+        if body is None:
+            body = b'{"type":"order.paid","order_id":"A-%d","amount":%d}' % (number, number)
+        headers = qstash_headers(body, message_id)
+        return self._post(message_id, "/qstash", self._qstash, headers, body)
+
+    def post_published(self, number: int) -> Post:
+        message_id = f"evt_{number}"
+        body = (
+            b'{"id":"evt_%d","type":"post.published","data":{"id":"post_%d","title":"\xc3\xa4"}}'
+            % (number, number)
+        )
+        headers = marble_headers(body, message_id)
+        return self._post(message_id, "/marble", self._marble, headers, body)
+
+    def _post(
+        self, message_id: str, path: str, scheme: Scheme, headers: dict[str, str], body: bytes
+    ) -> Post:
+        return Post(message_id, path, headers | signed_headers(scheme, body, path), body)
+
+    async def send(self, posts: Iterable[Post], concurrency: int = 50) -> Counter[int]:
+        """Post them all; return how often each status came back."""
+        statuses: Counter[int] = Counter()
+        waiting = iter(posts)
+
+        async def sender(session: aiohttp.ClientSession) -> None:
+            for post in waiting:
+                async with session.post(
+                    self.base + post.path, data=post.body, headers=post.headers
+                ) as answer:
+                    statuses[answer.status] += 1
+
+        connector = aiohttp.TCPConnector(limit=concurrency)
+        async with aiohttp.ClientSession(connector=connector) as session:
+            await asyncio.gather(*(sender(session) for _ in range(concurrency)))
+        return statuses
+
+    def noted(self, what: str = "end") -> Counter[str]:
+        """How often each message ID stands in the ledger as begun or ended."""
+        rows = (line.split() for line in self.ledger.read_text().splitlines())
+        return Counter(row[1] for row in rows if row[0] == what)
+
+    def wait_for_handled(self, count: int, timeout: float = 60.0) -> None:
+        """Wait until that many different messages were handled to their end."""
+        wait_until(
+            lambda: len(self.noted()) >= count,
+            timeout=timeout,
+            what=f"{count} handled messages; {len(self.noted())} are",
+        )
+
+    def wait_for_drained(self, client: redis.Redis, group: str = "main") -> None:
+        """Wait until nothing is unread, pending, delayed, or left in the stream."""
+        stream = f"{self.env['HOOKMILL_PREFIX']}:{{0}}:stream"
+        again = f"{self.env['HOOKMILL_PREFIX']}:{{0}}:{group}:again"
+
+        def drained() -> bool:
+            pending = [client.xpending(key, group)["pending"] for key in (stream, again)]
+            return not any(pending) and client.xlen(stream) == 0 and client.xlen(again) == 0
+
+        wait_until(drained, timeout=30, what="a drained stream")
+
+
+def settle_down(seconds: float = 0.5) -> None:
+    """Give a second run that must not happen the time to happen."""
+    time.sleep(seconds)

@@ -1,0 +1,51 @@
+"""`make run` as a newcomer sees it: samples of both senders flow, and Ctrl-C ends everything."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.support import Program, free_port, wait_until
+
+
+def test_the_samples_flow_and_ctrl_c_ends_all_that_was_started(
+    start_program: Callable[..., Program],
+) -> None:
+    port = free_port()
+    dev = start_program(
+        "dev", "--samples", env={"PORT": str(port), "HOOKMILL_LOG_FORMAT": "console"}
+    )
+    dev.wait_for("Ctrl-C ends everything", timeout=60)
+
+    for what in (
+        r"accepted .*source=qstash",
+        r"accepted .*source=marble",
+        r"handled .*handler=send_receipt",
+        r"handled .*handler=rebuild_page",
+        r"handled .*attempt=2 .*handler=reindex",
+        r"repeat dropped .*id=msg_sample_order",
+        r"refused .*code=body_mismatch",
+    ):
+        assert re.search(what, dev.log), f"{what} is not in:\n{dev.log}"
+    assert "error" not in dev.log.replace('"error"', ""), dev.log
+    redis_port = int(re.findall(r"redis://127.0.0.1:(\d+)", dev.log)[0])
+    children = _children_of(dev.pid)
+
+    dev.signal(signal.SIGINT)
+    assert dev.wait() == 0
+    assert children, "there were no children to end"
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
+    assert not any(_is_open(each) for each in (port, redis_port))
+
+
+def _children_of(pid: int) -> list[str]:
+    tasks = Path(f"/proc/{pid}/task")
+    return [pid for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
+
+
+def _is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

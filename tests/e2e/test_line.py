@@ -1,0 +1,116 @@
+"""The whole line with real processes: HTTP in, stream, workers, handlers, a ledger at the end."""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.e2e.line import Line, settle_down
+from tests.support import Program, Server, wait_until
+
+
+@pytest.fixture
+def line(
+    start_program: Callable[..., Program], tmp_path: Path, server: Server, prefix: str
+) -> Line:
+    return Line(start_program, tmp_path, server.url, prefix)
+
+
+async def test_ten_thousand_deliveries_sent_twice_in_random_order_are_handled_exactly_once(
+    line: Line, redis_client: redis.Redis
+) -> None:
+    posts = [line.order(n) for n in range(5_000)] + [line.post_published(n) for n in range(5_000)]
+    twice = posts * 2
+    random.Random(20261121).shuffle(twice)
+    receiver = line.receiver()
+    workers = [line.worker(), line.worker()]
+
+    assert await line.send(twice) == {200: 20_000}
+    line.wait_for_handled(10_000)
+    line.wait_for_drained(redis_client)
+    assert [program.stop() for program in (receiver, *workers)] == [0, 0, 0]
+
+    assert line.noted() == {post.message_id: 1 for post in posts}
+    # Both took part, or this shows nothing about two workers.
+    assert len({row.split()[3] for row in line.ledger.read_text().splitlines()}) == 2
+
+
+async def test_what_a_killed_worker_held_is_handled_by_the_other(
+    line: Line, redis_client: redis.Redis
+) -> None:
+    line.receiver()
+    env = {"HOOKMILL_LEASE": "1", "LEDGER_PAUSE": "0.05", "HOOKMILL_CONCURRENCY": "20"}
+    victim, survivor = line.worker(**env), line.worker(**env)
+
+    assert await line.send(line.order(n) for n in range(1_500)) == {200: 1_500}
+    line.wait_for_handled(300)
+    victim.kill()
+    line.wait_for_handled(1_500)
+    line.wait_for_drained(redis_client)
+    assert survivor.stop() == 0
+
+    ended, begun = line.noted("end"), line.noted("begin")
+    assert set(ended) == {f"msg_{n}" for n in range(1_500)}
+    # Begun twice is only what the victim had in hand: at most its concurrency.
+    assert sum(count - 1 for count in begun.values()) <= 20
+    assert "took over from a silent worker" in survivor.log
+
+
+async def test_no_message_is_handled_twice_when_a_worker_is_asked_to_stop(
+    line: Line, redis_client: redis.Redis
+) -> None:
+    line.receiver()
+    env = {"LEDGER_PAUSE": "0.05", "HOOKMILL_CONCURRENCY": "20"}
+    leaving, staying = line.worker(**env), line.worker(**env)
+
+    assert await line.send(line.order(n) for n in range(1_500)) == {200: 1_500}
+    line.wait_for_handled(300)
+    assert leaving.stop() == 0
+    line.wait_for_handled(1_500)
+    line.wait_for_drained(redis_client)
+    assert staying.stop() == 0
+    settle_down()
+
+    assert line.noted("begin") == {f"msg_{n}": 1 for n in range(1_500)}
+    assert line.noted("end") == line.noted("begin")
+
+
+async def test_work_beyond_the_shutdown_deadline_is_handed_to_another_worker(
+    line: Line, redis_client: redis.Redis
+) -> None:
+    line.receiver()
+    leaving = line.worker(LEDGER_PAUSE="60", HOOKMILL_SHUTDOWN="0.2")
+    await line.send([line.order(1)])
+
+    wait_until(lambda: line.noted("begin"), what="the handler to begin")
+    assert leaving.stop() == 0
+
+    # The lease is a minute: only a message that was handed back is there this soon.
+    staying = line.worker()
+    line.wait_for_handled(1, timeout=10)
+    line.wait_for_drained(redis_client)
+    assert staying.stop() == 0
+
+
+async def test_a_forged_delivery_leaves_nothing_behind(
+    line: Line, redis_client: redis.Redis
+) -> None:
+    receiver = line.receiver()
+    genuine = line.order(1)
+    forged = genuine._replace(body=genuine.body.replace(b"1", b"2"))
+    assert await line.send([forged]) == {401: 1}
+    assert not redis_client.keys(f"{line.env['HOOKMILL_PREFIX']}:*")
+    assert receiver.stop() == 0
+    assert receiver.log.count('"refused"') == 1
+    assert "Traceback" not in receiver.log
+
+
+async def test_ctrl_c_ends_a_worker_like_sigterm_does(line: Line) -> None:
+    worker = line.worker()
+    worker.signal(signal.SIGINT)
+    assert worker.wait() == 0

