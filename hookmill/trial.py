@@ -20,17 +20,31 @@ def scheme_for(source: str, url: str, settings: Settings) -> Scheme:
     Raises `SettingsError` where no key is set and `url` is not this machine: a delivery that
     strangers could forge as well proves nothing.
     """
-    parts = urlsplit(url)
-    is_local = parts.hostname in _LOOPBACK
+    base, is_local = _base_of(url)
     if source == "qstash":
         keys = _keys(
             settings.qstash_keys, DEVELOPMENT_KEYS, "qstash_current_signing_key", is_local=is_local
         )
-        return QStash(keys, public_url=f"{parts.scheme}://{parts.netloc}")
+        # A receiver on this machine expects the URL that senders were given, not the one it is
+        # reached by here.
+        public_url = settings.public_url if is_local else None
+        return QStash(keys, public_url=public_url or base)
     secrets = _keys(
         settings.marble_secrets, [DEVELOPMENT_SECRET], "marble_webhook_secret", is_local=is_local
     )
     return Marble(secrets, timestamped=settings.options_of("marble").timestamped)
+
+
+def _base_of(url: str) -> tuple[str, bool]:
+    """Return a URL's scheme and host as they are written, and whether that is this machine."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise SettingsError([f"{url}: give an http or https URL"])
+    return f"{parts.scheme}://{parts.netloc}", parts.hostname in _LOOPBACK
 
 
 def _keys(

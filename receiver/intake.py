@@ -59,8 +59,8 @@ def precheck(
     """Judge what can be judged before the body is read."""
     if method != "POST":
         return Refusal(405, "method_not_allowed", "deliveries are sent with POST")
-    encoding = headers.get("Content-Encoding", "identity").strip().lower()
-    if encoding != "identity":
+    encodings = headers.getall("Content-Encoding", [])
+    if any(encoding.strip().lower() != "identity" for encoding in encodings):
         # The signature covers bytes; which ones an encoding leaves to sign is anybody's guess.
         return Refusal(415, "content_encoding", "send the body without a Content-Encoding")
     if length is not None and length > limit:

@@ -11,7 +11,14 @@ import hmac
 import re
 from collections.abc import Sequence
 
-from hookmill.signatures.scheme import Refused, Signed, Verdict, Verified, only_header
+from hookmill.signatures.scheme import (
+    Refused,
+    Signed,
+    Verdict,
+    Verified,
+    only_header,
+    secret_bytes,
+)
 
 HEADER = "x-marble-signature"
 TIMESTAMP_HEADER = "x-marble-timestamp"
@@ -26,12 +33,15 @@ _SECONDS = re.compile(rb"[0-9]{1,16}")
 
 
 class Marble:
-    """Verifies and signs as Marble does. The key is the secret's text as it stands."""
+    """Verifies and signs as Marble does. The key is the secret's text as it stands.
+
+    Raises `SettingsError` where a secret is not usable.
+    """
 
     def __init__(
         self, secrets: Sequence[str], *, timestamped: bool = False, tolerance: float = TOLERANCE
     ) -> None:
-        self._secrets = [secret.encode() for secret in secrets]
+        self._secrets = [secret_bytes(secret) for secret in secrets]
         self._timestamped = timestamped
         self._tolerance = tolerance
 

@@ -17,8 +17,18 @@ from functools import lru_cache
 
 import msgspec
 from jwt.algorithms import HMACAlgorithm
+from jwt.exceptions import InvalidKeyError
+from msgspec import UNSET, Raw, UnsetType
 
-from hookmill.signatures.scheme import Refused, Signed, Verdict, Verified, only_header
+from hookmill.errors import SettingsError
+from hookmill.signatures.scheme import (
+    Refused,
+    Signed,
+    Verdict,
+    Verified,
+    only_header,
+    secret_bytes,
+)
 
 HEADER = "Upstash-Signature"
 ISSUER = "Upstash"
@@ -35,7 +45,7 @@ _hs256 = HMACAlgorithm(HMACAlgorithm.SHA256)
 
 class _JoseHeader(msgspec.Struct):
     alg: str
-    crit: msgspec.Raw | None = None
+    crit: Raw | UnsetType = UNSET
 
 
 class _Claims(msgspec.Struct):
@@ -45,7 +55,7 @@ class _Claims(msgspec.Struct):
     nbf: float
     body: str
     iat: float = 0.0
-    aud: msgspec.Raw = msgspec.Raw(b'""')
+    aud: Raw = Raw(b'""')
     jti: str | None = None
 
 
@@ -59,13 +69,13 @@ class QStash:
 
     `keys` are the current signing key and the next one. `public_url` is the base URL that the
     senders were given; `None` leaves the token's `sub` unchecked. `tolerance` is how many seconds
-    the clocks may differ.
+    the clocks may differ. Raises `SettingsError` where a key is not usable.
     """
 
     def __init__(
         self, keys: Sequence[str], *, public_url: str | None = None, tolerance: float = 0.0
     ) -> None:
-        self._keys = [_hs256.prepare_key(key.encode()) for key in keys]
+        self._keys = [_usable(key) for key in keys]
         self._public_url = public_url.rstrip("/") if public_url else None
         self._tolerance = tolerance
 
@@ -102,8 +112,8 @@ class QStash:
         """Return the claims of a genuine token and the position of the key that signed it."""
         signed, _, signature_text = token.rpartition(b".")
         head, _, payload = signed.partition(b".")
-        signature = _decode(signature_text)
-        if signature is None or len(token) > _MAX_TOKEN or not _is_hs256(head):
+        signature = _decode(signature_text) if len(token) <= _MAX_TOKEN else None
+        if signature is None or not _is_hs256(head):
             return Refused("token_malformed", f"{HEADER} does not hold a JWT signed with HS256")
         matching = (n for n, key in enumerate(self._keys) if _hs256.verify(signed, key, signature))
         position = next(matching, None)
@@ -147,6 +157,15 @@ class QStash:
         return subject in {f"{self._public_url}{target}", f"{self._public_url}{bare}"}
 
 
+def _usable(key: str) -> bytes:
+    try:
+        return _hs256.prepare_key(secret_bytes(key))
+    except InvalidKeyError:
+        raise SettingsError(
+            ["a QStash signing key is a PEM, SSH or JSON key: it must be the sig_... text"]
+        ) from None
+
+
 @lru_cache(maxsize=64)  # in practice a sender's tokens share one header
 def _is_hs256(segment: bytes) -> bool:
     try:
@@ -154,7 +173,7 @@ def _is_hs256(segment: bytes) -> bool:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     # RFC 7515: an extension marked as critical that is not understood must be refused.
-    return header.alg == _ALGORITHM and header.crit is None
+    return header.alg == _ALGORITHM and header.crit is UNSET
 
 
 def _encode(raw: bytes) -> bytes:

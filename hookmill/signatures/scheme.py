@@ -6,6 +6,8 @@ from typing import NamedTuple, Protocol
 
 from multidict import MultiMapping
 
+from hookmill.errors import SettingsError
+
 
 class Signed(NamedTuple):
     """A delivery as it was received: its headers, the raw body, and the request's target.
@@ -56,5 +58,19 @@ def only_header(headers: MultiMapping[str], name: str) -> bytes | Refused:
         return Refused("header_missing", f"there is no {name} header")
     if len(values) > 1:
         return Refused("header_repeated", f"there are {len(values)} {name} headers, one is allowed")
-    # aiohttp shows bytes that are not UTF-8 as surrogate escapes; this restores them.
-    return values[0].encode("utf-8", "surrogateescape")
+    try:
+        # aiohttp shows bytes that are not UTF-8 as surrogate escapes; this restores them.
+        return values[0].encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return Refused("header_malformed", f"the {name} header stands for no bytes")
+
+
+def secret_bytes(secret: str) -> bytes:
+    """Return a secret's bytes. Raises `SettingsError` where it could not keep anyone out."""
+    try:
+        raw = secret.encode()
+    except UnicodeEncodeError:
+        raise SettingsError(["a signing secret is not text in UTF-8"]) from None
+    if not raw:
+        raise SettingsError(["a signing secret is empty: anyone could sign with it"])
+    return raw

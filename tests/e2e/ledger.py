@@ -1,11 +1,13 @@
 """Handlers for the tests of the whole line: they write what they did to a file outside Redis.
 
 Copied beside the worker, which imports it as `ledger:handlers`. A line says begin or end, the
-message ID, the attempt and the process; one write of a short line is one step, whoever writes.
+message ID, the attempt, the process and the time; one write of a short line is one step, whoever
+writes.
 """
 
 import asyncio
 import os
+import time
 
 from hookmill import Delivery, Event, Handlers, Message
 
@@ -39,4 +41,4 @@ async def _note(message_id: str, attempt: int) -> None:
 
 
 def _write(what: str, message_id: str, attempt: int) -> None:
-    os.write(_file, f"{what} {message_id} {attempt} {os.getpid()}\n".encode())
+    os.write(_file, f"{what} {message_id} {attempt} {os.getpid()} {time.time():.6f}\n".encode())
