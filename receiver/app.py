@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from http import HTTPStatus
 
 import msgspec
 import structlog
-from aiohttp import ClientPayloadError, hdrs, web
+from aiohttp import ClientPayloadError, HttpVersion11, hdrs, web
 from aiohttp.http_exceptions import BadHttpMessage
 
 from hookmill.errors import StreamUnavailableError
@@ -22,13 +24,18 @@ from hookmill.sources import Source
 from hookmill.stream import Stream
 from receiver.appender import Appender
 from receiver.intake import Refusal, Request, admit, precheck, too_large
-from receiver.noise import server_logger
+from receiver.noise import Limit, server_logger
 
 log = structlog.get_logger("receiver")
 
 _KEEPALIVE = 75.0
 _LINGER = 2.0
 """Seconds to go on reading what a refused sender still sends, so that it sees the answer."""
+
+_BROKEN_OFF = (web.RequestPayloadError, ClientPayloadError, BadHttpMessage, OSError)
+
+_CUT_OFF = 0.5
+"""Seconds aiohttp is given to end what is still running when the deadline has passed."""
 
 
 class Receiver:
@@ -42,7 +49,13 @@ class Receiver:
         self._stream = stream
         self._appender = Appender(stream, settings.append_timeout)
         self._probes = {"/healthz": self._healthz, "/readyz": self._readyz}
+        self._probing: asyncio.Task[bool] | None = None
+        self._trouble = ""
+        self._refusals: defaultdict[tuple[str, str], Limit] = defaultdict(Limit)
         self._quiet = False
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._runner = web.ServerRunner(
             web.Server(
                 self._answer,
@@ -52,30 +65,53 @@ class Receiver:
                 lingering_time=_LINGER,
                 logger=server_logger(),
             ),
-            shutdown_timeout=settings.shutdown,
+            shutdown_timeout=_CUT_OFF,
         )
-        self._site: web.TCPSite | None = None
 
     async def start(self) -> int:
         """Listen; return the port."""
         await self._runner.setup()
-        self._site = web.TCPSite(
-            self._runner, self._settings.host, self._settings.port, backlog=1024
-        )
-        await self._site.start()
+        site = web.TCPSite(self._runner, self._settings.host, self._settings.port, backlog=1024)
+        await site.start()
         return int(self._runner.addresses[0][1])
 
     def quiet(self) -> None:
-        """Answer readiness with no; deliveries are still accepted."""
+        """Answer readiness with no; deliveries are still accepted, connections no longer kept."""
         self._quiet = True
 
     async def stop(self) -> None:
         """Stop listening, let requests in flight finish, then close."""
         self.quiet()
+        for site in self._runner.sites:
+            await site.stop()
+        # aiohttp's own shutdown stops reading at once: a body on its way would never arrive.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.shutdown):
+                await self._idle.wait()
+        if self._in_flight:
+            log.warning("requests cut off", count=self._in_flight)
         await self._runner.cleanup()
+        await self._appender.close()
+        if self._probing is not None:
+            await asyncio.wait([self._probing])
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request: a probe, or a delivery to be accepted or refused."""
+        """Answer one request, and say whether the connection can serve another."""
+        self._in_flight += 1
+        self._idle.clear()
+        try:
+            response = await self._route(request)
+        finally:
+            self._in_flight -= 1
+            if not self._in_flight:
+                self._idle.set()
+        # A body that was not read to its end could be taken for the next request, or that for it.
+        if self._quiet or not request.content.is_eof():
+            response.force_close()
+        return response
+
+    async def _route(self, request: web.BaseRequest) -> web.Response:
+        """Find what the request is: a probe, or a delivery to be accepted or refused."""
         path = request.raw_path.partition("?")[0]
         source = self._sources.get(path)
         if source is not None:
@@ -101,10 +137,7 @@ class Receiver:
             else:
                 refusal = await self._accept(request, source, body)
         if refusal is not None:
-            log.warning(
-                "refused", source=source.name, code=refusal.code, detail=refusal.detail,
-                status=refusal.status,
-            )  # fmt: skip
+            self._log(refusal, source)
         return refusal
 
     async def _accept(
@@ -129,12 +162,10 @@ class Receiver:
 
     async def _read(self, request: web.BaseRequest) -> bytes | Refusal:
         """Read the raw body, within the limit and the deadline."""
-        if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
-            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            request.writer.output_size = 0  # those bytes are not the answer
         content, limit = request.content, self._settings.body_limit
         chunks, size = [], 0
         try:
+            await _invite(request)
             async with asyncio.timeout(self._settings.read_timeout):
                 while chunk := await content.readany():
                     size += len(chunk)
@@ -143,8 +174,13 @@ class Receiver:
                     chunks.append(chunk)
         except TimeoutError:
             return Refusal(400, "slow_body", "the body took too long to arrive")
-        except (web.RequestPayloadError, ClientPayloadError, BadHttpMessage, OSError) as error:
+        except _BROKEN_OFF as error:
             return Refusal(400, "broken_body", f"the body broke off: {type(error).__name__}")
+        except RuntimeError:
+            # aiohttp's word for a sender that had gone before its body was asked for.
+            if request.transport is not None:
+                raise
+            return Refusal(400, "broken_body", "the sender hung up before its body came")
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     async def _healthz(self) -> web.Response:
@@ -153,13 +189,37 @@ class Receiver:
     async def _readyz(self) -> web.Response:
         if self._quiet:
             return self._respond(Refusal(503, "stopping", "the receiver is stopping"))
+        if self._probing is None:
+            # One for all who ask meanwhile: a crowd of them must not use up the connections.
+            self._probing = asyncio.create_task(self._probe())
+        if not await asyncio.shield(self._probing):
+            return self._respond(Refusal(503, "stream_unavailable", "Redis takes no writes"))
+        return web.Response(text="ready\n")
+
+    async def _probe(self) -> bool:
+        """Ask whether Redis takes writes; log the answer when it changes."""
+        trouble = ""
         try:
             async with asyncio.timeout(self._settings.append_timeout):
                 await self._stream.probe()
         except (StreamUnavailableError, TimeoutError) as error:
-            log.warning("not ready", error=str(error) or "Redis did not answer in time")
-            return self._respond(Refusal(503, "stream_unavailable", "Redis takes no writes"))
-        return web.Response(text="ready\n")
+            trouble = str(error) or "Redis did not answer in time"
+        finally:
+            self._probing = None
+        if trouble and trouble != self._trouble:
+            log.warning("not ready", error=trouble)
+        elif self._trouble and not trouble:
+            log.info("ready again")
+        self._trouble = trouble
+        return not trouble
+
+    def _log(self, refusal: Refusal, source: Source) -> None:
+        limit = self._refusals[source.name, refusal.code]
+        if limit.passes():
+            log.warning(
+                "refused", source=source.name, code=refusal.code, detail=refusal.detail,
+                status=refusal.status, **limit.report(),
+            )  # fmt: skip
 
     def _respond(self, refusal: Refusal, allow: str = "POST") -> web.Response:
         response = web.Response(
@@ -172,3 +232,11 @@ class Receiver:
         if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
             response.headers[hdrs.RETRY_AFTER] = str(self._settings.retry_after)
         return response
+
+
+async def _invite(request: web.BaseRequest) -> None:
+    """Send the "100 Continue" that a sender waits for before it sends the body."""
+    expected = request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
+    if expected and request.version >= HttpVersion11:  # HTTP/1.0 knows no such answer
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # those bytes are not the answer

@@ -15,7 +15,9 @@ from hookmill.stream import Stream
 
 BATCH_MESSAGES = 512
 BATCH_BYTES = 8 * 1024 * 1024
-"""What one append carries at most, so that a round trip stays short for everybody in it."""
+"""What one append carries at most (a larger message goes alone), so that a round trip stays
+short for everybody in it.
+"""
 
 _Waiting = tuple[Message, "asyncio.Future[None]"]
 
@@ -40,6 +42,11 @@ class Appender:
             self._flushing = asyncio.create_task(self._flush())
         await stored
 
+    async def close(self) -> None:
+        """Wait for the appends under way to end."""
+        if self._flushing is not None:
+            await asyncio.wait([self._flushing])
+
     async def _flush(self) -> None:
         """Append batch after batch until nothing waits."""
         try:
@@ -50,8 +57,10 @@ class Appender:
                         await self._stream.append([message for message, _ in batch])
                 except (StreamUnavailableError, TimeoutError) as error:
                     # Whoever queued up behind a dead Redis has waited long enough.
-                    self._fail([*batch, *self._queue], error)
+                    self._fail([*batch, *self._queue], StreamUnavailableError, error)
                     self._queue.clear()
+                except Exception as error:  # noqa: BLE001 - ours, and nobody may wait for ever
+                    self._fail(batch, RuntimeError, error)
                 else:
                     for _, stored in batch:
                         if not stored.done():
@@ -60,15 +69,23 @@ class Appender:
             self._flushing = None
 
     def _next_batch(self) -> list[_Waiting]:
-        batch: list[_Waiting] = []
-        size = 0
-        while self._queue and len(batch) < BATCH_MESSAGES and size < BATCH_BYTES:
+        batch = [self._queue.popleft()]
+        size = _size(batch[0])
+        while self._queue and len(batch) < BATCH_MESSAGES:
+            size += _size(self._queue[0])
+            if size > BATCH_BYTES:
+                break
             batch.append(self._queue.popleft())
-            size += len(batch[-1][0].body)
         return batch
 
-    def _fail(self, waiting: list[_Waiting], error: Exception) -> None:
-        text = str(error) or f"no answer within {self._timeout:g} s"
+    def _fail(self, waiting: list[_Waiting], kind: type[Exception], cause: Exception) -> None:
+        text = str(cause) or f"no answer within {self._timeout:g} s"
         for _, stored in waiting:
             if not stored.done():
-                stored.set_exception(StreamUnavailableError(text))
+                failure = kind(text)  # one each: it collects the traceback of whoever meets it
+                failure.__cause__ = cause
+                stored.set_exception(failure)
+
+
+def _size(waiting: _Waiting) -> int:
+    return len(waiting[0].body) + len(waiting[0].header_block)

@@ -36,12 +36,21 @@ async def receive(settings: Settings) -> None:
     stream = Stream(settings.need_redis_url(), settings.prefix, timeout=settings.append_timeout)
     receiver = Receiver(settings, sources, stream)
     async with process.stop_signal() as stop:
-        port = await receiver.start()
-        log.info("receiving", port=port, paths=[source.path for source in sources])
         try:
+            port = await _start(receiver, settings)
+            log.info("receiving", port=port, paths=[source.path for source in sources])
             await stop.wait()
             log.info("stopping")
         finally:
             await receiver.stop()
             await stream.close()
     log.info("stopped")
+
+
+async def _start(receiver: Receiver, settings: Settings) -> int:
+    try:
+        return await receiver.start()
+    except OSError as error:
+        raise SettingsError(
+            [f"cannot listen on {settings.host}, port {settings.port}: {error.strerror or error}"]
+        ) from None

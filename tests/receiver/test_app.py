@@ -1,0 +1,1332 @@
+"""The receiver over real sockets: what is stored, what is refused, and what no stranger can do."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import struct
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import aiohttp
+import pytest
+import redis
+import structlog
+from structlog.testing import capture_logs
+
+from hookmill.settings import Settings
+from hookmill.sources import Source, sources_of
+from hookmill.stream import Stream
+from receiver import app as app_module
+from receiver.app import Receiver
+from tests.support import (
+    CURRENT_KEY,
+    MARBLE_SECRET,
+    NEXT_KEY,
+    Server,
+    eventually,
+    signed_headers,
+)
+
+SECRETS = (CURRENT_KEY, NEXT_KEY, MARBLE_SECRET)
+LIMIT = 4096
+"""The body limit of most receivers here."""
+
+HELLO = b'{"hello":"world"}'
+
+
+class Running(NamedTuple):
+    """A receiver that listens, and its sources by name."""
+
+    receiver: Receiver
+    port: int
+    sources: dict[str, Source]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+StartReceiver = Callable[..., Awaitable[Running]]
+StartAt = Callable[..., Awaitable[Running]]
+OwnServer = Callable[..., Server]
+Stored = Callable[[], list[dict[bytes, bytes]]]
+
+
+@pytest.fixture
+async def start_at(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StartAt]:
+    """Start a receiver with the settings given, on the stream given or on one of its own. It is
+    stopped at the end.
+    """
+    # The server goes on reading from a refused sender, and does not see at once that it has gone.
+    monkeypatch.setattr(app_module, "_LINGER", 0.2)
+    started: list[Receiver] = []
+    opened: list[Stream] = []
+
+    async def start(
+        settings: Settings, stream: Stream | None = None, sources: list[Source] | None = None
+    ) -> Running:
+        if stream is None:
+            url, timeout = settings.need_redis_url(), settings.append_timeout
+            stream = Stream(url, settings.prefix, timeout=timeout)
+            opened.append(stream)
+        sources = sources_of(settings) if sources is None else sources
+        receiver = Receiver(settings, sources, stream)
+        started.append(receiver)
+        port = await receiver.start()
+        return Running(receiver, port, {source.name: source for source in sources})
+
+    yield start
+    for receiver in started:
+        await receiver.stop()
+    await eventually(lambda: not lingering(), what="the server to stop lingering")
+    for stream in opened:
+        await stream.close()
+
+
+def lingering() -> list[asyncio.Task[Any]]:
+    """The connections' own tasks that have not ended yet."""
+    coroutines = {task: task.get_coro() for task in asyncio.all_tasks()}
+    return [task for task, coro in coroutines.items() if "RequestHandler" in str(coro)]
+
+
+@pytest.fixture
+def start(settings: Callable[..., Settings], stream: Stream, start_at: StartAt) -> StartReceiver:
+    """Start a receiver on the test's own prefix, both senders switched on."""
+
+    async def start_one(**fields: Any) -> Running:
+        given = {**KEYS, "body_limit": LIMIT, **fields}
+        return await start_at(settings(**given), stream)
+
+    return start_one
+
+
+KEYS = {
+    "qstash_current_signing_key": CURRENT_KEY,
+    "qstash_next_signing_key": NEXT_KEY,
+    "marble_webhook_secret": MARBLE_SECRET,
+}
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        yield session
+
+
+@pytest.fixture(autouse=True)
+def lines(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> Iterator[list[dict[str, Any]]]:
+    """Our own log lines. What strangers have used up of the log's patience is forgotten."""
+    monkeypatch.setattr(app_module, "log", structlog.get_logger("receiver"))
+    logging.getLogger("receiver.http").filters.clear()
+    with capture_logs() as captured:
+        yield captured  # type: ignore[misc] # an event is a mutable mapping, here always a dict
+
+
+@pytest.fixture
+def stored(redis_client: redis.Redis, prefix: str) -> Stored:
+    """Read the entries of the stream, oldest first."""
+
+    def entries() -> list[dict[bytes, bytes]]:
+        found: Any = redis_client.xrange(f"{prefix}:{{0}}:stream")
+        return [fields for _, fields in found]
+
+    return entries
+
+
+def round_trips(client: redis.Redis) -> int:
+    stats: Any = client.info("commandstats")
+    return int(stats.get("cmdstat_evalsha", {}).get("calls", 0))
+
+
+@contextmanager
+def paused(client: redis.Redis) -> Iterator[None]:
+    """Writes wait at the server meanwhile."""
+    client.client_pause(30_000, all=False)
+    try:
+        yield
+    finally:
+        client.client_unpause()
+
+
+def connections(running: Running) -> list[Any]:
+    """The connections as aiohttp keeps them, until their tasks have ended."""
+    server = running.receiver._runner.server
+    assert server is not None
+    return server.connections
+
+
+def tracebacks(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Whatever any library logged with a traceback, or above a warning."""
+    return [
+        f"{record.name}: {record.getMessage()}"
+        for record in caplog.records
+        if record.exc_info or record.levelno > logging.WARNING
+    ]
+
+
+def request_bytes(
+    body: bytes = HELLO,
+    *,
+    headers: dict[str, str] | None = None,
+    target: str = "/qstash",
+    method: str = "POST",
+    version: str = "1.1",
+    extra: tuple[bytes, ...] = (),
+) -> bytes:
+    """A request as it stands on the wire."""
+    lines = [f"{method} {target} HTTP/{version}".encode(), b"Host: app.example"]
+    lines.append(b"Content-Length: %d" % len(body))
+    lines += [f"{name}: {value}".encode() for name, value in (headers or {}).items()]
+    return b"\r\n".join([*lines, *extra]) + b"\r\n\r\n" + body
+
+
+def delivery(
+    source: Source, body: bytes = HELLO, *, extra: tuple[bytes, ...] = (), **parts: Any
+) -> bytes:
+    """A signed request as it stands on the wire."""
+    target = parts.setdefault("target", source.path)
+    headers = signed_headers(source.scheme, body, target)
+    return request_bytes(body, headers=headers, extra=extra, **parts)
+
+
+class Wire:
+    """A connection on which the test writes the bytes itself."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def answer(self, *, head: bool = False) -> Answer:
+        """Read one answer. `head`: it was asked for with HEAD, so that no body follows."""
+        raw = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 10)
+        status_line, *rows = raw.decode().rstrip().split("\r\n")
+        headers = dict(row.split(": ", 1) for row in rows)
+        length = 0 if head else int(headers.get("Content-Length", 0))
+        return Answer(int(status_line.split()[1]), headers, await self.reader.readexactly(length))
+
+    async def rest(self) -> bytes:
+        """Read until the other side closes."""
+        return await asyncio.wait_for(self.reader.read(), 10)
+
+    def hang_up(self, how: str) -> None:
+        """Close, or reset as a crashed sender's machine does."""
+        if how == "reset":
+            linger = struct.pack("ii", 1, 0)
+            self.writer.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, linger
+            )
+        self.writer.close()
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Callable[[Running], Awaitable[Wire]]]:
+    opened: list[Wire] = []
+
+    async def connect_to(running: Running) -> Wire:
+        wire = Wire(*await asyncio.open_connection("127.0.0.1", running.port))
+        opened.append(wire)
+        return wire
+
+    yield connect_to
+    for wire in opened:
+        wire.writer.close()
+
+
+Connect = Callable[[Running], Awaitable[Wire]]
+
+
+# What is accepted
+
+
+async def test_a_delivery_is_stored_before_it_is_answered_with_200(
+    start: StartReceiver, http: aiohttp.ClientSession, redis_client: redis.Redis, stored: Stored
+) -> None:
+    running = await start(append_timeout=10)
+    headers = signed_headers(running.sources["qstash"].scheme, HELLO, "/qstash")
+    with paused(redis_client):
+        answer = asyncio.create_task(
+            http.post(f"{running.url}/qstash", data=HELLO, headers=headers)
+        )
+        await eventually(lambda: running.receiver._appender._flushing)
+        assert not answer.done()
+        assert stored() == []
+    async with await answer as response:
+        assert response.status == 200
+        assert await response.read() == b""
+    (entry,) = stored()
+    assert entry[b"body"] == HELLO
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        HELLO,
+        b"",
+        b"\x00" * 32,
+        b"\xff\xfe\x00 not UTF-8 \xc3\x28",
+        b"not JSON",
+        b'{ "b": 1,\r\n  "a": 1.0 }\n',
+        bytes(range(256)) * (LIMIT // 256),  # exactly the limit
+    ],
+    ids=["object", "empty", "NULs", "not UTF-8", "not JSON", "spaces kept", "limit"],
+)
+@pytest.mark.parametrize("name", ["qstash", "marble"])
+async def test_the_raw_bytes_of_any_body_are_stored_unchanged(
+    start: StartReceiver,
+    http: aiohttp.ClientSession,
+    stored: Stored,
+    name: str,
+    body: bytes,
+) -> None:
+    running = await start()
+    headers = signed_headers(running.sources[name].scheme, body, f"/{name}")
+    async with http.post(f"{running.url}/{name}", data=body, headers=headers) as response:
+        assert response.status == 200
+    (entry,) = stored()
+    assert entry[b"body"] == body
+    assert entry[b"source"] == name.encode()
+
+
+async def test_headers_are_stored_as_they_came_credentials_are_not(
+    start: StartReceiver, connect: Connect, stored: Stored
+) -> None:
+    running = await start()
+    wire = await connect(running)
+    extra = (
+        b"Upstash-Message-Id: msg_1",
+        b"X-Note: caf\xe9 \xc3\xa9",
+        b"X-Twice: 1",
+        b"x-twice: 2",
+        b"Authorization: Bearer bearer-credential",
+        b"Cookie: session=cookie-credential",
+        b"Proxy-Authorization: Basic proxy-credential",
+    )
+    await wire.send(delivery(running.sources["qstash"], extra=extra))
+    assert (await wire.answer()).status == 200
+    (entry,) = stored()
+    assert entry[b"id"] == b"msg_1"
+    rows = entry[b"headers"].split(b"\r\n")
+    assert [row for row in rows if not row.startswith(b"Upstash-Signature: ")] == [
+        b"Upstash-Message-Id: msg_1",
+        b"X-Note: caf\xe9 \xc3\xa9",
+        b"X-Twice: 1",
+        b"x-twice: 2",
+    ]
+    assert b"credential" not in b"".join(entry.values())
+
+
+async def test_an_accepted_delivery_is_one_log_line_with_its_id_source_and_type(
+    start: StartReceiver, http: aiohttp.ClientSession, lines: list[dict[str, Any]]
+) -> None:
+    running = await start()
+    body = b'{"event": "post.published", "data": {}}'
+    headers = signed_headers(running.sources["qstash"].scheme, body, "/qstash")
+    headers["Upstash-Message-Id"] = "msg_7"
+    async with http.post(f"{running.url}/qstash", data=body, headers=headers) as response:
+        assert response.status == 200
+    assert lines == [
+        {
+            "event": "accepted",
+            "log_level": "info",
+            "id": "msg_7",
+            "source": "qstash",
+            "type": "post.published",
+            "bytes": len(body),
+        }
+    ]
+
+
+@pytest.mark.parametrize("target", ["/", "/?", "/?a=1&b=%20x", "/?next=http://x/?y"])
+async def test_the_guides_own_example_is_accepted_at_the_root(
+    start: StartReceiver, connect: Connect, stored: Stored, target: str
+) -> None:
+    running = await start(sources={"qstash": {"path": "/"}}, public_url="https://app.example")
+    wire = await connect(running)
+    await wire.send(delivery(running.sources["qstash"], target=target))
+    assert (await wire.answer()).status == 200
+    (entry,) = stored()
+    assert entry[b"body"] == b'{"hello":"world"}'
+    await wire.send(delivery(running.sources["qstash"], target="/qstash"))
+    assert (await wire.answer()).status == 404
+
+
+@pytest.mark.parametrize(
+    ("signed_for", "sent_to", "status"),
+    [
+        ("/hooks/in?a=1&b=%20x", "/hooks/in?a=1&b=%20x", 200),
+        ("/hooks/in?a=1", "/hooks/in?a=2", 401),
+        ("/hooks/in?a=1", "/hooks/in", 401),
+        ("/hooks/in", "/hooks/in?a=1", 401),
+        ("/hooks/in?b=%20x", "/hooks/in?b=+x", 401),
+    ],
+)
+async def test_path_and_query_are_compared_with_the_tokens_sub_as_they_were_sent(
+    start: StartReceiver,
+    connect: Connect,
+    signed_for: str,
+    sent_to: str,
+    status: int,
+) -> None:
+    running = await start(
+        sources={"qstash": {"path": "/hooks/in"}}, public_url="https://app.example"
+    )
+    headers = signed_headers(running.sources["qstash"].scheme, HELLO, signed_for)
+    wire = await connect(running)
+    await wire.send(request_bytes(headers=headers, target=sent_to))
+    answer = await wire.answer()
+    assert answer.status == status
+    if status == 401:
+        assert b'"wrong_url"' in answer.body
+
+
+async def test_an_identity_encoding_is_no_encoding(start: StartReceiver, connect: Connect) -> None:
+    running = await start()
+    wire = await connect(running)
+    source = running.sources["qstash"]
+    await wire.send(delivery(source, extra=(b"Content-Encoding: Identity",)))
+    assert (await wire.answer()).status == 200
+
+
+async def test_a_chunked_body_is_put_together(
+    start: StartReceiver, connect: Connect, stored: Stored
+) -> None:
+    running = await start()
+    wire = await connect(running)
+    headers = signed_headers(running.sources["marble"].scheme, HELLO, "/marble")
+    await wire.send(chunked(headers, b"7\r\n" + HELLO[:7] + b"\r\n"))
+    await wire.send(b"a;note=x\r\n" + HELLO[7:] + b"\r\n0\r\nX-Trailer: 1\r\n\r\n")
+    assert (await wire.answer()).status == 200
+    (entry,) = stored()
+    assert entry[b"body"] == HELLO
+
+
+def chunked(headers: dict[str, str], chunks: bytes, target: str = "/marble") -> bytes:
+    rows = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    head = f"POST {target} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n{rows}\r\n"
+    return head.encode() + chunks
+
+
+async def test_http_1_0_is_spoken_and_its_connection_closed(
+    start: StartReceiver, connect: Connect, stored: Stored
+) -> None:
+    running = await start()
+    wire = await connect(running)
+    await wire.send(delivery(running.sources["qstash"], version="1.0"))
+    assert (await wire.rest()).startswith(b"HTTP/1.0 200 OK\r\n")
+    assert len(stored()) == 1
+
+
+async def test_pipelined_requests_are_answered_in_order(
+    start: StartReceiver, connect: Connect, stored: Stored
+) -> None:
+    running = await start()
+    wire = await connect(running)
+    source = running.sources["qstash"]
+    await wire.send(
+        delivery(source, b"first")
+        + request_bytes(b"unsigned")
+        + delivery(source, b"second")
+        + request_bytes(b"", target="/healthz", method="GET")
+    )
+    assert [(await wire.answer()).status for _ in range(4)] == [200, 401, 200, 200]
+    assert [entry[b"body"] for entry in stored()] == [b"first", b"second"]
+
+
+async def test_a_sender_that_expects_100_continue_gets_it_before_it_sends_the_body(
+    start: StartReceiver, connect: Connect, stored: Stored
+) -> None:
+    running = await start()
+    wire = await connect(running)
+    source = running.sources["qstash"]
+    head, _, body = delivery(source, extra=(b"Expect: 100-Continue",)).partition(b"\r\n\r\n")
+    await wire.send(head + b"\r\n\r\n")
+    assert await wire.answer() == Answer(100, {}, b"")
+    await wire.send(body)
+    assert (await wire.answer()).status == 200
+    await wire.send(delivery(source))  # and the connection is good for another
+    assert (await wire.answer()).status == 200
+    assert len(stored()) == 2
+
+
+@pytest.mark.parametrize(
+    ("target", "length", "extra", "status"),
+    [
+        ("/qstash", LIMIT + 1, (), 413),
+        ("/qstash", 17, (b"Content-Encoding: gzip",), 415),
+        ("/nowhere", 17, (), 404),
+        ("/healthz", 17, (), 405),
+    ],
+)
+async def test_what_the_head_alone_decides_is_answered_without_100_and_ends_the_connection(
+    start: StartReceiver,
+    connect: Connect,
+    target: str,
+    length: int,
+    extra: tuple[bytes, ...],
+    status: int,
+) -> None:
+    running = await start()
+    wire = await connect(running)
+    rows = (b"Expect: 100-continue", b"Content-Length: %d" % length, *extra)
+    head = b"POST " + target.encode() + b" HTTP/1.1\r\nHost: a\r\n" + b"\r\n".join(rows)
+    await wire.send(head + b"\r\n\r\n")
+    answer = await wire.answer()
+    assert answer.status == status
+    # The sender may now send the body or not. Were the connection kept, its next request, another
+    # client's perhaps, could be swallowed as this one's body.
+    assert answer.headers["Connection"] == "close"
+    await wire.send(request_bytes(b"", target="/healthz", method="GET") * (1 + length // 40))
+    assert await wire.rest() == b""
+
+
+async def test_an_expectation_of_http_1_0_is_ignored(
+    start: StartReceiver, connect: Connect
+) -> None:
+    running = await start()
+    wire = await connect(running)
+    source = running.sources["qstash"]
+    await wire.send(delivery(source, version="1.0", extra=(b"Expect: 100-continue",)))
+    assert (await wire.rest()).startswith(b"HTTP/1.0 200 OK\r\n")
+
+
+# What is refused
+
+
+def _forged(source: Source) -> bytes:
+    return delivery(source).replace(HELLO, b'{"hello":"mars!"}')
+
+
+def _resigned(source: Source, change: Callable[[str], str]) -> bytes:
+    ((name, value),) = signed_headers(source.scheme, HELLO, source.path).items()
+    return request_bytes(headers={name: change(value)}, target=source.path)
+
+
+def _with_header(source: Source, row: bytes) -> bytes:
+    return request_bytes(target=source.path, extra=(row,))
+
+
+Make = Callable[[dict[str, Source]], bytes]
+
+REFUSALS: dict[str, tuple[Make, int, str]] = {
+    "qstash: no signature": (lambda _: request_bytes(), 401, "header_missing"),
+    "qstash: another body": (lambda s: _forged(s["qstash"]), 401, "body_mismatch"),
+    "qstash: the secret as the token": (
+        lambda s: _with_header(s["qstash"], b"Upstash-Signature: " + CURRENT_KEY.encode()),
+        401,
+        "token_malformed",
+    ),
+    "qstash: a tampered token": (
+        lambda s: _resigned(s["qstash"], lambda token: token[:-8] + "AAAAAAAA"),
+        401,
+        "signature_mismatch",
+    ),
+    "qstash: two signatures": (
+        lambda s: delivery(s["qstash"], extra=(b"upstash-signature: x.y.z",)),
+        401,
+        "header_repeated",
+    ),
+    "qstash: two message IDs": (
+        lambda s: delivery(s["qstash"], extra=(b"Upstash-Message-Id: a", b"upstash-message-id: b")),
+        401,
+        "header_repeated",
+    ),
+    "qstash: UTF-8 in the signature": (
+        lambda s: _with_header(s["qstash"], "Upstash-Signature: é.ü.ß".encode()),
+        401,
+        "token_malformed",
+    ),
+    "qstash: bytes that are no UTF-8 in the signature": (
+        lambda s: _with_header(s["qstash"], b"Upstash-Signature: \xff\xfe.\x80.\xed\xa0\x80"),
+        401,
+        "token_malformed",
+    ),
+    "qstash: expired": (
+        lambda s: request_bytes(
+            headers=signed_headers(s["qstash"].scheme, HELLO, "/qstash", time.time() - 3600)
+        ),
+        401,
+        "expired",
+    ),
+    "qstash: a token of marble's": (
+        lambda s: delivery(s["marble"], target="/qstash"),
+        401,
+        "header_missing",
+    ),
+    "marble: no signature": (
+        lambda _: request_bytes(target="/marble"),
+        401,
+        "header_missing",
+    ),
+    "marble: another body": (lambda s: _forged(s["marble"]), 401, "signature_mismatch"),
+    "marble: two signatures": (
+        lambda s: delivery(s["marble"], extra=(b"X-Marble-Signature: sha256=00",)),
+        401,
+        "header_repeated",
+    ),
+    "marble: UTF-8 in the signature": (
+        lambda s: _with_header(s["marble"], "x-marble-signature: sha256=é".encode()),
+        401,
+        "signature_mismatch",
+    ),
+    "marble: bytes that are no UTF-8 in the signature": (
+        lambda s: _with_header(s["marble"], b"x-marble-signature: \xff\xfe\x80"),
+        401,
+        "signature_mismatch",
+    ),
+    "GET": (lambda s: delivery(s["qstash"], method="GET"), 405, "method_not_allowed"),
+    "PUT": (lambda s: delivery(s["qstash"], method="PUT"), 405, "method_not_allowed"),
+    "gzip, although it is signed": (
+        lambda s: delivery(s["qstash"], extra=(b"Content-Encoding: gzip",)),
+        415,
+        "content_encoding",
+    ),
+    "gzip behind identity": (
+        lambda s: delivery(
+            s["qstash"], extra=(b"Content-Encoding: identity", b"Content-Encoding: gzip")
+        ),
+        415,
+        "content_encoding",
+    ),
+    "one byte too many": (
+        lambda s: delivery(s["qstash"], b"x" * (LIMIT + 1)),
+        413,
+        "too_large",
+    ),
+    "one byte too many, in chunks": (
+        lambda s: chunked(
+            signed_headers(s["marble"].scheme, b"x" * (LIMIT + 1), "/marble"),
+            b"%x\r\n%b\r\n1\r\nx\r\n0\r\n\r\n" % (LIMIT, b"x" * LIMIT),
+        ),
+        413,
+        "too_large",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "status", "code"), REFUSALS.values(), ids=REFUSALS.keys())
+async def test_a_refusal_stores_nothing_and_shows_no_secret(
+    start: StartReceiver,
+    connect: Connect,
+    stored: Stored,
+    lines: list[dict[str, Any]],
+    caplog: pytest.LogCaptureFixture,
+    make: Make,
+    status: int,
+    code: str,
+) -> None:
+    running = await start()
+    wire = await connect(running)
+    await wire.send(make(running.sources))
+    answer = await wire.answer()
+    assert answer.status == status
+    assert f'{{"error":"{code}","detail":"'.encode() in answer.body
+    assert answer.headers["Content-Type"] == "application/json"
+    assert len(answer.body) < 300
+    assert stored() == []
+    logged = repr(lines) + caplog.text
+    for secret in SECRETS:
+        assert secret not in repr(answer)
+        assert secret not in logged
+    assert [(line["event"], line["code"]) for line in lines] == [("refused", code)]
+    assert tracebacks(caplog) == []
+
+
+@pytest.mark.parametrize(("target", "status"), [("/other", 404), ("/readyz", 405)])
+async def test_what_is_sent_past_the_sources_is_not_even_logged(
+    start: StartReceiver,
+    connect: Connect,
+    stored: Stored,
+    lines: list[dict[str, Any]],
+    target: str,
+    status: int,
+) -> None:
+    running = await start()
+    wire = await connect(running)
+    await wire.send(delivery(running.sources["qstash"], target=target))
+    assert (await wire.answer()).status == status
+    assert stored() == []
+    assert lines == []
+
+
+async def test_method_not_allowed_says_which_one_is(start: StartReceiver, connect: Connect) -> None:
+    running = await start()
+    wire = await connect(running)
+    await wire.send(request_bytes(b"", method="GET"))
+    assert (await wire.answer()).headers["Allow"] == "POST"
+    await wire.send(request_bytes(b"", target="/healthz"))
+    assert (await wire.answer()).headers["Allow"] == "GET, HEAD"
+
+
+async def test_a_body_too_large_by_its_length_is_refused_before_it_is_sent(
+    start: StartReceiver, connect: Connect
+) -> None:
+    running = await start()
+    wire = await connect(running)
+    await wire.send(b"POST /qstash HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n")
+    assert (await wire.answer()).status == 413
+
+
+async def test_a_chunked_body_is_refused_as_soon_as_it_is_too_large_not_at_its_end(
+    start: StartReceiver, connect: Connect
+) -> None:
+    running = await start()
+    wire = await connect(running)
+    await wire.send(chunked({}, b"%x\r\n%b\r\n" % (LIMIT, b"x" * LIMIT)))
+    await eventually(lambda: running.receiver._in_flight == 1)
+    await wire.send(b"1\r\nx\r\n")
+    assert (await wire.answer()).status == 413  # the last chunk has not come
+
+
+async def test_a_sender_sees_the_answer_although_it_is_still_sending(
+    start: StartReceiver, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app_module, "_LINGER", 10.0)
+    running = await start()
+    wire = await connect(running)
+    await wire.send(request_bytes(b"x" * 8_000_000))  # more than the sockets' buffers hold
+    answer = await wire.answer()
+    assert (answer.status, answer.headers["Connection"]) == (413, "close")
+    assert await wire.rest() == b""
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [b"zz\r\nab\r\n", b"2\r\nabX\r\n", b"-1\r\n", b"ffffffffffffffffff\r\n", b"2\nab\n"],
+)
+async def test_broken_chunking_is_answered_with_400_and_one_line(
+    start: StartReceiver,
+    connect: Connect,
+    stored: Stored,
+    caplog: pytest.LogCaptureFixture,
+    lines: list[dict[str, Any]],
+    chunks: bytes,
+) -> None:
+    running = await start()
+    wire = await connect(running)
+    await wire.send(chunked({}, chunks))
+    assert (await wire.rest()).split(b"\r\n")[0].endswith(b" 400 Bad Request")
+    assert stored() == []
+    assert len(caplog.records) + len(lines) == 1
+    assert tracebacks(caplog) == []
+
+
+async def test_chunking_that_breaks_later_is_answered_with_400(
+    start: StartReceiver, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    # The server's parser keeps to itself that nothing more will come: the read timeout finds out.
+    running = await start(read_timeout=0.2)
+    wire = await connect(running)
+    await wire.send(chunked({}, b"2\r\nab\r\n"))
+    await eventually(lambda: running.receiver._in_flight == 1)
+    await wire.send(b"zz\r\n")
+    assert (await wire.rest()).split(b"\r\n")[0].endswith(b" 400 Bad Request")
+    assert tracebacks(caplog) == []
+
+
+async def test_a_body_that_drips_is_given_up_after_the_read_timeout(
+    start: StartReceiver,
+    connect: Connect,
+    stored: Stored,
+    lines: list[dict[str, Any]],
+) -> None:
+    running = await start(read_timeout=0.2)
+    wire = await connect(running)
+    await wire.send(delivery(running.sources["qstash"], b"x" * LIMIT)[:-LIMIT])
+
+    async def drip() -> None:
+        while True:  # each byte comes in time for a timeout that would start anew with it
+            await wire.send(b"x")
+            await asyncio.sleep(0.01)
+
+    dripping = asyncio.create_task(drip())
+    answer = await wire.answer()
+    dripping.cancel()
+    assert (answer.status, answer.headers["Connection"]) == (400, "close")
+    assert b'"slow_body"' in answer.body
+    assert [line["code"] for line in lines] == ["slow_body"]
+    assert stored() == []
+    await asyncio.wait([dripping])
+
+
+# Clients that misbehave
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+@pytest.mark.parametrize("chunks", [False, True], ids=["length", "chunked"])
+async def test_a_client_that_hangs_up_half_way_costs_one_line_and_no_traceback(
+    start: StartReceiver,
+    connect: Connect,
+    http: aiohttp.ClientSession,
+    stored: Stored,
+    lines: list[dict[str, Any]],
+    caplog: pytest.LogCaptureFixture,
+    how: str,
+    chunks: bool,
+) -> None:
+    running = await start()
+    wire = await connect(running)
+    request = delivery(running.sources["qstash"])
+    await wire.send(chunked({}, b"5\r\nab", "/qstash") if chunks else request[:-3])
+    await eventually(lambda: running.receiver._in_flight == 1)
+    wire.hang_up(how)
+    await eventually(lambda: lines)
+    assert [(line["event"], line["code"]) for line in lines] == [("refused", "broken_body")]
+    assert tracebacks(caplog) == []
+    assert caplog.records == []
+    assert stored() == []
+    async with http.get(f"{running.url}/healthz") as response:
+        assert response.status == 200
+
+
+async def test_a_client_that_is_gone_before_its_body_is_asked_for_leaves_no_traceback(
+    start: StartReceiver, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    # The end of a connection can come between two steps of the server's: try each of the ticks.
+    running = await start()
+    probe = request_bytes(b"", target="/healthz", method="GET")
+    for before in range(4):
+        for ticks in range(8):
+            for extra in ((), (b"Expect: 100-continue",)):
+                wire = await connect(running)
+                await wire.send(probe)
+                await wire.answer()
+                wire.writer.write(probe * before + request_bytes(extra=extra)[:-3])
+                for _ in range(ticks):
+                    await asyncio.sleep(0)
+                wire.hang_up("close" if before % 2 else "reset")
+    await eventually(lambda: not connections(running))
+    assert tracebacks(caplog) == []
+    assert caplog.records == []
+
+
+async def test_a_client_that_does_not_wait_for_its_answer_has_still_delivered(
+    start: StartReceiver,
+    connect: Connect,
+    redis_client: redis.Redis,
+    stored: Stored,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    running = await start(append_timeout=10)
+    with paused(redis_client):
+        wire = await connect(running)
+        await wire.send(delivery(running.sources["qstash"]))
+        await eventually(lambda: running.receiver._appender._flushing)
+        wire.hang_up("reset")
+        await eventually(lambda: not any(one.connected for one in connections(running)))
+    await eventually(stored)
+    await eventually(lambda: not running.receiver._in_flight)
+    assert tracebacks(caplog) == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"hello\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"POST /qstash HTTP/9.9\r\nHost: a\r\n\r\n",
+        b"POST /qstash HTTP/1.1\r\n\r\n",  # no Host
+        b"POST /qstash HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+        b"POST /qstash HTTP/1.1\r\nHost: a\r\nContent-Length: 1_0\r\n\r\n",
+        b"POST /qstash HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n",
+        b"POST /qstash HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        chunked({"Content-Length": "5"}, b"0\r\n\r\n"),
+        b"POST /qstash HTTP/1.1\r\nHost: a\r\nX-A: a\x00b\r\n\r\n",
+        b"POST /qstash HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n",
+        b"POST /qstash?" + b"a" * 9000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST /qstash HTTP/1.1\r\nHost: a\r\nX-A: " + b"a" * 9000 + b"\r\n\r\n",
+        b"POST /qstash HTTP/1.1\r\nHost: a\r\n" + b"X-A: a\r\n" * 200 + b"\r\n",
+        b"POST /\xe4 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST http://[::1 HTTP/1.1\r\nHost: a\r\n\r\n",
+    ],
+    ids=lambda data: repr(data[:60]),
+)
+async def test_malformed_http_gives_400_and_at_most_one_short_line(
+    start: StartReceiver, connect: Connect, caplog: pytest.LogCaptureFixture, data: bytes
+) -> None:
+    running = await start()
+    wire = await connect(running)
+    await wire.send(data)
+    answer = await wire.answer()
+    assert answer.status == 400
+    assert len(answer.body) < 400
+    assert await wire.rest() == b""
+    assert tracebacks(caplog) == []
+    assert len(caplog.records) <= 1
+    for record in caplog.records:
+        assert len(record.getMessage()) < 100
+        assert "\n" not in record.getMessage()
+
+
+async def test_malformed_http_cannot_flood_the_log(
+    start: StartReceiver, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = await start()
+    for _ in range(100):
+        wire = await connect(running)
+        await wire.send(b"POST /qstash HTTP/1.1\r\n\r\n")
+        assert (await wire.answer()).status == 400
+    assert 10 <= len(caplog.records) < 100
+
+
+async def test_refusals_cannot_flood_the_log_and_kinds_do_not_hide_each_other(
+    start: StartReceiver, connect: Connect, lines: list[dict[str, Any]]
+) -> None:
+    running = await start()
+    wire = await connect(running)
+    for _ in range(200):
+        await wire.send(request_bytes())
+        assert (await wire.answer()).status == 401
+    assert 10 <= len(lines) < 100
+    await wire.send(_forged(running.sources["qstash"]))
+    assert (await wire.answer()).status == 401
+    assert lines[-1]["code"] == "body_mismatch"
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("/qstash?x=%zz&x", 200),
+        ("/qstash?", 200),
+        ("/qstash/", 404),
+        ("//qstash", 404),
+        ("/./qstash", 404),
+        ("/%71stash", 404),  # one path, one spelling
+        ("/QSTASH", 404),
+        ("/qstash%00", 404),
+        ("/qstash;a=b", 404),
+        ("/qstash#fragment", 404),
+        ("http://app.example/qstash", 404),
+        ("http://user:pw@app.example:99/qstash", 404),
+        ("/", 404),
+        ("//", 404),
+        ("///", 404),
+        ("/\\", 404),
+        ("/" + "a" * 8000, 404),
+        ("*", 400),
+        ("qstash", 400),
+        ("http://", 400),
+        ("/qstash?\x7f", 400),
+    ],
+)
+async def test_an_odd_target_is_an_ordinary_answer(
+    start: StartReceiver,
+    connect: Connect,
+    caplog: pytest.LogCaptureFixture,
+    target: str,
+    status: int,
+) -> None:
+    running = await start()
+    wire = await connect(running)
+    headers = signed_headers(running.sources["qstash"].scheme, HELLO, "/qstash")
+    await wire.send(request_bytes(headers=headers, target=target))
+    assert (await wire.answer()).status == status
+    assert tracebacks(caplog) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+        (b"CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", 404),
+        (b"TRACE /qstash HTTP/1.1\r\nHost: a\r\n\r\n", 405),
+        (b"POST /qstash HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+         401),
+        (b"POST /qstash HTTP/1.1\r\nHost: a\r\nExpect: nothing\r\nContent-Length: 0\r\n\r\n", 401),
+    ],
+    ids=lambda data: repr(data)[:40],
+)  # fmt: skip
+async def test_an_odd_request_is_an_ordinary_answer(
+    start: StartReceiver,
+    connect: Connect,
+    caplog: pytest.LogCaptureFixture,
+    data: bytes,
+    status: int,
+) -> None:
+    running = await start()
+    wire = await connect(running)
+    await wire.send(data)
+    assert (await wire.answer()).status == status
+    assert tracebacks(caplog) == []
+
+
+@pytest.mark.parametrize("protocol", [b"websocket", b"h2c"])
+async def test_an_offer_to_upgrade_does_not_cost_the_body(
+    start: StartReceiver,
+    connect: Connect,
+    stored: Stored,
+    protocol: bytes,
+) -> None:
+    running = await start()
+    wire = await connect(running)
+    extra = (b"Connection: Upgrade", b"Upgrade: " + protocol)
+    await wire.send(delivery(running.sources["qstash"], extra=extra))
+    assert (await wire.answer()).status == 200
+    (entry,) = stored()
+    assert entry[b"body"] == HELLO
+
+
+async def test_a_hundred_headers_are_no_hindrance(start: StartReceiver, connect: Connect) -> None:
+    running = await start()
+    wire = await connect(running)
+    extra = tuple(b"X-%d: value" % number for number in range(100))
+    await wire.send(delivery(running.sources["qstash"], extra=extra))
+    assert (await wire.answer()).status == 200
+
+
+@pytest.mark.parametrize(
+    ("extra", "before"), [((), ()), ((b"Expect: 100-continue",), (100,))], ids=["", "after 100"]
+)
+async def test_a_bug_of_our_own_is_a_500_with_its_traceback_and_hurts_nobody_else(
+    settings: Callable[..., Settings],
+    stream: Stream,
+    start_at: StartAt,
+    connect: Connect,
+    stored: Stored,
+    caplog: pytest.LogCaptureFixture,
+    extra: tuple[bytes, ...],
+    before: tuple[int, ...],
+) -> None:
+    def stumble(headers: object, body: bytes) -> Any:
+        raise LookupError("a bug")
+
+    configured = settings(**KEYS)
+    qstash, marble = sources_of(configured)
+    running = await start_at(configured, stream, [qstash._replace(identify=stumble), marble])
+    wire = await connect(running)
+    await wire.send(delivery(qstash, extra=extra))
+    for status in (*before, 500):
+        answer = await wire.answer()
+        assert answer.status == status
+    assert b"LookupError" not in answer.body
+    (record,) = caplog.records
+    assert record.exc_info
+    assert isinstance(record.exc_info[1], LookupError)
+    assert stored() == []
+    other = await connect(running)
+    await other.send(delivery(marble))
+    assert (await other.answer()).status == 200
+
+
+# Probes
+
+
+@pytest.mark.parametrize(("probe", "text"), [("/healthz", b"ok\n"), ("/readyz", b"ready\n")])
+async def test_probes_answer_get_and_head(
+    start: StartReceiver, connect: Connect, probe: str, text: bytes
+) -> None:
+    running = await start()
+    wire = await connect(running)
+    await wire.send(request_bytes(b"", target=f"{probe}?from=lb", method="GET"))
+    answer = await wire.answer()
+    assert (answer.status, answer.body) == (200, text)
+    await wire.send(request_bytes(b"", target=probe, method="HEAD"))
+    answer = await wire.answer(head=True)
+    assert (answer.status, answer.headers["Content-Length"]) == (200, str(len(text)))
+    await wire.send(request_bytes(b"", target="/healthz", method="GET"))
+    assert (await wire.answer()).body == b"ok\n"  # nothing was in between
+
+
+async def test_asking_for_readiness_leaves_nothing_in_redis(
+    start: StartReceiver, http: aiohttp.ClientSession, redis_client: redis.Redis, prefix: str
+) -> None:
+    running = await start()
+    async with http.get(f"{running.url}/readyz") as response:
+        assert response.status == 200
+    assert list(redis_client.scan_iter(f"{prefix}:*")) == []
+
+
+async def test_a_crowd_that_asks_for_readiness_does_not_use_up_the_connections_to_redis(
+    start: StartReceiver, http: aiohttp.ClientSession, redis_client: redis.Redis
+) -> None:
+    running = await start(append_timeout=10)
+    headers = signed_headers(running.sources["qstash"].scheme, HELLO, "/qstash")
+    clients: Any = redis_client.client_list()
+    with paused(redis_client):
+        crowd = [
+            asyncio.create_task(_status(http.get(f"{running.url}/readyz"))) for _ in range(150)
+        ]
+        await eventually(lambda: running.receiver._in_flight == 150)
+        posted = asyncio.create_task(
+            _status(http.post(f"{running.url}/qstash", data=HELLO, headers=headers))
+        )
+        await eventually(lambda: running.receiver._in_flight == 151)
+        await eventually(lambda: running.receiver._appender._flushing)
+        now: Any = redis_client.client_list()
+        assert len(now) - len(clients) <= 2
+    assert await asyncio.gather(*crowd, posted) == [200] * 151
+
+
+async def _status(request: Any) -> int:
+    async with request as response:
+        await response.read()
+        return int(response.status)
+
+
+# Redis away
+
+
+def settings_for(server: Server, **fields: Any) -> Settings:
+    """Settings for a server of the test's own, with production's timeouts."""
+    given: dict[str, Any] = {"redis_url": server.url, "host": "127.0.0.1", "port": 0, **KEYS}
+    return Settings(**given | fields)
+
+
+async def deliver(
+    running: Running, http: aiohttp.ClientSession, body: bytes = HELLO
+) -> tuple[int, str | None, bytes]:
+    """Deliver once; return the status, `Retry-After` and the answer's body."""
+    headers = signed_headers(running.sources["qstash"].scheme, body, "/qstash")
+    async with http.post(f"{running.url}/qstash", data=body, headers=headers) as response:
+        return response.status, response.headers.get("Retry-After"), await response.read()
+
+
+async def readiness(running: Running, http: aiohttp.ClientSession) -> int:
+    return await _status(http.get(f"{running.url}/readyz"))
+
+
+UNSTORED = (
+    503,
+    "5",
+    b'{"error":"stream_unavailable","detail":"the message could not be stored; send it again"}',
+)
+
+
+async def test_a_refused_connection_is_503_with_retry_after_until_redis_is_back(
+    own_server: OwnServer,
+    start_at: StartAt,
+    http: aiohttp.ClientSession,
+    lines: list[dict[str, Any]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = own_server()
+    running = await start_at(settings_for(server))
+    assert await readiness(running, http) == 200
+    server.kill()
+    assert await deliver(running, http) == UNSTORED
+    assert [await readiness(running, http) for _ in range(3)] == [503] * 3
+    assert [(line["event"], line["log_level"]) for line in lines] == [
+        ("append failed", "error"),
+        ("refused", "warning"),
+        ("not ready", "warning"),  # once, however often it is asked
+    ]
+    async with http.get(f"{running.url}/healthz") as response:
+        assert response.status == 200
+    server.start()
+    assert await deliver(running, http) == (200, None, b"")
+    assert [await readiness(running, http) for _ in range(3)] == [200] * 3
+    assert [line["event"] for line in lines[3:]] == ["accepted", "ready again"]
+    assert tracebacks(caplog) == []
+
+
+async def test_the_seconds_that_a_503_asks_for_are_a_setting(
+    own_server: OwnServer, start_at: StartAt, http: aiohttp.ClientSession
+) -> None:
+    server = own_server()
+    running = await start_at(settings_for(server, retry_after=17))
+    server.kill()
+    assert (await deliver(running, http))[:2] == (503, "17")
+    async with http.get(f"{running.url}/readyz") as response:
+        assert (response.status, response.headers["Retry-After"]) == (503, "17")
+
+
+async def test_a_frozen_redis_is_503_for_everybody_within_two_seconds_and_recovers_by_itself(
+    own_server: OwnServer,
+    start_at: StartAt,
+    http: aiohttp.ClientSession,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = own_server()
+    running = await start_at(settings_for(server))
+    assert await deliver(running, http) == (200, None, b"")  # a connection is open
+    server.signal(signal.SIGSTOP)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    deliveries = [
+        asyncio.create_task(deliver(running, http, b"%d" % number)) for number in range(50)
+    ]
+    ready = asyncio.create_task(readiness(running, http))
+    async with http.get(f"{running.url}/healthz") as response:
+        assert response.status == 200
+    assert await asyncio.gather(*deliveries) == [UNSTORED] * 50
+    assert await ready == 503
+    assert loop.time() - began < 2.0  # the contract's own number
+    server.signal(signal.SIGCONT)
+    assert await deliver(running, http) == (200, None, b"")
+    assert await readiness(running, http) == 200
+    assert tracebacks(caplog) == []
+
+
+async def test_a_full_redis_is_503_until_there_is_room(
+    own_server: OwnServer, start_at: StartAt, http: aiohttp.ClientSession
+) -> None:
+    server = own_server("--save", "", "--maxmemory", "1", "--maxmemory-policy", "noeviction")
+    running = await start_at(settings_for(server))
+    assert await deliver(running, http) == UNSTORED
+    assert await readiness(running, http) == 503
+    with redis.Redis.from_url(server.url) as client:
+        assert client.dbsize() == 0
+        client.config_set("maxmemory", 0)
+    assert await deliver(running, http) == (200, None, b"")
+    assert await readiness(running, http) == 200
+
+
+async def test_a_read_only_replica_is_503(
+    own_server: OwnServer, start_at: StartAt, http: aiohttp.ClientSession
+) -> None:
+    primary = own_server()
+    replica = own_server("--save", "", "--replicaof", "127.0.0.1", str(primary.port))
+    running = await start_at(settings_for(replica))
+    assert await deliver(running, http) == UNSTORED
+    assert await readiness(running, http) == 503
+    with redis.Redis.from_url(primary.url) as client:
+        assert client.dbsize() == 0
+
+
+async def test_a_password_that_redis_refuses_is_503_and_stays_out_of_the_log(
+    own_server: OwnServer,
+    start_at: StartAt,
+    http: aiohttp.ClientSession,
+    lines: list[dict[str, Any]],
+) -> None:
+    server = own_server()
+    url = server.url.replace("redis://", "redis://user:wrong-password@")
+    running = await start_at(settings_for(server, redis_url=url))
+    assert await deliver(running, http) == UNSTORED
+    assert await readiness(running, http) == 503
+    assert "wrong-password" not in repr(lines)
+
+
+# Group commit
+
+
+async def test_concurrent_deliveries_arrive_in_few_round_trips(
+    start: StartReceiver, http: aiohttp.ClientSession, redis_client: redis.Redis, stored: Stored
+) -> None:
+    running = await start(append_timeout=10)
+    assert (await deliver(running, http))[0] == 200  # the server knows the script now
+    before = round_trips(redis_client)
+    with paused(redis_client):
+        posted = [
+            asyncio.create_task(deliver(running, http, b"%d" % number)) for number in range(100)
+        ]
+        await eventually(lambda: running.receiver._in_flight == 100)
+        # All but the first batch wait with us, and so form the second.
+        await eventually(lambda: len(running.receiver._appender._queue) >= 1)
+    assert {answer[0] for answer in await asyncio.gather(*posted)} == {200}
+    assert round_trips(redis_client) - before <= 10
+    bodies = {entry[b"body"] for entry in stored()}
+    assert bodies == {b"%d" % number for number in range(100)} | {HELLO}
+    assert len(stored()) == 101
+
+
+async def test_deliveries_of_one_connection_keep_their_order(
+    start: StartReceiver, connect: Connect, stored: Stored
+) -> None:
+    running = await start()
+    wire = await connect(running)
+    source = running.sources["qstash"]
+    await wire.send(b"".join(delivery(source, b"%d" % number) for number in range(20)))
+    assert [(await wire.answer()).status for _ in range(20)] == [200] * 20
+    assert [entry[b"body"] for entry in stored()] == [b"%d" % number for number in range(20)]
+
+
+# Shutdown
+
+
+async def test_quiet_says_unready_accepts_deliveries_and_lets_go_of_connections(
+    start: StartReceiver, connect: Connect
+) -> None:
+    running = await start()
+    wire = await connect(running)
+    await wire.send(request_bytes(b"", target="/readyz", method="GET"))
+    assert (await wire.answer()).status == 200
+    running.receiver.quiet()
+    await wire.send(request_bytes(b"", target="/readyz", method="GET"))
+    answer = await wire.answer()
+    assert (answer.status, answer.headers["Connection"]) == (503, "close")
+    assert b'"stopping"' in answer.body
+    wire = await connect(running)
+    await wire.send(delivery(running.sources["qstash"]))
+    answer = await wire.answer()
+    assert (answer.status, answer.headers["Connection"]) == (200, "close")
+    wire = await connect(running)
+    await wire.send(request_bytes(b"", target="/healthz", method="GET"))
+    assert (await wire.answer()).status == 200
+
+
+async def test_stopping_lets_a_delivery_in_flight_finish_and_refuses_new_connections(
+    start: StartReceiver, connect: Connect, redis_client: redis.Redis, stored: Stored
+) -> None:
+    running = await start(append_timeout=10)
+    idle, wire = await connect(running), await connect(running)
+    await idle.send(request_bytes(b"", target="/healthz", method="GET"))
+    await idle.answer()
+    with paused(redis_client):
+        await wire.send(delivery(running.sources["qstash"]))
+        await eventually(lambda: running.receiver._appender._flushing)
+        stopping = asyncio.create_task(running.receiver.stop())
+        await eventually(lambda: running.receiver._quiet)
+        with pytest.raises(ConnectionRefusedError):
+            await connect(running)
+        assert not stopping.done()
+    answer = await wire.answer()
+    assert (answer.status, answer.headers["Connection"]) == (200, "close")
+    assert len(stored()) == 1
+    await stopping
+    assert await idle.rest() == b""
+
+
+async def test_stopping_waits_for_a_body_that_is_still_on_its_way(
+    start: StartReceiver, connect: Connect, stored: Stored
+) -> None:
+    running = await start()
+    wire = await connect(running)
+    request = delivery(running.sources["qstash"])
+    await wire.send(request[:-5])
+    await eventually(lambda: running.receiver._in_flight == 1)
+    stopping = asyncio.create_task(running.receiver.stop())
+    await eventually(lambda: not running.receiver._runner.sites)
+    await wire.send(request[-5:])
+    assert (await wire.answer()).status == 200
+    await stopping
+    assert len(stored()) == 1
+
+
+async def test_stopping_does_not_wait_longer_than_its_deadline(
+    start: StartReceiver,
+    connect: Connect,
+    stored: Stored,
+    lines: list[dict[str, Any]],
+) -> None:
+    running = await start(shutdown=0, read_timeout=3600)
+    wire = await connect(running)
+    await wire.send(delivery(running.sources["qstash"])[:-5])
+    await eventually(lambda: running.receiver._in_flight == 1)
+    await running.receiver.stop()
+    assert await wire.rest() == b""  # no answer: the sender still holds the message
+    assert {"event": "requests cut off", "count": 1, "log_level": "warning"} in lines
+    assert stored() == []
+
+
+async def test_stopping_twice_is_stopping_once(start: StartReceiver) -> None:
+    running = await start()
+    await running.receiver.stop()
+    await running.receiver.stop()

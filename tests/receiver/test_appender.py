@@ -1,0 +1,261 @@
+"""Group commit against real servers: few round trips, order kept, errors told to all who wait."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import redis
+
+from hookmill.errors import StreamUnavailableError
+from hookmill.message import Message
+from hookmill.stream import Stream
+from receiver import appender as appender_module
+from receiver.appender import Appender
+from tests.support import Server, eventually, message
+
+PATIENT = 10.0
+"""Seconds for a round trip in tests that hold Redis up on purpose."""
+
+
+@pytest.fixture
+async def patient(server: Server, prefix: str) -> AsyncIterator[Stream]:
+    """A stream that bears a long pause, its script already known to the server."""
+    opened = Stream(server.url, prefix, timeout=PATIENT)
+    await opened.append([message(id="warm-up")])
+    await opened.redis.delete(opened.keys.stream)
+    yield opened
+    await opened.close()
+
+
+@contextmanager
+def paused(client: redis.Redis) -> Iterator[None]:
+    """Writes wait at the server meanwhile, so that what arrives has to queue up with us."""
+    client.client_pause(30_000, all=False)
+    try:
+        yield
+    finally:
+        client.client_unpause()
+
+
+def stored_ids(client: redis.Redis, stream: Stream) -> list[str]:
+    entries: Any = client.xrange(stream.keys.stream)
+    return [fields[b"id"].decode() for _, fields in entries]
+
+
+def round_trips(client: redis.Redis) -> int:
+    stats: Any = client.info("commandstats")
+    return int(stats.get("cmdstat_evalsha", {}).get("calls", 0))
+
+
+def numbered(count: int, **fields: Any) -> list[Message]:
+    return [message(id=f"m{number}", **fields) for number in range(count)]
+
+
+async def append_while_one_is_under_way(
+    appender: Appender, messages: list[Message], client: redis.Redis
+) -> None:
+    """Append the first message; while Redis holds it up, let the rest queue up behind it."""
+    with paused(client):
+        first = asyncio.create_task(appender.append(messages[0]))
+        await eventually(lambda: appender._flushing and not appender._queue)
+        rest = [asyncio.create_task(appender.append(one)) for one in messages[1:]]
+        await eventually(lambda: len(appender._queue) == len(rest))
+    await asyncio.gather(first, *rest)
+
+
+async def test_what_arrives_in_one_tick_is_one_round_trip_in_the_order_of_arrival(
+    patient: Stream, redis_client: redis.Redis
+) -> None:
+    appender = Appender(patient, PATIENT)
+    before = round_trips(redis_client)
+    await asyncio.gather(*(appender.append(one) for one in numbered(200)))
+    assert round_trips(redis_client) - before == 1
+    assert stored_ids(redis_client, patient) == [f"m{number}" for number in range(200)]
+
+
+async def test_what_arrives_during_an_append_forms_the_next_one(
+    patient: Stream, redis_client: redis.Redis
+) -> None:
+    before = round_trips(redis_client)
+    await append_while_one_is_under_way(Appender(patient, PATIENT), numbered(100), redis_client)
+    assert round_trips(redis_client) - before == 2
+    assert stored_ids(redis_client, patient) == [f"m{number}" for number in range(100)]
+
+
+async def test_an_append_returns_only_when_the_message_is_in_the_stream(
+    patient: Stream, redis_client: redis.Redis
+) -> None:
+    appender = Appender(patient, PATIENT)
+    with paused(redis_client):
+        waiting = asyncio.create_task(appender.append(message(id="m1")))
+        await eventually(lambda: blocked_clients(redis_client) == 1)
+        assert not waiting.done()
+        assert stored_ids(redis_client, patient) == []
+    await waiting
+    assert stored_ids(redis_client, patient) == ["m1"]
+
+
+def blocked_clients(client: redis.Redis) -> int:
+    stats: Any = client.info("clients")
+    return int(stats["blocked_clients"])
+
+
+async def test_more_messages_than_a_batch_may_have_are_split(
+    patient: Stream, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(appender_module, "BATCH_MESSAGES", 3)
+    appender = Appender(patient, PATIENT)
+    before = round_trips(redis_client)
+    await asyncio.gather(*(appender.append(one) for one in numbered(10)))
+    assert round_trips(redis_client) - before == 4
+    assert stored_ids(redis_client, patient) == [f"m{number}" for number in range(10)]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "batches"),
+    [
+        ([50, 50], 1),  # exactly full
+        ([50, 51], 2),
+        ([60, 60, 60], 3),
+        ([500, 10, 10], 2),  # larger than a batch may be: alone
+        ([10, 500, 10], 3),
+        ([10, 10, 10], 1),
+    ],
+)
+@pytest.mark.parametrize("field", ["body", "header_block"])
+async def test_more_bytes_than_a_batch_may_have_are_split(
+    patient: Stream,
+    redis_client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    sizes: list[int],
+    batches: int,
+    field: str,
+) -> None:
+    monkeypatch.setattr(appender_module, "BATCH_BYTES", 100)
+    appender = Appender(patient, PATIENT)
+    before = round_trips(redis_client)
+    empty = {"body": b"", "header_block": b""}
+    await asyncio.gather(
+        *(appender.append(message(**empty | {field: b"x" * size})) for size in sizes)
+    )
+    assert round_trips(redis_client) - before == batches
+    assert len(stored_ids(redis_client, patient)) == len(sizes)
+
+
+async def test_one_that_gives_up_while_it_waits_does_not_disturb_the_others(
+    patient: Stream, redis_client: redis.Redis
+) -> None:
+    appender = Appender(patient, PATIENT)
+    with paused(redis_client):
+        waiting = [asyncio.create_task(appender.append(one)) for one in numbered(9)]
+        await eventually(lambda: blocked_clients(redis_client) == 1)
+        waiting += [asyncio.create_task(appender.append(message(id="late")))]
+        await eventually(lambda: len(appender._queue) == 1)
+        for given_up in (waiting[0], waiting[4], waiting[9]):  # under way, and in the queue
+            given_up.cancel()
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    kept = [number for number in range(9) if number not in {0, 4}]
+    assert [results[number] for number in kept] == [None] * 7
+    await eventually(lambda: appender._flushing is None)
+    stored = stored_ids(redis_client, patient)
+    assert [one for one in stored if one in {f"m{number}" for number in kept}] == [
+        f"m{number}" for number in kept
+    ]
+    assert len(stored) == len(set(stored))
+
+
+async def test_a_refused_connection_fails_all_who_wait_and_nobody_after_the_recovery(
+    own_server: Callable[..., Server],
+) -> None:
+    server = own_server()
+    stream = Stream(server.url, "t", timeout=1.0)
+    appender = Appender(stream, 1.0)
+    server.kill()
+    results = await asyncio.gather(
+        *(appender.append(one) for one in numbered(5)), return_exceptions=True
+    )
+    assert [type(result) for result in results] == [StreamUnavailableError] * 5
+    assert len({id(result) for result in results}) == 5
+    server.start()
+    await appender.append(message(id="after"))
+    assert await stream.redis.xlen(stream.keys.stream) == 1
+    await stream.close()
+
+
+async def test_a_frozen_server_fails_those_under_way_and_those_queued_but_not_those_who_come_later(
+    own_server: Callable[..., Server],
+) -> None:
+    server = own_server()
+    stream = Stream(server.url, "t", timeout=0.3)
+    appender = Appender(stream, 0.3)
+    await appender.append(message(id="before"))
+    server.signal(signal.SIGSTOP)
+    under_way = asyncio.create_task(appender.append(message(id="under way")))
+    await eventually(lambda: appender._flushing and not appender._queue)
+    queued = [asyncio.create_task(appender.append(one)) for one in numbered(4)]
+    await eventually(lambda: len(appender._queue) == 4)
+    queued.pop(1).cancel()
+    await asyncio.wait([under_way])
+    assert all(one.done() for one in queued)  # no second timeout for those behind
+    results = await asyncio.gather(under_way, *queued, return_exceptions=True)
+    assert [type(result) for result in results] == [StreamUnavailableError] * 4
+    assert not appender._queue  # they were told no: nothing may append them behind their backs
+    server.signal(signal.SIGCONT)
+    await appender.append(message(id="after"))
+    with redis.Redis.from_url(server.url) as client:
+        ids = stored_ids(client, stream)
+    assert (ids[0], ids[-1]) == ("before", "after")
+    assert not {"m0", "m1", "m2", "m3"} & set(ids)
+    await stream.close()
+
+
+async def test_an_error_of_redis_itself_names_its_reason(own_server: Callable[..., Server]) -> None:
+    server = own_server("--save", "", "--maxmemory", "1", "--maxmemory-policy", "noeviction")
+    stream = Stream(server.url, "t", timeout=1.0)
+    with pytest.raises(StreamUnavailableError, match="maxmemory"):
+        await Appender(stream, 1.0).append(message())
+    await stream.close()
+
+
+async def test_the_timeout_counts_the_whole_round_trip_and_is_named(
+    own_server: Callable[..., Server],
+) -> None:
+    server = own_server()
+    stream = Stream(server.url, "t", timeout=20.0)  # the client alone would wait much longer
+    server.signal(signal.SIGSTOP)
+    with pytest.raises(StreamUnavailableError, match=r"^no answer within 0\.2 s$"):
+        await Appender(stream, 0.2).append(message())
+    server.signal(signal.SIGCONT)
+    await stream.close()
+
+
+async def test_a_fault_of_our_own_reaches_those_it_hit_and_nobody_waits_for_ever(
+    patient: Stream, redis_client: redis.Redis
+) -> None:
+    appender = Appender(patient, PATIENT)
+    unwritable = message(id="\ud800")  # a lone surrogate has no UTF-8
+    with pytest.raises(RuntimeError, match="surrogates not allowed") as raised:
+        await appender.append(unwritable)
+    assert isinstance(raised.value.__cause__, UnicodeEncodeError)
+    await appender.append(message(id="after"))
+    assert stored_ids(redis_client, patient) == ["after"]
+
+
+async def test_closing_waits_for_what_is_under_way_even_if_nobody_else_does(
+    patient: Stream, redis_client: redis.Redis
+) -> None:
+    appender = Appender(patient, PATIENT)
+    with paused(redis_client):
+        waiting = asyncio.create_task(appender.append(message(id="m1")))
+        await eventually(lambda: blocked_clients(redis_client) == 1)
+        waiting.cancel()
+        closing = asyncio.create_task(appender.close())
+    await closing
+    assert appender._flushing is None
+    assert stored_ids(redis_client, patient) == ["m1"]
+    await appender.close()  # nothing under way: nothing to wait for
