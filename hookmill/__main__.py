@@ -2,9 +2,11 @@
 
 import sys
 
-# Python put the current directory first; a user's own worker.py there must not hide ours.
-sys.path[:] = sys.path[1:]
+# Python put the current directory first (unless it was asked not to); a user's own worker.py
+# there must not hide ours.
+if not sys.flags.safe_path:
+    del sys.path[0]
 
-from hookmill.cli import main  # noqa: E402 - after the path is clean
+from hookmill.cli import main
 
 main()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from hookmill.errors import HookmillError, SettingsError
+from hookmill.errors import HandlersError, HookmillError, SettingsError
 
 if TYPE_CHECKING:
     from hookmill.settings import Settings
@@ -36,7 +36,8 @@ def main() -> None:
         sys.exit(2)
     except HookmillError as error:
         print(f"hookmill: {error}", file=sys.stderr)  # noqa: T201 - this is its place
-        sys.exit(1)
+        # 2, as for settings: starting it again would not help.
+        sys.exit(2 if isinstance(error, HandlersError) else 1)
 
 
 _Target = Annotated[

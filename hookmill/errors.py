@@ -31,6 +31,12 @@ class HandlersError(HookmillError):
     code = "handlers"
 
 
+class NotInstalledError(HookmillError):
+    """A part of Hookmill is not there, as when its code is run without having been installed."""
+
+    code = "not_installed"
+
+
 class DecodeError(HookmillError):
     """A body is not what the event class says: the decoder's message, with the JSON path."""
 

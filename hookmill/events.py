@@ -42,13 +42,18 @@ class EventMeta(msgspec.StructMeta):
         made = super().__new__(
             mcls, name, bases, namespace, **{"frozen": True, "kw_only": True, **options}
         )
+        if "tag" in made.__struct_fields__:
+            raise HandlersError(
+                f"{name} has a field named `tag`, which is the event's name: call it something "
+                'else and give its wire name with `msgspec.field(name="tag")`'
+            )
         made.tag = tag
         return made
 
 
-# `frozen_default` is left out: mypy would refuse every subclass of a base it takes for unfrozen.
-@dataclass_transform(kw_only_default=True, field_specifiers=(msgspec.field,))
-class Event(msgspec.Struct, metaclass=EventMeta):
+# Both ways of saying "frozen" are needed: mypy looks at the base, the subclasses at the default.
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(msgspec.field,))
+class Event(msgspec.Struct, metaclass=EventMeta, frozen=True):
     """The base of all events. Fields are declared as in a dataclass; unknown ones are ignored.
 
     A subclass without a `tag` is a base for others and cannot be handled or sent itself.
@@ -62,11 +67,11 @@ class Event(msgspec.Struct, metaclass=EventMeta):
         """Decode the message's body into this event; raise `DecodeError` if it does not fit.
 
         The fields are read from the body's `data` object where the body is an envelope (it has
-        a `data` object beside a textual `event` or `type`, and this class has no field `data`),
-        else from the body itself. Override this for a wire form of your own.
+        a `data` object beside a textual `event` or `type`, and this class reads no `data`), else
+        from the body itself. Override this for a wire form of your own.
         """
         decoder: msgspec.json.Decoder[Self] = _decoder_of(cls)
-        if "data" not in cls.__struct_fields__:
+        if "data" not in cls.__struct_encode_fields__:
             data = _data_of(message.body)
             if data is not None:
                 return decode(decoder, data, path="$.data")
@@ -87,7 +92,7 @@ _envelope = msgspec.json.Decoder(_Envelope)
 def _data_of(body: bytes) -> Raw | None:
     try:
         envelope = _envelope.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None  # not an envelope; the event's own decoder says what is wrong
     if not _starts_with(envelope.data, b"{"):
         return None
@@ -105,11 +110,18 @@ def _decoder_of(cls: type[_T]) -> msgspec.json.Decoder[_T]:
 
 
 def decode(decoder: msgspec.json.Decoder[_T], body: bytes | Raw, path: str = "$") -> _T:
-    """Decode JSON; raise `DecodeError` with the message and the path from the body's root."""
+    """Decode JSON; raise `DecodeError` with the message and the path from the body's root.
+
+    `path` is where in the body the JSON stands.
+    """
     try:
         return decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DecodeError(str(error).replace("`$", f"`{path}")) from None
+        # msgspec puts the path last, and leaves it out at the root.
+        said, separator, place = str(error).rpartition(" - at `$")
+        if separator:
+            raise DecodeError(f"{said} - at `{path}{place}") from None
+        raise DecodeError(place if path == "$" else f"{place} - at `{path}`") from None
     except RecursionError:
         raise DecodeError("the JSON is nested too deeply") from None
 
@@ -122,3 +134,16 @@ def check_tag(cls: type[Event]) -> str:
             f'declare it as `class {cls.__name__}(Event, tag="...")`'
         )
     return cls.tag
+
+
+def check_fields(cls: type[Event]) -> None:
+    """Raise `HandlersError` when the event's fields are declared in a way that nothing can fill.
+
+    Annotations are read late, so that a class may name one that stands further down.
+    """
+    if cls.from_message.__func__ is not Event.from_message.__func__:  # type: ignore[attr-defined]
+        return  # its wire form is its own
+    try:
+        _decoder_of(cls)
+    except (NameError, TypeError) as error:
+        raise HandlersError(f"the fields of {cls.__name__} cannot be decoded: {error}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -10,12 +11,13 @@ from typing import Any
 import msgspec
 from rich.console import Console
 from rich.progress import Progress as Bar
-from rich.table import Table
 
 from hookmill.errors import HookmillError, WireVersionError
 from hookmill.message import Death, Message, Progress
 from hookmill.settings import Settings
 from hookmill.stream import DeadLetter, DeadLetters, Stream
+
+_ID = re.compile("[0-9]{1,20}-[0-9]{1,20}")
 
 PAGE = 100
 """Dead letters read or replayed in one step."""
@@ -48,44 +50,40 @@ async def each(dead_letters: DeadLetters) -> AsyncIterator[DeadLetter]:
 
 async def list_all(settings: Settings, *, as_json: bool) -> None:
     """Print one line a dead letter."""
-    console = Console()
-    table = Table("ID", "died", "source", "type", "message ID", "handler", "attempts", "reason")
+    found = False
     async with opened(settings) as dead_letters:
         async for letter in each(dead_letters):
+            found = True
             seen = describe(letter)
             if as_json:
-                console.out(msgspec.json.encode(seen).decode(), highlight=False)
-                continue
-            table.add_row(
-                *(str(seen[name]) for name in (
-                    "id", "died_at", "source", "type", "message_id", "handler", "attempts",
-                )),
-                f"{seen['reason']}: {str(seen['error']).strip().rpartition(chr(10))[2]}",
-            )  # fmt: skip
-    if not as_json:
-        console.print(table if table.rows else "no dead letters", markup=False)
+                _print_json(seen)
+            else:
+                _console().out(_printable(_line(seen), keep=""))
+    if not found and not as_json:
+        _console().print("no dead letters")
 
 
 async def show(settings: Settings, dead_id: str, *, as_json: bool) -> None:
     """Print one dead letter whole."""
+    _check([dead_id])
     async with opened(settings) as dead_letters:
         letter = await dead_letters.get(dead_id)
     if letter is None:
         raise NoSuchDeadLetterError(f"no dead letter {dead_id} in group {settings.group}")
     seen = describe(letter, whole=True)
-    console = Console()
     if as_json:
-        console.out(msgspec.json.encode(seen).decode(), highlight=False)
+        _print_json(seen)
         return
     for name, value in seen.items():
-        text = str(value)
-        console.out(f"{name}:\n{text}\n" if "\n" in text else f"{name}: {text}", highlight=False)
+        text = _printable(str(value))
+        _console().out(f"{name}:\n{text}\n" if "\n" in text else f"{name}: {text}")
 
 
 async def replay(settings: Settings, dead_ids: Sequence[str]) -> None:
     """Replay these dead letters, or all that are there now."""
+    _check(dead_ids)
     async with opened(settings) as dead_letters:
-        chosen = list(dead_ids) or [letter.id async for letter in each(dead_letters)]
+        chosen = list(dict.fromkeys(dead_ids)) or [letter.id async for letter in each(dead_letters)]
         replayed = 0
         with Bar(console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("replaying", total=len(chosen))
@@ -93,18 +91,20 @@ async def replay(settings: Settings, dead_ids: Sequence[str]) -> None:
                 page = chosen[start : start + PAGE]
                 replayed += await dead_letters.replay(page)
                 bar.advance(task, len(page))
-    Console().print(f"replayed {replayed} of {len(chosen)}")
-    if replayed < len(dead_ids):
+    _console().print(f"replayed {replayed} of {len(chosen)}")
+    if dead_ids and replayed < len(chosen):
         raise NoSuchDeadLetterError(f"{len(chosen) - replayed} of these IDs are not there")
 
 
 async def drop(settings: Settings, dead_ids: Sequence[str]) -> None:
     """Delete these dead letters."""
+    _check(dead_ids)
+    chosen = list(dict.fromkeys(dead_ids))
     async with opened(settings) as dead_letters:
-        dropped = await dead_letters.drop(dead_ids)
-    Console().print(f"dropped {dropped} of {len(dead_ids)}")
-    if dropped < len(dead_ids):
-        raise NoSuchDeadLetterError(f"{len(dead_ids) - dropped} of these IDs are not there")
+        dropped = await dead_letters.drop(chosen)
+    _console().print(f"dropped {dropped} of {len(chosen)}")
+    if dropped < len(chosen):
+        raise NoSuchDeadLetterError(f"{len(chosen) - dropped} of these IDs are not there")
 
 
 def describe(letter: DeadLetter, *, whole: bool = False) -> dict[str, Any]:
@@ -125,14 +125,52 @@ def describe(letter: DeadLetter, *, whole: bool = False) -> dict[str, Any]:
     except WireVersionError as error:
         return seen | {"message_id": "", "source": "", "type": "", "unreadable": str(error)}
     seen |= {"message_id": message.id, "source": message.source, "type": message.type}
-    seen["received_at"] = message.received_at.isoformat(timespec="milliseconds")
+    seen["received_at"] = _moment(message.received_ms)
     if whole:
         seen["headers"] = message.header_block.decode("utf-8", "backslashreplace")
         seen["body"] = message.body.decode("utf-8", "backslashreplace")
     return seen
 
 
+def _line(seen: dict[str, Any]) -> str:
+    """Sum up a dead letter: its ID first, for the other commands, then what died, where and why."""
+    error = seen["error"].strip().rpartition("\n")[2] or seen.get("unreadable")
+    return "  ".join(
+        [
+            *(seen[key] or "-" for key in ("id", "died_at", "source", "type", "message_id")),
+            f"{seen['handler'] or '-'} (attempts: {seen['attempts']})",
+            ": ".join(filter(None, [seen["reason"], error])),
+        ]
+    )
+
+
 def _moment(unix_ms: int) -> str:
     if not unix_ms:
         return ""
-    return datetime.fromtimestamp(unix_ms / 1000, UTC).isoformat(timespec="seconds")
+    try:
+        return datetime.fromtimestamp(unix_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    except (OverflowError, ValueError, OSError):
+        return f"{unix_ms} ms"  # not written by us; one odd entry must not hide the others
+
+
+def _check(dead_ids: Sequence[str]) -> None:
+    """Refuse what Redis would take for a range of IDs, or fail on halfway through."""
+    for dead_id in dead_ids:
+        if not _ID.fullmatch(dead_id):
+            raise NoSuchDeadLetterError(f"{dead_id!r} is no ID of a dead letter: see `dead list`")
+
+
+def _console() -> Console:
+    # What a sender wrote is shown as it is: [bold] and :star: are no commands here.
+    return Console(markup=False, emoji=False, highlight=False)
+
+
+def _print_json(seen: dict[str, Any]) -> None:
+    _console().out(msgspec.json.encode(seen).decode())
+
+
+def _printable(text: str, keep: str = "\n\t") -> str:
+    """Escape what would steer the terminal: the sender chose these characters."""
+    return "".join(
+        c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text
+    )

@@ -6,25 +6,24 @@ handler may raise to steer its message (`Retry`, `Discard`) stands here too.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import random
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
-from functools import lru_cache
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, overload
 
 import msgspec
 
 from hookmill.errors import HandlersError
-from hookmill.events import Event, check_tag
+from hookmill.events import Event, EventMeta, check_fields, check_tag
 from hookmill.message import Message
 
 E_co = TypeVar("E_co", covariant=True)
 R = TypeVar("R")
 _Event = TypeVar("_Event", bound=Event)
-_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class Delivery(Generic[E_co]):
@@ -84,12 +83,18 @@ class Backoff(msgspec.Struct, frozen=True):
     factor: float = 3.0
     ceiling: float = 3600.0
 
+    def __post_init__(self) -> None:
+        if not (self.first >= 0 and self.factor >= 1 and 0 <= self.ceiling <= MAX_DELAY):
+            raise HandlersError(
+                f"{self}: give first from 0, factor from 1, and ceiling up to {MAX_DELAY} (seconds)"
+            )
+
     def bound(self, failures: int) -> float:
         """Return the longest wait after this many failures (1 or more)."""
         try:
-            return min(self.ceiling, self.first * self.factor ** (failures - 1))
+            return min(self.ceiling, self.first * float(self.factor) ** (failures - 1))
         except OverflowError:
-            return self.ceiling
+            return self.ceiling if self.first else 0.0
 
     def wait(self, failures: int) -> float:
         """Draw the wait after this many failures."""
@@ -126,7 +131,11 @@ _Returned = TypeVar("_Returned")
 
 
 class _Register(Generic[E_co, R]):
-    """The decorator `on` returns: adds a function to the table and gives it back unchanged."""
+    """The decorator `on` returns: adds a function to the table and gives it back unchanged.
+
+    To a type checker the function keeps its parameters' types and what it returns, but not their
+    names: a bound that depends on the event cannot be put on the function's own type.
+    """
 
     def __init__(self, add: Callable[[Callable[..., Any]], None]) -> None:
         self._add = add
@@ -156,12 +165,17 @@ class Handlers(Generic[R]):
     @overload
     def __init__(self, lifespan: Lifespan[R]) -> None: ...
     def __init__(self, lifespan: Lifespan[R] | None = None) -> None:
+        if inspect.isasyncgenfunction(lifespan):
+            raise HandlersError(
+                f"the lifespan {lifespan.__name__!r} is a bare generator: "
+                "decorate it with contextlib.asynccontextmanager"
+            )
         self.lifespan = lifespan
         self.middlewares: list[Middleware] = []
         self._by_name: dict[str, Handler] = {}
         self._ignored: list[str] = []
         # Types come from outside, so the cache is bounded.
-        self.matching = lru_cache(maxsize=4096)(self._matching)
+        self.matching = functools.lru_cache(maxsize=4096)(self._matching)
 
     @overload
     def on(
@@ -205,6 +219,8 @@ class Handlers(Generic[R]):
 
         Every handler that matches runs, and each one succeeds and retries for itself.
         """
+        if not isinstance(event, str | EventMeta):
+            raise HandlersError(f"on({event!r}): give an event class, or a name or pattern")
         pattern = event if isinstance(event, str) else check_tag(event)
         if attempts < 1:
             raise HandlersError(f"attempts={attempts} for {pattern!r}: give at least 1")
@@ -214,7 +230,7 @@ class Handlers(Generic[R]):
         def add(function: Callable[..., Any]) -> None:
             self._add(
                 Handler(
-                    name=name or function.__name__,
+                    name=name or _name_of(function),
                     pattern=pattern,
                     event=None if isinstance(event, str) else event,
                     function=function,
@@ -249,6 +265,20 @@ class Handlers(Generic[R]):
         """Say whether this event type was named in `ignore`."""
         return any(_matches(pattern, event_type) for pattern in self._ignored)
 
+    def check(self) -> None:
+        """Raise `HandlersError` for what shows only once everything has been declared.
+
+        `hookmill worker` asks before it takes a message: such a fault would fail every one.
+        """
+        for handler in self._by_name.values():
+            if handler.event is not None:
+                check_fields(handler.event)
+            if handler.takes_resources and self.lifespan is None:
+                raise HandlersError(
+                    f"handler {handler.name!r} takes a second parameter, but there is no lifespan "
+                    "to yield it: Handlers(lifespan)"
+                )
+
     def __len__(self) -> int:
         return len(self._by_name)
 
@@ -274,22 +304,54 @@ def _matches(pattern: str, event_type: str) -> bool:
     return re.fullmatch(".*".join(parts), event_type, re.DOTALL) is not None
 
 
+def _name_of(function: Callable[..., Any]) -> str:
+    name = getattr(function, "__name__", None)
+    if not isinstance(name, str):
+        raise HandlersError(
+            f"{function!r} has no name of its own: give it on(..., name=...) "
+            "(retries find their handler by its name)"
+        )
+    return name
+
+
 def _is_async(function: Callable[..., Any]) -> bool:
-    return inspect.iscoroutinefunction(inspect.unwrap(function)) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
-    )
+    """Say whether calling it gives something to await.
+
+    Any layer of a chain of decorators may be what makes it so. Taken for a plain function, its
+    coroutine would be dropped unrun and the message counted as handled.
+    """
+    for layer in _layers(function):
+        call = getattr(layer, "__call__", None)  # noqa: B004 - an object with an async __call__
+        if inspect.iscoroutinefunction(layer) or inspect.iscoroutinefunction(call):
+            return True
+        if inspect.isgeneratorfunction(layer) or inspect.isasyncgenfunction(layer):
+            shown = getattr(layer, "__name__", layer)
+            raise HandlersError(f"{shown!r} is a generator: its body would never run")
+    return False
+
+
+def _layers(function: Any) -> Iterator[Any]:
+    """Give the function and what it wraps, from the outside in."""
+    while function is not None:
+        yield function
+        is_partial = isinstance(function, functools.partial)
+        function = function.func if is_partial else getattr(function, "__wrapped__", None)
 
 
 def _takes_resources(function: Callable[..., Any]) -> bool:
-    positional = [
+    # A decorator that passes on whatever it is given says nothing; what it decorates does.
+    signature = inspect.signature(function, follow_wrapped=False)
+    if any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values()):
+        signature = inspect.signature(function)
+    needed = [
         parameter
-        for parameter in inspect.signature(function).parameters.values()
-        if parameter.kind in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}
+        for parameter in signature.parameters.values()
+        if parameter.kind not in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}
         and parameter.default is parameter.empty
     ]
-    if len(positional) not in {1, 2}:
+    if len(needed) not in {1, 2} or any(p.kind is p.KEYWORD_ONLY for p in needed):
         raise HandlersError(
-            f"{getattr(function, '__name__', function)!r} takes {len(positional)} parameters: "
-            "a handler takes the delivery and, if it wants them, the lifespan's resources"
+            f"{getattr(function, '__name__', function)!r} takes {signature}: a handler takes the "
+            "delivery and, if it wants them, the lifespan's resources"
         )
-    return len(positional) == 2
+    return len(needed) == 2

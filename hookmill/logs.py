@@ -7,24 +7,33 @@ module are let through from warnings up, one line each.
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from typing import Any
 
 import msgspec
 import structlog
+from structlog.typing import EventDict
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 def configure_logs(log_format: str = "auto", level: str = "info", **bound: str) -> None:
     """Set up logging for this process; `bound` (the program's name, say) stands in every line."""
+
+    def add_bound(_: Any, __: str, line: EventDict) -> EventDict:
+        return {**bound, **line}  # not by context variables: a thread of ours starts without any
+
     console = log_format == "console" or (log_format == "auto" and sys.stdout.isatty())
     shared: list[Any] = [
+        add_bound,
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
     ]
     if console:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
         factory: Any = structlog.PrintLoggerFactory(sys.stdout)
         rendering: list[Any] = [
             structlog.processors.TimeStamper(fmt="%H:%M:%S.%f", utc=False),
@@ -45,8 +54,8 @@ def configure_logs(log_format: str = "auto", level: str = "info", **bound: str) 
         processors=shared + rendering,
         logger_factory=factory,
     )
-    structlog.contextvars.bind_contextvars(**bound)
-    logging.basicConfig(level=logging.WARNING, handlers=[_ToStructlog()], force=True)
+    # The handler has the level too: a library may have set its own logger's lower.
+    logging.basicConfig(level=logging.WARNING, handlers=[_ToStructlog(logging.WARNING)], force=True)
 
 
 class _ToStructlog(logging.Handler):
@@ -55,13 +64,31 @@ class _ToStructlog(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         log = structlog.get_logger(record.name)
         exc_info = record.exc_info if record.exc_info and record.exc_info[0] else None
-        log.log(record.levelno, record.getMessage(), logger=record.name, exc_info=exc_info)
+        level = min(record.levelno // 10 * 10, logging.CRITICAL)  # there is one a step of ten
+        log.log(level, _text_of(record), logger=record.name, exc_info=exc_info)
+
+
+def _text_of(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001 - the arguments do not fit the text, or cannot be shown
+        return f"{_plain(record.msg)} {_plain(record.args)}"
 
 
 def _to_json(line: dict[str, Any], **_: Any) -> bytes:
-    # What JSON cannot hold (surrogates from a hostile header, a handler's own object) is shown
-    # escaped: a log line is never the reason for an error.
+    """Write a line, whatever is in it: a log line must not be the reason for an error."""
     try:
         return msgspec.json.encode(line, enc_hook=repr)
-    except UnicodeEncodeError:
-        return msgspec.json.encode({key: ascii(value) for key, value in line.items()})
+    except Exception:  # noqa: BLE001 - surrogates, a cycle, a repr that fails
+        return msgspec.json.encode({_plain(key): _plain(value) for key, value in line.items()})
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can hold of a value: numbers as they are, all else as text, escaped."""
+    if isinstance(value, int | float | None):
+        return value
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except Exception:  # noqa: BLE001 - its own repr fails
+        text = f"<a {type(value).__name__} that cannot be shown>"
+    return text.encode("utf-8", "backslashreplace").decode()

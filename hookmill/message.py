@@ -112,8 +112,10 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
                 header_block=fields[b"headers"],
                 body=fields[b"body"],
             )
-        except (KeyError, ValueError) as error:
-            raise WireVersionError(f"an entry that is not one of ours: {error}") from None
+        except KeyError as error:
+            raise WireVersionError(f"not an entry of ours: no field {error}") from None
+        except ValueError as error:
+            raise WireVersionError(f"not an entry of ours: {error}") from None
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,16 +145,20 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes], entry_id: str) -> Progress:
-        """Read it back. An entry straight from the receivers has none: it owns itself."""
+        """Read it back. An entry straight from the receivers has none: it owns itself.
+
+        It has no version to be judged by, so nothing in it raises: what cannot be read counts as
+        not there, and the message goes on.
+        """
         owner = fields.get(b"owner")
         if owner is None:
             return cls(owner=entry_id)
         return cls(
-            owner=owner.decode(),
-            handler=fields.get(b"handler", b"").decode(),
-            attempts=int(fields.get(b"attempts", 0)),
-            failed_ms=int(fields.get(b"failed", 0)),
-            unknown_ms=int(fields.get(b"unknown", 0)),
+            owner=owner.decode("utf-8", "replace"),
+            handler=fields.get(b"handler", b"").decode("utf-8", "replace"),
+            attempts=_number(fields, b"attempts"),
+            failed_ms=_number(fields, b"failed"),
+            unknown_ms=_number(fields, b"unknown"),
         )
 
 
@@ -177,7 +183,7 @@ class Death(msgspec.Struct, frozen=True, kw_only=True):
         return cls(
             reason=fields.get(b"reason", b"").decode("utf-8", "replace"),
             error=fields.get(b"error", b"").decode("utf-8", "replace"),
-            died_ms=int(fields.get(b"died", 0)),
+            died_ms=_number(fields, b"died"),
         )
 
 
@@ -195,6 +201,13 @@ def pack_headers(pairs: tuple[tuple[bytes, bytes], ...]) -> bytes:
     return b"\r\n".join(
         b"%b: %b" % (name, value) for name, value in pairs if name.lower() not in _DROPPED_HEADERS
     )
+
+
+def _number(fields: Mapping[bytes, bytes], name: bytes) -> int:
+    try:
+        return max(0, int(fields.get(name, b"0")))
+    except ValueError:
+        return 0
 
 
 def _text(raw: bytes) -> str:

@@ -8,7 +8,6 @@ import os
 import secrets
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
@@ -28,20 +27,24 @@ async def stop_signal() -> AsyncIterator[asyncio.Event]:
     """Give an event that SIGTERM or SIGINT sets; a second signal ends the process at once."""
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
+    signals = 0
 
-    def ask(number: signal.Signals) -> None:
-        if asked.is_set():
-            sys.stderr.write("second signal: ending at once\n")
+    # Not the loop's own signal handlers: they would wait for a loop that something blocks.
+    def ask(number: int, _frame: object) -> None:
+        nonlocal signals
+        signals += 1
+        if signals > 1:
+            with contextlib.suppress(OSError):
+                os.write(2, b"second signal: ending at once\n")
             os._exit(128 + number)
-        asked.set()
+        loop.call_soon_threadsafe(asked.set)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ask, number)
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield asked
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def consumer_name() -> str:

@@ -7,8 +7,10 @@ A secret comes from its variable, or from the file that `<VARIABLE>_FILE` names.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -23,9 +25,10 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
 from hookmill.errors import SettingsError
@@ -41,11 +44,37 @@ _SECRETS = {
     "marble_webhook_secret": "MARBLE_WEBHOOK_SECRET",
 }
 
+# Not shown in a fault: what may be a secret, or hold one.
+_HIDDEN = {*_SECRETS, "redis_url", "sources"}
+
+_EMPTY = "is empty: anyone could sign with it"
+
+_OWN_PATHS = {"/healthz", "/readyz", "/metrics"}
+
+_YEAR = 366 * 86_400
+"""The longest that anything may be asked to take, in seconds."""
+
 
 def _check_path(path: str) -> str:
-    if not path.startswith("/") or "?" in path or "#" in path or not path.isascii():
-        raise ValueError("a path begins with / and has neither ? nor #")
+    if not path.startswith("/") or not path.isascii() or any(c in path for c in "?# \t\r\n\0"):
+        raise ValueError("a path begins with / and is written as it is requested, without ? and #")
+    if path in _OWN_PATHS:
+        raise ValueError("the receiver itself answers there")
     return path
+
+
+def _check_redis_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        usable = bool(parts.path if parts.scheme == "unix" else parts.hostname) and parts.port != 0
+    except ValueError:  # its text could show a piece of the password
+        usable = False
+    if not usable or parts.scheme not in {"redis", "rediss", "unix"}:
+        raise ValueError(
+            "give redis://HOST:PORT/NUMBER, rediss:// for TLS, or unix://PATH; "
+            "special characters in a password are written as %XX"
+        )
+    return url
 
 
 def _check_public_url(url: str) -> str:
@@ -82,12 +111,13 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
         frozen=True,
         extra="ignore",
-        toml_file=TOML_FILE,
         populate_by_name=True,
+        allow_inf_nan=False,
     )
 
-    redis_url: str | None = Field(
+    redis_url: Annotated[str, AfterValidator(_check_redis_url)] | None = Field(
         default=None,
+        repr=False,  # it may hold a password
         validation_alias=AliasChoices("REDIS_URL", "redis_url"),
         description="Redis or Valkey, such as redis://host:6379/0; rediss:// for TLS",
     )
@@ -123,21 +153,23 @@ class Settings(BaseSettings):
     clock_tolerance: float = Field(
         default=3.0, ge=0, le=300, description="seconds a sender's clock may differ (QStash)"
     )
-    sources: Mapping[str, SourceOptions] = Field(
-        default_factory=dict,
-        description="[sources.NAME] tables: `path`, and for marble `timestamped`",
+    sources: Annotated[Mapping[str, SourceOptions], NoDecode, AfterValidator(MappingProxyType)] = (
+        Field(
+            default_factory=lambda: MappingProxyType({}),
+            description="[sources.NAME] tables: `path`, and for marble `timestamped`",
+        )
     )
     body_limit: int = Field(
         default=10 * 1024 * 1024, ge=1, description="bytes a body may have; beyond: 413"
     )
     read_timeout: float = Field(
-        default=10.0, gt=0, description="seconds a sender may take to send a body"
+        default=10.0, gt=0, le=_YEAR, description="seconds a sender may take to send a body"
     )
     append_timeout: float = Field(
-        default=1.5, gt=0, description="seconds an append may take; beyond: 503"
+        default=1.5, gt=0, le=_YEAR, description="seconds an append may take; beyond: 503"
     )
     retry_after: int = Field(
-        default=5, ge=1, description="seconds the `Retry-After` of a 503 asks for"
+        default=5, ge=1, le=_YEAR, description="seconds the `Retry-After` of a 503 asks for"
     )
     prefix: _Word = Field(default="hookmill", description="what all keys in Redis begin with")
     handlers: str | None = Field(
@@ -153,21 +185,29 @@ class Settings(BaseSettings):
     lease: float = Field(
         default=60.0,
         ge=0.5,
+        le=_YEAR,
         description="seconds until a silent worker's messages are taken over",
     )
     dedup_window: int = Field(
-        default=72 * 3600, ge=1, description="seconds a message ID is remembered, at least"
+        default=72 * 3600,
+        ge=1,
+        le=_YEAR,
+        description="seconds a message ID is remembered, at least",
     )
     retention: float = Field(
-        default=0.0, ge=0, description="seconds that handled messages stay in the stream"
+        default=0.0, ge=0, le=_YEAR, description="seconds that handled messages stay in the stream"
     )
     grace: float = Field(
         default=600.0,
         ge=0,
+        le=_YEAR,
         description="seconds a message waits for a release that knows its event type",
     )
     shutdown: float = Field(
-        default=25.0, ge=0, description="seconds that running work may take after SIGTERM"
+        default=25.0,
+        ge=0,
+        le=_YEAR,
+        description="seconds that running work may take after SIGTERM",
     )
     log_format: Literal["auto", "console", "json"] = Field(
         default="auto", description="auto: readable on a terminal, JSON otherwise"
@@ -185,7 +225,10 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - we read no .env file
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - see *_FILE
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+        public = {
+            key: value for key, value in _read_toml([]).items() if key.lower() not in _SECRETS
+        }
+        return init_settings, env_settings, InitSettingsSource(settings_cls, public)
 
     @property
     def qstash_keys(self) -> list[str]:
@@ -219,15 +262,15 @@ def load_settings(**overrides: Any) -> Settings:
 
     Raises `SettingsError` with every fault.
     """
-    given = {name: value for name, value in overrides.items() if value is not None}
+    options = {name: value for name, value in overrides.items() if value is not None}
     faults: list[str] = []
-    given = _secrets_from_files(faults) | given
+    _check_toml(_read_toml(faults), faults)
+    given = _secrets_given(faults) | options
     try:
         settings = Settings(**given)
     except ValidationError as error:
-        raise SettingsError(faults + [_fault(dict(e)) for e in error.errors()]) from None
-    except ValueError as error:  # a TOML file that is none
-        raise SettingsError([*faults, f"{TOML_FILE}: {error}"]) from None
+        faults += [_fault(dict(found), options) for found in error.errors()]
+        settings = Settings(**given | _defaults_of(found["loc"][0] for found in error.errors()))
     faults += _cross_faults(settings)
     if faults:
         raise SettingsError(faults)
@@ -246,29 +289,89 @@ def unknown_variables() -> list[str]:
     return sorted(
         name
         for name in os.environ
-        if name.startswith(PREFIX) and name.partition("__")[0] not in known
+        if name.startswith(PREFIX)
+        and name not in known
+        and not name.startswith(f"{PREFIX}SOURCES__")
     )
 
 
-def _secrets_from_files(faults: list[str]) -> dict[str, str]:
-    found = {}
+def _read_toml(faults: list[str]) -> dict[str, Any]:
+    """Return what `hookmill.toml` says; nothing, and a fault, where it cannot be read."""
+    try:
+        return tomllib.loads(Path(TOML_FILE).read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        faults.append(f"{TOML_FILE} cannot be read: {error.strerror}")
+    except ValueError as error:
+        faults.append(f"{TOML_FILE}: {error}")
+    return {}
+
+
+def _check_toml(given: dict[str, Any], faults: list[str]) -> None:
+    known = {*Settings.model_fields, *map(variable_of, Settings.model_fields)}
+    for key in given:
+        if variable := _SECRETS.get(key.lower()):
+            faults.append(
+                f"{TOML_FILE}: {key}: a secret does not belong in a file that git may keep; "
+                f"set {variable}, or {variable}_FILE to the path of a file that holds it"
+            )
+        elif key not in known:
+            faults.append(f"{TOML_FILE}: {key}: there is no such setting")
+
+
+def _secrets_given(faults: list[str]) -> dict[str, str]:
+    """Return the secrets that stand in files.
+
+    An empty variable is a fault, though other settings take it for one that is not set: whoever
+    set it meant to switch the source on.
+    """
+    found: dict[str, str] = {}
+    variables = _variables()
     for field, variable in _SECRETS.items():
-        path = os.environ.get(f"{variable}_FILE")
-        if not path or os.environ.get(variable):
-            continue
-        try:
-            found[field] = Path(path).read_text("utf-8").strip()
-        except (OSError, ValueError) as error:
-            faults.append(f"{variable}_FILE: {path} cannot be read: {type(error).__name__}")
+        text, path = variables.get(variable), variables.get(f"{variable}_FILE")
+        if path and text:
+            faults.append(f"{variable} and {variable}_FILE are both set: keep one")
+        elif path:
+            try:
+                found[field] = Path(path).read_text("utf-8").strip()
+            except (OSError, ValueError) as error:
+                faults.append(f"{variable}_FILE: {path} cannot be read: {type(error).__name__}")
+            else:
+                if not found[field]:
+                    faults.append(f"{variable}_FILE: {path} {_EMPTY}")
+        elif text == "" or path == "":
+            faults.append(f"{variable if text == '' else f'{variable}_FILE'} {_EMPTY}")
     return found
+
+
+def _variables() -> dict[str, str]:
+    # Like pydantic-settings, without regard to case.
+    return {name.upper(): value for name, value in os.environ.items()}
+
+
+def _defaults_of(names: Iterable[int | str]) -> dict[str, Any]:
+    """Stand-ins for faulty settings, with which the faults between settings show as well."""
+    fields = {_field_of(name) for name in names}
+    return {
+        name: Settings.model_fields[name].get_default(call_default_factory=True) for name in fields
+    }
+
+
+def _field_of(name: int | str) -> str:
+    by_variable = {variable_of(field): field for field in Settings.model_fields}
+    return by_variable.get(str(name), str(name))
 
 
 def _cross_faults(settings: Settings) -> list[str]:
     faults = []
     for field, variable in _SECRETS.items():
         secret = getattr(settings, field)
-        if secret is not None and not secret.get_secret_value().strip():
-            faults.append(f"{variable} is empty: anyone could sign with it")
+        text = "" if secret is None else secret.get_secret_value()
+        if text.isspace():
+            faults.append(f"{variable} {_EMPTY}")
+        if not _is_utf8(text):
+            faults.append(f"{variable} is not text in UTF-8")
     if settings.qstash_next_signing_key and not settings.qstash_current_signing_key:
         faults.append("QSTASH_NEXT_SIGNING_KEY is set, QSTASH_CURRENT_SIGNING_KEY is not")
     public = {*DEVELOPMENT_KEYS, DEVELOPMENT_SECRET}
@@ -291,14 +394,32 @@ def _cross_faults(settings: Settings) -> list[str]:
     return faults
 
 
-def _fault(error: dict[str, Any]) -> str:
-    field, *rest = error["loc"]
-    by_variable = {variable_of(name): name for name in Settings.model_fields}
-    field = by_variable.get(str(field), str(field))
-    name = variable_of(field) if field in Settings.model_fields else f"{TOML_FILE}: {field}"
-    where = ".".join([name, *map(str, rest)])
-    shown = "" if field in _SECRETS or field == "redis_url" else f" (got {error['input']!r})"
-    return f"{where}: {error['msg'].removeprefix('Value error, ')}{shown}"
+def _fault(error: dict[str, Any], options: Mapping[str, Any]) -> str:
+    """Say what is wrong with a setting, by the name under which it was given."""
+    field, rest = _field_of(error["loc"][0]), [str(part) for part in error["loc"][1:]]
+    variables = _variables()
+    nested = "__".join([variable_of(field), *rest]).upper()
+    if field in options:
+        name = f"--{field}"
+    elif nested in variables:
+        name = nested
+    elif variable_of(field) in variables:
+        name = variable_of(field)
+    else:
+        name = f"{TOML_FILE}: {'.'.join([field, *rest])}"
+    if error["type"] == "extra_forbidden":
+        return f"{name}: there is no such setting"
+    may_show = rest[-1] in SourceOptions.model_fields if rest else field not in _HIDDEN
+    shown = f" (got {error['input']!r})" if may_show else ""
+    return f"{name}: {error['msg'].removeprefix('Value error, ')}{shown}"
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # the environment's bytes were something else
+        return False
+    return True
 
 
 def _reveal(*secrets: SecretStr | None) -> list[str]:

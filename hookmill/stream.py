@@ -20,7 +20,7 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from hookmill.errors import GroupLostError, StreamUnavailableError
+from hookmill.errors import GroupLostError, SettingsError, StreamUnavailableError
 from hookmill.message import RESET_BY_REPLAY, Fields, Message
 
 STREAM, AGAIN = 1, 2
@@ -129,6 +129,8 @@ class Stream:
 
     async def append(self, messages: Sequence[Message]) -> list[str]:
         """Append all of the messages or none, in one round trip; return their entry IDs."""
+        if not messages:
+            return []
         rows = [message.to_fields() for message in messages]
         args: list[bytes | int] = [2 * len(rows[0])]
         for row in rows:
@@ -210,7 +212,7 @@ class Group:
                     self.consumer,
                     {self.keys.again: ">", self.keys.stream: ">"},
                     count=1,
-                    block=int(seconds * 1000),
+                    block=max(1, int(seconds * 1000)),  # 0 would be for ever
                 )
         key_numbers = {self.keys.stream.encode(): STREAM, self.keys.again.encode(): AGAIN}
         return [
@@ -340,7 +342,7 @@ class DeadLetters:
         """Return one dead letter, or None."""
         with _translated():
             rows: Any = await self._redis.xrange(self.keys.dead, dead_id, dead_id)
-        return DeadLetter(dead_id, rows[0][1]) if rows else None
+        return DeadLetter(rows[0][0].decode(), rows[0][1]) if rows else None
 
     async def replay(self, dead_ids: Sequence[str]) -> int:
         """Send dead letters back to be taken again; return how many were still there."""
@@ -374,13 +376,16 @@ def connect(url: str, timeout: float | None) -> redis.asyncio.Redis:
 
     RESP2 replies have one shape in every version of the client, and are the cheaper to parse.
     """
-    return redis.asyncio.Redis.from_url(
-        url,
-        socket_timeout=timeout,
-        socket_connect_timeout=timeout if timeout is not None else 5.0,
-        retry=AsyncRetry(NoBackoff(), 0),
-        protocol=2,
-    )
+    try:
+        return redis.asyncio.Redis.from_url(
+            url,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout if timeout is not None else 5.0,
+            retry=AsyncRetry(NoBackoff(), 0),
+            protocol=2,
+        )
+    except ValueError:  # its text may show a part of the password
+        raise SettingsError(["REDIS_URL: the Redis client cannot read it"]) from None
 
 
 def _script(client: redis.asyncio.Redis, name: str) -> Any:  # redis-py's scripts are untyped

@@ -1,8 +1,7 @@
 """One entry, one handler, one attempt: returns an `Outcome` that says what happened.
 
 Touches no Redis and decides nothing twice: `settlement` turns the outcome into what is written.
-Whatever a handler does, an outcome comes back; only the cancellation of the attempt itself
-passes through.
+Whatever a handler does, an outcome comes back.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import inspect
 import random
 import time
 import traceback
@@ -29,6 +29,9 @@ log = structlog.get_logger("worker")
 
 MAX_ERROR = 16_384
 """Characters of a traceback that are kept."""
+
+MAX_SUMMARY = 300
+"""Characters of an error's last line that a log line carries."""
 
 GRACE_STEP = 15.0
 """Seconds between looks at a message that no handler is known for yet."""
@@ -112,11 +115,18 @@ class Attempter:
         self._grace = grace
         self._clock = clock
         self._in_threads: set[Future[Any]] = set()
+        self._is_ending = False
 
     @property
     def has_busy_threads(self) -> bool:
         """Whether a plain function is running; its thread cannot be stopped."""
-        return any(future.running() for future in self._in_threads)
+        return any(future.running() for future in list(self._in_threads))
+
+    def end(self) -> None:
+        """Note that attempts will be cancelled, to be handed back. Before this is called, a
+        cancellation is the handler's own doing, and counts as a failure.
+        """
+        self._is_ending = True
 
     async def attempt(self, entry: Entry) -> Outcome:
         """Find the entry's handler, decode its event, run it, and say what happened."""
@@ -124,19 +134,19 @@ class Attempter:
         ready = self._prepare(entry, progress)
         if not isinstance(ready, _Ready):
             return ready
-        handler, delivery, progress = ready
+        handler = ready.handler
         try:
-            await self._run(handler, delivery)
+            await self._run(handler, ready.delivery)
         except Retry as asked:
-            return Again(progress, asked.after, asked.reason or "asked to wait")
+            return Again(ready.progress, asked.after, asked.reason or "asked to wait")
         except Discard as asked:
             return Discarded(handler.name, asked.reason)
-        except asyncio.CancelledError as error:
-            if _is_cancelled():
-                raise
-            return self._failed(handler, progress, error)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, the message is kept
-            return self._failed(handler, progress, error)
+        except GeneratorExit:  # the loop itself is gone
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the message is kept
+            if self._is_ending:
+                return HandedBack(progress)
+            return self._failed(handler, ready.progress, error)
         return Done(handler.name)
 
     def _prepare(self, entry: Entry, progress: Progress) -> _Ready | Outcome:
@@ -155,6 +165,8 @@ class Attempter:
             event = handler.read(message)
         except DecodeError as error:
             return Dead(_for(progress, handler), error.code, str(error))
+        except Exception as error:  # noqa: BLE001 - an event's own `from_message` may raise anything
+            return Dead(_for(progress, handler), DecodeError.code, _traceback_of(error))
         delivery = Delivery(event, message, progress.attempts + 1)
         return _Ready(handler, delivery, _for(progress, handler))
 
@@ -193,10 +205,10 @@ class Attempter:
             attempts=progress.attempts + 1,
             failed_ms=progress.failed_ms or int(self._clock() * 1000),
         )
-        text = "".join(traceback.format_exception(error))[-MAX_ERROR:]
-        summary = traceback.format_exception_only(error)[-1].strip()
+        text = _traceback_of(error)
         if failed.attempts >= handler.attempts:
             return Dead(failed, "failed", text)
+        summary = traceback.format_exception_only(error)[-1].strip()[:MAX_SUMMARY]
         return Again(failed, handler.backoff.wait(failed.attempts), summary, text)
 
     async def _run(self, handler: Handler, delivery: Delivery[Any]) -> None:
@@ -206,8 +218,14 @@ class Attempter:
         if not handler.is_async:
             await call(delivery)  # a thread cannot be stopped; `_in_thread` watches the time
             return
-        async with asyncio.timeout(handler.timeout) as limit:
-            await call(delivery)
+        limit = asyncio.timeout(handler.timeout)
+        try:
+            async with limit:
+                await call(delivery)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise TimeoutError(f"ran longer than its timeout of {handler.timeout:g} s") from error
         if limit.expired():  # it swallowed the cancellation and came to a good end
             log.warning("handler overran its timeout", handler=handler.name)
 
@@ -222,14 +240,21 @@ class Attempter:
         """Run a plain function. Beyond its timeout it keeps its slot and its lease: running it
         elsewhere while its thread goes on would be running it twice.
         """
-        future = self._threads.submit(contextvars.copy_context().run, function)
+        future = self._threads.submit(contextvars.copy_context().run, _plainly, function)
         self._in_threads.add(future)
         future.add_done_callback(self._in_threads.discard)
         running = asyncio.wrap_future(future)
-        done, _ = await asyncio.wait({running}, timeout=handler.timeout)
-        if not done:
-            log.warning("handler overruns its timeout in a thread", handler=handler.name)
-        await running
+        try:
+            done, _ = await asyncio.wait({running}, timeout=handler.timeout)
+            if not done and future.running():
+                log.warning("handler overruns its timeout in a thread", handler=handler.name)
+            elif not done:
+                log.warning("handler waits for a thread: give it more", handler=handler.name)
+            await running
+        finally:
+            # A thread cannot be stopped; but what waits for one must not begin any more.
+            future.cancel()
+            running.cancel()
 
 
 def _wrapped(middleware: Middleware, inner: Next) -> Next:
@@ -249,7 +274,17 @@ def _fault_in(body: bytes) -> str:
     return ""
 
 
-def _is_cancelled() -> bool:
-    """Say whether this attempt was cancelled, as opposed to something its handler awaited."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+def _plainly(function: Callable[[], Any]) -> None:
+    """Call a plain function, in its thread."""
+    try:
+        returned = function()
+    except StopIteration as error:  # no future can carry it: the attempt would never end
+        raise RuntimeError("the handler raised StopIteration") from error
+    if inspect.isawaitable(returned):
+        if inspect.iscoroutine(returned):
+            returned.close()
+        raise TypeError("the handler returned an awaitable: declare it with `async def`")
+
+
+def _traceback_of(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))[-MAX_ERROR:]

@@ -6,6 +6,7 @@ messages are let go.
 
 from __future__ import annotations
 
+import contextvars
 import threading
 import time
 from collections.abc import Mapping
@@ -35,7 +36,10 @@ class LeaseKeeper:
         self._lease = lease
         self._last_beat = time.monotonic()
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="leases", daemon=True)
+        # In a copy of our context, so that its log lines too say which program wrote them.
+        self._thread = threading.Thread(
+            target=contextvars.copy_context().run, args=(self._keep,), name="leases", daemon=True
+        )
 
     @property
     def period(self) -> float:
@@ -59,19 +63,23 @@ class LeaseKeeper:
 
     def _keep(self) -> None:
         while not self._stopped.wait(self.period):
-            held = list(self._in_hand)
-            if not held:
-                continue
-            still_for = time.monotonic() - self._last_beat
-            if still_for > CAP * self._lease:
-                log.error("the event loop stands still: letting go", seconds=round(still_for))
-                continue
             try:
-                lost = self._leases.renew(held)
+                self._renew()
             except HookmillError as error:
                 log.warning("cannot renew leases", error=str(error))
-                continue
-            # What was settled meanwhile is no longer pending, and no loss.
-            lost = [ref for ref in lost if any(ref == kept.id for kept in list(self._in_hand))]
-            if lost:
-                log.warning("leases lost: another worker has these messages", entries=lost)
+            except Exception:  # without this thread every lease would run out
+                log.exception("renewing leases failed, trying again")
+
+    def _renew(self) -> None:
+        held = list(self._in_hand)
+        if not held:
+            return
+        still_for = time.monotonic() - self._last_beat
+        if still_for > CAP * self._lease:
+            log.error("the event loop stands still: letting go", seconds=round(still_for))
+            return
+        lost = self._leases.renew(held)
+        # What was settled meanwhile is no longer pending, and no loss.
+        kept = {ref.id for ref in list(self._in_hand)}
+        if lost := [entry_id for entry_id in lost if entry_id in kept]:
+            log.warning("leases lost: another worker has these messages", entries=lost)

@@ -11,13 +11,13 @@ from typing import Any
 import structlog
 
 from hookmill import process
-from hookmill.errors import GroupLostError, StreamUnavailableError
+from hookmill.errors import GroupLostError, HookmillError, StreamUnavailableError
 from hookmill.handlers import Handlers
 from hookmill.settings import Settings, unknown_variables
 from hookmill.stream import Group, Stream
 from worker.attempt import Attempter
 from worker.delayed import Delayed
-from worker.duty import repeat
+from worker.duty import end, repeat
 from worker.janitor import Janitor
 from worker.leases import LeaseKeeper
 from worker.pool import Pool
@@ -26,8 +26,15 @@ from worker.takeover import Takeover
 log = structlog.get_logger("worker")
 
 
+class WorkerFailedError(HookmillError):
+    """A part of the worker ended by itself; the worker stopped, to be started again."""
+
+    code = "worker_failed"
+
+
 def run(settings: Settings, handlers: Handlers[Any]) -> None:
     """Work until SIGTERM or SIGINT."""
+    handlers.check()
     process.run(_work_until_signalled(settings, handlers))
 
 
@@ -40,19 +47,26 @@ async def _work_until_signalled(settings: Settings, handlers: Handlers[Any]) -> 
         if handlers.lifespan is not None:
             resources = await stack.enter_async_context(handlers.lifespan())
         worker = Worker(settings, handlers, resources)
-        worker.start()
+        ended = worker.start()
         log.info(
             "working", group=settings.group, consumer=worker.consumer, handlers=len(handlers),
             concurrency=settings.concurrency,
         )  # fmt: skip
-        await stop.wait()
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({stopping, ended}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        fault = ended.result() if ended.done() else ""
         log.info("stopping")
         await worker.stop(settings.shutdown)
     log.info("stopped")
-    if worker.has_busy_threads:
-        # A plain function beyond the deadline would keep the process for as long as it likes;
-        # its message has been handed back.
-        os._exit(0)
+    if fault:
+        log.error("a part of the worker had ended by itself", part=fault)
+    if worker.has_stragglers:
+        # A handler beyond the deadline would keep the process for as long as it likes; its
+        # message has been handed back, or is taken over when its lease is over.
+        os._exit(1 if fault else 0)
+    if fault:
+        raise WorkerFailedError(f"the worker's {fault} task ended by itself")
 
 
 class Worker:
@@ -73,28 +87,35 @@ class Worker:
             "delayed": Delayed(self._group).turn,
             "janitor": Janitor(self._stream, self._group, settings.retention).turn,
             "leases": self._leases.beat,
+            "takeover": takeover.keep_in_touch,
         }
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: list[asyncio.Task[Any]] = []
 
-    def start(self) -> None:
-        """Begin to take, as soon as Redis is there."""
+    def start(self) -> asyncio.Task[str]:
+        """Begin to take, as soon as Redis is there.
+
+        Returns a task that ends when a part of the worker has ended by itself, with the part's
+        name: a worker that only seems alive is worse than none.
+        """
         self._leases.start()
-        self._tasks = [
+        duties = [
             asyncio.create_task(repeat(name, turn), name=name)
             for name, turn in self._duties.items()
         ]
-        self._pool.start()
+        self._ended = asyncio.create_task(_first_to_end([self._pool.start(), *duties]))
+        self._tasks = [self._ended, *duties]
+        return self._ended
 
     async def quiet(self) -> None:
         """Take nothing more; what is in hand goes on."""
+        self._ended.cancel()  # from here on the pool ends because it is asked to
         await self._pool.quiet()
 
     async def stop(self, deadline: float) -> None:
         """Finish within `deadline` seconds, hand back the rest, leave nothing behind."""
+        self._ended.cancel()
         await self._pool.stop(deadline)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
         await asyncio.to_thread(self._leases.stop)
         with suppress(StreamUnavailableError, GroupLostError):
             await self._group.retire(0, self.consumer)
@@ -103,6 +124,13 @@ class Worker:
         await self._stream.close()
 
     @property
-    def has_busy_threads(self) -> bool:
-        """Whether a plain function is still running although everything else has ended."""
-        return self._attempter.has_busy_threads
+    def has_stragglers(self) -> bool:
+        """Whether a handler is still running although everything else has ended: in a thread,
+        which cannot be stopped, or by swallowing its cancellation.
+        """
+        return self._attempter.has_busy_threads or not self._pool.is_idle
+
+
+async def _first_to_end(tasks: list[asyncio.Task[None]]) -> str:
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    return ", ".join(task.get_name() for task in done)

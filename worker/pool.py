@@ -8,6 +8,7 @@ knows how many hands are free.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 import traceback
 
@@ -17,6 +18,7 @@ from hookmill.errors import GroupLostError, StreamUnavailableError
 from hookmill.message import Progress
 from hookmill.stream import Entry, EntryRef, Group, Taken
 from worker.attempt import Attempter, Dead, HandedBack, Outcome
+from worker.duty import end
 from worker.report import report
 from worker.settlement import settlement_of
 from worker.settler import Settler
@@ -32,6 +34,11 @@ PAUSE = 0.5
 
 UNSETTLED = 10_000
 """Outcomes that may wait to be written before nothing more is taken."""
+
+LAST_STEP = 2.0
+"""Seconds that each of the last steps may take when a deadline leaves less: to learn what was on
+its way, to end what was cancelled, to settle.
+"""
 
 
 class Pool:
@@ -49,35 +56,44 @@ class Pool:
         self._concurrency = concurrency
         self._settler = Settler(group, self._settled)
         self._running: dict[EntryRef, asyncio.Task[None]] = {}
+        self._waited_for: list[Entry] = []
+        self._mouthful = concurrency
+        self._is_open = False
         self._changed = asyncio.Event()
         self._quiet = False
         self._taking: asyncio.Task[None] | None = None
         self.in_hand: dict[EntryRef, Entry] = {}
 
-    def start(self) -> None:
-        """Begin to take."""
-        self._taking = asyncio.create_task(self._take_until_quiet())
+    def start(self) -> asyncio.Task[None]:
+        """Begin to take; return the task that does. It only ends once the pool is quiet."""
+        self._taking = asyncio.create_task(self._take_until_quiet(), name="pool")
+        return self._taking
 
     async def quiet(self) -> None:
         """Take nothing more; return when nothing is on its way here any longer."""
-        self._quiet = True
-        while self._taking is not None and not self._taking.done():
-            self._changed.set()
-            await self._group.stop_waiting()
-            await asyncio.wait({self._taking}, timeout=0.05)
+        await self._quiet_until(math.inf)
 
     async def stop(self, deadline: float) -> None:
         """Let what runs finish within `deadline` seconds, hand back what does not, settle all."""
-        await self.quiet()
+        ends = time.monotonic() + deadline
+
+        def left() -> float:
+            return max(0.0, ends - time.monotonic())
+
+        await self._quiet_until(max(ends, time.monotonic() + LAST_STEP))
+        if self._taking is not None and not self._taking.done():
+            # Redis does not answer. What it may yet give us is taken over when its lease is over.
+            await end([self._taking])
         if self._running:
-            await asyncio.wait(self._running.values(), timeout=deadline)
-        for task in self._running.values():
-            task.cancel()
+            await asyncio.wait(self._running.values(), timeout=left())
         if self._running:
             log.warning("handing back what did not finish", messages=len(self._running))
-            await asyncio.wait(self._running.values())
+            self._attempter.end()
+            for task in self._running.values():
+                task.cancel()
+            await asyncio.wait(self._running.values(), timeout=LAST_STEP)
         try:
-            async with asyncio.timeout(max(deadline, 1.0)):
+            async with asyncio.timeout(max(left(), LAST_STEP)):
                 await self._settler.drain()
         except TimeoutError:
             await self._settler.stop()
@@ -89,57 +105,87 @@ class Pool:
             return 0
         return self._concurrency - len(self._running)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no message is being run."""
+        return not self._running
+
+    async def _quiet_until(self, latest: float) -> None:
+        self._quiet = True
+        while self._taking is not None and not self._taking.done() and time.monotonic() < latest:
+            self._changed.set()
+            await self._group.stop_waiting()
+            await asyncio.wait({self._taking}, timeout=0.05)
+
     async def _take_until_quiet(self) -> None:
-        waited_for: list[Entry] = []
-        is_open = False
-        while not self._quiet or waited_for:
+        while not self._quiet or self._waited_for:
             if self.free_hands == 0:
                 self._changed.clear()
                 await self._changed.wait()
                 continue
             try:
-                if not is_open:
-                    await self._group.open()
-                    is_open = True
-                taken = await self._take(waited_for)
-                waited_for = []
-                self._hand_out(taken)
-                if not taken.entries and not taken.repeats and not self._quiet:
-                    waited_for = await self._wait()
+                await self._turn()
+                self._mouthful = min(2 * self._mouthful, self._concurrency)
+                continue
             except GroupLostError as error:
                 log.warning("the consumer group is gone: opening it anew", error=str(error))
-                is_open = False
-                await asyncio.sleep(PAUSE)
+                self._is_open = False
             except StreamUnavailableError as error:
-                self._takeover.lost_contact()
+                self._failed()
                 log.warning("cannot take, trying again", error=str(error))
-                await asyncio.sleep(PAUSE)
+            except Exception:  # a worker that takes nothing must not seem alive
+                self._failed()
+                log.exception("taking failed, trying again")
+            await asyncio.sleep(PAUSE)
 
-    async def _take(self, waited_for: list[Entry]) -> Taken:
-        if not waited_for and self._takeover.wait() == 0:
-            return await self._takeover.sweep(self.free_hands)
-        room = 0 if self._quiet else max(0, self.free_hands - len(waited_for))
-        return await self._group.take(room, waited_for)
+    async def _turn(self) -> None:
+        """Take once and hand out what came; wait for an entry where nothing did."""
+        if not self._is_open:
+            await self._group.open()
+            self._is_open = True
+        taken = await self._take()
+        self._drop_waited_for()  # it came back with what was taken, unless it is not ours to run
+        self._hand_out(taken)
+        if not taken.entries and not taken.repeats and not self._quiet:
+            await self._wait()
 
-    async def _wait(self) -> list[Entry]:
+    def _failed(self) -> None:
+        self._takeover.lost_contact()
+        # Bodies may be so huge that as many as there are hands do not arrive in time.
+        self._mouthful = 1
+        if self._quiet:
+            self._drop_waited_for()  # for whoever takes it over when its lease is over
+
+    def _drop_waited_for(self) -> None:
+        for entry in self._waited_for:
+            self.in_hand.pop(entry.ref, None)
+        self._waited_for = []
+
+    async def _take(self) -> Taken:
+        free = min(self.free_hands, self._mouthful)
+        if not self._waited_for and self._takeover.wait() == 0:
+            return await self._takeover.sweep(free)
+        room = 0 if self._quiet else max(0, free - len(self._waited_for))
+        return await self._group.take(room, self._waited_for)
+
+    async def _wait(self) -> None:
         seconds = min(LONGEST_WAIT, max(0.01, self._takeover.wait()))
-        came = await self._group.wait(seconds)
-        self.in_hand.update((entry.ref, entry) for entry in came)
-        return came
+        self._waited_for = await self._group.wait(seconds)
+        self.in_hand.update((entry.ref, entry) for entry in self._waited_for)
 
     def _hand_out(self, taken: Taken) -> None:
         """Start what was taken, as far as there are hands; hand the rest back at once."""
-        for ref, message_id in taken.repeats:
-            self.in_hand.pop(ref, None)
-            log.info("repeat dropped", id=message_id)
         for entry in taken.entries:
-            if entry.ref in self._running:
-                continue  # our own, taken over from ourselves: it is still being worked on
+            if entry.ref in self.in_hand:
+                continue  # our own, taken over from ourselves: its outcome will come
+            may_run = not self._quiet and self.free_hands > 0
             self.in_hand[entry.ref] = entry
-            if self._quiet or self.free_hands <= 0:
-                self._settle(entry, HandedBack(Progress.from_fields(entry.fields, entry.ref.id)))
-            else:
+            if may_run:
                 self._running[entry.ref] = asyncio.create_task(self._work(entry))
+            else:
+                self._settle(entry, HandedBack(Progress.from_fields(entry.fields, entry.ref.id)))
+        for _, message_id in taken.repeats:
+            log.info("repeat dropped", id=message_id)
 
     async def _work(self, entry: Entry) -> None:
         began = time.perf_counter()
@@ -151,10 +197,10 @@ class Pool:
             outcome = HandedBack(progress)
         except Exception:  # noqa: BLE001 - a fault of our own must not lose the message
             outcome = Dead(progress, "internal_error", traceback.format_exc())
-        report(outcome, progress, time.perf_counter() - began)
         del self._running[entry.ref]
-        self._settle(entry, outcome)
         self._changed.set()
+        self._settle(entry, outcome)
+        report(outcome, progress, time.perf_counter() - began)
 
     def _settle(self, entry: Entry, outcome: Outcome) -> None:
         self._settler.put(settlement_of(entry, outcome, int(time.time() * 1000)))

@@ -13,11 +13,17 @@ import structlog
 
 from hookmill.errors import GroupLostError, StreamUnavailableError
 from hookmill.stream import EntryRef, Group, Settlement
+from worker.duty import end
 
 log = structlog.get_logger("worker")
 
 BATCH = 500
 """Settlements in one round trip at most."""
+
+BATCH_BYTES = 4 * 1024 * 1024
+"""Bytes of follow-ups in one round trip, unless a single settlement has more: Redis refuses a
+command of 1 GB, and a batch that cannot be sent in time would be tried for ever.
+"""
 
 PAUSE = 0.5
 """Seconds between tries while Redis is away."""
@@ -49,14 +55,13 @@ class Settler:
     async def stop(self) -> None:
         """Give up what is still unwritten: others take those messages over and run them again."""
         if self._flushing is not None:
-            self._flushing.cancel()
-            await asyncio.wait({self._flushing})
+            await end([self._flushing])
             log.error("unsettled at the end", messages=len(self._queue))
 
     async def _flush(self) -> None:
         try:
             while self._queue:
-                batch = self._queue[:BATCH]
+                batch = self._queue[: self._batch_size()]
                 late = await self._write(batch)
                 del self._queue[: len(batch)]
                 self._settled([settlement.ref for settlement in batch])
@@ -64,6 +69,18 @@ class Settler:
                     log.warning("dropped late outcomes: another worker has them", entries=late)
         finally:
             self._flushing = None
+
+    def _batch_size(self) -> int:
+        """Return how many of the queue's first settlements go in one round trip, 1 or more."""
+        size = 0
+        for number, settlement in enumerate(self._queue[:BATCH]):
+            size += sum(
+                len(value) for follow_up in settlement.follow_ups
+                for value in follow_up.fields.values()
+            )  # fmt: skip
+            if size > BATCH_BYTES:
+                return max(1, number)
+        return BATCH
 
     async def _write(self, batch: list[Settlement]) -> list[str]:
         while True:
@@ -75,10 +92,12 @@ class Settler:
                 log.warning(
                     "cannot settle, trying again", waiting=len(self._queue), error=str(error)
                 )
-                await asyncio.sleep(PAUSE)
+            except Exception:  # whatever it is, the outcomes are not given up
+                log.exception("settling failed, trying again", waiting=len(self._queue))
+            await asyncio.sleep(PAUSE)
 
     async def _reopen(self) -> None:
         try:
             await self._group.open()
-        except StreamUnavailableError:
-            await asyncio.sleep(PAUSE)
+        except StreamUnavailableError as error:
+            log.warning("cannot open the consumer group anew", error=str(error))

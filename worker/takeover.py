@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import structlog
 
+from hookmill.errors import StreamUnavailableError
 from hookmill.stream import AGAIN, STREAM, Entry, Group, Repeat, Taken
 
 log = structlog.get_logger("worker")
@@ -29,12 +30,32 @@ class Takeover:
         self._cursors = {STREAM: "0-0", AGAIN: "0-0"}
         self._redis_is_settled = False
         self._next = 0.0
+        self._last_contact = clock()
         self.lost_contact()
 
     def lost_contact(self) -> None:
         """Note that Redis did not answer: the wait for one whole lease begins anew."""
         self._redis_is_settled = False
         self._next = self._clock() + self._lease
+
+    async def keep_in_touch(self) -> float:
+        """Ask Redis for a sign of life; return the seconds until the next turn.
+
+        A pool whose hands are full does not talk to Redis, and a frozen Redis answers late but
+        without an error: either way the other workers have not renewed meanwhile.
+        """
+        try:
+            uptime = await self._group.redis_uptime()
+        except StreamUnavailableError:
+            self.lost_contact()
+            raise
+        now = self._clock()
+        if now - self._last_contact > self._lease / 2:
+            self.lost_contact()
+        if uptime < self._lease:
+            self._redis_is_settled = False
+        self._last_contact = now
+        return self._lease / 8
 
     def wait(self) -> float:
         """Return the seconds until a sweep is due, 0 if it is."""

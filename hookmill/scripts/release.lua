@@ -4,17 +4,22 @@
 -- ARGV  1 how many at most
 -- Reply {moved, wait}: how many were, and the ms until the next is due (-1: none waits)
 
+local MOST_BYTES = 16 * 1024 * 1024 -- in one go: huge bodies must not hold up everybody else
+
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
 local due = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now_ms, 'LIMIT', 0, ARGV[1])
+local moved, bytes = 0, 0
 for _, token in ipairs(due) do
+  if bytes >= MOST_BYTES then break end
   local packed = redis.call('HGET', KEYS[3], token)
   if packed then redis.call('XADD', KEYS[1], '*', unpack(cmsgpack.unpack(packed))) end
   redis.call('HDEL', KEYS[3], token)
   redis.call('ZREM', KEYS[2], token)
+  moved, bytes = moved + 1, bytes + #(packed or '')
 end
 
 local head = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')
 local wait = head[2] and math.max(0, tonumber(head[2]) - now_ms) or -1
-return { #due, wait }
+return { moved, wait }

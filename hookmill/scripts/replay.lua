@@ -20,7 +20,7 @@ for i = 2 + tonumber(ARGV[1]), #ARGV do
       end
     end
     redis.call('XADD', KEYS[2], '*', unpack(kept))
-    redis.call('XDEL', KEYS[1], ARGV[i])
+    redis.call('XDEL', KEYS[1], found[1])
     replayed = replayed + 1
   end
 end

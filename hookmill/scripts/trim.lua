@@ -25,6 +25,7 @@ end
 
 local function preceding(id)
   local ms, seq = split(id)
+  if seq >= 9007199254740992 then return string.format('%.0f-9007199254740991', ms) end
   if seq > 0 then return string.format('%.0f-%.0f', ms, seq - 1) end
   return string.format('%.0f-18446744073709551615', ms - 1)
 end
@@ -44,7 +45,7 @@ for _, info in ipairs(groups) do
 end
 
 local time = redis.call('TIME')
-local retained = tonumber(time[1]) * 1000 - tonumber(ARGV[1])
-local by_age = string.format('%.0f-0', math.max(0, retained))
+local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local by_age = string.format('%.0f-0', math.max(0, now_ms - tonumber(ARGV[1])))
 if before(by_age, unfinished) then unfinished = by_age end
 return redis.call('XTRIM', KEYS[1], 'MINID', '=', unfinished)

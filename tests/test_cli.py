@@ -1,0 +1,212 @@
+"""The command line as an operator meets it: what it offers, and how it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from hookmill.message import Death, Progress
+from hookmill.stream import FollowUp, Group, Settlement, Stream
+from tests.support import CURRENT_KEY, Server, free_port, message
+
+OpenGroup = Callable[..., Awaitable[Group]]
+
+NO_REDIS_URL = "REDIS_URL is not set: give the Redis that receivers and workers share"
+NO_REDIS = {"REDIS_URL": "redis://127.0.0.1:1"}
+
+
+Answer = subprocess.CompletedProcess[str]
+
+
+def hookmill(
+    *command: str, env: dict[str, str] | None = None, folder: Path | None = None
+) -> Answer:
+    """Run `hookmill COMMAND` to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "hookmill", *command],
+        env={"PATH": os.environ["PATH"], "COLUMNS": "200", **(env or {})},
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def faults(*said: str) -> str:
+    return "".join(f"hookmill: {fault}\n" for fault in said)
+
+
+def test_the_help_names_the_commands() -> None:
+    whole, dead, none = hookmill("--help"), hookmill("dead", "--help"), hookmill()
+
+    assert whole.returncode == dead.returncode == 0
+    assert none.returncode == 2
+    for command in ("receiver", "worker", "dev", "send", "dead"):
+        assert f" {command} " in whole.stdout, command
+    for command in ("list", "show", "replay", "drop"):
+        assert f" {command} " in dead.stdout, command
+    assert "Usage: " in none.stdout + none.stderr
+
+
+def test_every_fault_of_the_settings_is_one_line_and_ends_in_2() -> None:
+    env = {"PORT": "eighty", "HOOKMILL_LEASE": "0", "MARBLE_WEBHOOK_SECRET": ""}
+    answer = hookmill("receiver", env=env)
+
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr == faults(
+        "MARBLE_WEBHOOK_SECRET is empty: anyone could sign with it",
+        "PORT: Input should be a valid integer, unable to parse string as an integer "
+        "(got 'eighty')",
+        "HOOKMILL_LEASE: Input should be greater than or equal to 0.5 (got '0')",
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "env", "said"),
+    [
+        (
+            ["worker", "app:handlers"],
+            {},
+            NO_REDIS_URL,
+        ),
+        (
+            ["worker"],
+            NO_REDIS,
+            "no handlers: give MODULE:ATTRIBUTE, or set HOOKMILL_HANDLERS (app.main:handlers)",
+        ),
+        (
+            ["worker", "app"],
+            NO_REDIS,
+            "'app': name the handlers as MODULE:ATTRIBUTE, app.main:handlers",
+        ),
+        (
+            ["worker", "app:handlers", "--concurrency", "0"],
+            NO_REDIS,
+            "--concurrency: Input should be greater than or equal to 1 (got 0)",
+        ),
+        (
+            ["receiver"],
+            NO_REDIS,
+            "there is no source: set QSTASH_CURRENT_SIGNING_KEY or MARBLE_WEBHOOK_SECRET",
+        ),
+        (
+            ["receiver"],
+            {"QSTASH_CURRENT_SIGNING_KEY": CURRENT_KEY},
+            NO_REDIS_URL,
+        ),
+        (
+            ["dead", "list"],
+            {},
+            NO_REDIS_URL,
+        ),
+    ],
+)
+def test_what_is_missing_is_said_in_one_line_and_ends_in_2(
+    command: list[str], env: dict[str, str], said: str
+) -> None:
+    answer = hookmill(*command, env=env)
+
+    assert (answer.returncode, answer.stderr) == (2, faults(said))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["dead", "replay"], ["dead", "replay", "1-1", "--all"], ["dead", "drop"], ["plough"]],
+)
+def test_a_command_that_is_no_command_ends_in_2_with_the_usage(command: list[str]) -> None:
+    answer = hookmill(*command, env=NO_REDIS)
+
+    assert answer.returncode == 2
+    assert "Usage: " in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_a_redis_that_is_away_ends_in_1_without_a_traceback_or_the_password() -> None:
+    url = f"redis://:hunter2@127.0.0.1:{free_port()}"
+    answer = hookmill("dead", "list", env={"REDIS_URL": url})
+
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert answer.stderr.startswith("hookmill: Error 111 connecting to 127.0.0.1:")
+    assert answer.stderr.count("\n") == 1
+    assert "hunter2" not in answer.stderr
+
+
+async def test_the_dead_letters_are_listed_shown_replayed_and_dropped(
+    server: Server, prefix: str, stream: Stream, open_group: OpenGroup
+) -> None:
+    group = await open_group(name="orders")
+    death = Death(reason="failed", error="ValueError: no such order", died_ms=1).to_fields()
+    await stream.append([message(b'{"a": 1}', id=f"msg_{number}") for number in range(3)])
+    for entry in (await group.take(10)).entries:
+        fields = {**entry.fields, **Progress(owner=entry.ref.id).to_fields(), **death}
+        await group.settle([Settlement(entry.ref, (FollowUp("dead", "token", fields),))])
+
+    async def dead(*command: str, status: int = 0) -> str:
+        given = ("dead", *command, "--group", "orders")
+        env = {"REDIS_URL": server.url, "HOOKMILL_PREFIX": prefix}
+        answer = await asyncio.to_thread(hookmill, *given, env=env)
+        assert answer.returncode == status, answer
+        return answer.stdout or answer.stderr
+
+    listed, for_programs = await asyncio.gather(dead("list"), dead("list", "--json"))
+    letters = [json.loads(line) for line in for_programs.splitlines()]
+    assert [letter["message_id"] for letter in letters] == ["msg_0", "msg_1", "msg_2"]
+    assert [line.split()[0] for line in listed.splitlines()] == [letter["id"] for letter in letters]
+    first, second, third = (letter["id"] for letter in letters)
+
+    shown, shown_json, unknown = await asyncio.gather(
+        dead("show", first), dead("show", first, "--json"), dead("show", "5-1", status=1)
+    )
+    assert 'body: {"a": 1}' in shown
+    assert json.loads(shown_json)["body"] == '{"a": 1}'
+    assert unknown == "hookmill: no dead letter 5-1 in group orders\n"
+
+    assert await dead("drop", second) == "dropped 1 of 1\n"
+    assert await dead("replay", first) == "replayed 1 of 1\n"
+    assert await dead("replay", "--all") == "replayed 1 of 1\n"
+    assert await dead("replay", third, status=1) == "replayed 0 of 1\n"
+    assert await dead("list") == "no dead letters\n"
+    again = (await group.take(10)).entries
+    assert [entry.fields[b"id"] for entry in again] == [b"msg_0", b"msg_2"]
+    await group.settle(Settlement(entry.ref) for entry in again)
+
+
+def test_a_group_that_could_not_be_a_key_is_a_fault_of_its_option() -> None:
+    answer = hookmill("dead", "list", "--group", "a:b", env=NO_REDIS)
+
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("hookmill: --group: use ASCII letters, digits, - _ and .")
+
+
+def test_a_body_to_send_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    answer = hookmill("send", "--body-file", "missing.json", folder=tmp_path)
+
+    assert (answer.returncode, answer.stderr) == (
+        1,
+        "hookmill: missing.json: No such file or directory\n",
+    )
+
+
+def test_a_pipe_that_closes_early_is_no_error_worth_a_traceback(
+    server: Server, prefix: str
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    answer = subprocess.run(
+        [sys.executable, "-m", "hookmill", "dead", "list"],
+        env={"PATH": os.environ["PATH"], "REDIS_URL": server.url, "HOOKMILL_PREFIX": prefix},
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writing)
+
+    assert b"Traceback" not in answer.stderr

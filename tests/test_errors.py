@@ -1,0 +1,39 @@
+"""The errors: one base, and a code each that logs, metrics and dead letters carry."""
+
+from __future__ import annotations
+
+from hookmill import HookmillError, errors
+from hookmill.errors import SettingsError
+
+CODES = {
+    "HookmillError": "error",
+    "SettingsError": "settings",
+    "HandlersError": "handlers",
+    "NotInstalledError": "not_installed",
+    "DecodeError": "undecodable",
+    "WireVersionError": "unknown_wire_version",
+    "StreamUnavailableError": "stream_unavailable",
+    "GroupLostError": "group_lost",
+}
+
+
+def test_the_codes_are_a_promise_to_whoever_counts_them() -> None:
+    classes = [cls for cls in vars(errors).values() if isinstance(cls, type)]
+    found = {cls.__name__: cls.code for cls in classes if issubclass(cls, HookmillError)}
+
+    assert found == CODES
+    assert len(set(CODES.values())) == len(CODES)
+
+
+def test_every_error_has_the_one_base_and_says_what_it_means() -> None:
+    for name in CODES:
+        cls = getattr(errors, name)
+        assert issubclass(cls, HookmillError)
+        assert cls.__doc__
+
+
+def test_a_settings_error_holds_every_fault_and_shows_one_a_line() -> None:
+    error = SettingsError(["PORT: too high", "HOOKMILL_LEASE: too short"])
+
+    assert error.faults == ("PORT: too high", "HOOKMILL_LEASE: too short")
+    assert str(error) == "PORT: too high\nHOOKMILL_LEASE: too short"

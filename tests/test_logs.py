@@ -1,0 +1,247 @@
+"""What is written to the log: one JSON object a line, whatever somebody puts into it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hookmill.logs import _to_json
+
+# Logging is set up once for a process, so each script here has a process of its own.
+START = """
+import logging, sys, threading
+import structlog
+from hookmill.logs import configure_logs
+
+log = structlog.get_logger("test")
+"""
+
+
+def run(script: str, **env: str) -> subprocess.CompletedProcess[bytes]:
+    done = subprocess.run(
+        [sys.executable, "-c", START + dedent(script)],
+        env={"PATH": os.environ["PATH"], **env},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return done
+
+
+def lines(script: str, **env: str) -> list[dict[str, Any]]:
+    """Run a script and return its log, less the times, which are checked for being there."""
+    done = run(script, **env)
+    assert done.stderr == b""
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert all(line.pop("timestamp").endswith("Z") for line in found)
+    return found
+
+
+class Unshowable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+class Odd:
+    def __repr__(self) -> str:
+        return "odd \udcff"
+
+
+def loop() -> list[Any]:
+    endless: list[Any] = []
+    endless.append(endless)
+    return endless
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("text", "text"),
+        ("line\nbreak \x1b[2J \x00 \u2028", "line\nbreak \x1b[2J \x00 \u2028"),
+        ("not UTF-8: \udcff", "not UTF-8: \\udcff"),
+        (b"\xff", "/w=="),
+        ({"deep": ["\udcff"]}, "{'deep': ['\\udcff']}"),
+        (Odd(), "odd \\udcff"),
+        (Unshowable(), "<a Unshowable that cannot be shown>"),
+        ([Unshowable()], "<a list that cannot be shown>"),
+        (loop(), "[[...]]"),
+        ({(1, 2): {3}}, {"(1, 2)": [3]}),
+        (ValueError("wrong"), "ValueError('wrong')"),
+        (int, "<class 'int'>"),
+        (2**70, 2**70),
+        (float("nan"), None),
+        (None, None),
+    ],
+)
+def test_a_line_is_json_whatever_stands_in_it(value: object, shown: object) -> None:
+    line = _to_json({"event": "happened", "value": value, "attempt": 3})
+
+    assert b"\n" not in line
+    assert json.loads(line) == {"event": "happened", "value": shown, "attempt": 3}
+
+
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters())
+    | st.binary()
+    | st.builds(object)
+    | st.builds(Unshowable)
+    | st.builds(Odd),
+    lambda inner: (
+        st.lists(inner)
+        | st.tuples(inner)
+        | st.dictionaries(st.text(st.characters()) | st.integers() | st.binary(), inner)
+    ),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.text(st.characters(), min_size=1), ANYTHING))
+def test_anything_at_all_makes_one_line_of_json(line: dict[str, Any]) -> None:
+    written = _to_json(line)
+
+    assert b"\n" not in written
+    assert len(json.loads(written)) <= len(line)
+    msgspec.json.decode(written, strict=True)
+
+
+def test_every_line_carries_what_is_bound_to_the_process_and_to_the_message() -> None:
+    assert lines("""
+        configure_logs("json", "info", program="worker-1")
+        log.info("working")
+        with structlog.contextvars.bound_contextvars(id="msg_1", source="qstash"):
+            log.warning("failed", attempt=2)
+            threading.Thread(target=log.info, args=("from a thread",)).start()
+        log.debug("not shown")
+        """) == [
+        {"program": "worker-1", "event": "working", "level": "info"},
+        {
+            "program": "worker-1",
+            "id": "msg_1",
+            "source": "qstash",
+            "event": "failed",
+            "attempt": 2,
+            "level": "warning",
+        },
+        {"program": "worker-1", "event": "from a thread", "level": "info"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("level", "shown"),
+    [
+        ("debug", ["debug", "info", "warning", "error"]),
+        ("info", ["info", "warning", "error"]),
+        ("warning", ["warning", "error"]),
+        ("error", ["error"]),
+    ],
+)
+def test_the_level_says_what_is_shown(level: str, shown: list[str]) -> None:
+    found = lines(f"""
+        configure_logs("json", "{level}")
+        for level in ("debug", "info", "warning", "error"):
+            getattr(log, level)("x")
+        """)
+
+    assert [line["level"] for line in found] == shown
+
+
+def test_a_library_is_let_through_from_warnings_up_one_line_each() -> None:
+    found = lines("""
+        configure_logs("json", "info", program="p")
+        library = logging.getLogger("library")
+        library.setLevel(logging.DEBUG)
+        library.info("not shown")
+        library.warning("shown %s", "whole")
+        library.log(35, "between the levels")
+        library.critical("beyond them")
+        library.warning("%d that do not fit", "arguments")
+        structlog.contextvars.bind_contextvars(id="msg_1")
+        try:
+            1 / 0
+        except ZeroDivisionError:
+            library.exception("while it worked\\non two lines")
+        """)
+
+    assert [(line["level"], line["event"]) for line in found] == [
+        ("warning", "shown whole"),
+        ("warning", "between the levels"),
+        ("critical", "beyond them"),
+        ("warning", "%d that do not fit ('arguments',)"),
+        ("error", "while it worked\non two lines"),
+    ]
+    assert {line["logger"] for line in found} == {"library"}
+    assert {line["program"] for line in found} == {"p"}
+    assert found[-1]["id"] == "msg_1"
+    assert "ZeroDivisionError: division by zero" in found[-1]["exception"]
+
+
+def test_an_exception_stays_on_its_line() -> None:
+    (line,) = lines("""
+        configure_logs("json")
+        try:
+            raise ValueError("surrogate \\udcff")
+        except ValueError:
+            log.exception("failed")
+        """)
+
+    assert "ValueError: surrogate \\udcff" in line["exception"]
+
+
+def test_where_nobody_watches_the_log_is_json_and_on_a_terminal_it_is_readable() -> None:
+    script = 'configure_logs(); log.info("working", group="main")'
+    assert lines(script) == [{"event": "working", "group": "main", "level": "info"}]
+
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        subprocess.run(
+            [sys.executable, "-c", START + script],
+            env={"PATH": os.environ["PATH"], "TERM": "xterm"},
+            stdout=theirs,
+            check=True,
+        )
+        os.close(theirs)
+        shown = terminal.read(4096).decode()
+
+    assert "working" in shown
+    assert "group" in shown
+    assert "{" not in shown
+
+
+def test_a_terminal_that_cannot_show_a_character_is_shown_its_escape() -> None:
+    done = run(
+        'configure_logs("console"); log.info("hostile \\udcff \\u20ac", header="\\udcff")',
+        PYTHONIOENCODING="ascii",
+    )
+
+    assert b"hostile \\udcff \\u20ac" in done.stdout
+    assert done.stderr == b""
+
+
+def test_the_handlers_own_standard_logging_carries_the_message_as_well(tmp_path: Path) -> None:
+    (line,) = lines("""
+        import asyncio
+        configure_logs("json")
+
+        async def handle():
+            structlog.contextvars.bind_contextvars(id="msg_1")
+            await asyncio.to_thread(logging.getLogger("app").error, "in a thread of the handler's")
+
+        asyncio.run(handle())
+        """)
+
+    assert (line["id"], line["event"]) == ("msg_1", "in a thread of the handler's")

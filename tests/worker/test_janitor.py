@@ -1,0 +1,67 @@
+"""Redis stays small, and nothing unfinished goes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+import redis
+
+from hookmill.stream import Group, Settlement, Stream
+from tests.support import eventually, message
+from worker import janitor
+from worker.janitor import PERIOD, Janitor
+
+OpenGroup = Callable[..., Awaitable[Group]]
+
+
+async def test_a_turn_drops_what_is_finished_and_keeps_the_rest(
+    stream: Stream, open_group: OpenGroup, redis_client: redis.Redis
+) -> None:
+    group = await open_group()
+    await stream.append([message(id="a"), message(id="b"), message(id="c")])
+    a, b = (await group.take(2)).entries
+    await group.settle([Settlement(a.ref)])
+    turn = Janitor(stream, group, retention=0).turn
+
+    async def is_dropped() -> bool:
+        pause = await turn()
+        assert PERIOD / 2 <= pause <= PERIOD
+        return redis_client.xlen(stream.keys.stream) == 2
+
+    await eventually(is_dropped)
+    await group.settle([Settlement(b.ref)])
+
+
+async def test_a_turn_keeps_what_retention_covers(
+    stream: Stream, open_group: OpenGroup, redis_client: redis.Redis
+) -> None:
+    group = await open_group()
+    await stream.append([message()])
+    await group.settle([Settlement(entry.ref) for entry in (await group.take(1)).entries])
+    await Janitor(stream, group, retention=3600).turn()
+    assert redis_client.xlen(stream.keys.stream) == 1
+
+
+async def test_a_turn_removes_consumers_that_are_gone(
+    stream: Stream,
+    open_group: OpenGroup,
+    redis_client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    group = await open_group()
+    redis_client.xgroup_createconsumer(group.keys.stream, group.name, "gone")
+    turn = Janitor(stream, group, retention=0).turn
+    await turn()
+    assert len(redis_client.xinfo_consumers(group.keys.stream, group.name)) == 1
+    monkeypatch.setattr(janitor, "CONSUMER_IDLE", 0.0)
+    await turn()
+    assert len(redis_client.xinfo_consumers(group.keys.stream, group.name)) == 0
+
+
+async def test_a_turn_before_anything_was_made_does_nothing(
+    stream: Stream, open_group: OpenGroup, redis_client: redis.Redis
+) -> None:
+    group = await open_group()
+    redis_client.delete(group.keys.stream, group.keys.again)
+    await Janitor(stream, group, retention=0).turn()

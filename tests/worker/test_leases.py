@@ -1,0 +1,211 @@
+"""Leases are renewed for what is in hand, whatever the event loop does meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any
+
+import pytest
+import redis
+import structlog
+
+from hookmill.errors import StreamUnavailableError
+from hookmill.stream import STREAM, BlockingLeases, Entry, EntryRef, Group, Settlement, Stream
+from tests.support import eventually, message, wait_until
+from worker.leases import CAP, LeaseKeeper
+
+OpenGroup = Callable[..., Awaitable[Group]]
+
+LEASE = 0.12
+
+
+class Leases(BlockingLeases):
+    """Notes what is renewed, and fails when asked to."""
+
+    def __init__(self, url: str, group: Group) -> None:
+        super().__init__(url, group.keys, group.name, group.consumer)
+        self.renewed: list[list[EntryRef]] = []
+        self.faults: list[Exception] = []
+        self.meanwhile: Callable[[], Any] = lambda: None
+
+    def renew(self, refs: Iterable[EntryRef]) -> list[str]:
+        self.renewed.append(list(refs))
+        if self.faults:
+            raise self.faults.pop()
+        lost = super().renew(self.renewed[-1])
+        self.meanwhile()
+        return lost
+
+
+@pytest.fixture
+async def group(open_group: OpenGroup) -> Group:
+    return await open_group()
+
+
+@pytest.fixture
+def leases(stream: Stream, group: Group) -> Leases:
+    return Leases(stream.url, group)
+
+
+@pytest.fixture
+def in_hand() -> dict[EntryRef, Entry]:
+    return {}
+
+
+@pytest.fixture
+async def keeper(leases: Leases, in_hand: dict[EntryRef, Entry]) -> AsyncIterator[LeaseKeeper]:
+    started = LeaseKeeper(leases, in_hand, LEASE)
+    started.start()
+    yield started
+    started.stop()
+
+
+async def take(stream: Stream, group: Group, count: int) -> list[Entry]:
+    await stream.append([message() for _ in range(count)])
+    return (await group.take(count)).entries
+
+
+def held(client: redis.Redis, group: Group) -> dict[str, dict[str, Any]]:
+    rows: Any = client.xpending_range(group.keys.stream, group.name, "-", "+", 100)
+    return {row["message_id"].decode(): row for row in rows}
+
+
+def age(client: redis.Redis, group: Group, entries: Iterable[Entry]) -> None:
+    """Let them have been held for a minute."""
+    ids: list[Any] = [entry.ref.id for entry in entries]
+    client.xclaim(group.keys.stream, group.name, group.consumer, 0, ids, idle=60_000, justid=True)
+
+
+async def test_leases_are_renewed_while_the_event_loop_is_blocked(
+    stream: Stream,
+    group: Group,
+    keeper: LeaseKeeper,
+    in_hand: dict[EntryRef, Entry],
+    redis_client: redis.Redis,
+) -> None:
+    def rows() -> Iterable[dict[str, Any]]:
+        return held(redis_client, group).values()
+
+    entries = await take(stream, group, 2)
+    in_hand.update((entry.ref, entry) for entry in entries)
+    for _ in range(2):
+        age(redis_client, group, entries)
+        # This wait blocks the loop, as a careless handler would.
+        wait_until(lambda: all(row["time_since_delivered"] < 60_000 for row in rows()))
+
+    assert {row["times_delivered"] for row in rows()} == {1}  # a renewal is no delivery
+    await group.settle([Settlement(entry.ref) for entry in entries])
+
+
+async def test_only_what_is_in_hand_is_renewed(
+    stream: Stream,
+    group: Group,
+    leases: Leases,
+    keeper: LeaseKeeper,
+    in_hand: dict[EntryRef, Entry],
+    redis_client: redis.Redis,
+) -> None:
+    mine, forgotten = await take(stream, group, 2)
+    age(redis_client, group, [mine, forgotten])
+    in_hand[mine.ref] = mine
+    await eventually(
+        lambda: held(redis_client, group)[mine.ref.id]["time_since_delivered"] < 60_000
+    )
+    assert held(redis_client, group)[forgotten.ref.id]["time_since_delivered"] >= 60_000
+    in_hand.clear()
+    await group.settle([Settlement(mine.ref), Settlement(forgotten.ref)])
+
+
+async def test_a_lost_lease_is_reported_and_left_with_its_new_holder(
+    stream: Stream,
+    group: Group,
+    open_group: OpenGroup,
+    keeper: LeaseKeeper,
+    in_hand: dict[EntryRef, Entry],
+    redis_client: redis.Redis,
+) -> None:
+    other = await open_group("other")
+    (entry,) = await take(stream, group, 1)
+    with structlog.testing.capture_logs() as logs:
+        await other.take_over(STREAM, "0-0", 1, lease=0)
+        in_hand[entry.ref] = entry
+        await eventually(lambda: logs)
+    assert logs[0]["event"] == "leases lost: another worker has these messages"
+    assert logs[0]["entries"] == [entry.ref.id]
+    assert held(redis_client, group)[entry.ref.id]["consumer"] == b"other"
+    in_hand.clear()
+    await other.settle([Settlement(entry.ref)])
+
+
+async def test_what_was_settled_during_a_renewal_is_not_taken_for_lost(
+    leases: Leases, in_hand: dict[EntryRef, Entry]
+) -> None:
+    ref = EntryRef(STREAM, "1-1")  # pending no more
+    in_hand[ref] = Entry(ref, {})
+    leases.meanwhile = in_hand.clear
+    keeper = LeaseKeeper(leases, in_hand, LEASE)
+    keeper.start()
+    with structlog.testing.capture_logs() as logs:
+        await eventually(lambda: leases.renewed and not in_hand)
+        keeper.stop()
+    assert logs == []
+
+
+async def test_messages_are_let_go_when_the_loop_stands_still_for_many_leases(
+    leases: Leases, in_hand: dict[EntryRef, Entry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = EntryRef(STREAM, "1-1")
+    in_hand[ref] = Entry(ref, {})
+    keeper = LeaseKeeper(leases, in_hand, LEASE)
+    keeper._last_beat = time.monotonic() - CAP * LEASE - 1
+    with structlog.testing.capture_logs() as logs:
+        keeper.start()
+        await eventually(lambda: logs)
+    assert logs[0]["event"] == "the event loop stands still: letting go"
+    assert leases.renewed == []
+    # It moves again: whatever is still ours is ours.
+    assert await keeper.beat() == pytest.approx(LEASE / 3)
+    await eventually(lambda: leases.renewed)
+    keeper.stop()
+
+
+@pytest.mark.parametrize("fault", [StreamUnavailableError("away"), RuntimeError("a fault of ours")])
+async def test_no_fault_ends_the_renewing(
+    leases: Leases, keeper: LeaseKeeper, in_hand: dict[EntryRef, Entry], fault: Exception
+) -> None:
+    ref = EntryRef(STREAM, "1-1")
+    leases.faults = [fault]
+    with structlog.testing.capture_logs() as logs:
+        in_hand[ref] = Entry(ref, {})
+        await eventually(lambda: len(leases.renewed) >= 2)
+    assert "renew" in logs[0]["event"]
+
+
+async def test_its_log_lines_carry_what_the_program_has_bound(
+    leases: Leases, in_hand: dict[EntryRef, Entry]
+) -> None:
+    structlog.contextvars.bind_contextvars(program="worker-1")
+    keeper = LeaseKeeper(leases, in_hand, LEASE)
+    bound: list[Any] = []
+    leases.meanwhile = lambda: bound.append(structlog.contextvars.get_contextvars())
+    ref = EntryRef(STREAM, "1-1")
+    in_hand[ref] = Entry(ref, {})
+    keeper.start()
+    await eventually(lambda: bound)
+    keeper.stop()
+    assert bound[0] == {"program": "worker-1"}
+
+
+async def test_the_loop_may_write_while_the_thread_reads(
+    leases: Leases, keeper: LeaseKeeper, in_hand: dict[EntryRef, Entry]
+) -> None:
+    refs = [EntryRef(STREAM, f"1-{n}") for n in range(1, 500)]
+    entries = {ref: Entry(ref, {}) for ref in refs}
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(200_000):
+            in_hand.update(entries)
+            in_hand.clear()
+            if len(leases.renewed) >= 2:
+                break
+    assert not [line for line in logs if line["event"].startswith("renewing leases failed")]

@@ -1,0 +1,298 @@
+"""The worker whole, in this process: it starts, goes quiet, stops, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import structlog
+
+from hookmill import Delivery, Handlers, Retry
+from hookmill.errors import HandlersError
+from hookmill.message import Message
+from hookmill.settings import Settings
+from hookmill.stream import Stream
+from tests.support import Program, Server, eventually, message
+from worker import delayed, janitor, leases, main
+from worker.duty import end
+from worker.main import Worker, WorkerFailedError
+
+MakeSettings = Callable[..., Settings]
+StartWorker = Callable[..., Awaitable[Worker]]
+
+
+@pytest.fixture
+async def start_worker(settings: MakeSettings) -> AsyncIterator[StartWorker]:
+    """Start workers: `await start_worker(handlers, lease=1)`; at the end they are stopped."""
+    started: list[Worker] = []
+
+    async def start(handlers: Handlers[Any], resources: Any = None, **options: Any) -> Worker:
+        worker = Worker(settings(**options), handlers, resources)
+        started.append(worker)
+        worker.start()
+        return worker
+
+    yield start
+    for worker in started:
+        if not worker._leases._stopped.is_set():
+            await worker.stop(0)
+
+
+def consumers(client: redis.Redis, stream: Stream) -> set[str]:
+    keys = stream.keys.of_group("main")
+    return {
+        row["name"].decode()
+        for key in (keys.stream, keys.again)
+        for row in client.xinfo_consumers(key, "main")
+    }
+
+
+async def test_a_worker_handles_and_leaves_nothing_behind(
+    stream: Stream, start_worker: StartWorker, redis_client: redis.Redis
+) -> None:
+    handlers = Handlers()
+    ran: Counter[str] = Counter()
+
+    @handlers.on("async")
+    async def on_the_loop(delivery: Delivery[Message]) -> None:
+        ran["async"] += 1
+
+    @handlers.on("plain")
+    def in_a_thread(delivery: Delivery[Message]) -> None:
+        ran["plain"] += 1
+
+    worker = await start_worker(handlers)
+    await stream.append([message(type="async"), message(type="plain")])
+    await eventually(lambda: ran == {"async": 1, "plain": 1})
+    assert consumers(redis_client, stream) == {worker.consumer}
+    await worker.stop(5)
+    assert consumers(redis_client, stream) == set()
+    assert not worker.has_stragglers
+
+
+async def test_delayed_messages_are_let_go_leases_kept_and_the_stream_trimmed(
+    stream: Stream,
+    start_worker: StartWorker,
+    redis_client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(janitor, "PERIOD", 0.02)
+    monkeypatch.setattr(delayed, "LONGEST_PAUSE", 0.02)
+    handlers = Handlers()
+    attempts = []
+    go_on = asyncio.Event()
+
+    @handlers.on("*")
+    async def work(delivery: Delivery[Message]) -> None:
+        attempts.append(delivery.attempt)
+        if len(attempts) == 1:
+            raise Retry(after=0.05)
+        await go_on.wait()
+
+    keys = stream.keys.of_group("main")
+    await start_worker(handlers, lease=0.5)
+    await eventually(lambda: redis_client.get(keys.low_water) == b"0-0")  # the janitor was there
+    await stream.append([message()])
+    await eventually(lambda: len(attempts) == 2)
+    rows: Any = redis_client.xpending_range(keys.again, "main", "-", "+", 10)
+    (held,) = rows
+    redis_client.xclaim(keys.again, "main", held["consumer"], 0, [held["message_id"]], idle=9000)
+    await eventually(lambda: silent_for(redis_client, keys.again) < 9000)
+    go_on.set()
+    await eventually(lambda: not redis_client.xlen(keys.again))
+    assert attempts == [1, 1]
+
+
+def silent_for(client: redis.Redis, key: str) -> int:
+    rows: Any = client.xpending_range(key, "main", "-", "+", 10)
+    return int(rows[0]["time_since_delivered"])
+
+
+async def test_a_quiet_worker_finishes_what_it_has_and_takes_nothing_more(
+    stream: Stream, start_worker: StartWorker, redis_client: redis.Redis
+) -> None:
+    handlers = Handlers()
+    ran = []
+    go_on = asyncio.Event()
+
+    @handlers.on("*")
+    async def work(delivery: Delivery[Message]) -> None:
+        ran.append(delivery.id)
+        await go_on.wait()
+
+    worker = await start_worker(handlers)
+    await stream.append([message(id="first")])
+    await eventually(lambda: ran)
+    await worker.quiet()
+    await stream.append([message(id="second")])
+    go_on.set()
+    await worker.stop(5)
+    assert ran == ["first"]
+    summary: Any = redis_client.xpending(stream.keys.stream, "main")
+    assert summary["pending"] == 0
+
+
+async def test_a_worker_takes_over_what_another_left(
+    stream: Stream, start_worker: StartWorker, redis_client: redis.Redis
+) -> None:
+    handlers = Handlers()
+    ran: Counter[str] = Counter()
+
+    @handlers.on("*")
+    async def work(delivery: Delivery[Message]) -> None:
+        ran[delivery.id] += 1
+
+    worker = await start_worker(handlers, lease=0.5)
+    await eventually(lambda: redis_client.exists(stream.keys.stream))
+    await worker.quiet()
+    await stream.append([message(id="m")])
+    redis_client.xreadgroup("main", "dead", {stream.keys.stream: ">"})
+    await start_worker(handlers, lease=0.5)
+    await eventually(lambda: ran["m"])
+    await eventually(lambda: redis_client.xpending(stream.keys.stream, "main")["pending"] == 0)
+    assert ran == {"m": 1}
+
+
+async def test_a_worker_starts_before_redis_does(
+    own_server: Callable[..., Server], settings: MakeSettings, stream: Stream
+) -> None:
+    server = own_server()
+    server.kill()
+    handlers = Handlers()
+    ran = []
+
+    @handlers.on("*")
+    async def work(delivery: Delivery[Message]) -> None:
+        ran.append(delivery.id)
+
+    worker = Worker(settings(redis_url=server.url), handlers, None)
+    with structlog.testing.capture_logs() as logs:
+        worker.start()
+        await eventually(lambda: any(line["event"].startswith("cannot take") for line in logs))
+    server.start()
+    late = Stream(server.url, stream.keys.base.split(":")[0])
+    await late.append([message(id="m")])
+    await eventually(lambda: ran == ["m"])
+    await worker.stop(5)
+    await late.close()
+
+
+# --- the program ----------------------------------------------------------------------------
+
+
+async def test_a_signal_ends_the_program_with_its_lifespan_around_everything(
+    stream: Stream, settings: MakeSettings
+) -> None:
+    order: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[str]:
+        order.append("open")
+        yield "the database"
+        order.append("close")
+
+    handlers = Handlers(lifespan)
+
+    @handlers.on("*")
+    async def work(delivery: Delivery[Message], database: str) -> None:
+        order.append(f"work with {database}")
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(0.05)
+        order.append("done")
+
+    await stream.append([message()])
+    with structlog.testing.capture_logs() as logs:
+        await main._work_until_signalled(settings(), handlers)
+    assert order == ["open", "work with the database", "done", "close"]
+    said = [line["event"] for line in logs]
+    assert said == ["working", "stopping", "handled", "stopped"]
+
+
+@pytest.mark.parametrize("part", ["pool", "delayed"])
+async def test_a_program_that_lost_a_part_of_itself_ends_with_an_error(
+    stream: Stream, settings: MakeSettings, part: str
+) -> None:
+    # A worker that only seems alive is worse than none: whatever supervises it starts another.
+    handlers = Handlers()
+    ran = []
+
+    @handlers.on("*")
+    async def work(delivery: Delivery[Message]) -> None:
+        (task,) = [task for task in asyncio.all_tasks() if task.get_name() == part]
+        await end([task])
+        ran.append(delivery.id)
+
+    await stream.append([message(id="m")])
+    with pytest.raises(WorkerFailedError, match=part):
+        await main._work_until_signalled(settings(), handlers)
+    assert ran == ["m"]
+
+
+def test_handlers_that_could_never_run_are_refused_before_anything_starts(
+    settings: MakeSettings,
+) -> None:
+    handlers = Handlers()
+
+    @handlers.on("*")
+    async def work(delivery: Delivery[Message], database: None) -> None:
+        pass
+
+    with pytest.raises(HandlersError, match="no lifespan"):
+        main.run(settings(), handlers)
+
+
+def test_handlers_that_do_not_end_do_not_keep_the_process(
+    own_server: Callable[..., Server],
+    start_program: Callable[..., Program],
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "app.py").write_text(
+        "import asyncio, time\n"
+        "from hookmill import Handlers\n"
+        "handlers = Handlers()\n"
+        "@handlers.on('plain')\n"
+        "def plain(delivery):\n"
+        "    print('in a thread', flush=True)\n"
+        "    time.sleep(600)\n"
+        "@handlers.on('async')\n"
+        "async def stubborn(delivery):\n"
+        "    print('on the loop', flush=True)\n"
+        "    while True:\n"
+        "        try:\n"
+        "            await asyncio.sleep(600)\n"
+        "        except asyncio.CancelledError:\n"
+        "            pass\n"
+    )
+    server = own_server()
+    program = start_program(
+        "worker", "app:handlers", env={"REDIS_URL": server.url, "HOOKMILL_SHUTDOWN": "0"}
+    )
+
+    async def send() -> None:
+        stream = Stream(server.url, "hookmill")
+        await stream.append([message(type="plain"), message(type="async")])
+        await stream.close()
+
+    asyncio.run(send())
+    program.wait_for("in a thread")
+    program.wait_for("on the loop")
+    assert program.stop() == 0
+    with redis.Redis.from_url(server.url) as client:
+        # The one was handed back; the other runs out of its lease.
+        assert client.xlen("hookmill:{0}:main:again") == 1
+        summary: Any = client.xpending("hookmill:{0}:stream", "main")
+        assert summary["pending"] == 1
+
+
+def test_two_leases_may_fail_before_one_is_over() -> None:
+    keeper = leases.LeaseKeeper.__new__(leases.LeaseKeeper)
+    keeper._lease = 60.0
+    assert keeper.period == 20.0

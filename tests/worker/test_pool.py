@@ -1,0 +1,793 @@
+"""The pool runs no more than it has hands for, and loses nothing whatever happens around it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import redis
+import structlog
+
+from hookmill import Delivery, Handlers, Retry
+from hookmill.errors import StreamUnavailableError
+from hookmill.message import Message
+from hookmill.stream import (
+    STREAM,
+    DeadLetters,
+    Entry,
+    Group,
+    Settlement,
+    Stream,
+    Taken,
+)
+from tests.support import Server, eventually, message
+from worker import pool as pool_module
+from worker import settler as settler_module
+from worker.attempt import Attempter, Outcome
+from worker.duty import end
+from worker.pool import Pool
+from worker.takeover import Takeover
+
+OpenGroup = Callable[..., Awaitable[Group]]
+MakePool = Callable[..., Awaitable[Pool]]
+
+FOR_EVER = 1e9
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "PAUSE", 0.02)
+    monkeypatch.setattr(pool_module, "LAST_STEP", 0.3)
+    monkeypatch.setattr(settler_module, "PAUSE", 0.02)
+
+
+class Trouble(Group):
+    """A group that behaves as a test tells it to."""
+
+    before_take: Callable[[int], Any] = staticmethod(lambda _: None)
+    after_take: Callable[[], Any] = staticmethod(lambda: None)
+    after_sweep: Callable[[Taken], Any] = staticmethod(lambda _: None)
+    after_wait: Callable[[], Awaitable[Any]] = staticmethod(lambda: asyncio.sleep(0))
+    settle_fault: Exception | None = None
+    uptime: float | None = None
+
+    async def take(self, count: int, waited_for: Sequence[Entry] = ()) -> Taken:
+        self.before_take(count)
+        taken = await super().take(count, waited_for)
+        self.after_take()
+        return taken
+
+    async def take_over(
+        self, key_number: int, cursor: str, count: int, lease: float
+    ) -> tuple[Taken, str]:
+        taken, cursor = await super().take_over(key_number, cursor, count, lease)
+        self.after_sweep(taken)
+        return taken, cursor
+
+    async def wait(self, seconds: float) -> list[Entry]:
+        came = await super().wait(seconds)
+        if came:
+            await self.after_wait()
+        return came
+
+    async def settle(self, settlements: Iterable[Settlement]) -> list[str]:
+        if self.settle_fault is not None:
+            raise self.settle_fault
+        return await super().settle(settlements)
+
+    async def redis_uptime(self) -> float:
+        return await super().redis_uptime() if self.uptime is None else self.uptime
+
+
+@pytest.fixture
+async def make_pool() -> AsyncIterator[MakePool]:
+    """Start a pool: `await make_pool(handlers, stream, concurrency=1)`; stopped at the end."""
+    pools: list[Pool] = []
+    threads = ThreadPoolExecutor(4, thread_name_prefix="handler")
+
+    async def make(
+        handlers: Handlers[Any],
+        stream: Stream | None = None,
+        *,
+        concurrency: int = 10,
+        lease: float = FOR_EVER,
+        group: Group | None = None,
+        attempter: type[Attempter] = Attempter,
+        start: bool = True,
+    ) -> Pool:
+        if group is None:
+            assert stream is not None
+            group = trouble(stream, f"c{len(pools)}")
+        pool = Pool(
+            group,
+            attempter(handlers, None, threads, grace=600),
+            Takeover(group, lease),
+            concurrency,
+        )
+        pools.append(pool)
+        if start:
+            await group.open()
+            pool.start()
+        return pool
+
+    yield make
+    for pool in pools:
+        await pool.stop(0)
+        await pool._group.close()
+    threads.shutdown()
+
+
+def trouble(stream: Stream, consumer: str = "troubled") -> Trouble:
+    return Trouble(stream, "main", consumer, dedup_window=3600)
+
+
+class Work:
+    """Handlers that count what ran, and wait for `go_on` where they are told to."""
+
+    def __init__(self, *, wait: bool = False) -> None:
+        self.handlers = Handlers()
+        self.ran: Counter[str] = Counter()
+        self.done: Counter[str] = Counter()
+        self.running = self.most = 0
+        self.go_on = asyncio.Event()
+        self.fails: Exception | None = None
+        if not wait:
+            self.go_on.set()
+        self.handlers.on("*", name="work", attempts=3)(self.work)
+
+    async def work(self, delivery: Delivery[Message]) -> None:
+        self.ran[delivery.id] += 1
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            await self.go_on.wait()
+            await asyncio.sleep(0)
+        finally:
+            self.running -= 1
+        if self.fails is not None:
+            raise self.fails
+        self.done[delivery.id] += 1
+
+
+def names(count: int) -> list[str]:
+    return [f"m{n}" for n in range(count)]
+
+
+async def send(stream: Stream, *message_ids: str) -> None:
+    await stream.append([message(id=message_id) for message_id in message_ids])
+
+
+def pending(client: redis.Redis, stream: Stream) -> int:
+    keys = stream.keys.of_group("main")
+    return sum(int(client.xpending(key, "main")["pending"]) for key in (keys.stream, keys.again))
+
+
+def is_drained(client: redis.Redis, stream: Stream) -> bool:
+    """Whether all there is was read and settled."""
+    keys = stream.keys.of_group("main")
+    unread = client.xread({keys.stream: last_read(client, keys.stream)}, count=1)
+    return not unread and not pending(client, stream) and not client.xlen(keys.again)
+
+
+def last_read(client: redis.Redis, key: str) -> Any:
+    groups: Any = client.xinfo_groups(key)
+    return next(group["last-delivered-id"] for group in groups if group["name"] == b"main")
+
+
+async def is_waiting(client: redis.Redis) -> None:
+    await eventually(lambda: any("b" in row["flags"] for row in client.client_list()))
+
+
+# --- the plain run --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("concurrency", [1, 7, 1000])
+async def test_every_message_is_handled_once_and_settled(
+    stream: Stream, make_pool: MakePool, redis_client: redis.Redis, concurrency: int
+) -> None:
+    work = Work()
+    await send(stream, *names(100), *names(100))  # and each one repeated
+    pool = await make_pool(work.handlers, stream, concurrency=concurrency)
+    await eventually(lambda: sum(work.done.values()) >= 100)
+    await send(stream, "later", "m3")
+    await eventually(lambda: work.done["later"])
+    await eventually(lambda: is_drained(redis_client, stream))
+    assert work.done == Counter([*names(100), "later"])
+    assert work.most <= concurrency
+    await eventually(lambda: not pool.in_hand)
+
+
+async def test_two_pools_share_the_work(
+    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    one, two = Work(), Work()
+    await make_pool(one.handlers, stream, concurrency=3)
+    await make_pool(two.handlers, stream, concurrency=3)
+    await send(stream, *names(200))
+    await eventually(lambda: is_drained(redis_client, stream))
+    assert one.done + two.done == Counter(names(200))
+
+
+async def test_messages_with_several_handlers_fail_and_succeed_for_each(
+    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    handlers = Handlers()
+    ran: Counter[str] = Counter()
+
+    @handlers.on("*")
+    async def steady(delivery: Delivery[Message]) -> None:
+        ran["steady"] += 1
+
+    @handlers.on("order.*")
+    async def moody(delivery: Delivery[Message]) -> None:
+        ran["moody"] += 1
+        if ran["moody"] < 3:
+            raise Retry(after=0)
+
+    await make_pool(handlers, stream)
+    await stream.append([message(type="order.paid")])
+    await eventually(lambda: ran["moody"] == 3)
+    await eventually(lambda: is_drained(redis_client, stream))
+    assert ran == {"steady": 1, "moody": 3}
+
+
+async def test_what_gave_up_lies_in_the_dead_letters_and_runs_when_it_is_replayed(
+    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    handlers = Handlers()
+    works = False
+    ran = []
+
+    @handlers.on("*", attempts=1)
+    async def book(delivery: Delivery[Message]) -> None:
+        if not works:
+            raise ValueError("no such account")
+        ran.append((delivery.id, delivery.attempt))
+
+    await make_pool(handlers, stream)
+    await send(stream, "m")
+    dead_letters = DeadLetters(stream, "main")
+    await eventually(dead_letters.count)
+    (letter,) = await dead_letters.read()
+    assert letter.fields[b"reason"] == b"failed"
+    assert b"no such account" in letter.fields[b"error"]
+    works = True
+    assert await dead_letters.replay([letter.id]) == 1
+    await eventually(lambda: ran)
+    assert ran == [("m", 1)]
+    await eventually(lambda: is_drained(redis_client, stream))
+
+
+# --- no more than it can run ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+@pytest.mark.parametrize("waits", [True, False], ids=["waiting", "taking"])
+async def test_no_more_is_taken_than_can_be_run(
+    stream: Stream,
+    make_pool: MakePool,
+    redis_client: redis.Redis,
+    concurrency: int,
+    waits: bool,
+) -> None:
+    work = Work(wait=True)
+    if not waits:
+        await send(stream, *names(20))
+    await make_pool(work.handlers, stream, concurrency=concurrency)
+    if waits:
+        await is_waiting(redis_client)
+        await send(stream, *names(20))
+    await eventually(lambda: work.running == concurrency)
+    # The rest is there for other workers.
+    assert pending(redis_client, stream) == concurrency
+    work.go_on.set()
+    await eventually(lambda: is_drained(redis_client, stream))
+    assert work.most == concurrency
+    assert work.done == Counter(names(20))
+
+
+async def test_nothing_is_taken_while_too_many_outcomes_are_unwritten(
+    stream: Stream,
+    make_pool: MakePool,
+    redis_client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pool_module, "UNSETTLED", 5)
+    work = Work()
+    group = trouble(stream)
+    group.settle_fault = StreamUnavailableError("away")
+    await send(stream, *names(50))
+    pool = await make_pool(work.handlers, concurrency=2, group=group)
+    await eventually(lambda: pool.free_hands == 0 and pool.is_idle)
+    assert 5 <= sum(work.done.values()) <= 6
+    assert pending(redis_client, stream) == len(pool.in_hand)
+    group.settle_fault = None
+    await eventually(lambda: is_drained(redis_client, stream))
+    assert work.done == Counter(names(50))
+
+
+async def test_after_a_failure_little_is_taken_at_first(
+    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    # Bodies may be so huge that a hundred of them never arrive in time.
+    def refuse(count: int) -> None:
+        asked.append(count)
+        if count > 4:
+            raise StreamUnavailableError("timed out")
+
+    asked: list[int] = []
+    work = Work()
+    group = trouble(stream)
+    group.before_take = refuse
+    await send(stream, *names(50))
+    await make_pool(work.handlers, concurrency=100, group=group)
+    await eventually(lambda: is_drained(redis_client, stream))
+    assert work.done == Counter(names(50))
+    assert asked[:6] == [100, 1, 2, 4, 8, 1]
+
+
+# --- quiet ----------------------------------------------------------------------------------
+
+
+async def test_a_waiting_pool_is_quiet_at_once_and_takes_nothing_after(
+    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    work = Work()
+    pool = await make_pool(work.handlers, stream)
+    await is_waiting(redis_client)
+    async with asyncio.timeout(2):  # it would have waited for five seconds
+        await pool.quiet()
+    await send(stream, "m")
+    assert pending(redis_client, stream) == 0
+    assert not work.ran
+
+
+async def test_a_quiet_pool_finishes_what_it_runs(
+    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    work = Work(wait=True)
+    pool = await make_pool(work.handlers, stream, concurrency=2)
+    await send(stream, *names(5))
+    await eventually(lambda: work.running == 2)
+    await pool.quiet()
+    assert not pool.is_idle
+    work.go_on.set()
+    await eventually(lambda: pool.is_idle and not pool.in_hand)
+    assert work.done == Counter(names(2))
+    assert pending(redis_client, stream) == 0
+
+
+async def test_what_comes_after_quiet_was_asked_for_is_handed_back(
+    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    first, second = Work(), Work()
+    group = trouble(stream)
+    await send(stream, *names(5))
+    pool = await make_pool(first.handlers, group=group, start=False)
+    await group.open()
+    group.after_take = lambda: setattr(pool, "_quiet", True)
+    pool.start()
+    await eventually(lambda: redis_client.xlen(group.keys.again) == 5)
+    await pool.stop(5)
+    assert not first.ran
+    assert not pool.in_hand
+    await make_pool(second.handlers, stream)
+    await eventually(lambda: is_drained(redis_client, stream))
+    assert second.done == Counter(names(5))
+
+
+async def test_whenever_a_pool_is_stopped_nothing_is_lost_and_nothing_runs_twice(
+    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    work = Work()
+    sent = 0
+    chance = random.Random(7)
+    for _ in range(25):
+        pool = await make_pool(work.handlers, stream, concurrency=chance.choice([1, 2, 50]))
+        for _ in range(3):
+            count = chance.randrange(4)
+            await send(stream, *(f"m{n}" for n in range(sent, sent + count)))
+            sent += count
+            await asyncio.sleep(chance.choice([0, 0, 0.001, 0.003]))
+        await pool.stop(5)
+        assert not pool.in_hand
+        assert pending(redis_client, stream) == 0
+    await make_pool(work.handlers, stream)
+    await eventually(lambda: is_drained(redis_client, stream))
+    assert work.ran == work.done == Counter(names(sent))
+
+
+# --- stop -----------------------------------------------------------------------------------
+
+
+async def test_what_finishes_within_the_deadline_is_settled(
+    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    work = Work(wait=True)
+    pool = await make_pool(work.handlers, stream)
+    await send(stream, *names(3))
+    await eventually(lambda: work.running == 3)
+    stopping = asyncio.create_task(pool.stop(30))
+    await eventually(lambda: pool._quiet)
+    work.go_on.set()
+    await stopping
+    assert work.done == Counter(names(3))
+    assert is_drained(redis_client, stream)
+
+
+async def test_what_does_not_finish_is_handed_back_and_another_gets_it_at_once(
+    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    slow = Work(wait=True)
+    pool = await make_pool(slow.handlers, stream)
+    await send(stream, "m")
+    await eventually(lambda: slow.running)
+    await pool.stop(0)
+
+    attempts = []
+    handlers = Handlers()
+
+    @handlers.on("*", name="work")
+    async def work(delivery: Delivery[Message]) -> None:
+        attempts.append(delivery.attempt)
+
+    await make_pool(handlers, stream)
+    await eventually(lambda: attempts)
+    assert attempts == [1]  # being handed back does not count
+    await eventually(lambda: is_drained(redis_client, stream))
+
+
+async def test_a_plain_function_past_the_deadline_is_handed_back_and_its_thread_noticed(
+    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    handlers = Handlers()
+    go_on = threading.Event()
+    ran: Counter[str] = Counter()
+
+    @handlers.on("*")
+    def work(delivery: Delivery[Message]) -> None:
+        ran[delivery.id] += 1
+        assert go_on.wait(10)
+
+    pool = await make_pool(handlers, stream)
+    await send(stream, *names(6))  # there are four threads
+    await eventually(lambda: sum(ran.values()) == 4)
+    await pool.stop(0)
+    assert pool.is_idle
+    assert pool._attempter.has_busy_threads
+    go_on.set()
+    await make_pool(handlers, stream)
+    await eventually(lambda: is_drained(redis_client, stream))
+    # Two had not begun, so they ran in the second pool alone.
+    assert sorted(ran.values()) == [1, 1, 2, 2, 2, 2]
+
+
+async def test_a_handler_that_will_not_be_cancelled_does_not_keep_the_pool(
+    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    handlers = Handlers()
+    started, let_go = asyncio.Event(), asyncio.Event()
+
+    @handlers.on("*")
+    async def stubborn(delivery: Delivery[Message]) -> None:
+        started.set()
+        while not let_go.is_set():
+            try:
+                await let_go.wait()
+            except asyncio.CancelledError:
+                continue
+
+    pool = await make_pool(handlers, stream)
+    await send(stream, "m")
+    await started.wait()
+    async with asyncio.timeout(5):
+        await pool.stop(0)
+    assert not pool.is_idle
+    # Neither settled nor handed back: it is still running, and its lease runs out with us.
+    assert pending(redis_client, stream) == 1
+    let_go.set()
+    await eventually(lambda: is_drained(redis_client, stream))
+
+
+@pytest.mark.parametrize("away", ["killed", "frozen"])
+@pytest.mark.parametrize("doing", ["waiting", "running", "full"])
+async def test_a_pool_ends_in_time_without_redis(
+    own_server: Callable[..., Server], make_pool: MakePool, away: str, doing: str
+) -> None:
+    server = own_server()
+    stream = Stream(server.url, "t", timeout=0.2)
+    work = Work(wait=True)
+    pool = await make_pool(
+        work.handlers,
+        concurrency=1 if doing == "full" else 10,
+        group=trouble(stream),
+    )
+    if doing != "waiting":
+        await send(stream, "m")
+        await eventually(lambda: work.running)
+    else:
+        with redis.Redis.from_url(server.url) as client:
+            await is_waiting(client)
+    if away == "killed":
+        server.kill()
+    else:
+        server.signal(signal.SIGSTOP)
+    async with asyncio.timeout(5):
+        await pool.stop(0.1)
+    assert pool.is_idle
+    await stream.close()
+
+
+async def test_an_entry_that_came_with_the_last_breath_of_redis_does_not_hold_up_the_end(
+    own_server: Callable[..., Server], make_pool: MakePool
+) -> None:
+    server = own_server()
+    stream = Stream(server.url, "t", timeout=0.2)
+    group = trouble(stream)
+
+    async def die() -> None:
+        server.kill()
+
+    group.after_wait = die
+    pool = await make_pool(Work().handlers, group=group)
+    with redis.Redis.from_url(server.url) as client:
+        await is_waiting(client)
+    await send(stream, "m")
+    await eventually(lambda: pool.in_hand)
+    async with asyncio.timeout(5):
+        await pool.quiet()
+    # Not renewed any longer, it is taken over when its lease is over.
+    assert not pool.in_hand
+    await stream.close()
+
+
+# --- lost and found -------------------------------------------------------------------------
+
+
+async def test_messages_whose_taking_was_never_answered_are_taken_over(
+    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    faults = [StreamUnavailableError("timed out")]
+
+    def lose() -> None:
+        if faults:
+            raise faults.pop()
+
+    work = Work()
+    group = trouble(stream)
+    group.uptime = FOR_EVER
+    group.after_take = lose
+    await send(stream, *names(5))
+    pool = await make_pool(work.handlers, group=group, lease=0.2)
+    await eventually(lambda: is_drained(redis_client, stream))
+    assert work.ran == Counter(names(5))
+    await eventually(lambda: not pool.in_hand)
+
+
+async def test_a_silent_worker_loses_its_messages_and_its_late_outcome_is_dropped(
+    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    # Nobody renews here: the first pool is as silent as a stopped process.
+    silent, other = Work(wait=True), Work()
+    silent.fails = ValueError("too late")
+    first = await make_pool(silent.handlers, stream)
+    await send(stream, *names(3))
+    await eventually(lambda: silent.running == 3)
+
+    group = trouble(stream, "other")
+    group.uptime = FOR_EVER
+    await make_pool(other.handlers, group=group, lease=0.2)
+    await eventually(lambda: other.done == Counter(names(3)))
+    await eventually(lambda: is_drained(redis_client, stream))
+    with structlog.testing.capture_logs() as logs:
+        silent.go_on.set()
+        await eventually(lambda: not first.in_hand)
+    (late,) = [line for line in logs if line["event"].startswith("dropped late outcomes")]
+    assert len(late["entries"]) == 3
+    assert redis_client.zcard(group.keys.delayed) == 0
+
+
+async def test_a_retry_after_the_takeover_does_not_disturb_the_new_holder(
+    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    silent, other = Work(wait=True), Work(wait=True)
+    silent.fails = Retry(after=0)
+    first = await make_pool(silent.handlers, stream)
+    await send(stream, "m")
+    await eventually(lambda: silent.running)
+    group = trouble(stream, "other")
+    group.uptime = FOR_EVER
+    second = await make_pool(other.handlers, group=group, lease=0.2)
+    await eventually(lambda: other.running)
+    silent.go_on.set()
+    await eventually(lambda: not first.in_hand)
+    assert len(second.in_hand) == 1
+    assert pending(redis_client, stream) == 1
+    assert redis_client.xlen(group.keys.again) == 0
+    other.go_on.set()
+    await eventually(lambda: is_drained(redis_client, stream))
+    assert (silent.ran + other.ran)["m"] == 2
+
+
+async def test_a_sweep_leaves_alone_what_is_in_hand_and_unsettled(
+    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    work = Work()
+    group = trouble(stream)
+    group.uptime = FOR_EVER
+    group.settle_fault = StreamUnavailableError("away")
+    sweeps: list[int] = []
+    group.after_sweep = lambda taken: sweeps.append(len(taken.entries))
+    await send(stream, *names(3))
+    await make_pool(work.handlers, group=group, lease=0.1)
+    await eventually(lambda: sum(sweeps) >= 3)
+    group.settle_fault = None
+    await eventually(lambda: is_drained(redis_client, stream))
+    assert work.ran == Counter(names(3))
+
+
+async def test_an_entry_that_was_lost_while_it_was_waited_for_is_let_go(
+    stream: Stream, make_pool: MakePool, open_group: OpenGroup, redis_client: redis.Redis
+) -> None:
+    other = await open_group("other")
+    work = Work()
+    group = trouble(stream)
+    stolen: list[Entry] = []
+
+    async def steal() -> None:
+        if not stolen:
+            stolen.extend((await other.take_over(STREAM, "0-0", 1, 0))[0].entries)
+
+    group.after_wait = steal
+    pool = await make_pool(work.handlers, group=group)
+    await is_waiting(redis_client)
+    await send(stream, "theirs")
+    await eventually(lambda: stolen)
+    await send(stream, "ours")
+    await eventually(lambda: work.done["ours"])
+    await eventually(lambda: not pool.in_hand)
+    assert not work.ran["theirs"]
+    await other.settle([Settlement(entry.ref) for entry in stolen])
+
+
+async def test_a_repeat_that_was_waited_for_is_let_go(
+    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    work = Work()
+    await send(stream, "m")
+    pool = await make_pool(work.handlers, stream)
+    await eventually(lambda: is_drained(redis_client, stream))
+    await is_waiting(redis_client)
+    with structlog.testing.capture_logs() as logs:
+        await send(stream, "m")
+        await eventually(lambda: logs)
+    assert logs == [{"event": "repeat dropped", "id": "m", "log_level": "info"}]
+    assert not pool.in_hand
+    assert work.ran == {"m": 1}
+
+
+# --- faults ---------------------------------------------------------------------------------
+
+
+async def test_nothing_is_lost_when_redis_dies_and_comes_back(
+    own_server: Callable[..., Server], make_pool: MakePool
+) -> None:
+    server = own_server("--appendonly", "yes", "--appendfsync", "always", "--save", "")
+    stream = Stream(server.url, "t", timeout=1)
+    work = Work()
+    sent = names(300)
+    group = trouble(stream, "c1")
+    group.uptime = FOR_EVER  # or the test would wait for Redis to grow old
+    await send(stream, *sent)
+    pool = await make_pool(work.handlers, concurrency=5, group=group, lease=0.3)
+    await eventually(lambda: len(work.done) >= 50)
+    server.kill()
+    await asyncio.sleep(0)
+    server.start()
+    with redis.Redis.from_url(server.url) as client:
+        await eventually(lambda: is_drained(client, stream), timeout=20)
+    assert set(work.done) == set(sent)
+    # Only what was in hand can have run twice: its acknowledgement may be lost.
+    assert sum(work.ran.values()) <= 300 + 5 + 5
+    await pool.stop(5)
+    await stream.close()
+
+
+@pytest.mark.parametrize("lost", ["group", "again", "everything"])
+async def test_a_lost_group_is_made_anew(
+    stream: Stream, make_pool: MakePool, redis_client: redis.Redis, lost: str
+) -> None:
+    work = Work()
+    await make_pool(work.handlers, stream)
+    await send(stream, "before")
+    await eventually(lambda: is_drained(redis_client, stream))
+    await stream.trim(retention=3600)
+    await is_waiting(redis_client)
+    keys = stream.keys.of_group("main")
+    if lost == "group":
+        redis_client.xgroup_destroy(keys.stream, "main")
+    elif lost == "again":
+        redis_client.delete(keys.again)
+    else:
+        redis_client.delete(keys.stream, keys.again)
+    await send(stream, "after")
+    await eventually(lambda: work.done["after"])
+    await eventually(lambda: is_drained(redis_client, stream))
+    assert work.ran == {"before": 1, "after": 1}
+
+
+async def test_an_unexpected_fault_does_not_end_the_taking(
+    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    faults = [RuntimeError("a fault of ours")]
+
+    def fail(count: int) -> None:
+        if faults:
+            raise faults.pop()
+
+    work = Work()
+    group = trouble(stream)
+    group.before_take = fail
+    with structlog.testing.capture_logs() as logs:
+        await make_pool(work.handlers, group=group)
+        await send(stream, "m")
+        await eventually(lambda: work.done["m"])
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == [
+        "taking failed, trying again"
+    ]
+    await eventually(lambda: is_drained(redis_client, stream))
+
+
+async def test_a_fault_of_our_own_in_an_attempt_keeps_the_message(
+    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    class Broken(Attempter):
+        async def attempt(self, entry: Entry) -> Outcome:
+            raise RuntimeError(f"a fault of ours with {entry.ref.id}")
+
+    pool = await make_pool(Work().handlers, stream, concurrency=1, attempter=Broken)
+    await send(stream, "a", "b")
+    dead_letters = DeadLetters(stream, "main")
+
+    async def both() -> bool:
+        return await dead_letters.count() == 2
+
+    await eventually(both)
+    for letter in await dead_letters.read():
+        assert letter.fields[b"reason"] == b"internal_error"
+        assert b"a fault of ours" in letter.fields[b"error"]
+    await eventually(lambda: not pool.in_hand)
+    redis_client.delete(dead_letters.keys.dead)
+
+
+async def test_a_log_that_cannot_be_written_costs_no_message(
+    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    def full(logger: Any, method: str, line: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    structlog.configure(processors=[full], cache_logger_on_first_use=False)
+    work = Work()
+    pool = await make_pool(work.handlers, stream, concurrency=2)
+    await send(stream, *names(10))
+    await eventually(lambda: is_drained(redis_client, stream))
+    assert work.done == Counter(names(10))
+    await eventually(lambda: not pool.in_hand)
+    structlog.reset_defaults()
+
+
+async def test_a_pool_that_was_cancelled_is_seen_to_have_ended(
+    stream: Stream, make_pool: MakePool
+) -> None:
+    pool = await make_pool(Work().handlers, stream, start=False)
+    taking = pool.start()
+    await end([taking])
+    assert taking.done()
+    await pool.quiet()

@@ -1,0 +1,218 @@
+"""Outcomes are written in batches, and not given up while there is a worker to write them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+
+import pytest
+import redis
+import structlog
+
+from hookmill.errors import GroupLostError
+from hookmill.message import Progress
+from hookmill.stream import Entry, EntryRef, FollowUp, Group, Settlement, Stream
+from tests.support import Server, eventually, message
+from worker import settler as settler_module
+from worker.settler import Settler
+
+OpenGroup = Callable[..., Awaitable[Group]]
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settler_module, "PAUSE", 0.02)
+
+
+class Watched(Group):
+    """A group that notes how many settlements went in each round trip."""
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__(stream, "main", "c1", dedup_window=3600)
+        self.batches: list[int] = []
+        self.faults: list[Exception] = []
+
+    async def settle(self, settlements: Iterable[Settlement]) -> list[str]:
+        if self.faults:
+            raise self.faults.pop()
+        settlements = list(settlements)
+        self.batches.append(len(settlements))
+        return await super().settle(settlements)
+
+
+@pytest.fixture
+async def group(stream: Stream) -> AsyncIterator[Watched]:
+    opened = Watched(stream)
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+class Over(list[EntryRef]):
+    """The entries that are over, in the order in which they were said to be."""
+
+    def note(self, refs: list[EntryRef]) -> None:
+        self += refs
+
+
+async def take(stream: Stream, group: Group, count: int, body: bytes = b"{}") -> list[Entry]:
+    await stream.append([message(body) for _ in range(count)])
+    return (await group.take(count)).entries
+
+
+def later(entry: Entry) -> Settlement:
+    """Delayed by a minute."""
+    fields = {**entry.fields, **Progress(owner=entry.ref.id).to_fields()}
+    return Settlement(entry.ref, (FollowUp("again", entry.ref.id, fields, 60_000),))
+
+
+async def test_what_is_put_in_one_tick_goes_in_one_round_trip(
+    stream: Stream, group: Watched
+) -> None:
+    over = Over()
+    settler = Settler(group, over.note)
+    entries = await take(stream, group, 40)
+    for entry in entries:
+        settler.put(Settlement(entry.ref))
+    await settler.drain()
+    assert group.batches == [40]
+    assert over == [entry.ref for entry in entries]
+
+
+async def test_what_is_put_during_a_round_trip_goes_with_the_next(
+    stream: Stream, group: Watched
+) -> None:
+    over = Over()
+    settler = Settler(group, over.note)
+    first, *rest = await take(stream, group, 10)
+    settler.put(Settlement(first.ref))
+    await eventually(lambda: group.batches)
+    for entry in rest:
+        settler.put(Settlement(entry.ref))
+    await settler.drain()
+    assert group.batches == [1, 9]
+    assert len(over) == 10
+
+
+async def test_a_long_queue_goes_in_several_batches(stream: Stream, group: Watched) -> None:
+    settler = Settler(group, Over().note)
+    for entry in await take(stream, group, 1100):
+        settler.put(Settlement(entry.ref))
+    await settler.drain()
+    assert group.batches == [500, 500, 100]
+
+
+async def test_huge_bodies_do_not_make_a_batch_that_redis_refuses(
+    own_server: Callable[..., Server],
+) -> None:
+    # Redis' own limit is 1 GB; with this one the test stays quick.
+    server = own_server("--client-query-buffer-limit", "8mb", "--save", "")
+    stream = Stream(server.url, "t")
+    group = Watched(stream)
+    await group.open()
+    settler = Settler(group, Over().note)
+    entries = []
+    for _ in range(12):
+        entries += await take(stream, group, 1, bytes(1024 * 1024))
+    entries += await take(stream, group, 1, bytes(5 * 1024 * 1024))
+    for entry in entries:
+        settler.put(later(entry))
+    await asyncio.wait_for(settler.drain(), 10)
+    assert group.batches == [3, 3, 3, 3, 1]
+    with redis.Redis.from_url(server.url) as client:
+        assert client.zcard(group.keys.delayed) == 13
+    await group.close()
+    await stream.close()
+
+
+async def test_outcomes_are_kept_while_redis_is_away(own_server: Callable[..., Server]) -> None:
+    server = own_server("--appendonly", "yes", "--appendfsync", "always")
+    stream = Stream(server.url, "t")
+    group = Watched(stream)
+    await group.open()
+    over = Over()
+    settler = Settler(group, over.note)
+    done, retried = await take(stream, group, 2)
+    server.kill()
+    with structlog.testing.capture_logs() as logs:
+        settler.put(Settlement(done.ref))
+        settler.put(later(retried))
+        await eventually(lambda: len(logs) >= 2)
+    assert {(line["event"], line["waiting"]) for line in logs} == {
+        ("cannot settle, trying again", 2)
+    }
+    assert over == []
+    server.start()
+    await settler.drain()
+    assert over == [done.ref, retried.ref]
+    with redis.Redis.from_url(server.url) as client:
+        assert client.xpending(group.keys.stream, "main")["pending"] == 0
+        assert client.zcard(group.keys.delayed) == 1
+    await group.close()
+    await stream.close()
+
+
+async def test_a_lost_group_is_made_anew_and_its_entries_come_again(
+    stream: Stream, group: Watched, redis_client: redis.Redis
+) -> None:
+    settler = Settler(group, Over().note)
+    (entry,) = await take(stream, group, 1)
+    redis_client.xgroup_destroy(group.keys.stream, "main")
+    settler.put(later(entry))
+    with structlog.testing.capture_logs() as logs:
+        await settler.drain()
+    # The retry is dropped, for the group has not finished the entry: it will be taken again.
+    assert [line["event"] for line in logs] == ["dropped late outcomes: another worker has them"]
+    (came_again,) = (await group.take(10)).entries
+    assert came_again == entry
+    await group.settle([Settlement(came_again.ref)])
+
+
+@pytest.mark.parametrize("fault", [GroupLostError("gone"), RuntimeError("a fault of ours")])
+async def test_no_fault_makes_it_give_up_an_outcome(
+    stream: Stream, group: Watched, fault: Exception
+) -> None:
+    settler = Settler(group, Over().note)
+    (entry,) = await take(stream, group, 1)
+    group.faults = [fault]
+    settler.put(Settlement(entry.ref))
+    await settler.drain()
+    assert group.batches == [1]
+
+
+async def test_late_outcomes_are_reported(
+    stream: Stream, group: Watched, open_group: OpenGroup
+) -> None:
+    other = await open_group("other")
+    mine, theirs = await take(stream, group, 2)
+    await other.take_over(1, f"({mine.ref.id}", 1, lease=0)
+    over = Over()
+    settler = Settler(group, over.note)
+    with structlog.testing.capture_logs() as logs:
+        settler.put(Settlement(mine.ref))
+        settler.put(later(theirs))
+        await settler.drain()
+    assert [line["entries"] for line in logs] == [[theirs.ref.id]]
+    assert over == [mine.ref, theirs.ref]  # it is over for us
+    await other.settle([Settlement(theirs.ref)])
+
+
+async def test_stopped_it_says_what_it_leaves_to_others(stream: Stream, group: Watched) -> None:
+    settler = Settler(group, Over().note)
+    entries = await take(stream, group, 2)
+    group.faults = [GroupLostError("gone")] * 1000
+    for entry in entries:
+        settler.put(Settlement(entry.ref))
+    await asyncio.sleep(0)
+    with structlog.testing.capture_logs() as logs:
+        await settler.stop()
+    assert [(line["event"], line["messages"]) for line in logs] == [("unsettled at the end", 2)]
+    group.faults = []
+    await group.settle([Settlement(entry.ref) for entry in entries])
+
+
+async def test_with_nothing_to_write_it_is_done_at_once(group: Watched) -> None:
+    settler = Settler(group, Over().note)
+    await settler.drain()
+    await settler.stop()
+    assert group.batches == []

@@ -1,0 +1,225 @@
+"""Nothing is taken over before its worker had the chance to renew, and nothing stays behind."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import redis
+
+from hookmill.errors import StreamUnavailableError
+from hookmill.message import Progress
+from hookmill.stream import AGAIN, STREAM, Entry, FollowUp, Group, Settlement, Stream, Taken
+from tests.support import Server, message
+from worker.takeover import Takeover
+
+OpenGroup = Callable[..., Awaitable[Group]]
+
+LEASE = 10.0
+
+
+class Clock:
+    """Stands still unless it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Settled(Group):
+    """A group whose Redis has been up for long; `up` is in seconds."""
+
+    up = 1e6
+
+    async def redis_uptime(self) -> float:
+        await super().redis_uptime()
+        return self.up
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def group(stream: Stream) -> Any:
+    opened = Settled(stream, "main", "c1", dedup_window=3600)
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def takeover(group: Settled, clock: Clock) -> Takeover:
+    return Takeover(group, LEASE, clock)
+
+
+async def hold(stream: Stream, gone: Group, count: int) -> list[Entry]:
+    """Have another consumer hold messages."""
+    await stream.append([message() for _ in range(count)])
+    return (await gone.take(count)).entries
+
+
+def silence(client: redis.Redis, gone: Group, entries: list[Entry]) -> None:
+    """Let their consumer have been silent for a minute."""
+    for key_number, key in ((STREAM, gone.keys.stream), (AGAIN, gone.keys.again)):
+        ids: list[Any] = [e.ref.id for e in entries if e.ref.key_number == key_number]
+        if ids:
+            client.xclaim(key, gone.name, gone.consumer, 0, ids, idle=60_000)
+
+
+async def settle(group: Group, entries: list[Entry]) -> None:
+    await group.settle([Settlement(entry.ref) for entry in entries])
+
+
+async def test_a_sweep_is_due_after_one_lease_of_contact(takeover: Takeover, clock: Clock) -> None:
+    assert takeover.wait() == LEASE
+    clock.now += LEASE - 1
+    assert takeover.wait() == 1
+    takeover.lost_contact()
+    assert takeover.wait() == LEASE
+    clock.now += LEASE + 5
+    assert takeover.wait() == 0
+
+
+async def test_nothing_is_taken_over_while_redis_is_younger_than_a_lease(
+    takeover: Takeover,
+    clock: Clock,
+    group: Settled,
+    stream: Stream,
+    open_group: OpenGroup,
+    redis_client: redis.Redis,
+) -> None:
+    gone = await open_group("gone")
+    held = await hold(stream, gone, 1)
+    silence(redis_client, gone, held)
+    clock.now += LEASE
+    group.up = 4.0
+    assert await takeover.sweep(10) == Taken([], [])
+    assert takeover.wait() == 6.0
+    clock.now += 6
+    group.up = 10.0
+    assert (await takeover.sweep(10)).entries == held
+    await settle(group, held)
+
+
+async def test_a_sweep_takes_what_runs_again_first_and_no_more_than_asked(
+    takeover: Takeover,
+    group: Settled,
+    stream: Stream,
+    open_group: OpenGroup,
+    redis_client: redis.Redis,
+) -> None:
+    gone = await open_group("gone")
+    first, *rest = await hold(stream, gone, 4)
+    fields = {**first.fields, **Progress(owner=first.ref.id, handler="h").to_fields()}
+    await gone.settle([Settlement(first.ref, (FollowUp("again", "t", fields),))])
+    repeated = (await gone.take(1)).entries
+    silence(redis_client, gone, repeated + rest)
+
+    taken = await takeover.sweep(3)
+    assert taken.entries == repeated + rest[:2]
+    assert takeover.wait() == 0  # in the middle of a sweep: go on at once
+    taken = await takeover.sweep(3)
+    assert taken.entries == rest[2:]
+    await settle(group, repeated + rest)
+
+
+async def test_a_finished_sweep_is_followed_by_a_pause(takeover: Takeover) -> None:
+    pauses = set()
+    for _ in range(20):
+        assert await takeover.sweep(10) == Taken([], [])
+        pauses.add(takeover.wait())
+    assert len(pauses) > 1  # jittered, so that workers spread
+    assert all(LEASE / 4 <= pause <= LEASE / 2 for pause in pauses)
+
+
+async def test_sweeps_come_to_the_end_of_a_long_list(
+    takeover: Takeover,
+    group: Settled,
+    stream: Stream,
+    open_group: OpenGroup,
+    redis_client: redis.Redis,
+) -> None:
+    # With one free hand Redis looks at ten entries a sweep; sixty of the living stand before.
+    gone = await open_group("gone")
+    held = await hold(stream, gone, 61)
+    silence(redis_client, gone, held[-1:])
+    sweeps = 0
+    entries: list[Entry] = []
+    while not entries:
+        entries = (await takeover.sweep(1)).entries
+        sweeps += 1
+    assert entries == held[-1:]
+    assert sweeps == 7
+    await settle(group, held)
+
+
+async def test_repeats_found_in_a_sweep_are_passed_on(
+    takeover: Takeover, group: Settled, stream: Stream, redis_client: redis.Redis
+) -> None:
+    await stream.append([message(id="m"), message(id="m")])
+    redis_client.xreadgroup("main", "gone", {group.keys.stream: ">"})
+    held: list[Any] = [row["message_id"] for row in pending(redis_client, group)]
+    redis_client.xclaim(group.keys.stream, "main", "gone", 0, held, idle=60_000)
+    taken = await takeover.sweep(10)
+    assert len(taken.entries) == 1
+    assert [repeat.message_id for repeat in taken.repeats] == ["m"]
+    await settle(group, taken.entries)
+
+
+def pending(client: redis.Redis, group: Group) -> Any:
+    return client.xpending_range(group.keys.stream, group.name, "-", "+", 100)
+
+
+# --- staying in touch -----------------------------------------------------------------------
+
+
+async def test_regular_signs_of_life_leave_the_next_sweep_where_it_was(
+    takeover: Takeover, clock: Clock
+) -> None:
+    for _ in range(8):
+        assert await takeover.keep_in_touch() == LEASE / 8
+        clock.now += LEASE / 8
+    assert takeover.wait() == 0
+
+
+async def test_a_late_answer_is_a_lost_contact(
+    takeover: Takeover, clock: Clock, own_server: Callable[..., Server]
+) -> None:
+    # Frozen for longer than half a lease, Redis answers without an error.
+    await takeover.keep_in_touch()
+    clock.now += LEASE / 2 + 0.1
+    await takeover.keep_in_touch()
+    assert takeover.wait() == LEASE
+
+
+async def test_no_answer_is_a_lost_contact(clock: Clock, own_server: Callable[..., Server]) -> None:
+    server = own_server()
+    stream = Stream(server.url, "t", timeout=0.1)
+    group = Group(stream, "main", "c1", dedup_window=3600)
+    takeover = Takeover(group, LEASE, clock)
+    await takeover.keep_in_touch()
+    clock.now += LEASE
+    server.signal(signal.SIGSTOP)
+    with pytest.raises(StreamUnavailableError):
+        await takeover.keep_in_touch()
+    assert takeover.wait() == LEASE
+    server.signal(signal.SIGCONT)
+    await group.close()
+    await stream.close()
+
+
+async def test_a_restart_that_nobody_noticed_is_noticed_by_redis_age(
+    takeover: Takeover, clock: Clock, group: Settled
+) -> None:
+    await takeover.sweep(1)
+    group.up = 1.0
+    await takeover.keep_in_touch()
+    clock.now += LEASE
+    assert await takeover.sweep(1) == Taken([], [])
+    assert takeover.wait() == LEASE - 1
