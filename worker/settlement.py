@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from hookmill.entries import Entry, FollowUp, Settlement
 from hookmill.message import Death, Progress
-from hookmill.stream import Entry, FollowUp, Settlement
 from worker.attempt import Again, Dead, Discarded, Done, FannedOut, HandedBack, Ignored, Outcome
 
 

@@ -11,8 +11,9 @@ from collections.abc import Callable
 
 import structlog
 
+from hookmill.entries import EntryRef, Settlement
 from hookmill.errors import GroupLostError, StreamUnavailableError
-from hookmill.stream import EntryRef, Group, Settlement
+from hookmill.stream import Group
 from worker.duty import end
 
 log = structlog.get_logger("worker")

@@ -12,8 +12,9 @@ from collections.abc import Callable
 
 import structlog
 
+from hookmill.entries import AGAIN, STREAM, Entry, Repeat, Taken
 from hookmill.errors import StreamUnavailableError
-from hookmill.stream import AGAIN, STREAM, Entry, Group, Repeat, Taken
+from hookmill.stream import Group
 
 log = structlog.get_logger("worker")
 

@@ -18,9 +18,9 @@ import pytest
 import structlog
 
 from hookmill import Delivery, Discard, Event, Handlers, Retry
+from hookmill.entries import STREAM, Entry, EntryRef
 from hookmill.handlers import Backoff, Next
 from hookmill.message import Message, Progress
-from hookmill.stream import STREAM, Entry, EntryRef
 from tests.support import eventually, message
 from worker.attempt import (
     MAX_ERROR,

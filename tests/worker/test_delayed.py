@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 import redis
 
+from hookmill.entries import FollowUp, Settlement
 from hookmill.message import Progress
-from hookmill.stream import FollowUp, Group, Settlement, Stream
+from hookmill.stream import Group, Stream
 from tests.support import eventually, message
 from worker import delayed
 from worker.delayed import Delayed

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 import redis
 
-from hookmill.stream import Group, Settlement, Stream
+from hookmill.entries import Settlement
+from hookmill.stream import Group, Stream
 from tests.support import eventually, message
 from worker import janitor
 from worker.janitor import PERIOD, Janitor

@@ -10,8 +10,9 @@ import pytest
 import redis
 import structlog
 
+from hookmill.entries import STREAM, Entry, EntryRef, Settlement
 from hookmill.errors import StreamUnavailableError
-from hookmill.stream import STREAM, BlockingLeases, Entry, EntryRef, Group, Settlement, Stream
+from hookmill.stream import BlockingLeases, Group, Stream
 from tests.support import eventually, message, wait_until
 from worker.leases import CAP, LeaseKeeper
 

@@ -16,17 +16,10 @@ import redis
 import structlog
 
 from hookmill import Delivery, Handlers, Retry
+from hookmill.entries import STREAM, Entry, Settlement, Taken
 from hookmill.errors import StreamUnavailableError
 from hookmill.message import Message
-from hookmill.stream import (
-    STREAM,
-    DeadLetters,
-    Entry,
-    Group,
-    Settlement,
-    Stream,
-    Taken,
-)
+from hookmill.stream import DeadLetters, Group, Stream
 from tests.support import Server, eventually, message
 from worker import pool as pool_module
 from worker import settler as settler_module
@@ -44,7 +37,7 @@ FOR_EVER = 1e9
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool_module, "PAUSE", 0.02)
-    monkeypatch.setattr(pool_module, "LAST_STEP", 0.3)
+    monkeypatch.setattr(pool_module, "LAST_STEP", 0.15)
     monkeypatch.setattr(settler_module, "PAUSE", 0.02)
 
 
@@ -565,7 +558,7 @@ async def test_messages_whose_taking_was_never_answered_are_taken_over(
     group.uptime = FOR_EVER
     group.after_take = lose
     await send(stream, *names(5))
-    pool = await make_pool(work.handlers, group=group, lease=0.2)
+    pool = await make_pool(work.handlers, group=group, lease=0.1)
     await eventually(lambda: is_drained(redis_client, stream))
     assert work.ran == Counter(names(5))
     await eventually(lambda: not pool.in_hand)
@@ -583,7 +576,7 @@ async def test_a_silent_worker_loses_its_messages_and_its_late_outcome_is_droppe
 
     group = trouble(stream, "other")
     group.uptime = FOR_EVER
-    await make_pool(other.handlers, group=group, lease=0.2)
+    await make_pool(other.handlers, group=group, lease=0.1)
     await eventually(lambda: other.done == Counter(names(3)))
     await eventually(lambda: is_drained(redis_client, stream))
     with structlog.testing.capture_logs() as logs:
@@ -604,7 +597,7 @@ async def test_a_retry_after_the_takeover_does_not_disturb_the_new_holder(
     await eventually(lambda: silent.running)
     group = trouble(stream, "other")
     group.uptime = FOR_EVER
-    second = await make_pool(other.handlers, group=group, lease=0.2)
+    second = await make_pool(other.handlers, group=group, lease=0.1)
     await eventually(lambda: other.running)
     silent.go_on.set()
     await eventually(lambda: not first.in_hand)

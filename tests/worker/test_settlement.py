@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from hookmill.entries import AGAIN, STREAM, Entry, EntryRef, FollowUp, Settlement
 from hookmill.message import Fields, Progress
-from hookmill.stream import AGAIN, STREAM, Entry, EntryRef, FollowUp, Settlement
 from worker.attempt import Again, Dead, Discarded, Done, FannedOut, HandedBack, Ignored, Outcome
 from worker.settlement import settlement_of
 

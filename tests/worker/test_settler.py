@@ -9,9 +9,10 @@ import pytest
 import redis
 import structlog
 
+from hookmill.entries import Entry, EntryRef, FollowUp, Settlement
 from hookmill.errors import GroupLostError
 from hookmill.message import Progress
-from hookmill.stream import Entry, EntryRef, FollowUp, Group, Settlement, Stream
+from hookmill.stream import Group, Stream
 from tests.support import Server, eventually, message
 from worker import settler as settler_module
 from worker.settler import Settler

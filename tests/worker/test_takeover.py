@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import redis
 
+from hookmill.entries import AGAIN, STREAM, Entry, FollowUp, Settlement, Taken
 from hookmill.errors import StreamUnavailableError
 from hookmill.message import Progress
-from hookmill.stream import AGAIN, STREAM, Entry, FollowUp, Group, Settlement, Stream, Taken
+from hookmill.stream import Group, Stream
 from tests.support import Server, message
 from worker.takeover import Takeover
 

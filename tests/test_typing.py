@@ -1,0 +1,69 @@
+"""A user's mistakes are found by mypy and by pyright, before anything runs, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "tests" / "typing"
+FILE = FOLDER / "expected_errors.py"
+
+Errors = dict[int, str]
+"""What a checker says, by the line it says it of."""
+
+
+def mypy() -> Errors:
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--output=json", str(FILE)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert found, done.stdout + done.stderr
+    return {
+        error["line"]: f"{Path(error['file']).name}: {error['message']}"
+        for error in found
+        if error["severity"] == "error"
+    }
+
+
+def pyright() -> Errors:
+    # basedpyright is pyright with its Node.js in its wheels: nothing is downloaded by a run.
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "basedpyright", "--outputjson"),
+            *("--project", str(FOLDER), "--pythonpath", sys.executable),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = json.loads(done.stdout)["generalDiagnostics"]
+    return {
+        error["range"]["start"]["line"] + 1: f"{Path(error['file']).name}: {error['message']}"
+        for error in found
+        if error["severity"] == "error"
+    }
+
+
+@pytest.mark.parametrize("check", [mypy, pyright])
+def test_exactly_the_marked_lines_are_refused(check: Callable[[], Errors]) -> None:
+    found = check()
+    source = FILE.read_text().splitlines()
+    marked = {n for n, line in enumerate(source, 1) if re.search(r"  # error$", line)}
+
+    assert len(marked) > 30
+    missed = [f"{n}: {source[n - 1]}" for n in sorted(marked - found.keys())]
+    wrong = [f"{n}: {source[n - 1]}\n    {found[n]}" for n in sorted(found.keys() - marked)]
+    assert not missed, "not refused:\n" + "\n".join(missed)
+    assert not wrong, "refused:\n" + "\n".join(wrong)
