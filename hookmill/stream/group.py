@@ -1,88 +1,20 @@
-"""The only module that speaks Redis: the stream, its consumer groups, and the scripts.
-
-Every step that decides something is one Lua script under `scripts/`; each states its keys,
-arguments and reply. All keys of a partition share a hash tag, so that every script stays in one
-cluster slot. Redis' errors leave here as `StreamUnavailableError` or `GroupLostError`.
-"""
+"""A consumer group as one worker sees it: take, wait, settle, lease, and its upkeep."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from functools import cache
-from importlib import resources
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import redis
-import redis.asyncio
-from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from hookmill.entries import (
-    AGAIN,
-    STREAM,
-    DeadLetter,
-    Entry,
-    EntryRef,
-    GroupKeys,
-    Keys,
-    Repeat,
-    Settlement,
-    Taken,
-)
-from hookmill.errors import GroupLostError, SettingsError, StreamUnavailableError
-from hookmill.message import RESET_BY_REPLAY, Message
-
-
-class Stream:
-    """One partition's stream, as the receivers see it: append, and is it there.
-
-    `timeout` is in seconds and bounds each command; no command is ever repeated by the client,
-    for a repeated append would be a second message.
-    """
-
-    def __init__(self, url: str, prefix: str, *, timeout: float = 5.0) -> None:
-        self.keys = Keys(prefix)
-        self.url = url
-        self.timeout = timeout
-        self.redis = connect(url, timeout)
-        self._append = _script(self.redis, "append")
-        self._trim = _script(self.redis, "trim")
-
-    async def append(self, messages: Sequence[Message]) -> list[str]:
-        """Append all of the messages or none, in one round trip; return their entry IDs."""
-        if not messages:
-            return []
-        rows = [message.to_fields() for message in messages]
-        args: list[bytes | int] = [2 * len(rows[0])]
-        for row in rows:
-            for pair in row.items():
-                args.extend(pair)
-        with _translated():
-            reply = await self._append(keys=[self.keys.stream], args=args)
-        return [entry_id.decode() for entry_id in reply]
-
-    async def probe(self) -> None:
-        """Raise `StreamUnavailableError` unless Redis takes writes now.
-
-        Asks for a write that changes nothing: no stream has the probe's key, and NOMKSTREAM
-        forbids making it. A full, read-only or loading Redis refuses it as it would an append.
-        """
-        with _translated():
-            await self.redis.xadd(self.keys.probe, {"probe": ""}, nomkstream=True)
-
-    async def trim(self, retention: float) -> int:
-        """Drop what all groups have finished and is older than `retention` seconds."""
-        marks = self.keys.of_group("\0").low_water.split("\0")
-        with _translated():
-            args = [int(retention * 1000), *marks]
-            return int(await self._trim(keys=[self.keys.stream], args=args))
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self.redis.aclose()
+from hookmill.entries import AGAIN, STREAM, Entry, EntryRef, GroupKeys, Repeat, Settlement, Taken
+from hookmill.errors import StreamUnavailableError
+from hookmill.stream.connection import connect, script, script_text, translated
+from hookmill.stream.stream import Stream
 
 
 class Group:
@@ -103,7 +35,7 @@ class Group:
         self._waiting = connect(stream.url, timeout=None)
         self._waiting_id: int | None = None
         self._scripts = {
-            name: _script(self._redis, name)
+            name: script(self._redis, name)
             for name in ("open", "take", "takeover", "settle", "release", "retire")
         }
 
@@ -128,7 +60,7 @@ class Group:
 
     async def wait(self, seconds: float) -> list[Entry]:
         """Wait until an entry comes, and take it: one, or in a rare race one of each stream."""
-        with _translated():
+        with translated():
             async with asyncio.timeout(seconds + self._timeout):
                 self._waiting_id = await self._waiting.client_id()
                 reply: Any = await self._waiting.xreadgroup(
@@ -148,7 +80,7 @@ class Group:
     async def stop_waiting(self) -> None:
         """End a `wait` in progress without losing what it may be about to bring."""
         if self._waiting_id is not None:
-            with suppress(StreamUnavailableError), _translated():
+            with suppress(StreamUnavailableError), translated():
                 await self._redis.client_unblock(self._waiting_id)
 
     async def take_over(
@@ -199,7 +131,7 @@ class Group:
 
     async def redis_uptime(self) -> float:
         """Return for how many seconds Redis itself has been up."""
-        with _translated():
+        with translated():
             return float((await self._redis.info("server"))["uptime_in_seconds"])
 
     def leases(self) -> BlockingLeases:
@@ -215,7 +147,7 @@ class Group:
         return [self.keys.stream, self.keys.again, self.keys.owners]
 
     async def _run(self, script: str, keys: list[str], args: Sequence[Any]) -> Any:
-        with _translated():
+        with translated():
             return await self._scripts[script](keys=keys, args=args)
 
 
@@ -233,87 +165,13 @@ class BlockingLeases:
     def renew(self, refs: Iterable[EntryRef]) -> list[str]:
         """Renew these entries' leases; return the IDs of those that are no longer ours."""
         args = [word for ref in refs for word in ref]
-        with _translated():
+        with translated():
             lost = self._renew(keys=self._keys, args=[*self._names, *args])
         return [entry_id.decode() for entry_id in lost]
 
     def close(self) -> None:
         """Close the connection."""
         self._redis.close()
-
-
-class DeadLetters:
-    """A group's dead letters, oldest first."""
-
-    def __init__(self, stream: Stream, group: str) -> None:
-        self.keys = stream.keys.of_group(group)
-        self._redis = stream.redis
-        self._replay = _script(self._redis, "replay")
-
-    async def count(self) -> int:
-        """Return how many there are."""
-        with _translated():
-            return int(await self._redis.xlen(self.keys.dead))
-
-    async def read(self, after: str = "-", count: int = 100) -> list[DeadLetter]:
-        """Return up to `count` dead letters that follow the one with the ID `after`."""
-        start = after if after == "-" else f"({after}"
-        with _translated():
-            rows: Any = await self._redis.xrange(self.keys.dead, start, "+", count=count)
-        return [DeadLetter(entry_id.decode(), fields) for entry_id, fields in rows]
-
-    async def get(self, dead_id: str) -> DeadLetter | None:
-        """Return one dead letter, or None."""
-        with _translated():
-            rows: Any = await self._redis.xrange(self.keys.dead, dead_id, dead_id)
-        return DeadLetter(rows[0][0].decode(), rows[0][1]) if rows else None
-
-    async def replay(self, dead_ids: Sequence[str]) -> int:
-        """Send dead letters back to be taken again; return how many were still there."""
-        with _translated():
-            return int(
-                await self._replay(
-                    keys=[self.keys.dead, self.keys.again],
-                    args=[len(RESET_BY_REPLAY), *RESET_BY_REPLAY, *dead_ids],
-                )
-            )
-
-    async def drop(self, dead_ids: Sequence[str]) -> int:
-        """Delete dead letters for good; return how many were still there."""
-        with _translated():
-            return int(await self._redis.xdel(self.keys.dead, *dead_ids))
-
-
-@cache
-def script_text(name: str) -> str:
-    """Read a script, with the parts that its `--#include` lines name put in their place."""
-    folder = resources.files("hookmill") / "scripts"
-    lines = (folder / f"{name}.lua").read_text("utf-8").splitlines()
-    return "\n".join(
-        script_text(line.removeprefix("--#include ")) if line.startswith("--#include ") else line
-        for line in lines
-    )
-
-
-def connect(url: str, timeout: float | None) -> redis.asyncio.Redis:
-    """Open a client that never repeats a command by itself. `timeout` is in seconds, None: none.
-
-    RESP2 replies have one shape in every version of the client, and are the cheaper to parse.
-    """
-    try:
-        return redis.asyncio.Redis.from_url(
-            url,
-            socket_timeout=timeout,
-            socket_connect_timeout=timeout if timeout is not None else 5.0,
-            retry=AsyncRetry(NoBackoff(), 0),
-            protocol=2,
-        )
-    except ValueError:  # its text may show a part of the password
-        raise SettingsError(["REDIS_URL: the Redis client cannot read it"]) from None
-
-
-def _script(client: redis.asyncio.Redis, name: str) -> Any:  # redis-py's scripts are untyped
-    return client.register_script(script_text(name))
 
 
 def _taken(reply: Any) -> Taken:
@@ -331,15 +189,3 @@ def _repeats(reply: Any) -> list[Repeat]:
         Repeat(EntryRef(key_number, entry_id.decode()), message_id.decode("utf-8", "replace"))
         for key_number, entry_id, message_id in reply
     ]
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Turn Redis' errors into ours. A timeout is no proof that nothing was written."""
-    try:
-        yield
-    except (redis.RedisError, OSError) as error:  # a TimeoutError is an OSError
-        text = str(error) or type(error).__name__
-        if "NOGROUP" in text or "UNBLOCKED" in text:
-            raise GroupLostError(text) from None
-        raise StreamUnavailableError(text) from None
