@@ -320,19 +320,29 @@ async def test_every_record_expires_and_keeps_the_compact_encoding(
     group = await open_group(dedup_window=3600)
     now = int(redis_client.time()[0])
     generation = now // 3600
-    # Ten buckets, so that a few IDs fill them as they are meant to be filled.
-    redis_client.hset(group.keys.owners, f"{generation}:buckets", "10")
-    await stream.append([message() for _ in range(640)])
-    await settle_all(group, *(await group.take(1000)).entries)
+    redis_client.config_set("hash-max-listpack-entries", 128)  # the least that is shipped
+    await stream.append([message() for _ in range(3000)])
+    await settle_all(group, *(await group.take(3000)).entries)
 
     buckets = list(redis_client.scan_iter(f"{group.keys.owners}:*", count=1000))
-    assert len(buckets) == 10
-    sizes = [int(redis_client.hlen(bucket)) for bucket in buckets]
-    assert sum(sizes) == 640
+    assert len(buckets) == 75  # 40 IDs each, on average
+    assert sum(int(redis_client.hlen(bucket)) for bucket in buckets) == 3000
     assert {redis_client.object("encoding", bucket) for bucket in buckets} == {b"listpack"}
     ends = (generation + 2) * 3600
     assert {redis_client.expiretime(bucket) for bucket in buckets} == {ends}
-    redis_client.expire(group.keys.owners, 60)  # made by this test without one
+
+
+async def test_no_id_is_forgotten_while_the_buckets_grow(
+    stream: Stream, open_group: OpenGroup, redis_client: redis.Redis
+) -> None:
+    group = await open_group()
+    for start in range(0, 2000, 250):
+        await stream.append([message(id=f"m{n}") for n in range(start, start + 250)])
+        await settle_all(group, *(await group.take(250)).entries)
+        await stream.append([message(id=f"m{n}") for n in range(start + 250)])
+        taken = await group.take(4000)
+        assert not taken.entries
+        assert len(taken.repeats) == start + 250
 
 
 async def test_a_generations_buckets_follow_the_size_of_the_last_one(
@@ -352,7 +362,7 @@ async def test_a_generations_buckets_follow_the_size_of_the_last_one(
     assert redis_client.hgetall(group.keys.owners) == {
         b"%d:buckets" % (generation - 1): b"1024",
         b"%d:size" % (generation - 1): b"1000000",
-        b"%d:buckets" % generation: b"15625",
+        b"%d:buckets" % generation: b"6250",
         b"%d:size" % generation: b"1",
     }
     assert 3600 < redis_client.ttl(group.keys.owners) <= 3 * 3600
@@ -1087,6 +1097,19 @@ async def test_a_frozen_redis_is_given_up_in_time_and_nothing_is_sent_twice(
             await eventually(lambda: client.xlen(stream.keys.stream) == 2)
             await stream.probe()
             assert client.xlen(stream.keys.stream) == 2
+
+
+async def test_a_command_without_an_answer_is_not_sent_again(own_server: OwnServer) -> None:
+    server = own_server()
+    async with opened(server, patience=0.1) as (stream, _):
+        await stream.probe()
+        server.signal(signal.SIGSTOP)
+        # Back within what a client that tries again would wait for.
+        asyncio.get_running_loop().call_later(0.25, server.signal, signal.SIGCONT)
+        with pytest.raises(StreamUnavailableError):
+            await stream.append([message()])
+        with redis.Redis.from_url(server.url) as client:
+            await eventually(lambda: client.xlen(stream.keys.stream) == 1)
 
 
 @pytest.mark.parametrize("binary", list(server_binaries()))

@@ -46,6 +46,7 @@ class Trouble(Group):
 
     before_take: Callable[[int], Any] = staticmethod(lambda _: None)
     after_take: Callable[[], Any] = staticmethod(lambda: None)
+    before_wait: Callable[[], Awaitable[Any]] = staticmethod(lambda: asyncio.sleep(0))
     after_sweep: Callable[[Taken], Any] = staticmethod(lambda _: None)
     after_wait: Callable[[], Awaitable[Any]] = staticmethod(lambda: asyncio.sleep(0))
     settle_fault: Exception | None = None
@@ -65,6 +66,7 @@ class Trouble(Group):
         return taken, cursor
 
     async def wait(self, seconds: float) -> list[Entry]:
+        await self.before_wait()
         came = await super().wait(seconds)
         if came:
             await self.after_wait()
@@ -278,12 +280,37 @@ async def test_no_more_is_taken_than_can_be_run(
         await is_waiting(redis_client)
         await send(stream, *names(20))
     await eventually(lambda: work.running == concurrency)
-    # The rest is there for other workers.
+    # The rest is there for other workers, and nothing had to be handed back.
     assert pending(redis_client, stream) == concurrency
+    assert redis_client.xlen(stream.keys.of_group("main").again) == 0
     work.go_on.set()
     await eventually(lambda: is_drained(redis_client, stream))
     assert work.most == concurrency
     assert work.done == Counter(names(20))
+
+
+async def test_of_two_that_came_at_once_the_one_without_a_hand_is_handed_back(
+    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    # A wait looks at both streams, and in a rare race brings an entry of each.
+    work = Work()
+    group = trouble(stream)
+
+    async def race() -> None:
+        if not work.ran:
+            owned = {**message(id="m0").to_fields(), b"owner": b"1-1"}
+            redis_client.xadd(group.keys.again, owned)  # type: ignore[arg-type]
+            await send(stream, "m1")
+
+    group.before_wait = race
+    with structlog.testing.capture_logs() as logs:
+        await make_pool(work.handlers, concurrency=1, group=group)
+        await eventually(lambda: len(work.done) == 2)
+        await eventually(lambda: is_drained(redis_client, stream))
+    assert work.ran == work.done == Counter(names(2))
+    assert work.most == 1
+    handed_back = [line for line in logs if line["event"] == "handed back"]
+    assert not handed_back  # it never began, so there is nothing to say
 
 
 async def test_nothing_is_taken_while_too_many_outcomes_are_unwritten(

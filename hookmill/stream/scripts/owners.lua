@@ -1,55 +1,109 @@
--- Who owns a message ID. A part of take.lua and takeover.lua, put before their text.
+-- Who owns a message ID. A part of the scripts that take, put before their text. A script that
+-- recorded something ends with close_generations().
 --
 -- The first entry that carried an ID owns it; its token is that entry's own ID. Tokens lie in
--- hashes (buckets) small enough for Redis' compact encoding, and buckets in generations one
--- window long. An ID is looked up in this generation and the last, so it is remembered for one
--- to two windows. Time is Redis' own. Needs: `owners_key`, `window` (seconds), `now` (seconds).
+-- hashes (buckets) small enough for Redis' compact encoding. A generation of buckets lasts one
+-- window of Redis' own time; an ID is looked up in this generation and the last, so it is
+-- remembered for one to two windows. A generation begins with the buckets that the last one's size
+-- asks for, and grows by one bucket at a time: the next in line is split in two (linear hashing),
+-- so every bucket stays small and nothing is ever rebuilt as a whole.
+-- Needs: `owners_key`, `window` (seconds), `now` (seconds).
 
-local BUCKET = 64       -- IDs a bucket is meant to hold
-local FIRST_BUCKETS = 1024
+local PER_BUCKET = 40 -- on average; the compact encoding ends at 128 (in places at 512)
 
-local function generation(number)
-  local buckets = redis.call('HGET', owners_key, number .. ':buckets')
-  if not buckets then return nil end
-  return { number = number, buckets = tonumber(buckets) }
+local function bucket_key(gen, number)
+  return owners_key .. ':' .. gen.number .. ':' .. number
 end
 
-local function bucket_of(digest, gen)
+-- Bits of the digest beyond the number of buckets tell apart what a split separates.
+local function bucket_number(digest, buckets)
   local a, b, c, d = string.byte(digest, 1, 4)
-  return owners_key .. ':' .. gen.number .. ':'
-    .. ((a * 16777216 + b * 65536 + c * 256 + d) % gen.buckets)
+  local hash = a * 16777216 + b * 65536 + c * 256 + d
+  local span = 1
+  while span < buckets do span = span * 2 end
+  local number = hash % span
+  if number >= buckets then number = hash % (span / 2) end
+  return number
+end
+
+-- An entry ID in 10 bytes: milliseconds and sequence.
+local function packed(token)
+  local ms, seq = string.match(token, '^(%d+)-(%d+)$')
+  if not ms then return token end -- not one of ours; as it stands it is as good
+  return struct.pack('>I6I4', tonumber(ms), tonumber(seq))
+end
+
+local function generation(number)
+  local found = redis.call('HMGET', owners_key, number .. ':buckets', number .. ':size')
+  if not found[1] then return nil end
+  return { number = number, buckets = tonumber(found[1]), size = tonumber(found[2] or 0) }
 end
 
 local this, last
 
--- The number of buckets of a new generation follows the size of the one before it.
 local function open_generations()
   local number = math.floor(now / window)
   last = generation(number - 1)
   this = generation(number)
   if this then return end
-  local size = tonumber(redis.call('HGET', owners_key, (number - 1) .. ':size') or 0)
-  this = { number = number, buckets = math.max(FIRST_BUCKETS, math.ceil(size / BUCKET)) }
-  redis.call('HSET', owners_key, number .. ':buckets', this.buckets)
+  -- A quarter of what the last one came to need, or its first IDs would each pay for a bucket.
+  local buckets = math.max(1, math.floor((last and last.size or 0) / PER_BUCKET / 4))
+  this = { number = number, buckets = buckets, size = 0 }
   redis.call('HDEL', owners_key, (number - 2) .. ':buckets', (number - 2) .. ':size')
+end
+
+local function close_generations()
+  if not this or not this.changed then return end
+  redis.call('HSET', owners_key, this.number .. ':buckets', this.buckets,
+    this.number .. ':size', this.size)
   redis.call('EXPIRE', owners_key, window * 3)
 end
 
--- Record `token` as the owner of `digest` unless another is; return the owner.
+local function record(number, digest, value)
+  local key = bucket_key(this, number)
+  redis.call('HSET', key, digest, value)
+  if redis.call('HLEN', key) == 1 then
+    redis.call('EXPIREAT', key, (this.number + 2) * window)
+  end
+end
+
+local function grow()
+  local span = 1
+  while span * 2 <= this.buckets do span = span * 2 end
+  local old, new = this.buckets - span, this.buckets
+  this.buckets = this.buckets + 1
+  local held = redis.call('HGETALL', bucket_key(this, old))
+  for i = 1, #held, 2 do
+    if bucket_number(held[i], this.buckets) == new then
+      redis.call('HDEL', bucket_key(this, old), held[i])
+      record(new, held[i], held[i + 1])
+    end
+  end
+end
+
+-- Record `token` as the owner of `digest` unless another is; return whether it is the owner.
 local function own(digest, token)
   if not this then open_generations() end
-  local bucket = bucket_of(digest, this)
-  local owner = redis.call('HGET', bucket, digest)
-  if owner then return owner end
-  owner = last and redis.call('HGET', bucket_of(digest, last), digest)
-  if owner and owner ~= token then return owner end
+  local ours = packed(token)
+  local number = bucket_number(digest, this.buckets)
+  local owner = redis.call('HGET', bucket_key(this, number), digest)
+  if owner then return owner == ours end
+  owner = last and redis.call('HGET', bucket_key(last, bucket_number(digest, last.buckets)), digest)
+  if owner and owner ~= ours then return false end
   -- Ours, or ours still: recorded anew, so that it lives as long as the message does.
-  redis.call('HSET', bucket, digest, token)
-  if redis.call('HLEN', bucket) == 1 then
-    redis.call('EXPIREAT', bucket, (this.number + 2) * window)
+  record(number, digest, ours)
+  this.size, this.changed = this.size + 1, true
+  if this.size > this.buckets * PER_BUCKET then grow() end
+  return true
+end
+
+-- Forget that `token` owns `digest`, if it does.
+local function disown(digest, token)
+  if not this then open_generations() end
+  for _, gen in ipairs({ this, last }) do
+    local key = bucket_key(gen, bucket_number(digest, gen.buckets))
+    if redis.call('HGET', key, digest) == packed(token) then redis.call('HDEL', key, digest) end
   end
-  redis.call('HINCRBY', owners_key, this.number .. ':size', 1)
-  return token
 end
 
 -- Find the digest, the owner token and the message ID in an entry's fields.
@@ -68,7 +122,7 @@ end
 local function is_repeat(which, group, id, digest, token)
   if #digest < 4 then return false end
   if token == '' then token = id end
-  if own(digest, token) == token then return false end
+  if own(digest, token) then return false end
   acknowledge(which, group, id)
   return true
 end

@@ -40,4 +40,5 @@ for _, which in ipairs({ 2, 1 }) do
     end
   end
 end
+close_generations()
 return { entries, repeats, lost }

@@ -27,4 +27,5 @@ for _, entry in ipairs(claimed[2]) do
     end
   end
 end
+close_generations()
 return { entries, repeats, claimed[1] }
