@@ -2,8 +2,8 @@
 
 import sys
 
-# Python put the current directory first (unless it was asked not to); a user's own worker.py
-# there must not hide ours.
+# Python put the current directory first (unless it was asked not to); what we import must not be
+# hidden by a user's own module of that name.
 if not sys.flags.safe_path:
     del sys.path[0]
 

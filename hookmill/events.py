@@ -39,9 +39,7 @@ class EventMeta(msgspec.StructMeta):
         tag: str = "",
         **options: Any,
     ) -> EventMeta:
-        made = super().__new__(
-            mcls, name, bases, namespace, **{"frozen": True, "kw_only": True, **options}
-        )
+        made = super().__new__(mcls, name, bases, namespace, **{"kw_only": True, **options})
         if "tag" in made.__struct_fields__:
             raise HandlersError(
                 f"{name} has a field named `tag`, which is the event's name: call it something "

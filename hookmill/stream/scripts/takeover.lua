@@ -15,9 +15,11 @@ local key = KEYS[which]
 local entries, repeats = {}, {}
 
 local claimed = redis.call('XAUTOCLAIM', key, group, consumer, ARGV[6], ARGV[7], 'COUNT', ARGV[3])
+local deleted = false
 for _, entry in ipairs(claimed[2]) do
-  -- Redis before 7.0 reports an entry that was deleted under our feet as nil.
-  if entry then
+  if not entry then
+    deleted = true
+  else
     local id, fields = entry[1], entry[2]
     local digest, token, message_id = names_of(fields)
     if is_repeat(which, group, id, digest, token) then
@@ -27,5 +29,14 @@ for _, entry in ipairs(claimed[2]) do
     end
   end
 end
+-- Redis before 7.0 gives nil for an entry that was deleted under our feet, and keeps it pending.
+if deleted then
+  for _, held in ipairs(redis.call('XPENDING', key, group, '-', '+', ARGV[3], consumer)) do
+    if #redis.call('XRANGE', key, held[1], held[1]) == 0 then
+      redis.call('XACK', key, group, held[1])
+    end
+  end
+end
+
 close_generations()
 return { entries, repeats, claimed[1] }
