@@ -13,12 +13,20 @@ from typing import Any
 import pytest
 import redis
 import structlog
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from hookmill.settings import Settings
 from hookmill.stream import Group, Stream
 from tests.support import Program, Server, server_binaries
 
 BINARIES = server_binaries()
+
+# How fast a busy machine draws examples is no verdict on the code.
+hypothesis_settings.register_profile(
+    "any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("any-machine")
 
 MESSAGE_KEYS = (":stream", ":again", ":delayed", ":entries", ":dead")
 

@@ -1108,14 +1108,16 @@ async def test_a_frozen_redis_is_given_up_in_time_and_nothing_is_sent_twice(
 async def test_a_command_without_an_answer_is_not_sent_again(own_server: OwnServer) -> None:
     server = own_server()
     async with opened(server, patience=0.1) as (stream, _):
-        await stream.probe()
+        await stream.append([message()])  # from here on Redis knows the script
         server.signal(signal.SIGSTOP)
         # Back within what a client that tries again would wait for.
-        asyncio.get_running_loop().call_later(0.25, server.signal, signal.SIGCONT)
+        back = asyncio.create_task(asyncio.sleep(0.25))
+        back.add_done_callback(lambda _: server.signal(signal.SIGCONT))
         with pytest.raises(StreamUnavailableError):
             await stream.append([message()])
+        await back
         with redis.Redis.from_url(server.url) as client:
-            await eventually(lambda: client.xlen(stream.keys.stream) == 1)
+            await eventually(lambda: client.xlen(stream.keys.stream) == 2)
 
 
 @pytest.mark.parametrize("binary", list(server_binaries()))
