@@ -57,7 +57,7 @@ class Pool:
         self._concurrency = concurrency
         self._settler = Settler(group, self._settled)
         self._running: dict[EntryRef, asyncio.Task[None]] = {}
-        self._waited_for: list[Entry] = []
+        self._is_rung = False
         self._mouthful = concurrency
         self._is_open = False
         self._changed = asyncio.Event()
@@ -119,7 +119,9 @@ class Pool:
             await asyncio.wait({self._taking}, timeout=0.05)
 
     async def _take_until_quiet(self) -> None:
-        while not self._quiet or self._waited_for:
+        # Once the bell has rung for us it rings for nobody else: what came is ours to take, if
+        # only to hand it back.
+        while not self._quiet or self._is_rung:
             if self.free_hands == 0:
                 self._changed.clear()
                 await self._changed.wait()
@@ -140,51 +142,39 @@ class Pool:
             await asyncio.sleep(PAUSE)
 
     async def _turn(self) -> None:
-        """Take once and hand out what came; wait for an entry where nothing did."""
+        """Take once and hand out what came; wait until something comes where nothing did."""
         if not self._is_open:
             await self._group.open()
             self._is_open = True
         taken = await self._take()
-        self._drop_waited_for()  # it came back with what was taken, unless it is not ours to run
+        self._is_rung = False
         self._hand_out(taken)
         if not taken.entries and not taken.repeats and not self._quiet:
-            await self._wait()
+            seconds = min(LONGEST_WAIT, max(0.01, self._takeover.wait()))
+            self._is_rung = await self._group.wait(seconds)
 
     def _failed(self) -> None:
         self._takeover.lost_contact()
         # Bodies may be so huge that as many as there are hands do not arrive in time.
         self._mouthful = 1
-        if self._quiet:
-            self._drop_waited_for()  # for whoever takes it over when its lease is over
-
-    def _drop_waited_for(self) -> None:
-        for entry in self._waited_for:
-            self.in_hand.pop(entry.ref, None)
-        self._waited_for = []
+        self._is_rung = False
 
     async def _take(self) -> Taken:
         free = min(self.free_hands, self._mouthful)
-        if not self._waited_for and self._takeover.wait() == 0:
+        if not self._quiet and self._takeover.wait() == 0:
             return await self._takeover.sweep(free)
-        room = 0 if self._quiet else max(0, free - len(self._waited_for))
-        return await self._group.take(room, self._waited_for)
-
-    async def _wait(self) -> None:
-        seconds = min(LONGEST_WAIT, max(0.01, self._takeover.wait()))
-        self._waited_for = await self._group.wait(seconds)
-        self.in_hand.update((entry.ref, entry) for entry in self._waited_for)
+        return await self._group.take(free)
 
     def _hand_out(self, taken: Taken) -> None:
-        """Start what was taken, as far as there are hands; hand the rest back at once."""
+        """Start what was taken; hand it back at once where the pool has been quieted meanwhile."""
         for entry in taken.entries:
             if entry.ref in self.in_hand:
                 continue  # our own, taken over from ourselves: its outcome will come
-            may_run = not self._quiet and self.free_hands > 0
             self.in_hand[entry.ref] = entry
-            if may_run:
-                self._running[entry.ref] = asyncio.create_task(self._work(entry))
-            else:
+            if self._quiet:
                 self._settle(entry, HandedBack(Progress.from_fields(entry.fields, entry.ref.id)))
+            else:
+                self._running[entry.ref] = asyncio.create_task(self._work(entry))
         for _, message_id in taken.repeats:
             log.info("repeat dropped", id=message_id)
 

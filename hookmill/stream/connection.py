@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import resources
@@ -36,6 +36,22 @@ def connect(url: str, timeout: float | None) -> redis.asyncio.Redis:
 def script(client: redis.asyncio.Redis, name: str) -> Any:  # redis-py's scripts are untyped
     """Prepare a script for this client; what it returns is called with `keys` and `args`."""
     return client.register_script(script_text(name))
+
+
+_ALLOW_OOM = "#!lua flags=allow-oom\n"
+# Redis before 7.0 lets a script go on whose first write takes no memory; this one does nothing.
+_WRITE_FIRST = "redis.call('DEL', KEYS[1] .. ':none')\n"
+
+
+async def draining_scripts(client: redis.asyncio.Redis, names: Iterable[str]) -> dict[str, Any]:
+    """Prepare the scripts that must go on while Redis is full: they are what empties it."""
+    try:
+        await client.script_load(f"{_ALLOW_OOM}return 1")
+    except redis.ResponseError:
+        head = _WRITE_FIRST
+    else:
+        head = _ALLOW_OOM
+    return {name: client.register_script(head + script_text(name)) for name in names}
 
 
 @cache

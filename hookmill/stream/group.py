@@ -11,10 +11,12 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from hookmill.entries import AGAIN, STREAM, Entry, EntryRef, GroupKeys, Repeat, Settlement, Taken
+from hookmill.entries import Entry, EntryRef, GroupKeys, Repeat, Settlement, Taken
 from hookmill.errors import StreamUnavailableError
-from hookmill.stream.connection import connect, script, script_text, translated
+from hookmill.stream.connection import connect, draining_scripts, script_text, translated
 from hookmill.stream.stream import Stream
+
+_SCRIPTS = ("open", "take", "takeover", "settle", "release", "retire")
 
 
 class Group:
@@ -34,51 +36,40 @@ class Group:
         # A blocking read needs a connection of its own, with a patience longer than the block.
         self._waiting = connect(stream.url, timeout=None)
         self._waiting_id: int | None = None
-        self._scripts = {
-            name: script(self._redis, name)
-            for name in ("open", "take", "takeover", "settle", "release", "retire")
-        }
+        self._bell = f"{name}:bell"
+        self._scripts: dict[str, Any] = {}
 
     async def open(self) -> int:
         """Make the group where it is missing; return how many of its two halves were made."""
         keys = [self.keys.stream, self.keys.again, self.keys.low_water]
-        return int(await self._run("open", keys, [self.name]))
+        return int(await self._run("open", keys, [self.name, self._bell]))
 
-    async def take(self, count: int, waited_for: Sequence[Entry] = ()) -> Taken:
-        """Take up to `count` entries, and settle whose the IDs of `waited_for` are, which
-        `wait` has brought. Repeats of an ID that another entry owns are acknowledged.
+    async def take(self, count: int) -> Taken:
+        """Take up to `count` entries; repeats of an ID that another entry owns are acknowledged."""
+        args = [self.name, self.consumer, count, self._dedup_window, self._bell]
+        return _taken(await self._run("take", self._taking_keys, args))
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait until there may be something to take; return whether there may.
+
+        Each entry that comes ends the waiting of one worker. It takes nothing: who has heard the
+        bell should take at once.
         """
-        args: list[str | bytes | int] = [self.name, self.consumer, count, self._dedup_window]
-        for entry in waited_for:
-            args += entry.ref
-            args += (entry.fields.get(name, b"") for name in (b"digest", b"owner", b"id"))
-        reply = await self._run("take", self._taking_keys, args)
-        taken = _taken(reply)
-        gone = {repeat.ref for repeat in (*taken.repeats, *_repeats(reply[2]))}
-        mine = [entry for entry in waited_for if entry.ref not in gone]
-        return Taken(mine + taken.entries, taken.repeats)
-
-    async def wait(self, seconds: float) -> list[Entry]:
-        """Wait until an entry comes, and take it: one, or in a rare race one of each stream."""
         with translated():
             async with asyncio.timeout(seconds + self._timeout):
                 self._waiting_id = await self._waiting.client_id()
-                reply: Any = await self._waiting.xreadgroup(
-                    self.name,
-                    self.consumer,
+                rung = await self._waiting.xreadgroup(
+                    self._bell,
+                    "bell",
                     {self.keys.again: ">", self.keys.stream: ">"},
                     count=1,
                     block=max(1, int(seconds * 1000)),  # 0 would be for ever
+                    noack=True,
                 )
-        key_numbers = {self.keys.stream.encode(): STREAM, self.keys.again.encode(): AGAIN}
-        return [
-            Entry(EntryRef(key_numbers[key], entry_id.decode()), fields)
-            for key, entries in reply
-            for entry_id, fields in entries
-        ]
+        return bool(rung)
 
     async def stop_waiting(self) -> None:
-        """End a `wait` in progress without losing what it may be about to bring."""
+        """End a `wait` in progress."""
         if self._waiting_id is not None:
             with suppress(StreamUnavailableError), translated():
                 await self._redis.client_unblock(self._waiting_id)
@@ -146,9 +137,11 @@ class Group:
     def _taking_keys(self) -> list[str]:
         return [self.keys.stream, self.keys.again, self.keys.owners]
 
-    async def _run(self, script: str, keys: list[str], args: Sequence[Any]) -> Any:
+    async def _run(self, name: str, keys: list[str], args: Sequence[Any]) -> Any:
         with translated():
-            return await self._scripts[script](keys=keys, args=args)
+            if not self._scripts:
+                self._scripts = await draining_scripts(self._redis, _SCRIPTS)
+            return await self._scripts[name](keys=keys, args=args)
 
 
 class BlockingLeases:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from hookmill.entries import Keys
 from hookmill.message import Message
-from hookmill.stream.connection import connect, script, translated
+from hookmill.stream.connection import connect, draining_scripts, script, translated
 
 
 class Stream:
@@ -22,7 +23,7 @@ class Stream:
         self.timeout = timeout
         self.redis = connect(url, timeout)
         self._append = script(self.redis, "append")
-        self._trim = script(self.redis, "trim")
+        self._upkeep: dict[str, Any] = {}
 
     async def append(self, messages: Sequence[Message]) -> list[str]:
         """Append all of the messages or none, in one round trip; return their entry IDs."""
@@ -50,8 +51,10 @@ class Stream:
         """Drop what all groups have finished and is older than `retention` seconds."""
         marks = self.keys.of_group("\0").low_water.split("\0")
         with translated():
+            if not self._upkeep:
+                self._upkeep = await draining_scripts(self.redis, ["trim"])
             args = [int(retention * 1000), *marks]
-            return int(await self._trim(keys=[self.keys.stream], args=args))
+            return int(await self._upkeep["trim"](keys=[self.keys.stream], args=args))
 
     async def close(self) -> None:
         """Close the connections."""

@@ -44,9 +44,6 @@ local function follow_up(kind, delay_ms, token, fields)
   end
 end
 
--- A full Redis lets a script go on whose first write takes no memory; this one changes nothing.
-redis.call('XACK', KEYS[1], group, '0-0')
-
 while at < #ARGV do
   local which, id = tonumber(next_arg()), next_arg()
   local ours = is_ours(which, id)

@@ -38,14 +38,17 @@ local unfinished
 for _, info in ipairs(groups) do
   local group = {}
   for i = 1, #info, 2 do group[info[i]] = info[i + 1] end
-  local oldest = redis.call('XPENDING', KEYS[1], group['name'])[2]
-    or following(group['last-delivered-id'])
-  if not unfinished or before(oldest, unfinished) then unfinished = oldest end
-  redis.call('SET', ARGV[2] .. group['name'] .. ARGV[3], preceding(oldest))
+  if string.sub(group['name'], -5) ~= ':bell' then -- a bell finishes nothing
+    local oldest = redis.call('XPENDING', KEYS[1], group['name'])[2]
+      or following(group['last-delivered-id'])
+    if not unfinished or before(oldest, unfinished) then unfinished = oldest end
+    redis.call('SET', ARGV[2] .. group['name'] .. ARGV[3], preceding(oldest))
+  end
 end
+if not unfinished then return 0 end
 
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local by_age = string.format('%.0f-0', math.max(0, now_ms - tonumber(ARGV[1])))
-if before(by_age, unfinished) then unfinished = by_age end
+if tonumber(ARGV[1]) > 0 and before(by_age, unfinished) then unfinished = by_age end
 return redis.call('XTRIM', KEYS[1], 'MINID', '=', unfinished)
