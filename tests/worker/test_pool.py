@@ -552,9 +552,10 @@ async def test_a_bell_that_rang_with_the_last_breath_of_redis_does_not_hold_up_t
     stream = Stream(server.url, "t", timeout=0.2)
     group = trouble(stream)
 
-    dead = asyncio.Event()
+    sent, dead = asyncio.Event(), asyncio.Event()
 
     async def die() -> None:
+        await sent.wait()
         server.kill()
         dead.set()
 
@@ -563,6 +564,7 @@ async def test_a_bell_that_rang_with_the_last_breath_of_redis_does_not_hold_up_t
     with redis.Redis.from_url(server.url) as client:
         await is_waiting(client)
     await send(stream, "m")
+    sent.set()
     await dead.wait()
     async with asyncio.timeout(5):
         await pool.quiet()
