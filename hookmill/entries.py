@@ -32,6 +32,7 @@ class Keys:
             dead=f"{base}:dead",
             owners=f"{base}:owners",
             low_water=f"{base}:low-water",
+            suspects=f"{base}:suspects",
         )
 
 
@@ -45,6 +46,7 @@ class GroupKeys(NamedTuple):
     dead: str
     owners: str
     low_water: str
+    suspects: str
 
 
 class EntryRef(NamedTuple):
@@ -55,10 +57,15 @@ class EntryRef(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A stream entry as it was taken, its fields unread."""
+    """A stream entry as it was taken, its fields unread.
+
+    A suspect is one that was taken over twice: it may be what ends its workers, and has to run
+    alone, so that it does not take its neighbours along.
+    """
 
     ref: EntryRef
     fields: Fields
+    is_suspect: bool = False
 
 
 class Repeat(NamedTuple):

@@ -7,6 +7,7 @@ import os
 import secrets
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -191,4 +192,8 @@ def _children() -> list[str]:
     tasks = Path("/proc/self/task")
     if not tasks.exists():  # macOS
         return []
-    return [pid for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
+    children: list[str] = []
+    for task in tasks.iterdir():
+        with suppress(OSError):  # the thread has ended meanwhile
+            children += (task / "children").read_text().split()
+    return children

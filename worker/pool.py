@@ -36,6 +36,9 @@ PAUSE = 0.5
 UNSETTLED = 10_000
 """Outcomes that may wait to be written before nothing more is taken."""
 
+TIMES_ALONE = 3
+"""How often a message may run alone without its worker's surviving it."""
+
 LAST_STEP = 2.0
 """Seconds that each of the last steps may take when a deadline leaves less: to learn what was on
 its way, to end what was cancelled, to settle.
@@ -57,6 +60,8 @@ class Pool:
         self._concurrency = concurrency
         self._settler = Settler(group, self._settled)
         self._running: dict[EntryRef, asyncio.Task[None]] = {}
+        self._suspects: list[Entry] = []
+        self._runs_alone = False
         self._is_rung = False
         self._mouthful = concurrency
         self._is_open = False
@@ -102,6 +107,8 @@ class Pool:
     @property
     def free_hands(self) -> int:
         """How many more messages may be run now."""
+        if self._suspects or self._runs_alone:
+            return 0
         if len(self.in_hand) - len(self._running) >= UNSETTLED:
             return 0
         return self._concurrency - len(self._running)
@@ -113,6 +120,9 @@ class Pool:
 
     async def _quiet_until(self, latest: float) -> None:
         self._quiet = True
+        for entry in self._suspects:
+            self._settle(entry, HandedBack(_progress_of(entry)))
+        self._suspects = []
         while self._taking is not None and not self._taking.done() and time.monotonic() < latest:
             self._changed.set()
             await self._group.stop_waiting()
@@ -122,12 +132,12 @@ class Pool:
         # Once the bell has rung for us it rings for nobody else: what came is ours to take, if
         # only to hand it back.
         while not self._quiet or self._is_rung:
-            if self.free_hands == 0:
+            if self.free_hands == 0 and not self._may_run_suspect:
                 self._changed.clear()
                 await self._changed.wait()
                 continue
             try:
-                await self._turn()
+                await (self._run_suspect() if self._suspects else self._turn())
                 self._mouthful = min(2 * self._mouthful, self._concurrency)
                 continue
             except GroupLostError as error:
@@ -172,16 +182,41 @@ class Pool:
                 continue  # our own, taken over from ourselves: its outcome will come
             self.in_hand[entry.ref] = entry
             if self._quiet:
-                self._settle(entry, HandedBack(Progress.from_fields(entry.fields, entry.ref.id)))
+                self._settle(entry, HandedBack(_progress_of(entry)))
+            elif entry.is_suspect:
+                self._suspects.append(entry)
             else:
-                self._running[entry.ref] = asyncio.create_task(self._work(entry))
+                self._start(entry)
         for _, message_id in taken.repeats:
             log.info("repeat dropped", id=message_id)
+
+    def _start(self, entry: Entry) -> None:
+        self._running[entry.ref] = asyncio.create_task(self._work(entry))
+
+    @property
+    def _may_run_suspect(self) -> bool:
+        return bool(self._suspects) and not self._running and not self._quiet
+
+    async def _run_suspect(self) -> None:
+        """Run one suspect alone, or bury it: it has had its chances without neighbours."""
+        entry = self._suspects[0]
+        times = await self._group.run_alone(entry.ref)
+        if entry not in self._suspects:
+            return  # handed back meanwhile: the pool is being quieted
+        self._suspects.remove(entry)
+        if times <= TIMES_ALONE:
+            self._runs_alone = True
+            self._start(entry)
+            return
+        text = f"its worker died or fell silent {TIMES_ALONE} times while it ran alone"
+        outcome = Dead(_progress_of(entry), "crashed", text)
+        report(outcome, outcome.progress, 0)
+        self._settle(entry, outcome)
 
     async def _work(self, entry: Entry) -> None:
         began = time.perf_counter()
         outcome: Outcome
-        progress = Progress.from_fields(entry.fields, entry.ref.id)
+        progress = _progress_of(entry)
         try:
             outcome = await self._attempter.attempt(entry)
         except asyncio.CancelledError:
@@ -189,6 +224,8 @@ class Pool:
         except Exception:  # noqa: BLE001 - a fault of our own must not lose the message
             outcome = Dead(progress, "internal_error", traceback.format_exc())
         del self._running[entry.ref]
+        if entry.is_suspect:
+            self._runs_alone = False
         self._changed.set()
         self._settle(entry, outcome)
         report(outcome, progress, time.perf_counter() - began)
@@ -200,3 +237,7 @@ class Pool:
         for ref in refs:
             self.in_hand.pop(ref, None)
         self._changed.set()
+
+
+def _progress_of(entry: Entry) -> Progress:
+    return Progress.from_fields(entry.fields, entry.ref.id)

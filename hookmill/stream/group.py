@@ -16,7 +16,7 @@ from hookmill.errors import StreamUnavailableError
 from hookmill.stream.connection import connect, draining_scripts, script_text, translated
 from hookmill.stream.stream import Stream
 
-_SCRIPTS = ("open", "take", "takeover", "settle", "release", "retire")
+_SCRIPTS = ("open", "take", "takeover", "settle", "alone", "release", "retire")
 
 
 class Group:
@@ -102,10 +102,17 @@ class Group:
         keys = self.keys
         reply = await self._run(
             "settle",
-            [keys.stream, keys.again, keys.delayed, keys.delayed_entries, keys.dead],
+            [
+                *(keys.stream, keys.again, keys.delayed, keys.delayed_entries),
+                *(keys.dead, keys.suspects),
+            ],
             args,
         )
         return [entry_id.decode() for entry_id in reply[1]]
+
+    async def run_alone(self, ref: EntryRef) -> int:
+        """Note that a suspect is about to run alone; return for which time it does."""
+        return int(await self._run("alone", [self.keys.suspects], list(ref)))
 
     async def release(self, count: int) -> tuple[int, float | None]:
         """Let delayed messages that are due be taken; return how many, and the seconds until
@@ -170,9 +177,11 @@ class BlockingLeases:
 def _taken(reply: Any) -> Taken:
     entries = [
         Entry(
-            EntryRef(key_number, entry_id.decode()), dict(zip(flat[::2], flat[1::2], strict=True))
+            EntryRef(key_number, entry_id.decode()),
+            dict(zip(flat[::2], flat[1::2], strict=True)),
+            is_suspect=suspected == [1],
         )
-        for key_number, entry_id, flat in reply[0]
+        for key_number, entry_id, flat, *suspected in reply[0]
     ]
     return Taken(entries, _repeats(reply[1]))
 

@@ -5,7 +5,7 @@
 -- another has taken over. What follows is written before the entry is acknowledged: should a
 -- write be refused in between, the entry is still pending and nothing is lost.
 --
--- KEYS  1 stream  2 again  3 delayed  4 delayed entries  5 dead
+-- KEYS  1 stream  2 again  3 delayed  4 delayed entries  5 dead  6 suspects
 -- ARGV  1 group  2 consumer
 --       3 n, then n times: key number, entry ID                         (done)
 --       then until the end: key number, entry ID, m, then m times       (not done)
@@ -21,9 +21,16 @@ local function next_arg()
 end
 
 local acknowledged, late = 0, {}
+local has_suspects = redis.call('EXISTS', KEYS[6]) == 1
+
+local function settled(which, id)
+  if has_suspects then redis.call('HDEL', KEYS[6], which .. ' ' .. id) end
+  return acknowledge(which, group, id)
+end
+
 for _ = 1, tonumber(next_arg()) do
   local which = tonumber(next_arg())
-  acknowledged = acknowledged + acknowledge(which, group, next_arg())
+  acknowledged = acknowledged + settled(which, next_arg())
 end
 
 local function is_ours(which, id)
@@ -54,7 +61,7 @@ while at < #ARGV do
     if ours then follow_up(kind, delay_ms, token, fields) end
   end
   if ours then
-    acknowledged = acknowledged + acknowledge(which, group, id)
+    acknowledged = acknowledged + settled(which, id)
   else
     late[#late + 1] = id
   end
