@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test format check unit lock docs image clean
+.PHONY: help run test format check unit lock chaos docs image clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,9 @@ LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version
 lock: .venv/develop.stamp ## Renew the locks from pyproject.toml
 	$(LOCK) --group build -o locks/run.txt --upgrade
 	$(LOCK) --group build --group test --group lint -c locks/run.txt -o locks/develop.txt --upgrade
+
+chaos: .venv/develop.stamp ## 100,000 messages and 50 faults with real processes (make chaos ARGS='--seed 7')
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 docs: .venv/run.stamp ## Renew the generated parts of the README
 	$(BIN)/python docs/generate.py
