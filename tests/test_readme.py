@@ -62,3 +62,11 @@ async def test_the_example_handles_what_the_readme_says_it_does(
     line.wait_for_drained(redis_client)
     assert [worker.stop(), receiver.stop()] == [0, 0]
     assert "receipt for A-7, idempotency key msg_7" in worker.log
+
+
+def test_every_test_that_the_guarantees_name_exists() -> None:
+    page = (ROOT / "docs" / "guarantees.md").read_text()
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", page)
+    assert len(named) > 10
+    for path, name in named:
+        assert f"def {name}" in (ROOT / path).read_text(), f"{path}::{name}"
