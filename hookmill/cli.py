@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -16,6 +18,7 @@ import typer
 from hookmill.errors import HandlersError, HookmillError, SettingsError
 
 if TYPE_CHECKING:
+    from hookmill.choice import Choice
     from hookmill.settings import Settings
 
 app = typer.Typer(
@@ -129,18 +132,82 @@ def send(
     raise typer.Exit(0 if 200 <= answer.status < 300 else 1)
 
 
+@app.command()
+def status(
+    *,
+    watch: Annotated[
+        float | None, typer.Option(min=0.1, metavar="SECONDS", help="Again, so often.")
+    ] = None,
+    as_json: _AsJSON = False,
+) -> None:
+    """Show how much of each group's work is in which state. It changes nothing."""
+    from hookmill import overview
+
+    with suppress(KeyboardInterrupt):
+        asyncio.run(overview.status(_settings(None), every=watch, as_json=as_json))
+
+
+@app.command()
+def check(
+    *,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0.001, metavar="MESSAGES_PER_SECOND", help="Say what it would cost."),
+    ] = None,
+    group: _Group = None,
+    as_json: _AsJSON = False,
+) -> None:
+    """Judge the server and the settings. Exit 0: fine, 1: warnings, 2: messages would be lost, or
+    none would get through.
+    """
+    from hookmill import overview
+
+    found = overview.check(_settings(None, group=group), rate=rate, as_json=as_json)
+    raise typer.Exit(asyncio.run(found))
+
+
 dead = typer.Typer(help="Dead letters: list, show, replay, drop.", no_args_is_help=True)
 app.add_typer(dead, name="dead")
 
-_DeadIDs = Annotated[list[str], typer.Argument(metavar="ID...", help="As `dead list` shows them.")]
+_Source = Annotated[str | None, typer.Option(help="Only this source; * stands for any text.")]
+_Type = Annotated[str | None, typer.Option("--type", help="Only this event type: post.*")]
+_Handler = Annotated[str | None, typer.Option(help="Only those that this handler gave up.")]
+_Reason = Annotated[str | None, typer.Option(help="Only those with this reason.")]
+_After = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Died then or later: 2026-11-21T09:30 (UTC), or 2h ago: 2h."),
+]
+_Before = Annotated[str | None, typer.Option(metavar="TIME", help="Died earlier than that.")]
+_Limit = Annotated[int | None, typer.Option(min=1, help="At most so many, the oldest.")]
+_SomeIDs = Annotated[
+    list[str] | None, typer.Argument(metavar="ID", help="As `dead list` shows them.")
+]
+_All = Annotated[bool, typer.Option("--all", help="All that are there now.")]
+_DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say how many.")]
 
 
 @dead.command("list")
-def dead_list(*, group: _Group = None, as_json: _AsJSON = False) -> None:
-    """List the dead letters, oldest first."""
+def dead_list(  # noqa: PLR0913 - an option each
+    *,
+    source: _Source = None,
+    event_type: _Type = None,
+    handler: _Handler = None,
+    reason: _Reason = None,
+    after: _After = None,
+    before: _Before = None,
+    limit: _Limit = None,
+    group: _Group = None,
+    as_json: _AsJSON = False,
+) -> None:
+    """List dead letters, oldest first.
+
+    In each line: ID, first failure, last failure, source, event type, message ID, handler,
+    attempts, reason and the last line of the error.
+    """
     from hookmill import graveyard
 
-    asyncio.run(graveyard.list_all(_settings(None, group=group), as_json=as_json))
+    choice = _choice(source, event_type, handler, reason, after, before, limit)
+    asyncio.run(graveyard.list_all(_settings(None, group=group), choice, as_json=as_json))
 
 
 @dead.command("show")
@@ -152,26 +219,101 @@ def dead_show(dead_id: str, *, group: _Group = None, as_json: _AsJSON = False) -
 
 
 @dead.command("replay")
-def dead_replay(
-    ids: Annotated[list[str] | None, typer.Argument(metavar="ID...")] = None,
+def dead_replay(  # noqa: PLR0913 - an option each
+    ids: _SomeIDs = None,
     *,
-    everything: Annotated[bool, typer.Option("--all", help="All that are there now.")] = False,
+    everything: _All = False,
+    source: _Source = None,
+    event_type: _Type = None,
+    handler: _Handler = None,
+    reason: _Reason = None,
+    after: _After = None,
+    before: _Before = None,
+    limit: _Limit = None,
+    rate: Annotated[float | None, typer.Option(min=0.001, help="At most so many a second.")] = None,
+    dry_run: _DryRun = False,
     group: _Group = None,
 ) -> None:
     """Have dead letters run again, with a fresh count of attempts."""
     from hookmill import graveyard
 
-    if bool(ids) == everything:
-        raise typer.BadParameter("give IDs, or --all")
-    asyncio.run(graveyard.replay(_settings(None, group=group), ids or []))
+    choice = _choice(source, event_type, handler, reason, after, before, limit)
+    which = _which(ids, choice, everything=everything)
+    settings = _settings(None, group=group)
+    asyncio.run(graveyard.replay(settings, which, rate=rate, dry_run=dry_run))
 
 
 @dead.command("drop")
-def dead_drop(ids: _DeadIDs, *, group: _Group = None) -> None:
-    """Delete dead letters for good."""
+def dead_drop(  # noqa: PLR0913 - an option each
+    ids: _SomeIDs = None,
+    *,
+    everything: _All = False,
+    source: _Source = None,
+    event_type: _Type = None,
+    handler: _Handler = None,
+    reason: _Reason = None,
+    after: _After = None,
+    before: _Before = None,
+    limit: _Limit = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    dry_run: _DryRun = False,
+    group: _Group = None,
+) -> None:
+    """Delete dead letters for good. Their senders may then deliver the same message IDs again."""
     from hookmill import graveyard
 
-    asyncio.run(graveyard.drop(_settings(None, group=group), ids))
+    choice = _choice(source, event_type, handler, reason, after, before, limit)
+    which = _which(ids, choice, everything=everything)
+    settings = _settings(None, group=group)
+
+    def confirm(number: int) -> bool:
+        asked = f"drop {number} dead letters of group {settings.group} for good?"
+        if not yes and not sys.stdin.isatty():
+            _fail(f"{asked} There is nobody to ask: give --yes")
+        return yes or typer.confirm(asked)
+
+    asyncio.run(graveyard.drop(settings, which, confirm=confirm, dry_run=dry_run))
+
+
+def _choice(
+    source: str | None,
+    event_type: str | None,
+    handler: str | None,
+    reason: str | None,
+    after: str | None,
+    before: str | None,
+    limit: int | None,
+) -> Choice:
+    from hookmill.choice import Choice
+
+    return Choice(
+        source=source,
+        type=event_type,
+        handler=handler,
+        reason=reason,
+        after_ms=_moment("--after", after),
+        before_ms=_moment("--before", before),
+        limit=limit,
+    )
+
+
+def _which(ids: list[str] | None, choice: Choice, *, everything: bool) -> list[str] | Choice:
+    """Have the user say it in one way: a slip must not replay or drop what was not meant."""
+    chosen = not choice.is_everything
+    if [bool(ids), everything, chosen].count(True) != 1 or (ids and choice.limit):
+        raise typer.BadParameter("give IDs, or filters, or --all")
+    return ids or choice
+
+
+def _moment(option: str, text: str | None) -> int | None:
+    from hookmill.choice import moment_ms
+
+    try:
+        return None if text is None else moment_ms(text, time.time())
+    except ValueError:
+        raise typer.BadParameter(
+            f"{option} {text}: give a time such as 2026-11-21T09:30, or how long ago: 30m, 2h, 7d"
+        ) from None
 
 
 def _settings(name: str | None, **overrides: Any) -> Settings:

@@ -57,6 +57,26 @@ class StreamUnavailableError(HookmillError):
     code = "stream_unavailable"
 
 
+class NotDurableError(StreamUnavailableError):
+    """Redis took the message, but not in the way that `HOOKMILL_DURABILITY` asks for. It may be
+    there all the same; asking again is safe.
+    """
+
+    code = "not_durable"
+
+
+class BacklogFullError(StreamUnavailableError):
+    """So many messages wait to be handled that Redis must not be given more. Nothing was stored."""
+
+    code = "backlog_full"
+
+
+class TokenReusedError(HookmillError):
+    """A signed token came before, with another message ID: a copy of a delivery, not a repeat."""
+
+    code = "token_reused"
+
+
 class GroupLostError(HookmillError):
     """The stream or its consumer group is gone from Redis; it must be made anew before taking."""
 

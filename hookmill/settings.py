@@ -90,6 +90,15 @@ def _check_word(word: str) -> str:
     return word
 
 
+def _check_durability(level: str) -> str:
+    kind, _, count = level.partition(":")
+    if kind == "replicas" and count.isascii() and count.isdecimal() and 1 <= int(count) <= 99:
+        return f"replicas:{int(count)}"
+    if level not in {"memory", "aof"}:
+        raise ValueError("use memory, aof, or replicas:N with N from 1 to 99")
+    return level
+
+
 _Word = Annotated[str, AfterValidator(_check_word)]
 
 
@@ -170,6 +179,38 @@ class Settings(BaseSettings):
     )
     retry_after: int = Field(
         default=5, ge=1, le=_YEAR, description="seconds the `Retry-After` of a 503 asks for"
+    )
+    durability: Annotated[str, AfterValidator(_check_durability)] = Field(
+        default="memory",
+        description="what a 200 waits for: `memory` (Redis has it), `aof` (and synced it to its "
+        "disk), `replicas:N` (and N replicas have it)",
+    )
+    spool: Path | None = Field(
+        default=None,
+        description="file on a local disk that takes deliveries while Redis is away. Unset: 503",
+    )
+    spool_limit: int = Field(
+        default=1024**3, ge=1024**2, description="bytes the spool may hold; beyond: 503"
+    )
+    queue_messages: int = Field(
+        default=10_000,
+        ge=1,
+        description="messages that may wait in a receiver to be stored; beyond: 503",
+    )
+    queue_bytes: int = Field(
+        default=64 * 1024 * 1024,
+        ge=1,
+        description="bytes of bodies a receiver may hold at a time; beyond: 503",
+    )
+    backlog_messages: int = Field(
+        default=1_000_000,
+        ge=0,
+        description="unfinished messages at which appends are refused with 503. 0: no limit",
+    )
+    backlog_bytes: int = Field(
+        default=1024**3,
+        ge=0,
+        description="bytes of unfinished messages at which appends are refused. 0: no limit",
     )
     prefix: _Word = Field(default="hookmill", description="what all keys in Redis begin with")
     handlers: str | None = Field(
@@ -381,6 +422,10 @@ def _cross_faults(settings: Settings) -> list[str]:
         faults.append(
             "the signing keys are public development keys: anyone can sign with them. "
             f"Set {PREFIX}DEVELOPMENT=1 to accept them on a developer's machine"
+        )
+    if settings.queue_bytes < settings.body_limit:
+        faults.append(
+            f"{PREFIX}QUEUE_BYTES is less than {PREFIX}BODY_LIMIT: the largest body would never fit"
         )
     faults += [
         f"sources.{name}: no such source (there are qstash and marble)"

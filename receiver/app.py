@@ -18,19 +18,24 @@ import structlog
 from aiohttp import ClientPayloadError, HttpVersion11, hdrs, web
 from aiohttp.http_exceptions import BadHttpMessage
 
-from hookmill.errors import StreamUnavailableError
+from hookmill.errors import BacklogFullError, StreamUnavailableError, TokenReusedError
 from hookmill.settings import Settings
 from hookmill.sources import Source
 from hookmill.stream import Stream
 from receiver.appender import Appender
+from receiver.drainer import Drainer
 from receiver.intake import Refusal, Request, admit, precheck, too_large
 from receiver.noise import Limit, server_logger
+from receiver.room import Held, Room
+from receiver.spool import Spool, SpoolError
 
 log = structlog.get_logger("receiver")
 
 _KEEPALIVE = 75.0
 _LINGER = 2.0
 """Seconds to go on reading what a refused sender still sends, so that it sees the answer."""
+
+_BUSY = Refusal(503, "busy", "the receiver holds as much as it may; come again")
 
 _BROKEN_OFF = (web.RequestPayloadError, ClientPayloadError, BadHttpMessage, OSError)
 
@@ -47,9 +52,14 @@ class Receiver:
         self._settings = settings
         self._sources = {source.path: source for source in sources}
         self._stream = stream
-        self._appender = Appender(stream, settings.append_timeout)
+        self._spool = Spool(settings.spool, settings.spool_limit) if settings.spool else None
+        self._drainer = (
+            Drainer(self._spool, stream, settings.append_timeout) if self._spool else None
+        )
+        self._appender = Appender(stream, settings.append_timeout, self._spool)
+        self._room = Room(settings.queue_messages, settings.queue_bytes)
         self._probes = {"/healthz": self._healthz, "/readyz": self._readyz}
-        self._probing: asyncio.Task[bool] | None = None
+        self._probing: asyncio.Task[str | None] | None = None
         self._trouble = ""
         self._refusals: defaultdict[tuple[str, str], Limit] = defaultdict(Limit)
         self._quiet = False
@@ -69,7 +79,10 @@ class Receiver:
         )
 
     async def start(self) -> int:
-        """Listen; return the port."""
+        """Listen; return the port. Raise `SpoolError` where the spool cannot be opened."""
+        if self._spool is not None and self._drainer is not None:
+            await self._spool.open()
+            self._drainer.start()
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._settings.host, self._settings.port, backlog=1024)
         await site.start()
@@ -94,6 +107,9 @@ class Receiver:
         await self._appender.close()
         if self._probing is not None:
             await asyncio.wait([self._probing])
+        if self._spool is not None and self._drainer is not None:
+            await self._drainer.stop()
+            await self._spool.close()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, and say whether the connection can serve another."""
@@ -130,12 +146,15 @@ class Receiver:
         """Take one delivery in; return why it was turned away, or None when it is stored."""
         length = request.content_length
         refusal = precheck(request.method, request.headers, length, self._settings.body_limit)
+        if refusal is None and (self._room.is_crowded or not self._room.fits(length or 0)):
+            refusal = _BUSY  # before the body was read, for there is no place to put it
         if refusal is None:
-            body = await self._read(request)
-            if isinstance(body, Refusal):
-                refusal = body
-            else:
-                refusal = await self._accept(request, source, body)
+            with self._room.body() as held:
+                body = await self._read(request, held)
+                if isinstance(body, Refusal):
+                    refusal = body
+                else:
+                    refusal = await self._accept(request, source, body)
         if refusal is not None:
             self._log(refusal, source)
         return refusal
@@ -150,8 +169,15 @@ class Receiver:
         )
         if isinstance(admitted, Refusal):
             return admitted
+        if self._room.is_crowded:
+            return _BUSY
         try:
-            await self._appender.append(admitted)
+            with self._room.message():
+                await self._appender.append(admitted)
+        except TokenReusedError as error:
+            return Refusal(401, error.code, "the token came before, with another message ID")
+        except BacklogFullError as error:
+            return Refusal(503, error.code, "too many messages wait to be handled; come again")
         except StreamUnavailableError as error:
             log.error("append failed", error=str(error), id=admitted.id, source=source.name)
             return Refusal(503, error.code, "the message could not be stored; send it again")
@@ -160,8 +186,8 @@ class Receiver:
         )
         return None
 
-    async def _read(self, request: web.BaseRequest) -> bytes | Refusal:
-        """Read the raw body, within the limit and the deadline."""
+    async def _read(self, request: web.BaseRequest, held: Held) -> bytes | Refusal:
+        """Read the raw body, within the limit, the room there is, and the deadline."""
         content, limit = request.content, self._settings.body_limit
         chunks, size = [], 0
         try:
@@ -171,6 +197,8 @@ class Receiver:
                     size += len(chunk)
                     if size > limit:
                         return too_large(limit)
+                    if not held.grow(len(chunk)):
+                        return _BUSY
                     chunks.append(chunk)
         except TimeoutError:
             return Refusal(400, "slow_body", "the body took too long to arrive")
@@ -192,26 +220,46 @@ class Receiver:
         if self._probing is None:
             # One for all who ask meanwhile: a crowd of them must not use up the connections.
             self._probing = asyncio.create_task(self._probe())
-        if not await asyncio.shield(self._probing):
-            return self._respond(Refusal(503, "stream_unavailable", "Redis takes no writes"))
-        return web.Response(text="ready\n")
+        ready = await asyncio.shield(self._probing)
+        if ready is None:
+            return self._respond(Refusal(503, "stream_unavailable", "nothing takes a message now"))
+        return web.Response(text=ready)
 
-    async def _probe(self) -> bool:
-        """Ask whether Redis takes writes; log the answer when it changes."""
+    async def _probe(self) -> str | None:
+        """Ask whether a delivery could be stored now, and say where; None: nowhere. Log the
+        answer when it changes.
+        """
+        try:
+            ready, trouble = await self._where_to()
+        finally:
+            self._probing = None
+        if trouble and trouble != self._trouble:
+            log.warning("not ready" if ready is None else "ready, spooling", error=trouble)
+        elif self._trouble and not trouble:
+            log.info("ready again")
+        self._trouble = trouble
+        return ready
+
+    async def _where_to(self) -> tuple[str | None, str]:
+        """Return what to tell who asks for readiness, and what the trouble is, if any."""
         trouble = ""
         try:
             async with asyncio.timeout(self._settings.append_timeout):
                 await self._stream.probe()
         except (StreamUnavailableError, TimeoutError) as error:
             trouble = str(error) or "Redis did not answer in time"
-        finally:
-            self._probing = None
-        if trouble and trouble != self._trouble:
-            log.warning("not ready", error=trouble)
-        elif self._trouble and not trouble:
-            log.info("ready again")
-        self._trouble = trouble
-        return not trouble
+        if self._spool is None:
+            return (None if trouble else "ready\n"), trouble
+        if not trouble and not self._spool.is_active:
+            return "ready\n", ""
+        # Behind what is in the spool there is no other way than the spool.
+        try:
+            await self._spool.probe()
+        except SpoolError as error:
+            return None, f"{trouble}; {error}" if trouble else str(error)
+        if trouble:
+            return "ready, deliveries go to the spool: Redis takes no writes\n", trouble
+        return "ready, deliveries go to the spool until it is drained\n", ""
 
     def _log(self, refusal: Refusal, source: Source) -> None:
         limit = self._refusals[source.name, refusal.code]

@@ -1,17 +1,31 @@
 """Group commit: what arrived in one tick of the loop goes to Redis in one round trip.
 
-One append is under way at a time; what arrives meanwhile forms the next one, so batches grow with
-the load and an idle receiver waits for nobody. Only the event loop touches the queue.
+One write is under way at a time; what arrives meanwhile forms the next one, so batches grow with
+the load and an idle receiver waits for nobody. Where there is a spool, what Redis does not take
+goes there, and so does all that follows until the spool is empty again. Only the event loop
+touches the queue.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 
-from hookmill.errors import StreamUnavailableError
+import structlog
+
+from hookmill.arrival import Row, row_of
+from hookmill.errors import (
+    BacklogFullError,
+    HookmillError,
+    StreamUnavailableError,
+    TokenReusedError,
+)
 from hookmill.message import Message
 from hookmill.stream import Stream
+from receiver.spool import Spool
+
+log = structlog.get_logger("receiver")
 
 BATCH_MESSAGES = 512
 BATCH_BYTES = 8 * 1024 * 1024
@@ -23,18 +37,20 @@ _Waiting = tuple[Message, "asyncio.Future[None]"]
 
 
 class Appender:
-    """Appends messages for many requests at once. `timeout` is in seconds for one round trip."""
+    """Stores messages for many requests at once. `timeout` is in seconds for one round trip."""
 
-    def __init__(self, stream: Stream, timeout: float) -> None:
+    def __init__(self, stream: Stream, timeout: float, spool: Spool | None = None) -> None:
         self._stream = stream
         self._timeout = timeout
+        self._spool = spool
         self._queue: deque[_Waiting] = deque()
         self._flushing: asyncio.Task[None] | None = None
 
     async def append(self, message: Message) -> None:
-        """Return when the message is in the stream; raise `StreamUnavailableError` otherwise.
+        """Return when the message is stored. Otherwise raise `StreamUnavailableError`, or
+        `TokenReusedError` for a copy of another delivery.
 
-        After the error nothing is known: the sender will repeat it under the same ID.
+        After the former nothing is known: the sender will repeat it under the same ID.
         """
         stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append((message, stored))
@@ -43,30 +59,61 @@ class Appender:
         await stored
 
     async def close(self) -> None:
-        """Wait for the appends under way to end."""
+        """Wait for the writes under way to end."""
         if self._flushing is not None:
             await asyncio.wait([self._flushing])
 
     async def _flush(self) -> None:
-        """Append batch after batch until nothing waits."""
+        """Store batch after batch until nothing waits."""
         try:
             while self._queue:
                 batch = self._next_batch()
                 try:
-                    async with asyncio.timeout(self._timeout):
-                        await self._stream.append([message for message, _ in batch])
+                    were_stored = await self._store([row_of(message) for message, _ in batch])
                 except (StreamUnavailableError, TimeoutError) as error:
                     # Whoever queued up behind a dead Redis has waited long enough.
-                    self._fail([*batch, *self._queue], StreamUnavailableError, error)
+                    kind = type(error) if isinstance(error, HookmillError) else None
+                    self._fail([*batch, *self._queue], kind or StreamUnavailableError, error)
                     self._queue.clear()
                 except Exception as error:  # noqa: BLE001 - ours, and nobody may wait for ever
                     self._fail(batch, RuntimeError, error)
                 else:
-                    for _, stored in batch:
-                        if not stored.done():
-                            stored.set_result(None)
+                    self._answer(batch, were_stored)
         finally:
             self._flushing = None
+
+    async def _store(self, rows: list[Row]) -> Sequence[bool]:
+        """Write rows to the stream, or to the spool; say of each whether it was taken."""
+        if self._spool is None:
+            return await self._to_stream(rows)
+        if not self._spool.is_active:
+            try:
+                return await self._to_stream(rows)
+            except BacklogFullError:
+                raise  # Redis is there, and says that senders should wait
+            except (StreamUnavailableError, TimeoutError) as error:
+                log.warning("append failed, spooling", error=str(error) or self._too_late)
+        elif self._spool.is_stuck_in_backlog:
+            raise BacklogFullError("too many messages are unfinished, and more are spooled")
+        await self._spool.put(rows)
+        return [True] * len(rows)
+
+    async def _to_stream(self, rows: list[Row]) -> Sequence[bool]:
+        async with asyncio.timeout(self._timeout):
+            return [bool(entry_id) for entry_id in await self._stream.append_rows(rows)]
+
+    def _answer(self, batch: list[_Waiting], were_stored: Sequence[bool]) -> None:
+        for (_, stored), was_stored in zip(batch, were_stored, strict=True):
+            if stored.done():
+                continue
+            if was_stored:
+                stored.set_result(None)
+            else:
+                stored.set_exception(TokenReusedError("its token came with another message ID"))
+
+    @property
+    def _too_late(self) -> str:
+        return f"no answer within {self._timeout:g} s"
 
     def _next_batch(self) -> list[_Waiting]:
         batch = [self._queue.popleft()]
@@ -79,7 +126,7 @@ class Appender:
         return batch
 
     def _fail(self, waiting: list[_Waiting], kind: type[Exception], cause: Exception) -> None:
-        text = str(cause) or f"no answer within {self._timeout:g} s"
+        text = str(cause) or self._too_late
         for _, stored in waiting:
             if not stored.done():
                 failure = kind(text)  # one each: it collects the traceback of whoever meets it

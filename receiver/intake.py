@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from multidict import MultiMapping
 
-from hookmill.message import Message, fresh_id, pack_headers
+from hookmill.arrival import Arrival
+from hookmill.message import fresh_id, pack_headers
 from hookmill.signatures import Refused, Signed
 from hookmill.sources import Source
 
@@ -34,8 +35,12 @@ class Refusal(NamedTuple):
     detail: str
 
 
-def admit(source: Source, request: Request, now: float) -> Message | Refusal:
-    """Verify a delivery and make it a message; `now` is Unix time in seconds."""
+def admit(source: Source, request: Request, now: float) -> Arrival | Refusal:
+    """Verify a delivery and make it a message; `now` is Unix time in seconds.
+
+    Without an ID it gets a fresh one; one that follows from its token, where it has one, for the
+    same token again is the same delivery again.
+    """
     delivery = Signed(request.headers, request.body, request.target)
     verdict = source.scheme.verify(delivery, now)
     if isinstance(verdict, Refused):
@@ -43,13 +48,15 @@ def admit(source: Source, request: Request, now: float) -> Message | Refusal:
     identity = source.identify(request.headers, request.body)
     if isinstance(identity, Refused):
         return Refusal(401, identity.code, identity.detail)
-    return Message(
-        id=identity.id or fresh_id(),
+    token = verdict.token
+    return Arrival(
+        id=identity.id or (f"hm_{token.digest.hex()}" if token else fresh_id()),
         source=source.name,
         type=identity.type,
         body=request.body,
         received_ms=int(now * 1000),
         header_block=pack_headers(request.raw_headers),
+        token=token,
     )
 
 

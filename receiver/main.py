@@ -5,11 +5,12 @@ from __future__ import annotations
 import structlog
 
 from hookmill import process
-from hookmill.errors import SettingsError
+from hookmill.errors import NotDurableError, SettingsError, StreamUnavailableError
 from hookmill.settings import Settings, unknown_variables
 from hookmill.sources import sources_of
-from hookmill.stream import Stream
+from hookmill.stream import Backlog, Stream
 from receiver.app import Receiver
+from receiver.spool import SpoolError
 
 log = structlog.get_logger("receiver")
 
@@ -33,10 +34,11 @@ async def receive(settings: Settings) -> None:
             "HOOKMILL_PUBLIC_URL is not set: a token made for another URL with the same "
             "signing keys would be accepted"
         )
-    stream = Stream(settings.need_redis_url(), settings.prefix, timeout=settings.append_timeout)
+    stream = stream_of(settings)
     receiver = Receiver(settings, sources, stream)
     async with process.stop_signal() as stop:
         try:
+            await _assure(stream, settings)
             port = await _start(receiver, settings)
             log.info("receiving", port=port, paths=[source.path for source in sources])
             await stop.wait()
@@ -47,9 +49,34 @@ async def receive(settings: Settings) -> None:
     log.info("stopped")
 
 
+def stream_of(settings: Settings) -> Stream:
+    """Make the stream that the settings ask for."""
+    return Stream(
+        settings.need_redis_url(),
+        settings.prefix,
+        timeout=settings.append_timeout,
+        durability=settings.durability,
+        limit=Backlog(settings.backlog_messages, settings.backlog_bytes),
+    )
+
+
+async def _assure(stream: Stream, settings: Settings) -> None:
+    """Refuse to start where this Redis can never give the durability asked for."""
+    if settings.durability != "aof":
+        return  # replicas come and go
+    try:
+        await stream.probe()
+    except NotDurableError as error:
+        raise SettingsError([f"HOOKMILL_DURABILITY={settings.durability}: {error}"]) from None
+    except StreamUnavailableError:
+        pass  # it will be asked again before anything is accepted
+
+
 async def _start(receiver: Receiver, settings: Settings) -> int:
     try:
         return await receiver.start()
+    except SpoolError as error:
+        raise SettingsError([f"HOOKMILL_SPOOL: {error}"]) from None
     except OSError as error:
         raise SettingsError(
             [f"cannot listen on {settings.host}, port {settings.port}: {error.strerror or error}"]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import redis
 
 from hookmill.entries import FollowUp, Settlement
 from hookmill.message import Death, Progress
@@ -48,7 +51,7 @@ def test_the_help_names_the_commands() -> None:
 
     assert whole.returncode == dead.returncode == 0
     assert none.returncode == 2
-    for command in ("receiver", "worker", "dev", "send", "dead"):
+    for command in ("receiver", "worker", "dev", "send", "dead", "status", "check"):
         assert f" {command} " in whole.stdout, command
     for command in ("list", "show", "replay", "drop"):
         assert f" {command} " in dead.stdout, command
@@ -178,6 +181,142 @@ async def test_the_dead_letters_are_listed_shown_replayed_and_dropped(
 
     await group.close()
     await stream.close()
+
+
+async def bury(server: Server, *types: str) -> None:
+    """Have a message of each type given up, in the group `main`."""
+    stream = Stream(server.url, "hookmill")
+    group = Group(stream, "main", "c1", dedup_window=60)
+    await group.open()
+    await stream.append([message(type=one) for one in types])
+    death = Death(reason="failed", error="", died_ms=1).to_fields()
+    for entry in (await group.take(10)).entries:
+        fields = {**entry.fields, **Progress(owner=entry.ref.id).to_fields(), **death}
+        await group.settle([Settlement(entry.ref, (FollowUp("dead", "token", fields),))])
+    await group.close()
+    await stream.close()
+
+
+async def test_dead_letters_are_chosen_by_filters_and_dropping_them_wants_a_yes(
+    own_server: Callable[..., Server],
+) -> None:
+    server = own_server()
+    await bury(server, "post.published", "post.deleted", "order.paid", "order.paid")
+
+    async def dead(*command: str) -> tuple[int, str, str]:
+        env = {"REDIS_URL": server.url}
+        answer = await asyncio.to_thread(hookmill, "dead", *command, env=env)
+        return answer.returncode, answer.stdout, answer.stderr
+
+    listed, unasked, dry, none = await asyncio.gather(
+        dead("list", "--type", "post.*", "--limit", "1"),
+        dead("drop", "--type", "post.*"),
+        dead("replay", "--type", "order.*", "--dry-run", "--rate", "5"),
+        dead("list", "--before", "2h"),
+    )
+    assert [listed[1].count("\n"), " post.published " in listed[1]] == [1, True]
+    assert unasked == (1, "", faults(
+        "drop 2 dead letters of group main for good? There is nobody to ask: give --yes"
+    ))  # fmt: skip
+    assert dry == (0, "would replay 2\n", "")
+    assert none == (0, "no dead letters\n", "")
+
+    assert await dead("drop", "--type", "post.*", "--yes") == (0, "dropped 2 of 2\n", "")
+    assert await dead("replay", "--all", "--rate", "100", "--limit", "1") == (
+        0,
+        "replayed 1 of 1\n",
+        "",
+    )
+    assert (await dead("list", "--after", "1h"))[1].count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "said", "left"), [("y", "dropped 2 of 2", 0), ("n", "dropped none", 2)]
+)
+async def test_on_a_terminal_a_person_is_asked_with_the_number_before_all_are_dropped(
+    own_server: Callable[..., Server], answer: str, said: str, left: int
+) -> None:
+    server = own_server()
+    await bury(server, "a", "b")
+
+    shown = await asyncio.to_thread(
+        at_a_terminal, ["dead", "drop", "--all"], {"REDIS_URL": server.url}, f"{answer}\n"
+    )
+
+    assert "drop 2 dead letters of group main for good? [y/N]" in shown
+    assert said in shown
+    with redis.Redis.from_url(server.url) as client:
+        assert client.xlen("hookmill:{0}:main:dead") == left
+
+
+def at_a_terminal(command: list[str], env: dict[str, str], typed: str) -> str:
+    """Run `hookmill COMMAND` at a terminal of its own, type, and return what is shown."""
+    ours, theirs = pty.openpty()
+    running = subprocess.Popen(
+        [sys.executable, "-m", "hookmill", *command],
+        env={"PATH": os.environ["PATH"], **env},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    os.write(ours, typed.encode())
+    shown = b""
+    with suppress(OSError):  # how a terminal says that its last program has ended
+        while piece := os.read(ours, 4096):
+            shown += piece
+    os.close(ours)
+    running.wait()
+    return shown.decode()
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["dead", "replay", "--all", "--type", "a"], "give IDs, or filters, or --all"),
+        (["dead", "drop", "1-1", "--source", "a"], "give IDs, or filters, or --all"),
+        (["dead", "drop", "1-1", "--limit", "5"], "give IDs, or filters, or --all"),
+        (["dead", "replay", "--limit", "5"], "give IDs, or filters, or --all"),
+        (["dead", "list", "--after", "yesterday"], "--after yesterday: give a time such as"),
+        (["dead", "list", "--limit", "0"], "--limit"),
+        (["dead", "replay", "--all", "--rate", "0"], "--rate"),
+        (["status", "--watch", "0"], "--watch"),
+        (["check", "--rate", "-1"], "--rate"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_refused(command: list[str], said: str) -> None:
+    answer = hookmill(*command, env=NO_REDIS)
+
+    assert answer.returncode == 2
+    assert said in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+async def test_check_and_status_look_at_the_server(own_server: Callable[..., Server]) -> None:
+    server = own_server()
+    await bury(server, "a")
+    env = {"REDIS_URL": server.url}
+
+    checked, status, as_json = await asyncio.gather(
+        asyncio.to_thread(hookmill, "check", "--rate", "10", env=env),
+        asyncio.to_thread(hookmill, "status", env=env),
+        asyncio.to_thread(hookmill, "status", "--json", env=env),
+    )
+
+    assert (checked.returncode, checked.stderr) == (2, "")
+    assert checked.stdout.startswith("error: appendonly is off\n  a restart of Redis loses ")
+    assert "note: 1 dead letter lies in group main\n" in checked.stdout
+    assert (status.returncode, status.stdout.splitlines()[2].split()[5]) == (0, "1")
+    assert json.loads(as_json.stdout)["groups"][0]["dead"] == 1
+
+
+def test_check_and_status_of_a_redis_that_is_away() -> None:
+    checked, status = hookmill("check", env=NO_REDIS), hookmill("status", env=NO_REDIS)
+
+    assert (checked.returncode, status.returncode) == (2, 1)
+    assert checked.stdout.startswith("error: Redis cannot be used: Error 111 ")
+    assert status.stderr.startswith("hookmill: Error 111 ")
+    assert hookmill("check").stderr == faults(NO_REDIS_URL)
 
 
 def test_a_group_that_could_not_be_a_key_is_a_fault_of_its_option() -> None:

@@ -13,6 +13,9 @@ CODES = {
     "DecodeError": "undecodable",
     "WireVersionError": "unknown_wire_version",
     "StreamUnavailableError": "stream_unavailable",
+    "NotDurableError": "not_durable",
+    "BacklogFullError": "backlog_full",
+    "TokenReusedError": "token_reused",
     "GroupLostError": "group_lost",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,13 +11,14 @@ import pytest
 import redis
 
 from hookmill import graveyard
+from hookmill.choice import Choice
 from hookmill.entries import AGAIN, Entry, FollowUp, Settlement
-from hookmill.errors import HookmillError
-from hookmill.graveyard import NoSuchDeadLetterError
+from hookmill.errors import HookmillError, StreamUnavailableError
+from hookmill.graveyard import EVERYTHING, NoSuchDeadLetterError, Pace
 from hookmill.message import Death, Message, Progress
 from hookmill.settings import Settings
 from hookmill.stream import DeadLetters, Group, Stream
-from tests.support import message
+from tests.support import Server, message
 
 OpenGroup = Callable[..., Awaitable[Group]]
 Bury = Callable[..., Awaitable[list[str]]]
@@ -84,7 +86,7 @@ async def test_the_list_has_one_line_a_dead_letter_oldest_first(
 
     await graveyard.list_all(settings(), as_json=False)
 
-    died = "2026-11-21T09:30:00.123+00:00"
+    died = "2026-11-21T09:29:55Z  2026-11-21T09:30:00Z"
     why = "send (attempts: 8)  failed: ValueError: no such order"
     assert capsys.readouterr().out.splitlines() == [
         f"{first}  {died}  qstash  order.paid  msg_1  {why}",
@@ -207,7 +209,7 @@ async def test_times_that_no_calendar_has_do_not_hide_the_other_dead_letters(
     await graveyard.list_all(settings(), as_json=False)
 
     odd, sound = capsys.readouterr().out.splitlines()
-    assert f"  {'9' * 30} ms  " in odd
+    assert f"Z  {'9' * 30} ms  " in odd
     assert "  sound  " in sound
     emptied()
 
@@ -248,14 +250,14 @@ async def test_all_are_replayed_page_by_page(
     await graveyard.list_all(settings(), as_json=True)
     assert len(capsys.readouterr().out.splitlines()) == 5
 
-    await graveyard.replay(settings(), [])
+    await graveyard.replay(settings(), EVERYTHING)
 
     assert capsys.readouterr().out == "replayed 5 of 5\n"
     group = await open_group("c2")
     entries = (await group.take(10)).entries
     assert [entry.fields[b"id"] for entry in entries] == [b"msg_%d" % n for n in range(5)]
     await group.settle(Settlement(entry.ref) for entry in entries)
-    await graveyard.replay(settings(), [])
+    await graveyard.replay(settings(), EVERYTHING)
     assert capsys.readouterr().out == "replayed 0 of 0\n"
 
 
@@ -318,6 +320,445 @@ async def test_what_is_no_id_is_refused_before_anything_is_touched(
 
     assert await DeadLetters(stream, "main").count() == 1
     emptied()
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        (b'{"b":1,"a":[1.50,"x"]}', 'body: {"b": 1, "a": [1.50, "x"]}\n'),
+        (
+            b'{"text":"%b","n":12345678901234567890123}' % (b"x" * 70),
+            'body:\n{\n  "text": "%s",\n  "n": 12345678901234567890123\n}\n' % ("x" * 70),
+        ),
+        (b'{"a":', 'body: {"a":\n'),
+        (b"a=1&b=2", "body: a=1&b=2\n"),
+        (b"", "body: \n"),
+        (b"[" * 100_000, "body: [[["),
+    ],
+)
+async def test_a_body_of_json_is_laid_out_and_any_other_is_shown_as_it_is(
+    settings: Callable[..., Settings],
+    bury: Bury,
+    emptied: Callable[[], None],
+    capsys: pytest.CaptureFixture[str],
+    body: bytes,
+    shown: str,
+) -> None:
+    (dead_id,) = await bury(message(body))
+
+    await graveyard.show(settings(), dead_id, as_json=False)
+
+    assert shown in capsys.readouterr().out
+    emptied()
+
+
+async def bury_several(bury: Bury) -> list[str]:
+    """Four dead letters that differ in all that can be chosen by."""
+    await bury(message(id="a", type="post.published"))
+    await bury(message(id="b", type="post.deleted", source="marble"), reason="exhausted")
+    await bury(message(id="c", type="order.paid"), changed={b"handler": b"bill"})
+    return await bury(message(id="d", type="order.paid"), changed={b"version": b"9"})
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        (Choice(source="marble"), "b"),
+        (Choice(type="post.*"), "ab"),
+        (Choice(handler="bill"), "c"),
+        (Choice(reason="exhausted"), "b"),
+        (Choice(type="order.paid"), "cd"),
+        (Choice(type="order.paid", limit=1), "c"),
+        (Choice(limit=3), "abc"),
+        (Choice(type="p*", reason="failed"), "a"),
+        (Choice(after_ms=2**47), ""),
+        (Choice(before_ms=1000), ""),
+        (EVERYTHING, "abcd"),
+    ],
+)
+@pytest.mark.parametrize("page", [1, 2, 100])
+async def test_what_is_chosen_is_listed_and_replayed_and_the_rest_stays(
+    *,
+    settings: Callable[..., Settings],
+    bury: Bury,
+    emptied: Callable[[], None],
+    redis_client: redis.Redis,
+    prefix: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    page: int,
+    choice: Choice,
+    expected: str,
+) -> None:
+    monkeypatch.setattr(graveyard, "PAGE", page)
+    dead_ids = dict(zip(await bury_several(bury), "abcd", strict=True))
+
+    await graveyard.list_all(settings(), choice, as_json=True)
+    rows = [json.loads(row) for row in capsys.readouterr().out.splitlines()]
+    assert "".join(dead_ids[row["id"]] for row in rows) == expected
+
+    await graveyard.replay(settings(), choice, dry_run=True)
+    await graveyard.drop(settings(), choice, dry_run=True)
+    await graveyard.replay(settings(), choice)
+
+    assert capsys.readouterr().out == (
+        f"would replay {len(expected)}\nwould drop {len(expected)}\n"
+        f"replayed {len(expected)} of {len(expected)}\n"
+    )
+    again = [
+        fields[b"id"].decode() for _, fields in rows_of(redis_client, f"{prefix}:{{0}}:main:again")
+    ]
+    assert "".join(again) == expected
+    left = {row[0].decode() for row in rows_of(redis_client, f"{prefix}:{{0}}:main:dead")}
+    assert left == {dead_id for dead_id, name in dead_ids.items() if name not in expected}
+    emptied()
+
+
+def rows_of(client: redis.Redis, key: str) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    rows: Any = client.xrange(key)
+    return list(rows)
+
+
+async def test_times_choose_by_when_they_died(
+    settings: Callable[..., Settings],
+    emptied: Callable[[], None],
+    redis_client: redis.Redis,
+    prefix: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for dead_id in ("1000-0", "1999-5", "2000-0", "3000-0"):
+        fields: dict[Any, Any] = {**message(id=dead_id).to_fields(), b"owner": b"9-9"}
+        redis_client.xadd(f"{prefix}:{{0}}:main:dead", fields, id=dead_id)
+
+    await graveyard.list_all(settings(), Choice(after_ms=1500, before_ms=2000), as_json=False)
+    await graveyard.list_all(settings(), Choice(after_ms=2000, before_ms=3001), as_json=False)
+
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["1999-5", "2000-0", "3000-0"]
+    emptied()
+
+
+async def test_a_dry_run_counts_of_the_ids_given_those_that_are_there(
+    settings: Callable[..., Settings],
+    bury: Bury,
+    stream: Stream,
+    emptied: Callable[[], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (dead_id,) = await bury(message())
+
+    await graveyard.replay(settings(), [dead_id, "5-1"], dry_run=True)
+    await graveyard.drop(settings(), [dead_id, dead_id], dry_run=True)
+
+    assert capsys.readouterr().out == "would replay 1\nwould drop 1\n"
+    assert await DeadLetters(stream, "main").count() == 1
+    emptied()
+
+
+async def test_a_replay_of_all_does_not_chase_what_dies_again_meanwhile(
+    settings: Callable[..., Settings],
+    bury: Bury,
+    stream: Stream,
+    open_group: OpenGroup,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    redis_client: redis.Redis,
+) -> None:
+    monkeypatch.setattr(graveyard, "PAGE", 1)
+    await bury(*(message(id=f"msg_{number}") for number in range(3)))
+    group = await open_group("c2")
+    replay = DeadLetters.replay
+
+    async def and_die_again(self: DeadLetters, dead_ids: list[str]) -> int:
+        replayed = await replay(self, dead_ids)
+        for entry in (await group.take(10)).entries:
+            await group.settle([_buried(entry, {}, {})])
+        return replayed
+
+    monkeypatch.setattr(DeadLetters, "replay", and_die_again)
+    await graveyard.replay(settings(), EVERYTHING)
+
+    assert capsys.readouterr().out == "replayed 3 of 3\n"
+    assert await DeadLetters(stream, "main").count() == 3
+    redis_client.delete(group.keys.dead)
+
+
+async def test_how_many_were_done_is_said_even_when_redis_goes_away_in_between(
+    settings: Callable[..., Settings],
+    bury: Bury,
+    emptied: Callable[[], None],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(graveyard, "PAGE", 1)
+    await bury(*(message() for _ in range(3)))
+    replay, calls = DeadLetters.replay, []
+
+    async def once(self: DeadLetters, dead_ids: list[str]) -> int:
+        calls.append(dead_ids)
+        if len(calls) == 2:
+            raise StreamUnavailableError("gone")
+        return await replay(self, dead_ids)
+
+    monkeypatch.setattr(DeadLetters, "replay", once)
+    with pytest.raises(StreamUnavailableError):
+        await graveyard.replay(settings(), EVERYTHING)
+
+    assert capsys.readouterr().out == "replayed 1 of 2\n"
+    emptied()
+
+
+async def test_large_dead_letters_come_in_small_pages_without_their_bodies(
+    bury: Bury, stream: Stream, emptied: Callable[[], None]
+) -> None:
+    await bury(*(message(b"x" * 3_000_000, id=f"m{number}") for number in range(4)))
+    dead_letters = DeadLetters(stream, "main")
+
+    page = await dead_letters.survey("0-0", "+", 100)
+
+    assert [letter.fields[b"id"] for letter in page] == [b"m0", b"m1"]
+    assert {letter.fields[b"body"] for letter in page} == {b""}
+    assert len(await dead_letters.survey(f"({page[-1].id}", "+", 100)) == 2
+    emptied()
+
+
+class Time:
+    """A clock that only sleeping moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.mark.parametrize(
+    ("rate", "step", "seconds"),
+    [(50.0, 5, 9.9), (5.0, 1, 99.8), (0.5, 1, 998.0), (5000.0, 100, 0.08), (None, 100, 0.0)],
+)
+async def test_a_rate_spreads_a_replay_evenly(
+    rate: float | None, step: int, seconds: float
+) -> None:
+    clock = Time()
+    pace = Pace(rate, clock=clock, sleep=clock.sleep)
+
+    assert pace.step == step
+    for _ in range(500 // step):
+        await pace.wait(step)
+    assert clock.now - 100.0 == pytest.approx(seconds)
+
+
+async def test_what_a_slow_redis_held_up_is_not_made_good_by_a_burst() -> None:
+    clock = Time()
+    pace = Pace(10.0, clock=clock, sleep=clock.sleep)
+    await pace.wait(1)
+    clock.now += 60.0
+
+    await pace.wait(1)
+    assert clock.now == 160.0
+    await pace.wait(1)
+    assert clock.now == pytest.approx(160.1)
+
+
+async def test_a_replay_keeps_to_its_rate(
+    settings: Callable[..., Settings],
+    bury: Bury,
+    emptied: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await bury(*(message() for _ in range(5)))
+    steps: list[int] = []
+    replay = DeadLetters.replay
+
+    async def noted(self: DeadLetters, dead_ids: list[str]) -> int:
+        steps.append(len(dead_ids))
+        return await replay(self, dead_ids)
+
+    monkeypatch.setattr(DeadLetters, "replay", noted)
+    before = time.monotonic()
+    await graveyard.replay(settings(), EVERYTHING, rate=20)
+
+    assert steps == [2, 2, 1]
+    assert time.monotonic() - before >= 0.2  # a lower bound: no machine is too slow for it
+    emptied()
+
+
+async def test_dropping_what_was_chosen_is_confirmed_with_its_number_first(
+    settings: Callable[..., Settings],
+    bury: Bury,
+    stream: Stream,
+    capsys: pytest.CaptureFixture[str],
+    redis_client: redis.Redis,
+) -> None:
+    await bury(*(message(type="post.published") for _ in range(3)), message(type="order.paid"))
+    asked: list[int] = []
+    dead_letters = DeadLetters(stream, "main")
+
+    def answer(number: int) -> bool:
+        asked.append(number)
+        # Dies while the person thinks: it is not what they were asked about.
+        late: dict[Any, Any] = {**message(type="post.late").to_fields(), b"owner": b"9-9"}
+        redis_client.xadd(dead_letters.keys.dead, late)
+        return len(asked) > 1
+
+    await graveyard.drop(settings(), Choice(type="post.*"), confirm=answer)
+    assert (capsys.readouterr().out, await dead_letters.count()) == ("dropped none\n", 5)
+    await graveyard.drop(settings(), Choice(type="post.*"), confirm=answer)
+    assert (capsys.readouterr().out, await dead_letters.count()) == ("dropped 4 of 4\n", 2)
+    await graveyard.drop(settings(), Choice(type="none.*"), confirm=answer)
+
+    assert asked == [3, 4]
+    left = await dead_letters.read()
+    assert [letter.fields[b"type"] for letter in left] == [b"order.paid", b"post.late"]
+    redis_client.delete(dead_letters.keys.dead)
+
+
+async def delivered(stream: Stream, group: Group, sent: Message) -> str:
+    """Deliver a message; return whether it would run, and settle it."""
+    await stream.append([sent])
+    taken = await group.take(10)
+    await group.settle(Settlement(entry.ref) for entry in taken.entries)
+    assert len(taken.entries) + len(taken.repeats) == 1
+    return "runs" if taken.entries else "repeat"
+
+
+async def test_a_dropped_dead_letter_releases_its_id(
+    settings: Callable[..., Settings],
+    bury: Bury,
+    stream: Stream,
+    open_group: OpenGroup,
+) -> None:
+    dropped, other = message(id="msg_1"), message(id="msg_2")
+    group = await open_group()
+    assert await delivered(stream, group, other) == "runs"
+    (dead_id,) = await bury(dropped)
+    assert await delivered(stream, group, dropped) == "repeat"
+
+    # Another window than the workers were told must not keep it from being found.
+    await graveyard.drop(settings(dedup_window=7), [dead_id])
+
+    assert await delivered(stream, group, dropped) == "runs"
+    assert await delivered(stream, group, dropped) == "repeat"
+    assert await delivered(stream, group, other) == "repeat"
+
+
+async def test_an_id_that_another_entry_has_come_to_own_stays_with_it(
+    settings: Callable[..., Settings],
+    bury: Bury,
+    stream: Stream,
+    open_group: OpenGroup,
+) -> None:
+    sent = message(id="msg_1")
+    (dead_id,) = await bury(sent, changed={b"owner": b"1-1"})
+
+    await graveyard.drop(settings(), [dead_id])
+
+    assert await delivered(stream, await open_group(), sent) == "repeat"
+
+
+async def test_an_id_is_released_from_the_generation_before_as_well(
+    settings: Callable[..., Settings],
+    bury: Bury,
+    stream: Stream,
+    open_group: OpenGroup,
+    redis_client: redis.Redis,
+) -> None:
+    group = await open_group()  # a window of an hour
+    sent = message(id="msg_1")
+    (dead_id,) = await bury(sent)
+    moved = as_of_the_last_generation(redis_client, group.keys.owners, 3600)
+    assert moved == 1
+    assert await delivered(stream, group, sent) == "repeat"
+
+    await graveyard.drop(settings(), [dead_id])
+
+    assert await delivered(stream, group, sent) == "runs"
+
+
+def as_of_the_last_generation(client: redis.Redis, owners: str, window: int) -> int:
+    """Rename what was recorded in this generation to the one before; return how many buckets."""
+    now: Any = client.time()
+    number, buckets = now[0] // window, 0
+    for what in ("buckets", "size"):
+        value: Any = client.hget(owners, f"{number}:{what}")
+        client.hset(owners, f"{number - 1}:{what}", value)
+        client.hdel(owners, f"{number}:{what}")
+    for key in client.scan_iter(f"{owners}:{number}:*"):
+        client.rename(key, key.decode().replace(f":{number}:", f":{number - 1}:"))
+        buckets += 1
+    return buckets
+
+
+@pytest.mark.parametrize(
+    "changed", [{b"digest": b""}, {b"digest": b"abc"}, {b"owner": b""}, {b"owner": b"no token"}]
+)
+async def test_a_dead_letter_that_owns_nothing_can_be_dropped(
+    settings: Callable[..., Settings],
+    bury: Bury,
+    capsys: pytest.CaptureFixture[str],
+    changed: dict[bytes, bytes],
+) -> None:
+    (dead_id,) = await bury(message(), changed=changed)
+
+    await graveyard.drop(settings(), [dead_id])
+
+    assert capsys.readouterr().out == "dropped 1 of 1\n"
+
+
+async def test_a_replay_keeps_the_ids_owner(
+    settings: Callable[..., Settings], bury: Bury, stream: Stream, open_group: OpenGroup
+) -> None:
+    sent = message(id="msg_1")
+    group = await open_group()
+    (dead_id,) = await bury(sent)
+
+    await graveyard.replay(settings(), [dead_id])
+
+    assert [entry.fields[b"id"] for entry in (await finished(group))] == [b"msg_1"]
+    assert await delivered(stream, group, sent) == "repeat"
+
+
+async def finished(group: Group) -> list[Entry]:
+    entries = (await group.take(10)).entries
+    await group.settle(Settlement(entry.ref) for entry in entries)
+    return entries
+
+
+@pytest.mark.parametrize("binary", ["valkey", "redis"])
+async def test_on_a_full_redis_dead_letters_can_be_listed_replayed_and_dropped(
+    own_server: Callable[..., Server], capsys: pytest.CaptureFixture[str], binary: str
+) -> None:
+    server = own_server(binary=binary)
+    full = Settings(redis_url=server.url, prefix="full")
+    stream = Stream(server.url, "full")
+    group = Group(stream, "main", "c1", dedup_window=60)
+    await group.open()
+    await stream.append([message(), message()])
+    await group.settle([_buried(entry, {}, {}) for entry in (await group.take(2)).entries])
+    with redis.Redis.from_url(server.url) as client:
+        client.config_set("maxmemory", "1mb")
+        assert not await accepts(stream)
+
+        await graveyard.list_all(full, as_json=True)
+        replayed, dropped = (json.loads(row)["id"] for row in capsys.readouterr().out.splitlines())
+        await graveyard.replay(full, [replayed])
+        await graveyard.drop(full, [dropped])
+
+        assert capsys.readouterr().out == "replayed 1 of 1\ndropped 1 of 1\n"
+        assert client.xlen("full:{0}:main:again") == 1
+    await group.close()
+    await stream.close()
+
+
+async def accepts(stream: Stream) -> bool:
+    try:
+        await stream.append([message()])
+    except StreamUnavailableError:
+        return False
+    return True
 
 
 async def test_another_groups_dead_letters_are_another_matter(

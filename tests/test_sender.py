@@ -21,7 +21,7 @@ from hookmill.sender import (
     marble_headers,
     qstash_headers,
 )
-from hookmill.signatures import Scheme, Signed
+from hookmill.signatures import Scheme, Signed, Verified
 from hookmill.signatures.marble import Marble
 from hookmill.signatures.qstash import QStash
 from hookmill.sources import Source, identify_marble, identify_qstash
@@ -188,7 +188,7 @@ async def test_the_signed_time_is_the_one_that_is_sent(endpoint: Endpoint) -> No
     sent = endpoint.only
     assert len(sent.headers.getall("x-marble-timestamp")) == 1
     verdict = scheme.verify(Signed(sent.headers, sent.body), time.time())
-    assert verdict == (0,)
+    assert verdict == Verified(0)
 
 
 async def test_what_is_signed_goes_before_what_is_only_made_up(endpoint: Endpoint) -> None:

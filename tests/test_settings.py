@@ -527,3 +527,36 @@ def test_a_secret_that_is_not_even_text_is_not_shown() -> None:
     assert faults(marble_webhook_secret=["shh"]) == [
         "--marble_webhook_secret: Input should be a valid string"
     ]
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("memory", "memory"),
+        ("aof", "aof"),
+        ("replicas:1", "replicas:1"),
+        ("replicas:07", "replicas:7"),
+    ],
+)
+def test_a_durability_level_is_read(setenv: SetEnv, given: str, read: str) -> None:
+    setenv(HOOKMILL_DURABILITY=given)
+    assert load_settings().durability == read
+
+
+@pytest.mark.parametrize(
+    "given", ["disk", "AOF", "replicas", "replicas:", "replicas:0", "replicas:²"]
+)
+def test_another_durability_level_is_a_fault(setenv: SetEnv, given: str) -> None:
+    setenv(HOOKMILL_DURABILITY=given)
+    assert faults() == [
+        f"HOOKMILL_DURABILITY: use memory, aof, or replicas:N with N from 1 to 99 (got {given!r})"
+    ]
+
+
+def test_a_queue_into_which_the_largest_body_never_fits_is_a_fault(setenv: SetEnv) -> None:
+    setenv(HOOKMILL_QUEUE_BYTES="1000")
+    assert faults() == [
+        "HOOKMILL_QUEUE_BYTES is less than HOOKMILL_BODY_LIMIT: the largest body would never fit"
+    ]
+    setenv(HOOKMILL_BODY_LIMIT="1000")
+    assert load_settings().queue_bytes == 1000

@@ -1,4 +1,7 @@
-"""Keeps Redis small: drops what every group has finished, and removes consumers that are gone."""
+"""Keeps Redis small: drops what every group has finished, and removes consumers that are gone.
+
+It also counts the unfinished anew, by which the receivers' appends refuse when there are too many.
+"""
 
 from __future__ import annotations
 
@@ -24,5 +27,6 @@ class Janitor:
     async def turn(self) -> float:
         """Tidy up; return the seconds until the next turn, jittered so that workers spread."""
         await self._stream.trim(self._retention)
+        await self._stream.measure_backlog()
         await self._group.retire(CONSUMER_IDLE)
         return PERIOD * random.uniform(0.5, 1.0)  # noqa: S311 - it spreads load

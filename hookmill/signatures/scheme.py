@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from multidict import MultiMapping
@@ -20,10 +21,23 @@ class Signed(NamedTuple):
     target: str = "/"
 
 
-class Verified(NamedTuple):
-    """The signature is genuine. `secret` is the position of the secret that matched."""
+class Token(NamedTuple):
+    """A signed token that is meant for one delivery: a digest of what it says, and the Unix time
+    (whole seconds) from which on it is refused anyway.
+    """
+
+    digest: bytes
+    expires: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """The signature is genuine. `secret` is the position of the secret that matched; `token` is
+    what must not be accepted again for another message, where the scheme has such a thing.
+    """
 
     secret: int
+    token: Token | None = field(default=None, compare=False)
 
 
 class Refused(NamedTuple):

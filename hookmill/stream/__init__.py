@@ -7,6 +7,6 @@ cluster slot. Redis' errors leave here as `StreamUnavailableError` or `GroupLost
 
 from hookmill.stream.dead import DeadLetters
 from hookmill.stream.group import BlockingLeases, Group
-from hookmill.stream.stream import Stream
+from hookmill.stream.stream import Backlog, Stream
 
-__all__ = ["BlockingLeases", "DeadLetters", "Group", "Stream"]
+__all__ = ["Backlog", "BlockingLeases", "DeadLetters", "Group", "Stream"]

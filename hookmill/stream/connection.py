@@ -65,6 +65,20 @@ def script_text(name: str) -> str:
     )
 
 
+async def together(client: redis.asyncio.Redis, *commands: tuple[Any, ...]) -> list[Any]:
+    """Send commands in one round trip on one connection; an error comes back as its reply."""
+    async with client.pipeline(transaction=False) as pipe:
+        for command in commands:
+            pipe.execute_command(*command)
+        replies: list[Any] = await pipe.execute(raise_on_error=False)
+    return replies
+
+
+def is_unknown_script(reply: Any) -> bool:
+    """Say whether a reply means that the server has forgotten a script, and did nothing."""
+    return isinstance(reply, redis.exceptions.NoScriptError)
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Turn Redis' errors into ours. A timeout is no proof that nothing was written."""

@@ -10,6 +10,7 @@ import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -18,17 +19,20 @@ import redis
 import structlog
 from structlog.testing import capture_logs
 
+from hookmill.arrival import row_of
 from hookmill.settings import Settings
 from hookmill.sources import Source, sources_of
 from hookmill.stream import Stream
 from receiver import app as app_module
 from receiver.app import Receiver
+from receiver.main import stream_of
 from tests.support import (
     CURRENT_KEY,
     MARBLE_SECRET,
     NEXT_KEY,
     Server,
     eventually,
+    message,
     signed_headers,
 )
 
@@ -77,8 +81,7 @@ async def start_at(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StartAt]:
         settings: Settings, stream: Stream | None = None, sources: list[Source] | None = None
     ) -> Running:
         if stream is None:
-            url, timeout = settings.need_redis_url(), settings.append_timeout
-            stream = Stream(url, settings.prefix, timeout=timeout)
+            stream = stream_of(settings)
             opened.append(stream)
         sources = sources_of(settings) if sources is None else sources
         receiver = Receiver(settings, sources, stream)
@@ -1212,6 +1215,292 @@ async def test_a_password_that_redis_refuses_is_503_and_stays_out_of_the_log(
     assert await deliver(running, http) == UNSTORED
     assert await readiness(running, http) == 503
     assert "wrong-password" not in repr(lines)
+
+
+# Redis away, with a spool
+
+
+async def ready_text(running: Running, http: aiohttp.ClientSession) -> tuple[int, str]:
+    async with http.get(f"{running.url}/readyz") as response:
+        return response.status, await response.text()
+
+
+async def test_with_a_spool_deliveries_are_accepted_while_redis_is_away_and_follow_in_order(
+    own_server: OwnServer,
+    start_at: StartAt,
+    http: aiohttp.ClientSession,
+    tmp_path: Path,
+    lines: list[dict[str, Any]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = own_server()
+    running = await start_at(settings_for(server, spool=tmp_path / "spool.db"))
+    assert await ready_text(running, http) == (200, "ready\n")
+    server.kill()
+    assert await ready_text(running, http) == (
+        200,
+        "ready, deliveries go to the spool: Redis takes no writes\n",
+    )
+    for number in range(5):
+        assert await deliver(running, http, b"%d" % number) == (200, None, b"")
+    spool = running.receiver._spool
+    assert spool is not None
+    assert await spool.count() == 5
+    server.start()
+    await eventually(lambda: not spool.is_active)
+    assert await deliver(running, http, b"5") == (200, None, b"")
+    assert await ready_text(running, http) == (200, "ready\n")
+    with redis.Redis.from_url(server.url) as client:
+        found: Any = client.xrange("hookmill:{0}:stream")
+    assert [fields[b"body"] for _, fields in found] == [b"%d" % number for number in range(6)]
+    events = [line["event"] for line in lines if line["event"] != "accepted"]
+    # Once, however many deliveries there were.
+    assert sorted(set(events)) == sorted(events)
+    assert {"append failed, spooling", "ready, spooling", "spool drained"} <= set(events)
+    assert tracebacks(caplog) == []
+
+
+async def test_behind_what_is_spooled_everything_is_spooled_although_redis_is_back(
+    start: StartReceiver, http: aiohttp.ClientSession, tmp_path: Path, stored: Stored
+) -> None:
+    running = await start(spool=tmp_path / "spool.db")
+    spool, drainer = running.receiver._spool, running.receiver._drainer
+    assert spool is not None
+    assert drainer is not None
+    await drainer.stop()
+    await spool.put([row_of(message(b"first"))])
+    assert (await deliver(running, http, b"second"))[0] == 200
+    assert await ready_text(running, http) == (
+        200,
+        "ready, deliveries go to the spool until it is drained\n",
+    )
+    assert stored() == []
+    drainer.start()
+    await eventually(lambda: not spool.is_active)
+    assert [entry[b"body"] for entry in stored()] == [b"first", b"second"]
+
+
+async def test_a_full_spool_is_503_and_unready_until_it_is_drained(
+    own_server: OwnServer, start_at: StartAt, http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    server = own_server()
+    mib = 1024 * 1024
+    settings = settings_for(server, spool=tmp_path / "spool.db", spool_limit=mib)
+    running = await start_at(settings)
+    server.kill()
+    assert (await deliver(running, http, b"x" * (mib // 2)))[0] == 200
+    status, retry_after, answer = await deliver(running, http, b"x" * (mib // 2))
+    assert (status, retry_after) == (503, "5")
+    assert b'"spool"' in answer
+    await until_full(running, http)
+    assert await readiness(running, http) == 503
+    server.start()
+    await eventually(lambda: is_ready(running, http))
+    assert (await deliver(running, http, b"x" * (mib // 2)))[0] == 200
+
+
+async def until_full(running: Running, http: aiohttp.ClientSession) -> None:
+    for size in (50_000, 5_000, 500):
+        while (await deliver(running, http, b"x" * size))[0] == 200:
+            pass
+
+
+async def is_ready(running: Running, http: aiohttp.ClientSession) -> bool:
+    return await readiness(running, http) == 200
+
+
+# More than there is room for
+
+
+BUSY = b'{"error":"busy","detail":"the receiver holds as much as it may; come again"}'
+
+
+async def test_more_messages_than_may_wait_are_503_before_their_bodies_are_read(
+    start: StartReceiver, connect: Connect, http: aiohttp.ClientSession, redis_client: redis.Redis
+) -> None:
+    running = await start(queue_messages=3, append_timeout=10)
+    with paused(redis_client):
+        waiting = [asyncio.create_task(deliver(running, http)) for _ in range(3)]
+        await eventually(lambda: running.receiver._room.messages == 3)
+        wire = await connect(running)
+        request = delivery(running.sources["qstash"])
+        await wire.send(request[: -len(HELLO)])  # only its head
+        answer = await wire.answer()
+        assert (answer.status, answer.headers["Retry-After"], answer.body) == (503, "5", BUSY)
+    assert [(await one)[0] for one in waiting] == [200] * 3
+    assert (await deliver(running, http))[0] == 200
+    assert (running.receiver._room.messages, running.receiver._room.bytes) == (0, 0)
+
+
+async def test_of_those_whose_bodies_came_together_no_more_wait_than_may(
+    start: StartReceiver, connect: Connect, redis_client: redis.Redis
+) -> None:
+    running = await start(queue_messages=2, append_timeout=10)
+    wires = [await connect(running) for _ in range(5)]
+    requests = [delivery(running.sources["qstash"], b"%d" % number) for number in range(5)]
+    for wire, request in zip(wires, requests, strict=True):
+        await wire.send(request[:-1])
+    await eventually(lambda: running.receiver._in_flight == 5)
+    with paused(redis_client):
+        for wire, request in zip(wires, requests, strict=True):
+            await wire.send(request[-1:])
+        await eventually(lambda: running.receiver._in_flight == 2)
+    statuses = [(await wire.answer()).status for wire in wires]
+    assert sorted(statuses) == [200, 200, 503, 503, 503]
+
+
+async def test_more_bytes_than_may_be_held_are_503_before_they_are_read(
+    start: StartReceiver, connect: Connect, http: aiohttp.ClientSession, redis_client: redis.Redis
+) -> None:
+    running = await start(queue_bytes=LIMIT + 1000, append_timeout=10)
+    source = running.sources["qstash"]
+    with paused(redis_client):
+        large = asyncio.create_task(deliver(running, http, b"x" * LIMIT))
+        await eventually(lambda: running.receiver._room.bytes == LIMIT)
+        wire = await connect(running)
+        await wire.send(delivery(source, b"y" * 1001)[:-1001])
+        answer = await wire.answer()
+        assert (answer.status, answer.headers["Retry-After"], answer.body) == (503, "5", BUSY)
+        wire = await connect(running)
+        await wire.send(delivery(source, b"y" * 1001)[:-1001])
+        assert (await wire.answer()).status == 503
+        small = asyncio.create_task(deliver(running, http, b"z" * 1000))
+        await eventually(lambda: running.receiver._room.bytes == LIMIT + 1000)
+    assert [(await one)[0] for one in (large, small)] == [200, 200]
+    assert running.receiver._room.bytes == 0
+
+
+async def test_a_chunked_body_is_503_as_soon_as_there_is_no_room_for_it(
+    start: StartReceiver, connect: Connect, http: aiohttp.ClientSession, redis_client: redis.Redis
+) -> None:
+    running = await start(queue_bytes=LIMIT + 1000, append_timeout=10)
+    headers = signed_headers(running.sources["marble"].scheme, b"x" * 2000, "/marble")
+    with paused(redis_client):
+        large = asyncio.create_task(deliver(running, http, b"x" * LIMIT))
+        await eventually(lambda: running.receiver._room.bytes == LIMIT)
+        wire = await connect(running)
+        await wire.send(chunked(headers, b"3e8\r\n" + b"x" * 1000 + b"\r\n"))
+        await eventually(lambda: running.receiver._room.bytes == LIMIT + 1000)
+        await wire.send(b"1\r\nx\r\n")
+        assert (await wire.answer()).status == 503
+        assert running.receiver._room.bytes == LIMIT
+    assert (await large)[0] == 200
+
+
+async def test_senders_that_announce_much_and_send_nothing_keep_nobody_out(
+    start: StartReceiver, connect: Connect, http: aiohttp.ClientSession
+) -> None:
+    running = await start(queue_bytes=LIMIT)
+    for _ in range(20):
+        wire = await connect(running)
+        await wire.send(delivery(running.sources["qstash"], b"x" * LIMIT)[:-LIMIT])
+    await eventually(lambda: running.receiver._in_flight == 20)
+    assert (await deliver(running, http, b"x" * LIMIT))[0] == 200
+
+
+async def test_what_a_sender_that_hung_up_had_sent_makes_room_again(
+    start: StartReceiver, connect: Connect, http: aiohttp.ClientSession
+) -> None:
+    running = await start(queue_bytes=LIMIT)
+    wire = await connect(running)
+    await wire.send(delivery(running.sources["qstash"], b"x" * LIMIT)[:-1])
+    await eventually(lambda: running.receiver._room.bytes == LIMIT - 1)
+    assert (await deliver(running, http))[0] == 503
+    wire.hang_up("reset")
+    await eventually(lambda: running.receiver._room.bytes == 0)
+    assert (await deliver(running, http))[0] == 200
+
+
+# More than the workers get done
+
+
+async def test_a_full_backlog_is_503_at_once_and_is_not_spooled(
+    start_at: StartAt,
+    settings: Callable[..., Settings],
+    http: aiohttp.ClientSession,
+    tmp_path: Path,
+    stored: Stored,
+) -> None:
+    running = await start_at(
+        settings(**KEYS, backlog_messages=2, spool=tmp_path / "spool.db", retry_after=9)
+    )
+    assert [(await deliver(running, http))[0] for _ in range(2)] == [200, 200]
+    status, retry_after, body = await deliver(running, http)
+    assert (status, retry_after) == (503, "9")
+    assert body == (
+        b'{"error":"backlog_full","detail":"too many messages wait to be handled; come again"}'
+    )
+    spool = running.receiver._spool
+    assert spool is not None
+    assert not spool.is_active
+    assert len(stored()) == 2
+
+
+async def test_behind_a_spool_that_a_full_backlog_holds_up_nothing_more_is_spooled(
+    start_at: StartAt,
+    settings: Callable[..., Settings],
+    http: aiohttp.ClientSession,
+    tmp_path: Path,
+    redis_client: redis.Redis,
+    prefix: str,
+) -> None:
+    running = await start_at(settings(**KEYS, backlog_messages=1, spool=tmp_path / "spool.db"))
+    assert (await deliver(running, http))[0] == 200
+    spool = running.receiver._spool
+    assert spool is not None
+    await spool.put([row_of(message())])
+    await eventually(lambda: spool.is_stuck_in_backlog)
+    status, _, body = await deliver(running, http)
+    assert (status, b"backlog_full" in body) == (503, True)
+    assert await spool.count() == 1
+    redis_client.delete(f"{prefix}:{{0}}:stream")  # as if all were handled
+    await eventually(lambda: not spool.is_active)
+
+
+# A token that comes twice
+
+
+async def test_a_copied_token_is_refused_with_another_id_and_accepted_with_its_own(
+    start: StartReceiver, http: aiohttp.ClientSession, stored: Stored
+) -> None:
+    running = await start()
+    headers = signed_headers(running.sources["qstash"].scheme, HELLO, "/qstash")
+    answers = []
+    for message_id in ("msg_1", "msg_2", "msg_1", None):
+        given = headers | ({"Upstash-Message-Id": message_id} if message_id else {})
+        async with http.post(f"{running.url}/qstash", data=HELLO, headers=given) as response:
+            answers.append((response.status, b"token_reused" in await response.read()))
+    assert answers == [(200, False), (401, True), (200, False), (401, True)]
+    assert {entry[b"id"] for entry in stored()} == {b"msg_1"}
+
+
+async def test_a_token_used_before_redis_went_away_is_refused_behind_the_spool(
+    own_server: OwnServer,
+    start_at: StartAt,
+    http: aiohttp.ClientSession,
+    tmp_path: Path,
+    lines: list[dict[str, Any]],
+) -> None:
+    server = own_server("--appendonly", "yes", "--appendfsync", "always", "--save", "")
+    running = await start_at(settings_for(server, spool=tmp_path / "spool.db"))
+    headers = signed_headers(running.sources["qstash"].scheme, HELLO, "/qstash")
+
+    async def post(message_id: str) -> int:
+        given = headers | {"Upstash-Message-Id": message_id}
+        return await _status(http.post(f"{running.url}/qstash", data=HELLO, headers=given))
+
+    assert await post("msg_1") == 200
+    server.kill()
+    assert [await post(name) for name in ("msg_2", "msg_1")] == [200, 200]
+    server.start()
+    spool = running.receiver._spool
+    assert spool is not None
+    await eventually(lambda: not spool.is_active)
+    with redis.Redis.from_url(server.url) as client:
+        found: Any = client.xrange("hookmill:{0}:stream")
+    assert {fields[b"id"] for _, fields in found} == {b"msg_1"}
+    refused = [line for line in lines if line["event"] == "refused behind the spool"]
+    assert [(line["code"], line["id"]) for line in refused] == [("token_reused", "msg_2")]
 
 
 # Group commit

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
+from hookmill.arrival import Arrival, row_of
 from hookmill.message import Message
 from hookmill.signatures import Scheme
 from hookmill.signatures.marble import Marble
@@ -110,11 +111,32 @@ def test_marbles_message_has_the_id_that_was_signed() -> None:
 
 def test_a_delivery_without_an_id_gets_a_fresh_one_each_time() -> None:
     # Two genuine updates may have identical bytes: running a repeat beats dropping one of them.
+    for source in (QSTASH, MARBLE):
+        deliveries = [signed(source, b'{"hello":"world"}') for _ in range(2)]
+        first, second = (message_of(admit(source, delivery, NOW)) for delivery in deliveries)
+        assert first.type == second.type == ""
+        assert first.id != second.id
+        assert first.id.startswith("hm_")
+
+
+def test_the_same_token_without_an_id_is_the_same_delivery() -> None:
     delivery = signed(QSTASH, b'{"hello":"world"}')
     first, second = (message_of(admit(QSTASH, delivery, NOW)) for _ in range(2))
-    assert first.type == second.type == ""
-    assert first.id != second.id
-    assert first.id.startswith("hm_")
+    assert first.id == second.id
+
+
+def test_a_token_is_carried_along_where_the_scheme_has_one() -> None:
+    arrival = admit(QSTASH, signed(QSTASH, b"{}"), NOW)
+    assert isinstance(arrival, Arrival)
+    assert arrival.token is not None
+    assert len(arrival.token.digest) == 16
+    assert arrival.token.expires == 1_700_000_300
+    row = row_of(arrival)
+    assert row.token == arrival.token.digest
+    assert row.remember_ms == 299_750  # it was received a quarter of a second later
+    signed_alone = admit(MARBLE, signed(MARBLE, b"{}"), NOW)
+    assert isinstance(signed_alone, Arrival)
+    assert row_of(signed_alone)[1:] == (b"", 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -260,7 +282,7 @@ BODIES = ANY_BYTES | FIELDS
 
 def check(admitted: Message | Refusal) -> None:
     if isinstance(admitted, Message):
-        assert Message.from_fields(admitted.to_fields()) == admitted
+        assert Message.from_fields(admitted.to_fields()).to_fields() == admitted.to_fields()
         assert admitted.id
         list(admitted.headers.items())
         return

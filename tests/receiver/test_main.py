@@ -9,6 +9,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -214,3 +215,40 @@ def test_the_process_survives_senders_that_hang_up_and_ends_on_sigterm(
     assert "Unhandled" not in program.log
     assert json.loads(program.log.splitlines()[-1])["event"] == "stopped"
     assert {json.loads(line)["level"] for line in program.log.splitlines()} <= {"info", "warning"}
+
+
+async def test_a_durability_that_this_redis_cannot_give_stops_the_start(
+    settings: MakeSettings,
+) -> None:
+    configured = settings(qstash_current_signing_key=CURRENT_KEY, durability="aof")
+    with pytest.raises(SettingsError, match=r"^HOOKMILL_DURABILITY=aof: .*appendonly"):
+        await receive(configured)
+
+
+async def test_it_starts_without_redis_and_asks_for_the_durability_when_that_is_back(
+    own_server: Callable[..., Server], settings: MakeSettings, run: Any
+) -> None:
+    server = own_server("--save", "", "--appendonly", "no")
+    server.kill()
+
+    async def meanwhile(port: int) -> None:
+        async with aiohttp.ClientSession() as http:
+            for start in (None, server.start):
+                if start is not None:
+                    start()
+                async with http.get(f"http://127.0.0.1:{port}/readyz") as response:
+                    assert response.status == 503
+
+    configured = settings(
+        redis_url=server.url, durability="aof", qstash_current_signing_key=CURRENT_KEY
+    )
+    await run(configured, meanwhile)
+
+
+async def test_a_spool_that_cannot_be_opened_stops_the_start(
+    settings: MakeSettings, tmp_path: Path
+) -> None:
+    path = tmp_path / "no" / "folder" / "spool.db"
+    configured = settings(qstash_current_signing_key=CURRENT_KEY, spool=path)
+    with pytest.raises(SettingsError, match=r"^HOOKMILL_SPOOL: .*no/folder/spool.db: "):
+        await receive(configured)

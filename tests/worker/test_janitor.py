@@ -34,6 +34,19 @@ async def test_a_turn_drops_what_is_finished_and_keeps_the_rest(
     await group.settle([Settlement(b.ref)])
 
 
+async def test_a_turn_corrects_the_count_that_appends_go_by(
+    stream: Stream, open_group: OpenGroup, redis_client: redis.Redis
+) -> None:
+    group = await open_group()
+    await stream.append([message(), message()])
+    (entry, _) = taken = (await group.take(2)).entries
+    await group.settle([Settlement(entry.ref)])
+    await Janitor(stream, group, retention=0).turn()
+    counted = redis_client.hget(f"{stream.keys.base}:backlog", "messages")
+    assert counted == b"1"
+    await group.settle([Settlement(each.ref) for each in taken])
+
+
 async def test_a_turn_keeps_what_retention_covers(
     stream: Stream, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:

@@ -1,0 +1,323 @@
+"""The spool's file: nothing lost, order kept, one drainer, whoever shares it and whoever dies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from hookmill.arrival import Row
+from receiver import spool as spool_module
+from receiver.spool import Spool, SpoolError
+from tests.support import eventually
+
+MIB = 1024 * 1024
+
+OpenSpool = Callable[..., Awaitable[Spool]]
+
+
+@pytest.fixture
+async def open_spool(tmp_path: Path) -> AsyncIterator[OpenSpool]:
+    """Open the test's file; each is to the others as another process."""
+    opened: list[Spool] = []
+
+    async def open_one(limit: int = 64 * MIB, path: Path = tmp_path / "spool.db") -> Spool:
+        spool = Spool(path, limit)
+        opened.append(spool)
+        await spool.open()
+        return spool
+
+    yield open_one
+    for spool in opened:
+        await spool.close()
+
+
+def row(name: str, size: int = 0) -> Row:
+    return Row({b"id": name.encode(), b"body": b"x" * size}, b"", 0, 0)
+
+
+def rows(*names: str) -> list[Row]:
+    return [row(name) for name in names]
+
+
+def numbered(count: int) -> list[str]:
+    return [f"m{number}" for number in range(count)]
+
+
+class Redis:
+    """Where a drain goes: it keeps what it is given, and can be away or slow."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.batches: list[int] = []
+        self.fails_after: int | None = None
+        self.is_asked = asyncio.Event()
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    async def append(self, given: Sequence[Row]) -> None:
+        if self.fails_after is not None and len(self.batches) >= self.fails_after:
+            raise TimeoutError
+        self.is_asked.set()
+        await self.may_answer.wait()
+        self.batches.append(len(given))
+        self.names += [one.fields[b"id"].decode() for one in given]
+
+
+async def test_what_was_put_is_drained_once_unchanged_and_in_order(open_spool: OpenSpool) -> None:
+    spool = await open_spool()
+    given = [
+        Row({b"id": b"\x00\xff", b"body": b"\r\n" * 70_000, b"": b""}, b"t" * 16, 2**40, 300_000),
+        *rows(*numbered(20)),
+    ]
+    for one in given:
+        await spool.put([one])
+    drained: list[Row] = []
+
+    async def append(batch: Sequence[Row]) -> None:
+        drained.extend(batch)
+
+    assert await spool.drain(append) == 21
+    assert drained == given
+    assert await spool.drain(append) == 0
+
+
+async def test_what_was_put_is_there_after_a_restart(open_spool: OpenSpool) -> None:
+    spool = await open_spool()
+    await spool.put(rows("a", "b"))
+    await spool.close()
+
+    again, redis = await open_spool(), Redis()
+    assert again.is_active
+    await again.put(rows("c"))
+    assert await again.drain(redis.append) == 3
+    assert redis.names == ["a", "b", "c"]
+
+
+async def test_a_lost_marker_comes_back_with_the_next_start(open_spool: OpenSpool) -> None:
+    spool = await open_spool()
+    await spool.put(rows("a"))
+    spool._marker.unlink()  # its folder was never synced
+    assert (await open_spool()).is_active
+
+
+async def test_it_is_active_from_the_first_put_until_it_is_empty_for_all_who_share_it(
+    open_spool: OpenSpool,
+) -> None:
+    one, other, redis = await open_spool(), await open_spool(), Redis()
+    assert not one.is_active
+    assert not other.is_active
+    await one.put(rows("a"))
+    assert other.is_active
+    await other.put(rows("b"))
+    assert await other.drain(redis.append) == 2
+    assert redis.names == ["a", "b"]
+    assert not one.is_active
+
+
+async def test_what_could_not_be_appended_stays_and_nothing_overtakes_it(
+    open_spool: OpenSpool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool_module, "BATCH_MESSAGES", 2)
+    spool, redis = await open_spool(), Redis()
+    await spool.put(rows(*numbered(7)))
+    for fails_after in (0, 2, 3):
+        redis.fails_after = fails_after
+        with pytest.raises(TimeoutError):
+            await spool.drain(redis.append)
+        assert spool.is_active
+    redis.fails_after = None
+    await spool.put(rows("late"))
+    assert await spool.drain(redis.append) == 2
+    assert redis.names == [*numbered(7), "late"]
+    assert not spool.is_active
+
+
+async def test_only_one_process_drains_at_a_time(open_spool: OpenSpool) -> None:
+    one, other, redis = await open_spool(), await open_spool(), Redis()
+    await one.put(rows("a"))
+    redis.may_answer.clear()
+    draining = asyncio.create_task(one.drain(redis.append))
+    await redis.is_asked.wait()
+    assert await other.drain(redis.append) == 0
+    redis.may_answer.set()
+    assert await draining == 1
+    assert redis.names == ["a"]
+
+
+@pytest.mark.parametrize("count", [1, 5], ids=["in the last batch", "before it"])
+async def test_a_drain_that_ends_between_append_and_delete_repeats_a_batch_and_loses_none(
+    open_spool: OpenSpool, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr(spool_module, "BATCH_MESSAGES", 2)
+    spool, redis = await open_spool(), Redis()
+    await spool.put(rows(*numbered(count)))
+
+    async def append_and_die(batch: Sequence[Row]) -> None:
+        await redis.append(batch)
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await spool.drain(append_and_die)
+    repeated = list(redis.names)
+    other = await open_spool()
+    assert await other.drain(redis.append) == count
+    assert redis.names == repeated + numbered(count)
+
+
+async def test_a_put_during_the_last_batch_waits_and_the_file_is_still_drained_in_order(
+    open_spool: OpenSpool,
+) -> None:
+    one, other, redis = await open_spool(), await open_spool(), Redis()
+    await one.put(rows("a"))
+    redis.may_answer.clear()
+    draining = asyncio.create_task(one.drain(redis.append))
+    await redis.is_asked.wait()
+    putting = [asyncio.create_task(spool.put(rows("b"))) for spool in (one, other)]
+    redis.may_answer.set()
+    assert await draining == 1
+    await asyncio.gather(*putting)
+    assert one.is_active  # for what came behind
+    assert await one.drain(redis.append) == 2
+    assert redis.names == ["a", "b", "b"]
+
+
+async def test_under_a_load_that_never_ends_the_file_is_left_all_the_same(
+    open_spool: OpenSpool,
+) -> None:
+    one, other, redis = await open_spool(), await open_spool(), Redis()
+    written: list[str] = []
+    is_over = False
+
+    async def write(spool: Spool, sender: str) -> None:
+        """As an appender does: to the spool while it is active, else straight."""
+        number = 0
+        while not is_over:
+            name = f"{sender}-{number}"
+            if spool.is_active:
+                await spool.put(rows(name))
+            else:
+                await redis.append(rows(name))
+            written.append(name)
+            number += 1
+            await asyncio.sleep(0)
+
+    await one.put(rows("first"))
+    writers = [asyncio.create_task(write(spool, str(spool is one))) for spool in (one, other)]
+    await eventually(lambda: len(written) > 50)
+    assert await one.drain(redis.append) > 50
+    await eventually(lambda: not one.is_active and not other.is_active)
+    is_over = True
+    await asyncio.gather(*writers)
+    await one.drain(redis.append)
+    assert sorted(redis.names) == sorted(["first", *written])
+    for sender in ("True", "False"):
+        numbers = [int(name[len(sender) + 1 :]) for name in redis.names if name.startswith(sender)]
+        assert numbers == list(range(len(numbers)))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "batches"), [([10] * 7, [3, 3, 1]), ([600, 600, 10], [1, 2]), ([5000, 10], [1, 1])]
+)
+async def test_a_step_of_draining_is_bounded_in_messages_and_bytes(
+    open_spool: OpenSpool, monkeypatch: pytest.MonkeyPatch, sizes: list[int], batches: list[int]
+) -> None:
+    monkeypatch.setattr(spool_module, "BATCH_MESSAGES", 3)
+    monkeypatch.setattr(spool_module, "BATCH_BYTES", 1000)
+    spool, redis = await open_spool(), Redis()
+    await spool.put([row("m", size) for size in sizes])
+    await spool.drain(redis.append)
+    assert redis.batches == batches
+
+
+async def test_a_full_spool_takes_all_of_a_put_or_nothing_until_it_was_drained(
+    open_spool: OpenSpool,
+) -> None:
+    spool, redis = await open_spool(limit=MIB), Redis()
+    await spool.put([row("a", MIB // 2)])
+    with pytest.raises(SpoolError, match="it is full: it may hold 1048576 bytes"):
+        await spool.put([row("small"), row("large", MIB // 2)])
+    await spool.put([row("b", MIB // 4)])
+    await spool.probe()
+    assert await spool.drain(redis.append) == 2
+    await spool.put([row("c", MIB // 2)])  # the room is used again
+    assert await spool.drain(redis.append) == 1
+    assert redis.names == ["a", "b", "c"]
+
+
+async def test_a_full_spool_is_not_ready(open_spool: OpenSpool) -> None:
+    spool = await open_spool()
+    await spool.put([row("m", MIB)])
+    await spool.probe()
+    with pytest.raises(SpoolError, match="full"):
+        await (await open_spool(limit=MIB)).probe()
+
+
+async def test_a_full_disk_is_an_error_and_no_harm(open_spool: OpenSpool) -> None:
+    spool, redis = await open_spool(), Redis()
+    await spool.put(rows("a"))
+    file = spool._file
+    pages = file.execute("PRAGMA page_count").fetchone()[0]
+    file.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(SpoolError, match="full"):
+        await spool.put([row("large", 100_000)])
+    file.execute("PRAGMA max_page_count = 100000")
+    await spool.put(rows("b"))
+    assert await spool.drain(redis.append) == 2
+    assert redis.names == ["a", "b"]
+
+
+async def test_each_put_is_synced_to_the_disk_also_after_a_drain(open_spool: OpenSpool) -> None:
+    spool, redis = await open_spool(), Redis()
+    for _ in range(2):
+        modes = [
+            spool._file.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("journal_mode", "synchronous")
+        ]
+        assert modes == ["wal", 2]  # FULL
+        await spool.put(rows("a"))
+        await spool._in_thread(lambda: spool._delete(1))
+        await spool.drain(redis.append)
+
+
+async def test_a_writer_that_holds_the_file_too_long_is_an_error_not_a_standstill(
+    open_spool: OpenSpool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool_module, "PATIENCE", 0.05)
+    stopped, spool = await open_spool(), await open_spool()
+    await stopped._in_thread(stopped._begin)
+    with pytest.raises(SpoolError, match="locked"):
+        await spool.put(rows("a"))
+    await stopped._in_thread(stopped._let_go)
+    await spool.put(rows("a"))
+
+
+async def test_only_its_owner_may_read_it(open_spool: OpenSpool, tmp_path: Path) -> None:
+    spool = await open_spool()
+    await spool.put(rows("a"))
+    assert others_rights(tmp_path) == {"spool.db": 0, "spool.db-wal": 0, "spool.db-shm": 0}
+
+
+def others_rights(folder: Path) -> dict[str, int]:
+    files = [file for file in folder.iterdir() if file.name != "spool.db.active"]  # it is empty
+    return {file.name: file.stat().st_mode & 0o077 for file in files}
+
+
+async def test_many_who_open_a_new_file_at_once_do_not_disturb_each_other(
+    open_spool: OpenSpool,
+) -> None:
+    spools = await asyncio.gather(*(open_spool() for _ in range(8)))
+    await asyncio.gather(*(spool.put(rows("m")) for spool in spools))
+    assert await spools[0].count() == 8
+
+
+@pytest.mark.parametrize("name", ["no/such/folder/spool.db", "not-a-database", "folder"])
+async def test_a_path_that_cannot_be_a_spool_is_an_error_that_names_it(
+    open_spool: OpenSpool, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "not-a-database").write_text("something else entirely\n" * 100)
+    with pytest.raises(SpoolError, match=name):
+        await open_spool(path=tmp_path / name)
