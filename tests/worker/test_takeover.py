@@ -70,7 +70,7 @@ def silence(client: redis.Redis, gone: Group, entries: list[Entry]) -> None:
     for key_number, key in ((STREAM, gone.keys.stream), (AGAIN, gone.keys.again)):
         ids: list[Any] = [e.ref.id for e in entries if e.ref.key_number == key_number]
         if ids:
-            client.xclaim(key, gone.name, gone.consumer, 0, ids, idle=60_000)
+            client.xclaim(key, gone.name, gone.consumer, 0, ids, idle=60_000, justid=True)
 
 
 async def settle(group: Group, entries: list[Entry]) -> None:
@@ -224,3 +224,14 @@ async def test_a_restart_that_nobody_noticed_is_noticed_by_redis_age(
     clock.now += LEASE
     assert await takeover.sweep(1) == Taken([], [])
     assert takeover.wait() == LEASE - 1
+
+
+async def test_what_is_taken_over_for_the_second_time_is_suspect(
+    group: Settled, stream: Stream, open_group: OpenGroup
+) -> None:
+    held = await hold(stream, await open_group("first"), 1)
+    second = await open_group("second")
+    once = (await second.take_over(STREAM, "0-0", 10, 0))[0].entries
+    twice = (await group.take_over(STREAM, "0-0", 10, 0))[0].entries
+    assert [entry.is_suspect for entry in (*held, *once, *twice)] == [False, False, True]
+    await settle(group, held)
