@@ -23,9 +23,10 @@ SENDERS = 320
 QUEUE = 8 * MIB
 BATCH = 8 * MIB
 
-ALLOWED = 3 * QUEUE + 3 * BATCH + SENDERS * MIB // 4
+ALLOWED = 3 * QUEUE + 3 * BATCH + SENDERS * MIB // 2
 """What the receiver may grow by: bodies with the pieces they came in and on their way to Redis,
-and of each connection what aiohttp and the loop buffer before the first byte is asked for.
+and of each connection what aiohttp and the loop may buffer before the first byte is asked for (a
+read of 256 KiB and what its allocation leaves behind). Without the limits it is 320 MiB and more.
 """
 
 
