@@ -139,6 +139,7 @@ def check_fields(cls: type[Event]) -> None:
 
     Annotations are read late, so that a class may name one that stands further down.
     """
+    # A bound classmethod has __func__; mypy takes it for a plain function.
     if cls.from_message.__func__ is not Event.from_message.__func__:  # type: ignore[attr-defined]
         return  # its wire form is its own
     try:

@@ -99,7 +99,7 @@ class Backoff(msgspec.Struct, frozen=True):
     def wait(self, failures: int) -> float:
         """Draw the wait after this many failures."""
         # Jitter spreads load; it protects no secret.
-        return random.uniform(0, self.bound(failures))  # noqa: S311
+        return random.uniform(0, self.bound(failures))  # noqa: S311 - as above
 
 
 class Handler(NamedTuple):

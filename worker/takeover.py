@@ -87,5 +87,5 @@ class Takeover:
     def _schedule_next(self) -> None:
         """Go on at once in the middle of a sweep, else pause; jittered, so that workers spread."""
         is_over = all(cursor == "0-0" for cursor in self._cursors.values())
-        pause = self._lease / 2 * random.uniform(0.5, 1.0) if is_over else 0.0  # noqa: S311
-        self._next = self._clock() + pause
+        share = random.uniform(0.25, 0.5)  # noqa: S311 - it spreads load
+        self._next = self._clock() + (self._lease * share if is_over else 0.0)
