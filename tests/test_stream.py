@@ -351,6 +351,30 @@ async def test_no_id_is_forgotten_while_the_buckets_grow(
         assert len(taken.repeats) == start + 250
 
 
+async def test_no_id_is_forgotten_when_a_take_fails_after_the_buckets_grew(
+    stream: Stream, open_group: OpenGroup, redis_client: redis.Redis
+) -> None:
+    group = await open_group()
+    await stream.append([message(id=f"m{n}") for n in range(100)])
+    entries = (await group.take(100)).entries
+    await group.settle([Settlement(entry.ref, (again(entry),)) for entry in entries])
+    for key in redis_client.scan_iter(f"{group.keys.owners}*", count=1000):
+        redis_client.delete(key)
+    await stream.trim(0)  # notes that all of the stream is finished
+    # What runs again is read, its IDs recorded anew, and then the stream's own group is missing.
+    redis_client.xgroup_destroy(group.keys.stream, group.name)
+    with pytest.raises(GroupLostError):
+        await group.take(200)
+    redis_client.delete(group.keys.again)
+
+    await group.open()
+    await stream.append([message(id=f"m{n}") for n in range(100)])
+    taken = await group.take(300)
+    repeated = {repeat.message_id for repeat in taken.repeats}
+    assert repeated == {f"m{n}" for n in range(100)}
+    await settle_all(group, *taken.entries)
+
+
 async def test_a_generations_buckets_follow_the_size_of_the_last_one(
     stream: Stream, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:

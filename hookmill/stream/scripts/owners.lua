@@ -72,6 +72,8 @@ local function grow()
   while span * 2 <= this.buckets do span = span * 2 end
   local old, new = this.buckets - span, this.buckets
   this.buckets = this.buckets + 1
+  -- At once: a script that fails later must not leave moved IDs where nobody looks for them.
+  close_generations()
   local held = redis.call('HGETALL', bucket_key(this, old))
   for i = 1, #held, 2 do
     if bucket_number(held[i], this.buckets) == new then
@@ -97,9 +99,8 @@ local function own(digest, token)
   return true
 end
 
--- Forget that `token` owns `digest`, if it does.
+-- Forget that `token` owns `digest`, if it does, in the generations that are open.
 local function disown(digest, token)
-  if not this then open_generations() end
   for _, gen in ipairs({ this, last }) do
     local key = bucket_key(gen, bucket_number(digest, gen.buckets))
     if redis.call('HGET', key, digest) == packed(token) then redis.call('HDEL', key, digest) end
