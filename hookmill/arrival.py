@@ -6,6 +6,7 @@ again under another ID. A `Row` is what is appended or spooled: fields that pass
 
 from __future__ import annotations
 
+import hashlib
 from typing import NamedTuple
 
 from hookmill.message import Fields, Message
@@ -16,27 +17,55 @@ _LONGEST = 366 * 86_400_000
 
 
 class Arrival(Message, frozen=True, kw_only=True):
-    """An accepted webhook and the token that vouched for it, where its scheme has tokens."""
+    """An accepted webhook and the token that vouched for it, where its scheme has tokens.
+
+    `id_is_signed` says whether the sender's signature covers the ID.
+    """
 
     token: Token | None = None
+    id_is_signed: bool = False
 
 
 class Row(NamedTuple):
     """What is appended: an entry's fields, and of its token the digest (none: empty), when it
-    expires (Unix time, seconds) and for how many milliseconds to remember it.
+    expires (Unix time, seconds) and for how many milliseconds to remember it. The partition
+    follows `spread` (empty: the body).
     """
 
     fields: Fields
     token: bytes = b""
     expires: int = 0
     remember_ms: int = 0
+    spread: bytes = b""
+
+    def partition(self, partitions: int) -> int:
+        """Return which of so many partitions this belongs to."""
+        if partitions == 1:
+            return 0
+        spread = self.spread or self.fields.get(b"body", b"")
+        return int.from_bytes(hashlib.blake2b(spread, digest_size=8).digest()) % partitions
 
 
 def row_of(message: Message) -> Row:
     """Write a message as a row."""
+    fields, spread = message.to_fields(), _spread(message)
     token = message.token if isinstance(message, Arrival) else None
     if token is None:
-        return Row(message.to_fields())
+        return Row(fields, spread=spread)
     # Counted from the receipt, so that neither Redis' clock nor a time in the spool shortens it.
     remaining = token.expires * 1000 - message.received_ms
-    return Row(message.to_fields(), token.digest, token.expires, min(max(remaining, 1), _LONGEST))
+    remember_ms = min(max(remaining, 1), _LONGEST)
+    return Row(fields, token.digest, token.expires, remember_ms, spread)
+
+
+def _spread(message: Message) -> bytes:
+    """Return what the partition follows: only what is signed, so that nobody can have a repeat
+    looked for where its ID is not known, by changing a header.
+    """
+    if message.key:
+        name = f"{message.source}\0{message.key}"
+    elif isinstance(message, Arrival) and message.id_is_signed:
+        name = f"{message.source}\0{message.id}"
+    else:
+        return b""
+    return name.encode("utf-8", "surrogatepass")

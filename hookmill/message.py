@@ -45,7 +45,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     """An accepted webhook: exactly the bytes that were verified, and where they came from.
 
     `id` is the sender's message ID, or a fresh one where the sender gave none; `type` is the
-    event's name, `""` where the body has none; `received_ms` is Unix time in milliseconds.
+    event's name, `""` where the body has none; `received_ms` is Unix time in milliseconds. Messages
+    of a source with the same `key` run one after another; `""` waits for no other.
     """
 
     id: str
@@ -54,6 +55,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
     received_ms: int
     header_block: bytes = b""
+    key: str = ""
 
     @property
     def headers(self) -> CIMultiDictProxy[str]:
@@ -89,6 +91,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
             b"id": self.id.encode(),
             b"source": self.source.encode(),
             b"type": self.type.encode(),
+            b"key": self.key.encode(),
             b"received": b"%d" % self.received_ms,
             b"headers": self.header_block,
             b"body": self.body,
@@ -111,6 +114,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
                 received_ms=int(fields[b"received"]),
                 header_block=fields[b"headers"],
                 body=fields[b"body"],
+                key=fields.get(b"key", b"").decode(),
             )
         except KeyError as error:
             raise WireVersionError(f"not an entry of ours: no field {error}") from None

@@ -78,7 +78,7 @@ class Stream:
             return []
         size = 0
         args: list[str | bytes | int] = []
-        for fields, token, expires, remember_ms in rows:
+        for fields, token, expires, remember_ms, _ in rows:
             args += (fields.get(b"digest", b""), token, expires, remember_ms, 2 * len(fields))
             for pair in fields.items():
                 args += pair
