@@ -81,14 +81,14 @@ async def remember(group: Group, client: redis.Redis, size: int, deadline: float
         if time.monotonic() > deadline:
             break
         last = min(first + BATCH, size) - 1
-        await asyncio.to_thread(fill, keys=[group.keys.stream], args=[first, last])
+        await asyncio.to_thread(fill, keys=[group.partitions[0].stream], args=[first, last])
         taken = await group.take(BATCH)
         assert len(taken.entries) == last - first + 1
         # What was pending goes with its consumer, and the entries with the stream.
-        client.xgroup_delconsumer(group.keys.stream, group.name, "c")
-        client.xtrim(group.keys.stream, maxlen=0, approximate=False)
+        client.xgroup_delconsumer(group.partitions[0].stream, group.name, "c")
+        client.xtrim(group.partitions[0].stream, maxlen=0, approximate=False)
     else:
-        client.delete(group.keys.stream, group.keys.again)
+        client.delete(group.partitions[0].stream, group.partitions[0].again)
         await group.close()
         return True
     await group.close()

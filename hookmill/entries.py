@@ -14,12 +14,20 @@ STREAM, AGAIN = 1, 2
 
 
 class Keys:
-    """The names of one partition's keys. `{0}` in them is the partition's hash tag."""
+    """The names of one partition's keys. `{0}` in them is partition 0's hash tag."""
 
     def __init__(self, prefix: str, partition: int = 0) -> None:
         self.base = f"{prefix}:{{{partition}}}"
         self.stream = f"{self.base}:stream"
         self.probe = f"{self.base}:probe"
+        self.backlog = f"{self.base}:backlog"
+        self.tokens = f"{self.base}:tokens"
+        # A script that goes through all groups makes up the names of their keys from these.
+        group = self.of_group("\0")
+        before = group.again.split("\0")[0]
+        after = [key.split("\0")[1] for key in (group.again, group.delayed, group.parked)]
+        self.group_parts = [before, *after]
+        self.low_water_parts = group.low_water.split("\0")
 
     def of_group(self, group: str) -> GroupKeys:
         """Name the keys of one consumer group in this partition."""
@@ -33,6 +41,10 @@ class Keys:
             owners=f"{base}:owners",
             low_water=f"{base}:low-water",
             suspects=f"{base}:suspects",
+            busy=f"{base}:busy",
+            parked=f"{base}:parked",
+            sweep=f"{base}:sweep",
+            counts=f"{base}:counts",
         )
 
 
@@ -47,13 +59,20 @@ class GroupKeys(NamedTuple):
     owners: str
     low_water: str
     suspects: str
+    busy: str
+    parked: str
+    sweep: str
+    counts: str
 
 
 class EntryRef(NamedTuple):
-    """Where an entry stands: in the stream or in the group's again stream (`STREAM`, `AGAIN`)."""
+    """Where an entry stands: in a partition's stream, or in the group's again stream beside it
+    (`STREAM`, `AGAIN`).
+    """
 
     key_number: int
     id: str
+    partition: int = 0
 
 
 class Entry(NamedTuple):
@@ -67,6 +86,20 @@ class Entry(NamedTuple):
     fields: Fields
     is_suspect: bool = False
 
+    @property
+    def key(self) -> bytes:
+        """The ordering key, whatever wire version the message has; empty: it waits for no other.
+
+        Keys count per source.
+        """
+        key = self.fields.get(b"key")
+        return self.fields.get(b"source", b"") + b":" + key if key else b""
+
+    @property
+    def owner(self) -> bytes:
+        """The token by which the group knows who owns the message's ID."""
+        return self.fields.get(b"owner") or self.ref.id.encode()
+
 
 class Repeat(NamedTuple):
     """An entry that only repeated a message ID which another entry owns."""
@@ -76,10 +109,18 @@ class Repeat(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """What a take brought: entries to run, and the repeats it acknowledged instead."""
+    """What a take brought: entries to run, the repeats it acknowledged instead, and how many it
+    parked until those with the same key are through.
+    """
 
     entries: list[Entry]
     repeats: list[Repeat]
+    parked: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there was nothing to take."""
+        return not (self.entries or self.repeats or self.parked)
 
 
 class FollowUp(NamedTuple):
@@ -92,10 +133,14 @@ class FollowUp(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """An entry and what became of it: no follow-up means that it is done."""
+    """An entry and what became of it: no follow-up means that it is done. `key` and `owner` are
+    the entry's; without a key its settling concerns no other.
+    """
 
     ref: EntryRef
     follow_ups: tuple[FollowUp, ...] = ()
+    key: bytes = b""
+    owner: bytes = b""
 
 
 class DeadLetter(NamedTuple):

@@ -71,6 +71,14 @@ class BacklogFullError(StreamUnavailableError):
     code = "backlog_full"
 
 
+class PartitionsError(StreamUnavailableError):
+    """The stream was made with another number of partitions than `HOOKMILL_PARTITIONS` says.
+    Nothing was stored or taken.
+    """
+
+    code = "partitions"
+
+
 class TokenReusedError(HookmillError):
     """A signed token came before, with another message ID: a copy of a delivery, not a repeat."""
 

@@ -22,7 +22,7 @@ from hookmill.message import Death, Message, Progress
 from hookmill.settings import Settings
 from hookmill.stream import DeadLetters, Stream
 
-_ID = re.compile("[0-9]{1,20}-[0-9]{1,20}")
+_ID = re.compile("[0-9]{1,20}-[0-9]{1,20}(@[0-9]{1,2})?")
 
 EVERYTHING = Choice()
 
@@ -84,7 +84,7 @@ class Pace:
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[DeadLetters]:
     """Open the dead letters of the settings' group."""
-    stream = Stream(settings.need_redis_url(), settings.prefix)
+    stream = await Stream.as_found(settings.need_redis_url(), settings.prefix)
     try:
         yield DeadLetters(stream, settings.group)
     finally:

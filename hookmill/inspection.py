@@ -69,8 +69,10 @@ class Consumer(msgspec.Struct, frozen=True, kw_only=True):
 class GroupFacts(msgspec.Struct, frozen=True, kw_only=True):
     """How much of a group's work is in which state. `waiting` is None where Redis cannot say.
 
-    `oldest_ms` is when the oldest message came that waits, is held, or is to be taken again (Unix
-    milliseconds). `remembered` counts message IDs.
+    `parked` are those that others with the same ordering key go before. `oldest_ms` is when the
+    oldest message came that waits, is held, or is to be taken again (Unix milliseconds).
+    `remembered` counts message IDs, `repeats` the deliveries that only repeated one, `late` the
+    outcomes of workers that had lost their message to another.
     """
 
     name: str
@@ -78,25 +80,54 @@ class GroupFacts(msgspec.Struct, frozen=True, kw_only=True):
     held: int
     delayed: int
     again: int
+    parked: int
     dead: int
     oldest_ms: int | None
     remembered: int
+    repeats: int
+    late: int
     consumers: tuple[Consumer, ...]
 
     @property
     def has_work(self) -> bool:
         """Whether anything waits for a worker of this group."""
-        return self.waiting != 0 or bool(self.held or self.delayed or self.again)
+        return self.waiting != 0 or bool(self.held or self.delayed or self.again or self.parked)
 
     def workers(self, lease: float) -> int:
         """Return how many workers of this group were heard of lately; none: nobody runs it."""
         return sum(one.idle_ms < max(SILENCE, lease) * 1000 for one in self.consumers)
 
 
+def together_of(parts: list[GroupFacts]) -> GroupFacts:
+    """Add up a group's parts in the partitions."""
+    waiting = [part.waiting for part in parts if part.waiting is not None]
+    oldest = [part.oldest_ms for part in parts if part.oldest_ms is not None]
+    consumers: dict[str, list[Consumer]] = {}
+    for part in parts:
+        for one in part.consumers:
+            consumers.setdefault(one.name, []).append(one)
+    counts = ("held", "delayed", "again", "parked", "dead", "remembered", "repeats", "late")
+    return GroupFacts(
+        name=parts[0].name,
+        waiting=sum(waiting) if len(waiting) == len(parts) else None,
+        oldest_ms=min(oldest, default=None),
+        consumers=tuple(
+            Consumer(
+                name=name,
+                pending=sum(one.pending for one in each),
+                idle_ms=min(one.idle_ms for one in each),
+            )
+            for name, each in sorted(consumers.items())
+        ),
+        **{count: sum(getattr(part, count) for part in parts) for count in counts},
+    )
+
+
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
     """The stream and its groups. `now_ms` is Redis' time; `bytes` is None where it cannot say."""
 
     now_ms: int
+    partitions: int
     length: int
     bytes: int | None
     used_memory: int

@@ -33,7 +33,7 @@ _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 @asynccontextmanager
 async def inspecting(settings: Settings) -> AsyncIterator[Inspector]:
     """Open what looks at the settings' server."""
-    stream = Stream(settings.need_redis_url(), settings.prefix)
+    stream = await Stream.as_found(settings.need_redis_url(), settings.prefix)
     try:
         yield Inspector(stream)
     finally:
@@ -96,7 +96,11 @@ async def status(settings: Settings, *, every: float | None = None, as_json: boo
 def describe(overview: Overview, lease: float) -> dict[str, Any]:
     """Return an overview as JSON-ready values, with ages instead of times."""
     seen: dict[str, Any] = {
-        "stream": {"length": overview.length, "bytes": overview.bytes},
+        "stream": {
+            "partitions": overview.partitions,
+            "length": overview.length,
+            "bytes": overview.bytes,
+        },
         "used_memory": overview.used_memory,
         "maxmemory": overview.maxmemory or None,
         "groups": [],
@@ -115,10 +119,14 @@ def table(overview: Overview, lease: float) -> list[str]:
     size = "size unknown" if overview.bytes is None else readable_size(overview.bytes)
     limit = f" of {readable_size(overview.maxmemory)}" if overview.maxmemory else ""
     used = f"Redis uses {readable_size(overview.used_memory)}{limit}"
-    lines = [f"stream: {overview.length:,} entries, {size}; {used}"]
+    split = f" in {overview.partitions} partitions" if overview.partitions > 1 else ""
+    lines = [f"stream: {overview.length:,} entries{split}, {size}; {used}"]
     if not overview.groups:
         return [*lines, "no group: no worker has run yet"]
-    head = ["group", "waiting", "held", "delayed", "again", "dead", "oldest", "IDs", "workers"]
+    head = [
+        *("group", "waiting", "held", "delayed", "again", "parked", "dead", "oldest"),
+        *("IDs", "repeats", "workers"),
+    ]
     rows = [head, *(_row(group, overview.now_ms, lease) for group in overview.groups)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     for row in rows:
@@ -139,9 +147,10 @@ def _row(group: GroupFacts, now_ms: int, lease: float) -> list[str]:
     return [
         group.name,
         "unknown" if group.waiting is None else f"{group.waiting:,}",
-        *(f"{n:,}" for n in (group.held, group.delayed, group.again, group.dead)),
+        *(f"{n:,}" for n in (group.held, group.delayed, group.again, group.parked, group.dead)),
         oldest,
         f"{group.remembered:,}",
+        f"{group.repeats:,}",
         str(group.workers(lease)),
     ]
 

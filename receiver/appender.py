@@ -35,6 +35,9 @@ short for everybody in it.
 
 _Waiting = tuple[Message, "asyncio.Future[None]"]
 
+Stored = str | StreamUnavailableError
+"""Where a message was stored ("": nowhere, its token was used before), or why it was not."""
+
 
 class Appender:
     """Stores messages for many requests at once. `timeout` is in seconds for one round trip."""
@@ -69,7 +72,7 @@ class Appender:
             while self._queue:
                 batch = self._next_batch()
                 try:
-                    were_stored = await self._store([row_of(message) for message, _ in batch])
+                    results = await self._store([row_of(message) for message, _ in batch])
                 except (StreamUnavailableError, TimeoutError) as error:
                     # Whoever queued up behind a dead Redis has waited long enough.
                     kind = type(error) if isinstance(error, HookmillError) else None
@@ -78,12 +81,12 @@ class Appender:
                 except Exception as error:  # noqa: BLE001 - ours, and nobody may wait for ever
                     self._fail(batch, RuntimeError, error)
                 else:
-                    self._answer(batch, were_stored)
+                    self._answer(batch, results)
         finally:
             self._flushing = None
 
-    async def _store(self, rows: list[Row]) -> Sequence[bool]:
-        """Write rows to the stream, or to the spool; say of each whether it was taken."""
+    async def _store(self, rows: list[Row]) -> Sequence[Stored]:
+        """Write rows to the stream, or to the spool; say of each what became of it."""
         if self._spool is None:
             return await self._to_stream(rows)
         if not self._spool.is_active:
@@ -96,17 +99,19 @@ class Appender:
         elif self._spool.is_stuck_in_backlog:
             raise BacklogFullError("too many messages are unfinished, and more are spooled")
         await self._spool.put(rows)
-        return [True] * len(rows)
+        return ["spooled"] * len(rows)
 
-    async def _to_stream(self, rows: list[Row]) -> Sequence[bool]:
+    async def _to_stream(self, rows: list[Row]) -> Sequence[Stored]:
         async with asyncio.timeout(self._timeout):
-            return [bool(entry_id) for entry_id in await self._stream.append_rows(rows)]
+            return await self._stream.append_rows(rows)
 
-    def _answer(self, batch: list[_Waiting], were_stored: Sequence[bool]) -> None:
-        for (_, stored), was_stored in zip(batch, were_stored, strict=True):
+    def _answer(self, batch: list[_Waiting], results: Sequence[Stored]) -> None:
+        for (_, stored), result in zip(batch, results, strict=True):
             if stored.done():
                 continue
-            if was_stored:
+            if isinstance(result, StreamUnavailableError):
+                stored.set_exception(type(result)(str(result)))  # one each, as below
+            elif result:
                 stored.set_result(None)
             else:
                 stored.set_exception(TokenReusedError("its token came with another message ID"))

@@ -72,9 +72,11 @@ class Drainer:
 
     async def _append(self, rows: Sequence[Row]) -> None:
         async with asyncio.timeout(self._timeout):
-            entry_ids = await self._stream.append_rows(rows)
-        for row, entry_id in zip(rows, entry_ids, strict=True):
-            if not entry_id:
+            results = await self._stream.append_rows(rows)
+        for row, result in zip(rows, results, strict=True):
+            if isinstance(result, StreamUnavailableError):
+                raise result  # all are tried again, and those that were taken are repeats then
+            if not result:
                 log.warning(
                     "refused behind the spool", code="token_reused",
                     id=row.fields.get(b"id", b"").decode("utf-8", "replace"),

@@ -5,7 +5,12 @@ from __future__ import annotations
 import structlog
 
 from hookmill import process
-from hookmill.errors import NotDurableError, SettingsError, StreamUnavailableError
+from hookmill.errors import (
+    NotDurableError,
+    PartitionsError,
+    SettingsError,
+    StreamUnavailableError,
+)
 from hookmill.settings import Settings, unknown_variables
 from hookmill.sources import sources_of
 from hookmill.stream import Backlog, Stream
@@ -54,6 +59,7 @@ def stream_of(settings: Settings) -> Stream:
     return Stream(
         settings.need_redis_url(),
         settings.prefix,
+        partitions=settings.partitions,
         timeout=settings.append_timeout,
         durability=settings.durability,
         limit=Backlog(settings.backlog_messages, settings.backlog_bytes),
@@ -61,13 +67,14 @@ def stream_of(settings: Settings) -> Stream:
 
 
 async def _assure(stream: Stream, settings: Settings) -> None:
-    """Refuse to start where this Redis can never give the durability asked for."""
-    if settings.durability != "aof":
-        return  # replicas come and go
+    """Refuse to start where this Redis can never give what is asked of it."""
     try:
         await stream.probe()
+    except PartitionsError as error:
+        raise SettingsError([str(error)]) from None
     except NotDurableError as error:
-        raise SettingsError([f"HOOKMILL_DURABILITY={settings.durability}: {error}"]) from None
+        if settings.durability == "aof":  # replicas come and go
+            raise SettingsError([f"HOOKMILL_DURABILITY=aof: {error}"]) from None
     except StreamUnavailableError:
         pass  # it will be asked again before anything is accepted
 

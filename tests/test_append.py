@@ -64,7 +64,7 @@ async def test_an_append_is_refused_while_too_many_messages_are_unfinished(
         await stream.append([message(), message()])
         assert not await is_full(stream)
         assert await is_full(stream)
-        assert redis_client.xlen(stream.keys.stream) == 3
+        assert redis_client.xlen(stream.partitions[0].stream) == 3
 
         held = (await group.take(3)).entries
         assert await is_full(stream)  # in hand is not finished
@@ -83,7 +83,7 @@ async def test_what_is_finished_but_retained_is_no_backlog(
         for _ in range(5):
             await stream.append([message(), message(), message()])
             await finish(group, 3)
-        assert redis_client.xlen(stream.keys.stream) == 15
+        assert redis_client.xlen(stream.partitions[0].stream) == 15
         assert await stream.measure_backlog() == (0, 0)
 
 
@@ -98,7 +98,7 @@ async def test_messages_that_wait_to_be_taken_again_or_later_are_unfinished(
         assert await is_full(stream)
         await finish(group, 1)
         assert (await stream.measure_backlog()).messages == 1
-        redis_client.delete(group.keys.delayed, group.keys.delayed_entries)
+        redis_client.delete(group.partitions[0].delayed, group.partitions[0].delayed_entries)
 
 
 async def test_the_slowest_group_counts_and_without_any_group_everything_does(
@@ -161,10 +161,10 @@ async def test_where_the_server_does_not_tell_a_groups_lag_it_is_estimated_by_ti
     stream: Stream, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
     for number in range(1, 101):
-        redis_client.xadd(stream.keys.stream, {"n": number}, id=f"{number * 10}-0")
+        redis_client.xadd(stream.partitions[0].stream, {"n": number}, id=f"{number * 10}-0")
     # A group that was made in the middle of the stream: its lag is unknown.
-    redis_client.xgroup_create(stream.keys.stream, "main", "500-0")
-    (group_info,) = redis_client.xinfo_groups(stream.keys.stream)
+    redis_client.xgroup_create(stream.partitions[0].stream, "main", "500-0")
+    (group_info,) = redis_client.xinfo_groups(stream.partitions[0].stream)
     assert group_info["lag"] is None
     assert (await stream.measure_backlog()).messages == 50
     group = await open_group()
@@ -201,7 +201,7 @@ def arrival(message_id: str, token: bytes = b"t" * 16, lifetime: float = 300.0) 
 
 
 def stored_ids(client: redis.Redis, stream: Stream) -> list[str]:
-    entries: Any = client.xrange(stream.keys.stream)
+    entries: Any = client.xrange(stream.partitions[0].stream)
     return [fields[b"id"].decode() for _, fields in entries]
 
 
@@ -264,10 +264,10 @@ async def test_a_token_is_not_spent_on_an_append_that_was_refused(
 async def test_a_token_is_not_spent_on_an_append_that_failed(
     stream: Stream, redis_client: redis.Redis, prefix: str
 ) -> None:
-    redis_client.set(stream.keys.stream, "not a stream")
+    redis_client.set(stream.partitions[0].stream, "not a stream")
     with pytest.raises(StreamUnavailableError, match="WRONGTYPE"):
         await stream.append([arrival("m1")])
-    redis_client.delete(stream.keys.stream)
+    redis_client.delete(stream.partitions[0].stream)
     await stream.append([arrival("m2")])
     assert stored_ids(redis_client, stream) == ["m2"]
 

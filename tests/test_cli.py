@@ -306,7 +306,7 @@ async def test_check_and_status_look_at_the_server(own_server: Callable[..., Ser
     assert (checked.returncode, checked.stderr) == (2, "")
     assert checked.stdout.startswith("error: appendonly is off\n  a restart of Redis loses ")
     assert "note: 1 dead letter lies in group main\n" in checked.stdout
-    assert (status.returncode, status.stdout.splitlines()[2].split()[5]) == (0, "1")
+    assert (status.returncode, status.stdout.splitlines()[2].split()[6]) == (0, "1")
     assert json.loads(as_json.stdout)["groups"][0]["dead"] == 1
 
 

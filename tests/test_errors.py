@@ -15,6 +15,7 @@ CODES = {
     "StreamUnavailableError": "stream_unavailable",
     "NotDurableError": "not_durable",
     "BacklogFullError": "backlog_full",
+    "PartitionsError": "partitions",
     "TokenReusedError": "token_reused",
     "GroupLostError": "group_lost",
 }

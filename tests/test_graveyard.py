@@ -18,7 +18,7 @@ from hookmill.graveyard import EVERYTHING, NoSuchDeadLetterError, Pace
 from hookmill.message import Death, Message, Progress
 from hookmill.settings import Settings
 from hookmill.stream import DeadLetters, Group, Stream
-from tests.support import Server, message
+from tests.support import Server, dead_letters, message
 
 OpenGroup = Callable[..., Awaitable[Group]]
 Bury = Callable[..., Awaitable[list[str]]]
@@ -40,8 +40,7 @@ def bury(
         await stream.append(messages)
         taken = await group.take(len(messages))
         await group.settle(_buried(entry, changed or {}, death) for entry in taken.entries)
-        letters = await DeadLetters(stream, "main").read()
-        return [letter.id for letter in letters]
+        return [letter.id for letter in await dead_letters(stream)]
 
     return bury_all
 
@@ -273,7 +272,7 @@ async def test_what_is_dropped_is_gone_and_the_rest_stays(
     await graveyard.drop(settings(), [first, third, first])
 
     assert capsys.readouterr().out == "dropped 2 of 2\n"
-    assert [letter.id for letter in await DeadLetters(stream, "main").read()] == [second]
+    assert [letter.id for letter in await dead_letters(stream)] == [second]
     emptied()
 
 
@@ -480,7 +479,7 @@ async def test_a_replay_of_all_does_not_chase_what_dies_again_meanwhile(
 
     assert capsys.readouterr().out == "replayed 3 of 3\n"
     assert await DeadLetters(stream, "main").count() == 3
-    redis_client.delete(group.keys.dead)
+    redis_client.delete(group.partitions[0].dead)
 
 
 async def test_how_many_were_done_is_said_even_when_redis_goes_away_in_between(
@@ -595,25 +594,25 @@ async def test_dropping_what_was_chosen_is_confirmed_with_its_number_first(
 ) -> None:
     await bury(*(message(type="post.published") for _ in range(3)), message(type="order.paid"))
     asked: list[int] = []
-    dead_letters = DeadLetters(stream, "main")
+    dead, letters = stream.partitions[0].of_group("main").dead, DeadLetters(stream, "main")
 
     def answer(number: int) -> bool:
         asked.append(number)
         # Dies while the person thinks: it is not what they were asked about.
         late: dict[Any, Any] = {**message(type="post.late").to_fields(), b"owner": b"9-9"}
-        redis_client.xadd(dead_letters.keys.dead, late)
+        redis_client.xadd(dead, late)
         return len(asked) > 1
 
     await graveyard.drop(settings(), Choice(type="post.*"), confirm=answer)
-    assert (capsys.readouterr().out, await dead_letters.count()) == ("dropped none\n", 5)
+    assert (capsys.readouterr().out, await letters.count()) == ("dropped none\n", 5)
     await graveyard.drop(settings(), Choice(type="post.*"), confirm=answer)
-    assert (capsys.readouterr().out, await dead_letters.count()) == ("dropped 4 of 4\n", 2)
+    assert (capsys.readouterr().out, await letters.count()) == ("dropped 4 of 4\n", 2)
     await graveyard.drop(settings(), Choice(type="none.*"), confirm=answer)
 
     assert asked == [3, 4]
-    left = await dead_letters.read()
+    left = await dead_letters(stream)
     assert [letter.fields[b"type"] for letter in left] == [b"order.paid", b"post.late"]
-    redis_client.delete(dead_letters.keys.dead)
+    redis_client.delete(dead)
 
 
 async def delivered(stream: Stream, group: Group, sent: Message) -> str:
@@ -669,7 +668,7 @@ async def test_an_id_is_released_from_the_generation_before_as_well(
     group = await open_group()  # a window of an hour
     sent = message(id="msg_1")
     (dead_id,) = await bury(sent)
-    moved = as_of_the_last_generation(redis_client, group.keys.owners, 3600)
+    moved = as_of_the_last_generation(redis_client, group.partitions[0].owners, 3600)
     assert moved == 1
     assert await delivered(stream, group, sent) == "repeat"
 

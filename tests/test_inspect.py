@@ -72,22 +72,24 @@ async def test_each_message_is_counted_in_the_state_it_is_in(
     assert (consumer.name, consumer.pending) == ("c1", 1)
     assert consumer.idle_ms < 60_000
 
-    (retaken,) = (await group.take(1)).entries
+    retaken, *new = (await group.take(3)).entries
     assert retaken.ref.key_number == AGAIN
     found = await facts_of(stream)
-    assert (found.held, found.again, found.oldest_ms) == (2, 0, RECEIVED)
-    assert found.consumers[0].pending == 2
+    assert (found.held, found.again, found.oldest_ms) == (4, 0, RECEIVED)
+    assert found.consumers[0].pending == 4
 
     await group.settle([Settlement(retaken.ref)])
     found = await facts_of(stream)
-    assert (found.held, found.again) == (1, 0)
+    assert (found.held, found.again) == (3, 0)
     assert found.oldest_ms == int(ids[0].partition("-")[0])
 
     rest = (await group.take(10)).entries
-    await group.settle(Settlement(entry.ref) for entry in (held, *rest))
+    await group.settle(Settlement(entry.ref) for entry in (held, *new, *rest))
     found = await facts_of(stream)
     assert (found.waiting, found.held, found.again, found.oldest_ms) == (0, 0, 0, None)
-    redis_client.delete(group.keys.dead, group.keys.delayed, group.keys.delayed_entries)
+    redis_client.delete(
+        group.partitions[0].dead, group.partitions[0].delayed, group.partitions[0].delayed_entries
+    )
 
 
 async def test_each_group_is_counted_for_itself(
@@ -111,7 +113,7 @@ async def test_a_count_that_redis_does_not_know_is_unknown_but_nothing_waiting_i
     _, second = await stream.append([message(), message()])
     await group.settle(Settlement(entry.ref) for entry in (await group.take(1)).entries)
     await stream.append([message()])
-    redis_client.xdel(group.keys.stream, second)  # unread: from here on Redis cannot count
+    redis_client.xdel(group.partitions[0].stream, second)  # unread: from here on Redis cannot count
 
     assert (await facts_of(stream)).waiting is None
 
@@ -124,7 +126,7 @@ async def test_a_group_whose_again_stream_is_lost_is_still_looked_at(
 ) -> None:
     group = await open_group()
     await stream.append([message()])
-    redis_client.delete(group.keys.again)
+    redis_client.delete(group.partitions[0].again)
 
     found = await facts_of(stream)
 

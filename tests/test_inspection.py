@@ -44,16 +44,21 @@ SOUND = ServerFacts(
     clock_ahead=0.0,
     hidden=(),
 )
-EMPTY = Overview(now_ms=0, length=0, bytes=0, used_memory=GB, maxmemory=4 * GB, groups=())
+EMPTY = Overview(
+    now_ms=0, partitions=1, length=0, bytes=0, used_memory=GB, maxmemory=4 * GB, groups=()
+)
 WORKED = GroupFacts(
     name="main",
     waiting=0,
     held=0,
     delayed=0,
     again=0,
+    parked=0,
     dead=0,
     oldest_ms=None,
     remembered=0,
+    repeats=0,
+    late=0,
     consumers=(Consumer(name="c1", pending=0, idle_ms=1000),),
 )
 SET = Settings(qstash_current_signing_key=SecretStr(CURRENT_KEY), public_url="https://app.example")

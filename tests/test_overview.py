@@ -23,6 +23,7 @@ OpenGroup = Callable[..., Awaitable[Group]]
 
 SEEN = Overview(
     now_ms=1_700_000_200_000,
+    partitions=1,
     length=1234,
     bytes=567_000,
     used_memory=20_000_000,
@@ -34,9 +35,12 @@ SEEN = Overview(
             held=30,
             delayed=4,
             again=0,
+            parked=5,
             dead=2,
             oldest_ms=1_700_000_000_000,
             remembered=50_000,
+            repeats=77,
+            late=1,
             consumers=(
                 Consumer(name="host-1", pending=30, idle_ms=400),
                 Consumer(name="host-2", pending=0, idle_ms=90_000),
@@ -48,9 +52,12 @@ SEEN = Overview(
             held=0,
             delayed=0,
             again=0,
+            parked=0,
             dead=0,
             oldest_ms=None,
             remembered=0,
+            repeats=0,
+            late=0,
             consumers=(),
         ),
     ),
@@ -60,9 +67,9 @@ SEEN = Overview(
 def test_the_status_is_a_table_and_a_group_that_nobody_runs_is_marked() -> None:
     assert overview.table(SEEN, 60.0) == [
         "stream: 1,234 entries, 567 kB; Redis uses 20 MB of 100 MB",
-        "group   waiting  held  delayed  again  dead  oldest     IDs  workers",
-        "main      1,200    30        4      0     2     3 m  50,000        1",
-        "search  unknown     0        0      0     0       -       0        0",
+        "group   waiting  held  delayed  again  parked  dead  oldest     IDs  repeats  workers",
+        "main      1,200    30        4      0       5     2     3 m  50,000       77        1",
+        "search  unknown     0        0      0       0     0       -       0        0        0",
         "main: host-1 holds 30, heard of 0 s ago",
         "main: host-2 holds 0, heard of 90 s ago",
         "nobody runs group search",
@@ -72,7 +79,7 @@ def test_the_status_is_a_table_and_a_group_that_nobody_runs_is_marked() -> None:
 def test_the_status_for_programs_gives_ages_instead_of_times() -> None:
     seen = overview.describe(SEEN, 60.0)
 
-    assert seen["stream"] == {"length": 1234, "bytes": 567_000}
+    assert seen["stream"] == {"partitions": 1, "length": 1234, "bytes": 567_000}
     assert (seen["used_memory"], seen["maxmemory"]) == (20_000_000, 100_000_000)
     main, search = seen["groups"]
     assert main == {
@@ -81,9 +88,12 @@ def test_the_status_for_programs_gives_ages_instead_of_times() -> None:
         "held": 30,
         "delayed": 4,
         "again": 0,
+        "parked": 5,
         "dead": 2,
         "oldest_age": 200.0,
         "remembered": 50_000,
+        "repeats": 77,
+        "late": 1,
         "workers": 1,
         "consumers": [
             {"name": "host-1", "pending": 30, "idle_ms": 400},

@@ -16,7 +16,7 @@ from hookmill.entries import AGAIN, STREAM, Entry, EntryRef, FollowUp, Keys, Set
 from hookmill.errors import GroupLostError, SettingsError, StreamUnavailableError
 from hookmill.message import Message, Progress
 from hookmill.stream import DeadLetters, Group, Stream
-from tests.support import Server, eventually, message, server_binaries
+from tests.support import Server, dead_letters, eventually, message, server_binaries, taken_over
 
 OpenGroup = Callable[..., Awaitable[Group]]
 OwnServer = Callable[..., Server]
@@ -48,7 +48,8 @@ async def settle_all(group: Group, *entries: Entry) -> None:
 def pending(client: redis.Redis, group: Group) -> int:
     """How many entries the group holds, in both of its streams."""
     return sum(
-        client.xpending(key, group.name)["pending"] for key in (group.keys.stream, group.keys.again)
+        client.xpending(key, group.name)["pending"]
+        for key in (group.partitions[0].stream, group.partitions[0].again)
     )
 
 
@@ -112,20 +113,34 @@ async def test_opening_a_group_again_makes_nothing(open_group: OpenGroup) -> Non
     assert await group.open() == 0
 
 
-async def test_a_take_brings_no_more_than_asked_over_both_streams_what_runs_again_first(
+async def test_a_take_shares_its_places_between_what_runs_again_and_what_is_new(
     stream: Stream, open_group: OpenGroup
 ) -> None:
     group = await open_group()
-    await stream.append([message(id=f"m{n}") for n in range(6)])
-    first = (await group.take(3)).entries
+    await stream.append([message(id=f"m{n}") for n in range(12)])
+    first = (await group.take(6)).entries
     await group.settle([Settlement(entry.ref, (again(entry),)) for entry in first])
 
     second = (await group.take(4)).entries
-    assert ids(second) == ["m0", "m1", "m2", "m3"]
-    assert [entry.ref.key_number for entry in second] == [AGAIN, AGAIN, AGAIN, STREAM]
-    third = (await group.take(4)).entries
-    assert ids(third) == ["m4", "m5"]
-    await settle_all(group, *second, *third)
+    assert ids(second) == ["m0", "m1", "m6", "m7"]
+    assert [entry.ref.key_number for entry in second] == [AGAIN, AGAIN, STREAM, STREAM]
+    third = (await group.take(7)).entries
+    assert len(third) == 7
+    fourth = (await group.take(7)).entries  # what the one does not need goes to the other
+    assert set(ids([*third, *fourth])) == {f"m{n}" for n in (2, 3, 4, 5, 8, 9, 10, 11)}
+    await settle_all(group, *second, *third, *fourth)
+
+
+async def test_with_a_single_place_neither_the_new_nor_what_runs_again_starves(
+    stream: Stream, open_group: OpenGroup
+) -> None:
+    group = await open_group()
+    await stream.append([message() for _ in range(100)])
+    first = (await group.take(50)).entries
+    await group.settle([Settlement(entry.ref, (again(entry),)) for entry in first])
+    taken = [(await group.take(1)).entries[0] for _ in range(40)]
+    assert {entry.ref.key_number for entry in taken} == {AGAIN, STREAM}
+    await settle_all(group, *taken, *(await group.take(100)).entries)
 
 
 async def test_a_take_of_nothing_takes_nothing(
@@ -133,7 +148,7 @@ async def test_a_take_of_nothing_takes_nothing(
 ) -> None:
     group = await open_group()
     await stream.append([message()])
-    assert await group.take(0) == ([], [])
+    assert (await group.take(0)).is_empty
     assert pending(redis_client, group) == 0
 
 
@@ -159,7 +174,7 @@ async def test_a_group_may_have_an_odd_name(
     (entry,) = (await group.take(1)).entries
     await settle_all(group, entry)
     await stream.trim(retention=0)
-    assert redis_client.exists(group.keys.low_water)
+    assert redis_client.exists(group.partitions[0].low_water)
 
 
 def test_all_keys_of_a_partition_share_its_hash_tag() -> None:
@@ -253,7 +268,7 @@ async def test_what_runs_again_after_another_came_to_own_its_id_is_a_repeat(
     (first,) = (await group.take(1)).entries
     # The record runs out while the retry is delayed, and the sender delivers once more.
     await group.settle([Settlement(first.ref, (again(first, delay_ms=1),))])
-    for key in redis_client.scan_iter(f"{group.keys.owners}*"):
+    for key in redis_client.scan_iter(f"{group.partitions[0].owners}*"):
         redis_client.delete(key)
     await stream.append([message(b"second", id="m")])
     (second,) = (await group.take(10)).entries
@@ -261,7 +276,7 @@ async def test_what_runs_again_after_another_came_to_own_its_id_is_a_repeat(
     taken = await group.take(10)
     assert not taken.entries
     assert [repeat.message_id for repeat in taken.repeats] == ["m"]
-    assert redis_client.xlen(group.keys.again) == 0
+    assert redis_client.xlen(group.partitions[0].again) == 0
     assert second.fields[b"body"] == b"second"
     await settle_all(group, second)
 
@@ -276,7 +291,7 @@ async def test_an_entry_of_another_wire_version_is_left_to_the_worker(
 ) -> None:
     group = await open_group()
     for _ in range(2):
-        redis_client.xadd(group.keys.stream, {"version": "9", "x": "y"})
+        redis_client.xadd(group.partitions[0].stream, {"version": "9", "x": "y"})
     taken = await group.take(10)
     assert [entry.fields for entry in taken.entries] == [{b"version": b"9", b"x": b"y"}] * 2
     assert not taken.repeats
@@ -324,7 +339,7 @@ async def test_every_record_expires_and_keeps_the_compact_encoding(
     await stream.append([message() for _ in range(3000)])
     await settle_all(group, *(await group.take(3000)).entries)
 
-    buckets = list(redis_client.scan_iter(f"{group.keys.owners}:*", count=1000))
+    buckets = list(redis_client.scan_iter(f"{group.partitions[0].owners}:*", count=1000))
     assert len(buckets) == 75  # 40 IDs each, on average
     assert sum(int(redis_client.hlen(bucket)) for bucket in buckets) == 3000
     encodings = {redis_client.object("encoding", bucket).decode() for bucket in buckets}
@@ -358,14 +373,14 @@ async def test_no_id_is_forgotten_when_a_take_fails_after_the_buckets_grew(
     await stream.append([message(id=f"m{n}") for n in range(100)])
     entries = (await group.take(100)).entries
     await group.settle([Settlement(entry.ref, (again(entry),)) for entry in entries])
-    for key in redis_client.scan_iter(f"{group.keys.owners}*", count=1000):
+    for key in redis_client.scan_iter(f"{group.partitions[0].owners}*", count=1000):
         redis_client.delete(key)
     await stream.trim(0)  # notes that all of the stream is finished
     # What runs again is read, its IDs recorded anew, and then the stream's own group is missing.
-    redis_client.xgroup_destroy(group.keys.stream, group.name)
+    redis_client.xgroup_destroy(group.partitions[0].stream, group.name)
     with pytest.raises(GroupLostError):
         await group.take(200)
-    redis_client.delete(group.keys.again)
+    redis_client.delete(group.partitions[0].again)
 
     await group.open()
     await stream.append([message(id=f"m{n}") for n in range(100)])
@@ -381,7 +396,7 @@ async def test_a_generations_buckets_follow_the_size_of_the_last_one(
     group = await open_group(dedup_window=3600)
     generation = int(redis_client.time()[0]) // 3600
     redis_client.hset(
-        group.keys.owners,
+        group.partitions[0].owners,
         mapping={
             f"{generation - 2}:buckets": 1024, f"{generation - 2}:size": 7,
             f"{generation - 1}:buckets": 1024, f"{generation - 1}:size": 1_000_000,
@@ -389,13 +404,13 @@ async def test_a_generations_buckets_follow_the_size_of_the_last_one(
     )  # fmt: skip
     await stream.append([message()])
     await settle_all(group, *(await group.take(1)).entries)
-    assert redis_client.hgetall(group.keys.owners) == {
+    assert redis_client.hgetall(group.partitions[0].owners) == {
         b"%d:buckets" % (generation - 1): b"1024",
         b"%d:size" % (generation - 1): b"1000000",
         b"%d:buckets" % generation: b"6250",
         b"%d:size" % generation: b"1",
     }
-    assert 3600 < redis_client.ttl(group.keys.owners) <= 3 * 3600
+    assert 3600 < redis_client.ttl(group.partitions[0].owners) <= 3 * 3600
 
 
 # --- waiting --------------------------------------------------------------------------------
@@ -406,7 +421,7 @@ async def test_an_entry_wakes_one_waiting_worker_and_is_not_taken_by_that(
 ) -> None:
     groups = [await open_group("c1"), await open_group("c2")]
     for group in groups:
-        assert await group.take(1) == ([], [])
+        assert (await group.take(1)).is_empty
     waiting = [asyncio.create_task(group.wait(30)) for group in groups]
     await eventually(lambda: blocked(redis_client) == 2)
     await stream.append([message(id="m")])
@@ -425,7 +440,7 @@ async def test_the_bell_rings_for_what_came_between_the_take_and_the_wait(
     stream: Stream, open_group: OpenGroup
 ) -> None:
     group = await open_group()
-    assert await group.take(1) == ([], [])
+    assert (await group.take(1)).is_empty
     await stream.append([message(id="m")])
     assert await group.wait(30)
     await settle_all(group, *(await group.take(1)).entries)
@@ -437,7 +452,7 @@ async def test_the_bell_is_silent_about_what_was_taken_without_it(
     group = await open_group()
     await stream.append([message() for _ in range(3)])
     await settle_all(group, *(await group.take(3)).entries)
-    assert await group.take(1) == ([], [])
+    assert (await group.take(1)).is_empty
     assert not await group.wait(0.01)
 
 
@@ -447,7 +462,7 @@ async def test_the_bell_rings_for_what_is_to_run_again(
     group = await open_group()
     await stream.append([message(id="m")])
     (entry,) = (await group.take(1)).entries
-    assert await group.take(1) == ([], [])
+    assert (await group.take(1)).is_empty
     waiting = asyncio.create_task(group.wait(30))
     await group.settle([Settlement(entry.ref, (again(entry),))])
     assert await waiting
@@ -461,7 +476,7 @@ async def test_a_bell_pins_nothing_in_the_stream(
     await stream.append([message() for _ in range(3)])
     await settle_all(group, *(await group.take(3)).entries)
     await stream.trim(0)
-    assert redis_client.xlen(group.keys.stream) == 0
+    assert redis_client.xlen(group.partitions[0].stream) == 0
 
 
 async def test_a_wait_in_vain_says_so(open_group: OpenGroup) -> None:
@@ -495,11 +510,11 @@ async def test_done_acknowledges_and_only_an_again_entry_is_deleted(
     await stream.append([message(id="a"), message(id="b")])
     a, b = (await group.take(2)).entries
     await group.settle([Settlement(a.ref), Settlement(b.ref, (again(b),))])
-    assert redis_client.xlen(group.keys.again) == 1
+    assert redis_client.xlen(group.partitions[0].again) == 1
     await settle_all(group, *(await group.take(1)).entries)
     assert pending(redis_client, group) == 0
-    assert redis_client.xlen(group.keys.stream) == 2
-    assert redis_client.xlen(group.keys.again) == 0
+    assert redis_client.xlen(group.partitions[0].stream) == 2
+    assert redis_client.xlen(group.partitions[0].again) == 0
 
 
 FOLLOW_UPS: dict[str, Callable[[Entry], tuple[FollowUp, ...]]] = {
@@ -517,7 +532,7 @@ def follow_ups(request: pytest.FixtureRequest) -> Callable[[Entry], tuple[Follow
 
 def written(client: redis.Redis, group: Group) -> tuple[int, int, int, int]:
     """How many entries wait to run again, are delayed (by both their keys), and dead."""
-    keys = group.keys
+    keys = group.partitions[0]
     return (
         client.xlen(keys.again), client.zcard(keys.delayed), client.hlen(keys.delayed_entries),
         client.xlen(keys.dead),
@@ -525,8 +540,10 @@ def written(client: redis.Redis, group: Group) -> tuple[int, int, int, int]:
 
 
 def forget_follow_ups(client: redis.Redis, group: Group) -> None:
-    client.delete(group.keys.delayed, group.keys.delayed_entries, group.keys.dead)
-    client.xtrim(group.keys.again, maxlen=0, approximate=False)
+    client.delete(
+        group.partitions[0].delayed, group.partitions[0].delayed_entries, group.partitions[0].dead
+    )
+    client.xtrim(group.partitions[0].again, maxlen=0, approximate=False)
 
 
 async def test_a_late_done_acknowledges(
@@ -535,7 +552,7 @@ async def test_a_late_done_acknowledges(
     late, other = await open_group("late"), await open_group("other")
     await stream.append([message()])
     (entry,) = (await late.take(1)).entries
-    (theirs,) = (await other.take_over(STREAM, "0-0", 1, lease=0))[0].entries
+    (theirs,) = (await taken_over(other)).entries
     assert await late.settle([Settlement(entry.ref)]) == []
     assert pending(redis_client, late) == 0
     # Success has won: what the other makes of it comes too late in its turn.
@@ -552,7 +569,7 @@ async def test_a_late_outcome_without_success_is_dropped_and_reported(
     late, other = await open_group("late"), await open_group("other")
     await stream.append([message()])
     (entry,) = (await late.take(1)).entries
-    (theirs,) = (await other.take_over(STREAM, "0-0", 1, lease=0))[0].entries
+    (theirs,) = (await taken_over(other)).entries
 
     assert await late.settle([Settlement(entry.ref, follow_ups(entry))]) == [entry.ref.id]
     assert written(redis_client, late) == (0, 0, 0, 0)
@@ -585,7 +602,7 @@ async def test_each_settlement_of_a_batch_stands_for_itself(
     group, other = await open_group("c1"), await open_group("other")
     await stream.append([message(id=name) for name in "abcd"])
     a, b, c, d = (await group.take(4)).entries
-    redis_client.xclaim(group.keys.stream, "main", "other", 0, [b.ref.id])
+    redis_client.xclaim(group.partitions[0].stream, "main", "other", 0, [b.ref.id])
     late = await group.settle(
         [
             Settlement(a.ref, (again(a),)), Settlement(b.ref, (dead(b),)),
@@ -597,7 +614,7 @@ async def test_each_settlement_of_a_batch_stands_for_itself(
     assert pending(redis_client, group) == 1
     await settle_all(other, b)
     await settle_all(group, *(await group.take(1)).entries)
-    redis_client.delete(group.keys.dead)
+    redis_client.delete(group.partitions[0].dead)
 
 
 async def test_a_batch_of_thousands_is_settled_in_one_step(
@@ -624,7 +641,9 @@ async def test_an_entry_stays_pending_when_what_should_follow_it_cannot_be_writt
         user, enabled=True, nopass=True, keys=["*"], commands=["+@all", "-zadd"]
     )
     try:
-        limited = Stream(server.url.replace("//", f"//{user}:x@"), stream.keys.base.split(":")[0])
+        limited = Stream(
+            server.url.replace("//", f"//{user}:x@"), stream.partitions[0].base.split(":")[0]
+        )
         with_limits = Group(limited, "main", "c1", dedup_window=3600)
         await stream.append([message()])
         (entry,) = (await with_limits.take(1)).entries
@@ -650,7 +669,9 @@ async def test_delayed_messages_are_let_go_in_the_order_in_which_they_are_due(
     a, b, c, d = (await group.take(4)).entries
     delays = ((a, 3), (b, 1), (c, 2), (d, 120_000))
     await group.settle([Settlement(e.ref, (again(e, delay_ms=ms),)) for e, ms in delays])
-    await eventually(lambda: redis_client.zcount(group.keys.delayed, 0, now_ms(redis_client)) == 3)
+    await eventually(
+        lambda: redis_client.zcount(group.partitions[0].delayed, 0, now_ms(redis_client)) == 3
+    )
 
     assert await group.release(0) == (0, 0.0)  # some are due
     assert (await group.release(2))[0] == 2
@@ -680,14 +701,16 @@ async def test_a_delay_is_counted_in_redis_own_milliseconds(
     before = now_ms(redis_client)
     await group.settle([Settlement(entry.ref, (again(entry, "h", delay_ms=7001),))])
     after = now_ms(redis_client)
-    rows: Any = redis_client.zrange(group.keys.delayed, 0, -1, withscores=True)
+    rows: Any = redis_client.zrange(group.partitions[0].delayed, 0, -1, withscores=True)
     ((token, due),) = rows
     assert token == f"{entry.ref.id}/h".encode()
     assert before + 7001 <= due <= after + 7001
 
-    redis_client.zadd(group.keys.delayed, {token: now_ms(redis_client) + 1000})
+    redis_client.zadd(group.partitions[0].delayed, {token: now_ms(redis_client) + 1000})
     assert (await group.release(10))[0] == 0
-    redis_client.zadd(group.keys.delayed, {token: now_ms(redis_client)})  # due to the millisecond
+    redis_client.zadd(
+        group.partitions[0].delayed, {token: now_ms(redis_client)}
+    )  # due to the millisecond
     assert (await group.release(10))[0] == 1
     assert written(redis_client, group) == (1, 0, 0, 0)
     await settle_all(group, *(await group.take(1)).entries)
@@ -701,7 +724,9 @@ async def test_one_release_moves_no_more_than_some_megabytes(
     entries = (await group.take(4)).entries
     for entry in entries:
         await group.settle([Settlement(entry.ref, (again(entry, delay_ms=1),))])
-    await eventually(lambda: redis_client.zcount(group.keys.delayed, 0, now_ms(redis_client)) == 4)
+    await eventually(
+        lambda: redis_client.zcount(group.partitions[0].delayed, 0, now_ms(redis_client)) == 4
+    )
     assert await group.release(100) == (3, 0.0)
     assert await group.release(100) == (1, None)
     entries = (await group.take(4)).entries
@@ -730,8 +755,8 @@ async def test_what_waits_in_redis_survives_its_restart(own_server: OwnServer) -
         taken = (await group.take(10)).entries
         assert ids(taken) == ["again", "delayed", "new"]
         assert taken[1].fields[b"handler"] == b"later"
-        theirs, _ = await group.take_over(STREAM, "0-0", 10, lease=0)
-        assert ids(theirs.entries) == ["held", "new"]
+        assert ids((await taken_over(group)).entries) == ["again", "delayed"]
+        assert ids((await taken_over(group)).entries) == ["held", "new"]
         await settle_all(group, *taken, held)
 
 
@@ -744,11 +769,11 @@ async def test_only_what_was_silent_for_a_lease_is_taken_over(
     gone, group = await open_group("gone"), await open_group("c2")
     await stream.append([message(id="idle"), message(id="fresh")])
     idle, fresh = (await gone.take(2)).entries
-    redis_client.xclaim(group.keys.stream, "main", "gone", 0, [idle.ref.id], idle=60_000)
+    redis_client.xclaim(group.partitions[0].stream, "main", "gone", 0, [idle.ref.id], idle=60_000)
 
-    taken, cursor = await group.take_over(STREAM, "0-0", 10, lease=60)
+    taken = await taken_over(group, lease=60)
     assert ids(taken.entries) == ["idle"]
-    assert cursor == "0-0"
+    assert (await taken_over(group, lease=60)).is_empty
     assert taken.entries[0].fields == idle.fields
     await settle_all(group, idle)
     await settle_all(gone, fresh)
@@ -760,9 +785,10 @@ async def test_what_runs_again_is_taken_over_as_well(stream: Stream, open_group:
     (entry,) = (await gone.take(1)).entries
     await gone.settle([Settlement(entry.ref, (again(entry, "mailer", attempts=3),))])
     await gone.take(1)
-    ((entry,), repeats), _ = await group.take_over(AGAIN, "0-0", 10, lease=0)
+    taken = await taken_over(group)
+    (entry,) = taken.entries
     assert Progress.from_fields(entry.fields, "").attempts == 3
-    assert repeats == []
+    assert taken.repeats == []
     await settle_all(group, entry)
 
 
@@ -775,15 +801,13 @@ async def test_a_sweep_goes_on_where_it_stopped(
     await stream.append([message(id=f"m{n}") for n in range(95)])
     held = (await gone.take(95)).entries
     silent: list[Any] = [entry.ref.id for entry in held[-3:]]
-    redis_client.xclaim(group.keys.stream, "main", "gone", 0, silent, idle=60_000)
+    redis_client.xclaim(group.partitions[0].stream, "main", "gone", 0, silent, idle=60_000)
 
-    found, cursor, calls = [], "0-0", 0
-    while True:
-        taken, cursor = await group.take_over(STREAM, cursor, 2, lease=30)
+    found, calls, wait = [], 0, 0.0
+    while not wait:
+        taken, wait = await group.take_over(2, lease=30, pause=60)
         found += ids(taken.entries)
         calls += 1
-        if cursor == "0-0":
-            break
     assert found == ["m92", "m93", "m94"]
     assert calls > 4
     await settle_all(group, *held)
@@ -795,8 +819,8 @@ async def test_a_deleted_entry_is_not_taken_over_and_no_longer_pending(
     gone, group = await open_group("gone"), await open_group("c2")
     deleted, _ = await stream.append([message(id="deleted"), message(id="kept")])
     await gone.take(2)
-    redis_client.xdel(group.keys.stream, deleted)
-    taken, _ = await group.take_over(STREAM, "0-0", 10, lease=0)
+    redis_client.xdel(group.partitions[0].stream, deleted)
+    taken = await taken_over(group)
     assert ids(taken.entries) == ["kept"]
     assert pending(redis_client, group) == 1
     await settle_all(group, *taken.entries)
@@ -808,8 +832,8 @@ async def test_repeats_among_what_is_taken_over_are_acknowledged(
     group = await open_group()
     await stream.append([message(id="m"), message(id="m")])
     # A worker that died between reading and recording.
-    redis_client.xreadgroup("main", "gone", {group.keys.stream: ">"})
-    taken, _ = await group.take_over(STREAM, "0-0", 10, lease=0)
+    redis_client.xreadgroup("main", "gone", {group.partitions[0].stream: ">"})
+    taken = await taken_over(group)
     assert ids(taken.entries) == ["m"]
     assert [repeat.message_id for repeat in taken.repeats] == ["m"]
     assert pending(redis_client, group) == 1
@@ -821,14 +845,17 @@ async def test_repeats_among_what_is_taken_over_are_acknowledged(
 
 def make_consumers(client: redis.Redis, group: Group, *names: str) -> None:
     """A read in vain makes a consumer on some servers only."""
-    for key in (group.keys.stream, group.keys.again):
+    for key in (group.partitions[0].stream, group.partitions[0].again):
         for name in names:
             client.xgroup_createconsumer(key, group.name, name)
 
 
 def consumers(client: redis.Redis, group: Group) -> dict[str, list[bytes]]:
     found = {}
-    for which, key in (("stream", group.keys.stream), ("again", group.keys.again)):
+    for which, key in (
+        ("stream", group.partitions[0].stream),
+        ("again", group.partitions[0].again),
+    ):
         rows: Any = client.xinfo_consumers(key, group.name)
         found[which] = sorted(row["name"] for row in rows)
     return found
@@ -863,7 +890,7 @@ async def test_removing_consumers_of_a_lost_group_is_no_error(
     open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
     group = await open_group()
-    redis_client.delete(group.keys.stream, group.keys.again)
+    redis_client.delete(group.partitions[0].stream, group.partitions[0].again)
     assert await group.retire(0) == 0
 
 
@@ -886,7 +913,7 @@ async def test_trimming_never_drops_what_some_group_has_not_finished(
     assert ids(rest) == ["m6", "m7", "m8", "m9"]
     await settle_all(slow, *rest)
     assert await stream.trim(retention=0) == 4
-    assert redis_client.xlen(stream.keys.stream) == 0
+    assert redis_client.xlen(stream.partitions[0].stream) == 0
 
 
 async def test_trimming_keeps_what_retention_covers(
@@ -895,7 +922,7 @@ async def test_trimming_keeps_what_retention_covers(
     group = await open_group()
     now = now_ms(redis_client)
     for age in (90_000, 61_000, 59_000, 1_000):
-        redis_client.xadd(group.keys.stream, {"version": "9"}, id=f"{now - age}-0")
+        redis_client.xadd(group.partitions[0].stream, {"version": "9"}, id=f"{now - age}-0")
     await settle_all(group, *(await group.take(10)).entries)
     assert await stream.trim(retention=3600) == 0
     assert await stream.trim(retention=60) == 2
@@ -908,7 +935,7 @@ async def test_nothing_is_trimmed_before_there_is_a_group(
     assert await stream.trim(retention=0) == 0
     await stream.append([message()])
     assert await stream.trim(retention=0) == 0
-    assert redis_client.xlen(stream.keys.stream) == 1
+    assert redis_client.xlen(stream.partitions[0].stream) == 1
 
 
 async def test_a_lost_group_restarts_behind_what_it_had_finished(
@@ -919,7 +946,7 @@ async def test_a_lost_group_restarts_behind_what_it_had_finished(
     entries = (await group.take(5)).entries
     await settle_all(group, *entries[:3], entries[4])
     await stream.trim(retention=3600)
-    redis_client.xgroup_destroy(group.keys.stream, "main")
+    redis_client.xgroup_destroy(group.partitions[0].stream, "main")
 
     with pytest.raises(GroupLostError):
         await group.take(1)
@@ -949,12 +976,12 @@ async def test_the_low_water_mark_lies_just_below_the_oldest_unfinished_entry(
 ) -> None:
     group = await open_group()
     for entry_id in entry_ids:
-        redis_client.xadd(group.keys.stream, {"version": "9"}, id=entry_id)
+        redis_client.xadd(group.partitions[0].stream, {"version": "9"}, id=entry_id)
     held = (await group.take(10)).entries
     await stream.trim(retention=0)
-    lowest = redis_client.get(group.keys.low_water)
+    lowest = redis_client.get(group.partitions[0].low_water)
     assert lowest == mark
-    redis_client.xgroup_destroy(group.keys.stream, "main")
+    redis_client.xgroup_destroy(group.partitions[0].stream, "main")
     await group.open()
     again_taken = (await group.take(10)).entries
     assert [entry.ref for entry in again_taken] == [entry.ref for entry in held]
@@ -968,7 +995,7 @@ async def test_a_deleted_stream_is_made_anew_and_works(
     await stream.append([message(id="old")])
     await settle_all(group, *(await group.take(1)).entries)
     await stream.trim(retention=0)
-    redis_client.delete(group.keys.stream, group.keys.again)
+    redis_client.delete(group.partitions[0].stream, group.partitions[0].again)
 
     await stream.append([message(id="new")])
     with pytest.raises(GroupLostError):
@@ -985,15 +1012,15 @@ async def test_a_lost_group_is_told_from_a_redis_that_is_away(
     group = await open_group()
     await stream.append([message()])
     (entry,) = (await group.take(1)).entries
-    assert await group.take(1) == ([], [])
+    assert (await group.take(1)).is_empty
     waiting = asyncio.create_task(group.wait(60))
     await eventually(lambda: blocked(redis_client))
-    redis_client.delete(group.keys.stream, group.keys.again)
+    redis_client.delete(group.partitions[0].stream, group.partitions[0].again)
     with pytest.raises(GroupLostError):
         await waiting
     for asked in (
         group.wait(1),
-        group.take_over(STREAM, "0-0", 1, lease=0),
+        group.take_over(1, lease=0, pause=1),
         group.settle([Settlement(entry.ref, (again(entry),))]),
         group.take(1),
     ):
@@ -1018,33 +1045,32 @@ async def buried(
     await stream.append([message(id=f"m{n}") for n in range(5)])
     for entry in (await group.take(5)).entries:
         await group.settle([Settlement(entry.ref, (dead(entry),))])
-    dead_letters = DeadLetters(stream, "main")
-    yield group, dead_letters, [letter.id for letter in await dead_letters.read()]
-    redis_client.delete(group.keys.dead)
+    yield group, DeadLetters(stream, "main"), [letter.id for letter in await dead_letters(stream)]
+    redis_client.delete(group.partitions[0].dead)
 
 
 async def test_dead_letters_are_read_page_by_page(
     buried: tuple[Group, DeadLetters, list[str]],
 ) -> None:
-    _, dead_letters, dead_ids = buried
-    assert await dead_letters.count() == 5
-    page = await dead_letters.read(count=2)
+    _, letters, dead_ids = buried
+    assert await letters.count() == 5
+    page = await letters.survey("0-0", dead_ids[-1], 2)
     assert [letter.fields[b"id"] for letter in page] == [b"m0", b"m1"]
-    rest = await dead_letters.read(after=page[-1].id)
+    rest = await letters.survey(f"({page[-1].id}", dead_ids[-1], 10)
     assert [letter.id for letter in rest] == dead_ids[2:]
-    found = await dead_letters.get(dead_ids[4])
+    found = await letters.get(dead_ids[4])
     assert found is not None
     assert found.fields[b"id"] == b"m4"
-    assert await dead_letters.get("1-1") is None
+    assert await letters.get("1-1") is None
 
 
 async def test_a_replayed_dead_letter_is_taken_again_with_a_fresh_count(
     buried: tuple[Group, DeadLetters, list[str]],
 ) -> None:
-    group, dead_letters, (first, second, *_) = buried
-    assert await dead_letters.replay([second, "1-1", first]) == 2
-    assert await dead_letters.replay([second]) == 0
-    assert await dead_letters.count() == 3
+    group, letters, (first, second, *_) = buried
+    assert await letters.replay([second, "1-1", first]) == 2
+    assert await letters.replay([second]) == 0
+    assert await letters.count() == 3
     taken = await group.take(10)
     assert ids(taken.entries) == ["m1", "m0"]
     assert not taken.repeats
@@ -1055,25 +1081,12 @@ async def test_a_replayed_dead_letter_is_taken_again_with_a_fresh_count(
     await settle_all(group, *taken.entries)
 
 
-async def test_an_id_without_its_second_half_replays_a_dead_letter_once(
-    buried: tuple[Group, DeadLetters, list[str]], redis_client: redis.Redis
-) -> None:
-    group, dead_letters, _ = buried
-    odd: dict[Any, Any] = {**message(id="odd").to_fields(), b"owner": b"9-9"}
-    redis_client.xadd(group.keys.dead, odd, id="99999999999999-7")
-    assert await dead_letters.replay(["99999999999999"]) == 1
-    assert await dead_letters.replay(["99999999999999"]) == 0
-    taken = (await group.take(10)).entries
-    assert ids(taken) == ["odd"]
-    await settle_all(group, *taken)
-
-
 async def test_a_dropped_dead_letter_is_gone(
-    buried: tuple[Group, DeadLetters, list[str]],
+    stream: Stream, buried: tuple[Group, DeadLetters, list[str]]
 ) -> None:
-    _, dead_letters, dead_ids = buried
-    assert await dead_letters.drop([*dead_ids[:2], "1-1"]) == 2
-    assert [letter.id for letter in await dead_letters.read()] == dead_ids[2:]
+    _, letters, dead_ids = buried
+    assert await letters.drop([*dead_ids[:2], "1-1"]) == 2
+    assert [letter.id for letter in await dead_letters(stream)] == dead_ids[2:]
 
 
 # --- when Redis is away, frozen, full -------------------------------------------------------
@@ -1086,7 +1099,7 @@ def everything(stream: Stream, group: Group) -> Iterator[tuple[str, Callable[[],
     yield "open", group.open
     yield "take", lambda: group.take(1)
     yield "wait", lambda: group.wait(0.1)
-    yield "take over", lambda: group.take_over(STREAM, "0-0", 1, 0)
+    yield "take over", lambda: group.take_over(1, 0, 1)
     yield "settle", lambda: group.settle([Settlement(EntryRef(STREAM, "1-1"))])
     yield "release", lambda: group.release(1)
     yield "retire", lambda: group.retire(0)
@@ -1103,7 +1116,7 @@ async def is_unavailable(ask: Callable[[], Awaitable[Any]]) -> bool:
     return False
 
 
-def renew(group: Group) -> list[str]:
+def renew(group: Group) -> list[EntryRef]:
     with closing(group.leases()) as leases:
         return leases.renew([EntryRef(STREAM, "1-1")])
 
@@ -1135,9 +1148,9 @@ async def test_a_frozen_redis_is_given_up_in_time_and_nothing_is_sent_twice(
         server.signal(signal.SIGCONT)
         # A timeout is no proof that nothing was written; but it was written once.
         with redis.Redis.from_url(server.url) as client:
-            await eventually(lambda: client.xlen(stream.keys.stream) == 2)
+            await eventually(lambda: client.xlen(stream.partitions[0].stream) == 2)
             await stream.probe()
-            assert client.xlen(stream.keys.stream) == 2
+            assert client.xlen(stream.partitions[0].stream) == 2
 
 
 async def test_a_command_without_an_answer_is_not_sent_again(own_server: OwnServer) -> None:
@@ -1152,7 +1165,7 @@ async def test_a_command_without_an_answer_is_not_sent_again(own_server: OwnServ
             await stream.append([message()])
         await back
         with redis.Redis.from_url(server.url) as client:
-            await eventually(lambda: client.xlen(stream.keys.stream) == 2)
+            await eventually(lambda: client.xlen(stream.partitions[0].stream) == 2)
 
 
 @pytest.mark.parametrize("binary", list(server_binaries()))
@@ -1172,7 +1185,7 @@ async def test_a_full_redis_refuses_appends_and_can_still_be_drained(
             for ask in (lambda: stream.append([message()]), stream.probe):
                 with pytest.raises(StreamUnavailableError, match="maxmemory"):
                     await ask()
-            assert client.xlen(stream.keys.stream) == 4
+            assert client.xlen(stream.partitions[0].stream) == 4
             await group.settle(
                 [
                     Settlement(repeated.ref, (again(repeated),)),

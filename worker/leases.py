@@ -81,6 +81,6 @@ class LeaseKeeper:
             return
         lost = self._leases.renew(held)
         # What was settled meanwhile is no longer pending, and no loss.
-        kept = {ref.id for ref in list(self._in_hand)}
-        if lost := [entry_id for entry_id in lost if entry_id in kept]:
-            log.warning("leases lost: another worker has these messages", entries=lost)
+        kept = set(self._in_hand)
+        if entries := [ref.id for ref in lost if ref in kept]:
+            log.warning("leases lost: another worker has these messages", entries=entries)

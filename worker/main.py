@@ -74,7 +74,9 @@ class Worker:
 
     def __init__(self, settings: Settings, handlers: Handlers[Any], resources: Any) -> None:
         self.consumer = process.consumer_name()
-        self._stream = Stream(settings.need_redis_url(), settings.prefix)
+        self._stream = Stream(
+            settings.need_redis_url(), settings.prefix, partitions=settings.partitions
+        )
         self._group = Group(
             self._stream, settings.group, self.consumer, dedup_window=settings.dedup_window
         )

@@ -159,7 +159,7 @@ class Pool:
         taken = await self._take()
         self._is_rung = False
         self._hand_out(taken)
-        if not taken.entries and not taken.repeats and not self._quiet:
+        if taken.is_empty and not self._quiet:
             seconds = min(LONGEST_WAIT, max(0.01, self._takeover.wait()))
             self._is_rung = await self._group.wait(seconds)
 

@@ -9,25 +9,26 @@ from worker.attempt import Again, Dead, Discarded, Done, FannedOut, HandedBack, 
 
 def settlement_of(entry: Entry, outcome: Outcome, now_ms: int) -> Settlement:
     """Say how an entry is settled after this outcome."""
+    return Settlement(entry.ref, _follow_ups(entry, outcome, now_ms), entry.key, entry.owner)
+
+
+def _follow_ups(entry: Entry, outcome: Outcome, now_ms: int) -> tuple[FollowUp, ...]:
     match outcome:
         case Done() | Ignored() | Discarded():
-            return Settlement(entry.ref)
+            return ()
         case Again(progress, after):
-            return Settlement(entry.ref, (_again(entry, progress, after),))
+            return (_again(entry, progress, after),)
         case HandedBack(progress):
-            return Settlement(entry.ref, (_again(entry, progress),))
+            return (_again(entry, progress),)
         case FannedOut(progress, handlers):
-            return Settlement(
-                entry.ref,
-                tuple(
-                    _again(entry, Progress(owner=progress.owner, handler=handler))
-                    for handler in handlers
-                ),
+            return tuple(
+                _again(entry, Progress(owner=progress.owner, handler=handler))
+                for handler in handlers
             )
         case Dead(progress, reason, error):
             death = Death(reason=reason, error=error, died_ms=now_ms)
             fields = {**entry.fields, **progress.to_fields(), **death.to_fields()}
-            return Settlement(entry.ref, (FollowUp("dead", _token(progress), fields),))
+            return (FollowUp("dead", _token(progress), fields),)
 
 
 def _again(entry: Entry, progress: Progress, after: float = 0.0) -> FollowUp:

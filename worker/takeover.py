@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import structlog
 
-from hookmill.entries import AGAIN, STREAM, Entry, Repeat, Taken
+from hookmill.entries import Taken
 from hookmill.errors import StreamUnavailableError
 from hookmill.stream import Group
 
@@ -20,7 +20,9 @@ log = structlog.get_logger("worker")
 
 
 class Takeover:
-    """Keeps the place in the sweep. `lease` is in seconds; `clock` is monotonic."""
+    """Knows when to go on with the sweep that all workers of a group share. `lease` is in seconds;
+    `clock` is monotonic.
+    """
 
     def __init__(
         self, group: Group, lease: float, clock: Callable[[], float] = time.monotonic
@@ -28,7 +30,6 @@ class Takeover:
         self._group = group
         self._lease = lease
         self._clock = clock
-        self._cursors = {STREAM: "0-0", AGAIN: "0-0"}
         self._redis_is_settled = False
         self._next = 0.0
         self._last_contact = clock()
@@ -63,29 +64,16 @@ class Takeover:
         return max(0.0, self._next - self._clock())
 
     async def sweep(self, free: int) -> Taken:
-        """Take over up to `free` entries, going on where the last sweep stopped."""
+        """Take over up to `free` entries, going on where the sweep stopped."""
         if not self._redis_is_settled:
             uptime = await self._group.redis_uptime()
             if uptime < self._lease:
                 self._next = self._clock() + self._lease - uptime
                 return Taken([], [])
             self._redis_is_settled = True
-        entries: list[Entry] = []
-        repeats: list[Repeat] = []
-        for key_number in (AGAIN, STREAM):
-            if free > len(entries):
-                taken, self._cursors[key_number] = await self._group.take_over(
-                    key_number, self._cursors[key_number], free - len(entries), self._lease
-                )
-                entries += taken.entries
-                repeats += taken.repeats
-        self._schedule_next()
-        if entries:
-            log.warning("took over from a silent worker", messages=len(entries))
-        return Taken(entries, repeats)
-
-    def _schedule_next(self) -> None:
-        """Go on at once in the middle of a sweep, else pause; jittered, so that workers spread."""
-        is_over = all(cursor == "0-0" for cursor in self._cursors.values())
         share = random.uniform(0.25, 0.5)  # noqa: S311 - it spreads load
-        self._next = self._clock() + (self._lease * share if is_over else 0.0)
+        taken, wait = await self._group.take_over(free, self._lease, self._lease * share)
+        self._next = self._clock() + wait
+        if taken.entries:
+            log.warning("took over from a silent worker", messages=len(taken.entries))
+        return taken

@@ -1,12 +1,13 @@
-"""Connections that never repeat a command, the scripts' texts, and Redis' errors made ours."""
+"""Connections that never repeat a command, the scripts, and Redis' errors made ours."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 import redis.asyncio
@@ -14,6 +15,8 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 
 from hookmill.errors import GroupLostError, SettingsError, StreamUnavailableError
+
+Command = tuple[Any, ...]
 
 
 def connect(url: str, timeout: float | None) -> redis.asyncio.Redis:
@@ -33,9 +36,11 @@ def connect(url: str, timeout: float | None) -> redis.asyncio.Redis:
         raise SettingsError(["REDIS_URL: the Redis client cannot read it"]) from None
 
 
-def script(client: redis.asyncio.Redis, name: str) -> Any:  # redis-py's scripts are untyped
-    """Prepare a script for this client; what it returns is called with `keys` and `args`."""
-    return client.register_script(script_text(name))
+class Call(NamedTuple):
+    """A script's keys and arguments: those of one partition."""
+
+    keys: Sequence[str]
+    args: Sequence[Any] = ()
 
 
 _ALLOW_OOM = "#!lua flags=allow-oom\n"
@@ -43,15 +48,64 @@ _ALLOW_OOM = "#!lua flags=allow-oom\n"
 _WRITE_FIRST = "redis.call('DEL', KEYS[1] .. ':none')\n"
 
 
-async def draining_scripts(client: redis.asyncio.Redis, names: Iterable[str]) -> dict[str, Any]:
-    """Prepare the scripts that must go on while Redis is full: they are what empties it."""
-    try:
-        await client.script_load(f"{_ALLOW_OOM}return 1")
-    except redis.ResponseError:
-        head = _WRITE_FIRST
-    else:
-        head = _ALLOW_OOM
-    return {name: client.register_script(head + script_text(name)) for name in names}
+class Scripts:
+    """The scripts as one client runs them. Where it `drains`, they go on while Redis is full: they
+    are what empties it.
+    """
+
+    def __init__(self, client: redis.asyncio.Redis, *, drains: bool) -> None:
+        self._client = client
+        self._head: str | None = None if drains else ""
+        self._texts: dict[str, tuple[str, str]] = {}
+
+    async def run(self, name: str, keys: Sequence[str], args: Sequence[Any] = ()) -> Any:
+        """Run a script and return its reply."""
+        (reply,) = await self.run_each(name, [Call(keys, args)])
+        return reply
+
+    async def run_each(self, name: str, calls: Sequence[Call]) -> list[Any]:
+        """Run a script several times in one round trip, and return a reply each.
+
+        Raises the first error when all have run: each is a partition's own affair.
+        """
+        replies = await self.try_each(name, calls)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
+
+    async def try_each(self, name: str, calls: Sequence[Call], *then: Command) -> list[Any]:
+        """Do so with commands behind it, whose replies come last; an error is its reply."""
+        sha, text = await self._text(name)
+        runs = [("EVALSHA", sha, len(call.keys), *call.keys, *call.args) for call in calls]
+        replies = await together(self._client, *runs, *then)
+        # The server may have forgotten a script, and then did nothing.
+        missed = [
+            number
+            for number, reply in enumerate(replies)
+            if isinstance(reply, redis.exceptions.NoScriptError)
+        ]
+        if missed:
+            await self._client.script_load(text)
+            anew = await together(self._client, *(runs[number] for number in missed), *then)
+            replies[len(runs) :] = anew[len(missed) :]
+            for number, reply in zip(missed, anew, strict=False):
+                replies[number] = reply
+        return replies
+
+    async def _text(self, name: str) -> tuple[str, str]:
+        if self._head is None:
+            try:
+                await self._client.script_load(f"{_ALLOW_OOM}return 1")
+            except redis.ResponseError:
+                self._head = _WRITE_FIRST
+            else:
+                self._head = _ALLOW_OOM
+        if name not in self._texts:
+            text = self._head + script_text(name)
+            sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+            self._texts[name] = sha, text
+        return self._texts[name]
 
 
 @cache
@@ -65,18 +119,19 @@ def script_text(name: str) -> str:
     )
 
 
-async def together(client: redis.asyncio.Redis, *commands: tuple[Any, ...]) -> list[Any]:
+async def together(client: redis.asyncio.Redis, *commands: Command) -> list[Any]:
     """Send commands in one round trip on one connection; an error comes back as its reply."""
+    if len(commands) == 1:
+        run: Any = client.execute_command  # untyped
+        try:
+            return [await run(*commands[0])]
+        except redis.ResponseError as error:
+            return [error]
     async with client.pipeline(transaction=False) as pipe:
         for command in commands:
             pipe.execute_command(*command)
         replies: list[Any] = await pipe.execute(raise_on_error=False)
     return replies
-
-
-def is_unknown_script(reply: Any) -> bool:
-    """Say whether a reply means that the server has forgotten a script, and did nothing."""
-    return isinstance(reply, redis.exceptions.NoScriptError)
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -13,14 +14,12 @@ from redis.retry import Retry
 
 from hookmill.entries import Entry, EntryRef, GroupKeys, Repeat, Settlement, Taken
 from hookmill.errors import StreamUnavailableError
-from hookmill.stream.connection import connect, draining_scripts, script_text, translated
+from hookmill.stream.connection import Call, Scripts, connect, script_text, translated
 from hookmill.stream.stream import Stream
-
-_SCRIPTS = ("open", "take", "takeover", "settle", "alone", "release", "retire")
 
 
 class Group:
-    """One consumer's view of a consumer group: take, wait, settle, and the group's upkeep.
+    """One consumer's view of a consumer group in all partitions: take, wait, settle, upkeep.
 
     `dedup_window` is for how many seconds at least a message ID is remembered.
     """
@@ -28,26 +27,47 @@ class Group:
     def __init__(self, stream: Stream, name: str, consumer: str, *, dedup_window: int) -> None:
         self.name = name
         self.consumer = consumer
-        self.keys = stream.keys.of_group(name)
+        self.partitions = [keys.of_group(name) for keys in stream.partitions]
+        self._stream = stream
         self._dedup_window = dedup_window
-        self._timeout = stream.timeout
-        self._url = stream.url
-        self._redis = stream.redis
+        self._scripts = Scripts(stream.redis, drains=True)
         # A blocking read needs a connection of its own, with a patience longer than the block.
         self._waiting = connect(stream.url, timeout=None)
         self._waiting_id: int | None = None
         self._bell = f"{name}:bell"
-        self._scripts: dict[str, Any] = {}
+        self._next = 0
+        self._fault: Exception | None = None
 
     async def open(self) -> int:
-        """Make the group where it is missing; return how many of its two halves were made."""
-        keys = [self.keys.stream, self.keys.again, self.keys.low_water]
-        return int(await self._run("open", keys, [self.name, self._bell]))
+        """Make the group where it is missing; return how many of its halves were made."""
+        await self._stream.agree()
+        args = [self.name, self._bell]
+        return sum(
+            await self._on_each(
+                "open",
+                {
+                    number: Call([keys.stream, keys.again, keys.low_water], args)
+                    for number, keys in enumerate(self.partitions)
+                },
+            )
+        )
 
     async def take(self, count: int) -> Taken:
-        """Take up to `count` entries; repeats of an ID that another entry owns are acknowledged."""
-        args = [self.name, self.consumer, count, self._dedup_window, self._bell]
-        return _taken(await self._run("take", self._taking_keys, args))
+        """Take up to `count` entries, from all partitions fairly; repeats of an ID that another
+        entry owns are acknowledged, and what must wait for others with its key is parked.
+
+        An empty reply means that there is nothing to take anywhere.
+        """
+        args = [self.name, self.consumer, self._dedup_window, self._bell]
+        for shares in self._shares(count):
+            calls = {
+                number: Call(_taking_keys(self.partitions[number]), [*args, share])
+                for number, share in shares.items()
+            }
+            taken = _taken(await self._take("take", calls))
+            if not taken.is_empty:
+                return taken
+        return Taken([], [])
 
     async def wait(self, seconds: float) -> bool:
         """Wait until there may be something to take; return whether there may.
@@ -55,13 +75,16 @@ class Group:
         Each entry that comes ends the waiting of one worker. It takes nothing: who has heard the
         bell should take at once.
         """
+        streams: dict[Any, Any] = {}
+        for keys in self.partitions:
+            streams |= {keys.again: ">", keys.stream: ">"}
         with translated():
-            async with asyncio.timeout(seconds + self._timeout):
+            async with asyncio.timeout(seconds + self._stream.timeout):
                 self._waiting_id = await self._waiting.client_id()
                 rung = await self._waiting.xreadgroup(
                     self._bell,
                     "bell",
-                    {self.keys.again: ">", self.keys.stream: ">"},
+                    streams,
                     count=1,
                     block=max(1, int(seconds * 1000)),  # 0 would be for ever
                     noack=True,
@@ -72,122 +95,200 @@ class Group:
         """End a `wait` in progress."""
         if self._waiting_id is not None:
             with suppress(StreamUnavailableError), translated():
-                await self._redis.client_unblock(self._waiting_id)
+                await self._stream.redis.client_unblock(self._waiting_id)
 
-    async def take_over(
-        self, key_number: int, cursor: str, count: int, lease: float
-    ) -> tuple[Taken, str]:
-        """Take over up to `count` entries whose consumer was silent for `lease` seconds.
+    async def take_over(self, count: int, lease: float, pause: float) -> tuple[Taken, float]:
+        """Go on with the group's sweep: take over up to `count` entries whose consumer was silent
+        for `lease` seconds. All workers share one sweep, and its place is kept in Redis; when it is
+        through, the next is due after `pause` seconds.
 
-        Returns them and the cursor for the next call, "0-0" when the sweep is over.
+        Returns them, and the seconds until the sweep is to be gone on with.
         """
-        args = [self.name, self.consumer, count, self._dedup_window, key_number, int(lease * 1000)]
-        reply = await self._run("takeover", self._taking_keys, [*args, cursor])
-        return _taken(reply), reply[2].decode()
+        args = [self.name, self.consumer, self._dedup_window, int(lease * 1000), int(pause * 1000)]
+        waits: list[int] = []
+        for shares in self._shares(count):
+            calls = {
+                number: Call(
+                    [*_taking_keys(self.partitions[number]), self.partitions[number].sweep],
+                    [*args, share],
+                )
+                for number, share in shares.items()
+            }
+            replies = await self._take("takeover", calls)
+            waits += [reply[3] for reply in replies.values()]
+            taken = _taken(replies)
+            if not taken.is_empty:
+                return taken, 0.0
+        return Taken([], []), min(waits) / 1000
 
     async def settle(self, settlements: Iterable[Settlement]) -> list[str]:
         """Write down what became of entries; return the IDs of those that were no longer ours."""
-        done: list[str | int] = []
-        rest: list[str | bytes | int] = []
-        for ref, follow_ups in settlements:
-            if not follow_ups:
-                done += ref
+        done: defaultdict[int, list[str | int]] = defaultdict(list)
+        rest: defaultdict[int, list[str | bytes | int]] = defaultdict(list)
+        for ref, follow_ups, key, owner in settlements:
+            if not follow_ups and not key:
+                done[ref.partition] += (ref.key_number, ref.id)
                 continue
-            rest += (*ref, len(follow_ups))
+            args = rest[ref.partition]
+            args += (ref.key_number, ref.id, key, owner, len(follow_ups))
             for kind, token, fields, delay_ms in follow_ups:
-                rest += (kind, delay_ms, token, 2 * len(fields))
+                args += (kind, delay_ms, token, 2 * len(fields))
                 for pair in fields.items():
-                    rest += pair
-        args = [self.name, self.consumer, len(done) // 2, *done, *rest]
-        keys = self.keys
-        reply = await self._run(
-            "settle",
-            [
-                *(keys.stream, keys.again, keys.delayed, keys.delayed_entries),
-                *(keys.dead, keys.suspects),
-            ],
-            args,
-        )
-        return [entry_id.decode() for entry_id in reply[1]]
+                    args += pair
+        calls = {}
+        for number in done.keys() | rest.keys():
+            head = [self.name, self.consumer, len(done[number]) // 2]
+            keys = _settling_keys(self.partitions[number])
+            calls[number] = Call(keys, [*head, *done[number], *rest[number]])
+        return [
+            entry_id.decode()
+            for reply in await self._on_each("settle", calls)
+            for entry_id in reply[1]
+        ]
 
     async def run_alone(self, ref: EntryRef) -> int:
         """Note that a suspect is about to run alone; return for which time it does."""
-        return int(await self._run("alone", [self.keys.suspects], list(ref)))
+        call = Call([self.partitions[ref.partition].suspects], [ref.key_number, ref.id])
+        (times,) = await self._on_each("alone", {ref.partition: call})
+        return int(times)
 
     async def release(self, count: int) -> tuple[int, float | None]:
-        """Let delayed messages that are due be taken; return how many, and the seconds until
-        the next one is due (None: none waits).
+        """Let delayed messages that are due be taken, up to `count` in each partition; return the
+        most that were in one, and the seconds until the next one is due (None: none waits).
         """
-        keys = [self.keys.again, self.keys.delayed, self.keys.delayed_entries]
-        moved, wait_ms = await self._run("release", keys, [count])
-        return moved, None if wait_ms < 0 else wait_ms / 1000
+        replies = await self._on_each(
+            "release",
+            {
+                number: Call([keys.again, keys.delayed, keys.delayed_entries], [count])
+                for number, keys in enumerate(self.partitions)
+            },
+        )
+        waits = [wait_ms for _, wait_ms in replies if wait_ms >= 0]
+        return max(moved for moved, _ in replies), min(waits) / 1000 if waits else None
 
     async def retire(self, idle: float, consumer: str = "") -> int:
         """Remove consumers that hold nothing and were idle for that many seconds."""
-        keys = [self.keys.stream, self.keys.again]
-        return int(await self._run("retire", keys, [self.name, int(idle * 1000), consumer]))
+        args = [self.name, int(idle * 1000), consumer]
+        return sum(
+            await self._on_each(
+                "retire",
+                {
+                    number: Call([keys.stream, keys.again], args)
+                    for number, keys in enumerate(self.partitions)
+                },
+            )
+        )
 
     async def redis_uptime(self) -> float:
         """Return for how many seconds Redis itself has been up."""
         with translated():
-            return float((await self._redis.info("server"))["uptime_in_seconds"])
+            return float((await self._stream.redis.info("server"))["uptime_in_seconds"])
 
     def leases(self) -> BlockingLeases:
         """Open a view of this consumer's leases for a thread of its own."""
-        return BlockingLeases(self._url, self.keys, self.name, self.consumer)
+        return BlockingLeases(self._stream.url, self.partitions, self.name, self.consumer)
 
     async def close(self) -> None:
         """Close the waiting connection; the stream's own stay."""
         await self._waiting.aclose()
 
-    @property
-    def _taking_keys(self) -> list[str]:
-        return [self.keys.stream, self.keys.again, self.keys.owners]
+    def _shares(self, count: int) -> Iterator[dict[int, int]]:
+        """Say of which partitions to ask how many, so that together they give at most `count`: all
+        of them at once, or some after others where there are more than that. Who comes first
+        changes from time to time.
+        """
+        several = len(self.partitions)
+        order = [(self._next + step) % several for step in range(several)]
+        for start in range(0, several, count) if count else ():
+            asked = order[start : start + count]
+            self._next += len(asked) if len(asked) < several else 1
+            each, more = divmod(count, len(asked))
+            yield {number: each + (place < more) for place, number in enumerate(asked)}
 
-    async def _run(self, name: str, keys: list[str], args: Sequence[Any]) -> Any:
+    async def _take(self, name: str, calls: dict[int, Call]) -> dict[int, Any]:
+        """Run one of the scripts that take; return each partition's reply.
+
+        Where one fails, what the others gave is in our hands all the same: its error is raised by
+        the next call.
+        """
         with translated():
-            if not self._scripts:
-                self._scripts = await draining_scripts(self._redis, _SCRIPTS)
-            return await self._scripts[name](keys=keys, args=args)
+            if self._fault is not None:
+                fault, self._fault = self._fault, None
+                raise fault
+            replies = await self._scripts.try_each(name, list(calls.values()))
+            given: dict[int, Any] = {}
+            for number, reply in zip(calls, replies, strict=True):
+                if isinstance(reply, Exception):
+                    self._fault = reply
+                else:
+                    given[number] = reply
+            if self._fault is not None and not any(reply[0] for reply in given.values()):
+                fault, self._fault = self._fault, None
+                raise fault
+            return given
+
+    async def _on_each(self, name: str, calls: dict[int, Call]) -> list[Any]:
+        with translated():
+            return await self._scripts.run_each(name, list(calls.values()))
 
 
 class BlockingLeases:
     """Renews leases over a connection of its own, from a thread that a busy loop cannot stop."""
 
-    def __init__(self, url: str, keys: GroupKeys, group: str, consumer: str) -> None:
+    def __init__(
+        self, url: str, partitions: Sequence[GroupKeys], group: str, consumer: str
+    ) -> None:
         self._redis = redis.Redis.from_url(
             url, socket_timeout=5, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0)
         )
-        self._renew: Any = self._redis.register_script(script_text("renew"))
-        self._keys = [keys.stream, keys.again]
+        self._partitions = partitions
         self._names = [group, consumer]
 
-    def renew(self, refs: Iterable[EntryRef]) -> list[str]:
-        """Renew these entries' leases; return the IDs of those that are no longer ours."""
-        args = [word for ref in refs for word in ref]
-        with translated():
-            lost = self._renew(keys=self._keys, args=[*self._names, *args])
-        return [entry_id.decode() for entry_id in lost]
+    def renew(self, refs: Iterable[EntryRef]) -> list[EntryRef]:
+        """Renew these entries' leases; return those that are no longer ours."""
+        by_partition: defaultdict[int, list[EntryRef]] = defaultdict(list)
+        for ref in refs:
+            by_partition[ref.partition].append(ref)
+        text = script_text("renew")
+        with translated(), self._redis.pipeline(transaction=False) as pipe:
+            for number, some in by_partition.items():
+                keys = self._partitions[number]
+                args = [word for ref in some for word in (ref.key_number, ref.id)]
+                pipe.eval(text, 2, keys.stream, keys.again, *self._names, *args)
+            replies = pipe.execute()
+        return [
+            some[place - 1]
+            for some, lost in zip(by_partition.values(), replies, strict=True)
+            for place in lost
+        ]
 
     def close(self) -> None:
         """Close the connection."""
         self._redis.close()
 
 
-def _taken(reply: Any) -> Taken:
-    entries = [
-        Entry(
-            EntryRef(key_number, entry_id.decode()),
-            dict(zip(flat[::2], flat[1::2], strict=True)),
-            is_suspect=suspected == [1],
-        )
-        for key_number, entry_id, flat, *suspected in reply[0]
-    ]
-    return Taken(entries, _repeats(reply[1]))
+def _taking_keys(keys: GroupKeys) -> list[str]:
+    return [keys.stream, keys.again, keys.owners, keys.busy, keys.parked, keys.counts]
 
 
-def _repeats(reply: Any) -> list[Repeat]:
+def _settling_keys(keys: GroupKeys) -> list[str]:
     return [
-        Repeat(EntryRef(key_number, entry_id.decode()), message_id.decode("utf-8", "replace"))
-        for key_number, entry_id, message_id in reply
+        *(keys.stream, keys.again, keys.delayed, keys.delayed_entries, keys.dead, keys.suspects),
+        *(keys.busy, keys.parked, keys.counts),
     ]
+
+
+def _taken(replies: dict[int, Any]) -> Taken:
+    entries: list[Entry] = []
+    repeats: list[Repeat] = []
+    parked = 0
+    for partition, reply in replies.items():
+        for key_number, entry_id, flat, *suspected in reply[0]:
+            ref = EntryRef(key_number, entry_id.decode(), partition)
+            fields = dict(zip(flat[::2], flat[1::2], strict=True))
+            entries.append(Entry(ref, fields, is_suspect=suspected == [1]))
+        for key_number, entry_id, message_id in reply[1]:
+            ref = EntryRef(key_number, entry_id.decode(), partition)
+            repeats.append(Repeat(ref, message_id.decode("utf-8", "replace")))
+        parked += reply[2]
+    return Taken(entries, repeats, parked)

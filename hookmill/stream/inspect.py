@@ -11,10 +11,10 @@ from collections.abc import Callable
 from importlib import resources
 from typing import Any
 
-from hookmill.entries import GroupKeys
+from hookmill.entries import GroupKeys, Keys
 from hookmill.errors import GroupLostError, StreamUnavailableError
-from hookmill.inspection import Consumer, GroupFacts, Overview, ServerFacts
-from hookmill.stream.connection import script, script_text, translated
+from hookmill.inspection import Consumer, GroupFacts, Overview, ServerFacts, together_of
+from hookmill.stream.connection import Scripts, script_text, translated
 from hookmill.stream.stream import Stream
 
 _FROM_PYTHON = {"CLIENT", "EVALSHA", "SCRIPT", "TIME", "XREADGROUP", "XREVRANGE"}
@@ -27,7 +27,7 @@ class Inspector:
     def __init__(self, stream: Stream, clock: Callable[[], float] = time.time) -> None:
         self._stream = stream
         self._redis = stream.redis
-        self._survey = script(self._redis, "survey")
+        self._scripts = Scripts(self._redis, drains=False)
         self._clock = clock
 
     async def server(self) -> ServerFacts:
@@ -61,26 +61,38 @@ class Inspector:
 
     async def overview(self) -> Overview:
         """Look at the stream and at each of its groups."""
-        key = self._stream.keys.stream
         with translated():
             seconds, microseconds = await self._redis.time()
             memory: Any = await self._redis.info("memory")
-            # A stream that nobody has written to yet is no error here.
-            rows: Any = await self._redis.xinfo_groups(key) if await self._redis.exists(key) else []
-            length = int(await self._redis.xlen(key))
+        length, sizes = 0, []
+        groups: dict[str, list[GroupFacts]] = {}
+        for keys in self._stream.partitions:
+            with translated():
+                # A stream that nobody has written to yet is no error here.
+                is_there = await self._redis.exists(keys.stream)
+                rows: Any = await self._redis.xinfo_groups(keys.stream) if is_there else []
+                length += int(await self._redis.xlen(keys.stream))
+            sizes.append(await self._bytes(keys.stream))
+            for row in rows:
+                # A group's bell, which wakes its waiting workers, is no group of its own.
+                if not _is_bell(row["name"]):
+                    facts = await self._group(keys, row)
+                    groups.setdefault(facts.name, []).append(facts)
+        known = [size for size in sizes if size is not None]
         return Overview(
             now_ms=seconds * 1000 + microseconds // 1000,
+            partitions=len(self._stream.partitions),
             length=length,
-            bytes=await self._bytes(key),
+            bytes=sum(known) if len(known) == len(sizes) else None,
             used_memory=int(memory["used_memory"]),
             maxmemory=int(memory.get("maxmemory", 0)),
-            # A group's bell, which wakes its waiting workers, is no group of its own.
-            groups=tuple([await self._group(row) for row in rows if not _is_bell(row["name"])]),
+            groups=tuple(together_of(parts) for parts in groups.values()),
         )
 
-    async def _group(self, row: dict[str, Any]) -> GroupFacts:
+    async def _group(self, of_partition: Keys, row: dict[str, Any]) -> GroupFacts:
+        """Look at a group's part in one partition."""
         name = row["name"].decode("utf-8", "replace")
-        keys = self._stream.keys.of_group(name)
+        keys = of_partition.of_group(name)
         held, oldest_held = await self._pending(keys.stream, name)
         again_held, _ = await self._pending(keys.again, name)
         undelivered = await self._first(keys.stream, f"({row['last-delivered-id'].decode()}")
@@ -88,8 +100,10 @@ class Inspector:
         with translated():
             in_again = int(await self._redis.xlen(keys.again))
             delayed = int(await self._redis.zcard(keys.delayed))
+            parked: Any = await self._redis.get(keys.parked)
             dead = int(await self._redis.xlen(keys.dead))
             owners: Any = await self._redis.hgetall(keys.owners)
+            counts: Any = await self._redis.hgetall(keys.counts)
         came = [oldest_held, undelivered and _ms(undelivered[0]), again and _received_ms(*again)]
         return GroupFacts(
             name=name,
@@ -98,9 +112,12 @@ class Inspector:
             held=held + again_held,
             delayed=delayed,
             again=max(0, in_again - again_held),
+            parked=int(parked or 0),
             dead=dead,
             oldest_ms=min((ms for ms in came if ms is not None), default=None),
             remembered=sum(int(size) for field, size in owners.items() if field.endswith(b":size")),
+            repeats=int(counts.get(b"repeats", 0)),
+            late=int(counts.get(b"late", 0)),
             consumers=await self._consumers(keys, name),
         )
 
@@ -116,7 +133,8 @@ class Inspector:
     async def _first(self, key: str, start: str) -> tuple[bytes, dict[bytes, bytes]] | None:
         """Return the first entry from there on, without the bytes that may be many."""
         with translated():
-            rows = await self._survey(keys=[key], args=[start, "+", 1, 1, "headers", "body"])
+            args = [start, "+", 1, 1, "headers", "body"]
+            rows, _ = await self._scripts.run("survey", [key], args)
         return (
             (rows[0][0], dict(zip(rows[0][1][::2], rows[0][1][1::2], strict=True)))
             if rows

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Self
 
 from hookmill.arrival import Row, row_of
 from hookmill.entries import Keys
-from hookmill.errors import BacklogFullError, StreamUnavailableError
+from hookmill.errors import BacklogFullError, PartitionsError, StreamUnavailableError
 from hookmill.message import Message
-from hookmill.stream.connection import (
-    connect,
-    draining_scripts,
-    is_unknown_script,
-    script,
-    together,
-    translated,
-)
+from hookmill.stream.connection import Call, Scripts, connect, together, translated
 from hookmill.stream.durability import Durability
 
 
@@ -26,16 +20,20 @@ class Backlog(NamedTuple):
     messages: int
     bytes: int
 
+    def share(self, partitions: int) -> Backlog:
+        """Return one partition's part of a limit."""
+        return Backlog(*(math.ceil(number / partitions) for number in self))
+
 
 NO_LIMIT = Backlog(0, 0)
 
 
 class Stream:
-    """One partition's stream, as the receivers see it: append, and is it there.
+    """The stream's partitions, as the receivers see them: append, and are they there.
 
     `timeout` is in seconds and bounds each command; no command is ever repeated by the client,
     for a repeated append would be a second message. `durability` is what an append must reach,
-    `limit` the backlog at which it refuses.
+    `limit` the backlog at which it refuses; each partition has its even share of that.
     """
 
     def __init__(
@@ -43,54 +41,92 @@ class Stream:
         url: str,
         prefix: str,
         *,
+        partitions: int = 1,
         timeout: float = 5.0,
         durability: str = "memory",
         limit: Backlog = NO_LIMIT,
     ) -> None:
-        self.keys = Keys(prefix)
+        self.partitions = [Keys(prefix, number) for number in range(partitions)]
         self.url = url
         self.timeout = timeout
         self.redis = connect(url, timeout)
+        self._count_key = f"{prefix}:partitions"
+        self._is_agreed = False
         self._durability = Durability(durability, timeout)
         self._is_assured = False
-        self._limit = limit
-        self._append = script(self.redis, "append")
-        self._upkeep: dict[str, Any] = {}
-        keys = self.keys.of_group("\0")
-        before, again = keys.again.split("\0")
-        self._group_key_parts = [before, again, keys.delayed.split("\0")[1]]
-        self._backlog = f"{self.keys.base}:backlog"
-        self._tokens = f"{self.keys.base}:tokens"
+        self._limit = limit.share(partitions)
+        self._scripts = Scripts(self.redis, drains=False)
+        self._upkeep = Scripts(self.redis, drains=True)
+
+    @classmethod
+    async def as_found(cls, url: str, prefix: str) -> Self:
+        """Open a stream with as many partitions as it was made with."""
+        looking = connect(url, 5.0)
+        try:
+            with translated():
+                found: Any = await looking.get(f"{prefix}:partitions")
+        finally:
+            await looking.aclose()
+        return cls(url, prefix, partitions=int(found or 1))
+
+    async def agree(self, *, only_look: bool = False) -> None:
+        """Raise `PartitionsError` unless everybody who shares this stream splits it alike.
+
+        The first who does more than look settles the number.
+        """
+        if self._is_agreed:
+            return
+        ours = len(self.partitions)
+        with translated():
+            if not only_look:
+                await self.redis.set(self._count_key, ours, nx=True)
+            found: Any = await self.redis.get(self._count_key)
+        if found is not None and int(found) != ours:
+            raise PartitionsError(
+                f"HOOKMILL_PARTITIONS is {ours}, but this stream was made with {int(found)}: set "
+                "it to that, for receivers and workers alike"
+            )
+        self._is_agreed = found is not None
 
     async def append(self, messages: Sequence[Message]) -> list[str]:
-        """Append all of the messages or none, in one round trip; return their entry IDs ("" for
-        one whose token was used before).
-        """
-        return await self.append_rows([row_of(message) for message in messages])
+        """Append messages as `append_rows` does; raise the first error of any of them."""
+        results = await self.append_rows([row_of(message) for message in messages])
+        for result in results:
+            if isinstance(result, StreamUnavailableError):
+                raise result
+        return [str(result) for result in results]
 
-    async def append_rows(self, rows: Sequence[Row]) -> list[str]:
-        """Append rows, as `append` does with messages.
+    async def append_rows(self, rows: Sequence[Row]) -> list[str | StreamUnavailableError]:
+        """Append rows in one round trip, each partition's all or none.
 
-        Raises `BacklogFullError` where too much is unfinished, `NotDurableError` where the
-        durability asked for was not reached: then the messages may be there all the same.
+        Returns for each its entry ID, "" where its token was used before, or why its partition
+        refused it; raises that where every partition did: `BacklogFullError` where too much is
+        unfinished, `NotDurableError` where the durability asked for was not reached (then the
+        messages may be there all the same).
         """
         if not rows:
             return []
-        size = 0
-        args: list[str | bytes | int] = []
-        for fields, token, expires, remember_ms, _ in rows:
-            args += (fields.get(b"digest", b""), token, expires, remember_ms, 2 * len(fields))
-            for pair in fields.items():
-                args += pair
-            size += sum(map(len, fields.values()))
-        try:
-            with translated():
-                reply = await self._run_append([size, *self._limit, *self._group_key_parts, *args])
-        except StreamUnavailableError as error:
-            if str(error).startswith("BACKLOGFULL"):
-                raise BacklogFullError("too many messages are unfinished") from None
-            raise
-        return [entry_id.decode() for entry_id in reply]
+        await self.agree()
+        numbers: dict[int, list[int]] = {}
+        for number, row in enumerate(rows):
+            numbers.setdefault(row.partition(len(self.partitions)), []).append(number)
+        calls = [
+            self._append_call(self.partitions[partition], [rows[number] for number in some])
+            for partition, some in numbers.items()
+        ]
+        with translated():
+            replies = await self._run_append(calls)
+        if all(isinstance(reply, Exception) for reply in replies):
+            raise _refused(replies[0])
+        results: list[str | StreamUnavailableError] = [""] * len(rows)
+        for some, reply in zip(numbers.values(), replies, strict=True):
+            if isinstance(reply, Exception):
+                for number in some:
+                    results[number] = _refused(reply)
+            else:
+                for number, entry_id in zip(some, reply, strict=True):
+                    results[number] = entry_id.decode()
+        return results
 
     async def probe(self) -> None:
         """Raise `StreamUnavailableError` unless Redis takes writes now, at the durability asked
@@ -100,7 +136,8 @@ class Stream:
         forbids making it. A full, read-only or loading Redis refuses it as it would an append.
         """
         with translated():
-            await self.redis.xadd(self.keys.probe, {"probe": ""}, nomkstream=True)
+            await self.redis.xadd(self.partitions[0].probe, {"probe": ""}, nomkstream=True)
+        await self.agree(only_look=True)
         await self._assure()
 
     async def measure_backlog(self) -> Backlog:
@@ -109,47 +146,49 @@ class Stream:
         The messages are exact where the server tells a group's lag (Redis 7.0, Valkey), else
         estimated by time; the bytes are always an estimate.
         """
+        calls = [Call([keys.stream, keys.backlog], keys.group_parts) for keys in self.partitions]
         with translated():
-            keys = [self.keys.stream, self._backlog]
-            reply = await self._run_upkeep("measure", keys, self._group_key_parts)
-        return Backlog(*reply)
+            replies = await self._upkeep.run_each("measure", calls)
+        return Backlog(*map(sum, zip(*replies, strict=True)))
 
     async def trim(self, retention: float) -> int:
         """Drop what all groups have finished and is older than `retention` seconds."""
-        marks = self.keys.of_group("\0").low_water.split("\0")
+        ms = int(retention * 1000)
+        calls = [Call([keys.stream], [ms, *keys.low_water_parts]) for keys in self.partitions]
         with translated():
-            args = [int(retention * 1000), *marks]
-            return int(await self._run_upkeep("trim", [self.keys.stream], args))
+            return sum(await self._upkeep.run_each("trim", calls))
 
     async def close(self) -> None:
         """Close the connections."""
         await self.redis.aclose()
 
-    async def _run_upkeep(self, script: str, keys: list[str], args: Sequence[Any]) -> Any:
-        if not self._upkeep:
-            self._upkeep = await draining_scripts(self.redis, ["trim", "measure"])
-        return await self._upkeep[script](keys=keys, args=args)
+    def _append_call(self, keys: Keys, rows: list[Row]) -> Call:
+        size = 0
+        args: list[str | bytes | int] = []
+        for fields, token, expires, remember_ms, _ in rows:
+            args += (fields.get(b"digest", b""), token, expires, remember_ms, 2 * len(fields))
+            for pair in fields.items():
+                args += pair
+            size += sum(map(len, fields.values()))
+        head = [size, *self._limit, *keys.group_parts]
+        return Call([keys.stream, keys.backlog, keys.tokens], [*head, *args])
 
-    async def _run_append(self, args: list[Any]) -> list[bytes]:
-        keys = [self.keys.stream, self._backlog, self._tokens]
+    async def _run_append(self, calls: list[Call]) -> list[Any]:
+        """Return a reply for each call, an error where it failed."""
         durability = self._durability
         if durability.command is None:
-            return cast("list[bytes]", await self._append(keys=keys, args=args))
+            return await self._scripts.try_each("append", calls)
         if not self._is_assured:
             # Asked before: or each repeat of its sender would leave one more copy in the stream.
             await self._assure()
         self._is_assured = False
-        append = ("EVALSHA", self._append.sha, len(keys), *keys, *args)
-        reply, reached = await together(self.redis, append, durability.command)
-        if is_unknown_script(reply):
-            await self.redis.script_load(self._append.script)
-            reply, reached = await together(self.redis, append, durability.command)
-        if isinstance(reply, Exception):
-            raise reply
+        *replies, reached = await self._scripts.try_each("append", calls, durability.command)
+        if all(isinstance(reply, Exception) for reply in replies):
+            return replies
         if not durability.judge(reached):
             await self._assure()
         self._is_assured = True
-        return cast("list[bytes]", reply)
+        return replies
 
     async def _assure(self) -> None:
         """Raise `NotDurableError` where the durability cannot be had as things are."""
@@ -159,3 +198,9 @@ class Stream:
             if self._durability.judge(reply):
                 break
         self._is_assured = True
+
+
+def _refused(reply: Exception) -> StreamUnavailableError:
+    if str(reply).startswith("BACKLOGFULL"):
+        return BacklogFullError("too many messages are unfinished")
+    return StreamUnavailableError(str(reply))

@@ -27,7 +27,7 @@ async def patient(server: Server, prefix: str) -> AsyncIterator[Stream]:
     """A stream that bears a long pause, its script already known to the server."""
     opened = Stream(server.url, prefix, timeout=PATIENT)
     await opened.append([message(id="warm-up")])
-    await opened.redis.delete(opened.keys.stream)
+    await opened.redis.delete(opened.partitions[0].stream)
     yield opened
     await opened.close()
 
@@ -43,7 +43,7 @@ def paused(client: redis.Redis) -> Iterator[None]:
 
 
 def stored_ids(client: redis.Redis, stream: Stream) -> list[str]:
-    entries: Any = client.xrange(stream.keys.stream)
+    entries: Any = client.xrange(stream.partitions[0].stream)
     return [fields[b"id"].decode() for _, fields in entries]
 
 
@@ -183,7 +183,7 @@ async def test_a_refused_connection_fails_all_who_wait_and_nobody_after_the_reco
     assert len({id(result) for result in results}) == 5
     server.start()
     await appender.append(message(id="after"))
-    assert await stream.redis.xlen(stream.keys.stream) == 1
+    assert await stream.redis.xlen(stream.partitions[0].stream) == 1
     await stream.close()
 
 

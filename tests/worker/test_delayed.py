@@ -39,7 +39,7 @@ async def delay(stream: Stream, group: Group, *delays_ms: int) -> None:
 async def finish(group: Group, redis_client: redis.Redis) -> None:
     for entry in (await group.take(1000)).entries:
         await group.settle([Settlement(entry.ref)])
-    redis_client.delete(group.keys.delayed, group.keys.delayed_entries)
+    redis_client.delete(group.partitions[0].delayed, group.partitions[0].delayed_entries)
 
 
 async def test_where_nothing_waits_a_duty_pauses(open_group: OpenGroup) -> None:
@@ -56,7 +56,7 @@ async def test_the_next_turn_comes_when_the_next_message_is_due(
 
     async def is_let_go() -> bool:
         pauses.append(await turn())
-        return redis_client.xlen(group.keys.again) == 1
+        return redis_client.xlen(group.partitions[0].again) == 1
 
     await eventually(is_let_go)
     assert 0.02 <= pauses[-1] <= 0.5
@@ -84,10 +84,10 @@ async def test_a_full_batch_is_followed_by_another_at_once(
     duty = Delayed(group)
     await eventually(lambda: turns_until_two(duty, redis_client, group))
     assert await duty.turn() == 1.0
-    assert redis_client.xlen(group.keys.again) == 3
+    assert redis_client.xlen(group.partitions[0].again) == 3
     await finish(group, redis_client)
 
 
 async def turns_until_two(duty: Delayed, client: redis.Redis, group: Group) -> bool:
     """Whether this turn moved a full batch."""
-    return await duty.turn() == 0.0 and client.xlen(group.keys.again) == 2
+    return await duty.turn() == 0.0 and client.xlen(group.partitions[0].again) == 2

@@ -28,7 +28,7 @@ async def test_a_turn_drops_what_is_finished_and_keeps_the_rest(
     async def is_dropped() -> bool:
         pause = await turn()
         assert PERIOD / 2 <= pause <= PERIOD
-        return redis_client.xlen(stream.keys.stream) == 2
+        return redis_client.xlen(stream.partitions[0].stream) == 2
 
     await eventually(is_dropped)
     await group.settle([Settlement(b.ref)])
@@ -42,7 +42,7 @@ async def test_a_turn_corrects_the_count_that_appends_go_by(
     (entry, _) = taken = (await group.take(2)).entries
     await group.settle([Settlement(entry.ref)])
     await Janitor(stream, group, retention=0).turn()
-    counted = redis_client.hget(f"{stream.keys.base}:backlog", "messages")
+    counted = redis_client.hget(f"{stream.partitions[0].base}:backlog", "messages")
     assert counted == b"1"
     await group.settle([Settlement(each.ref) for each in taken])
 
@@ -54,7 +54,7 @@ async def test_a_turn_keeps_what_retention_covers(
     await stream.append([message()])
     await group.settle([Settlement(entry.ref) for entry in (await group.take(1)).entries])
     await Janitor(stream, group, retention=3600).turn()
-    assert redis_client.xlen(stream.keys.stream) == 1
+    assert redis_client.xlen(stream.partitions[0].stream) == 1
 
 
 async def test_a_turn_removes_consumers_that_are_gone(
@@ -64,18 +64,18 @@ async def test_a_turn_removes_consumers_that_are_gone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     group = await open_group()
-    redis_client.xgroup_createconsumer(group.keys.stream, group.name, "gone")
+    redis_client.xgroup_createconsumer(group.partitions[0].stream, group.name, "gone")
     turn = Janitor(stream, group, retention=0).turn
     await turn()
-    assert len(redis_client.xinfo_consumers(group.keys.stream, group.name)) == 1
+    assert len(redis_client.xinfo_consumers(group.partitions[0].stream, group.name)) == 1
     monkeypatch.setattr(janitor, "CONSUMER_IDLE", 0.0)
     await turn()
-    assert len(redis_client.xinfo_consumers(group.keys.stream, group.name)) == 0
+    assert len(redis_client.xinfo_consumers(group.partitions[0].stream, group.name)) == 0
 
 
 async def test_a_turn_before_anything_was_made_does_nothing(
     stream: Stream, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
     group = await open_group()
-    redis_client.delete(group.keys.stream, group.keys.again)
+    redis_client.delete(group.partitions[0].stream, group.partitions[0].again)
     await Janitor(stream, group, retention=0).turn()

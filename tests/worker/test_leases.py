@@ -14,7 +14,7 @@ import structlog
 from hookmill.entries import STREAM, Entry, EntryRef, Settlement
 from hookmill.errors import StreamUnavailableError
 from hookmill.stream import BlockingLeases, Group, Stream
-from tests.support import eventually, message, wait_until
+from tests.support import eventually, message, taken_over, wait_until
 from worker.leases import CAP, LeaseKeeper
 
 OpenGroup = Callable[..., Awaitable[Group]]
@@ -26,12 +26,12 @@ class Leases(BlockingLeases):
     """Notes what is renewed, and fails when asked to."""
 
     def __init__(self, url: str, group: Group) -> None:
-        super().__init__(url, group.keys, group.name, group.consumer)
+        super().__init__(url, group.partitions, group.name, group.consumer)
         self.renewed: list[list[EntryRef]] = []
         self.faults: list[Exception] = []
         self.meanwhile: Callable[[], Any] = lambda: None
 
-    def renew(self, refs: Iterable[EntryRef]) -> list[str]:
+    def renew(self, refs: Iterable[EntryRef]) -> list[EntryRef]:
         self.renewed.append(list(refs))
         if self.faults:
             raise self.faults.pop()
@@ -69,14 +69,16 @@ async def take(stream: Stream, group: Group, count: int) -> list[Entry]:
 
 
 def held(client: redis.Redis, group: Group) -> dict[str, dict[str, Any]]:
-    rows: Any = client.xpending_range(group.keys.stream, group.name, "-", "+", 100)
+    rows: Any = client.xpending_range(group.partitions[0].stream, group.name, "-", "+", 100)
     return {row["message_id"].decode(): row for row in rows}
 
 
 def age(client: redis.Redis, group: Group, entries: Iterable[Entry]) -> None:
     """Let them have been held for a minute."""
     ids: list[Any] = [entry.ref.id for entry in entries]
-    client.xclaim(group.keys.stream, group.name, group.consumer, 0, ids, idle=60_000, justid=True)
+    client.xclaim(
+        group.partitions[0].stream, group.name, group.consumer, 0, ids, idle=60_000, justid=True
+    )
 
 
 async def test_leases_are_renewed_while_the_event_loop_is_blocked(
@@ -130,7 +132,7 @@ async def test_a_lost_lease_is_reported_and_left_with_its_new_holder(
     other = await open_group("other")
     (entry,) = await take(stream, group, 1)
     with structlog.testing.capture_logs() as logs:
-        await other.take_over(STREAM, "0-0", 1, lease=0)
+        await taken_over(other)
         in_hand[entry.ref] = entry
         await eventually(lambda: logs)
     assert logs[0]["event"] == "leases lost: another worker has these messages"
@@ -205,13 +207,13 @@ async def test_the_loop_may_write_while_the_thread_reads(
     class Offline(BlockingLeases):
         renewals = 0
 
-        def renew(self, refs: Iterable[EntryRef]) -> list[str]:
+        def renew(self, refs: Iterable[EntryRef]) -> list[EntryRef]:
             self.renewals += bool(refs)
             return []
 
     refs = [EntryRef(STREAM, f"1-{n}") for n in range(20_000)]
     entries = {ref: Entry(ref, {}) for ref in refs}
-    offline = Offline(stream.url, group.keys, group.name, group.consumer)
+    offline = Offline(stream.url, group.partitions, group.name, group.consumer)
     keeper = LeaseKeeper(offline, in_hand, lease=0.003)
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)  # so that the threads meet in many places

@@ -47,7 +47,7 @@ async def start_worker(settings: MakeSettings) -> AsyncIterator[StartWorker]:
 
 
 def consumers(client: redis.Redis, stream: Stream) -> set[str]:
-    keys = stream.keys.of_group("main")
+    keys = stream.partitions[0].of_group("main")
     return {
         row["name"].decode()
         for key in (keys.stream, keys.again)
@@ -97,7 +97,7 @@ async def test_delayed_messages_are_let_go_leases_kept_and_the_stream_trimmed(
             raise Retry(after=0.05)
         await go_on.wait()
 
-    keys = stream.keys.of_group("main")
+    keys = stream.partitions[0].of_group("main")
     await start_worker(handlers, lease=0.5)
     await eventually(lambda: redis_client.get(keys.low_water) == b"0-0")  # the janitor was there
     await stream.append([message()])
@@ -136,7 +136,7 @@ async def test_a_quiet_worker_finishes_what_it_has_and_takes_nothing_more(
     go_on.set()
     await worker.stop(5)
     assert ran == ["first"]
-    summary: Any = redis_client.xpending(stream.keys.stream, "main")
+    summary: Any = redis_client.xpending(stream.partitions[0].stream, "main")
     assert summary["pending"] == 0
 
 
@@ -151,13 +151,15 @@ async def test_a_worker_takes_over_what_another_left(
         ran[delivery.id] += 1
 
     worker = await start_worker(handlers, lease=0.5)
-    await eventually(lambda: redis_client.exists(stream.keys.stream))
+    await eventually(lambda: redis_client.exists(stream.partitions[0].stream))
     await worker.quiet()
     await stream.append([message(id="m")])
-    redis_client.xreadgroup("main", "dead", {stream.keys.stream: ">"})
+    redis_client.xreadgroup("main", "dead", {stream.partitions[0].stream: ">"})
     await start_worker(handlers, lease=0.5)
     await eventually(lambda: ran["m"])
-    await eventually(lambda: redis_client.xpending(stream.keys.stream, "main")["pending"] == 0)
+    await eventually(
+        lambda: redis_client.xpending(stream.partitions[0].stream, "main")["pending"] == 0
+    )
     assert ran == {"m": 1}
 
 
@@ -178,7 +180,7 @@ async def test_a_worker_starts_before_redis_does(
         worker.start()
         await eventually(lambda: any(line["event"].startswith("cannot take") for line in logs))
     server.start()
-    late = Stream(server.url, stream.keys.base.split(":")[0])
+    late = Stream(server.url, stream.partitions[0].base.split(":")[0])
     await late.append([message(id="m")])
     await eventually(lambda: ran == ["m"])
     await worker.stop(5)

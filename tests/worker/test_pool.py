@@ -20,7 +20,7 @@ from hookmill.entries import Entry, Settlement, Taken
 from hookmill.errors import StreamUnavailableError
 from hookmill.message import Message
 from hookmill.stream import DeadLetters, Group, Stream
-from tests.support import Server, eventually, message
+from tests.support import Server, dead_letters, eventually, message
 from worker import pool as pool_module
 from worker import settler as settler_module
 from worker.attempt import Attempter, Outcome
@@ -58,12 +58,10 @@ class Trouble(Group):
         self.after_take()
         return taken
 
-    async def take_over(
-        self, key_number: int, cursor: str, count: int, lease: float
-    ) -> tuple[Taken, str]:
-        taken, cursor = await super().take_over(key_number, cursor, count, lease)
+    async def take_over(self, count: int, lease: float, pause: float) -> tuple[Taken, float]:
+        taken, wait = await super().take_over(count, lease, pause)
         self.after_sweep(taken)
-        return taken, cursor
+        return taken, wait
 
     async def wait(self, seconds: float) -> bool:
         await self.before_wait()
@@ -160,13 +158,13 @@ async def send(stream: Stream, *message_ids: str) -> None:
 
 
 def pending(client: redis.Redis, stream: Stream) -> int:
-    keys = stream.keys.of_group("main")
+    keys = stream.partitions[0].of_group("main")
     return sum(int(client.xpending(key, "main")["pending"]) for key in (keys.stream, keys.again))
 
 
 def is_drained(client: redis.Redis, stream: Stream) -> bool:
     """Whether all there is was read and settled."""
-    keys = stream.keys.of_group("main")
+    keys = stream.partitions[0].of_group("main")
     unread = client.xread({keys.stream: last_read(client, keys.stream)}, count=1)
     return not unread and not pending(client, stream) and not client.xlen(keys.again)
 
@@ -248,13 +246,12 @@ async def test_what_gave_up_lies_in_the_dead_letters_and_runs_when_it_is_replaye
 
     await make_pool(handlers, stream)
     await send(stream, "m")
-    dead_letters = DeadLetters(stream, "main")
-    await eventually(dead_letters.count)
-    (letter,) = await dead_letters.read()
+    await eventually(DeadLetters(stream, "main").count)
+    (letter,) = await dead_letters(stream)
     assert letter.fields[b"reason"] == b"failed"
     assert b"no such account" in letter.fields[b"error"]
     works = True
-    assert await dead_letters.replay([letter.id]) == 1
+    assert await DeadLetters(stream, "main").replay([letter.id]) == 1
     await eventually(lambda: ran)
     assert ran == [("m", 1)]
     await eventually(lambda: is_drained(redis_client, stream))
@@ -282,7 +279,7 @@ async def test_no_more_is_taken_than_can_be_run(
     await eventually(lambda: work.running == concurrency)
     # The rest is there for other workers, and nothing had to be handed back.
     assert pending(redis_client, stream) == concurrency
-    assert redis_client.xlen(stream.keys.of_group("main").again) == 0
+    assert redis_client.xlen(stream.partitions[0].of_group("main").again) == 0
     work.go_on.set()
     await eventually(lambda: is_drained(redis_client, stream))
     assert work.most == concurrency
@@ -299,7 +296,7 @@ async def test_of_two_that_came_at_once_the_one_without_a_hand_is_handed_back(
     async def race() -> None:
         if not work.ran:
             owned = {**message(id="m0").to_fields(), b"owner": b"1-1"}
-            redis_client.xadd(group.keys.again, owned)  # type: ignore[arg-type]
+            redis_client.xadd(group.partitions[0].again, owned)  # type: ignore[arg-type]
             await send(stream, "m1")
 
     group.before_wait = race
@@ -394,7 +391,7 @@ async def test_what_comes_after_quiet_was_asked_for_is_handed_back(
     await group.open()
     group.after_take = lambda: setattr(pool, "_quiet", True)
     pool.start()
-    await eventually(lambda: redis_client.xlen(group.keys.again) == 5)
+    await eventually(lambda: redis_client.xlen(group.partitions[0].again) == 5)
     await pool.stop(5)
     assert not first.ran
     assert not pool.in_hand
@@ -615,7 +612,7 @@ async def test_a_silent_worker_loses_its_messages_and_its_late_outcome_is_droppe
         await eventually(lambda: not first.in_hand)
     (late,) = [line for line in logs if line["event"].startswith("dropped late outcomes")]
     assert len(late["entries"]) == 3
-    assert redis_client.zcard(group.keys.delayed) == 0
+    assert redis_client.zcard(group.partitions[0].delayed) == 0
 
 
 async def test_a_retry_after_the_takeover_does_not_disturb_the_new_holder(
@@ -634,7 +631,7 @@ async def test_a_retry_after_the_takeover_does_not_disturb_the_new_holder(
     await eventually(lambda: not first.in_hand)
     assert len(second.in_hand) == 1
     assert pending(redis_client, stream) == 1
-    assert redis_client.xlen(group.keys.again) == 0
+    assert redis_client.xlen(group.partitions[0].again) == 0
     other.go_on.set()
     await eventually(lambda: is_drained(redis_client, stream))
     assert (silent.ran + other.ran)["m"] == 2
@@ -710,7 +707,7 @@ async def test_a_lost_group_is_made_anew(
     await eventually(lambda: is_drained(redis_client, stream))
     await stream.trim(retention=3600)
     await is_waiting(redis_client)
-    keys = stream.keys.of_group("main")
+    keys = stream.partitions[0].of_group("main")
     if lost == "group":
         redis_client.xgroup_destroy(keys.stream, "main")
     elif lost == "again":
@@ -754,17 +751,16 @@ async def test_a_fault_of_our_own_in_an_attempt_keeps_the_message(
 
     pool = await make_pool(Work().handlers, stream, concurrency=1, attempter=Broken)
     await send(stream, "a", "b")
-    dead_letters = DeadLetters(stream, "main")
 
     async def both() -> bool:
-        return await dead_letters.count() == 2
+        return await DeadLetters(stream, "main").count() == 2
 
     await eventually(both)
-    for letter in await dead_letters.read():
+    for letter in await dead_letters(stream):
         assert letter.fields[b"reason"] == b"internal_error"
         assert b"a fault of ours" in letter.fields[b"error"]
     await eventually(lambda: not pool.in_hand)
-    redis_client.delete(dead_letters.keys.dead)
+    redis_client.delete(stream.partitions[0].of_group("main").dead)
 
 
 async def test_a_log_that_cannot_be_written_costs_no_message(

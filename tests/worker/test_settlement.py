@@ -23,14 +23,14 @@ def progress_fields(handler: bytes = b"", attempts: bytes = b"0", unknown: bytes
 
 @pytest.mark.parametrize("outcome", [Done("book"), Ignored(), Discarded("book", "gone")])
 def test_what_is_over_leaves_nothing_in_its_place(outcome: Outcome) -> None:
-    assert settlement_of(ENTRY, outcome, 99) == Settlement(REF)
+    assert settlement_of(ENTRY, outcome, 99) == Settlement(REF, owner=b"7-1")
 
 
 def test_a_retry_stands_with_its_progress_in_the_entrys_place() -> None:
     outcome = Again(Progress(owner="7-1", handler="book", attempts=2), 1.5, "ValueError", "...")
     fields = {**SENT, **progress_fields(b"book", b"2")}
     assert settlement_of(ENTRY, outcome, 99) == Settlement(
-        REF, (FollowUp("again", "7-1/book", fields, 1500),)
+        REF, (FollowUp("again", "7-1/book", fields, 1500),), owner=b"7-1"
     )
 
 
@@ -53,7 +53,7 @@ def test_what_is_handed_back_can_be_taken_at_once_with_the_same_count() -> None:
     before = Progress(owner="7-1", handler="book", attempts=2)
     fields = {**SENT, **progress_fields(b"book", b"2")}
     assert settlement_of(ENTRY, HandedBack(before), 99) == Settlement(
-        REF, (FollowUp("again", "7-1/book", fields, 0),)
+        REF, (FollowUp("again", "7-1/book", fields, 0),), owner=b"7-1"
     )
 
 
@@ -65,6 +65,7 @@ def test_each_of_several_handlers_gets_an_entry_of_its_own() -> None:
             FollowUp("again", "7-1/book", {**SENT, **progress_fields(b"book")}),
             FollowUp("again", "7-1/mail", {**SENT, **progress_fields(b"mail")}),
         ),
+        owner=b"7-1",
     )
 
 
@@ -75,8 +76,17 @@ def test_a_dead_letter_carries_the_message_its_progress_and_its_reason() -> None
         b"reason": b"failed", b"error": b"oh \\udcff no", b"died": b"99",
     }  # fmt: skip
     assert settlement_of(ENTRY, outcome, 99) == Settlement(
-        REF, (FollowUp("dead", "7-1/book", fields),)
+        REF, (FollowUp("dead", "7-1/book", fields),), owner=b"7-1"
     )
+
+
+def test_whose_turn_it_is_goes_by_source_key_and_owner() -> None:
+    ordered = {**SENT, b"source": b"marble", b"key": b"post_1"}
+    settled = settlement_of(Entry(REF, ordered), Done("book"), 99)
+    assert settled == Settlement(REF, (), b"marble:post_1", b"7-1")
+    later = Entry(EntryRef(AGAIN, "9-9"), {**ordered, **progress_fields(b"book")})
+    assert settlement_of(later, Done("book"), 99)[2:] == (b"marble:post_1", b"7-1")
+    assert settlement_of(Entry(REF, {**SENT, b"key": b""}), Done("book"), 99).key == b""
 
 
 def test_fields_of_an_unknown_version_are_kept_as_they_are() -> None:

@@ -13,7 +13,7 @@ from hookmill.entries import Entry, EntryRef, FollowUp, Settlement
 from hookmill.errors import GroupLostError
 from hookmill.message import Progress
 from hookmill.stream import Group, Stream
-from tests.support import Server, eventually, message
+from tests.support import Server, eventually, message, taken_over
 from worker import settler as settler_module
 from worker.settler import Settler
 
@@ -121,7 +121,7 @@ async def test_huge_bodies_do_not_make_a_batch_that_redis_refuses(
     await asyncio.wait_for(settler.drain(), 10)
     assert group.batches == [3, 3, 3, 3, 1]
     with redis.Redis.from_url(server.url) as client:
-        assert client.zcard(group.keys.delayed) == 13
+        assert client.zcard(group.partitions[0].delayed) == 13
     await group.close()
     await stream.close()
 
@@ -147,8 +147,8 @@ async def test_outcomes_are_kept_while_redis_is_away(own_server: Callable[..., S
     await settler.drain()
     assert over == [done.ref, retried.ref]
     with redis.Redis.from_url(server.url) as client:
-        assert client.xpending(group.keys.stream, "main")["pending"] == 0
-        assert client.zcard(group.keys.delayed) == 1
+        assert client.xpending(group.partitions[0].stream, "main")["pending"] == 0
+        assert client.zcard(group.partitions[0].delayed) == 1
     await group.close()
     await stream.close()
 
@@ -158,7 +158,7 @@ async def test_a_lost_group_is_made_anew_and_its_entries_come_again(
 ) -> None:
     settler = Settler(group, Over().note)
     (entry,) = await take(stream, group, 1)
-    redis_client.xgroup_destroy(group.keys.stream, "main")
+    redis_client.xgroup_destroy(group.partitions[0].stream, "main")
     settler.put(later(entry))
     with structlog.testing.capture_logs() as logs:
         await settler.drain()
@@ -186,7 +186,7 @@ async def test_late_outcomes_are_reported(
 ) -> None:
     other = await open_group("other")
     mine, theirs = await take(stream, group, 2)
-    await other.take_over(1, f"({mine.ref.id}", 1, lease=0)
+    await taken_over(other)
     over = Over()
     settler = Settler(group, over.note)
     with structlog.testing.capture_logs() as logs:

@@ -13,7 +13,7 @@ from hookmill.entries import AGAIN, STREAM, Entry, FollowUp, Settlement, Taken
 from hookmill.errors import StreamUnavailableError
 from hookmill.message import Progress
 from hookmill.stream import Group, Stream
-from tests.support import Server, message
+from tests.support import Server, message, taken_over
 from worker.takeover import Takeover
 
 OpenGroup = Callable[..., Awaitable[Group]]
@@ -67,10 +67,17 @@ async def hold(stream: Stream, gone: Group, count: int) -> list[Entry]:
 
 def silence(client: redis.Redis, gone: Group, entries: list[Entry]) -> None:
     """Let their consumer have been silent for a minute."""
-    for key_number, key in ((STREAM, gone.keys.stream), (AGAIN, gone.keys.again)):
+    for key_number, key in ((STREAM, gone.partitions[0].stream), (AGAIN, gone.partitions[0].again)):
         ids: list[Any] = [e.ref.id for e in entries if e.ref.key_number == key_number]
         if ids:
             client.xclaim(key, gone.name, gone.consumer, 0, ids, idle=60_000, justid=True)
+
+
+async def brought(takeover: Takeover, free: int) -> Taken:
+    """What the sweep brings next; nothing if it comes to its end."""
+    while (taken := await takeover.sweep(free)).is_empty and takeover.wait() == 0:
+        pass
+    return taken
 
 
 async def settle(group: Group, entries: list[Entry]) -> None:
@@ -104,7 +111,7 @@ async def test_nothing_is_taken_over_while_redis_is_younger_than_a_lease(
     assert takeover.wait() == 6.0
     clock.now += 6
     group.up = 10.0
-    assert (await takeover.sweep(10)).entries == held
+    assert (await brought(takeover, 10)).entries == held
     await settle(group, held)
 
 
@@ -122,19 +129,22 @@ async def test_a_sweep_takes_what_runs_again_first_and_no_more_than_asked(
     repeated = (await gone.take(1)).entries
     silence(redis_client, gone, repeated + rest)
 
-    taken = await takeover.sweep(3)
-    assert taken.entries == repeated + rest[:2]
+    assert (await takeover.sweep(2)).entries == repeated
     assert takeover.wait() == 0  # in the middle of a sweep: go on at once
-    taken = await takeover.sweep(3)
-    assert taken.entries == rest[2:]
+    assert (await takeover.sweep(2)).entries == rest[:2]
+    assert takeover.wait() == 0
+    assert (await takeover.sweep(2)).entries == rest[2:]
     await settle(group, repeated + rest)
 
 
-async def test_a_finished_sweep_is_followed_by_a_pause(takeover: Takeover) -> None:
+async def test_a_finished_sweep_is_followed_by_a_pause(
+    takeover: Takeover, group: Settled, redis_client: redis.Redis
+) -> None:
     pauses = set()
     for _ in range(20):
-        assert await takeover.sweep(10) == Taken([], [])
+        assert (await brought(takeover, 10)).is_empty
         pauses.add(takeover.wait())
+        redis_client.delete(group.partitions[0].sweep)
     assert len(pauses) > 1  # jittered, so that workers spread
     assert all(LEASE / 4 <= pause <= LEASE / 2 for pause in pauses)
 
@@ -156,25 +166,84 @@ async def test_sweeps_come_to_the_end_of_a_long_list(
         entries = (await takeover.sweep(1)).entries
         sweeps += 1
     assert entries == held[-1:]
-    assert sweeps == 7
+    assert sweeps == 8  # one of them through what is to run again: nothing
     await settle(group, held)
+
+
+async def test_the_workers_of_a_group_share_one_sweep(
+    takeover: Takeover,
+    clock: Clock,
+    group: Settled,
+    stream: Stream,
+    open_group: OpenGroup,
+    redis_client: redis.Redis,
+) -> None:
+    gone = await open_group("gone")
+    held = await hold(stream, gone, 40)
+    silence(redis_client, gone, held)
+    second = Settled(stream, "main", "second", dedup_window=3600)
+    other = Takeover(second, LEASE, clock)
+
+    mine, theirs = await brought(takeover, 10), await brought(other, 10)
+    assert (mine.entries, theirs.entries) == (held[:10], held[10:20])
+    # Whoever goes on, where the other stopped; and when it is through, it is so for all.
+    assert (await other.sweep(10)).entries == held[20:30]
+    assert (await takeover.sweep(20)).entries == held[30:]
+    await brought(takeover, 10)
+    assert (await other.sweep(10)).is_empty
+    assert LEASE / 4 <= takeover.wait() <= LEASE / 2
+    assert abs(other.wait() - takeover.wait()) < LEASE / 8
+    await settle(group, held)
+    await second.close()
+
+
+async def test_a_sweep_goes_on_although_who_began_it_is_gone(
+    takeover: Takeover,
+    clock: Clock,
+    group: Settled,
+    stream: Stream,
+    open_group: OpenGroup,
+    redis_client: redis.Redis,
+) -> None:
+    gone = await open_group("gone")
+    held = await hold(stream, gone, 61)
+    silence(redis_client, gone, held[-1:])
+    for _ in range(4):
+        assert (await takeover.sweep(1)).is_empty
+    second = Settled(stream, "main", "second", dedup_window=3600)
+    other, sweeps, found = Takeover(second, LEASE, clock), 0, list[Entry]()
+    while not found:
+        found = (await other.sweep(1)).entries
+        sweeps += 1
+    assert (found, sweeps) == (held[-1:], 4)
+    await settle(group, held)
+    await second.close()
+
+
+async def test_a_clock_of_redis_that_was_set_back_does_not_stop_the_sweeps(
+    takeover: Takeover, group: Settled, redis_client: redis.Redis
+) -> None:
+    far: Any = 10**15
+    redis_client.hset(group.partitions[0].sweep, "next", far)
+    assert (await brought(takeover, 10)).is_empty
+    assert takeover.wait() <= LEASE / 2
 
 
 async def test_repeats_found_in_a_sweep_are_passed_on(
     takeover: Takeover, group: Settled, stream: Stream, redis_client: redis.Redis
 ) -> None:
     await stream.append([message(id="m"), message(id="m")])
-    redis_client.xreadgroup("main", "gone", {group.keys.stream: ">"})
+    redis_client.xreadgroup("main", "gone", {group.partitions[0].stream: ">"})
     held: list[Any] = [row["message_id"] for row in pending(redis_client, group)]
-    redis_client.xclaim(group.keys.stream, "main", "gone", 0, held, idle=60_000)
-    taken = await takeover.sweep(10)
+    redis_client.xclaim(group.partitions[0].stream, "main", "gone", 0, held, idle=60_000)
+    taken = await brought(takeover, 10)
     assert len(taken.entries) == 1
     assert [repeat.message_id for repeat in taken.repeats] == ["m"]
     await settle(group, taken.entries)
 
 
 def pending(client: redis.Redis, group: Group) -> Any:
-    return client.xpending_range(group.keys.stream, group.name, "-", "+", 100)
+    return client.xpending_range(group.partitions[0].stream, group.name, "-", "+", 100)
 
 
 # --- staying in touch -----------------------------------------------------------------------
@@ -231,7 +300,7 @@ async def test_what_is_taken_over_for_the_second_time_is_suspect(
 ) -> None:
     held = await hold(stream, await open_group("first"), 1)
     second = await open_group("second")
-    once = (await second.take_over(STREAM, "0-0", 10, 0))[0].entries
-    twice = (await group.take_over(STREAM, "0-0", 10, 0))[0].entries
+    once = (await taken_over(second)).entries
+    twice = (await taken_over(group)).entries
     assert [entry.is_suspect for entry in (*held, *once, *twice)] == [False, False, True]
     await settle(group, held)

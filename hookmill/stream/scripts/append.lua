@@ -3,7 +3,7 @@
 --
 -- KEYS  1 stream  2 backlog  3 tokens (a prefix: a hash for each minute of expiry)
 -- ARGV  1 bytes in all  2 messages, 3 bytes that may be unfinished (0: any number)
---       4, 5, 6 the parts of the names of a group's keys, as in measure.lua
+--       4 to 7 the parts of the names of a group's keys, as in measure.lua
 --       then for each delivery: its message's digest, its token (empty: none), the Unix time in
 --       seconds when that expires, ms to remember it, number of strings, field, value, ...
 -- Reply the new entries' IDs in the order given, '' for a token that was used before; or the
@@ -19,11 +19,11 @@ end
 
 -- The counts only grow until somebody measures; so measure before saying no.
 if is_full(counted(KEYS[2]))
-  and is_full(measure(KEYS[1], KEYS[2], ARGV[4], ARGV[5], ARGV[6])) then
+  and is_full(measure(KEYS[1], KEYS[2], unpack(ARGV, 4, 7))) then
   return redis.error_reply('BACKLOGFULL too many messages are unfinished')
 end
 
-local ids, appended, first = {}, 0, 7
+local ids, appended, first = {}, 0, 8
 while first <= #ARGV do
   local digest, token, count = ARGV[first], ARGV[first + 1], tonumber(ARGV[first + 4])
   local tokens = token ~= '' and KEYS[3] .. ':' .. math.floor(tonumber(ARGV[first + 2]) / 60)

@@ -29,9 +29,9 @@ local function unread(stream, group)
   return math.max(1, math.floor(info['length'] * rest / whole))
 end
 
--- Count anew: what the group with the most of it has unread, in hand, delayed or to take again.
--- `before`, `again` and `delayed` make up the names of a group's keys.
-local function measure(stream, key, before, again, delayed)
+-- Count anew: what the group with the most of it has unread, in hand, delayed, to take again or
+-- parked. `before` and the others make up the names of a group's keys.
+local function measure(stream, key, before, again, delayed, parked)
   local messages = 0
   local groups = redis.pcall('XINFO', 'GROUPS', stream)
   if not groups.err then
@@ -41,7 +41,8 @@ local function measure(stream, key, before, again, delayed)
       if string.sub(group['name'], -5) ~= ':bell' then -- a bell finishes nothing
         local base = before .. group['name']
         messages = math.max(messages, unread(stream, group) + group['pending']
-          + redis.call('XLEN', base .. again) + redis.call('ZCARD', base .. delayed))
+          + redis.call('XLEN', base .. again) + redis.call('ZCARD', base .. delayed)
+          + tonumber(redis.call('GET', base .. parked) or 0))
       end
     end
   end

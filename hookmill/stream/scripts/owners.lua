@@ -1,5 +1,5 @@
--- Who owns a message ID. A part of the scripts that take, put before their text. A script that
--- recorded something ends with close_generations().
+-- Who owns a message ID. A part of the scripts that take, and of drop.lua. A script that recorded
+-- something ends with close_generations().
 --
 -- The first entry that carried an ID owns it; its token is that entry's own ID. Tokens lie in
 -- hashes (buckets) small enough for Redis' compact encoding. A generation of buckets lasts one
@@ -107,23 +107,24 @@ local function disown(digest, token)
   end
 end
 
--- Find the digest, the owner token and the message ID in an entry's fields.
+-- Find the digest, the owner token, the message ID and the ordering key in an entry's fields. Keys
+-- count per source.
 local function names_of(fields)
-  local digest, token, message_id = '', '', ''
+  local digest, token, message_id, key, source = '', '', '', '', ''
   for i = 1, #fields, 2 do
-    if fields[i] == 'digest' then digest = fields[i + 1] end
-    if fields[i] == 'owner' then token = fields[i + 1] end
-    if fields[i] == 'id' then message_id = fields[i + 1] end
+    local name = fields[i]
+    if name == 'digest' then
+      digest = fields[i + 1]
+    elseif name == 'owner' then
+      token = fields[i + 1]
+    elseif name == 'id' then
+      message_id = fields[i + 1]
+    elseif name == 'key' then
+      key = fields[i + 1]
+    elseif name == 'source' then
+      source = fields[i + 1]
+    end
   end
-  return digest, token, message_id
-end
-
--- Acknowledge an entry that only repeats another's ID; return whether it did. An entry without a
--- digest is of a wire version that has none: it is left to the worker.
-local function is_repeat(which, group, id, digest, token)
-  if #digest < 4 then return false end
-  if token == '' then token = id end
-  if own(digest, token) then return false end
-  acknowledge(which, group, id)
-  return true
+  if key ~= '' then key = source .. ':' .. key end
+  return digest, token, message_id, key
 end

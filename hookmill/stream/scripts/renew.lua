@@ -2,7 +2,7 @@
 --
 -- KEYS  1 stream  2 again
 -- ARGV  1 group  2 consumer, then for each entry: key number, entry ID
--- Reply the IDs of those that are no longer ours
+-- Reply the places (1 for the first) of those that are no longer ours
 
 local group, consumer = ARGV[1], ARGV[2]
 local lost = {}
@@ -11,7 +11,7 @@ for i = 3, #ARGV, 2 do
   if #redis.call('XPENDING', key, group, id, id, 1, consumer) == 1 then
     redis.call('XCLAIM', key, group, consumer, 0, id, 'JUSTID')
   else
-    lost[#lost + 1] = id
+    lost[#lost + 1] = (i - 1) / 2
   end
 end
 return lost

@@ -2,17 +2,22 @@
 --
 -- Success always acknowledges. Anything else counts only while the entry is still pending for
 -- this very consumer: a worker that was silent beyond its lease must not retry or bury what
--- another has taken over. What follows is written before the entry is acknowledged: should a
--- write be refused in between, the entry is still pending and nothing is lost.
+-- another has taken over. With an ordering key even success counts only then: the next in line must
+-- not begin while another worker still runs this one. What follows is written before the entry is
+-- acknowledged: should a write be refused in between, the entry is still pending and nothing is
+-- lost.
 --
--- KEYS  1 stream  2 again  3 delayed  4 delayed entries  5 dead  6 suspects
+-- KEYS  1 stream  2 again  3 delayed  4 delayed entries  5 dead  6 suspects  7 busy  8 parked
+--       9 counts
 -- ARGV  1 group  2 consumer
---       3 n, then n times: key number, entry ID                         (done)
---       then until the end: key number, entry ID, m, then m times       (not done)
---         'again' | 'dead', delay (ms), token, k, then k strings (fields and values)
+--       3 n, then n times: key number, entry ID               (done, and without an ordering key)
+--       then until the end: key number, entry ID, ordering key, owner token, m, then m times
+--         'again' | 'dead', delay (ms), name among the delayed, k, then k strings (fields and values)
 -- Reply {acknowledged, late}: how many entries were, and the IDs of those no longer ours
 
+local again_key, busy_key, parked_key = KEYS[2], KEYS[7], KEYS[8]
 --#include acknowledge
+--#include order
 local group, consumer = ARGV[1], ARGV[2]
 local at = 2
 local function next_arg()
@@ -40,30 +45,33 @@ end
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
-local function follow_up(kind, delay_ms, token, fields)
+local function follow_up(kind, delay_ms, place, fields)
   if kind == 'dead' then
     redis.call('XADD', KEYS[5], '*', unpack(fields))
   elseif delay_ms == 0 then
     redis.call('XADD', KEYS[2], '*', unpack(fields))
   else
-    redis.call('ZADD', KEYS[3], now_ms + delay_ms, token)
-    redis.call('HSET', KEYS[4], token, cmsgpack.pack(fields))
+    redis.call('ZADD', KEYS[3], now_ms + delay_ms, place)
+    redis.call('HSET', KEYS[4], place, cmsgpack.pack(fields))
   end
 end
 
 while at < #ARGV do
-  local which, id = tonumber(next_arg()), next_arg()
-  local ours = is_ours(which, id)
+  local which, id, key, token = tonumber(next_arg()), next_arg(), next_arg(), next_arg()
+  local ours, change = is_ours(which, id), -1
   for _ = 1, tonumber(next_arg()) do
-    local kind, delay_ms, token = next_arg(), tonumber(next_arg()), next_arg()
+    local kind, delay_ms, place = next_arg(), tonumber(next_arg()), next_arg()
     local fields = {}
     for i = 1, tonumber(next_arg()) do fields[i] = next_arg() end
-    if ours then follow_up(kind, delay_ms, token, fields) end
+    if ours then follow_up(kind, delay_ms, place, fields) end
+    if kind == 'again' then change = change + 1 end
   end
   if ours then
+    move_on(key, token, change)
     acknowledged = acknowledged + settled(which, id)
   else
     late[#late + 1] = id
   end
 end
+if #late > 0 then redis.call('HINCRBY', KEYS[9], 'late', #late) end
 return { acknowledged, late }

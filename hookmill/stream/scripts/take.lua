@@ -1,34 +1,37 @@
--- Take up to `count` entries, what is to be run again first, and settle whose their IDs are.
+-- Take up to `count` entries, and settle whose their IDs are and whose turn it is.
 --
--- Where nothing is to be had, the group's bell is set to the end: what comes from now on rings.
+-- What is to be run again and what is new share the places evenly where there is enough of both, so
+-- that neither keeps the other waiting. Where nothing is to be had, the group's bell is set to the
+-- end: what comes from now on rings.
 --
--- KEYS  1 stream  2 again  3 owners
--- ARGV  1 group  2 consumer  3 count  4 dedup window (s)  5 the bell's name
--- Reply {entries, repeats}: an entry is {key number, entry ID, fields}; repeats are the
+-- KEYS  as in taking.lua
+-- ARGV  1 group  2 consumer  3 dedup window (s)  4 the bell's name  5 count
+-- Reply {entries, repeats, parked}: an entry is {key number, entry ID, fields}; repeats are the
 --       {key number, entry ID, message ID} of those that only repeated an ID which another
---       entry owns, acknowledged
+--       entry owns, acknowledged; parked is how many will come when it is their turn
 
-local owners_key, window = KEYS[3], tonumber(ARGV[4])
-local now = tonumber(redis.call('TIME')[1])
---#include acknowledge
---#include owners
-local group, consumer, count = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local entries, repeats = {}, {}
+local group, consumer, window, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[5])
+local time = redis.call('TIME')
+local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+--#include taking
+local read = 0
 
-for _, which in ipairs({ 2, 1 }) do
-  local wanted = count - #entries
-  local read = wanted > 0 and redis.call('XREADGROUP', 'GROUP', group, consumer,
-    'COUNT', wanted, 'STREAMS', KEYS[which], '>')
-  if wanted > 0 and not read then redis.call('XGROUP', 'SETID', KEYS[which], ARGV[5], '$') end
-  for _, entry in ipairs(read and read[1][2] or {}) do
-    local id, fields = entry[1], entry[2]
-    local digest, token, message_id = names_of(fields)
-    if is_repeat(which, group, id, digest, token) then
-      repeats[#repeats + 1] = { which, id, message_id }
-    else
-      entries[#entries + 1] = { which, id, fields }
-    end
+-- Read up to `wanted` entries of one of the streams; return whether it has no more.
+local function read_from(which, wanted)
+  if wanted <= 0 then return false end
+  local reply = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', wanted,
+    'STREAMS', KEYS[which], '>')
+  for _, entry in ipairs(reply and reply[1][2] or {}) do
+    read = read + 1
+    judge(which, entry[1], entry[2])
   end
+  if not reply then redis.call('XGROUP', 'SETID', KEYS[which], ARGV[4], '$') end
+  return not reply
 end
-close_generations()
-return { entries, repeats }
+
+-- An odd one out goes to either, by the microsecond.
+local is_empty = read_from(2, math.floor((count + tonumber(time[2]) % 2) / 2))
+read_from(1, count - read)
+if not is_empty then read_from(2, count - read) end
+finish()
+return { entries, repeats, parked }

@@ -1,47 +1,64 @@
--- Take over entries whose worker has been silent for a lease, and settle whose their IDs are.
+-- Go on with the group's sweep through what is pending: take over entries whose worker has been
+-- silent for a lease, and settle whose their IDs are and whose turn it is.
 --
--- KEYS  1 stream  2 again  3 owners
--- ARGV  1 group  2 consumer  3 count  4 dedup window (s)  5 key number  6 lease (ms)
---       7 cursor ('0-0' to begin)
--- Reply {entries, repeats, next cursor}: as take.lua gives them, an entry with one number more,
---       1 if it was taken over before; the cursor is '0-0' when the sweep is over
+-- All workers share one sweep. Its place is kept here, so it goes on where it stopped whoever
+-- calls, and each part is looked at by one of them.
+--
+-- KEYS  1 to 6 as in taking.lua  7 sweep
+-- ARGV  1 group  2 consumer  3 dedup window (s)  4 lease (ms)  5 pause between sweeps (ms)  6 count
+-- Reply {entries, repeats, parked, wait}: as take.lua gives them, an entry with one number more,
+--       1 if it was taken over before; wait is for how many ms there is nothing to sweep
 
-local owners_key, window = KEYS[3], tonumber(ARGV[4])
-local now = tonumber(redis.call('TIME')[1])
---#include acknowledge
---#include owners
-local group, consumer, which = ARGV[1], ARGV[2], tonumber(ARGV[5])
-local key = KEYS[which]
-local entries, repeats = {}, {}
+local group, consumer, window, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[6])
+local lease, pause = ARGV[4], tonumber(ARGV[5])
+local time = redis.call('TIME')
+local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+--#include taking
 
-local function is_suspect(id)
+local function is_suspect(key, id)
   local deliveries = redis.call('XPENDING', key, group, id, id, 1)[1][4]
   return deliveries > 2 and 1 or 0
 end
 
-local claimed = redis.call('XAUTOCLAIM', key, group, consumer, ARGV[6], ARGV[7], 'COUNT', ARGV[3])
-local deleted = false
-for _, entry in ipairs(claimed[2]) do
-  if not entry then
-    deleted = true
-  else
-    local id, fields = entry[1], entry[2]
-    local digest, token, message_id = names_of(fields)
-    if is_repeat(which, group, id, digest, token) then
-      repeats[#repeats + 1] = { which, id, message_id }
+-- Take over what there is from `cursor` on; return where to go on, '0-0' at the end.
+local function claim(which, cursor)
+  local key = KEYS[which]
+  local claimed = redis.call('XAUTOCLAIM', key, group, consumer, lease, cursor, 'COUNT', count)
+  local is_old = false
+  for _, entry in ipairs(claimed[2]) do
+    if entry then
+      judge(which, entry[1], entry[2], is_suspect(key, entry[1]))
     else
-      entries[#entries + 1] = { which, id, fields, is_suspect(id) }
+      is_old = true
     end
   end
-end
--- Redis before 7.0 gives nil for an entry that was deleted under our feet, and keeps it pending.
-if deleted then
-  for _, held in ipairs(redis.call('XPENDING', key, group, '-', '+', ARGV[3], consumer)) do
-    if #redis.call('XRANGE', key, held[1], held[1]) == 0 then
-      redis.call('XACK', key, group, held[1])
+  local deleted = claimed[3] or {}
+  -- Redis before 7.0 gives nil for an entry that was deleted under our feet, and keeps it pending.
+  if is_old then
+    for _, held in ipairs(redis.call('XPENDING', key, group, '-', '+', count, consumer)) do
+      if #redis.call('XRANGE', key, held[1], held[1]) == 0 then
+        redis.call('XACK', key, group, held[1])
+        deleted[#deleted + 1] = held[1]
+      end
     end
   end
+  if #deleted > 0 then forget_heads(deleted) end
+  return claimed[1]
 end
 
-close_generations()
-return { entries, repeats, claimed[1] }
+local place = redis.call('HMGET', KEYS[7], 'next', 'which', 'cursor')
+local wait = tonumber(place[1] or 0) - now_ms
+-- A pause beyond any that was asked for: Redis' clock was set back.
+if wait > 0 and wait <= 2 * pause then return { entries, repeats, parked, wait } end
+
+local which = tonumber(place[2] or 2)
+local cursor = claim(which, place[3] or '0-0')
+wait = 0
+if cursor == '0-0' then
+  which = 3 - which
+  if which == 2 then wait = pause end -- both streams are through
+end
+redis.call('HSET', KEYS[7], 'next', string.format('%.0f', now_ms + wait),
+  'which', which, 'cursor', cursor)
+finish()
+return { entries, repeats, parked, wait }
