@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from hookmill.settings import Settings, unknown_variables
-from hookmill.signatures.marble import DEVELOPMENT_SECRET
+from hookmill.signatures.marble import DEVELOPMENT_SECRET, TOLERANCE
 from hookmill.signatures.qstash import DEVELOPMENT_KEYS
 
 Level = Literal["note", "warning", "error"]
@@ -169,6 +169,7 @@ def judge_settings(settings: Settings) -> Iterator[Finding]:
             why="a QStash token that was made for another of your URLs would be accepted here",
             do="set it to the base URL that senders were given, such as https://app.example",
         )
+    yield from _judge_ids(settings)
     if settings.dedup_window < LEAST_WINDOW:
         yield Finding(
             level="warning",
@@ -216,6 +217,37 @@ def _judge_secrets(settings: Settings) -> Iterator[Finding]:
             f"{SHORT_SECRET} characters",
             why="whoever has seen one signed delivery could find it by trying",
             do="have the sender make a longer one",
+        )
+
+
+def _judge_ids(settings: Settings) -> Iterator[Finding]:
+    """Say what somebody who captures a delivery can do with an ID that is not signed."""
+    if settings.qstash_keys and settings.options_of("qstash").id == "sender":
+        yield Finding(
+            level="note",
+            what="IDs of qstash come from a header that is not signed",
+            why="a delivery that was stored cannot be sent again under another ID: its token is "
+            "remembered until it expires. Whoever captures one that is not stored (on its way, or "
+            "after a 503) can send it under another ID once, until its token expires; QStash's "
+            "own repeat then runs as well",
+            do='set id = "body" in [sources.qstash], if genuine deliveries never have identical '
+            "bytes: of such only the first in a dedup window would run, and a schedule's have them",
+        )
+    marble = settings.options_of("marble")
+    if settings.marble_secrets and marble.id == "sender":
+        valid = (
+            f"until its signed time is {_span(TOLERANCE)} old"
+            if marble.timestamped
+            else "for as long as the secret stays the same"
+        )
+        yield Finding(
+            level="note",
+            what="IDs of marble come from a header that is not signed, where the body has none",
+            why="bodies of Marble's older generation have none: whoever captures such a delivery "
+            f"can send it again under another ID, {valid}, and each runs",
+            do='set id = "body" in [sources.marble], if genuine deliveries never have identical '
+            "bytes: of such only the first in a dedup window would run, and in that generation two "
+            "updates of one post may have them",
         )
 
 

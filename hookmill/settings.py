@@ -99,15 +99,39 @@ def _check_durability(level: str) -> str:
     return level
 
 
+def _check_ordered_by(path: str) -> str:
+    names = path.split(".")
+    if not all(names):
+        raise ValueError(
+            "a name in it is empty: write the names that lead to the value in the JSON body with "
+            "one dot between them, such as data.id"
+        )
+    if any(
+        name != name.strip() or not name.isprintable() or set(name) & {'"', "\\"} for name in names
+    ):
+        raise ValueError(
+            "a name in it begins or ends with a space, or has a quotation mark, a backslash or a "
+            "character that cannot be printed"
+        )
+    return path
+
+
 _Word = Annotated[str, AfterValidator(_check_word)]
 
 
 class SourceOptions(BaseModel):
-    """What a `[sources.NAME]` table may say."""
+    """What a `[sources.NAME]` table may say.
+
+    `ordered_by` leads to the value in the JSON body that messages have in common which must run
+    one after another. `id`: whether a message ID is what the sender says it is, or follows from
+    the body alone.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: Annotated[str, AfterValidator(_check_path)] | None = None
+    ordered_by: Annotated[str, AfterValidator(_check_ordered_by)] | None = None
+    id: Literal["sender", "body"] = "sender"
     timestamped: bool = False
 
 
@@ -165,7 +189,8 @@ class Settings(BaseSettings):
     sources: Annotated[Mapping[str, SourceOptions], NoDecode, AfterValidator(MappingProxyType)] = (
         Field(
             default_factory=lambda: MappingProxyType({}),
-            description="[sources.NAME] tables: `path`, and for marble `timestamped`",
+            description="[sources.NAME] tables: `path`, `ordered_by`, `id`, and for marble "
+            "`timestamped`",
         )
     )
     body_limit: int = Field(
@@ -220,6 +245,13 @@ class Settings(BaseSettings):
         "workers",
     )
     prefix: _Word = Field(default="hookmill", description="what all keys in Redis begin with")
+    partitions: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="into how many partitions the stream is split; the same for receivers and "
+        "workers",
+    )
     handlers: str | None = Field(
         default=None, description="where the worker finds its handlers: MODULE:ATTRIBUTE"
     )

@@ -56,7 +56,11 @@ def admit(source: Source, request: Request, now: float) -> Arrival | Refusal:
         body=request.body,
         received_ms=int(now * 1000),
         header_block=pack_headers(request.raw_headers),
+        key=source.key_of(request.body),
         token=token,
+        # Not where the ID follows from the token: the same one, with a header that names another
+        # ID, has to be looked for in the same partition.
+        id_is_signed=identity.id_is_signed,
     )
 
 

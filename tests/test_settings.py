@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import string
 from collections.abc import Callable, Iterator
@@ -16,9 +17,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from hookmill.errors import SettingsError
-from hookmill.settings import Settings, load_settings, unknown_variables, variable_of
+from hookmill.settings import Settings, SourceOptions, load_settings, unknown_variables, variable_of
 from hookmill.signatures.marble import DEVELOPMENT_SECRET
 from hookmill.signatures.qstash import DEVELOPMENT_KEYS
+from hookmill.sources import sources_of
 
 SetEnv = Callable[..., None]
 
@@ -60,6 +62,10 @@ def test_nothing_set_is_enough_to_read_the_settings() -> None:
     assert (settings.port, settings.redis_url, settings.group) == (8080, None, "main")
     assert (settings.qstash_keys, settings.marble_secrets) == ([], [])
     assert (settings.path_of("qstash"), settings.path_of("marble")) == ("/qstash", "/marble")
+    assert settings.options_of("marble") == SourceOptions(
+        path=None, ordered_by=None, id="sender", timestamped=False
+    )
+    assert settings.partitions == 1
 
 
 def test_what_needs_redis_says_how_to_name_it(setenv: SetEnv) -> None:
@@ -88,6 +94,7 @@ def test_the_variables_are_the_promised_ones() -> None:
         "HOOKMILL_RETENTION",
         "HOOKMILL_GROUP",
         "HOOKMILL_HANDLERS",
+        "HOOKMILL_PARTITIONS",
     } <= set(named.values())
 
 
@@ -183,6 +190,9 @@ def test_every_fault_is_told_at_once_by_the_name_it_was_given_under(
         ("HOOKMILL_LEASE", "nan", "HOOKMILL_LEASE: Input should be a finite number (got 'nan')"),
         ("HOOKMILL_GRACE", "inf", "HOOKMILL_GRACE: Input should be a finite number (got 'inf')"),
         ("HOOKMILL_DEDUP_WINDOW", "9" * 30, "HOOKMILL_DEDUP_WINDOW: Input should be less than"),
+        ("HOOKMILL_PARTITIONS", "0", "HOOKMILL_PARTITIONS: Input should be greater than or equal"),
+        ("HOOKMILL_PARTITIONS", "65", "HOOKMILL_PARTITIONS: Input should be less than or equal to"),
+        ("HOOKMILL_PARTITIONS", "2.5", "HOOKMILL_PARTITIONS: Input should be a valid integer"),
         ("HOOKMILL_PREFIX", "a{b}", "HOOKMILL_PREFIX: use ASCII letters, digits, - _ and . ("),
         ("HOOKMILL_GROUP", "a b", "HOOKMILL_GROUP: use ASCII letters, digits, - _ and . ("),
         ("HOOKMILL_PUBLIC_URL", "app.example", "HOOKMILL_PUBLIC_URL: give the base URL the"),
@@ -206,6 +216,11 @@ def test_every_fault_is_told_at_once_by_the_name_it_was_given_under(
             "HOOKMILL_SOURCES__QSTASH__TIMESTAMPED",
             "1",
             "sources.qstash.timestamped: only marble has a timestamped form",
+        ),
+        (
+            "HOOKMILL_SOURCES__QSTASH__ID",
+            "header",
+            "HOOKMILL_SOURCES__QSTASH__ID: Input should be 'sender' or 'body' (got 'header')",
         ),
     ],
 )
@@ -289,6 +304,94 @@ def test_the_environment_changes_one_option_of_a_source_and_leaves_the_others(
 
     assert settings.path_of("marble") == "/env"
     assert settings.options_of("marble").timestamped is True
+
+
+@pytest.mark.parametrize("count", [1, 2, 64])
+def test_the_stream_may_be_split(setenv: SetEnv, count: int) -> None:
+    setenv(HOOKMILL_PARTITIONS=str(count))
+    assert load_settings().partitions == count
+
+
+def test_the_file_says_what_a_sources_messages_are_ordered_by_and_named_after() -> None:
+    write_toml('[sources.marble]\nordered_by = "data.id"\n[sources.qstash]\nid = "body"')
+
+    settings = load_settings()
+
+    assert settings.options_of("marble") == SourceOptions(ordered_by="data.id")
+    assert settings.options_of("qstash") == SourceOptions(id="body")
+
+
+def test_the_environment_says_it_as_well_in_any_case(setenv: SetEnv) -> None:
+    write_toml('[sources.marble]\nordered_by = "id"\npath = "/cms"')
+    setenv(HOOKMILL_SOURCES__marble__ordered_by="data.id", HOOKMILL_SOURCES__QSTASH__ID="body")
+
+    settings = load_settings()
+
+    assert settings.options_of("marble") == SourceOptions(path="/cms", ordered_by="data.id")
+    assert settings.options_of("qstash") == SourceOptions(id="body")
+    assert unknown_variables() == []
+
+
+@pytest.mark.parametrize(
+    "path", ["id", "data.id", "data.order.id", "order id", "größe.nr", "$.0", "5", "true", "a-b_c"]
+)
+def test_a_dotted_path_leads_to_the_ordering_key(setenv: SetEnv, path: str) -> None:
+    setenv(HOOKMILL_SOURCES__MARBLE__ORDERED_BY=path)
+    assert load_settings().options_of("marble").ordered_by == path
+    assert len(sources_of(load_settings(marble_webhook_secret="hush"))) == 1  # it can be followed
+
+
+EMPTY_NAME = (
+    "a name in it is empty: write the names that lead to the value in the JSON body with one dot "
+    "between them, such as data.id"
+)
+ODD_NAME = (
+    "a name in it begins or ends with a space, or has a quotation mark, a backslash or a character "
+    "that cannot be printed"
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("", EMPTY_NAME),
+        (".", EMPTY_NAME),
+        (".id", EMPTY_NAME),
+        ("data.", EMPTY_NAME),
+        ("data..id", EMPTY_NAME),
+        (" ", ODD_NAME),
+        ("data. id", ODD_NAME),
+        ("data.id ", ODD_NAME),
+        ('"data".id', ODD_NAME),
+        ("data\\id", ODD_NAME),
+        ("data.id\n", ODD_NAME),
+        ("data.\x7f", ODD_NAME),
+        ("data.\u200b", ODD_NAME),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_a_fault(path: str, said: str) -> None:
+    write_toml(f"sources.marble.ordered_by = {json.dumps(path)}")
+
+    assert faults() == [f"hookmill.toml: sources.marble.ordered_by: {said} (got {path!r})"]
+
+
+@pytest.mark.parametrize("path", ["data..id", "data.\udcff"])
+def test_such_a_path_in_the_environment_is_a_fault_as_well(setenv: SetEnv, path: str) -> None:
+    setenv(HOOKMILL_SOURCES__MARBLE__ORDERED_BY=path)
+
+    (fault,) = faults()
+
+    assert fault.startswith("HOOKMILL_SOURCES__MARBLE__ORDERED_BY: a name in it ")
+    fault.encode()  # it can be printed
+
+
+@pytest.mark.parametrize("given", ["5", "true", '["data", "id"]'])
+def test_a_path_is_text(given: str) -> None:
+    write_toml(f"sources.marble.ordered_by = {given}")
+
+    (fault,) = faults()
+
+    assert fault.startswith("hookmill.toml: sources.marble.ordered_by: Input should be a valid str")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,10 @@
-"""Where a delivery's ID and event type are found, in bodies and headers of every shape."""
+"""Where a delivery's ID, event type and ordering key are found, in bodies and headers of every
+shape.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -17,8 +20,17 @@ from hookmill.settings import load_settings
 from hookmill.signatures import Refused, Scheme, Signed
 from hookmill.signatures.marble import Marble
 from hookmill.signatures.qstash import QStash
-from hookmill.sources import Identity, Source, identify_marble, identify_qstash, sources_of
-from tests.support import CURRENT_KEY, MARBLE_SECRET, NEXT_KEY, signed_headers
+from hookmill.sources import (
+    Identity,
+    Source,
+    by_body,
+    identify_marble,
+    identify_qstash,
+    no_key,
+    ordered_by,
+    sources_of,
+)
+from tests.support import CURRENT_KEY, MARBLE_SECRET, NEXT_KEY, message, signed_headers
 
 LONGEST = "n" * 255
 TOO_LONG = "n" * 256
@@ -194,7 +206,7 @@ GARBAGE = CIMultiDict([("Upstash-Message-Id", "\udcff"), ("Upstash-Message-Id", 
 @pytest.mark.parametrize("headers", [NO_HEADERS, FOREIGN, GARBAGE])
 def test_the_signed_id_wins_over_whatever_the_headers_say(headers: CIMultiDict[str]) -> None:
     body = b'{"id":"evt_1","type":"post.published","data":{"id":"post_1"}}'
-    assert identify_marble(headers, body) == Identity("evt_1", "post.published")
+    assert identify_marble(headers, body) == Identity("evt_1", "post.published", id_is_signed=True)
 
 
 def test_the_older_generation_has_its_id_from_qstash() -> None:
@@ -236,6 +248,157 @@ def test_a_signed_id_may_hold_any_text() -> None:
     assert id_of(identify_marble(NO_HEADERS, body)) == "evt_é\0\n😀"
 
 
+# --- the ID that follows from the body ---
+
+PLAIN = b'{"event":"post.updated","data":{"id":"post_1"}}'
+
+
+def named_after(body: bytes, event_type: str = "") -> Identity:
+    digest = hashlib.blake2b(body, digest_size=16).hexdigest()
+    return Identity(f"hm_{digest}", event_type, id_is_signed=True)
+
+
+@pytest.mark.parametrize("identify", [identify_qstash, identify_marble])
+@pytest.mark.parametrize(
+    "headers",
+    [NO_HEADERS, QSTASH_ID, FOREIGN, GARBAGE, CIMultiDict({"Upstash-Message-Id": TOO_LONG})],
+)
+def test_no_header_changes_an_id_that_follows_from_the_body(
+    identify: Any, headers: CIMultiDict[str]
+) -> None:
+    assert by_body(identify)(headers, PLAIN) == named_after(PLAIN, "post.updated")
+
+
+def test_the_id_that_follows_from_a_body_is_this_in_every_release() -> None:
+    # With another one, repeats of what was handled would run once more.
+    found = by_body(identify_qstash)(NO_HEADERS, b"{}")
+    assert found == Identity(
+        "hm_2afb9b83f9314e5d029766197f539792", "", id_is_signed=True
+    )  # b2sum -l 128
+
+
+@pytest.mark.parametrize(
+    "other",
+    [PLAIN + b" ", PLAIN.replace(b"post_1", b"post_2"), PLAIN.replace(b'"data"', b' "data"')],
+)
+def test_bodies_of_other_bytes_are_other_messages(other: bytes) -> None:
+    identify = by_body(identify_qstash)
+    assert id_of(identify(QSTASH_ID, other)) != id_of(identify(QSTASH_ID, PLAIN))
+
+
+def test_an_id_that_was_signed_stays_the_messages_id() -> None:
+    # Marble builds a body anew for each attempt: the bytes may change, the event's ID does not.
+    body = b'{"id":"evt_1","type":"post.published"}'
+    found = by_body(identify_marble)(FOREIGN, body)
+    assert found == Identity("evt_1", "post.published", id_is_signed=True)
+    # For QStash an `id` in the body is the application's own affair.
+    assert by_body(identify_qstash)(FOREIGN, body) == named_after(body, "post.published")
+
+
+@pytest.mark.parametrize("identify", [identify_qstash, identify_marble])
+@pytest.mark.parametrize("headers", [NO_HEADERS, QSTASH_ID])
+def test_an_id_from_a_header_is_not_signed(identify: Any, headers: CIMultiDict[str]) -> None:
+    found = identify(headers, PLAIN)
+    assert isinstance(found, Identity)
+    assert not found.id_is_signed
+
+
+# --- the ordering key ---
+
+DIGEST_OF_256 = hashlib.blake2b(TOO_LONG.encode(), digest_size=16).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "key"),
+    [
+        ("id", b'{"id":"a"}', "a"),
+        ("data.id", b'{"data":{"id":"post_1"}}', "post_1"),
+        ("a.b.c.d", b'{"a":{"b":{"c":{"d":"x"}}}}', "x"),
+        # Both of Marble's generations.
+        ("data.id", b'{"event":"post.updated","data":{"id":"post_1","slug":"s"}}', "post_1"),
+        ("data.id", b'{"id":"evt_1","type":"post.updated","data":{"id":"post_1"}}', "post_1"),
+        # An integer is its text, however large.
+        ("id", b'{"id":5}', "5"),
+        ("id", b'{"id": 5 }', "5"),
+        ("id", b'{"id":"5"}', "5"),
+        ("id", b'{"id":0}', "0"),
+        ("id", b'{"id":-0}', "0"),
+        ("id", b'{"id":-17}', "-17"),
+        ("id", b'{"id":18446744073709551616}', "18446744073709551616"),
+        ("id", b'{"id":' + b"9" * 255 + b"}", "9" * 255),
+        # What is too long is represented, and never cut off.
+        ("id", json.dumps({"id": LONGEST}).encode(), LONGEST),
+        ("id", json.dumps({"id": "é" * 255}).encode(), "é" * 255),
+        ("id", json.dumps({"id": TOO_LONG}).encode(), DIGEST_OF_256),
+        (
+            "id",
+            b'{"id":' + b"9" * 100_000 + b"}",
+            hashlib.blake2b(b"9" * 100_000, digest_size=16).hexdigest(),
+        ),
+        # Whatever stands around it, and however it is spelled.
+        ("data.id", b' {\n"x":[{"id":1}], "data" : {"id" : "a" , "data":{"id":"b"}} }\n', "a"),
+        ("data.id", b'{"d\\u0061ta":{"\\u0069d":"\\u0061"}}', "a"),
+        ("größe.nr", '{"größe":{"nr":"ä"}}'.encode(), "ä"),
+        ("order id", b'{"order id":"a"}', "a"),
+        ("id", b'{"id":"\\ud83d\\ude00"}', "😀"),
+        ("id", b'{"id":" a\\u0000\\n"}', " a\0\n"),
+        ("id", b'{"x":"\xff","id":"a"}', "a"),
+        # Given twice, the last one counts, as it does for the event's decoder.
+        ("id", b'{"id":"a","id":"b"}', "b"),
+        ("data.id", b'{"data":5,"data":{"id":"a"}}', "a"),
+        ("data.id", b'{"data":{"id":"a"},"data":5}', ""),
+    ],
+    ids=lambda value: ascii(value)[:40],
+)
+def test_the_key_is_the_text_or_integer_at_the_path(path: str, body: bytes, key: str) -> None:
+    assert ordered_by(path)(body) == key
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '""', "null", "true", "false", "{}", "[]", '["a"]', '{"id":"a"}', "1.0", "1e3", "1E400",
+        "-0.0", "0.5", '"\\ud800"', '"\\udc00\\ud800"',
+    ],
+)  # fmt: skip
+def test_any_other_value_is_no_key(value: str) -> None:
+    assert ordered_by("id")(f'{{"id":{value}}}'.encode()) == ""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *SHAPELESS,
+        b'{"data":null}',
+        b'{"data":"id"}',
+        b'{"data":["id"]}',
+        b'{"data":[{"id":"a"}]}',
+        b'{"data":{"ID":"a"}}',
+        b'{"data.id":"a"}',
+        b'{"id":"a"}',
+        b'{"data":{"id":"a"}',
+        b'{"data":{"id":"a"}}x',
+        b'{"data":{"id":"\xff"}}',
+        b'{"data":{"id":"\xed\xa0\x80"}}',
+        b'{"data":{"id":01}}',
+        b'{"data":{"id":NaN}}',
+        b'{"data":' * 100_000,
+        b'{"data":{"id":' + DEEP + b"}}",
+        b'{"data":{"x":' + DEEP + b',"id":"a"}}',
+    ],
+    ids=lambda body: ascii(body)[:40],
+)
+def test_a_body_without_the_value_has_no_key(body: bytes) -> None:
+    assert ordered_by("data.id")(body) == ""
+
+
+def test_long_values_that_only_begin_alike_are_different_keys() -> None:
+    values = [LONGEST, TOO_LONG, TOO_LONG + "a", TOO_LONG + "b", "n" * 10_000]
+    keys = [ordered_by("id")(json.dumps({"id": value}).encode()) for value in values]
+    assert len(set(keys)) == len(values)
+    assert max(map(len, keys)) == len(LONGEST)
+
+
 # --- whatever comes ---
 
 JSON_VALUES = st.recursive(
@@ -267,6 +430,58 @@ def test_any_headers_and_body_give_names_that_can_be_stored_or_a_refusal(
     assert len(found.type.encode()) <= 4 * 255
     assert found.id is None or 0 < len(found.id) <= 255
     (found.id or "").encode()
+    assert found.id is not None or not found.id_is_signed
+
+
+@given(identify=st.sampled_from([identify_qstash, identify_marble]), headers=HEADERS, body=BODIES)
+@hypothesis_settings(deadline=None)
+def test_where_ids_follow_from_bodies_any_headers_give_the_same_signed_id(
+    identify: Any, headers: CIMultiDict[str], body: bytes
+) -> None:
+    found = by_body(identify)(headers, body)
+    assert found == by_body(identify)(NO_HEADERS, body)
+    assert isinstance(found, Identity)
+    assert found.id_is_signed
+    assert found.id is not None
+    assert 0 < len(found.id.encode()) <= 4 * 255
+
+
+PARTS = st.sampled_from(["id", "data", "type", "größe", "$"])
+NESTED = st.recursive(
+    JSON_VALUES | st.integers(-(10**400), 10**400) | st.text(min_size=250),
+    lambda inner: st.dictionaries(PARTS, inner, min_size=1, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(
+    path=st.lists(PARTS, min_size=1, max_size=3).map(".".join),
+    body=BODIES
+    | NESTED.map(lambda value: json.dumps(value).encode())
+    | NESTED.map(lambda value: json.dumps(value, ensure_ascii=False).encode(errors="replace")),
+    cut=st.none() | st.integers(0, 100),
+)
+@hypothesis_settings(deadline=None, max_examples=500)
+def test_any_body_gives_a_key_that_can_be_stored_or_none(
+    path: str, body: bytes, cut: int | None
+) -> None:
+    key = ordered_by(path)(body[:cut])
+    assert len(key) <= 255
+    stored = message(body, key=key).to_fields()
+    assert stored[b"key"].decode() == key
+
+
+@given(value=st.text(st.characters(exclude_categories=["Cs"]), min_size=1) | st.integers())
+@hypothesis_settings(deadline=None)
+def test_the_same_value_is_the_same_key_however_the_body_is_written(value: str | int) -> None:
+    key_of = ordered_by("data.id")
+    spellings = [
+        json.dumps({"data": {"id": value}}).encode(),
+        json.dumps({"a": 1, "data": {"b": [], "id": value}}, ensure_ascii=False, indent=2).encode(),
+    ]
+    text = str(value)
+    key = text if len(text) <= 255 else hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    assert [key_of(body) for body in spellings] == [key, key]
 
 
 # --- the sources that the settings switch on ---
@@ -324,6 +539,7 @@ def test_a_source_takes_what_the_settings_say(
     qstash, marble = sources_of(settings)
     assert (qstash.path, qstash.identify) == ("/", identify_qstash)
     assert (marble.path, marble.identify) == ("/cms", identify_marble)
+    assert qstash.key_of is marble.key_of is no_key
 
     def judge(source: Source, signer: Scheme, late_by: float = 0) -> str:
         headers = CIMultiDict(signed_headers(signer, b"", "/", now=1e9))
@@ -341,6 +557,25 @@ def test_a_source_takes_what_the_settings_say(
     assert judge(marble, Marble([MARBLE_SECRET], timestamped=True)) == "verified"
     assert judge(marble, Marble([MARBLE_SECRET])) == "header_missing"
     assert judge(marble, Marble(["strange"], timestamped=True)) == "signature_mismatch"
+
+
+def test_what_a_source_is_ordered_by_and_named_after_is_its_own_affair(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = settings_of(
+        monkeypatch,
+        tmp_path,
+        '[sources.qstash]\nid = "body"\n[sources.marble]\nid = "sender"\n',
+        QSTASH_CURRENT_SIGNING_KEY=CURRENT_KEY,
+        MARBLE_WEBHOOK_SECRET=MARBLE_SECRET,
+        HOOKMILL_SOURCES__marble__ordered_by="data.id",
+    )
+    qstash, marble = sources_of(settings)
+
+    assert qstash.identify(QSTASH_ID, PLAIN) == named_after(PLAIN, "post.updated")
+    assert qstash.key_of(PLAIN) == ""
+    assert marble.identify(QSTASH_ID, PLAIN) == Identity("msg_1", "post.updated")
+    assert marble.key_of(PLAIN) == "post_1"
 
 
 @pytest.mark.parametrize(

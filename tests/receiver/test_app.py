@@ -277,6 +277,23 @@ async def test_a_delivery_is_stored_before_it_is_answered_with_200(
     assert entry[b"body"] == HELLO
 
 
+async def test_key_and_id_are_stored_as_the_source_is_set(
+    start: StartReceiver, http: aiohttp.ClientSession, stored: Stored
+) -> None:
+    running = await start(sources={"marble": {"ordered_by": "data.id"}, "qstash": {"id": "body"}})
+    body = b'{"event":"post.updated","data":{"id":"post_1"}}'
+    for name in ("marble", "qstash", "qstash"):
+        headers = signed_headers(running.sources[name].scheme, body, f"/{name}")
+        headers["Upstash-Message-Id"] = f"msg_{len(stored())}"
+        async with http.post(f"{running.url}/{name}", data=body, headers=headers) as response:
+            assert response.status == 200
+    marble, first, second = stored()
+    assert (marble[b"id"], marble[b"key"]) == (b"msg_0", b"post_1")
+    assert first[b"key"] == b""
+    assert first[b"id"].startswith(b"hm_")
+    assert first[b"digest"] == second[b"digest"]
+
+
 @pytest.mark.parametrize(
     "body",
     [

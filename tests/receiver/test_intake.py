@@ -16,7 +16,7 @@ from hookmill.message import Message
 from hookmill.signatures import Scheme
 from hookmill.signatures.marble import Marble
 from hookmill.signatures.qstash import QStash
-from hookmill.sources import Source, identify_marble, identify_qstash
+from hookmill.sources import Source, by_body, identify_marble, identify_qstash, ordered_by
 from receiver.intake import Refusal, Request, admit, precheck, too_large
 from tests.support import CURRENT_KEY, MARBLE_SECRET, NEXT_KEY, signed_headers
 
@@ -29,7 +29,9 @@ QSTASH = Source(
 )
 MARBLE = Source("marble", "/marble", Marble([MARBLE_SECRET]), identify_marble)
 TIMESTAMPED = Source("marble", "/cms", Marble([MARBLE_SECRET], timestamped=True), identify_marble)
-SOURCES = [QSTASH, MARBLE, TIMESTAMPED]
+ORDERED = MARBLE._replace(key_of=ordered_by("data.id"))
+NAMED_AFTER_BODY = QSTASH._replace(identify=by_body(identify_qstash))
+SOURCES = [QSTASH, MARBLE, TIMESTAMPED, ORDERED, NAMED_AFTER_BODY]
 
 RawHeaders = tuple[tuple[bytes, bytes], ...]
 
@@ -57,6 +59,11 @@ def signed(
 
 def message_of(admitted: Message | Refusal) -> Message:
     assert isinstance(admitted, Message), admitted
+    return admitted
+
+
+def arrival_of(admitted: Message | Refusal) -> Arrival:
+    assert isinstance(admitted, Arrival), admitted
     return admitted
 
 
@@ -126,17 +133,85 @@ def test_the_same_token_without_an_id_is_the_same_delivery() -> None:
 
 
 def test_a_token_is_carried_along_where_the_scheme_has_one() -> None:
-    arrival = admit(QSTASH, signed(QSTASH, b"{}"), NOW)
-    assert isinstance(arrival, Arrival)
+    arrival = arrival_of(admit(QSTASH, signed(QSTASH, b"{}"), NOW))
     assert arrival.token is not None
     assert len(arrival.token.digest) == 16
     assert arrival.token.expires == 1_700_000_300
     row = row_of(arrival)
     assert row.token == arrival.token.digest
     assert row.remember_ms == 299_750  # it was received a quarter of a second later
-    signed_alone = admit(MARBLE, signed(MARBLE, b"{}"), NOW)
-    assert isinstance(signed_alone, Arrival)
+    signed_alone = arrival_of(admit(MARBLE, signed(MARBLE, b"{}"), NOW))
     assert row_of(signed_alone)[1:4] == (b"", 0, 0)
+
+
+# --- the ordering key, and what the partition follows ---
+
+OLDER = b'{"event":"post.updated","data":{"id":"post_1"}}'
+CURRENT = b'{"id":"evt_1","type":"post.updated","data":{"id":"post_1"}}'
+WITH_ID = (b"Upstash-Message-Id", b"msg_1")
+
+
+def test_a_message_has_the_key_that_its_source_is_ordered_by() -> None:
+    for body in (OLDER, CURRENT):
+        assert message_of(admit(ORDERED, signed(ORDERED, body), NOW)).key == "post_1"
+        assert message_of(admit(MARBLE, signed(MARBLE, body), NOW)).key == ""
+    assert message_of(admit(ORDERED, signed(ORDERED, b"not JSON"), NOW)).key == ""
+
+
+@pytest.mark.parametrize(
+    ("source", "body", "more", "is_signed"),
+    [
+        (MARBLE, CURRENT, (), True),
+        (MARBLE, CURRENT, (WITH_ID,), True),
+        (TIMESTAMPED, CURRENT, (), True),
+        (MARBLE, OLDER, (WITH_ID,), False),
+        (MARBLE, OLDER, (), False),  # a fresh one
+        (QSTASH, CURRENT, (WITH_ID,), False),
+        (QSTASH, CURRENT, (), False),  # the one of its token
+        (NAMED_AFTER_BODY, CURRENT, (WITH_ID,), True),
+        (NAMED_AFTER_BODY, b"", (), True),
+    ],
+)
+def test_an_id_is_signed_where_it_follows_from_the_body(
+    source: Source, body: bytes, more: RawHeaders, is_signed: bool
+) -> None:
+    arrival = arrival_of(admit(source, signed(source, body, *more), NOW))
+    assert arrival.id_is_signed is is_signed
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("body", [OLDER, CURRENT, b"{}", b"not JSON", b""])
+def test_no_header_that_is_added_moves_a_delivery_to_another_partition(
+    source: Source, body: bytes
+) -> None:
+    # There its ID, or its token, would not be known: it would run once more.
+    genuine = signed(source, body)
+    added = [(), (WITH_ID,), ((b"Upstash-Message-Id", b"msg_2"),)]
+    rows = [
+        row_of(arrival_of(admit(source, request(source.path, (*genuine[2], *more), body), NOW)))
+        for more in added
+    ]
+    assert len({row.spread for row in rows}) == 1
+    assert len({row.partition(64) for row in rows}) == 1
+
+
+def test_where_ids_follow_from_bodies_no_header_makes_a_copy_another_message() -> None:
+    genuine = signed(NAMED_AFTER_BODY, OLDER, WITH_ID)
+    pairs = [pair for pair in genuine.raw_headers if pair != WITH_ID]
+    changed = [
+        (),
+        ((b"Upstash-Message-Id", b"msg_2"),),
+        ((b"Upstash-Message-Id", b"\xff"),),
+        (WITH_ID, WITH_ID),
+    ]
+    first = message_of(admit(NAMED_AFTER_BODY, genuine, NOW))
+    for more in changed:
+        copy = request(genuine.target, (*pairs, *more), OLDER)
+        assert message_of(admit(NAMED_AFTER_BODY, copy, NOW)).digest == first.digest
+    # A retry comes with a token of its own.
+    later = arrival_of(admit(NAMED_AFTER_BODY, signed(NAMED_AFTER_BODY, OLDER), NOW))
+    assert later.digest == first.digest
+    assert later.token != arrival_of(first).token
 
 
 @pytest.mark.parametrize(
@@ -175,7 +250,7 @@ def test_what_does_not_verify_is_unauthorised(source: Source) -> None:
     tampered = signed(source, b"{}")._replace(body=b"{ }")
     assert refusal_of(admit(source, tampered, NOW)).status == 401
     strange: Scheme = QStash(["sig_strange"], public_url=PUBLIC_URL)
-    if source is not QSTASH:
+    if source.name == "marble":
         strange = Marble(["strange"], timestamped=source is TIMESTAMPED)
     stranger = admit(source, signed(source, b"{}", scheme=strange), NOW)
     assert refusal_of(stranger)[:2] == (401, "signature_mismatch")
@@ -199,16 +274,16 @@ def test_the_refusal_repeats_the_verdict() -> None:
 def test_headers_that_could_mean_two_things_or_none_are_refused(
     more: RawHeaders, code: str
 ) -> None:
-    for source in SOURCES:
+    for source in (QSTASH, MARBLE, TIMESTAMPED, ORDERED):
         refusal = refusal_of(admit(source, signed(source, b"{}", *more), NOW))
         assert refusal[:2] == (401, code)
 
 
 def test_nothing_is_read_of_a_delivery_that_does_not_verify() -> None:
-    def must_not_be_asked(headers: object, body: bytes) -> NoReturn:
+    def must_not_be_asked(*asked: object) -> NoReturn:
         raise AssertionError("the body was looked at before its signature")
 
-    source = QSTASH._replace(identify=must_not_be_asked)
+    source = QSTASH._replace(identify=must_not_be_asked, key_of=must_not_be_asked)
     refusal = admit(source, request("/qstash", ((b"Upstash-Signature", b"x"),), b"{}"), NOW)
     assert refusal_of(refusal).code == "token_malformed"
 
