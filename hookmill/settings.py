@@ -237,13 +237,6 @@ class Settings(BaseSettings):
         ge=0,
         description="bytes of unfinished messages at which appends are refused. 0: no limit",
     )
-    partitions: int = Field(
-        default=1,
-        ge=1,
-        le=64,
-        description="into how many partitions the stream is split; the same for receivers and "
-        "workers",
-    )
     prefix: _Word = Field(default="hookmill", description="what all keys in Redis begin with")
     partitions: int = Field(
         default=1,
