@@ -298,3 +298,40 @@ def test_two_leases_may_fail_before_one_is_over() -> None:
     keeper = leases.LeaseKeeper.__new__(leases.LeaseKeeper)
     keeper._lease = 60.0
     assert keeper.period == 20.0
+
+
+async def test_a_group_that_comes_later_gets_all_that_is_retained_and_none_takes_from_another(
+    stream: Stream, start_worker: StartWorker, redis_client: redis.Redis
+) -> None:
+    ran: dict[str, Counter[str]] = {"search": Counter(), "cdn": Counter()}
+
+    def noting(group: str) -> Handlers[Any]:
+        handlers = Handlers()
+
+        @handlers.on("*")
+        async def note(delivery: Delivery[Message]) -> None:
+            ran[group][delivery.id] += 1
+            if group == "cdn" and delivery.attempt == 1:
+                raise ValueError("not at the first try")
+
+        return handlers
+
+    sent = [message(id=f"m{n}") for n in range(20)]
+    await start_worker(noting("search"), group="search", retention=3600)
+    await stream.append(sent[:10])
+    await eventually(lambda: len(ran["search"]) == 10)
+    await stream.trim(3600)
+
+    await start_worker(noting("cdn"), group="cdn", retention=3600)
+    await stream.append(sent[10:])
+    once, twice = ({message.id: times for message in sent} for times in (1, 2))
+    await eventually(lambda: ran == {"search": once, "cdn": twice}, timeout=30)
+    await eventually(
+        lambda: (
+            not any(
+                redis_client.xpending(key, group)["pending"]
+                for group in ran
+                for key in (stream.partitions[0].stream, stream.partitions[0].of_group(group).again)
+            )
+        )
+    )
