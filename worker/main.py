@@ -20,7 +20,7 @@ from worker.delayed import Delayed
 from worker.duty import end, repeat
 from worker.janitor import Janitor
 from worker.leases import LeaseKeeper
-from worker.pool import Pool
+from worker.pool import LAST_STEP, Pool
 from worker.takeover import Takeover
 
 log = structlog.get_logger("worker")
@@ -119,8 +119,9 @@ class Worker:
         await self._pool.stop(deadline)
         await end(self._tasks)
         await asyncio.to_thread(self._leases.stop)
-        with suppress(StreamUnavailableError, GroupLostError):
-            await self._group.retire(0, self.consumer)
+        with suppress(StreamUnavailableError, GroupLostError, TimeoutError):
+            async with asyncio.timeout(LAST_STEP):
+                await self._group.retire(0, self.consumer)
         self._threads.shutdown(wait=False, cancel_futures=True)
         await self._group.close()
         await self._stream.close()

@@ -238,8 +238,9 @@ class BlockingLeases:
     def __init__(
         self, url: str, partitions: Sequence[GroupKeys], group: str, consumer: str
     ) -> None:
+        # Short, for a worker that stops waits for the renewal under way.
         self._redis = redis.Redis.from_url(
-            url, socket_timeout=5, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0)
+            url, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0)
         )
         self._partitions = partitions
         self._names = [group, consumer]
