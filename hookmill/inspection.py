@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from hookmill.settings import Settings, unknown_variables
-from hookmill.signatures.marble import DEVELOPMENT_SECRET, TOLERANCE
+from hookmill.signatures.marble import DEVELOPMENT_SECRET, PLAIN
 from hookmill.signatures.qstash import DEVELOPMENT_KEYS
 
 Level = Literal["note", "warning", "error"]
@@ -236,7 +236,7 @@ def _judge_ids(settings: Settings) -> Iterator[Finding]:
     marble = settings.options_of("marble")
     if settings.marble_secrets and marble.id == "sender":
         valid = (
-            f"until its signed time is {_span(TOLERANCE)} old"
+            f"until its signed time is {_span(PLAIN.tolerance)} old"
             if marble.timestamped
             else "for as long as the secret stays the same"
         )

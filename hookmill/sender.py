@@ -78,15 +78,20 @@ async def deliver(
 
     The scheme must know the URL's base as its public URL. Raises `SendError`.
     """
-    sent = body + b" " if forged else body
     try:
-        target = URL(url, encoded=True)
-        signed = Signed(CIMultiDict(), body, target.raw_path_qs)
-        headers = HEADERS_OF[source](body, message_id) | scheme.sign(signed, time.time())
+        base = URL(url, encoded=True)
+        headers = CIMultiDict(HEADERS_OF[source](body, message_id))
+        delivery = Signed(headers, body, base.raw_path_qs, url=url)
+        signed = scheme.sign(delivery, time.time())
+        sent = signed.body + b" " if forged else signed.body
+        # As it was written: only a sender that signs its URL puts something behind it.
+        target = URL(url + signed.target.removeprefix(delivery.target), encoded=True)
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT)) as session,
             # A redirect is the endpoint's answer: followed, it would be a GET of another place.
-            session.post(target, data=sent, headers=headers, allow_redirects=False) as response,
+            session.post(
+                target, data=sent, headers=signed.headers, allow_redirects=False
+            ) as response,
         ):
             text = (await response.content.read(1000)).decode("utf-8", "replace")
             return Answer(response.status, text.strip())

@@ -17,7 +17,7 @@ from multidict import CIMultiDict, MultiMapping
 
 from hookmill.settings import Settings
 from hookmill.signatures import Refused, Scheme
-from hookmill.signatures.marble import Marble
+from hookmill.signatures.marble import marble_scheme
 from hookmill.signatures.qstash import QStash
 from hookmill.signatures.scheme import only_header
 
@@ -78,7 +78,7 @@ def sources_of(settings: Settings) -> list[Source]:
         qstash = QStash(keys, public_url=settings.public_url, tolerance=settings.clock_tolerance)
         sources.append(_source("qstash", qstash, identify_qstash, settings))
     if secrets := settings.marble_secrets:
-        marble = Marble(secrets, timestamped=settings.options_of("marble").timestamped)
+        marble = marble_scheme(secrets, with_time=settings.options_of("marble").timestamped)
         sources.append(_source("marble", marble, identify_marble, settings))
     return sources
 

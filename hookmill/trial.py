@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from hookmill.errors import SettingsError
 from hookmill.settings import Settings, variable_of
 from hookmill.signatures import Scheme
-from hookmill.signatures.marble import DEVELOPMENT_SECRET, Marble
+from hookmill.signatures.marble import DEVELOPMENT_SECRET, marble_scheme
 from hookmill.signatures.qstash import DEVELOPMENT_KEYS, QStash
 
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
@@ -32,7 +32,7 @@ def scheme_for(source: str, url: str, settings: Settings) -> Scheme:
     secrets = _keys(
         settings.marble_secrets, [DEVELOPMENT_SECRET], "marble_webhook_secret", is_local=is_local
     )
-    return Marble(secrets, timestamped=settings.options_of("marble").timestamped)
+    return marble_scheme(secrets, with_time=settings.options_of("marble").timestamped)
 
 
 def _base_of(url: str) -> tuple[str, bool]:

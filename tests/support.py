@@ -193,7 +193,8 @@ def signed_headers(
     scheme: Scheme, body: bytes, target: str, now: float | None = None
 ) -> dict[str, str]:
     """The headers with which the sender would sign this body for this path and query."""
-    return scheme.sign(Signed(CIMultiDict(), body, target), time.time() if now is None else now)
+    delivery = Signed(CIMultiDict(), body, target)
+    return dict(scheme.sign(delivery, time.time() if now is None else now).headers)
 
 
 def _answers(client: redis.Redis) -> bool:

@@ -22,13 +22,14 @@ from hookmill.sender import (
     qstash_headers,
 )
 from hookmill.signatures import Scheme, Signed, Verified
-from hookmill.signatures.marble import Marble
+from hookmill.signatures.marble import marble_scheme, timestamped
 from hookmill.signatures.qstash import QStash
+from hookmill.signatures.shaped import Shaped
 from hookmill.sources import Source, identify_marble, identify_qstash
 from receiver.intake import Refusal, Request, admit
 from tests.support import CURRENT_KEY, MARBLE_SECRET, free_port
 
-MARBLE = Marble([MARBLE_SECRET])
+MARBLE = marble_scheme([MARBLE_SECRET])
 EVENT = '{"id":"evt_1","type":"post.published","data":{"title":"é"}}'.encode()
 OLDER = b'{"event":"post.published","data":{"id":"p","slug":"s"}}'
 
@@ -183,7 +184,7 @@ async def test_marbles_older_generation_comes_through_qstash(endpoint: Endpoint)
 
 
 async def test_the_signed_time_is_the_one_that_is_sent(endpoint: Endpoint) -> None:
-    scheme = Marble([MARBLE_SECRET], timestamped=True)
+    scheme = marble_scheme([MARBLE_SECRET], with_time=True)
     await deliver("marble", scheme, endpoint.base, EVENT, message_id="7")
     sent = endpoint.only
     assert len(sent.headers.getall("x-marble-timestamp")) == 1
@@ -192,11 +193,11 @@ async def test_the_signed_time_is_the_one_that_is_sent(endpoint: Endpoint) -> No
 
 
 async def test_what_is_signed_goes_before_what_is_only_made_up(endpoint: Endpoint) -> None:
-    class Past(Marble):
-        def sign(self, delivery: Signed, now: float) -> dict[str, str]:
+    class Past(Shaped):
+        def sign(self, delivery: Signed, now: float) -> Signed:
             return super().sign(delivery, min(now, 1_700_000_000))
 
-    scheme = Past([MARBLE_SECRET], timestamped=True)
+    scheme = Past(timestamped(), [MARBLE_SECRET])
     await deliver("marble", scheme, endpoint.base, EVENT, message_id="7")
     assert endpoint.only.headers.getall("x-marble-timestamp") == ["1700000000"]
 

@@ -18,7 +18,7 @@ from multidict import CIMultiDict
 from hookmill.errors import SettingsError
 from hookmill.settings import load_settings
 from hookmill.signatures import Refused, Scheme, Signed
-from hookmill.signatures.marble import Marble
+from hookmill.signatures.marble import marble_scheme
 from hookmill.signatures.qstash import QStash
 from hookmill.sources import (
     Identity,
@@ -554,9 +554,9 @@ def test_a_source_takes_what_the_settings_say(
     assert judge(qstash, QStash([NEXT_KEY], public_url="https://app.example")) == "wrong_url"
     assert judge(qstash, QStash(["sig_strange"])) == "signature_mismatch"
 
-    assert judge(marble, Marble([MARBLE_SECRET], timestamped=True)) == "verified"
-    assert judge(marble, Marble([MARBLE_SECRET])) == "header_missing"
-    assert judge(marble, Marble(["strange"], timestamped=True)) == "signature_mismatch"
+    assert judge(marble, marble_scheme([MARBLE_SECRET], with_time=True)) == "verified"
+    assert judge(marble, marble_scheme([MARBLE_SECRET])) == "header_missing"
+    assert judge(marble, marble_scheme(["strange"], with_time=True)) == "signature_mismatch"
 
 
 def test_what_a_source_is_ordered_by_and_named_after_is_its_own_affair(

@@ -10,7 +10,7 @@ from multidict import CIMultiDict
 from hookmill.errors import SettingsError
 from hookmill.settings import Settings
 from hookmill.signatures import Refused, Scheme, Signed
-from hookmill.signatures.marble import DEVELOPMENT_SECRET, Marble
+from hookmill.signatures.marble import DEVELOPMENT_SECRET, marble_scheme
 from hookmill.signatures.qstash import DEVELOPMENT_KEYS, QStash
 from hookmill.trial import scheme_for
 from tests.support import CURRENT_KEY, MARBLE_SECRET, NEXT_KEY
@@ -27,7 +27,7 @@ CONFIGURED: dict[str, Any] = {
 
 def judge(signer: Scheme, verifier: Scheme, target: str = "/qstash") -> str:
     """What the one says to what the other signed: "verified", or the refusal's code."""
-    headers = CIMultiDict(signer.sign(Signed(CIMultiDict(), b"{}", target), NOW))
+    headers = signer.sign(Signed(CIMultiDict(), b"{}", target), NOW).headers
     verdict = verifier.verify(Signed(headers, b"{}", target), NOW)
     return verdict.code if isinstance(verdict, Refused) else "verified"
 
@@ -36,7 +36,7 @@ def judge(signer: Scheme, verifier: Scheme, target: str = "/qstash") -> str:
 def test_the_configured_keys_sign_wherever_it_goes(url: str) -> None:
     settings = Settings(**CONFIGURED)
     assert judge(scheme_for("qstash", url, settings), QStash([CURRENT_KEY])) == "verified"
-    assert judge(scheme_for("marble", url, settings), Marble([MARBLE_SECRET])) == "verified"
+    assert judge(scheme_for("marble", url, settings), marble_scheme([MARBLE_SECRET])) == "verified"
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,10 @@ def test_the_configured_keys_sign_wherever_it_goes(url: str) -> None:
 def test_on_this_machine_the_development_keys_sign_where_none_is_set(url: str) -> None:
     settings = Settings()
     assert judge(scheme_for("qstash", url, settings), QStash(DEVELOPMENT_KEYS)) == "verified"
-    assert judge(scheme_for("marble", url, settings), Marble([DEVELOPMENT_SECRET])) == "verified"
+    assert (
+        judge(scheme_for("marble", url, settings), marble_scheme([DEVELOPMENT_SECRET]))
+        == "verified"
+    )
 
 
 @pytest.mark.parametrize(
@@ -142,5 +145,5 @@ def test_qstashs_token_is_for_the_url_that_the_receiver_expects(
 def test_marbles_form_is_the_one_the_source_asks_for(timestamped: bool) -> None:
     options: dict[str, Any] = {"sources": {"marble": {"timestamped": timestamped}}}
     signer = scheme_for("marble", ELSEWHERE, Settings(**CONFIGURED, **options))
-    assert judge(signer, Marble([MARBLE_SECRET], timestamped=timestamped)) == "verified"
-    assert judge(signer, Marble([MARBLE_SECRET], timestamped=not timestamped)) != "verified"
+    assert judge(signer, marble_scheme([MARBLE_SECRET], with_time=timestamped)) == "verified"
+    assert judge(signer, marble_scheme([MARBLE_SECRET], with_time=not timestamped)) != "verified"

@@ -20,10 +20,12 @@ import msgspec
 from jwt.algorithms import HMACAlgorithm
 from jwt.exceptions import InvalidKeyError
 from msgspec import UNSET, Raw, UnsetType
+from multidict import CIMultiDict
 
 from hookmill.errors import SettingsError
 from hookmill.signatures.scheme import (
     Refused,
+    Secret,
     Signed,
     Token,
     Verdict,
@@ -78,9 +80,14 @@ class QStash:
     """
 
     def __init__(
-        self, keys: Sequence[str], *, public_url: str | None = None, tolerance: float = 0.0
+        self,
+        keys: Sequence[str | Secret],
+        *,
+        public_url: str | None = None,
+        tolerance: float = 0.0,
     ) -> None:
-        self._keys = [_usable(key) for key in keys]
+        self._secrets = [Secret(key) if isinstance(key, str) else key for key in keys]
+        self._keys = [_usable(secret.text) for secret in self._secrets]
         self._public_url = public_url.rstrip("/") if public_url else None
         self._tolerance = tolerance
 
@@ -108,7 +115,7 @@ class QStash:
         expires = min(math.ceil(claims.exp + self._tolerance), _FAR)
         return Token(digest, expires)
 
-    def sign(self, delivery: Signed, now: float) -> dict[str, str]:
+    def sign(self, delivery: Signed, now: float) -> Signed:
         """Make a fresh token with the current key, with every claim the service sets."""
         issued = int(now)
         claims = {
@@ -124,7 +131,9 @@ class QStash:
         head = _encode(msgspec.json.encode({"alg": _ALGORITHM, "typ": "JWT"}))
         signed = head + b"." + _encode(msgspec.json.encode(claims))
         token = signed + b"." + _encode(_hs256.sign(signed, self._keys[0]))
-        return {HEADER: token.decode()}
+        headers = CIMultiDict(delivery.headers)
+        headers[HEADER] = token.decode()
+        return delivery._replace(headers=headers)
 
     def _open(self, token: bytes) -> tuple[_Claims, int] | Refused:
         """Return the claims of a genuine token and the position of the key that signed it."""

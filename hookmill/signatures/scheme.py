@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -11,14 +12,35 @@ from hookmill.errors import SettingsError
 
 
 class Signed(NamedTuple):
-    """A delivery as it was received: its headers, the raw body, and the request's target.
+    """A delivery as it was received: its headers, the raw body, and the request's line.
 
-    `target` is path and query exactly as they stood in the request line.
+    `target` is path and query exactly as they stood there. `url` is the URL that the sender was
+    given, as it was configured ("": not known), and never made up from the request.
     """
 
     headers: MultiMapping[str]
     body: bytes
     target: str = "/"
+    method: str = "POST"
+    url: str = ""
+
+
+class Secret(NamedTuple):
+    """A signing secret and from when until when it counts (Unix seconds). `label` says where it
+    came from, for people and metrics; the text itself is never shown.
+    """
+
+    text: str
+    label: str = ""
+    starts: float = -math.inf
+    ends: float = math.inf
+
+    def counts_at(self, now: float) -> bool:
+        """Whether it counts at a time."""
+        return self.starts <= now < self.ends
+
+    def __repr__(self) -> str:
+        return f"Secret({self.label or 'unnamed'})"
 
 
 class Token(NamedTuple):
@@ -57,8 +79,8 @@ class Scheme(Protocol):
         """Judge a delivery at the Unix time `now` (seconds)."""
         ...
 
-    def sign(self, delivery: Signed, now: float) -> dict[str, str]:
-        """Return the headers with which the sender would sign this delivery."""
+    def sign(self, delivery: Signed, now: float) -> Signed:
+        """Return the delivery as the sender would send it: signed with the first secret."""
         ...
 
 

@@ -15,7 +15,7 @@ import redis
 
 from hookmill.sender import marble_headers, qstash_headers
 from hookmill.signatures import Scheme
-from hookmill.signatures.marble import Marble
+from hookmill.signatures.marble import marble_scheme
 from hookmill.signatures.qstash import QStash
 from tests.support import (
     CURRENT_KEY,
@@ -59,7 +59,7 @@ class Line:
             "LEDGER": str(self.ledger),
         }
         self._qstash = QStash([CURRENT_KEY, NEXT_KEY], public_url=self.base)
-        self._marble = Marble([MARBLE_SECRET])
+        self._marble = marble_scheme([MARBLE_SECRET])
 
     def receiver(self, **env: str) -> Program:
         program = self._start("receiver", env=self.env | env)

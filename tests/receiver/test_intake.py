@@ -14,7 +14,7 @@ from multidict import CIMultiDict
 from hookmill.arrival import Arrival, row_of
 from hookmill.message import Message
 from hookmill.signatures import Scheme
-from hookmill.signatures.marble import Marble
+from hookmill.signatures.marble import marble_scheme
 from hookmill.signatures.qstash import QStash
 from hookmill.sources import Source, by_body, identify_marble, identify_qstash, ordered_by
 from receiver.intake import Refusal, Request, admit, precheck, too_large
@@ -27,8 +27,10 @@ PUBLIC_URL = "https://app.example"
 QSTASH = Source(
     "qstash", "/qstash", QStash([CURRENT_KEY, NEXT_KEY], public_url=PUBLIC_URL), identify_qstash
 )
-MARBLE = Source("marble", "/marble", Marble([MARBLE_SECRET]), identify_marble)
-TIMESTAMPED = Source("marble", "/cms", Marble([MARBLE_SECRET], timestamped=True), identify_marble)
+MARBLE = Source("marble", "/marble", marble_scheme([MARBLE_SECRET]), identify_marble)
+TIMESTAMPED = Source(
+    "marble", "/cms", marble_scheme([MARBLE_SECRET], with_time=True), identify_marble
+)
 ORDERED = MARBLE._replace(key_of=ordered_by("data.id"))
 NAMED_AFTER_BODY = QSTASH._replace(identify=by_body(identify_qstash))
 SOURCES = [QSTASH, MARBLE, TIMESTAMPED, ORDERED, NAMED_AFTER_BODY]
@@ -251,7 +253,7 @@ def test_what_does_not_verify_is_unauthorised(source: Source) -> None:
     assert refusal_of(admit(source, tampered, NOW)).status == 401
     strange: Scheme = QStash(["sig_strange"], public_url=PUBLIC_URL)
     if source.name == "marble":
-        strange = Marble(["strange"], timestamped=source is TIMESTAMPED)
+        strange = marble_scheme(["strange"], with_time=source is TIMESTAMPED)
     stranger = admit(source, signed(source, b"{}", scheme=strange), NOW)
     assert refusal_of(stranger)[:2] == (401, "signature_mismatch")
 

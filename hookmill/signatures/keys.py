@@ -1,0 +1,85 @@
+"""From a secret's text to a key, and from a key to what says whether a signature is its own."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from collections.abc import Callable
+
+from hookmill.errors import NotInstalledError, SettingsError
+from hookmill.signatures.scheme import secret_bytes
+from hookmill.signatures.shape import Shape
+
+Matches = Callable[[bytes, bytes], bool]
+"""Says whether a signature, as it is written, is that of a content."""
+
+
+def key_of(shape: Shape, text: str) -> bytes:
+    """Return the key that a secret's text stands for; raise `SettingsError` where it is none."""
+    raw = secret_bytes(text)
+    rest = text.removeprefix(shape.key_prefix)
+    form = shape.key
+    if form == "base64-if-prefixed":
+        form = "base64" if rest != text else "text"
+    if form == "text":
+        return raw
+    try:
+        key = bytes.fromhex(rest) if form == "hex" else base64.b64decode(rest, validate=True)
+    except (ValueError, binascii.Error):
+        key = b""
+    if not key:
+        raise SettingsError([f"a signing secret is not {form}: give it as the sender shows it"])
+    return key
+
+
+def matcher(shape: Shape, key: bytes) -> Matches:
+    """Return what compares signatures with this key's, in constant time."""
+    if shape.algorithm == "token":
+        return lambda _, given: hmac.compare_digest(key, given)
+    if shape.algorithm in {"ed25519", "ecdsa-p256"}:
+        return _asymmetric_matcher(shape, key)
+    name = shape.algorithm.removeprefix("hmac-")
+    digest, compare, encoding = hmac.digest, hmac.compare_digest, shape.encoding
+    if encoding == "hex":
+        return lambda content, given: compare(digest(key, content, name).hex().encode(), given)
+    return lambda content, given: compare(encode(digest(key, content, name), encoding), given)
+
+
+def _asymmetric_matcher(shape: Shape, key: bytes) -> Matches:
+    try:
+        from hookmill.signatures import asymmetric  # noqa: PLC0415 - it needs an extra
+    except ImportError:
+        raise NotInstalledError(
+            "this sender signs with a public key: install hookmill[asymmetric]"
+        ) from None
+    make = asymmetric.ed25519 if shape.algorithm == "ed25519" else asymmetric.ecdsa_p256
+    check = make(key)
+
+    def matches(content: bytes, given: bytes) -> bool:
+        signature = decode(given, shape.encoding)
+        return signature is not None and check(content, signature)
+
+    return matches
+
+
+def encode(raw: bytes, encoding: str) -> bytes:
+    """Write bytes as hex, base64 or base64url."""
+    if encoding == "hex":
+        return raw.hex().encode()
+    if encoding == "base64":
+        return base64.b64encode(raw)
+    return base64.urlsafe_b64encode(raw).rstrip(b"=")
+
+
+def decode(text: bytes, encoding: str) -> bytes | None:
+    """Read them back; None unless the text is their one canonical spelling."""
+    try:
+        if encoding == "hex":
+            raw = bytes.fromhex(text.decode("ascii"))
+        else:
+            altchars = b"-_" if encoding == "base64url" else None
+            raw = base64.b64decode(text + b"=" * (-len(text) % 4), altchars, validate=True)
+    except (ValueError, binascii.Error):
+        return None
+    return raw if encode(raw, encoding) == text else None

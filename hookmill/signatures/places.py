@@ -1,0 +1,120 @@
+"""Where something stands in a delivery, and how it is found.
+
+A place is `header:NAME`, `json:PATH` or `form:NAME`. A path leads through objects and arrays of the
+JSON body (`data.id`, `0.eventId`). No lookup raises, whatever the body is, and none builds more of
+it than it needs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from hookmill.signatures.scheme import Refused, Signed, only_header
+
+Found = bytes | Refused
+Find = Callable[[Signed], Found]
+
+MAX_FIELDS = 1000
+"""Fields that a form may have; in one with more nothing is found."""
+
+_INTEGER = re.compile(rb"-?[0-9]+")
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_text = msgspec.json.Decoder(str)
+_array = msgspec.json.Decoder(list[Raw])
+
+
+@cache
+def finder(place: str) -> Find:
+    """Return what looks there. Raises `ValueError` where the place is not written as one."""
+    kind, _, name = place.partition(":")
+    if kind == "header" and _TOKEN.fullmatch(name):
+        return lambda delivery: only_header(delivery.headers, name)
+    if kind == "json" and name and all(name.split(".")):
+        return _json(name)
+    if kind == "form" and name:
+        return _form(name)
+    raise ValueError(f"{place!r} is no place: write header:NAME, json:PATH or form:NAME")
+
+
+def value_at(path: str) -> Callable[[bytes], str | None]:
+    """Return what finds the text or integer at a path in a JSON body; None: there is none.
+
+    An integer is given as it is written: one that is read has a limit to its size.
+    """
+    steps = [_step(name) for name in path.split(".")]
+
+    def find(body: bytes) -> str | None:
+        try:
+            value: bytes | Raw = body
+            for step in steps:
+                inner = step(value)
+                if inner is UNSET:
+                    return None
+                value = inner
+            if not _INTEGER.fullmatch(value):
+                return _text.decode(value)
+            digits = bytes(value).decode()
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        return "0" if digits == "-0" else digits
+
+    return find
+
+
+def _json(path: str) -> Find:
+    find = value_at(path)
+
+    def found(delivery: Signed) -> Found:
+        value = find(delivery.body)
+        if value is None:
+            return Refused("field_missing", f"the body has no text or integer at {path}")
+        return value.encode("utf-8", "surrogatepass")
+
+    return found
+
+
+def _step(name: str) -> Callable[[Any], Any]:
+    """Return what takes one field out of an object, or one element out of an array."""
+    fields = [("found", Raw | UnsetType, UNSET)]
+    struct = msgspec.defstruct("Step", fields, rename={"found": name})
+    decoder = msgspec.json.Decoder(struct)
+    if not name.isdecimal():
+        return lambda value: decoder.decode(value).found  # type: ignore[attr-defined] # made above
+    position = int(name)
+
+    def element(value: bytes | Raw) -> Raw | UnsetType:
+        if not bytes(value).lstrip().startswith(b"["):
+            found: Raw | UnsetType = decoder.decode(value).found  # type: ignore[attr-defined] # made above
+            return found
+        elements = _array.decode(value)
+        return elements[position] if position < len(elements) else UNSET
+
+    return element
+
+
+def _form(name: str) -> Find:
+    def found(delivery: Signed) -> Found:
+        values = [value for field, value in form_fields(delivery.body) if field == name]
+        if len(values) != 1:
+            return Refused("field_missing", f"the form has {len(values)} fields named {name}")
+        return values[0].encode("utf-8", "surrogateescape")
+
+    return found
+
+
+def form_fields(body: bytes) -> list[tuple[str, str]]:
+    """Return a form's fields in their order; none where the body is no form."""
+    try:
+        text = body.decode("utf-8", "surrogateescape")
+        return parse_qsl(
+            text, keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="surrogateescape"
+        )
+    except ValueError:
+        return []

@@ -1,0 +1,155 @@
+"""What is signed, where no template can say it: Twilio, HubSpot and Contentful.
+
+Each rule gives the spellings of the content that may have been signed, or says why there is none;
+`prepare` gives a delivery what the sender would have put there before it signs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
+
+from multidict import CIMultiDict
+
+from hookmill.signatures.places import form_fields
+from hookmill.signatures.scheme import Refused, Signed, only_header
+
+Contents = list[bytes] | Refused
+
+
+class Rule(NamedTuple):
+    """A sender's own way: the contents that may have been signed, given the signed time's text
+    (empty: none), and what is added to a delivery that is to be signed.
+    """
+
+    contents: Callable[[Signed, bytes], Contents]
+    prepare: Callable[[Signed], Signed]
+
+
+NO_URL = Refused(
+    "url_unknown", "the URL that the sender was given is not known: set HOOKMILL_PUBLIC_URL"
+)
+
+# --- Twilio ---
+
+_BODY_HASH = "bodySHA256"
+_FORM = "application/x-www-form-urlencoded"
+_PORTS = {"https": 443, "http": 80}
+
+
+def _twilio(delivery: Signed, _: bytes) -> Contents:
+    """Give the URL with the form's fields behind it, or the URL that holds the body's hash.
+
+    Twilio signs now with, now without the port.
+    """
+    if not delivery.url:
+        return NO_URL
+    url, signed = delivery.url, b""
+    if _is_form(delivery):
+        fields = sorted(set(form_fields(delivery.body)))
+        signed = "".join(name + value for name, value in fields).encode("utf-8", "surrogateescape")
+    else:
+        query = delivery.target.partition("?")[2]
+        if _BODY_HASH not in url and query:
+            url = f"{url}{'&' if '?' in url else '?'}{query}"
+        claimed = parse_qs(urlsplit(url).query).get(_BODY_HASH, [])
+        if len(claimed) != 1:
+            return Refused(
+                "body_unsigned", f"the URL must hold one {_BODY_HASH}, or the body a form"
+            )
+        digest = hashlib.sha256(delivery.body).hexdigest()
+        if not hmac.compare_digest(digest.encode(), claimed[0].encode("utf-8", "surrogatepass")):
+            return Refused("body_mismatch", f"the body is not the one that {_BODY_HASH} tells of")
+    return [
+        each.encode("utf-8", "surrogateescape") + signed for each in _with_and_without_port(url)
+    ]
+
+
+def _is_form(delivery: Signed) -> bool:
+    kind = delivery.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return kind == _FORM or (not kind and _BODY_HASH not in delivery.url + delivery.target)
+
+
+def _with_and_without_port(url: str) -> list[str]:
+    split = urlsplit(url)
+    host = split.netloc
+    userinfo, _, address = host.rpartition("@")
+    name = re.sub(r":[0-9]+$", "", address)
+    before = f"{userinfo}@" if userinfo else ""
+    spellings = {host: None, before + name: None}
+    if name == address and split.scheme in _PORTS:
+        spellings[f"{before}{name}:{_PORTS[split.scheme]}"] = None
+    return [urlunsplit(split._replace(netloc=each)) for each in spellings]
+
+
+def _prepare_twilio(delivery: Signed) -> Signed:
+    if _is_form(delivery):
+        return delivery
+    mark = f"{_BODY_HASH}={hashlib.sha256(delivery.body).hexdigest()}"
+    target = f"{delivery.target}{'&' if '?' in delivery.target else '?'}{mark}"
+    return delivery._replace(target=target)
+
+
+# --- HubSpot ---
+
+_UNESCAPED = re.compile("%(3A|2F|3F|40|21|24|27|28|29|2A|2C|3B)", re.IGNORECASE)
+
+
+def _hubspot(delivery: Signed, timestamp: bytes) -> Contents:
+    """Give method, URL (some of its escapes undone), body and time."""
+    if not delivery.url:
+        return NO_URL
+    url = _UNESCAPED.sub(lambda match: chr(int(match[1], 16)), delivery.url)
+    head = (delivery.method + url).encode("utf-8", "surrogateescape")
+    return [head + delivery.body + timestamp]
+
+
+# --- Contentful ---
+
+_SIGNED_HEADERS = "x-contentful-signed-headers"
+_TIME_HEADER = "x-contentful-timestamp"
+
+
+def _contentful(delivery: Signed, _: bytes) -> Contents:
+    """Give method, path, the headers that are listed as signed, and body, a line each."""
+    listed = only_header(delivery.headers, _SIGNED_HEADERS)
+    if isinstance(listed, Refused):
+        return listed
+    names = [name.strip().lower() for name in listed.decode("latin-1").split(",")]
+    # Otherwise the time could be changed, and the tolerance would keep nobody out.
+    if _TIME_HEADER not in names or _SIGNED_HEADERS not in names:
+        return Refused("timestamp_unsigned", f"{_TIME_HEADER} is not among the signed headers")
+    lines = []
+    for name in sorted(set(names)):
+        value = only_header(delivery.headers, name)
+        if isinstance(value, Refused):
+            return value
+        lines.append(name.encode() + b":" + value.strip())
+    path = _contentful_path(delivery.target).encode()
+    return [b"\n".join([delivery.method.encode(), path, b";".join(lines), delivery.body])]
+
+
+def _contentful_path(target: str) -> str:
+    path, mark, query = target.partition("?")
+    encoded = quote(query, safe="-_.!~*'()", errors="surrogateescape") if query else ""
+    safe = ";,/?:@&=+$-_.!~*'()#"
+    return quote(path + (mark + encoded if query else ""), safe=safe, errors="surrogateescape")
+
+
+def _prepare_contentful(delivery: Signed) -> Signed:
+    headers = CIMultiDict(delivery.headers)
+    names = [name.lower() for name in headers if name.lower().startswith("x-contentful-")]
+    listed = sorted({*names, _SIGNED_HEADERS, _TIME_HEADER})
+    headers[_SIGNED_HEADERS] = ",".join(listed)
+    return delivery._replace(headers=headers)
+
+
+RULES = {
+    "twilio": Rule(_twilio, _prepare_twilio),
+    "hubspot": Rule(_hubspot, lambda delivery: delivery),
+    "contentful": Rule(_contentful, _prepare_contentful),
+}

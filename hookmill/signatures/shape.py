@@ -1,0 +1,208 @@
+"""A signature scheme as data, and what makes one unsafe.
+
+The words are the same in the table of senders (`presets`) and in a user's `hookmill.toml`. A place
+is `header:NAME`, `json:PATH`, `form:NAME`, or `item:NAME` in the signature header's own list.
+A template is text with fields in braces: `{body}`, `{timestamp}`, `{id}`, `{url}`, `{method}`, a
+place (`{header:X-Shop}`), or a sender's own rule (`{twilio}`, `{hubspot}`, `{contentful}`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+from hookmill.signatures.places import finder
+
+Algorithm = Literal[
+    "hmac-sha1", "hmac-sha256", "hmac-sha512", "ed25519", "ecdsa-p256", "token"
+]  # fmt: skip
+KeyForm = Literal["text", "base64", "hex", "base64-if-prefixed"]
+Encoding = Literal["hex", "base64", "base64url"]
+Unit = Literal["s", "ms", "rfc3339"]
+
+OWN_RULES = {"twilio", "hubspot", "contentful"}
+"""Fields that only code can make; each covers the body."""
+
+_FIELD = re.compile(r"\{([^{}]*)\}")
+_PLAIN_FIELDS = {"body", "timestamp", "id", "url", "method"}
+
+
+class Shape(msgspec.Struct, frozen=True, kw_only=True):
+    """How a sender signs.
+
+    `signature` is the place of the signature. It is a bare value behind `prefix`, or, with `split`
+    (the characters between items) and `pair` (what stands between an item's name and its value),
+    a list in which `item` names those that are signatures; `bare` lets it stand without prefix or
+    name as well. `encoding` is how it is written; only the one canonical spelling counts.
+
+    `key` says what of the secret is the key: its text, or what that decodes to, after `key_prefix`.
+    `content` is the template of what is signed. `timestamp` is the place of a signed time in
+    `unit`s, which may be `tolerance` seconds off in either direction.
+
+    `id` and `type` are templates of the message ID and the event type; the first whose fields are
+    all there counts; the `id` "body" stands for a digest of the body. `single_use` is the place of
+    what is good for one delivery only. `unsigned_body` has to be said where the signature does not
+    cover the body. `handshake` names what the sender asks before it sends, `acknowledge` is the
+    status it wants to see.
+    """
+
+    signature: str
+    algorithm: Algorithm = "hmac-sha256"
+    key: KeyForm = "text"
+    key_prefix: str = ""
+    encoding: Encoding = "hex"
+    prefix: str = ""
+    bare: bool = False
+    split: str = ""
+    pair: str = ""
+    item: str = ""
+    content: str = "{body}"
+    timestamp: str = ""
+    unit: Unit = "s"
+    tolerance: float = 300.0
+    id: tuple[str, ...] = ()
+    type: tuple[str, ...] = ()
+    single_use: str = ""
+    unsigned_body: bool = False
+    handshake: str = ""
+    acknowledge: int = 200
+
+    @property
+    def covers_body(self) -> bool:
+        """Whether the signature says anything about the body."""
+        return any(field == "body" or field in OWN_RULES for _, field in parts(self.content))
+
+    @property
+    def needs_url(self) -> bool:
+        """Whether what is signed holds the URL that the sender was given."""
+        return any(field in {"url", "twilio", "hubspot"} for _, field in parts(self.content))
+
+    def is_signed(self, template: str) -> bool:
+        """Say whether all that a template is made of is under the signature."""
+        signed = {field for _, field in parts(self.content)}
+        if "id" in signed and self.id:
+            signed |= {field for _, field in parts(as_template(self.id[0]))}
+        if "timestamp" in signed:
+            signed.add(self.timestamp)
+        return template == "body" or all(
+            not field
+            or field in signed
+            or (field.startswith(("json:", "form:")) and self.covers_body)
+            for _, field in parts(as_template(template))
+        )
+
+
+def as_template(text: str) -> str:
+    """Write a place as the template that is nothing but that place."""
+    return text if "{" in text else "{" + text + "}"
+
+
+def parts(template: str) -> Iterator[tuple[str, str]]:
+    """Take a template apart: each field ("": none, at the end) with the text before it."""
+    end = 0
+    for match in _FIELD.finditer(template):
+        yield template[end : match.start()], match[1]
+        end = match.end()
+    if end < len(template) or not template:
+        yield template[end:], ""
+
+
+def faults_of(shape: Shape) -> list[str]:
+    """Return everything that makes a shape unusable or unsafe, each with the word it concerns."""
+    faults = [*_faults_of_places(shape), *_faults_of_list(shape)]
+    if faults:
+        return faults
+    return [*_faults_of_content(shape), *_faults_of_time(shape)]
+
+
+def _faults_of_places(shape: Shape) -> Iterator[str]:
+    if shape.signature.startswith("item:"):
+        yield "signature: an item of what? give the header, and its items with split, pair and item"
+    single = {"signature": shape.signature, "timestamp": shape.timestamp}
+    single["single_use"] = shape.single_use
+    for word, place in single.items():
+        if place and not place.startswith("item:"):
+            yield from _fault_of(word, place)
+    for word, template in (
+        ("content", shape.content),
+        *(("id", one) for one in shape.id if one != "body"),
+        *(("type", one) for one in shape.type),
+    ):
+        yield from _faults_of_template(word, template)
+
+
+def _faults_of_template(word: str, template: str) -> Iterator[str]:
+    if word != "content":
+        template = as_template(template)
+    for text, field in parts(template):
+        if "{" in text or "}" in text:
+            yield f"{word}: a brace in {template!r} stands alone"
+        known = _PLAIN_FIELDS | OWN_RULES if word == "content" else set[str]()
+        if field and field not in known and not field.startswith("item:"):
+            yield from _fault_of(word, field)
+
+
+def _fault_of(word: str, place: str) -> Iterator[str]:
+    try:
+        finder(place)
+    except ValueError as error:
+        yield f"{word}: {error}"
+
+
+def _faults_of_list(shape: Shape) -> Iterator[str]:
+    if bool(shape.pair) != bool(shape.item):
+        yield "pair and item belong together: what stands between name and value, and which name"
+    uses_items = "item:" in shape.timestamp + shape.content + "".join(shape.id)
+    if uses_items and not shape.pair:
+        yield "item: the signature header has no items: give split, pair and item"
+    if shape.prefix and shape.item:
+        yield "prefix: with items give the name of those that are signatures, not a prefix"
+
+
+def _faults_of_content(shape: Shape) -> Iterator[str]:
+    if shape.algorithm == "token":
+        if shape.content:
+            yield 'content: a token signs nothing: give content = ""'
+        return
+    if not shape.covers_body and not shape.unsigned_body:
+        yield (
+            "content: it does not hold {body}, so that anybody could put another body behind a "
+            "signature that was seen once"
+        )
+    if "{id}" in shape.content and (not shape.id or shape.id[0] == "body"):
+        yield "content: it holds {id}, and id names no place to find it"
+    before = ""
+    for text, field in parts(shape.content):
+        if before and field and not text and not _are_apart(before, field):
+            yield (
+                f"content: nothing separates {{{before}}} from {{{field}}}: one could be made "
+                "longer at the other's cost without changing what is signed"
+            )
+        before = field
+
+
+def _are_apart(first: str, second: str) -> bool:
+    """Say whether one can tell where the first field ends without a separator."""
+    # A full date and time ends where it ends; and a digit more or less puts a number of seconds
+    # far beyond every tolerance. The URL is the configured one, a method is upper-case letters.
+    both = {first, second}
+    return "timestamp" in both or both <= {"url", "method", "body"}
+
+
+def _faults_of_time(shape: Shape) -> Iterator[str]:
+    if not shape.timestamp:
+        if "{timestamp}" in shape.content:
+            yield "content: it holds {timestamp}, and timestamp names no place to find it"
+        return
+    fields = {field for _, field in parts(shape.content)}
+    is_in_body = shape.covers_body and shape.timestamp.startswith(("json:", "form:"))
+    if not is_in_body and not fields & {"timestamp", "hubspot", "contentful"}:
+        yield (
+            "timestamp: the signature does not cover it, so that a tolerance would keep nobody "
+            "out: put {timestamp} into content if the sender signs it, else leave it away"
+        )
+    if shape.tolerance <= 0:
+        yield "tolerance: give the seconds that a signed time may be off, more than 0"

@@ -1,0 +1,172 @@
+"""Verifies and signs by a `Shape`: one way for every sender whose scheme is data.
+
+The signature comes first; nothing else looks at the body before it has matched, unless the shape
+says that the signature itself stands in the body.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from hookmill.errors import SettingsError
+from hookmill.signatures import times
+from hookmill.signatures.content import Reader, Reading
+from hookmill.signatures.keys import Matches, key_of, matcher
+from hookmill.signatures.places import finder
+from hookmill.signatures.scheme import Refused, Secret, Signed, Token, Verdict, Verified
+from hookmill.signatures.shape import Shape, faults_of
+from hookmill.signatures.signing import sign
+
+Tell = Callable[[str], None]
+"""Takes a line that explains a step."""
+
+_ENCODINGS = {"hex": "lower-case hex", "base64": "base64", "base64url": "unpadded base64url"}
+
+
+class _Key(NamedTuple):
+    secret: Secret
+    matches: Matches
+
+
+class _Time(NamedTuple):
+    """A signed time, as Unix seconds and as it is written."""
+
+    moment: float
+    text: bytes
+
+
+class Shaped:
+    """One source's scheme: a shape and the secrets it accepts, the first of which signs.
+
+    Raises `SettingsError` where the shape is unsafe or a secret is not usable.
+    """
+
+    def __init__(self, shape: Shape, secrets: Sequence[str | Secret]) -> None:
+        if faults := faults_of(shape):
+            raise SettingsError(faults)
+        self.shape = shape
+        self._secrets = [Secret(one) if isinstance(one, str) else one for one in secrets]
+        self._keys = [_Key(one, matcher(shape, key_of(shape, one.text))) for one in self._secrets]
+        self._has_windows = any(one[2:] != (-math.inf, math.inf) for one in self._secrets)
+        self._reader = Reader(shape)
+        # A time in a signed body is read when the body is known to be genuine.
+        self._time_is_in_body = (
+            shape.timestamp.startswith(("json:", "form:")) and "{timestamp}" not in shape.content
+        )
+        self._id_is_signed = bool(shape.id) and shape.is_signed(shape.id[0])
+
+    def verify(self, delivery: Signed, now: float) -> Verdict:
+        """Judge a delivery: the signature, and whether its signed time is near."""
+        return self._judge(delivery, now, None)
+
+    def explain(self, delivery: Signed, now: float, tell: Tell) -> Verdict:
+        """Judge it in the same way, and tell each step. No secret is told."""
+        return self._judge(delivery, now, tell)
+
+    def sign(self, delivery: Signed, now: float) -> Signed:
+        """Make the delivery as the sender would, with the first secret that counts.
+
+        Raises `SettingsError` where only the sender has the key to sign with.
+        """
+        secret = next((one for one in self._secrets if one.counts_at(now)), self._secrets[0])
+        return sign(self._reader, secret, delivery, now)
+
+    def _judge(self, delivery: Signed, now: float, tell: Tell | None) -> Verdict:
+        reading = self._reader.signatures(delivery)
+        if isinstance(reading, Refused):
+            return reading
+        if tell:
+            tell(f"{self._reader.name}: {len(reading.candidates)} signature(s) to compare with")
+        is_first = bool(self.shape.timestamp) and not self._time_is_in_body
+        time = self._time(delivery, reading, now, tell) if is_first else _Time(now, b"")
+        if isinstance(time, Refused):
+            return time
+        contents = self._reader.contents(delivery, reading, time.text)
+        if isinstance(contents, Refused):
+            return contents
+        matched = self._match(contents, reading.candidates, now, tell)
+        if matched is None:
+            return self._mismatch()
+        if self._time_is_in_body:
+            time = self._time(delivery, reading, now, tell)
+            if isinstance(time, Refused):
+                return time
+        return Verified(matched, self._token(delivery, contents[0], time.moment))
+
+    def _time(
+        self, delivery: Signed, reading: Reading, now: float, tell: Tell | None
+    ) -> _Time | Refused:
+        """Return the signed time, if it is near."""
+        shape = self.shape
+        text = self._reader.value(shape.timestamp, delivery, reading)
+        if isinstance(text, Refused):
+            return text
+        moment = times.read(text, shape.unit)
+        if moment is None:
+            name = shape.timestamp.partition(":")[2]
+            return Refused("timestamp_malformed", f"{name} is not {times.NAMES[shape.unit]}")
+        age = now - moment
+        side = "old" if age > 0 else "ahead"
+        if tell:
+            tell(
+                f"signed time: {text.decode('ascii')} ({times.NAMES[shape.unit]}), "
+                f"{abs(age):.0f} s {side}; {shape.tolerance:g} s are tolerated"
+            )
+        if abs(age) > shape.tolerance:
+            return Refused("timestamp_too_far", f"the signed time is {abs(age):.0f} s {side}")
+        return _Time(moment, text)
+
+    def _match(
+        self, contents: list[bytes], candidates: list[bytes], now: float, tell: Tell | None
+    ) -> int | None:
+        """Return the position of the secret that made one of the signatures."""
+        if tell and self.shape.content:
+            for content in contents:
+                tell(f"signed content, {self.shape.content}: {_excerpt(content)}")
+        for position, (secret, matches) in enumerate(self._keys):
+            counts = not self._has_windows or secret.counts_at(now)
+            does = counts and any(
+                matches(content, candidate) for content in contents for candidate in candidates
+            )
+            if tell:
+                what = "matches" if does else "does not match" if counts else "does not count now"
+                tell(f"secret {position + 1} of {len(self._keys)} {what} {secret.label}".rstrip())
+            if does:
+                return position
+        return None
+
+    def _mismatch(self) -> Refused:
+        shape, name, number = self.shape, self._reader.name, len(self._keys)
+        if shape.algorithm == "token":
+            return Refused("signature_mismatch", f"{name} is none of the {number} secrets")
+        content = "the body" if shape.content == "{body}" else shape.content
+        names = {"ed25519": "Ed25519 signature", "ecdsa-p256": "ECDSA signature"}
+        kind = names.get(shape.algorithm, shape.algorithm.upper())
+        return Refused(
+            "signature_mismatch",
+            f"{name} is not the {kind} ({_ENCODINGS[shape.encoding]}) of {content} under "
+            f"any of the {number} secrets",
+        )
+
+    def _token(self, delivery: Signed, content: bytes, moment: float) -> Token | None:
+        """Return what must not come again with another message ID, and until when."""
+        shape = self.shape
+        if shape.single_use:
+            said = finder(shape.single_use)(delivery)
+            if isinstance(said, Refused):
+                return None
+        elif shape.timestamp and not self._id_is_signed:
+            said = content
+        else:
+            return None
+        digest = hashlib.blake2b(said, digest_size=16).digest()
+        return Token(digest, math.ceil(moment + shape.tolerance))
+
+
+def _excerpt(content: bytes) -> str:
+    """Show how long a content is, and how it begins and ends."""
+    shown = f"{content!r}" if len(content) <= 120 else f"{content[:60]!r} ... {content[-40:]!r}"
+    return f"{len(content)} bytes, {shown}"

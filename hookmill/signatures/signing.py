@@ -1,0 +1,89 @@
+"""Makes a delivery as its sender would: for trying one's own endpoint."""
+
+from __future__ import annotations
+
+import hmac
+import uuid
+from typing import Any
+
+import msgspec
+from multidict import CIMultiDict
+
+from hookmill.errors import SettingsError
+from hookmill.signatures import times
+from hookmill.signatures.content import Reader, Reading
+from hookmill.signatures.keys import encode, key_of
+from hookmill.signatures.scheme import Refused, Secret, Signed
+
+
+def sign(reader: Reader, secret: Secret, delivery: Signed, now: float) -> Signed:
+    """Put time, ID and signature where the shape says they stand.
+
+    Raises `SettingsError` where only the sender has the key to sign with.
+    """
+    shape = reader.shape
+    if shape.algorithm in {"ed25519", "ecdsa-p256"}:
+        raise SettingsError([f"{shape.algorithm}: only the sender has the key to sign with"])
+    key = key_of(shape, secret.text)
+    if shape.algorithm == "token":
+        return put(delivery, shape.signature, shape.prefix + key.decode())
+    items: dict[bytes, list[bytes]] = {}
+    time = times.write(now, shape.unit) if shape.timestamp else ""
+    kind, _, name = shape.timestamp.partition(":")
+    if kind == "item":
+        items[name.encode()] = [time.encode()]
+    elif time:
+        delivery = put(delivery, shape.timestamp, time)
+    delivery = _named(reader, delivery)
+    if reader.rule is not None:
+        delivery = reader.rule.prepare(delivery)
+    contents = reader.contents(delivery, Reading([], items), time.encode())
+    if isinstance(contents, Refused):
+        raise SettingsError([f"it cannot be signed: {contents.detail}"])
+    digest = hmac.digest(key, contents[0], shape.algorithm.removeprefix("hmac-"))
+    signature = encode(digest, shape.encoding).decode()
+    if shape.pair:
+        items[shape.item.encode()] = [signature.encode()]
+        signature = shape.split[:1].join(
+            f"{name.decode()}{shape.pair}{value.decode()}" for name, (value,) in items.items()
+        )
+    return put(delivery, shape.signature, shape.prefix + signature)
+
+
+def _named(reader: Reader, delivery: Signed) -> Signed:
+    """Give it what has to be there: the ID that is signed, the token that is used once."""
+    shape = reader.shape
+    wanted = {shape.single_use} if shape.single_use else set()
+    if "{id}" in shape.content:
+        wanted.add(shape.id[0])
+    for place in sorted(wanted):
+        if isinstance(reader.value(place, delivery, Reading([], {})), Refused):
+            delivery = put(delivery, place, uuid.uuid4().hex)
+    return delivery
+
+
+def put(delivery: Signed, place: str, value: str) -> Signed:
+    """Write a value to a place of a delivery that is being made."""
+    kind, _, name = place.partition(":")
+    if kind == "header":
+        headers = CIMultiDict(delivery.headers)
+        headers[name] = value
+        return delivery._replace(headers=headers)
+    if kind == "json":
+        return delivery._replace(body=_with_field(delivery.body, name.split("."), value))
+    joined = b"&" if delivery.body else b""
+    return delivery._replace(body=delivery.body + joined + f"{name}={value}".encode())
+
+
+def _with_field(body: bytes, path: list[str], value: str) -> bytes:
+    try:
+        whole = msgspec.json.decode(body, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        whole = {}
+    holder = whole
+    for step in path[:-1]:
+        inner = holder.get(step)
+        holder[step] = holder = inner if isinstance(inner, dict) else {}
+    # A time in milliseconds stands there as a number, the one value of ours that does.
+    holder[path[-1]] = int(value) if value.isdecimal() and len(value) == 13 else value
+    return msgspec.json.encode(whole)

@@ -1,0 +1,37 @@
+"""Signed times: read strictly, for a sloppy reading would let one be written in many ways."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+NAMES = {"s": "Unix seconds", "ms": "Unix milliseconds", "rfc3339": "a time as in RFC 3339"}
+"""What the units are called."""
+
+# Without zeros before it: of a body's last digits none may count as the time's first.
+_DIGITS = re.compile(rb"0|[1-9][0-9]{0,15}")
+_RFC3339 = re.compile(
+    rb"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})"
+)
+
+
+def read(text: bytes, unit: str) -> float | None:
+    """Return the Unix time (seconds) that stands there; None where it is written otherwise."""
+    if unit != "rfc3339":
+        return int(text) / (1000 if unit == "ms" else 1) if _DIGITS.fullmatch(text) else None
+    match = _RFC3339.fullmatch(text)
+    if not match:
+        return None
+    zone = b"+00:00" if match[3] == b"Z" else match[3]
+    try:
+        moment = datetime.fromisoformat((match[1] + zone).decode()).timestamp()
+    except (ValueError, OverflowError):  # the 31st of February, the year 0
+        return None
+    return moment + float(b"0" + (match[2] or b""))
+
+
+def write(now: float, unit: str) -> str:
+    """Write a Unix time (seconds) as senders do."""
+    if unit == "rfc3339":
+        return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
+    return str(int(now * 1000) if unit == "ms" else int(now))
