@@ -159,9 +159,8 @@ class Pool:
         taken = await self._take()
         self._is_rung = False
         self._hand_out(taken)
-        if taken.is_empty and not self._quiet:
-            seconds = min(LONGEST_WAIT, max(0.01, self._takeover.wait()))
-            self._is_rung = await self._group.wait(seconds)
+        if taken.is_empty and not self._quiet and (pause := self._takeover.wait()):
+            self._is_rung = await self._group.wait(min(LONGEST_WAIT, max(0.01, pause)))
 
     def _failed(self) -> None:
         self._takeover.lost_contact()
@@ -172,7 +171,13 @@ class Pool:
     async def _take(self) -> Taken:
         free = min(self.free_hands, self._mouthful)
         if not self._quiet and self._takeover.wait() == 0:
-            return await self._takeover.sweep(free)
+            found = await self._takeover.sweep(free)
+            if found.entries:
+                return found
+            # What waits in the stream must not wait for the sweep to end as well.
+            taken = await self._group.take(free)
+            both = [*found.repeats, *taken.repeats]
+            return Taken(taken.entries, both, found.parked + taken.parked)
         return await self._group.take(free)
 
     def _hand_out(self, taken: Taken) -> None:

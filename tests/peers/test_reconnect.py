@@ -1,0 +1,383 @@
+"""Where others never come back: Redis restarts, connections are cut, a group is gone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import structlog
+
+from hookmill import Delivery, Handlers, Message, Retry
+from hookmill.stream import Group, Stream
+from tests.e2e.line import Line
+from tests.peers.scenes import (
+    MakeSettings,
+    Work,
+    Workers,
+    drained,
+    events,
+    fields_of,
+    is_waiting,
+    leave_behind,
+    names,
+    on_one_server,
+    pending,
+    send,
+    settings_of,
+)
+from tests.support import Program, Server, eventually, message
+
+OpenGroup = Callable[..., Awaitable[Group]]
+
+AOF = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
+GONE = "the consumer group is gone: opening it anew"
+
+
+@pytest.fixture
+async def workers(settings: MakeSettings) -> AsyncIterator[Workers]:
+    opened = Workers(settings)
+    yield opened
+    await opened.stop()
+
+
+# --- the group is gone ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lost", ["evicted", "destroyed", "flushed"])
+async def test_a_lost_group_is_made_anew_without_a_flood(
+    stream: Stream, workers: Workers, redis_client: redis.Redis, lost: str
+) -> None:
+    """ag2ai/faststream#2611, ag2ai/faststream#2945, ag2ai/faststream#2855, jaseci-labs/jac#7452,
+    redis/redis#6576: NOGROUP for ever, 600 errors a second, or an app that gives up.
+    """
+    work = Work()
+    workers.start(work.handlers)
+    await send(stream, "before")
+    await eventually(lambda: work.done["before"])
+    await drained(redis_client, stream)
+    await is_waiting(redis_client)
+    with structlog.testing.capture_logs() as logs:
+        if lost == "evicted":  # whole keys go, and their groups with them
+            redis_client.delete(stream.partitions[0].stream)
+        elif lost == "destroyed":
+            redis_client.xgroup_destroy(stream.partitions[0].stream, "main")
+        else:
+            redis_client.delete(*redis_client.keys(f"{stream.partitions[0].base}:*"))
+        await send(stream, *names(3))
+        await eventually(lambda: set(work.done) >= set(names(3)))
+        await drained(redis_client, stream)
+    assert 1 <= events(logs)[GONE] <= 3
+    assert [work.ran[name] for name in names(3)] == [1, 1, 1]
+
+
+@on_one_server
+async def test_what_runs_while_its_group_is_lost_does_not_run_beside_itself(
+    stream: Stream, workers: Workers, redis_client: redis.Redis
+) -> None:
+    """ag2ai/faststream#2945: when the group was removed the app went round and round on its task.
+
+    The group restarts behind what it had finished, so what runs is given out once more: to the
+    worker that has it in hand.
+    """
+    work = Work(held=True)
+    workers.start(work.handlers)
+    await send(stream, *names(3))
+    await eventually(lambda: work.running == 3)
+    redis_client.xgroup_destroy(stream.partitions[0].stream, "main")
+    await send(stream, "after")
+    await eventually(lambda: work.ran["after"])
+    assert pending(redis_client, stream) == 4
+    work.go_on.set()
+    await drained(redis_client, stream)
+    assert work.ran == Counter([*names(3), "after"])
+
+
+async def test_a_group_that_is_lost_with_a_backlog_skips_none_and_repeats_none(
+    stream: Stream, workers: Workers, redis_client: redis.Redis
+) -> None:
+    """eggai-tech/EggAI#269, and taskiq-redis 1.2.4, FastStream 0.7.8, read: a group is made at
+    `$`, so what came before it is never delivered; made at 0 it would all run once more.
+    """
+    work = Work()
+    first = workers.start(work.handlers, retention=3600)
+    finished, backlog = names(50)[:20], names(50)[20:]
+    await send(stream, *finished)
+    await drained(redis_client, stream)
+    await workers.stop(first)
+    await stream.trim(retention=3600)  # as each janitor does; it leaves the mark
+    await send(stream, *backlog)
+    redis_client.xgroup_destroy(stream.partitions[0].stream, "main")
+    assert redis_client.xlen(stream.partitions[0].stream) == 50
+    workers.start(work.handlers, retention=3600)
+    await eventually(lambda: len(work.done) == 50)
+    await drained(redis_client, stream)
+    assert work.ran == Counter(names(50))
+
+
+@on_one_server
+async def test_what_came_before_the_first_worker_is_handled_and_then_it_is_quiet(
+    stream: Stream, workers: Workers, redis_client: redis.Redis
+) -> None:
+    """eggai-tech/EggAI#269: no delivery of what lay there, and 8,000 reads a second."""
+    handlers = Handlers()
+    ran: list[str] = []
+
+    @handlers.on("*")
+    async def work(delivery: Delivery[Message]) -> None:
+        ran.append(delivery.id)
+        if delivery.id == "waits" and ran.count("waits") == 1:
+            raise Retry(after=1)
+
+    def reads() -> int:
+        stats: Any = redis_client.info("commandstats")
+        return int(stats["cmdstat_xreadgroup"]["calls"])
+
+    await send(stream, *names(20), "waits")
+    workers.start(handlers)
+    await eventually(lambda: len(ran) == 21)
+    before = reads()
+    await eventually(lambda: ran.count("waits") == 2)  # a second later, or two
+    assert reads() - before < 200
+    await drained(redis_client, stream)
+    assert Counter(ran) == Counter([*names(20), "waits", "waits"])
+
+
+# --- the connection is gone -----------------------------------------------------------------
+
+
+@on_one_server
+async def test_a_worker_whose_connections_are_cut_again_and_again_goes_on(
+    stream: Stream, workers: Workers, redis_client: redis.Redis
+) -> None:
+    """celery/celery#8030, celery/celery#8091, taskforcesh/bullmq#3185, python-arq/arq#435: after
+    some cuts within seconds the worker is connected, and takes nothing any more.
+    """
+    work, waits = Work(pattern="", held=True), Counter[str]()
+
+    @work.handlers.on("waits")
+    async def wait(delivery: Delivery[Message]) -> None:
+        waits[delivery.id] += 1
+        if waits[delivery.id] == 1:
+            raise Retry(after=0.5)
+
+    workers.start(work.handlers)
+    await stream.append([message(id="m"), message(id="later", type="waits")])
+    await eventually(lambda: work.running == 1 and waits)
+    for _ in range(3):
+        await is_waiting(redis_client)
+        redis_client.client_kill_filter(_type="normal", skipme=True)
+        await eventually(lambda: redis_client.info("clients")["blocked_clients"] == 0)
+    work.go_on.set()
+    redis_client.xadd(stream.partitions[0].stream, fields_of("after"))
+    await eventually(lambda: work.done["after"] and waits["later"] == 2)
+    await drained(redis_client, stream)
+    assert work.ran == {"m": 1, "after": 1}
+    assert waits == {"later": 2}
+
+
+class Road:
+    """A way to a server that can turn into a black hole: connections stay, nothing arrives."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._swallowed = asyncio.Event()
+
+    async def open(self) -> str:
+        self._server = await asyncio.start_server(self._travel, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
+        return f"redis://127.0.0.1:{port}/0"
+
+    def swallow(self) -> None:
+        """From here on nothing arrives over the connections there are; new ones are good."""
+        self._swallowed.set()
+        self._swallowed = asyncio.Event()
+
+    async def close(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _travel(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        there, back = await asyncio.open_connection("127.0.0.1", self._target)
+        swallowed = self._swallowed
+        try:
+            with suppress(ConnectionError):
+                await asyncio.gather(
+                    self._carry(reader, back, swallowed), self._carry(there, writer, swallowed)
+                )
+        finally:
+            back.close()
+            writer.close()
+            self._tasks.discard(task)
+
+    @staticmethod
+    async def _carry(
+        source: asyncio.StreamReader, target: asyncio.StreamWriter, swallowed: asyncio.Event
+    ) -> None:
+        while data := await source.read(65_536):
+            if not swallowed.is_set():
+                target.write(data)
+        target.close()
+
+
+async def test_a_connection_that_dies_without_a_word_is_given_up(
+    own_server: Callable[..., Server],
+) -> None:
+    """celery/celery#10205, taskforcesh/bullmq#2466: a network drops the connection, nobody tells
+    the worker, and it waits for an answer for ever.
+    """
+    server = own_server()
+    road = Road(server.port)
+    settings = settings_of(server)
+    work, workers = Work(held=True), Workers(settings)
+    stream = Stream(server.url, "t")
+    with redis.Redis.from_url(server.url) as client:
+        workers.start(work.handlers, redis_url=await road.open())
+        await send(stream, "m")
+        await eventually(lambda: work.running == 1)
+        road.swallow()
+        work.go_on.set()
+        await send(stream, "after")
+        await eventually(lambda: work.done["after"], timeout=30)
+        await drained(client, stream)
+    assert work.ran == {"m": 1, "after": 1}
+    await workers.stop()
+    await stream.close()
+    await road.close()
+
+
+@on_one_server
+async def test_a_wait_longer_than_a_commands_timeout_is_no_error(
+    server: Server, prefix: str
+) -> None:
+    """chrisguidry/docket#425: the client's socket timeout ends each read that blocks for longer."""
+    stream = Stream(server.url, prefix, timeout=0.1)
+    group = Group(stream, "main", "c1", dedup_window=3600)
+    await group.open()
+    assert not (await group.take(1)).entries
+    assert not await group.wait(0.5)
+    waiting = asyncio.create_task(group.wait(30))
+    await asyncio.wait([waiting], timeout=0.3)
+    assert not waiting.done()
+    await send(stream, "m")
+    assert await waiting
+    await group.close()
+    await stream.close()
+
+
+# --- Redis is gone --------------------------------------------------------------------------
+
+
+async def test_the_line_goes_on_after_redis_was_killed_and_started_again(
+    own_server: Callable[..., Server], start_program: Callable[..., Program], tmp_path: Path
+) -> None:
+    """mifunedev/orchestra#858, python-arq/arq#498, tobymao/saq#286, celery/celery#8091: the
+    listener dies of a ConnectionError, and with it its process; or it lives and does nothing.
+    """
+    server = own_server(*AOF)
+    line = Line(start_program, tmp_path, server.url, "hookmill")
+    programs = [line.receiver(), line.worker(HOOKMILL_LEASE="1")]
+    sent = 0
+    for _ in range(3):
+        assert await line.send(line.order(n) for n in range(sent, sent + 20)) == {200: 20}
+        sent += 20
+        line.wait_for_handled(sent)
+        server.kill()
+        server.start()
+    assert await line.send([line.order(sent)]) == {200: 1}
+    line.wait_for_handled(sent + 1)
+    assert [program.returncode for program in programs] == [None, None]
+    assert [program.stop() for program in programs] == [0, 0]
+    assert set(line.noted()) == {f"msg_{n}" for n in range(sent + 1)}
+
+
+async def test_a_redis_that_comes_back_empty_is_worked_with_as_a_new_one(
+    own_server: Callable[..., Server],
+) -> None:
+    """ag2ai/faststream#2611: Redis is back at once, without its data; messages flow in, and the
+    app only says that the group does not exist.
+    """
+    server = own_server()
+    stream = Stream(server.url, "t")
+    work, workers = Work(), Workers(settings_of(server))
+    workers.start(work.handlers)
+    await send(stream, "before")
+    await eventually(lambda: work.done["before"])
+    server.kill()
+    server.start()
+    with redis.Redis.from_url(server.url) as client:
+        client.xadd(stream.partitions[0].stream, fields_of("after"))
+        await eventually(lambda: work.done["after"])
+        await drained(client, stream)
+        leave_behind(client, stream, "orphan")
+        await eventually(lambda: work.done["orphan"])
+        await drained(client, stream)
+    assert work.ran == {"before": 1, "after": 1, "orphan": 1}
+    await workers.stop()
+    await stream.close()
+
+
+async def test_a_delayed_message_outlives_a_restart_and_runs_when_it_is_due(
+    own_server: Callable[..., Server],
+) -> None:
+    """taskforcesh/bullmq#2466: after Redis was away, delayed jobs above all are never run."""
+    server = own_server(*AOF)
+    stream = Stream(server.url, "t")
+    handlers, ran = Handlers(), list[int]()
+    workers = Workers(settings_of(server))
+
+    @handlers.on("*")
+    async def work(delivery: Delivery[Message]) -> None:
+        ran.append(delivery.attempt)
+        if len(ran) == 1:
+            raise Retry(after=1)
+
+    workers.start(handlers)
+    await send(stream, "m")
+    with redis.Redis.from_url(server.url) as client:
+        await eventually(lambda: client.zcard(stream.partitions[0].of_group("main").delayed))
+        server.kill()
+        server.start()
+        await eventually(lambda: len(ran) == 2)
+        await drained(client, stream)
+    assert ran == [1, 1]
+    await workers.stop()
+    await stream.close()
+
+
+async def test_a_failover_that_ends_a_blocked_read_does_not_end_the_worker(
+    own_server: Callable[..., Server],
+) -> None:
+    """taskforcesh/bullmq#648: "UNBLOCKED force unblock from blocking operation, instance state
+    changed" ends the loop that takes jobs; they pile up until a redeploy.
+    """
+    server = own_server()
+    stream = Stream(server.url, "t")
+    work, workers = Work(), Workers(settings_of(server))
+    with redis.Redis.from_url(server.url) as client:
+        worker = workers.start(work.handlers, lease=60)
+        for number in range(3):
+            await is_waiting(client)
+            client.replicaof("127.0.0.1", "1")
+            await eventually(lambda: client.info("clients")["blocked_clients"] == 0)
+            client.replicaof("NO", "ONE")
+            await send(stream, f"m{number}")
+            await eventually(lambda n=number: work.done[f"m{n}"])  # type: ignore[misc] # no lambda has annotations
+        await drained(client, stream)
+    assert work.ran == Counter(names(3))
+    assert not worker.has_stragglers
+    await workers.stop()
+    await stream.close()

@@ -1,0 +1,419 @@
+"""Where others run a message twice: reclaims, deadlines, blocked loops, repeats of a sender."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import redis
+
+from hookmill import Delivery, Handlers, Message, Retry
+from hookmill.sender import marble_headers, qstash_headers
+from hookmill.signatures import Scheme
+from hookmill.signatures.marble import marble_scheme
+from hookmill.signatures.qstash import QStash
+from hookmill.sources import sources_of
+from hookmill.stream import Group, Stream
+from receiver.app import Receiver
+from receiver.main import stream_of
+from tests.peers.scenes import (
+    MakeSettings,
+    Work,
+    Workers,
+    drained,
+    leave_behind,
+    names,
+    on_one_server,
+    pending,
+    send,
+    sweeps_have_passed,
+)
+from tests.support import (
+    CURRENT_KEY,
+    MARBLE_SECRET,
+    Program,
+    Server,
+    eventually,
+    message,
+    signed_headers,
+    wait_until,
+)
+
+OpenGroup = Callable[..., Awaitable[Group]]
+Deliver = Callable[..., Awaitable[list[int]]]
+
+
+@pytest.fixture
+async def workers(settings: MakeSettings) -> AsyncIterator[Workers]:
+    opened = Workers(settings)
+    yield opened
+    await opened.stop()
+
+
+# --- reclaimed while it runs ----------------------------------------------------------------
+
+
+async def test_what_many_workers_take_over_at_the_same_time_runs_once(
+    stream: Stream, open_group: OpenGroup, workers: Workers, redis_client: redis.Redis
+) -> None:
+    """taskiq-python/taskiq-redis#123: two workers pass a lock's check together, and both run what
+    each reclaims.
+    """
+    gone = await open_group("gone")
+    await send(stream, *names(200))
+    assert len((await gone.take(200)).entries) == 200
+    work = Work(held=True)
+    for _ in range(4):
+        workers.start(work.handlers, concurrency=50)
+    await eventually(lambda: work.running == 200)
+    work.go_on.set()
+    await drained(redis_client, stream)
+    assert work.ran == Counter(names(200))
+
+
+@on_one_server
+async def test_a_handler_may_run_for_longer_than_a_lease(
+    stream: Stream, workers: Workers, redis_client: redis.Redis
+) -> None:
+    """taskiq-python/taskiq-redis#86, chrisguidry/docket#245, svix/svix-webhooks#2181: what runs
+    longer than the reclaim time runs a second time beside itself.
+    """
+    work = Work(held=True, timeout=3600)
+    workers.start(work.handlers, concurrency=1)
+    await send(stream, "long")
+    await eventually(lambda: work.ran["long"])
+    workers.start(work.handlers, concurrency=10)
+    await sweeps_have_passed(redis_client, stream, work)
+    work.go_on.set()
+    await drained(redis_client, stream)
+    assert set(work.ran.values()) == {1}
+
+
+async def test_a_worker_that_takes_over_from_itself_goes_on_with_what_it_runs(
+    stream: Stream, workers: Workers, redis_client: redis.Redis
+) -> None:
+    """mastra-ai/mastra#23648: the only consumer reclaims what it is running, onto itself, and
+    runs it again.
+    """
+    work = Work(held=True)
+    worker = workers.start(work.handlers)
+    await send(stream, "m")
+    await eventually(lambda: work.ran["m"])
+    key = stream.partitions[0].stream
+
+    def has_claimed_its_own() -> bool:
+        rows: Any = redis_client.xpending_range(key, "main", "-", "+", 10)
+        (held,) = rows
+        # As an outage would: older than its lease before it could be renewed.
+        redis_client.xclaim(
+            key, "main", worker.consumer, 0, [held["message_id"]], idle=60_000, justid=True
+        )
+        return bool(held["times_delivered"] > 1)
+
+    await eventually(has_claimed_its_own, what="the worker to sweep its own message")
+    assert work.ran == {"m": 1}
+    work.go_on.set()
+    await drained(redis_client, stream)
+    assert work.ran == {"m": 1}
+
+
+async def test_a_sweep_in_the_moment_a_message_is_taken_leaves_it_alone(
+    stream: Stream, workers: Workers, redis_client: redis.Redis
+) -> None:
+    """tobymao/saq#277, tobymao/saq#126: the sweeper meets a job between its taking and its start,
+    and takes it for stuck.
+    """
+    work = Work()
+    for _ in range(3):
+        workers.start(work.handlers, concurrency=5)
+    await eventually(lambda: redis_client.exists(stream.partitions[0].stream))
+    # A heap of the dead keeps the sweeps going, batch after batch, while the new ones come.
+    dead = [f"dead-{n}" for n in range(150)]
+    entries: list[Any] = leave_behind(redis_client, stream, *dead)
+    redis_client.xclaim(
+        stream.partitions[0].stream, "main", "dead", 0, entries, idle=60_000, justid=True
+    )
+    for message_id in names(150):
+        await send(stream, message_id)
+    await eventually(lambda: len(work.done) == 300, timeout=30)
+    await drained(redis_client, stream)
+    assert work.ran == Counter([*names(150), *dead])
+
+
+# --- buffered, waiting for a hand -----------------------------------------------------------
+
+
+@on_one_server
+async def test_what_no_hand_is_free_for_stays_in_the_stream_for_others(
+    stream: Stream, workers: Workers, redis_client: redis.Redis
+) -> None:
+    """dapr/components-contrib#4599: eight are read for six hands; the two that wait in the buffer
+    grow as old as the dead, and run twice.
+    """
+    work = Work(held=True)
+    first = workers.start(work.handlers, concurrency=6)
+    await send(stream, *names(8))
+    await eventually(lambda: work.running == 6)
+    assert pending(redis_client, stream) == pending(redis_client, stream, first.consumer) == 6
+    workers.start(work.handlers, concurrency=10)
+    await eventually(lambda: work.running == 8)
+    await sweeps_have_passed(redis_client, stream, work)
+    work.go_on.set()
+    await drained(redis_client, stream)
+    assert set(work.ran.values()) == {1}
+
+
+@on_one_server
+async def test_what_waits_for_a_thread_is_not_taken_for_dead(
+    stream: Stream, workers: Workers, redis_client: redis.Redis
+) -> None:
+    """dapr/components-contrib#4599, for plain functions: three of four wait for the one thread."""
+    handlers = Handlers()
+    began: Counter[str] = Counter()
+    go_on = threading.Event()
+
+    @handlers.on("*")
+    def work(delivery: Delivery[Message]) -> None:
+        began[delivery.id] += 1
+        assert go_on.wait(60)
+
+    first = workers.start(handlers, concurrency=4, threads=1)
+    await send(stream, *names(4))
+    try:
+        await eventually(lambda: pending(redis_client, stream, first.consumer) == 4)
+        other = Work()
+        workers.start(other.handlers)
+        await sweeps_have_passed(redis_client, stream, other)
+        assert began.total() == 1
+        assert not other.ran.keys() & began.keys()
+    finally:
+        go_on.set()
+    await drained(redis_client, stream)
+    assert began == Counter(names(4))
+
+
+# --- a blocked loop -------------------------------------------------------------------------
+
+BLOCKING = """
+import os, time
+from hookmill import Delivery, Handlers, Message
+
+handlers = Handlers()
+
+@handlers.on("*")
+async def work(delivery: Delivery[Message]) -> None:
+    with open("ledger.txt", "a") as ledger:
+        ledger.write(delivery.id + "\\n")
+    while delivery.id == "blocks" and not os.path.exists("go-on"):
+        time.sleep(0.01)
+"""
+
+
+async def test_a_handler_that_blocks_the_loop_keeps_its_message(
+    own_server: Callable[..., Server], start_program: Callable[..., Program], tmp_path: Path
+) -> None:
+    """taskforcesh/bullmq#3183, taskforcesh/bullmq#3056, Bogdanp/dramatiq#692: a busy handler
+    keeps its own process from renewing, and another one starts the same job.
+    """
+    server = own_server()
+    (tmp_path / "blocking.py").write_text(BLOCKING)
+    ledger = tmp_path / "ledger.txt"
+    ledger.touch()
+    env = {"REDIS_URL": server.url, "HOOKMILL_LEASE": "1"}
+    programs = [start_program("worker", "blocking:handlers", env=env) for _ in range(2)]
+    for program in programs:
+        program.wait_for('"working"')
+    stream = Stream(server.url, "hookmill")
+    await send(stream, "blocks")
+    await stream.close()
+
+    def ran() -> list[str]:
+        return ledger.read_text().splitlines()
+
+    wait_until(lambda: ran() == ["blocks"], what="the blocking handler to begin")
+    with redis.Redis.from_url(server.url) as client:
+        leave_behind(client, stream, "left behind")
+        # The free one takes this over; the blocked one's is older.
+        wait_until(lambda: "left behind" in ran(), what="a sweep")
+        (tmp_path / "go-on").touch()
+        await drained(client, stream)
+    assert sorted(ran()) == ["blocks", "left behind"]
+    assert [program.stop() for program in programs] == [0, 0]
+
+
+# --- asked to wait --------------------------------------------------------------------------
+
+
+@on_one_server
+async def test_a_message_that_waits_longer_than_a_lease_runs_once_when_it_is_due(
+    stream: Stream, workers: Workers, redis_client: redis.Redis
+) -> None:
+    """celery/kombu#337, celery/celery#3270, celery/celery#4400, celery/celery#9882: a task whose
+    time lies beyond the visibility timeout is restored again and again, and each copy runs.
+    """
+    work = Work(pattern="")
+    attempts: list[int] = []
+
+    @work.handlers.on("later")
+    async def later(delivery: Delivery[Message]) -> None:
+        attempts.append(delivery.attempt)
+        if len(attempts) == 1:
+            raise Retry(after=1)
+
+    for _ in range(2):
+        workers.start(work.handlers)
+    await stream.append([message(type="later")])
+    await eventually(lambda: redis_client.zcard(stream.partitions[0].of_group("main").delayed))
+    assert pending(redis_client, stream) == 0
+    await sweeps_have_passed(redis_client, stream, work)
+    await eventually(lambda: len(attempts) == 2)
+    await drained(redis_client, stream)
+    await sweeps_have_passed(redis_client, stream, work)
+    assert attempts == [1, 1]
+
+
+# --- the sender repeats ---------------------------------------------------------------------
+
+QSTASH = QStash([CURRENT_KEY])
+MARBLE = marble_scheme([MARBLE_SECRET])
+
+
+def post(scheme: Scheme, path: str, body: bytes, headers: dict[str, str]) -> dict[str, Any]:
+    """What to give to a client's `post`, signed afresh as a sender signs each try."""
+    return {"data": body, "headers": headers | signed_headers(scheme, body, path)}
+
+
+def order(message_id: str) -> dict[str, Any]:
+    body = b'{"type":"order.paid","order_id":"%b"}' % message_id.encode()
+    return post(QSTASH, "/qstash", body, qstash_headers(body, message_id))
+
+
+@pytest.fixture
+async def deliver(settings: MakeSettings) -> AsyncIterator[Deliver]:
+    """Receivers that take turns, as behind a load balancer: `await deliver(*posts, path=...)`
+    sends all at once and returns the statuses.
+    """
+    keys = {"qstash_current_signing_key": CURRENT_KEY, "marble_webhook_secret": MARBLE_SECRET}
+    opened: list[tuple[Receiver, Stream]] = []
+    ports: list[int] = []
+    http = aiohttp.ClientSession()
+
+    async def start(**options: Any) -> None:
+        given = settings(**keys, **options)
+        stream = stream_of(given)
+        receiver = Receiver(given, sources_of(given), stream)
+        opened.append((receiver, stream))
+        ports.append(await receiver.start())
+
+    async def send_one(number: int, path: str, request: dict[str, Any]) -> int:
+        url = f"http://127.0.0.1:{ports[number % len(ports)]}{path}"
+        async with http.post(url, **request) as answer:
+            return answer.status
+
+    async def deliver_all(
+        *requests: dict[str, Any], path: str = "/qstash", **options: Any
+    ) -> list[int]:
+        while len(ports) < 2:
+            await start(**options)
+        sending = (send_one(n, path, request) for n, request in enumerate(requests))
+        return list(await asyncio.gather(*sending))
+
+    yield deliver_all
+    await http.close()
+    for receiver, opened_stream in opened:
+        await receiver.stop()
+        await opened_stream.close()
+
+
+async def test_deliveries_of_one_id_at_the_same_moment_run_once(
+    stream: Stream, workers: Workers, deliver: Deliver, redis_client: redis.Redis
+) -> None:
+    """stellarBank/StellarBank#39, argoproj/argo-events#2682: near-simultaneous copies, at several
+    replicas, all pass the check before one of them is remembered.
+    """
+    work = Work()
+    for _ in range(3):
+        workers.start(work.handlers)
+    copies = [order(message_id) for message_id in names(25) for _ in range(4)]
+    assert Counter(await deliver(*copies)) == {200: 100}
+    await eventually(lambda: len(work.done) == 25)
+    await drained(redis_client, stream)
+    assert work.ran == Counter(names(25))
+
+
+async def test_a_delivery_that_comes_again_after_it_was_handled_does_not_run_again(
+    stream: Stream, workers: Workers, deliver: Deliver, redis_client: redis.Redis
+) -> None:
+    """hibiken/asynq#369, zenml-io/zenml#5215: an ID is unique only until its job has completed,
+    so the sender's late retry starts another one.
+    """
+    work = Work()
+    workers.start(work.handlers)
+    assert await deliver(order("m")) == [200]
+    await eventually(lambda: work.done["m"])
+    await drained(redis_client, stream)
+    assert await stream.trim(retention=0) == 1  # nothing in the stream is left of it
+    assert await deliver(order("m"), order("m")) == [200, 200]
+    assert await deliver(order("later")) == [200]
+    await eventually(lambda: work.done["later"])
+    await drained(redis_client, stream)
+    assert work.ran == {"m": 1, "later": 1}
+
+
+@on_one_server
+async def test_a_delivery_that_was_stored_but_never_answered_runs_once_when_it_is_sent_again(
+    own_server: Callable[..., Server], settings: MakeSettings, deliver: Deliver
+) -> None:
+    """zenml-io/zenml#5215: the sender got no answer in time and sends again; both were taken."""
+    server = own_server()
+    there = {"redis_url": server.url, "append_timeout": 0.3}
+    assert await deliver(order("before"), order("too"), **there) == [200, 200]
+    server.signal(signal.SIGSTOP)
+    assert await deliver(order("m"), order("m")) == [503, 503]
+    server.signal(signal.SIGCONT)
+    stream = Stream(server.url, settings().prefix)
+    with redis.Redis.from_url(server.url) as client:
+        # Given up, and carried out all the same.
+        await eventually(lambda: client.xlen(stream.partitions[0].stream) == 4)
+        assert await deliver(order("m")) == [200]
+        work, there_too = Work(), Workers(settings)
+        there_too.start(work.handlers, redis_url=server.url)
+        await eventually(lambda: work.done["m"])
+        await drained(client, stream)
+        await there_too.stop()
+    await stream.close()
+    assert work.ran == {"before": 1, "too": 1, "m": 1}
+
+
+@pytest.mark.parametrize("body", [b"", b'{"event":"ping"}'], ids=["no body", "a constant body"])
+@pytest.mark.parametrize("sender", ["qstash", "marble"])
+async def test_deliveries_without_an_id_run_each_though_they_look_alike(
+    stream: Stream,
+    workers: Workers,
+    deliver: Deliver,
+    redis_client: redis.Redis,
+    sender: str,
+    body: bytes,
+) -> None:
+    """Abilityai/trinity#1437: a key made of the body swallowed every ping but the first, for a
+    day, with a 202.
+    """
+    scheme: Scheme = QSTASH if sender == "qstash" else MARBLE
+    make = qstash_headers if sender == "qstash" else marble_headers
+    headers = make(body, "")
+    headers.pop("Upstash-Message-Id", None)
+    work = Work()
+    workers.start(work.handlers)
+    path = f"/{sender}"
+    pings = [post(scheme, path, body, headers) for _ in range(3)]
+    assert await deliver(*pings, path=path) == [200, 200, 200]
+    await eventually(lambda: len(work.done) == 3)
+    await drained(redis_client, stream)
+    assert set(work.ran.values()) == {1}
