@@ -222,7 +222,7 @@ def _judge_secrets(settings: Settings) -> Iterator[Finding]:
 
 def _judge_ids(settings: Settings) -> Iterator[Finding]:
     """Say what somebody who captures a delivery can do with an ID that is not signed."""
-    if settings.qstash_keys and settings.options_of("qstash").id == "sender":
+    if settings.qstash_keys and not settings.options_of("qstash").id:
         yield Finding(
             level="note",
             what="IDs of qstash come from a header that is not signed",
@@ -234,7 +234,7 @@ def _judge_ids(settings: Settings) -> Iterator[Finding]:
             "bytes: of such only the first in a dedup window would run, and a schedule's have them",
         )
     marble = settings.options_of("marble")
-    if settings.marble_secrets and marble.id == "sender":
+    if settings.marble_secrets and not marble.id:
         valid = (
             f"until its signed time is {_span(PLAIN.tolerance)} old"
             if marble.timestamped

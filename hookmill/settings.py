@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
@@ -17,8 +17,6 @@ from urllib.parse import urlsplit
 from pydantic import (
     AfterValidator,
     AliasChoices,
-    BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -32,6 +30,8 @@ from pydantic_settings import (
 )
 
 from hookmill.errors import SettingsError
+from hookmill.options import SourceOptions, shape_of
+from hookmill.secrets import EMPTY
 from hookmill.signatures.marble import DEVELOPMENT_SECRET
 from hookmill.signatures.qstash import DEVELOPMENT_KEYS
 
@@ -47,20 +47,8 @@ _SECRETS = {
 # Not shown in a fault: what may be a secret, or hold one.
 _HIDDEN = {*_SECRETS, "redis_url", "sources"}
 
-_EMPTY = "is empty: anyone could sign with it"
-
-_OWN_PATHS = {"/healthz", "/readyz", "/metrics"}
-
 _YEAR = 366 * 86_400
 """The longest that anything may be asked to take, in seconds."""
-
-
-def _check_path(path: str) -> str:
-    if not path.startswith("/") or not path.isascii() or any(c in path for c in "?# \t\r\n\0"):
-        raise ValueError("a path begins with / and is written as it is requested, without ? and #")
-    if path in _OWN_PATHS:
-        raise ValueError("the receiver itself answers there")
-    return path
 
 
 def _check_redis_url(url: str) -> str:
@@ -99,40 +87,7 @@ def _check_durability(level: str) -> str:
     return level
 
 
-def _check_ordered_by(path: str) -> str:
-    names = path.split(".")
-    if not all(names):
-        raise ValueError(
-            "a name in it is empty: write the names that lead to the value in the JSON body with "
-            "one dot between them, such as data.id"
-        )
-    if any(
-        name != name.strip() or not name.isprintable() or set(name) & {'"', "\\"} for name in names
-    ):
-        raise ValueError(
-            "a name in it begins or ends with a space, or has a quotation mark, a backslash or a "
-            "character that cannot be printed"
-        )
-    return path
-
-
 _Word = Annotated[str, AfterValidator(_check_word)]
-
-
-class SourceOptions(BaseModel):
-    """What a `[sources.NAME]` table may say.
-
-    `ordered_by` leads to the value in the JSON body that messages have in common which must run
-    one after another. `id`: whether a message ID is what the sender says it is, or follows from
-    the body alone.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    path: Annotated[str, AfterValidator(_check_path)] | None = None
-    ordered_by: Annotated[str, AfterValidator(_check_ordered_by)] | None = None
-    id: Literal["sender", "body"] = "sender"
-    timestamped: bool = False
 
 
 class Settings(BaseSettings):
@@ -189,8 +144,7 @@ class Settings(BaseSettings):
     sources: Annotated[Mapping[str, SourceOptions], NoDecode, AfterValidator(MappingProxyType)] = (
         Field(
             default_factory=lambda: MappingProxyType({}),
-            description="[sources.NAME] tables: `path`, `ordered_by`, `id`, and for marble "
-            "`timestamped`",
+            description="[sources.NAME] tables: a sender each, see docs/sources.md",
         )
     )
     body_limit: int = Field(
@@ -412,9 +366,9 @@ def _secrets_given(faults: list[str]) -> dict[str, str]:
                 faults.append(f"{variable}_FILE: {path} cannot be read: {type(error).__name__}")
             else:
                 if not found[field]:
-                    faults.append(f"{variable}_FILE: {path} {_EMPTY}")
+                    faults.append(f"{variable}_FILE: {path} {EMPTY}")
         elif text == "" or path == "":
-            faults.append(f"{variable if text == '' else f'{variable}_FILE'} {_EMPTY}")
+            faults.append(f"{variable if text == '' else f'{variable}_FILE'} {EMPTY}")
     return found
 
 
@@ -442,7 +396,7 @@ def _cross_faults(settings: Settings) -> list[str]:
         secret = getattr(settings, field)
         text = "" if secret is None else secret.get_secret_value()
         if text.isspace():
-            faults.append(f"{variable} {_EMPTY}")
+            faults.append(f"{variable} {EMPTY}")
         if not _is_utf8(text):
             faults.append(f"{variable} is not text in UTF-8")
     if settings.qstash_next_signing_key and not settings.qstash_current_signing_key:
@@ -459,16 +413,21 @@ def _cross_faults(settings: Settings) -> list[str]:
         faults.append(
             f"{PREFIX}QUEUE_BYTES is less than {PREFIX}BODY_LIMIT: the largest body would never fit"
         )
-    faults += [
-        f"sources.{name}: no such source (there are qstash and marble)"
-        for name in settings.sources
-        if name not in {"qstash", "marble"}
-    ]
-    if settings.options_of("qstash").timestamped:
-        faults.append("sources.qstash.timestamped: only marble has a timestamped form")
-    if settings.path_of("qstash") == settings.path_of("marble"):
-        faults.append(f"sources.qstash and sources.marble share {settings.path_of('qstash')}")
+    faults += _source_faults(settings)
     return faults
+
+
+def _source_faults(settings: Settings) -> Iterator[str]:
+    paths: dict[str, str] = {}
+    # These two may be switched on by their keys alone.
+    for name in ("qstash", "marble", *(set(settings.sources) - {"qstash", "marble"})):
+        try:
+            shape_of(name, settings.options_of(name))
+        except ValueError as error:
+            yield from str(error).splitlines()
+        other = paths.setdefault(settings.path_of(name), name)
+        if other != name:
+            yield f"sources.{other} and sources.{name} share {settings.path_of(name)}"
 
 
 def _fault(error: dict[str, Any], options: Mapping[str, Any]) -> str:

@@ -1,25 +1,32 @@
 """A source: a sender as configured. Its path, its scheme, and where its ID, event type and
 ordering key are.
 
-No I/O. Everything found here is read only after the signature has been verified.
+No I/O but the reading of secrets. What is found in a delivery is read only after its signature has
+been verified.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 from multidict import CIMultiDict, MultiMapping
 
+from hookmill.errors import SettingsError
+from hookmill.options import SourceOptions, preset_of, shape_of
+from hookmill.secrets import default_refs, read
 from hookmill.settings import Settings
-from hookmill.signatures import Refused, Scheme
-from hookmill.signatures.marble import marble_scheme
+from hookmill.signatures import Refused, Scheme, Secret, Signed
+from hookmill.signatures.places import finder, value_at
 from hookmill.signatures.qstash import QStash
 from hookmill.signatures.scheme import only_header
+from hookmill.signatures.shape import Shape, as_template, parts
+from hookmill.signatures.shaped import Shaped
 
 MAX_NAME = 255
 """Characters of a message ID or an event type; what is longer counts as not given."""
@@ -48,13 +55,21 @@ def no_key(_body: bytes) -> str:
 
 
 class Source(NamedTuple):
-    """A sender whose deliveries are accepted at `path`."""
+    """A sender whose deliveries are accepted at `path`.
+
+    `url` is the one the sender was given ("": not known), `handshake` what it asks beside its
+    deliveries, `verify_token` what it then repeats, `status` the one it wants to see.
+    """
 
     name: str
     path: str
     scheme: Scheme
     identify: Identify
     key_of: KeyOf = no_key
+    url: str = ""
+    handshake: str = ""
+    verify_token: str = ""
+    status: int = 200
 
 
 class _Envelope(msgspec.Struct):
@@ -67,31 +82,166 @@ class _Envelope(msgspec.Struct):
 
 _envelope = msgspec.json.Decoder(_Envelope)
 _name = msgspec.json.Decoder(str)
-_INTEGER = re.compile(rb"-?[0-9]+")
+_REGION_KEY = re.compile("[A-Z0-9]+(?:_[A-Z0-9]+)*_QSTASH_(CURRENT|NEXT)_SIGNING_KEY")
 _NO_HEADERS = CIMultiDict[str]()
 
 
 def sources_of(settings: Settings) -> list[Source]:
-    """Return the sources that the settings switch on."""
-    sources = []
-    if keys := settings.qstash_keys:
-        qstash = QStash(keys, public_url=settings.public_url, tolerance=settings.clock_tolerance)
-        sources.append(_source("qstash", qstash, identify_qstash, settings))
-    if secrets := settings.marble_secrets:
-        marble = marble_scheme(secrets, with_time=settings.options_of("marble").timestamped)
-        sources.append(_source("marble", marble, identify_marble, settings))
+    """Return the sources that the settings switch on, their secrets read anew.
+
+    Raises `SettingsError` with every fault: a source without a usable secret does not start.
+    """
+    sources: list[Source] = []
+    faults: list[str] = []
+    for name in names_of(settings):
+        try:
+            sources.append(_source(name, settings.options_of(name), settings))
+        except SettingsError as error:
+            faults += [_concerning(name, fault) for fault in error.faults]
+    if faults:
+        raise SettingsError(faults)
     return sources
 
 
-def _source(name: str, scheme: Scheme, identify: Identify, settings: Settings) -> Source:
-    options = settings.options_of(name)
+def names_of(settings: Settings) -> list[str]:
+    """Name the sources that are switched on: QStash and Marble by their keys, others by their
+    tables.
+    """
+    by_keys = {"qstash": settings.qstash_keys, "marble": settings.marble_secrets}
+    tables = [
+        name for name, options in settings.sources.items() if name not in by_keys or options.secrets
+    ]
+    return [*(name for name, keys in by_keys.items() if keys and name not in tables), *tables]
+
+
+def secrets_of(name: str, settings: Settings) -> list[Secret]:
+    """Read a source's secrets. Raises `SettingsError`."""
+    refs = settings.options_of(name).secrets
+    if refs:
+        return read(name, refs)
+    if name == "qstash":
+        return [*_named(settings.qstash_keys, "QSTASH_CURRENT_SIGNING_KEY"), *_region_keys()]
+    if name == "marble":
+        return _named(settings.marble_secrets, "MARBLE_WEBHOOK_SECRET")
+    return read(name, default_refs(name))
+
+
+def _source(name: str, options: SourceOptions, settings: Settings) -> Source:
+    path = settings.path_of(name)
+    url = options.url or (f"{settings.public_url}{path}" if settings.public_url else "")
+    shape = shape_of(name, options)
+    scheme: Scheme
+    if shape is None:
+        scheme = QStash(
+            secrets_of(name, settings),
+            public_url=settings.public_url,
+            tolerance=settings.clock_tolerance,
+        )
+    else:
+        if shape.needs_url and not url:
+            raise SettingsError(["it signs its URL: set HOOKMILL_PUBLIC_URL, or url in its table"])
+        scheme = Shaped(shape, secrets_of(name, settings))
+    token = read(name, [options.verify_token])[0].text if options.verify_token else ""
     return Source(
         name,
-        settings.path_of(name),
+        path,
         scheme,
-        by_body(identify) if options.id == "body" else identify,
+        _identify(preset_of(name, options), shape, options),
         ordered_by(options.ordered_by) if options.ordered_by else no_key,
+        url,
+        shape.handshake if shape else "",
+        token,
+        shape.acknowledge if shape else 200,
     )
+
+
+def _concerning(name: str, fault: str) -> str:
+    return fault if fault.startswith("sources.") else f"sources.{name}: {fault}"
+
+
+def _named(keys: list[str], label: str) -> list[Secret]:
+    return [
+        Secret(key, f"env:{label}{f' ({number})' if number > 1 else ''}")
+        for number, key in enumerate(keys, 1)
+    ]
+
+
+def _region_keys() -> list[Secret]:
+    """Return QStash's keys of regions: each region has its own."""
+    names = sorted(name for name in os.environ if _REGION_KEY.fullmatch(name))
+    return [Secret(os.environ[name], f"env:{name}") for name in names if os.environ[name]]
+
+
+# --- where ID and type are ---
+
+
+def _identify(preset: str, shape: Shape | None, options: SourceOptions) -> Identify:
+    own = {"qstash": identify_qstash, "marble": identify_marble}.get(preset)
+    if own is None:
+        assert shape is not None  # noqa: S101 - only the two above are without
+        return identify_by(shape)
+    if options.id == ("body",):
+        return by_body(own)
+    if options.id is None and options.type is None:
+        return own
+    words = shape or Shape(signature="header:Upstash-Signature", type=("json:event", "json:type"))
+    ids = ("header:Upstash-Message-Id",) if options.id is None else options.id
+    types = words.type if options.type is None else options.type
+    return identify_by(msgspec.structs.replace(words, id=ids, type=types))
+
+
+def identify_by(shape: Shape) -> Identify:
+    """Find names where a shape says they are: the first template whose fields are all there."""
+    ids = [(_filled(one), shape.is_signed(one)) for one in shape.id]
+    types = [_filled(one) for one in shape.type]
+
+    def identify(headers: MultiMapping[str], body: bytes) -> Identity | Refused:
+        delivery = Signed(headers, body)
+        event_type = ""
+        for fill in types:
+            found = fill(delivery)
+            if isinstance(found, Refused):
+                return found
+            if found:
+                event_type = found
+                break
+        for fill, is_signed in ids:
+            found = fill(delivery)
+            if isinstance(found, Refused):
+                return found
+            if found:
+                return Identity(found, event_type, is_signed)
+        return Identity(None, event_type)
+
+    return identify
+
+
+def _filled(template: str) -> Callable[[Signed], str | Refused]:
+    """Return what fills a template from a delivery: "" where a field is not there or too long."""
+    if template == "body":
+        return lambda delivery: f"hm_{_digest(delivery.body)}"
+    pieces = [(text, field) for text, field in parts(as_template(template))]
+
+    def fill(delivery: Signed) -> str | Refused:
+        filled = ""
+        for text, field in pieces:
+            filled += text
+            if not field:
+                continue
+            found = finder(field)(delivery)
+            if isinstance(found, Refused):
+                if found.code == "header_repeated":
+                    return found
+                return ""
+            value = found.decode("utf-8", "replace")
+            if field.startswith("header:") and not value.isprintable():
+                return Refused("header_malformed", f"{field} is not printable text")
+            if not value:
+                return ""
+            filled += value
+        return filled if len(filled) <= MAX_NAME else ""
+
+    return fill
 
 
 def identify_qstash(headers: MultiMapping[str], body: bytes) -> Identity | Refused:
@@ -139,36 +289,13 @@ def ordered_by(path: str) -> KeyOf:
     A text or an integer there is the key. Where it is longer than `MAX_NAME`, its digest is: cut
     off, it would have messages wait for others that only begin alike. Anything else is no key.
     """
-    steps = [_step(name) for name in path.split(".")]
+    find = value_at(path)
 
     def key_at_path(body: bytes) -> str:
-        try:
-            value: bytes | Raw = body
-            for step in steps:
-                found: Raw | UnsetType = step.decode(value).found
-                if found is UNSET:
-                    return ""
-                value = found
-            key = _key(value)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return ""  # the worker will say what is wrong with the body
+        key = find(body) or ""
         return key if len(key) <= MAX_NAME else _digest(key.encode())
 
     return key_at_path
-
-
-def _step(name: str) -> msgspec.json.Decoder[Any]:
-    """Return a decoder that takes one field out of an object and skips the others."""
-    fields = [("found", Raw | UnsetType, UNSET)]
-    return msgspec.json.Decoder(msgspec.defstruct("Step", fields, rename={"found": name}))
-
-
-def _key(value: bytes | Raw) -> str:
-    """Return a text, or an integer as it is written: one that is read has a limit to its size."""
-    if not _INTEGER.fullmatch(value):
-        return _name.decode(value)
-    digits = bytes(value).decode()
-    return "0" if digits == "-0" else digits
 
 
 def _digest(raw: bytes) -> str:

@@ -41,7 +41,7 @@ def admit(source: Source, request: Request, now: float) -> Arrival | Refusal:
     Without an ID it gets a fresh one; one that follows from its token, where it has one, for the
     same token again is the same delivery again.
     """
-    delivery = Signed(request.headers, request.body, request.target)
+    delivery = Signed(request.headers, request.body, request.target, url=source.url)
     verdict = source.scheme.verify(delivery, now)
     if isinstance(verdict, Refused):
         return Refusal(401, verdict.code, verdict.detail)

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from hookmill.errors import SettingsError
-from hookmill.settings import Settings, SourceOptions, load_settings, unknown_variables, variable_of
+from hookmill.options import SourceOptions
+from hookmill.settings import Settings, load_settings, unknown_variables, variable_of
 from hookmill.signatures.marble import DEVELOPMENT_SECRET
 from hookmill.signatures.qstash import DEVELOPMENT_KEYS
 from hookmill.sources import sources_of
@@ -63,7 +64,7 @@ def test_nothing_set_is_enough_to_read_the_settings() -> None:
     assert (settings.qstash_keys, settings.marble_secrets) == ([], [])
     assert (settings.path_of("qstash"), settings.path_of("marble")) == ("/qstash", "/marble")
     assert settings.options_of("marble") == SourceOptions(
-        path=None, ordered_by=None, id="sender", timestamped=False
+        path=None, ordered_by=None, id=None, timestamped=False
     )
     assert settings.partitions == 1
 
@@ -208,9 +209,9 @@ def test_every_fault_is_told_at_once_by_the_name_it_was_given_under(
             "sources.qstash and sources.marble share /qstash",
         ),
         (
-            "HOOKMILL_SOURCES__STRIPE__PATH",
-            "/stripe",
-            "sources.stripe: no such source (there are qstash and marble)",
+            "HOOKMILL_SOURCES__ACME__PATH",
+            "/acme",
+            "sources.acme: no such sender: name one with preset, or say how it signs",
         ),
         (
             "HOOKMILL_SOURCES__QSTASH__TIMESTAMPED",
@@ -218,9 +219,9 @@ def test_every_fault_is_told_at_once_by_the_name_it_was_given_under(
             "sources.qstash.timestamped: only marble has a timestamped form",
         ),
         (
-            "HOOKMILL_SOURCES__QSTASH__ID",
+            "HOOKMILL_SOURCES__MARBLE__ID",
             "header",
-            "HOOKMILL_SOURCES__QSTASH__ID: Input should be 'sender' or 'body' (got 'header')",
+            "sources.marble.id: 'header' is no place: write header:NAME, json:PATH or form:NAME",
         ),
     ],
 )
@@ -318,7 +319,7 @@ def test_the_file_says_what_a_sources_messages_are_ordered_by_and_named_after() 
     settings = load_settings()
 
     assert settings.options_of("marble") == SourceOptions(ordered_by="data.id")
-    assert settings.options_of("qstash") == SourceOptions(id="body")
+    assert settings.options_of("qstash") == SourceOptions(id=("body",))
 
 
 def test_the_environment_says_it_as_well_in_any_case(setenv: SetEnv) -> None:
@@ -328,7 +329,7 @@ def test_the_environment_says_it_as_well_in_any_case(setenv: SetEnv) -> None:
     settings = load_settings()
 
     assert settings.options_of("marble") == SourceOptions(path="/cms", ordered_by="data.id")
-    assert settings.options_of("qstash") == SourceOptions(id="body")
+    assert settings.options_of("qstash") == SourceOptions(id=("body",))
     assert unknown_variables() == []
 
 

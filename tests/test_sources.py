@@ -565,7 +565,7 @@ def test_what_a_source_is_ordered_by_and_named_after_is_its_own_affair(
     settings = settings_of(
         monkeypatch,
         tmp_path,
-        '[sources.qstash]\nid = "body"\n[sources.marble]\nid = "sender"\n',
+        '[sources.qstash]\nid = "body"\n',
         QSTASH_CURRENT_SIGNING_KEY=CURRENT_KEY,
         MARBLE_WEBHOOK_SECRET=MARBLE_SECRET,
         HOOKMILL_SOURCES__marble__ordered_by="data.id",

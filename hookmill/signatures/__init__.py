@@ -4,6 +4,6 @@ No scheme raises on hostile input and no foreign exception leaves: whatever a se
 request ends as `Verified` or `Refused`. Secrets appear in neither.
 """
 
-from hookmill.signatures.scheme import Refused, Scheme, Signed, Token, Verdict, Verified
+from hookmill.signatures.scheme import Refused, Scheme, Secret, Signed, Token, Verdict, Verified
 
-__all__ = ["Refused", "Scheme", "Signed", "Token", "Verdict", "Verified"]
+__all__ = ["Refused", "Scheme", "Secret", "Signed", "Token", "Verdict", "Verified"]

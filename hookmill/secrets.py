@@ -1,0 +1,124 @@
+"""Signing secrets: where a source's stand, from when until when each counts. Read anew on demand.
+
+A secret stands in an environment variable or a file, never in `hookmill.toml`. Either may hold
+several, one a line, so that a new one can be added beside the old one without a restart.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from hookmill.errors import SettingsError
+from hookmill.signatures import Secret
+
+EMPTY = "is empty: anyone could sign with it"
+
+SHORTEST = 8
+"""Characters below which a secret does not start: it could be found by trying."""
+
+
+class SecretRef(BaseModel):
+    """Where a secret stands: `env:NAME` or `file:PATH`, or a table that also says from when
+    (`from`) and until when (`until`) it counts.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    env: str | None = None
+    file: Path | None = None
+    starts: datetime | None = Field(default=None, alias="from")
+    until: datetime | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_short_form(cls, given: Any) -> Any:
+        if not isinstance(given, str):
+            return given
+        kind, _, rest = given.partition(":")
+        if kind not in {"env", "file"} or not rest:
+            # What stands there may be the secret itself, so it is not shown.
+            raise ValueError("write env:NAME or file:PATH: a secret does not belong in this file")
+        return {kind: rest}
+
+    @model_validator(mode="after")
+    def _check(self) -> SecretRef:
+        if (self.env is None) == (self.file is None):
+            raise ValueError("give env or file")
+        return self
+
+    @property
+    def label(self) -> str:
+        """What it is called where people see it."""
+        return f"env:{self.env}" if self.env is not None else f"file:{self.file}"
+
+
+def default_refs(source: str) -> tuple[SecretRef, ...]:
+    """Return where a source's secret stands unless its table says otherwise:
+    `<NAME>_WEBHOOK_SECRET`, or the file that `<NAME>_WEBHOOK_SECRET_FILE` names.
+    """
+    variable = variable_of(source)
+    if path := os.environ.get(f"{variable}_FILE"):
+        return (SecretRef(file=Path(path)),)
+    return (SecretRef(env=variable),)
+
+
+def variable_of(source: str) -> str:
+    """Return the variable of a source's secret."""
+    return "".join(c if c.isalnum() else "_" for c in source.upper()) + "_WEBHOOK_SECRET"
+
+
+def read(source: str, refs: Iterable[SecretRef]) -> list[Secret]:
+    """Read a source's secrets. Raises `SettingsError` with every fault."""
+    found: list[Secret] = []
+    faults: list[str] = []
+    for ref in refs:
+        try:
+            lines = _lines(ref)
+        except ValueError as error:
+            faults.append(f"sources.{source}: {error}")
+            continue
+        starts, ends = _moment(ref.starts, -math.inf), _moment(ref.until, math.inf)
+        found += [Secret(line, ref.label, starts, ends) for line in lines]
+        faults += [
+            f"sources.{source}: {ref.label} has fewer than {SHORTEST} characters: it could be "
+            "found by trying"
+            for line in lines
+            if len(line) < SHORTEST
+        ]
+    if faults:
+        raise SettingsError(faults)
+    return found
+
+
+def files_of(refs: Iterable[SecretRef]) -> set[Path]:
+    """Return the files that hold secrets."""
+    return {ref.file for ref in refs if ref.file is not None}
+
+
+def _lines(ref: SecretRef) -> list[str]:
+    text = os.environ.get(ref.env or "")
+    if ref.file is not None:
+        try:
+            text = ref.file.read_text("utf-8")
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{ref.file} cannot be read: {type(error).__name__}") from None
+    if text is None:
+        raise ValueError(f"{ref.env} is not set: it is to hold the signing secret")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise ValueError(f"{ref.label} {EMPTY}")
+    return lines
+
+
+def _moment(moment: datetime | None, otherwise: float) -> float:
+    if moment is None:
+        return otherwise
+    # timestamp() would otherwise take it for this machine's own time.
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
