@@ -19,11 +19,13 @@ _LONGEST = 366 * 86_400_000
 class Arrival(Message, frozen=True, kw_only=True):
     """An accepted webhook and the token that vouched for it, where its scheme has tokens.
 
-    `id_is_signed` says whether the sender's signature covers the ID.
+    `id_is_signed` says whether the sender's signature covers the ID, `secret` is the position of
+    the secret that verified it.
     """
 
     token: Token | None = None
     id_is_signed: bool = False
+    secret: int = 0
 
 
 class Row(NamedTuple):

@@ -8,7 +8,7 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 
@@ -45,6 +45,17 @@ async def stop_signal() -> AsyncIterator[asyncio.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.asynccontextmanager
+async def on_hangup(then: Callable[[], None]) -> AsyncIterator[None]:
+    """Call `then` in the event loop for each SIGHUP, which would end the process otherwise."""
+    loop = asyncio.get_running_loop()
+    before = signal.signal(signal.SIGHUP, lambda *_: loop.call_soon_threadsafe(then))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def consumer_name() -> str:

@@ -25,6 +25,7 @@ from hookmill.stream import Stream
 from receiver.appender import Appender
 from receiver.drainer import Drainer
 from receiver.intake import Refusal, Request, admit, precheck, too_large
+from receiver.metrics import Metrics
 from receiver.noise import Limit, server_logger
 from receiver.room import Held, Room
 from receiver.spool import Spool, SpoolError
@@ -50,7 +51,9 @@ class Receiver:
 
     def __init__(self, settings: Settings, sources: Iterable[Source], stream: Stream) -> None:
         self._settings = settings
-        self._sources = {source.path: source for source in sources}
+        self._metrics = Metrics()
+        self._sources: dict[str, Source] = {}
+        self.replace_sources(sources)
         self._stream = stream
         self._spool = Spool(settings.spool, settings.spool_limit) if settings.spool else None
         self._drainer = (
@@ -58,7 +61,11 @@ class Receiver:
         )
         self._appender = Appender(stream, settings.append_timeout, self._spool)
         self._room = Room(settings.queue_messages, settings.queue_bytes)
-        self._probes = {"/healthz": self._healthz, "/readyz": self._readyz}
+        self._probes = {
+            "/healthz": self._healthz,
+            "/readyz": self._readyz,
+            "/metrics": self._show_metrics,
+        }
         self._probing: asyncio.Task[str | None] | None = None
         self._trouble = ""
         self._refusals: defaultdict[tuple[str, str], Limit] = defaultdict(Limit)
@@ -77,6 +84,12 @@ class Receiver:
             ),
             shutdown_timeout=_CUT_OFF,
         )
+
+    def replace_sources(self, sources: Iterable[Source]) -> None:
+        """Serve these sources from the next request on."""
+        self._sources = {source.path: source for source in sources}
+        for source in self._sources.values():
+            self._metrics.know(source.name, source.scheme.labels)
 
     async def start(self) -> int:
         """Listen; return the port. Raise `SpoolError` where the spool cannot be opened."""
@@ -155,6 +168,7 @@ class Receiver:
                     refusal = body
                 else:
                     refusal = await self._accept(request, source, body)
+        self._metrics.count(source.name, refusal.code if refusal else "accepted")
         if refusal is not None:
             self._log(refusal, source)
         return refusal
@@ -169,6 +183,7 @@ class Receiver:
         )
         if isinstance(admitted, Refusal):
             return admitted
+        self._metrics.matched(source.name, source.scheme.labels[admitted.secret])
         if self._room.is_crowded:
             return _BUSY
         try:
@@ -213,6 +228,14 @@ class Receiver:
 
     async def _healthz(self) -> web.Response:
         return web.Response(text="ok\n")
+
+    async def _show_metrics(self) -> web.Response:
+        rendered = self._metrics.render()
+        if rendered is None:
+            detail = "install hookmill[metrics] to see metrics here"
+            return self._respond(Refusal(501, "not_installed", detail))
+        text, content_type = rendered
+        return web.Response(body=text, headers={hdrs.CONTENT_TYPE: content_type})
 
     async def _readyz(self) -> web.Response:
         if self._quiet:

@@ -61,6 +61,7 @@ def admit(source: Source, request: Request, now: float) -> Arrival | Refusal:
         # Not where the ID follows from the token: the same one, with a header that names another
         # ID, has to be looked for in the same partition.
         id_is_signed=identity.id_is_signed,
+        secret=verdict.secret,
     )
 
 

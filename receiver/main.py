@@ -11,10 +11,11 @@ from hookmill.errors import (
     SettingsError,
     StreamUnavailableError,
 )
-from hookmill.settings import Settings, unknown_variables
-from hookmill.sources import sources_of
+from hookmill.settings import Settings, load_settings, unknown_variables
+from hookmill.sources import Source, sources_of
 from hookmill.stream import Backlog, Stream
 from receiver.app import Receiver
+from receiver.reloader import Reloader
 from receiver.spool import SpoolError
 
 log = structlog.get_logger("receiver")
@@ -41,17 +42,25 @@ async def receive(settings: Settings) -> None:
         )
     stream = stream_of(settings)
     receiver = Receiver(settings, sources, stream)
-    async with process.stop_signal() as stop:
+    reloader = Reloader(settings, _read_anew, receiver.replace_sources)
+    async with process.stop_signal() as stop, process.on_hangup(reloader.ask):
         try:
             await _assure(stream, settings)
             port = await _start(receiver, settings)
+            reloader.start()
             log.info("receiving", port=port, paths=[source.path for source in sources])
             await stop.wait()
             log.info("stopping")
         finally:
+            await reloader.stop()
             await receiver.stop()
             await stream.close()
     log.info("stopped")
+
+
+def _read_anew() -> tuple[Settings, list[Source]]:
+    settings = load_settings()
+    return settings, sources_of(settings)
 
 
 def stream_of(settings: Settings) -> Stream:

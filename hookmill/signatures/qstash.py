@@ -91,6 +91,11 @@ class QStash:
         self._public_url = public_url.rstrip("/") if public_url else None
         self._tolerance = tolerance
 
+    @property
+    def labels(self) -> list[str]:
+        """What the secrets are called, by position."""
+        return [secret.called(position) for position, secret in enumerate(self._secrets)]
+
     def verify(self, delivery: Signed, now: float) -> Verdict:
         """Judge a delivery: the signature first, then what it says."""
         token = only_header(delivery.headers, HEADER)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -34,6 +35,10 @@ class Secret(NamedTuple):
     label: str = ""
     starts: float = -math.inf
     ends: float = math.inf
+
+    def called(self, position: int) -> str:
+        """Return what it is called: where it stands, or its place among others."""
+        return self.label or f"secret {position + 1}"
 
     def counts_at(self, now: float) -> bool:
         """Whether it counts at a time."""
@@ -74,6 +79,11 @@ Verdict = Verified | Refused
 
 class Scheme(Protocol):
     """One way of signing deliveries, with the secrets it accepts."""
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """What its secrets are called where people see them, by position."""
+        ...
 
     def verify(self, delivery: Signed, now: float) -> Verdict:
         """Judge a delivery at the Unix time `now` (seconds)."""

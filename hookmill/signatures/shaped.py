@@ -58,6 +58,11 @@ class Shaped:
         )
         self._id_is_signed = bool(shape.id) and shape.is_signed(shape.id[0])
 
+    @property
+    def labels(self) -> list[str]:
+        """What the secrets are called, by position."""
+        return [secret.called(position) for position, secret in enumerate(self._secrets)]
+
     def verify(self, delivery: Signed, now: float) -> Verdict:
         """Judge a delivery: the signature, and whether its signed time is near."""
         return self._judge(delivery, now, None)

@@ -1,0 +1,243 @@
+"""Secrets that change under a running receiver, with real files and a real SIGHUP."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from pathlib import Path
+
+import aiohttp
+import pytest
+import structlog
+
+from hookmill.errors import SettingsError
+from hookmill.options import SourceOptions
+from hookmill.settings import Settings
+from hookmill.signatures import Scheme
+from hookmill.signatures.marble import marble_scheme
+from hookmill.signatures.presets import PRESETS
+from hookmill.signatures.shaped import Shaped
+from hookmill.sources import Source, identify_marble
+from receiver import reloader as reloader_module
+from receiver.reloader import Reloader, files_of
+from tests.support import Program, Server, eventually, free_port, signed_headers, wait_until
+
+OLD, NEW = "the old secret of github", "the new secret of github"
+
+
+class Serving:
+    """What a receiver would serve, and what was read for it."""
+
+    def __init__(self) -> None:
+        self.read: list[Source] = []
+        self.fault: Exception | None = None
+        self.replaced: list[list[Source]] = []
+
+    def read_anew(self) -> tuple[Settings, list[Source]]:
+        if self.fault:
+            raise self.fault
+        return Settings(), self.read
+
+    def replace(self, sources: Iterable[Source]) -> None:
+        self.replaced.append(list(sources))
+
+
+@pytest.fixture
+def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
+    monkeypatch.setattr(reloader_module, "PERIOD", 0.02)
+    serving = Serving()
+    serving.read = [Source("marble", "/m", marble_scheme(["a secret"]), identify_marble)]
+    return serving
+
+
+@pytest.fixture
+async def reloader(
+    serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Reloader]:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "secret").write_text(OLD)
+    monkeypatch.setenv("MARBLE_WEBHOOK_SECRET_FILE", str(tmp_path / "secret"))
+    made = Reloader(Settings(), serving.read_anew, serving.replace)
+    made.start()
+    yield made
+    await made.stop()
+
+
+async def test_nothing_is_read_anew_while_nothing_changes(
+    reloader: Reloader, serving: Serving
+) -> None:
+    await asyncio.sleep(0.1)
+    assert serving.replaced == []
+
+
+def change(path: Path, how: str) -> None:
+    match how:
+        case "written":
+            path.write_text(f"{OLD}\n{NEW}")
+        case "replaced":
+            other = path.with_name("other")
+            other.write_text(NEW)
+            other.replace(path)
+        case "removed":
+            path.unlink()
+        case "linked elsewhere":
+            other = path.with_name("mounted")
+            other.write_text(NEW)
+            path.unlink()
+            path.symlink_to(other)
+
+
+@pytest.mark.parametrize("how", ["written", "replaced", "removed", "linked elsewhere"])
+async def test_a_file_that_changes_has_the_sources_read_anew(
+    reloader: Reloader, serving: Serving, tmp_path: Path, how: str
+) -> None:
+    change(tmp_path / "secret", how)
+    await eventually(lambda: serving.replaced)
+    assert serving.replaced[0] == serving.read
+
+
+async def test_the_settings_file_counts_as_well_even_if_it_comes_to_be(
+    reloader: Reloader, serving: Serving, tmp_path: Path
+) -> None:
+    (tmp_path / "hookmill.toml").write_text("[sources.github]\n")
+    await eventually(lambda: serving.replaced)
+
+
+async def test_it_can_be_asked_to(reloader: Reloader, serving: Serving) -> None:
+    reloader.ask()
+    await eventually(lambda: serving.replaced)
+
+
+@pytest.mark.parametrize(
+    "fault", [SettingsError(["sources.marble: x is empty"]), OSError("disk"), None]
+)
+async def test_what_cannot_be_read_changes_nothing_and_is_said(
+    reloader: Reloader, serving: Serving, fault: Exception | None
+) -> None:
+    serving.fault = fault
+    serving.read = []
+    with structlog.testing.capture_logs() as logs:
+        reloader.ask()
+        await eventually(lambda: logs)
+    assert logs[0]["event"] == "sources not read anew: those there were go on"
+    assert serving.replaced == []
+
+    serving.fault = None
+    serving.read = [Source("marble", "/m", marble_scheme(["a secret"]), identify_marble)]
+    reloader.ask()
+    await eventually(lambda: serving.replaced)
+
+
+def test_all_files_of_a_source_are_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QSTASH_NEXT_SIGNING_KEY_FILE", "/run/next")
+    monkeypatch.setenv("GITHUB_WEBHOOK_SECRET_FILE", "/run/github")
+    options = SourceOptions.model_validate(
+        {"secrets": ["file:/run/a", "env:B", {"file": "/run/c"}], "verify_token": "file:/run/d"}
+    )
+    expected = {"hookmill.toml", "/run/next", "/run/github", "/run/a", "/run/c", "/run/d"}
+    assert files_of(Settings(sources={"github": options})) == set(map(Path, expected))
+
+
+# --- the program -----------------------------------------------------------------------------
+
+
+class GitHub:
+    """Posts as GitHub does."""
+
+    def __init__(self, port: int) -> None:
+        self.base = f"http://127.0.0.1:{port}"
+
+    async def post(self, session: aiohttp.ClientSession, secret: str, number: int) -> int:
+        scheme: Scheme = Shaped(PRESETS["github"].shape, [secret])
+        body = b'{"action":"opened","n":%d}' % number
+        headers = {"X-GitHub-Event": "issues", "X-GitHub-Delivery": f"d{number}"}
+        headers |= signed_headers(scheme, body, "/github")
+        async with session.post(f"{self.base}/github", data=body, headers=headers) as answer:
+            return answer.status
+
+    async def metrics(self, session: aiohttp.ClientSession) -> str:
+        async with session.get(f"{self.base}/metrics") as answer:
+            assert answer.status == 200
+            return await answer.text()
+
+
+@pytest.fixture
+def github(
+    server: Server, prefix: str, tmp_path: Path, start_program: Callable[..., Program]
+) -> tuple[GitHub, Program]:
+    """A receiver for GitHub's deliveries, whose secret stands in a file."""
+    (tmp_path / "github-secret").write_text(OLD)
+    (tmp_path / "hookmill.toml").write_text('[sources.github]\nsecrets = ["file:github-secret"]\n')
+    port = free_port()
+    env = {"REDIS_URL": server.url, "HOOKMILL_PREFIX": prefix, "PORT": str(port)}
+    program = start_program("receiver", env=env)
+    program.wait_for('"receiving"')
+    return GitHub(port), program
+
+
+@pytest.mark.parametrize("how", ["file", "hangup"])
+async def test_a_secret_is_rotated_under_load_and_no_request_is_dropped(
+    github: tuple[GitHub, Program], tmp_path: Path, how: str
+) -> None:
+    sender, program = github
+    path = tmp_path / "github-secret"
+    statuses: list[int] = []
+    secret = OLD
+
+    async with aiohttp.ClientSession() as session:
+        go_on = True
+
+        async def send() -> None:
+            while go_on:
+                statuses.append(await sender.post(session, secret, len(statuses)))
+
+        sending = asyncio.create_task(send())
+        assert await sender.post(session, NEW, -1) == 401
+        path.write_text(f"{OLD}\n{NEW}\n")
+        if how == "hangup":
+            os.kill(program.pid, signal.SIGHUP)
+        await asyncio.to_thread(program.wait_for, "sources read anew")
+        assert await sender.post(session, NEW, -2) == 200
+        assert await sender.post(session, OLD, -3) == 200
+        secret = NEW
+        seen = len(statuses)
+        await eventually(lambda: len(statuses) > seen + 5)
+        path.write_text(NEW)
+        await asyncio.to_thread(wait_until, lambda: program.log.count("read anew") == 2)
+        seen = len(statuses)
+        await eventually(lambda: len(statuses) > seen + 5)
+        go_on = False
+        await sending
+        assert await sender.post(session, OLD, -4) == 401
+        assert set(statuses) == {200}
+        text = await sender.metrics(session)
+        assert OLD not in text + program.log
+        assert NEW not in text + program.log
+        assert 'hookmill_deliveries_total{outcome="signature_mismatch",source="github"} 2.0' in text
+        assert 'hookmill_verified_total{secret="file:github-secret",source="github"}' in text
+
+
+async def test_a_secret_counts_only_in_its_time(
+    server: Server, prefix: str, tmp_path: Path, start_program: Callable[..., Program]
+) -> None:
+    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 60))
+    (tmp_path / "hookmill.toml").write_text(
+        "[sources.github]\nsecrets = [\n"
+        f'  {{ env = "OLD_SECRET", until = {when} }},\n'
+        f'  {{ env = "NEW_SECRET", from = {when} }},\n]\n'
+    )
+    port = free_port()
+    env = {"REDIS_URL": server.url, "HOOKMILL_PREFIX": prefix, "PORT": str(port)}
+    program = start_program("receiver", env=env | {"OLD_SECRET": OLD, "NEW_SECRET": NEW})
+    program.wait_for('"receiving"')
+    sender = GitHub(port)
+    async with aiohttp.ClientSession() as session:
+        assert await sender.post(session, OLD, 1) == 401
+        assert await sender.post(session, NEW, 2) == 200
+        text = await sender.metrics(session)
+    # An operator sees that nobody signs with the old one any more.
+    assert 'hookmill_verified_total{secret="env:OLD_SECRET",source="github"} 0.0' in text
+    assert 'hookmill_verified_total{secret="env:NEW_SECRET",source="github"} 1.0' in text
