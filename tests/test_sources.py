@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,15 @@ from multidict import CIMultiDict
 
 from hookmill.errors import SettingsError
 from hookmill.settings import load_settings
-from hookmill.signatures import Refused, Scheme, Signed
+from hookmill.signatures import Refused, Scheme, Signed, Verified
 from hookmill.signatures.marble import marble_scheme
+from hookmill.signatures.presets import PRESETS
 from hookmill.signatures.qstash import QStash
 from hookmill.sources import (
     Identity,
     Source,
     by_body,
+    identify_by,
     identify_marble,
     identify_qstash,
     no_key,
@@ -591,3 +594,138 @@ def test_a_source_without_a_usable_secret_does_not_start(
 ) -> None:
     with pytest.raises(SettingsError):
         sources_of(settings_of(monkeypatch, tmp_path, **variables))
+
+
+# --- other senders -----------------------------------------------------------------------------
+
+
+def test_a_table_switches_its_source_on_and_its_secret_is_required(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    table = '[sources.github]\n[sources.shop]\npreset = "stripe"\npath = "/pay"\n'
+    with pytest.raises(SettingsError) as caught:
+        sources_of(settings_of(monkeypatch, tmp_path, table))
+    assert [fault.split(" is not set")[0] for fault in caught.value.faults] == [
+        "sources.github: GITHUB_WEBHOOK_SECRET",
+        "sources.shop: SHOP_WEBHOOK_SECRET",
+    ]
+    settings = settings_of(
+        monkeypatch,
+        tmp_path,
+        table,
+        GITHUB_WEBHOOK_SECRET="a secret of github",
+        SHOP_WEBHOOK_SECRET="whsec_of_stripe",
+    )
+    assert [(source.name, source.path) for source in sources_of(settings)] == [
+        ("github", "/github"),
+        ("shop", "/pay"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("preset", "headers", "body", "expected"),
+    [
+        (
+            "github",
+            {"X-GitHub-Delivery": "d-1", "X-GitHub-Event": "issues"},
+            b'{"action":"opened"}',
+            Identity("d-1", "issues.opened"),
+        ),
+        (
+            "github",
+            {"X-GitHub-Delivery": "d-1", "X-GitHub-Event": "push"},
+            b"{}",
+            Identity("d-1", "push"),
+        ),
+        ("github", {}, b"[]", Identity(None, "")),
+        (
+            "stripe",
+            {},
+            b'{"id":"evt_1","type":"charge.paid"}',
+            Identity("evt_1", "charge.paid", id_is_signed=True),
+        ),
+        ("stripe", {}, b"not JSON", Identity(None, "")),
+        (
+            "standard-webhooks",
+            {"webhook-id": "msg_1"},
+            b'{"type":"a.b"}',
+            Identity("msg_1", "a.b", id_is_signed=True),
+        ),
+        (
+            "hubspot",
+            {},
+            b'[{"eventId":7,"subscriptionType":"contact.creation"}]',
+            Identity("7", "contact.creation", id_is_signed=True),
+        ),
+        (
+            "calendly",
+            {},
+            b'{"event":"e","created_at":"t","payload":{"uri":"u"}}',
+            Identity("u@t", "e", id_is_signed=True),
+        ),
+        ("calendly", {}, b'{"event":"e","created_at":"t"}', Identity(None, "e")),
+        ("slack", {}, b"command=%2Fdo&trigger_id=5.7", Identity("5.7", "/do", id_is_signed=True)),
+        ("zoom", {}, b'{"event":"meeting.ended"}', Identity(None, "meeting.ended")),
+        ("linear", {"Linear-Delivery": "l"}, b'{"type":"Issue"}', Identity("l", "Issue")),
+    ],
+)
+def test_names_stand_where_the_senders_put_them(
+    preset: str, headers: dict[str, str], body: bytes, expected: Identity
+) -> None:
+    identify = identify_by(PRESETS[preset].shape)
+    assert identify(CIMultiDict(headers), body) == expected
+
+
+def test_a_name_that_is_repeated_or_no_text_is_refused_and_a_long_one_is_none() -> None:
+    identify = identify_by(PRESETS["github"].shape)
+
+    def found(*headers: tuple[str, str]) -> str:
+        result = identify(CIMultiDict(headers), b"{}")
+        return result.code if isinstance(result, Refused) else f"{result.id} {result.type}"
+
+    assert found(("X-GitHub-Delivery", "a"), ("x-github-delivery", "b")) == "header_repeated"
+    assert found(("X-GitHub-Event", "a"), ("x-github-event", "b")) == "header_repeated"
+    assert found(("X-GitHub-Delivery", "a\tb")) == "header_malformed"
+    assert found(("X-GitHub-Delivery", "x" * 256), ("X-GitHub-Event", "push")) == "None push"
+
+
+def test_a_message_is_named_after_its_bytes_where_the_table_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = settings_of(
+        monkeypatch,
+        tmp_path,
+        '[sources.github]\nid = "body"\n',
+        GITHUB_WEBHOOK_SECRET="a secret of github",
+    )
+    (github,) = sources_of(settings)
+    headers = CIMultiDict({"X-GitHub-Delivery": "d-1", "X-GitHub-Event": "push"})
+    assert github.identify(headers, PLAIN) == named_after(PLAIN, "push")
+
+
+def test_a_sender_that_signs_its_url_needs_to_know_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    table, secret = "[sources.square]\n", {"SQUARE_WEBHOOK_SECRET": "a secret of square"}
+    with pytest.raises(SettingsError, match="it signs its URL: set HOOKMILL_PUBLIC_URL"):
+        sources_of(settings_of(monkeypatch, tmp_path, table, **secret))
+    public = {"HOOKMILL_PUBLIC_URL": "https://app.example/"}
+    (square,) = sources_of(settings_of(monkeypatch, tmp_path, table, **secret, **public))
+    assert square.url == "https://app.example/square"
+    table += 'url = "https://other.example/hook?shop=1"\n'
+    (square,) = sources_of(settings_of(monkeypatch, tmp_path, table, **secret))
+    assert square.url == "https://other.example/hook?shop=1"
+
+
+def test_qstashs_regions_have_keys_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("EU_CENTRAL_1_QSTASH_CURRENT_SIGNING_KEY", "sig_of_the_region")
+    settings = settings_of(monkeypatch, tmp_path, QSTASH_CURRENT_SIGNING_KEY=CURRENT_KEY)
+    (qstash,) = sources_of(settings)
+    delivery = QStash(["sig_of_the_region"]).sign(Signed(CIMultiDict(), PLAIN), time.time())
+    assert qstash.scheme.verify(delivery, time.time()) == Verified(1)
+    assert qstash.scheme.labels == [
+        "env:QSTASH_CURRENT_SIGNING_KEY",
+        "env:EU_CENTRAL_1_QSTASH_CURRENT_SIGNING_KEY",
+    ]
