@@ -30,7 +30,8 @@ format: .venv/develop.stamp ## Format the code and apply what the linter can men
 	$(BIN)/ruff check --fix .
 
 LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
-  --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --extra embedded
+  --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
+  --all-extras
 
 lock: .venv/develop.stamp ## Renew the locks from pyproject.toml
 	$(LOCK) --group build -o locks/run.txt --upgrade
