@@ -1,13 +1,15 @@
 """The chaos run: real processes, a seeded schedule of faults, and a ledger that has the last word.
 
     make chaos                                   100,000 messages, 50 faults
-    python -m tests.chaos --messages 5000 --faults 8 --seed 7
+    python -m tests.chaos --messages 5000 --faults 8 --seed 7 --partitions 1
 
-Two receivers and three workers share one Redis with `appendfsync always`. Senders post signed
-deliveries and, as a real sender would, repeat what was not answered with 200. Meanwhile workers
-and receivers are killed and frozen, Redis is killed, frozen and restarted, connections are cut.
-A fault strikes when a given number of deliveries has been accepted, so one seed is one schedule.
-Everything runs on loopback and is bounded in count and time.
+Two receivers, one of which waits for the append-only file before each 200, and three workers share
+one Redis with `appendfsync always`. Senders post signed deliveries and, as a real sender would,
+repeat what was not answered with 200. Half of the messages have an ordering key; a key is one
+sender's own, who sends the next when the last was accepted. Meanwhile workers and receivers are
+killed and frozen, Redis is killed, frozen and restarted, also while it rewrites its file,
+connections are cut. A fault strikes when a given number of deliveries has been accepted, so one
+seed is one schedule. Everything runs on loopback and is bounded in count and time.
 """
 
 from __future__ import annotations
@@ -21,18 +23,26 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import aiohttp
 import redis
 
-from tests.e2e.line import Line, Post
+from hookmill.entries import Keys
+from tests.e2e.line import Line, Post, unfinished
 from tests.support import Program, Server, server_binaries, wait_until
 
 LEASE = 2.0
-RECEIVERS, WORKERS = 2, 3
+DURABILITY = ("memory", "aof")
+"""What each of the receivers waits for."""
+
+RECEIVERS, WORKERS = len(DURABILITY), 3
 SENDERS = 40
+KEYS_EACH = 10
+"""Ordering keys of one sender."""
+
 LONGEST = 1500.0
 """Seconds after which a run is given up."""
 
@@ -50,11 +60,12 @@ class Fault(NamedTuple):
 
 
 class Struck(NamedTuple):
-    """A fault that happened, with its span in Unix time."""
+    """A fault that happened, with its span in Unix time, and the process that it hit."""
 
     fault: Fault
     began: float
     ended: float
+    pid: int
 
 
 class Run(NamedTuple):
@@ -65,8 +76,17 @@ class Run(NamedTuple):
     ended: float | None
 
 
+Runs = Mapping[str, Sequence[Run]]
+"""The runs of each message ID."""
+
+
 class Verdict(NamedTuple):
-    """What the ledger says at the end."""
+    """What the ledger says at the end.
+
+    Overlapping: a message's run went on beside one of the next with its key, as it may where its
+    worker was frozen beyond its lease. Disordered: it did so without that, or the next began before
+    it had once ended.
+    """
 
     accepted: int
     handled: int
@@ -74,6 +94,8 @@ class Verdict(NamedTuple):
     lost: int
     again: int
     unexplained: int
+    overlapping: int
+    disordered: int
     faults: int
     seconds: float
 
@@ -83,6 +105,7 @@ def schedule(seed: int, faults: int, messages: int) -> list[Fault]:
     draw = random.Random(seed)
     kinds = ["kill worker"] * 4 + ["freeze worker"] * 3 + ["kill receiver"] * 2
     kinds += ["freeze receiver", "kill redis", "freeze redis", "cut connections", "stop worker"]
+    kinds += ["kill rewriting redis"]
     chosen = [kinds[n % len(kinds)] for n in range(faults)]
     draw.shuffle(chosen)
     step = messages / (faults + 1)
@@ -100,8 +123,18 @@ def schedule(seed: int, faults: int, messages: int) -> list[Fault]:
 class Chaos:
     """One run from start to verdict."""
 
-    def __init__(self, folder: Path, *, messages: int, faults: int, seed: int, binary: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        messages: int,
+        faults: int,
+        seed: int,
+        binary: str,
+        partitions: int = 4,
+    ) -> None:
         self.folder = folder
+        self.partitions = [Keys("chaos", number) for number in range(partitions)]
         self.messages = messages
         self.schedule = schedule(seed, faults, messages)
         self.server = Server(
@@ -119,6 +152,9 @@ class Chaos:
         self.workers: list[Program] = []
         self.everybody: list[Program] = []
         self.accepted: set[str] = set()
+        self.in_line: defaultdict[str, list[str]] = defaultdict(list)
+        """The message IDs of each ordering key, in the order in which they were accepted."""
+
         self.struck: list[Struck] = []
         self._sendable = 0
         self._go = asyncio.Event()
@@ -130,8 +166,13 @@ class Chaos:
         ledger_source = Path(__file__).parent / "e2e" / "ledger.py"
         shutil.copy(ledger_source, self.folder / "ledger.py")
         try:
-            for _ in range(RECEIVERS):
+            for durability in DURABILITY:
                 line = Line(self._start, self.folder, self.server.url, "chaos")
+                line.env |= {
+                    "HOOKMILL_PARTITIONS": str(len(self.partitions)),
+                    "HOOKMILL_SOURCES__MARBLE__ORDERED_BY": "data.id",
+                    "HOOKMILL_DURABILITY": durability,
+                }
                 self.lines.append(line)
                 self.receivers.append(line.receiver(HOOKMILL_LOG_LEVEL="info"))
             self.workers = [self._worker() for _ in range(WORKERS)]
@@ -161,19 +202,22 @@ class Chaos:
         connector = aiohttp.TCPConnector(limit=SENDERS)
         timeout = aiohttp.ClientTimeout(total=4)
 
-        async def sender(session: aiohttp.ClientSession) -> None:
+        async def sender(session: aiohttp.ClientSession, name: int) -> None:
             for number in numbers:
                 while number >= self._sendable:
                     self._go.clear()
                     await self._go.wait()
-                line = self.lines[number % RECEIVERS]
-                post = line.order(number) if number % 2 else line.post_published(number)
+                line = self.lines[number // 2 % RECEIVERS]
+                key = "" if number % 2 else f"post_{name}_{number // 2 % KEYS_EACH}"
+                post = line.post_published(number, key) if key else line.order(number)
                 await self._post(session, line, post)
-                if number % 10 == 0:
+                if key:
+                    self.in_line[key].append(post.message_id)
+                if number % 20 in {0, 11}:
                     await self._post(session, line, post)
 
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-            await asyncio.gather(*(sender(session) for _ in range(SENDERS)))
+            await asyncio.gather(*(sender(session, name) for name in range(SENDERS)))
 
     async def _post(self, session: aiohttp.ClientSession, line: Line, post: Post) -> None:
         while True:
@@ -199,67 +243,67 @@ class Chaos:
             self._sendable = fault.after + self.messages // (3 * len(self.schedule))
             self._go.set()
             began = time.time()
-            await asyncio.to_thread(self._do, fault)
-            self.struck.append(Struck(fault, began, time.time()))
+            pid = await asyncio.to_thread(self._do, fault)
+            self.struck.append(Struck(fault, began, time.time(), pid))
             _say(f"{len(self.accepted):>7} accepted  {fault.kind} ({fault.seconds} s)")
         self._sendable = self.messages
         self._go.set()
 
-    def _do(self, fault: Fault) -> None:
-        match fault.kind:
-            case "kill worker":
-                self._replace_worker(fault, Program.kill)
-            case "stop worker":
-                self._replace_worker(fault, Program.stop)
-            case "kill receiver":
-                at = fault.target % RECEIVERS
-                self.receivers[at].kill()
-                self.receivers[at] = self.lines[at].receiver(HOOKMILL_LOG_LEVEL="info")
-            case "freeze worker":
-                self._freeze(self.workers[fault.target % WORKERS], fault.seconds)
-            case "freeze receiver":
-                self._freeze(self.receivers[fault.target % RECEIVERS], fault.seconds)
-            case "freeze redis":
-                self._freeze(self.server, fault.seconds)
-            case "kill redis":
-                self.server.kill()
-                time.sleep(fault.seconds)
-                self.server.start()
-            case "cut connections":
+    def _do(self, fault: Fault) -> int:
+        """Let it strike; return the ID of the process that it hit."""
+        kind, _, whom = fault.kind.partition(" ")
+        target = self._target(whom, fault.target)
+        pid = target.pid
+        if kind == "freeze":
+            target.signal(signal.SIGSTOP)
+            time.sleep(fault.seconds)
+            target.signal(signal.SIGCONT)
+        elif kind == "cut":
+            with redis.Redis.from_url(self.server.url) as client:
+                client.client_kill_filter(_type="normal", skipme=True)
+        elif isinstance(target, Server):
+            if whom == "rewriting redis":
                 with redis.Redis.from_url(self.server.url) as client:
-                    client.client_kill_filter(_type="normal", skipme=True)
+                    client.bgrewriteaof()
+            target.kill()
+            time.sleep(fault.seconds)
+            target.start()
+        else:
+            target.stop() if kind == "stop" else target.kill()
+            self._replace(target)
+        return pid
 
-    def _replace_worker(self, fault: Fault, end: object) -> None:
-        at = fault.target % WORKERS
-        assert callable(end)
-        end(self.workers[at])
-        self.workers[at] = self._worker()
+    def _target(self, whom: str, number: int) -> Program | Server:
+        if whom == "worker":
+            return self.workers[number % WORKERS]
+        return self.receivers[number % RECEIVERS] if whom == "receiver" else self.server
 
-    def _freeze(self, what: Program | Server, seconds: float) -> None:
-        what.signal(signal.SIGSTOP)
-        time.sleep(seconds)
-        what.signal(signal.SIGCONT)
+    def _replace(self, gone: Program) -> None:
+        if gone in self.workers:
+            self.workers[self.workers.index(gone)] = self._worker()
+        else:
+            at = self.receivers.index(gone)
+            self.receivers[at] = self.lines[at].receiver(HOOKMILL_LOG_LEVEL="info")
 
     def _wait_for_end(self) -> None:
         with redis.Redis.from_url(self.server.url) as client:
-
-            def is_over() -> bool:
-                left = sum(
-                    client.xpending(f"chaos:{{0}}:{key}", "main")["pending"]
-                    for key in ("stream", "main:again")
-                )
-                left += client.zcard("chaos:{0}:main:delayed")
-                left += client.xlen("chaos:{0}:main:again") + client.xlen("chaos:{0}:stream")
-                return bool(left == 0)
-
-            wait_until(is_over, timeout=180, what="everything handled and trimmed")
+            wait_until(
+                lambda: not unfinished(client, "chaos", len(self.partitions)),
+                timeout=180,
+                what="everything handled and trimmed",
+            )
 
     def _verdict(self, seconds: float) -> Verdict:
         runs = self._runs()
         with redis.Redis.from_url(self.server.url) as client:
-            dead = {fields[b"id"].decode() for _, fields in client.xrange("chaos:{0}:main:dead")}
+            dead = {
+                fields[b"id"].decode()
+                for keys in self.partitions
+                for _, fields in client.xrange(keys.of_group("main").dead)
+            }
         handled = {one for one, each in runs.items() if any(run.ended for run in each)}
         twice = {one: each for one, each in runs.items() if len(each) > 1}
+        overlapping, disordered = order_of(self.in_line.values(), runs, self.struck)
         return Verdict(
             accepted=len(self.accepted),
             handled=len(handled),
@@ -267,6 +311,8 @@ class Chaos:
             lost=len(self.accepted - handled - dead),
             again=len(twice),
             unexplained=sum(not self._explained(each) for each in twice.values()),
+            overlapping=overlapping,
+            disordered=disordered,
             faults=len(self.struck),
             seconds=seconds,
         )
@@ -295,16 +341,69 @@ class Chaos:
         )
 
 
+def order_of(
+    lines: Iterable[Sequence[str]], runs: Runs, struck: Sequence[Struck]
+) -> tuple[int, int]:
+    """Say how many messages were overlapping, and how many disordered, as `Verdict` has it. A line
+    is the message IDs of one key as they were accepted.
+    """
+    overlapping: set[str] = set()
+    disordered: set[str] = set()
+    for line in lines:
+        free_at = 0.0
+        for message_id in line:
+            each = runs.get(message_id, ())
+            if each and each[0].began < free_at:
+                disordered.add(message_id)
+            # What never ended, lost or dead, is counted as that.
+            free_at = max(free_at, min((run.ended for run in each if run.ended), default=0.0))
+        for earlier, later in _beside(line, runs):
+            excused = any(_outlived_its_lease(run, struck) for run in (earlier[1], later[1]))
+            (overlapping if excused else disordered).add(later[0])
+    return len(overlapping - disordered), len(disordered)
+
+
+def _beside(line: Sequence[str], runs: Runs) -> Iterator[tuple[tuple[str, Run], tuple[str, Run]]]:
+    """Give the runs of different messages of one key that went on side by side. A run without an
+    end is that of a killed worker, whose message ran once more before anything else.
+    """
+    all_of_it = sorted(
+        ((one, run) for one in line for run in runs.get(one, ())), key=lambda pair: pair[1].began
+    )
+    for place, earlier in enumerate(all_of_it):
+        for later in all_of_it[place + 1 :]:
+            if later[1].began >= (earlier[1].ended or earlier[1].began):
+                break
+            if later[0] != earlier[0]:
+                yield earlier, later
+
+
+def _outlived_its_lease(run: Run, struck: Iterable[Struck]) -> bool:
+    """Say whether its worker was frozen meanwhile, or just before, for long enough to lose it."""
+    return any(
+        one.fault.kind == "freeze worker"
+        and one.pid == run.pid
+        # A lease is renewed every third of it.
+        and one.ended - one.began >= LEASE / 2
+        and run.began <= one.ended + LEASE
+        and (run.ended or run.began) >= one.began
+        for one in struck
+    )
+
+
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
 def main() -> int:
-    """Run it from the command line; exit 1 when a message was lost or ran twice without cause."""
+    """Run it from the command line; exit 1 when a message was lost, or ran twice or out of
+    its turn without cause.
+    """
     parser = argparse.ArgumentParser(description="The chaos run.")
     parser.add_argument("--messages", type=int, default=100_000)
     parser.add_argument("--faults", type=int, default=50)
     parser.add_argument("--seed", type=int, default=20261121)
+    parser.add_argument("--partitions", type=int, default=4)
     parser.add_argument("--server", choices=list(server_binaries()), default="valkey")
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
@@ -314,11 +413,12 @@ def main() -> int:
         faults=given.faults,
         seed=given.seed,
         binary=server_binaries()[given.server],
+        partitions=given.partitions,
     )
     verdict = asyncio.run(chaos.run())
     for name, value in verdict._asdict().items():
         print(f"{name:>12}  {value:.0f}" if name == "seconds" else f"{name:>12}  {value}")
-    if verdict.lost or verdict.unexplained:
+    if verdict.lost or verdict.unexplained or verdict.disordered:
         _say(f"the logs and the ledger are in {folder}")
         return 1
     shutil.rmtree(folder)

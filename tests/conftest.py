@@ -74,8 +74,8 @@ def redis_client(server: Server) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def prefix(redis_client: redis.Redis) -> Iterator[str]:
-    """A prefix of the test's own. At the end nothing may be pending, delayed, or dead under it,
-    unless the test says `redis_client.delete` to what it made on purpose.
+    """A prefix of the test's own. At the end nothing may be pending, delayed, parked, or dead under
+    it, unless the test says `redis_client.delete` to what it made on purpose.
     """
     name = f"t{secrets.token_hex(4)}"
     yield name
@@ -103,6 +103,10 @@ def assert_nothing_left(client: redis.Redis, prefix: str) -> None:
             left.append(f"{key} has dead letters")
         elif key.endswith((":delayed", ":entries")):
             left.append(f"{key} has delayed messages")
+        elif key.endswith(":busy"):
+            left.append(f"{key} has ordering keys in use")
+        elif ":parked:" in key:
+            left.append(f"{key} has parked messages")
         elif ":owners" in key and client.ttl(key) < 0:
             left.append(f"{key} never expires")
     assert not left, left

@@ -63,7 +63,13 @@ def ids(taken: Taken) -> list[str]:
 
 
 async def settle(group: Group, *takings: Taken) -> None:
-    await group.settle([Settlement(entry.ref) for taken in takings for entry in taken.entries])
+    await group.settle(
+        [
+            Settlement(entry.ref, (), entry.key, entry.owner)
+            for taken in takings
+            for entry in taken.entries
+        ]
+    )
 
 
 # --- which partition -------------------------------------------------------------------------

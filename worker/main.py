@@ -11,7 +11,13 @@ from typing import Any
 import structlog
 
 from hookmill import process
-from hookmill.errors import GroupLostError, HookmillError, StreamUnavailableError
+from hookmill.errors import (
+    GroupLostError,
+    HookmillError,
+    PartitionsError,
+    SettingsError,
+    StreamUnavailableError,
+)
 from hookmill.handlers import Handlers
 from hookmill.settings import Settings, unknown_variables
 from hookmill.stream import Group, Stream
@@ -43,6 +49,7 @@ async def _work_until_signalled(settings: Settings, handlers: Handlers[Any]) -> 
         log.warning("unknown setting", variable=name)
     async with AsyncExitStack() as stack:
         stop = await stack.enter_async_context(process.stop_signal())
+        await _agree(settings)
         resources = None
         if handlers.lifespan is not None:
             resources = await stack.enter_async_context(handlers.lifespan())
@@ -67,6 +74,19 @@ async def _work_until_signalled(settings: Settings, handlers: Handlers[Any]) -> 
         os._exit(1 if fault else 0)
     if fault:
         raise WorkerFailedError(f"the worker's {fault} task ended by itself")
+
+
+async def _agree(settings: Settings) -> None:
+    """Refuse to start where the stream was made with another number of partitions."""
+    stream = Stream(settings.need_redis_url(), settings.prefix, partitions=settings.partitions)
+    try:
+        await stream.agree()
+    except PartitionsError as error:
+        raise SettingsError([str(error)]) from None
+    except StreamUnavailableError:
+        pass  # the pool waits for it, and asks again
+    finally:
+        await stream.close()
 
 
 class Worker:

@@ -170,14 +170,12 @@ class Pool:
 
     async def _take(self) -> Taken:
         free = min(self.free_hands, self._mouthful)
-        if not self._quiet and self._takeover.wait() == 0:
+        # What has rung for us goes first: a sweep does not find it, and nobody else is told.
+        if not self._quiet and not self._is_rung and self._takeover.wait() == 0:
             found = await self._takeover.sweep(free)
-            if found.entries:
+            if not found.is_empty:
                 return found
-            # What waits in the stream must not wait for the sweep to end as well.
-            taken = await self._group.take(free)
-            both = [*found.repeats, *taken.repeats]
-            return Taken(taken.entries, both, found.parked + taken.parked)
+        # What waits in the stream does not wait for the sweep to end as well.
         return await self._group.take(free)
 
     def _hand_out(self, taken: Taken) -> None:

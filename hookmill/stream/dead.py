@@ -100,7 +100,9 @@ class DeadLetters:
         """Send dead letters back to be taken again; return how many were still there."""
         names = [len(RESET_BY_REPLAY), *RESET_BY_REPLAY]
         return await self._on_each(
-            "replay", dead_ids, lambda keys, ids: Call([keys.dead, keys.again], [*names, *ids])
+            "replay",
+            dead_ids,
+            lambda keys, ids: Call([keys.dead, keys.again, keys.busy, keys.parked], [*names, *ids]),
         )
 
     async def drop(self, dead_ids: Sequence[str]) -> int:

@@ -8,11 +8,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import aiohttp
 import redis
 
+from hookmill.entries import Keys
 from hookmill.sender import marble_headers, qstash_headers
 from hookmill.signatures import Scheme
 from hookmill.signatures.marble import marble_scheme
@@ -56,6 +57,7 @@ class Line:
             "QSTASH_NEXT_SIGNING_KEY": NEXT_KEY,
             "MARBLE_WEBHOOK_SECRET": MARBLE_SECRET,
             "HOOKMILL_PREFIX": prefix,
+            "HOOKMILL_PARTITIONS": "1",
             "LEDGER": str(self.ledger),
         }
         self._qstash = QStash([CURRENT_KEY, NEXT_KEY], public_url=self.base)
@@ -78,11 +80,11 @@ class Line:
         headers = qstash_headers(body, message_id)
         return self._post(message_id, "/qstash", self._qstash, headers, body)
 
-    def post_published(self, number: int) -> Post:
+    def post_published(self, number: int, post: str = "") -> Post:
         message_id = f"evt_{number}"
-        body = (
-            b'{"id":"evt_%d","type":"post.published","data":{"id":"post_%d","title":"\xc3\xa4"}}'
-            % (number, number)
+        body = b'{"id":"evt_%d","type":"post.published","data":{"id":"%s","title":"\xc3\xa4"}}' % (
+            number,
+            (post or f"post_{number}").encode(),
         )
         headers = marble_headers(body, message_id)
         return self._post(message_id, "/marble", self._marble, headers, body)
@@ -123,15 +125,33 @@ class Line:
         )
 
     def wait_for_drained(self, client: redis.Redis, group: str = "main") -> None:
-        """Wait until nothing is unread, pending, delayed, or left in the stream."""
-        stream = f"{self.env['HOOKMILL_PREFIX']}:{{0}}:stream"
-        again = f"{self.env['HOOKMILL_PREFIX']}:{{0}}:{group}:again"
+        """Wait until nothing is unread, pending, delayed, parked, or left in the stream."""
+        prefix, partitions = (self.env[f"HOOKMILL_{name}"] for name in ("PREFIX", "PARTITIONS"))
+        wait_until(
+            lambda: not unfinished(client, prefix, int(partitions), group),
+            timeout=30,
+            what="a drained stream",
+        )
 
-        def drained() -> bool:
-            pending = [client.xpending(key, group)["pending"] for key in (stream, again)]
-            return not any(pending) and client.xlen(stream) == 0 and client.xlen(again) == 0
 
-        wait_until(drained, timeout=30, what="a drained stream")
+def unfinished(
+    client: redis.Redis, prefix: str, partitions: int, group: str = "main", *, trimmed: bool = True
+) -> int:
+    """Count what a group has yet to finish in all partitions: what is held, delayed, to be taken
+    again or parked, and the keys that are in use. What lies in the stream counts only where that
+    is to be `trimmed`: the unread, and what is retained.
+    """
+    left = 0
+    for keys in (Keys(prefix, number).of_group(group) for number in range(partitions)):
+        counts: list[Any] = [
+            *(client.xpending(key, group)["pending"] for key in (keys.stream, keys.again)),
+            *(client.xlen(keys.again), client.zcard(keys.delayed)),
+            *(client.get(keys.parked) or 0, client.hlen(keys.busy)),
+        ]
+        if trimmed:
+            counts.append(client.xlen(keys.stream))
+        left += sum(map(int, counts))
+    return left
 
 
 def settle_down(seconds: float = 0.5) -> None:

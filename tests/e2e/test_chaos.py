@@ -4,17 +4,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.chaos import Chaos, schedule
+from tests.chaos import (
+    LEASE,
+    Chaos,
+    Fault,
+    Run,
+    Struck,
+    order_of,
+    schedule,
+)
 from tests.support import server_binaries
 
 
-async def test_nothing_is_lost_and_nothing_runs_twice_without_cause(tmp_path: Path) -> None:
+async def test_nothing_is_lost_and_nothing_runs_twice_or_out_of_turn_without_cause(
+    tmp_path: Path,
+) -> None:
     chaos = Chaos(tmp_path, messages=3_000, faults=8, seed=7, binary=server_binaries()["valkey"])
     verdict = await chaos.run()
     assert verdict.accepted == 3_000
     assert verdict.faults == 8
-    assert (verdict.lost, verdict.unexplained) == (0, 0), verdict
+    assert (verdict.lost, verdict.unexplained, verdict.disordered) == (0, 0, 0), verdict
     assert verdict.handled + verdict.dead >= 3_000
+    assert len(chaos.in_line) > 300
+    assert sum(map(len, chaos.in_line.values())) == 1_500
 
 
 def test_the_same_seed_is_the_same_schedule() -> None:
@@ -26,9 +38,46 @@ def test_a_schedule_of_fifty_has_every_kind_of_fault_spread_over_the_run() -> No
     faults = schedule(3, 50, 100_000)
     assert {fault.kind for fault in faults} == {
         *("kill worker", "freeze worker", "stop worker", "kill receiver", "freeze receiver"),
-        *("kill redis", "freeze redis", "cut connections"),
+        *("kill redis", "kill rewriting redis", "freeze redis", "cut connections"),
     }
     moments = [fault.after for fault in faults]
     assert moments == sorted(moments)
     assert moments[0] < 4_000
     assert moments[-1] > 96_000
+
+
+# --- how the order is judged -----------------------------------------------------------------
+
+FROZEN, OTHER = 1, 2
+
+
+def judged(*, freeze: float = 0.0, **runs: list[Run]) -> tuple[int, int]:
+    """Judge one key with the messages `a` and `b`, sent in that order; the worker FROZEN was
+    frozen from second 10 on for so long.
+    """
+    struck = [Struck(Fault(0, "freeze worker", 0, freeze), 10.0, 10.0 + freeze, FROZEN)]
+    return order_of([["a", "b"]], runs, struck if freeze else [])
+
+
+def test_one_after_another_is_in_order() -> None:
+    assert judged(a=[Run(OTHER, 1, 2)], b=[Run(OTHER, 3, 4)]) == (0, 0)
+    # Its worker was killed, and it ran once more.
+    assert judged(a=[Run(OTHER, 1, None), Run(FROZEN, 5, 6)], b=[Run(OTHER, 7, 8)]) == (0, 0)
+
+
+def test_what_began_before_an_earlier_one_had_ended_is_disordered() -> None:
+    assert judged(a=[Run(OTHER, 3, 4)], b=[Run(OTHER, 1, 2)]) == (0, 1)
+    assert judged(a=[Run(OTHER, 1, 3)], b=[Run(OTHER, 2, 4)]) == (0, 1)
+    assert judged(a=[Run(OTHER, 1, None), Run(OTHER, 5, 6)], b=[Run(OTHER, 2, 4)]) == (0, 1)
+
+
+def test_a_second_run_beside_the_next_is_disordered_unless_its_worker_was_frozen() -> None:
+    second_run = [Run(FROZEN, 9, 10 + LEASE), Run(OTHER, 9 + LEASE, 9.1 + LEASE)]
+    beside = [Run(OTHER, 9.2 + LEASE, 10.5 + LEASE)]
+    assert judged(a=second_run, b=beside) == (0, 1)
+    assert judged(a=second_run, b=beside, freeze=LEASE) == (1, 0)
+    assert judged(a=second_run, b=beside, freeze=LEASE / 10) == (0, 1)
+
+
+def test_a_freeze_excuses_nothing_that_began_too_soon() -> None:
+    assert judged(a=[Run(FROZEN, 9, 20)], b=[Run(OTHER, 12, 13)], freeze=LEASE) == (0, 1)

@@ -637,6 +637,20 @@ async def test_a_retry_after_the_takeover_does_not_disturb_the_new_holder(
     assert (silent.ran + other.ran)["m"] == 2
 
 
+async def test_a_sweep_that_is_always_due_keeps_nothing_new_waiting(
+    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    work = Work()
+    group = trouble(stream, "c1")
+    group.uptime = FOR_EVER
+    await send(stream, "before")  # it rings for nobody
+    await make_pool(work.handlers, group=group, lease=0.0)
+    await eventually(lambda: work.done["before"])
+    await send(stream, "after")
+    await eventually(lambda: work.done["after"])
+    await eventually(lambda: is_drained(redis_client, stream))
+
+
 async def test_a_sweep_leaves_alone_what_is_in_hand_and_unsettled(
     stream: Stream, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:

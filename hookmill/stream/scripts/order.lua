@@ -1,4 +1,5 @@
--- Whose turn it is among messages with the same key. A part of the scripts that take and settle.
+-- Whose turn it is among messages with the same key. A part of the scripts that take, settle and
+-- replay.
 --
 -- A key belongs to its head, one message, for as long as that is unfinished: in hand, delayed, to
 -- be taken again, or all of that where several handlers match. The hash 'busy' has for each key how
@@ -57,6 +58,15 @@ local function move_on(key, token, change)
   redis.call('HSET', busy_key, key, '1 ' .. next_token)
   redis.call('LPOP', list)
   redis.call('DECR', parked_key)
+end
+
+-- Let what was dead take its place anew: beside its key's head if it is of the same message, at the
+-- head of a key that nobody has, else at the tail. The head must know how many entries it has.
+local function rejoin(key, token, fields)
+  local head, count = head_of(key)
+  if head and head ~= token then return park(key, token, fields) end
+  redis.call('XADD', again_key, '*', unpack(fields))
+  redis.call('HSET', busy_key, key, count + 1 .. ' ' .. token)
 end
 
 -- Note that entries are gone from the stream although nobody settled them: somebody deleted them,

@@ -1,5 +1,5 @@
--- Who owns a message ID. A part of the scripts that take, and of drop.lua. A script that recorded
--- something ends with close_generations().
+-- Who owns a message ID. A part of the scripts that take, and of drop.lua and replay.lua. A script
+-- that recorded something ends with close_generations().
 --
 -- The first entry that carried an ID owns it; its token is that entry's own ID. Tokens lie in
 -- hashes (buckets) small enough for Redis' compact encoding. A generation of buckets lasts one

@@ -1,9 +1,13 @@
 -- Send dead letters back to be taken again, with a fresh count of attempts.
 --
--- KEYS  1 dead  2 again
+-- KEYS  1 dead  2 again  3 busy  4 parked
 -- ARGV  1 the fields that tell of the death, to be left behind: n, then n names
 --       then the dead letters' IDs
 -- Reply how many were sent back (one that is gone meanwhile is not counted)
+
+local again_key, busy_key, parked_key = KEYS[2], KEYS[3], KEYS[4]
+--#include owners
+--#include order
 
 local names = {}
 for i = 2, 1 + tonumber(ARGV[1]) do names[ARGV[i]] = true end
@@ -22,7 +26,12 @@ for i = 2 + tonumber(ARGV[1]), #ARGV do
         kept[#kept + 1] = found[2][f + 1]
       end
     end
-    redis.call('XADD', KEYS[2], '*', unpack(kept))
+    local _, token, _, key = names_of(kept)
+    if key == '' or token == '' then
+      redis.call('XADD', again_key, '*', unpack(kept))
+    else
+      rejoin(key, token, kept)
+    end
     redis.call('XDEL', KEYS[1], found[1])
     replayed = replayed + 1
   end

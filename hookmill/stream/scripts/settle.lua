@@ -45,15 +45,20 @@ end
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
+-- Write what follows; return how many more entries the message has by it: none where it takes the
+-- place of a delayed one, of a message that ran anew after its group was lost.
 local function follow_up(kind, delay_ms, place, fields)
   if kind == 'dead' then
     redis.call('XADD', KEYS[5], '*', unpack(fields))
-  elseif delay_ms == 0 then
-    redis.call('XADD', KEYS[2], '*', unpack(fields))
-  else
-    redis.call('ZADD', KEYS[3], now_ms + delay_ms, place)
-    redis.call('HSET', KEYS[4], place, cmsgpack.pack(fields))
+    return 0
   end
+  if delay_ms == 0 then
+    redis.call('XADD', KEYS[2], '*', unpack(fields))
+    return 1
+  end
+  local added = redis.call('ZADD', KEYS[3], now_ms + delay_ms, place)
+  redis.call('HSET', KEYS[4], place, cmsgpack.pack(fields))
+  return added
 end
 
 while at < #ARGV do
@@ -63,8 +68,7 @@ while at < #ARGV do
     local kind, delay_ms, place = next_arg(), tonumber(next_arg()), next_arg()
     local fields = {}
     for i = 1, tonumber(next_arg()) do fields[i] = next_arg() end
-    if ours then follow_up(kind, delay_ms, place, fields) end
-    if kind == 'again' then change = change + 1 end
+    if ours then change = change + follow_up(kind, delay_ms, place, fields) end
   end
   if ours then
     move_on(key, token, change)

@@ -17,6 +17,8 @@ local function judge(which, id, fields, suspect)
   local digest, token, message_id, key = names_of(fields)
   if token == '' then token = id end
   if #digest >= 4 and not own(digest, token) then
+    -- A head can lose its ID: forgotten after its window, or released with a dead letter.
+    move_on(key, token, -1)
     acknowledge(which, group, id)
     repeats[#repeats + 1] = { which, id, message_id }
   elseif may_run(key, token) then

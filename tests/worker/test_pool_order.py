@@ -1,0 +1,174 @@
+"""Pools with ordering keys: whatever handlers do and whoever stops, a key keeps its order."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import redis
+
+from hookmill import Delivery, Discard, Handlers, Retry
+from hookmill.handlers import Backoff
+from hookmill.message import Message
+from hookmill.stream import DeadLetters, Group, Stream
+from tests.e2e.line import unfinished
+from tests.support import Server, dead_letters, eventually, message
+from worker import delayed as delayed_module
+from worker import pool as pool_module
+from worker.attempt import Attempter
+from worker.delayed import Delayed
+from worker.duty import end, repeat
+from worker.pool import Pool
+from worker.takeover import Takeover
+
+FOR_EVER = 1e9
+
+PARTITIONS = 2
+
+StartPool = Callable[..., Awaitable[Pool]]
+
+
+@pytest.fixture(autouse=True)
+def no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits is woken, or waits for too long; what is delayed goes as soon as it is due."""
+    monkeypatch.setattr(pool_module, "LONGEST_WAIT", 60.0)
+    monkeypatch.setattr(delayed_module, "LONGEST_PAUSE", 0.02)
+
+
+@pytest.fixture
+async def stream(server: Server, prefix: str) -> AsyncIterator[Stream]:
+    opened = Stream(server.url, prefix, partitions=PARTITIONS)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def start_pool(stream: Stream) -> AsyncIterator[StartPool]:
+    """Start a pool and what lets its delayed messages go: `await start_pool(handlers)`."""
+    groups: list[Group] = []
+    pools: list[Pool] = []
+    duties: list[asyncio.Task[Any]] = []
+    threads = ThreadPoolExecutor(2, thread_name_prefix="handler")
+
+    async def start(handlers: Handlers[Any], *, group: str = "main", concurrency: int = 4) -> Pool:
+        mine = Group(stream, group, f"c{len(pools)}", dedup_window=3600)
+        await mine.open()
+        groups.append(mine)
+        attempter = Attempter(handlers, None, threads, grace=600)
+        pool = Pool(mine, attempter, Takeover(mine, FOR_EVER), concurrency)
+        pools.append(pool)
+        pool.start()
+        duties.append(asyncio.create_task(repeat("delayed", Delayed(mine).turn)))
+        return pool
+
+    yield start
+    for pool in pools:
+        await pool.stop(0)
+    await end(duties)
+    for each in groups:
+        await each.close()
+    threads.shutdown()
+
+
+class Work:
+    """Two handlers of every message that do whatever may be done, and what they noted."""
+
+    def __init__(self, seed: int, pause: float = 0.004) -> None:
+        self.handlers: Handlers[Any] = Handlers()
+        self.over: defaultdict[str, set[tuple[int, str]]] = defaultdict(set)
+        self.begun: defaultdict[str, list[int]] = defaultdict(list)
+        self.disordered: list[str] = []
+        self._draw = random.Random(seed)
+        self._pause = pause
+        for name in ("index", "mail"):
+            self.handlers.on("*", name=name, attempts=3, backoff=Backoff(first=0.01, ceiling=0.02))(
+                self._handler(name)
+            )
+
+    def _handler(self, name: str) -> Callable[[Delivery[Message]], Awaitable[None]]:
+        async def handle(delivery: Delivery[Message]) -> None:
+            key, number = delivery.id.split("-")
+            self._begin(key, int(number), delivery.id)
+            await asyncio.sleep(self._draw.uniform(0, self._pause))
+            fate = self._draw.random()
+            if fate < 0.1:
+                raise Retry(after=self._draw.choice([0, 0.02]))
+            if fate < 0.2 and delivery.attempt < 3:
+                raise ValueError("try again")
+            self.over[key].add((int(number), name))
+            if fate < 0.25:
+                raise Discard("enough")
+            if fate < 0.3 and delivery.attempt == 3:
+                raise ValueError("for good")
+
+        return handle
+
+    def _begin(self, key: str, number: int, name: str) -> None:
+        """Note a begin: of all before it, both handlers must be through."""
+        self.begun[key].append(number)
+        if (
+            number != max(self.begun[key])
+            or len({one for one in self.over[key] if one[0] < number}) != 2 * number
+        ):
+            self.disordered.append(name)
+
+
+KEYS = [f"k{number}" for number in range(6)]
+
+
+async def send(stream: Stream, each: int) -> None:
+    for number in range(each):
+        await stream.append([message(id=f"{key}-{number}", key=key) for key in KEYS])
+        await asyncio.sleep(0.002)
+
+
+def is_through(
+    client: redis.Redis, stream: Stream, work: Work, each: int, group: str = "main"
+) -> bool:
+    prefix = stream.partitions[0].base.partition(":")[0]
+    return sum(map(len, work.over.values())) == 2 * each * len(KEYS) and not unfinished(
+        client, prefix, PARTITIONS, group, trimmed=False
+    )
+
+
+async def drop_dead(stream: Stream, group: str = "main") -> None:
+    letters = await dead_letters(stream, group)
+    if letters:
+        await DeadLetters(stream, group).drop([letter.id for letter in letters])
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_with_several_handlers_retries_discards_and_stops_a_key_keeps_its_order(
+    stream: Stream, start_pool: StartPool, redis_client: redis.Redis, seed: int
+) -> None:
+    work = Work(seed)
+    leaving = await start_pool(work.handlers)
+    await start_pool(work.handlers)
+    sending = asyncio.create_task(send(stream, 20))
+    await eventually(lambda: len(work.over["k0"]) > 8)
+    await leaving.stop(0)  # what it holds is handed back
+    await start_pool(work.handlers, concurrency=1)
+    await sending
+    await eventually(lambda: is_through(redis_client, stream, work, 20))
+    assert not work.disordered
+    await drop_dead(stream)
+
+
+async def test_two_groups_keep_the_order_each_for_itself(
+    stream: Stream, start_pool: StartPool, redis_client: redis.Redis
+) -> None:
+    fast, slow = Work(3, pause=0), Work(4, pause=0.02)
+    for group, work in (("main", fast), ("search", slow)):
+        for _ in range(2):
+            await start_pool(work.handlers, group=group)
+    await send(stream, 8)
+    await eventually(lambda: is_through(redis_client, stream, fast, 8))
+    await eventually(lambda: is_through(redis_client, stream, slow, 8, "search"))
+    assert not fast.disordered + slow.disordered
+    await drop_dead(stream)
+    await drop_dead(stream, "search")
