@@ -184,6 +184,22 @@ async def test_who_waits_is_woken_by_any_partition(stream: Stream, group: Group)
         await settle(group, taken)
 
 
+async def test_who_is_woken_leaves_what_came_to_other_partitions_to_wake_others(
+    stream: Stream, group: Group
+) -> None:
+    others = [Group(stream, "main", f"c{n}", dedup_window=3600) for n in (2, 3, 4)]
+    assert (await group.take(10)).is_empty
+    await stream.append([in_partition(n, n) for n in range(PARTITIONS)])
+    for one in (group, *others):  # each has a hand for one message
+        assert await one.wait(30)
+    taken = [await one.take(1) for one in (group, *others)]
+    assert sorted(ids(Taken([each.entries[0] for each in taken], []))) == ["m0", "m1", "m2", "m3"]
+    for one, each in zip((group, *others), taken, strict=True):
+        await settle(one, each)
+    for one in others:
+        await one.close()
+
+
 # --- every other step, in every partition ----------------------------------------------------
 
 

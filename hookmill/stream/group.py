@@ -14,7 +14,14 @@ from redis.retry import Retry
 
 from hookmill.entries import Entry, EntryRef, GroupKeys, Repeat, Settlement, Taken
 from hookmill.errors import StreamUnavailableError
-from hookmill.stream.connection import Call, Scripts, connect, script_text, translated
+from hookmill.stream.connection import (
+    Call,
+    Scripts,
+    connect,
+    script_text,
+    together,
+    translated,
+)
 from hookmill.stream.stream import Stream
 
 
@@ -81,7 +88,7 @@ class Group:
         with translated():
             async with asyncio.timeout(seconds + self._stream.timeout):
                 self._waiting_id = await self._waiting.client_id()
-                rung = await self._waiting.xreadgroup(
+                rung: Any = await self._waiting.xreadgroup(
                     self._bell,
                     "bell",
                     streams,
@@ -89,6 +96,13 @@ class Group:
                     block=max(1, int(seconds * 1000)),  # 0 would be for ever
                     noack=True,
                 )
+            # It rings in each stream at once, and we have one worker's hands: the rest is for
+            # others. Who is woken in vain goes back to sleep.
+            later = [
+                ("XGROUP", "SETID", key, self._bell, _before(row[0][0])) for key, row in rung[1:]
+            ]
+            if later:
+                await together(self._stream.redis, *later)
         return bool(rung)
 
     async def stop_waiting(self) -> None:
@@ -277,6 +291,12 @@ def _settling_keys(keys: GroupKeys) -> list[str]:
         *(keys.stream, keys.again, keys.delayed, keys.delayed_entries, keys.dead, keys.suspects),
         *(keys.busy, keys.parked, keys.counts),
     ]
+
+
+def _before(entry_id: bytes) -> str:
+    """Return the ID that comes just before another."""
+    ms, sequence = map(int, entry_id.split(b"-"))
+    return f"{ms}-{sequence - 1}" if sequence else f"{ms - 1}-{2**64 - 1}"
 
 
 def _taken(replies: dict[int, Any]) -> Taken:
