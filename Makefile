@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test format check unit lock chaos order docs image clean
+.PHONY: help run test format check unit lock chaos order rules docs image clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ chaos: .venv/develop.stamp ## 100,000 messages and 50 faults with real processes
 
 order: .venv/develop.stamp ## 100,000 messages with ordering keys, workers killed (make order ARGS='--partitions 4')
 	$(BIN)/python -m tests.order $(ARGS)
+
+rules: .venv/develop.stamp ## Take out each rule and see its tests fail (make rules ARGS='3 7')
+	$(BIN)/python -m tests.rules $(ARGS)
 
 docs: .venv/run.stamp ## Renew the generated parts of the README
 	$(BIN)/python docs/generate.py

@@ -24,6 +24,9 @@ from hookmill.message import Message
 from hookmill.signatures import Scheme, Signed
 from hookmill.stream import DeadLetters, Group, Stream
 
+_PASSED_ON = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+"""What a program needs of our environment: where to find Python, and the code that is tried."""
+
 CURRENT_KEY = "sig_test_current_5b1f0c9a7d3e2468"
 NEXT_KEY = "sig_test_next_9e8d7c6b5a4f3021"
 MARBLE_SECRET = "marble_test_secret"
@@ -89,7 +92,7 @@ class Program:
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "hookmill", *command],
-                env={"PATH": os.environ["PATH"], "HOOKMILL_LOG_FORMAT": "json", **env},
+                env={**_PASSED_ON, "HOOKMILL_LOG_FORMAT": "json", **env},
                 cwd=folder,
                 stdout=log,
                 stderr=subprocess.STDOUT,

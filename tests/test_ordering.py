@@ -295,6 +295,19 @@ async def test_a_head_that_ran_anew_after_its_group_was_lost_does_not_block_its_
     assert traces(redis_client, group) == []
 
 
+async def test_a_key_is_its_heads_for_as_long_as_that_takes(
+    stream: Stream, open_group: OpenGroup, redis_client: redis.Redis
+) -> None:
+    group = await open_group()
+    await send(stream, "a-1", "a-2")
+    head = await group.take(10)
+    keys = group.partitions[0]
+    for key in (keys.busy, keys.parked, f"{keys.parked}:marble:a"):
+        assert redis_client.ttl(key) == -1, f"{key} expires"
+    await settle(group, head)
+    assert await run_all(group) == ["a-2"]
+
+
 async def test_a_dead_workers_keys_move_on(stream: Stream, open_group: OpenGroup) -> None:
     gone, group = await open_group("gone"), await open_group("c2")
     await send(stream, "a-1", "a-2", "b-1")

@@ -14,6 +14,7 @@ from hookmill.entries import DeadLetter, Entry, FollowUp, Settlement, Taken
 from hookmill.errors import BacklogFullError, GroupLostError, PartitionsError
 from hookmill.message import Message
 from hookmill.settings import Settings
+from hookmill.signatures import Token
 from hookmill.stream import Backlog, DeadLetters, Group, Stream
 from hookmill.stream.inspect import Inspector
 from tests.support import Server, eventually, message, taken_over
@@ -92,6 +93,18 @@ def test_the_partition_follows_the_key_then_the_signed_id_then_the_body() -> Non
     assert spread(key="k", id="m2", body=b"[]", id_is_signed=True) == ordered
     assert spread(key="l") != ordered
     assert spread(key="k", source="other") != ordered
+
+
+async def test_a_token_is_found_whatever_header_comes_with_it(stream: Stream) -> None:
+    copies = [
+        Arrival(
+            id=f"m{number}", source="qstash", type="", body=b"{}", received_ms=1_700_000_000_000,
+            token=Token(b"t" * 16, 1_700_000_300),
+        )
+        for number in range(20)
+    ]  # fmt: skip
+    stored = await stream.append_rows([row_of(copy) for copy in copies])
+    assert [bool(entry_id) for entry_id in stored] == [True] + [False] * 19
 
 
 def test_a_row_of_before_the_partitions_has_one_all_the_same() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from typing import Any
@@ -15,7 +16,7 @@ import redis
 from hookmill.entries import AGAIN, STREAM, Entry, EntryRef, FollowUp, Keys, Settlement
 from hookmill.errors import GroupLostError, SettingsError, StreamUnavailableError
 from hookmill.message import Message, Progress
-from hookmill.stream import DeadLetters, Group, Stream
+from hookmill.stream import DeadLetters, Group, Stream, connection
 from tests.support import Server, dead_letters, eventually, message, server_binaries, taken_over
 
 OpenGroup = Callable[..., Awaitable[Group]]
@@ -202,6 +203,20 @@ async def test_the_first_entry_owns_an_id_and_a_repeat_is_acknowledged_and_repor
     assert repeats == [(EntryRef(STREAM, second), "m")]
     assert pending(redis_client, group) == 1
     await settle_all(group, *entries)
+
+
+async def test_a_worker_whose_clock_is_wrong_knows_what_came_before(
+    stream: Stream, open_group: OpenGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right, wrong = await open_group("right"), await open_group("wrong")
+    await stream.append([message(id="m")])
+    await settle_all(right, *(await right.take(1)).entries)
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 10 * 3600)  # ten windows ahead
+    await stream.append([message(id="m")])
+    taken = await wrong.take(1)
+    assert not taken.entries
+    assert [repeat.message_id for repeat in taken.repeats] == ["m"]
 
 
 async def test_an_id_stays_owned_once_it_is_done(stream: Stream, open_group: OpenGroup) -> None:
@@ -546,6 +561,32 @@ def forget_follow_ups(client: redis.Redis, group: Group) -> None:
     client.xtrim(group.partitions[0].again, maxlen=0, approximate=False)
 
 
+async def test_what_a_group_takes_again_no_other_group_sees(
+    stream: Stream,
+    open_group: OpenGroup,
+    redis_client: redis.Redis,
+    follow_ups: Callable[[Entry], tuple[FollowUp, ...]],
+) -> None:
+    group, other = await open_group(), await open_group(name="other")
+    await stream.append([message(id="m")])
+    (entry,) = (await group.take(1)).entries
+    await settle_all(other, *(await other.take(1)).entries)
+    await group.settle([Settlement(entry.ref, follow_ups(entry))])
+    delayed: Any = redis_client.zrange(group.partitions[0].delayed, 0, -1)
+    for token in delayed:
+        redis_client.zadd(group.partitions[0].delayed, {token: 0})
+    await group.release(10)
+    letters = await dead_letters(stream)
+    await DeadLetters(stream, "main").replay([letter.id for letter in letters])
+
+    assert (await other.take(10)).is_empty
+    assert redis_client.xlen(stream.partitions[0].stream) == 1
+    taken = await group.take(10)
+    assert len(taken.entries) == len(follow_ups(entry))
+    assert (set(ids(taken.entries)), taken.repeats) == ({"m"}, [])
+    await settle_all(group, *taken.entries)
+
+
 async def test_a_late_done_acknowledges(
     stream: Stream, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
@@ -574,6 +615,7 @@ async def test_a_late_outcome_without_success_is_dropped_and_reported(
     assert await late.settle([Settlement(entry.ref, follow_ups(entry))]) == [entry.ref.id]
     assert written(redis_client, late) == (0, 0, 0, 0)
     assert pending(redis_client, late) == 1
+    assert redis_client.hget(late.partitions[0].counts, "late") == b"1"
     await settle_all(other, theirs)
 
 
@@ -1168,10 +1210,13 @@ async def test_a_command_without_an_answer_is_not_sent_again(own_server: OwnServ
             await eventually(lambda: client.xlen(stream.partitions[0].stream) == 2)
 
 
+@pytest.mark.parametrize("has_flags", [True, False], ids=["script flags", "as before 7.0"])
 @pytest.mark.parametrize("binary", list(server_binaries()))
 async def test_a_full_redis_refuses_appends_and_can_still_be_drained(
-    own_server: OwnServer, binary: str
+    own_server: OwnServer, monkeypatch: pytest.MonkeyPatch, binary: str, has_flags: bool
 ) -> None:
+    if not has_flags:  # what a server says that does not know them
+        monkeypatch.setattr(connection, "_ALLOW_OOM", "#!lua flags=none-that-is-known\n")
     server = own_server(binary=binary)
     async with opened(server) as (stream, group):
         with redis.Redis.from_url(server.url) as client:
@@ -1186,6 +1231,9 @@ async def test_a_full_redis_refuses_appends_and_can_still_be_drained(
                 with pytest.raises(StreamUnavailableError, match="maxmemory"):
                     await ask()
             assert client.xlen(stream.partitions[0].stream) == 4
+            # A worker that starts now can open the group as well.
+            stream._is_agreed = False
+            assert await group.open() == 0
             await group.settle(
                 [
                     Settlement(repeated.ref, (again(repeated),)),

@@ -33,6 +33,7 @@ class Takeover:
         self._redis_is_settled = False
         self._next = 0.0
         self._last_contact = clock()
+        self._in_touch = 0
         self.lost_contact()
 
     def lost_contact(self) -> None:
@@ -48,6 +49,7 @@ class Takeover:
         """
         try:
             uptime = await self._group.redis_uptime()
+            in_touch = await self._group.redis_time()
         except StreamUnavailableError:
             self.lost_contact()
             raise
@@ -56,7 +58,7 @@ class Takeover:
             self.lost_contact()
         if uptime < self._lease:
             self._redis_is_settled = False
-        self._last_contact = now
+        self._last_contact, self._in_touch = now, in_touch
         return self._lease / 8
 
     def wait(self) -> float:
@@ -72,7 +74,9 @@ class Takeover:
                 return Taken([], [])
             self._redis_is_settled = True
         share = random.uniform(0.25, 0.5)  # noqa: S311 - it spreads load
-        taken, wait = await self._group.take_over(free, self._lease, self._lease * share)
+        taken, wait = await self._group.take_over(
+            free, self._lease, self._lease * share, self._in_touch
+        )
         self._next = self._clock() + wait
         if taken.entries:
             log.warning("took over from a silent worker", messages=len(taken.entries))

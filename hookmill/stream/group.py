@@ -111,14 +111,18 @@ class Group:
             with suppress(StreamUnavailableError), translated():
                 await self._stream.redis.client_unblock(self._waiting_id)
 
-    async def take_over(self, count: int, lease: float, pause: float) -> tuple[Taken, float]:
+    async def take_over(
+        self, count: int, lease: float, pause: float, in_touch: int = 0
+    ) -> tuple[Taken, float]:
         """Go on with the group's sweep: take over up to `count` entries whose consumer was silent
         for `lease` seconds. All workers share one sweep, and its place is kept in Redis; when it is
-        through, the next is due after `pause` seconds.
+        through, the next is due after `pause` seconds. `in_touch` is when we last were, by
+        `redis_time` (0: not known): nothing is taken over where that is half a lease ago.
 
         Returns them, and the seconds until the sweep is to be gone on with.
         """
-        args = [self.name, self.consumer, self._dedup_window, int(lease * 1000), int(pause * 1000)]
+        args = [self.name, self.consumer, self._dedup_window]
+        args += [int(lease * 1000), int(pause * 1000), in_touch]
         waits: list[int] = []
         for shares in self._shares(count):
             calls = {
@@ -197,6 +201,12 @@ class Group:
         """Return for how many seconds Redis itself has been up."""
         with translated():
             return float((await self._stream.redis.info("server"))["uptime_in_seconds"])
+
+    async def redis_time(self) -> int:
+        """Return Redis' own time, in Unix milliseconds."""
+        with translated():
+            seconds, microseconds = await self._stream.redis.time()
+        return int(seconds) * 1000 + int(microseconds) // 1000
 
     def leases(self) -> BlockingLeases:
         """Open a view of this consumer's leases for a thread of its own."""

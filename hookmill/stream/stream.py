@@ -78,9 +78,11 @@ class Stream:
             return
         ours = len(self.partitions)
         with translated():
-            if not only_look:
-                await self.redis.set(self._count_key, ours, nx=True)
             found: Any = await self.redis.get(self._count_key)
+            # Only where it is missing: a full Redis refuses the write, and has to be drained.
+            if found is None and not only_look:
+                await self.redis.set(self._count_key, ours, nx=True)
+                found = await self.redis.get(self._count_key)
         if found is not None and int(found) != ours:
             raise PartitionsError(
                 f"HOOKMILL_PARTITIONS is {ours}, but this stream was made with {int(found)}: set "

@@ -294,6 +294,20 @@ async def test_key_and_id_are_stored_as_the_source_is_set(
     assert first[b"digest"] == second[b"digest"]
 
 
+async def test_two_deliveries_without_an_id_are_two_messages_although_their_bytes_are_the_same(
+    start: StartReceiver, http: aiohttp.ClientSession, stored: Stored
+) -> None:
+    running = await start()
+    body = b'{"event":"post.updated"}'  # Marble's older generation: no ID in it, none in a header
+    headers = signed_headers(running.sources["marble"].scheme, body, "/marble")
+    for _ in range(2):
+        async with http.post(f"{running.url}/marble", data=body, headers=headers) as response:
+            assert response.status == 200
+    first, second = stored()
+    assert first[b"body"] == second[b"body"] == body
+    assert first[b"digest"] != second[b"digest"]
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -184,6 +184,24 @@ async def test_a_put_during_the_last_batch_waits_and_the_file_is_still_drained_i
     assert redis.names == ["a", "b", "b"]
 
 
+async def test_what_another_process_puts_during_the_last_batch_is_not_forgotten(
+    open_spool: OpenSpool,
+) -> None:
+    one, other, redis = await open_spool(), await open_spool(), Redis()
+    await one.put(rows("a"))
+    redis.may_answer.clear()
+    draining = asyncio.create_task(one.drain(redis.append))
+    await redis.is_asked.wait()
+    putting = asyncio.create_task(other.put(rows("b")))
+    await asyncio.sleep(0.05)  # it waits for the write lock by now
+    redis.may_answer.set()
+    assert await draining == 1
+    await putting
+    assert one.is_active
+    assert await one.drain(redis.append) == 1
+    assert redis.names == ["a", "b"]
+
+
 async def test_under_a_load_that_never_ends_the_file_is_left_all_the_same(
     open_spool: OpenSpool,
 ) -> None:

@@ -49,6 +49,7 @@ class Trouble(Group):
     before_wait: Callable[[], Awaitable[Any]] = staticmethod(lambda: asyncio.sleep(0))
     after_sweep: Callable[[Taken], Any] = staticmethod(lambda _: None)
     after_wait: Callable[[], Awaitable[Any]] = staticmethod(lambda: asyncio.sleep(0))
+    after_settle: Callable[[], Any] = staticmethod(lambda: None)
     settle_fault: Exception | None = None
     uptime: float | None = None
 
@@ -58,8 +59,10 @@ class Trouble(Group):
         self.after_take()
         return taken
 
-    async def take_over(self, count: int, lease: float, pause: float) -> tuple[Taken, float]:
-        taken, wait = await super().take_over(count, lease, pause)
+    async def take_over(
+        self, count: int, lease: float, pause: float, in_touch: int = 0
+    ) -> tuple[Taken, float]:
+        taken, wait = await super().take_over(count, lease, pause, in_touch)
         self.after_sweep(taken)
         return taken, wait
 
@@ -73,7 +76,9 @@ class Trouble(Group):
     async def settle(self, settlements: Iterable[Settlement]) -> list[str]:
         if self.settle_fault is not None:
             raise self.settle_fault
-        return await super().settle(settlements)
+        late = await super().settle(settlements)
+        self.after_settle()
+        return late
 
     async def redis_uptime(self) -> float:
         return await super().redis_uptime() if self.uptime is None else self.uptime
@@ -229,6 +234,33 @@ async def test_messages_with_several_handlers_fail_and_succeed_for_each(
     await eventually(lambda: ran["moody"] == 3)
     await eventually(lambda: is_drained(redis_client, stream))
     assert ran == {"steady": 1, "moody": 3}
+
+
+async def test_two_handlers_of_one_message_that_wait_do_not_take_each_others_place(
+    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    handlers = Handlers()
+    ran: Counter[str] = Counter()
+
+    def waits(name: str) -> None:
+        @handlers.on("*", name=name)
+        async def wait(delivery: Delivery[Message]) -> None:
+            ran[name] += 1
+            if ran[name] == 1:
+                raise Retry(after=0.05)
+
+    waits("index")
+    waits("mail")
+    pool = await make_pool(handlers, stream)
+    await send(stream, "m")
+    await eventually(lambda: is_drained(redis_client, stream) and ran.total() == 2)
+
+    async def both_again() -> bool:
+        await pool._group.release(10)
+        return ran == {"index": 2, "mail": 2}
+
+    await eventually(both_again)
+    await eventually(lambda: is_drained(redis_client, stream))
 
 
 async def test_what_gave_up_lies_in_the_dead_letters_and_runs_when_it_is_replayed(
@@ -668,6 +700,46 @@ async def test_a_sweep_leaves_alone_what_is_in_hand_and_unsettled(
     assert work.ran == Counter(names(3))
 
 
+async def test_a_bell_that_rings_while_a_sweep_is_due_is_heeded(
+    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    work = Work()
+    group = trouble(stream)
+    group.uptime = FOR_EVER
+    pool = await make_pool(work.handlers, group=group, lease=0.5, start=False)
+
+    async def make_due() -> None:
+        pool._takeover._next = 0
+
+    group.after_wait = make_due
+    await group.open()
+    pool.start()
+    for number in range(5):
+        await is_waiting(redis_client)
+        await send(stream, f"m{number}")
+        await eventually(lambda: sum(work.done.values()) > number)  # noqa: B023 - waited for here
+    await eventually(lambda: is_drained(redis_client, stream))
+
+
+async def test_a_message_whose_bell_nobody_heard_is_found_between_two_sweeps(
+    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    work = Work()
+    group = trouble(stream)
+    group.uptime = FOR_EVER
+    key = group.partitions[0].stream
+
+    async def ring_for_another() -> None:
+        if not redis_client.xlen(key):
+            await send(stream, "m")
+            redis_client.xgroup_setid(key, "main:bell", "$")  # who heard it has died
+
+    group.before_wait = ring_for_another
+    await make_pool(work.handlers, group=group, lease=0.5)
+    await eventually(lambda: work.done["m"])
+    await eventually(lambda: is_drained(redis_client, stream))
+
+
 async def test_a_repeat_that_was_waited_for_is_let_go(
     stream: Stream, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
@@ -682,6 +754,151 @@ async def test_a_repeat_that_was_waited_for_is_let_go(
     assert logs == [{"event": "repeat dropped", "id": "m", "log_level": "info"}]
     assert not pool.in_hand
     assert work.ran == {"m": 1}
+
+
+async def test_a_sweep_claims_no_more_than_there_are_free_hands_and_the_rest_is_for_others(
+    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    busy, idle = Work(wait=True), Work()
+    gone = trouble(stream, "gone")
+    await gone.open()
+    await send(stream, *names(8))
+    held: list[Any] = [entry.ref.id for entry in (await gone.take(8)).entries]
+    key = gone.partitions[0].stream
+    redis_client.xclaim(key, "main", "gone", 0, held, idle=60_000, justid=True)
+    pools = []
+    for number, (work, concurrency) in enumerate(((busy, 2), (idle, 10))):
+        group = trouble(stream, f"c{number}")
+        group.uptime = FOR_EVER
+        pool = await make_pool(
+            work.handlers, group=group, concurrency=concurrency, lease=30, start=False
+        )
+        pool._takeover._next = 0  # it has been in touch for long
+        pools.append(pool)
+
+    pools[0].start()
+    await eventually(lambda: busy.running == 2)
+    await asyncio.sleep(0.1)  # time for what must not happen
+    assert (busy.running, len(pools[0].in_hand)) == (2, 2)
+    pools[1].start()
+    await eventually(lambda: idle.done == Counter(names(8)[2:]))
+    busy.go_on.set()
+    await eventually(lambda: is_drained(redis_client, stream))
+    assert busy.ran == Counter(names(2))
+    await gone.close()
+
+
+async def test_a_settlement_whose_answer_is_lost_is_carried_out_once(
+    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    handlers = Handlers()
+    attempts: list[int] = []
+    faults = [StreamUnavailableError("timed out")]
+
+    @handlers.on("*")
+    async def work(delivery: Delivery[Message]) -> None:
+        attempts.append(delivery.attempt)
+        if len(attempts) == 1:
+            raise Retry(after=0)
+
+    def lose() -> None:
+        if faults:
+            raise faults.pop()
+
+    group = trouble(stream)
+    group.after_settle = lose
+    pool = await make_pool(handlers, group=group)
+    await send(stream, "m")
+    await eventually(lambda: len(attempts) >= 2)
+    await eventually(lambda: is_drained(redis_client, stream) and not pool.in_hand)
+    assert attempts == [1, 1]
+
+
+# --- suspects -------------------------------------------------------------------------------
+
+
+async def suspect(stream: Stream, client: redis.Redis) -> str:
+    """Have a message be held by a worker that died of it, as one did before; return its entry."""
+    gone = trouble(stream, "gone")
+    await gone.open()
+    await send(stream, "suspect")
+    (entry,) = (await gone.take(1)).entries
+    held: list[Any] = [entry.ref.id]
+    key = gone.partitions[0].stream
+    client.xclaim(key, "main", "gone", 0, held, idle=60_000, retrycount=2, justid=True)
+    await gone.close()
+    return entry.ref.id
+
+
+async def pool_that_sweeps(make_pool: MakePool, stream: Stream, work: Work) -> Pool:
+    group = trouble(stream, f"c-{id(work)}")
+    group.uptime = FOR_EVER
+    return await make_pool(work.handlers, group=group, concurrency=5, lease=0.1)
+
+
+async def test_a_suspect_begins_when_nothing_else_runs_and_nothing_begins_beside_it(
+    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    handlers = Handlers()
+    running: set[str] = set()
+    beside: list[set[str]] = []
+    gates = {"suspect": asyncio.Event(), "others": asyncio.Event()}
+
+    @handlers.on("*")
+    async def work(delivery: Delivery[Message]) -> None:
+        running.add(delivery.id)
+        beside.append(set(running))
+        await gates["suspect" if delivery.id == "suspect" else "others"].wait()
+        running.remove(delivery.id)
+
+    await suspect(stream, redis_client)
+    await send(stream, "m0", "m1")
+    group = trouble(stream)
+    group.uptime = FOR_EVER
+    pool = await make_pool(handlers, group=group, concurrency=5, lease=0.1)
+    await eventually(lambda: pool._suspects or "suspect" in running)
+    assert running == {"m0", "m1"}
+    await send(stream, "m2", "m3")
+    gates["others"].set()
+    await eventually(lambda: "suspect" in running)
+    await asyncio.sleep(0.1)  # time for what must not happen
+    gates["suspect"].set()
+    await eventually(lambda: is_drained(redis_client, stream))
+    assert [each for each in beside if "suspect" in each] == [{"suspect"}]
+    assert len(beside) == 5
+
+
+async def test_what_ended_its_worker_three_times_while_alone_is_buried(
+    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    entry_id = await suspect(stream, redis_client)
+    keys = stream.partitions[0].of_group("main")
+    redis_client.hset(keys.suspects, f"1 {entry_id}", "3")
+    work = Work()
+    await pool_that_sweeps(make_pool, stream, work)
+    await eventually(lambda: is_drained(redis_client, stream))
+    assert not work.ran
+    (letter,) = await dead_letters(stream)
+    assert letter.fields[b"reason"] == b"crashed"
+    assert not redis_client.exists(keys.suspects)
+    redis_client.delete(keys.dead)
+
+
+async def test_a_suspect_that_is_handed_back_is_none_any_longer(
+    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    await suspect(stream, redis_client)
+    await send(stream, "m0")
+    leaving, staying = Work(wait=True), Work()
+    first = await pool_that_sweeps(make_pool, stream, leaving)
+    await eventually(lambda: first._suspects)
+    await first.stop(0)
+    assert pending(redis_client, stream) == 0
+    # In nobody's hand, and nobody has to be silent before it is taken again.
+    await make_pool(staying.handlers, stream)
+    await eventually(lambda: is_drained(redis_client, stream))
+    assert staying.done == Counter(["m0", "suspect"])
+    assert not redis_client.exists(stream.partitions[0].of_group("main").suspects)
 
 
 # --- faults ---------------------------------------------------------------------------------

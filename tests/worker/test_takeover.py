@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -266,6 +267,30 @@ async def test_a_late_answer_is_a_lost_contact(
     clock.now += LEASE / 2 + 0.1
     await takeover.keep_in_touch()
     assert takeover.wait() == LEASE
+
+
+async def test_a_sweep_that_is_carried_out_after_an_outage_takes_nothing(
+    own_server: Callable[..., Server],
+) -> None:
+    # Asked for when all was well; then Redis froze, and everybody fell silent for it.
+    server = own_server()
+    stream = Stream(server.url, "t")
+    group, gone = (Settled(stream, "main", name, dedup_window=3600) for name in ("c1", "gone"))
+    await group.open()
+    takeover = Takeover(group, 0.5)
+    await takeover.sweep(1)
+    await takeover.keep_in_touch()
+    held = await hold(stream, gone, 1)
+    server.signal(signal.SIGSTOP)
+    sweeping = [asyncio.create_task(takeover.sweep(10)) for _ in range(2)]
+    await asyncio.sleep(0.6)
+    server.signal(signal.SIGCONT)
+    assert await asyncio.gather(*sweeping) == [Taken([], [])] * 2
+    assert takeover.wait() > 0
+    await settle(gone, held)
+    await group.close()
+    await gone.close()
+    await stream.close()
 
 
 async def test_no_answer_is_a_lost_contact(clock: Clock, own_server: Callable[..., Server]) -> None:

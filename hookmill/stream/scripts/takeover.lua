@@ -5,12 +5,13 @@
 -- calls, and each part is looked at by one of them.
 --
 -- KEYS  1 to 6 as in taking.lua  7 sweep
--- ARGV  1 group  2 consumer  3 dedup window (s)  4 lease (ms)  5 pause between sweeps (ms)  6 count
+-- ARGV  1 group  2 consumer  3 dedup window (s)  4 lease (ms)  5 pause between sweeps (ms)
+--       6 when the caller was last in touch (Redis' own ms; 0: not known)  7 count
 -- Reply {entries, repeats, parked, wait}: as take.lua gives them, an entry with one number more,
 --       1 if it was taken over before; wait is for how many ms there is nothing to sweep
 
-local group, consumer, window, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[6])
-local lease, pause = ARGV[4], tonumber(ARGV[5])
+local group, consumer, window, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[7])
+local lease, pause, in_touch = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 --#include taking
@@ -44,6 +45,12 @@ local function claim(which, cursor)
   end
   if #deleted > 0 then forget_heads(deleted) end
   return claimed[1]
+end
+
+-- Asked for before an outage and carried out after it, a sweep would find the living silent: they
+-- must renew first.
+if in_touch > 0 and now_ms - in_touch > lease / 2 then
+  return { entries, repeats, parked, tonumber(lease) }
 end
 
 local place = redis.call('HMGET', KEYS[7], 'next', 'which', 'cursor')

@@ -1,0 +1,1047 @@
+"""The rules that keep the promises, how each is taken out, and the tests that fail then.
+
+    make rules                     all of them
+    make rules ARGS='3 7'          rules 3 and 7
+    python -m tests.rules 3 7
+
+A rule closes an interleaving that loses or repeats work. Whether its tests force that interleaving
+shows only without the rule: each entry is tried in a copy of the tree, where its edits are made and
+its tests run, and every one of them has to fail. The table is the first half of this file.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+
+AT_A_TIME = 2
+EMBEDDED_ALONE = str(Path(sys.executable).parent)
+"""A path on which no other server is found: what fails fails on any."""
+
+LONGEST = 150.0
+"""Seconds for the tests of one entry; each of its tests has a third of that."""
+
+
+class Edit(NamedTuple):
+    """What stands exactly once in a file, and what to put there."""
+
+    file: str
+    old: str
+    new: str
+
+
+class Rule(NamedTuple):
+    """A rule, or a clause of one: its number, what it says, how it is taken out, and the tests
+    that have to fail then.
+    """
+
+    number: int
+    says: str
+    edits: tuple[Edit, ...]
+    tests: tuple[str, ...]
+
+
+def lua(script: str, old: str, new: str) -> Edit:
+    """An edit in one of the scripts."""
+    return Edit(f"hookmill/stream/scripts/{script}.lua", old, new)
+
+
+ATTEMPT = "tests/worker/test_attempt.py::test_"
+APP = "tests/receiver/test_app.py::test_"
+APPEND = "tests/test_append.py::test_"
+GRAVEYARD = "tests/test_graveyard.py::test_"
+INTAKE = "tests/receiver/test_intake.py::test_"
+INSPECTION = "tests/test_inspection.py::test_"
+LEASES = "tests/worker/test_leases.py::test_"
+ORDERING = "tests/test_ordering.py::test_"
+OVERVIEW = "tests/test_overview.py::test_"
+PARTITIONS = "tests/test_partitions.py::test_"
+POOL = "tests/worker/test_pool.py::test_"
+SLOW = f"{ATTEMPT}a_plain_function_beyond_its_timeout_"
+SPOOL = "tests/receiver/test_spool.py::test_"
+STREAM = "tests/test_stream.py::test_"
+SUSPECTS = "tests/worker/test_suspects.py::test_"
+TAKEOVER = "tests/worker/test_takeover.py::test_"
+WHOLE = "tests/e2e/test_rules.py::test_"
+
+IS_OURS = "return #redis.call('XPENDING', KEYS[which], group, id, id, 1, consumer) == 1"
+SHARED = "string.gsub({}, ':[^:]+:again$', ':stream')"
+
+RULES = (
+    # --- 1: settlement is fenced -----------------------------------------------------------
+    Rule(
+        1,
+        "consumer names are unique per process start",
+        (
+            Edit(
+                "hookmill/process.py",
+                'return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"',
+                "return socket.gethostname()",
+            ),
+        ),
+        (f"{WHOLE}a_worker_that_was_stopped_past_its_lease_changes_nothing_when_it_wakes_up",),
+    ),
+    Rule(
+        1,
+        "a renewal acts only on entries still pending for its consumer",
+        (
+            lua(
+                "renew",
+                "if #redis.call('XPENDING', key, group, id, id, 1, consumer) == 1 then",
+                "if true then",
+            ),
+        ),
+        (
+            f"{LEASES}a_lost_lease_is_reported_and_left_with_its_new_holder",
+            f"{WHOLE}a_worker_that_was_stopped_past_its_lease_changes_nothing_when_it_wakes_up",
+        ),
+    ),
+    Rule(
+        1,
+        "a settlement acts only on entries still pending for its consumer",
+        (lua("settle", IS_OURS, IS_OURS.replace(", consumer", "")),),
+        (
+            f"{STREAM}a_late_outcome_without_success_is_dropped_and_reported",
+            f"{POOL}a_retry_after_the_takeover_does_not_disturb_the_new_holder",
+            f"{WHOLE}a_worker_that_was_stopped_past_its_lease_changes_nothing_when_it_wakes_up",
+        ),
+    ),
+    Rule(
+        1,
+        "what follows is written only where the entry is acknowledged by it",
+        (lua("settle", IS_OURS, "return true"),),
+        (
+            f"{STREAM}a_settlement_whose_reply_was_lost_may_be_repeated",
+            f"{POOL}a_settlement_whose_answer_is_lost_is_carried_out_once",
+        ),
+    ),
+    Rule(
+        1,
+        "a late success acknowledges",
+        (
+            lua(
+                "settle",
+                "  acknowledged = acknowledged + settled(which, next_arg())",
+                "  local id = next_arg()\n"
+                "  if #redis.call('XPENDING', KEYS[which], group, id, id, 1, consumer) == 1 then\n"
+                "    acknowledged = acknowledged + settled(which, id)\n"
+                "  end",
+            ),
+        ),
+        (f"{STREAM}a_late_done_acknowledges",),
+    ),
+    Rule(
+        1,
+        "a late retry or dead letter is counted",
+        (lua("settle", "if #late > 0 then", "if false then"),),
+        (f"{STREAM}a_late_outcome_without_success_is_dropped_and_reported",),
+    ),
+    # --- 2: only receivers append to the shared stream ---------------------------------------
+    Rule(
+        2,
+        "a retry and a fan-out go to the group's own stream",
+        (lua("settle", "redis.call('XADD', KEYS[2], '*'", "redis.call('XADD', KEYS[1], '*'"),),
+        (f"{STREAM}what_a_group_takes_again_no_other_group_sees",),
+    ),
+    Rule(
+        2,
+        "a delayed message goes to the group's own stream",
+        (
+            lua(
+                "release",
+                "redis.call('XADD', KEYS[1],",
+                f"redis.call('XADD', {SHARED.format('KEYS[1]')},",
+            ),
+        ),
+        (f"{STREAM}what_a_group_takes_again_no_other_group_sees",),
+    ),
+    Rule(
+        2,
+        "a replay goes to the group's own stream",
+        (
+            lua(
+                "replay",
+                "redis.call('XADD', KEYS[2],",
+                f"redis.call('XADD', {SHARED.format('KEYS[2]')},",
+            ),
+        ),
+        (f"{STREAM}what_a_group_takes_again_no_other_group_sees",),
+    ),
+    Rule(
+        2,
+        "what is taken again carries the token of the first entry with its ID",
+        (lua("taking", "if token == '' then token = id end", "token = id"),),
+        (
+            f"{STREAM}an_entry_with_its_owners_token_runs_again",
+            f"{STREAM}several_handlers_of_one_message_are_no_repeats_of_each_other",
+        ),
+    ),
+    Rule(
+        2,
+        "all keys of a partition have its hash tag",
+        (
+            Edit(
+                "hookmill/entries.py",
+                'base = f"{self.base}:{group}"',
+                'base = f"{self.base.partition(chr(123))[0]}:{group}"',
+            ),
+        ),
+        (f"{STREAM}all_keys_of_a_partition_share_its_hash_tag",),
+    ),
+    # --- 3: after an outage, renew first -----------------------------------------------------
+    Rule(
+        3,
+        "nobody takes over before Redis itself has been up for a lease",
+        (Edit("worker/takeover.py", "if not self._redis_is_settled:", "if False:"),),
+        (
+            f"{TAKEOVER}nothing_is_taken_over_while_redis_is_younger_than_a_lease",
+            f"{TAKEOVER}a_restart_that_nobody_noticed_is_noticed_by_redis_age",
+        ),
+    ),
+    Rule(
+        3,
+        "nobody takes over before having been in touch with Redis for a lease",
+        (
+            Edit(
+                "worker/takeover.py",
+                "self._next = self._clock() + self._lease\n",
+                "self._next = self._clock()\n",
+            ),
+        ),
+        (
+            f"{TAKEOVER}a_sweep_is_due_after_one_lease_of_contact",
+            f"{TAKEOVER}no_answer_is_a_lost_contact",
+        ),
+    ),
+    Rule(
+        3,
+        "an answer that came late is a lost contact",
+        (
+            Edit(
+                "worker/takeover.py",
+                "if now - self._last_contact > self._lease / 2:",
+                "if False:",
+            ),
+        ),
+        (f"{TAKEOVER}a_late_answer_is_a_lost_contact",),
+    ),
+    Rule(
+        3,
+        "a sweep that was asked for before an outage takes nothing after it",
+        (lua("takeover", "now_ms - in_touch > lease / 2", "false"),),
+        (f"{TAKEOVER}a_sweep_that_is_carried_out_after_an_outage_takes_nothing",),
+    ),
+    Rule(
+        3,
+        "after an outage longer than the lease the living renew first (all of the above)",
+        (
+            Edit("worker/takeover.py", "if not self._redis_is_settled:", "if False:"),
+            Edit(
+                "worker/takeover.py",
+                "self._next = self._clock() + self._lease\n",
+                "self._next = self._clock()\n",
+            ),
+        ),
+        (f"{WHOLE}an_outage_longer_than_the_lease_makes_nobody_run_twice",),
+    ),
+    Rule(
+        3,
+        "a sweep skips what is in hand",
+        (Edit("worker/pool.py", "if entry.ref in self.in_hand:", "if False:"),),
+        (f"{POOL}a_sweep_leaves_alone_what_is_in_hand_and_unsettled",),
+    ),
+    Rule(
+        3,
+        "a sweep claims no more than there are free hands",
+        (Edit("worker/pool.py", "self._takeover.sweep(free)", "self._takeover.sweep(100)"),),
+        (f"{POOL}a_sweep_claims_no_more_than_there_are_free_hands_and_the_rest_is_for_others",),
+    ),
+    Rule(
+        3,
+        "who has no free hand gives up its turn",
+        (
+            Edit(
+                "worker/pool.py",
+                "if self.free_hands == 0 and not self._may_run_suspect:",
+                "if False:",
+            ),
+            Edit(
+                "worker/pool.py",
+                "free = min(self.free_hands, self._mouthful)",
+                "free = max(1, min(self.free_hands, self._mouthful))",
+            ),
+        ),
+        (f"{POOL}a_sweep_claims_no_more_than_there_are_free_hands_and_the_rest_is_for_others",),
+    ),
+    Rule(
+        3,
+        "renewal names what is in hand, not all that is pending",
+        (
+            lua(
+                "renew",
+                "return lost",
+                "for _, held in ipairs(redis.call('XPENDING', KEYS[1], group, '-', '+', 999,\n"
+                "  consumer)) do\n"
+                "  redis.call('XCLAIM', KEYS[1], group, consumer, 0, held[1], 'JUSTID')\n"
+                "end\n"
+                "return lost",
+            ),
+        ),
+        (f"{LEASES}only_what_is_in_hand_is_renewed",),
+    ),
+    # --- 4: a lost group restarts at its low-water mark ----------------------------------------
+    Rule(
+        4,
+        "a lost group restarts at its mark, not at the beginning",
+        (lua("open", "redis.call('GET', KEYS[3]) or '0'", "'0'"),),
+        (
+            f"{STREAM}a_lost_group_restarts_behind_what_it_had_finished",
+            f"{POOL}a_lost_group_is_made_anew",
+        ),
+    ),
+    Rule(
+        4,
+        "the janitor keeps the mark",
+        (
+            lua(
+                "trim",
+                "redis.call('SET', ARGV[2] .. group['name'] .. ARGV[3], preceding(oldest))",
+                "",
+            ),
+        ),
+        (
+            f"{STREAM}a_lost_group_restarts_behind_what_it_had_finished",
+            f"{POOL}a_lost_group_is_made_anew",
+        ),
+    ),
+    Rule(
+        4,
+        "the mark lies below the oldest unfinished entry, not at the last one given",
+        (lua("trim", "preceding(oldest)", "group['last-delivered-id']"),),
+        (
+            f"{STREAM}a_lost_group_restarts_behind_what_it_had_finished",
+            f"{STREAM}the_low_water_mark_lies_just_below_the_oldest_unfinished_entry",
+        ),
+    ),
+    # --- 5: a full Redis can still be drained ----------------------------------------------------
+    Rule(
+        5,
+        "the workers' scripts may exceed maxmemory",
+        (Edit("hookmill/stream/connection.py", "None if drains else", ""),),
+        (
+            f"{STREAM}a_full_redis_refuses_appends_and_can_still_be_drained",
+            f"{WHOLE}a_full_redis_is_drained_by_its_workers_and_then_takes_deliveries_again",
+        ),
+    ),
+    Rule(
+        5,
+        "before Redis 7.0 by a first write that takes no memory",
+        (
+            Edit(
+                "hookmill/stream/connection.py",
+                "_WRITE_FIRST = \"redis.call('DEL', KEYS[1] .. ':none')\\n\"",
+                '_WRITE_FIRST = ""',
+            ),
+        ),
+        (f"{STREAM}a_full_redis_refuses_appends_and_can_still_be_drained",),
+    ),
+    Rule(
+        5,
+        "the append refuses earlier, on the count of what is unfinished",
+        (lua("append", "if is_full(counted(KEYS[2]))", "if false"),),
+        (
+            f"{APPEND}an_append_is_refused_while_too_many_messages_are_unfinished",
+            f"{APP}a_full_backlog_is_503_at_once_and_is_not_spooled",
+        ),
+    ),
+    Rule(
+        5,
+        "and on their bytes",
+        (lua("append", "(max_bytes > 0 and bytes >= max_bytes)", "false"),),
+        (f"{APPEND}bytes_are_limited_too",),
+    ),
+    Rule(
+        5,
+        "never on the length of the stream, which counts what is retained",
+        (
+            lua(
+                "backlog",
+                "unread(stream, group) + group['pending']",
+                "redis.call('XLEN', stream)",
+            ),
+        ),
+        (f"{APPEND}what_is_finished_but_retained_is_no_backlog",),
+    ),
+    # --- 6: several handlers of one message, slow handlers ---------------------------------------
+    Rule(
+        6,
+        "each of several handlers has an entry of its own: only what failed runs again",
+        (Edit("worker/attempt.py", "if len(matching) == 1:", "if matching:"),),
+        (
+            f"{POOL}messages_with_several_handlers_fail_and_succeed_for_each",
+            f"{ATTEMPT}several_matching_handlers_get_an_entry_each",
+        ),
+    ),
+    Rule(
+        6,
+        "what several handlers wait with is told apart by the handler's name",
+        (
+            Edit(
+                "worker/settlement.py",
+                'return f"{progress.owner}/{progress.handler}"',
+                "return progress.owner",
+            ),
+        ),
+        (f"{POOL}two_handlers_of_one_message_that_wait_do_not_take_each_others_place",),
+    ),
+    Rule(
+        6,
+        "a timed-out plain function keeps its slot and its lease until it returns",
+        (
+            Edit(
+                "worker/attempt.py",
+                'log.warning("handler overruns its timeout in a thread", handler=handler.name)',
+                "raise TimeoutError",
+            ),
+        ),
+        (
+            f"{SLOW}keeps_its_slot_and_is_done_when_it_ends_well",
+            f"{WHOLE}a_handler_keeps_its_message_beyond_its_lease",
+        ),
+    ),
+    Rule(
+        6,
+        "leases are renewed by a thread, which a blocked event loop cannot stop",
+        (
+            Edit("worker/leases.py", "                self._renew()\n", "                pass\n"),
+            Edit(
+                "worker/leases.py",
+                "        return self.period\n",
+                "        await __import__('asyncio').to_thread(self._renew)\n"
+                "        return self.period\n",
+            ),
+        ),
+        (
+            f"{LEASES}leases_are_renewed_while_the_event_loop_is_blocked",
+            f"{WHOLE}a_handler_keeps_its_message_beyond_its_lease",
+        ),
+    ),
+    Rule(
+        6,
+        "with a cap: a loop that stands still for many leases lets go",
+        (Edit("worker/leases.py", "if still_for > CAP * self._lease:", "if False:"),),
+        (f"{LEASES}messages_are_let_go_when_the_loop_stands_still_for_many_leases",),
+    ),
+    # --- 7: ordered mode -------------------------------------------------------------------------
+    Rule(
+        7,
+        "while a head is in hand its key is blocked",
+        (lua("order", "return not head or head == token", "return true"),),
+        (
+            f"{ORDERING}of_one_key_only_the_first_is_taken_and_other_keys_go_on",
+            f"{ORDERING}what_is_parked_counts_as_unfinished_and_shows",
+        ),
+    ),
+    Rule(
+        7,
+        "a key belongs to its head message, not to a worker",
+        (lua("order", "return not head or head == token", "return not head"),),
+        (
+            f"{ORDERING}a_dead_workers_keys_move_on",
+            f"{ORDERING}a_retry_blocks_only_its_own_key",
+        ),
+    ),
+    Rule(
+        7,
+        "it does not expire",
+        (
+            lua(
+                "order",
+                "if not head then redis.call('HSET', busy_key, key, '1 ' .. token) end",
+                "if not head then redis.call('HSET', busy_key, key, '1 ' .. token) end\n"
+                "  redis.call('PEXPIRE', busy_key, 50)",
+            ),
+        ),
+        (f"{ORDERING}a_key_is_its_heads_for_as_long_as_that_takes",),
+    ),
+    Rule(
+        7,
+        "a follower is parked and its entry acknowledged, in one step",
+        (lua("taking", "    acknowledge(which, group, id)\n    parked", "    parked"),),
+        (
+            f"{ORDERING}what_is_parked_counts_as_unfinished_and_shows",
+            f"{ORDERING}a_parked_message_survives_trimming_and_keeps_every_field",
+        ),
+    ),
+    Rule(
+        7,
+        "a retry blocks its key, a delayed one too",
+        (
+            lua(
+                "settle",
+                "if kind == 'again' then change = change + 1 end",
+                "if kind == 'again' and delay_ms == 0 then change = change + 1 end",
+            ),
+        ),
+        (f"{ORDERING}a_retry_blocks_only_its_own_key",),
+    ),
+    Rule(
+        7,
+        "and only its own key",
+        (
+            lua(
+                "owners",
+                "if key ~= '' then key = source .. ':' .. key end",
+                "if key ~= '' then key = source end",
+            ),
+            Edit(
+                "hookmill/entries.py",
+                'return self.fields.get(b"source", b"") + b":" + key if key else b""',
+                'return self.fields.get(b"source", b"") if key else b""',
+            ),
+        ),
+        (
+            f"{ORDERING}a_retry_blocks_only_its_own_key",
+            f"{ORDERING}of_one_key_only_the_first_is_taken_and_other_keys_go_on",
+        ),
+    ),
+    Rule(
+        7,
+        "the next one's turn comes when every handler of the head is through",
+        (
+            lua(
+                "settle",
+                "if kind == 'again' then change = change + 1 end",
+                "if kind == 'again' then change = 0 end",
+            ),
+        ),
+        (f"{ORDERING}the_next_waits_until_every_handler_of_the_head_is_through",),
+    ),
+    Rule(
+        7,
+        "done, discarded or dead lets the next one go in the same step",
+        (lua("settle", "    move_on(key, token, change)\n", ""),),
+        (f"{ORDERING}what_is_over_lets_the_next_go_and_what_is_handed_back_does_not",),
+    ),
+    Rule(
+        7,
+        "followers are let go in the order of their arrival",
+        (lua("order", "redis.call('RPUSH'", "redis.call('LPUSH'"),),
+        (f"{ORDERING}of_one_key_only_the_first_is_taken_and_other_keys_go_on",),
+    ),
+    Rule(
+        7,
+        "a replay goes to the tail",
+        (
+            lua(
+                "replay",
+                "if not names[found[2][f]] then",
+                "if not names[found[2][f]] and found[2][f] ~= 'key' then",
+            ),
+        ),
+        (f"{ORDERING}a_replayed_dead_letter_goes_to_the_tail",),
+    ),
+    Rule(
+        7,
+        "a late success with a key lets nobody go: another worker runs the head",
+        (
+            lua(
+                "settle",
+                "local ours, change = is_ours(which, id), -1",
+                "local ours, change = is_ours(which, id) or ARGV[at + 1] == '0', -1",
+            ),
+        ),
+        (f"{ORDERING}a_late_success_does_not_let_the_next_overtake_a_second_run",),
+    ),
+    # --- 8: the partition follows what is signed -------------------------------------------------
+    Rule(
+        8,
+        "the partition follows the ordering key",
+        (Edit("hookmill/arrival.py", "if message.key:", "if False:"),),
+        (f"{PARTITIONS}the_partition_follows_the_key_then_the_signed_id_then_the_body",),
+    ),
+    Rule(
+        8,
+        "else the signed ID",
+        (
+            Edit(
+                "hookmill/arrival.py",
+                "elif isinstance(message, Arrival) and message.id_is_signed:",
+                "elif False:",
+            ),
+        ),
+        (f"{PARTITIONS}the_partition_follows_the_key_then_the_signed_id_then_the_body",),
+    ),
+    Rule(
+        8,
+        "never an ID that nobody signed",
+        (Edit("hookmill/arrival.py", " and message.id_is_signed:", ":"),),
+        (
+            f"{PARTITIONS}the_partition_follows_the_key_then_the_signed_id_then_the_body",
+            f"{PARTITIONS}a_token_is_found_whatever_header_comes_with_it",
+            f"{INTAKE}no_header_that_is_added_moves_a_delivery_to_another_partition",
+        ),
+    ),
+    Rule(
+        8,
+        "else the body",
+        (
+            Edit(
+                "hookmill/arrival.py", 'self.spread or self.fields.get(b"body", b"")', "self.spread"
+            ),
+        ),
+        (f"{PARTITIONS}the_partition_follows_the_key_then_the_signed_id_then_the_body",),
+    ),
+    # --- 9: no ID, no dedup ----------------------------------------------------------------------
+    Rule(
+        9,
+        "a delivery without an ID gets a fresh one: equal bytes are no repeat",
+        (Edit("receiver/intake.py", "else fresh_id())", "else str(hash(request.body)))"),),
+        (
+            f"{INTAKE}a_delivery_without_an_id_gets_a_fresh_one_each_time",
+            f"{APP}two_deliveries_without_an_id_are_two_messages_although_their_bytes_are_the_same",
+        ),
+    ),
+    Rule(
+        9,
+        'a source may choose id = "body"',
+        (
+            Edit(
+                "hookmill/sources.py",
+                'by_body(identify) if options.id == "body" else identify,',
+                "identify,",
+            ),
+        ),
+        (f"{APP}key_and_id_are_stored_as_the_source_is_set",),
+    ),
+    # --- 10: signed tokens that expire -----------------------------------------------------------
+    Rule(
+        10,
+        "the same token with another message ID is refused",
+        (lua("append", "if not spent or spent == digest then", "if true then"),),
+        (
+            f"{APPEND}a_token_is_good_for_one_message_id",
+            f"{APP}a_copied_token_is_refused_with_another_id_and_accepted_with_its_own",
+            f"{APP}a_token_used_before_redis_went_away_is_refused_behind_the_spool",
+        ),
+    ),
+    Rule(
+        10,
+        "with the same message ID it is a repeat",
+        (lua("append", "if not spent or spent == digest then", "if not spent then"),),
+        (
+            f"{APPEND}a_token_is_good_for_one_message_id",
+            f"{APP}a_copied_token_is_refused_with_another_id_and_accepted_with_its_own",
+        ),
+    ),
+    Rule(
+        10,
+        "it is remembered until it expires",
+        (lua("append", "if redis.call('PTTL', tokens) < ms then", "if true then"),),
+        (f"{APPEND}a_token_is_forgotten_when_it_has_expired_and_not_before",),
+    ),
+    Rule(
+        10,
+        "by the append itself: none is spent on an append that failed",
+        (
+            lua(
+                "append",
+                "  local id = ''\n",
+                "  local id = ''\n"
+                "  if tokens and not spent then redis.call('HSET', tokens, token, digest) end\n",
+            ),
+        ),
+        (f"{APPEND}a_token_is_not_spent_on_an_append_that_failed",),
+    ),
+    # --- 11: the spool ---------------------------------------------------------------------------
+    Rule(
+        11,
+        "after a failed append everything is spooled until the file is empty",
+        (Edit("receiver/appender.py", "if not self._spool.is_active:", "if True:"),),
+        (f"{APP}behind_what_is_spooled_everything_is_spooled_although_redis_is_back",),
+    ),
+    Rule(
+        11,
+        "by every process that shares it",
+        (
+            Edit(
+                "receiver/spool.py",
+                "return self._marker.exists()",
+                "return self._marker.exists() and bool(self._file.total_changes)",
+            ),
+        ),
+        (
+            f"{SPOOL}it_is_active_from_the_first_put_until_it_is_empty_for_all_who_share_it",
+            f"{SPOOL}what_was_put_is_there_after_a_restart",
+        ),
+    ),
+    Rule(
+        11,
+        "until it is empty, not until Redis takes the first of it",
+        (
+            Edit(
+                "receiver/spool.py",
+                "                await append(batch.rows)\n                async with",
+                "                await append(batch.rows)\n"
+                "                self._marker.unlink(missing_ok=True)\n"
+                "                async with",
+            ),
+        ),
+        (f"{SPOOL}what_could_not_be_appended_stays_and_nothing_overtakes_it",),
+    ),
+    Rule(
+        11,
+        "nothing comes in behind the last batch unseen",
+        (
+            Edit(
+                "receiver/spool.py",
+                "            self._marker.touch()\n\n    def _probe",
+                "\n    def _probe",
+            ),
+            Edit(
+                "receiver/spool.py",
+                "        with self._writing() as db:\n            if self._bytes() + sum",
+                "        self._marker.touch()\n"
+                "        with self._writing() as db:\n            if self._bytes() + sum",
+            ),
+        ),
+        (f"{SPOOL}what_another_process_puts_during_the_last_batch_is_not_forgotten",),
+    ),
+    Rule(
+        11,
+        "one process drains at a time, or two would mix the order",
+        (Edit("receiver/spool.py", "fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass"),),
+        (f"{SPOOL}only_one_process_drains_at_a_time",),
+    ),
+    Rule(
+        11,
+        "order holds per spool file",
+        (
+            Edit(
+                "receiver/spool.py",
+                "rows.append(_row.decode(encoded))",
+                "rows.insert(0, _row.decode(encoded))",
+            ),
+        ),
+        (
+            f"{SPOOL}what_was_put_is_drained_once_unchanged_and_in_order",
+            f"{APP}with_a_spool_deliveries_are_accepted_while_redis_is_away_and_follow_in_order",
+        ),
+    ),
+    Rule(
+        11,
+        "ready while the spool can be written, though Redis is away",
+        (Edit("receiver/app.py", "if self._spool is None:", "if self._spool is None or trouble:"),),
+        (f"{APP}with_a_spool_deliveries_are_accepted_while_redis_is_away_and_follow_in_order",),
+    ),
+    Rule(
+        11,
+        "and not when the spool cannot be written either",
+        (Edit("receiver/app.py", "await self._spool.probe()", "pass"),),
+        (f"{APP}a_full_spool_is_503_and_unready_until_it_is_drained",),
+    ),
+    # --- 12: what crashes its workers runs alone -------------------------------------------------
+    Rule(
+        12,
+        "a message that is taken over for the second time is a suspect",
+        (lua("takeover", "return deliveries > 2 and 1 or 0", "return 0"),),
+        (
+            f"{TAKEOVER}what_is_taken_over_for_the_second_time_is_suspect",
+            f"{POOL}a_suspect_begins_when_nothing_else_runs_and_nothing_begins_beside_it",
+        ),
+    ),
+    Rule(
+        12,
+        "a suspect waits until nothing else runs",
+        (
+            Edit(
+                "worker/pool.py",
+                "return bool(self._suspects) and not self._running and not self._quiet",
+                "return bool(self._suspects) and not self._quiet",
+            ),
+        ),
+        (f"{POOL}a_suspect_begins_when_nothing_else_runs_and_nothing_begins_beside_it",),
+    ),
+    Rule(
+        12,
+        "and nothing begins beside it",
+        (Edit("worker/pool.py", "if self._suspects or self._runs_alone:", "if self._suspects:"),),
+        (f"{POOL}a_suspect_begins_when_nothing_else_runs_and_nothing_begins_beside_it",),
+    ),
+    Rule(
+        12,
+        "only crashes while alone count",
+        (Edit("worker/pool.py", "if times <= TIMES_ALONE:", "if False:"),),
+        (
+            f"{POOL}a_suspect_begins_when_nothing_else_runs_and_nothing_begins_beside_it",
+            f"{SUSPECTS}a_message_that_kills_its_workers_does_not_convict_its_neighbours",
+        ),
+    ),
+    Rule(
+        12,
+        "towards a cap",
+        (Edit("worker/pool.py", "if times <= TIMES_ALONE:", "if True:"),),
+        (f"{POOL}what_ended_its_worker_three_times_while_alone_is_buried",),
+    ),
+    Rule(
+        12,
+        "what is handed back does not count",
+        (
+            Edit(
+                "worker/pool.py",
+                "self._settle(entry, HandedBack(_progress_of(entry)))\n        self._suspects = []",
+                "self.in_hand.pop(entry.ref, None)\n        self._suspects = []",
+            ),
+        ),
+        (f"{POOL}a_suspect_that_is_handed_back_is_none_any_longer",),
+    ),
+    # --- 13: dedup generations -------------------------------------------------------------------
+    Rule(
+        13,
+        "generations follow Redis' time, not the worker's",
+        (
+            Edit(
+                "hookmill/stream/group.py",
+                "number: Call(_taking_keys(self.partitions[number]), [*args, share])",
+                "number: Call(_taking_keys(self.partitions[number]), [*args, share, time.time()])",
+            ),
+            Edit("hookmill/stream/group.py", "import asyncio\n", "import asyncio\nimport time\n"),
+            lua(
+                "take",
+                "local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)",
+                "local now_ms = ARGV[6] * 1000",
+            ),
+        ),
+        (f"{STREAM}a_worker_whose_clock_is_wrong_knows_what_came_before",),
+    ),
+    Rule(
+        13,
+        "an ID is looked up in the generation before as well",
+        (lua("owners", "last = generation(number - 1)", "last = nil"),),
+        (f"{STREAM}an_id_is_remembered_for_one_window_at_least_and_two_at_most",),
+    ),
+    Rule(
+        13,
+        "a generation's buckets follow the size of the last one",
+        (
+            lua(
+                "owners",
+                "math.max(1, math.floor((last and last.size or 0) / PER_BUCKET / 4))",
+                "1",
+            ),
+        ),
+        (f"{STREAM}a_generations_buckets_follow_the_size_of_the_last_one",),
+    ),
+    Rule(
+        13,
+        "and their own",
+        (lua("owners", "if this.size > this.buckets * PER_BUCKET then grow() end", ""),),
+        (f"{STREAM}every_record_expires_and_keeps_the_compact_encoding",),
+    ),
+    Rule(
+        13,
+        "taking one's own token records it anew",
+        (
+            lua(
+                "owners",
+                "if owner and owner ~= ours then return false end",
+                "if owner then return owner == ours end",
+            ),
+        ),
+        (f"{STREAM}an_id_is_remembered_for_one_window_at_least_and_two_at_most",),
+    ),
+    Rule(
+        13,
+        "dropping a dead letter releases its ID",
+        (lua("drop", "disown(digest, token)", ""),),
+        (f"{GRAVEYARD}a_dropped_dead_letter_releases_its_id",),
+    ),
+    Rule(
+        13,
+        "unless another entry owns it by now",
+        (
+            lua(
+                "owners",
+                "if redis.call('HGET', key, digest) == packed(token) then "
+                "redis.call('HDEL', key, digest) end",
+                "redis.call('HDEL', key, digest)",
+            ),
+        ),
+        (f"{GRAVEYARD}an_id_that_another_entry_has_come_to_own_stays_with_it",),
+    ),
+    # --- 14: what nobody knows, what nobody runs -------------------------------------------------
+    Rule(
+        14,
+        "what this release does not know waits for a grace period",
+        (Edit("worker/attempt.py", "if left <= 0:", "if True:"),),
+        (
+            f"{ATTEMPT}what_this_release_does_not_know_waits_for_one_that_does_and_is_kept",
+            f"{WHOLE}a_message_that_an_old_release_does_not_know_is_handled_by_the_new_one",
+        ),
+    ),
+    Rule(
+        14,
+        "and then lies in the dead letters",
+        (Edit("worker/attempt.py", "if left <= 0:", "if False:"),),
+        (f"{ATTEMPT}what_this_release_does_not_know_waits_for_one_that_does_and_is_kept",),
+    ),
+    Rule(
+        14,
+        "it never disappears: only what is named is ignored",
+        (Edit("worker/attempt.py", "if self._handlers.ignores(message.type):", "if True:"),),
+        (
+            f"{ATTEMPT}what_this_release_does_not_know_waits_for_one_that_does_and_is_kept",
+            f"{WHOLE}a_message_that_an_old_release_does_not_know_is_handled_by_the_new_one",
+        ),
+    ),
+    Rule(
+        14,
+        "an unknown wire version is one of them",
+        (
+            Edit(
+                "worker/attempt.py",
+                "return self._unknown(progress, error.code, str(error))",
+                "return Dead(progress, error.code, str(error))",
+            ),
+        ),
+        (f"{ATTEMPT}what_this_release_does_not_know_waits_for_one_that_does_and_is_kept",),
+    ),
+    Rule(
+        14,
+        "a group that nobody runs raises an alarm",
+        (
+            Edit(
+                "hookmill/inspection.py",
+                "if group.has_work and not group.workers(settings.lease):",
+                "if False:",
+            ),
+        ),
+        (
+            f"{INSPECTION}a_group_with_work_that_nobody_runs_raises_an_alarm",
+            f"{OVERVIEW}a_group_without_workers_is_found_as_long_as_messages_wait_for_it",
+        ),
+    ),
+    Rule(
+        14,
+        "a consumer is removed only while it holds nothing, in one step",
+        (lua("retire", "consumer['pending'] == 0 and ", ""),),
+        (f"{STREAM}only_an_idle_and_empty_consumer_is_removed",),
+    ),
+)
+
+# --- trying them ---------------------------------------------------------------------------------
+
+
+class Ran(NamedTuple):
+    """A run of tests: the names of those that failed, and the first reason given."""
+
+    failed: set[str]
+    reason: str
+    is_over: bool
+
+
+def main(numbers: Sequence[str]) -> int:
+    """Try the rules of these numbers, or all; exit 1 unless every test does what it has to."""
+    chosen = [rule for rule in RULES if not numbers or str(rule.number) in numbers]
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="rules-") as name:
+        folder = Path(name)
+        tests = sorted({test for rule in chosen for test in rule.tests})
+        with ThreadPoolExecutor(AT_A_TIME) as threads:
+            halves = enumerate((tests[::2], tests[1::2]))
+            broken = [
+                one for half in threads.map(partial(untouched, folder), halves) for one in half
+            ]
+            for test in broken:
+                print(f"fails with every rule in its place: {test}")
+            if broken:
+                return 1
+            print(f"{len(tests)} tests pass with every rule in its place", flush=True)
+            faults = 0
+            for verdict in threads.map(partial(try_without, folder), enumerate(chosen)):
+                print(verdict, flush=True)
+                faults += "FAULT" in verdict
+    print(f"{len(chosen)} tried, {faults} at fault, {time.monotonic() - began:.0f} s")
+    return 1 if faults else 0
+
+
+def untouched(folder: Path, numbered: tuple[int, list[str]]) -> list[str]:
+    """Return which of the tests do not pass in a copy as it is."""
+    number, tests = numbered
+    if not tests:
+        return []
+    ran = run(copy_of_the_tree(folder / f"untouched{number}"), tests, 2 * LONGEST)
+    return sorted(ran.failed) if ran.is_over else tests
+
+
+def try_without(folder: Path, numbered: tuple[int, Rule]) -> str:
+    """Take one rule out of a copy, run its tests there, and say what came of it."""
+    number, rule = numbered
+    line = f"rule {rule.number:>2}  {rule.says}: "
+    tree = copy_of_the_tree(folder / f"without{number}")
+    try:
+        for edit in rule.edits:
+            if fault := fault_of(edit, tree):
+                return f"{line}FAULT, {fault}"
+            path = tree / edit.file
+            path.write_text(path.read_text().replace(edit.old, edit.new))
+        ran = run(tree, rule.tests, LONGEST)
+    finally:
+        shutil.rmtree(tree)
+    if passed := [test for test in rule.tests if test not in ran.failed]:
+        return f"{line}FAULT, still passes: {', '.join(passed)} {ran.reason}"
+    return f"{line}failed as it should ({ran.reason[:100]})"
+
+
+def fault_of(edit: Edit, tree: Path = ROOT) -> str:
+    """Say why an edit cannot be made, "" if it can."""
+    found = (tree / edit.file).read_text().count(edit.old)
+    return "" if found == 1 else f"{edit.old!r} stands {found} times in {edit.file}"
+
+
+def copy_of_the_tree(to: Path) -> Path:
+    """Copy what belongs to the tree, committed or not yet."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, to / name)
+    return to
+
+
+def run(tree: Path, tests: Iterable[str], longest: float) -> Ran:
+    """Run tests of a tree, and the programs they start, on that tree's own code."""
+    command = [sys.executable, "-m", "pytest", "-q", "--tb=no", "-rfE", "-p", "no:cacheprovider"]
+    try:
+        done = subprocess.run(
+            [*command, f"--timeout={longest / 3:.0f}", *tests],
+            cwd=tree, timeout=longest, check=False, capture_output=True, text=True,
+            env=os.environ | {"PYTHONPATH": str(tree), "PATH": EMBEDDED_ALONE, "COLUMNS": "300"},
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return Ran(set(), f"no end within {longest:.0f} s", is_over=False)
+    rows = [
+        row.split(" ", 1)[1] for row in done.stdout.splitlines() if row[:6] in {"FAILED", "ERROR "}
+    ]
+    rows = [row for row in rows if "::" in row]
+    reason = rows[0].rpartition(" - ")[2] if rows else done.stdout.strip().rpartition("\n")[2]
+    failed = {row.split(" - ")[0].split("[")[0] for row in rows}
+    return Ran(failed, reason, is_over=done.returncode in {0, 1})
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
