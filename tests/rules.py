@@ -172,8 +172,8 @@ RULES = (
         (
             lua(
                 "replay",
-                "redis.call('XADD', KEYS[2],",
-                f"redis.call('XADD', {SHARED.format('KEYS[2]')},",
+                "redis.call('XADD', again_key,",
+                f"redis.call('XADD', {SHARED.format('again_key')},",
             ),
         ),
         (f"{STREAM}what_a_group_takes_again_no_other_group_sees",),
@@ -490,8 +490,8 @@ RULES = (
         (
             lua(
                 "settle",
-                "if kind == 'again' then change = change + 1 end",
-                "if kind == 'again' and delay_ms == 0 then change = change + 1 end",
+                "  return added\n",
+                "  return 0\n",
             ),
         ),
         (f"{ORDERING}a_retry_blocks_only_its_own_key",),
@@ -522,8 +522,8 @@ RULES = (
         (
             lua(
                 "settle",
-                "if kind == 'again' then change = change + 1 end",
-                "if kind == 'again' then change = 0 end",
+                "change = change + follow_up(kind, delay_ms, place, fields)",
+                "change = math.min(0, change + follow_up(kind, delay_ms, place, fields))",
             ),
         ),
         (f"{ORDERING}the_next_waits_until_every_handler_of_the_head_is_through",),
@@ -619,8 +619,8 @@ RULES = (
         (
             Edit(
                 "hookmill/sources.py",
-                'by_body(identify) if options.id == "body" else identify,',
-                "identify,",
+                "        return by_body(own)\n",
+                "        return own\n",
             ),
         ),
         (f"{APP}key_and_id_are_stored_as_the_source_is_set",),
