@@ -85,6 +85,20 @@ class TokenReusedError(HookmillError):
     code = "token_reused"
 
 
+class CertificateUnavailableError(HookmillError):
+    """The certificate that a sender signs with could not be had now. Nothing is known of the
+    delivery and nothing was stored; sending it again is safe.
+    """
+
+    code = "certificate_unavailable"
+
+
+class NotConfirmedError(HookmillError):
+    """A subscription could not be confirmed with its sender. Being asked again is safe."""
+
+    code = "not_confirmed"
+
+
 class GroupLostError(HookmillError):
     """The stream or its consumer group is gone from Redis; it must be made anew before taking."""
 

@@ -1,6 +1,6 @@
 """Signs and posts a delivery exactly as a sender would: for trying one's own endpoint.
 
-The only module that uses aiohttp's client.
+The only module of the contract that uses aiohttp's client.
 """
 
 from __future__ import annotations

@@ -17,6 +17,8 @@ CODES = {
     "BacklogFullError": "backlog_full",
     "PartitionsError": "partitions",
     "TokenReusedError": "token_reused",
+    "CertificateUnavailableError": "certificate_unavailable",
+    "NotConfirmedError": "not_confirmed",
     "GroupLostError": "group_lost",
 }
 

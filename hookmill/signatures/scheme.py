@@ -77,6 +77,17 @@ class Refused(NamedTuple):
 Verdict = Verified | Refused
 
 
+class NeedsCertificate(NamedTuple):
+    """Only a certificate can tell. `url` is the one place where it may be had from: its host has
+    been judged already, so that it is safe to ask there.
+    """
+
+    url: str
+
+
+NetworkVerdict = Verdict | NeedsCertificate
+
+
 class Scheme(Protocol):
     """One way of signing deliveries, with the secrets it accepts."""
 
@@ -91,6 +102,22 @@ class Scheme(Protocol):
 
     def sign(self, delivery: Signed, now: float) -> Signed:
         """Return the delivery as the sender would send it: signed with the first secret."""
+        ...
+
+
+class NetworkScheme(Protocol):
+    """One whose sender publishes the certificate it signs with. It fetches nothing itself."""
+
+    def verify(self, delivery: Signed, now: float) -> NetworkVerdict:
+        """Judge a delivery at the Unix time `now` (seconds), or say which certificate is needed."""
+        ...
+
+    def learn(self, url: str, pem: bytes, now: float) -> Refused | None:
+        """Judge what was fetched from `url`, and remember it for a while if it is good."""
+        ...
+
+    def sign(self, delivery: Signed, now: float) -> Signed:
+        """Raise `SettingsError`: only the sender has the key."""
         ...
 
 
