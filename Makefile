@@ -46,7 +46,7 @@ order: .venv/develop.stamp ## 100,000 messages with ordering keys, workers kille
 rules: .venv/develop.stamp ## Take out each rule and see its tests fail (make rules ARGS='3 7')
 	$(BIN)/python -m tests.rules $(ARGS)
 
-docs: .venv/run.stamp ## Renew the generated parts of the README
+docs: .venv/run.stamp ## Renew the generated parts of the README and of docs/sources.md
 	$(BIN)/python docs/generate.py
 
 image: ## Build the container image (needs Docker)

@@ -1,14 +1,21 @@
-"""Writes the generated parts of the README: the settings table and the example. `make docs`."""
+"""Writes what is generated: parts of the README, and docs/sources.md from the table of senders.
+`make docs`.
+"""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+from hookmill import wording
+from hookmill.secrets import variable_of as secret_variable_of
 from hookmill.settings import Settings, variable_of
+from hookmill.signatures.presets import PRESETS, Preset
+from hookmill.signatures.shape import Shape
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+SOURCES = ROOT / "docs" / "sources.md"
 
 
 def settings_table() -> str:
@@ -27,13 +34,102 @@ def example() -> str:
     return f"```python\n{code}```"
 
 
-def generated(readme: str) -> str:
-    """Return the README with its generated parts renewed."""
-    for name, text in (("settings", settings_table()), ("example", example())):
+def senders() -> str:
+    """Return a section for each sender of the table."""
+    return "\n\n".join(_section(name, preset) for name, preset in PRESETS.items())
+
+
+def overview() -> str:
+    """Return a Markdown table of all senders: name, what is signed, whether time and ID are."""
+    rows = [
+        "| sender | name | signed time | message ID |",
+        "|---|---|---|---|",
+        "| [QStash](#qstash) | `qstash` | 5 min | a header (not signed) |",
+    ]
+    for name, preset in PRESETS.items():
+        shape = preset.shape
+        time = wording.span(shape.tolerance) if shape.timestamp else "none"
+        link = f"[{preset.title}](#{_anchor(preset.title)})"
+        rows.append(f"| {link} | `{name}` | {time} | {_code(wording.identified(shape))} |")
+    return "\n".join(rows)
+
+
+def words() -> str:
+    """Return the words of a shape with their defaults, in the order of their declaration."""
+    rows = ["| word | default |", "|---|---|"]
+    for name, field in zip(
+        Shape.__struct_fields__, (None, *Shape.__struct_defaults__), strict=True
+    ):
+        default = "(has to be given)" if field is None else f"`{_toml(field)}`"
+        rows.append(f"| `{name}` | {default} |")
+    return "\n".join(rows)
+
+
+def _section(name: str, preset: Preset) -> str:
+    shape, variable = preset.shape, secret_variable_of(name)
+    by_key = name == "marble"
+    table = f"[sources.{name}]" + ("   # not needed: the variable switches it on" if by_key else "")
+    if shape.handshake == "meta":
+        table += '\nverify_token = "env:META_VERIFY_TOKEN"'
+    lines = [
+        f"### {preset.title}",
+        "",
+        f"* Where: {preset.where}.",
+        f"* Secret: {preset.secret}.",
+        f"* Note: {preset.note or f'its deliveries come to `/{name}`'}.",
+        "",
+        "```toml",
+        table,
+        "```",
+        "```",
+        f"{variable}=...   # or {variable}_FILE=/run/secrets/{name}",
+        "```",
+        "",
+        f"Signed: {_code(wording.signed(shape))}.",
+        f"Time: {wording.timed(shape)}.",
+        f"ID: {_code(wording.identified(shape))}.",
+        f"Type: {_code(wording.typed(shape))}.",
+    ]
+    return "\n".join(lines)
+
+
+def _code(text: str) -> str:
+    """Set templates as code: Markdown has a meaning for braces and stars of its own."""
+    return re.sub(r"[^\s;,()]*\{[^;,()]*\}[^\s;,()]*", lambda match: f"`{match[0]}`", text)
+
+
+def _anchor(title: str) -> str:
+    kept = re.sub(r"[^\w\- ]", "", title.lower())
+    return kept.replace(" ", "-")
+
+
+def _toml(value: object) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case tuple():
+            return "[]"
+        case str():
+            return f'"{value}"'
+        case _:
+            return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def generated(page: str) -> str:
+    """Return a page with its generated parts renewed."""
+    made = (
+        ("settings", settings_table()),
+        ("example", example()),
+        ("overview", overview()),
+        ("words", words()),
+        ("senders", senders()),
+    )
+    for name, text in made:
         pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
-        readme = re.sub(pattern, lambda m, t=text: m[1] + t + "\n" + m[2], readme, flags=re.DOTALL)  # type: ignore[misc] # the lambda binds its text
-    return readme
+        page = re.sub(pattern, lambda m, t=text: m[1] + t + "\n" + m[2], page, flags=re.DOTALL)  # type: ignore[misc] # the lambda binds its text
+    return page
 
 
 if __name__ == "__main__":
-    README.write_text(generated(README.read_text()))
+    for path in (README, SOURCES):
+        path.write_text(generated(path.read_text()))

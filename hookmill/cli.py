@@ -6,10 +6,10 @@ Imports stand inside the commands: `hookmill --help` need not load a server.
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 import time
 from contextlib import suppress
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -96,40 +96,95 @@ def dev(
     development.run(settings.handlers or "hookmill.samples:handlers", samples=samples)
 
 
-class SourceName(StrEnum):
-    """The senders that can be imitated."""
-
-    QSTASH = "qstash"
-    MARBLE = "marble"
+_SourceName = Annotated[
+    str, typer.Option("--source", metavar="NAME", help="A configured source, or any known sender.")
+]
 
 
 @app.command()
 def send(
     *,
-    source: Annotated[SourceName, typer.Option(help="Whose delivery to make.")] = SourceName.QSTASH,
+    source: _SourceName = "qstash",
     url: Annotated[str | None, typer.Option(help="Where to; default: this machine.")] = None,
-    body: Annotated[str, typer.Option(help="The body.")] = '{"hello": "world"}',
+    body: Annotated[str | None, typer.Option(help="The body; else one that fits.")] = None,
     body_file: Annotated[
         Path | None, typer.Option(help="A file with the body; - for standard input.")
     ] = None,
-    message_id: Annotated[str | None, typer.Option("--id", help="Message ID; else fresh.")] = None,
+    message_id: Annotated[
+        str | None,
+        typer.Option("--id", help="Message ID; else fresh. A body that is given keeps its own."),
+    ] = None,
+    event_type: Annotated[
+        str | None, typer.Option("--type", help="Event type. A body that is given keeps its own.")
+    ] = None,
     forged: Annotated[bool, typer.Option("--forged", help="Change it after signing.")] = False,
 ) -> None:
     """Sign and post one delivery exactly as the sender would. Exit 0 when it is accepted."""
     from hookmill import sender, trial
 
     settings = _settings(None)
-    url = url or f"http://127.0.0.1:{settings.port}{settings.path_of(source)}"
-    scheme = trial.scheme_for(source, url, settings)
-    raw = _read(body_file) if body_file else body.encode()
+    url = url or trial.default_url(source, settings)
+    imitated = trial.sender_for(source, url, settings)
+    raw = None if body is None else body.encode("utf-8", "surrogateescape")
     answer = asyncio.run(
         sender.deliver(
-            source, scheme, url, raw,
-            message_id=message_id or sender.fresh_message_id(), forged=forged,
+            imitated.preset, imitated.scheme, url, _read(body_file) if body_file else raw,
+            message_id=message_id or sender.fresh_message_id(), event_type=event_type or "",
+            signed_url=imitated.url, forged=forged,
         )
     )  # fmt: skip
     typer.echo(f"{answer.status} {answer.text}".rstrip())
     raise typer.Exit(0 if 200 <= answer.status < 300 else 1)
+
+
+@app.command()
+def verify(  # noqa: PLR0913 - an option each
+    *,
+    source: _SourceName,
+    body_file: Annotated[
+        Path, typer.Option(help="The body, byte for byte as it came; - for standard input.")
+    ],
+    header: Annotated[
+        list[str] | None, typer.Option(metavar="'NAME: VALUE'", help="A header, as it came.")
+    ] = None,
+    secret: Annotated[
+        list[str] | None, typer.Option(help="A secret; a shell remembers it.")
+    ] = None,
+    secret_file: Annotated[
+        list[Path] | None, typer.Option(help="A file with secrets, one a line.")
+    ] = None,
+    secret_env: Annotated[
+        list[str] | None, typer.Option(metavar="VARIABLE", help="A variable with a secret.")
+    ] = None,
+    now: Annotated[
+        float | None, typer.Option(metavar="UNIX", help="When it came; default: now.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="The request's method.")] = "POST",
+    url: Annotated[
+        str | None, typer.Option(help="The URL that the sender was given, with the query.")
+    ] = None,
+    as_json: _AsJSON = False,
+) -> None:
+    """Judge a captured delivery, and say why. It asks nobody, and shows no secret.
+
+    Without a secret it is judged by the source's own. Exit 0: valid, 1: refused, 2: it could not be
+    judged.
+    """
+    from hookmill import trial, verification
+
+    if now is not None and not math.isfinite(now):
+        raise typer.BadParameter("--now: give a Unix time in seconds, such as 1779460951")
+    given = trial.secrets_given(secret or [], secret_file or [], secret_env or [])
+    captured = trial.Captured(header or [], _read(body_file, status=2), method, url)
+    case, identify = trial.case_for(source, captured, given, _settings(None))
+    report = verification.verify(case, time.time() if now is None else now, identify)
+    if as_json:
+        import msgspec
+
+        typer.echo(msgspec.json.encode(report))
+    else:
+        typer.echo("\n".join(report.lines))
+    raise typer.Exit(report.exit_status)
 
 
 @app.command()
@@ -162,8 +217,11 @@ def check(
     """
     from hookmill import overview
 
-    found = overview.check(_settings(None, group=group), rate=rate, as_json=as_json)
-    raise typer.Exit(asyncio.run(found))
+    try:
+        settings = _settings(None, group=group)
+    except SettingsError as error:
+        raise typer.Exit(overview.report(overview.findings_of(error), as_json=as_json)) from None
+    raise typer.Exit(asyncio.run(overview.check(settings, rate=rate, as_json=as_json)))
 
 
 dead = typer.Typer(help="Dead letters: list, show, replay, drop.", no_args_is_help=True)
@@ -327,15 +385,15 @@ def _settings(name: str | None, **overrides: Any) -> Settings:
     return settings
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, status: int = 1) -> bytes:
     if str(path) == "-":
         return sys.stdin.buffer.read()
     try:
         return path.read_bytes()
     except OSError as error:
-        _fail(f"{path}: {error.strerror}")
+        _fail(f"{path}: {error.strerror}", status)
 
 
-def _fail(text: str) -> NoReturn:
+def _fail(text: str, status: int = 1) -> NoReturn:
     typer.echo(f"hookmill: {text}", err=True)
-    raise typer.Exit(1)
+    raise typer.Exit(status)

@@ -1,7 +1,8 @@
 """What `hookmill check` and `hookmill status` have to say: facts in, findings out.
 
 No I/O: `stream/inspect.py` gathers the facts, `overview.py` prints. Every judgement on a server's
-version or configuration is here, with its reason and what to do about it.
+version or configuration is here, with its reason and what to do about it; those on the sources are
+in `judging.py`.
 """
 
 from __future__ import annotations
@@ -11,12 +12,9 @@ from typing import Literal
 
 import msgspec
 
+from hookmill.finding import Finding
 from hookmill.settings import Settings, unknown_variables
-from hookmill.signatures.marble import DEVELOPMENT_SECRET, PLAIN
-from hookmill.signatures.qstash import DEVELOPMENT_KEYS
-
-Level = Literal["note", "warning", "error"]
-"""How bad it is; an error: messages would be lost, or none would get through."""
+from hookmill.wording import span
 
 BYTES_PER_ID = 37
 """Redis' memory for a remembered message ID. `python -m benchmarks.dedup_memory` measures it."""
@@ -33,9 +31,6 @@ FIXED_SINCE = {
 
 UNMAINTAINED = {"Redis": ((7, 0),), "Valkey": ()}
 
-SHORT_SECRET = 16
-"""Characters below which a secret could be found by trying."""
-
 CLOCK_DIFFERENCE = 2.0
 """Seconds by which this machine's clock may differ from Redis' own."""
 
@@ -47,15 +42,6 @@ NEARLY_FULL = 0.8
 
 LEAST_WINDOW = 24 * 3600
 """Seconds for which senders repeat a delivery at least."""
-
-
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found, why it matters, and what to do about it."""
-
-    level: Level
-    what: str
-    why: str
-    do: str
 
 
 class Consumer(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,7 +147,6 @@ class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 def judge_settings(settings: Settings) -> Iterator[Finding]:
     """Judge what was set, as far as it can be judged without Redis."""
-    yield from _judge_secrets(settings)
     if settings.qstash_keys and settings.public_url is None:
         yield Finding(
             level="warning",
@@ -169,11 +154,10 @@ def judge_settings(settings: Settings) -> Iterator[Finding]:
             why="a QStash token that was made for another of your URLs would be accepted here",
             do="set it to the base URL that senders were given, such as https://app.example",
         )
-    yield from _judge_ids(settings)
     if settings.dedup_window < LEAST_WINDOW:
         yield Finding(
             level="warning",
-            what=f"a message ID is remembered for {_span(settings.dedup_window)} only",
+            what=f"a message ID is remembered for {span(settings.dedup_window)} only",
             why="senders repeat a delivery for days; a later repeat would run once more",
             do="set HOOKMILL_DEDUP_WINDOW to 259200 (72 h), unless your senders give up earlier",
         )
@@ -183,71 +167,6 @@ def judge_settings(settings: Settings) -> Iterator[Finding]:
             what=f"{name} is set, and nothing reads it",
             why="it may be misspelt: what it was to change is not changed",
             do="compare it with the settings table in the README, or unset it",
-        )
-
-
-def _judge_secrets(settings: Settings) -> Iterator[Finding]:
-    secrets = [*settings.qstash_keys, *settings.marble_secrets]
-    if not secrets:
-        yield Finding(
-            level="note",
-            what="no source is configured",
-            why="a receiver would not start; a worker needs none",
-            do="where a receiver runs, set QSTASH_CURRENT_SIGNING_KEY or MARBLE_WEBHOOK_SECRET",
-        )
-    if {*DEVELOPMENT_KEYS, DEVELOPMENT_SECRET}.intersection(secrets):
-        yield Finding(
-            level="error",
-            what="the signing keys are public development keys",
-            why="anyone can sign with them",
-            do="set the keys of your own account, and unset HOOKMILL_DEVELOPMENT",
-        )
-    elif settings.development:
-        yield Finding(
-            level="warning",
-            what="HOOKMILL_DEVELOPMENT is set",
-            why="public development keys would be accepted, should they come to be set",
-            do="unset it in production",
-        )
-    short = sum(len(secret) < SHORT_SECRET for secret in secrets)
-    if short:
-        yield Finding(
-            level="warning",
-            what=f"{_count(short, 'secret is', 'secrets are')} shorter than "
-            f"{SHORT_SECRET} characters",
-            why="whoever has seen one signed delivery could find it by trying",
-            do="have the sender make a longer one",
-        )
-
-
-def _judge_ids(settings: Settings) -> Iterator[Finding]:
-    """Say what somebody who captures a delivery can do with an ID that is not signed."""
-    if settings.qstash_keys and not settings.options_of("qstash").id:
-        yield Finding(
-            level="note",
-            what="IDs of qstash come from a header that is not signed",
-            why="a delivery that was stored cannot be sent again under another ID: its token is "
-            "remembered until it expires. Whoever captures one that is not stored (on its way, or "
-            "after a 503) can send it under another ID once, until its token expires; QStash's "
-            "own repeat then runs as well",
-            do='set id = "body" in [sources.qstash], if genuine deliveries never have identical '
-            "bytes: of such only the first in a dedup window would run, and a schedule's have them",
-        )
-    marble = settings.options_of("marble")
-    if settings.marble_secrets and not marble.id:
-        valid = (
-            f"until its signed time is {_span(PLAIN.tolerance)} old"
-            if marble.timestamped
-            else "for as long as the secret stays the same"
-        )
-        yield Finding(
-            level="note",
-            what="IDs of marble come from a header that is not signed, where the body has none",
-            why="bodies of Marble's older generation have none: whoever captures such a delivery "
-            f"can send it again under another ID, {valid}, and each runs",
-            do='set id = "body" in [sources.marble], if genuine deliveries never have identical '
-            "bytes: of such only the first in a dedup window would run, and in that generation two "
-            "updates of one post may have them",
         )
 
 
@@ -422,7 +341,7 @@ def _judge_dedup(overview: Overview, settings: Settings, rate: float | None) -> 
         yield Finding(
             level="note",
             what=f"{now:,} message IDs are remembered: about {readable_size(now * BYTES_PER_ID)}",
-            why=f"each for {_span(window)} to {_span(2 * window)}, at {BYTES_PER_ID} B",
+            why=f"each for {span(window)} to {span(2 * window)}, at {BYTES_PER_ID} B",
             do="give --rate MESSAGES_PER_SECOND to see what a rate would cost",
         )
         return
@@ -435,7 +354,7 @@ def _judge_dedup(overview: Overview, settings: Settings, rate: float | None) -> 
         what=f"at {rate:g} messages a second, {least:,} to {most:,} message IDs are remembered"
         f"{each_group}: {readable_size(least * groups * BYTES_PER_ID)} to "
         f"{readable_size(most * groups * BYTES_PER_ID)}",
-        why=f"each for {_span(window)} to {_span(2 * window)}, at {BYTES_PER_ID} B"
+        why=f"each for {span(window)} to {span(2 * window)}, at {BYTES_PER_ID} B"
         + (f"; maxmemory is {readable_size(overview.maxmemory)}" if too_much else ""),
         do="raise maxmemory, or shorten HOOKMILL_DEDUP_WINDOW" if too_much else "plan for it",
     )
@@ -453,7 +372,7 @@ def _judge_retention(
     too_much = 0 < overview.maxmemory < overview.used_memory - overview.bytes + size
     yield Finding(
         level="warning" if too_much else "note",
-        what=f"handled messages stay for {_span(settings.retention)}: "
+        what=f"handled messages stay for {span(settings.retention)}: "
         f"{kept:,} entries, {readable_size(size)}"
         + (f", at {rate:g} a second" if rate else " now"),
         why="they can be handled anew by a group that starts later"
@@ -491,12 +410,6 @@ def judge_groups(overview: Overview, settings: Settings) -> Iterator[Finding]:
             )
 
 
-def exit_status(findings: list[Finding]) -> int:
-    """Return 0 when all is well, 1 for warnings, 2 for errors."""
-    levels = {finding.level for finding in findings}
-    return 2 if "error" in levels else 1 if "warning" in levels else 0
-
-
 def _release(version: str) -> tuple[tuple[int, int], int]:
     """Split "8.2.9" into its release and its patch; what is no number counts as 0."""
     parts = [int(part) if part.isdecimal() else 0 for part in version.split(".")]
@@ -517,10 +430,3 @@ def readable_size(number: float) -> str:
             )
         number /= 1000
     return f"{number:,.1f} TB"
-
-
-def _span(seconds: float) -> str:
-    for unit, length in (("h", 3600), ("min", 60)):
-        if seconds >= length and seconds % length == 0:
-            return f"{seconds / length:g} {unit}"
-    return f"{seconds:g} s"

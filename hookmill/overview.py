@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,19 +12,23 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from hookmill.errors import StreamUnavailableError
+from hookmill.errors import HookmillError, SettingsError, StreamUnavailableError
+from hookmill.finding import Finding, exit_status
 from hookmill.inspection import (
-    Finding,
     GroupFacts,
     Overview,
-    exit_status,
     judge_groups,
     judge_memory,
     judge_server,
     judge_settings,
     readable_size,
 )
+from hookmill.judging import SourceFacts, judge_sources
+from hookmill.options import preset_of, shape_of
 from hookmill.settings import Settings
+from hookmill.signatures import Secret
+from hookmill.signatures.shaped import Shaped
+from hookmill.sources import names_of, secrets_of
 from hookmill.stream import Stream
 from hookmill.stream.inspect import Inspector
 
@@ -42,7 +47,11 @@ async def inspecting(settings: Settings) -> AsyncIterator[Inspector]:
 
 async def check(settings: Settings, *, rate: float | None = None, as_json: bool = False) -> int:
     """Print what is to be said against the server and the settings; return the exit status."""
-    findings = await find(settings, rate)
+    return report(await find(settings, rate), as_json=as_json)
+
+
+def report(findings: list[Finding], *, as_json: bool = False) -> int:
+    """Print findings; return the exit status."""
     for finding in findings:
         if as_json:
             _console().out(msgspec.json.encode(finding).decode())
@@ -53,9 +62,51 @@ async def check(settings: Settings, *, rate: float | None = None, as_json: bool 
     return exit_status(findings)
 
 
+def findings_of(error: SettingsError) -> list[Finding]:
+    """Return settings that cannot be read as findings."""
+    return [
+        Finding(
+            level="error",
+            what=fault,
+            why="neither a receiver nor a worker starts with it",
+            do="mend it, then check again: nothing else was judged",
+        )
+        for fault in error.faults
+    ]
+
+
+def facts_of(settings: Settings) -> list[SourceFacts]:
+    """Gather what is to be known of the sources; their secrets are read."""
+    return [_facts_of(name, settings) for name in names_of(settings)]
+
+
+def _facts_of(name: str, settings: Settings) -> SourceFacts:
+    options, path = settings.options_of(name), settings.path_of(name)
+    shape = shape_of(name, options)
+    secrets: tuple[Secret, ...] = ()
+    faults: list[str] = []
+    try:
+        secrets = tuple(secrets_of(name, settings))
+        if shape is not None:
+            Shaped(shape, secrets)
+    except HookmillError as error:
+        faults += [
+            fault if fault.startswith("sources.") else f"sources.{name}: {fault}"
+            for fault in str(error).splitlines()
+        ]
+    if shape is not None and shape.needs_url and not (options.url or settings.public_url):
+        faults.append(
+            f"sources.{name}: it signs its URL: set HOOKMILL_PUBLIC_URL, or url in its table"
+        )
+    return SourceFacts(
+        name, preset_of(name, options), path, shape, options.id, secrets, tuple(faults)
+    )
+
+
 async def find(settings: Settings, rate: float | None) -> list[Finding]:
     """Look and judge; the worst comes first."""
     findings = list(judge_settings(settings))
+    findings += judge_sources(facts_of(settings), time.time(), development=settings.development)
     try:
         async with inspecting(settings) as inspector:
             server, overview = await inspector.server(), await inspector.overview()

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import time
 import uuid
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import aiohttp
-import msgspec
-from multidict import CIMultiDict
 from yarl import URL
 
+from hookmill.drafts import draft
 from hookmill.errors import HookmillError
-from hookmill.signatures import Scheme, Signed
+from hookmill.signatures import Refused, Scheme, Signed
+from hookmill.signatures.places import finder
+from hookmill.signatures.shape import Shape
+from hookmill.signatures.shaped import Shaped
+from hookmill.signatures.signing import put
 
 TIMEOUT = 30.0
 """Seconds one delivery may take."""
@@ -34,63 +37,43 @@ class Answer(NamedTuple):
     text: str
 
 
-def qstash_headers(body: bytes, message_id: str) -> dict[str, str]:
-    """Return the headers QStash sends beside its signature."""
-    return {
-        "Content-Type": "application/json" if _fields_of(body) is not None else "text/plain",
-        "User-Agent": "Upstash-QStash",
-        "Upstash-Message-Id": message_id,
-        "Upstash-Retried": "0",
-        "Upstash-Region": "EU-CENTRAL-1",
-    }
-
-
-def marble_headers(body: bytes, message_id: str) -> dict[str, str]:
-    """Return the headers Marble sends beside its signature; they repeat what the body says.
-
-    Its older generation, recognised by the body, came through QStash.
-    """
-    fields = _fields_of(body) or {}
-    if "event" in fields:
-        return qstash_headers(body, message_id)
-    return {
-        "Content-Type": "application/json",
-        "User-Agent": "Marble-Webhooks/1.0",
-        "x-marble-event": str(fields.get("type", "")),
-        "x-marble-event-id": str(fields.get("id", message_id)),
-        "x-marble-delivery-id": f"whd_{message_id}",
-        "x-marble-timestamp": str(int(time.time())),
-    }
-
-
-HEADERS_OF = {"qstash": qstash_headers, "marble": marble_headers}
-
-
 def fresh_message_id() -> str:
     """Make a message ID as a sender would."""
     return f"msg_{uuid.uuid4().hex}"
 
 
 async def deliver(
-    source: str, scheme: Scheme, url: str, body: bytes, *, message_id: str, forged: bool = False
+    preset: str,
+    scheme: Scheme,
+    url: str,
+    body: bytes | None = None,
+    *,
+    message_id: str,
+    event_type: str = "",
+    signed_url: str = "",
+    forged: bool = False,
 ) -> Answer:
-    """Sign `body` and post it to `url` as `source` does. `forged` changes it after signing.
+    """Sign `body` (None: one that fits the sender) and post it to `url` as the sender does.
 
-    The scheme must know the URL's base as its public URL. Raises `SendError`.
+    `signed_url` is the URL that the sender was given, where that is another. `forged` changes the
+    delivery after it was signed. The scheme must know the URL's base as its public URL. Raises
+    `SendError`.
     """
     try:
         base = URL(url, encoded=True)
-        headers = CIMultiDict(HEADERS_OF[source](body, message_id))
-        delivery = Signed(headers, body, base.raw_path_qs, url=url)
+        shape = scheme.shape if isinstance(scheme, Shaped) else None
+        headers, raw = draft(preset, shape, body, message_id, event_type)
+        delivery = Signed(headers, raw, base.raw_path_qs, url=signed_url or url)
         signed = scheme.sign(delivery, time.time())
-        sent = signed.body + b" " if forged else signed.body
+        if forged:
+            signed = _forged(signed, shape)
         # As it was written: only a sender that signs its URL puts something behind it.
         target = URL(url + signed.target.removeprefix(delivery.target), encoded=True)
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT)) as session,
             # A redirect is the endpoint's answer: followed, it would be a GET of another place.
             session.post(
-                target, data=sent, headers=signed.headers, allow_redirects=False
+                target, data=signed.body, headers=signed.headers, allow_redirects=False
             ) as response,
         ):
             text = (await response.content.read(1000)).decode("utf-8", "replace")
@@ -101,6 +84,17 @@ async def deliver(
         raise SendError(f"{url}: {error}") from None
 
 
+def _forged(signed: Signed, shape: Shape | None) -> Signed:
+    """Change a delivery so that it must be refused: its body, or what proves who sent it where
+    that says nothing about the body.
+    """
+    if shape is None or shape.covers_body:
+        return signed._replace(body=signed.body + b" ")
+    value = finder(shape.signature)(signed)
+    text = "" if isinstance(value, Refused) else value.decode("utf-8", "replace")
+    return put(signed, shape.signature, text[:-1] + ("0" if text[-1:] != "0" else "1"))
+
+
 async def answers(url: str) -> bool:
     """Say whether a GET of `url` is answered with 200."""
     try:
@@ -108,10 +102,3 @@ async def answers(url: str) -> bool:
             return response.status == 200
     except (aiohttp.ClientError, TimeoutError):
         return False
-
-
-def _fields_of(body: bytes) -> dict[str, Any] | None:
-    try:
-        return msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None

@@ -8,13 +8,12 @@ import msgspec
 import pytest
 from pydantic import SecretStr
 
+from hookmill.finding import Finding, exit_status
 from hookmill.inspection import (
     Consumer,
-    Finding,
     GroupFacts,
     Overview,
     ServerFacts,
-    exit_status,
     judge_groups,
     judge_memory,
     judge_server,
@@ -23,8 +22,7 @@ from hookmill.inspection import (
 )
 from hookmill.options import SourceOptions
 from hookmill.settings import Settings
-from hookmill.signatures.marble import DEVELOPMENT_SECRET
-from tests.support import CURRENT_KEY, MARBLE_SECRET
+from tests.support import CURRENT_KEY
 
 GB = 1_000_000_000
 
@@ -374,99 +372,19 @@ def test_dead_letters_are_noted() -> None:
     ]
 
 
-QSTASH_IDS = ("note", "IDs of qstash come from a header that is not signed")
-MARBLE_IDS = (
-    "note",
-    "IDs of marble come from a header that is not signed, where the body has none",
-)
-
-
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({}, [("note", "no source is configured")]),
+        ({}, []),
         (
             {"qstash_current_signing_key": CURRENT_KEY},
-            [("warning", "HOOKMILL_PUBLIC_URL is not set"), QSTASH_IDS],
+            [("warning", "HOOKMILL_PUBLIC_URL is not set")],
         ),
-        ({"marble_webhook_secret": CURRENT_KEY}, [MARBLE_IDS]),
-        (
-            {"marble_webhook_secret": CURRENT_KEY, "development": True},
-            [("warning", "HOOKMILL_DEVELOPMENT is set"), MARBLE_IDS],
-        ),
-        (
-            {"marble_webhook_secret": DEVELOPMENT_SECRET, "development": True},
-            [("error", "the signing keys are public development keys"), MARBLE_IDS],
-        ),
-        (
-            {"marble_webhook_secret": "x" * 15},
-            [("warning", "1 secret is shorter than 16 characters"), MARBLE_IDS],
-        ),
-        ({"marble_webhook_secret": "x" * 16}, [MARBLE_IDS]),
-        (
-            {"marble_webhook_secret": CURRENT_KEY, "dedup_window": 3600},
-            [MARBLE_IDS, ("warning", "a message ID is remembered for 1 h only")],
-        ),
+        ({"dedup_window": 3600}, [("warning", "a message ID is remembered for 1 h only")]),
     ],
 )
 def test_what_was_set_is_judged(fields: dict[str, Any], expected: list[tuple[str, str]]) -> None:
     assert levels(*judge_settings(Settings(**fields))) == expected
-
-
-BOTH: dict[str, Any] = {
-    "qstash_current_signing_key": CURRENT_KEY,
-    "marble_webhook_secret": MARBLE_SECRET,
-    "public_url": "https://app.example",
-}
-
-
-@pytest.mark.parametrize(
-    ("sources", "expected"),
-    [
-        ({}, [QSTASH_IDS, MARBLE_IDS]),
-        ({"qstash": {"id": "body"}}, [MARBLE_IDS]),
-        ({"marble": {"id": "body"}}, [QSTASH_IDS]),
-        ({"qstash": {"id": "body"}, "marble": {"id": "body"}}, []),
-        ({"marble": {"ordered_by": "data.id", "timestamped": True}}, [QSTASH_IDS, MARBLE_IDS]),
-    ],
-)
-def test_ids_that_are_not_signed_are_noted_for_each_source_that_goes_by_them(
-    sources: dict[str, Any], expected: list[tuple[str, str]]
-) -> None:
-    assert levels(*judge_settings(Settings(**BOTH, sources=sources))) == expected
-
-
-@pytest.mark.parametrize(
-    ("sources", "until"),
-    [
-        ({}, "for as long as the secret stays the same"),
-        ({"marble": {"timestamped": True}}, "until its signed time is 5 min old"),
-    ],
-)
-def test_what_an_unsigned_id_allows_is_said_for_each_source_as_it_is(
-    sources: dict[str, Any], until: str
-) -> None:
-    qstash, marble = judge_settings(Settings(**BOTH, sources=sources))
-
-    assert "a delivery that was stored cannot be sent again under another ID" in qstash.why
-    assert "until its token expires" in qstash.why
-    assert f"send it again under another ID, {until}, and each runs" in marble.why
-    for name, found in (("qstash", qstash), ("marble", marble)):
-        assert found.do.startswith(f'set id = "body" in [sources.{name}], if genuine deliveries')
-        assert exit_status([found]) == 0
-
-
-def test_a_secret_is_never_shown() -> None:
-    settings = Settings(
-        marble_webhook_secret=SecretStr("hunter2"),
-        qstash_current_signing_key=SecretStr("swordfish"),
-    )
-
-    said = repr(list(judge_settings(settings)))
-
-    assert "2 secrets are shorter" in said
-    assert "hunter2" not in said
-    assert "swordfish" not in said
 
 
 def test_a_variable_that_nothing_reads_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

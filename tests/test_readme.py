@@ -6,25 +6,56 @@ import importlib.util
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
+import pytest
 import redis
 
+from hookmill.options import SourceOptions, shape_of
+from hookmill.secrets import variable_of
+from hookmill.signatures.presets import PRESETS
 from tests.e2e.line import Line
 from tests.support import Program, Server
 
 ROOT = Path(__file__).parent.parent
 
 
-def test_the_generated_parts_of_the_readme_are_current() -> None:
+@pytest.mark.parametrize("page", ["README.md", "docs/sources.md"])
+def test_the_generated_parts_are_current(page: str) -> None:
+    text = (ROOT / page).read_text()
+    assert generator().generated(text) == text, "run `make docs`"
+
+
+def test_each_sender_has_a_section_that_can_be_pasted() -> None:
+    page = (ROOT / "docs" / "sources.md").read_text()
+    headings = re.findall(r"^### (.+)$", page, re.MULTILINE)
+    assert headings == ["QStash", *(preset.title for preset in PRESETS.values())]
+    for name in PRESETS:
+        assert f"\n[sources.{name}]" in page
+        assert f"\n{variable_of(name)}=" in page
+    anchors = {generator()._anchor(heading) for heading in headings}
+    assert set(re.findall(r"\]\(#([^)]+)\)", page)) == anchors
+
+
+def test_every_table_of_the_sources_page_is_one_that_the_settings_accept() -> None:
+    page = (ROOT / "docs" / "sources.md").read_text()
+    tables = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert len(tables) > len(PRESETS)
+    for table in tables:
+        for name, options in tomllib.loads(table)["sources"].items():
+            shape_of(name, SourceOptions(**options))
+
+
+def generator() -> ModuleType:
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     assert spec is not None
     assert spec.loader is not None
     generate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate)
-    readme = (ROOT / "README.md").read_text()
-    assert generate.generated(readme) == readme, "run `make docs`"
+    return generate
 
 
 def test_every_file_the_documents_link_to_exists() -> None:
@@ -38,9 +69,12 @@ def test_every_command_the_readme_names_exists() -> None:
         [sys.executable, "-m", "hookmill", "--help"], capture_output=True, text=True, check=True
     ).stdout
     named = set(
-        re.findall(r"hookmill (receiver|worker|send|dev|dead)\b", (ROOT / "README.md").read_text())
+        re.findall(
+            r"hookmill (receiver|worker|send|dev|dead|verify|check)\b",
+            (ROOT / "README.md").read_text(),
+        )
     )
-    assert {"receiver", "worker", "send", "dead"} <= named
+    assert {"receiver", "worker", "send", "dead", "verify"} <= named
     assert all(command in helped for command in named)
 
 

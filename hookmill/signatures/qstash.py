@@ -13,7 +13,7 @@ import hashlib
 import hmac
 import math
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 import msgspec
@@ -98,14 +98,47 @@ class QStash:
 
     def verify(self, delivery: Signed, now: float) -> Verdict:
         """Judge a delivery: the signature first, then what it says."""
+        return self._judge(delivery, now, None)
+
+    def explain(self, delivery: Signed, now: float, tell: Callable[[str], None]) -> Verdict:
+        """Judge it in the same way, and tell each step. No key is told."""
+        return self._judge(delivery, now, tell)
+
+    def _judge(self, delivery: Signed, now: float, tell: Callable[[str], None] | None) -> Verdict:
         token = only_header(delivery.headers, HEADER)
         if isinstance(token, Refused):
             return token
-        found = self._open(token)
+        if tell:
+            tell(f"{HEADER}: a token of {len(token)} bytes")
+        found = self._open(token, now)
         if isinstance(found, Refused):
             return found
         claims, key = found
+        if tell:
+            label = self._secrets[key].label
+            tell(f"key {key + 1} of {len(self._keys)} made its signature {label}".rstrip())
+            for line in self._claims_in_words(claims, delivery, now):
+                tell(line)
         return self._refuse(claims, delivery, now) or Verified(key, self._token(claims))
+
+    def _claims_in_words(self, claims: _Claims, delivery: Signed, now: float) -> Iterator[str]:
+        """Say of each claim whether it holds; more than one may be wrong."""
+        right = "as it should be" if claims.iss == ISSUER else f"it should be {ISSUER}"
+        yield f"claim iss: {claims.iss!r}, {right}"
+        if self._public_url is None:
+            yield f"claim sub: {claims.sub!r}, not compared: the URL is not known"
+        else:
+            does = "the URL" if self._is_for(claims.sub, delivery.target) else "another URL than"
+            yield f"claim sub: {claims.sub!r}, {does} {self._public_url}{delivery.target}"
+        slack = f"{self._tolerance:g} s are tolerated"
+        left = claims.exp - now
+        side = f"expires in {left:.0f} s" if left > 0 else f"expired {-left:.0f} s ago"
+        yield f"claim exp: {claims.exp:.0f}, {side}; {slack}"
+        ahead = max(claims.nbf, claims.iat) - now
+        side = f"begins in {ahead:.0f} s" if ahead > 0 else f"began {-ahead:.0f} s ago"
+        yield f"claims nbf and iat: {claims.nbf:.0f} and {claims.iat:.0f}, {side}; {slack}"
+        is_hash = "the" if _is_hash_of(delivery.body, claims.body) else "not the"
+        yield f"claim body: {is_hash} hash of these {len(delivery.body)} bytes"
 
     def _token(self, claims: _Claims) -> Token | None:
         """Name a genuine token by what it says: the same claims can be spelled in many ways.
@@ -121,7 +154,9 @@ class QStash:
         return Token(digest, expires)
 
     def sign(self, delivery: Signed, now: float) -> Signed:
-        """Make a fresh token with the current key, with every claim the service sets."""
+        """Make a fresh token with the first key that counts, with every claim the service sets."""
+        counting = (n for n, secret in enumerate(self._secrets) if secret.counts_at(now))
+        key = self._keys[next(counting, 0)]
         issued = int(now)
         claims = {
             "aud": "",
@@ -135,19 +170,23 @@ class QStash:
         }
         head = _encode(msgspec.json.encode({"alg": _ALGORITHM, "typ": "JWT"}))
         signed = head + b"." + _encode(msgspec.json.encode(claims))
-        token = signed + b"." + _encode(_hs256.sign(signed, self._keys[0]))
+        token = signed + b"." + _encode(_hs256.sign(signed, key))
         headers = CIMultiDict(delivery.headers)
         headers[HEADER] = token.decode()
         return delivery._replace(headers=headers)
 
-    def _open(self, token: bytes) -> tuple[_Claims, int] | Refused:
+    def _open(self, token: bytes, now: float) -> tuple[_Claims, int] | Refused:
         """Return the claims of a genuine token and the position of the key that signed it."""
         signed, _, signature_text = token.rpartition(b".")
         head, _, payload = signed.partition(b".")
         signature = _decode(signature_text) if len(token) <= _MAX_TOKEN else None
         if signature is None or not _is_hs256(head):
             return Refused("token_malformed", f"{HEADER} does not hold a JWT signed with HS256")
-        matching = (n for n, key in enumerate(self._keys) if _hs256.verify(signed, key, signature))
+        matching = (
+            n
+            for n, key in enumerate(self._keys)
+            if self._secrets[n].counts_at(now) and _hs256.verify(signed, key, signature)
+        )
         position = next(matching, None)
         if position is None:
             return Refused(
@@ -177,9 +216,7 @@ class QStash:
                 "wrong_url",
                 "the token is for another URL than the public URL with the received path and query",
             )
-        digest = base64.urlsafe_b64encode(hashlib.sha256(delivery.body).digest()).rstrip(b"=")
-        claimed = claims.body.encode("utf-8", "surrogatepass").rstrip(b"=")
-        if not hmac.compare_digest(digest, claimed):
+        if not _is_hash_of(delivery.body, claims.body):
             return Refused("body_mismatch", "the body is not the one that was signed")
         return None
 
@@ -187,6 +224,11 @@ class QStash:
         # A destination without a path is requested as "/", yet `sub` keeps it as it was written.
         bare = target[1:] if target == "/" or target.startswith("/?") else target
         return subject in {f"{self._public_url}{target}", f"{self._public_url}{bare}"}
+
+
+def _is_hash_of(body: bytes, claim: str) -> bool:
+    digest = base64.urlsafe_b64encode(hashlib.sha256(body).digest()).rstrip(b"=")
+    return hmac.compare_digest(digest, claim.encode("utf-8", "surrogatepass").rstrip(b"="))
 
 
 def _usable(key: str) -> bytes:

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import aiohttp
 import redis
 
+from hookmill.drafts import marble_headers, qstash_headers
 from hookmill.entries import Keys
-from hookmill.sender import marble_headers, qstash_headers
 from hookmill.signatures import Scheme
 from hookmill.signatures.marble import marble_scheme
 from hookmill.signatures.qstash import QStash

@@ -18,7 +18,7 @@ import aiohttp
 import redis
 
 from hookmill import Delivery, Handlers, Message
-from hookmill.sender import qstash_headers
+from hookmill.drafts import qstash_headers
 from hookmill.settings import Settings
 from hookmill.signatures.qstash import QStash
 from hookmill.sources import sources_of

@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from hookmill import Delivery, Handlers, Message, Retry
-from hookmill.sender import marble_headers, qstash_headers
+from hookmill.drafts import marble_headers, qstash_headers
 from hookmill.signatures import Scheme
 from hookmill.signatures.marble import marble_scheme
 from hookmill.signatures.qstash import QStash

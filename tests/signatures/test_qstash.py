@@ -21,7 +21,7 @@ from multidict import CIMultiDict
 from qstash.errors import SignatureError
 
 from hookmill.errors import SettingsError
-from hookmill.signatures import Refused, Signed, Token, Verdict, Verified
+from hookmill.signatures import Refused, Secret, Signed, Token, Verdict, Verified
 from hookmill.signatures.qstash import QStash
 
 # The keys of the published vectors.
@@ -1067,3 +1067,41 @@ def test_a_token_is_remembered_until_it_is_refused_anyway(
     found = remembered(token(claims(exp=exp)), tolerance=tolerance)
     assert found is not None
     assert found.expires == expires
+
+
+# --- windows of keys, and the explanation ---
+
+
+def test_a_key_counts_only_in_its_window_and_the_first_that_counts_signs() -> None:
+    delivery = Signed(CIMultiDict(), b"{}", "/qstash")
+    old, new = Secret("old-key", ends=NOW), Secret("new-key", starts=NOW)
+    scheme = QStash([old, new])
+    signed_before = scheme.sign(delivery, NOW - 1)
+    assert scheme.verify(signed_before, NOW - 1) == Verified(0)
+    assert code_of(scheme.verify(signed_before, NOW + 1)) == "signature_mismatch"
+    assert scheme.verify(scheme.sign(delivery, NOW), NOW) == Verified(1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "claim iss: 'Upstash', as it should be"),
+        ({"iss": "Downstash"}, "claim iss: 'Downstash', it should be Upstash"),
+        ({"exp": NOW - 5}, f"claim exp: {NOW - 5:.0f}, expired 5 s ago; 0 s are tolerated"),
+        ({"nbf": NOW + 5}, f"{NOW + 5:.0f} and {NOW:.0f}, begins in 5 s; 0 s are tolerated"),
+        ({"sub": "https://b.example/"}, "claim sub: 'https://b.example/', another URL than https:"),
+        ({"body": "x"}, "claim body: not the hash of these "),
+        ({"exp": 1e300}, "claim exp: 1000000"),
+        ({"jti": None}, "claim body: the hash of these "),
+    ],
+)
+def test_the_explanation_tells_each_claim_and_ends_in_the_same_verdict(
+    changes: dict[str, Any], said: str
+) -> None:
+    headers = CIMultiDict({"Upstash-Signature": token(claims(**changes))})
+    delivery = Signed(headers, BODY, TARGET)
+    scheme = QStash([CURRENT], public_url=PUBLIC_URL)
+    told: list[str] = []
+    assert scheme.explain(delivery, NOW, told.append) == scheme.verify(delivery, NOW)
+    assert any(said in line for line in told), told
+    assert CURRENT not in "".join(told)
