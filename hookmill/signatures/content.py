@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from hookmill.signatures import times
 from hookmill.signatures.places import finder
 from hookmill.signatures.rules import NO_URL, RULES
 from hookmill.signatures.scheme import Refused, Signed
@@ -33,6 +34,8 @@ class Reader:
         splits = "[" + re.escape(shape.split) + "]" if shape.split else r"\Z"
         self._split = re.compile(splits.encode())
         self._parts = [(text.encode(), field) for text, field in parts(shape.content)]
+        fields = [field for _, field in self._parts]
+        self._body = fields.index("body") if "body" in fields else len(fields)
         self.rule = next((RULES[field] for _, field in self._parts if field in RULES), None)
 
     def signatures(self, delivery: Signed) -> Reading | Refused:
@@ -115,8 +118,29 @@ class Reader:
                 return self.value(field, delivery, reading)
 
     def _refuse_border(self, number: int, field: str, value: bytes) -> Refused | None:
-        """Refuse a value that holds what is to end it: another could be made longer instead."""
-        end = self._parts[number + 1][0] if number + 1 < len(self._parts) else b""
-        if not end or field in {"body", "timestamp", "url", "method"} or end not in value:
+        """Refuse a value in which its border stands as well: another could be made longer instead.
+
+        Before the body a field is bordered by what follows it, behind the body by what precedes it.
+        """
+        if field in {"body", "timestamp", "url", "method"}:
             return None
-        return Refused("field_malformed", f"{field} holds {end.decode()!r}, which ends it")
+        if number > self._body:
+            border = self._parts[number][0]
+            is_once = (border + value).rfind(border) == 0
+        else:
+            border, following = (*self._parts, (b"", ""))[number + 1]
+            if not following:  # the content's end is its end
+                return None
+            if not border and following == "timestamp":
+                return _refuse_time(field, value)
+            is_once = (value + border).find(border) == len(value)
+        if is_once:
+            return None
+        return Refused("field_malformed", f"{field} holds {border.decode()!r}, which ends it")
+
+
+def _refuse_time(field: str, value: bytes) -> Refused | None:
+    """Refuse a time in what ends where the time begins."""
+    if times.RFC3339.search(value):
+        return Refused("field_malformed", f"{field} holds a time, which ends it")
+    return None

@@ -25,7 +25,9 @@ def key_of(shape: Shape, text: str) -> bytes:
     if form == "text":
         return raw
     try:
-        key = bytes.fromhex(rest) if form == "hex" else base64.b64decode(rest, validate=True)
+        # Some senders show their base64 without its padding.
+        padded = rest + "=" * (-len(rest) % 4)
+        key = bytes.fromhex(rest) if form == "hex" else base64.b64decode(padded, validate=True)
     except (ValueError, binascii.Error):
         key = b""
     if not key:

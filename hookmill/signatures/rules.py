@@ -39,6 +39,7 @@ NO_URL = Refused(
 _BODY_HASH = "bodySHA256"
 _FORM = "application/x-www-form-urlencoded"
 _PORTS = {"https": 443, "http": 80}
+_FIELDS = re.compile(rb"(?:[^&=]+=[^&=]*(?:&[^&=]+=[^&=]*)*)?")
 
 
 def _twilio(delivery: Signed, _: bytes) -> Contents:
@@ -52,10 +53,14 @@ def _twilio(delivery: Signed, _: bytes) -> Contents:
     if _is_form(delivery):
         fields = sorted(set(form_fields(delivery.body)))
         signed = "".join(name + value for name, value in fields).encode("utf-8", "surrogateescape")
+        # Otherwise a body that is no form would count as an empty one.
+        if not _FIELDS.fullmatch(delivery.body) or bool(delivery.body) != bool(fields):
+            return Refused("body_malformed", "the body is no form of names and values")
+        # What was signed for a URL with a query must not pass as one without, and a form.
+        if signed[:1] in {b"?", b"&"}:
+            return Refused("body_malformed", "a field's name begins as a query does")
     else:
-        query = delivery.target.partition("?")[2]
-        if _BODY_HASH not in url and query:
-            url = f"{url}{'&' if '?' in url else '?'}{query}"
+        url = _with_query(url, delivery.target)
         claimed = parse_qs(urlsplit(url).query).get(_BODY_HASH, [])
         if len(claimed) != 1:
             return Refused(
@@ -69,9 +74,21 @@ def _twilio(delivery: Signed, _: bytes) -> Contents:
     ]
 
 
+def _with_query(url: str, target: str) -> str:
+    """Add to the configured URL what the received query has beyond the URL's own."""
+    own, query = url.partition("?")[2], target.partition("?")[2]
+    if own and (query == own or query.startswith(f"{own}&")):
+        query = query[len(own) + 1 :]
+    if _BODY_HASH in own or not query:
+        return url
+    return f"{url}{'&' if own else '?'}{query}"
+
+
 def _is_form(delivery: Signed) -> bool:
+    if _BODY_HASH in delivery.url:
+        return False
     kind = delivery.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    return kind == _FORM or (not kind and _BODY_HASH not in delivery.url + delivery.target)
+    return kind == _FORM or (not kind and _BODY_HASH not in delivery.target)
 
 
 def _with_and_without_port(url: str) -> list[str]:

@@ -1,7 +1,8 @@
 """A signature scheme as data, and what makes one unsafe.
 
 The words are the same in the table of senders (`presets`) and in a user's `hookmill.toml`. A place
-is `header:NAME`, `json:PATH`, `form:NAME`, or `item:NAME` in the signature header's own list.
+is `header:NAME`, `json:PATH` or `form:NAME`; a timestamp and a content may be `item:NAME` as well,
+which stands in the signature header's own list.
 A template is text with fields in braces: `{body}`, `{timestamp}`, `{id}`, `{url}`, `{method}`, a
 place (`{header:X-Shop}`), or a sender's own rule (`{twilio}`, `{hubspot}`, `{contentful}`).
 """
@@ -24,7 +25,13 @@ Encoding = Literal["hex", "base64", "base64url"]
 Unit = Literal["s", "ms", "rfc3339"]
 
 OWN_RULES = {"twilio", "hubspot", "contentful"}
-"""Fields that only code can make; each covers the body."""
+"""Fields that only code can make; each covers the body, and stands for the whole content."""
+
+LONGEST_TOLERANCE = 366 * 86400
+"""Seconds that a signed time may be off at most: far less than a digit more or less makes of it."""
+
+_TIMED_RULES = {"hubspot", "contentful"}
+_FIXED = {"url", "method"}
 
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _PLAIN_FIELDS = {"body", "timestamp", "id", "url", "method"}
@@ -82,12 +89,14 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
 
     def is_signed(self, template: str) -> bool:
         """Say whether all that a template is made of is under the signature."""
+        if template == "body":
+            return self.covers_body
         signed = {field for _, field in parts(self.content)}
         if "id" in signed and self.id:
             signed |= {field for _, field in parts(as_template(self.id[0]))}
-        if "timestamp" in signed:
+        if signed & {"timestamp", *_TIMED_RULES}:
             signed.add(self.timestamp)
-        return template == "body" or all(
+        return all(
             not field
             or field in signed
             or (field.startswith(("json:", "form:")) and self.covers_body)
@@ -115,16 +124,19 @@ def faults_of(shape: Shape) -> list[str]:
     faults = [*_faults_of_places(shape), *_faults_of_list(shape)]
     if faults:
         return faults
-    return [*_faults_of_content(shape), *_faults_of_time(shape)]
+    return [
+        *_faults_of_content(shape),
+        *_faults_of_borders(shape),
+        *_faults_of_time(shape),
+        *_faults_of_single_use(shape),
+    ]
 
 
 def _faults_of_places(shape: Shape) -> Iterator[str]:
-    if shape.signature.startswith("item:"):
-        yield "signature: an item of what? give the header, and its items with split, pair and item"
     single = {"signature": shape.signature, "timestamp": shape.timestamp}
     single["single_use"] = shape.single_use
     for word, place in single.items():
-        if place and not place.startswith("item:"):
+        if place and not (word == "timestamp" and place.startswith("item:")):
             yield from _fault_of(word, place)
     for word, template in (
         ("content", shape.content),
@@ -140,8 +152,9 @@ def _faults_of_template(word: str, template: str) -> Iterator[str]:
     for text, field in parts(template):
         if "{" in text or "}" in text:
             yield f"{word}: a brace in {template!r} stands alone"
-        known = _PLAIN_FIELDS | OWN_RULES if word == "content" else set[str]()
-        if field and field not in known and not field.startswith("item:"):
+        is_content = word == "content"
+        is_known = field in _PLAIN_FIELDS | OWN_RULES or field.startswith("item:")
+        if field and not (is_content and is_known):
             yield from _fault_of(word, field)
 
 
@@ -155,7 +168,7 @@ def _fault_of(word: str, place: str) -> Iterator[str]:
 def _faults_of_list(shape: Shape) -> Iterator[str]:
     if bool(shape.pair) != bool(shape.item):
         yield "pair and item belong together: what stands between name and value, and which name"
-    uses_items = "item:" in shape.timestamp + shape.content + "".join(shape.id)
+    uses_items = "item:" in shape.timestamp + shape.content
     if uses_items and not shape.pair:
         yield "item: the signature header has no items: give split, pair and item"
     if shape.prefix and shape.item:
@@ -167,29 +180,54 @@ def _faults_of_content(shape: Shape) -> Iterator[str]:
         if shape.content:
             yield 'content: a token signs nothing: give content = ""'
         return
-    if not shape.covers_body and not shape.unsigned_body:
+    fields = [field for _, field in parts(shape.content) if field]
+    if not fields:
+        yield "content: it holds no field, so that every delivery would have the same signature"
+    elif not shape.covers_body and not shape.unsigned_body:
         yield (
             "content: it does not hold {body}, so that anybody could put another body behind a "
             "signature that was seen once"
         )
-    if "{id}" in shape.content and (not shape.id or shape.id[0] == "body"):
+    if OWN_RULES & set(fields) and list(parts(shape.content)) != [("", fields[0])]:
+        yield "content: a sender's own rule is all of it: nothing stands beside it"
+    if "id" not in fields:
+        return
+    place = list(parts(as_template(shape.id[0]))) if shape.id else []
+    if not place or shape.id[0] == "body":
         yield "content: it holds {id}, and id names no place to find it"
-    before = ""
-    for text, field in parts(shape.content):
-        if before and field and not text and not _are_apart(before, field):
+    elif len(place) > 1 or place[0][0]:
+        yield "id: what is signed is one place, and the first id is made of more"
+
+
+def _faults_of_borders(shape: Shape) -> Iterator[str]:
+    """Find fields that could take from one another without changing what is signed.
+
+    Before the body one field after the other is read from the start, behind it from the end: a
+    field ends at its separator, which it must not hold (`Reader` sees to that), or by itself.
+    """
+    pieces = [(text, field) for text, field in parts(shape.content) if field]
+    names = [field for _, field in pieces]
+    body = names.index("body") if "body" in names else len(names)
+    for position in range(1, len(pieces)):
+        text, after = pieces[position]
+        before = names[position - 1]
+        is_anchored = position <= body
+        first, second = (before, after) if is_anchored else (after, before)
+        if not text and not _ends_by_itself(first, second, shape, is_before_body=is_anchored):
             yield (
-                f"content: nothing separates {{{before}}} from {{{field}}}: one could be made "
+                f"content: nothing separates {{{before}}} from {{{after}}}: one could be made "
                 "longer at the other's cost without changing what is signed"
             )
-        before = field
 
 
-def _are_apart(first: str, second: str) -> bool:
-    """Say whether one can tell where the first field ends without a separator."""
-    # A full date and time ends where it ends; and a digit more or less puts a number of seconds
-    # far beyond every tolerance. The URL is the configured one, a method is upper-case letters.
-    both = {first, second}
-    return "timestamp" in both or both <= {"url", "method", "body"}
+def _ends_by_itself(field: str, following: str, shape: Shape, *, is_before_body: bool) -> bool:
+    """Say whether one can tell where a field ends without a separator."""
+    # The URL is the configured one, a method is upper-case letters. A full date and time ends where
+    # it ends; a digit more or less puts a number of seconds far beyond every tolerance.
+    if field in _FIXED or field == "timestamp":
+        return True
+    # A field may end where the time begins if that is the first time that stands there.
+    return is_before_body and following == "timestamp" and shape.unit == "rfc3339"
 
 
 def _faults_of_time(shape: Shape) -> Iterator[str]:
@@ -199,10 +237,20 @@ def _faults_of_time(shape: Shape) -> Iterator[str]:
         return
     fields = {field for _, field in parts(shape.content)}
     is_in_body = shape.covers_body and shape.timestamp.startswith(("json:", "form:"))
-    if not is_in_body and not fields & {"timestamp", "hubspot", "contentful"}:
+    if not is_in_body and not fields & {"timestamp", *_TIMED_RULES}:
         yield (
             "timestamp: the signature does not cover it, so that a tolerance would keep nobody "
             "out: put {timestamp} into content if the sender signs it, else leave it away"
         )
-    if shape.tolerance <= 0:
-        yield "tolerance: give the seconds that a signed time may be off, more than 0"
+    if not 0 < shape.tolerance <= LONGEST_TOLERANCE:  # nor is it "not a number"
+        yield (
+            "tolerance: give the seconds that a signed time may be off, more than 0 and at most "
+            f"{LONGEST_TOLERANCE}"
+        )
+
+
+def _faults_of_single_use(shape: Shape) -> Iterator[str]:
+    if shape.single_use and not shape.is_signed(shape.single_use):
+        yield "single_use: the signature does not cover it, so that a replay could change it"
+    if shape.single_use and not shape.timestamp:
+        yield "single_use: without a signed time it would have to be remembered for ever"

@@ -10,16 +10,17 @@ NAMES = {"s": "Unix seconds", "ms": "Unix milliseconds", "rfc3339": "a time as i
 
 # Without zeros before it: of a body's last digits none may count as the time's first.
 _DIGITS = re.compile(rb"0|[1-9][0-9]{0,15}")
-_RFC3339 = re.compile(
+RFC3339 = re.compile(
     rb"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})"
 )
+"""How a time as in RFC 3339 is written."""
 
 
 def read(text: bytes, unit: str) -> float | None:
     """Return the Unix time (seconds) that stands there; None where it is written otherwise."""
     if unit != "rfc3339":
         return int(text) / (1000 if unit == "ms" else 1) if _DIGITS.fullmatch(text) else None
-    match = _RFC3339.fullmatch(text)
+    match = RFC3339.fullmatch(text)
     if not match:
         return None
     zone = b"+00:00" if match[3] == b"Z" else match[3]
