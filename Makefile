@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test format check unit lock chaos order rules docs image clean
+.PHONY: help run test format check unit lock chaos order rules fuzz docs image clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,9 @@ order: .venv/develop.stamp ## 100,000 messages with ordering keys, workers kille
 
 rules: .venv/develop.stamp ## Take out each rule and see its tests fail (make rules ARGS='3 7')
 	$(BIN)/python -m tests.rules $(ARGS)
+
+fuzz: .venv/develop.stamp ## A million mutated requests against a receiver (make fuzz ARGS='--seed 7')
+	$(BIN)/python -m tests.fuzz_requests $(ARGS)
 
 docs: .venv/run.stamp ## Renew the generated parts of the README and of docs/sources.md
 	$(BIN)/python docs/generate.py

@@ -64,6 +64,14 @@ def _check_handshake(name: str) -> str:
     return name
 
 
+def _check_acknowledge(status: int) -> int:
+    # Whatever else it said, the sender would take it for a failure and send again, or for the end:
+    # a 410 has Ghost delete the webhook.
+    if not 200 <= status <= 299:
+        raise ValueError("what is accepted is acknowledged with a status from 200 to 299")
+    return status
+
+
 def _as_several(given: Any) -> Any:
     return (given,) if isinstance(given, str) else given
 
@@ -113,7 +121,7 @@ class SourceOptions(BaseModel):
     single_use: str | None = None
     unsigned_body: bool | None = None
     handshake: Annotated[str, AfterValidator(_check_handshake)] | None = None
-    acknowledge: int | None = None
+    acknowledge: Annotated[int, AfterValidator(_check_acknowledge)] | None = None
 
     @property
     def words(self) -> dict[str, Any]:

@@ -140,6 +140,8 @@ def _source(name: str, options: SourceOptions, settings: Settings) -> Source:
     else:
         if shape.needs_url and not url:
             raise SettingsError(["it signs its URL: set HOOKMILL_PUBLIC_URL, or url in its table"])
+        if faults := _handshake_faults(shape, options):
+            raise SettingsError(faults)
         scheme = Shaped(shape, secrets_of(name, settings))
     token = read(name, [options.verify_token])[0].text if options.verify_token else ""
     return Source(
@@ -153,6 +155,19 @@ def _source(name: str, options: SourceOptions, settings: Settings) -> Source:
         token,
         shape.acknowledge if shape else 200,
     )
+
+
+def _handshake_faults(shape: Shape, options: SourceOptions) -> list[str]:
+    """Return what keeps us from answering what the sender asks."""
+    if shape.handshake == "meta" and options.verify_token is None:
+        fault = (
+            "handshake: Meta asks with a token of your choice: set verify_token to where it "
+            'stands (env:NAME or file:PATH), or handshake = "" if Meta is not to ask'
+        )
+        return [fault]
+    if shape.handshake == "zoom" and not shape.algorithm.startswith("hmac-"):
+        return [f"handshake: Zoom is answered with an HMAC, and the algorithm is {shape.algorithm}"]
+    return []
 
 
 def _concerning(name: str, fault: str) -> str:

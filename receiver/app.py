@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from http import HTTPStatus
 
@@ -18,13 +18,16 @@ import structlog
 from aiohttp import ClientPayloadError, HttpVersion11, hdrs, web
 from aiohttp.http_exceptions import BadHttpMessage
 
+from hookmill.arrival import Arrival
 from hookmill.errors import BacklogFullError, StreamUnavailableError, TokenReusedError
 from hookmill.settings import Settings
 from hookmill.sources import Source
 from hookmill.stream import Stream
+from receiver import handshake
+from receiver.answers import Answer, Refusal
 from receiver.appender import Appender
 from receiver.drainer import Drainer
-from receiver.intake import Refusal, Request, admit, precheck, too_large
+from receiver.intake import Request, admit, precheck, too_large
 from receiver.metrics import Metrics
 from receiver.noise import Limit, server_logger
 from receiver.room import Held, Room
@@ -68,7 +71,7 @@ class Receiver:
         }
         self._probing: asyncio.Task[str | None] | None = None
         self._trouble = ""
-        self._refusals: defaultdict[tuple[str, str], Limit] = defaultdict(Limit)
+        self._limits: defaultdict[tuple[str, str], Limit] = defaultdict(Limit)
         self._quiet = False
         self._in_flight = 0
         self._idle = asyncio.Event()
@@ -144,8 +147,7 @@ class Receiver:
         path = request.raw_path.partition("?")[0]
         source = self._sources.get(path)
         if source is not None:
-            outcome = await self._receive(request, source)
-            return self._respond(outcome) if outcome else web.Response()
+            return self._respond_for(source, await self._receive(request, source))
         probe = self._probes.get(path)
         if probe is None:
             return self._respond(Refusal(404, "unknown_source", "no source is configured here"))
@@ -155,33 +157,44 @@ class Receiver:
             )
         return await probe()
 
-    async def _receive(self, request: web.BaseRequest, source: Source) -> Refusal | None:
-        """Take one delivery in; return why it was turned away, or None when it is stored."""
-        length = request.content_length
-        refusal = precheck(request.method, request.headers, length, self._settings.body_limit)
-        if refusal is None and (self._room.is_crowded or not self._room.fits(length or 0)):
-            refusal = _BUSY  # before the body was read, for there is no place to put it
-        if refusal is None:
-            with self._room.body() as held:
-                body = await self._read(request, held)
-                if isinstance(body, Refusal):
-                    refusal = body
-                else:
-                    refusal = await self._accept(request, source, body)
-        self._metrics.count(source.name, refusal.code if refusal else "accepted")
+    async def _receive(self, request: web.BaseRequest, source: Source) -> Refusal | Answer | None:
+        """Take one delivery in; return why it was turned away, the answer if it was a question, or
+        None when it is stored.
+        """
+        outcome = await self._judge(request, source)
+        self._metrics.count(source.name, _word_for(outcome))
+        if isinstance(outcome, Refusal):
+            self._log(
+                log.warning, "refused", source, outcome.code, code=outcome.code,
+                detail=outcome.detail, status=outcome.status,
+            )  # fmt: skip
+        elif outcome is not None:
+            self._log(log.info, "answered", source, "", handshake=source.handshake)
+        return outcome
+
+    async def _judge(self, request: web.BaseRequest, source: Source) -> Refusal | Answer | None:
+        length, also = request.content_length, handshake.METHODS.get(source.handshake, ())
+        limit = self._settings.body_limit
+        refusal = precheck(request.method, request.headers, length, limit, also=also)
         if refusal is not None:
-            self._log(refusal, source)
-        return refusal
+            return refusal
+        if self._room.is_crowded or not self._room.fits(length or 0):
+            return _BUSY  # before the body was read, for there is no place to put it
+        if request.method != "POST":
+            return handshake.asked(source, request.method, request.raw_path)
+        with self._room.body() as held:
+            body = await self._read(request, held)
+            return body if isinstance(body, Refusal) else await self._accept(request, source, body)
 
     async def _accept(
         self, request: web.BaseRequest, source: Source, body: bytes
-    ) -> Refusal | None:
+    ) -> Refusal | Answer | None:
         admitted = admit(
             source,
             Request(request.raw_path, request.headers, request.raw_headers, body),
             time.time(),
         )
-        if isinstance(admitted, Refusal):
+        if not isinstance(admitted, Arrival):
             return admitted
         self._metrics.matched(source.name, source.scheme.labels[admitted.secret])
         if self._room.is_crowded:
@@ -284,13 +297,28 @@ class Receiver:
             return "ready, deliveries go to the spool: Redis takes no writes\n", trouble
         return "ready, deliveries go to the spool until it is drained\n", ""
 
-    def _log(self, refusal: Refusal, source: Source) -> None:
-        limit = self._refusals[source.name, refusal.code]
+    def _log(
+        self, write: Callable[..., object], event: str, source: Source, kind: str, **words: object
+    ) -> None:
+        """Write a line that strangers can cause: few of a kind pass in a second."""
+        limit = self._limits[source.name, kind]
         if limit.passes():
-            log.warning(
-                "refused", source=source.name, code=refusal.code, detail=refusal.detail,
-                status=refusal.status, **limit.report(),
-            )  # fmt: skip
+            write(event, source=source.name, **words, **limit.report())
+
+    def _respond_for(self, source: Source, outcome: Refusal | Answer | None) -> web.Response:
+        """Tell a sender what became of its request."""
+        if outcome is None:
+            return web.Response(status=source.status)
+        if isinstance(outcome, Refusal):
+            allow = ["POST", *handshake.METHODS.get(source.handshake, ())]
+            return self._respond(outcome, ", ".join(allow))
+        return web.Response(
+            status=outcome.status,
+            body=outcome.body,
+            content_type=outcome.content_type,
+            # What is repeated is text, whatever it looks like.
+            headers={"X-Content-Type-Options": "nosniff"},
+        )
 
     def _respond(self, refusal: Refusal, allow: str = "POST") -> web.Response:
         response = web.Response(
@@ -303,6 +331,13 @@ class Receiver:
         if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
             response.headers[hdrs.RETRY_AFTER] = str(self._settings.retry_after)
         return response
+
+
+def _word_for(outcome: Refusal | Answer | None) -> str:
+    """Name an outcome where outcomes are counted."""
+    if isinstance(outcome, Refusal):
+        return outcome.code
+    return "accepted" if outcome is None else "answered"
 
 
 async def _invite(request: web.BaseRequest) -> None:

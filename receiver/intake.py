@@ -1,11 +1,12 @@
-"""From a request's parts to a `Message` or a `Refusal`: pure, no I/O.
+"""From a request's parts to an `Arrival`, an `Answer` or a `Refusal`: pure, no I/O.
 
 The signature is verified before anything else looks at the body. Whatever stands in the request,
-the answer is one of the two; no exception leaves.
+what comes out is one of the three; no exception leaves.
 """
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import NamedTuple
 
 from multidict import MultiMapping
@@ -14,6 +15,8 @@ from hookmill.arrival import Arrival
 from hookmill.message import fresh_id, pack_headers
 from hookmill.signatures import Refused, Signed
 from hookmill.sources import Source
+from receiver import handshake
+from receiver.answers import Answer, Refusal
 
 RawHeaders = tuple[tuple[bytes, bytes], ...]
 
@@ -27,16 +30,9 @@ class Request(NamedTuple):
     body: bytes
 
 
-class Refusal(NamedTuple):
-    """Why a request is turned away: the HTTP status, a short code, and a sentence."""
-
-    status: int
-    code: str
-    detail: str
-
-
-def admit(source: Source, request: Request, now: float) -> Arrival | Refusal:
-    """Verify a delivery and make it a message; `now` is Unix time in seconds.
+def admit(source: Source, request: Request, now: float) -> Arrival | Answer | Refusal:
+    """Verify a delivery and make it a message, or answer it if it is a question; `now` is Unix
+    time in seconds.
 
     Without an ID it gets a fresh one; one that follows from its token, where it has one, for the
     same token again is the same delivery again.
@@ -44,7 +40,11 @@ def admit(source: Source, request: Request, now: float) -> Arrival | Refusal:
     delivery = Signed(request.headers, request.body, request.target, url=source.url)
     verdict = source.scheme.verify(delivery, now)
     if isinstance(verdict, Refused):
-        return Refusal(401, verdict.code, verdict.detail)
+        answer = handshake.unsigned(source, delivery)
+        return answer or Refusal(401, verdict.code, verdict.detail)
+    answered = handshake.question(source, delivery, verdict)
+    if answered is not None:
+        return answered
     identity = source.identify(request.headers, request.body)
     if isinstance(identity, Refused):
         return Refusal(401, identity.code, identity.detail)
@@ -66,10 +66,15 @@ def admit(source: Source, request: Request, now: float) -> Arrival | Refusal:
 
 
 def precheck(
-    method: str, headers: MultiMapping[str], length: int | None, limit: int
+    method: str,
+    headers: MultiMapping[str],
+    length: int | None,
+    limit: int,
+    *,
+    also: Container[str] = (),
 ) -> Refusal | None:
-    """Judge what can be judged before the body is read."""
-    if method != "POST":
+    """Judge what can be judged before the body is read. `also` are methods besides POST."""
+    if method != "POST" and method not in also:
         return Refusal(405, "method_not_allowed", "deliveries are sent with POST")
     encodings = headers.getall("Content-Encoding", [])
     if any(encoding.strip().lower() != "identity" for encoding in encodings):

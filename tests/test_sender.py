@@ -25,7 +25,8 @@ from hookmill.signatures.presets import PRESETS
 from hookmill.signatures.qstash import QStash
 from hookmill.signatures.shaped import Shaped
 from hookmill.sources import Source, identify_marble, identify_qstash
-from receiver.intake import Refusal, Request, admit
+from receiver.answers import Refusal
+from receiver.intake import Request, admit
 from tests.support import CURRENT_KEY, MARBLE_SECRET, free_port
 
 MARBLE = marble_scheme([MARBLE_SECRET])
@@ -90,7 +91,9 @@ def judge(endpoint: Endpoint, source: str) -> Message | Refusal:
         "qstash": Source("qstash", "/hook", endpoint.qstash(), identify_qstash),
         "marble": Source("marble", "/hook", MARBLE, identify_marble),
     }
-    return admit(sources[source], endpoint.only, time.time())
+    judged = admit(sources[source], endpoint.only, time.time())
+    assert isinstance(judged, (Message, Refusal))
+    return judged
 
 
 # --- what goes out ---

@@ -729,3 +729,54 @@ def test_qstashs_regions_have_keys_of_their_own(
         "env:QSTASH_CURRENT_SIGNING_KEY",
         "env:EU_CENTRAL_1_QSTASH_CURRENT_SIGNING_KEY",
     ]
+
+
+# --- what a sender asks beside its deliveries ---
+
+
+@pytest.mark.parametrize(
+    ("table", "fault"),
+    [
+        ('[sources.meta]\nsecrets = "env:ASKED_SECRET"', "sources.meta: handshake: Meta asks with"),
+        (
+            '[sources.us]\nsecrets = "env:ASKED_SECRET"\npreset = "github"\nhandshake = "meta"',
+            "sources.us: handshake: Meta asks with",
+        ),
+        (
+            "[sources.us]\nsecrets = 'env:ASKED_SECRET'\npreset = 'strapi'\nhandshake = 'zoom'",
+            "sources.us: handshake: Zoom is answered with an HMAC, and the algorithm is token",
+        ),
+    ],
+)
+def test_a_source_that_could_not_answer_its_handshake_does_not_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, table: str, fault: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        sources_of(settings_of(monkeypatch, tmp_path, table, ASKED_SECRET=MARBLE_SECRET))
+    assert [each.startswith(fault) for each in caught.value.faults] == [True]
+
+
+def test_a_source_knows_its_handshake_and_the_status_that_acknowledges(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = settings_of(
+        monkeypatch,
+        tmp_path,
+        '[sources.meta]\nsecrets = "env:ASKED_SECRET"\nverify_token = "env:ASKED_TOKEN"\n'
+        'acknowledge = 204\n[sources.quiet]\npreset = "meta"\nhandshake = ""\n'
+        'secrets = "env:ASKED_SECRET"\n',
+        ASKED_SECRET=MARBLE_SECRET,
+        ASKED_TOKEN="our-verify-token",
+    )
+    meta, quiet = sources_of(settings)
+    assert (meta.handshake, meta.verify_token, meta.status) == ("meta", "our-verify-token", 204)
+    assert (quiet.handshake, quiet.verify_token, quiet.status) == ("", "", 200)
+
+
+@pytest.mark.parametrize("status", [100, 199, 300, 410, 500, 0, -200])
+def test_what_is_accepted_is_acknowledged_with_success_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: int
+) -> None:
+    table = f'[sources.ghost]\nsecrets = "env:ASKED_SECRET"\nacknowledge = {status}\n'
+    with pytest.raises(SettingsError, match="from 200 to 299"):
+        settings_of(monkeypatch, tmp_path, table, ASKED_SECRET=MARBLE_SECRET)

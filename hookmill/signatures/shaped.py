@@ -7,6 +7,7 @@ says that the signature itself stands in the body.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -78,6 +79,16 @@ class Shaped:
         """
         secret = next((one for one in self._secrets if one.counts_at(now)), self._secrets[0])
         return sign(self._reader, secret, delivery, now)
+
+    def answer_with(self, position: int, text: str) -> str:
+        """Write a text's HMAC in hex, under the secret at a position that `Verified` named.
+
+        A sender that asks whether we know its secret (Zoom) gets this, so that the secret itself
+        need not leave. Only for verified requests: whoever may choose the text without them can
+        have deliveries signed.
+        """
+        key = key_of(self.shape, self._secrets[position].text)
+        return hmac.digest(key, text.encode(), self.shape.algorithm.removeprefix("hmac-")).hex()
 
     def _judge(self, delivery: Signed, now: float, tell: Tell | None) -> Verdict:
         reading = self._reader.signatures(delivery)

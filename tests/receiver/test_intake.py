@@ -17,7 +17,8 @@ from hookmill.signatures import Scheme
 from hookmill.signatures.marble import marble_scheme
 from hookmill.signatures.qstash import QStash
 from hookmill.sources import Source, by_body, identify_marble, identify_qstash, ordered_by
-from receiver.intake import Refusal, Request, admit, precheck, too_large
+from receiver.answers import Answer, Refusal
+from receiver.intake import Request, admit, precheck, too_large
 from tests.support import CURRENT_KEY, MARBLE_SECRET, NEXT_KEY, signed_headers
 
 NOW = 1_700_000_000.25
@@ -59,17 +60,17 @@ def signed(
     return request(source.path, (*pairs, *more), body)
 
 
-def message_of(admitted: Message | Refusal) -> Message:
+def message_of(admitted: Message | Answer | Refusal) -> Message:
     assert isinstance(admitted, Message), admitted
     return admitted
 
 
-def arrival_of(admitted: Message | Refusal) -> Arrival:
+def arrival_of(admitted: Message | Answer | Refusal) -> Arrival:
     assert isinstance(admitted, Arrival), admitted
     return admitted
 
 
-def refusal_of(admitted: Message | Refusal) -> Refusal:
+def refusal_of(admitted: Message | Answer | Refusal) -> Refusal:
     assert isinstance(admitted, Refusal), admitted
     return admitted
 
@@ -357,12 +358,13 @@ FIELDS = st.dictionaries(
 BODIES = ANY_BYTES | FIELDS
 
 
-def check(admitted: Message | Refusal) -> None:
+def check(admitted: Message | Answer | Refusal) -> None:
     if isinstance(admitted, Message):
         assert Message.from_fields(admitted.to_fields()).to_fields() == admitted.to_fields()
         assert admitted.id
         list(admitted.headers.items())
         return
+    assert isinstance(admitted, Refusal), admitted  # no source here has a handshake
     assert admitted.status == 401
     assert admitted.code.replace("_", "").isalpha()
     said = f"{admitted.code} {admitted.detail}"
