@@ -26,6 +26,12 @@ HANDSHAKES = (
 """What a sender may ask before, or between, its deliveries."""
 
 
+_UNSIGNED_ORDER = (
+    "ordered_by: the signature does not cover the body, so that anybody could move a copy to where "
+    "its ID is not known"
+)
+
+
 def _check_path(path: str) -> str:
     if not path.startswith("/") or not path.isascii() or any(c in path for c in "?# \t\r\n\0"):
         raise ValueError("a path begins with / and is written as it is requested, without ? and #")
@@ -149,8 +155,10 @@ def shape_of(name: str, options: SourceOptions) -> Shape | None:
     if options.timestamped and preset != "marble":
         raise ValueError(f"sources.{name}.timestamped: only marble has a timestamped form")
     if preset in CODE:
-        if wrong := sorted(words.keys() - {"id", "type"}):
+        if wrong := sorted(words.keys() - ({"id", "type"} if preset == "qstash" else set())):
             raise ValueError(f"sources.{name}.{wrong[0]}: the scheme of {preset} is code")
+        if preset == "paypal" and options.ordered_by:
+            raise ValueError(f"sources.{name}.{_UNSIGNED_ORDER}")
         return None
     if preset in PRESETS:
         shape = PRESETS[preset].shape
@@ -165,6 +173,9 @@ def shape_of(name: str, options: SourceOptions) -> Shape | None:
             f"sources.{name}: no such sender: name one with preset, or say how it signs "
             "(signature, content ...); see docs/sources.md"
         )
-    if faults := faults_of(shape):
+    faults = faults_of(shape)
+    if shape.unsigned_body and options.ordered_by:
+        faults.append(_UNSIGNED_ORDER)
+    if faults:
         raise ValueError("\n".join(f"sources.{name}.{fault}" for fault in faults))
     return shape

@@ -16,6 +16,7 @@ from hookmill.drafts import draft
 from hookmill.errors import HookmillError
 from hookmill.signatures import Refused, Scheme, Signed
 from hookmill.signatures.places import finder
+from hookmill.signatures.scheme import NetworkScheme
 from hookmill.signatures.shape import Shape
 from hookmill.signatures.shaped import Shaped
 from hookmill.signatures.signing import put
@@ -44,7 +45,7 @@ def fresh_message_id() -> str:
 
 async def deliver(
     preset: str,
-    scheme: Scheme,
+    scheme: Scheme | NetworkScheme,
     url: str,
     body: bytes | None = None,
     *,

@@ -19,12 +19,13 @@ from multidict import CIMultiDict, MultiMapping
 
 from hookmill.errors import SettingsError
 from hookmill.options import SourceOptions, preset_of, shape_of
+from hookmill.roots import system_roots
 from hookmill.secrets import default_refs, read
 from hookmill.settings import Settings
 from hookmill.signatures import Refused, Scheme, Secret, Signed
 from hookmill.signatures.places import finder, value_at
 from hookmill.signatures.qstash import QStash
-from hookmill.signatures.scheme import only_header
+from hookmill.signatures.scheme import NetworkScheme, only_header
 from hookmill.signatures.shape import Shape, as_template, parts
 from hookmill.signatures.shaped import Shaped
 
@@ -63,7 +64,7 @@ class Source(NamedTuple):
 
     name: str
     path: str
-    scheme: Scheme
+    scheme: Scheme | NetworkScheme
     identify: Identify
     key_of: KeyOf = no_key
     url: str = ""
@@ -130,13 +131,9 @@ def _source(name: str, options: SourceOptions, settings: Settings) -> Source:
     path = settings.path_of(name)
     url = options.url or (f"{settings.public_url}{path}" if settings.public_url else "")
     shape = shape_of(name, options)
-    scheme: Scheme
+    scheme: Scheme | NetworkScheme
     if shape is None:
-        scheme = QStash(
-            secrets_of(name, settings),
-            public_url=settings.public_url,
-            tolerance=settings.clock_tolerance,
-        )
+        scheme = _coded_scheme(name, options, settings)
     else:
         if shape.needs_url and not url:
             raise SettingsError(["it signs its URL: set HOOKMILL_PUBLIC_URL, or url in its table"])
@@ -151,10 +148,33 @@ def _source(name: str, options: SourceOptions, settings: Settings) -> Source:
         _identify(preset_of(name, options), shape, options),
         ordered_by(options.ordered_by) if options.ordered_by else no_key,
         url,
-        shape.handshake if shape else "",
+        shape.handshake if shape else "sns" if preset_of(name, options) == "sns" else "",
         token,
         shape.acknowledge if shape else 200,
     )
+
+
+def _coded_scheme(name: str, options: SourceOptions, settings: Settings) -> Scheme | NetworkScheme:
+    """Make the scheme of a sender whose scheme is code."""
+    preset = preset_of(name, options)
+    if preset == "qstash":
+        return QStash(
+            secrets_of(name, settings),
+            public_url=settings.public_url,
+            tolerance=settings.clock_tolerance,
+        )
+    # They need an extra, and import it.
+    if preset == "sns":
+        from hookmill.signatures.sns import SNS  # noqa: PLC0415
+
+        if not options.topics:
+            raise SettingsError(["topics: name the topics (their ARNs) that may send"])
+        return SNS([Secret(topic, topic) for topic in options.topics])
+    from hookmill.signatures.paypal import PayPal  # noqa: PLC0415
+
+    if not options.webhook_ids:
+        raise SettingsError(["webhook_ids: give the IDs of the webhooks, as PayPal shows them"])
+    return PayPal([Secret(one, f"webhook {one}") for one in options.webhook_ids], system_roots())
 
 
 def _handshake_faults(shape: Shape, options: SourceOptions) -> list[str]:
@@ -191,13 +211,18 @@ def _region_keys() -> list[Secret]:
 
 
 def _identify(preset: str, shape: Shape | None, options: SourceOptions) -> Identify:
-    own = {"qstash": identify_qstash, "marble": identify_marble}.get(preset)
+    own = {
+        "qstash": identify_qstash,
+        "marble": identify_marble,
+        "sns": identify_sns,
+        "paypal": identify_paypal,
+    }.get(preset)
     if own is None:
         assert shape is not None  # noqa: S101 - only the two above are without
         return identify_by(shape)
     if options.id == ("body",):
         return by_body(own)
-    if options.id is None and options.type is None:
+    if (options.id is None and options.type is None) or preset in {"sns", "paypal"}:
         return own
     words = shape or Shape(signature="header:Upstash-Signature", type=("json:event", "json:type"))
     ids = ("header:Upstash-Message-Id",) if options.id is None else options.id
@@ -280,6 +305,27 @@ def identify_marble(headers: MultiMapping[str], body: bytes) -> Identity | Refus
         return Identity(signed_id, event_type, id_is_signed=True)
     message_id = _message_id_header(headers)
     return message_id if isinstance(message_id, Refused) else Identity(message_id, event_type)
+
+
+def identify_sns(_headers: MultiMapping[str], body: bytes) -> Identity | Refused:
+    """Find an SNS message's names: its signed ID, and its topic as the type."""
+    from hookmill.signatures.sns import names_in  # noqa: PLC0415 - it needs an extra
+
+    names = names_in(body)
+    if names is None:
+        return Refused("body_malformed", "the body is no message of SNS")
+    return Identity(names.id, names.type, id_is_signed=True)
+
+
+identify_paypal = identify_by(
+    Shape(
+        signature="header:PAYPAL-TRANSMISSION-SIG",
+        content="{header:PAYPAL-TRANSMISSION-ID}|{body}",
+        # Of the body only a CRC32 is signed, so that its own ID proves nothing.
+        id=("header:PAYPAL-TRANSMISSION-ID",),
+        type=("json:event_type",),
+    )
+)
 
 
 def by_body(identify: Identify) -> Identify:

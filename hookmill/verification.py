@@ -192,10 +192,7 @@ def _scheme(case: Case, secrets: Sequence[Secret], *, relaxed: bool) -> Shaped |
     if case.shape is None:
         tolerance = ANY_TIME if relaxed else case.tolerance
         return QStash(secrets, public_url=_base(case.delivery.url), tolerance=tolerance)
-    shape = case.shape
-    if relaxed:
-        shape = msgspec.structs.replace(shape, tolerance=ANY_TIME)
-    return Shaped(shape, secrets)
+    return Shaped(case.shape, secrets, at_any_time=relaxed)
 
 
 def _base(url: str) -> str | None:

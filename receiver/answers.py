@@ -13,6 +13,12 @@ class Refusal(NamedTuple):
     detail: str
 
 
+class Confirmation(NamedTuple):
+    """A subscription that its sender wants confirmed, by a GET of a URL whose host was judged."""
+
+    url: str
+
+
 class Answer(NamedTuple):
     """What a sender gets that asked something beside its deliveries. Nothing is stored for it."""
 

@@ -19,15 +19,24 @@ from aiohttp import ClientPayloadError, HttpVersion11, hdrs, web
 from aiohttp.http_exceptions import BadHttpMessage
 
 from hookmill.arrival import Arrival
-from hookmill.errors import BacklogFullError, StreamUnavailableError, TokenReusedError
+from hookmill.errors import (
+    BacklogFullError,
+    CertificateUnavailableError,
+    NotConfirmedError,
+    StreamUnavailableError,
+    TokenReusedError,
+)
 from hookmill.settings import Settings
+from hookmill.signatures import Refused
+from hookmill.signatures.scheme import NeedsCertificate
 from hookmill.sources import Source
 from hookmill.stream import Stream
 from receiver import handshake
-from receiver.answers import Answer, Refusal
+from receiver.answers import Answer, Confirmation, Refusal
 from receiver.appender import Appender
+from receiver.certificates import Certificates
 from receiver.drainer import Drainer
-from receiver.intake import Request, admit, precheck, too_large
+from receiver.intake import Request, admit, delivery_of, precheck, too_large
 from receiver.metrics import Metrics
 from receiver.noise import Limit, server_logger
 from receiver.room import Held, Room
@@ -52,7 +61,13 @@ class Receiver:
     stop it within a deadline.
     """
 
-    def __init__(self, settings: Settings, sources: Iterable[Source], stream: Stream) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        sources: Iterable[Source],
+        stream: Stream,
+        certificates: Certificates | None = None,
+    ) -> None:
         self._settings = settings
         self._metrics = Metrics()
         self._sources: dict[str, Source] = {}
@@ -63,6 +78,7 @@ class Receiver:
             Drainer(self._spool, stream, settings.append_timeout) if self._spool else None
         )
         self._appender = Appender(stream, settings.append_timeout, self._spool)
+        self._certificates = certificates or Certificates()
         self._room = Room(settings.queue_messages, settings.queue_bytes)
         self._probes = {
             "/healthz": self._healthz,
@@ -120,6 +136,7 @@ class Receiver:
         if self._in_flight:
             log.warning("requests cut off", count=self._in_flight)
         await self._runner.cleanup()
+        await self._certificates.close()
         await self._appender.close()
         if self._probing is not None:
             await asyncio.wait([self._probing])
@@ -189,10 +206,8 @@ class Receiver:
     async def _accept(
         self, request: web.BaseRequest, source: Source, body: bytes
     ) -> Refusal | Answer | None:
-        admitted = admit(
-            source,
-            Request(request.raw_path, request.headers, request.raw_headers, body),
-            time.time(),
+        admitted = await self._admit(
+            source, Request(request.raw_path, request.headers, request.raw_headers, body)
         )
         if not isinstance(admitted, Arrival):
             return admitted
@@ -213,6 +228,25 @@ class Receiver:
             "accepted", id=admitted.id, source=source.name, type=admitted.type, bytes=len(body)
         )
         return None
+
+    async def _admit(self, source: Source, request: Request) -> Arrival | Answer | Refusal:
+        """Admit a delivery; fetch what that takes, or do what it asks for."""
+        now = time.time()
+        admitted = admit(source, request, now)
+        if not isinstance(admitted, NeedsCertificate | Confirmation):
+            return admitted
+        try:
+            if isinstance(admitted, Confirmation):
+                await self._certificates.confirm(admitted.url)
+                return Answer()
+            delivery = delivery_of(source, request)
+            verdict = await self._certificates.judge(source.scheme, delivery, now)
+        except (CertificateUnavailableError, NotConfirmedError) as error:
+            log.warning("not to be had", source=source.name, error=str(error))
+            return Refusal(503, error.code, "what this takes cannot be had now; send it again")
+        if isinstance(verdict, Refused):
+            return Refusal(401, verdict.code, verdict.detail)
+        return await self._admit(source, request)
 
     async def _read(self, request: web.BaseRequest, held: Held) -> bytes | Refusal:
         """Read the raw body, within the limit, the room there is, and the deadline."""

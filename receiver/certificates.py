@@ -23,6 +23,7 @@ from hookmill.errors import CertificateUnavailableError, NotConfirmedError
 from hookmill.signatures.scheme import (
     NeedsCertificate,
     NetworkScheme,
+    Scheme,
     Signed,
     Verdict,
 )
@@ -81,13 +82,14 @@ class Certificates:
         self._fetched: deque[float] = deque()
         self._good: dict[str, None] = {}
 
-    async def judge(self, scheme: NetworkScheme, delivery: Signed, now: float) -> Verdict:
+    async def judge(self, scheme: Scheme | NetworkScheme, delivery: Signed, now: float) -> Verdict:
         """Verify a delivery, with the certificate it needs. Raises `CertificateUnavailableError`
         where that cannot be had: then nothing is known of the delivery.
         """
         verdict = scheme.verify(delivery, now)
         if not isinstance(verdict, NeedsCertificate):
             return verdict
+        assert isinstance(scheme, NetworkScheme)  # noqa: S101 - no other asks for one
         url = verdict.url
         pem = await self.fetch(url)
         if refusal := scheme.learn(url, pem, now):

@@ -18,7 +18,7 @@ from hookmill.signatures.places import form_fields, value_at
 from hookmill.signatures.scheme import only_header
 from hookmill.signatures.shaped import Shaped
 from hookmill.sources import Source
-from receiver.answers import Answer, Refusal
+from receiver.answers import Answer, Confirmation, Refusal
 
 MAX_TEXT = 1024
 """Characters of a text that is repeated; those that senders are known to send have under 100."""
@@ -53,7 +53,9 @@ def unsigned(source: Source, delivery: Signed) -> Answer | None:
     return Answer() if is_ping else None
 
 
-def question(source: Source, delivery: Signed, verified: Verified) -> Answer | Refusal | None:
+def question(
+    source: Source, delivery: Signed, verified: Verified
+) -> Answer | Refusal | Confirmation | None:
     """Answer a verified delivery that is a question; None: it is a message."""
     answer = _QUESTIONS.get(source.handshake)
     return answer(source, delivery, verified) if answer else None
@@ -130,15 +132,20 @@ def _discord(_source: Source, delivery: Signed, _verified: Verified) -> Answer |
     return Answer(204, content_type="application/json") if kind == "0" else None
 
 
-_Question = Callable[[Source, Signed, Verified], Answer | Refusal | None]
+def _sns(source: Source, delivery: Signed, _: Verified) -> Confirmation | None:
+    confirm = getattr(source.scheme, "confirmation_of", None)
+    url = confirm(delivery.body) if confirm else None
+    return Confirmation(url) if url else None
 
-# SNS's belongs here as soon as there is its scheme. It is confirmed by a GET of a URL in the body,
-# which is I/O: the answer to give from here is a value that asks the receiver for it.
+
+_Question = Callable[[Source, Signed, Verified], Answer | Refusal | Confirmation | None]
+
 _QUESTIONS: dict[str, _Question] = {
     "slack": _slack,
     "twitch": _twitch,
     "zoom": _zoom,
     "discord": _discord,
+    "sns": _sns,
 }
 
 _type = value_at("type")

@@ -14,9 +14,10 @@ from multidict import MultiMapping
 from hookmill.arrival import Arrival
 from hookmill.message import fresh_id, pack_headers
 from hookmill.signatures import Refused, Signed
+from hookmill.signatures.scheme import NeedsCertificate
 from hookmill.sources import Source
 from receiver import handshake
-from receiver.answers import Answer, Refusal
+from receiver.answers import Answer, Confirmation, Refusal
 
 RawHeaders = tuple[tuple[bytes, bytes], ...]
 
@@ -30,15 +31,21 @@ class Request(NamedTuple):
     body: bytes
 
 
-def admit(source: Source, request: Request, now: float) -> Arrival | Answer | Refusal:
+Admitted = Arrival | Answer | Confirmation | NeedsCertificate | Refusal
+"""What comes of a request. Where a certificate is needed, it is to be admitted again with it."""
+
+
+def admit(source: Source, request: Request, now: float) -> Admitted:
     """Verify a delivery and make it a message, or answer it if it is a question; `now` is Unix
     time in seconds.
 
     Without an ID it gets a fresh one; one that follows from its token, where it has one, for the
     same token again is the same delivery again.
     """
-    delivery = Signed(request.headers, request.body, request.target, url=source.url)
+    delivery = delivery_of(source, request)
     verdict = source.scheme.verify(delivery, now)
+    if isinstance(verdict, NeedsCertificate):
+        return verdict
     if isinstance(verdict, Refused):
         answer = handshake.unsigned(source, delivery)
         return answer or Refusal(401, verdict.code, verdict.detail)
@@ -48,7 +55,8 @@ def admit(source: Source, request: Request, now: float) -> Arrival | Answer | Re
     identity = source.identify(request.headers, request.body)
     if isinstance(identity, Refused):
         return Refusal(401, identity.code, identity.detail)
-    token = verdict.token
+    # A signed ID is as good: what comes again under it is a repeat.
+    token = None if identity.id_is_signed else verdict.token
     return Arrival(
         id=identity.id or (f"hm_{token.digest.hex()}" if token else fresh_id()),
         source=source.name,
@@ -63,6 +71,11 @@ def admit(source: Source, request: Request, now: float) -> Arrival | Answer | Re
         id_is_signed=identity.id_is_signed,
         secret=verdict.secret,
     )
+
+
+def delivery_of(source: Source, request: Request) -> Signed:
+    """Return what a scheme judges of a request."""
+    return Signed(request.headers, request.body, request.target, url=source.url)
 
 
 def precheck(

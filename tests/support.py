@@ -22,6 +22,7 @@ from multidict import CIMultiDict
 from hookmill.entries import DeadLetter, Taken
 from hookmill.message import Message
 from hookmill.signatures import Scheme, Signed
+from hookmill.signatures.scheme import NetworkScheme
 from hookmill.stream import DeadLetters, Group, Stream
 
 _PASSED_ON = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
@@ -193,7 +194,7 @@ def message(body: bytes = b"{}", **fields: Any) -> Message:
 
 
 def signed_headers(
-    scheme: Scheme, body: bytes, target: str, now: float | None = None
+    scheme: Scheme | NetworkScheme, body: bytes, target: str, now: float | None = None
 ) -> dict[str, str]:
     """The headers with which the sender would sign this body for this path and query."""
     delivery = Signed(CIMultiDict(), body, target)

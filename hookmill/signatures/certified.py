@@ -107,6 +107,11 @@ class Allowed:
         if not self.secrets:
             raise SettingsError(["nothing is allowed: give at least one"])
 
+    @property
+    def labels(self) -> list[str]:
+        """What they are called, by position."""
+        return [one.called(position) for position, one in enumerate(self.secrets)]
+
     def that_count(self, now: float) -> list[tuple[int, bytes]]:
         """Return those that count at a time, with their positions."""
         return [(n, self._texts[n]) for n, one in enumerate(self.secrets) if one.counts_at(now)]

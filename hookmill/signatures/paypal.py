@@ -81,6 +81,11 @@ class PayPal:
         self._tolerance = tolerance
         self._keys = Keyring()
 
+    @property
+    def labels(self) -> list[str]:
+        """What is allowed to send, by position."""
+        return self._allowed.labels
+
     def verify(self, delivery: Signed, now: float) -> NetworkVerdict:
         """Judge a delivery. A certificate is asked for only when all else about it is right."""
         return self._judge(delivery, now, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from multidict import MultiMapping
 
@@ -105,8 +105,14 @@ class Scheme(Protocol):
         ...
 
 
+@runtime_checkable
 class NetworkScheme(Protocol):
     """One whose sender publishes the certificate it signs with. It fetches nothing itself."""
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """What is allowed to send, by position."""
+        ...
 
     def verify(self, delivery: Signed, now: float) -> NetworkVerdict:
         """Judge a delivery at the Unix time `now` (seconds), or say which certificate is needed."""

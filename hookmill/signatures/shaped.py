@@ -40,12 +40,15 @@ class _Time(NamedTuple):
 
 
 class Shaped:
-    """One source's scheme: a shape and the secrets it accepts, the first of which signs.
+    """One source's scheme: a shape and the secrets it accepts, the first of which signs. With
+    `at_any_time` the signed time may be any, as for a delivery that was captured long ago.
 
     Raises `SettingsError` where the shape is unsafe or a secret is not usable.
     """
 
-    def __init__(self, shape: Shape, secrets: Sequence[str | Secret]) -> None:
+    def __init__(
+        self, shape: Shape, secrets: Sequence[str | Secret], *, at_any_time: bool = False
+    ) -> None:
         if faults := faults_of(shape):
             raise SettingsError(faults)
         self.shape = shape
@@ -53,11 +56,13 @@ class Shaped:
         self._keys = [_Key(one, matcher(shape, key_of(shape, one.text))) for one in self._secrets]
         self._has_windows = any(one[2:] != (-math.inf, math.inf) for one in self._secrets)
         self._reader = Reader(shape)
+        self._tolerance = math.inf if at_any_time else shape.tolerance
         # A time in a signed body is read when the body is known to be genuine.
         self._time_is_in_body = (
             shape.timestamp.startswith(("json:", "form:")) and "{timestamp}" not in shape.content
         )
-        self._id_is_signed = bool(shape.id) and shape.is_signed(shape.id[0])
+        # Where the ID is a part of what is signed, no delivery is without one.
+        self._has_signed_id = "{id}" in shape.content
 
     @property
     def labels(self) -> list[str]:
@@ -131,7 +136,7 @@ class Shaped:
                 f"signed time: {text.decode('ascii')} ({times.NAMES[shape.unit]}), "
                 f"{abs(age):.0f} s {side}; {shape.tolerance:g} s are tolerated"
             )
-        if abs(age) > shape.tolerance:
+        if abs(age) > self._tolerance:
             return Refused("timestamp_too_far", f"the signed time is {abs(age):.0f} s {side}")
         return _Time(moment, text)
 
@@ -174,7 +179,7 @@ class Shaped:
             said = finder(shape.single_use)(delivery)
             if isinstance(said, Refused):
                 return None
-        elif shape.timestamp and not self._id_is_signed:
+        elif shape.timestamp and not self._has_signed_id:
             said = content
         else:
             return None

@@ -118,6 +118,11 @@ class SNS:
         self._digests = {v: one for v, one in _DIGESTS.items() if with_sha1 or v != "1"}
         self._keys = Keyring()
 
+    @property
+    def labels(self) -> list[str]:
+        """What is allowed to send, by position."""
+        return self._allowed.labels
+
     def verify(self, delivery: Signed, now: float) -> NetworkVerdict:
         """Judge a delivery. A certificate is asked for only when all else about it is right."""
         return self._judge(delivery, now, None)

@@ -22,7 +22,7 @@ from hookmill.signatures.shaped import Shaped
 from hookmill.sources import Source, identify_by
 from receiver.answers import Answer, Refusal
 from receiver.handshake import MAX_TEXT, METHODS, asked, question
-from receiver.intake import Request, admit
+from receiver.intake import Admitted, Request, admit
 from tests.support import CURRENT_KEY, NEXT_KEY
 
 NOW = 1_700_000_000.25
@@ -54,7 +54,7 @@ SOURCES = [META, DROPBOX, INTERCOM, WOOCOMMERCE, SLACK, TWITCH, ZOOM, DISCORD, G
 
 def delivered(
     source: Source, body: bytes, headers: dict[str, str] | None = None, *, secret: str = CURRENT_KEY
-) -> Arrival | Answer | Refusal:
+) -> Admitted:
     """What becomes of a delivery that the sender signed."""
     assert isinstance(source.scheme, Shaped)
     scheme = Shaped(source.scheme.shape, [secret])
@@ -465,4 +465,5 @@ def test_whatever_is_delivered_the_answer_is_bounded_or_it_is_a_message(
         assert len(answered.body) < 2 * MAX_TEXT + 200
         assert all(0x20 <= byte < 0x7F for byte in answered.body)
     elif answered is not None:
+        assert isinstance(answered, Refusal)
         assert answered.status in {400, 401}

@@ -13,12 +13,21 @@ from multidict import CIMultiDict
 
 from hookmill.arrival import Arrival, row_of
 from hookmill.message import Message
-from hookmill.signatures import Scheme
+from hookmill.signatures import Scheme, Signed
 from hookmill.signatures.marble import marble_scheme
+from hookmill.signatures.presets import PRESETS
 from hookmill.signatures.qstash import QStash
-from hookmill.sources import Source, by_body, identify_marble, identify_qstash, ordered_by
-from receiver.answers import Answer, Refusal
-from receiver.intake import Request, admit, precheck, too_large
+from hookmill.signatures.shaped import Shaped
+from hookmill.sources import (
+    Source,
+    by_body,
+    identify_by,
+    identify_marble,
+    identify_qstash,
+    ordered_by,
+)
+from receiver.answers import Refusal
+from receiver.intake import Admitted, Request, admit, precheck, too_large
 from tests.support import CURRENT_KEY, MARBLE_SECRET, NEXT_KEY, signed_headers
 
 NOW = 1_700_000_000.25
@@ -60,17 +69,17 @@ def signed(
     return request(source.path, (*pairs, *more), body)
 
 
-def message_of(admitted: Message | Answer | Refusal) -> Message:
+def message_of(admitted: Admitted) -> Message:
     assert isinstance(admitted, Message), admitted
     return admitted
 
 
-def arrival_of(admitted: Message | Answer | Refusal) -> Arrival:
+def arrival_of(admitted: Admitted) -> Arrival:
     assert isinstance(admitted, Arrival), admitted
     return admitted
 
 
-def refusal_of(admitted: Message | Answer | Refusal) -> Refusal:
+def refusal_of(admitted: Admitted) -> Refusal:
     assert isinstance(admitted, Refusal), admitted
     return admitted
 
@@ -214,7 +223,7 @@ def test_where_ids_follow_from_bodies_no_header_makes_a_copy_another_message() -
     # A retry comes with a token of its own.
     later = arrival_of(admit(NAMED_AFTER_BODY, signed(NAMED_AFTER_BODY, OLDER), NOW))
     assert later.digest == first.digest
-    assert later.token != arrival_of(first).token
+    assert later.token is None  # its ID is signed, and says as much
 
 
 @pytest.mark.parametrize(
@@ -358,7 +367,7 @@ FIELDS = st.dictionaries(
 BODIES = ANY_BYTES | FIELDS
 
 
-def check(admitted: Message | Answer | Refusal) -> None:
+def check(admitted: Admitted | Message) -> None:
     if isinstance(admitted, Message):
         assert Message.from_fields(admitted.to_fields()).to_fields() == admitted.to_fields()
         assert admitted.id
@@ -370,6 +379,33 @@ def check(admitted: Message | Answer | Refusal) -> None:
     said = f"{admitted.code} {admitted.detail}"
     assert not any(secret in said for secret in SECRETS)
     said.encode()  # it can be logged and sent
+
+
+@pytest.mark.parametrize(
+    ("preset", "headers", "body", "is_remembered"),
+    [
+        ("stripe", {}, b'{"id":"evt_1"}', False),
+        ("stripe", {}, b"{}", True),
+        ("slack", {}, b"text=no+id", True),
+        ("slack", {}, b"trigger_id=1.2", False),
+        ("linear", {"Linear-Delivery": "l-1"}, b'{"webhookTimestamp":1700000000000}', True),
+        ("svix", {}, b"{}", False),
+        ("zoom", {}, b'{"event":"e"}', True),
+        ("github", {"X-GitHub-Delivery": "d-1"}, b"{}", False),  # nothing in it says when
+    ],
+)
+def test_a_copy_under_another_id_is_told_by_what_was_signed_once(
+    preset: str, headers: dict[str, str], body: bytes, is_remembered: bool
+) -> None:
+    scheme = Shaped(PRESETS[preset].shape, ["whsec_MDEyMzQ1Njc4OQ=="])
+    source = Source(preset, f"/{preset}", scheme, identify_by(scheme.shape))
+    delivery = scheme.sign(Signed(CIMultiDict(headers), body, source.path), NOW)
+    sent = Request(source.path, delivery.headers, (), delivery.body)
+    first, second = (arrival_of(admit(source, sent, NOW + later)) for later in (0, 1))
+    assert (first.token is not None) == is_remembered
+    assert first.token == second.token
+    if is_remembered:
+        assert first.id == second.id  # though it may have none of its own
 
 
 @given(
