@@ -1,0 +1,146 @@
+"""Deliveries that take a certificate, through a whole receiver: real HTTP in, real HTTPS out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import redis
+from aiohttp import web
+
+from hookmill.options import SourceOptions
+from hookmill.settings import Settings
+from hookmill.signatures.paypal import PayPal
+from hookmill.sources import sources_of
+from hookmill.stream import Stream
+from receiver.app import Receiver
+from tests.authority import Issuer
+from tests.receiver.test_certificates import World
+from tests.signatures import test_paypal as paypal
+from tests.signatures import test_sns as sns
+
+NOW = time.time()
+SNS_LEAF = Issuer("SNS", NOW).issue(["sns.amazonaws.com"], sns.KEY)
+ROOT = Issuer("Root", NOW)
+PAYPAL_LEAF = ROOT.issue([paypal.NAME], paypal.KEY)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    made = World(tmp_path)
+    await made.serve()
+    yield made
+    await made.close()
+
+
+class Line:
+    """A receiver for SNS and PayPal, and what is in its stream."""
+
+    def __init__(self, base: str, client: redis.Redis, key: str) -> None:
+        self.base = base
+        self._client = client
+        self._key = key
+
+    async def post(self, path: str, body: bytes, headers: Any = None) -> int:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(self.base + path, data=body, headers=headers) as answer,
+        ):
+            return answer.status
+
+    def stored(self) -> list[tuple[bytes, bytes]]:
+        rows: Any = self._client.xrange(self._key)
+        return [(fields[b"id"], fields[b"type"]) for _, fields in rows]
+
+
+@pytest.fixture
+async def line(
+    world: World,
+    stream: Stream,
+    settings: Callable[..., Settings],
+    redis_client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[Line]:
+    monkeypatch.setattr("hookmill.sources.system_roots", lambda: ROOT.pem)
+    tables = {
+        "sns": SourceOptions(topics=(sns.TOPIC,)),
+        "paypal": SourceOptions(webhook_ids=(paypal.WEBHOOK,)),
+    }
+    made = settings(sources=tables)
+    receiver = Receiver(made, sources_of(made), stream, world.certificates())
+    port = await receiver.start()
+    yield Line(f"http://127.0.0.1:{port}", redis_client, stream.partitions[0].stream)
+    await receiver.stop()
+
+
+def stamp() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+async def test_an_sns_notification_is_stored_under_its_signed_id(world: World, line: Line) -> None:
+    world.publish(sns.URL, SNS_LEAF)
+    body = sns.sign(sns.message(Timestamp=stamp()))
+    assert await line.post("/sns", body) == 200
+    assert await line.post("/sns", body.replace(b"second line", b"second lie!")) == 401
+    other = sns.sign(sns.message(Timestamp=stamp(), TopicArn=sns.OTHER_TOPIC))
+    assert await line.post("/sns", other) == 401
+    assert line.stored() == [(b"22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324", b"orders")]
+    assert world.requests == [sns.URL]
+
+
+async def test_without_its_certificate_a_delivery_is_to_be_sent_again(
+    world: World, line: Line
+) -> None:
+    body = sns.sign(sns.message(Timestamp=stamp()))
+    assert await line.post("/sns", body) == 503  # there is none: nothing is known of it
+    assert line.stored() == []
+    world.publish(sns.URL, SNS_LEAF)
+    world.clock.now += 60
+    assert await line.post("/sns", body) == 200
+
+
+async def test_a_subscription_is_confirmed_and_stores_nothing(world: World, line: Line) -> None:
+    world.publish(sns.URL, SNS_LEAF)
+    asked: list[str] = []
+
+    async def confirm(request: web.BaseRequest) -> web.StreamResponse:
+        asked.append(request.raw_path)
+        return web.Response(status=200 if len(asked) > 1 else 500)
+
+    world.answers[sns.CONFIRM] = confirm
+    body = sns.sign(sns.question(Timestamp=stamp()))
+    assert await line.post("/sns", body.replace(b"chosen", b"choosen")) == 401
+    assert asked == []  # nobody is asked on account of what is not genuine
+    assert await line.post("/sns", body) == 503
+    world.clock.now += 60
+    assert await line.post("/sns", body) == 200
+    assert len(asked) == 2
+    assert line.stored() == []
+
+
+async def test_a_paypal_delivery_is_stored_under_its_transmission_id(
+    world: World, line: Line
+) -> None:
+    world.publish(paypal.URL, PAYPAL_LEAF)
+    sent = paypal.headers(time=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    assert await line.post("/paypal", paypal.BODY, sent) == 200
+    assert await line.post("/paypal", paypal.BODY + b" ", sent) == 401
+    # Only a CRC32 of the body is signed. What is put behind it has the same ID: a repeat.
+    forged = paypal.with_crc_of(b'{"event_type":"FORGED"}', paypal.BODY)
+    assert await line.post("/paypal", forged, sent) == 200
+    transmission = paypal.TRANSMISSION.encode()
+    assert {message_id for message_id, _ in line.stored()} == {transmission}
+    assert line.stored()[0] == (transmission, b"PAYMENT.SALE.COMPLETED")
+
+
+def test_paypals_scheme_trusts_the_systems_authorities(
+    settings: Callable[..., Settings],
+) -> None:
+    (source,) = sources_of(settings(sources={"paypal": SourceOptions(webhook_ids=("W1",))}))
+    assert isinstance(source.scheme, PayPal)
+    assert source.scheme.labels == ["webhook W1"]
