@@ -88,6 +88,8 @@ def _judge_development(sources: list[SourceFacts], *, is_set: bool) -> Iterator[
 
 def _judge_secrets(source: SourceFacts, now: float) -> Iterator[Finding]:
     secrets, name = source.secrets, source.name
+    if source.preset in CERTIFIED:
+        return
     has_public_key = source.shape is not None and source.shape.algorithm in {
         "ed25519",
         "ecdsa-p256",
@@ -213,9 +215,13 @@ def _described(source: SourceFacts, now: float) -> Finding:
     shape = source.shape
     if shape is None:
         title, signed, time = _CODE.get(source.preset, (source.preset, "", ""))
-        ids: dict[tuple[str, ...] | None, str]
-        ids = {None: "Upstash-Message-Id (not signed)", ("body",): "a digest of the body (signed)"}
-        id_and_type = f"ID: {ids.get(source.id, 'as its table says')}."
+        ids: dict[tuple[str, ...] | None, str] = {
+            None: "Upstash-Message-Id (not signed)",
+            ("body",): "a digest of the body (signed)",
+        }
+        own = {"sns": "MessageId (signed)", "paypal": "PAYPAL-TRANSMISSION-ID (signed)"}
+        identified = own.get(source.preset) or ids.get(source.id, "as its table says")
+        id_and_type = f"ID: {identified}."
     else:
         preset = PRESETS.get(source.preset)
         title = preset.title if preset else "a sender of your own"
@@ -228,10 +234,12 @@ def _described(source: SourceFacts, now: float) -> Finding:
         level="note",
         what=f"source {source.name} accepts {title} at {source.path}",
         why=f"signed: {signed}. Time: {time}. {id_and_type}",
-        do=f"it accepts {_in_words(source.secrets, now)}; try it with "
-        f"`hookmill send --source {source.name}`",
+        do=f"it accepts {_in_words(source, now)}",
     )
 
+
+CERTIFIED = {"sns": "MessageId (signed)", "paypal": "PAYPAL-TRANSMISSION-ID (signed)"}
+"""Senders that sign with a certificate, and their message IDs: what they are known by is public."""
 
 _CODE = {
     "qstash": (
@@ -239,12 +247,23 @@ _CODE = {
         "a token (HS256) that holds the body's hash and the URL; in Upstash-Signature",
         "the token's, 5 min",
     ),
-    "sns": ("Amazon SNS", "what its certificate signs", "not judged"),
-    "paypal": ("PayPal", "what its certificate signs", "not judged"),
+    "sns": (
+        "Amazon SNS",
+        "the body's own fields; RSA, with a certificate from SNS' host in the topic's region",
+        "Timestamp, up to 65 min old",
+    ),
+    "paypal": (
+        "PayPal",
+        "the transmission's ID and time, the body's CRC32; RSA, with paypal.com's certificate",
+        "PAYPAL-TRANSMISSION-TIME, up to 72 h old",
+    ),
 }
 
 
-def _in_words(secrets: tuple[Secret, ...], now: float) -> str:
+def _in_words(source: SourceFacts, now: float) -> str:
+    secrets = source.secrets
+    if source.preset in CERTIFIED:
+        return f"what comes from {', '.join(secret.label for secret in secrets) or 'nobody'}"
     if not secrets:
         return "no secret"
     shown = [
@@ -252,7 +271,10 @@ def _in_words(secrets: tuple[Secret, ...], now: float) -> str:
         + (f" until {_day(secret.ends)}" if now < secret.ends < float("inf") else "")
         for secret in secrets
     ]
-    return f"{_count(len(secrets), 'secret', 'secrets')} ({', '.join(shown)})"
+    return (
+        f"{_count(len(secrets), 'secret', 'secrets')} ({', '.join(shown)}); try it with "
+        f"`hookmill send --source {source.name}`"
+    )
 
 
 def _day(moment: float) -> str:

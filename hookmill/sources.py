@@ -116,9 +116,17 @@ def names_of(settings: Settings) -> list[str]:
 
 
 def secrets_of(name: str, settings: Settings) -> list[Secret]:
-    """Read a source's secrets. Raises `SettingsError`."""
-    refs = settings.options_of(name).secrets
-    if refs:
+    """Read a source's secrets, or what it has in their place. Raises `SettingsError`."""
+    options = settings.options_of(name)
+    if preset_of(name, options) == "sns":
+        if not options.topics:
+            raise SettingsError(["topics: name the topics (their ARNs) that may send"])
+        return [Secret(topic, topic) for topic in options.topics]
+    if preset_of(name, options) == "paypal":
+        if not options.webhook_ids:
+            raise SettingsError(["webhook_ids: give the IDs of the webhooks, as PayPal shows them"])
+        return [Secret(one, f"webhook {one}") for one in options.webhook_ids]
+    if refs := options.secrets:
         return read(name, refs)
     if name == "qstash":
         return [*_named(settings.qstash_keys, "QSTASH_CURRENT_SIGNING_KEY"), *_region_keys()]
@@ -167,14 +175,10 @@ def _coded_scheme(name: str, options: SourceOptions, settings: Settings) -> Sche
     if preset == "sns":
         from hookmill.signatures.sns import SNS  # noqa: PLC0415
 
-        if not options.topics:
-            raise SettingsError(["topics: name the topics (their ARNs) that may send"])
-        return SNS([Secret(topic, topic) for topic in options.topics])
+        return SNS(secrets_of(name, settings))
     from hookmill.signatures.paypal import PayPal  # noqa: PLC0415
 
-    if not options.webhook_ids:
-        raise SettingsError(["webhook_ids: give the IDs of the webhooks, as PayPal shows them"])
-    return PayPal([Secret(one, f"webhook {one}") for one in options.webhook_ids], system_roots())
+    return PayPal(secrets_of(name, settings), system_roots())
 
 
 def _handshake_faults(shape: Shape, options: SourceOptions) -> list[str]:

@@ -32,7 +32,12 @@ def test_the_generated_parts_are_current(page: str) -> None:
 def test_each_sender_has_a_section_that_can_be_pasted() -> None:
     page = (ROOT / "docs" / "sources.md").read_text()
     headings = re.findall(r"^### (.+)$", page, re.MULTILINE)
-    assert headings == ["QStash", *(preset.title for preset in PRESETS.values())]
+    assert headings == [
+        "QStash",
+        "Amazon SNS",
+        "PayPal",
+        *(preset.title for preset in PRESETS.values()),
+    ]
     for name in PRESETS:
         assert f"\n[sources.{name}]" in page
         assert f"\n{variable_of(name)}=" in page
