@@ -244,6 +244,18 @@ RULES = (
     ),
     Rule(
         3,
+        "nor does one that waited for an answer while it lasted",
+        (
+            Edit(
+                "worker/takeover.py",
+                "self._lease * share, in_touch)",
+                "self._lease * share, self._in_touch)",
+            ),
+        ),
+        (f"{TAKEOVER}a_sweep_that_waited_through_an_outage_takes_nothing",),
+    ),
+    Rule(
+        3,
         "after an outage longer than the lease the living renew first (all of the above)",
         (
             Edit("worker/takeover.py", "if not self._redis_is_settled:", "if False:"),

@@ -67,6 +67,8 @@ class Takeover:
 
     async def sweep(self, free: int) -> Taken:
         """Take over up to `free` entries, going on where the sweep stopped."""
+        # As of now: an answer that is waited for below may come from behind an outage.
+        in_touch = self._in_touch
         if not self._redis_is_settled:
             uptime = await self._group.redis_uptime()
             if uptime < self._lease:
@@ -74,9 +76,7 @@ class Takeover:
                 return Taken([], [])
             self._redis_is_settled = True
         share = random.uniform(0.25, 0.5)  # noqa: S311 - it spreads load
-        taken, wait = await self._group.take_over(
-            free, self._lease, self._lease * share, self._in_touch
-        )
+        taken, wait = await self._group.take_over(free, self._lease, self._lease * share, in_touch)
         self._next = self._clock() + wait
         if taken.entries:
             log.warning("took over from a silent worker", messages=len(taken.entries))

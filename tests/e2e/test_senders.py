@@ -39,8 +39,11 @@ NO_ID = {name for name in SYMMETRIC if not PRESETS[name].shape.id}
 NO_TYPE = {name for name in SYMMETRIC if not PRESETS[name].shape.type}
 
 TABLES = (
-    "".join(f"[sources.{name}]\n" for name in SYMMETRIC)
+    "".join(f"[sources.{name}]\n" for name in SYMMETRIC if name != "meta")
     + """
+[sources.meta]
+handshake = ""  # nothing is asked here
+
 [sources.shop]
 preset = "shopify"
 url = "https://shop.example/hook"

@@ -293,6 +293,30 @@ async def test_a_sweep_that_is_carried_out_after_an_outage_takes_nothing(
     await stream.close()
 
 
+async def test_a_sweep_that_waited_through_an_outage_takes_nothing(
+    stream: Stream, open_group: OpenGroup
+) -> None:
+    class Frozen(Settled):
+        takeover: Takeover | None = None
+
+        async def redis_uptime(self) -> float:
+            waiting, self.takeover = self.takeover, None
+            if waiting is not None:  # the answer comes late, behind another sign of life
+                await asyncio.sleep(0.3)
+                await waiting.keep_in_touch()
+            return await super().redis_uptime()
+
+    gone, group = await open_group("gone"), Frozen(stream, "main", "c1", dedup_window=3600)
+    takeover = Takeover(group, 0.5)
+    await takeover.keep_in_touch()
+    held = await hold(stream, gone, 1)
+    group.takeover = takeover
+    await asyncio.sleep(0.3)
+    assert (await takeover.sweep(10)).is_empty
+    await settle(gone, held)
+    await group.close()
+
+
 async def test_no_answer_is_a_lost_contact(clock: Clock, own_server: Callable[..., Server]) -> None:
     server = own_server()
     stream = Stream(server.url, "t", timeout=0.1)
