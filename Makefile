@@ -22,8 +22,10 @@ check: .venv/develop.stamp ## Format, lint, types and import direction, without 
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# A file's tests stay together, on servers of their process' own.
+PROCESSES ?= 3
 unit: .venv/develop.stamp ## The tests alone (make unit ARGS='-k name')
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile $(ARGS)
 
 format: .venv/develop.stamp ## Format the code and apply what the linter can mend
 	$(BIN)/ruff format .
