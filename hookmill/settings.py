@@ -47,6 +47,12 @@ _SECRETS = {
 # Not shown in a fault: what may be a secret, or hold one.
 _HIDDEN = {*_SECRETS, "redis_url", "sources"}
 
+# Shown of a source's table. Whoever writes a secret there may write it behind any other word.
+_SHOWN_OF_SOURCES = {
+    "acknowledge", "algorithm", "encoding", "handshake", "ordered_by", "path", "preset",
+    "timestamped", "tolerance", "unit", "url",
+}  # fmt: skip
+
 _YEAR = 366 * 86_400
 """The longest that anything may be asked to take, in seconds."""
 
@@ -445,7 +451,7 @@ def _fault(error: dict[str, Any], options: Mapping[str, Any]) -> str:
         name = f"{TOML_FILE}: {'.'.join([field, *rest])}"
     if error["type"] == "extra_forbidden":
         return f"{name}: there is no such setting"
-    may_show = rest[-1] in SourceOptions.model_fields if rest else field not in _HIDDEN
+    may_show = rest[-1] in _SHOWN_OF_SOURCES if rest else field not in _HIDDEN
     shown = f" (got {error['input']!r})" if may_show else ""
     return f"{name}: {error['msg'].removeprefix('Value error, ')}{shown}"
 

@@ -558,6 +558,24 @@ def test_misspelt_variables_are_found(setenv: SetEnv) -> None:
     load_settings()
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        'secrets = "{}"', 'secrets = ["{}"]', 'secrets = {{value = "{}"}}',
+        'secrets = [{{env = "A", value = "{}"}}]', 'verify_token = "{}"',
+        'verify_token = {{value = "{}"}}', 'secret = "{}"', 'key = "{}"', 'key_prefix = ["{}"]',
+        'webhook_secret = "{}"', 'id = {{x = "{}"}}',
+    ],
+)  # fmt: skip
+def test_a_secret_that_was_written_into_a_sources_table_is_refused_and_never_shown(
+    line: str,
+) -> None:
+    write_toml("[sources.github]\n" + line.format("hush-hush-1"))
+    (fault, *_) = found = faults()
+    assert "hush" not in str(found)
+    assert "sources.github" in fault
+
+
 def test_settings_are_frozen_down_to_the_sources() -> None:
     write_toml('[sources.marble]\npath = "/cms"')
     settings: Any = load_settings()
