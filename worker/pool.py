@@ -15,7 +15,7 @@ import traceback
 import structlog
 
 from hookmill.entries import Entry, EntryRef, Taken
-from hookmill.errors import GroupLostError, StreamUnavailableError
+from hookmill.errors import GroupLostError, PartitionsError, StreamUnavailableError
 from hookmill.message import Progress
 from hookmill.stream import Group
 from worker.attempt import Attempter, Dead, HandedBack, Outcome
@@ -71,7 +71,9 @@ class Pool:
         self.in_hand: dict[EntryRef, Entry] = {}
 
     def start(self) -> asyncio.Task[None]:
-        """Begin to take; return the task that does. It only ends once the pool is quiet."""
+        """Begin to take; return the task that does. It only ends once the pool is quiet, or where
+        no try will ever succeed.
+        """
         self._taking = asyncio.create_task(self._take_until_quiet(), name="pool")
         return self._taking
 
@@ -140,6 +142,9 @@ class Pool:
                 await (self._run_suspect() if self._suspects else self._turn())
                 self._mouthful = min(2 * self._mouthful, self._concurrency)
                 continue
+            except PartitionsError as error:
+                log.error("this worker cannot take here", error=str(error))
+                return
             except GroupLostError as error:
                 log.warning("the consumer group is gone: opening it anew", error=str(error))
                 self._is_open = False

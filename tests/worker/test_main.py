@@ -335,3 +335,17 @@ async def test_a_group_that_comes_later_gets_all_that_is_retained_and_none_takes
             )
         )
     )
+
+
+async def test_a_worker_that_learns_late_of_another_number_of_partitions_ends(
+    stream: Stream, settings: MakeSettings
+) -> None:
+    # Redis was away when it started, or it would have been refused then.
+    await stream.agree()
+    worker = Worker(settings(partitions=3), Handlers(), None)
+    with structlog.testing.capture_logs() as logs:
+        async with asyncio.timeout(10):
+            assert await worker.start() == "pool"
+    await worker.stop(1)
+    (line,) = (line for line in logs if line["log_level"] == "error")
+    assert "HOOKMILL_PARTITIONS is 3, but this stream was made with 1" in line["error"]
