@@ -242,7 +242,7 @@ class Receiver:
             delivery = delivery_of(source, request)
             verdict = await self._certificates.judge(source.scheme, delivery, now)
         except (CertificateUnavailableError, NotConfirmedError) as error:
-            log.warning("not to be had", source=source.name, error=str(error))
+            self._log(log.warning, "not to be had", source, f"{error.code}, why", error=str(error))
             return Refusal(503, error.code, "what this takes cannot be had now; send it again")
         if isinstance(verdict, Refused):
             return Refusal(401, verdict.code, verdict.detail)

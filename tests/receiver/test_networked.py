@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 import redis
+import structlog
 from aiohttp import web
 
 from hookmill.options import SourceOptions
@@ -19,6 +21,7 @@ from hookmill.signatures.paypal import PayPal
 from hookmill.sources import sources_of
 from hookmill.stream import Stream
 from receiver.app import Receiver
+from receiver.certificates import A_MINUTE
 from tests.authority import Issuer
 from tests.receiver.test_certificates import World
 from tests.signatures import test_paypal as paypal
@@ -102,6 +105,21 @@ async def test_without_its_certificate_a_delivery_is_to_be_sent_again(
     world.publish(sns.URL, SNS_LEAF)
     world.clock.now += 60
     assert await line.post("/sns", body) == 200
+
+
+async def test_a_flood_of_forged_deliveries_floods_neither_others_nor_the_log(
+    world: World, line: Line
+) -> None:
+    def forged(number: int) -> bytes:
+        url = sns.URL.replace(".pem", f"{number}.pem")
+        return sns.sign(sns.message(Timestamp=stamp(), SigningCertURL=url))
+
+    with structlog.testing.capture_logs() as logs:
+        answers = await asyncio.gather(*(line.post("/sns", forged(n)) for n in range(200)))
+    assert set(answers) == {503}
+    assert len(world.requests) <= A_MINUTE
+    assert len(logs) < 60
+    assert line.stored() == []
 
 
 async def test_a_subscription_is_confirmed_and_stores_nothing(world: World, line: Line) -> None:
