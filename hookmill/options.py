@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 from hookmill.secrets import SecretRef
 from hookmill.signatures.marble import timestamped
-from hookmill.signatures.presets import PRESETS
+from hookmill.signatures.presets import ALIASES, PRESETS
 from hookmill.signatures.shape import Algorithm, Encoding, KeyForm, Shape, Unit, faults_of
 
 OWN_PATHS = {"/healthz", "/readyz", "/metrics"}
@@ -144,7 +144,8 @@ class SourceOptions(BaseModel):
 
 def preset_of(name: str, options: SourceOptions) -> str:
     """Return the sender's name in the table, whether it is there or not."""
-    return options.preset or name
+    given = options.preset or name
+    return ALIASES.get(given, given)
 
 
 def shape_of(name: str, options: SourceOptions) -> Shape | None:

@@ -19,7 +19,7 @@ from hookmill.options import CODE, preset_of, shape_of
 from hookmill.settings import Settings, variable_of
 from hookmill.signatures import Scheme, Secret, Signed
 from hookmill.signatures.marble import DEVELOPMENT_SECRET
-from hookmill.signatures.presets import PRESETS
+from hookmill.signatures.presets import ALIASES, PRESETS
 from hookmill.signatures.qstash import DEVELOPMENT_KEYS, QStash
 from hookmill.signatures.shape import Shape
 from hookmill.signatures.shaped import Shaped
@@ -82,7 +82,7 @@ def known_sources(settings: Settings) -> list[str]:
 
 def _shape_of(source: str, settings: Settings) -> Shape | None:
     options = settings.options_of(source)
-    if source not in settings.sources and source not in {*PRESETS, *CODE}:
+    if source not in settings.sources and source not in {*PRESETS, *ALIASES, *CODE}:
         raise SettingsError(
             [f"there is no source {source!r}; there are {', '.join(known_sources(settings))}"]
         )

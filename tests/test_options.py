@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from hookmill.options import HANDSHAKES, SourceOptions, shape_of
-from hookmill.signatures.presets import PRESETS
+from hookmill.signatures.presets import ALIASES, PRESETS
 
 
 def options(**given: Any) -> SourceOptions:
@@ -20,6 +20,13 @@ def test_a_sender_is_known_by_the_tables_name_or_by_its_preset() -> None:
     assert shape_of("github", options()) == PRESETS["github"].shape
     assert shape_of("our-repositories", options(preset="github")) == PRESETS["github"].shape
     assert shape_of("qstash", options()) is None  # its scheme is code
+
+
+def test_a_sender_may_be_called_by_another_of_its_names() -> None:
+    assert shape_of("whatsapp", options()) == PRESETS["meta"].shape
+    assert shape_of("ours", options(preset="hubspot-v3")) == PRESETS["hubspot"].shape
+    assert {*ALIASES.values()} <= {*PRESETS}
+    assert not {*ALIASES} & {*PRESETS}
 
 
 def test_the_words_of_a_table_change_a_preset() -> None:

@@ -496,3 +496,12 @@ PRESETS = {
     ),
 }
 """By the name that a source has in the settings. QStash, SNS and PayPal are code."""
+
+ALIASES = {
+    "brex": "svix",
+    "gitlab-legacy": "gitlab-token",
+    "hubspot-v3": "hubspot",
+    "lemon-squeezy": "lemonsqueezy",
+    "whatsapp": "meta",
+}
+"""Other names of senders, by which a source may be called as well."""
