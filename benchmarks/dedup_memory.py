@@ -112,7 +112,7 @@ def not_compact(client: redis.Redis) -> Iterator[bytes]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES), metavar="IDS")
-    parser.add_argument("--seconds", type=float, default=180.0, help="for each server, at most")
+    parser.add_argument("--seconds", type=float, default=600.0, help="for each server, at most")
     parser.add_argument("--server", choices=[*server_binaries()], help="else all that are there")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     given = parser.parse_args()

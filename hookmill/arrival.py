@@ -57,7 +57,10 @@ def row_of(message: Message) -> Row:
     # Counted from the receipt, so that neither Redis' clock nor a time in the spool shortens it.
     remaining = token.expires * 1000 - message.received_ms
     remember_ms = min(max(remaining, 1), _LONGEST)
-    return Row(fields, token.digest, token.expires, remember_ms, spread)
+    # Of two sources that are sent the same, each has its own.
+    name = message.source.encode("utf-8", "surrogatepass") + b"\0" + token.digest
+    digest = hashlib.blake2b(name, digest_size=16).digest()
+    return Row(fields, digest, token.expires, remember_ms, spread)
 
 
 def _spread(message: Message) -> bytes:

@@ -200,10 +200,14 @@ def fresh_id() -> str:
     return f"hm_{uuid.uuid4().hex}"
 
 
-def pack_headers(pairs: tuple[tuple[bytes, bytes], ...]) -> bytes:
-    """Join raw header pairs as they stood on the wire, less those that are not kept."""
+def pack_headers(pairs: tuple[tuple[bytes, bytes], ...], secret: bytes = b"") -> bytes:
+    """Join raw header pairs as they stood on the wire, less those that are not kept, nor the one
+    (in lower case) that is a secret itself.
+    """
     return b"\r\n".join(
-        b"%b: %b" % (name, value) for name, value in pairs if name.lower() not in _DROPPED_HEADERS
+        b"%b: %b" % (name, value)
+        for name, value in pairs
+        if name.lower() not in _DROPPED_HEADERS and name.lower() != secret
     )
 
 

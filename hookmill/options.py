@@ -32,6 +32,10 @@ _UNSIGNED_ORDER = (
 )
 
 
+_SIGNED_BY_SNS = {"Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"}
+"""What of an SNS message is signed, and could be its ordering key."""
+
+
 def _check_path(path: str) -> str:
     if not path.startswith("/") or not path.isascii() or any(c in path for c in "?# \t\r\n\0"):
         raise ValueError("a path begins with / and is written as it is requested, without ? and #")
@@ -156,10 +160,7 @@ def shape_of(name: str, options: SourceOptions) -> Shape | None:
     if options.timestamped and preset != "marble":
         raise ValueError(f"sources.{name}.timestamped: only marble has a timestamped form")
     if preset in CODE:
-        if wrong := sorted(words.keys() - ({"id", "type"} if preset == "qstash" else set())):
-            raise ValueError(f"sources.{name}.{wrong[0]}: the scheme of {preset} is code")
-        if preset == "paypal" and options.ordered_by:
-            raise ValueError(f"sources.{name}.{_UNSIGNED_ORDER}")
+        _check_coded(name, preset, options)
         return None
     if preset in PRESETS:
         shape = PRESETS[preset].shape
@@ -177,6 +178,19 @@ def shape_of(name: str, options: SourceOptions) -> Shape | None:
     faults = faults_of(shape)
     if shape.unsigned_body and options.ordered_by:
         faults.append(_UNSIGNED_ORDER)
+    if shape.unsigned_body and not all(map(shape.is_signed, shape.id)):
+        faults.append("id: the signature covers neither it nor the body: name one that is signed")
     if faults:
         raise ValueError("\n".join(f"sources.{name}.{fault}" for fault in faults))
     return shape
+
+
+def _check_coded(name: str, preset: str, options: SourceOptions) -> None:
+    """Refuse what cannot be said of a sender whose scheme is code."""
+    if wrong := sorted(options.words.keys() - ({"id", "type"} if preset == "qstash" else set())):
+        raise ValueError(f"sources.{name}.{wrong[0]}: the scheme of {preset} is code")
+    if preset == "qstash" and options.url:
+        raise ValueError(f"sources.{name}.url: QStash's follows from HOOKMILL_PUBLIC_URL")
+    is_signed = preset == "qstash" or (preset == "sns" and options.ordered_by in _SIGNED_BY_SNS)
+    if options.ordered_by and not is_signed:
+        raise ValueError(f"sources.{name}.{_UNSIGNED_ORDER}")

@@ -59,7 +59,8 @@ class Source(NamedTuple):
     """A sender whose deliveries are accepted at `path`.
 
     `url` is the one the sender was given ("": not known), `handshake` what it asks beside its
-    deliveries, `verify_token` what it then repeats, `status` the one it wants to see.
+    deliveries, `verify_token` what it then repeats, `status` the one it wants to see,
+    `secret_header` (in lower case) the header that holds the secret itself.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Source(NamedTuple):
     handshake: str = ""
     verify_token: str = ""
     status: int = 200
+    secret_header: bytes = b""
 
 
 class _Envelope(msgspec.Struct):
@@ -159,7 +161,13 @@ def _source(name: str, options: SourceOptions, settings: Settings) -> Source:
         shape.handshake if shape else "sns" if preset_of(name, options) == "sns" else "",
         token,
         shape.acknowledge if shape else 200,
+        _secret_header(shape) if shape else b"",
     )
+
+
+def _secret_header(shape: Shape) -> bytes:
+    kind, _, name = shape.signature.partition(":")
+    return name.lower().encode() if shape.algorithm == "token" and kind == "header" else b""
 
 
 def _coded_scheme(name: str, options: SourceOptions, settings: Settings) -> Scheme | NetworkScheme:

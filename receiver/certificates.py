@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -79,7 +79,7 @@ class Certificates:
         self._session: aiohttp.ClientSession | None = None
         self._under_way: dict[str, asyncio.Task[_Answer]] = {}
         self._answers: dict[str, _Answer] = {}
-        self._fetched: deque[float] = deque()
+        self._fetched: defaultdict[str, deque[float]] = defaultdict(deque)
         self._good: dict[str, None] = {}
 
     async def judge(self, scheme: Scheme | NetworkScheme, delivery: Signed, now: float) -> Verdict:
@@ -144,13 +144,16 @@ class Certificates:
     def _count(self, url: str) -> None:
         """Count a request; refuse it where there were too many, so that what is kept is bounded."""
         now = self._clock()
-        while self._fetched and self._fetched[0] <= now - 60:
-            self._fetched.popleft()
-        if len(self._fetched) >= A_MINUTE:
+        # Each sender for itself (its hosts share a domain), so that a flood in the name of one does
+        # not keep the other out.
+        fetched = self._fetched[".".join((URL(url).host or "").split(".")[-2:])]
+        while fetched and fetched[0] <= now - 60:
+            fetched.popleft()
+        if len(fetched) >= A_MINUTE:
             raise CertificateUnavailableError(
                 f"{url}: not fetched, {A_MINUTE} other certificates were asked for in a minute"
             )
-        self._fetched.append(now)
+        fetched.append(now)
 
     def _remember_good(self, url: str) -> None:
         self._good.pop(url, None)

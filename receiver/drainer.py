@@ -28,6 +28,7 @@ class Drainer:
         self._timeout = timeout
         self._running: asyncio.Task[None] | None = None
         self._trouble = ""
+        self._appended: set[bytes] = set()
 
     def start(self) -> None:
         """Begin to look after the spool."""
@@ -71,13 +72,26 @@ class Drainer:
         self._trouble = trouble
 
     async def _append(self, rows: Sequence[Row]) -> None:
+        # Those that a partition took before another one refused are not appended again.
+        waiting = [row for row in rows if _name(row) not in self._appended]
         async with asyncio.timeout(self._timeout):
-            results = await self._stream.append_rows(rows)
-        for row, result in zip(rows, results, strict=True):
+            results = await self._stream.append_rows(waiting)
+        refused: StreamUnavailableError | None = None
+        for row, result in zip(waiting, results, strict=True):
             if isinstance(result, StreamUnavailableError):
-                raise result  # all are tried again, and those that were taken are repeats then
+                refused = result
+                continue
+            self._appended.add(_name(row))
             if not result:
                 log.warning(
                     "refused behind the spool", code="token_reused",
                     id=row.fields.get(b"id", b"").decode("utf-8", "replace"),
                 )  # fmt: skip
+        if refused is not None:
+            raise refused
+        self._appended.clear()
+
+
+def _name(row: Row) -> bytes:
+    """Tell a row from the others of its batch; another with the same message ID is a repeat."""
+    return row.fields.get(b"digest", b"") or row.fields.get(b"id", b"")

@@ -63,7 +63,7 @@ def admit(source: Source, request: Request, now: float) -> Admitted:
         type=identity.type,
         body=request.body,
         received_ms=int(now * 1000),
-        header_block=pack_headers(request.raw_headers),
+        header_block=pack_headers(request.raw_headers, source.secret_header),
         key=source.key_of(request.body),
         token=token,
         # Not where the ID follows from the token: the same one, with a header that names another

@@ -85,7 +85,8 @@ class Reloader:
         else:
             self._replace(sources)
             self._files = files_of(settings)
-            self._state = await asyncio.to_thread(_look_at, self._files)
+            # As they were before they were read: what has changed since is to be read again.
+            self._state = {path: self._state.get(path) for path in self._files}
             log.info("sources read anew", paths=[source.path for source in sources])
 
 

@@ -427,3 +427,12 @@ async def test_the_status_adds_the_partitions_up(
     while not held.is_empty:
         await group.settle([Settlement(e.ref, (), e.key, e.owner) for e in held.entries])
         held = await group.take(9)
+
+
+async def test_a_worker_gives_redis_the_number_back_that_it_lost(
+    stream: Stream, group: Group, redis_client: redis.Redis, prefix: str
+) -> None:
+    await stream.append([message()])
+    redis_client.delete(f"{prefix}:partitions", *(keys.stream for keys in stream.partitions))
+    await group.open()
+    assert redis_client.get(f"{prefix}:partitions") == b"4"

@@ -655,7 +655,9 @@ def test_a_table_switches_its_source_on_and_its_secret_is_required(
             "hubspot",
             {},
             b'[{"eventId":7,"subscriptionType":"contact.creation"}]',
-            Identity("7", "contact.creation", id_is_signed=True),
+            named_after(
+                b'[{"eventId":7,"subscriptionType":"contact.creation"}]', "contact.creation"
+            ),
         ),
         (
             "calendly",

@@ -366,7 +366,7 @@ PRESETS = {
             unit="rfc3339",
             tolerance=600.0,
             id=("header:Twitch-Eventsub-Message-Id",),
-            type=("header:Twitch-Eventsub-Subscription-Type",),
+            type=("json:subscription.type", "header:Twitch-Eventsub-Subscription-Type"),
             handshake="twitch",
         ),
         "the API: POST /eventsub/subscriptions",
@@ -393,7 +393,8 @@ PRESETS = {
             content="{hubspot}",
             timestamp="header:X-HubSpot-Request-Timestamp",
             unit="ms",
-            id=("json:0.eventId",),
+            # An event's own ID need not be unique, and a delivery holds several.
+            id=("body",),
             type=("json:0.subscriptionType",),
         ),
         "the app's settings, Webhooks",

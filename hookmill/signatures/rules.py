@@ -128,6 +128,7 @@ def _hubspot(delivery: Signed, timestamp: bytes) -> Contents:
 # --- Contentful ---
 
 _SIGNED_HEADERS = "x-contentful-signed-headers"
+_HEADER = re.compile("[a-z0-9-]{1,100}")
 _TIME_HEADER = "x-contentful-timestamp"
 
 
@@ -142,6 +143,8 @@ def _contentful(delivery: Signed, _: bytes) -> Contents:
         return Refused("timestamp_unsigned", f"{_TIME_HEADER} is not among the signed headers")
     lines = []
     for name in sorted(set(names)):
+        if not _HEADER.fullmatch(name):
+            return Refused("header_malformed", f"{_SIGNED_HEADERS} names what is no header")
         value = only_header(delivery.headers, name)
         if isinstance(value, Refused):
             return value

@@ -47,7 +47,7 @@ class Group:
 
     async def open(self) -> int:
         """Make the group where it is missing; return how many of its halves were made."""
-        await self._stream.agree()
+        await self._stream.agree(anew=True)
         args = [self.name, self._bell]
         return sum(
             await self._on_each(

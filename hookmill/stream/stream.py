@@ -69,12 +69,13 @@ class Stream:
             await looking.aclose()
         return cls(url, prefix, partitions=int(found or 1))
 
-    async def agree(self, *, only_look: bool = False) -> None:
+    async def agree(self, *, only_look: bool = False, anew: bool = False) -> None:
         """Raise `PartitionsError` unless everybody who shares this stream splits it alike.
 
-        The first who does more than look settles the number.
+        The first who does more than look settles the number; `anew` asks for it although it was
+        settled before, since Redis may have lost it.
         """
-        if self._is_agreed:
+        if self._is_agreed and not anew:
             return
         ours = len(self.partitions)
         with translated():

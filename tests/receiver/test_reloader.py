@@ -131,6 +131,23 @@ async def test_what_cannot_be_read_changes_nothing_and_is_said(
     await eventually(lambda: serving.replaced)
 
 
+async def test_what_changes_while_it_is_read_is_read_again(
+    reloader: Reloader, serving: Serving, tmp_path: Path
+) -> None:
+    reads: list[str] = []
+    path = tmp_path / "secret"
+
+    def read_anew() -> tuple[Settings, list[Source]]:
+        reads.append(path.read_text())
+        if len(reads) == 1:
+            path.write_text(NEW)  # the rest of it comes only now
+        return Settings(), serving.read
+
+    reloader._read = read_anew
+    path.write_text(NEW[:5])
+    await eventually(lambda: reads[-1:] == [NEW])
+
+
 def test_all_files_of_a_source_are_watched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QSTASH_NEXT_SIGNING_KEY_FILE", "/run/next")
     monkeypatch.setenv("GITHUB_WEBHOOK_SECRET_FILE", "/run/github")

@@ -7,11 +7,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
+import redis
 
-from hookmill.arrival import Row
+from hookmill.arrival import Row, row_of
+from hookmill.stream import Backlog, Stream
 from receiver import spool as spool_module
+from receiver.drainer import Drainer
 from receiver.spool import Spool, SpoolError
-from tests.support import eventually
+from tests.support import Server, eventually, message
 
 MIB = 1024 * 1024
 
@@ -339,3 +342,27 @@ async def test_a_path_that_cannot_be_a_spool_is_an_error_that_names_it(
     (tmp_path / "not-a-database").write_text("something else entirely\n" * 100)
     with pytest.raises(SpoolError, match=name):
         await open_spool(path=tmp_path / name)
+
+
+async def test_a_full_partition_does_not_have_the_others_appended_again_and_again(
+    server: Server, prefix: str, tmp_path: Path, redis_client: redis.Redis
+) -> None:
+    stream = Stream(server.url, prefix, partitions=2, limit=Backlog(2, 0))
+    spool = Spool(tmp_path / "spool", 2**30)
+    await spool.open()
+    sent = [row_of(message(b'{"n":%d}' % number, id=f"m{number}")) for number in range(40)]
+    by_partition = [[one for one in sent if one.partition(2) == number] for number in range(2)]
+    await stream.append_rows(by_partition[0][:1])  # this one is full now
+    await spool.put([*by_partition[0][1:4], *by_partition[1][:1]])
+    drainer = Drainer(spool, stream, 2.0)
+    for _ in range(5):
+        await drainer._turn()
+    assert redis_client.xlen(stream.partitions[1].stream) == 1
+    assert await spool.count() == 4
+    redis_client.delete(stream.partitions[0].stream, stream.partitions[0].backlog)
+    await drainer._turn()
+    assert redis_client.xlen(stream.partitions[0].stream) == 3
+    assert redis_client.xlen(stream.partitions[1].stream) == 1
+    assert await spool.count() == 0
+    await spool.close()
+    await stream.close()
