@@ -21,7 +21,7 @@ EVENT = '{"id":"evt_1","type":"post.published","data":{"title":"é"}}'.encode()
             "slack",
             b'{"type":"event_callback","event_id":"7","event":{"type":"pull_request.opened"}}',
         ),
-        ("hubspot", b'[{"eventId":"7","subscriptionType":"pull_request.opened"}]'),
+        ("hubspot", b'[{"subscriptionType":"pull_request.opened"}]'),
         ("twilio", b"AccountSid=AC0&MessageStatus=pull_request.opened"),
         ("mailgun", b'{"signature":{"token":"7"},"event-data":{"event":"pull_request.opened"}}'),
         (
