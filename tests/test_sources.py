@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from hookmill.errors import SettingsError
+from hookmill.message import pack_headers
 from hookmill.settings import load_settings
 from hookmill.signatures import Refused, Scheme, Signed, Verified
 from hookmill.signatures.marble import marble_scheme
@@ -782,3 +783,15 @@ def test_what_is_accepted_is_acknowledged_with_success_alone(
     table = f'[sources.ghost]\nsecrets = "env:ASKED_SECRET"\nacknowledge = {status}\n'
     with pytest.raises(SettingsError, match="from 200 to 299"):
         settings_of(monkeypatch, tmp_path, table, ASKED_SECRET=MARBLE_SECRET)
+
+
+def test_a_header_that_holds_the_secret_itself_is_named_so_that_it_is_not_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    table = "[sources.gitlab-token]\n[sources.github]\n"
+    secrets = dict.fromkeys(("GITLAB_TOKEN", "GITHUB"), "long enough a secret")
+    variables = {f"{name}_WEBHOOK_SECRET": secret for name, secret in secrets.items()}
+    gitlab, github = sources_of(settings_of(monkeypatch, tmp_path, table, **variables))
+    assert (gitlab.secret_header, github.secret_header) == (b"x-gitlab-token", b"")
+    sent = ((b"X-Gitlab-Token", b"long enough a secret"), (b"X-Gitlab-Event", b"Push Hook"))
+    assert pack_headers(sent, gitlab.secret_header) == b"X-Gitlab-Event: Push Hook"
