@@ -97,11 +97,6 @@ def read(source: str, refs: Iterable[SecretRef]) -> list[Secret]:
     return found
 
 
-def files_of(refs: Iterable[SecretRef]) -> set[Path]:
-    """Return the files that hold secrets."""
-    return {ref.file for ref in refs if ref.file is not None}
-
-
 def _lines(ref: SecretRef) -> list[str]:
     text = os.environ.get(ref.env or "")
     if ref.file is not None:

@@ -230,7 +230,7 @@ def _identify(preset: str, shape: Shape | None, options: SourceOptions) -> Ident
         "paypal": identify_paypal,
     }.get(preset)
     if own is None:
-        assert shape is not None  # noqa: S101 - only the two above are without
+        assert shape is not None  # noqa: S101 - only those above may be without
         return identify_by(shape)
     if options.id == ("body",):
         return by_body(own)
@@ -272,15 +272,18 @@ def _filled(template: str) -> Callable[[Signed], str | Refused]:
     """Return what fills a template from a delivery: "" where a field is not there or too long."""
     if template == "body":
         return lambda delivery: f"hm_{_digest(delivery.body)}"
-    pieces = [(text, field) for text, field in parts(as_template(template))]
+    pieces = [
+        (text, field, finder(field) if field else None)
+        for text, field in parts(as_template(template))
+    ]
 
     def fill(delivery: Signed) -> str | Refused:
         filled = ""
-        for text, field in pieces:
+        for text, field, find in pieces:
             filled += text
-            if not field:
+            if find is None:
                 continue
-            found = finder(field)(delivery)
+            found = find(delivery)
             if isinstance(found, Refused):
                 if found.code == "header_repeated":
                     return found

@@ -73,6 +73,7 @@ class Drainer:
 
     async def _append(self, rows: Sequence[Row]) -> None:
         # Those that a partition took before another one refused are not appended again.
+        self._appended &= {_name(row) for row in rows}
         waiting = [row for row in rows if _name(row) not in self._appended]
         async with asyncio.timeout(self._timeout):
             results = await self._stream.append_rows(waiting)
@@ -93,5 +94,5 @@ class Drainer:
 
 
 def _name(row: Row) -> bytes:
-    """Tell a row from the others of its batch; another with the same message ID is a repeat."""
-    return row.fields.get(b"digest", b"") or row.fields.get(b"id", b"")
+    """Tell a row from all others, also from a later delivery of the same message ID."""
+    return b"\0".join(row.fields.get(name, b"") for name in (b"digest", b"id", b"received"))

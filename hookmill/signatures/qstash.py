@@ -87,14 +87,11 @@ class QStash:
         tolerance: float = 0.0,
     ) -> None:
         self._secrets = [Secret(key) if isinstance(key, str) else key for key in keys]
+        self.labels = [one.called(position) for position, one in enumerate(self._secrets)]
+        """What the keys are called, by position."""
         self._keys = [_usable(secret.text) for secret in self._secrets]
         self._public_url = public_url.rstrip("/") if public_url else None
         self._tolerance = tolerance
-
-    @property
-    def labels(self) -> list[str]:
-        """What the secrets are called, by position."""
-        return [secret.called(position) for position, secret in enumerate(self._secrets)]
 
     def verify(self, delivery: Signed, now: float) -> Verdict:
         """Judge a delivery: the signature first, then what it says."""

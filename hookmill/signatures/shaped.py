@@ -54,6 +54,8 @@ class Shaped:
         self.shape = shape
         self._secrets = [Secret(one) if isinstance(one, str) else one for one in secrets]
         self._keys = [_Key(one, matcher(shape, key_of(shape, one.text))) for one in self._secrets]
+        self.labels = [one.called(position) for position, one in enumerate(self._secrets)]
+        """What the secrets are called, by position."""
         self._has_windows = any(one[2:] != (-math.inf, math.inf) for one in self._secrets)
         self._reader = Reader(shape)
         self._tolerance = math.inf if at_any_time else shape.tolerance
@@ -63,11 +65,6 @@ class Shaped:
         )
         # Where the ID is a part of what is signed, no delivery is without one.
         self._has_signed_id = "{id}" in shape.content
-
-    @property
-    def labels(self) -> list[str]:
-        """What the secrets are called, by position."""
-        return [secret.called(position) for position, secret in enumerate(self._secrets)]
 
     def verify(self, delivery: Signed, now: float) -> Verdict:
         """Judge a delivery: the signature, and whether its signed time is near."""
