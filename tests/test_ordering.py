@@ -103,21 +103,24 @@ async def test_the_order_of_arrival_holds_across_workers(
 ) -> None:
     workers = [await open_group(f"c{n}") for n in range(3)]
     await send(stream, *(f"{key}-{n}" for n in range(20) for key in "abcde"))
-    ran: list[str] = []
+    ended: list[str] = []
+
+    async def run(group: Group, entry: Entry) -> None:
+        name = entry.fields[b"id"].decode()
+        # The later ones are quicker: begun beside an earlier one they would end before it.
+        await asyncio.sleep(0.02 / (1 + int(name[2:])))
+        ended.append(name)
+        await group.settle([settled(entry)])
 
     async def work(group: Group) -> None:
-        idle = 0
-        while idle < 30:
-            taken = await group.take(2)
-            idle = idle + 1 if taken.is_empty else 0
-            for entry in taken.entries:
-                ran.append(entry.fields[b"id"].decode())
-                await asyncio.sleep(0.001)
-                await group.settle([settled(entry)])
+        while len(ended) < 100:
+            taken = await group.take(10)
+            await asyncio.gather(*(run(group, entry) for entry in taken.entries))
+            await asyncio.sleep(0.001)
 
     await asyncio.gather(*map(work, workers))
     for key in "abcde":
-        assert [one for one in ran if one[0] == key] == [f"{key}-{n}" for n in range(20)]
+        assert [one for one in ended if one[0] == key] == [f"{key}-{n}" for n in range(20)]
 
 
 async def test_a_retry_blocks_only_its_own_key(

@@ -122,6 +122,18 @@ async def test_a_flood_of_forged_deliveries_floods_neither_others_nor_the_log(
     assert line.stored() == []
 
 
+async def test_a_flood_in_the_name_of_one_sender_does_not_keep_the_other_out(
+    world: World, line: Line
+) -> None:
+    world.publish(paypal.URL, PAYPAL_LEAF)
+    for number in range(A_MINUTE + 5):
+        url = sns.URL.replace(".pem", f"{number}.pem")
+        forged = sns.sign(sns.message(Timestamp=stamp(), SigningCertURL=url))
+        assert await line.post("/sns", forged) == 503
+    sent = paypal.headers(time=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    assert await line.post("/paypal", paypal.BODY, sent) == 200
+
+
 async def test_a_subscription_is_confirmed_and_stores_nothing(world: World, line: Line) -> None:
     world.publish(sns.URL, SNS_LEAF)
     asked: list[str] = []
