@@ -89,17 +89,20 @@ class Appender:
         """Write rows to the stream, or to the spool; say of each what became of it."""
         if self._spool is None:
             return await self._to_stream(rows)
-        if not self._spool.is_active:
-            try:
-                return await self._to_stream(rows)
-            except BacklogFullError:
-                raise  # Redis is there, and says that senders should wait
-            except (StreamUnavailableError, TimeoutError) as error:
-                log.warning("append failed, spooling", error=str(error) or self._too_late)
-        elif self._spool.is_stuck_in_backlog:
-            raise BacklogFullError("too many messages are unfinished, and more are spooled")
+        spooled = ["spooled"] * len(rows)
+        if self._spool.is_active:
+            if self._spool.is_stuck_in_backlog:
+                raise BacklogFullError("too many messages are unfinished, and more are spooled")
+            if await self._spool.follow(rows):
+                return spooled
+        try:
+            return await self._to_stream(rows)
+        except BacklogFullError:
+            raise  # Redis is there, and says that senders should wait
+        except (StreamUnavailableError, TimeoutError) as error:
+            log.warning("append failed, spooling", error=str(error) or self._too_late)
         await self._spool.put(rows)
-        return ["spooled"] * len(rows)
+        return spooled
 
     async def _to_stream(self, rows: list[Row]) -> Sequence[Stored]:
         async with asyncio.timeout(self._timeout):

@@ -99,6 +99,16 @@ class Spool:
         async with self._turn:
             await self._in_thread(partial(self._put, encoded))
 
+    async def follow(self, rows: Sequence[Row]) -> bool:
+        """Put the rows behind those that are here; return False, and keep none, if those have left.
+
+        Who finds the spool active must not make it so again after the drain that ended meanwhile:
+        under a load that never pauses it would never end.
+        """
+        encoded = [(msgspec.msgpack.encode(row),) for row in rows]
+        async with self._turn:
+            return await self._in_thread(partial(self._put, encoded, only_behind=True))
+
     async def probe(self) -> None:
         """Raise `SpoolError` unless a message could be put now. Writes, for only that tells."""
         async with self._turn:
@@ -220,13 +230,16 @@ class Spool:
         if self._file.in_transaction:  # SQLite itself ends one that met a full disk
             self._file.execute("ROLLBACK")
 
-    def _put(self, encoded: list[tuple[bytes]]) -> None:
+    def _put(self, encoded: list[tuple[bytes]], *, only_behind: bool = False) -> bool:
         with self._writing() as db:
+            if only_behind and not self.is_active:
+                return False
             if self._bytes() + sum(len(row) for (row,) in encoded) > self._limit:
                 raise OSError(f"it is full: it may hold {self._limit} bytes")
             db.executemany("INSERT INTO messages (row) VALUES (?)", encoded)
             # Under the write lock: nobody can find the file empty and remove it in between.
             self._marker.touch()
+        return True
 
     def _probe(self) -> None:
         with self._writing() as db:

@@ -680,7 +680,7 @@ RULES = (
     Rule(
         11,
         "after a failed append everything is spooled until the file is empty",
-        (Edit("receiver/appender.py", "if not self._spool.is_active:", "if True:"),),
+        (Edit("receiver/appender.py", "if self._spool.is_active:", "if False:"),),
         (f"{APP}behind_what_is_spooled_everything_is_spooled_although_redis_is_back",),
     ),
     Rule(
@@ -718,14 +718,14 @@ RULES = (
         (
             Edit(
                 "receiver/spool.py",
-                "            self._marker.touch()\n\n    def _probe",
-                "\n    def _probe",
+                "            self._marker.touch()\n        return True\n\n    def _probe",
+                "        return True\n\n    def _probe",
             ),
             Edit(
                 "receiver/spool.py",
-                "        with self._writing() as db:\n            if self._bytes() + sum",
+                "        with self._writing() as db:\n            if only_behind",
                 "        self._marker.touch()\n"
-                "        with self._writing() as db:\n            if self._bytes() + sum",
+                "        with self._writing() as db:\n            if only_behind",
             ),
         ),
         (f"{SPOOL}what_another_process_puts_during_the_last_batch_is_not_forgotten",),

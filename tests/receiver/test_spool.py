@@ -187,6 +187,24 @@ async def test_a_put_during_the_last_batch_waits_and_the_file_is_still_drained_i
     assert redis.names == ["a", "b", "b"]
 
 
+async def test_what_would_follow_the_last_batch_is_not_kept_once_that_has_left(
+    open_spool: OpenSpool,
+) -> None:
+    one, other, redis = await open_spool(), await open_spool(), Redis()
+    await one.put(rows("a"))
+    assert await other.follow(rows("b"))
+    redis.may_answer.clear()
+    draining = asyncio.create_task(one.drain(redis.append))
+    await redis.is_asked.wait()
+    following = [asyncio.create_task(spool.follow(rows("c"))) for spool in (one, other)]
+    redis.may_answer.set()
+    assert await draining == 2
+    assert await asyncio.gather(*following) == [False, False]
+    assert not one.is_active
+    assert await one.count() == 0
+    assert redis.names == ["a", "b"]
+
+
 async def test_what_another_process_puts_during_the_last_batch_is_not_forgotten(
     open_spool: OpenSpool,
 ) -> None:
@@ -217,9 +235,7 @@ async def test_under_a_load_that_never_ends_the_file_is_left_all_the_same(
         number = 0
         while not is_over:
             name = f"{sender}-{number}"
-            if spool.is_active:
-                await spool.put(rows(name))
-            else:
+            if not (spool.is_active and await spool.follow(rows(name))):
                 await redis.append(rows(name))
             written.append(name)
             number += 1
@@ -229,10 +245,12 @@ async def test_under_a_load_that_never_ends_the_file_is_left_all_the_same(
     writers = [asyncio.create_task(write(spool, str(spool is one))) for spool in (one, other)]
     await eventually(lambda: len(written) > 50)
     assert await one.drain(redis.append) > 50
-    await eventually(lambda: not one.is_active and not other.is_active)
+    left_at = len(written)
+    await eventually(lambda: len(written) > left_at + 50)
     is_over = True
     await asyncio.gather(*writers)
-    await one.drain(redis.append)
+    assert not one.is_active
+    assert await one.count() == 0
     assert sorted(redis.names) == sorted(["first", *written])
     for sender in ("True", "False"):
         numbers = [int(name[len(sender) + 1 :]) for name in redis.names if name.startswith(sender)]
