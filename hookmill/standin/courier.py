@@ -1,0 +1,157 @@
+"""Carries messages to their destinations: begins what the desk says, and says how that ended."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import aiohttp
+import structlog
+from multidict import CIMultiDict
+from yarl import URL
+
+from hookmill.errors import StreamUnavailableError
+from hookmill.signatures import Signed
+from hookmill.signatures.qstash import QStash
+from hookmill.standin.desk import Desk
+from hookmill.standin.records import Answer, Keys, Message
+
+log = structlog.get_logger("qstash")
+
+AT_A_TIME = 100
+"""Attempts under way at most."""
+
+LONGEST = 900.0
+"""Seconds a destination may take where its message does not say less."""
+
+MOST_BYTES = 1024 * 1024
+"""What is kept of an answer's body."""
+
+REGION = "EU-CENTRAL-1"
+
+_OURS = {"upstash-signature", "host", "content-length", "connection", "transfer-encoding"}
+"""Headers that no publisher decides."""
+
+Keep = Callable[[], Awaitable[None]]
+
+
+class Courier:
+    """Delivers in the background. `keep` writes down what changed."""
+
+    def __init__(self, desk: Desk, keep: Keep) -> None:
+        self._desk = desk
+        self._keep = keep
+        self._woken = asyncio.Event()
+        self._running: list[asyncio.Task[None]] = []
+        self._attempts: set[asyncio.Task[None]] = set()
+        self._client: aiohttp.ClientSession | None = None
+
+    def start(self) -> asyncio.Task[None]:
+        """Begin to deliver. The task returned ends only by `stop`, or by a fault of ours."""
+        self._client = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            auto_decompress=False,
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+        )
+        running = asyncio.create_task(self._run())
+        self._running.append(running)
+        return running
+
+    def wake(self) -> None:
+        """Look again whether something may begin."""
+        self._woken.set()
+
+    async def stop(self) -> None:
+        """Stop. Attempts under way are given up, and made again by the next start."""
+        tasks = [*self._attempts, *self._running]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._client is not None:
+            await self._client.close()
+
+    async def _run(self) -> None:
+        while True:
+            self._woken.clear()
+            begun = self._desk.begin(AT_A_TIME - len(self._attempts))
+            for message in begun.messages:
+                attempt = asyncio.create_task(self._attempt(message))
+                self._attempts.add(attempt)
+                attempt.add_done_callback(self._attempts.discard)
+            await self._write_down()
+            await self._wait_until(begun.look_again_ms)
+
+    async def _wait_until(self, at_ms: int | None) -> None:
+        seconds = None if at_ms is None else max(0.0, at_ms / 1000 - self._desk.now_ms() / 1000)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+
+    async def _attempt(self, message: Message) -> None:
+        answer = await self._deliver(message)
+        self._desk.settle(message, answer)
+        log.info(
+            "delivered" if 200 <= answer.status < 300 else "not delivered",
+            id=message.id, url=message.url, status=answer.status, retried=message.retried,
+            **({"error": answer.error} if answer.error else {}),
+        )  # fmt: skip
+        await self._write_down()
+        self.wake()
+
+    async def _write_down(self) -> None:
+        try:
+            await self._keep()
+        except (StreamUnavailableError, TimeoutError) as error:
+            # It is kept in memory, and written down with the next change.
+            log.warning("Redis did not take what changed", error=str(error))
+
+    async def _deliver(self, message: Message) -> Answer:
+        if self._client is None:
+            return Answer(error="the courier has not started")
+        timeout = aiohttp.ClientTimeout(total=min(message.template.timeout or LONGEST, LONGEST))
+        try:
+            async with self._client.request(
+                message.template.method,
+                URL(message.url, encoded=True),
+                data=message.template.body,
+                headers=headers_of(message, self._desk.keys, time.time()),
+                allow_redirects=False,
+                timeout=timeout,
+            ) as response:
+                headers = tuple((str(name), value) for name, value in response.headers.items())
+                return Answer(response.status, headers, await _beginning(response))
+        except TimeoutError:
+            return Answer(error=f"no answer within {timeout.total:g} s")
+        except (aiohttp.ClientError, ValueError, OSError) as error:
+            return Answer(error=str(error) or type(error).__name__)
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> bytes:
+    body = b""
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) >= MOST_BYTES:
+            break
+    return body[:MOST_BYTES]
+
+
+def headers_of(message: Message, keys: Keys, now: float) -> CIMultiDict[str]:
+    """Return the headers of an attempt, with a token of its own."""
+    given = [(name, text) for name, text in message.template.headers if name.lower() not in _OURS]
+    headers = CIMultiDict(given)
+    headers.setdefault("User-Agent", "Upstash-QStash")
+    headers["Upstash-Message-Id"] = message.id
+    headers["Upstash-Retried"] = str(message.retried)
+    headers["Upstash-Caller-Ip"] = message.template.caller_ip
+    headers["Upstash-Region"] = REGION
+    for name, text in (
+        ("Upstash-Topic-Name", message.topic),
+        ("Upstash-Schedule-Id", message.schedule_id),
+    ):
+        if text:
+            headers[name] = text
+    # The destination's own text is what the token is for: with no base, the target is all of it.
+    delivery = Signed(headers, message.template.body, target=message.url)
+    return CIMultiDict(QStash([keys.current]).sign(delivery, now).headers)

@@ -1,0 +1,130 @@
+"""Keeps the stand-in's state in Redis, so that a restart loses nothing.
+
+One process at a time: it holds a lease on the keys, renews it, and ends when it lost it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import Any
+
+import msgspec
+
+from hookmill.errors import HookmillError
+from hookmill.standin.records import LogEntry
+from hookmill.standin.state import MOST_LOG_ENTRIES, Change, State
+from hookmill.stream.connection import Command, connect, together, translated
+
+LEASE = 6.0
+"""Seconds until another process may take over from one that was killed."""
+
+TIMEOUT = 5.0
+"""Seconds for one round trip."""
+
+
+class InUseError(HookmillError):
+    """Another stand-in works on the same keys, and one is all there can be."""
+
+    code = "in_use"
+
+
+class Store:
+    """The keys of one stand-in, under `PREFIX:{qstash}:`."""
+
+    def __init__(self, url: str, prefix: str) -> None:
+        self._client = connect(url, TIMEOUT)
+        self._base = f"{prefix}:{{qstash}}"
+        self._token = secrets.token_hex(8)
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._writing = asyncio.Lock()
+
+    async def take(self) -> None:
+        """Become the one stand-in; wait for the lease of one that died.
+
+        Raises `InUseError` where another one lives, `StreamUnavailableError` without Redis.
+        """
+        deadline = asyncio.get_running_loop().time() + 1.5 * LEASE
+        while not await self._run("SET", self._key("lease"), self._token, "NX", "PX", _ms(LEASE)):
+            if asyncio.get_running_loop().time() > deadline:
+                raise InUseError(
+                    f"another stand-in uses the keys {self._base}:* of this Redis: stop it, or "
+                    "set HOOKMILL_PREFIX to another name"
+                )
+            await asyncio.sleep(0.2)
+
+    async def hold(self) -> None:
+        """Renew the lease until it is lost; then raise `InUseError`."""
+        while True:
+            await asyncio.sleep(LEASE / 4)
+            if await self._run("GET", self._key("lease")) != self._token.encode():
+                raise InUseError("another stand-in took over these keys")
+            await self._run("PEXPIRE", self._key("lease"), _ms(LEASE))
+
+    async def load(self, state: State) -> None:
+        """Fill an empty state with what was written down."""
+        tables = [("HGETALL", self._key(table.name)) for table in state.tables]
+        *found, entries = await self._all(*tables, ("LRANGE", self._key("log"), 0, -1))
+        for table, raw in zip(state.tables, found, strict=True):
+            pairs = raw.items() if isinstance(raw, dict) else zip(raw[::2], raw[1::2], strict=True)
+            decode = msgspec.msgpack.Decoder(table.record).decode
+            rows = {key.decode(): decode(value) for key, value in pairs}
+            table.load(dict(sorted(rows.items(), key=_age)))
+        decode_entry = msgspec.msgpack.Decoder(LogEntry).decode
+        state.log.extend(decode_entry(entry) for entry in entries)
+
+    async def save(self, state: State) -> None:
+        """Write down what changed since the last time, all of it or nothing."""
+        async with self._writing:
+            changes, entries = state.journal[:], state.entries[:]
+            if not changes and not entries:
+                return
+            await self._all(("MULTI",), *self._commands(changes, entries), ("EXEC",))
+            del state.journal[: len(changes)]
+            del state.entries[: len(entries)]
+
+    async def close(self, *, release: bool = True) -> None:
+        """Give up the lease, and close the connection."""
+        if release and await self._run("GET", self._key("lease")) == self._token.encode():
+            await self._run("DEL", self._key("lease"))
+        await self._client.aclose()
+
+    def _commands(self, changes: list[Change], entries: list[LogEntry]) -> list[Command]:
+        latest = {(change.table, change.key): change.record for change in changes}
+        commands: list[Command] = [
+            ("HDEL", self._key(table), key)
+            if record is None
+            else ("HSET", self._key(table), key, self._encode(record))
+            for (table, key), record in latest.items()
+        ]
+        if entries:
+            commands.append(("RPUSH", self._key("log"), *map(self._encode, entries)))
+            commands.append(("LTRIM", self._key("log"), -MOST_LOG_ENTRIES, -1))
+        return commands
+
+    def _key(self, name: str) -> str:
+        return f"{self._base}:{name}"
+
+    async def _run(self, *command: Any) -> Any:
+        (reply,) = await self._all(command)
+        return reply
+
+    async def _all(self, *commands: Command) -> list[Any]:
+        with translated():
+            replies = await together(self._client, *commands)
+            for reply in replies:
+                if isinstance(reply, Exception):
+                    raise reply
+        return replies
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _age(row: tuple[str, Any]) -> tuple[int, int]:
+    """Order what a hash gives in any order: by the time it came, expires or died."""
+    record = row[1]
+    number = getattr(record, "number", 0)
+    times = (getattr(record, name, 0) for name in ("died_ms", "created_ms", "expires_ms"))
+    return number, next(filter(None, times), 0)
