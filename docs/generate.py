@@ -45,6 +45,7 @@ def overview() -> str:
         "| sender | name | signed time | message ID |",
         "|---|---|---|---|",
         "| [QStash](#qstash) | `qstash` | 5 min | a header (not signed) |",
+        "| [QStash's callbacks](#qstash) | `qstash-callbacks` | 5 min | a header (not signed) |",
         "| [Amazon SNS](#amazon-sns) | `sns` | 65 min | MessageId (signed) |",
         "| [PayPal](#paypal) | `paypal` | 72 h | PAYPAL-TRANSMISSION-ID (signed) |",
     ]

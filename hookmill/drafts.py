@@ -6,6 +6,7 @@ table.
 
 from __future__ import annotations
 
+import base64
 import re
 import time
 from collections.abc import Iterable
@@ -15,6 +16,7 @@ from urllib.parse import urlencode
 import msgspec
 from multidict import CIMultiDict
 
+from hookmill.catalog.qstash import AttemptFailed, DeliveryFailed, DeliverySucceeded
 from hookmill.signatures.shape import Shape, as_template, parts
 
 PLAIN_TYPE = "hookmill.test"
@@ -50,8 +52,11 @@ def draft(
     preset: str, shape: Shape | None, body: bytes | None, message_id: str, event_type: str
 ) -> Draft:
     """Write a delivery as the sender would, but for its signature. A `body` that is given stays as
-    it is: only headers then hold ID and type.
+    it is: only headers then hold ID and type. Raises `ValueError` for a type that this sender does
+    not have.
     """
+    if preset == "qstash-callbacks":
+        return _of_callback(body, message_id, event_type)
     event_type = event_type or PLAIN_TYPE
     if shape is None or preset == "qstash":
         return _of_qstash(body, message_id, event_type)
@@ -76,6 +81,46 @@ def _of_qstash(body: bytes | None, message_id: str, event_type: str) -> Draft:
     if body is None:
         body = msgspec.json.encode({"type": event_type, "hello": "world"})
     return Draft(CIMultiDict(qstash_headers(body, message_id)), body)
+
+
+def _of_callback(body: bytes | None, message_id: str, event_type: str) -> Draft:
+    if body is None:
+        body = _callback(message_id, event_type or DeliveryFailed.tag)
+    return Draft(CIMultiDict(qstash_headers(body, message_id)), body)
+
+
+_OUTCOMES: dict[str, dict[str, Any]] = {
+    DeliverySucceeded.tag: {"status": 200, "retried": 0},
+    AttemptFailed.tag: {"status": 500, "retried": 0},
+    DeliveryFailed.tag: {"status": 500, "retried": 3},
+}
+"""What a callback says, by the event it is."""
+
+
+def _callback(message_id: str, event_type: str) -> bytes:
+    """Write what QStash says of a message that it has delivered, or has not."""
+    if event_type not in _OUTCOMES:
+        known = ", ".join(_OUTCOMES)
+        raise ValueError(f"QStash has no callback of type {event_type!r}; it has {known}")
+    said = _OUTCOMES[event_type]
+    published = msgspec.json.encode({"type": PLAIN_TYPE, "hello": "world"})
+    now = str(int(time.time() * 1000))
+    callback = said | {
+        "header": {"Content-Type": ["text/plain"]},
+        "body": base64.b64encode(b"OK" if said["status"] == 200 else b"no").decode(),
+        "maxRetries": 3,
+        "sourceMessageId": f"{message_id}_source",
+        "url": "https://subscriber.example/hook",
+        "method": "POST",
+        "sourceHeader": {"Content-Type": ["application/json"]},
+        "sourceBody": base64.b64encode(published).decode(),
+        "notBefore": now,
+        "createdAt": now,
+        "callerIP": "192.0.2.1",
+    }
+    if event_type == DeliveryFailed.tag:
+        callback["dlqId"] = f"{now}-0"
+    return msgspec.json.encode(callback)
 
 
 def _of_marble(body: bytes | None, message_id: str, event_type: str) -> Draft:

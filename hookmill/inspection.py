@@ -13,7 +13,9 @@ from typing import Literal
 import msgspec
 
 from hookmill.finding import Finding
+from hookmill.options import QSTASH, preset_of
 from hookmill.settings import Settings, unknown_variables
+from hookmill.sources import names_of
 from hookmill.wording import span
 
 BYTES_PER_ID = 37
@@ -147,7 +149,8 @@ class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 def judge_settings(settings: Settings) -> Iterator[Finding]:
     """Judge what was set, as far as it can be judged without Redis."""
-    if settings.qstash_keys and settings.public_url is None:
+    by_token = (preset_of(name, settings.options_of(name)) in QSTASH for name in names_of(settings))
+    if settings.public_url is None and any(by_token):
         yield Finding(
             level="warning",
             what="HOOKMILL_PUBLIC_URL is not set",

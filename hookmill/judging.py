@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from hookmill import wording
 from hookmill.finding import Finding
+from hookmill.options import QSTASH
 from hookmill.signatures import Secret
 from hookmill.signatures.marble import DEVELOPMENT_SECRET, PLAIN
 from hookmill.signatures.presets import PRESETS
@@ -159,9 +160,9 @@ def _judge_id(source: SourceFacts) -> Iterator[Finding]:
         f'set id = "body" in [sources.{source.name}], if genuine deliveries never have identical '
         "bytes: of such only the first in a dedup window would run"
     )
-    if source.preset == "qstash":
+    if source.preset in QSTASH:
         if source.id is None:
-            yield _unsigned_id_of_qstash(source.name, body)
+            yield _unsigned_id_of_qstash(source, body)
         return
     if source.shape is None:
         return
@@ -184,15 +185,22 @@ def _judge_id(source: SourceFacts) -> Iterator[Finding]:
     )
 
 
-def _unsigned_id_of_qstash(name: str, body: str) -> Finding:
+def _unsigned_id_of_qstash(source: SourceFacts, body: str) -> Finding:
+    if source.preset == "qstash-callbacks":
+        do = (
+            f'set id = "body" in [sources.{source.name}]: a callback says which attempt at which '
+            "message it is about, so that no two genuine ones have identical bytes"
+        )
+    else:
+        do = f"{body}, and a schedule's have them"
     return Finding(
         level="note",
-        what=f"IDs of {name} come from a header that is not signed",
+        what=f"IDs of {source.name} come from a header that is not signed",
         why="a delivery that was stored cannot be sent again under another ID: its token is "
         "remembered until it expires. Whoever captures one that is not stored (on its way, or "
         "after a 503) can send it under another ID once, until its token expires; QStash's "
         "own repeat then runs as well",
-        do=f"{body}, and a schedule's have them",
+        do=do,
     )
 
 
@@ -241,12 +249,14 @@ def _described(source: SourceFacts, now: float) -> Finding:
 CERTIFIED = {"sns": "MessageId (signed)", "paypal": "PAYPAL-TRANSMISSION-ID (signed)"}
 """Senders that sign with a certificate, and their message IDs: what they are known by is public."""
 
+_QSTASH_TOKEN = (
+    "a token (HS256) that holds the body's hash and the URL; in Upstash-Signature",
+    "the token's, 5 min",
+)
+
 _CODE = {
-    "qstash": (
-        "QStash",
-        "a token (HS256) that holds the body's hash and the URL; in Upstash-Signature",
-        "the token's, 5 min",
-    ),
+    "qstash": ("QStash", *_QSTASH_TOKEN),
+    "qstash-callbacks": ("QStash's callbacks", *_QSTASH_TOKEN),
     "sns": (
         "Amazon SNS",
         "the body's own fields; RSA, with a certificate from SNS' host in the topic's region",

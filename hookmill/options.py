@@ -17,7 +17,10 @@ from hookmill.signatures.shape import Algorithm, Encoding, KeyForm, Shape, Unit,
 OWN_PATHS = {"/healthz", "/readyz", "/metrics"}
 """Where the receiver itself answers."""
 
-CODE = ("qstash", "sns", "paypal")
+QSTASH = ("qstash", "qstash-callbacks")
+"""What QStash signs, with one pair of keys: the messages it delivers, and what it says of them."""
+
+CODE = (*QSTASH, "sns", "paypal")
 """Senders whose scheme cannot be data."""
 
 HANDSHAKES = (
@@ -187,10 +190,12 @@ def shape_of(name: str, options: SourceOptions) -> Shape | None:
 
 def _check_coded(name: str, preset: str, options: SourceOptions) -> None:
     """Refuse what cannot be said of a sender whose scheme is code."""
-    if wrong := sorted(options.words.keys() - ({"id", "type"} if preset == "qstash" else set())):
+    if preset == "qstash-callbacks" and options.type is not None:
+        raise ValueError(f"sources.{name}.type: a callback's follows from what it says")
+    if wrong := sorted(options.words.keys() - ({"id", "type"} if preset in QSTASH else set())):
         raise ValueError(f"sources.{name}.{wrong[0]}: the scheme of {preset} is code")
-    if preset == "qstash" and options.url:
+    if preset in QSTASH and options.url:
         raise ValueError(f"sources.{name}.url: QStash's follows from HOOKMILL_PUBLIC_URL")
-    is_signed = preset == "qstash" or (preset == "sns" and options.ordered_by in _SIGNED_BY_SNS)
+    is_signed = preset in QSTASH or (preset == "sns" and options.ordered_by in _SIGNED_BY_SNS)
     if options.ordered_by and not is_signed:
         raise ValueError(f"sources.{name}.{_UNSIGNED_ORDER}")

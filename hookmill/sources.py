@@ -17,8 +17,9 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 from multidict import CIMultiDict, MultiMapping
 
+from hookmill.catalog.qstash import type_of
 from hookmill.errors import SettingsError
-from hookmill.options import SourceOptions, preset_of, shape_of
+from hookmill.options import QSTASH, SourceOptions, preset_of, shape_of
 from hookmill.roots import system_roots
 from hookmill.secrets import default_refs, read
 from hookmill.settings import Settings
@@ -131,7 +132,9 @@ def secrets_of(name: str, settings: Settings) -> list[Secret]:
     if refs := options.secrets:
         return read(name, refs)
     if name == "qstash":
-        return [*_named(settings.qstash_keys, "QSTASH_CURRENT_SIGNING_KEY"), *_region_keys()]
+        return _keys_of_qstash(settings)
+    if preset_of(name, options) == "qstash-callbacks":
+        return _keys_of_callbacks(settings)
     if name == "marble":
         return _named(settings.marble_secrets, "MARBLE_WEBHOOK_SECRET")
     return read(name, default_refs(name))
@@ -173,7 +176,7 @@ def _secret_header(shape: Shape) -> bytes:
 def _coded_scheme(name: str, options: SourceOptions, settings: Settings) -> Scheme | NetworkScheme:
     """Make the scheme of a sender whose scheme is code."""
     preset = preset_of(name, options)
-    if preset == "qstash":
+    if preset in QSTASH:
         return QStash(
             secrets_of(name, settings),
             public_url=settings.public_url,
@@ -213,6 +216,20 @@ def _named(keys: list[str], label: str) -> list[Secret]:
     ]
 
 
+def _keys_of_qstash(settings: Settings) -> list[Secret]:
+    return [*_named(settings.qstash_keys, "QSTASH_CURRENT_SIGNING_KEY"), *_region_keys()]
+
+
+def _keys_of_callbacks(settings: Settings) -> list[Secret]:
+    """Return the keys of QStash's messages, wherever those stand: it signs callbacks with them."""
+    messages = settings.options_of("qstash")
+    if messages.secrets and preset_of("qstash", messages) in QSTASH:
+        return read("qstash", messages.secrets)
+    if keys := _keys_of_qstash(settings):
+        return keys
+    raise SettingsError(["QSTASH_CURRENT_SIGNING_KEY is not set: it signs callbacks too"])
+
+
 def _region_keys() -> list[Secret]:
     """Return QStash's keys of regions: each region has its own."""
     names = sorted(name for name in os.environ if _REGION_KEY.fullmatch(name))
@@ -225,6 +242,7 @@ def _region_keys() -> list[Secret]:
 def _identify(preset: str, shape: Shape | None, options: SourceOptions) -> Identify:
     own = {
         "qstash": identify_qstash,
+        "qstash-callbacks": identify_callback,
         "marble": identify_marble,
         "sns": identify_sns,
         "paypal": identify_paypal,
@@ -239,7 +257,8 @@ def _identify(preset: str, shape: Shape | None, options: SourceOptions) -> Ident
     words = shape or Shape(signature="header:Upstash-Signature", type=("json:event", "json:type"))
     ids = ("header:Upstash-Message-Id",) if options.id is None else options.id
     types = words.type if options.type is None else options.type
-    return identify_by(msgspec.structs.replace(words, id=ids, type=types))
+    found = identify_by(msgspec.structs.replace(words, id=ids, type=types))
+    return typed_by(type_of, found) if preset == "qstash-callbacks" else found
 
 
 def identify_by(shape: Shape) -> Identify:
@@ -305,6 +324,24 @@ def identify_qstash(headers: MultiMapping[str], body: bytes) -> Identity | Refus
     event_type = _text(envelope.event) or _text(envelope.type) or ""
     message_id = _message_id_header(headers)
     return message_id if isinstance(message_id, Refused) else Identity(message_id, event_type)
+
+
+def identify_callback(headers: MultiMapping[str], body: bytes) -> Identity | Refused:
+    """Find the names of a callback of QStash: each is a message of its own, and what it says of the
+    one that was published tells its type.
+    """
+    message_id = _message_id_header(headers)
+    return message_id if isinstance(message_id, Refused) else Identity(message_id, type_of(body))
+
+
+def typed_by(find_type: Callable[[bytes], str], identify: Identify) -> Identify:
+    """Have the type follow from the body in a sender's own way, whatever else names a message."""
+
+    def identify_typed(headers: MultiMapping[str], body: bytes) -> Identity | Refused:
+        found = identify(headers, body)
+        return found if isinstance(found, Refused) else found._replace(type=find_type(body))
+
+    return identify_typed
 
 
 def identify_marble(headers: MultiMapping[str], body: bytes) -> Identity | Refused:

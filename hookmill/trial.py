@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 
 from hookmill.errors import SettingsError
 from hookmill.mistakes import Case
-from hookmill.options import CODE, preset_of, shape_of
+from hookmill.options import CODE, QSTASH, preset_of, shape_of
 from hookmill.settings import Settings, variable_of
 from hookmill.signatures import Scheme, Secret, Signed
 from hookmill.signatures.marble import DEVELOPMENT_SECRET
@@ -23,7 +23,14 @@ from hookmill.signatures.presets import ALIASES, PRESETS
 from hookmill.signatures.qstash import DEVELOPMENT_KEYS, QStash
 from hookmill.signatures.shape import Shape
 from hookmill.signatures.shaped import Shaped
-from hookmill.sources import Identify, identify_by, identify_marble, identify_qstash, secrets_of
+from hookmill.sources import (
+    Identify,
+    identify_by,
+    identify_callback,
+    identify_marble,
+    identify_qstash,
+    secrets_of,
+)
 
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -77,7 +84,7 @@ def scheme_for(source: str, url: str, settings: Settings) -> Scheme:
 
 def known_sources(settings: Settings) -> list[str]:
     """Name the senders there are: the configured ones first."""
-    return list(dict.fromkeys([*settings.sources, "qstash", *PRESETS]))
+    return list(dict.fromkeys([*settings.sources, *QSTASH, *PRESETS]))
 
 
 def _shape_of(source: str, settings: Settings) -> Shape | None:
@@ -87,7 +94,7 @@ def _shape_of(source: str, settings: Settings) -> Shape | None:
             [f"there is no source {source!r}; there are {', '.join(known_sources(settings))}"]
         )
     preset = preset_of(source, options)
-    if preset in CODE and preset != "qstash":
+    if preset in CODE and preset not in QSTASH:
         fault = f"{source} signs with a certificate that has to be fetched: only its sender has "
         raise SettingsError([f"{fault}the key, and only the receiver can judge it"])
     try:
@@ -119,6 +126,9 @@ def _base_of(url: str) -> tuple[str, bool]:
 def _secrets(
     source: str, settings: Settings, development: Sequence[str], *, is_local: bool
 ) -> Sequence[str | Secret]:
+    options = settings.options_of(source)
+    if preset_of(source, options) == "qstash-callbacks" and not options.secrets:
+        source = "qstash"  # whose keys sign both
     keys = {"qstash": "qstash_current_signing_key", "marble": "marble_webhook_secret"}
     field = keys.get(source)
     if field is None or settings.options_of(source).secrets:
@@ -243,8 +253,8 @@ def _own_secrets(source: str, settings: Settings) -> list[Secret]:
 
 
 def _identify(case: Case) -> Identify | None:
-    if case.preset == "qstash":
-        return identify_qstash
+    if case.preset in QSTASH:
+        return identify_qstash if case.preset == "qstash" else identify_callback
     if case.shape is None:
         return None
     is_plain = case.shape.id == PRESETS["marble"].shape.id

@@ -20,6 +20,7 @@ def test_a_sender_is_known_by_the_tables_name_or_by_its_preset() -> None:
     assert shape_of("github", options()) == PRESETS["github"].shape
     assert shape_of("our-repositories", options(preset="github")) == PRESETS["github"].shape
     assert shape_of("qstash", options()) is None  # its scheme is code
+    assert shape_of("qstash-callbacks", options(ordered_by="sourceMessageId", id="body")) is None
 
 
 def test_a_sender_may_be_called_by_another_of_its_names() -> None:
@@ -89,6 +90,9 @@ def test_a_sender_of_ones_own_is_described_with_the_same_words() -> None:
         ("mailgun", {"id": "json:event-data.id"}, "sources.mailgun.id: the signature covers"),
         ("mailgun", {"id": "body"}, "sources.mailgun.id: the signature covers"),
         ("qstash", {"url": "https://x.example/y"}, "sources.qstash.url: QStash's follows from"),
+        ("us", {"preset": "qstash-callbacks", "url": "https://x.example/y"}, "sources.us.url: QSt"),
+        ("qstash-callbacks", {"type": "json:x"}, "sources.qstash-callbacks.type: a callback's fol"),
+        ("qstash-callbacks", {"content": "x"}, "sources.qstash-callbacks.content: the scheme of"),
         ("github", {"content": "{body"}, "sources.github.content: a brace in '{body'"),
         ("github", {"tolerance": 60, "timestamp": "header:Date"}, "sources.github.timestamp: the"),
     ],

@@ -152,6 +152,34 @@ def test_qstashs_token_is_for_the_url_that_the_receiver_expects(
     assert judge(signer, elsewhere) == "wrong_url"
 
 
+@pytest.mark.parametrize(
+    ("configured", "key"),
+    [
+        (CONFIGURED, CURRENT_KEY),
+        ({}, DEVELOPMENT_KEYS[0]),
+        ({"sources": {"qstash": {"secrets": "env:OUR_KEY"}}}, "sig_of_ours"),
+        ({"sources": {"qstash-callbacks": {"secrets": "env:OUR_KEY"}}}, "sig_of_ours"),
+        ({"sources": {"outcomes": {"preset": "qstash-callbacks"}}} | CONFIGURED, CURRENT_KEY),
+    ],
+    ids=["configured", "not", "as messages", "its own", "another name"],
+)
+def test_callbacks_are_signed_with_the_keys_of_qstashs_messages(
+    monkeypatch: pytest.MonkeyPatch, configured: dict[str, Any], key: str
+) -> None:
+    monkeypatch.setenv("OUR_KEY", "sig_of_ours")
+    name = "outcomes" if "outcomes" in configured.get("sources", {}) else "qstash-callbacks"
+    made = sender_for(name, f"http://127.0.0.1:8080/{name}", Settings(**configured))
+    assert made.preset == "qstash-callbacks"
+    assert judge(made.scheme, QStash([key], public_url="http://127.0.0.1:8080")) == "verified"
+
+
+def test_elsewhere_no_callback_is_sent_that_strangers_could_sign_as_well() -> None:
+    url = "https://app.example/qstash-callbacks"
+    assert faults_of(sender_for, "qstash-callbacks", url, Settings()) == (
+        "QSTASH_CURRENT_SIGNING_KEY is not set: there is nothing to sign with",
+    )
+
+
 @pytest.mark.parametrize("timestamped", [False, True])
 def test_marbles_form_is_the_one_the_source_asks_for(timestamped: bool) -> None:
     options: dict[str, Any] = {"sources": {"marble": {"timestamped": timestamped}}}
@@ -285,7 +313,7 @@ def test_without_a_secret_it_is_judged_by_the_sources_own(monkeypatch: pytest.Mo
     case, identify = case_for("github", Captured([], b""), [], Settings())
     assert [one.text for one in case.secrets] == ["a-secret-of-some-length"]
     assert identify is not None
-    for name in ("qstash", "svix"):
+    for name in ("qstash", "qstash-callbacks", "svix"):
         *_, fault = faults_of(case_for, name, Captured([], b""), [], Settings())
         assert fault.startswith("no secret: give --secret-env, --secret-file or --secret")
 

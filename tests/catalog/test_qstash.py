@@ -1,0 +1,397 @@
+"""QStash's callbacks: told apart, read whole, and read in part where a part cannot be read."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from msgspec import UNSET
+
+from hookmill import Event
+from hookmill.catalog import qstash
+from hookmill.catalog.marble import PostPublished
+from hookmill.catalog.qstash import (
+    AttemptFailed,
+    Callback,
+    DeliveryFailed,
+    DeliverySucceeded,
+    type_of,
+)
+from hookmill.errors import DecodeError
+from hookmill.message import Message
+
+POST = '{"event":"post.published","data":{"id":"p1","title":"Grüße 🎈"}}'.encode()
+ANSWER = b"the disk is full\n"
+
+WIRE: dict[str, Any] = {
+    "status": 507,
+    "header": {"Content-Type": ["text/plain"], "Via": ["1.1 a", "1.1 b"]},
+    "body": base64.b64encode(ANSWER).decode(),
+    "retried": 3,
+    "maxRetries": 3,
+    "sourceMessageId": "msg_source",
+    "topicName": "subscribers",
+    "endpointName": "acme",
+    "url": "https://acme.example/hook",
+    "method": "POST",
+    "sourceHeader": {"Content-Type": ["application/json"], "X-Marble-Signature": ["sha256=0"]},
+    "sourceBody": base64.b64encode(POST).decode(),
+    "notBefore": "1701198458025",
+    "createdAt": "1701198447054",
+    "scheduleId": "scd_1",
+    "callerIP": "192.0.2.1",
+}
+CREATED = datetime(2023, 11, 28, 19, 7, 27, 54_000, UTC)
+FIELDS: dict[str, Any] = {
+    "source_message_id": "msg_source",
+    "status": 507,
+    "headers": {"Content-Type": ("text/plain",), "Via": ("1.1 a", "1.1 b")},
+    "body": ANSWER,
+    "retried": 3,
+    "max_retries": 3,
+    "url": "https://acme.example/hook",
+    "method": "POST",
+    "source_headers": {
+        "Content-Type": ("application/json",),
+        "X-Marble-Signature": ("sha256=0",),
+    },
+    "source_body": POST,
+    "created_at": CREATED,
+    "not_before": CREATED + timedelta(milliseconds=10_971),
+    "topic_name": "subscribers",
+    "endpoint_name": "acme",
+    "schedule_id": "scd_1",
+    "caller_ip": "192.0.2.1",
+}
+FAILED: dict[str, Any] = WIRE | {"dlqId": "1701198460000-0"}
+
+
+def stored(body: bytes | dict[str, Any]) -> Message:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Message(id="msg_1", source="qstash-callbacks", type="", body=raw, received_ms=0)
+
+
+def failed(**changed: Any) -> DeliveryFailed:
+    return DeliveryFailed.from_message(stored(FAILED | changed))
+
+
+def refusal(cls: type[Callback], body: bytes | dict[str, Any]) -> str:
+    with pytest.raises(DecodeError) as caught:
+        cls.from_message(stored(body))
+    return str(caught.value)
+
+
+# --- which event it is ---
+
+
+def test_the_catalogue_is_the_three_events_a_callback_can_be() -> None:
+    assert [cls.tag for cls in qstash.EVENTS] == [
+        "delivery.succeeded", "delivery.attempt_failed", "delivery.failed"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "tag"),
+    [
+        ({"status": 200}, "delivery.succeeded"),
+        ({"status": 204}, "delivery.succeeded"),
+        ({"status": 299}, "delivery.succeeded"),
+        ({"status": "200"}, "delivery.succeeded"),
+        ({"status": 200, "dlqId": None}, "delivery.succeeded"),
+        ({"status": 200, "dlqId": ""}, "delivery.succeeded"),
+        ({"status": 199}, "delivery.attempt_failed"),
+        ({"status": 300}, "delivery.attempt_failed"),
+        ({"status": 302}, "delivery.attempt_failed"),
+        ({"status": 489}, "delivery.attempt_failed"),
+        ({"status": 500}, "delivery.attempt_failed"),
+        ({"status": 0}, "delivery.attempt_failed"),
+        ({"status": None}, "delivery.attempt_failed"),
+        ({}, "delivery.attempt_failed"),
+        # The last attempt as well: that QStash has given up is a callback of its own.
+        ({"status": 500, "retried": 3, "maxRetries": 3}, "delivery.attempt_failed"),
+        ({"status": 500, "dlqId": "1-0"}, "delivery.failed"),
+        ({"status": 200, "dlqId": "1-0"}, "delivery.failed"),
+        ({"dlqId": "1-0"}, "delivery.failed"),
+    ],
+)
+def test_what_a_callback_says_tells_which_event_it_is(said: dict[str, Any], tag: str) -> None:
+    message = stored({"sourceMessageId": "msg_source"} | said)
+
+    assert type_of(message.body) == tag
+    for cls in qstash.EVENTS:
+        if cls.tag == tag:
+            assert cls.from_message(message).source_message_id == "msg_source"
+        else:
+            assert refusal(cls, message.body) == f"Expected the callback `{cls.tag}`, got `{tag}`"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"status":200}',
+        b'{"type":"delivery.failed"}',
+        b'{"event":"delivery.failed","status":500}',
+        b'{"sourceMessageId":""}',
+        b'{"sourceMessageId":null}',
+        b'{"sourceMessageId":7}',
+        b'{"sourceMessageId":"\xff"}',
+        b'{"sourceMessageId":"\\ud800"}',
+        b'{"data":{"sourceMessageId":"msg_1"}}',
+        b'{"dlqId":7}',
+        b'{"sourceMessageId":"msg_1"',
+        b"[" * 100_000,
+        b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b',"sourceMessageId":"msg_1"}',
+    ],
+    ids=lambda body: ascii(body)[:40],
+)
+def test_a_body_that_is_no_callback_is_no_event(body: bytes) -> None:
+    assert type_of(body) == ""
+    for cls in qstash.EVENTS:
+        assert refusal(cls, body)
+
+
+# --- what it says ---
+
+
+def test_a_failure_is_read_whole() -> None:
+    assert failed() == DeliveryFailed(dlq_id="1701198460000-0", **FIELDS)
+
+
+@pytest.mark.parametrize(
+    ("cls", "status"), [(DeliverySucceeded, 200), (AttemptFailed, 507)], ids=lambda v: str(v)[-20:]
+)
+def test_what_is_said_of_an_attempt_is_read_whole(cls: type[Callback], status: int) -> None:
+    event = cls.from_message(stored(WIRE | {"status": status}))
+
+    assert event == cls(**FIELDS | {"status": status})
+
+
+@pytest.mark.parametrize("nothing", [{}, dict.fromkeys(WIRE)], ids=["left out", "null"])
+def test_what_is_left_out_and_what_is_null_is_unset(nothing: dict[str, None]) -> None:
+    body = nothing | {"sourceMessageId": "msg_source", "dlqId": "1-0"}
+
+    event = DeliveryFailed.from_message(stored(body))
+
+    assert event == DeliveryFailed(source_message_id="msg_source", dlq_id="1-0")
+    assert (event.status, event.body, event.created_at, event.headers) == (UNSET, UNSET, UNSET, {})
+
+
+def test_fields_that_are_new_to_us_are_passed_over() -> None:
+    assert failed(label="x", flowControl={"key": [1]}, error=None) == failed()
+
+
+@pytest.mark.parametrize(
+    ("changed", "name", "value"),
+    [
+        ({"status": "507"}, "status", 507),
+        ({"retried": "2"}, "retried", 2),
+        ({"createdAt": 1701198447054}, "created_at", CREATED),
+        ({"createdAt": 0}, "created_at", datetime(1970, 1, 1, tzinfo=UTC)),
+        ({"createdAt": "yesterday"}, "created_at", UNSET),
+        ({"createdAt": ""}, "created_at", UNSET),
+        ({"createdAt": 10**30}, "created_at", UNSET),
+        ({"notBefore": "9" * 5000}, "not_before", UNSET),
+        ({"header": {"A": "b", "C": None, "D": []}}, "headers", {"A": ("b",), "C": (), "D": ()}),
+        ({"header": f"REDACTED:{'0' * 64}"}, "headers", {}),
+        ({"sourceHeader": f"REDACTED:{'0' * 64}"}, "source_headers", {}),
+        ({"body": ""}, "body", b""),
+        ({"body": f"REDACTED:{'0' * 64}"}, "body", UNSET),
+        ({"body": "…"}, "body", UNSET),
+        ({"body": "YWJj…"}, "body", b"abc"),
+        ({"body": "YWJjZ"}, "body", b"abc"),
+        ({"body": "YWJjZA"}, "body", b"abcd"),
+        ({"sourceBody": ""}, "source_body", b""),
+        ({"sourceBody": "YWJjZA"}, "source_body", UNSET),
+        ({"sourceBody": "YWJj…"}, "source_body", UNSET),
+        ({"sourceBody": f"REDACTED:{'0' * 64}"}, "source_body", UNSET),
+    ],
+    ids=lambda value: ascii(value)[:40],
+)
+def test_what_nobody_can_read_costs_only_itself(
+    changed: dict[str, Any], name: str, value: object
+) -> None:
+    event = failed(**changed)
+
+    assert getattr(event, name) == value
+    others = FIELDS.keys() - {name}
+    assert {other: getattr(event, other) for other in others} == {
+        other: FIELDS[other] for other in others
+    }
+
+
+@pytest.mark.parametrize(
+    ("wrong", "path"),
+    [
+        ({"sourceMessageId": 7}, "$.sourceMessageId"),
+        ({"sourceMessageId": None}, "$.sourceMessageId"),
+        ({"status": "fine"}, "$.status"),
+        ({"retried": []}, "$.retried"),
+        ({"url": 7}, "$.url"),
+        ({"header": {"A": [7]}}, "$.header[...][0]"),
+        ({"sourceBody": {}}, "$.sourceBody"),
+        ({"createdAt": {}}, "$.createdAt"),
+    ],
+)
+def test_a_wrong_type_is_named_by_its_path(wrong: dict[str, Any], path: str) -> None:
+    assert refusal(DeliveryFailed, FAILED | wrong).endswith(f"`{path}`")
+
+
+def test_a_failure_of_no_message_says_what_it_lacks() -> None:
+    assert type_of(b'{"dlqId":"1-0"}') == "delivery.failed"
+    assert refusal(DeliveryFailed, b'{"dlqId":"1-0"}') == (
+        "Object missing required field `sourceMessageId`"
+    )
+
+
+# --- what was published ---
+
+
+def test_the_published_body_is_read_into_the_event_it_was() -> None:
+    assert failed().source_event(PostPublished) == PostPublished(id="p1", title="Grüße 🎈")
+
+
+def test_a_wire_form_of_ones_own_sees_the_message_as_it_was_published() -> None:
+    seen: list[Message] = []
+
+    class Noted(Event, tag="noted"):
+        @classmethod
+        def from_message(cls, message: Message) -> Noted:
+            seen.append(message)
+            return cls()
+
+    failed().source_event(Noted)
+
+    (message,) = seen
+    assert (message.id, message.type, message.body) == ("msg_source", "noted", POST)
+    assert message.headers["x-marble-signature"] == "sha256=0"
+    assert message.received_at == CREATED
+    DeliveryFailed(source_message_id="m", dlq_id="1-0", source_body=b"").source_event(Noted)
+    assert seen[-1].received_ms == 0
+
+
+@pytest.mark.parametrize(
+    ("published", "said"),
+    [
+        (b'{"event":"post.published","data":{}}', "missing required field `id` - at `$.data`"),
+        (b'{"event":"post.deleted","data":{"id":"p1"}}', "Expected the event `post.published`"),
+        (b"not JSON", "JSON is malformed"),
+        (b"", "Input data was truncated"),
+    ],
+)
+def test_a_published_body_that_does_not_fit_says_so_and_whose_it_is(
+    published: bytes, said: str
+) -> None:
+    event = failed(sourceBody=base64.b64encode(published).decode())
+
+    assert event.source_body == published
+    with pytest.raises(DecodeError) as caught:
+        event.source_event(PostPublished)
+    assert str(caught.value).startswith("in the published body, `$.sourceBody`: ")
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [None, "REDACTED:00", "%%%"])
+def test_a_published_body_that_cannot_be_read_is_said_by_its_path(text: str | None) -> None:
+    with pytest.raises(DecodeError, match=r"not there in base64 - at `\$\.sourceBody`$"):
+        failed(sourceBody=text).source_event(PostPublished)
+
+
+# --- whatever comes ---
+
+
+@given(body=st.binary(max_size=200), published=st.binary(max_size=200), cut=st.integers(0, 270))
+@example(body=b"", published=b"", cut=0)
+def test_bodies_come_through_whole_and_one_that_was_cut_off_as_far_as_it_goes(
+    body: bytes, published: bytes, cut: int
+) -> None:
+    text = base64.b64encode(body).decode()
+    event = failed(body=text, sourceBody=base64.b64encode(published).decode())
+    assert (event.body, event.source_body) == (body, published)
+
+    event = failed(body=text[:cut])
+
+    readable = len(text[:cut].rstrip("="))
+    assert event.body == body[: readable * 6 // 8]
+
+
+@given(text=st.text(max_size=30))
+@example(text="=")
+@example(text="YQ==YQ==")
+@example(text="Y")
+def test_no_text_in_a_bodys_place_costs_the_news(text: str) -> None:
+    event = failed(body=text, sourceBody=text)
+
+    assert event.dlq_id == "1701198460000-0"
+    assert isinstance(event.body, bytes) or event.body is UNSET
+    assert event.source_body in {UNSET, event.body}
+
+
+@given(moment=st.integers(0, 253_402_300_799_999), as_text=st.booleans())
+def test_a_time_is_the_same_to_the_millisecond(moment: int, as_text: bool) -> None:
+    created_at = failed(createdAt=str(moment) if as_text else moment).created_at
+
+    assert isinstance(created_at, datetime)
+    assert created_at.tzinfo is UTC
+    assert round(created_at.timestamp() * 1000) == moment
+
+
+@given(body=st.binary())
+def test_any_bytes_end_in_an_event_or_a_decode_error(body: bytes) -> None:
+    check_that_receiver_and_decoder_agree(body)
+
+
+VALUES: list[object] = [
+    None,
+    True,
+    7,
+    200,
+    -1.5,
+    10**30,
+    "",
+    "text",
+    "200",
+    [],
+    ["a"],
+    {},
+    {"a": 7},
+]
+JSON_VALUES = st.sampled_from(VALUES) | st.text(max_size=5) | st.floats() | st.integers(0, 600)
+
+
+@given(
+    said=st.dictionaries(st.sampled_from(sorted(FAILED)), JSON_VALUES),
+    base=st.sampled_from([{}, WIRE, FAILED, {"sourceMessageId": "m"}]),
+    flaw=st.none() | st.tuples(st.integers(min_value=0), st.integers(0, 255)),
+)
+def test_any_body_of_nearly_the_right_shape_ends_in_its_event_or_a_decode_error(
+    said: dict[str, object], base: dict[str, Any], flaw: tuple[int, int] | None
+) -> None:
+    body = bytearray(json.dumps(base | said).encode())
+    if flaw is not None:
+        position, byte = flaw
+        body[position % len(body)] = byte
+
+    check_that_receiver_and_decoder_agree(bytes(body))
+
+
+def check_that_receiver_and_decoder_agree(body: bytes) -> None:
+    named = type_of(body)
+    for cls in qstash.EVENTS:
+        try:
+            event = cls.from_message(stored(body))
+        except DecodeError:
+            continue
+        assert named == cls.tag
+        assert isinstance(event.source_message_id, str)
+        succeeded = isinstance(event.status, int) and 200 <= event.status <= 299
+        assert succeeded or cls is not DeliverySucceeded
+        assert not succeeded or cls is not AttemptFailed
