@@ -24,8 +24,9 @@ from hookmill.roots import system_roots
 from hookmill.secrets import default_refs, read
 from hookmill.settings import Settings
 from hookmill.signatures import Refused, Scheme, Secret, Signed
+from hookmill.signatures.marble import DEVELOPMENT_SECRET
 from hookmill.signatures.places import finder, value_at
-from hookmill.signatures.qstash import QStash
+from hookmill.signatures.qstash import DEVELOPMENT_KEYS, QStash
 from hookmill.signatures.scheme import NetworkScheme, only_header
 from hookmill.signatures.shape import Shape, as_template, parts
 from hookmill.signatures.shaped import Shaped
@@ -87,6 +88,7 @@ class _Envelope(msgspec.Struct):
 _envelope = msgspec.json.Decoder(_Envelope)
 _name = msgspec.json.Decoder(str)
 _REGION_KEY = re.compile("[A-Z0-9]+(?:_[A-Z0-9]+)*_QSTASH_(CURRENT|NEXT)_SIGNING_KEY")
+_PUBLIC = frozenset({*DEVELOPMENT_KEYS, DEVELOPMENT_SECRET})
 _NO_HEADERS = CIMultiDict[str]()
 
 
@@ -152,7 +154,7 @@ def _source(name: str, options: SourceOptions, settings: Settings) -> Source:
             raise SettingsError(["it signs its URL: set HOOKMILL_PUBLIC_URL, or url in its table"])
         if faults := _handshake_faults(shape, options):
             raise SettingsError(faults)
-        scheme = Shaped(shape, secrets_of(name, settings))
+        scheme = Shaped(shape, _private(name, settings))
     token = read(name, [options.verify_token])[0].text if options.verify_token else ""
     return Source(
         name,
@@ -168,6 +170,15 @@ def _source(name: str, options: SourceOptions, settings: Settings) -> Source:
     )
 
 
+def _private(name: str, settings: Settings) -> list[Secret]:
+    """Return a source's secrets; refuse those that anyone knows, wherever they came from."""
+    found = secrets_of(name, settings)
+    if not settings.development and any(one.text in _PUBLIC for one in found):
+        fault = "a secret is a public development key: anyone can sign with it. Set the real one, "
+        raise SettingsError([f"{fault}or HOOKMILL_DEVELOPMENT=1 where nobody else can deliver"])
+    return found
+
+
 def _secret_header(shape: Shape) -> bytes:
     kind, _, name = shape.signature.partition(":")
     return name.lower().encode() if shape.algorithm == "token" and kind == "header" else b""
@@ -178,7 +189,7 @@ def _coded_scheme(name: str, options: SourceOptions, settings: Settings) -> Sche
     preset = preset_of(name, options)
     if preset in QSTASH:
         return QStash(
-            secrets_of(name, settings),
+            _private(name, settings),
             public_url=settings.public_url,
             tolerance=settings.clock_tolerance,
         )
@@ -186,10 +197,10 @@ def _coded_scheme(name: str, options: SourceOptions, settings: Settings) -> Sche
     if preset == "sns":
         from hookmill.signatures.sns import SNS  # noqa: PLC0415
 
-        return SNS(secrets_of(name, settings))
+        return SNS(_private(name, settings))
     from hookmill.signatures.paypal import PayPal  # noqa: PLC0415
 
-    return PayPal(secrets_of(name, settings), system_roots())
+    return PayPal(_private(name, settings), system_roots())
 
 
 def _handshake_faults(shape: Shape, options: SourceOptions) -> list[str]:

@@ -12,6 +12,7 @@ from hookmill.errors import (
     StreamUnavailableError,
 )
 from hookmill.settings import Settings, load_settings, unknown_variables
+from hookmill.signatures.qstash import QStash
 from hookmill.sources import Source, sources_of
 from hookmill.stream import Backlog, Stream
 from receiver.app import Receiver
@@ -35,7 +36,7 @@ async def receive(settings: Settings) -> None:
         )
     for name in unknown_variables():
         log.warning("unknown setting", variable=name)
-    if settings.qstash_keys and settings.public_url is None:
+    if settings.public_url is None and any(isinstance(s.scheme, QStash) for s in sources):
         log.warning(
             "HOOKMILL_PUBLIC_URL is not set: a token made for another URL with the same "
             "signing keys would be accepted"

@@ -20,9 +20,9 @@ from hookmill.errors import SettingsError
 from hookmill.message import pack_headers
 from hookmill.settings import load_settings
 from hookmill.signatures import Refused, Scheme, Signed, Verified
-from hookmill.signatures.marble import marble_scheme
+from hookmill.signatures.marble import DEVELOPMENT_SECRET, marble_scheme
 from hookmill.signatures.presets import PRESETS
-from hookmill.signatures.qstash import QStash
+from hookmill.signatures.qstash import DEVELOPMENT_KEYS, QStash
 from hookmill.sources import (
     Identity,
     Source,
@@ -733,6 +733,27 @@ def test_qstashs_regions_have_keys_of_their_own(
         "env:QSTASH_CURRENT_SIGNING_KEY",
         "env:EU_CENTRAL_1_QSTASH_CURRENT_SIGNING_KEY",
     ]
+
+
+@pytest.mark.parametrize("public", [*DEVELOPMENT_KEYS, DEVELOPMENT_SECRET])
+def test_a_secret_that_anyone_knows_is_refused_wherever_it_came_from(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, public: str
+) -> None:
+    own = {"QSTASH_CURRENT_SIGNING_KEY": CURRENT_KEY, "GITHUB_WEBHOOK_SECRET": public}
+    settings = settings_of(monkeypatch, tmp_path, "[sources.github]\n", **own)
+    with pytest.raises(SettingsError, match="github: a secret is a public development key"):
+        sources_of(settings)
+    monkeypatch.setenv("HOOKMILL_DEVELOPMENT", "1")
+    assert len(sources_of(settings_of(monkeypatch, tmp_path, "[sources.github]\n", **own))) == 2
+
+
+def test_a_public_key_of_a_region_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("EU_CENTRAL_1_QSTASH_CURRENT_SIGNING_KEY", DEVELOPMENT_KEYS[0])
+    settings = settings_of(monkeypatch, tmp_path, QSTASH_CURRENT_SIGNING_KEY=CURRENT_KEY)
+    with pytest.raises(SettingsError, match="qstash: a secret is a public development key"):
+        sources_of(settings)
 
 
 # --- QStash's callbacks ---
