@@ -96,6 +96,24 @@ def dev(
     development.run(settings.handlers or "hookmill.samples:handlers", samples=samples)
 
 
+@app.command()
+def qstash(
+    *,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine.")] = 8081,
+    time_scale: Annotated[
+        float, typer.Option(min=0.0, max=1000.0, help="Multiplies delays and backoff: 0.01.")
+    ] = 1.0,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder for the state, where REDIS_URL is not set.")
+    ] = None,
+    name: _Name = None,
+) -> None:
+    """Run a stand-in for QStash: its API, on this machine. A tool for development."""
+    from hookmill.standin import main as standin
+
+    standin.run(standin.options_of(_settings(name), port=port, scale=time_scale, data=data))
+
+
 _SourceName = Annotated[
     str, typer.Option("--source", metavar="NAME", help="A configured source, or any known sender.")
 ]

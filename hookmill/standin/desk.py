@@ -11,9 +11,10 @@ import secrets
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import count
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -149,7 +150,7 @@ class Desk:
 
     def messages(self, choice: Filter) -> list[Message]:
         """Return the messages that are on their way, in the order of their arrival."""
-        return [one for one in self._state.messages.all() if _fits(choice, one, one.id)]
+        return [one for one in self._state.messages.all() if _fits(choice, one)]
 
     def cancel(self, choice: Filter) -> int:
         """Stop messages; an attempt under way ends without consequence. Return how many."""
@@ -164,8 +165,8 @@ class Desk:
         return [
             entry
             for entry in reversed(self._state.log)
-            if _fits(choice, entry.message, entry.message.id)
-            and choice.state in {"", entry.state}
+            if _fits(choice, entry.message)
+            and _is_in(choice.states, entry.state)
             and choice.from_ms <= entry.at_ms <= (choice.to_ms or entry.at_ms)
         ]
 
@@ -180,8 +181,9 @@ class Desk:
         return [
             letter
             for letter in self._state.letters.all()
-            if _fits(choice, letter.message, letter.id)
-            and choice.response_status in {0, letter.answer.status}
+            if _fits(choice, letter.message)
+            and _is_in(choice.dlq_ids, letter.id)
+            and _is_in(choice.response_statuses, letter.answer.status)
             and choice.from_ms <= letter.died_ms <= (choice.to_ms or letter.died_ms)
         ]
 
@@ -353,6 +355,7 @@ class Desk:
 
 
 _NEVER = 2**60
+_V = TypeVar("_V")
 
 
 def _message_id() -> str:
@@ -394,17 +397,23 @@ def _deduplication_key(order: Order) -> str:
     return f"content:{hashlib.sha256(msgspec.msgpack.encode(said)).hexdigest()}"
 
 
-def _fits(choice: Filter, message: Message, own_id: str) -> bool:
-    wanted = {
-        choice.url: message.url,
-        choice.topic: message.topic,
-        choice.queue: message.queue,
-        choice.schedule_id: message.schedule_id,
-        choice.caller_ip: message.template.caller_ip,
-        choice.flow_control_key: _gate_of(message),
-    }
-    return (
-        (not choice.ids or own_id in choice.ids)
-        and all(not given or given == has for given, has in wanted.items())
-        and (not choice.label or choice.label in message.template.labels)
+def _fits(choice: Filter, message: Message) -> bool:
+    url = urlsplit(message.url) if choice.hosts or choice.paths else None
+    wanted: list[tuple[Collection[str], str]] = [
+        (choice.message_ids, message.id),
+        (choice.urls, message.url),
+        (choice.hosts, url.netloc if url else ""),
+        (choice.paths, url.path if url else ""),
+        (choice.topics, message.topic),
+        (choice.queues, message.queue),
+        (choice.schedule_ids, message.schedule_id),
+        (choice.flow_control_keys, _gate_of(message)),
+        (choice.caller_ips, message.template.caller_ip),
+    ]
+    return all(_is_in(values, has) for values, has in wanted) and (
+        not choice.labels or bool({*choice.labels} & {*message.template.labels})
     )
+
+
+def _is_in(values: Collection[_V], value: _V) -> bool:
+    return not values or value in values

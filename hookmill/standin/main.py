@@ -10,6 +10,8 @@ import structlog
 
 from hookmill import process
 from hookmill.embedded import embedded_server
+from hookmill.errors import HookmillError
+from hookmill.settings import Settings
 from hookmill.standin.app import serving
 from hookmill.standin.courier import Courier
 from hookmill.standin.desk import Desk
@@ -39,6 +41,20 @@ class Options(NamedTuple):
     data: Path = DATA
 
 
+def options_of(settings: Settings, *, port: int, scale: float, data: Path | None) -> Options:
+    """Return how the settings have it run: on their Redis, with their token and signing keys."""
+    keys = settings.qstash_keys
+    return Options(
+        port=port,
+        redis_url=settings.redis_url or "",
+        prefix=settings.prefix,
+        token=settings.token or DEVELOPMENT_TOKEN,
+        keys=Keys(keys[0], keys[-1]) if keys else None,
+        scale=scale,
+        data=data or DATA,
+    )
+
+
 def run(options: Options) -> None:
     """Run it until SIGTERM or Ctrl-C."""
     if options.redis_url:
@@ -66,6 +82,9 @@ async def serve(options: Options) -> None:
                 _announce(options, port, len(state.messages))
                 await _work(store, courier, stop)
                 log.info("stopping")
+        except OSError as error:
+            where = f"{options.host} port {options.port}"
+            raise HookmillError(f"cannot listen on {where}: {error.strerror}") from None
         finally:
             await store.close()
 

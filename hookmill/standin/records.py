@@ -217,18 +217,25 @@ class LogEntry(Record, frozen=True):
 
 
 class Filter(Record, frozen=True):
-    """Which messages, dead letters or log entries are meant; what is not given excludes nothing."""
+    """Which messages, dead letters or log entries are meant: several values mean any of them,
+    several fields all of them, and what is not given excludes nothing.
+    """
 
-    ids: tuple[str, ...] = ()
-    """Message IDs, or those of dead letters."""
-    url: str = ""
-    topic: str = ""
-    queue: str = ""
-    schedule_id: str = ""
-    label: str = ""
-    flow_control_key: str = ""
-    caller_ip: str = ""
-    response_status: int = 0
-    state: str = ""
+    message_ids: tuple[str, ...] = ()
+    dlq_ids: tuple[str, ...] = ()
+    urls: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    topics: tuple[str, ...] = ()
+    queues: tuple[str, ...] = ()
+    schedule_ids: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    flow_control_keys: tuple[str, ...] = ()
+    caller_ips: tuple[str, ...] = ()
+    response_statuses: tuple[int, ...] = ()
+    """Of dead letters only."""
+    states: tuple[str, ...] = ()
+    """Of log entries only."""
     from_ms: int = 0
     to_ms: int = 0
+    """When it was logged, or died; 0: no end."""

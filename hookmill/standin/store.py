@@ -16,7 +16,7 @@ from hookmill.standin.records import LogEntry
 from hookmill.standin.state import MOST_LOG_ENTRIES, Change, State
 from hookmill.stream.connection import Command, connect, together, translated
 
-LEASE = 6.0
+LEASE = 3.0
 """Seconds until another process may take over from one that was killed."""
 
 TIMEOUT = 5.0
@@ -44,7 +44,7 @@ class Store:
 
         Raises `InUseError` where another one lives, `StreamUnavailableError` without Redis.
         """
-        deadline = asyncio.get_running_loop().time() + 1.5 * LEASE
+        deadline = asyncio.get_running_loop().time() + 2 * LEASE
         while not await self._run("SET", self._key("lease"), self._token, "NX", "PX", _ms(LEASE)):
             if asyncio.get_running_loop().time() > deadline:
                 raise InUseError(

@@ -7,7 +7,16 @@ import json
 
 import pytest
 
-from hookmill.standin.records import Answer, ApiError, Callback, Endpoint, Filter, Order, Template
+from hookmill.standin.records import (
+    Answer,
+    ApiError,
+    Callback,
+    Endpoint,
+    Filter,
+    FlowControl,
+    Order,
+    Template,
+)
 from tests.standin.desks import BROKEN, OK, Trial
 
 BACKOFF = [12.182, 148.413, 1808.042, 22026.466, 86400.0, 86400.0]
@@ -200,7 +209,7 @@ def test_a_dead_letter_published_again_has_a_new_id_and_all_its_attempts() -> No
     (letter,) = trial.desk.dead_letters(Filter())
     assert trial.desk.dead_letter(letter.id) == letter
 
-    (receipt,) = trial.desk.retry_dead(Filter(ids=(letter.id,)))
+    (receipt,) = trial.desk.retry_dead(Filter(dlq_ids=(letter.id,)))
 
     assert receipt.message_id != old
     assert trial.desk.dead_letters(Filter()) == []
@@ -213,10 +222,10 @@ def test_dead_letters_are_dropped_by_choice() -> None:
     for url in ("http://a.example/", "http://b.example/"):
         trial.publish(url, retries=0, labels=("l",))
     trial.attempt(BROKEN, Answer(404))
-    assert trial.desk.drop_dead(Filter(response_status=404)) == 1
-    assert trial.desk.drop_dead(Filter(label="other")) == 0
+    assert trial.desk.drop_dead(Filter(response_statuses=(404,))) == 1
+    assert trial.desk.drop_dead(Filter(labels=("other",))) == 0
     assert trial.desk.drop_dead(Filter(from_ms=round(trial.now * 1000) + 1)) == 0
-    assert trial.desk.drop_dead(Filter(url="http://a.example/", label="l")) == 1
+    assert trial.desk.drop_dead(Filter(urls=("http://a.example/",), labels=("l", "x"))) == 1
 
 
 def test_what_is_cancelled_is_not_delivered_even_if_it_was_about_to_fail() -> None:
@@ -224,7 +233,7 @@ def test_what_is_cancelled_is_not_delivered_even_if_it_was_about_to_fail() -> No
     waiting, running = trial.publish(delay_ms=1000), trial.publish("http://b.example/")
     (message,) = trial.begin()
     assert message.id == running
-    assert trial.desk.cancel(Filter(ids=(running, waiting, "msg_other"))) == 2
+    assert trial.desk.cancel(Filter(message_ids=(running, waiting, "msg_other"))) == 2
     trial.desk.settle(message, BROKEN)
     trial.now += 1
     assert trial.desk.begin(9) == ([], None)
@@ -267,10 +276,35 @@ def test_the_log_is_chosen_by_message_state_and_time() -> None:
     trial.attempt(OK)
     trial.now += 10
     trial.publish(labels=("l",))
-    assert [e.state for e in trial.desk.logs(Filter(ids=(one,)))] == [
+    assert [e.state for e in trial.desk.logs(Filter(message_ids=(one,)))] == [
         "DELIVERED", "ACTIVE", "CREATED",
     ]  # fmt: skip
-    assert len(trial.desk.logs(Filter(state="CREATED"))) == 2
+    assert len(trial.desk.logs(Filter(states=("CREATED",)))) == 2
     assert len(trial.desk.logs(Filter(from_ms=round(trial.now * 1000)))) == 1
     assert len(trial.desk.logs(Filter(to_ms=round(trial.now * 1000) - 1))) == 3
-    assert len(trial.desk.logs(Filter(label="l"))) == 1
+    assert len(trial.desk.logs(Filter(labels=("l",)))) == 1
+
+
+@pytest.mark.parametrize(
+    ("choice", "fits"),
+    [
+        (Filter(), True),
+        (Filter(urls=("http://b.example/",)), False),
+        (Filter(hosts=("a.example:81",)), True),
+        (Filter(hosts=("a.example",)), False),
+        (Filter(paths=("/x", "/p")), True),
+        (Filter(paths=("/",)), False),
+        (Filter(queues=("q",)), True),
+        (Filter(queues=("q",), topics=("t",)), False),
+        (Filter(flow_control_keys=("k",), caller_ips=("::1",)), True),
+        (Filter(flow_control_keys=("other",)), False),
+        (Filter(schedule_ids=("s",)), False),
+        (Filter(caller_ips=("::2",)), False),
+    ],
+)
+def test_a_filter_excludes_what_differs_in_one_field(choice: Filter, *, fits: bool) -> None:
+    trial = Trial()
+    trial.publish(
+        "http://a.example:81/p?x", queue="q", caller_ip="::1", flow_control=FlowControl("k", 1)
+    )
+    assert bool(trial.desk.messages(choice)) is fits

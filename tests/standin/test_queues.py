@@ -95,5 +95,5 @@ def test_a_cancelled_message_lets_the_next_one_go() -> None:
     trial = Trial()
     first = trial.publish("http://0.example/", queue="q")
     second = trial.publish("http://1.example/", queue="q")
-    trial.desk.cancel(Filter(ids=(first,)))
+    trial.desk.cancel(Filter(message_ids=(first,)))
     assert [one.id for one in trial.begin()] == [second]
