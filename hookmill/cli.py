@@ -88,12 +88,13 @@ def dev(
     *,
     samples: Annotated[bool, typer.Option("--samples", help="Send signed samples.")] = False,
 ) -> None:
-    """Run the whole line on this machine: embedded server, receiver, two workers."""
+    """Run the whole line on this machine: embedded server, QStash's stand-in, receiver, workers."""
     from hookmill import dev as development
 
-    development.development_environment()
+    qstash = development.development_environment()
     settings = _settings("dev", handlers=target)
-    development.run(settings.handlers or "hookmill.samples:handlers", samples=samples)
+    handlers = settings.handlers or "hookmill.samples:handlers"
+    development.run(handlers, samples=samples, qstash=qstash)
 
 
 @app.command()

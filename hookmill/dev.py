@@ -1,4 +1,5 @@
-"""`hookmill dev`: the whole line on one machine. Embedded server, receiver, two workers.
+"""`hookmill dev`: the whole line on one machine. Embedded server, QStash's stand-in, receiver, two
+workers.
 
 Everything runs as it does in production, as processes of their own, with public keys that are
 only good for development. Ctrl-C ends all it started: receiver first, server last.
@@ -18,12 +19,14 @@ import structlog
 from hookmill import process
 from hookmill.embedded import embedded_server
 from hookmill.errors import HookmillError
-from hookmill.samples import SAMPLES
-from hookmill.sender import answers, deliver
+from hookmill.samples import SAMPLES, OrderPaid
+from hookmill.imitation import answers, deliver
+from hookmill.sender import Sender
 from hookmill.settings import Settings, load_settings
 from hookmill.signatures.marble import DEVELOPMENT_SECRET
 from hookmill.signatures.qstash import DEVELOPMENT_KEYS
 from hookmill.sources import sources_of
+from hookmill.standin import DEVELOPMENT_TOKEN
 
 log = structlog.get_logger("dev")
 
@@ -36,6 +39,7 @@ _DEFAULTS = {
     "HOOKMILL_LEASE": "5",  # so that a killed worker's messages move on while one watches
     "HOOKMILL_SHUTDOWN": "5",
     "HOOKMILL_LOG_FORMAT": "console",
+    "HOOKMILL_SOURCES__qstash-callbacks__path": "/qstash-callbacks",
 }
 
 _KEYS = {
@@ -45,8 +49,10 @@ _KEYS = {
 }
 
 
-def development_environment() -> None:
-    """Fill in what is not set in this process' environment; its children inherit it."""
+def development_environment() -> bool:
+    """Fill in what is not set in this process' environment; its children inherit it. Return
+    whether QStash's stand-in belongs to it: not if QSTASH_URL names a service already.
+    """
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
     if not any(os.environ.get(name) for name in _KEYS):
@@ -54,24 +60,32 @@ def development_environment() -> None:
     os.environ.setdefault("PORT", str(_free_port(preferred=8080)))
     os.environ.setdefault("HOOKMILL_HOST", "127.0.0.1")
     os.environ.setdefault("HOOKMILL_PUBLIC_URL", f"http://127.0.0.1:{os.environ['PORT']}")
+    if os.environ.get("QSTASH_URL"):
+        return False
+    os.environ["QSTASH_URL"] = f"http://127.0.0.1:{_free_port(preferred=8081)}"
+    os.environ.setdefault("QSTASH_TOKEN", DEVELOPMENT_TOKEN)
+    return True
 
 
-def run(handlers: str, *, samples: bool) -> None:
+def run(handlers: str, *, samples: bool, qstash: bool) -> None:
     """Run everything until Ctrl-C. Call `development_environment` first."""
     if os.environ.get("REDIS_URL"):
-        process.run(_develop(handlers, samples=samples))
+        process.run(_develop(handlers, samples=samples, qstash=qstash))
         return
     with embedded_server() as url:
         os.environ["REDIS_URL"] = url
         log.info("embedded server started", url=url)
-        process.run(_develop(handlers, samples=samples))
+        process.run(_develop(handlers, samples=samples, qstash=qstash))
     log.info("embedded server stopped")
 
 
-async def _develop(handlers: str, *, samples: bool) -> None:
+async def _develop(handlers: str, *, samples: bool, qstash: bool) -> None:
     children: list[asyncio.subprocess.Process] = []
     async with process.stop_signal() as stop:
         try:
+            if qstash:
+                port = os.environ["QSTASH_URL"].rpartition(":")[2]
+                children.append(await _start("qstash", "--port", port, name="qstash"))
             children.append(await _start("receiver", name="receiver"))
             children += [
                 await _start("worker", handlers, name=f"worker-{number}")
@@ -147,6 +161,19 @@ async def _send_samples(settings: Settings, base: str) -> None:
         level = log.info if answer.status == sample.status else log.error
         level("answered", status=answer.status, expected=sample.status, text=answer.text)
         await asyncio.sleep(0.6)  # one after another, so that a person can follow
+    if settings.qstash_url.startswith("http://127.0.0.1:"):
+        await _publish_sample(base)
+    await asyncio.sleep(1.5)
+
+
+async def _publish_sample(base: str) -> None:
+    """Have an event of our own come through QStash's stand-in, and be told how that went."""
+    log.info("sample", says="your app publishes order.paid through QStash, for in a second")
+    event = OrderPaid(order_id="A-1002", amount=900)
+    async with Sender() as sender:
+        await sender.send(
+            f"{base}/qstash", event, delay=1, callback=f"{base}/qstash-callbacks"
+        )
     await asyncio.sleep(1.5)
 
 

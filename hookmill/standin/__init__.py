@@ -4,3 +4,6 @@ It signs, delays, retries, deduplicates and calls back as the service does, keep
 Redis, and delivers to this machine, which the service does not. It is no replacement for it: one
 process, no plans and limits, public keys.
 """
+
+DEVELOPMENT_TOKEN = "eyJVc2VySUQiOiJkZWZhdWx0VXNlciIsIlBhc3N3b3JkIjoiZGVmYXVsdFBhc3N3b3JkIn0="  # noqa: S105
+"""The published token of QStash's own development server."""

@@ -12,6 +12,7 @@ from hookmill import process
 from hookmill.embedded import embedded_server
 from hookmill.errors import HookmillError
 from hookmill.settings import Settings
+from hookmill.standin import DEVELOPMENT_TOKEN
 from hookmill.standin.app import serving
 from hookmill.standin.courier import Courier
 from hookmill.standin.desk import Desk
@@ -20,9 +21,6 @@ from hookmill.standin.state import State
 from hookmill.standin.store import Store
 
 log = structlog.get_logger("qstash")
-
-DEVELOPMENT_TOKEN = "eyJVc2VySUQiOiJkZWZhdWx0VXNlciIsIlBhc3N3b3JkIjoiZGVmYXVsdFBhc3N3b3JkIn0="  # noqa: S105
-"""The published token of QStash's own development server."""
 
 DATA = Path(".hookmill") / "qstash"
 """Where the embedded server keeps the state, in the current folder."""

@@ -14,7 +14,7 @@ from qstash import AsyncQStash, Receiver
 from qstash.errors import QStashError
 
 from hookmill.signatures.qstash import DEVELOPMENT_KEYS
-from hookmill.standin.main import DEVELOPMENT_TOKEN
+from hookmill.standin import DEVELOPMENT_TOKEN
 from tests.support import Program, Server, eventually, free_port
 
 Start = Callable[..., Program]

@@ -1,0 +1,161 @@
+"""The whole loop on one machine: announce a content event, have it delivered, handle it once.
+
+    python examples/guide.py
+
+An app publishes `post.published` through QStash (here its stand-in), to be delivered in 5 seconds.
+The subscriber refuses it twice, so QStash tries again: 12 s later, then 2 min 28 s. The third time
+the receiver behind it verifies the signature and stores the message, and a worker handles it. All
+waiting is scaled down to a fiftieth.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+
+from hookmill import Delivery, Event, Handlers, Sender
+from hookmill.embedded import embedded_server
+from hookmill.standin import DEVELOPMENT_TOKEN
+
+SCALE = 0.02
+SECRET = "what the app and its subscriber share"  # noqa: S105 - nobody else sees this machine
+
+
+# --- the event, as both sides know it, and what the subscriber does with it ---
+
+
+class PostPublished(Event, tag="post.published"):
+    id: str
+    title: str
+    slug: str
+
+
+handlers = Handlers()
+
+
+@handlers.on(PostPublished)
+async def rebuild_page(delivery: Delivery[PostPublished]) -> None:
+    print(f"handled: /{delivery.event.slug} is rebuilt, attempt {delivery.attempt}", flush=True)
+
+
+# --- the app ---
+
+
+async def publish(qstash: str, subscriber: str) -> None:
+    event = PostPublished(id="post_1", title="Hello", slug="hello")
+    async with Sender(url=qstash, token=DEVELOPMENT_TOKEN) as sender:
+        await sender.send(subscriber, event, scheme="marble", secret=SECRET, delay="5s")
+    print("published: post.published, to be delivered in 5 s", flush=True)
+
+
+# --- the subscriber's front: out of order for two requests ---
+
+
+class Front:
+    def __init__(self, receiver: str) -> None:
+        self._receiver = receiver
+        self._began = time.monotonic()
+        self._requests = 0
+        self.is_through = asyncio.Event()
+
+    async def pass_on(self, request: web.Request) -> web.Response:
+        elapsed = (time.monotonic() - self._began) / SCALE
+        self._requests += 1
+        status = 503 if self._requests <= 2 else await self._post(request)
+        retried = request.headers["Upstash-Retried"]
+        print(f"after {elapsed:.0f} s: retried {retried}, answered {status}", flush=True)
+        if status == 200:
+            self.is_through.set()
+        return web.Response(status=status)
+
+    async def _post(self, request: web.Request) -> int:
+        async with (
+            aiohttp.ClientSession() as client,
+            client.post(
+                self._receiver + request.path,
+                data=await request.read(),
+                headers=request.headers,
+            ) as answer,
+        ):
+            return answer.status
+
+
+# --- all of it together ---
+
+
+async def main(redis_url: str) -> None:
+    ports = [free_port() for _ in range(3)]
+    subscriber, receiver, qstash = (f"http://127.0.0.1:{port}" for port in ports)
+    env = {
+        "REDIS_URL": redis_url, "PORT": str(ports[1]), "HOOKMILL_PUBLIC_URL": subscriber,
+        "MARBLE_WEBHOOK_SECRET": SECRET, "HOOKMILL_LOG_LEVEL": "warning",
+    }  # fmt: skip
+    standin = ["qstash", "--port", str(ports[2]), "--time-scale", str(SCALE)]
+    front = Front(receiver)
+    async with AsyncExitStack() as stack:
+        for command in (["receiver"], ["worker", "guide:handlers"], standin):
+            await stack.enter_async_context(running(command, env))
+        await stack.enter_async_context(serving(front, ports[0]))
+        await answering(f"{receiver}/readyz", qstash)
+        await publish(qstash, f"{subscriber}/marble")
+        await front.is_through.wait()
+        await asyncio.sleep(1)  # for the worker's line, and for a second one that must not come
+
+
+@asynccontextmanager
+async def running(command: list[str], env: dict[str, str]) -> AsyncIterator[None]:
+    program = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "hookmill", *command),
+        env={**os.environ, **env},
+        cwd=Path(__file__).parent,
+    )
+    try:
+        yield
+    finally:
+        program.terminate()
+        await program.wait()
+
+
+@asynccontextmanager
+async def serving(front: Front, port: int) -> AsyncIterator[None]:
+    app = web.Application()
+    app.router.add_post("/marble", front.pass_on)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    try:
+        yield
+    finally:
+        await runner.cleanup()
+
+
+async def answering(*urls: str) -> None:
+    async with asyncio.timeout(20), aiohttp.ClientSession() as client:
+        for url in urls:
+            while True:
+                try:
+                    async with client.get(url) as answer:
+                        if answer.status == 200:
+                            break
+                except aiohttp.ClientError:
+                    await asyncio.sleep(0.1)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+if __name__ == "__main__":
+    with embedded_server() as url:
+        asyncio.run(main(url))
