@@ -243,6 +243,32 @@ def check(
     raise typer.Exit(asyncio.run(overview.check(settings, rate=rate, as_json=as_json)))
 
 
+@app.command()
+def schema(
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODULE[:ATTRIBUTE]",
+            help="The handlers, or a module that declares events; else HOOKMILL_HANDLERS.",
+        ),
+    ] = None,
+    *,
+    asyncapi: Annotated[
+        bool, typer.Option("--asyncapi", help="An AsyncAPI 3.0.0 document instead.")
+    ] = False,
+) -> None:
+    """Write a JSON Schema of the events that are handled. Exit 0; 2 for what has none."""
+    from hookmill import schema as documents
+
+    target = target or _settings(None).handlers
+    if target is None:
+        what = "give MODULE:ATTRIBUTE of the handlers, or a module such as hookmill.catalog.marble"
+        raise SettingsError([f"no events: {what}, or set HOOKMILL_HANDLERS"])
+    declared = documents.load_declared(target)
+    document = documents.asyncapi if asyncapi else documents.json_schema
+    typer.echo(documents.to_json(document(declared)))
+
+
 dead = typer.Typer(help="Dead letters: list, show, replay, drop.", no_args_is_help=True)
 app.add_typer(dead, name="dead")
 

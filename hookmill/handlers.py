@@ -106,7 +106,7 @@ class Handler(NamedTuple):
     """One registered function with its options."""
 
     name: str
-    pattern: str
+    patterns: tuple[str, ...]
     event: type[Event] | None
     function: Callable[..., Any]
     takes_resources: bool
@@ -114,6 +114,10 @@ class Handler(NamedTuple):
     attempts: int
     timeout: float
     backoff: Backoff
+
+    def receives(self, event_type: str) -> bool:
+        """Say whether messages of this event type are for this handler."""
+        return any(_matches(pattern, event_type) for pattern in self.patterns)
 
     def read(self, message: Message) -> Event | Message:
         """Return what the delivery carries: the typed event, or the message where none is declared.
@@ -211,7 +215,8 @@ class Handlers(Generic[R]):
     ) -> _Register[Any, R]:
         """Register the decorated function for an event class, or for a name or pattern.
 
-        In a pattern `*` stands for any text, dots included: `"post.*"`, `"*"`. A function for a
+        For a class it receives what has the class's name on the wire, or one of its aliases. In a
+        pattern `*` stands for any text, dots included: `"post.*"`, `"*"`. A function for a
         class gets `Delivery[Class]`, one for a pattern `Delivery[Message]`. An `async def` runs
         on the event loop, a plain `def` in a thread. `attempts` is how often it may fail before
         the message goes to the dead letters; `timeout` is in seconds an attempt. `name` is the
@@ -223,6 +228,7 @@ class Handlers(Generic[R]):
         if not isinstance(event, str | EventMeta):
             raise HandlersError(f"on({event!r}): give an event class, or a name or pattern")
         pattern = event if isinstance(event, str) else check_tag(event)
+        patterns = (event,) if isinstance(event, str) else event.names
         if attempts < 1:
             raise HandlersError(f"attempts={attempts} for {pattern!r}: give at least 1")
         if not 0 < timeout <= MAX_DELAY:
@@ -232,7 +238,7 @@ class Handlers(Generic[R]):
             self._add(
                 Handler(
                     name=name or _name_of(function),
-                    pattern=pattern,
+                    patterns=patterns,
                     event=None if isinstance(event, str) else event,
                     function=function,
                     takes_resources=_takes_resources(function),
@@ -283,10 +289,12 @@ class Handlers(Generic[R]):
     def __len__(self) -> int:
         return len(self._by_name)
 
+    def __iter__(self) -> Iterator[Handler]:
+        return iter(self._by_name.values())
+
     def _matching(self, event_type: str) -> tuple[Handler, ...]:
-        return tuple(
-            handler for handler in self._by_name.values() if _matches(handler.pattern, event_type)
-        )
+        # By handler, so that each is found once, whichever of its names and however many match.
+        return tuple(handler for handler in self._by_name.values() if handler.receives(event_type))
 
     def _add(self, handler: Handler) -> None:
         if handler.name in self._by_name:

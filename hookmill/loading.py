@@ -13,6 +13,7 @@ from importlib.machinery import PathFinder
 from importlib.metadata import entry_points
 from importlib.util import module_from_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from hookmill.errors import HandlersError, NotInstalledError
@@ -43,15 +44,7 @@ def load_handlers(target: str, folder: Path | None = None) -> Handlers[Any]:
     module_name, _, attribute = target.partition(":")
     if not all(part.isidentifier() for part in [*module_name.split("."), attribute]):
         raise HandlersError(f"{target!r}: name the handlers as MODULE:ATTRIBUTE, app.main:handlers")
-    folder = folder or Path.cwd()
-    sys.path[:] = [str(folder), *(p for p in sys.path if p not in {"", str(folder)})]
-    _make_room()
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # the module is there; what it imports is not
-        raise HandlersError(f"{target!r}: there is no module {error.name!r} in {folder}") from None
+    module = load_module(module_name, folder, target=target)
     if not hasattr(module, attribute):
         raise HandlersError(f"{target!r}: {module_name!r} has no {attribute!r}")
     found = getattr(module, attribute)
@@ -62,6 +55,24 @@ def load_handlers(target: str, folder: Path | None = None) -> Handlers[Any]:
         raise HandlersError(f"{target!r}: it has no handlers; register some with handlers.on(...)")
     found.check()
     return found
+
+
+def load_module(name: str, folder: Path | None = None, *, target: str = "") -> ModuleType:
+    """Import a user's module, with `folder` (by default the current one) first on the path.
+
+    `target` is what the user wrote, where that is more than the module's name. Raises
+    `HandlersError`; an error inside the module passes as it is.
+    """
+    target = target or name
+    folder = folder or Path.cwd()
+    sys.path[:] = [str(folder), *(p for p in sys.path if p not in {"", str(folder)})]
+    _make_room()
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # the module is there; what it imports is not
+        raise HandlersError(f"{target!r}: there is no module {error.name!r} in {folder}") from None
 
 
 def _make_room() -> None:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, cast
+from collections.abc import Callable
+from datetime import UTC, datetime
+from enum import Enum
+from types import new_class
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from uuid import UUID
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET, UnsetType
 
 from hookmill import Event
 from hookmill.errors import DecodeError, HandlersError
-from hookmill.events import check_fields, check_tag
+from hookmill.events import MAX_TAG, EncodeError, check_fields, check_tag
+from hookmill.sources import MAX_NAME
+from tests.strategies import instances
 from tests.support import message
 
 if TYPE_CHECKING:
@@ -47,6 +55,50 @@ class Colour(Event, tag="colour"):
     name: Literal["red"]
 
 
+class Price(msgspec.Struct, frozen=True):
+    amount: int | float
+    currency: Literal["EUR", "USD"] = "EUR"
+
+
+class Channel(Enum):
+    WEB = "web"
+    SHOP = "shop"
+
+
+class Everything(Event, tag="every thing", aliases=("all",), version=3, rename="camel"):
+    """One field of each kind, some under names that mean something elsewhere."""
+
+    order_id: str
+    price_paid: Price
+    at: datetime
+    channel: Channel
+    reference: UUID
+    version: int
+    type: str = ""
+    names: tuple[str, ...] = ()
+    aliases: tuple[str, int] = ("", 0)
+    raw: bytes = b""
+    note: str | UnsetType | None = UNSET
+    prices: dict[str, Price] | None = None
+    rows: list[list[bool]] | None = None
+    earlier: tuple[Price, ...] | UnsetType = UNSET
+    label: str | UnsetType = msgspec.field(default=UNSET, name="tag")
+
+
+class Compact(Event, tag="compact", array_like=True):
+    data: int
+    price: Price | None = None
+
+
+class Sparse(Event, tag="sparse", omit_defaults=True, forbid_unknown_fields=True):
+    a: int = 0
+    b: str = ""
+
+
+class Bounded(Event, tag="bounded"):
+    share: Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
 PAID = OrderPaid(order_id="A", amount=7)
 
 
@@ -69,6 +121,9 @@ PAID = OrderPaid(order_id="A", amount=7)
         (b'{"type": "x", "data": {"a": 1}}', WithData(data={"a": 1})),
         (b'{"type": "x", "data": {"a": 1}}', WithDataOnTheWire(payload={"a": 1})),
         (b'{"type": "x", "data": {"figure": 1}}', DataOnlyInPython(data=1)),
+        # An event whose fields are an array: within the envelope, and by itself.
+        (b'{"type": "x", "data": [1, null]}', Compact(data=1)),
+        (b"[1]", Compact(data=1)),
         (b'{"type": "x", "data": {"tag": "new"}}', Named(label="new")),
     ],
 )
@@ -155,11 +210,184 @@ def test_what_an_event_says_survives_the_wire_in_an_envelope_and_out_of_it(
         assert OrderPaid.from_message(message(msgspec.json.encode(body))) == event
 
 
-def test_the_name_belongs_to_the_wire_and_not_to_the_python_class() -> None:
+@given(
+    event=st.one_of(*map(instances, [Everything, OrderPaid, Renamed, Compact, Sparse, Named])),
+    key=st.sampled_from(["type", "event"]),
+)
+def test_what_is_encoded_as_data_is_decoded_as_the_equal_event(event: Event, key: str) -> None:
+    cls = type(event)
+    for name in cls.names:
+        body = b'{"%b": %b, "data": %b}' % (
+            key.encode(),
+            msgspec.json.encode(name),
+            event.to_data(),
+        )
+        assert cls.from_message(message(body, type=name)) == event
+
+
+@pytest.mark.parametrize(
+    ("event", "data"),
+    [
+        (PAID, b'{"order_id":"A","amount":7}'),
+        (Renamed(order_id="A"), b'{"orderId":"A"}'),
+        (DataOnlyInPython(data=1), b'{"figure":1}'),
+        (Named(label="new"), b'{"tag":"new"}'),
+        (Sparse(b="x"), b'{"b":"x"}'),
+        (Compact(data=1), b"[1,null]"),
+    ],
+)
+def test_data_is_the_fields_as_they_stand_on_the_wire(event: Event, data: bytes) -> None:
+    assert event.to_data() == data
+
+
+def test_what_is_unset_is_left_out_and_what_is_null_is_not() -> None:
+    class Change(Event, tag="change"):
+        a: str | UnsetType | None = UNSET
+        b: str | UnsetType | None = UNSET
+
+    assert Change(b=None).to_data() == b'{"b":null}'
+
+
+class Unreadable(Event, tag="unreadable"):
+    price: Missing
+
+
+LOOP: list[Any] = []
+LOOP.append(LOOP)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (
+            lambda: OrderPaid(order_id=cast("Any", 7)),
+            "OrderPaid cannot be sent: Expected `str`, got `int` - at `$.order_id`",
+        ),
+        (
+            lambda: OrderPaid(order_id=cast("Any", UNSET)),
+            "OrderPaid cannot be sent: Object missing required field `order_id`",
+        ),
+        (lambda: Colour(name=cast("Any", "blue")), "Colour cannot be sent: Invalid enum value"),
+        (lambda: Bounded(share=1.5), "Bounded cannot be sent: Expected `float` <= 1.0 - at"),
+        (lambda: Bounded(share=float("nan")), "Bounded cannot be sent: Expected `float`, got `nul"),
+        (lambda: OrderPaid(order_id="\ud800"), "OrderPaid cannot be encoded: "),
+        (lambda: OrderPaid(order_id=cast("Any", object())), "OrderPaid cannot be encoded: "),
+        (lambda: OrderPaid(order_id=cast("Any", LOOP)), "OrderPaid cannot be encoded: "),
+        (lambda: Unreadable(price=cast("Any", 1)), "Unreadable cannot be encoded: .*'Missing'"),
+        (lambda: WithData(data={"a": 1}), "WithData reads a whole body, for it has a field `data`"),
+        (lambda: WithDataOnTheWire(payload={}), "WithDataOnTheWire reads a whole body"),
+    ],
+)
+def test_what_no_receiver_could_read_is_refused_before_it_is_sent(
+    make: Callable[[], Event], said: str
+) -> None:
+    with pytest.raises(EncodeError, match=said.replace("$", r"\$")):
+        make().to_data()
+
+
+def test_renaming_the_class_changes_nothing_on_the_wire() -> None:
     class OrderWasPaid(Event, tag="order.paid"):
-        pass
+        order_id: str
+        amount: int = 0
+
+    renamed = OrderWasPaid(order_id="A", amount=7)
 
     assert OrderWasPaid.tag == OrderPaid.tag == "order.paid"
+    assert renamed.to_data() == PAID.to_data()
+    body = b'{"type":"order.paid","data":%b}' % PAID.to_data()
+    assert OrderWasPaid.from_message(message(body)) == renamed
+
+
+def test_an_event_has_a_name_a_version_and_earlier_names() -> None:
+    class First(Event, tag="order.shipped"):
+        pass
+
+    class Second(Event, tag="order.shipped", version=2, aliases=("order.shipped", "order.sent")):
+        pass
+
+    assert (First.tag, First.version, First.aliases) == ("order.shipped", 1, ())
+    assert First.names == ("order.shipped",)
+    assert (Second.tag, Second.version) == ("order.shipped.v2", 2)
+    assert Second.aliases == ("order.shipped", "order.sent")
+    assert Second.names == ("order.shipped.v2", "order.shipped", "order.sent")
+    assert (Event.tag, Event.version, Event.aliases) == ("", 1, ())
+
+
+def test_a_field_may_be_called_as_the_classs_own_version_and_aliases() -> None:
+    event = Everything(
+        order_id="A",
+        price_paid=Price(amount=1),
+        at=datetime(2026, 11, 21, tzinfo=UTC),
+        channel=Channel.WEB,
+        reference=UUID(int=7),
+        version=9,
+        names=("n",),
+        aliases=("a", 1),
+    )
+
+    assert (event.version, event.names, event.aliases) == (9, ("n",), ("a", 1))
+    assert Everything.version == 3
+    assert cast("Any", Everything).aliases == ("all",)
+    assert cast("Any", Everything).names == ("every thing.v3", "all")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"tag": ""}, "Wrong: tag: '' is no name on the wire: give printable text without spaces"),
+        ({"tag": " a"}, "tag: ' a' is no name"),
+        ({"tag": "a\n"}, r"tag: 'a\\n' is no name"),
+        ({"tag": "a\0b"}, "is no name"),
+        ({"tag": "\ud800"}, r"tag: '\\ud800' is no name"),
+        ({"tag": "post.*"}, r"tag: 'post.\*' is no name on the wire: .* and without \*"),
+        ({"tag": b"a"}, "tag: b'a' is not a text"),
+        ({"tag": 5}, "tag: 5 is not a text"),
+        ({"tag": "a" * 256}, "tag: a name is longer than 255 characters"),
+        ({"tag": "a" * 253, "version": 2}, "its name on the wire is longer than 255 characters"),
+        ({"tag": "a", "version": 0}, "version=0: give a whole number from 1"),
+        ({"tag": "a", "version": -1}, "version=-1: give"),
+        ({"tag": "a", "version": True}, "version=True: give"),
+        ({"tag": "a", "version": "2"}, "version='2': give"),
+        ({"tag": "a", "version": 2.0}, "version=2.0: give"),
+        ({"version": 2}, "version=2 of no name: give its tag as well"),
+        ({"aliases": ("b",)}, "aliases of no name: give its tag as well"),
+        ({"tag": "a", "aliases": "b"}, r"aliases='b': give a tuple, such as \('old.name',\)"),
+        ({"tag": "a", "aliases": ["b"]}, r"aliases=\['b'\]: give a tuple"),
+        ({"tag": "a", "aliases": None}, "aliases=None: give a tuple"),
+        ({"tag": "a", "aliases": ("",)}, "aliases: '' is no name"),
+        ({"tag": "a", "aliases": ("b\x7f",)}, "aliases: .* is no name"),
+        ({"tag": "a", "aliases": ("*",)}, "aliases: .* is no name"),
+        ({"tag": "a", "aliases": (5,)}, "aliases: 5 is not a text"),
+        ({"tag": "a", "aliases": ("b" * 256,)}, "aliases: a name is longer"),
+        ({"tag": "a", "aliases": ("b", "a")}, "the alias 'a' is its own name on the wire"),
+        ({"tag": "a", "version": 2, "aliases": ("a.v2",)}, "the alias 'a.v2' is its own name"),
+        ({"tag": "a", "aliases": ("b", "c", "b")}, "the alias 'b' is given twice"),
+        ({"tag": "a", "tag_field": "kind"}, "Wrong: tag_field would put the class's name on"),
+    ],
+)
+def test_a_name_that_no_message_could_have_is_refused_with_its_class(
+    options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(HandlersError, match=said) as caught:
+        new_class("Wrong", (Event,), options)
+
+    assert str(caught.value).startswith("Wrong: ")
+    assert len(str(caught.value)) < 250
+
+
+@given(st.text() | st.sampled_from(["Push Hook", "bestellung.bezahlt", "注文"]))
+def test_any_text_is_a_name_or_refused(tag: str) -> None:
+    try:
+        cls = cast("type[Event]", new_class("Any", (Event,), {"tag": tag}))
+    except HandlersError:
+        return
+    assert cls.tag == tag.strip() == tag
+    assert tag.isprintable()
+
+
+def test_a_name_is_as_long_as_a_source_takes_it() -> None:
+    assert MAX_TAG == MAX_NAME
+    assert cast("Any", new_class("Long", (Event,), {"tag": "a" * MAX_NAME})).tag
 
 
 def test_a_subclass_inherits_fields_but_not_the_name() -> None:
@@ -172,9 +400,16 @@ def test_a_subclass_inherits_fields_but_not_the_name() -> None:
     class Below(Left):
         pass
 
+    class Named(Event, tag="named", version=2, aliases=("named",)):
+        pass
+
+    class BelowNamed(Named):
+        pass
+
     assert check_tag(Left) == "left"
     assert Left.from_message(message(b'{"id": "1"}')) == Left(id="1")
-    for cls in (Event, Base, Below):
+    assert (BelowNamed.version, BelowNamed.aliases) == (1, ())
+    for cls in (Event, Base, Below, BelowNamed):
         with pytest.raises(HandlersError, match=f"{cls.__name__} has no name on the wire"):
             check_tag(cls)
 
@@ -193,6 +428,12 @@ def test_a_field_named_tag_is_refused_because_the_events_name_would_hide_it() ->
 
         class Wrong(Event, tag="wrong"):
             tag: str  # type: ignore[misc] # what the test is about
+
+
+@pytest.mark.parametrize("name", ["from_message", "to_data", "wire_data", "wire_body"])
+def test_a_field_named_as_a_method_is_refused_because_it_would_hide_it(name: str) -> None:
+    with pytest.raises(HandlersError, match=f"Wrong has a field named `{name}`, which is a method"):
+        new_class("Wrong", (Event,), {}, lambda body: body.update(__annotations__={name: int}))
 
 
 def test_a_wire_form_of_ones_own_is_a_method_to_override() -> None:

@@ -29,6 +29,16 @@ class OrderLost(Event, tag="order.lost"):
     order_id: str
 
 
+class OrderPaid2(Event, tag="order.paid", version=2):
+    order_id: str
+    currency: str
+
+
+class OrderPaidSince1(Event, tag="order.paid", version=2, aliases=("order.paid", "order.payed")):
+    order_id: str
+    currency: str = "EUR"
+
+
 async def handle(delivery: Delivery[Any]) -> None:
     """Does nothing, so that a test can register it."""
 
@@ -108,6 +118,63 @@ def test_every_handler_that_matches_is_found_in_the_order_of_registration() -> N
 
     assert names(handlers, "order.paid") == ["all", "typed", "orders"]
     assert names(handlers, "") == ["all"]
+
+
+def test_a_class_receives_its_earlier_names_too_and_each_message_once() -> None:
+    handlers = Handlers()
+    handlers.on("order.*", name="orders")(handle)
+    handlers.on(OrderPaidSince1, name="since_1")(handle)
+    handlers.on(OrderPaid, name="first")(handle)
+    handlers.on("order.payed", name="misspelt")(handle)
+
+    assert names(handlers, "order.paid.v2") == ["orders", "since_1"]
+    assert names(handlers, "order.paid") == ["orders", "since_1", "first"]
+    assert names(handlers, "order.payed") == ["orders", "since_1", "misspelt"]
+    assert names(handlers, "order.paid.v3") == ["orders"]
+    assert names(handlers, "order") == []
+
+
+def test_two_versions_live_side_by_side_and_each_handler_gets_its_own() -> None:
+    handlers = Handlers()
+    handlers.on(OrderPaid, name="first")(handle)
+    handlers.on(OrderPaid2, name="second")(handle)
+    first = OrderPaid(order_id="A")
+    second = OrderPaid2(order_id="A", currency="USD")
+
+    for event, name in ((first, "first"), (second, "second")):
+        body = b'{"type": "%b", "data": %b}' % (type(event).tag.encode(), event.to_data())
+        (handler,) = handlers.matching(type(event).tag)
+        assert (handler.name, handler.read(message(body))) == (name, event)
+
+
+def test_a_version_that_names_the_one_before_it_reads_its_messages() -> None:
+    handlers = Handlers()
+    handlers.on(OrderPaidSince1)(handle)
+    body = b'{"type": "order.paid", "data": %b}' % OrderPaid(order_id="A").to_data()
+
+    (handler,) = handlers.matching("order.paid")
+
+    assert handler.read(message(body)) == OrderPaidSince1(order_id="A", currency="EUR")
+
+
+def test_an_alias_that_is_ignored_elsewhere_is_handled_all_the_same() -> None:
+    handlers = Handlers()
+    handlers.ignore("order.payed", "order.paid.*")
+    handlers.on(OrderPaidSince1)(handle)
+
+    assert names(handlers, "order.payed") == names(handlers, "order.paid.v2") == ["handle"]
+    assert handlers.ignores("order.payed")
+
+
+def test_the_table_is_looked_through_in_the_order_of_registration() -> None:
+    handlers = Handlers()
+    handlers.on(OrderLost, name="b")(handle)
+    handlers.on("*", name="a")(handle)
+
+    assert [(handler.name, handler.event) for handler in handlers] == [
+        ("b", OrderLost),
+        ("a", None),
+    ]
 
 
 def test_a_handler_registered_late_is_found_although_its_type_was_looked_up_before() -> None:

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import cache
-from typing import Annotated, Generic, Self, TypeAlias, TypeVar
+from typing import Annotated, Any, Generic, Self, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from hookmill.errors import DecodeError
-from hookmill.events import Event, decode
+from hookmill.events import Event, Schema, SchemaOf, body_schema, decode
 from hookmill.message import Message
 
 Text: TypeAlias = str | UnsetType
@@ -81,9 +81,30 @@ class MarbleEvent(Event, rename="camel"):
         """
         decoder: msgspec.json.Decoder[_Body[Self]] = _decoder_of(cls)
         body = decode(decoder, message.body)
-        _check_name(body.type, cls.tag, "$.type")
-        _check_name(body.event, cls.tag, "$.event")
+        _check_name(body.type, cls, "$.type")
+        _check_name(body.event, cls, "$.event")
         return msgspec.structs.replace(body.data, envelope=body.envelope())
+
+    def to_data(self) -> bytes:
+        """Encode what stands in `data`; the envelope stands around it, and is left out."""
+        return super(MarbleEvent, msgspec.structs.replace(self, envelope=UNSET)).to_data()
+
+    @classmethod
+    def wire_data(cls) -> type[msgspec.Struct]:
+        """Return the type of what stands in `data`: the fields less the envelope."""
+        return _data_of(cls)
+
+    @classmethod
+    def wire_body(cls, name: str, schema_of: SchemaOf) -> Schema:
+        """Return the JSON Schema of a body of either generation."""
+        data = schema_of(cls.wire_data())
+        around = {one.encode_name: schema_of(one.type) for one in msgspec.structs.fields(Envelope)}
+        return {
+            "anyOf": [
+                {"title": "Generation B", **body_schema(around, type={"const": name}, data=data)},
+                {"title": "Generation A", **body_schema(event={"const": name}, data=data)},
+            ]
+        }
 
 
 class _Post(MarbleEvent):
@@ -281,7 +302,29 @@ def _decoder_of(cls: type[_E]) -> msgspec.json.Decoder[_Body[_E]]:
     return msgspec.json.Decoder(_Body[cls])  # type: ignore[valid-type] # known at run time only
 
 
-def _check_name(name: Text, expected: str, path: str) -> None:
-    if name is not UNSET and name != expected:
+@cache
+def _data_of(cls: type[MarbleEvent]) -> type[msgspec.Struct]:
+    # Typed, `field` takes one of the defaults; it knows which of both was given.
+    field: Any = msgspec.field
+    fields = [
+        (
+            one.name,
+            one.type,
+            field(name=one.encode_name, default=one.default, default_factory=one.default_factory),
+        )
+        for one in msgspec.structs.fields(cls)
+        if one.name != "envelope"
+    ]
+    return msgspec.defstruct(
+        cls.__name__,
+        fields,
+        kw_only=True,
+        namespace={"__doc__": cls.__doc__},
+        module=cls.__module__,
+    )
+
+
+def _check_name(name: Text, cls: type[MarbleEvent], path: str) -> None:
+    if name is not UNSET and name not in cls.names:
         # Cut short: the name is the sender's, and this text is logged and kept.
-        raise DecodeError(f"Expected the event `{expected}`, got {name[:64]!r} - at `{path}`")
+        raise DecodeError(f"Expected the event `{cls.tag}`, got {name[:64]!r} - at `{path}`")

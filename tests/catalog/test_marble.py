@@ -15,7 +15,9 @@ from msgspec import UNSET
 from hookmill.catalog import marble
 from hookmill.catalog.marble import Actor, Envelope, MarbleEvent, Resource, Social
 from hookmill.errors import DecodeError
+from hookmill.events import EncodeError
 from hookmill.message import Message
+from tests.strategies import instances
 
 BY_NAME: dict[str, type[MarbleEvent]] = {
     "post.published": marble.PostPublished,
@@ -469,6 +471,46 @@ def test_json_cut_short_anywhere_is_refused() -> None:
 
     for length in range(len(whole)):
         assert refusal(marble.AuthorUpdated, whole[:length])
+
+
+@given(event=st.one_of(*map(instances, marble.EVENTS)), key=st.sampled_from(["type", "event"]))
+def test_what_is_encoded_as_data_is_decoded_as_the_equal_event_without_its_envelope(
+    event: MarbleEvent, key: str
+) -> None:
+    body = b'{"%b": "%b", "data": %b}' % (key.encode(), event.tag.encode(), event.to_data())
+
+    read = type(event).from_message(stored(json.loads(body), event.tag))
+
+    assert read == msgspec.structs.replace(event, envelope=UNSET)
+
+
+@pytest.mark.parametrize("cls", marble.EVENTS)
+def test_the_data_that_marble_sends_is_encoded_again_as_it_came(cls: type[MarbleEvent]) -> None:
+    data = WIRE[cls.tag.split(".", maxsplit=1)[0]]
+    event = cls.from_message(stored(enveloped(cls.tag, data)))
+
+    assert event.envelope
+    moments = {
+        name: WHEN.replace("120Z", "120000Z") for name, value in data.items() if value == WHEN
+    }
+    assert json.loads(event.to_data()) == data | moments
+
+
+def test_what_does_not_fit_is_not_encoded() -> None:
+    wrong: Any = 7
+    with pytest.raises(EncodeError, match="PostDeleted cannot be sent: Expected `str`, got `int`"):
+        marble.PostDeleted(id="p1", title=wrong).to_data()
+
+
+def test_an_event_of_marble_under_an_earlier_name_is_read_as_well() -> None:
+    class PostGone(MarbleEvent, tag="post.gone", aliases=("post.deleted",)):
+        pass
+
+    for name in ("post.gone", "post.deleted"):
+        assert PostGone.from_message(stored(enveloped(name, {"id": "p1"}))).id == "p1"
+    assert refusal(PostGone, enveloped("post.updated", {"id": "p1"})).startswith(
+        "Expected the event `post.gone`, got 'post.updated'"
+    )
 
 
 @given(body=st.binary(), cls=st.sampled_from(marble.EVENTS))

@@ -1,4 +1,5 @@
 """What type checkers accept of a user's code, and what they refuse: the lines marked `# error`.
+`# error (pyright)` is one that only pyright can see; when it runs, Hookmill refuses it itself.
 
 Never run, only checked, by `tests/test_typing.py`.
 """
@@ -23,6 +24,13 @@ class OrderPaid(Event, tag="order.paid"):
 
 class RefundPaid(OrderPaid, tag="refund.paid"):
     reason: str
+
+
+class OrderPaidAgain(Event, tag="order.paid", aliases=("order.payed",), version=2):
+    order_id: str
+    paid_at: str
+    version: str
+    """A field of its own: the event's version is the class's."""
 
 
 class Site:
@@ -157,6 +165,14 @@ async def an_event_below(delivery: Delivery[RefundPaid]) -> None: ...
 
 
 @plain.on(OrderPaid)  # error
+async def another_version(delivery: Delivery[OrderPaidAgain]) -> None: ...
+
+
+@plain.on(OrderPaidAgain)
+async def its_own_version(delivery: Delivery[OrderPaidAgain]) -> None: ...
+
+
+@plain.on(OrderPaid)  # error
 async def the_event_itself(event: OrderPaid) -> None: ...
 
 
@@ -225,12 +241,47 @@ OrderPaid(order_id=1)  # error
 OrderPaid(order_id="A", total=1)  # error
 
 
+OrderPaidAgain(order_id="A", paid_at="now", version="7")
+OrderPaidAgain(order_id="A", version="7")  # error
+OrderPaidAgain(order_id="A", paid_at=5, version="7")  # error
+OrderPaidAgain(order_id="A", paid_at="now", version=7)  # error
+PostPublished(id="p1", title="Hello")
+PostPublished(title="Hello")  # error
+PostPublished(id="p1", title=7)  # error
+PostPublished(id="p1", titel="Hello")  # error
+PostPublished("p1")  # error
+
+
+# The names on the wire. mypy does not look at what a class statement gives its metaclass.
+
+
+class WrongAliases(Event, tag="wrong", aliases=["old"]): ...  # error (pyright)
+
+
+class WrongAlias(Event, tag="wrong", aliases=(5,)): ...  # error (pyright)
+
+
+class BareAlias(Event, tag="wrong", aliases="old"): ...  # error (pyright)
+
+
+class WrongVersion(Event, tag="wrong", version="2"): ...  # error (pyright)
+
+
+class WrongTag(Event, tag=5): ...  # error (pyright)
+
+
 def look(event: OrderPaid, refund: RefundPaid, message: Message) -> None:
     assert_type(OrderPaid.tag, str)
+    assert_type(event.tag, str)
+    assert_type(OrderPaid.aliases, tuple[str, ...])
+    assert_type(OrderPaid.names, tuple[str, ...])
+    assert_type(OrderPaid.version, int)
+    assert_type(event.to_data(), bytes)
     assert_type(OrderPaid.from_message(message), OrderPaid)
     assert_type(RefundPaid.from_message(message).order_id, str)
     assert_type(event.total, int)  # error
     event.amount = 5  # error
+    OrderPaid.version = 2  # error
     refund.reason = "x"  # error
     message.body = b""  # error
 

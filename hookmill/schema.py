@@ -1,0 +1,384 @@
+"""What `hookmill schema` shows: the events that are declared, as a JSON Schema or an AsyncAPI
+document.
+
+The documents follow from the classes alone; no message is looked at. Their keys are the names on
+the wire. A JSON Schema describes each event's `data`, and at its root the body around it; AsyncAPI
+describes what the handlers receive.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple, TypeAlias
+from urllib.parse import quote
+
+import msgspec
+
+from hookmill.errors import HandlersError
+from hookmill.events import Event, EventMeta, Schema, SchemaOf
+from hookmill.handlers import Handler, Handlers
+from hookmill.loading import load_handlers, load_module
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+_MARK = "hookmill-component:"
+"""Stands before a component's name in a `$ref` until it is known where in the document it goes."""
+
+_VALUES = frozenset({"const", "default", "enum", "examples"})
+"""Words of JSON Schema whose value is no schema."""
+
+_MAPS = frozenset({"properties", "patternProperties"})
+"""Those whose value has a schema behind each name."""
+
+
+class Operation(NamedTuple):
+    """Something that receives events: a handler; or, where only a module is known, the event."""
+
+    name: str
+    summary: str
+    receives: tuple[str, ...]
+
+
+class Declared(NamedTuple):
+    """What the documents are about. `version` is that of the package the events are part of."""
+
+    title: str
+    version: str
+    events: tuple[type[Event], ...]
+    operations: tuple[Operation, ...]
+
+
+# --- where the events are declared -----------------------------------------------------------
+
+
+def load_declared(target: str, folder: Path | None = None) -> Declared:
+    """Import `MODULE:ATTRIBUTE` (handlers) or `MODULE` (the events it declares), with `folder` (by
+    default the current one) first on the path.
+
+    Raises `HandlersError`. What the module prints goes to stderr: stdout is the document's.
+    """
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            if ":" in target:
+                return of_handlers(target, load_handlers(target, folder))
+            return of_module(_load_module(target, folder))
+    except HandlersError:
+        raise
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a module may raise anything
+        traceback.print_exc()
+        raise HandlersError(f"{target!r} cannot be imported: {type(error).__name__}") from None
+
+
+def of_handlers(target: str, handlers: Handlers[Any]) -> Declared:
+    """Return the events of these handlers, in the order of registration."""
+    events = tuple(dict.fromkeys(one.event for one in handlers if one.event is not None))
+    if not events:
+        raise HandlersError(f"{target!r}: no handler is for an event class; there is no schema")
+    known = tuple(dict.fromkeys(name for event in events for name in event.names))
+    operations = (_operation(handler, known) for handler in handlers)
+    title = target.partition(":")[0]
+    receiving = tuple(one for one in operations if one.receives)
+    return Declared(title, _version_of(title), events, receiving)
+
+
+def of_module(module: ModuleType) -> Declared:
+    """Return the events that the module declares itself; what it imports is another's."""
+    name = module.__name__
+    found = (one for one in vars(module).values() if isinstance(one, EventMeta) and one.tag)
+    own: Iterable[Any] = (one for one in found if one.__module__ == name)
+    events: tuple[type[Event], ...] = tuple(dict.fromkeys(own))
+    if not events:
+        raise HandlersError(
+            f"{name!r} declares no event: name a module with classes such as "
+            'class OrderPaid(Event, tag="order.paid"), or handlers as MODULE:ATTRIBUTE'
+        )
+    operations = (Operation(one.tag, _doc_of(one)[0], one.names) for one in events)
+    return Declared(name, _version_of(name), events, tuple(operations))
+
+
+def _operation(handler: Handler, known: Iterable[str]) -> Operation:
+    # A handler of a pattern receives more than can be told here: what is known is told.
+    receives = tuple(name for name in known if handler.receives(name))
+    function = handler.function
+    summary = _doc_of(function)[0] if inspect.isroutine(function) else ""
+    return Operation(handler.name, summary, receives)
+
+
+def _load_module(name: str, folder: Path | None) -> ModuleType:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise HandlersError(f"{name!r}: name MODULE:ATTRIBUTE, or a module such as app.events")
+    return load_module(name, folder)
+
+
+def _version_of(module: str) -> str:
+    try:
+        return version(module.partition(".")[0])
+    except PackageNotFoundError:
+        return "0.0.0"  # AsyncAPI wants one
+
+
+# --- the documents ---------------------------------------------------------------------------
+
+
+def json_schema(declared: Declared) -> Schema:
+    """Return a JSON Schema (2020-12): `$defs` has each event's `data` by its names on the wire,
+    and the types used in it; the root accepts a body of any of the events.
+
+    Raises `HandlersError` where two events have one name, or a field has no schema.
+    """
+    receivers = _receivers(declared.events)
+    described = _describe(receivers, lambda key: f"#/$defs/{_pointer(key)}", plain=False)
+    aliases = {
+        name: {
+            **_all_of([{"$ref": f"#/$defs/{_pointer(event.tag)}"} for event in events]),
+            "description": _earlier(name, events),
+            "deprecated": True,
+        }
+        for name, events in receivers.items()
+        if _earlier(name, events)
+    }
+    return {
+        "$schema": _DIALECT,
+        "title": declared.title,
+        "anyOf": list(described.bodies.values()),
+        "$defs": described.definitions | aliases,
+    }
+
+
+def asyncapi(declared: Declared) -> Schema:
+    """Return an AsyncAPI 3.0.0 document: what is received, by whom, and the bodies it comes in.
+
+    Raises `HandlersError` where two events have one name, or a field has no schema.
+    """
+    receivers = _receivers(declared.events)
+    described = _describe(receivers, lambda key: f"#/components/schemas/{key}", plain=True)
+    keys = _keys(receivers, plain=True)
+    payloads = {name: _changed(body, _in_draft_07) for name, body in described.bodies.items()}
+    schemas = {key: _changed(one, _in_draft_07) for key, one in described.definitions.items()}
+    return {
+        "asyncapi": "3.0.0",
+        "info": {"title": declared.title, "version": declared.version},
+        "defaultContentType": "application/json",
+        "channels": {"webhooks": _channel(keys.values())},
+        "operations": _operations(declared.operations, keys),
+        "components": {
+            "messages": {
+                keys[name]: _message(name, events, payloads[name])
+                for name, events in receivers.items()
+            },
+            "schemas": schemas,
+        },
+    }
+
+
+def to_json(document: Schema) -> bytes:
+    """Write a document as JSON for people to read."""
+    return msgspec.json.format(msgspec.json.encode(document), indent=2)
+
+
+Receivers: TypeAlias = dict[str, tuple[type[Event], ...]]
+"""The events that receive what has a name on the wire. A name that one has now is its alone."""
+
+
+def _receivers(events: Iterable[type[Event]]) -> Receivers:
+    owners: dict[str, type[Event]] = {}
+    for event in events:
+        _check_describable(event)
+        other = owners.setdefault(event.tag, event)
+        if other is not event:
+            raise HandlersError(
+                f"two classes are called {event.tag!r} on the wire, {_path(other)} and "
+                f"{_path(event)}: one document cannot describe both; give each its own"
+            )
+    receivers: Receivers = {}
+    for event in owners.values():
+        receivers[event.tag] = (event,)
+        for alias in event.aliases:
+            if alias not in owners:
+                receivers[alias] = (*receivers.get(alias, ()), event)
+    return receivers
+
+
+def _earlier(name: str, events: tuple[type[Event], ...]) -> str:
+    """Say whose earlier name this is; "" where it is an event's own."""
+    if name == events[0].tag:
+        return ""
+    return f"An earlier name of {' and '.join(event.tag for event in events)}."
+
+
+class _Described(NamedTuple):
+    """The schemas of `data` and the types in it, by key; and those of bodies, by wire name."""
+
+    definitions: dict[str, Schema]
+    bodies: dict[str, Schema]
+
+
+def _describe(receivers: Receivers, to_ref: Callable[[str], str], *, plain: bool) -> _Described:
+    own = {name: one[0].wire_data() for name, one in receivers.items() if not _earlier(name, one)}
+    wanted: dict[Any, Schema] = {data: {} for data in own.values()}
+    _bodies(receivers, lambda type_: wanted.setdefault(type_, {}))  # only to learn what is wanted
+    schemas, components = _components([*wanted])
+    wanted = dict(zip(wanted, schemas, strict=True))
+
+    # An event's data goes by its name on the wire, any other type by the one msgspec gives it.
+    keys = _keys(receivers, plain=plain)
+    places = {_component_of(wanted[data]): keys[name] for name, data in own.items()}
+    for component in components:
+        if component not in places:
+            places[component] = _free(component, [*keys.values(), *places.values()])
+
+    def put_in_place(schema: Schema) -> Schema:
+        if component := _component_of(schema):
+            schema["$ref"] = to_ref(places[component])
+        if "description" in schema:
+            schema["description"] = inspect.cleandoc(schema["description"])
+        schema.pop("discriminator", None)  # OpenAPI's word; the alternatives speak for themselves
+        return schema
+
+    bodies = _bodies(receivers, wanted.__getitem__)
+    return _Described(
+        {places[name]: _changed(one, put_in_place) for name, one in components.items()},
+        {name: _changed(one, put_in_place) for name, one in bodies.items()},
+    )
+
+
+def _bodies(receivers: Receivers, schema_of: SchemaOf) -> dict[str, Schema]:
+    """Return the schema of each name's body: it must fit every event that receives it."""
+    return {
+        name: _all_of([event.wire_body(name, schema_of) for event in events])
+        for name, events in receivers.items()
+    }
+
+
+def _components(types: list[Any]) -> tuple[tuple[Schema, ...], dict[str, Schema]]:
+    """Have msgspec describe all types at once: only then it tells those of one name apart."""
+    try:
+        return msgspec.json.schema_components(types, ref_template=_MARK + "{name}")
+    except KeyError as error:
+        name = getattr(error.args[0], "__qualname__", error)
+        raise HandlersError(f"two types of one module are both called {name}") from None
+
+
+def _check_describable(event: type[Event]) -> None:
+    try:
+        _components([event.wire_data()])
+    except (NameError, TypeError, ValueError) as error:
+        said = str(error).partition("\n")[0]
+        raise HandlersError(f"the fields of {_path(event)} have no JSON Schema: {said}") from None
+
+
+def _component_of(schema: Schema) -> str:
+    ref = schema.get("$ref", "")
+    return ref.removeprefix(_MARK) if ref.startswith(_MARK) else ""
+
+
+def _changed(schema: Any, change: Callable[[Schema], Schema]) -> Any:
+    """Apply `change` to copies of a schema and of every schema in it, the inner ones first."""
+    if isinstance(schema, list):
+        return [_changed(one, change) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    done = {}
+    for word, value in schema.items():
+        if word in _VALUES:
+            done[word] = value
+        elif word in _MAPS:
+            done[word] = {name: _changed(one, change) for name, one in value.items()}
+        else:
+            done[word] = _changed(value, change)
+    return change(done)
+
+
+def _in_draft_07(schema: Schema) -> Schema:
+    """Say it in the words of the draft that AsyncAPI's own schemas follow."""
+    if "prefixItems" in schema:
+        schema["additionalItems"] = schema.pop("items", True)
+        schema["items"] = schema.pop("prefixItems")
+    return schema
+
+
+def _all_of(schemas: list[Schema]) -> Schema:
+    return schemas[0] if len(schemas) == 1 else {"allOf": schemas}
+
+
+# --- the parts of an AsyncAPI document -------------------------------------------------------
+
+
+def _channel(keys: Iterable[str]) -> Schema:
+    return {
+        "address": None,
+        "title": "Webhooks",
+        "description": "Each source has a path of its own, and signs its deliveries.",
+        "messages": {key: {"$ref": f"#/components/messages/{key}"} for key in keys},
+    }
+
+
+def _operations(operations: Iterable[Operation], keys: dict[str, str]) -> Schema:
+    by_name = {one.name: one for one in operations}
+    return {
+        key: {
+            "action": "receive",
+            "channel": {"$ref": "#/channels/webhooks"},
+            "title": name,
+            **({"summary": by_name[name].summary} if by_name[name].summary else {}),
+            "bindings": {"http": {"method": "POST"}},
+            "messages": [
+                {"$ref": f"#/channels/webhooks/messages/{keys[received]}"}
+                for received in by_name[name].receives
+            ],
+        }
+        for name, key in _keys(by_name, plain=True).items()
+    }
+
+
+def _message(name: str, events: tuple[type[Event], ...], payload: Schema) -> Schema:
+    summary, rest = _doc_of(events[0])
+    said = " ".join(filter(None, [_earlier(name, events), summary]))
+    return {
+        "name": name,
+        "title": events[0].__name__,
+        **({"summary": said} if said else {}),
+        **({"description": rest} if rest else {}),
+        "contentType": "application/json",
+        "payload": payload,
+    }
+
+
+def _doc_of(documented: Any) -> tuple[str, str]:
+    """Return a docstring's first paragraph as one line, and the rest."""
+    # Not inspect.getdoc: it falls back on the base's, which is about no event.
+    summary, _, rest = inspect.cleandoc(documented.__doc__ or "").partition("\n\n")
+    return " ".join(summary.split()), rest.strip()
+
+
+# --- keys ------------------------------------------------------------------------------------
+
+
+def _keys(names: Iterable[str], *, plain: bool) -> dict[str, str]:
+    """Give each name a key of its own; a plain one holds only what AsyncAPI allows in a key."""
+    keys: dict[str, str] = {}
+    for name in names:
+        keys[name] = _free(re.sub(r"[^A-Za-z0-9._-]", "_", name) if plain else name, keys.values())
+    return keys
+
+
+def _free(key: str, taken: Iterable[str]) -> str:
+    while key in taken:
+        key += "_"
+    return key
+
+
+def _pointer(key: str) -> str:
+    return quote(key.replace("~", "~0").replace("/", "~1"))
+
+
+def _path(event: type[Event]) -> str:
+    return f"{event.__module__}.{event.__qualname__}"

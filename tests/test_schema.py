@@ -1,0 +1,496 @@
+"""The documents of `hookmill schema`: what they accept, what they refuse, that they are whole."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from types import ModuleType, new_class
+from typing import Annotated, Any, Literal, cast
+from urllib.parse import unquote
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft7Validator, Draft202012Validator
+
+from hookmill import Delivery, Event, Handlers
+from hookmill.catalog import marble
+from hookmill.errors import HandlersError
+from hookmill.events import Schema
+from hookmill.schema import (
+    Declared,
+    Operation,
+    asyncapi,
+    json_schema,
+    of_handlers,
+    of_module,
+    to_json,
+)
+from tests.strategies import instances
+
+
+class Money(msgspec.Struct, frozen=True, tag="money"):
+    """What is paid.
+
+    In whole units.
+    """
+
+    amount: int
+    currency: Literal["EUR", "USD"] = "EUR"
+
+
+class Points(msgspec.Struct, frozen=True, tag="points"):
+    points: int
+
+
+class OrderPaid(Event, tag="order.paid", rename="camel"):
+    """An order was
+    paid.
+
+    In full, that is.
+    """
+
+    order_id: str
+    price: Money | Points
+    place: tuple[float, float] = (0, 0)
+
+
+class OrderPaid2(Event, tag="order.paid", version=2, aliases=("order.payed",), rename="camel"):
+    order_id: str
+    price: Money
+
+
+class Pushed(Event, tag="Push/Hook ~%é"):
+    ref: str
+
+
+class Whole(Event, tag="whole"):
+    """It reads a body whole."""
+
+    data: dict[str, int]
+
+
+class Csv(Event, tag="csv", aliases=("order.payed",)):
+    cells: tuple[str, ...]
+
+    @classmethod
+    def from_message(cls, message: Any) -> Csv:
+        return cls(cells=tuple(message.body.decode().split(",")))
+
+
+OWN: tuple[type[Event], ...] = (OrderPaid, OrderPaid2, Pushed, Whole)
+
+
+def event_class(name: str, options: dict[str, Any], **fields: Any) -> type[Event]:
+    """A class whose fields are of types that have no name here."""
+    said = {"__annotations__": fields, "__module__": __name__, "__qualname__": name}
+    return cast("type[Event]", new_class(name, (Event,), options, lambda body: body.update(said)))
+
+
+def declared(*events: type[Event]) -> Declared:
+    handlers = Handlers()
+    for event in events:
+        handlers.on(event, name=event.tag)(handle)
+    return of_handlers("app.main:handlers", handlers)
+
+
+async def handle(delivery: Delivery[Any]) -> None:
+    """Do it.
+
+    At once.
+    """
+
+
+def document(*events: type[Event]) -> Schema:
+    made: Schema = json.loads(to_json(json_schema(declared(*events))))
+    Draft202012Validator.check_schema(made)
+    return made
+
+
+def accepts(schema: Schema, value: object, *, of: str = "") -> bool:
+    if of:
+        schema = {"$ref": f"#/$defs/{of}", "$defs": schema["$defs"]}
+    return bool(Draft202012Validator(schema).is_valid(value))
+
+
+def body_of(event: Event, name: str = "", key: str = "type") -> dict[str, Any]:
+    return {key: name or event.tag, "data": json.loads(event.to_data())}
+
+
+MARBLE = document(*marble.EVENTS)
+
+
+@given(event=st.one_of(*map(instances, marble.EVENTS)), key=st.sampled_from(["type", "event"]))
+def test_every_event_of_marble_that_can_be_sent_is_accepted_in_either_generation(
+    event: marble.MarbleEvent, key: str
+) -> None:
+    assert accepts(MARBLE, json.loads(event.to_data()), of=event.tag)
+    body = body_of(event, key=key)
+    assert accepts(MARBLE, body)
+    assert not accepts(MARBLE, body | {key: "post.created"})
+    assert not accepts(MARBLE, body | {"data": {}})
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_accepted"),
+    [
+        ({}, True),
+        ({"new": 1}, True),
+        ({"actor": None}, True),
+        ({"id": 7}, False),
+        ({"workspaceId": None}, False),
+        ({"resource": {"type": 7}}, False),
+        ({"data": {"id": "p1", "title": 7}}, False),
+        ({"data": {"title": "Hello"}}, False),
+        ({"type": "post.updated", "data": {"id": "p1", "changes": "title"}}, False),
+    ],
+)
+def test_what_stands_around_the_data_of_marble_is_described_too(
+    changed: dict[str, Any], is_accepted: bool
+) -> None:
+    body = {"id": "e1", "type": "post.published", "workspaceId": "w1", "data": {"id": "p1"}}
+
+    assert accepts(MARBLE, body | changed) is is_accepted
+
+
+def test_the_envelope_is_no_part_of_the_data_that_is_described() -> None:
+    assert "$envelope" not in json.dumps(MARBLE)
+    assert set(MARBLE["$defs"]) == {cls.tag for cls in marble.EVENTS} | {
+        "Actor",
+        "Resource",
+        "Social",
+    }
+    assert MARBLE["$defs"]["post.deleted"]["title"] == "PostDeleted"
+    assert MARBLE["$defs"]["post.deleted"]["description"].startswith("A post is gone;")
+
+
+PAID = OrderPaid(order_id="A", price=Money(amount=7))
+PAID2 = OrderPaid2(order_id="A", price=Money(amount=7))
+
+
+MINE = document(*OWN)
+
+
+@given(event=st.one_of(*map(instances, [OrderPaid, OrderPaid2, Pushed])))
+def test_every_event_of_ones_own_that_can_be_sent_is_accepted(event: Event) -> None:
+    for name in type(event).names:
+        assert accepts(MINE, body_of(event, name))
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("order.paid", {"orderId": "A"}),
+        ("order.paid", {"price": {"type": "money", "amount": 7}}),
+        ("order.paid", {"orderId": 7, "price": {"type": "money", "amount": 7}}),
+        ("order.paid", {"orderId": "A", "price": {"type": "money", "amount": "7"}}),
+        ("order.paid", {"orderId": "A", "price": {"type": "points", "amount": 7}}),
+        ("order.paid", {"order_id": "A", "price": {"type": "money", "amount": 7}}),
+        ("order.paid.v2", {"orderId": "A", "price": {"type": "points", "points": 7}}),
+        ("order.payed", {"orderId": "A", "price": {"type": "points", "points": 7}}),
+        ("order.unpaid", {"orderId": "A", "price": {"type": "money", "amount": 7}}),
+        ("Push/Hook ~%é", {}),
+    ],
+)
+def test_a_wrong_or_missing_field_is_refused(name: str, data: dict[str, Any]) -> None:
+    assert not accepts(document(OrderPaid, OrderPaid2, Pushed), {"type": name, "data": data})
+
+
+def test_each_name_on_the_wire_has_an_entry() -> None:
+    schema = document(*OWN)
+
+    assert schema["title"] == "app.main"
+    assert list(schema["$defs"]) == [
+        *("order.paid", "Money", "Points", "order.paid.v2", "Push/Hook ~%é", "whole"),
+        "order.payed",
+    ]
+    assert schema["$defs"]["order.payed"] == {
+        "$ref": "#/$defs/order.paid.v2",
+        "description": "An earlier name of order.paid.v2.",
+        "deprecated": True,
+    }
+    assert schema["$defs"]["Money"]["description"] == "What is paid.\n\nIn whole units."
+    assert schema["anyOf"][-1] == {"$ref": "#/$defs/whole"}
+    assert "discriminator" not in json.dumps(schema)
+    check_that_every_reference_leads_somewhere(schema)
+
+
+def test_an_alias_of_two_events_must_fit_both_and_one_that_is_a_name_is_its_owners() -> None:
+    class Renamed(Event, tag="renamed", aliases=("order.payed", "order.paid")):
+        note: str
+
+    schema = document(OrderPaid2, OrderPaid, Renamed)
+    both = {"orderId": "A", "price": {"type": "money", "amount": 7}, "note": "n"}
+
+    assert accepts(schema, {"type": "order.payed", "data": both})
+    for missing in both:
+        less = {name: value for name, value in both.items() if name != missing}
+        assert not accepts(schema, {"type": "order.payed", "data": less})
+    assert accepts(schema, body_of(PAID))
+    assert schema["$defs"]["order.payed"]["description"] == (
+        "An earlier name of order.paid.v2 and renamed."
+    )
+
+
+def test_a_body_of_a_wire_form_of_its_own_may_be_anything() -> None:
+    schema = document(Csv)
+
+    assert accepts(schema, "a,b")
+    assert accepts(schema, {"cells": ["a"]}, of="csv")
+
+
+def test_two_classes_of_one_name_on_the_wire_are_too_much_for_one_document() -> None:
+    class PostPublished(Event, tag="post.published"):
+        headline: str
+
+    both = declared_under_names(marble.PostPublished, PostPublished)
+    for make in (json_schema, asyncapi):
+        with pytest.raises(HandlersError) as caught:
+            make(both)
+        assert str(caught.value).startswith(
+            "two classes are called 'post.published' on the wire, "
+            "hookmill.catalog.marble.PostPublished and tests.test_schema.test_two_classes_of"
+        )
+
+
+def declared_under_names(*events: type[Event]) -> Declared:
+    handlers = Handlers()
+    for number, event in enumerate(events):
+        handlers.on(event, name=str(number))(handle)
+    return of_handlers("app:handlers", handlers)
+
+
+def test_types_of_one_name_stay_apart_from_each_other_and_from_the_events() -> None:
+    other = msgspec.defstruct("Money", [("coins", list[int])], module="other")
+
+    first = event_class("First", {"tag": "Points"}, money=Money, points=Points)
+    second = event_class("Second", {"tag": "money", "aliases": ("other.Money",)}, money=other)
+
+    schema = document(first, second)
+
+    good = {"money": {"type": "money", "amount": 7}, "points": {"type": "points", "points": 1}}
+    assert accepts(schema, good, of="Points")
+    assert accepts(schema, {"money": {"coins": [1]}}, of="money")
+    assert accepts(schema, {"money": {"coins": [1]}}, of="other.Money")
+    assert not accepts(schema, {"money": {"coins": [1]}}, of="Points")
+    assert not accepts(schema, good, of="money")
+    check_that_every_reference_leads_somewhere(schema)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "said"),
+    [
+        (object, "the fields of tests.test_schema.Odd have no JSON Schema: "),
+        ("Missing", "the fields of tests.test_schema.Odd have no JSON Schema: .*'Missing'"),
+        (dict[str, int] | OrderPaid, "have no JSON Schema: "),
+    ],
+)
+def test_a_field_without_a_schema_is_named_with_its_class(annotation: Any, said: str) -> None:
+    odd = event_class("Odd", {"tag": "odd"}, field=annotation)
+
+    with pytest.raises(HandlersError, match=said):
+        json_schema(declared(odd))
+
+
+def test_two_types_that_msgspec_cannot_tell_apart_are_named() -> None:
+    def local(kind: type) -> type[msgspec.Struct]:
+        return msgspec.defstruct("Local", [("x", kind)], module=__name__)
+
+    both = event_class("Both", {"tag": "both"}, a=local(int), b=local(str))
+
+    with pytest.raises(HandlersError, match="two types of one module are both called Local"):
+        json_schema(declared(both))
+
+
+# --- where the events come from --------------------------------------------------------------
+
+
+def test_a_module_declares_what_it_defines_itself_and_under_a_name_of_the_wire() -> None:
+    module = ModuleType("app.events")
+
+    class Base(Event):
+        id: str
+
+    class Mine(Base, tag="mine", aliases=("ours",)):
+        """It is mine."""
+
+    Base.__module__ = Mine.__module__ = "app.events"
+    vars(module).update(Base=Base, Mine=Mine, Again=Mine, Foreign=OrderPaid, five=5)
+
+    found = of_module(module)
+
+    received = Operation("mine", "It is mine.", ("mine", "ours"))
+    assert found == Declared("app.events", "0.0.0", (Mine,), (received,))
+    with pytest.raises(HandlersError, match="'empty' declares no event: name a module with"):
+        of_module(ModuleType("empty"))
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+.*", of_module(marble).version)
+    assert of_module(marble).version != "0.0.0"
+    assert of_module(marble).events == marble.EVENTS
+
+
+def test_handlers_declare_each_event_once_and_who_receives_it() -> None:
+    handlers = Handlers()
+    handlers.on(OrderPaid2, name="second")(handle)
+    handlers.on("order.*", name="orders")(handle)
+    handlers.on(OrderPaid2, name="second too")(lambda _: None)
+    handlers.on("push", name="of no known event")(handle)
+
+    found = of_handlers("app.main:handlers", handlers)
+
+    assert (found.title, found.events) == ("app.main", (OrderPaid2,))
+    both = ("order.paid.v2", "order.payed")
+    assert found.operations == (
+        ("second", "Do it.", both),
+        ("orders", "Do it.", both),
+        ("second too", "", both),
+    )
+    untyped = Handlers()
+    untyped.on("*")(handle)
+    with pytest.raises(HandlersError, match="'app:handlers': no handler is for an event class"):
+        of_handlers("app:handlers", untyped)
+
+
+# --- AsyncAPI --------------------------------------------------------------------------------
+
+
+def async_document() -> Schema:
+    handlers = Handlers()
+    events: tuple[type[Event], ...] = (*OWN, Csv)
+    for event in events:
+        handlers.on(event, name=f"on {event.tag}")(handle)
+    handlers.on("*", name="everything")(handle)
+    made: Schema = json.loads(to_json(asyncapi(of_handlers("app.main:handlers", handlers))))
+    return made
+
+
+def test_an_asyncapi_document_says_what_is_received_and_by_whom() -> None:
+    made = async_document()
+
+    assert made["asyncapi"] == "3.0.0"
+    assert made["info"] == {"title": "app.main", "version": "0.0.0"}
+    assert list(made["operations"]) == [
+        *("on_order.paid", "on_order.paid.v2", "on_Push_Hook____", "on_whole", "on_csv"),
+        "everything",
+    ]
+    assert made["operations"]["on_order.paid.v2"] == {
+        "action": "receive",
+        "channel": {"$ref": "#/channels/webhooks"},
+        "title": "on order.paid.v2",
+        "summary": "Do it.",
+        "bindings": {"http": {"method": "POST"}},
+        "messages": [
+            {"$ref": "#/channels/webhooks/messages/order.paid.v2"},
+            {"$ref": "#/channels/webhooks/messages/order.payed"},
+        ],
+    }
+    assert made["components"]["messages"]["order.paid"] == {
+        "name": "order.paid",
+        "title": "OrderPaid",
+        "summary": "An order was paid.",
+        "description": "In full, that is.",
+        "contentType": "application/json",
+        "payload": {
+            "type": "object",
+            "properties": {
+                "type": {"const": "order.paid"},
+                "data": {"$ref": "#/components/schemas/order.paid"},
+            },
+            "required": ["type", "data"],
+        },
+    }
+    earlier = made["components"]["messages"]["order.payed"]
+    assert earlier["summary"] == "An earlier name of order.paid.v2 and csv."
+    assert made["components"]["messages"]["Push_Hook____"]["name"] == Pushed.tag
+    check_that_every_reference_leads_somewhere(made)
+
+
+def test_the_payloads_of_an_asyncapi_document_are_draft_07() -> None:
+    made = async_document()
+    payload = made["components"]["messages"]["order.paid"]["payload"] | {
+        "components": made["components"]
+    }
+    good = body_of(PAID)
+
+    validator = Draft7Validator(payload)
+    validator.check_schema(payload)
+    assert validator.is_valid(good)
+    for place in ([1.5], [1.5, 2.5, 3.5], ["a", "b"]):
+        bad = good | {"data": good["data"] | {"place": place}}
+        assert not validator.is_valid(bad)
+
+
+@pytest.fixture(scope="module")
+def rules(tmp_path_factory: pytest.TempPathFactory) -> Schema:
+    """AsyncAPI's own schema of its documents, as its makers publish it."""
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("npm is not installed")
+    folder = tmp_path_factory.mktemp("asyncapi")
+    try:
+        done = subprocess.run(
+            [npm, "pack", "@asyncapi/specs@6.11.1"],
+            cwd=folder,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        pytest.skip("the npm registry did not answer in time")
+    packed = list(folder.glob("*.tgz"))
+    if done.returncode != 0 or not packed:
+        pytest.skip(f"npm could not fetch the rules: {done.stderr.decode()[-200:]}")
+    with tarfile.open(packed[0]) as files:
+        found = files.extractfile("package/schemas/3.0.0.json")
+        assert found is not None
+        read: Schema = json.load(io.BytesIO(found.read()))
+        return read
+
+
+def test_asyncapis_own_rules_accept_the_documents(rules: Schema) -> None:
+    validator = Draft7Validator(rules)
+    catalogue = json.loads(to_json(asyncapi(of_module(marble))))
+
+    for made in (async_document(), catalogue):
+        assert [error.message for error in validator.iter_errors(made)] == []
+    assert not validator.is_valid(catalogue | {"info": {"title": "no version"}})
+    assert not validator.is_valid(catalogue | {"operations": {"x": {"action": "eat"}}})
+
+
+def check_that_every_reference_leads_somewhere(made: Schema) -> None:
+    references = set(references_in(made))
+    assert references
+    for reference in references:
+        found: Any = made
+        for part in unquote(reference).removeprefix("#/").split("/"):
+            found = found[part.replace("~1", "/").replace("~0", "~")]
+
+
+def references_in(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        if isinstance(reference := value.get("$ref"), str):
+            yield reference
+        for inner in value.values():
+            yield from references_in(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from references_in(inner)
+
+
+def test_names_and_values_that_look_like_words_of_a_schema_are_left_alone() -> None:
+    example = {"discriminator": "x", "description": "  a\n  b", "items": 7}
+    target = Annotated[Any, msgspec.Meta(examples=[example])]
+    link = event_class("Link", {"tag": "link"}, target=target, discriminator=str, properties=str)
+
+    found = document(link)["$defs"]["link"]["properties"]
+
+    assert list(found) == ["target", "discriminator", "properties"]
+    assert found["target"]["examples"] == [example]
