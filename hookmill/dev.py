@@ -19,8 +19,8 @@ import structlog
 from hookmill import process
 from hookmill.embedded import embedded_server
 from hookmill.errors import HookmillError
-from hookmill.samples import SAMPLES, OrderPaid
 from hookmill.imitation import answers, deliver
+from hookmill.samples import SAMPLES, OrderPaid
 from hookmill.sender import Sender
 from hookmill.settings import Settings, load_settings
 from hookmill.signatures.marble import DEVELOPMENT_SECRET
@@ -171,9 +171,7 @@ async def _publish_sample(base: str) -> None:
     log.info("sample", says="your app publishes order.paid through QStash, for in a second")
     event = OrderPaid(order_id="A-1002", amount=900)
     async with Sender() as sender:
-        await sender.send(
-            f"{base}/qstash", event, delay=1, callback=f"{base}/qstash-callbacks"
-        )
+        await sender.send(f"{base}/qstash", event, delay=1, callback=f"{base}/qstash-callbacks")
     await asyncio.sleep(1.5)
 
 

@@ -148,9 +148,18 @@ def json_schema(declared: Declared) -> Schema:
     return {
         "$schema": _DIALECT,
         "title": declared.title,
-        "anyOf": list(described.bodies.values()),
+        "anyOf": _unlike(described.bodies.values()),
         "$defs": described.definitions | aliases,
     }
+
+
+def _unlike(schemas: Iterable[Schema]) -> list[Schema]:
+    """Leave out what was there before: events can share a body's form."""
+    kept: list[Schema] = []
+    for schema in schemas:
+        if schema not in kept:
+            kept.append(schema)
+    return kept
 
 
 def asyncapi(declared: Declared) -> Schema:

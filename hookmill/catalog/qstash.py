@@ -19,7 +19,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from hookmill.errors import DecodeError
-from hookmill.events import Event, decode
+from hookmill.events import Event, Schema, SchemaOf, decode
 from hookmill.message import Message, pack_headers
 
 Text: TypeAlias = str | UnsetType
@@ -91,6 +91,11 @@ class Callback(Event, rename=_on_the_wire):
             shown = f"`{found}`" if found else "no callback"
             raise DecodeError(f"Expected the callback `{cls.tag}`, got {shown}")
         return cls(**_read(wire, cls))
+
+    @classmethod
+    def wire_body(cls, name: str, schema_of: SchemaOf) -> Schema:  # noqa: ARG003 - it has no name
+        """Return the JSON Schema of a callback's body."""
+        return schema_of(CallbackBody)
 
     def source_event(self, event: type[_E]) -> _E:
         """Decode the body that was published into the event it was; raise `DecodeError` where it
@@ -192,7 +197,7 @@ _WireMoment: TypeAlias = str | int | UnsetType | None
 _WireHeaders: TypeAlias = dict[str, tuple[str, ...] | str | None] | str | UnsetType | None
 
 
-class _Wire(msgspec.Struct, frozen=True, kw_only=True, rename=_on_the_wire):
+class CallbackBody(msgspec.Struct, frozen=True, kw_only=True, rename=_on_the_wire):
     """A callback as it is written. A number may be written as text."""
 
     source_message_id: str
@@ -214,10 +219,10 @@ class _Wire(msgspec.Struct, frozen=True, kw_only=True, rename=_on_the_wire):
     caller_ip: _WireText = UNSET
 
 
-_wire = msgspec.json.Decoder(_Wire, strict=False)
+_wire = msgspec.json.Decoder(CallbackBody, strict=False)
 
 
-def _read(wire: _Wire, event: type[Callback]) -> dict[str, Any]:
+def _read(wire: CallbackBody, event: type[Callback]) -> dict[str, Any]:
     """Return the event's fields, those that say nothing left out."""
     given = {name: getattr(wire, name) for name in event.__struct_fields__}
     return {

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 from msgspec import UNSET
 
 from hookmill import Event
@@ -24,6 +25,7 @@ from hookmill.catalog.qstash import (
 )
 from hookmill.errors import DecodeError
 from hookmill.message import Message
+from hookmill.schema import json_schema, of_module
 
 POST = '{"event":"post.published","data":{"id":"p1","title":"Grüße 🎈"}}'.encode()
 ANSWER = b"the disk is full\n"
@@ -395,3 +397,13 @@ def check_that_receiver_and_decoder_agree(body: bytes) -> None:
         succeeded = isinstance(event.status, int) and 200 <= event.status <= 299
         assert succeeded or cls is not DeliverySucceeded
         assert not succeeded or cls is not AttemptFailed
+
+
+def test_the_schema_describes_a_callback_as_it_is_written() -> None:
+    schema = json_schema(of_module(qstash))
+    assert len(schema["anyOf"]) == 1, "the three have one form"
+    validator = Draft202012Validator(schema)
+    assert validator.is_valid(WIRE)
+    assert validator.is_valid(FAILED)
+    assert not validator.is_valid({"status": 200})
+    assert not validator.is_valid(WIRE | {"url": 7})
