@@ -139,16 +139,16 @@ def send(
     forged: Annotated[bool, typer.Option("--forged", help="Change it after signing.")] = False,
 ) -> None:
     """Sign and post one delivery exactly as the sender would. Exit 0 when it is accepted."""
-    from hookmill import sender, trial
+    from hookmill import imitation, trial
 
     settings = _settings(None)
     url = url or trial.default_url(source, settings)
     imitated = trial.sender_for(source, url, settings)
     raw = None if body is None else body.encode("utf-8", "surrogateescape")
     answer = asyncio.run(
-        sender.deliver(
+        imitation.deliver(
             imitated.preset, imitated.scheme, url, _read(body_file) if body_file else raw,
-            message_id=message_id or sender.fresh_message_id(), event_type=event_type or "",
+            message_id=message_id or imitation.fresh_message_id(), event_type=event_type or "",
             signed_url=imitated.url, forged=forged,
         )
     )  # fmt: skip

@@ -6,6 +6,7 @@ and metrics carry. Errors of other libraries never pass through our doors.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import ClassVar
 
 
@@ -103,3 +104,32 @@ class GroupLostError(HookmillError):
     """The stream or its consumer group is gone from Redis; it must be made anew before taking."""
 
     code = "group_lost"
+
+
+class SendError(HookmillError):
+    """Something could not be sent, or it is not known whether it was.
+
+    `may_be_published` False: surely nothing was published. True: that is not known; whoever sends
+    again with the same `deduplication_id` does not publish twice within QStash's ten minutes.
+    `status` and `body` (its beginning) are the last answer's; None and "" where there was none.
+    `resets_at` is when a limit that was reached ends, where the answer said so.
+    """
+
+    code = "send"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        body: str = "",
+        deduplication_id: str | None = None,
+        may_be_published: bool = True,
+        resets_at: datetime | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = body
+        self.deduplication_id = deduplication_id
+        self.may_be_published = may_be_published
+        self.resets_at = resets_at

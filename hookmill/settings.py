@@ -42,10 +42,11 @@ _SECRETS = {
     "qstash_current_signing_key": "QSTASH_CURRENT_SIGNING_KEY",
     "qstash_next_signing_key": "QSTASH_NEXT_SIGNING_KEY",
     "marble_webhook_secret": "MARBLE_WEBHOOK_SECRET",
+    "qstash_token": "QSTASH_TOKEN",
 }
 
 # Not shown in a fault: what may be a secret, or hold one.
-_HIDDEN = {*_SECRETS, "redis_url", "sources"}
+_HIDDEN = {*_SECRETS, "redis_url", "qstash_url", "sources"}
 
 # Shown of a source's table. Whoever writes a secret there may write it behind any other word.
 _SHOWN_OF_SOURCES = {
@@ -75,6 +76,22 @@ def _check_public_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query or parts.fragment:
         raise ValueError("give the base URL the senders were given, such as https://app.example")
+    return url.rstrip("/")
+
+
+def check_qstash_url(url: str) -> str:
+    """Return the base URL of QStash's API. Raises `ValueError`, which does not show it."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    is_plain = url.isascii() and url.isprintable() and not set(url) & set(" ?#@")
+    if not usable or not is_plain:
+        raise ValueError(
+            "give the base URL of QStash's API, such as https://qstash-us-east-1.upstash.io; "
+            "the token belongs into QSTASH_TOKEN"
+        )
     return url.rstrip("/")
 
 
@@ -137,6 +154,16 @@ class Settings(BaseSettings):
         default=None,
         validation_alias=AliasChoices("MARBLE_WEBHOOK_SECRET", "marble_webhook_secret"),
         description="switches POST /marble on",
+    )
+    qstash_token: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("QSTASH_TOKEN", "qstash_token"),
+        description="what `Sender` may publish with",
+    )
+    qstash_url: Annotated[str, AfterValidator(check_qstash_url)] = Field(
+        default="https://qstash.upstash.io",
+        validation_alias=AliasChoices("QSTASH_URL", "qstash_url"),
+        description="QStash's API, as `Sender` reaches it: your region's, or a stand-in's",
     )
     public_url: Annotated[str, AfterValidator(_check_public_url)] | None = Field(
         default=None,
@@ -273,6 +300,11 @@ class Settings(BaseSettings):
         """Marble's secrets."""
         return _reveal(self.marble_webhook_secret)
 
+    @property
+    def token(self) -> str | None:
+        """QStash's token."""
+        return next(iter(_reveal(self.qstash_token)), None)
+
     def options_of(self, source: str) -> SourceOptions:
         """Return what `[sources.NAME]` says."""
         return self.sources.get(source) or SourceOptions()
@@ -372,10 +404,14 @@ def _secrets_given(faults: list[str]) -> dict[str, str]:
                 faults.append(f"{variable}_FILE: {path} cannot be read: {type(error).__name__}")
             else:
                 if not found[field]:
-                    faults.append(f"{variable}_FILE: {path} {EMPTY}")
+                    faults.append(f"{variable}_FILE: {path} {_empty(field)}")
         elif text == "" or path == "":
-            faults.append(f"{variable if text == '' else f'{variable}_FILE'} {EMPTY}")
+            faults.append(f"{variable if text == '' else f'{variable}_FILE'} {_empty(field)}")
     return found
+
+
+def _empty(field: str) -> str:
+    return "is empty" if field == "qstash_token" else EMPTY
 
 
 def _variables() -> dict[str, str]:
@@ -402,7 +438,7 @@ def _cross_faults(settings: Settings) -> list[str]:
         secret = getattr(settings, field)
         text = "" if secret is None else secret.get_secret_value()
         if text.isspace():
-            faults.append(f"{variable} {EMPTY}")
+            faults.append(f"{variable} {_empty(field)}")
         if not _is_utf8(text):
             faults.append(f"{variable} is not text in UTF-8")
     if settings.qstash_next_signing_key and not settings.qstash_current_signing_key:

@@ -87,6 +87,8 @@ def test_the_variables_are_the_promised_ones() -> None:
         "qstash_current_signing_key": "QSTASH_CURRENT_SIGNING_KEY",
         "qstash_next_signing_key": "QSTASH_NEXT_SIGNING_KEY",
         "marble_webhook_secret": "MARBLE_WEBHOOK_SECRET",
+        "qstash_token": "QSTASH_TOKEN",
+        "qstash_url": "QSTASH_URL",
     }
     assert {
         "HOOKMILL_PUBLIC_URL",
@@ -431,6 +433,60 @@ def test_a_secret_in_the_file_is_a_fault_and_is_not_used(key: str) -> None:
 
     assert fault.startswith(f"hookmill.toml: {key}: a secret does not belong in a file")
     assert Settings().marble_secrets == Settings().qstash_keys == []
+
+
+# --- what the sender reaches QStash with ---
+
+
+def test_the_sender_has_a_service_to_reach_and_no_token_of_its_own() -> None:
+    settings = load_settings()
+
+    assert (settings.token, settings.qstash_url) == (None, "https://qstash.upstash.io")
+
+
+def test_a_token_comes_from_its_variable_or_a_file_and_is_not_shown(
+    setenv: SetEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setenv(QSTASH_TOKEN=" the-token\n", QSTASH_URL="http://127.0.0.1:8081/")
+    settings = load_settings()
+    assert (settings.token, settings.qstash_url) == ("the-token", "http://127.0.0.1:8081")
+    assert "the-token" not in f"{settings!r}{settings}"
+
+    Path("token").write_text("from-a-file\n")
+    monkeypatch.delenv("QSTASH_TOKEN")
+    setenv(QSTASH_TOKEN_FILE="token")
+    assert load_settings().token == "from-a-file"
+
+
+def test_a_token_is_a_secret_like_the_others(setenv: SetEnv) -> None:
+    write_toml('qstash_token = "in-the-clear"')
+    setenv(QSTASH_TOKEN=" ")
+
+    in_the_file, empty = faults()
+    assert in_the_file.startswith("hookmill.toml: qstash_token: a secret does not belong in a file")
+    assert "in-the-clear" not in in_the_file
+    assert empty == "QSTASH_TOKEN is empty"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "qstash.upstash.io",
+        "ftp://qstash.example",
+        "https://",
+        "https://a.example:port",
+        "https://token-5@a.example",
+        "https://a.example?qstash_token=token-5",
+        "https://a.example/#token-5",
+        "https://a b.example",
+    ],
+)
+def test_what_is_no_base_url_is_a_fault_that_does_not_show_it(setenv: SetEnv, url: str) -> None:
+    setenv(QSTASH_URL=url)
+
+    (fault,) = faults()
+    assert fault.startswith("QSTASH_URL: give the base URL of QStash's API")
+    assert "token-5" not in fault
 
 
 SECRETS = ["QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY", "MARBLE_WEBHOOK_SECRET"]

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from hookmill import sender
+from hookmill import imitation
 from hookmill.message import Message
 from hookmill.secrets import variable_of
 from hookmill.settings import Settings, load_settings
@@ -108,7 +108,7 @@ async def test_one_of_each_sender_is_accepted_under_its_id_and_type_and_a_forged
         url = base + configured.path_of(name)
         made = sender_for(name, url, configured)
         forged, sent = [
-            await sender.deliver(
+            await imitation.deliver(
                 made.preset,
                 made.scheme,
                 url,

@@ -1,0 +1,153 @@
+"""Several messages in as few requests as possible: each is answered for by itself.
+
+A batch is signed just before it goes out. What cannot stand in one goes alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from hookmill import publishing
+from hookmill.errors import SendError
+from hookmill.outgoing import Published
+from hookmill.persistence import Answer
+from hookmill.posting import BEGINNING, Errand, Service
+from hookmill.preparing import Prepared
+from hookmill.publishing import Refusal, Taken
+
+MOST_BYTES = 100_000_000
+MOST_ITEMS = 1000
+"""What one batch may hold; more goes as several."""
+
+Result = Published | SendError
+
+_ENDS_ALL = {None, 401, 403, 429}
+"""How a batch fails after which the next would fail as well; None: there was no answer."""
+
+
+class Item(NamedTuple):
+    """A message and how it stands in a batch; `raw` None: it goes alone."""
+
+    prepared: Prepared
+    raw: bytes | None
+
+
+async def publish_all(
+    service: Service,
+    messages: Sequence[Prepared],
+    alone: Callable[[Prepared], Awaitable[Published]],
+) -> list[Result]:
+    """Publish messages, and return what became of each, in their order. `alone` publishes one."""
+    results: list[Result] = []
+    for batch in batches(messages):
+        if isinstance(batch, SendError):
+            results.append(batch)
+        elif batch[0].raw is None:
+            results.append(await tried(alone, batch[0].prepared))
+        else:
+            results += await _publish(service, batch)
+        last = results[-1]
+        if isinstance(last, SendError) and _ends_all(last):
+            break
+    return results + [_not_tried(one) for one in messages[len(results) :]]
+
+
+def batches(messages: Iterable[Prepared]) -> Iterator[list[Item] | SendError]:
+    """Put messages into batches, one after another and in their order; what cannot be signed is an
+    error of its own.
+    """
+    batch: list[Item] = []
+    size = 2
+    for prepared in messages:
+        made = _item(prepared)
+        length = 0 if isinstance(made, SendError) or made.raw is None else len(made.raw) + 1
+        is_full = len(batch) >= MOST_ITEMS or size + length > MOST_BYTES
+        if batch and (is_full or not length):
+            yield batch
+            batch, size = [], 2
+        if isinstance(made, SendError):
+            yield made
+        elif not length:
+            yield [made]
+        else:
+            batch.append(made)
+            size += length
+    if batch:
+        yield batch
+
+
+def _item(prepared: Prepared) -> Item | SendError:
+    try:
+        raw = prepared.item(time.time())
+    except SendError as error:
+        return error
+    is_too_large = raw is not None and len(raw) + 2 > MOST_BYTES
+    return Item(prepared, None if is_too_large else raw)
+
+
+async def tried(send: Callable[[Prepared], Awaitable[Published]], prepared: Prepared) -> Result:
+    """Send a message, and return the error where it could not be sent."""
+    try:
+        return await send(prepared)
+    except SendError as error:
+        return error
+
+
+async def _publish(service: Service, batch: list[Item]) -> list[Result]:
+    messages = [item.prepared for item in batch]
+    request = publishing.batch(item.raw for item in batch if item.raw is not None)
+
+    def read(answer: Answer) -> list[Taken | Refusal | None] | None:
+        return publishing.read_batch(answer, len(batch))
+
+    secrets = tuple({one.secret for one in messages})
+    errand = Errand(f"publishing a batch of {len(batch)}", secrets=secrets)
+    try:
+        answers = await service.ask(errand, lambda: request, read)
+    except SendError as error:
+        return [_shared(error, one) for one in messages]
+    return [_result(service, one, said) for one, said in zip(messages, answers, strict=True)]
+
+
+def _result(service: Service, prepared: Prepared, said: Taken | Refusal | None) -> Result:
+    url, deduplication_id = prepared.outgoing.url, prepared.deduplication_id
+    if isinstance(said, Taken):
+        return Published(said.message_id, said.deduplicated, deduplication_id, url)
+    what = f"publishing to {publishing.shown(url)}, in a batch"
+    if said is None:
+        text = f"{what}: an answer that cannot be read; it may have been taken all the same"
+        return SendError(text, deduplication_id=deduplication_id)
+    reason = service.hidden(said.reason, prepared.secret)[:BEGINNING]
+    return SendError(
+        f"{what}: refused: {reason[:200]}",
+        body=reason,
+        deduplication_id=deduplication_id,
+        may_be_published=False,
+    )
+
+
+def _shared(error: SendError, prepared: Prepared) -> SendError:
+    """Return what became of a whole batch as an error of one message."""
+    return SendError(
+        str(error),
+        status=error.status,
+        body=error.body,
+        deduplication_id=prepared.deduplication_id,
+        may_be_published=error.may_be_published,
+        resets_at=error.resets_at,
+    )
+
+
+def _ends_all(error: SendError) -> bool:
+    return error.status in _ENDS_ALL or (error.status or 0) >= 500
+
+
+def _not_tried(prepared: Prepared) -> SendError:
+    return SendError(
+        f"publishing to {publishing.shown(prepared.outgoing.url)}: not tried, for the batch before "
+        "it failed",
+        deduplication_id=prepared.deduplication_id,
+        may_be_published=False,
+    )

@@ -1,0 +1,182 @@
+"""What the subscriber gets: an event as bytes, encoded once, and what proves who sent it. No I/O.
+
+Two forms of body. The scheme `marble` has `{"event", "data"}`; every other, and what is not signed,
+has `{"type", "timestamp", "data"}`, as Standard Webhooks recommends. `timestamp` is when it was
+sent, in UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import msgspec
+from multidict import CIMultiDict
+
+from hookmill.events import Event, check_tag
+from hookmill.outgoing import Body
+from hookmill.signatures import Secret, Signed
+from hookmill.signatures.presets import ALIASES, PRESETS
+from hookmill.signatures.shape import Shape, as_template, parts
+from hookmill.signatures.shaped import Shaped
+from hookmill.signatures.signing import put
+
+_MARBLE = PRESETS["marble"].shape.signature
+_ASYMMETRIC = {"ed25519", "ecdsa-p256"}
+_PLACED = ("{url}", "{twilio}", "{hubspot}", "{contentful}")
+
+
+class Payload(NamedTuple):
+    """A body and what it is. `is_timed`: it says when it was sent, so that no two are the same."""
+
+    body: bytes
+    content_type: str
+    is_timed: bool = False
+
+
+class Letter(NamedTuple):
+    """A payload as it is to reach the subscriber: the request that is made there in the end.
+
+    `url` is as it was written. `headers` has the content type.
+    """
+
+    url: str
+    method: str
+    headers: CIMultiDict[str]
+    body: bytes
+
+
+# --- the body ---
+
+
+def encode(event: Body, shape: Shape | None, now: float, *, timed: bool = True) -> Payload:
+    """Write an event in the form that its scheme's subscribers expect; `now` is in Unix seconds.
+
+    Raises `ValueError` for what JSON cannot say, `HandlersError` for an event without a name.
+    """
+    if isinstance(event, bytes | bytearray | memoryview):
+        return Payload(bytes(event), "application/octet-stream")
+    if isinstance(event, Mapping):
+        return Payload(_json(event), "application/json")
+    if not isinstance(event, Event):
+        raise ValueError(f"{type(event).__name__} cannot be sent: give an Event, bytes, or a dict")
+    tag, data = check_tag(type(event)), msgspec.Raw(_data_of(event))
+    if shape is not None and shape.signature == _MARBLE:
+        return Payload(_json({"event": tag, "data": data}), "application/json")
+    if not timed:
+        return Payload(_json({"type": tag, "data": data}), "application/json")
+    envelope = {"type": tag, "timestamp": datetime.fromtimestamp(now, UTC), "data": data}
+    return Payload(_json(envelope), "application/json", is_timed=True)
+
+
+def _data_of(event: Event) -> bytes:
+    # The one place to change when events say themselves what their `data` is.
+    return _json(event)
+
+
+def _json(value: Any) -> bytes:
+    try:
+        return msgspec.json.encode(value)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise ValueError(f"the body cannot be written as JSON: {error}") from None
+
+
+# --- the signature ---
+
+
+def shape_of(scheme: str | Shape) -> Shape:
+    """Return a way to sign by its name. Raises `ValueError` where there is none to sign with."""
+    if isinstance(scheme, Shape):
+        name, shape = "this Shape", scheme
+    else:
+        name = ALIASES.get(scheme, scheme)
+        if name not in PRESETS:
+            usable = (one for one in PRESETS if PRESETS[one].shape.algorithm not in _ASYMMETRIC)
+            raise ValueError(f"scheme: there is no {scheme!r}; there are {', '.join(usable)}")
+        shape = PRESETS[name].shape
+    if shape.algorithm in _ASYMMETRIC:
+        raise ValueError(f"scheme: {name} signs with a private key, which only its sender has")
+    return shape
+
+
+def signer_of(scheme: str | Shape | None, secret: str | Secret | None) -> Shaped | None:
+    """Return what signs; None where nothing is said of it.
+
+    Raises `ValueError`, or `SettingsError` where the secret is not usable.
+    """
+    if scheme is None and secret is None:
+        return None
+    if scheme is None:
+        raise ValueError('scheme: say how the secret signs: scheme="marble", for instance')
+    shape = shape_of(scheme)
+    if secret is None:
+        raise ValueError("secret: give the subscriber's signing secret, or no scheme")
+    return Shaped(shape, [secret])
+
+
+def signs_time(shape: Shape) -> bool:
+    """Whether a signature is good for a while only."""
+    return bool(shape.timestamp)
+
+
+def signs_id(shape: Shape) -> bool:
+    """Whether the message's ID is under the signature."""
+    return "{id}" in shape.content
+
+
+def signs_place(shape: Shape) -> bool:
+    """Whether the signature holds where the message goes."""
+    return any(field in shape.content for field in _PLACED)
+
+
+def writes_body(shape: Shape) -> bool:
+    """Whether the signature, or what it is made with, stands in the body."""
+    places = [shape.signature, shape.timestamp, shape.single_use]
+    return any(place.startswith(("json:", "form:")) for place in places)
+
+
+def seal(letter: Letter, signer: Shaped | None, message_id: str, now: float) -> Letter:
+    """Sign a letter as of the Unix time `now`: the bytes that were signed are those it holds.
+
+    The ID ("": none) stands where the scheme's subscribers look for it. Raises `ValueError` where
+    the letter's headers say what the signature has to, `SettingsError` where it cannot be signed.
+    """
+    if signer is None:
+        return letter
+    target = target_of(letter.url)
+    url = letter.url.partition("#")[0]
+    plain = Signed(letter.headers, letter.body, target, letter.method, url)
+    signed = signer.sign(_with_id(plain, signer.shape, message_id), now)
+    for name, value in letter.headers.items():
+        if signed.headers.getall(name) != [value]:
+            raise ValueError(f"headers: {name} is made by the signature")
+    # Twilio's way puts something behind the URL's query.
+    path, hash_, fragment = letter.url.partition("#")
+    url = path + signed.target[len(target) :] + hash_ + fragment
+    return Letter(url, letter.method, CIMultiDict(signed.headers), signed.body)
+
+
+def _with_id(letter: Signed, shape: Shape, message_id: str) -> Signed:
+    """Put the ID where subscribers look for it, so that a second copy is known for one."""
+    if not message_id:
+        return letter
+    for template in shape.id:
+        place = list(parts(as_template(template)))
+        is_signed = signs_id(shape) and template == shape.id[0]
+        is_header = len(place) == 1 and place[0][1].startswith("header:")
+        if is_signed or is_header:
+            place_of_id = place[0][1]
+            name = place_of_id.partition(":")[2]
+            if is_header and name in letter.headers:
+                raise ValueError(f"headers: {name} is the message's ID: give deduplication_id")
+            return put(letter, place_of_id, message_id)
+    return letter
+
+
+def target_of(url: str) -> str:
+    """Return path and query of a URL, exactly as they stand there."""
+    rest = url.partition("#")[0].partition("://")[2]
+    start = min((at for at in map(rest.find, "/?") if at >= 0), default=len(rest))
+    target = rest[start:]
+    return target if target.startswith("/") else f"/{target}"
