@@ -6,8 +6,8 @@ from hookmill.errors import HookmillError, SendError
 from hookmill.events import Event
 from hookmill.handlers import Backoff, Delivery, Discard, Handlers, Retry
 from hookmill.message import Message
-from hookmill.outgoing import FlowControl, Outgoing, Published, Redact
-from hookmill.persistence import Persistence
+from hookmill.sending.outgoing import FlowControl, Outgoing, Published, Redact
+from hookmill.sending.persistence import Persistence
 
 if TYPE_CHECKING:
     from hookmill.sender import Sender

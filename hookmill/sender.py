@@ -13,16 +13,16 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
-from hookmill import publishing
-from hookmill.batches import Result, publish_all, tried
 from hookmill.errors import SendError, SettingsError
-from hookmill.outgoing import Body, Outgoing, Published, QueueOptions, SendOptions
-from hookmill.payload import signer_of
-from hookmill.persistence import Answer, Persistence
-from hookmill.posting import Errand, Poster, Service
-from hookmill.preparing import Defaults, Prepared, Way, prepare
-from hookmill.publishing import shown
-from hookmill.schedules import Schedules
+from hookmill.sending import publishing
+from hookmill.sending.batches import Result, publish_all, tried
+from hookmill.sending.outgoing import Body, Outgoing, Published, QueueOptions, SendOptions
+from hookmill.sending.payload import signer_of
+from hookmill.sending.persistence import Answer, Persistence
+from hookmill.sending.posting import Errand, Poster, Service
+from hookmill.sending.preparing import Defaults, Prepared, Way, prepare
+from hookmill.sending.publishing import shown
+from hookmill.sending.schedules import Schedules
 from hookmill.settings import check_qstash_url, load_settings
 from hookmill.signatures import Secret
 from hookmill.signatures.shape import Shape

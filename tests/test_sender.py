@@ -27,8 +27,8 @@ from hookmill import (
     Sender,
     SendError,
 )
-from hookmill import batches as batches_module
 from hookmill.errors import SettingsError
+from hookmill.sending import batches as batches_module
 from hookmill.signatures import Signed, Verified
 from hookmill.signatures.presets import PRESETS
 from hookmill.signatures.shaped import Shaped

@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from hookmill.sender import deliver
+from hookmill import Event, Persistence, Sender, SendError
 from hookmill.signatures.marble import marble_scheme
 from tests.support import MARBLE_SECRET, eventually, signed_headers
 
@@ -74,11 +74,22 @@ async def subscriber(tmp_path: Path) -> AsyncIterator[Subscriber]:
         running.process.wait()
 
 
+class Post(Event, tag="post.published"):
+    """The guide's event, as far as the test needs it."""
+
+    id: str
+    title: str | None = None
+
+
 async def send(url: str, data: dict[str, Any], secret: str = MARBLE_SECRET) -> int:
-    """Send `post.published` as our sender does; return the subscriber's status."""
-    body = json.dumps({"event": "post.published", "data": data}, ensure_ascii=False).encode()
-    scheme = marble_scheme([secret])
-    return (await deliver("marble", scheme, url, body, message_id="msg_1")).status
+    """Send `post.published` straight; return the subscriber's status."""
+    once = Persistence(attempts=1)
+    async with Sender(direct=True, scheme="marble", persistence=once) as sender:
+        try:
+            await sender.send(url, Post(**data), secret=secret)
+        except SendError as error:
+            return error.status or 0
+    return 200
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,27 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
 from msgspec import UnsetType
 
-from hookmill import Backoff, Delivery, Discard, Event, Handlers, Message, Retry
+from hookmill import (
+    Backoff,
+    Delivery,
+    Discard,
+    Event,
+    FlowControl,
+    Handlers,
+    Message,
+    Outgoing,
+    Persistence,
+    Published,
+    Redact,
+    Retry,
+    Sender,
+    SendError,
+)
 from hookmill.catalog.marble import MarbleEvent, PostPublished
 
 
@@ -301,3 +316,40 @@ Retry(after="60")  # error
 Discard("not ours")
 Discard()  # error
 Backoff(first="1")  # error
+
+
+# Sending.
+
+URL = "https://app.example/hook"
+PAID = OrderPaid(order_id="1")
+
+
+async def send(sender: Sender) -> None:
+    delayed = await sender.send(URL, PAID, delay="10m", retries=5, headers={"A": "b"})
+    assert_type(delayed, Published)
+    group = await sender.send_to_group("site", b"raw", not_before=datetime.now(UTC))
+    assert_type(group, list[Published])
+    many = await sender.send_many([Outgoing(URL, {"a": 1}, delay=timedelta(1), queue="q")])
+    assert_type(many, list[Published | SendError])
+    queued = await sender.enqueue("q", URL, PAID, timeout=5, redact=Redact(headers=["a"]))
+    assert_type(queued, Published)
+    limits = FlowControl(key="k", rate=1)
+    schedule = await sender.schedules.create(URL, PAID, cron="* * * * *", flow_control=limits)
+    assert_type(schedule, str)
+    async with Sender(direct=True, persistence=Persistence(attempts=3)) as direct:
+        assert_type(direct, Sender)
+    await sender.send(URL, PAID, dealy="10m")  # error
+    await sender.send(URL, OrderPaid())  # error
+    await sender.send(URL, "text")  # error
+    await sender.send(URL, PAID, retries="5")  # error
+    await sender.send(URL, PAID, method="post")  # error
+    await sender.send(URL, PAID, queue="q")  # error
+    await sender.enqueue("q", URL, PAID, delay=5)  # error
+    await sender.schedules.create(URL, PAID)  # error
+    await sender.schedules.create(URL, PAID, cron="x", deduplication_id="1")  # error
+    Outgoing(URL, PAID, labels="x")  # error
+    Outgoing(URL)  # error
+    FlowControl(rate=1)  # error
+    Persistence(5)  # error
+    Sender("token")  # error
+    delayed.message  # error

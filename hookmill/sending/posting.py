@@ -19,8 +19,16 @@ import aiohttp
 from yarl import URL
 
 from hookmill.errors import SendError
-from hookmill.persistence import UNUSABLE, WINDOW, Answer, Broken, Judgement, Persistence, judge
-from hookmill.publishing import Request
+from hookmill.sending.persistence import (
+    UNUSABLE,
+    WINDOW,
+    Answer,
+    Broken,
+    Judgement,
+    Persistence,
+    judge,
+)
+from hookmill.sending.publishing import Request
 from hookmill.signatures import Secret
 
 MOST = 32 * 1024 * 1024

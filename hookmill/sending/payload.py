@@ -15,7 +15,7 @@ import msgspec
 from multidict import CIMultiDict
 
 from hookmill.events import Event, check_tag
-from hookmill.outgoing import Body
+from hookmill.sending.outgoing import Body
 from hookmill.signatures import Secret, Signed
 from hookmill.signatures.presets import ALIASES, PRESETS
 from hookmill.signatures.shape import Shape, as_template, parts
@@ -53,7 +53,8 @@ class Letter(NamedTuple):
 def encode(event: Body, shape: Shape | None, now: float, *, timed: bool = True) -> Payload:
     """Write an event in the form that its scheme's subscribers expect; `now` is in Unix seconds.
 
-    Raises `ValueError` for what JSON cannot say, `HandlersError` for an event without a name.
+    Raises `ValueError` for what JSON cannot say, `EncodeError` for an event whose fields hold what
+    its class does not say, `HandlersError` for one without a name.
     """
     if isinstance(event, bytes | bytearray | memoryview):
         return Payload(bytes(event), "application/octet-stream")
@@ -61,18 +62,13 @@ def encode(event: Body, shape: Shape | None, now: float, *, timed: bool = True) 
         return Payload(_json(event), "application/json")
     if not isinstance(event, Event):
         raise ValueError(f"{type(event).__name__} cannot be sent: give an Event, bytes, or a dict")
-    tag, data = check_tag(type(event)), msgspec.Raw(_data_of(event))
+    tag, data = check_tag(type(event)), msgspec.Raw(event.to_data())
     if shape is not None and shape.signature == _MARBLE:
         return Payload(_json({"event": tag, "data": data}), "application/json")
     if not timed:
         return Payload(_json({"type": tag, "data": data}), "application/json")
     envelope = {"type": tag, "timestamp": datetime.fromtimestamp(now, UTC), "data": data}
     return Payload(_json(envelope), "application/json", is_timed=True)
-
-
-def _data_of(event: Event) -> bytes:
-    # The one place to change when events say themselves what their `data` is.
-    return _json(event)
 
 
 def _json(value: Any) -> bytes:

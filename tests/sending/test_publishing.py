@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from hookmill import FlowControl, Outgoing, Redact
-from hookmill.outgoing import QueueOptions, ScheduleOptions, SendOptions
-from hookmill.payload import Letter
-from hookmill.persistence import Answer
-from hookmill.publishing import (
+from hookmill.sending.outgoing import QueueOptions, ScheduleOptions, SendOptions
+from hookmill.sending.payload import Letter
+from hookmill.sending.persistence import Answer
+from hookmill.sending.publishing import (
     Refusal,
     Taken,
     base_of,

@@ -12,10 +12,10 @@ from typing import Literal, NamedTuple
 
 from multidict import CIMultiDict
 
-from hookmill import publishing
 from hookmill.errors import HookmillError, SendError
-from hookmill.outgoing import Outgoing
-from hookmill.payload import (
+from hookmill.sending import publishing
+from hookmill.sending.outgoing import Outgoing
+from hookmill.sending.payload import (
     Letter,
     Payload,
     encode,
@@ -27,7 +27,7 @@ from hookmill.payload import (
     target_of,
     writes_body,
 )
-from hookmill.publishing import Request
+from hookmill.sending.publishing import Request
 from hookmill.signatures import Secret
 from hookmill.signatures.shape import Shape
 from hookmill.signatures.shaped import Shaped

@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 
 from hookmill import Persistence
 from hookmill.errors import SettingsError
-from hookmill.persistence import Answer, Broken, asked_wait, judge
+from hookmill.sending.persistence import Answer, Broken, asked_wait, judge
 
 NOW = 1_800_000_000.0
 

@@ -9,13 +9,13 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from hookmill import publishing
 from hookmill.errors import SendError
-from hookmill.outgoing import Published
-from hookmill.persistence import Answer
-from hookmill.posting import BEGINNING, Errand, Service
-from hookmill.preparing import Prepared
-from hookmill.publishing import Refusal, Taken
+from hookmill.sending import publishing
+from hookmill.sending.outgoing import Published
+from hookmill.sending.persistence import Answer
+from hookmill.sending.posting import BEGINNING, Errand, Service
+from hookmill.sending.preparing import Prepared
+from hookmill.sending.publishing import Refusal, Taken
 
 MOST_BYTES = 100_000_000
 MOST_ITEMS = 1000

@@ -15,9 +15,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
-from hookmill.outgoing import FlowControl, Moment, Outgoing, Published, Redact, Span
-from hookmill.payload import Letter
-from hookmill.persistence import Answer
+from hookmill.sending.outgoing import FlowControl, Moment, Outgoing, Published, Redact, Span
+from hookmill.sending.payload import Letter
+from hookmill.sending.persistence import Answer
 
 _T = TypeVar("_T")
 

@@ -9,13 +9,13 @@ from typing import Any, TypeVar, Unpack
 
 import msgspec
 
-from hookmill import publishing
 from hookmill.errors import SendError
-from hookmill.outgoing import Body, Outgoing, ScheduleOptions
-from hookmill.persistence import Answer
-from hookmill.posting import Errand, Service
-from hookmill.preparing import Defaults, prepare, refusing
-from hookmill.publishing import Request, schedule_path
+from hookmill.sending import publishing
+from hookmill.sending.outgoing import Body, Outgoing, ScheduleOptions
+from hookmill.sending.persistence import Answer
+from hookmill.sending.posting import Errand, Service
+from hookmill.sending.preparing import Defaults, prepare, refusing
+from hookmill.sending.publishing import Request, schedule_path
 from hookmill.signatures import Secret
 
 _T = TypeVar("_T")

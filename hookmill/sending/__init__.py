@@ -1,0 +1,1 @@
+"""How a message is made ready and handed over: what stands behind `Sender`."""
