@@ -352,4 +352,4 @@ async def send(sender: Sender) -> None:
     FlowControl(rate=1)  # error
     Persistence(5)  # error
     Sender("token")  # error
-    delayed.message  # error
+    assert_type(delayed.message, str)  # error
