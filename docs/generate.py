@@ -15,7 +15,7 @@ from hookmill.signatures.shape import Shape
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-SOURCES = ROOT / "docs" / "sources.md"
+PAGES = [README, ROOT / "docs" / "sources.md", ROOT / "docs" / "sending.md"]
 
 
 def settings_table() -> str:
@@ -28,9 +28,9 @@ def settings_table() -> str:
     return "\n".join(rows)
 
 
-def example() -> str:
-    """Return the example handlers as a Markdown code block, without their docstring."""
-    code = (ROOT / "examples" / "handlers.py").read_text().partition('"""\n\n')[2]
+def example(name: str) -> str:
+    """Return an example as a Markdown code block, without its docstring."""
+    code = (ROOT / "examples" / name).read_text().partition('"""\n\n')[2]
     return f"```python\n{code}```"
 
 
@@ -122,7 +122,8 @@ def generated(page: str) -> str:
     """Return a page with its generated parts renewed."""
     made = (
         ("settings", settings_table()),
-        ("example", example()),
+        ("example", example("handlers.py")),
+        ("publish", example("publish.py")),
         ("overview", overview()),
         ("words", words()),
         ("senders", senders()),
@@ -134,5 +135,5 @@ def generated(page: str) -> str:
 
 
 if __name__ == "__main__":
-    for path in (README, SOURCES):
+    for path in PAGES:
         path.write_text(generated(path.read_text()))

@@ -23,7 +23,7 @@ from tests.support import Program, Server
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/sources.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/sources.md", "docs/sending.md"])
 def test_the_generated_parts_are_current(page: str) -> None:
     text = (ROOT / page).read_text()
     assert generator().generated(text) == text, "run `make docs`"
@@ -75,11 +75,11 @@ def test_every_command_the_readme_names_exists() -> None:
     ).stdout
     named = set(
         re.findall(
-            r"hookmill (receiver|worker|send|dev|dead|verify|check)\b",
+            r"hookmill (receiver|worker|send|dev|dead|verify|check|schema|qstash|status)\b",
             (ROOT / "README.md").read_text(),
         )
     )
-    assert {"receiver", "worker", "send", "dead", "verify"} <= named
+    assert {"receiver", "worker", "send", "dead", "verify", "schema", "qstash"} <= named
     assert all(command in helped for command in named)
 
 

@@ -1,0 +1,31 @@
+"""Publishes an event: `python publish.py` beside `hookmill dev`, with the QSTASH_URL it shows."""
+
+import asyncio
+
+from hookmill import Event, SendError, Sender
+
+
+class OrderPaid(Event, tag="order.paid"):
+    order_id: str
+    amount: int
+
+
+async def main() -> None:
+    async with Sender() as sender:  # QSTASH_URL and QSTASH_TOKEN
+        try:
+            published = await sender.send(
+                "http://127.0.0.1:8080/qstash",
+                OrderPaid(order_id="A-1001", amount=4200),
+                delay="10s",
+                retries=5,
+                failure_callback="http://127.0.0.1:8080/qstash-callbacks",
+            )
+        except SendError as error:
+            known = "may be published" if error.may_be_published else "is not published"
+            print(f"{known}, to be tried again as {error.deduplication_id}: {error}")
+        else:
+            print(f"published as {published.message_id}")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
