@@ -2,7 +2,7 @@
 
 import asyncio
 
-from hookmill import Event, SendError, Sender
+from hookmill import Event, Sender, SendError
 
 
 class OrderPaid(Event, tag="order.paid"):
