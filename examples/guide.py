@@ -63,12 +63,12 @@ async def publish(qstash: str, subscriber: str) -> None:
 class Front:
     def __init__(self, receiver: str) -> None:
         self._receiver = receiver
-        self._began = time.monotonic()
+        self.published_at = 0.0
         self._requests = 0
         self.is_through = asyncio.Event()
 
     async def pass_on(self, request: web.Request) -> web.Response:
-        elapsed = (time.monotonic() - self._began) / SCALE
+        elapsed = (time.monotonic() - self.published_at) / SCALE
         self._requests += 1
         status = 503 if self._requests <= 2 else await self._post(request)
         retried = request.headers["Upstash-Retried"]
@@ -106,6 +106,7 @@ async def main(redis_url: str) -> None:
             await stack.enter_async_context(running(command, env))
         await stack.enter_async_context(serving(front, ports[0]))
         await answering(f"{receiver}/readyz", qstash)
+        front.published_at = time.monotonic()
         await publish(qstash, f"{subscriber}/marble")
         await front.is_through.wait()
         await asyncio.sleep(1)  # for the worker's line, and for a second one that must not come
@@ -121,7 +122,8 @@ async def running(command: list[str], env: dict[str, str]) -> AsyncIterator[None
     try:
         yield
     finally:
-        program.terminate()
+        if program.returncode is None:
+            program.terminate()
         await program.wait()
 
 

@@ -170,8 +170,10 @@ async def _publish_sample(base: str) -> None:
     """Have an event of our own come through QStash's stand-in, and be told how that went."""
     log.info("sample", says="your app publishes order.paid through QStash, for in a second")
     event = OrderPaid(order_id="A-1002", amount=900)
+    callback = f"{base}/qstash-callbacks"
     async with Sender() as sender:
-        await sender.send(f"{base}/qstash", event, delay=1, callback=f"{base}/qstash-callbacks")
+        published = await sender.send(f"{base}/qstash", event, delay=1, callback=callback)
+    log.info("published", id=published.message_id)
     await asyncio.sleep(1.5)
 
 

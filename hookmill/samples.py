@@ -10,6 +10,7 @@ from typing import NamedTuple
 import structlog
 
 from hookmill.catalog.marble import PostPublished, PostUpdated
+from hookmill.catalog.qstash import DeliverySucceeded
 from hookmill.events import Event
 from hookmill.handlers import Backoff, Delivery, Handlers
 from hookmill.message import Message
@@ -66,6 +67,13 @@ async def reindex(delivery: Delivery[PostUpdated]) -> None:
     if delivery.attempt == 1:
         raise ConnectionError("the search engine is not there yet")
     log.info("reindexed", post=delivery.event.id)
+
+
+@handlers.on(DeliverySucceeded)
+async def note_delivery(delivery: Delivery[DeliverySucceeded]) -> None:
+    """Hear from QStash how a message of our own fared."""
+    event = delivery.event
+    log.info("QStash reports a delivery", message=event.source_message_id, status=event.status)
 
 
 @handlers.on("*", name="log_greeting")

@@ -43,7 +43,8 @@ def test_only_senders_and_the_fetching_of_certificates_use_aiohttps_client() -> 
     users = {p.relative_to(ROOT).as_posix() for p in SOURCES if "ClientSession(" in p.read_text()}
     assert users == {
         "hookmill/imitation.py",
-        "hookmill/posting.py",
+        "hookmill/sending/posting.py",
+        "hookmill/standin/courier.py",
         "receiver/certificates.py",
     }
 

@@ -150,7 +150,12 @@ class Desk:
 
     def messages(self, choice: Filter) -> list[Message]:
         """Return the messages that are on their way, in the order of their arrival."""
-        return [one for one in self._state.messages.all() if _fits(choice, one)]
+        return [
+            one
+            for one in self._state.messages.all()
+            if _fits(choice, one)
+            and choice.from_ms <= one.created_ms <= (choice.to_ms or one.created_ms)
+        ]
 
     def cancel(self, choice: Filter) -> int:
         """Stop messages; an attempt under way ends without consequence. Return how many."""

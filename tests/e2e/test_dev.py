@@ -28,6 +28,9 @@ def test_the_samples_flow_and_ctrl_c_ends_all_that_was_started(
         r"handled .*attempt=2 .*handler=reindex",
         r"repeat dropped .*id=msg_sample_order",
         r"refused .*code=body_mismatch",
+        r"published .*program=dev",
+        r"receipt sent .*order=A-1002",
+        r"QStash reports a delivery .*status=200",
     ):
         assert re.search(what, dev.log), f"{what} is not in:\n{dev.log}"
     assert "error" not in dev.log.replace('"error"', ""), dev.log
