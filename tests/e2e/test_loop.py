@@ -15,8 +15,8 @@ from aiohttp.test_utils import TestServer
 from hookmill import Event, FlowControl, Outgoing, Published, Sender
 from hookmill.signatures.qstash import DEVELOPMENT_KEYS
 from hookmill.standin import DEVELOPMENT_TOKEN
-from tests.e2e.line import Line
-from tests.support import MARBLE_SECRET, Program, Server, eventually, free_port
+from tests.e2e.line import Line, unfinished
+from tests.support import MARBLE_SECRET, Program, Server, eventually, free_port, wait_until
 
 HANDLERS = """
 import json
@@ -107,7 +107,7 @@ def loop(
     ]
     programs[-1].wait_for("is running")
     yield Loop(line, f"http://127.0.0.1:{port}", tmp_path / "said.txt")
-    line.wait_for_drained(redis_client)
+    wait_until(lambda: not unfinished(redis_client, prefix, 1, trimmed=False))
     assert [program.stop() for program in reversed(programs)] == [0, 0, 0]
 
 
