@@ -18,13 +18,11 @@ class Node(NamedTuple):
     binary: str
     folder: Path
 
-    async def run(self, program: str, given: Any, timeout: float = 90.0) -> Any:
+    def ask(self, program: str, given: Any, timeout: float = 90.0) -> Any:
         """Run an ES module of the folder, which reads JSON from its input and writes JSON to its
-        output, without holding up the loop that may have to answer it.
+        output.
         """
-        # Not asyncio's own processes: the thread that waits for one may outlive it and the test.
-        done = await asyncio.to_thread(
-            subprocess.run,
+        done = subprocess.run(
             [self.binary, program],
             cwd=self.folder,
             input=json.dumps(given).encode(),
@@ -34,6 +32,11 @@ class Node(NamedTuple):
         )
         assert done.returncode == 0, done.stderr.decode()
         return json.loads(done.stdout)
+
+    async def run(self, program: str, given: Any) -> Any:
+        """Do so without holding up the loop, which may have to answer it."""
+        # Not asyncio's own processes: the thread that waits for one may outlive it and the test.
+        return await asyncio.to_thread(self.ask, program, given)
 
 
 def node_with(folder: Path, program: Path, *packages: str) -> Node:

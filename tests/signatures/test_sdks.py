@@ -6,9 +6,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
-import shutil
-import subprocess
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -27,6 +24,7 @@ from twilio.request_validator import RequestValidator
 
 from hookmill.signatures import Scheme, Signed, Verified
 from hookmill.signatures.qstash import QStash
+from tests.node import node_with
 from tests.signatures.senders import (
     NOW,
     SYMMETRIC,
@@ -466,31 +464,14 @@ def on_node(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[[list[Case]], list[Any]]:
     """What the SDKs on Node answer, all in one process."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        pytest.skip("node and npm are not installed")
     folder = tmp_path_factory.mktemp("node")
-    (folder / "package.json").write_text('{"private": true, "type": "module"}')
-    (folder / "verifiers.mjs").write_text(VERIFIERS)
-    packages = ["@octokit/webhooks-methods@6", "@upstash/qstash@2"]
-    install = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", *packages]
-    try:
-        done = subprocess.run(install, cwd=folder, capture_output=True, timeout=100, check=False)
-    except subprocess.TimeoutExpired:
-        pytest.skip("the npm registry did not answer in time")
-    if done.returncode:
-        pytest.skip(f"npm could not install the SDKs: {done.stderr.decode()[-200:]}")
+    program = tmp_path_factory.mktemp("program") / "verifiers.mjs"
+    program.write_text(VERIFIERS)
+    node = node_with(folder, program, "@octokit/webhooks-methods@6", "@upstash/qstash@2")
 
     def run(cases: list[Case]) -> list[Any]:
-        given = json.dumps([{"what": case.what, "given": case.given} for case in cases])
-        answer = subprocess.run(
-            [node, "verifiers.mjs"],
-            cwd=folder,
-            input=given.encode(),
-            capture_output=True,
-            check=True,
-        )
-        answers: list[Any] = json.loads(answer.stdout)
+        given = [{"what": case.what, "given": case.given} for case in cases]
+        answers: list[Any] = node.ask(program.name, given)
         return answers
 
     return run
