@@ -34,7 +34,8 @@ AT_A_TIME = 50
 
 
 class Sender:
-    """Sends events. An async context manager; without one, `close` it.
+    """Sends events. An async context manager; without one, `close` it. It belongs to the event loop
+    in which it first sends.
 
     `token` and `url` are QStash's (unset: QSTASH_TOKEN and QSTASH_URL). `direct`: no QStash; each
     message is posted to its URL, and tried again by this process alone. `secret` and `scheme` sign

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -17,6 +19,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+import hookmill
 from hookmill import (
     Event,
     FlowControl,
@@ -29,6 +32,7 @@ from hookmill import (
 )
 from hookmill.errors import SettingsError
 from hookmill.sending import batches as batches_module
+from hookmill.sending import posting as posting_module
 from hookmill.signatures import Signed, Verified
 from hookmill.signatures.presets import PRESETS
 from hookmill.signatures.shaped import Shaped
@@ -279,10 +283,12 @@ def test_a_sender_without_a_token_says_what_to_do(
 
 def test_no_repr_shows_a_secret() -> None:
     sender = Sender(token=TOKEN, url="http://127.0.0.1:1", secret=SECRET, scheme="marble")
-    outgoing = Outgoing(URL, POST, secret=SECRET, scheme="marble")
+    outgoing = Outgoing(
+        URL, POST, secret=SECRET, scheme="gitlab-token", headers={"Authorization": SECRET}
+    )
     prepared = sender._prepare(outgoing)
     held = [
-        *(sender, outgoing, prepared, prepared.published(0)),
+        *(sender, outgoing, prepared, prepared.letter(0), prepared.published(0)),
         *(*vars(sender).values(), *vars(sender.schedules).values()),
         *(one for part in (sender._service, sender._poster) for one in vars(part).values()),
     ]
@@ -440,6 +446,43 @@ async def test_after_a_batch_that_failed_the_next_goes_out_if_it_may_do_better(
     assert len(errors) == (2 if batches > 1 else 6)
     assert sum(one.may_be_published for one in errors) == uncertain
     assert len({one.deduplication_id for one in results}) == 6
+
+
+async def test_what_one_message_fails_with_does_not_end_the_others(
+    sender_to: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches_module, "MOST_ITEMS", 2)
+
+    def last_refused(server: Scripted, call: Call) -> bytes:
+        listed = json.loads(accept(server, call).partition(b"\r\n\r\n")[2])
+        return answer(200, json.dumps([*listed[:-1], {"error": "no such host"}]))
+
+    async with Scripted([last_refused]) as server:
+        sender = sender_to(server, secret=WHSEC, scheme="standard-webhooks")
+        unsignable = Outgoing(URL, POST, deduplication_id="a.b")
+        results = await sender.send_many(
+            [*[Outgoing(URL, POST)] * 3, unsignable, Outgoing(URL, POST)]
+        )
+
+    kinds = [Published, SendError, Published, SendError, Published]
+    assert [type(one) for one in results] == kinds
+    assert len(server.calls) == 3
+
+
+async def test_an_item_refused_after_a_lost_answer_may_be_published_all_the_same(
+    sender_to: Open,
+) -> None:
+    refusing = says(200, json.dumps([{"error": "quota exceeded"}]))
+    async with Scripted([cut, refusing, says(429), refusing]) as server:
+        sender = sender_to(server)
+        (lost,) = await sender.send_many([Outgoing(URL, POST)])
+        (refused,) = await sender.send_many([Outgoing(URL, POST)])
+
+    assert isinstance(lost, SendError)
+    assert isinstance(refused, SendError)
+    assert list(server.published) == [lost.deduplication_id]
+    assert (lost.may_be_published, refused.may_be_published) == (True, False)
+    assert "it may have been taken before" in str(lost)
 
 
 async def test_a_batch_whose_answer_was_lost_is_published_once(sender_to: Open) -> None:
@@ -655,6 +698,22 @@ async def test_no_attempt_begins_when_the_id_may_be_forgotten(sender_to: Open) -
     assert error.may_be_published
 
 
+async def test_no_attempt_begins_when_this_process_stood_still_for_too_long(
+    sender_to: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(posting_module, "WINDOW", 3.0)
+    persistence = Persistence(total=1, patience=5, first_pause=0)
+    async with Scripted([says(503, Retry_After="1")]) as server:
+        sending = asyncio.create_task(sender_to(server, persistence=persistence).send(URL, POST))
+        await eventually(lambda: server.calls, what="the request")
+        await asyncio.sleep(0.2)  # whether it has got its answer by then changes nothing
+        time.sleep(3)  # noqa: ASYNC251 - nothing goes on, as when a process is stopped
+        error = await failed(sending)
+
+    assert len(server.calls) == 1
+    assert error.deduplication_id is not None
+
+
 async def test_cancelling_ends_it_where_it_stands(sender_to: Open) -> None:
     async with Scripted([silent]) as server:
         sending = asyncio.create_task(sender_to(server).send(URL, POST))
@@ -677,6 +736,100 @@ async def test_a_closed_sender_says_so_and_leaves_no_connection(sender_to: Open)
     gc.collect()  # aiohttp warns of what is left open, and a warning fails the test
 
 
+async def test_a_sender_that_is_closed_under_way_does_not_make_certain_what_is_not(
+    sender_to: Open,
+) -> None:
+    async with Scripted([silent]) as server:
+        sender = sender_to(server)
+        sending = asyncio.create_task(sender.send(URL, POST))
+        await eventually(lambda: server.calls, what="the request")
+        await sender.close()
+        error = await failed(sending)
+
+    assert "the sender is closed" in str(error)
+    assert error.may_be_published
+    assert list(server.published) == [error.deduplication_id]
+
+
+def test_a_sender_of_another_event_loop_says_so() -> None:
+    sender = Sender(token=TOKEN, url=f"http://127.0.0.1:{free_port()}", persistence=THRICE)
+    asyncio.run(failed(sender.send(URL, POST)))
+    error = asyncio.run(failed(sender.send(URL, POST)))
+    assert "the sender was opened in another event loop" in str(error)
+    assert not error.may_be_published
+    asyncio.run(sender.close())
+
+
+async def test_one_slow_host_does_not_keep_another_waiting(sender_to: Open) -> None:
+    impatient = Persistence(attempts=1, connect=5, total=60)
+    async with Scripted([silent] * 100) as slow, Scripted() as quick:
+        sender = sender_to("", direct=True, persistence=impatient)
+        sending = [asyncio.create_task(sender.send(slow.base, POST)) for _ in range(100)]
+        await eventually(lambda: len(slow.calls) == 100, what="as many requests as one host takes")
+        await sender.send(quick.base, POST)
+        await sender.close()
+        assert all(
+            isinstance(one, SendError)
+            for one in await asyncio.gather(*sending, return_exceptions=True)
+        )
+
+
+@pytest.mark.parametrize("filler", [*range(185, 200, 5), *range(975, 1000, 5)])
+async def test_a_secret_is_not_shown_in_part_either(sender_to: Open, filler: int) -> None:
+    said = "x" * filler + TOKEN + SECRET
+    async with Scripted([says(400, said), says(400, said[: filler + 12])]) as server:
+        sender = sender_to(server, secret=SECRET, scheme="marble")
+        for _ in range(2):
+            error = await failed(sender.send(URL, POST))
+            assert TOKEN[:6] not in f"{error}{error.body}"
+            assert SECRET[:6] not in f"{error}{error.body}"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"HTTP/1.1 abc " + SECRET.encode() + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + SECRET.encode() + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + SECRET.encode() + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
+    ],
+    ids=["status", "header", "chunk", "gzip"],
+)
+@pytest.mark.parametrize("direct", [False, True])
+async def test_an_answer_that_is_no_http_shows_nothing_of_the_urls_query(
+    sender_to: Open, data: bytes, direct: bool
+) -> None:
+    async with Scripted([raw(data)] * 3) as server:
+        sender = sender_to(server, persistence=THRICE, direct=direct)
+        url = f"{server.base if direct else URL}?key={SECRET}"
+        if direct and b"gzip" in data:
+            assert await sender.send(url, POST)  # its status says it all
+        else:
+            error = await failed(sender.send(url, POST))
+            assert "\n" not in str(error)
+
+
+async def test_an_empty_secret_is_refused_and_nothing_goes_out_unsigned(sender_to: Open) -> None:
+    async with Scripted() as server:
+        for given in ({}, {"secret": SECRET, "scheme": "marble"}):
+            sender = sender_to(server, **given)
+            for options in ({"secret": ""}, {"scheme": ""}, {"secret": "", "scheme": "marble"}):
+                error = await failed(sender.send(URL, POST, **options))  # type: ignore[arg-type] # several options
+                assert not error.may_be_published
+    assert server.calls == []
+
+
+async def test_what_is_no_secret_and_no_scheme_is_one_messages_error(sender_to: Open) -> None:
+    wrong: list[Any] = [{"secret": b"bytes"}, {"scheme": ["marble"], "secret": SECRET}]
+    async with Scripted() as server:
+        sender = sender_to(server)
+        results = await sender.send_many(
+            [*(Outgoing(URL, POST, **{"scheme": "marble", **one}) for one in wrong),
+             Outgoing(URL, POST)]
+        )  # fmt: skip
+    assert [type(one) for one in results] == [SendError, SendError, Published]
+
+
 async def test_what_cannot_be_sent_is_refused_before_anything_goes_out(sender_to: Open) -> None:
     async with Scripted() as server:
         sender = sender_to(server)
@@ -692,6 +845,7 @@ async def test_what_cannot_be_sent_is_refused_before_anything_goes_out(sender_to
             sender.send(URL, {"a": object()}),
             sender.send(URL, POST, content_based_deduplication=True),
             sender.send(URL, b"raw", secret=SECRET, scheme="linear"),
+            sender.send(URL, bytearray(b"{}"), secret=SECRET, scheme="linear"),  # type: ignore[arg-type] # not its type, but bytes
             sender.send(
                 URL, b"", secret=WHSEC, scheme="standard-webhooks", deduplication_id="a.b"
             ),
@@ -846,6 +1000,17 @@ async def test_direct_delivery_refuses_what_only_qstash_can_do(sender_to: Open) 
             assert not error.may_be_published
         await sender.send(url, POST, label="one")  # its log is not there, and nothing is lost
     assert len(server.calls) == 1
+
+
+def test_who_does_not_send_loads_nothing_of_the_sender() -> None:
+    asked = "import sys, hookmill; hookmill.Event; print(*sys.modules); hookmill.Sender"
+    answer = subprocess.run(
+        [sys.executable, "-c", asked], capture_output=True, text=True, check=True
+    )
+    loaded = set(answer.stdout.split())
+    assert "hookmill.handlers" in loaded
+    assert not [name for name in loaded if name.startswith(("hookmill.send", "aiohttp", "email"))]
+    assert all(getattr(hookmill, name) for name in hookmill.__all__)
 
 
 def test_every_error_of_a_sender_is_one_of_ours() -> None:

@@ -128,11 +128,18 @@ def choices(draw: st.DrawFn) -> Chosen:
     names = draw(st.sets(st.sampled_from(sorted(OPTIONS))))
     if "delay" in names:  # ours refuses both: one would be ignored
         names.discard("not_before")
+    # Ours refuses a callback's settings without the callback.
+    names |= {name.removesuffix("_headers") for name in names if "callback_headers" in name}
     return {name: draw(st.sampled_from(OPTIONS[name])) for name in sorted(names)}
 
 
+def _with_its_callback(name: str, value: tuple[Any, Any]) -> Chosen:
+    callback = name.removesuffix("_headers")
+    return {name: value, **({callback: OPTIONS[callback][0]} if "callback" in name else {})}
+
+
 EACH = [
-    pytest.param({name: value}, id=f"{name}-{n}")
+    pytest.param(_with_its_callback(name, value), id=f"{name}-{n}")
     for name, values in OPTIONS.items()
     for n, value in enumerate(values)
 ]

@@ -44,13 +44,13 @@ async def publish_all(
     for batch in batches(messages):
         if isinstance(batch, SendError):
             results.append(batch)
-        elif batch[0].raw is None:
-            results.append(await tried(alone, batch[0].prepared))
-        else:
-            results += await _publish(service, batch)
-        last = results[-1]
-        if isinstance(last, SendError) and _ends_all(last):
-            break
+            continue
+        try:
+            results += await _publish(service, batch, alone)
+        except SendError as error:
+            results += [_shared(error, item.prepared) for item in batch]
+            if _ends_all(error):
+                break
     return results + [_not_tried(one) for one in messages[len(results) :]]
 
 
@@ -95,8 +95,12 @@ async def tried(send: Callable[[Prepared], Awaitable[Published]], prepared: Prep
         return error
 
 
-async def _publish(service: Service, batch: list[Item]) -> list[Result]:
+async def _publish(
+    service: Service, batch: list[Item], alone: Callable[[Prepared], Awaitable[Published]]
+) -> list[Result]:
     messages = [item.prepared for item in batch]
+    if batch[0].raw is None:
+        return [await alone(messages[0])]
     request = publishing.batch(item.raw for item in batch if item.raw is not None)
 
     def read(answer: Answer) -> list[Taken | Refusal | None] | None:
@@ -104,10 +108,7 @@ async def _publish(service: Service, batch: list[Item]) -> list[Result]:
 
     secrets = tuple({one.secret for one in messages})
     errand = Errand(f"publishing a batch of {len(batch)}", secrets=secrets)
-    try:
-        answers = await service.ask(errand, lambda: request, read)
-    except SendError as error:
-        return [_shared(error, one) for one in messages]
+    answers = await service.ask(errand, lambda: request, read)
     return [_result(service, one, said) for one, said in zip(messages, answers, strict=True)]
 
 
@@ -120,11 +121,12 @@ def _result(service: Service, prepared: Prepared, said: Taken | Refusal | None) 
         text = f"{what}: an answer that cannot be read; it may have been taken all the same"
         return SendError(text, deduplication_id=deduplication_id)
     reason = service.hidden(said.reason, prepared.secret)[:BEGINNING]
+    known = "; it may have been taken before" if said.may_be_taken else ""
     return SendError(
-        f"{what}: refused: {reason[:200]}",
+        f"{what}: refused: {reason[:200]}{known}",
         body=reason,
         deduplication_id=deduplication_id,
-        may_be_published=False,
+        may_be_published=said.may_be_taken,
     )
 
 

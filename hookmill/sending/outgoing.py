@@ -68,7 +68,8 @@ class Outgoing:
 
     `deduplication_id`: of two messages with the same one QStash takes the first, for ten minutes;
     unset: one that no other message has. `content_based_deduplication` has QStash compare the
-    content instead. `queue`: the queue it stands in, in a batch or a schedule.
+    content instead. `queue`: the queue it stands in, in a batch or a schedule. `label`: what the
+    log of QStash has it under. Sent directly there is no log: `label` and `redact` change nothing.
     """
 
     url: str

@@ -46,6 +46,9 @@ class Letter(NamedTuple):
     headers: CIMultiDict[str]
     body: bytes
 
+    def __repr__(self) -> str:
+        return f"Letter({self.method})"  # its headers and its URL may hold secrets
+
 
 # --- the body ---
 
@@ -85,6 +88,8 @@ def shape_of(scheme: str | Shape) -> Shape:
     """Return a way to sign by its name. Raises `ValueError` where there is none to sign with."""
     if isinstance(scheme, Shape):
         name, shape = "this Shape", scheme
+    elif not isinstance(scheme, str):
+        raise ValueError("scheme: give a name or a Shape")
     else:
         name = ALIASES.get(scheme, scheme)
         if name not in PRESETS:
@@ -108,6 +113,8 @@ def signer_of(scheme: str | Shape | None, secret: str | Secret | None) -> Shaped
     shape = shape_of(scheme)
     if secret is None:
         raise ValueError("secret: give the subscriber's signing secret, or no scheme")
+    if not isinstance(secret, str | Secret):
+        raise ValueError("secret: give it as text")
     return Shaped(shape, [secret])
 
 

@@ -5,6 +5,7 @@ An attempt ends as an `Answer` or as `Broken`; `judge` says what follows from it
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections.abc import Mapping
@@ -43,10 +44,14 @@ class Persistence:
 
     def __post_init__(self) -> None:
         faults = [
-            f"Persistence: {name} has to be more than 0"
-            for name in ("attempts", "connect", "total")
-            if not getattr(self, name) > 0
+            f"Persistence: {name} has to be more than 0, and finite"
+            for name in ("connect", "total")
+            if not 0 < getattr(self, name) < math.inf
         ]
+        if isinstance(self.attempts, bool) or not (
+            isinstance(self.attempts, int) and self.attempts > 0
+        ):
+            faults.append("Persistence: attempts has to be a whole number, 1 or more")
         faults += [
             f"Persistence: {name} has to be 0 or more"
             for name in ("first_pause", "longest_pause", "patience")
@@ -66,11 +71,14 @@ class Persistence:
 
 
 class Answer(NamedTuple):
-    """What a server said; `body` whole where it is needed, else its beginning."""
+    """What a server said; `body` whole where it is needed, else its beginning. `may_be_repeat`: an
+    attempt before this one may have taken effect.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    may_be_repeat: bool = False
 
 
 class Broken(NamedTuple):

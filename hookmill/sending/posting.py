@@ -31,6 +31,9 @@ from hookmill.sending.persistence import (
 from hookmill.sending.publishing import Request
 from hookmill.signatures import Secret
 
+AT_A_TIME = 100
+"""Connections to one host."""
+
 MOST = 32 * 1024 * 1024
 """Bytes of an answer that are read."""
 
@@ -61,6 +64,7 @@ class Poster:
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # the session's
         self._is_closed = False
 
     async def close(self) -> None:
@@ -82,22 +86,28 @@ class Poster:
         `make` gives the request of an attempt. Raises `SendError`.
         """
         begun, may_have_counted = time.monotonic(), False
+
+        def is_too_late(after: float) -> bool:
+            # However late in it the next attempt is read, the window must not be over.
+            return time.monotonic() - begun + after + persistence.total > errand.window
+
         for attempt in count(1):
             request = make()
-            outcome = await self._attempt(errand, request, persistence)
+            outcome = self._unusable() or await self._attempt(errand, request, persistence)
             judged = judge(outcome, persistence.patience, time.time())
             if judged.follows == "accept" and isinstance(outcome, Answer):
-                found = read(outcome)
+                found = read(outcome._replace(may_be_repeat=may_have_counted))
                 if found is not None:
                     return found
                 judged = UNUSABLE
             may_have_counted |= judged.may_have_counted
             pause = persistence.pause(attempt, judged.wait)
-            # However late in it the next attempt is read, the window must not be over.
-            is_over = time.monotonic() - begun + pause + persistence.total > errand.window
-            if judged.follows == "give up" or attempt >= persistence.attempts or is_over:
+            is_last = judged.follows == "give up" or attempt >= persistence.attempts
+            if is_last or is_too_late(pause):
                 break
             await asyncio.sleep(pause)
+            if is_too_late(0):  # this process stood still meanwhile
+                break
         raise _error(errand, outcome, judged, attempt, may_have_counted=may_have_counted)
 
     async def _attempt(
@@ -130,18 +140,34 @@ class Poster:
         except ValueError as error:
             return Broken(f"HTTP has no form for it: {error}", is_final=True)
         except (_BrokenOffError, aiohttp.ClientError, OSError) as error:
-            return Broken(f"the connection broke off ({str(error) or type(error).__name__})")
+            return Broken(f"the connection broke off ({_said(error)})")
+
+    def _unusable(self) -> Broken | None:
+        """Return why nothing can go out, as what became of an attempt that was not made."""
+        reason = "the sender is closed: make another" if self._is_closed else ""
+        if self._loop not in {None, asyncio.get_running_loop()}:
+            reason = "the sender was opened in another event loop: make one in each"
+        return Broken(reason, may_be_read=False, is_final=True) if reason else None
 
     def _open(self) -> aiohttp.ClientSession:
-        if self._is_closed:
-            raise SendError("the sender is closed: make another", may_be_published=False)
         if self._session is None:
+            self._loop = asyncio.get_running_loop()
             self._session = aiohttp.ClientSession(
+                # What waits for one slow host must not keep the others waiting.
+                connector=aiohttp.TCPConnector(limit=0, limit_per_host=AT_A_TIME),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": "hookmill"},
                 middlewares=(_once,),
             )
         return self._session
+
+
+def _said(error: Exception) -> str:
+    """Return what broke a connection off, without the URL and what the server wrote."""
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "the answer's body is not whole, or not what it says it is"
+    said = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    return said.partition(":")[0].strip() or type(error).__name__
 
 
 class _BrokenOffError(Exception):
@@ -199,6 +225,8 @@ def _error(
     if isinstance(outcome, Answer):
         status = outcome.status
         body = outcome.body[:BEGINNING].decode("utf-8", "replace").strip()
+        # First of all: a secret that is cut off afterwards would not be found.
+        body = _without_beginning(hidden(body, errand.secrets), errand.secrets)[:BEGINNING]
         if judged.wait is not None:
             resets = datetime.fromtimestamp(time.time() + judged.wait, UTC)
     known = "it may have been taken all the same" if may_have_counted else "nothing was taken"
@@ -211,7 +239,7 @@ def _error(
     return SendError(
         hidden(", ".join(parts[:2]) + "".join(f"; {part}" for part in parts[2:]), errand.secrets),
         status=status,
-        body=hidden(body, errand.secrets),
+        body=body,
         deduplication_id=errand.deduplication_id,
         may_be_published=may_have_counted,
         resets_at=resets,
@@ -223,6 +251,15 @@ def hidden(text: str, secrets: Iterable[Secret]) -> str:
     for secret in secrets:
         if secret.text:
             text = text.replace(secret.text, "[hidden]")
+    return text
+
+
+def _without_beginning(text: str, secrets: Iterable[Secret]) -> str:
+    """Return a text that was cut off somewhere without the beginning of a secret at its end."""
+    for secret in secrets:
+        for length in range(len(secret.text) - 1, 3, -1):
+            if text.endswith(secret.text[:length]):
+                return f"{text[:-length]}[hidden]"
     return text
 
 

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 from multidict import CIMultiDict
 
 from hookmill.errors import HookmillError, SendError
+from hookmill.events import Event
 from hookmill.sending import publishing
 from hookmill.sending.outgoing import Outgoing
 from hookmill.sending.payload import (
@@ -66,6 +67,9 @@ class Prepared(NamedTuple):
     signer: Shaped | None
     secret: Secret
 
+    def __repr__(self) -> str:
+        return f"Prepared({self.id})"  # its headers and its options may hold secrets
+
     @property
     def deduplication_id(self) -> str | None:
         """What QStash compares; None: nothing, or the content."""
@@ -105,7 +109,9 @@ def prepare(outgoing: Outgoing, way: Way, defaults: Defaults, now: float) -> Pre
     has_id = not is_repeated and not outgoing.content_based_deduplication
     with refusing(given):
         _check_way(outgoing, way)
-        scheme, secret = outgoing.scheme or defaults.scheme, outgoing.secret or defaults.secret
+        # What is given and empty is a fault: unsigned, or signed by another, nobody would see it.
+        scheme = defaults.scheme if outgoing.scheme is None else outgoing.scheme
+        secret = defaults.secret if outgoing.secret is None else outgoing.secret
         signer = signer_of(scheme, secret)
         shape = signer.shape if signer else None
         payload = encode(outgoing.event, shape, now, timed=not is_repeated)
@@ -148,7 +154,7 @@ def _check_shape(outgoing: Outgoing, shape: Shape, way: Way) -> None:
             "scheme: it signs a time or an ID, and a schedule sends the same bytes each time: use "
             "one that signs the body alone, such as marble"
         )
-    if isinstance(outgoing.event, bytes) and writes_body(shape):
+    if not isinstance(outgoing.event, Event | Mapping) and writes_body(shape):
         raise ValueError("scheme: its signature stands in the body: give an Event or a dict")
 
 

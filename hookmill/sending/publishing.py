@@ -136,7 +136,8 @@ def check_destination(word: str, url: str) -> str:
 
     Its query becomes that request's own, in which QStash reads options, and a token.
     """
-    query = urlsplit(check_url(word, url)).query
+    # A fragment ends nothing in a request's path, so that a query may stand in it as well.
+    query = check_url(word, url).partition("?")[2]
     for name, _ in parse_qsl(query.replace(";", "&"), keep_blank_values=True):
         if name.strip().lower().startswith(("upstash-", "qstash_token")):
             raise ValueError(f"{word}: QStash would take {name[:50]!r} in its query for an option")
@@ -206,10 +207,16 @@ def option_headers(outgoing: Outgoing) -> dict[str, str]:
         raise ValueError("delay: give delay or not_before, not both")
     if outgoing.deduplication_id is not None and outgoing.content_based_deduplication:
         raise ValueError("deduplication_id: give it or content_based_deduplication, not both")
+    for name, kind in _KINDS.items():
+        if not isinstance(getattr(outgoing, name), kind | None):
+            raise ValueError(f"{name}: give a {kind.__name__}")
+    for name in ("callback", "failure_callback"):
+        if getattr(outgoing, f"{name}_headers") and getattr(outgoing, name) is None:
+            raise ValueError(f"{name}_headers: there is no {name} that they could be for")
     found: dict[str, str] = {}
     for name, write in _OPTIONS.items():
         value = getattr(outgoing, name)
-        if value is not None and value is not False:
+        if value is not None:
             found |= write(name, value)
     return found
 
@@ -279,6 +286,8 @@ def _flow_control(word: str, given: FlowControl) -> dict[str, str]:
     if not values:
         raise ValueError(f"{word}: give parallelism, rate or both")
     if given.period is not None:
+        if given.rate is None:
+            raise ValueError(f"{word}: period: it is the rate's: give that as well")
         if seconds(f"{word}: period", given.period, 1) > LONGEST_PERIOD:
             raise ValueError(f"{word}: period: a week is the longest")
         values.append(f"period={span(f'{word}: period', given.period)}")
@@ -290,13 +299,17 @@ def _flow_control(word: str, given: FlowControl) -> dict[str, str]:
 
 def _redact(word: str, given: Redact) -> dict[str, str]:
     fields = ["body"] if given.body else []
+    if isinstance(given.headers, str):  # each of its letters would be taken for a name
+        raise ValueError(f"{word}: headers: give a list of names")
     if given.headers is True:
         fields.append("header")
     elif given.headers:
         for name in given.headers:
             _check_header_name(f"{word}: headers", name, ())
             fields.append(f"header[{name}]")
-    return {"Upstash-Redact-Fields": ",".join(fields)} if fields else {}
+    if not fields:
+        raise ValueError(f"{word}: give body, headers or both")
+    return {"Upstash-Redact-Fields": ",".join(fields)}
 
 
 def _text(word: str, value: str) -> str:
@@ -316,11 +329,20 @@ _OPTIONS: dict[str, Callable[[str, Any], dict[str, str]]] = {
     "delay": _written("Delay", span),
     "not_before": _written("Not-Before", lambda word, value: str(unix_seconds(word, value))),
     "deduplication_id": _written("Deduplication-Id", _text),
-    "content_based_deduplication": _written("Content-Based-Deduplication", lambda *_: "true"),
+    "content_based_deduplication": lambda _, wanted: (
+        {"Upstash-Content-Based-Deduplication": "true"} if wanted else {}
+    ),
     "timeout": _written("Timeout", lambda word, value: span(word, value, least=1)),
     "flow_control": _flow_control,
     "label": _written("Label", _text),
     "redact": _redact,
+}
+_KINDS: dict[str, type] = {
+    "headers": Mapping,
+    "callback_headers": Mapping,
+    "failure_callback_headers": Mapping,
+    "flow_control": FlowControl,
+    "redact": Redact,
 }
 
 
@@ -381,9 +403,12 @@ class _Listed(msgspec.Struct):
 
 
 class Refusal(NamedTuple):
-    """What QStash says of an item of a batch that it did not take."""
+    """What QStash says of an item of a batch that it did not take. `may_be_taken`: not this time,
+    but an attempt before may have published it.
+    """
 
     reason: str
+    may_be_taken: bool = False
 
 
 _taken = msgspec.json.Decoder(Taken)
@@ -420,15 +445,15 @@ def read_batch(answer: Answer, count: int) -> list[Taken | Refusal | None] | Non
     raws = decode(_items, answer.body)
     if raws is None or len(raws) != count:
         return None
-    return [_item(bytes(raw)) for raw in raws]
+    return [_item(bytes(raw), may_be_repeat=answer.may_be_repeat) for raw in raws]
 
 
-def _item(raw: bytes) -> Taken | Refusal | None:
+def _item(raw: bytes, *, may_be_repeat: bool) -> Taken | Refusal | None:
     taken = decode(_taken, raw)
     if taken is None:
         return None
     if taken.error or not taken.message_id:
-        return Refusal(taken.error) if taken.error else None
+        return Refusal(taken.error, may_be_repeat) if taken.error else None
     return taken
 
 

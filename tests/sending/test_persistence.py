@@ -4,6 +4,7 @@ header makes it wait for ever.
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
@@ -136,7 +137,9 @@ def test_pauses_differ_so_that_senders_do_not_come_together() -> None:
 
 
 @pytest.mark.parametrize("given", [{"attempts": 0}, {"total": 0}, {"connect": -1},
-                                   {"patience": -1}, {"first_pause": float("nan")}])  # fmt: skip
+                                   {"patience": -1}, {"first_pause": float("nan")},
+                                   {"total": math.inf}, {"connect": math.inf}, {"attempts": 2.5},
+                                   {"attempts": "3"}, {"attempts": True}])  # fmt: skip
 def test_a_persistence_that_cannot_be_is_refused(given: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match=f"Persistence: {next(iter(given))}"):
         Persistence(**given)

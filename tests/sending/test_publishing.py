@@ -161,12 +161,15 @@ def test_what_is_no_url_is_refused(url: Any) -> None:
         "a=1&Upstash-Delay=9d",
         "upstash%2Dcallback=https://e.example",
         "a;upstash-x",
+        "a=1#&upstash-delay=9d",
     ],
 )
 def test_a_subscribers_url_cannot_smuggle_options_in(query: str) -> None:
     with pytest.raises(ValueError, match=r"^url: QStash would take"):
         check_destination("url", f"{URL}?{query}")
     assert check_url("url", f"{URL}?{query}")  # its own query, where QStash is not asked
+    with pytest.raises(ValueError, match=r"^url: QStash would take"):
+        check_destination("url", f"{URL}#fragment?{query}")  # in a path, `#` ends nothing
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a b", "a?b", "ä", "x" * 256, "a%2F", None])
@@ -185,6 +188,9 @@ def test_a_url_for_people_holds_no_password_and_no_query() -> None:
 
 # --- options ---
 
+CALLBACK = {"callback": "https://back.example"}
+FAILURE = {"failure_callback": "https://back.example"}
+
 
 @pytest.mark.parametrize(
     ("given", "fault"),
@@ -197,6 +203,8 @@ def test_a_url_for_people_holds_no_password_and_no_query() -> None:
         ({"deduplication_id": "\udcff"}, "deduplication_id: a header takes"),
         ({"retries": -1}, "retries: "),
         ({"retries": True}, "retries: "),
+        ({"retries": False}, "retries: "),
+        ({"timeout": False}, "timeout: "),
         ({"retries": 1.5}, "retries: "),
         ({"retry_delay": 30}, "retry_delay: give a timedelta"),
         ({"retry_delay": "1000 * retired"}, "retry_delay: an expression"),
@@ -207,11 +215,26 @@ def test_a_url_for_people_holds_no_password_and_no_query() -> None:
         ({"method": "post"}, "method: "),
         ({"callback": "back.example"}, "callback: "),
         ({"failure_callback": "https://b.example/ x"}, "failure_callback: "),
-        ({"callback_headers": {"X-A": "1"}}, "callback_headers: X-A: write Forward-X-A"),
-        ({"callback_headers": {"Forward-": "1"}}, "callback_headers: Forward-"),
-        ({"callback_headers": {"Upstash-Callback-Retries": "1"}}, "callback_headers: "),
-        ({"failure_callback_headers": {"Retries": "1\n"}}, "failure_callback_headers: Retries: a"),
-        ({"callback_headers": {"Retries": "1", "retries": "2"}}, "callback_headers: retries"),
+        ({"callback_headers": {"X-A": "1"}, **CALLBACK}, "callback_headers: X-A: write"),
+        ({"callback_headers": {"Forward-": "1"}, **CALLBACK}, "callback_headers: Forward-"),
+        ({"callback_headers": {"Upstash-Callback-Retries": "1"}, **CALLBACK}, "callback_header"),
+        ({"failure_callback_headers": {"Retries": "1\n"}, **FAILURE}, "failure_callback"),
+        ({"callback_headers": {"Retries": "1", "retries": "2"}, **CALLBACK}, "callback_headers: r"),
+        ({"callback_headers": {"Retries": "1"}}, "callback_headers: there is no callback"),
+        (
+            {"failure_callback_headers": {"Retries": "1"}, "callback": "https://b.example"},
+            "failure_callback_headers: there is no failure_callback",
+        ),
+        ({"headers": [("X-A", "1")]}, "headers: give a Mapping"),
+        ({"callback_headers": "X-A"}, "callback_headers: give a Mapping"),
+        ({"flow_control": {"key": "k", "rate": 1}}, "flow_control: give a FlowControl"),
+        ({"redact": True}, "redact: give a Redact"),
+        ({"redact": Redact()}, "redact: give body, headers or both"),
+        ({"redact": Redact(headers="Authorization")}, "redact: headers: give a list"),
+        (
+            {"flow_control": FlowControl(key="k", parallelism=1, period=5)},
+            "flow_control: period: it is the rate's",
+        ),
         ({"flow_control": FlowControl(key="k")}, "flow_control: give parallelism"),
         ({"flow_control": FlowControl(key="", rate=1)}, "flow_control: key: it is empty"),
         ({"flow_control": FlowControl(key="k", rate=0)}, "flow_control: rate: "),
