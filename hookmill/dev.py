@@ -62,7 +62,8 @@ def development_environment() -> bool:
     os.environ.setdefault("HOOKMILL_PUBLIC_URL", f"http://127.0.0.1:{os.environ['PORT']}")
     if os.environ.get("QSTASH_URL"):
         return False
-    os.environ["QSTASH_URL"] = f"http://127.0.0.1:{_free_port(preferred=8081)}"
+    preferred = 8081 if os.environ["PORT"] != "8081" else 8082  # the receiver does not listen yet
+    os.environ["QSTASH_URL"] = f"http://127.0.0.1:{_free_port(preferred)}"
     os.environ.setdefault("QSTASH_TOKEN", DEVELOPMENT_TOKEN)
     return True
 

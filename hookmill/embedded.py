@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import os
 import re
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,7 +38,7 @@ def embedded_server(data: Path | None = None) -> Iterator[str]:
     if data is not None:
         options = {"data_dir": data, "persist": True, "appendonly": True, "appendfsync": "always"}
     with _alone_in(data):
-        with _deaf_to_ctrl_c():
+        with _deaf_to_ctrl_c(), _nobody_elses():
             try:
                 server = ValkeyServer(**options)
                 server.start()
@@ -62,6 +63,16 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
 
 
 @contextmanager
+def _nobody_elses() -> Iterator[None]:
+    """Make files and folders meanwhile that no other user can read: messages are in them."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@contextmanager
 def _alone_in(data: Path | None) -> Iterator[None]:
     """Make the folder ready, and keep others out of it: two servers would ruin its file."""
     if data is None:
@@ -70,9 +81,11 @@ def _alone_in(data: Path | None) -> Iterator[None]:
     if any(character.isspace() for character in str(data.resolve())):
         raise EmbeddedServerError(f"{data.resolve()}: the server cannot use a path with a space")
     try:
-        data.mkdir(parents=True, exist_ok=True)
-        (data / ".gitignore").write_text("*\n")
-        lock = (data / "lock").open("w")
+        with _nobody_elses():
+            if not data.exists():
+                data.mkdir(parents=True)
+                (data / ".gitignore").write_text("*\n")
+            lock = (data / "lock").open("w")
     except OSError as error:
         raise EmbeddedServerError(f"{data} cannot be written: {error.strerror}") from None
     with lock:
@@ -95,8 +108,9 @@ async def _end_left_over(data: Path) -> None:
     with suppress(OSError, StreamUnavailableError):
         found = re.search(r"^port (\d+)$", (data / "valkey.conf").read_text(), re.MULTILINE)
         client = connect(f"redis://127.0.0.1:{found[1] if found else 0}", timeout=5.0)
-        with translated():
-            (folder,) = await together(client, ("CONFIG", "GET", "dir"))
-            if str(data) in str(folder):
-                await together(client, ("SHUTDOWN", "NOSAVE"))
-        await client.aclose()
+        async with aclosing(client):
+            with translated():
+                (folder,) = await together(client, ("CONFIG", "GET", "dir"))
+                # The port may be another server's by now, of another folder.
+                if folder == [b"dir", os.fsencode(data)]:
+                    await together(client, ("SHUTDOWN", "NOSAVE"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -79,3 +80,49 @@ def test_a_server_that_does_not_start_is_an_error_of_ours(
         pass
 
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_what_is_in_its_folder_is_nobody_elses_to_read(tmp_path: Path) -> None:
+    data = tmp_path / "above" / "data"
+    with embedded_server(data) as url, redis.Redis.from_url(url) as client:
+        client.set("body", "secret")
+        made = [data.parent, data, *data.rglob("*")]
+        assert [path for path in made if path.stat().st_mode & 0o077] == []
+        assert any(b"secret" in path.read_bytes() for path in made if path.is_file())
+
+
+def test_a_folder_that_was_there_keeps_its_gitignore(tmp_path: Path) -> None:
+    (tmp_path / ".gitignore").write_text("build\n")
+    with embedded_server(tmp_path):
+        pass
+    assert (tmp_path / ".gitignore").read_text() == "build\n"
+
+
+def test_another_folders_server_that_has_the_port_of_a_left_over_one_goes_on(
+    tmp_path: Path,
+) -> None:
+    data, longer = tmp_path / "data", tmp_path / "data-of-another"
+    data.mkdir()
+    with embedded_server(longer) as other, redis.Redis.from_url(other) as client:
+        (data / "valkey.conf").write_text(f"port {other.rpartition(':')[2]}\n")
+        with embedded_server(data):
+            assert client.ping()
+
+
+def test_a_left_over_server_is_ended_and_half_a_command_at_its_files_end_is_no_hindrance(
+    tmp_path: Path,
+) -> None:
+    start = "import sys, os; from pathlib import Path; from hookmill.embedded import *\n"
+    start += "with embedded_server(Path(sys.argv[1])) as url:\n"
+    start += "    import redis; redis.Redis.from_url(url).set('kept', 1); print(url, flush=True)\n"
+    start += "    os.kill(os.getpid(), 9)\n"
+    done = subprocess.run(
+        [sys.executable, "-c", start, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    left_over = pid_of(done.stdout.strip())
+    (file,) = tmp_path.glob("appendonlydir/*.incr.aof")
+    with file.open("ab") as half:
+        half.write(b"*3\r\n$3\r\nSET\r\n$3\r\nha")
+    with embedded_server(tmp_path) as url, redis.Redis.from_url(url) as client:
+        assert client.get("kept") == b"1"
+        assert pid_of(url) != left_over

@@ -49,6 +49,8 @@ _LONGEST_LINE = 65_536
 _LOG_PAGE, _DLQ_PAGE = 1000, 100
 """What a page holds at most."""
 
+_READING = {hdrs.METH_GET, hdrs.METH_HEAD}
+
 _BROKEN_OFF = (web.RequestPayloadError, ClientPayloadError, BadHttpMessage, OSError)
 
 R = TypeVar("R", bound=Record)
@@ -224,6 +226,8 @@ class _Api:
         self._desk = desk
         self._keep = keep
         self._token = token
+        self._is_behind = False
+        """Whether what a request changed is not written down."""
 
     # --- around every request ---
 
@@ -246,17 +250,22 @@ class _Api:
         return guard
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.method in _READING:
+            return await handler(request)
+        if self._is_behind:  # nothing more is taken in until Redis takes it too
+            await self._write_down()
         try:
             return await handler(request)
         finally:  # a refusal may come after a change
-            if request.method != hdrs.METH_GET:
-                await self._write_down()
+            await self._write_down()
 
     async def _write_down(self) -> None:
         try:
             await self._keep()
         except HookmillError as error:
+            self._is_behind = True
             raise ApiError(503, f"not written down, ask again: {error}") from None
+        self._is_behind = False
 
     def _admit(self, request: web.Request) -> None:
         in_query = request.query.getall("qstash_token", [])

@@ -66,9 +66,10 @@ def _read_ms(text: str, now_ms: int) -> int | None:
     except (ValueError, OverflowError):
         pass
     parts = _GO_PART.findall(text)
-    if parts and "".join(map("".join, parts)) == text:
-        return round(sum(float(number) * _GO_UNITS[unit] for number, unit in parts))
-    return None
+    if not parts or "".join(map("".join, parts)) != text:
+        return None
+    # A number of 400 digits is infinity to float().
+    return round(min(sum(float(n) * _GO_UNITS[unit] for n, unit in parts), DAY_MS + 1))
 
 
 def _later(text: str, now_ms: int) -> int | None:

@@ -29,6 +29,12 @@ LONGEST = 900.0
 MOST_BYTES = 1024 * 1024
 """What is kept of an answer's body."""
 
+PAUSE = 1.0
+"""Seconds until Redis is asked again that did not take what changed."""
+
+LOOK_AGAIN = 5.0
+"""Seconds until the clock is looked at again, whatever is due: it jumps, as when a laptop wakes."""
+
 REGION = "EU-CENTRAL-1"
 
 _OURS = {"upstash-signature", "host", "content-length", "connection", "transfer-encoding"}
@@ -46,12 +52,15 @@ class Courier:
         self._woken = asyncio.Event()
         self._running: list[asyncio.Task[None]] = []
         self._attempts: set[asyncio.Task[None]] = set()
+        self._fault: BaseException | None = None
+        """What an attempt died of that is not its destination's doing."""
         self._client: aiohttp.ClientSession | None = None
 
     def start(self) -> asyncio.Task[None]:
         """Begin to deliver. The task returned ends only by `stop`, or by a fault of ours."""
         self._client = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
+            cookie_jar=aiohttp.DummyCookieJar(),  # one message's answer is nothing to the next
             auto_decompress=False,
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
         )
@@ -75,18 +84,29 @@ class Courier:
     async def _run(self) -> None:
         while True:
             self._woken.clear()
+            if self._fault is not None:
+                raise self._fault
             begun = self._desk.begin(AT_A_TIME - len(self._attempts))
+            # First, so that nothing is delivered of which a crash, or another stand-in, leaves no
+            # trace: a schedule's message would be made again, under another ID.
+            while not await self._write_down():  # noqa: ASYNC110 - it is Redis that we wait for
+                await asyncio.sleep(PAUSE)
             for message in begun.messages:
                 attempt = asyncio.create_task(self._attempt(message))
                 self._attempts.add(attempt)
-                attempt.add_done_callback(self._attempts.discard)
-            await self._write_down()
+                attempt.add_done_callback(self._ended)
             await self._wait_until(begun.look_again_ms)
 
+    def _ended(self, attempt: asyncio.Task[None]) -> None:
+        self._attempts.discard(attempt)
+        if not attempt.cancelled() and attempt.exception() is not None:
+            self._fault = attempt.exception()
+            self.wake()
+
     async def _wait_until(self, at_ms: int | None) -> None:
-        seconds = None if at_ms is None else max(0.0, at_ms / 1000 - self._desk.now_ms() / 1000)
+        seconds = LOOK_AGAIN if at_ms is None else at_ms / 1000 - self._desk.now_ms() / 1000
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(max(0.0, min(seconds, LOOK_AGAIN))):
                 await self._woken.wait()
 
     async def _attempt(self, message: Message) -> None:
@@ -100,16 +120,20 @@ class Courier:
         await self._write_down()
         self.wake()
 
-    async def _write_down(self) -> None:
+    async def _write_down(self) -> bool:
         try:
             await self._keep()
         except (StreamUnavailableError, TimeoutError) as error:
-            # It is kept in memory, and written down with the next change.
+            # It is kept in memory, and written down before anything else begins.
             log.warning("Redis did not take what changed", error=str(error))
+            return False
+        return True
 
     async def _deliver(self, message: Message) -> Answer:
         if self._client is None:
             return Answer(error="the courier has not started")
+        if self._desk.is_gone(message):
+            return Answer(error="cancelled")
         timeout = aiohttp.ClientTimeout(total=min(message.template.timeout or LONGEST, LONGEST))
         try:
             async with self._client.request(
@@ -120,12 +144,17 @@ class Courier:
                 allow_redirects=False,
                 timeout=timeout,
             ) as response:
-                headers = tuple((str(name), value) for name, value in response.headers.items())
+                headers = tuple((_text(n), _text(value)) for n, value in response.headers.items())
                 return Answer(response.status, headers, await _beginning(response))
         except TimeoutError:
             return Answer(error=f"no answer within {timeout.total:g} s")
         except (aiohttp.ClientError, ValueError, OSError) as error:
-            return Answer(error=str(error) or type(error).__name__)
+            return Answer(error=_text(str(error)) or type(error).__name__)
+
+
+def _text(given: str) -> str:
+    """Return what can be written down: bytes of an answer that are no UTF-8 cannot."""
+    return given.encode(errors="surrogateescape").decode(errors="replace")
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:

@@ -34,14 +34,21 @@ from hookmill.standin.records import (
     Message,
     Order,
     Receipt,
+    Record,
     Remembered,
 )
 from hookmill.standin.schedules import Schedules
-from hookmill.standin.state import State
+from hookmill.standin.state import State, Table
 from hookmill.standin.topics import UrlGroups
 
 WINDOW_MS = 600_000
 """How long a deduplication ID is remembered."""
+
+KEPT_MS = 3 * 86_400_000
+"""How long a dead letter is kept; the service does it for 3 to 30 days."""
+
+MOST_LOGGED = 4096
+"""Bytes of an answer's body in a log entry: there are thousands of those."""
 
 NOT_RETRYABLE = 489
 """The status that, with its header, keeps a failed message from being tried again."""
@@ -152,7 +159,7 @@ class Desk:
         """Return the messages that are on their way, in the order of their arrival."""
         return [
             one
-            for one in self._state.messages.all()
+            for one in self._state.messages.some(choice.message_ids)
             if _fits(choice, one)
             and choice.from_ms <= one.created_ms <= (choice.to_ms or one.created_ms)
         ]
@@ -185,9 +192,8 @@ class Desk:
         """Return the messages that were given up, the oldest first."""
         return [
             letter
-            for letter in self._state.letters.all()
+            for letter in self._state.letters.some(choice.dlq_ids)
             if _fits(choice, letter.message)
-            and _is_in(choice.dlq_ids, letter.id)
             and _is_in(choice.response_statuses, letter.answer.status)
             and choice.from_ms <= letter.died_ms <= (choice.to_ms or letter.died_ms)
         ]
@@ -207,6 +213,7 @@ class Desk:
             again = msgspec.structs.replace(
                 before, id=_message_id(), number=next(self._numbers), created_ms=now, due_ms=now,
                 not_before_ms=now, retried=0,
+                held_queue="",  # what waited for a callback has gone on since
             )  # fmt: skip
             self._add(again)
             self._state.letters.drop(letter.id)
@@ -231,6 +238,10 @@ class Desk:
     def active(self) -> int:
         """How many attempts are under way."""
         return len(self._active)
+
+    def is_gone(self, message: Message) -> bool:
+        """Say whether a message that began was cancelled since."""
+        return self._state.messages.find(message.id) is None
 
     def begin(self, room: int) -> Begun:
         """Begin attempts whose time has come, `room` of them at most."""
@@ -281,8 +292,8 @@ class Desk:
         """Say how an attempt ended: the message is delivered, waits for the next, or is dead."""
         del self._active[message.id]
         self.gates.exit(message)
-        if self._state.messages.find(message.id) is None:
-            return  # cancelled meanwhile
+        if self.is_gone(message):
+            return
         dlq_id = ""
         if 200 <= answer.status < 300:
             self._tell("DELIVERED", message, answer)
@@ -345,26 +356,39 @@ class Desk:
             self.schedules.fired(schedule, receipts, error)
 
     def _forget(self) -> None:
+        """Drop what is over; both tables stand in the order of their ends."""
         now = self.now_ms()
-        for key in self._state.remembered:
-            if self._state.remembered.get(key).expires_ms > now:
-                break  # they stand in the order of their ends
-            self._state.remembered.drop(key)
+        _drop_first(self._state.remembered, lambda one: one.expires_ms <= now)
+        _drop_first(self._state.letters, lambda one: one.died_ms + KEPT_MS <= now)
 
     def _tell(
         self, state: str, message: Message, answer: Answer | None = None, next_ms: int = 0
     ) -> None:
         error = "" if answer is None or 200 <= answer.status < 300 else _error_in(answer)
+        if answer is not None:
+            answer = msgspec.structs.replace(answer, body=answer.body[:MOST_LOGGED])
         entry = LogEntry(self.now_ms(), state, _redacted(message), error, next_ms, answer)
         self._state.tell(entry)
 
 
 _NEVER = 2**60
+_R = TypeVar("_R", bound=Record)
 _V = TypeVar("_V")
 
 
 def _message_id() -> str:
     return f"msg_{uuid.uuid4().hex}"
+
+
+def _drop_first(table: Table[_R], is_over: Callable[[_R], bool]) -> None:
+    """Drop records from the front of a table, as long as they are over."""
+    first = table.first()
+    if first is None or not is_over(first):
+        return  # nearly always: the rest would take long
+    for key in table:
+        if not is_over(table.get(key)):
+            break
+        table.drop(key)
 
 
 def _gate_of(message: Message) -> str:

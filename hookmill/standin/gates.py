@@ -12,6 +12,9 @@ import msgspec
 from hookmill.standin.records import FlowControl, Gate, Message
 from hookmill.standin.state import State
 
+MOST_IDLE = 10_000
+"""How many keys without messages are remembered: some make a key for each of their users."""
+
 
 class Gates:
     """The flow-control keys there are. `now_ms` is the clock."""
@@ -23,11 +26,11 @@ class Gates:
         self._waiting: dict[str, int] = {}
 
     def all(self) -> list[Gate]:
-        """Return every key that was ever used."""
+        """Return every key that is known."""
         return self._state.gates.all()
 
     def get(self, key: str) -> Gate:
-        """Return the state of a key; one that was never used has no limits."""
+        """Return the state of a key; one that is not known has no limits."""
         return self._state.gates.find(key) or Gate(key)
 
     def active(self, key: str) -> int:
@@ -36,7 +39,7 @@ class Gates:
 
     def waiting(self, key: str) -> int:
         """Return how many messages with this key are there and are not under way."""
-        return self._waiting.get(key, 0) - self.active(key)
+        return max(0, self._waiting.get(key, 0) - self.active(key))  # a cancelled one may run on
 
     def pause(self, key: str) -> None:
         """Let no message with this key begin."""
@@ -90,8 +93,26 @@ class Gates:
     def leave(self, message: Message) -> None:
         """Take note that a message is done with."""
         control = message.template.flow_control
-        if control is not None:
-            self._waiting[control.key] -= 1
+        if control is None:
+            return
+        self._waiting[control.key] -= 1
+        if len(self._state.gates) > 2 * MOST_IDLE:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Drop what no message is there for and nobody set, but for the latest."""
+        now = self._now_ms()
+        idle = [
+            gate.key
+            for gate in self.all()
+            if not self._waiting.get(gate.key) and not self.active(gate.key)
+            and not (gate.is_paused or gate.is_parallelism_pinned or gate.is_rate_pinned)
+            and gate.period_start_ms + gate.period * 1000 <= now
+        ]  # fmt: skip
+        for key in idle[:-MOST_IDLE]:
+            self._state.gates.drop(key)
+            self._waiting.pop(key, None)
+            self._active.pop(key, None)
 
     def opens_ms(self, message: Message) -> int | None:
         """Return when a message may begin as far as its key goes: now, at the period's end, or not
@@ -106,7 +127,7 @@ class Gates:
         if gate.is_paused or 0 < limits.parallelism <= self.active(control.key):
             return None
         ends = gate.period_start_ms + round(limits.period * 1000)
-        if limits.rate and gate.began >= limits.rate and now < ends:
+        if limits.rate and gate.began >= limits.rate and gate.period_start_ms <= now < ends:
             return ends
         return now
 
@@ -118,7 +139,7 @@ class Gates:
         self._active[control.key] = self.active(control.key) + 1
         gate, now = self.get(control.key), self._now_ms()
         period_ms = round(self._limits(control, gate).period * 1000)
-        if now >= gate.period_start_ms + period_ms:
+        if not gate.period_start_ms <= now < gate.period_start_ms + period_ms:
             gate = msgspec.structs.replace(gate, began=0, period_start_ms=now)
         self._state.gates.put(control.key, msgspec.structs.replace(gate, began=gate.began + 1))
 

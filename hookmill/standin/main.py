@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,7 +71,7 @@ async def serve(options: Options) -> None:
             await store.take()
             await store.load(state)
             desk = Desk(state, options.keys, scale=options.scale)
-            courier = Courier(desk, lambda: store.save(state))
+            courier = Courier(desk, lambda: store.save(state, drains=True))
 
             async def keep() -> None:
                 await store.save(state)
@@ -84,6 +85,8 @@ async def serve(options: Options) -> None:
             where = f"{options.host} port {options.port}"
             raise HookmillError(f"cannot listen on {where}: {error.strerror}") from None
         finally:
+            with suppress(HookmillError):  # what ended it is what is to be told
+                await store.save(state, drains=True)
             await store.close()
 
 

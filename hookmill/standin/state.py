@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Generic, NamedTuple, TypeVar
 
 from hookmill.standin.records import (
@@ -69,6 +69,19 @@ class Table(Generic[R]):
         if found is None:
             raise ApiError(404, f"{self.name[:-1]} {key!r} not found")
         return found
+
+    def first(self) -> R | None:
+        """Return the record whose key came first."""
+        return next(iter(self._rows.values()), None)
+
+    def some(self, keys: Collection[str]) -> list[R]:
+        """Return the records with these keys; all where none is given."""
+        if not keys:
+            return self.all()
+        found = {key for key in keys if key in self._rows}
+        if len(found) <= 1:
+            return [self._rows[key] for key in found]
+        return [record for key, record in self._rows.items() if key in found]
 
     def all(self) -> list[R]:
         """Return the records there are now."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from hookmill.dev import development_environment
 from tests.support import Program, free_port, wait_until
 
 
@@ -52,3 +56,9 @@ def _children_of(pid: int) -> list[str]:
 def _is_open(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_the_stand_ins_port_is_never_the_receivers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {"PORT": "8081"})
+    assert development_environment()
+    assert not os.environ["QSTASH_URL"].endswith(":8081")

@@ -411,3 +411,20 @@ async def test_many_publish_at_once(desk: Standin, inbox: Subscriber) -> None:
     came = await inbox.wait_for("/many", 100)
     assert len(set(ids)) == 100
     assert sorted(int(one.body) for one in came) == list(range(100))
+
+
+async def test_until_redis_takes_what_it_did_not_nothing_more_is_taken_in(desk: Standin) -> None:
+    state, is_away = State(), True
+
+    async def keep() -> None:
+        if is_away:
+            raise StreamUnavailableError("Redis is away")
+
+    async with serving(Desk(state), keep, TOKEN, "127.0.0.1", 0) as port:
+        here = desk._replace(url=f"http://127.0.0.1:{port}")
+        for _ in range(3):
+            assert (await here.ask("POST", f"/v2/publish/{NOWHERE}"))[0] == 503
+        assert len(state.messages) == 1
+        is_away = False
+        assert (await here.ask("POST", f"/v2/publish/{NOWHERE}"))[0] == 200
+    assert len(state.messages) == 2

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -14,9 +16,10 @@ from qstash import Receiver
 
 from hookmill.errors import StreamUnavailableError
 from hookmill.signatures.qstash import DEVELOPMENT_KEYS
+from hookmill.standin import courier as courier_module
 from hookmill.standin.courier import MOST_BYTES, Courier
 from hookmill.standin.desk import Desk
-from hookmill.standin.records import Endpoint, Filter, Keys, Order, Template
+from hookmill.standin.records import Callback, Endpoint, Filter, Keys, Order, Template
 from hookmill.standin.state import State
 from tests.support import eventually, free_port
 
@@ -211,3 +214,106 @@ async def test_stopping_leaves_an_attempt_under_way_to_the_next_start(
     await courier.stop()
     subscriber.waits.set()
     assert desk.message(receipt.message_id).retried == 0
+
+
+async def test_an_answer_with_bytes_that_are_no_text_can_be_written_down(
+    start: Start, subscriber: Subscriber
+) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nX-Name: caf\xe9\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    desk, courier = await start()
+    callback = Callback(f"{subscriber.url}/callback")
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        desk.publish(Order(f"http://127.0.0.1:{port}/", Template(callback=callback)))
+        courier.wake()
+        await eventually(lambda: subscriber.seen and not desk.messages(Filter()))
+    for entry in desk.logs(Filter()):
+        msgspec.msgpack.encode(entry)
+    assert msgspec.json.decode(subscriber.seen[0][3])["header"]["X-Name"] == ["caf\ufffd"]
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+async def test_a_fault_of_ours_ends_it_in_the_loop_and_in_an_attempt(
+    subscriber: Subscriber, failing: int
+) -> None:
+    calls = 0
+
+    async def keep() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == failing:
+            raise RuntimeError("a fault of ours")
+
+    desk = Desk(State())
+    desk.publish(Order(subscriber.url, Template()))
+    courier = Courier(desk, keep)
+    running = courier.start()
+    try:
+        with pytest.raises(RuntimeError, match="a fault of ours"):
+            await asyncio.wait_for(running, 10)
+    finally:
+        await courier.stop()
+
+
+async def test_what_begins_is_written_down_before_it_leaves(
+    start: Start, subscriber: Subscriber
+) -> None:
+    seen_when_written: list[int] = []
+
+    async def keep() -> None:
+        if desk.active and not seen_when_written:
+            await asyncio.sleep(0.3)  # as long as an attempt would take
+            seen_when_written.append(len(subscriber.seen))
+
+    desk, courier = await start(keep)
+    desk.publish(Order(subscriber.url, Template()))
+    courier.wake()
+    await eventually(lambda: not desk.messages(Filter()))
+    assert seen_when_written == [0]
+
+
+async def test_what_is_cancelled_while_it_is_written_down_does_not_leave(
+    start: Start, subscriber: Subscriber
+) -> None:
+    async def keep() -> None:
+        if desk.active:
+            desk.cancel(Filter(urls=(f"{subscriber.url}/cancelled",)))
+
+    desk, courier = await start(keep)
+    desk.publish(Order(f"{subscriber.url}/cancelled", Template()))
+    desk.publish(Order(f"{subscriber.url}/other", Template()))
+    courier.wake()
+    await eventually(lambda: subscriber.seen and not desk.active)
+    assert [path for _, path, _, _ in subscriber.seen] == ["/other"]
+
+
+async def test_a_clock_that_jumps_is_noticed(
+    start: Start, subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courier_module, "LOOK_AGAIN", 0.1)
+    ahead = 0.0
+    desk, courier = await start(clock=lambda: time.time() + ahead, scale=1)
+    desk.publish(Order(subscriber.url, Template(), delay_ms=3_600_000))
+    courier.wake()
+    await asyncio.sleep(0.05)
+    ahead = 3600.0
+    await eventually(lambda: not desk.messages(Filter()))
+    assert len(subscriber.seen) == 1
+
+
+async def test_a_cookie_of_one_answer_is_not_sent_with_another_message(
+    start: Start, subscriber: Subscriber
+) -> None:
+    desk, courier = await start()
+    by_name = subscriber.url.replace("127.0.0.1", "localhost")
+    for _ in range(2):
+        subscriber.answers = [web.Response(headers={"Set-Cookie": "session=1; Path=/"})]
+        desk.publish(Order(by_name, Template()))
+        courier.wake()
+        await eventually(lambda: not desk.messages(Filter()))
+    assert ["Cookie" in headers for _, _, headers, _ in subscriber.seen] == [False, False]

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from hookmill.standin.desk import MOST_LOGGED
 from hookmill.standin.records import (
     Answer,
     ApiError,
@@ -308,3 +309,24 @@ def test_a_filter_excludes_what_differs_in_one_field(choice: Filter, *, fits: bo
         "http://a.example:81/p?x", queue="q", caller_ip="::1", flow_control=FlowControl("k", 1)
     )
     assert bool(trial.desk.messages(choice)) is fits
+
+
+def test_a_log_entry_holds_the_beginning_of_an_answer() -> None:
+    trial = Trial()
+    trial.publish(retries=0)
+    trial.attempt(Answer(500, body=b"x" * 100_000))
+    assert {len(one.answer.body) for one in trial.state.log if one.answer} == {MOST_LOGGED}
+    assert len(trial.desk.dead_letters(Filter())[0].answer.body) == 100_000
+
+
+def test_a_dead_letter_is_kept_for_three_days() -> None:
+    trial = Trial()
+    trial.publish(retries=0)
+    trial.attempt(BROKEN)
+    trial.now += 3 * 86_400 - 1
+    trial.publish(retries=0)
+    trial.attempt(BROKEN)
+    assert len(trial.desk.dead_letters(Filter())) == 2
+    trial.now += 1
+    trial.begin()
+    assert len(trial.desk.dead_letters(Filter())) == 1

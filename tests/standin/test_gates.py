@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hookmill.standin.records import FlowControl
+from hookmill.standin import gates as gates_module
+from hookmill.standin.records import Filter, FlowControl
 from tests.standin.desks import BROKEN, OK, Trial
 
 
@@ -86,3 +87,32 @@ def test_it_counts_in_queues_as_well() -> None:
     for _ in range(3):
         trial.publish(queue="q", flow_control=FlowControl("k", parallelism=2))
     assert len(trial.begin()) == 2
+
+
+def test_a_clock_that_goes_back_shuts_no_key() -> None:
+    trial = Trial()
+    publish(trial, 2, rate=1, period=10)
+    assert len(trial.attempt(OK)) == 1
+    trial.now -= 3600
+    trial.desk.cancel(Filter())
+    publish(trial, 2, rate=1, period=10)
+    assert len(trial.attempt(OK)) == 1
+    assert len(trial.attempt(OK)) == 0
+    assert trial.skip() == pytest.approx(10)
+
+
+def test_of_keys_without_messages_only_the_latest_and_those_somebody_set_are_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gates_module, "MOST_IDLE", 3)
+    trial = Trial()
+    trial.desk.gates.pause("paused")
+    trial.desk.gates.pin("pinned", rate=1)
+    trial.publish(flow_control=FlowControl("waits", rate=1, period=60), delay_ms=10**6)
+    for number in range(50):
+        trial.publish(flow_control=FlowControl(f"k{number}", parallelism=1))
+        trial.attempt(OK)
+        trial.now += 1
+    known = [gate.key for gate in trial.desk.gates.all()]
+    assert {"paused", "pinned", "waits", "k49"} <= {*known}
+    assert len(known) <= 3 + 2 * 3

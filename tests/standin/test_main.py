@@ -138,3 +138,42 @@ async def test_its_own_token_and_keys_come_from_the_environment_and_are_not_show
         assert (await client.signing_key.get()).current == current
     assert program.stop() == 0
     assert not [secret for secret in (token, current, following) if secret in program.log]
+
+
+async def test_it_goes_on_when_redis_was_away(
+    own_server: Callable[..., Server], start_program: Start, subscriber: Subscriber
+) -> None:
+    server = own_server("--appendonly", "yes", "--appendfsync", "always")
+    program, url = start_it(start_program, {"REDIS_URL": server.url})
+    async with client_of(url) as client:
+        await client.message.publish(url=subscriber.url, body="before", delay=3)
+        server.kill()
+        with pytest.raises(QStashError, match="503"):
+            await client.message.publish(url=f"{subscriber.url}/not-written-down")
+        program.wait_for("Redis did not take what changed")
+        server.start()
+        await eventually(lambda: subscriber.bodies == ["before"], timeout=30)
+    assert program.stop() == 0
+
+
+async def test_it_stops_in_order_while_redis_is_away(
+    own_server: Callable[..., Server], start_program: Start
+) -> None:
+    server = own_server()
+    program, _ = start_it(start_program, {"REDIS_URL": server.url})
+    server.kill()
+    assert program.stop() == 0
+    assert "Traceback" not in program.log
+
+
+async def test_one_that_was_frozen_while_another_took_over_ends(
+    server: Server, prefix: str, start_program: Start
+) -> None:
+    env = {"REDIS_URL": server.url, "HOOKMILL_PREFIX": prefix}
+    frozen, _ = start_it(start_program, env)
+    frozen.signal(signal.SIGSTOP)
+    other, _ = start_it(start_program, env)
+    frozen.signal(signal.SIGCONT)
+    assert frozen.wait() == 1
+    assert "took over these keys" in frozen.log
+    assert other.stop() == 0

@@ -97,3 +97,13 @@ def test_a_cancelled_message_lets_the_next_one_go() -> None:
     second = trial.publish("http://1.example/", queue="q")
     trial.desk.cancel(Filter(message_ids=(first,)))
     assert [one.id for one in trial.begin()] == [second]
+
+
+def test_a_callback_that_is_taken_out_of_the_dlq_holds_up_no_queue() -> None:
+    trial = Trial()
+    trial.publish(queue="q", callback=Callback("http://cb.example/", retries=0))
+    trial.attempt(OK)
+    trial.attempt(BROKEN)
+    trial.desk.retry_dead(Filter())
+    second = trial.publish(queue="q")
+    assert second in [one.id for one in trial.begin()]

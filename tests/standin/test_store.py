@@ -23,7 +23,7 @@ from hookmill.standin.records import (
 from hookmill.standin.state import State
 from hookmill.standin.store import InUseError, Store
 from tests.standin.desks import BROKEN, START
-from tests.support import Server
+from tests.support import Server, eventually
 
 Open = Callable[[], Store]
 
@@ -39,6 +39,13 @@ async def open_store(server: Server, prefix: str) -> AsyncIterator[Open]:
     yield open_one
     for store in opened:
         await store.close()
+
+
+async def written(open_store: Open, state: State) -> Store:
+    store = open_store()
+    await store.take()
+    await store.save(state)
+    return store
 
 
 def busy_desk() -> tuple[State, Desk]:
@@ -64,7 +71,7 @@ def busy_desk() -> tuple[State, Desk]:
 
 async def test_what_was_written_down_is_read_back_equal_and_in_order(open_store: Open) -> None:
     before, _ = busy_desk()
-    await open_store().save(before)
+    await written(open_store, before)
     after = State()
     await open_store().load(after)
     for old, new in zip(before.tables, after.tables, strict=True):
@@ -82,7 +89,7 @@ async def test_after_a_restart_an_attempt_that_was_under_way_is_made_again(
     desk = Desk(before, clock=lambda: START)
     (receipt,) = desk.publish(Order("http://a.example/", Template()))
     desk.begin(9)
-    await open_store().save(before)
+    await written(open_store, before)
 
     after = State()
     await open_store().load(after)
@@ -98,8 +105,7 @@ async def test_only_what_changed_is_written_and_what_is_gone_is_removed(
     open_store: Open, redis_client: redis.Redis, prefix: str
 ) -> None:
     state, desk = busy_desk()
-    store = open_store()
-    await store.save(state)
+    store = await written(open_store, state)
     assert state.journal == []
     redis_client.delete(f"{prefix}:{{qstash}}:topics")
     desk.cancel(Filter())
@@ -116,12 +122,14 @@ async def test_what_redis_did_not_take_is_written_with_the_next_change(
     server = own_server("--save", "", "--appendonly", "no")
     store = Store(server.url, "t")
     state, _ = busy_desk()
+    await store.take()
     await store.save(state)
     with redis.Redis.from_url(server.url) as client:
         client.config_set("maxmemory", "1")
         state.topics.put("x", state.topics.get("site"))
         with pytest.raises(StreamUnavailableError):
             await store.save(state)
+        assert client.hlen("t:{qstash}:topics") == 1
         client.config_set("maxmemory", "0")
     await store.save(state)
     after = State()
@@ -136,7 +144,7 @@ async def test_the_log_is_bounded(
     monkeypatch.setattr(store_module, "MOST_LOG_ENTRIES", 5)
     state, _ = busy_desk()
     assert len(state.log) > 5
-    await open_store().save(state)
+    await written(open_store, state)
     assert redis_client.llen(f"{prefix}:{{qstash}}:log") == 5
 
 
@@ -163,17 +171,45 @@ async def test_one_that_was_killed_is_followed_when_its_lease_is_over(
     await open_store().take()
 
 
-async def test_one_that_lost_its_lease_ends(
-    open_store: Open,
-    redis_client: redis.Redis,
-    prefix: str,
-    monkeypatch: pytest.MonkeyPatch,
+async def test_one_that_was_frozen_while_another_took_over_ends_and_writes_nothing(
+    open_store: Open, redis_client: redis.Redis, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "LEASE", 0.4)
+    frozen, other = open_store(), open_store()
+    await frozen.take()
+    await other.take()
+    state, _ = busy_desk()
+    with pytest.raises(InUseError, match="took over"):
+        await frozen.save(state)
+    with pytest.raises(InUseError, match="took over"):
+        await frozen.hold()
+    await frozen.close()
+    assert not redis_client.exists(f"{prefix}:{{qstash}}:messages")
+    assert redis_client.exists(f"{prefix}:{{qstash}}:owner")
+
+
+async def test_one_that_was_frozen_while_nobody_else_came_goes_on(
+    open_store: Open, redis_client: redis.Redis, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store_module, "LEASE", 0.4)
     store = open_store()
     await store.take()
-    redis_client.set(f"{prefix}:{{qstash}}:lease", "somebody else")
-    with pytest.raises(InUseError, match="took over"):
-        await store.hold()
+    redis_client.delete(f"{prefix}:{{qstash}}:lease")  # as it does when it runs out
+    holding = asyncio.create_task(store.hold())
+    await eventually(lambda: redis_client.exists(f"{prefix}:{{qstash}}:lease"))
+    await store.save(busy_desk()[0])
+    holding.cancel()
+    await asyncio.gather(holding, return_exceptions=True)
+
+
+async def test_a_redis_that_is_full_takes_what_the_courier_changed(
+    own_server: Callable[..., Server],
+) -> None:
+    server = own_server("--save", "", "--appendonly", "no")
+    store = Store(server.url, "t")
+    await store.take()
+    with redis.Redis.from_url(server.url) as client:
+        client.config_set("maxmemory", "1")
+        await store.save(busy_desk()[0], drains=True)
+        assert client.hlen("t:{qstash}:messages") > 0
     await store.close()
-    assert redis_client.get(f"{prefix}:{{qstash}}:lease") == b"somebody else"

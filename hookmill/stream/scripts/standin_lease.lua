@@ -1,0 +1,21 @@
+-- Take the lease of QStash's stand-in, renew it or give it up.
+--
+-- A lease that ran out is still ours as long as nobody took it since: the owner has no expiry.
+--
+-- KEYS  1 lease  2 owner
+-- ARGV  1 token  2 "take", "hold" or "release"  3 how long it lasts (ms)
+-- Reply 1, or 0 where it is somebody else's
+
+local token, what = ARGV[1], ARGV[2]
+if what == 'take' then
+  if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+  redis.call('SET', KEYS[2], token)
+elseif redis.call('GET', KEYS[2]) ~= token then
+  return 0
+end
+if what == 'release' then
+  redis.call('DEL', KEYS[1], KEYS[2])
+else
+  redis.call('SET', KEYS[1], token, 'PX', ARGV[3])
+end
+return 1
