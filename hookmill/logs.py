@@ -10,7 +10,11 @@ from __future__ import annotations
 import io
 import logging
 import sys
-from typing import Any
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, BinaryIO
 
 import msgspec
 import structlog
@@ -42,7 +46,8 @@ def configure_logs(log_format: str = "auto", level: str = "info", **bound: str) 
             ),
         ]
     else:
-        factory = structlog.BytesLoggerFactory()
+        _output.file = sys.stdout.buffer
+        factory = structlog.BytesLoggerFactory(_output)  # type: ignore[arg-type]  # all it needs
         rendering = [
             structlog.processors.format_exc_info,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -56,6 +61,59 @@ def configure_logs(log_format: str = "auto", level: str = "info", **bound: str) 
     )
     # The handler has the level too: a library may have set its own logger's lower.
     logging.basicConfig(level=logging.WARNING, handlers=[_ToStructlog(logging.WARNING)], force=True)
+
+
+@contextmanager
+def written_together() -> Iterator[None]:
+    """Write the JSON lines of a block with one system call, at its end. Nothing may be awaited in
+    it, so that no line waits for anything else. Those of other threads go out meanwhile.
+    """
+    lines: list[bytes] = []
+    before = _gathered.set(lines)
+    try:
+        yield
+    finally:
+        _gathered.reset(before)
+        _output.write(b"".join(lines))
+        _output.flush()
+
+
+_gathered: ContextVar[list[bytes] | None] = ContextVar("gathered", default=None)
+
+
+class _Output:
+    """Standard output as structlog wants it: a line is written, then flushed."""
+
+    def __init__(self) -> None:
+        self.file: BinaryIO | None = None
+        self._turn = threading.Lock()
+
+    def write(self, lines: bytes) -> None:
+        """Write them, or keep them for `written_together`."""
+        gathered = _gathered.get()
+        if gathered is not None:
+            gathered.append(lines)
+        elif self.file is not None:
+            with self._turn:
+                _write_all(self.file, lines)
+
+    def flush(self) -> None:
+        """Have what was written leave the process."""
+        if self.file is not None and _gathered.get() is None:
+            self.file.flush()
+
+
+def _write_all(file: BinaryIO, lines: bytes) -> None:
+    """Write all of it: an unbuffered file (PYTHONUNBUFFERED) may take a part at a time."""
+    written = 0
+    while written < len(lines):
+        count = file.write(lines[written:])
+        if not count:  # it does not wait, and is full
+            break
+        written += count
+
+
+_output = _Output()
 
 
 class _ToStructlog(logging.Handler):

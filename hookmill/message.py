@@ -204,11 +204,8 @@ def pack_headers(pairs: tuple[tuple[bytes, bytes], ...], secret: bytes = b"") ->
     """Join raw header pairs as they stood on the wire, less those that are not kept, nor the one
     (in lower case) that is a secret itself.
     """
-    return b"\r\n".join(
-        b"%b: %b" % (name, value)
-        for name, value in pairs
-        if name.lower() not in _DROPPED_HEADERS and name.lower() != secret
-    )
+    dropped = _DROPPED_HEADERS | {secret} if secret else _DROPPED_HEADERS
+    return b"\r\n".join([b": ".join(pair) for pair in pairs if pair[0].lower() not in dropped])
 
 
 def _number(fields: Mapping[bytes, bytes], name: bytes) -> int:

@@ -11,11 +11,15 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from email.utils import formatdate
+from functools import cache
 from http import HTTPStatus
 
 import msgspec
 import structlog
-from aiohttp import ClientPayloadError, HttpVersion11, hdrs, web
+from aiohttp import ClientPayloadError, HttpVersion11, StreamReader, hdrs, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import SERVER_SOFTWARE
 from aiohttp.http_exceptions import BadHttpMessage
 
 from hookmill.arrival import Arrival
@@ -56,6 +60,48 @@ _CUT_OFF = 0.5
 """Seconds aiohttp is given to end what is still running when the deadline has passed."""
 
 
+class Receipt(web.StreamResponse):
+    """The answer to a stored delivery: no body, and the same for all of one second.
+
+    It is rendered once a second and written in one go; aiohttp would make headers anew for each
+    request. One object answers all requests, so it holds nothing of any of them, and only those of
+    HTTP/1.1 whose connection is kept.
+    """
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status=status)
+        self._second = 0
+        self._rendered = b""
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the connection can serve another request: others are not answered with this."""
+        return True
+
+    def force_close(self) -> None:
+        """Refuse to: it would hold for everybody."""
+        raise RuntimeError("this answer is shared")
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
+        """Write all of it."""
+        second = int(time.time())
+        if second != self._second:
+            self._second, self._rendered = second, self._render(second)
+        await request.writer.write(self._rendered)
+        return request.writer
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Leave it at that: everything was written."""
+
+    def _render(self, second: int) -> bytes:
+        # A 204 has no length: it never has a body (RFC 9110, 8.6).
+        length = "" if self.status == HTTPStatus.NO_CONTENT else "Content-Length: 0\r\n"
+        return (
+            f"HTTP/1.1 {self.status} {self.reason}\r\n{length}"
+            f"Date: {formatdate(second, usegmt=True)}\r\nServer: {SERVER_SOFTWARE}\r\n\r\n"
+        ).encode()
+
+
 class Receiver:
     """Program 1. Start it, quiet it (health says no, so that the load balancer looks elsewhere),
     stop it within a deadline.
@@ -71,6 +117,7 @@ class Receiver:
         self._settings = settings
         self._metrics = Metrics()
         self._sources: dict[str, Source] = {}
+        self._receipt = cache(Receipt)
         self.replace_sources(sources)
         self._stream = stream
         self._spool = Spool(settings.spool, settings.spool_limit) if settings.spool else None
@@ -159,12 +206,13 @@ class Receiver:
             response.force_close()
         return response
 
-    async def _route(self, request: web.BaseRequest) -> web.Response:
+    async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
         """Find what the request is: a probe, or a delivery to be accepted or refused."""
         path = request.raw_path.partition("?")[0]
         source = self._sources.get(path)
         if source is not None:
-            return self._respond_for(source, await self._receive(request, source))
+            outcome = await self._receive(request, source)
+            return self._respond_for(request, source, outcome)
         probe = self._probes.get(path)
         if probe is None:
             return self._respond(Refusal(404, "unknown_source", "no source is configured here"))
@@ -199,7 +247,7 @@ class Receiver:
             return _BUSY  # before the body was read, for there is no place to put it
         if request.method != "POST":
             return handshake.asked(source, request.method, request.raw_path)
-        with self._room.body() as held:
+        with Held(self._room) as held:
             body = await self._read(request, held)
             return body if isinstance(body, Refusal) else await self._accept(request, source, body)
 
@@ -215,7 +263,7 @@ class Receiver:
         if self._room.is_crowded:
             return _BUSY
         try:
-            with self._room.message():
+            with self._room:
                 await self._appender.append(admitted)
         except TokenReusedError as error:
             return Refusal(401, error.code, "the token came before, with another message ID")
@@ -224,9 +272,6 @@ class Receiver:
         except StreamUnavailableError as error:
             log.error("append failed", error=str(error), id=admitted.id, source=source.name)
             return Refusal(503, error.code, "the message could not be stored; send it again")
-        log.info(
-            "accepted", id=admitted.id, source=source.name, type=admitted.type, bytes=len(body)
-        )
         return None
 
     async def _admit(self, source: Source, request: Request) -> Arrival | Answer | Refusal:
@@ -250,18 +295,14 @@ class Receiver:
 
     async def _read(self, request: web.BaseRequest, held: Held) -> bytes | Refusal:
         """Read the raw body, within the limit, the room there is, and the deadline."""
-        content, limit = request.content, self._settings.body_limit
-        chunks, size = [], 0
+        content = request.content
         try:
             await _invite(request)
+            if content.is_eof():  # a small one comes along with its headers: nothing to wait for
+                body = content.read_nowait()
+                return self._hold(held, len(body)) or body
             async with asyncio.timeout(self._settings.read_timeout):
-                while chunk := await content.readany():
-                    size += len(chunk)
-                    if size > limit:
-                        return too_large(limit)
-                    if not held.grow(len(chunk)):
-                        return _BUSY
-                    chunks.append(chunk)
+                return await self._gather(content, held)
         except TimeoutError:
             return Refusal(400, "slow_body", "the body took too long to arrive")
         except _BROKEN_OFF as error:
@@ -271,7 +312,23 @@ class Receiver:
             if request.transport is not None:
                 raise
             return Refusal(400, "broken_body", "the sender hung up before its body came")
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    async def _gather(self, content: StreamReader, held: Held) -> bytes | Refusal:
+        """Read a body as it arrives, to its end or to where it cannot be held."""
+        chunks = []
+        while chunk := await content.readany():
+            refusal = self._hold(held, len(chunk))
+            if refusal is not None:
+                return refusal
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def _hold(self, held: Held, count: int) -> Refusal | None:
+        """Hold so many bytes more of a body; say why that cannot be."""
+        limit = self._settings.body_limit
+        if held.bytes + count > limit:
+            return too_large(limit)
+        return None if held.grow(count) else _BUSY
 
     async def _healthz(self) -> web.Response:
         return web.Response(text="ok\n")
@@ -339,9 +396,13 @@ class Receiver:
         if limit.passes():
             write(event, source=source.name, **words, **limit.report())
 
-    def _respond_for(self, source: Source, outcome: Refusal | Answer | None) -> web.Response:
+    def _respond_for(
+        self, request: web.BaseRequest, source: Source, outcome: Refusal | Answer | None
+    ) -> web.StreamResponse:
         """Tell a sender what became of its request."""
         if outcome is None:
+            if request.keep_alive and request.version == HttpVersion11 and not self._quiet:
+                return self._receipt(source.status)
             return web.Response(status=source.status)
         if isinstance(outcome, Refusal):
             allow = ["POST", *handshake.METHODS.get(source.handshake, ())]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 
 import structlog
 
@@ -21,6 +22,7 @@ from hookmill.errors import (
     StreamUnavailableError,
     TokenReusedError,
 )
+from hookmill.logs import written_together
 from hookmill.message import Message
 from hookmill.stream import Stream
 from receiver.spool import Spool
@@ -82,6 +84,7 @@ class Appender:
                     self._fail(batch, RuntimeError, error)
                 else:
                     self._answer(batch, results)
+                    _tell(batch, results)
         finally:
             self._flushing = None
 
@@ -140,6 +143,21 @@ class Appender:
                 failure = kind(text)  # one each: it collects the traceback of whoever meets it
                 failure.__cause__ = cause
                 stored.set_exception(failure)
+
+
+def _tell(batch: list[_Waiting], results: Sequence[Stored]) -> None:
+    """Log what was stored, a line each."""
+    # A full disk under the log, or nobody to read it, is no reason not to store what waits.
+    with suppress(OSError, ValueError), written_together():
+        for (message, _), result in zip(batch, results, strict=True):
+            if isinstance(result, str) and result:
+                log.info(
+                    "accepted",
+                    id=message.id,
+                    source=message.source,
+                    type=message.type,
+                    bytes=len(message.body),
+                )
 
 
 def _size(waiting: _Waiting) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import structlog
 
 from hookmill import process
@@ -49,6 +51,7 @@ async def receive(settings: Settings) -> None:
             await _assure(stream, settings)
             port = await _start(receiver, settings)
             reloader.start()
+            _spare_the_collector()
             log.info("receiving", port=port, paths=[source.path for source in sources])
             await stop.wait()
             log.info("stopping")
@@ -57,6 +60,17 @@ async def receive(settings: Settings) -> None:
             await receiver.stop()
             await stream.close()
     log.info("stopped")
+
+
+def _spare_the_collector() -> None:
+    """Let the garbage collector pass over what stays for good, and look for cycles less often.
+
+    Requests leave hardly any behind, yet with Python's own thresholds it looked for them about once
+    in sixty requests.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 def _read_anew() -> tuple[Settings, list[Source]]:

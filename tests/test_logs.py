@@ -245,3 +245,36 @@ def test_the_handlers_own_standard_logging_carries_the_message_as_well(tmp_path:
         """)
 
     assert (line["id"], line["event"]) == ("msg_1", "in a thread of the handler's")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_lines_written_together_are_whole_and_in_order(unbuffered: str) -> None:
+    script = """
+        from hookmill.logs import written_together
+
+        configure_logs("json")
+        with written_together():
+            for number in range(2000):
+                log.info("one of many", number=number)
+            thread = threading.Thread(target=log.info, args=["another thread's, at once"])
+            thread.start()
+            thread.join()
+        log.info("after")
+    """
+    found = lines(script, PYTHONUNBUFFERED=unbuffered)
+    assert [line["event"] for line in found][:1] == ["another thread's, at once"]
+    assert [line["number"] for line in found[1:-1]] == list(range(2000))
+    assert found[-1]["event"] == "after"
+
+
+def test_lines_gathered_before_an_error_are_written() -> None:
+    script = """
+        from contextlib import suppress
+        from hookmill.logs import written_together
+
+        configure_logs("json")
+        with suppress(LookupError), written_together():
+            log.info("before")
+            raise LookupError
+    """
+    assert [line["event"] for line in lines(script)] == ["before"]

@@ -12,11 +12,15 @@ from typing import Any
 
 import pytest
 import redis
+from hypothesis import given
+from hypothesis import strategies as st
+from redis.asyncio.connection import Connection, ConnectionPool
 
 from hookmill.entries import AGAIN, STREAM, Entry, EntryRef, FollowUp, Keys, Settlement
 from hookmill.errors import GroupLostError, SettingsError, StreamUnavailableError
 from hookmill.message import Message, Progress
 from hookmill.stream import DeadLetters, Group, Stream, connection
+from hookmill.stream.connection import connect
 from tests.support import Server, dead_letters, eventually, message, server_binaries, taken_over
 
 OpenGroup = Callable[..., Awaitable[Group]]
@@ -1257,3 +1261,24 @@ def test_an_unreadable_url_is_refused_without_showing_it(url: str) -> None:
     with pytest.raises(SettingsError) as refused:
         Stream(url, "t")
     assert str(refused.value) == "REDIS_URL: the Redis client cannot read it"
+
+
+ARGUMENT = (
+    st.text(st.characters(exclude_categories=["Cs"])) | st.binary() | st.integers() | st.floats()
+)
+
+
+@given(st.lists(ARGUMENT, max_size=20), st.sampled_from(["XADD", "SCRIPT LOAD"]))
+def test_commands_are_packed_as_the_client_itself_packs_them(
+    args: list[str | bytes | int | float], name: str
+) -> None:
+    pool: Any = connect("redis://localhost", None).connection_pool
+    packed = pool.make_connection().pack_command(name, *args)
+    assert b"".join(packed) == b"".join(Connection().pack_command(name, *args))
+
+
+@pytest.mark.parametrize("url", ["redis://h", "rediss://h", "unix:///run/redis.sock"])
+def test_every_kind_of_connection_is_packed_for(url: str) -> None:
+    pool: Any = connect(url, None).connection_pool
+    assert issubclass(pool.connection_class, ConnectionPool.from_url(url).connection_class)
+    assert pool.make_connection().pack_command("PING") == [b"*1\r\n$4\r\nPING\r\n"]

@@ -9,6 +9,7 @@ from functools import cache
 from importlib import resources
 from typing import Any, NamedTuple
 
+import hiredis
 import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
@@ -25,7 +26,7 @@ def connect(url: str, timeout: float | None) -> redis.asyncio.Redis:
     RESP2 replies have one shape in every version of the client, and are the cheaper to parse.
     """
     try:
-        return redis.asyncio.Redis.from_url(
+        client = redis.asyncio.Redis.from_url(
             url,
             socket_timeout=timeout,
             socket_connect_timeout=timeout if timeout is not None else 5.0,
@@ -34,6 +35,26 @@ def connect(url: str, timeout: float | None) -> redis.asyncio.Redis:
         )
     except ValueError:  # its text may show a part of the password
         raise SettingsError(["REDIS_URL: the Redis client cannot read it"]) from None
+    pool = client.connection_pool
+    pool.connection_class = _packing(pool.connection_class)
+    return client
+
+
+class _Packing(redis.asyncio.connection.AbstractConnection):
+    """A connection whose commands hiredis writes, as it reads their replies: the client's own
+    Python takes six times as long, which with an append of many messages is most of its cost.
+    """
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        """Write a command as Redis wants it."""
+        if isinstance(args[0], str) and " " in args[0]:  # the client's name for "SCRIPT", "LOAD"
+            args = (*args[0].split(), *args[1:])
+        return [hiredis.pack_command(args)]
+
+
+def _packing(kind: type[redis.asyncio.connection.AbstractConnection]) -> Any:
+    """Return that kind of connection (TCP, TLS or Unix) with our packing."""
+    return type(f"Packing{kind.__name__}", (_Packing, kind), {})
 
 
 class Call(NamedTuple):

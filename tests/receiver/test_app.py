@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import re
 import signal
 import socket
 import struct
@@ -27,7 +28,7 @@ from hookmill.signatures import Signed
 from hookmill.sources import Source, sources_of
 from hookmill.stream import Stream
 from receiver import app as app_module
-from receiver.app import Receiver
+from receiver.app import Receipt, Receiver
 from receiver.main import stream_of
 from tests.support import (
     CURRENT_KEY,
@@ -388,6 +389,34 @@ async def test_an_accepted_delivery_is_one_log_line_with_its_id_source_and_type(
             "bytes": len(body),
         }
     ]
+
+
+@pytest.mark.parametrize("status", [200, 202, 204])
+async def test_the_answer_kept_ready_is_the_one_that_aiohttp_would_make(
+    settings: Callable[..., Settings],
+    stream: Stream,
+    start_at: StartAt,
+    connect: Connect,
+    status: int,
+) -> None:
+    configured = settings(**KEYS)
+    (source, *_) = (one._replace(status=status) for one in sources_of(configured))
+    running = await start_at(configured, stream, [source])
+    heads = []
+    for extra in ((), (b"Connection: close",)):  # the latter is answered by aiohttp itself
+        wire = await connect(running)
+        await wire.send(delivery(source, extra=extra))
+        raw = (await wire.reader.readuntil(b"\r\n\r\n")).decode()
+        heads.append([line for line in raw.splitlines() if not line.startswith("Date: ")])
+        assert re.search(r"^Date: \w{3}, \d\d \w{3} \d{4} [\d:]{8} GMT\r$", raw, re.MULTILINE)
+    kept, made = heads
+    assert "Connection: close" in made
+    assert kept == [line for line in made if line != "Connection: close"]
+
+
+async def test_an_answer_kept_ready_is_not_for_one_connection_to_change() -> None:
+    with pytest.raises(RuntimeError, match="shared"):
+        Receipt(200).force_close()
 
 
 @pytest.mark.parametrize("target", ["/", "/?", "/?a=1&b=%20x", "/?next=http://x/?y"])

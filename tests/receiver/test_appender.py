@@ -259,3 +259,18 @@ async def test_closing_waits_for_what_is_under_way_even_if_nobody_else_does(
     assert appender._flushing is None
     assert stored_ids(redis_client, patient) == ["m1"]
     await appender.close()  # nothing under way: nothing to wait for
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), ValueError("closed file")])
+async def test_a_log_that_cannot_be_written_keeps_nothing_from_being_stored(
+    stream: Stream, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(appender_module.log, "info", fail, raising=False)
+    monkeypatch.setattr(appender_module, "BATCH_MESSAGES", 1)  # one waits behind the other
+    appender = Appender(stream, PATIENT)
+    await asyncio.gather(*(appender.append(one) for one in numbered(2)))
+    await appender.close()
+    assert stored_ids(redis_client, stream) == ["m0", "m1"]
