@@ -3,12 +3,11 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from hookmill.errors import HookmillError, SendError
-from hookmill.events import Event
-from hookmill.handlers import Backoff, Delivery, Discard, Handlers, Retry
-from hookmill.message import Message
-
 if TYPE_CHECKING:
+    from hookmill.errors import HookmillError, SendError
+    from hookmill.events import Event
+    from hookmill.handlers import Backoff, Delivery, Discard, Handlers, Retry
+    from hookmill.message import Message
     from hookmill.sender import Sender
     from hookmill.sending.outgoing import FlowControl, Outgoing, Published, Redact
     from hookmill.sending.persistence import Persistence
@@ -31,18 +30,26 @@ __all__ = [
     "Sender",
 ]
 
-
-_OF_SENDING = {
-    "Sender": "hookmill.sender",
-    **dict.fromkeys(
-        ["FlowControl", "Outgoing", "Published", "Redact"], "hookmill.sending.outgoing"
-    ),
-    "Persistence": "hookmill.sending.persistence",
+_ROOMS = {
+    "errors": ("HookmillError", "SendError"),
+    "events": ("Event",),
+    "handlers": ("Backoff", "Delivery", "Discard", "Handlers", "Retry"),
+    "message": ("Message",),
+    "sender": ("Sender",),
+    "sending.outgoing": ("FlowControl", "Outgoing", "Published", "Redact"),
+    "sending.persistence": ("Persistence",),
 }
 
 
 def __getattr__(name: str) -> Any:
-    # An HTTP client and the settings take most of an import's time, and handlers need neither.
-    if name in _OF_SENDING:
-        return getattr(import_module(_OF_SENDING[name]), name)
+    # Whoever asks for one name loads its room alone: the command line needs none of them, and
+    # handlers need neither an HTTP client nor the settings, which take most of an import's time.
+    for room, names in _ROOMS.items():
+        if name in names:
+            found = globals()[name] = getattr(import_module(f"hookmill.{room}"), name)
+            return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

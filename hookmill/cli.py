@@ -5,13 +5,13 @@ Imports stand inside the commands: `hookmill --help` need not load a server.
 
 from __future__ import annotations
 
-import asyncio
 import math
 import sys
 import time
+from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     from hookmill.choice import Choice
     from hookmill.settings import Settings
 
+T = TypeVar("T")
+
 app = typer.Typer(
     help="Webhooks in, work done.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: to draw its boxes takes as long as all the rest
 )
 
 
@@ -145,7 +148,7 @@ def send(
     url = url or trial.default_url(source, settings)
     imitated = trial.sender_for(source, url, settings)
     raw = None if body is None else body.encode("utf-8", "surrogateescape")
-    answer = asyncio.run(
+    answer = _run(
         imitation.deliver(
             imitated.preset, imitated.scheme, url, _read(body_file) if body_file else raw,
             message_id=message_id or imitation.fresh_message_id(), event_type=event_type or "",
@@ -218,7 +221,7 @@ def status(
     from hookmill import overview
 
     with suppress(KeyboardInterrupt):
-        asyncio.run(overview.status(_settings(None), every=watch, as_json=as_json))
+        _run(overview.status(_settings(None), every=watch, as_json=as_json))
 
 
 @app.command()
@@ -240,7 +243,7 @@ def check(
         settings = _settings(None, group=group)
     except SettingsError as error:
         raise typer.Exit(overview.report(overview.findings_of(error), as_json=as_json)) from None
-    raise typer.Exit(asyncio.run(overview.check(settings, rate=rate, as_json=as_json)))
+    raise typer.Exit(_run(overview.check(settings, rate=rate, as_json=as_json)))
 
 
 @app.command()
@@ -269,7 +272,9 @@ def schema(
     typer.echo(documents.to_json(document(declared)))
 
 
-dead = typer.Typer(help="Dead letters: list, show, replay, drop.", no_args_is_help=True)
+dead = typer.Typer(
+    help="Dead letters: list, show, replay, drop.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(dead, name="dead")
 
 _Source = Annotated[str | None, typer.Option(help="Only this source; * stands for any text.")]
@@ -310,7 +315,7 @@ def dead_list(  # noqa: PLR0913 - an option each
     from hookmill import graveyard
 
     choice = _choice(source, event_type, handler, reason, after, before, limit)
-    asyncio.run(graveyard.list_all(_settings(None, group=group), choice, as_json=as_json))
+    _run(graveyard.list_all(_settings(None, group=group), choice, as_json=as_json))
 
 
 @dead.command("show")
@@ -318,7 +323,7 @@ def dead_show(dead_id: str, *, group: _Group = None, as_json: _AsJSON = False) -
     """Show one dead letter whole: its reason, the error, the headers and the body."""
     from hookmill import graveyard
 
-    asyncio.run(graveyard.show(_settings(None, group=group), dead_id, as_json=as_json))
+    _run(graveyard.show(_settings(None, group=group), dead_id, as_json=as_json))
 
 
 @dead.command("replay")
@@ -343,7 +348,7 @@ def dead_replay(  # noqa: PLR0913 - an option each
     choice = _choice(source, event_type, handler, reason, after, before, limit)
     which = _which(ids, choice, everything=everything)
     settings = _settings(None, group=group)
-    asyncio.run(graveyard.replay(settings, which, rate=rate, dry_run=dry_run))
+    _run(graveyard.replay(settings, which, rate=rate, dry_run=dry_run))
 
 
 @dead.command("drop")
@@ -375,7 +380,7 @@ def dead_drop(  # noqa: PLR0913 - an option each
             _fail(f"{asked} There is nobody to ask: give --yes")
         return yes or typer.confirm(asked)
 
-    asyncio.run(graveyard.drop(settings, which, confirm=confirm, dry_run=dry_run))
+    _run(graveyard.drop(settings, which, confirm=confirm, dry_run=dry_run))
 
 
 def _choice(
@@ -428,6 +433,12 @@ def _settings(name: str | None, **overrides: Any) -> Settings:
     bound = {"program": name} if name else {}
     configure_logs(settings.log_format, settings.log_level, **bound)
     return settings
+
+
+def _run(main: Coroutine[Any, Any, T]) -> T:
+    import asyncio
+
+    return asyncio.run(main)
 
 
 def _read(path: Path, status: int = 1) -> bytes:

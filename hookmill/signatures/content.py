@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
 from typing import NamedTuple
 
+import msgspec
+
 from hookmill.signatures import times
-from hookmill.signatures.places import finder
+from hookmill.signatures.places import Found, finder
 from hookmill.signatures.rules import NO_URL, RULES
 from hookmill.signatures.scheme import Refused, Signed
 from hookmill.signatures.shape import Shape, as_template, parts
@@ -15,38 +17,60 @@ MOST_CANDIDATES = 16
 """Signatures of one delivery that are looked at."""
 
 
-class Reading(NamedTuple):
+class Reading(msgspec.Struct, frozen=True):
     """What stands in the signature's place: signatures, and the items beside them."""
 
     candidates: list[bytes]
     items: dict[bytes, list[bytes]]
 
 
+FindValue = Callable[[Signed, Reading], Found]
+
+Refuse = Callable[[bytes], Refused | None]
+"""Refuses a value in which its border stands as well."""
+
+
+class _Part(NamedTuple):
+    """A piece of the content: a text, then a field's value ("": none), where that is found, and
+    what it must not hold.
+    """
+
+    text: bytes
+    field: str
+    find: FindValue
+    refuse: Refuse | None
+
+
 class Reader:
-    """Reads deliveries as a shape says."""
+    """Reads deliveries as a shape says. What follows from the shape alone is done here, once."""
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
         self.name = shape.signature.partition(":")[2]
         """What the signature's place is called."""
         self._find_signature = finder(shape.signature)
-        # Where nothing splits it is one item: the end of a text is where this matches.
-        splits = "[" + re.escape(shape.split) + "]" if shape.split else r"\Z"
-        self._split = re.compile(splits.encode())
-        self._parts = [(text.encode(), field) for text, field in parts(shape.content)]
-        fields = [field for _, field in self._parts]
-        self._body = fields.index("body") if "body" in fields else len(fields)
-        self.rule = next((RULES[field] for _, field in self._parts if field in RULES), None)
+        self._prefix = shape.prefix.encode()
+        self._split = _splitter(shape.split.encode())
+        self._pair = shape.pair.encode()
+        self._item = shape.item.encode()
+        self.find_time = self._finder(shape.timestamp) if shape.timestamp else _nothing
+        """Finds the signed time's text."""
+        pieces = [(text.encode(), field) for text, field in parts(shape.content)]
+        self.rule = next((RULES[field] for _, field in pieces if field in RULES), None)
+        self._parts = [] if self.rule else [
+            _Part(text, field, self._finder_of(field), _refuser(pieces, number))
+            for number, (text, field) in enumerate(pieces)
+        ]  # fmt: skip
 
     def signatures(self, delivery: Signed) -> Reading | Refused:
         """Find the signatures, and the items that stand beside them."""
         found = self._find_signature(delivery)
         if isinstance(found, Refused):
             return found
-        return self._listed(found) if self.shape.pair else self._single(found)
+        return self._listed(found) if self._pair else self._single(found)
 
     def _single(self, found: bytes) -> Reading | Refused:
-        prefix = self.shape.prefix.encode()
+        prefix = self._prefix
         if found.startswith(prefix):
             return Reading([found[len(prefix) :]], {})
         if self.shape.bare:
@@ -54,31 +78,18 @@ class Reader:
         return Refused("signature_malformed", f"{self.name} does not begin with {prefix.decode()}")
 
     def _listed(self, found: bytes) -> Reading | Refused:
-        shape = self.shape
         items: dict[bytes, list[bytes]] = {}
         candidates: list[bytes] = []
-        for item in self._split.split(found):
-            name, separator, value = item.partition(shape.pair.encode())
+        for item in self._split(found):
+            name, separator, value = item.partition(self._pair)
             if separator:
                 items.setdefault(name, []).append(value)
-            elif item and shape.bare:
+            elif item and self.shape.bare:
                 candidates.append(item)
-        candidates += items.get(shape.item.encode(), [])
+        candidates += items.get(self._item, ())
         if not candidates:
-            return Refused("signature_malformed", f"{self.name} has no item {shape.item}")
+            return Refused("signature_malformed", f"{self.name} has no item {self.shape.item}")
         return Reading(candidates[:MOST_CANDIDATES], items)
-
-    def value(self, place: str, delivery: Signed, reading: Reading) -> bytes | Refused:
-        """Return what stands at a place."""
-        kind, _, name = place.partition(":")
-        if kind != "item":
-            return finder(place)(delivery)
-        values = reading.items.get(name.encode(), [])
-        if len(values) != 1:
-            return Refused(
-                "signature_malformed", f"{self.name} has {len(values)} items {name}, not one"
-            )
-        return values[0]
 
     def contents(self, delivery: Signed, reading: Reading, time: bytes) -> list[bytes] | Refused:
         """Return what may have been signed, given the signed time's text: as a rule it is one."""
@@ -87,56 +98,101 @@ class Reader:
         if self.rule is not None:
             return self.rule.contents(delivery, time)
         pieces: list[bytes] = []
-        for number, (text, field) in enumerate(self._parts):
-            pieces.append(text)
-            if not field:
+        for text, field, find, refuse in self._parts:
+            if field == "body":
+                pieces += (text, delivery.body)
                 continue
-            value = self._field(field, delivery, reading, time)
+            value = time if field == "timestamp" else find(delivery, reading)
             if isinstance(value, Refused):
                 return value
-            if refusal := self._refuse_border(number, field, value):
+            if refuse is not None and (refusal := refuse(value)):
                 return refusal
-            pieces.append(value)
+            pieces += (text, value)
         return [b"".join(pieces)]
 
-    def _field(
-        self, field: str, delivery: Signed, reading: Reading, time: bytes
-    ) -> bytes | Refused:
-        match field:
-            case "body":
-                return delivery.body
-            case "timestamp":
-                return time
-            case "method":
-                return delivery.method.encode()
-            case "url":
-                return delivery.url.encode("utf-8", "surrogateescape") or NO_URL
-            case "id":
-                ((_, place),) = parts(as_template(self.shape.id[0]))
-                return self.value(place, delivery, reading)
-            case _:
-                return self.value(field, delivery, reading)
+    def value(self, place: str, delivery: Signed, reading: Reading) -> Found:
+        """Return what stands at a place."""
+        return self._finder(place)(delivery, reading)
 
-    def _refuse_border(self, number: int, field: str, value: bytes) -> Refused | None:
-        """Refuse a value in which its border stands as well: another could be made longer instead.
+    def _finder(self, place: str) -> FindValue:
+        kind, _, name = place.partition(":")
+        if kind == "item":
+            return self._item_finder(name)
+        find = finder(place)
+        return lambda delivery, _: find(delivery)
 
-        Before the body a field is bordered by what follows it, behind the body by what precedes it.
-        """
-        if field in {"body", "timestamp", "url", "method"}:
-            return None
-        if number > self._body:
-            border = self._parts[number][0]
-            is_once = (border + value).rfind(border) == 0
-        else:
-            border, following = (*self._parts, (b"", ""))[number + 1]
-            if not following:  # the content's end is its end
-                return None
-            if not border and following == "timestamp":
-                return _refuse_time(field, value)
-            is_once = (value + border).find(border) == len(value)
-        if is_once:
-            return None
-        return Refused("field_malformed", f"{field} holds {border.decode()!r}, which ends it")
+    def _item_finder(self, name: str) -> FindValue:
+        key = name.encode()
+
+        def find(_: Signed, reading: Reading) -> Found:
+            values = reading.items.get(key, [])
+            if len(values) == 1:
+                return values[0]
+            return Refused(
+                "signature_malformed", f"{self.name} has {len(values)} items {name}, not one"
+            )
+
+        return find
+
+    def _finder_of(self, field: str) -> FindValue:
+        """Return what finds the value of a content's field."""
+        if field in _OF_REQUEST:
+            return _OF_REQUEST[field]
+        if field == "id":
+            ((_, field),) = parts(as_template(self.shape.id[0]))
+        return self._finder(field)
+
+
+def _nothing(_: Signed, __: Reading) -> Found:
+    return b""
+
+
+_OF_REQUEST: dict[str, FindValue] = {
+    "": _nothing,
+    "timestamp": _nothing,  # it is known before: `Reader.contents` is given it
+    "body": lambda delivery, _: delivery.body,
+    "method": lambda delivery, _: delivery.method.encode(),
+    "url": lambda delivery, _: delivery.url.encode("utf-8", "surrogateescape") or NO_URL,
+}
+"""Finds what is no place of its own. None of them needs a border."""
+
+
+def _splitter(characters: bytes) -> Callable[[bytes], list[bytes]]:
+    """Return what takes a list apart where one of these characters stands."""
+    if not characters:
+        return lambda text: [text]
+    if len(characters) == 1:
+        return lambda text: text.split(characters)
+    first = characters[:1]
+    to_first = bytes.maketrans(characters, first * len(characters))
+    return lambda text: text.translate(to_first).split(first)
+
+
+def _refuser(pieces: list[tuple[bytes, str]], number: int) -> Refuse | None:
+    """Return what refuses a value in which its border stands as well: another could be made longer
+    instead. None where nothing can be moved.
+
+    Before the body a field is bordered by what follows it, behind the body by what precedes it.
+    """
+    fields = [field for _, field in pieces]
+    field = fields[number]
+    if field in _OF_REQUEST:
+        return None
+    if "body" in fields[:number]:
+        border = pieces[number][0]
+        refusal = _holds(field, border)
+        return lambda value: refusal if (border + value).rfind(border) else None
+    border, following = (*pieces, (b"", ""))[number + 1]
+    if not following:  # the content's end is its end
+        return None
+    if not border and following == "timestamp":
+        return lambda value: _refuse_time(field, value)
+    refusal = _holds(field, border)
+    return lambda value: refusal if (value + border).find(border) < len(value) else None
+
+
+def _holds(field: str, border: bytes) -> Refused:
+    return Refused("field_malformed", f"{field} holds {border.decode()!r}, which ends it")
 
 
 def _refuse_time(field: str, value: bytes) -> Refused | None:

@@ -41,11 +41,20 @@ def matcher(shape: Shape, key: bytes) -> Matches:
         return lambda _, given: hmac.compare_digest(key, given)
     if shape.algorithm in {"ed25519", "ecdsa-p256"}:
         return _asymmetric_matcher(shape, key)
-    name = shape.algorithm.removeprefix("hmac-")
-    digest, compare, encoding = hmac.digest, hmac.compare_digest, shape.encoding
-    if encoding == "hex":
-        return lambda content, given: compare(digest(key, content, name).hex().encode(), given)
-    return lambda content, given: compare(encode(digest(key, content, name), encoding), given)
+    return _hmac_matcher(shape, key)
+
+
+def _hmac_matcher(shape: Shape, key: bytes) -> Matches:
+    # The key is worked in here, once; each content goes on from a copy.
+    keyed = hmac.new(key, digestmod=shape.algorithm.removeprefix("hmac-"))
+    compare, written = hmac.compare_digest, _WRITTEN[shape.encoding]
+
+    def matches(content: bytes, given: bytes) -> bool:
+        mac = keyed.copy()
+        mac.update(content)
+        return compare(written(mac.digest()), given)
+
+    return matches
 
 
 def _asymmetric_matcher(shape: Shape, key: bytes) -> Matches:
@@ -67,11 +76,14 @@ def _asymmetric_matcher(shape: Shape, key: bytes) -> Matches:
 
 def encode(raw: bytes, encoding: str) -> bytes:
     """Write bytes as hex, base64 or base64url."""
-    if encoding == "hex":
-        return raw.hex().encode()
-    if encoding == "base64":
-        return base64.b64encode(raw)
-    return base64.urlsafe_b64encode(raw).rstrip(b"=")
+    return _WRITTEN[encoding](raw)
+
+
+_WRITTEN: dict[str, Callable[[bytes], bytes]] = {
+    "hex": binascii.hexlify,
+    "base64": base64.b64encode,
+    "base64url": lambda raw: base64.urlsafe_b64encode(raw).rstrip(b"="),
+}
 
 
 def decode(text: bytes, encoding: str) -> bytes | None:

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
+from multidict import istr
 
 from hookmill.signatures.scheme import Refused, Signed, only_header
 
@@ -35,7 +36,8 @@ def finder(place: str) -> Find:
     """Return what looks there. Raises `ValueError` where the place is not written as one."""
     kind, _, name = place.partition(":")
     if kind == "header" and _TOKEN.fullmatch(name):
-        return lambda delivery: only_header(delivery.headers, name)
+        key = istr(name)  # its lower case is found once, not for each delivery
+        return lambda delivery: only_header(delivery.headers, key)
     if kind == "json" and name and all(name.split(".")):
         return _json(name)
     if kind == "form" and name:

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 
@@ -91,6 +92,7 @@ def _is_form(delivery: Signed) -> bool:
     return kind == _FORM or (not kind and _BODY_HASH not in delivery.target)
 
 
+@lru_cache(maxsize=16)  # of forms it is the configured one, always the same
 def _with_and_without_port(url: str) -> list[str]:
     split = urlsplit(url)
     host = split.netloc
@@ -153,6 +155,7 @@ def _contentful(delivery: Signed, _: bytes) -> Contents:
     return [b"\n".join([delivery.method.encode(), path, b";".join(lines), delivery.body])]
 
 
+@lru_cache(maxsize=16)  # a sender's deliveries share one
 def _contentful_path(target: str) -> str:
     path, mark, query = target.partition("?")
     encoded = quote(query, safe="-_.!~*'()", errors="surrogateescape") if query else ""

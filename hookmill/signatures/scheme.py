@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import msgspec
 from multidict import MultiMapping
 
 from hookmill.errors import SettingsError
@@ -57,14 +57,20 @@ class Token(NamedTuple):
     expires: int
 
 
-@dataclass(frozen=True, slots=True)
-class Verified:
+class Verified(msgspec.Struct, frozen=True, eq=False):
     """The signature is genuine. `secret` is the position of the secret that matched; `token` is
-    what must not be accepted again for another message, where the scheme has such a thing.
+    what must not be accepted again for another message, where the scheme has such a thing. Two are
+    equal if the same secret matched.
     """
 
     secret: int
-    token: Token | None = field(default=None, compare=False)
+    token: Token | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Verified) and self.secret == other.secret
+
+    def __hash__(self) -> int:
+        return hash(self.secret)
 
 
 class Refused(NamedTuple):
@@ -132,7 +138,7 @@ def only_header(headers: MultiMapping[str], name: str) -> bytes | Refused:
 
     A second one would let the sender show us one value and the application another.
     """
-    values = headers.getall(name, [])
+    values = headers.getall(name, ())
     if not values:
         return Refused("header_missing", f"there is no {name} header")
     if len(values) > 1:
