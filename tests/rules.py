@@ -132,11 +132,13 @@ RULES = (
         (
             lua(
                 "settle",
-                "  acknowledged = acknowledged + settled(which, next_arg())",
-                "  local id = next_arg()\n"
-                "  if #redis.call('XPENDING', KEYS[which], group, id, id, 1, consumer) == 1 then\n"
-                "    acknowledged = acknowledged + settled(which, id)\n"
-                "  end",
+                "    settle(which, unpack(ARGV, first, at))\n",
+                "    for i = first, at do\n"
+                "      local id = ARGV[i]\n"
+                "      local mine = redis.call('XPENDING', KEYS[which], group, id, id, 1,\n"
+                "        consumer)\n"
+                "      if #mine == 1 then settle(which, id) end\n"
+                "    end\n",
             ),
         ),
         (f"{STREAM}a_late_done_acknowledges",),
@@ -867,8 +869,14 @@ RULES = (
         (
             lua(
                 "owners",
-                "if owner and owner ~= ours then return false end",
-                "if owner then return owner == ours end",
+                "  local owner = last and redis.call('HGET', bucket_key(last, digest), digest)\n"
+                "  if owner and owner ~= ours then",
+                "  local owner = last and redis.call('HGET', bucket_key(last, digest), digest)\n"
+                "  if owner == ours then\n"
+                "    redis.call('HDEL', key, digest)\n"
+                "    return true\n"
+                "  end\n"
+                "  if owner then",
             ),
         ),
         (f"{STREAM}an_id_is_remembered_for_one_window_at_least_and_two_at_most",),

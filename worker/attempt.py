@@ -24,6 +24,7 @@ from hookmill.entries import Entry
 from hookmill.errors import DecodeError, WireVersionError
 from hookmill.handlers import Delivery, Discard, Handler, Handlers, Middleware, Next, Retry
 from hookmill.message import Message, Progress
+from worker.limits import Limits
 
 log = structlog.get_logger("worker")
 
@@ -92,7 +93,6 @@ class _Ready(NamedTuple):
 
     handler: Handler
     delivery: Delivery[Any]
-    progress: Progress
 
 
 class Attempter:
@@ -116,6 +116,7 @@ class Attempter:
         self._clock = clock
         self._in_threads: set[Future[Any]] = set()
         self._is_ending = False
+        self._limits = Limits()
 
     @property
     def has_busy_threads(self) -> bool:
@@ -134,11 +135,11 @@ class Attempter:
         ready = self._prepare(entry, progress)
         if not isinstance(ready, _Ready):
             return ready
-        handler = ready.handler
+        handler, delivery = ready
         try:
-            await self._run(handler, ready.delivery)
+            await self._run(handler, delivery)
         except Retry as asked:
-            return Again(ready.progress, asked.after, asked.reason or "asked to wait")
+            return Again(_for(progress, handler), asked.after, asked.reason or "asked to wait")
         except Discard as asked:
             return Discarded(handler.name, asked.reason)
         except GeneratorExit:  # the loop itself is gone
@@ -146,7 +147,7 @@ class Attempter:
         except BaseException as error:  # noqa: BLE001 - whatever it is, the message is kept
             if self._is_ending:
                 return HandedBack(progress)
-            return self._failed(handler, ready.progress, error)
+            return self._failed(handler, _for(progress, handler), error)
         return Done(handler.name)
 
     def _prepare(self, entry: Entry, progress: Progress) -> _Ready | Outcome:
@@ -167,8 +168,7 @@ class Attempter:
             return Dead(_for(progress, handler), error.code, str(error))
         except Exception as error:  # noqa: BLE001 - an event's own `from_message` may raise anything
             return Dead(_for(progress, handler), DecodeError.code, _traceback_of(error))
-        delivery = Delivery(event, message, progress.attempts + 1)
-        return _Ready(handler, delivery, _for(progress, handler))
+        return _Ready(handler, Delivery(event, message, progress.attempts + 1))
 
     def _handler(self, message: Message, progress: Progress) -> Handler | Outcome:
         if progress.handler:
@@ -218,15 +218,9 @@ class Attempter:
         if not handler.is_async:
             await call(delivery)  # a thread cannot be stopped; `_in_thread` watches the time
             return
-        limit = asyncio.timeout(handler.timeout)
-        try:
-            async with limit:
-                await call(delivery)
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise TimeoutError(f"ran longer than its timeout of {handler.timeout:g} s") from error
-        if limit.expired():  # it swallowed the cancellation and came to a good end
+        with self._limits.of(handler.timeout) as limit:
+            await call(delivery)
+        if limit.has_expired:  # it swallowed the cancellation and came to a good end
             log.warning("handler overran its timeout", handler=handler.name)
 
     async def _call(self, handler: Handler, delivery: Delivery[Any]) -> None:

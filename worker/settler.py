@@ -75,10 +75,8 @@ class Settler:
         """Return how many of the queue's first settlements go in one round trip, 1 or more."""
         size = 0
         for number, settlement in enumerate(self._queue[:BATCH]):
-            size += sum(
-                len(value) for follow_up in settlement.follow_ups
-                for value in follow_up.fields.values()
-            )  # fmt: skip
+            for follow_up in settlement.follow_ups:
+                size += sum(map(len, follow_up.fields.values()))
             if size > BATCH_BYTES:
                 return max(1, number)
         return BATCH

@@ -12,7 +12,16 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from hookmill.entries import Entry, EntryRef, GroupKeys, Repeat, Settlement, Taken
+from hookmill.entries import (
+    AGAIN,
+    STREAM,
+    Entry,
+    EntryRef,
+    GroupKeys,
+    Repeat,
+    Settlement,
+    Taken,
+)
 from hookmill.errors import StreamUnavailableError
 from hookmill.stream.connection import (
     Call,
@@ -141,11 +150,11 @@ class Group:
 
     async def settle(self, settlements: Iterable[Settlement]) -> list[str]:
         """Write down what became of entries; return the IDs of those that were no longer ours."""
-        done: defaultdict[int, list[str | int]] = defaultdict(list)
+        done: defaultdict[tuple[int, int], list[str]] = defaultdict(list)
         rest: defaultdict[int, list[str | bytes | int]] = defaultdict(list)
         for ref, follow_ups, key, owner in settlements:
             if not follow_ups and not key:
-                done[ref.partition] += (ref.key_number, ref.id)
+                done[ref.partition, ref.key_number].append(ref.id)
                 continue
             args = rest[ref.partition]
             args += (ref.key_number, ref.id, key, owner, len(follow_ups))
@@ -154,10 +163,13 @@ class Group:
                 for pair in fields.items():
                     args += pair
         calls = {}
-        for number in done.keys() | rest.keys():
-            head = [self.name, self.consumer, len(done[number]) // 2]
+        for number in {number for number, _ in done} | rest.keys():
+            args = [self.name, self.consumer]
+            for key_number in STREAM, AGAIN:
+                ids = done[number, key_number]
+                args += (len(ids), *ids)
             keys = _settling_keys(self.partitions[number])
-            calls[number] = Call(keys, [*head, *done[number], *rest[number]])
+            calls[number] = Call(keys, args + rest[number])
         return [
             entry_id.decode()
             for reply in await self._on_each("settle", calls)
@@ -316,8 +328,8 @@ def _taken(replies: dict[int, Any]) -> Taken:
     for partition, reply in replies.items():
         for key_number, entry_id, flat, *suspected in reply[0]:
             ref = EntryRef(key_number, entry_id.decode(), partition)
-            fields = dict(zip(flat[::2], flat[1::2], strict=True))
-            entries.append(Entry(ref, fields, is_suspect=suspected == [1]))
+            words = iter(flat)
+            entries.append(Entry(ref, dict(zip(words, words, strict=True)), suspected == [1]))
         for key_number, entry_id, message_id in reply[1]:
             ref = EntryRef(key_number, entry_id.decode(), partition)
             repeats.append(Repeat(ref, message_id.decode("utf-8", "replace")))

@@ -11,19 +11,17 @@
 
 local PER_BUCKET = 40 -- on average; the compact encoding ends at 128 (in places at 512)
 
-local function bucket_key(gen, number)
-  return owners_key .. ':' .. gen.number .. ':' .. number
+local function hash_of(digest)
+  local a, b, c, d = string.byte(digest, 1, 4)
+  return a * 16777216 + b * 65536 + c * 256 + d
 end
 
 -- Bits of the digest beyond the number of buckets tell apart what a split separates.
-local function bucket_number(digest, buckets)
-  local a, b, c, d = string.byte(digest, 1, 4)
-  local hash = a * 16777216 + b * 65536 + c * 256 + d
-  local span = 1
-  while span < buckets do span = span * 2 end
-  local number = hash % span
-  if number >= buckets then number = hash % (span / 2) end
-  return number
+local function bucket_key(gen, digest)
+  local hash = hash_of(digest)
+  local number = hash % gen.span
+  if number >= gen.buckets then number = hash % (gen.span / 2) end
+  return gen.prefix .. number
 end
 
 -- An entry ID in 10 bytes: milliseconds and sequence.
@@ -33,10 +31,18 @@ local function packed(token)
   return struct.pack('>I6I4', tonumber(ms), tonumber(seq))
 end
 
+-- `span` is the number of buckets, or the next power of two.
+local function made(number, buckets, size)
+  local span = 1
+  while span < buckets do span = span * 2 end
+  local prefix = owners_key .. ':' .. number .. ':'
+  return { number = number, prefix = prefix, buckets = buckets, span = span, size = size }
+end
+
 local function generation(number)
   local found = redis.call('HMGET', owners_key, number .. ':buckets', number .. ':size')
   if not found[1] then return nil end
-  return { number = number, buckets = tonumber(found[1]), size = tonumber(found[2] or 0) }
+  return made(number, tonumber(found[1]), tonumber(found[2] or 0))
 end
 
 local this, last
@@ -48,7 +54,7 @@ local function open_generations()
   if this then return end
   -- A quarter of what the last one came to need, or its first IDs would each pay for a bucket.
   local buckets = math.max(1, math.floor((last and last.size or 0) / PER_BUCKET / 4))
-  this = { number = number, buckets = buckets, size = 0 }
+  this = made(number, buckets, 0)
   redis.call('HDEL', owners_key, (number - 2) .. ':buckets', (number - 2) .. ':size')
 end
 
@@ -59,41 +65,47 @@ local function close_generations()
   redis.call('EXPIRE', owners_key, window * 3)
 end
 
-local function record(number, digest, value)
-  local key = bucket_key(this, number)
-  redis.call('HSET', key, digest, value)
-  if redis.call('HLEN', key) == 1 then
-    redis.call('EXPIREAT', key, (this.number + 2) * window)
-  end
+local function expire(key)
+  redis.call('EXPIREAT', key, (this.number + 2) * window)
 end
 
 local function grow()
-  local span = 1
-  while span * 2 <= this.buckets do span = span * 2 end
-  local old, new = this.buckets - span, this.buckets
-  this.buckets = this.buckets + 1
+  local new = this.buckets
+  this.buckets = new + 1
+  if this.buckets > this.span then this.span = this.span * 2 end
+  local old = new - this.span / 2
   -- At once: a script that fails later must not leave moved IDs where nobody looks for them.
   close_generations()
-  local held = redis.call('HGETALL', bucket_key(this, old))
+  local from, to = this.prefix .. old, this.prefix .. new
+  local held, digests, pairs = redis.call('HGETALL', from), {}, {}
   for i = 1, #held, 2 do
-    if bucket_number(held[i], this.buckets) == new then
-      redis.call('HDEL', bucket_key(this, old), held[i])
-      record(new, held[i], held[i + 1])
+    if hash_of(held[i]) % this.span == new then
+      digests[#digests + 1] = held[i]
+      pairs[#pairs + 1] = held[i]
+      pairs[#pairs + 1] = held[i + 1]
     end
+  end
+  if #digests > 0 then
+    redis.call('HSET', to, unpack(pairs))
+    expire(to)
+    redis.call('HDEL', from, unpack(digests))
   end
 end
 
 -- Record `token` as the owner of `digest` unless another is; return whether it is the owner.
 local function own(digest, token)
   if not this then open_generations() end
-  local ours = packed(token)
-  local number = bucket_number(digest, this.buckets)
-  local owner = redis.call('HGET', bucket_key(this, number), digest)
-  if owner then return owner == ours end
-  owner = last and redis.call('HGET', bucket_key(last, bucket_number(digest, last.buckets)), digest)
-  if owner and owner ~= ours then return false end
+  local ours, key = packed(token), bucket_key(this, digest)
+  if redis.call('HSETNX', key, digest, ours) == 0 then
+    return redis.call('HGET', key, digest) == ours
+  end
+  local owner = last and redis.call('HGET', bucket_key(last, digest), digest)
+  if owner and owner ~= ours then
+    redis.call('HDEL', key, digest)
+    return false
+  end
   -- Ours, or ours still: recorded anew, so that it lives as long as the message does.
-  record(number, digest, ours)
+  if redis.call('HLEN', key) == 1 then expire(key) end
   this.size, this.changed = this.size + 1, true
   if this.size > this.buckets * PER_BUCKET then grow() end
   return true
@@ -102,7 +114,7 @@ end
 -- Forget that `token` owns `digest`, if it does, in the generations that are open.
 local function disown(digest, token)
   for _, gen in ipairs({ this, last }) do
-    local key = bucket_key(gen, bucket_number(digest, gen.buckets))
+    local key = bucket_key(gen, digest)
     if redis.call('HGET', key, digest) == packed(token) then redis.call('HDEL', key, digest) end
   end
 end

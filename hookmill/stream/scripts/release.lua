@@ -9,6 +9,15 @@ local MOST_BYTES = 16 * 1024 * 1024 -- in one go: huge bodies must not hold up e
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
+local function wait_for_next()
+  local head = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')
+  return head[2] and math.max(0, tonumber(head[2]) - now_ms) or -1
+end
+
+-- Most looks find nothing, and cost no more than this one.
+local wait = wait_for_next()
+if wait ~= 0 then return { 0, wait } end
+
 local due = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now_ms, 'LIMIT', 0, ARGV[1])
 local moved, bytes = 0, 0
 for _, token in ipairs(due) do
@@ -19,7 +28,4 @@ for _, token in ipairs(due) do
   redis.call('ZREM', KEYS[2], token)
   moved, bytes = moved + 1, bytes + #(packed or '')
 end
-
-local head = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')
-local wait = head[2] and math.max(0, tonumber(head[2]) - now_ms) or -1
-return { moved, wait }
+return { moved, wait_for_next() }

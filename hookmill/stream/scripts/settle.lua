@@ -10,7 +10,7 @@
 -- KEYS  1 stream  2 again  3 delayed  4 delayed entries  5 dead  6 suspects  7 busy  8 parked
 --       9 counts
 -- ARGV  1 group  2 consumer
---       3 n, then n times: key number, entry ID               (done, and without an ordering key)
+--       then for either stream: n, then n entry IDs              (done, and without an ordering key)
 --       then until the end: key number, entry ID, ordering key, owner token, m, then m times
 --         'again' | 'dead', delay (ms), name among the delayed, k, then k strings (fields and values)
 -- Reply {acknowledged, late}: how many entries were, and the IDs of those no longer ours
@@ -25,17 +25,24 @@ local function next_arg()
   return ARGV[at]
 end
 
+local AT_ONCE = 1000 -- a call takes no more than 8000 arguments
 local acknowledged, late = 0, {}
 local has_suspects = redis.call('EXISTS', KEYS[6]) == 1
 
-local function settled(which, id)
-  if has_suspects then redis.call('HDEL', KEYS[6], which .. ' ' .. id) end
-  return acknowledge(which, group, id)
+local function settle(which, ...)
+  if has_suspects then
+    for _, id in ipairs({ ... }) do redis.call('HDEL', KEYS[6], which .. ' ' .. id) end
+  end
+  acknowledged = acknowledged + acknowledge(which, group, ...)
 end
 
-for _ = 1, tonumber(next_arg()) do
-  local which = tonumber(next_arg())
-  acknowledged = acknowledged + settled(which, next_arg())
+for which = 1, 2 do
+  local ends = tonumber(next_arg()) + at
+  while at < ends do
+    local first = at + 1
+    at = math.min(at + AT_ONCE, ends)
+    settle(which, unpack(ARGV, first, at))
+  end
 end
 
 local function is_ours(which, id)
@@ -72,7 +79,7 @@ while at < #ARGV do
   end
   if ours then
     move_on(key, token, change)
-    acknowledged = acknowledged + settled(which, id)
+    settle(which, id)
   else
     late[#late + 1] = id
   end
