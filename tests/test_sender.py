@@ -1003,7 +1003,7 @@ async def test_direct_delivery_refuses_what_only_qstash_can_do(sender_to: Open) 
 
 
 def test_who_does_not_send_loads_nothing_of_the_sender() -> None:
-    asked = "import sys, hookmill; hookmill.Event; print(*sys.modules); hookmill.Sender"
+    asked = "import sys, hookmill; hookmill.Handlers; print(*sys.modules); hookmill.Sender"
     answer = subprocess.run(
         [sys.executable, "-c", asked], capture_output=True, text=True, check=True
     )
