@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test format check unit lock chaos order rules fuzz docs image clean
+.PHONY: help run test format check unit lock chaos order rules fuzz bench docs image clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -51,6 +51,11 @@ rules: .venv/develop.stamp ## Take out each rule and see its tests fail (make ru
 fuzz: .venv/develop.stamp ## A million mutated requests against a receiver (make fuzz ARGS='--seed 7')
 	$(BIN)/python -m tests.fuzz_requests $(ARGS)
 
+TABLES = receiver worker latency startup growth scaling
+bench: .venv/develop.stamp ## Every table of docs/performance.md (make bench TABLES=worker ARGS='--rounds 5')
+	@for table in $(TABLES); do $(BIN)/python -m benchmarks.$$table $(ARGS) || exit 1; done
+	@$(BIN)/python -m benchmarks.report
+
 docs: .venv/run.stamp ## Renew the generated parts of the README and of docs/sources.md
 	$(BIN)/python docs/generate.py
 
@@ -58,7 +63,7 @@ image: ## Build the container image (needs Docker)
 	docker build -f deploy/Dockerfile -t hookmill .
 
 clean: ## Remove what the targets above made
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .venv/run.stamp: locks/run.txt pyproject.toml | .venv/bin/python
 	@echo "installing what it needs to run ..."

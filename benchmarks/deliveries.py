@@ -1,0 +1,111 @@
+"""Deliveries as QStash sends them, signed beforehand: whole requests of one length in a file.
+
+A request is written out byte for byte, so that the load generator only has to copy it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.peers.counting import order
+
+KEY = "sig_bench_current_2f4e6a8c0b1d3957"
+LIFETIME = 3600
+"""Seconds a token is valid here: longer than any run, or the rounds could not share a file."""
+
+_WRK = """
+local file = io.open("{path}", "rb")
+function request()
+  local whole = file:read({size})
+  if not whole then
+    file:seek("set")
+    whole = file:read({size})
+  end
+  return whole
+end
+function done(summary, latency, requests)
+  local bad = summary.errors.status + summary.errors.connect + summary.errors.read
+    + summary.errors.write + summary.errors.timeout
+  io.write(string.format("RESULT %d %d %d %f\\n", summary.requests, summary.duration, bad,
+    latency:percentile(99.0)))
+end
+"""
+
+
+def environment(redis_url: str, port: int) -> dict[str, str]:
+    """Return the variables with which a server receives these deliveries."""
+    return {
+        "REDIS_URL": redis_url,
+        "PORT": str(port),
+        "QSTASH_CURRENT_SIGNING_KEY": KEY,
+        "HOOKMILL_HOST": "127.0.0.1",
+        "HOOKMILL_PREFIX": "bench",
+    }
+
+
+def delivery(number: int, issued: int, path: str = "/qstash") -> tuple[dict[str, str], bytes]:
+    """Return the headers and the body of a delivery."""
+    body = msgspec.json.encode(order(number))
+    claims = {
+        "aud": "",
+        "body": base64.urlsafe_b64encode(hashlib.sha256(body).digest()).decode(),
+        "exp": issued + LIFETIME,
+        "iat": issued,
+        "iss": "Upstash",
+        "jti": f"jwt_{number:024d}",
+        "nbf": issued,
+        "sub": f"https://app.example{path}",
+    }
+    signed = _HEAD + b"." + _encode(msgspec.json.encode(claims))
+    signature = _encode(hmac.digest(KEY.encode(), signed, "sha256"))
+    headers = {
+        "Content-Type": "application/json",
+        "Upstash-Message-Id": f"msg_{number:024d}",
+        "Upstash-Retried": "0",
+        "Upstash-Signature": (signed + b"." + signature).decode(),
+        "User-Agent": "Upstash-QStash",
+    }
+    return headers, body
+
+
+def request(number: int, issued: int, path: str = "/qstash") -> bytes:
+    """Return a delivery as it goes over the wire; all have one length."""
+    headers, body = delivery(number, issued, path)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    head = f"POST {path} HTTP/1.1\r\nHost: app.example\r\n{lines}Content-Length: {len(body)}\r\n"
+    return head.encode() + b"\r\n" + body
+
+
+def requests(count: int) -> Iterator[bytes]:
+    """Make so many deliveries, each with an ID of its own."""
+    issued = int(time.time()) - 1
+    return (request(number, issued) for number in range(count))
+
+
+def write(path: Path, count: int) -> int:
+    """Write so many deliveries to a file; return the length of each."""
+    size = 0
+    with path.open("wb") as file:
+        for one in requests(count):
+            size = len(one)
+            file.write(one)
+    return size
+
+
+def write_script(path: Path, deliveries: Path, size: int) -> None:
+    """Write the script with which wrk sends what is in the file."""
+    path.write_text(_WRK.format(path=deliveries, size=size))
+
+
+def _encode(raw: bytes) -> bytes:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=")
+
+
+_HEAD = _encode(b'{"alg":"HS256","typ":"JWT"}')

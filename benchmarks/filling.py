@@ -1,0 +1,125 @@
+"""Fills the stream with messages, as the receivers would have, and has a worker empty it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import redis
+
+from benchmarks.harness import SUBJECT, Bench, Program, chunks, cpu_seconds, peak_mb, round_trips
+from benchmarks.peers.counting import order
+from hookmill.message import Message
+from hookmill.stream import Stream
+from tests.support import Server
+
+PREFIX = "bench"
+_BLOCK = (
+    b"Content-Type: application/json\r\nUpstash-Message-Id: msg_%024d\r\n"
+    b"Upstash-Retried: 0\r\nUser-Agent: Upstash-QStash"
+)
+
+
+class Worked(NamedTuple):
+    """What working off some messages took: of the worker, and of Redis."""
+
+    rate: float
+    worker_us: float
+    redis_us: float
+    reads: float
+    peak_mb: float
+
+
+class Counted(msgspec.Struct):
+    """What a worker wrote down: see `peers/counting.py`."""
+
+    messages: int
+    seconds: float
+    cpu_seconds: float
+
+
+def fill(server: Server, count: int, first: int = 0, partitions: int = 1) -> None:
+    """Append so many messages, each with an ID of its own."""
+    asyncio.run(_fill(server.url, first, count, partitions))
+
+
+async def _fill(url: str, first: int, count: int, partitions: int) -> None:
+    stream = Stream(url, PREFIX, partitions=partitions, timeout=60.0)
+    try:
+        for numbers in chunks(count, 500):
+            await stream.append([message(first + number) for number in numbers])
+    finally:
+        await stream.close()
+
+
+def message(number: int) -> Message:
+    """Make the message that the receiver makes of the benchmark's delivery."""
+    return Message(
+        id=f"msg_{number:024d}",
+        source="qstash",
+        type="order.paid",
+        body=msgspec.json.encode(order(number)),
+        received_ms=int(time.time() * 1000),
+        header_block=_BLOCK % number,
+    )
+
+
+@contextmanager
+def worker(
+    bench: Bench,
+    server: Server,
+    handlers: str,
+    messages: int,
+    *,
+    result: Path,
+    core: int | None = SUBJECT,
+    **settings: str,
+) -> Iterator[Program]:
+    """Run a worker for the time of the block; `settings` are Hookmill's, in small letters."""
+    result.unlink(missing_ok=True)
+    env = {
+        "REDIS_URL": server.url,
+        "HOOKMILL_PREFIX": PREFIX,
+        "BENCH_MESSAGES": str(messages),
+        "BENCH_RESULT": str(result),
+        **{f"HOOKMILL_{name.upper()}": value for name, value in settings.items()},
+    }
+    name = f"benchmarks.handlers:{handlers}"
+    with bench.hookmill("worker", name, core=core, env=env) as program:
+        yield program
+
+
+def work(bench: Bench, server: Server, handlers: str, messages: int, **settings: str) -> Worked:
+    """Have one worker run so many of the messages that are there."""
+    result = bench.folder / "result"
+    return measured(
+        server,
+        result,
+        lambda: worker(bench, server, handlers, messages, result=result, core=SUBJECT, **settings),
+    )
+
+
+def measured(
+    server: Server, result: Path, start: Callable[[], AbstractContextManager[Program]]
+) -> Worked:
+    """Start something that works off messages and writes down what it took; wait for that."""
+    with redis.Redis.from_url(server.url) as client:
+        reads, used = round_trips(client), cpu_seconds(server.pid)
+        with start() as program:
+            program.wait_for(result.exists, timeout=120.0)
+            peak = peak_mb(program.pid)
+            counted = msgspec.json.decode(result.read_bytes(), type=Counted)
+            reads, used = round_trips(client) - reads, cpu_seconds(server.pid) - used
+    each = 1e6 / counted.messages
+    return Worked(
+        rate=counted.messages / counted.seconds,
+        worker_us=counted.cpu_seconds * each,
+        redis_us=used * each,
+        reads=reads / counted.messages,
+        peak_mb=peak,
+    )

@@ -1,0 +1,159 @@
+"""Whether a message costs the same however much there is: `python -m benchmarks.growth`.
+
+The CPU time of worker and Redis a message, while one worker runs no-op handlers: with nothing but
+these messages, behind a backlog, beside what another worker holds, with many IDs remembered, and
+over 16 partitions. CPU time, not time: it does not depend on who else uses the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import redis
+
+from benchmarks.dedup_memory import WINDOW, remember
+from benchmarks.filling import PREFIX, Worked, fill, work
+from benchmarks.harness import OTHERS, SUBJECT, Bench, options, pins, progress
+from hookmill.stream import Group, Stream
+from tests.support import Server
+
+BASE = "these messages alone"
+BACKLOG, PENDING, REMEMBERED = 1_000_000, 100_000, 1_000_000
+MESSAGES = 50_000
+CONCURRENCY = "256"
+
+
+class Scenes:
+    """The worlds in which the same messages are worked off.
+
+    Backlog and remembered IDs take long to make: each has a server that keeps it for all rounds.
+    """
+
+    def __init__(self, bench: Bench, backlog: int, messages: int) -> None:
+        self._bench = bench
+        self._share = backlog / BACKLOG
+        self._backlog = backlog
+        self._messages = messages
+        self._used = 0
+
+    def alone(self, server: Server) -> Worked:
+        """Run the messages, and nothing else is there."""
+        self._fill(server)
+        return self._work(server)
+
+    def partitioned(self, server: Server) -> Worked:
+        """Run them from 16 partitions."""
+        self._fill(server, partitions=16)
+        return self._work(server, partitions="16")
+
+    def beside_pending(self, server: Server) -> Worked:
+        """Run them while another worker holds many."""
+        count = max(1, int(PENDING * self._share))
+        _flush(server)
+        fill(server, count)
+        asyncio.run(_hold(server, count))
+        fill(server, self._messages, first=count)
+        return self._work(server)
+
+    def prepare_backlog(self, server: Server) -> None:
+        """Make a backlog that is that long for the last round as well."""
+        progress(f"appending {self._backlog:,} messages")
+        fill(server, self._backlog + self._bench.rounds * self._messages)
+
+    def behind_backlog(self, server: Server) -> Worked:
+        """Run the first of the backlog, in a group of this round's own."""
+        self._used += 1
+        return self._work(server, group=f"round-{self._used}")
+
+    def prepare_remembered(self, server: Server) -> None:
+        """Have the group remember many IDs."""
+        count = max(1000, int(REMEMBERED * self._share))
+        progress(f"remembering {count:,} IDs")
+        asyncio.run(_remember(server, count))
+
+    def with_remembered(self, server: Server) -> Worked:
+        """Run them with fresh IDs."""
+        self._used += 1
+        fill(server, self._messages, first=self._used * self._messages)
+        return self._work(server)
+
+    def _fill(self, server: Server, partitions: int = 1) -> None:
+        _flush(server)
+        fill(server, self._messages, partitions=partitions)
+
+    def _work(self, server: Server, **settings: str) -> Worked:
+        return work(
+            self._bench, server, "noop", self._messages, concurrency=CONCURRENCY, **settings
+        )
+
+
+def _flush(server: Server) -> None:
+    with redis.Redis.from_url(server.url) as client:
+        client.flushall()
+
+
+async def _hold(server: Server, count: int) -> None:
+    """Take messages as a worker that goes on with them for longer than this takes."""
+    stream = Stream(server.url, PREFIX, timeout=60.0)
+    group = Group(stream, "main", "holder", dedup_window=WINDOW)
+    await group.open()
+    held = 0
+    while held < count:
+        held += len((await group.take(min(1000, count - held))).entries)
+    await group.close()
+    await stream.close()
+
+
+async def _remember(server: Server, count: int) -> None:
+    stream = Stream(server.url, PREFIX, timeout=60.0)
+    group = Group(stream, "main", "c", dedup_window=WINDOW)
+    with redis.Redis.from_url(server.url) as client:
+        if not await remember(group, client, count, time.monotonic() + 120):
+            raise RuntimeError(f"could not have {count:,} IDs remembered in two minutes")
+    await stream.close()
+
+
+def run(bench: Bench, backlog: int, messages: int) -> None:
+    """Measure."""
+    asked = "within 10 % of the first line"
+    total = bench.table("CPU of worker and Redis", "µs a message", against=BASE, digits=1,
+                        target=asked)  # fmt: skip
+    worker = bench.table("CPU of the worker", "µs a message", against=BASE, digits=1)
+    server = bench.table("CPU of Redis", "µs a message", against=BASE, digits=1)
+    scenes = Scenes(bench, backlog, messages)
+    with bench.redis() as plain, bench.redis() as long, bench.redis() as full:
+        scenes.prepare_backlog(long)
+        scenes.prepare_remembered(full)
+        turns: dict[str, tuple[Callable[[Server], Worked], Server]] = {
+            BASE: (scenes.alone, plain),
+            f"a backlog of {backlog:,}": (scenes.behind_backlog, long),
+            f"{int(PENDING * backlog / BACKLOG):,} pending": (scenes.beside_pending, plain),
+            f"{int(REMEMBERED * backlog / BACKLOG):,} IDs remembered": (
+                scenes.with_remembered, full,
+            ),
+            "16 partitions": (scenes.partitioned, plain),
+        }  # fmt: skip
+        for _ in bench.each_round():
+            for name, (turn, on) in turns.items():
+                worked = turn(on)
+                total.put(name, worked.worker_us + worked.redis_us)
+                worker.put(name, worked.worker_us)
+                server.put(name, worked.redis_us)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = options(__doc__, 3, "growth")
+    parser.add_argument("--backlog", type=int, default=BACKLOG, help="the rest is in proportion")
+    given = parser.parse_args(arguments)
+    with Bench("growth", given, pins(the_worker=SUBJECT, Redis=OTHERS)) as bench:
+        if bench.quick:
+            run(bench, min(given.backlog, 5_000), 500)
+        else:
+            run(bench, given.backlog, MESSAGES)
+        bench.finish()
+
+
+if __name__ == "__main__":
+    main()

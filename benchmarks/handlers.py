@@ -1,0 +1,55 @@
+"""Handlers for `hookmill worker benchmarks.handlers:NAME`: what the measured messages run.
+
+An event is decoded to a typed struct before each call. Each set counts its calls and writes down
+how long all of them took (`BENCH_RESULT`); `telling` writes when each call began.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+
+from benchmarks.peers.counting import Counter
+from hookmill import Delivery, Event, Handlers
+
+
+class OrderPaid(Event, tag="order.paid"):
+    """The measured event."""
+
+    order_id: str
+    amount: int
+    note: str
+
+
+counter = Counter()
+noop, waiting, computing, telling = Handlers(), Handlers(), Handlers(), Handlers()
+
+
+@noop.on(OrderPaid)
+async def do_nothing(_: Delivery[OrderPaid]) -> None:
+    counter.count()
+
+
+@waiting.on(OrderPaid)
+async def wait(_: Delivery[OrderPaid]) -> None:
+    await asyncio.sleep(0.05)
+    counter.count()
+
+
+@computing.on(OrderPaid)
+async def compute(_: Delivery[OrderPaid]) -> None:
+    ends = time.thread_time() + 0.001
+    while time.thread_time() < ends:
+        pass
+    counter.count()
+
+
+@telling.on(OrderPaid)
+async def tell(delivery: Delivery[OrderPaid]) -> None:
+    began = time.monotonic_ns()
+    line = f"{delivery.id} {began}\n".encode()
+    # One write for a line: it is there whole or not at all.
+    handle = os.open(os.environ["BENCH_RESULT"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(handle, line)
+    os.close(handle)

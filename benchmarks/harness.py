@@ -1,0 +1,477 @@
+"""What every benchmark stands on: servers and programs on cores of their own, rounds, statistics,
+and the result as a table, as JSON and as a plot.
+
+Everything listens on loopback alone. Whatever was started is ended by its own process ID when the
+`Bench` is left. The program that is measured has the first core to itself; Redis and whatever
+makes the load share the second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+import redis
+
+from benchmarks import plots
+from tests.support import Server, server_binaries, wait_until
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+PLOTS = ROOT / "docs" / "performance"
+ENVIRONMENTS = ROOT / ".bench"
+"""Where the peers' environments and programs are made."""
+
+CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+SUBJECT = CORES[0]
+"""The core of the program that is measured."""
+OTHERS = CORES[1 % len(CORES)]
+"""The core of Redis and of whatever makes the load."""
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_SHOWN_VERSIONS = ("aiohttp", "hiredis", "msgspec", "pyjwt", "redis", "structlog", "uvloop")
+_PASSED_ON = ("PATH", "HOME", "LANG", "GOPATH", "GOPROXY", "GOFLAGS", "GOCACHE", "SSL_CERT_FILE")
+
+
+class Line(msgspec.Struct):
+    """A line of a table: one value a round, and how it compares with the line named `against`."""
+
+    name: str
+    values: list[float]
+    note: str = ""
+
+    @property
+    def median(self) -> float:
+        """The middle one of the rounds."""
+        return statistics.median(self.values)
+
+
+class Table(msgspec.Struct):
+    """What is printed, stored and drawn together.
+
+    `against` names the line that the others are compared with; `target` says what was promised.
+    """
+
+    title: str
+    unit: str
+    lines: list[Line] = []
+    against: str = ""
+    target: str = ""
+    chart: str = "bars"
+    digits: int = 0
+
+    def put(self, name: str, value: float, note: str = "") -> None:
+        """Add one round's value to a line, which is made with its first."""
+        line = next((line for line in self.lines if line.name == name), None)
+        if line is None:
+            line = Line(name, [])
+            self.lines.append(line)
+        line.values.append(value)
+        line.note = note or line.note
+
+    def ratio(self, line: Line) -> float | None:
+        """Compare a line's median with that of the line they are compared with."""
+        base = next((other.median for other in self.lines if other.name == self.against), 0.0)
+        return line.median / base if base else None
+
+
+class Report(msgspec.Struct):
+    """All that one benchmark found, and where."""
+
+    name: str
+    command: str
+    date: str
+    machine: dict[str, str]
+    versions: dict[str, str]
+    pinned: dict[str, str]
+    rounds: int
+    tables: list[Table] = []
+    notes: list[str] = []
+
+
+class Bench:
+    """One benchmark's run: what it was asked, what it started, what it found."""
+
+    def __init__(self, name: str, given: argparse.Namespace, pinned: Mapping[str, str]) -> None:
+        self.quick = bool(given.quick)
+        self.rounds = int(given.rounds)
+        self._given = given
+        self._stack = ExitStack()
+        self.folder = Path()
+        self.report = Report(
+            name=name,
+            command=f"python -m benchmarks.{name}",
+            date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            machine=machine(),
+            versions=versions(),
+            pinned=dict(pinned),
+            rounds=self.rounds,
+        )
+
+    def __enter__(self) -> Self:
+        self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        if threading.current_thread() is threading.main_thread():
+            # SIGTERM as well ends what was started.
+            before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+            self._stack.callback(signal.signal, signal.SIGTERM, before)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def table(self, title: str, unit: str, **options: Any) -> Table:
+        """Add a table."""
+        table = Table(title, unit, **options)
+        self.report.tables.append(table)
+        return table
+
+    def note(self, text: str) -> None:
+        """Say something once that belongs to the result, such as why a peer is missing."""
+        if text not in self.report.notes:
+            self.report.notes.append(text)
+            progress(text)
+
+    def each_round(self) -> Iterator[int]:
+        """Count the rounds: in each, everybody has a turn, so that a drift of the machine hits
+        all alike.
+        """
+        for number in range(self.rounds):
+            progress(f"{self.report.name}: round {number + 1} of {self.rounds}")
+            yield number
+
+    @contextmanager
+    def redis(self) -> Iterator[Server]:
+        """Run a server for the time of the block: without persistence, on the others' core."""
+        name, binary = next(iter(sorted(server_binaries().items())))
+        server = Server(binary, Path(tempfile.mkdtemp(dir=self.folder)))
+        with pinned_to(OTHERS):
+            server.start()
+        with redis.Redis.from_url(server.url) as client:
+            info: Any = client.info("server")
+        said = info.get("valkey_version") or info["redis_version"]
+        self.report.versions["server"] = f"{name} {said}, no persistence"
+        try:
+            yield server
+        finally:
+            server.kill()
+
+    @contextmanager
+    def program(
+        self, *command: str | Path, core: int | None, env: Mapping[str, str] | None = None
+    ) -> Iterator[Program]:
+        """Run a program for the time of the block."""
+        program = Program(self.folder, command, core, env or {})
+        try:
+            yield program
+        finally:
+            program.stop()
+
+    def hookmill(self, *command: str, core: int | None = SUBJECT, env: Mapping[str, str]) -> Any:
+        """Run one of ours, as a user would: logs at info, to a file."""
+        return self.program(sys.executable, "-m", "hookmill", *command, core=core, env=env)
+
+    def finish(self) -> Report:
+        """Print what was found, and write it where it was asked for."""
+        for table in self.report.tables:
+            print(f"\n{in_words(table)}")
+        for note in self.report.notes:
+            print(f"  {note}")
+        # What was only tried must not take the place of what was measured.
+        json, svg = self._given.json, self._given.svg
+        if json is None and not self.quick:
+            json = RESULTS / f"{self.report.name}.json"
+        if svg is None and not self.quick:
+            svg = PLOTS
+        if json:
+            path = Path(json)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            text = msgspec.json.format(msgspec.json.encode(self.report), indent=2)
+            path.write_bytes(text + b"\n")
+        if svg:
+            folder = Path(svg)
+            folder.mkdir(parents=True, exist_ok=True)
+            for number, table in enumerate(self.report.tables, start=1):
+                write_plot(table, folder / f"{self.report.name}-{number}.svg")
+        return self.report
+
+
+class Program:
+    """A process on a core of its own; what it says goes to a file."""
+
+    def __init__(
+        self,
+        folder: Path,
+        command: Sequence[str | Path],
+        core: int | None,
+        env: Mapping[str, str],
+    ) -> None:
+        self._log = Path(tempfile.mkstemp(prefix="log-", dir=folder)[1])
+        passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        with self._log.open("wb") as log, pinned_to(core):
+            self._process = subprocess.Popen(
+                [str(part) for part in command],
+                env={**passed_on, "PYTHONPATH": str(ROOT), "HOOKMILL_LOG_FORMAT": "json", **env},
+                cwd=folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def pid(self) -> int:
+        """The process' ID."""
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.poll() is None
+
+    @property
+    def log(self) -> str:
+        """The last of what it said."""
+        return self._log.read_text(errors="replace")[-2000:]
+
+    def wait_for(self, condition: Callable[[], Any], timeout: float = 60.0) -> None:
+        """Wait until something is so; raise where the program ends before."""
+        wait_until(
+            lambda: not self.is_running or condition(), timeout=timeout, what=f"...{self.log}"
+        )
+        if not self.is_running and not condition():
+            raise RuntimeError(f"it ended with {self._process.returncode}: ...{self.log}")
+
+    def wait(self, timeout: float = 60.0) -> int:
+        """Wait for its end; return its exit code."""
+        return self._process.wait(timeout)
+
+    def stop(self) -> None:
+        """SIGTERM, and after ten seconds SIGKILL."""
+        if self.is_running:
+            self._process.send_signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(10)
+        if self.is_running:
+            self._process.kill()
+            self._process.wait()
+
+
+def options(doc: str | None, rounds: int, name: str) -> argparse.ArgumentParser:
+    """Make a benchmark's command line."""
+    parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=rounds, help=f"default {rounds}")
+    parser.add_argument("--quick", action="store_true", help="tiny: that it works, no figures")
+    parser.add_argument("--json", metavar="FILE", help=f"default {name}.json in the results")
+    parser.add_argument("--svg", metavar="FOLDER", help="of the plots; default docs/performance")
+    return parser
+
+
+@contextmanager
+def pinned_to(core: int | None) -> Iterator[None]:
+    """Start what is started meanwhile on this core. Linux alone can; elsewhere nothing happens."""
+    if core is None or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def pins(**cores: int) -> dict[str, str]:
+    """Say what runs where."""
+    return {what.replace("_", " "): f"core {core}" for what, core in cores.items()}
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time a process has used, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def peak_mb(pid: int) -> float:
+    """Return the most memory a process ever held (resident), in MB."""
+    return _status_mb(pid, "VmHWM")
+
+
+def resident_mb(pid: int) -> float:
+    """Return the memory a process holds now (resident), in MB."""
+    return _status_mb(pid, "VmRSS")
+
+
+def _status_mb(pid: int, field: str) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise ValueError(f"/proc/{pid}/status has no {field}")
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the value below which this share of the values lies."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def round_trips(client: redis.Redis) -> int:
+    """Return how often the server has read from its clients: about the round trips."""
+    info: Any = client.info("stats")
+    return int(info["total_reads_processed"])
+
+
+def tool(name: str) -> str | None:
+    """Find a program outside of Python, such as wrk."""
+    return shutil.which(name)
+
+
+def environment(name: str) -> Path:
+    """Return the Python of a peer's environment, which is made where it is missing.
+
+    Raises `LookupError` with the reason where that does not work.
+    """
+    wanted = ROOT / "benchmarks" / "peers" / f"{name}.txt"
+    folder = ENVIRONMENTS / name
+    python = folder / "bin" / "python"
+    stamp = folder / "installed.txt"
+    if not stamp.exists() or stamp.read_text() != wanted.read_text():
+        progress(f"installing {name} into {folder.relative_to(ROOT)}")
+        _run(name, sys.executable, "-m", "venv", "--clear", str(folder))
+        _run(name, str(python), "-m", "pip", "install", "--quiet", "-r", str(wanted))
+        stamp.write_text(wanted.read_text())
+    return python
+
+
+def pinned_version(name: str) -> str:
+    """Return the version of a peer that its environment holds."""
+    text = (ROOT / "benchmarks" / "peers" / f"{name}.txt").read_text()
+    found = re.search(rf"^(?:py)?{name}==(\S+)$", text, re.MULTILINE)
+    return found[1] if found else "?"
+
+
+def _run(name: str, *command: str, cwd: Path | None = None) -> None:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr or done.stdout).strip().rpartition("\n")[2]
+        raise LookupError(f"{name} could not be installed: {last}")
+
+
+def go_program(name: str) -> Path:
+    """Return a Go program of `peers/NAME`, which is built where it is missing or older.
+
+    Raises `LookupError` with the reason where that does not work.
+    """
+    folder = ROOT / "benchmarks" / "peers" / name
+    binary = ENVIRONMENTS / name
+    go = tool("go")
+    if go is None:
+        raise LookupError(f"{name} is left out: Go is not installed")
+    if not binary.exists() or binary.stat().st_mtime < (folder / "main.go").stat().st_mtime:
+        progress(f"building {name}")
+        ENVIRONMENTS.mkdir(exist_ok=True)
+        _run(name, go, "build", "-o", str(binary), ".", cwd=folder)
+    return binary
+
+
+def machine() -> dict[str, str]:
+    """Say where this runs."""
+    cpu = platform.processor()
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                cpu = line.partition(": ")[2]
+                break
+    return {
+        "cpu": cpu,
+        "cores": str(len(CORES)),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Say what was measured."""
+    return {name: metadata.version(name) for name in ("hookmill", *_SHOWN_VERSIONS)}
+
+
+def progress(text: str) -> None:
+    """Say what goes on, beside the result."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+def in_words(table: Table) -> str:
+    """Write a table for a terminal."""
+    rows = cells(table)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    text = [f"{table.title} ({table.unit})"]
+    for row in rows:
+        first, *rest = (
+            cell.ljust(width) if number in {0, len(row) - 1} else cell.rjust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        text.append(("  " + "  ".join([first, *rest])).rstrip())
+    if table.target:
+        text.append(f"  asked for: {table.target}")
+    return "\n".join(text)
+
+
+def cells(table: Table) -> list[list[str]]:
+    """Write a table as text, the heads first."""
+    rows = [["", "median", "lowest", "highest", "ratio", ""]]
+    for line in table.lines:
+        ratio = table.ratio(line)
+        numbers = [line.median, min(line.values), max(line.values)]
+        rows.append(
+            [
+                line.name,
+                *(f"{number:,.{table.digits}f}" for number in numbers),
+                "" if ratio is None else f"{ratio:.2f}",
+                line.note,
+            ]
+        )
+    return rows
+
+
+def write_plot(table: Table, path: Path) -> None:
+    """Draw a table: curves where its lines are `NAME @ NUMBER`, else bars."""
+    if table.chart == "curves":
+        path.write_text(_curves(table))
+        return
+    drawing = plots.bars(
+        f"{table.title} ({table.unit})",
+        [
+            plots.Bar(line.name, line.median, min(line.values), max(line.values))
+            for line in table.lines
+        ],
+        digits=table.digits,
+    )
+    path.write_text(drawing)
+
+
+def _curves(table: Table) -> str:
+    found: dict[str, list[tuple[float, float]]] = {}
+    for line in table.lines:
+        name, _, at = line.name.rpartition(" @ ")
+        found.setdefault(name, []).append((float(at), line.median))
+    rows = [plots.Curve(name, points) for name, points in found.items()]
+    return plots.curves(f"{table.title} ({table.unit})", "processes", rows, digits=table.digits)
+
+
+def chunks(total: int, size: int) -> Iterable[range]:
+    """Split so many numbers into ranges of a size."""
+    return (range(first, min(first + size, total)) for first in range(0, total, size))

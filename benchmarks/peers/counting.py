@@ -1,0 +1,64 @@
+"""What every measured worker shares: what it is given, and when its first and last message came.
+
+The standard library alone: it runs in the peers' environments, too.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+URL = os.environ.get("REDIS_URL", "")
+MESSAGES = int(os.environ.get("BENCH_MESSAGES", "1"))
+CONCURRENCY = int(os.environ.get("BENCH_CONCURRENCY", "100"))
+BODY = 214
+"""Bytes of an event as JSON."""
+
+
+def order(number: int) -> dict[str, Any]:
+    """Make an event; as compact JSON it has `BODY` bytes."""
+    event = {"type": "order.paid", "order_id": f"ord_{number:012d}", "amount": 4200, "note": ""}
+    size = len(json.dumps(event, separators=(",", ":")))
+    return {**event, "note": "x" * (BODY - size)}
+
+
+class Counter:
+    """Counts handler calls, from however many threads, and writes down what they took.
+
+    The clock starts with the first call, so that neither the start of the process nor the filling
+    of the queue is measured.
+    """
+
+    def __init__(self, messages: int = MESSAGES) -> None:
+        self._messages = messages
+        self._numbers = itertools.count(1)  # its next() is atomic
+        self._began = self._cpu = 0.0
+
+    def count(self, calls: int = 1) -> None:
+        """Count a call (or a batch of them)."""
+        for _ in range(calls):
+            number = next(self._numbers)
+            if number == 1:
+                self._began, self._cpu = time.perf_counter(), time.process_time()
+            if number == self._messages:
+                self._write()
+
+    def _write(self) -> None:
+        result = {
+            "messages": self._messages,
+            "seconds": time.perf_counter() - self._began,
+            "cpu_seconds": time.process_time() - self._cpu,
+        }
+        path = Path(os.environ["BENCH_RESULT"])
+        path.with_suffix(".part").write_text(json.dumps(result))
+        path.with_suffix(".part").rename(path)
+
+
+def asked_to_fill() -> bool:
+    """Say whether this run is to fill the queue; else it is to work it off."""
+    return sys.argv[1] == "fill"

@@ -1,0 +1,269 @@
+"""How many verified, stored deliveries a receiver answers, and how fast: `python -m
+benchmarks.receiver`.
+
+Side by side, in turns: aiohttp's bare server (the limit: reads the body and says yes), ours as a
+real process with everything on, FastAPI with PyJWT and one XADD a request, and Go's net/http with
+one XADD a request. After each turn what was answered with 200 is counted in Redis.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import redis
+
+from benchmarks import deliveries
+from benchmarks.harness import (
+    OTHERS,
+    ROOT,
+    SUBJECT,
+    Bench,
+    Program,
+    Table,
+    cpu_seconds,
+    environment,
+    go_program,
+    options,
+    peak_mb,
+    percentile,
+    pinned_version,
+    pins,
+    resident_mb,
+    tool,
+)
+from benchmarks.loadgen import Outcome
+from tests.support import Server, free_port
+
+CONNECTIONS = 64
+BARE, OURS, FASTAPI, GO = "aiohttp, bare", "hookmill receiver", "FastAPI, PyJWT", "Go net/http"
+_PEERS = ROOT / "benchmarks" / "peers"
+
+
+class Served(NamedTuple):
+    """A server that answers, and where."""
+
+    program: Program
+    port: int
+
+
+class Load(NamedTuple):
+    """Deliveries signed beforehand, in a file of requests of one size."""
+
+    path: Path
+    total: int
+    size: int
+    script: Path
+
+
+class Answered(NamedTuple):
+    """What wrk saw: requests answered, in how many seconds, how many of them not well."""
+
+    requests: int
+    seconds: float
+    bad: int
+
+    @property
+    def rate(self) -> float:
+        """Requests a second."""
+        return self.requests / self.seconds
+
+
+def commands(bench: Bench) -> dict[str, list[str | Path]]:
+    """Return how each server is started; a peer that cannot be is noted instead."""
+    found: dict[str, list[str | Path]] = {
+        BARE: [sys.executable, _PEERS / "with_aiohttp.py"],
+        OURS: [sys.executable, "-m", "hookmill", "receiver"],
+    }
+    makers: dict[str, Callable[[], list[str | Path]]] = {
+        FASTAPI: lambda: [environment("fastapi"), _PEERS / "with_fastapi.py"],
+        GO: lambda: [go_program("gopeer")],
+    }
+    for name, make in makers.items():
+        try:
+            found[name] = make()
+            if name == FASTAPI:
+                bench.report.versions["fastapi"] = pinned_version("fastapi")
+        except LookupError as error:
+            bench.note(f"{name} is missing: {error}")
+    return found
+
+
+@contextmanager
+def serving(
+    bench: Bench, command: list[str | Path], url: str, env: Mapping[str, str] | None = None
+) -> Iterator[Served]:
+    """Run a server for the time of the block."""
+    port = free_port()
+    given = {**deliveries.environment(url, port), "GOMAXPROCS": "1", **(env or {})}
+    with bench.program(*command, core=SUBJECT, env=given) as program:
+        program.wait_for(lambda: _listens(port))
+        yield Served(program, port)
+
+
+def signed(bench: Bench, count: int) -> Load:
+    """Sign the deliveries that all rounds send."""
+    path, script = bench.folder / "deliveries", bench.folder / "deliveries.lua"
+    size = deliveries.write(path, count)
+    deliveries.write_script(script, path, size)
+    return Load(path, count, size, script)
+
+
+def wrk(
+    bench: Bench, load: Load, port: int, seconds: float, connections: int = CONNECTIONS
+) -> Answered:
+    """Send as fast as the server answers."""
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "10"]
+    url = f"http://127.0.0.1:{port}/qstash"
+    with bench.program(*command, "-s", load.script, url, core=OTHERS) as program:
+        code = program.wait(seconds + 60)
+        line = next((x for x in program.log.splitlines() if x.startswith("RESULT ")), None)
+        if code or line is None:
+            raise RuntimeError(f"wrk failed: {program.log}")
+    answered, micros, bad, _ = line.split()[1:]
+    return Answered(int(answered), int(micros) / 1e6, int(bad))
+
+
+def at_rate(load: Load, port: int, rate: float, seconds: float) -> Outcome:
+    """Send at a constant rate, from a process on the others' core."""
+    count = min(load.total, int(rate * seconds))
+    command = [sys.executable, "-m", "benchmarks.loadgen", "--port", str(port)]
+    command += ["--rate", str(rate), "--requests", str(load.path), "--size", str(load.size)]
+    taskset = ["taskset", "-c", str(OTHERS)] if tool("taskset") else []
+    done = subprocess.run(
+        [*taskset, *command, "--count", str(count)], cwd=ROOT, capture_output=True, check=True
+    )
+    return msgspec.json.decode(done.stdout, type=Outcome)
+
+
+class Tables:
+    """The tables of this benchmark."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.rates = bench.table(
+            "Verified and stored", "requests/s", against=BARE,
+            target="ours at least 0.80 of bare aiohttp, 6 times FastAPI, even with Go",
+        )  # fmt: skip
+        self.cpu = bench.table("CPU of the server", "µs a request", against=BARE, digits=1)
+        self.middle = bench.table("p50 at half the load of ours", "ms", against=BARE, digits=2)
+        self.late = bench.table(
+            "p99 at half the load of ours", "ms", against=BARE, digits=2,
+            target="ours at most 2 times bare aiohttp's",
+        )  # fmt: skip
+        self.memory = bench.table(
+            "Memory at its peak", "MB", digits=1, target="ours under 80 MB, under overload as well"
+        )
+
+
+def throughput(bench: Bench, load: Load, server: Server, tables: Tables) -> None:
+    """Let everybody have a turn at full load."""
+    seconds = 1.0 if bench.quick else 4.0
+    starts = commands(bench)
+    with redis.Redis.from_url(server.url) as client:
+        for _ in bench.each_round():
+            for name, command in starts.items():
+                client.flushall()
+                with serving(bench, command, server.url) as served:
+                    if not bench.quick:
+                        wrk(bench, load, served.port, 1.0)  # warm
+                    before = cpu_seconds(served.program.pid)
+                    stored = stored_in(client)
+                    answered = wrk(bench, load, served.port, seconds)
+                    used = cpu_seconds(served.program.pid) - before
+                    if name != BARE:
+                        check_stored(name, answered, stored_in(client) - stored)
+                    tables.rates.put(name, answered.rate)
+                    tables.cpu.put(name, used / answered.requests * 1e6)
+                    tables.memory.put(f"{name}, full load", peak_mb(served.program.pid))
+
+
+def stored_in(client: redis.Redis) -> int:
+    """Count what the servers have stored."""
+    kept: Any = [client.xlen(key) for key in ("bench:{0}:stream", "deliveries")]
+    return sum(kept)
+
+
+def check_stored(name: str, answered: Answered, stored: int) -> None:
+    """Raise unless every good answer is a stored delivery (the last may be on their way)."""
+    if answered.bad or stored < answered.requests:
+        raise RuntimeError(
+            f"{name}: {answered.requests} answers, {answered.bad} of them bad, {stored} stored"
+        )
+
+
+def latency(bench: Bench, load: Load, server: Server, tables: Tables) -> None:
+    """Measure latencies at half of what ours answers at most."""
+    rate = next(line.median for line in tables.rates.lines if line.name == OURS) / 2
+    bench.note(f"latencies at {rate:,.0f} requests/s, {CONNECTIONS} connections")
+    seconds = 0.8 if bench.quick else 5.0  # of them half a second to warm
+    starts = commands(bench)
+    with redis.Redis.from_url(server.url) as client:
+        for _ in bench.each_round():
+            for name in (BARE, OURS):
+                client.flushall()
+                with serving(bench, starts[name], server.url) as served:
+                    outcome = at_rate(load, served.port, rate, seconds)
+                    if outcome.refused:
+                        raise RuntimeError(f"{name} refused {outcome.refused}")
+                    tables.middle.put(name, percentile(outcome.latencies, 0.5) * 1000)
+                    tables.late.put(name, percentile(outcome.latencies, 0.99) * 1000)
+
+
+def overload(bench: Bench, load: Load, server: Server, table: Table) -> None:
+    """Send from 16 times the connections, while Redis stands still for the middle third."""
+    seconds = 0.4 if bench.quick else 3.0
+    with redis.Redis.from_url(server.url) as client:
+        client.flushall()
+    command: list[str | Path] = [sys.executable, "-m", "hookmill", "receiver"]
+    with serving(bench, command, server.url) as served:
+        url = f"http://127.0.0.1:{served.port}/qstash"
+        sending = ["wrk", "-t1", f"-c{16 * CONNECTIONS}", f"-d{round(3 * seconds)}s"]
+        with bench.program(*sending, "-s", load.script, url, core=OTHERS) as program:
+            time.sleep(seconds)
+            server.signal(signal.SIGSTOP)
+            try:
+                time.sleep(seconds)
+            finally:
+                server.signal(signal.SIGCONT)
+            program.wait()
+        table.put(
+            f"{OURS}, overload", peak_mb(served.program.pid), "1,024 connections, Redis halts"
+        )
+        table.put(f"{OURS}, afterwards", resident_mb(served.program.pid))
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def run(bench: Bench) -> None:
+    """Measure."""
+    if tool("wrk") is None:
+        raise SystemExit("wrk is needed: https://github.com/wg/wrk")
+    load = signed(bench, 5_000 if bench.quick else 200_000)
+    tables = Tables(bench)
+    with bench.redis() as server:
+        throughput(bench, load, server, tables)
+        latency(bench, load, server, tables)
+        overload(bench, load, server, tables.memory)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    given = options(__doc__, 5, "receiver").parse_args(arguments)
+    pinned = pins(the_server=SUBJECT, Redis=OTHERS, the_load=OTHERS)
+    with Bench("receiver", given, pinned) as bench:
+        run(bench)
+        bench.finish()
+
+
+if __name__ == "__main__":
+    main()

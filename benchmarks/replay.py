@@ -1,0 +1,100 @@
+"""What Redis carries when its clients are not the limit: commands recorded once, then repeated.
+
+A command of ours is recorded on its way to Redis, byte for byte. To repeat it costs a client next
+to nothing: the answers are read, not looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+from hookmill.stream import Group, Stream
+from tests.support import Server
+
+_MARK = b"*2\r\n$4\r\nECHO\r\n$9\r\nbench-end\r\n"
+_MARKED = b"$9\r\nbench-end\r\n"
+_AT_ONCE = 16
+
+
+class Recorder:
+    """Stands between a client and Redis, and keeps what the client says."""
+
+    def __init__(self, server: Server) -> None:
+        self._port = server.port
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.said = b""
+
+    async def start(self) -> str:
+        """Listen; return the URL for the client."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
+
+    async def stop(self) -> None:
+        """End, when the client has hung up."""
+        if self._server is not None:
+            self._server.close()
+        await asyncio.gather(*self._tasks)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", self._port)
+        for task in (self._pass(reader, back, keep=True), self._pass(there, writer, keep=False)):
+            self._tasks.add(asyncio.create_task(task))
+
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, keep: bool
+    ) -> None:
+        while data := await reader.read(1 << 16):
+            if keep:
+                self.said += data
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+
+async def recorded(server: Server, prefix: str, do: Callable[[Stream], Awaitable[object]]) -> bytes:
+    """Return what a second `do` sends to Redis: the first has loaded what it needs."""
+    recorder = Recorder(server)
+    stream = Stream(await recorder.start(), prefix, timeout=60.0)
+    try:
+        await do(stream)
+        recorder.said = b""
+        await do(stream)
+    finally:
+        await stream.close()
+        await recorder.stop()
+    return recorder.said
+
+
+def last_script(said: bytes) -> bytes:
+    """Return the last call of a script; its arguments must hold no line breaks."""
+    call = said[said.rindex(b"EVALSHA") :]
+    return b"*%d\r\n$7\r\n" % (call.count(b"\r\n$") + 1) + call
+
+
+async def taking(stream: Stream, count: int) -> None:
+    """Take so many entries."""
+    group = Group(stream, "main", "bench", dedup_window=72 * 3600)
+    await group.open()
+    await group.take(count)
+    await group.close()
+
+
+def repeat(server: Server, command: bytes, times: int) -> float:
+    """Send a command so many times; return the seconds that took."""
+    parts = urlsplit(server.url)
+    with socket.create_connection((parts.hostname, parts.port)) as connection:
+        began = time.perf_counter()
+        for done in range(0, times, _AT_ONCE):
+            connection.sendall(command * min(_AT_ONCE, times - done) + _MARK)
+            tail = b""
+            while not tail.endswith(_MARKED):
+                tail = (tail + connection.recv(1 << 20))[-len(_MARKED) :]
+        return time.perf_counter() - began

@@ -1,0 +1,168 @@
+"""What more processes bring on this machine, and what one Redis carries: `python -m
+benchmarks.scaling`.
+
+Nothing is pinned: workers, receivers, the load and Redis share all cores, as the table's head
+says. A curve that flattens at the number of cores says so of the machine, not of Redis; what Redis
+carries by itself stands in a table of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from benchmarks import deliveries, replay
+from benchmarks.filling import PREFIX, fill, message, worker
+from benchmarks.harness import CORES, OTHERS, Bench, Table, options, pinned_to, progress, tool
+from benchmarks.receiver import Load
+from benchmarks.startup import is_ready
+from hookmill.entries import Keys
+from hookmill.stream import Stream
+from tests.support import Server, free_port, wait_until
+
+BATCH = 64
+"""Messages in one append, as many as wait while the one before is under way."""
+MOUTHFUL = 256
+KEYS = Keys(PREFIX, 0)
+
+
+def workers(bench: Bench, server: Server, count: int, handlers: str) -> float:
+    """Return how many messages so many workers settle a second."""
+    seconds = 0.2 if bench.quick else 3.0
+    with ExitStack() as stack, redis.Redis.from_url(server.url) as client:
+        client.flushall()
+        fill(server, 3_000 if bench.quick else 12_000 + 10_000 * count)
+        for number in range(count):
+            result = bench.folder / f"result-{number}"
+            given = worker(bench, server, handlers, 10**9, result=result, core=None)
+            stack.enter_context(given)
+        wait_until(lambda: consumers(client) >= count, timeout=60.0, what="all workers")
+        before, began = settled(client), time.perf_counter()
+        time.sleep(seconds)
+        return (settled(client) - before) / (time.perf_counter() - began)
+
+
+def consumers(client: redis.Redis) -> int:
+    """Count the workers that have taken something."""
+    try:
+        found: Any = client.xinfo_consumers(KEYS.stream, "main")
+    except redis.ResponseError:  # there is no group yet
+        return 0
+    return sum(1 for one in found if one["pending"])
+
+
+def settled(client: redis.Redis) -> int:
+    """Count the messages that are done."""
+    groups: Any = client.xinfo_groups(KEYS.stream)
+    group = next(one for one in groups if one["name"] == b"main")
+    return int(group["entries-read"]) - int(group["pending"])
+
+
+def receivers(bench: Bench, server: Server, loads: Sequence[Load]) -> float:
+    """Return how many deliveries receivers answer a second, one for each load."""
+    seconds = 1 if bench.quick else 4
+    with ExitStack() as stack, redis.Redis.from_url(server.url) as client:
+        client.flushall()
+        ports = [free_port() for _ in loads]
+        for port in ports:
+            env = deliveries.environment(server.url, port)
+            program = stack.enter_context(bench.hookmill("receiver", core=None, env=env))
+            program.wait_for(lambda port=port: is_ready(port))
+        sending = []
+        for port, load in zip(ports, loads, strict=True):
+            url = f"http://127.0.0.1:{port}/qstash"
+            command: list[str | Path] = ["wrk", "-t1", "-c64", f"-d{seconds}s", "-s", load.script]
+            sending.append(stack.enter_context(bench.program(*command, url, core=None)))
+        for program in sending:
+            if program.wait():
+                raise RuntimeError(f"wrk failed: {program.log}")
+        stored: Any = client.xlen(KEYS.stream)
+    return float(stored) / seconds
+
+
+def carried(bench: Bench, server: Server, table: Table) -> None:
+    """Measure what Redis carries of appends, and of takes, by itself."""
+    batch = [message(number) for number in range(BATCH)]
+    appends = 50 if bench.quick else 4_000
+    with redis.Redis.from_url(server.url) as client:
+        client.flushall()
+
+        async def append(stream: Stream) -> None:
+            await stream.append(batch)
+
+        async def take(stream: Stream) -> None:
+            await replay.taking(stream, MOUTHFUL)
+
+        command = asyncio.run(replay.recorded(server, PREFIX, append))
+        took = replay.repeat(server, command, appends)
+        table.put("appended", appends * BATCH / took, f"{BATCH} an append")
+        client.flushall()
+        total = 3_000 if bench.quick else 150_000
+        fill(server, total)
+        said = asyncio.run(replay.recorded(server, PREFIX, take))
+        times = total // MOUTHFUL - 2
+        took = replay.repeat(server, replay.last_script(said), times)
+        groups: Any = client.xinfo_groups(KEYS.stream)
+        taken = max(int(one["pending"]) for one in groups) - 2 * MOUTHFUL
+        table.put("taken, IDs remembered", taken / took, f"{MOUTHFUL} a take")
+
+
+def run(bench: Bench) -> None:
+    """Measure."""
+    computing = bench.table("Workers, handlers that compute 1 ms", "messages/s", chart="curves")
+    waiting = bench.table(
+        "Workers, handlers that wait 50 ms, 100 at a time", "messages/s", chart="curves"
+    )
+    answering = bench.table("Receivers", "requests/s", chart="curves")
+    carrying = bench.table("One Redis, its clients not the limit", "messages/s")
+    loads = make_loads(bench) if tool("wrk") else []
+    if not loads:
+        bench.note("receivers are missing: wrk is not installed")
+    with bench.redis() as server:
+        for _ in bench.each_round():
+            for count in (1,) if bench.quick else (1, 2, 4):
+                progress(f"{count} workers")
+                computing.put(f"compute @ {count}", workers(bench, server, count, "computing"))
+                waiting.put(f"wait @ {count}", workers(bench, server, count, "waiting"))
+            for count in range(1, len(loads) + 1):
+                answering.put(f"receivers @ {count}", receivers(bench, server, loads[:count]))
+            with pinned_to(CORES[0]):
+                carried(bench, server, carrying)
+
+
+def make_loads(bench: Bench) -> list[Load]:
+    """Sign deliveries for two receivers, each with IDs of its own."""
+    count = 2_000 if bench.quick else 100_000
+    path = bench.folder / "deliveries"
+    size = deliveries.write(path, 2 * count)
+    loads = []
+    for number in range(2):
+        part, script = bench.folder / f"part-{number}", bench.folder / f"part-{number}.lua"
+        with path.open("rb") as file:
+            file.seek(number * count * size)
+            part.write_bytes(file.read(count * size))
+        deliveries.write_script(script, part, size)
+        loads.append(Load(part, count, size, script))
+    return loads
+
+
+def main(arguments: list[str] | None = None) -> None:
+    given = options(__doc__, 2, "scaling").parse_args(arguments)
+    pinned = {
+        "workers, receivers, the load": f"any of {len(CORES)} cores",
+        "Redis": f"core {OTHERS}",
+        "the client of the last table": f"core {CORES[0]}",
+    }
+    with Bench("scaling", given, pinned) as bench:
+        run(bench)
+        bench.finish()
+
+
+if __name__ == "__main__":
+    main()

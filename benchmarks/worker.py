@@ -1,0 +1,194 @@
+"""How many messages a worker handles: `python -m benchmarks.worker`.
+
+Side by side, in turns, each in one process with handlers that do nothing: a bare loop of
+XREADGROUP and XACK (the limit), ours as a real process with dedup, typed decoding, logs and
+acknowledgement, and the peers, each in its best documented setting for one handler call and one
+acknowledgement of its own a message. The queue is filled beforehand; the clock runs from the first
+call to the last. Peers get a plain dict: less work than ours.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AbstractContextManager
+from typing import NamedTuple
+
+import redis
+
+from benchmarks import filling
+from benchmarks.filling import Worked, fill, measured, work
+from benchmarks.harness import (
+    OTHERS,
+    ROOT,
+    SUBJECT,
+    Bench,
+    Program,
+    Table,
+    environment,
+    options,
+    pinned_version,
+    pins,
+    progress,
+)
+from hookmill.entries import Keys
+from tests.support import Server
+
+_PEERS = ROOT / "benchmarks" / "peers"
+MESSAGES = 100_000
+BARE, OURS = "XREADGROUP + XACK, bare", "hookmill worker"
+
+
+class Peer(NamedTuple):
+    """A peer's environment, and how many messages take it a second or two."""
+
+    name: str
+    environment: str
+    messages: int
+    concurrency: int
+    note: str = ""
+
+
+PEERS = [
+    Peer("taskiq-redis", "taskiq", 6_000, 100),
+    Peer("FastStream", "faststream", 6_000, 32),
+    Peer("streaQ", "streaq", 4_000, 32),
+    Peer("SAQ", "saq", 3_000, 20),
+    Peer("arq", "arq", 3_000, 10),
+    Peer("dramatiq", "dramatiq", 4_000, 8, "8 threads"),
+    Peer("docket", "docket", 1_000, 75),
+    Peer("FastStream, batches", "faststream", 60_000, 1, "acknowledges a whole batch or nothing"),
+]
+
+
+class Tables:
+    """The tables of this benchmark."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.rates = bench.table(
+            "Messages handled by one process, no-op handler", "messages/s", against=BARE,
+            target="ours at least 0.25 of the bare loop, 12 times the fastest peer but batches",
+        )  # fmt: skip
+        self.cpu = bench.table("CPU of the worker", "µs a message", against=BARE, digits=1)
+        self.redis = bench.table("CPU of Redis, its filling apart", "µs a message", digits=1)
+        self.reads = bench.table(
+            "Redis round trips", "a message", digits=4, target="ours at most 0.05"
+        )
+        self.sleeping = bench.table(
+            "Handlers that sleep 50 ms, 500 at a time", "messages/s", against="ideal",
+            target="ours at least 0.95 of the ideal",
+        )  # fmt: skip
+        self.memory = bench.table("Memory at its peak", "MB", digits=1, target="ours under 80 MB")
+
+    def put(self, name: str, worked: Worked, note: str = "") -> None:
+        """Add what one turn took."""
+        self.rates.put(name, worked.rate, note)
+        self.cpu.put(name, worked.worker_us)
+        self.redis.put(name, worked.redis_us)
+        self.reads.put(name, worked.reads)
+        self.memory.put(name, worked.peak_mb)
+
+
+def bare(bench: Bench, server: Server, messages: int) -> Worked:
+    """Read and acknowledge the stream's entries, nothing else."""
+    result = bench.folder / "result"
+    result.unlink(missing_ok=True)
+    env = {
+        "REDIS_URL": server.url,
+        "BENCH_STREAM": Keys(filling.PREFIX, 0).stream,
+        "BENCH_MESSAGES": str(messages),
+        "BENCH_RESULT": str(result),
+    }
+    worked = measured(
+        server,
+        result,
+        lambda: bench.program(sys.executable, _PEERS / "with_hiredis.py", core=SUBJECT, env=env),
+    )
+    with redis.Redis.from_url(server.url) as client:
+        client.xgroup_destroy(env["BENCH_STREAM"], "bare")  # or nothing would be trimmed
+    return worked
+
+
+def ours(bench: Bench, server: Server, messages: int, tables: Tables) -> None:
+    """Take turns on one filling: the bare loop has a group of its own."""
+    with redis.Redis.from_url(server.url) as client:
+        for note, settings in {"": {"concurrency": "256"}, ", by default": {}}.items():
+            client.flushall()
+            fill(server, messages)
+            if not settings:
+                tables.put(f"{OURS}{note}", work(bench, server, "noop", messages))
+                continue
+            tables.put(BARE, bare(bench, server, messages), "256 at a time")
+            worked = work(bench, server, "noop", messages, **settings)
+            tables.put(f"{OURS}{note}", worked, "256 at a time; 100 by default")
+
+
+def sleeping(bench: Bench, server: Server, table: Table) -> None:
+    """Handlers that wait: how close to what their sleep allows."""
+    messages = 2_000 if bench.quick else 40_000
+    with redis.Redis.from_url(server.url) as client:
+        client.flushall()
+    fill(server, messages)
+    table.put("ideal", 500 / 0.05)
+    table.put(OURS, work(bench, server, "waiting", messages, concurrency="500").rate)
+
+
+def peer(bench: Bench, server: Server, given: Peer) -> Worked:
+    """Fill a peer's queue in its own way, and have it emptied."""
+    python = environment(given.environment)
+    script = _PEERS / f"with_{given.environment}.py"
+    result = bench.folder / "result"
+    result.unlink(missing_ok=True)
+    env = {
+        "REDIS_URL": server.url,
+        "BENCH_MESSAGES": str(100 if bench.quick else given.messages),
+        "BENCH_CONCURRENCY": str(given.concurrency),
+        "BENCH_RESULT": str(result),
+        **({"BENCH_BATCH": "1"} if "batches" in given.name else {}),
+    }
+
+    def run(verb: str) -> AbstractContextManager[Program]:
+        return bench.program(python, script, verb, core=SUBJECT, env=env)
+
+    with redis.Redis.from_url(server.url) as client:
+        client.flushall()
+    with run("fill") as filling_up:
+        if filling_up.wait():
+            raise RuntimeError(f"could not fill its queue: {filling_up.log}")
+    return measured(server, result, lambda: run("work"))
+
+
+def peers(bench: Bench, server: Server, tables: Tables, wanted: list[Peer]) -> None:
+    """Let each peer have its turn; one that cannot be measured is named, not dropped."""
+    for one in wanted.copy():
+        progress(one.name)
+        try:
+            tables.put(one.name, peer(bench, server, one), one.note)
+            bench.report.versions[one.environment] = pinned_version(one.environment)
+        except (AssertionError, LookupError, RuntimeError) as error:
+            last = str(error).strip().rpartition("\n")[2]
+            bench.note(f"{one.name} could not be measured: {last[:200]}")
+            wanted.remove(one)
+
+
+def run(bench: Bench, names: list[str] | None = None) -> None:
+    """Measure."""
+    tables = Tables(bench)
+    wanted = [one for one in PEERS if names is None or one.environment in names]
+    with bench.redis() as server:
+        for _ in bench.each_round():
+            ours(bench, server, 2_000 if bench.quick else MESSAGES, tables)
+            sleeping(bench, server, tables.sleeping)
+            peers(bench, server, tables, wanted)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = options(__doc__, 3, "worker")
+    parser.add_argument("--peers", nargs="*", metavar="NAME", help="these alone; none: ours alone")
+    given = parser.parse_args(arguments)
+    with Bench("worker", given, pins(the_worker=SUBJECT, Redis=OTHERS)) as bench:
+        run(bench, given.peers)
+        bench.finish()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""The benchmarks still run: each at its tiniest, for what it writes, not for how fast it was."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import shutil
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from types import ModuleType
+
+import msgspec
+import pytest
+from multidict import CIMultiDict
+
+from benchmarks import (
+    deliveries,
+    growth,
+    harness,
+    latency,
+    loadgen,
+    plots,
+    receiver,
+    report,
+    scaling,
+    startup,
+    worker,
+)
+from benchmarks.harness import Line, Report, Table
+from hookmill.signatures import Signed
+from hookmill.signatures.qstash import QStash
+from hookmill.signatures.scheme import Verified
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="they read /proc")
+needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
+
+
+def installed(peer: str) -> bool:
+    return (harness.ENVIRONMENTS / peer / "installed.txt").exists()
+
+
+@pytest.fixture
+def no_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is installed or built for a test; what is there already is run."""
+
+    def missing(name: str) -> Path:
+        raise LookupError(f"{name} is left out of the tests")
+
+    monkeypatch.setattr(receiver, "environment", missing)
+    monkeypatch.setattr(receiver, "go_program", missing)
+
+
+def run(module: ModuleType, folder: Path, *options: str) -> Report:
+    result = folder / "result.json"
+    module.main(["--quick", "--rounds", "1", "--json", str(result), "--svg", str(folder), *options])
+    found = msgspec.json.decode(result.read_bytes(), type=Report)
+    drawings = sorted(folder.glob("*.svg"))
+    assert len(drawings) == len(found.tables)
+    assert all(drawing.read_text().startswith("<svg") for drawing in drawings)
+    assert all(line.values for table in found.tables for line in table.lines)
+    return found
+
+
+def parsed() -> argparse.Namespace:
+    return harness.options("", 1, "worker").parse_args(["--quick", "--rounds", "1"])
+
+
+def names(table: Table) -> list[str]:
+    return [line.name for line in table.lines]
+
+
+@needs_wrk
+def test_the_receiver_is_measured_and_a_missing_peer_named(tmp_path: Path, no_peers: None) -> None:
+    found = run(receiver, tmp_path)
+    assert names(found.tables[0]) == [receiver.BARE, receiver.OURS]
+    assert any(receiver.GO in note for note in found.notes)
+
+
+def test_the_worker_is_measured(tmp_path: Path) -> None:
+    found = run(worker, tmp_path, "--peers")
+    assert names(found.tables[0])[:2] == [worker.BARE, worker.OURS]
+
+
+@pytest.mark.parametrize("peer", sorted({peer.environment for peer in worker.PEERS} - {"docket"}))
+def test_a_peer_is_measured(tmp_path: Path, peer: str) -> None:
+    if not installed(peer):
+        pytest.skip(f"{peer} is not installed: python -m benchmarks.worker --peers {peer}")
+    bench = harness.Bench("worker", parsed(), {})
+    with bench, bench.redis() as server:
+        one = next(one for one in worker.PEERS if one.environment == peer)
+        assert worker.peer(bench, server, one).rate > 0
+
+
+def test_latency_startup_growth_and_scaling_are_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latency, "FLEET", 2)
+    monkeypatch.setattr(scaling, "tool", lambda _: None)  # the receivers have had their test
+    for module in (latency, startup, growth, scaling):
+        folder = tmp_path / module.__name__
+        folder.mkdir()
+        assert run(module, folder).tables
+
+
+def test_presigned_deliveries_are_genuine_and_of_one_length() -> None:
+    headers, body = deliveries.delivery(7, 1_700_000_000)
+    delivery = Signed(CIMultiDict(headers), body, "/qstash")
+    scheme = QStash([deliveries.KEY], public_url="https://app.example")
+    assert isinstance(scheme.verify(delivery, 1_700_000_001), Verified)
+    assert len(body) == 214
+    assert len({len(one) for one in deliveries.requests(100)}) == 1
+
+
+def test_the_load_generator_counts_from_when_a_request_was_due() -> None:
+    """A server that stands still delays all that was due meanwhile, not one request alone."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=stand_still_once, args=(listener, 0.2))
+        server.start()
+        outcome = loadgen.run(listener.getsockname()[1], [b"x"] * 100, rate=500.0, connections=1)
+        server.join()
+    assert len(outcome.latencies) == 100
+    assert outcome.refused == 0
+    assert sum(latency > 0.05 for latency in outcome.latencies) > 50
+
+
+def stand_still_once(listener: socket.socket, seconds: float) -> None:
+    connection, _ = listener.accept()
+    with connection:
+        time.sleep(seconds)
+        while connection.recv(1):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+
+def test_a_table_is_written_into_the_page_between_its_marks() -> None:
+    table = Table("T", "ms", [Line("ours", [1.0, 3.0, 2.0]), Line("limit", [1.0])], against="limit")
+    machine = {"cpu": "C", "cores": "2", "system": "S", "python": "3"}
+    given = Report(
+        "worker", "cmd", "today", machine, {"hookmill": "1"}, {"it": "core 0"}, 3, [table]
+    )
+    page = "a\n<!-- worker -->\nold\n<!-- /worker -->\n<!-- x -->\n<!-- /x -->"
+    filled = report.filled_in(page, {"worker": given})
+    assert "old" not in filled
+    assert "| ours | 2 | 1 to 3 | 2.00 |  |" in filled
+    assert report.filled_in(filled, {"worker": given}) == filled
+
+
+def test_names_in_a_drawing_are_escaped() -> None:
+    assert "&lt;b&gt;" in plots.bars("<b>", [plots.Bar("a", 1.0, 1.0, 1.0)])
+
+
+def test_every_peer_has_its_pins_and_its_script() -> None:
+    folder = Path(worker.__file__).parent / "peers"
+    for name in {peer.environment for peer in worker.PEERS} | {"fastapi"}:
+        assert (folder / f"{name}.txt").is_file()
+        assert harness.pinned_version(name) != "?"
+        assert importlib.util.spec_from_file_location(name, folder / f"with_{name}.py")
