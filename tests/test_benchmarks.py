@@ -1,32 +1,25 @@
-"""The benchmarks still run: each at its tiniest, for what it writes, not for how fast it was."""
+"""What the benchmarks stand on. They themselves want the machine alone: `make bench ARGS=--quick`
+runs each at its tiniest, and would starve the tests beside it.
+"""
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
-import shutil
 import socket
 import sys
 import threading
 import time
 from pathlib import Path
-from types import ModuleType
 
-import msgspec
 import pytest
 from multidict import CIMultiDict
 
 from benchmarks import (
     deliveries,
-    growth,
     harness,
-    latency,
     loadgen,
     plots,
-    receiver,
     report,
-    scaling,
-    startup,
     worker,
 )
 from benchmarks.harness import Line, Report, Table
@@ -35,74 +28,6 @@ from hookmill.signatures.qstash import QStash
 from hookmill.signatures.scheme import Verified
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="they read /proc")
-needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
-
-
-def installed(peer: str) -> bool:
-    return (harness.ENVIRONMENTS / peer / "installed.txt").exists()
-
-
-@pytest.fixture
-def no_peers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is installed or built for a test; what is there already is run."""
-
-    def missing(name: str) -> Path:
-        raise LookupError(f"{name} is left out of the tests")
-
-    monkeypatch.setattr(receiver, "environment", missing)
-    monkeypatch.setattr(receiver, "go_program", missing)
-
-
-def run(module: ModuleType, folder: Path, *options: str) -> Report:
-    result = folder / "result.json"
-    module.main(["--quick", "--rounds", "1", "--json", str(result), "--svg", str(folder), *options])
-    found = msgspec.json.decode(result.read_bytes(), type=Report)
-    drawings = sorted(folder.glob("*.svg"))
-    assert len(drawings) == len(found.tables)
-    assert all(drawing.read_text().startswith("<svg") for drawing in drawings)
-    assert all(line.values for table in found.tables for line in table.lines)
-    return found
-
-
-def parsed() -> argparse.Namespace:
-    return harness.options("", 1, "worker").parse_args(["--quick", "--rounds", "1"])
-
-
-def names(table: Table) -> list[str]:
-    return [line.name for line in table.lines]
-
-
-@needs_wrk
-def test_the_receiver_is_measured_and_a_missing_peer_named(tmp_path: Path, no_peers: None) -> None:
-    found = run(receiver, tmp_path)
-    assert names(found.tables[0]) == [receiver.BARE, receiver.OURS]
-    assert any(receiver.GO in note for note in found.notes)
-
-
-def test_the_worker_is_measured(tmp_path: Path) -> None:
-    found = run(worker, tmp_path, "--peers")
-    assert names(found.tables[0])[:2] == [worker.BARE, worker.OURS]
-
-
-@pytest.mark.parametrize("peer", sorted({peer.environment for peer in worker.PEERS} - {"docket"}))
-def test_a_peer_is_measured(tmp_path: Path, peer: str) -> None:
-    if not installed(peer):
-        pytest.skip(f"{peer} is not installed: python -m benchmarks.worker --peers {peer}")
-    bench = harness.Bench("worker", parsed(), {})
-    with bench, bench.redis() as server:
-        one = next(one for one in worker.PEERS if one.environment == peer)
-        assert worker.peer(bench, server, one).rate > 0
-
-
-def test_latency_startup_growth_and_scaling_are_measured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(latency, "FLEET", 2)
-    monkeypatch.setattr(scaling, "tool", lambda _: None)  # the receivers have had their test
-    for module in (latency, startup, growth, scaling):
-        folder = tmp_path / module.__name__
-        folder.mkdir()
-        assert run(module, folder).tables
 
 
 def test_presigned_deliveries_are_genuine_and_of_one_length() -> None:
