@@ -32,7 +32,7 @@ def in_markdown(report: Report) -> str:
     names = (f"{name} {version}" for name, version in report.versions.items())
     pinned = "; ".join(f"{what}: {core}" for what, core in report.pinned.items())
     parts = [
-        f"`{report.command}`, {report.date}, {report.rounds} rounds.  ",
+        f"`{report.command}`, {report.date}, {_rounds(report.rounds)}.  ",
         f"{where}.  ",
         f"{', '.join(names)}.  ",
         f"Pinned: {pinned}.",
@@ -83,6 +83,10 @@ def stored(folder: Path = RESULTS) -> dict[str, Report]:
 
 def main() -> None:
     PAGE.write_text(filled_in(PAGE.read_text(), stored()))
+
+
+def _rounds(count: int) -> str:
+    return "1 round" if count == 1 else f"{count} rounds"
 
 
 if __name__ == "__main__":
