@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import NamedTuple
 
-from multidict import MultiMapping, istr
+from multidict import MultiMapping
 
 from hookmill.arrival import Arrival
 from hookmill.message import fresh_id, pack_headers
@@ -18,8 +18,6 @@ from hookmill.signatures.scheme import NeedsCertificate
 from hookmill.sources import Source
 from receiver import handshake
 from receiver.answers import Answer, Confirmation, Refusal
-
-_CONTENT_ENCODING = istr("Content-Encoding")  # lowered once, not with each look-up
 
 RawHeaders = tuple[tuple[bytes, bytes], ...]
 
@@ -91,7 +89,7 @@ def precheck(
     """Judge what can be judged before the body is read. `also` are methods besides POST."""
     if method != "POST" and method not in also:
         return Refusal(405, "method_not_allowed", "deliveries are sent with POST")
-    encodings = headers.getall(_CONTENT_ENCODING, ())
+    encodings = headers.getall("Content-Encoding", ())
     if any(encoding.strip().lower() != "identity" for encoding in encodings):
         # The signature covers bytes; which ones an encoding leaves to sign is anybody's guess.
         return Refusal(415, "content_encoding", "send the body without a Content-Encoding")

@@ -63,13 +63,9 @@ async def receive(settings: Settings) -> None:
 
 
 def _spare_the_collector() -> None:
-    """Let the garbage collector pass over what stays for good, and look for cycles less often.
-
-    Requests leave hardly any behind, yet with Python's own thresholds it looked for them about once
-    in sixty requests.
+    """Have the garbage collector look for cycles less often: requests leave hardly any behind, yet
+    with Python's own thresholds it looked about once in sixty of them.
     """
-    gc.collect()
-    gc.freeze()
     gc.set_threshold(10_000, 20, 20)
 
 

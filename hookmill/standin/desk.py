@@ -37,9 +37,11 @@ from hookmill.standin.records import (
     Record,
     Remembered,
 )
+from hookmill.standin.redaction import headers_shown
 from hookmill.standin.schedules import Schedules
 from hookmill.standin.state import State, Table
 from hookmill.standin.topics import UrlGroups
+from hookmill.standin.values import is_url
 
 WINDOW_MS = 600_000
 """How long a deduplication ID is remembered."""
@@ -119,7 +121,7 @@ class Desk:
         return receipts
 
     def _targets(self, destination: str) -> list[tuple[str, str, str]]:
-        if destination.lower().startswith(("http://", "https://")):
+        if is_url(destination):
             return [(destination, "", "")]
         group = self.topics.get(destination)
         return [(one.url, group.name, one.name) for one in group.endpoints]
@@ -408,12 +410,9 @@ def _error_in(answer: Answer) -> str:
 
 def _redacted(message: Message) -> Message:
     """Leave out of a log entry what its publisher wants left out, and the body, which is long."""
-    hidden = {one.lower() for one in message.template.redact}
-    headers = tuple(
-        (name, "REDACTED" if hidden & {"header", f"header[{name.lower()}]"} else value)
-        for name, value in message.template.headers
-    )
-    template = msgspec.structs.replace(message.template, headers=headers, body=b"")
+    template = message.template
+    headers = headers_shown(template.headers, template.redact)
+    template = msgspec.structs.replace(template, headers=headers, body=b"")
     return msgspec.structs.replace(message, template=template)
 
 

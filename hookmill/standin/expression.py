@@ -10,7 +10,6 @@ import ast
 import math
 import operator
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from hookmill.standin.records import ApiError
@@ -41,9 +40,7 @@ _LONGEST = 256
 
 def check(text: str) -> str:
     """Return the expression; raise `ApiError` where it is none."""
-    # It need not have a value at the first attempt: 100 / retried is one.
-    with suppress(ArithmeticError, ValueError):
-        _value(_parse(text).body, 0)
+    _compiled(_parse(text).body)
     return text
 
 
@@ -52,7 +49,7 @@ def milliseconds(text: str, retried: int) -> int | None:
     expression has no finite value there.
     """
     try:
-        return max(0, round(_value(_parse(text).body, retried)))
+        return max(0, round(_compiled(_parse(text).body)(retried)))
     except (ApiError, ArithmeticError, ValueError):
         return None
 
@@ -66,24 +63,32 @@ def _parse(text: str) -> ast.Expression:
         raise ApiError(400, f"retry delay: cannot read {text!r}") from None
 
 
-def _value(node: ast.expr, retried: int) -> float:
+def _compiled(node: ast.expr) -> Callable[[float], float]:
+    """Return what computes the expression from `retried`; raise `ApiError` where any part of it,
+    computed or not, is not on the list.
+    """
     match node:
         case ast.Constant(value=bool()):
             pass
         case ast.Constant(value=int() | float() as number):
-            return float(number)
+            return lambda _: float(number)
         case ast.Name(id="retried"):
-            return float(retried)
+            return float
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
-            return _OPERATORS[type(op)](_value(left, retried), _value(right, retried))
+            return _applied(_OPERATORS[type(op)], left, right)
         case ast.UnaryOp(op=op, operand=operand) if type(op) in _OPERATORS:
-            return _OPERATORS[type(op)](_value(operand, retried))
+            return _applied(_OPERATORS[type(op)], operand)
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _FUNCTIONS:
             least, most = _ARGUMENTS.get(name, (1, 1))
             if least <= len(args) <= most:
-                return float(_FUNCTIONS[name](*(_value(one, retried) for one in args)))
+                return _applied(_FUNCTIONS[name], *args)
     raise ApiError(
         400,
         f"retry delay: {ast.unparse(node)!r} is not allowed: use numbers, retried, + - * / % and "
         f"{', '.join(_FUNCTIONS)}",
     )
+
+
+def _applied(function: Callable[..., float], *parts: ast.expr) -> Callable[[float], float]:
+    arguments = [_compiled(part) for part in parts]
+    return lambda retried: float(function(*(argument(retried) for argument in arguments)))
