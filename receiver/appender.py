@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import structlog
@@ -25,9 +25,11 @@ from hookmill.errors import (
 from hookmill.logs import written_together
 from hookmill.message import Message
 from hookmill.stream import Stream
+from receiver.noise import server_logger
 from receiver.spool import Spool
 
 log = structlog.get_logger("receiver")
+faults = server_logger()
 
 BATCH_MESSAGES = 512
 BATCH_BYTES = 8 * 1024 * 1024
@@ -35,7 +37,10 @@ BATCH_BYTES = 8 * 1024 * 1024
 short for everybody in it.
 """
 
-_Waiting = tuple[Message, "asyncio.Future[None]"]
+Then = Callable[[Exception | None], None]
+"""What is called when it is known what became of a message: with None where it is stored."""
+
+_Waiting = tuple[Message, Then]
 
 Stored = str | StreamUnavailableError
 """Where a message was stored ("": nowhere, its token was used before), or why it was not."""
@@ -51,17 +56,15 @@ class Appender:
         self._queue: deque[_Waiting] = deque()
         self._flushing: asyncio.Task[None] | None = None
 
-    async def append(self, message: Message) -> None:
-        """Return when the message is stored. Otherwise raise `StreamUnavailableError`, or
-        `TokenReusedError` for a copy of another delivery.
+    def put(self, message: Message, then: Then) -> None:
+        """Have a message stored; `then` is told later what became of it: None, or an error.
 
-        After the former nothing is known: the sender will repeat it under the same ID.
+        That is `TokenReusedError` for a copy of another delivery. After any other nothing is
+        known: the sender will repeat the message under the same ID.
         """
-        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.append((message, stored))
+        self._queue.append((message, then))
         if self._flushing is None:
             self._flushing = asyncio.create_task(self._flush())
-        await stored
 
     async def close(self) -> None:
         """Wait for the writes under way to end."""
@@ -81,6 +84,7 @@ class Appender:
                     self._fail([*batch, *self._queue], kind or StreamUnavailableError, error)
                     self._queue.clear()
                 except Exception as error:  # noqa: BLE001 - ours, and nobody may wait for ever
+                    faults.exception("cannot append")
                     self._fail(batch, RuntimeError, error)
                 else:
                     self._answer(batch, results)
@@ -112,15 +116,13 @@ class Appender:
             return await self._stream.append_rows(rows)
 
     def _answer(self, batch: list[_Waiting], results: Sequence[Stored]) -> None:
-        for (_, stored), result in zip(batch, results, strict=True):
-            if stored.done():
-                continue
+        for (_, then), result in zip(batch, results, strict=True):
             if isinstance(result, StreamUnavailableError):
-                stored.set_exception(type(result)(str(result)))  # one each, as below
+                _call(then, result)
             elif result:
-                stored.set_result(None)
+                _call(then, None)
             else:
-                stored.set_exception(TokenReusedError("its token came with another message ID"))
+                _call(then, TokenReusedError("its token came with another message ID"))
 
     @property
     def _too_late(self) -> str:
@@ -137,12 +139,17 @@ class Appender:
         return batch
 
     def _fail(self, waiting: list[_Waiting], kind: type[Exception], cause: Exception) -> None:
-        text = str(cause) or self._too_late
-        for _, stored in waiting:
-            if not stored.done():
-                failure = kind(text)  # one each: it collects the traceback of whoever meets it
-                failure.__cause__ = cause
-                stored.set_exception(failure)
+        failure = kind(str(cause) or self._too_late)
+        failure.__cause__ = cause
+        for _, then in waiting:
+            _call(then, failure)
+
+
+def _call(then: Then, error: Exception | None) -> None:
+    try:
+        then(error)
+    except Exception:  # noqa: BLE001 - a fault with one must not keep the others waiting
+        faults.exception("cannot say what became of a message")
 
 
 def _tell(batch: list[_Waiting], results: Sequence[Stored]) -> None:

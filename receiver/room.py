@@ -10,7 +10,7 @@ from typing import Self
 
 
 class Held:
-    """What one request holds of the room, until its block is left."""
+    """What one request holds of the room, until its block is left or it is released."""
 
     def __init__(self, room: Room) -> None:
         self._room = room
@@ -20,7 +20,12 @@ class Held:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Hold nothing any longer."""
         self._room.bytes -= self.bytes
+        self.bytes = 0
 
     def grow(self, count: int) -> bool:
         """Hold that many bytes more; False, and unchanged, where there is no room for them."""
@@ -34,7 +39,7 @@ class Held:
 class Room:
     """Counts what the requests in hand hold. Only the event loop touches it.
 
-    Each block (`with room:`) is one message that waits to be stored.
+    `messages` are those that wait to be stored.
     """
 
     def __init__(self, max_messages: int, max_bytes: int) -> None:
@@ -42,12 +47,6 @@ class Room:
         self._max_bytes = max_bytes
         self.messages = 0
         self.bytes = 0
-
-    def __enter__(self) -> None:
-        self.messages += 1
-
-    def __exit__(self, *_: object) -> None:
-        self.messages -= 1
 
     @property
     def is_crowded(self) -> bool:

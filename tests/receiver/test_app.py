@@ -7,13 +7,10 @@ import hmac
 import logging
 import re
 import signal
-import socket
-import struct
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import aiohttp
 import pytest
@@ -28,8 +25,24 @@ from hookmill.signatures import Signed
 from hookmill.sources import Source, sources_of
 from hookmill.stream import Stream
 from receiver import app as app_module
-from receiver.app import Receipt, Receiver
-from receiver.main import stream_of
+from tests.receiver.serving import (
+    HELLO,
+    KEYS,
+    LIMIT,
+    Answer,
+    Connect,
+    OwnServer,
+    Running,
+    StartAt,
+    StartReceiver,
+    Stored,
+    connections,
+    delivery,
+    paused,
+    request_bytes,
+    round_trips,
+    tracebacks,
+)
 from tests.support import (
     CURRENT_KEY,
     MARBLE_SECRET,
@@ -41,95 +54,6 @@ from tests.support import (
 )
 
 SECRETS = (CURRENT_KEY, NEXT_KEY, MARBLE_SECRET)
-LIMIT = 4096
-"""The body limit of most receivers here."""
-
-HELLO = b'{"hello":"world"}'
-
-
-class Running(NamedTuple):
-    """A receiver that listens, and its sources by name."""
-
-    receiver: Receiver
-    port: int
-    sources: dict[str, Source]
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-
-class Answer(NamedTuple):
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-
-StartReceiver = Callable[..., Awaitable[Running]]
-StartAt = Callable[..., Awaitable[Running]]
-OwnServer = Callable[..., Server]
-Stored = Callable[[], list[dict[bytes, bytes]]]
-
-
-@pytest.fixture
-async def start_at(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StartAt]:
-    """Start a receiver with the settings given, on the stream given or on one of its own. It is
-    stopped at the end.
-    """
-    # The server goes on reading from a refused sender, and does not see at once that it has gone.
-    monkeypatch.setattr(app_module, "_LINGER", 0.2)
-    started: list[Receiver] = []
-    opened: list[Stream] = []
-
-    async def start(
-        settings: Settings, stream: Stream | None = None, sources: list[Source] | None = None
-    ) -> Running:
-        if stream is None:
-            stream = stream_of(settings)
-            opened.append(stream)
-        sources = sources_of(settings) if sources is None else sources
-        receiver = Receiver(settings, sources, stream)
-        started.append(receiver)
-        port = await receiver.start()
-        return Running(receiver, port, {source.name: source for source in sources})
-
-    yield start
-    for receiver in started:
-        await receiver.stop()
-    await eventually(lambda: not lingering(), what="the server to stop lingering")
-    for stream in opened:
-        await stream.close()
-
-
-def lingering() -> list[asyncio.Task[Any]]:
-    """The connections' own tasks that have not ended yet."""
-    coroutines = {task: task.get_coro() for task in asyncio.all_tasks()}
-    return [task for task, coro in coroutines.items() if "RequestHandler" in str(coro)]
-
-
-@pytest.fixture
-def start(settings: Callable[..., Settings], stream: Stream, start_at: StartAt) -> StartReceiver:
-    """Start a receiver on the test's own prefix, both senders switched on."""
-
-    async def start_one(**fields: Any) -> Running:
-        given = {**KEYS, "body_limit": LIMIT, **fields}
-        return await start_at(settings(**given), stream)
-
-    return start_one
-
-
-KEYS = {
-    "qstash_current_signing_key": CURRENT_KEY,
-    "qstash_next_signing_key": NEXT_KEY,
-    "marble_webhook_secret": MARBLE_SECRET,
-}
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector) as session:
-        yield session
 
 
 @pytest.fixture(autouse=True)
@@ -141,122 +65,6 @@ def lines(
     logging.getLogger("receiver.http").filters.clear()
     with capture_logs() as captured:
         yield captured  # type: ignore[misc] # an event is a mutable mapping, here always a dict
-
-
-@pytest.fixture
-def stored(redis_client: redis.Redis, prefix: str) -> Stored:
-    """Read the entries of the stream, oldest first."""
-
-    def entries() -> list[dict[bytes, bytes]]:
-        found: Any = redis_client.xrange(f"{prefix}:{{0}}:stream")
-        return [fields for _, fields in found]
-
-    return entries
-
-
-def round_trips(client: redis.Redis) -> int:
-    stats: Any = client.info("commandstats")
-    return int(stats.get("cmdstat_evalsha", {}).get("calls", 0))
-
-
-@contextmanager
-def paused(client: redis.Redis) -> Iterator[None]:
-    """Writes wait at the server meanwhile."""
-    client.client_pause(30_000, all=False)
-    try:
-        yield
-    finally:
-        client.client_unpause()
-
-
-def connections(running: Running) -> list[Any]:
-    """The connections as aiohttp keeps them, until their tasks have ended."""
-    server = running.receiver._runner.server
-    assert server is not None
-    return server.connections
-
-
-def tracebacks(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Whatever any library logged with a traceback, or above a warning."""
-    return [
-        f"{record.name}: {record.getMessage()}"
-        for record in caplog.records
-        if record.exc_info or record.levelno > logging.WARNING
-    ]
-
-
-def request_bytes(
-    body: bytes = HELLO,
-    *,
-    headers: dict[str, str] | None = None,
-    target: str = "/qstash",
-    method: str = "POST",
-    version: str = "1.1",
-    extra: tuple[bytes, ...] = (),
-) -> bytes:
-    """A request as it stands on the wire."""
-    lines = [f"{method} {target} HTTP/{version}".encode(), b"Host: app.example"]
-    lines.append(b"Content-Length: %d" % len(body))
-    lines += [f"{name}: {value}".encode() for name, value in (headers or {}).items()]
-    return b"\r\n".join([*lines, *extra]) + b"\r\n\r\n" + body
-
-
-def delivery(
-    source: Source, body: bytes = HELLO, *, extra: tuple[bytes, ...] = (), **parts: Any
-) -> bytes:
-    """A signed request as it stands on the wire."""
-    target = parts.setdefault("target", source.path)
-    headers = signed_headers(source.scheme, body, target)
-    return request_bytes(body, headers=headers, extra=extra, **parts)
-
-
-class Wire:
-    """A connection on which the test writes the bytes itself."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
-
-    async def send(self, data: bytes) -> None:
-        self.writer.write(data)
-        await self.writer.drain()
-
-    async def answer(self, *, head: bool = False) -> Answer:
-        """Read one answer. `head`: it was asked for with HEAD, so that no body follows."""
-        raw = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 10)
-        status_line, *rows = raw.decode().rstrip().split("\r\n")
-        headers = dict(row.split(": ", 1) for row in rows)
-        length = 0 if head else int(headers.get("Content-Length", 0))
-        return Answer(int(status_line.split()[1]), headers, await self.reader.readexactly(length))
-
-    async def rest(self) -> bytes:
-        """Read until the other side closes."""
-        return await asyncio.wait_for(self.reader.read(), 10)
-
-    def hang_up(self, how: str) -> None:
-        """Close, or reset as a crashed sender's machine does."""
-        if how == "reset":
-            linger = struct.pack("ii", 1, 0)
-            self.writer.get_extra_info("socket").setsockopt(
-                socket.SOL_SOCKET, socket.SO_LINGER, linger
-            )
-        self.writer.close()
-
-
-@pytest.fixture
-async def connect() -> AsyncIterator[Callable[[Running], Awaitable[Wire]]]:
-    opened: list[Wire] = []
-
-    async def connect_to(running: Running) -> Wire:
-        wire = Wire(*await asyncio.open_connection("127.0.0.1", running.port))
-        opened.append(wire)
-        return wire
-
-    yield connect_to
-    for wire in opened:
-        wire.writer.close()
-
-
-Connect = Callable[[Running], Awaitable[Wire]]
 
 
 # What is accepted
@@ -412,11 +220,6 @@ async def test_the_answer_kept_ready_is_the_one_that_aiohttp_would_make(
     kept, made = heads
     assert "Connection: close" in made
     assert kept == [line for line in made if line != "Connection: close"]
-
-
-async def test_an_answer_kept_ready_is_not_for_one_connection_to_change() -> None:
-    with pytest.raises(RuntimeError, match="shared"):
-        Receipt(200).force_close()
 
 
 @pytest.mark.parametrize("target", ["/", "/?", "/?a=1&b=%20x", "/?next=http://x/?y"])
@@ -1696,7 +1499,7 @@ async def test_more_messages_than_may_wait_are_503_before_their_bodies_are_read(
     running = await start(queue_messages=3, append_timeout=10)
     with paused(redis_client):
         waiting = [asyncio.create_task(deliver(running, http)) for _ in range(3)]
-        await eventually(lambda: running.receiver._room.messages == 3)
+        await eventually(lambda: running.receiver._reception.room.messages == 3)
         wire = await connect(running)
         request = delivery(running.sources["qstash"])
         await wire.send(request[: -len(HELLO)])  # only its head
@@ -1704,7 +1507,10 @@ async def test_more_messages_than_may_wait_are_503_before_their_bodies_are_read(
         assert (answer.status, answer.headers["Retry-After"], answer.body) == (503, "5", BUSY)
     assert [(await one)[0] for one in waiting] == [200] * 3
     assert (await deliver(running, http))[0] == 200
-    assert (running.receiver._room.messages, running.receiver._room.bytes) == (0, 0)
+    assert (running.receiver._reception.room.messages, running.receiver._reception.room.bytes) == (
+        0,
+        0,
+    )
 
 
 async def test_of_those_whose_bodies_came_together_no_more_wait_than_may(
@@ -1731,7 +1537,7 @@ async def test_more_bytes_than_may_be_held_are_503_before_they_are_read(
     source = running.sources["qstash"]
     with paused(redis_client):
         large = asyncio.create_task(deliver(running, http, b"x" * LIMIT))
-        await eventually(lambda: running.receiver._room.bytes == LIMIT)
+        await eventually(lambda: running.receiver._reception.room.bytes == LIMIT)
         wire = await connect(running)
         await wire.send(delivery(source, b"y" * 1001)[:-1001])
         answer = await wire.answer()
@@ -1740,9 +1546,9 @@ async def test_more_bytes_than_may_be_held_are_503_before_they_are_read(
         await wire.send(delivery(source, b"y" * 1001)[:-1001])
         assert (await wire.answer()).status == 503
         small = asyncio.create_task(deliver(running, http, b"z" * 1000))
-        await eventually(lambda: running.receiver._room.bytes == LIMIT + 1000)
+        await eventually(lambda: running.receiver._reception.room.bytes == LIMIT + 1000)
     assert [(await one)[0] for one in (large, small)] == [200, 200]
-    assert running.receiver._room.bytes == 0
+    assert running.receiver._reception.room.bytes == 0
 
 
 async def test_a_chunked_body_is_503_as_soon_as_there_is_no_room_for_it(
@@ -1752,13 +1558,13 @@ async def test_a_chunked_body_is_503_as_soon_as_there_is_no_room_for_it(
     headers = signed_headers(running.sources["marble"].scheme, b"x" * 2000, "/marble")
     with paused(redis_client):
         large = asyncio.create_task(deliver(running, http, b"x" * LIMIT))
-        await eventually(lambda: running.receiver._room.bytes == LIMIT)
+        await eventually(lambda: running.receiver._reception.room.bytes == LIMIT)
         wire = await connect(running)
         await wire.send(chunked(headers, b"3e8\r\n" + b"x" * 1000 + b"\r\n"))
-        await eventually(lambda: running.receiver._room.bytes == LIMIT + 1000)
+        await eventually(lambda: running.receiver._reception.room.bytes == LIMIT + 1000)
         await wire.send(b"1\r\nx\r\n")
         assert (await wire.answer()).status == 503
-        assert running.receiver._room.bytes == LIMIT
+        assert running.receiver._reception.room.bytes == LIMIT
     assert (await large)[0] == 200
 
 
@@ -1779,10 +1585,10 @@ async def test_what_a_sender_that_hung_up_had_sent_makes_room_again(
     running = await start(queue_bytes=LIMIT)
     wire = await connect(running)
     await wire.send(delivery(running.sources["qstash"], b"x" * LIMIT)[:-1])
-    await eventually(lambda: running.receiver._room.bytes == LIMIT - 1)
+    await eventually(lambda: running.receiver._reception.room.bytes == LIMIT - 1)
     assert (await deliver(running, http))[0] == 503
     wire.hang_up("reset")
-    await eventually(lambda: running.receiver._room.bytes == 0)
+    await eventually(lambda: running.receiver._reception.room.bytes == 0)
     assert (await deliver(running, http))[0] == 200
 
 

@@ -1,0 +1,104 @@
+"""Receivers that are started, and what they stored."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+import redis
+
+from hookmill.settings import Settings
+from hookmill.sources import Source, sources_of
+from hookmill.stream import Stream
+from receiver import app as app_module
+from receiver.app import Receiver
+from receiver.main import stream_of
+from tests.receiver.serving import (
+    KEYS,
+    LIMIT,
+    Running,
+    StartAt,
+    StartReceiver,
+    Stored,
+    Wire,
+    lingering,
+)
+from tests.support import (
+    eventually,
+)
+
+
+@pytest.fixture
+async def start_at(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StartAt]:
+    """Start a receiver with the settings given, on the stream given or on one of its own. It is
+    stopped at the end.
+    """
+    # The server goes on reading from a refused sender, and does not see at once that it has gone.
+    monkeypatch.setattr(app_module, "_LINGER", 0.2)
+    started: list[Receiver] = []
+    opened: list[Stream] = []
+
+    async def start(
+        settings: Settings, stream: Stream | None = None, sources: list[Source] | None = None
+    ) -> Running:
+        if stream is None:
+            stream = stream_of(settings)
+            opened.append(stream)
+        sources = sources_of(settings) if sources is None else sources
+        receiver = Receiver(settings, sources, stream)
+        started.append(receiver)
+        port = await receiver.start()
+        return Running(receiver, port, {source.name: source for source in sources})
+
+    yield start
+    for receiver in started:
+        await receiver.stop()
+    await eventually(lambda: not lingering(), what="the server to stop lingering")
+    for stream in opened:
+        await stream.close()
+
+
+@pytest.fixture
+def start(settings: Callable[..., Settings], stream: Stream, start_at: StartAt) -> StartReceiver:
+    """Start a receiver on the test's own prefix, both senders switched on."""
+
+    async def start_one(**fields: Any) -> Running:
+        given = {**KEYS, "body_limit": LIMIT, **fields}
+        return await start_at(settings(**given), stream)
+
+    return start_one
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        yield session
+
+
+@pytest.fixture
+def stored(redis_client: redis.Redis, prefix: str) -> Stored:
+    """Read the entries of the stream, oldest first."""
+
+    def entries() -> list[dict[bytes, bytes]]:
+        found: Any = redis_client.xrange(f"{prefix}:{{0}}:stream")
+        return [fields for _, fields in found]
+
+    return entries
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Callable[[Running], Awaitable[Wire]]]:
+    opened: list[Wire] = []
+
+    async def connect_to(running: Running) -> Wire:
+        wire = Wire(*await asyncio.open_connection("127.0.0.1", running.port))
+        opened.append(wire)
+        return wire
+
+    yield connect_to
+    for wire in opened:
+        wire.writer.close()

@@ -1,0 +1,155 @@
+"""A receiver over real sockets: how tests reach it and what they send."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import pytest
+import redis
+
+from hookmill.sources import Source
+from receiver.app import Receiver
+from tests.support import (
+    CURRENT_KEY,
+    MARBLE_SECRET,
+    NEXT_KEY,
+    Server,
+    signed_headers,
+)
+
+LIMIT = 4096
+"""The body limit of most receivers here."""
+
+HELLO = b'{"hello":"world"}'
+
+
+class Running(NamedTuple):
+    """A receiver that listens, and its sources by name."""
+
+    receiver: Receiver
+    port: int
+    sources: dict[str, Source]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def lingering() -> list[asyncio.Task[Any]]:
+    """The connections' own tasks that have not ended yet."""
+    coroutines = {task: task.get_coro() for task in asyncio.all_tasks()}
+    return [task for task, coro in coroutines.items() if "RequestHandler" in str(coro)]
+
+
+KEYS = {
+    "qstash_current_signing_key": CURRENT_KEY,
+    "qstash_next_signing_key": NEXT_KEY,
+    "marble_webhook_secret": MARBLE_SECRET,
+}
+
+
+def round_trips(client: redis.Redis) -> int:
+    stats: Any = client.info("commandstats")
+    return int(stats.get("cmdstat_evalsha", {}).get("calls", 0))
+
+
+@contextmanager
+def paused(client: redis.Redis) -> Iterator[None]:
+    """Writes wait at the server meanwhile."""
+    client.client_pause(30_000, all=False)
+    try:
+        yield
+    finally:
+        client.client_unpause()
+
+
+def connections(running: Running) -> list[Any]:
+    """The connections as aiohttp keeps them, until their tasks have ended."""
+    server = running.receiver._runner.server
+    assert server is not None
+    return server.connections
+
+
+def tracebacks(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Whatever any library logged with a traceback, or above a warning."""
+    return [
+        f"{record.name}: {record.getMessage()}"
+        for record in caplog.records
+        if record.exc_info or record.levelno > logging.WARNING
+    ]
+
+
+def request_bytes(
+    body: bytes = HELLO,
+    *,
+    headers: dict[str, str] | None = None,
+    target: str = "/qstash",
+    method: str = "POST",
+    version: str = "1.1",
+    extra: tuple[bytes, ...] = (),
+) -> bytes:
+    """A request as it stands on the wire."""
+    lines = [f"{method} {target} HTTP/{version}".encode(), b"Host: app.example"]
+    lines.append(b"Content-Length: %d" % len(body))
+    lines += [f"{name}: {value}".encode() for name, value in (headers or {}).items()]
+    return b"\r\n".join([*lines, *extra]) + b"\r\n\r\n" + body
+
+
+def delivery(
+    source: Source, body: bytes = HELLO, *, extra: tuple[bytes, ...] = (), **parts: Any
+) -> bytes:
+    """A signed request as it stands on the wire."""
+    target = parts.setdefault("target", source.path)
+    headers = signed_headers(source.scheme, body, target)
+    return request_bytes(body, headers=headers, extra=extra, **parts)
+
+
+class Wire:
+    """A connection on which the test writes the bytes itself."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def answer(self, *, head: bool = False) -> Answer:
+        """Read one answer. `head`: it was asked for with HEAD, so that no body follows."""
+        raw = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 10)
+        status_line, *rows = raw.decode().rstrip().split("\r\n")
+        headers = dict(row.split(": ", 1) for row in rows)
+        length = 0 if head else int(headers.get("Content-Length", 0))
+        return Answer(int(status_line.split()[1]), headers, await self.reader.readexactly(length))
+
+    async def rest(self) -> bytes:
+        """Read until the other side closes."""
+        return await asyncio.wait_for(self.reader.read(), 10)
+
+    def hang_up(self, how: str) -> None:
+        """Close, or reset as a crashed sender's machine does."""
+        if how == "reset":
+            linger = struct.pack("ii", 1, 0)
+            self.writer.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, linger
+            )
+        self.writer.close()
+
+
+StartReceiver = Callable[..., Awaitable[Running]]
+StartAt = Callable[..., Awaitable[Running]]
+OwnServer = Callable[..., Server]
+Stored = Callable[[], list[dict[bytes, bytes]]]
+Connect = Callable[[Running], Awaitable[Wire]]
