@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -138,6 +139,102 @@ def test_every_line_carries_what_is_bound_to_the_process_and_to_the_message() ->
             "level": "warning",
         },
         {"program": "worker-1", "event": "from a thread", "level": "info"},
+    ]
+
+
+def test_what_a_line_is_about_is_bound_as_structlog_binds_it() -> None:
+    assert lines("""
+        from hookmill.logs import about
+
+        configure_logs("json")
+        log.info("nothing yet")
+        about("msg_1", "qstash", "order.paid")
+        log.info("working", bound=structlog.contextvars.get_contextvars())
+        log.info("the line's own counts more", type="other")
+        structlog.contextvars.unbind_contextvars("type")
+        log.error("unbound")
+        """) == [
+        {"event": "nothing yet", "level": "info"},
+        {
+            "event": "working",
+            "bound": {"id": "msg_1", "source": "qstash", "type": "order.paid"},
+            "id": "msg_1",
+            "source": "qstash",
+            "type": "order.paid",
+            "level": "info",
+        },
+        {
+            "event": "the line's own counts more",
+            "id": "msg_1",
+            "source": "qstash",
+            "type": "other",
+            "level": "info",
+        },
+        {"event": "unbound", "id": "msg_1", "source": "qstash", "level": "error"},
+    ]
+
+
+def test_the_short_way_writes_what_structlogs_own_steps_would() -> None:
+    ours, theirs = run("""
+        import time
+        from structlog.testing import capture_logs
+
+        def say():
+            structlog.contextvars.bind_contextvars(id="msg_1")
+            log.bind(tenant="blue", a=1).info("%s of %d", "one", 2, b=[{"c": None}], a=2)
+            log.info("plain", text="\\u20ac\\udcff", level="x", timestamp="y")
+            log.info("failed", exc_info=ValueError("wrong"))
+            log.warn("failed", exc_info=(ValueError, ValueError("wrong"), None))
+            log.info("not failed", exc_info=True)
+
+        configure_logs("json", "info", program="p")
+        with capture_logs() as captured:
+            say()
+        assert len(captured) == 5, captured
+        say()
+        print("--", flush=True)
+
+        from structlog.processors import JSONRenderer, TimeStamper, add_log_level, format_exc_info
+        from hookmill.logs import _to_json
+
+        structlog.configure(
+            wrapper_class=structlog.make_filtering_bound_logger(20),
+            processors=[
+                lambda _, __, line: {"program": "p", **line},
+                structlog.contextvars.merge_contextvars,
+                add_log_level,
+                format_exc_info,
+                TimeStamper(fmt="iso", utc=True),
+                JSONRenderer(serializer=lambda line, **_: _to_json(line)),
+            ],
+            logger_factory=structlog.BytesLoggerFactory(),
+        )
+        log = structlog.get_logger()
+        say()
+        """).stdout.split(b"--\n")
+
+    def without_times(written: bytes) -> bytes:
+        written, number = re.subn(rb'"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z"', b"now", written)
+        assert number == 5
+        return written
+
+    assert without_times(ours) == without_times(theirs)
+
+
+def test_a_library_that_logs_with_a_structlog_of_its_own_is_in_the_log_as_well() -> None:
+    found = lines("""
+        configure_logs("json", "info", program="p")
+        structlog.contextvars.bind_contextvars(id="msg_1")
+        generic = structlog.wrap_logger(None, wrapper_class=structlog.BoundLogger)
+        generic.info("generic")
+        generic.exception("failed")
+        generic.msg("said")
+        """)
+
+    assert [(line["event"], line["level"], line["id"]) for line in found] == [
+        ("generic", "info", "msg_1"),
+        ("failed", "error", "msg_1"),
+        ("said", "msg", "msg_1"),
     ]
 
 
