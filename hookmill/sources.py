@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
-from multidict import CIMultiDict, MultiMapping
+from multidict import CIMultiDict, MultiMapping, istr
 
 from hookmill.catalog.qstash import type_of
 from hookmill.errors import SettingsError
@@ -35,7 +35,7 @@ MAX_NAME = 255
 """Characters of a message ID or an event type; what is longer counts as not given."""
 
 
-class Identity(NamedTuple):
+class Identity(msgspec.Struct, frozen=True):
     """A message's ID (None: the sender gave none) and its event type ("" for none).
 
     `id_is_signed` says whether the ID follows from bytes that the signature covers.
@@ -77,18 +77,27 @@ class Source(NamedTuple):
     secret_header: bytes = b""
 
 
+class _Names(msgspec.Struct):
+    """What most bodies say of their event; other fields are skipped, not built."""
+
+    event: str = ""
+    type: str = ""
+
+
 class _Envelope(msgspec.Struct):
-    """What a body of any shape may say of itself; other fields are skipped, not built."""
+    """What a body of any shape may say of itself."""
 
     id: Raw | UnsetType = UNSET
     event: Raw | UnsetType = UNSET
     type: Raw | UnsetType = UNSET
 
 
+_names = msgspec.json.Decoder(_Names)
 _envelope = msgspec.json.Decoder(_Envelope)
 _name = msgspec.json.Decoder(str)
 _REGION_KEY = re.compile("[A-Z0-9]+(?:_[A-Z0-9]+)*_QSTASH_(CURRENT|NEXT)_SIGNING_KEY")
 _PUBLIC = frozenset({*DEVELOPMENT_KEYS, DEVELOPMENT_SECRET})
+_MESSAGE_ID = istr("Upstash-Message-Id")  # its lower case is found once
 _NO_HEADERS = CIMultiDict[str]()
 
 
@@ -303,38 +312,56 @@ def _filled(template: str) -> Callable[[Signed], str | Refused]:
     if template == "body":
         return lambda delivery: f"hm_{_digest(delivery.body)}"
     pieces = [
-        (text, field, finder(field) if field else None)
-        for text, field in parts(as_template(template))
+        (text, _text_at(field) if field else None) for text, field in parts(as_template(template))
     ]
 
     def fill(delivery: Signed) -> str | Refused:
         filled = ""
-        for text, field, find in pieces:
+        for text, look in pieces:
             filled += text
-            if find is None:
+            if look is None:
                 continue
-            found = find(delivery)
-            if isinstance(found, Refused):
-                if found.code == "header_repeated":
-                    return found
-                return ""
-            value = found.decode("utf-8", "replace")
-            if field.startswith("header:") and not value.isprintable():
-                return Refused("header_malformed", f"{field} is not printable text")
-            if not value:
-                return ""
+            value = look(delivery)
+            if not value or isinstance(value, Refused):
+                return value
             filled += value
         return filled if len(filled) <= MAX_NAME else ""
 
     return fill
 
 
+def _text_at(place: str) -> Callable[[Signed], str | Refused]:
+    """Return what finds the text at a place: "" where there is none."""
+    find, is_header = finder(place), place.startswith("header:")
+
+    def look(delivery: Signed) -> str | Refused:
+        found = find(delivery)
+        if isinstance(found, Refused):
+            return found if found.code == "header_repeated" else ""
+        value = found.decode("utf-8", "replace")
+        if is_header and not value.isprintable():
+            return Refused("header_malformed", f"{place} is not printable text")
+        return value
+
+    return look
+
+
 def identify_qstash(headers: MultiMapping[str], body: bytes) -> Identity | Refused:
     """Find a QStash delivery's names: its ID stands in a header that is not signed."""
-    envelope = _read(body)
-    event_type = _text(envelope.event) or _text(envelope.type) or ""
     message_id = _message_id_header(headers)
-    return message_id if isinstance(message_id, Refused) else Identity(message_id, event_type)
+    return message_id if isinstance(message_id, Refused) else Identity(message_id, _type_in(body))
+
+
+def _type_in(body: bytes) -> str:
+    """Return the event type that a body names, as `event` or as `type`."""
+    try:
+        names = _names.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        envelope = _read(body)  # one of the two may be a text nevertheless
+        return _text(envelope.event) or _text(envelope.type) or ""
+    event_type = names.event if len(names.event) <= MAX_NAME else ""
+    event_type = event_type or names.type
+    return event_type if len(event_type) <= MAX_NAME else ""
 
 
 def identify_callback(headers: MultiMapping[str], body: bytes) -> Identity | Refused:
@@ -350,7 +377,11 @@ def typed_by(find_type: Callable[[bytes], str], identify: Identify) -> Identify:
 
     def identify_typed(headers: MultiMapping[str], body: bytes) -> Identity | Refused:
         found = identify(headers, body)
-        return found if isinstance(found, Refused) else found._replace(type=find_type(body))
+        return (
+            found
+            if isinstance(found, Refused)
+            else Identity(found.id, find_type(body), found.id_is_signed)
+        )
 
     return identify_typed
 
@@ -427,17 +458,17 @@ def _digest(raw: bytes) -> str:
 
 
 def _message_id_header(headers: MultiMapping[str]) -> str | Refused | None:
-    name = "Upstash-Message-Id"
-    if name not in headers:
+    if _MESSAGE_ID not in headers:
         return None
-    value = only_header(headers, name)
-    if isinstance(value, Refused):
-        return value
-    if not (value.isascii() and value.decode().isprintable() and 0 < len(value) <= MAX_NAME):
-        return Refused(
-            "message_id_malformed", f"{name} is not 1 to {MAX_NAME} printable characters"
-        )
-    return value.decode()
+    found = only_header(headers, _MESSAGE_ID)
+    if isinstance(found, Refused):
+        return found
+    name = found.decode("ascii", "replace")  # what replaces a byte is no ASCII
+    if name.isascii() and name.isprintable() and 0 < len(name) <= MAX_NAME:
+        return name
+    return Refused(
+        "message_id_malformed", f"{_MESSAGE_ID} is not 1 to {MAX_NAME} printable characters"
+    )
 
 
 def _read(body: bytes) -> _Envelope:

@@ -24,19 +24,19 @@ class Reading(msgspec.Struct, frozen=True):
     items: dict[bytes, list[bytes]]
 
 
-FindValue = Callable[[Signed, Reading], Found]
+FindValue = Callable[[Signed, Reading, bytes], Found]
+"""Finds a value, given the signed time's text (empty: it is not known yet)."""
 
 Refuse = Callable[[bytes], Refused | None]
 """Refuses a value in which its border stands as well."""
 
 
 class _Part(NamedTuple):
-    """A piece of the content: a text, then a field's value ("": none), where that is found, and
-    what it must not hold.
+    """A piece of the content: a text, then a field's value, where that is found, and what it must
+    not hold.
     """
 
     text: bytes
-    field: str
     find: FindValue
     refuse: Refuse | None
 
@@ -53,12 +53,14 @@ class Reader:
         self._split = _splitter(shape.split.encode())
         self._pair = shape.pair.encode()
         self._item = shape.item.encode()
+        self._beside = _items_in(shape)
         self.find_time = self._finder(shape.timestamp) if shape.timestamp else _nothing
         """Finds the signed time's text."""
         pieces = [(text.encode(), field) for text, field in parts(shape.content)]
         self.rule = next((RULES[field] for _, field in pieces if field in RULES), None)
+        self._is_body = shape.content == "{body}"
         self._parts = [] if self.rule else [
-            _Part(text, field, self._finder_of(field), _refuser(pieces, number))
+            _Part(text, self._finder_of(field), _refuser(pieces, number))
             for number, (text, field) in enumerate(pieces)
         ]  # fmt: skip
 
@@ -79,30 +81,32 @@ class Reader:
 
     def _listed(self, found: bytes) -> Reading | Refused:
         items: dict[bytes, list[bytes]] = {}
-        candidates: list[bytes] = []
+        bare: list[bytes] = []
+        named: list[bytes] = []
+        pair, wanted = self._pair, self._item
         for item in self._split(found):
-            name, separator, value = item.partition(self._pair)
-            if separator:
+            name, separator, value = item.partition(pair)
+            if not separator:
+                bare.append(item)
+                continue
+            if name == wanted:
+                named.append(value)
+            if name in self._beside:
                 items.setdefault(name, []).append(value)
-            elif item and self.shape.bare:
-                candidates.append(item)
-        candidates += items.get(self._item, ())
+        candidates = [one for one in bare if one] + named if self.shape.bare else named
         if not candidates:
             return Refused("signature_malformed", f"{self.name} has no item {self.shape.item}")
         return Reading(candidates[:MOST_CANDIDATES], items)
 
     def contents(self, delivery: Signed, reading: Reading, time: bytes) -> list[bytes] | Refused:
         """Return what may have been signed, given the signed time's text: as a rule it is one."""
-        if self.shape.content == "{body}":
+        if self._is_body:
             return [delivery.body]
         if self.rule is not None:
             return self.rule.contents(delivery, time)
         pieces: list[bytes] = []
-        for text, field, find, refuse in self._parts:
-            if field == "body":
-                pieces += (text, delivery.body)
-                continue
-            value = time if field == "timestamp" else find(delivery, reading)
+        for text, find, refuse in self._parts:
+            value = find(delivery, reading, time)
             if isinstance(value, Refused):
                 return value
             if refuse is not None and (refusal := refuse(value)):
@@ -112,19 +116,19 @@ class Reader:
 
     def value(self, place: str, delivery: Signed, reading: Reading) -> Found:
         """Return what stands at a place."""
-        return self._finder(place)(delivery, reading)
+        return self._finder(place)(delivery, reading, b"")
 
     def _finder(self, place: str) -> FindValue:
         kind, _, name = place.partition(":")
         if kind == "item":
             return self._item_finder(name)
         find = finder(place)
-        return lambda delivery, _: find(delivery)
+        return lambda delivery, _, __: find(delivery)
 
     def _item_finder(self, name: str) -> FindValue:
         key = name.encode()
 
-        def find(_: Signed, reading: Reading) -> Found:
+        def find(_: Signed, reading: Reading, __: bytes) -> Found:
             values = reading.items.get(key, [])
             if len(values) == 1:
                 return values[0]
@@ -143,18 +147,24 @@ class Reader:
         return self._finder(field)
 
 
-def _nothing(_: Signed, __: Reading) -> Found:
+def _nothing(_: Signed, __: Reading, ___: bytes) -> Found:
     return b""
 
 
 _OF_REQUEST: dict[str, FindValue] = {
     "": _nothing,
-    "timestamp": _nothing,  # it is known before: `Reader.contents` is given it
-    "body": lambda delivery, _: delivery.body,
-    "method": lambda delivery, _: delivery.method.encode(),
-    "url": lambda delivery, _: delivery.url.encode("utf-8", "surrogateescape") or NO_URL,
+    "timestamp": lambda _, __, time: time,
+    "body": lambda delivery, _, __: delivery.body,
+    "method": lambda delivery, _, __: delivery.method.encode(),
+    "url": lambda delivery, _, __: delivery.url.encode("utf-8", "surrogateescape") or NO_URL,
 }
 """Finds what is no place of its own. None of them needs a border."""
+
+
+def _items_in(shape: Shape) -> frozenset[bytes]:
+    """Return the names of the items that a shape asks for beside the signatures."""
+    fields = [shape.timestamp, *(field for _, field in parts(shape.content))]
+    return frozenset(field[5:].encode() for field in fields if field.startswith("item:"))
 
 
 def _splitter(characters: bytes) -> Callable[[bytes], list[bytes]]:
@@ -188,6 +198,9 @@ def _refuser(pieces: list[tuple[bytes, str]], number: int) -> Refuse | None:
     if not border and following == "timestamp":
         return lambda value: _refuse_time(field, value)
     refusal = _holds(field, border)
+    if len(border) == 1:
+        byte = border[0]
+        return lambda value: refusal if byte in value else None
     return lambda value: refusal if (value + border).find(border) < len(value) else None
 
 

@@ -60,9 +60,12 @@ def value_at(path: str) -> Callable[[bytes], str | None]:
                 if inner is UNSET:
                     return None
                 value = inner
-            if not _INTEGER.fullmatch(value):
-                return _text.decode(value)
-            digits = bytes(value).decode()
+            written = bytes(value)
+            if written.startswith(b'"'):
+                return _text.decode(written)
+            if not _INTEGER.fullmatch(written):
+                return None
+            digits = written.decode()
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         return "0" if digits == "-0" else digits

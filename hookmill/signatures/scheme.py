@@ -40,6 +40,11 @@ class Secret(NamedTuple):
         """Return what it is called: where it stands, or its place among others."""
         return self.label or f"secret {position + 1}"
 
+    @property
+    def has_window(self) -> bool:
+        """Whether there is a time at which it does not count."""
+        return (self.starts, self.ends) != (-math.inf, math.inf)
+
     def counts_at(self, now: float) -> bool:
         """Whether it counts at a time."""
         return self.starts <= now < self.ends
@@ -48,7 +53,7 @@ class Secret(NamedTuple):
         return f"Secret({self.label or 'unnamed'})"
 
 
-class Token(NamedTuple):
+class Token(msgspec.Struct, frozen=True):
     """A signed token that is meant for one delivery: a digest of what it says, and the Unix time
     (whole seconds) from which on it is refused anyway.
     """

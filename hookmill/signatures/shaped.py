@@ -58,7 +58,7 @@ class Shaped:
         self._keys = [_Key(one, matcher(shape, key_of(shape, one.text))) for one in self._secrets]
         self.labels = [one.called(position) for position, one in enumerate(self._secrets)]
         """What the secrets are called, by position."""
-        self._has_windows = any(one[2:] != (-math.inf, math.inf) for one in self._secrets)
+        self._has_windows = any(one.has_window for one in self._secrets)
         self._reader = Reader(shape)
         self._tolerance = math.inf if at_any_time else shape.tolerance
         # A time in a signed body is read when the body is known to be genuine.
@@ -110,7 +110,9 @@ class Shaped:
         contents = self._reader.contents(delivery, reading, time.text)
         if isinstance(contents, Refused):
             return contents
-        matched = self._match(contents, reading.candidates, now, tell)
+        matched = self._match(contents, reading.candidates, now)
+        if tell:
+            self._tell_match(contents, matched, now, tell)
         if matched is None:
             return self._mismatch()
         if self._time_is_in_body:
@@ -124,7 +126,7 @@ class Shaped:
     ) -> _Time | Refused:
         """Return the signed time, if it is near."""
         shape = self.shape
-        text = self._reader.find_time(delivery, reading)
+        text = self._reader.find_time(delivery, reading, b"")
         if isinstance(text, Refused):
             return text
         moment = times.read(text, shape.unit)
@@ -141,22 +143,28 @@ class Shaped:
             return Refused("timestamp_too_far", f"the signed time is {_in_words(age)}")
         return _Time(moment, text)
 
-    def _match(
-        self, contents: list[bytes], candidates: list[bytes], now: float, tell: Tell | None
-    ) -> int | None:
+    def _match(self, contents: list[bytes], candidates: list[bytes], now: float) -> int | None:
         """Return the position of the secret that made one of the signatures."""
-        if tell and self.shape.content:
+        for position, (secret, matches) in enumerate(self._keys):
+            if self._has_windows and not secret.counts_at(now):
+                continue
+            for content in contents:
+                if matches(content, candidates):
+                    return position
+        return None
+
+    def _tell_match(
+        self, contents: list[bytes], matched: int | None, now: float, tell: Tell
+    ) -> None:
+        if self.shape.content:
             for content in contents:
                 tell(f"signed content, {self.shape.content}: {_excerpt(content)}")
-        for position, (secret, matches) in enumerate(self._keys):
-            counts = not self._has_windows or secret.counts_at(now)
-            does = counts and _is_any(matches, contents, candidates)
-            if tell:
-                what = "matches" if does else "does not match" if counts else "does not count now"
-                tell(f"secret {position + 1} of {len(self._keys)} {what} {secret.label}".rstrip())
+        for position, (secret, _) in enumerate(self._keys):
+            counts, does = secret.counts_at(now), position == matched
+            what = "matches" if does else "does not match" if counts else "does not count now"
+            tell(f"secret {position + 1} of {len(self._keys)} {what} {secret.label}".rstrip())
             if does:
-                return position
-        return None
+                return
 
     def _mismatch(self) -> Refused:
         shape, name, number = self.shape, self._reader.name, len(self._keys)
@@ -180,15 +188,6 @@ class Shaped:
             return None
         digest = hashlib.blake2b(said, digest_size=16).digest()
         return Token(digest, math.ceil(moment + self.shape.tolerance))
-
-
-def _is_any(matches: Matches, contents: list[bytes], candidates: list[bytes]) -> bool:
-    # Loops: a generator would cost a fifth of what the HMAC does.
-    for content in contents:
-        for candidate in candidates:
-            if matches(content, candidate):
-                return True
-    return False
 
 
 def _in_words(age: float) -> str:
