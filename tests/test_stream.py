@@ -348,6 +348,26 @@ async def test_an_id_is_remembered_for_one_window_at_least_and_two_at_most(
     await settle_all(group, *taken.entries)
 
 
+async def test_entries_with_other_fields_side_by_side_keep_each_its_own(
+    stream: Stream, open_group: OpenGroup, redis_client: redis.Redis
+) -> None:
+    group = await open_group()
+    own = message()
+    strange: list[dict[bytes, bytes]] = [
+        {b"version": b"9"}, {b"version": b"9", b"a": b"1"}, {b"version": b"9", b"b": b"2"},
+        {b"a": b"1", b"version": b"9"}, {b"version": b"9"},
+    ]  # fmt: skip
+    for fields in strange:
+        redis_client.xadd(group.partitions[0].stream, dict(fields))
+        await stream.append([own])
+    taken = await group.take(2 * len(strange))
+    assert [entry.fields for entry in taken.entries] == [
+        strange[0], own.to_fields(), *strange[1:],
+    ]  # fmt: skip
+    assert len(taken.repeats) == len(strange) - 1
+    await settle_all(group, *taken.entries)
+
+
 async def test_every_record_expires_and_keeps_the_compact_encoding(
     stream: Stream, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:

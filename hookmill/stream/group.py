@@ -142,7 +142,7 @@ class Group:
                 for number, share in shares.items()
             }
             replies = await self._take("takeover", calls)
-            waits += [reply[3] for reply in replies.values()]
+            waits += [reply[4] for reply in replies.values()]
             taken = _taken(replies)
             if not taken.is_empty:
                 return taken, 0.0
@@ -325,13 +325,17 @@ def _taken(replies: dict[int, Any]) -> Taken:
     entries: list[Entry] = []
     repeats: list[Repeat] = []
     parked = 0
-    for partition, reply in replies.items():
-        for key_number, entry_id, flat, *suspected in reply[0]:
+    for partition, (words, repeated, waiting, forms, *_) in replies.items():
+        at = 0
+        while at < len(words):
+            key_number, entry_id, form, suspected = words[at : at + 4]
+            names = forms[form - 1]
+            first, at = at + 4, at + 4 + len(names)
+            fields = dict(zip(names, words[first:at], strict=True))
             ref = EntryRef(key_number, entry_id.decode(), partition)
-            words = iter(flat)
-            entries.append(Entry(ref, dict(zip(words, words, strict=True)), suspected == [1]))
-        for key_number, entry_id, message_id in reply[1]:
+            entries.append(Entry(ref, fields, suspected == 1))
+        for key_number, entry_id, message_id in repeated:
             ref = EntryRef(key_number, entry_id.decode(), partition)
             repeats.append(Repeat(ref, message_id.decode("utf-8", "replace")))
-        parked += reply[2]
+        parked += waiting
     return Taken(entries, repeats, parked)

@@ -73,23 +73,18 @@ local function grow()
   local new = this.buckets
   this.buckets = new + 1
   if this.buckets > this.span then this.span = this.span * 2 end
-  local old = new - this.span / 2
-  -- At once: a script that fails later must not leave moved IDs where nobody looks for them.
+  local from, to = this.prefix .. new - this.span / 2, this.prefix .. new
+  -- A copy, which takes the expiry along, and each loses what is the other's: so the values never
+  -- come here, and a script that fails halfway leaves nothing where nobody looks for it.
+  redis.call('COPY', from, to, 'REPLACE')
   close_generations()
-  local from, to = this.prefix .. old, this.prefix .. new
-  local held, digests, pairs = redis.call('HGETALL', from), {}, {}
-  for i = 1, #held, 2 do
-    if hash_of(held[i]) % this.span == new then
-      digests[#digests + 1] = held[i]
-      pairs[#pairs + 1] = held[i]
-      pairs[#pairs + 1] = held[i + 1]
-    end
+  local stay, go = {}, {}
+  for _, digest in ipairs(redis.call('HKEYS', from)) do
+    local side = hash_of(digest) % this.span == new and go or stay
+    side[#side + 1] = digest
   end
-  if #digests > 0 then
-    redis.call('HSET', to, unpack(pairs))
-    expire(to)
-    redis.call('HDEL', from, unpack(digests))
-  end
+  if #go > 0 then redis.call('HDEL', from, unpack(go)) end
+  if #stay > 0 then redis.call('HDEL', to, unpack(stay)) end
 end
 
 -- Record `token` as the owner of `digest` unless another is; return whether it is the owner.

@@ -6,8 +6,8 @@
 --
 -- KEYS  as in taking.lua
 -- ARGV  1 group  2 consumer  3 dedup window (s)  4 the bell's name  5 count
--- Reply {entries, repeats, parked}: an entry is {key number, entry ID, fields}; repeats are the
---       {key number, entry ID, message ID} of those that only repeated an ID which another
+-- Reply {words, repeats, parked, forms}: words and forms are the entries, as in taking.lua; repeats
+--       are the {key number, entry ID, message ID} of those that only repeated an ID which another
 --       entry owns, acknowledged; parked is how many will come when it is their turn
 
 local group, consumer, window, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[5])
@@ -34,4 +34,4 @@ local is_empty = read_from(2, math.floor((count + tonumber(time[2]) % 2) / 2))
 read_from(1, count - read)
 if not is_empty then read_from(2, count - read) end
 finish()
-return { entries, repeats, parked }
+return answer()

@@ -7,8 +7,8 @@
 -- KEYS  1 to 6 as in taking.lua  7 sweep
 -- ARGV  1 group  2 consumer  3 dedup window (s)  4 lease (ms)  5 pause between sweeps (ms)
 --       6 when the caller was last in touch (Redis' own ms; 0: not known)  7 count
--- Reply {entries, repeats, parked, wait}: as take.lua gives them, an entry with one number more,
---       1 if it was taken over before; wait is for how many ms there is nothing to sweep
+-- Reply {words, repeats, parked, forms, wait}: as take.lua gives them, a suspect being an entry that
+--       was taken over before; wait is for how many ms there is nothing to sweep
 
 local group, consumer, window, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[7])
 local lease, pause, in_touch = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -50,13 +50,13 @@ end
 -- Asked for before an outage and carried out after it, a sweep would find the living silent: they
 -- must renew first.
 if in_touch > 0 and now_ms - in_touch > lease / 2 then
-  return { entries, repeats, parked, tonumber(lease) }
+  return answer(tonumber(lease))
 end
 
 local place = redis.call('HMGET', KEYS[7], 'next', 'which', 'cursor')
 local wait = tonumber(place[1] or 0) - now_ms
 -- A pause beyond any that was asked for: Redis' clock was set back.
-if wait > 0 and wait <= 2 * pause then return { entries, repeats, parked, wait } end
+if wait > 0 and wait <= 2 * pause then return answer(wait) end
 
 local which = tonumber(place[2] or 2)
 local cursor = claim(which, place[3] or '0-0')
@@ -68,4 +68,4 @@ end
 redis.call('HSET', KEYS[7], 'next', string.format('%.0f', now_ms + wait),
   'which', which, 'cursor', cursor)
 finish()
-return { entries, repeats, parked, wait }
+return answer(wait)
