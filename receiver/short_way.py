@@ -24,7 +24,7 @@ from receiver.intake import Request
 
 Write = Callable[[bytes], None]
 
-_PARTS = {"_parser", "_waiter", "_messages", "_next_keepalive_close_time"}
+_PARTS = {"_parser", "_waiter", "_messages", "_next_keepalive_close_time", "_buffer"}
 
 
 class Taker(Protocol):
@@ -59,7 +59,8 @@ class Server(web.Server):
 
 def is_known() -> bool:
     """Whether this aiohttp has the parts that the short way goes by."""
-    slots = {name for kind in web.RequestHandler.__mro__ for name in getattr(kind, "__slots__", ())}
+    kinds = {*web.RequestHandler.__mro__, StreamReader}
+    slots = {name for kind in kinds for name in getattr(kind, "__slots__", ())}
     return slots >= _PARTS and hasattr(HttpRequestParser, "message_consumed")
 
 
@@ -70,6 +71,7 @@ class ShortWay:
         self._connection = connection
         self._parser = connection._parser
         self._taker = taker
+        self._clock = asyncio.get_running_loop().time
         self._is_answering = False
         self._behind = b""
 
@@ -108,7 +110,8 @@ class ShortWay:
         if source is None:
             return False
         self._is_answering = True
-        body = payload.read_nowait()
+        # Reading it would have the connection look for more at once, and there is none to be had.
+        body = b"".join(payload._buffer) if payload.total_bytes else b""
         request = Request(head.path, head.headers, head.raw_headers, body)
         self._taker.take(source, request, self._write)
         return True
@@ -130,8 +133,7 @@ class ShortWay:
         if self._taker.is_quiet:
             connection.force_close()
             return
-        now = asyncio.get_running_loop().time()
-        connection._next_keepalive_close_time = now + connection.keepalive_timeout
+        connection._next_keepalive_close_time = self._clock() + connection.keepalive_timeout
         if self._behind:
             behind, self._behind = self._behind, b""
             with suppress(RuntimeError):

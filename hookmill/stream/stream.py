@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any, NamedTuple, Self
 
 from hookmill.arrival import Row, row_of
@@ -168,11 +169,13 @@ class Stream:
     def _append_call(self, keys: Keys, rows: list[Row]) -> Call:
         size = 0
         args: list[str | bytes | int] = []
-        for fields, token, expires, remember_ms, _ in rows:
-            args += (fields.get(b"digest", b""), token, expires, remember_ms, 2 * len(fields))
-            for pair in fields.items():
-                args += pair
-            size += sum(map(len, fields.values()))
+        for names, alike in groupby(rows, key=_names_of):
+            some = list(alike)
+            args += (len(names), *names, len(some))
+            for fields, token, expires, remember_ms, _ in some:
+                args += (fields.get(b"digest", b""), token, expires, remember_ms)
+                args += fields.values()
+                size += sum(map(len, fields.values()))
         head = [size, *self._limit, *keys.group_parts]
         return Call([keys.stream, keys.backlog, keys.tokens], [*head, *args])
 
@@ -201,6 +204,10 @@ class Stream:
             if self._durability.judge(reply):
                 break
         self._is_assured = True
+
+
+def _names_of(row: Row) -> tuple[bytes, ...]:
+    return tuple(row.fields)
 
 
 def _refused(reply: Exception) -> StreamUnavailableError:

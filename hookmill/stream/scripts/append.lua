@@ -4,8 +4,9 @@
 -- KEYS  1 stream  2 backlog  3 tokens (a prefix: a hash for each minute of expiry)
 -- ARGV  1 bytes in all  2 messages, 3 bytes that may be unfinished (0: any number)
 --       4 to 7 the parts of the names of a group's keys, as in measure.lua
---       then for each delivery: its message's digest, its token (empty: none), the Unix time in
---       seconds when that expires, ms to remember it, number of strings, field, value, ...
+--       then, for all that have the same fields: how many fields, their names, how many
+--       deliveries, and for each of them its message's digest, its token (empty: none), the Unix
+--       time in seconds when that expires, ms to remember it, and the fields' values
 -- Reply the new entries' IDs in the order given, '' for a token that was used before; or the
 --       error BACKLOGFULL, and nothing is appended
 
@@ -23,24 +24,44 @@ if is_full(counted(KEYS[2]))
   return redis.error_reply('BACKLOGFULL too many messages are unfinished')
 end
 
-local ids, appended, first = {}, 0, 8
-while first <= #ARGV do
-  local digest, token, count = ARGV[first], ARGV[first + 1], tonumber(ARGV[first + 4])
-  local tokens = token ~= '' and KEYS[3] .. ':' .. math.floor(tonumber(ARGV[first + 2]) / 60)
-  local spent = tokens and redis.call('HGET', tokens, token)
-  local id = ''
-  if not spent or spent == digest then
-    id = redis.call('XADD', KEYS[1], '*', unpack(ARGV, first + 5, first + 4 + count))
-    appended = appended + 1
-    if tokens and not spent then
-      -- After the entry is there: a token is not spent on an append that failed.
-      redis.call('HSET', tokens, token, digest)
-      local ms = tonumber(ARGV[first + 3])
-      if redis.call('PTTL', tokens) < ms then redis.call('PEXPIRE', tokens, ms) end
-    end
+local lasts = {} -- ms that the hashes of tokens last at least, as far as it is known
+
+-- After the entry is there: a token is not spent on an append that failed.
+local function spend(tokens, token, digest, ms)
+  redis.call('HSET', tokens, token, digest)
+  lasts[tokens] = lasts[tokens] or redis.call('PTTL', tokens)
+  if lasts[tokens] < ms then
+    redis.call('PEXPIRE', tokens, ms)
+    lasts[tokens] = ms
   end
-  ids[#ids + 1] = id
-  first = first + 5 + count
+end
+
+-- Append the delivery that stands there; return its ID, or '' for a token that was used before.
+local function append(at, fields)
+  local digest, token = ARGV[at], ARGV[at + 1]
+  local tokens = token ~= '' and KEYS[3] .. ':' .. math.floor(tonumber(ARGV[at + 2]) / 60)
+  local spent = tokens and redis.call('HGET', tokens, token)
+  if spent and spent ~= digest then return '' end
+  for i = 2, #fields, 2 do fields[i] = ARGV[at + 3 + i / 2] end
+  local id = redis.call('XADD', KEYS[1], '*', unpack(fields))
+  if tokens and not spent then spend(tokens, token, digest, tonumber(ARGV[at + 3])) end
+  return id
+end
+
+local ids, appended, at = {}, 0, 8
+while at <= #ARGV do
+  local count, fields = tonumber(ARGV[at]), {}
+  for i = 1, count do
+    fields[2 * i - 1] = ARGV[at + i]
+    fields[2 * i] = ''
+  end
+  at = at + count + 2
+  for _ = 1, tonumber(ARGV[at - 1]) do
+    local id = append(at, fields)
+    ids[#ids + 1] = id
+    if id ~= '' then appended = appended + 1 end
+    at = at + 4 + count
+  end
 end
 if appended > 0 then
   redis.call('HINCRBY', KEYS[2], 'messages', appended)
