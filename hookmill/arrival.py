@@ -42,8 +42,6 @@ class Row(NamedTuple):
 
     def partition(self, partitions: int) -> int:
         """Return which of so many partitions this belongs to."""
-        if partitions == 1:
-            return 0
         spread = self.spread or self.fields.get(b"body", b"")
         return int.from_bytes(hashlib.blake2b(spread, digest_size=8).digest()) % partitions
 

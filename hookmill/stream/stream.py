@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple, Self
 
@@ -111,9 +111,7 @@ class Stream:
         if not rows:
             return []
         await self.agree()
-        numbers: dict[int, list[int]] = {}
-        for number, row in enumerate(rows):
-            numbers.setdefault(row.partition(len(self.partitions)), []).append(number)
+        numbers = self._by_partition(rows)
         calls = [
             self._append_call(self.partitions[partition], [rows[number] for number in some])
             for partition, some in numbers.items()
@@ -165,6 +163,15 @@ class Stream:
     async def close(self) -> None:
         """Close the connections."""
         await self.redis.aclose()
+
+    def _by_partition(self, rows: Sequence[Row]) -> Mapping[int, Sequence[int]]:
+        """Return the numbers of the rows that belong to each partition."""
+        if len(self.partitions) == 1:
+            return {0: range(len(rows))}
+        numbers: dict[int, list[int]] = {}
+        for number, row in enumerate(rows):
+            numbers.setdefault(row.partition(len(self.partitions)), []).append(number)
+        return numbers
 
     def _append_call(self, keys: Keys, rows: list[Row]) -> Call:
         size = 0
