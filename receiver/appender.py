@@ -31,7 +31,7 @@ from receiver.spool import Spool
 log = structlog.get_logger("receiver")
 faults = server_logger()
 
-BATCH_MESSAGES = 512
+BATCH_MESSAGES = 128
 BATCH_BYTES = 8 * 1024 * 1024
 """What one append carries at most (a larger message goes alone), so that a round trip stays
 short for everybody in it.

@@ -643,7 +643,7 @@ RULES = (
     Rule(
         10,
         "the same token with another message ID is refused",
-        (lua("append", "if not spent or spent == digest then", "if true then"),),
+        (lua("append", "if spent and spent ~= digest then", "if false then"),),
         (
             f"{APPEND}a_token_is_good_for_one_message_id",
             f"{APP}a_copied_token_is_refused_with_another_id_and_accepted_with_its_own",
@@ -653,7 +653,7 @@ RULES = (
     Rule(
         10,
         "with the same message ID it is a repeat",
-        (lua("append", "if not spent or spent == digest then", "if not spent then"),),
+        (lua("append", "if spent and spent ~= digest then", "if spent then"),),
         (
             f"{APPEND}a_token_is_good_for_one_message_id",
             f"{APP}a_copied_token_is_refused_with_another_id_and_accepted_with_its_own",
@@ -662,7 +662,7 @@ RULES = (
     Rule(
         10,
         "it is remembered until it expires",
-        (lua("append", "if redis.call('PTTL', tokens) < ms then", "if true then"),),
+        (lua("append", "if lasts[tokens] < ms then", "if true then"),),
         (f"{APPEND}a_token_is_forgotten_when_it_has_expired_and_not_before",),
     ),
     Rule(
@@ -671,9 +671,9 @@ RULES = (
         (
             lua(
                 "append",
-                "  local id = ''\n",
-                "  local id = ''\n"
-                "  if tokens and not spent then redis.call('HSET', tokens, token, digest) end\n",
+                "  for i = 2, #fields, 2 do",
+                "  if tokens and not spent then redis.call('HSET', tokens, token, digest) end\n"
+                "  for i = 2, #fields, 2 do",
             ),
         ),
         (f"{APPEND}a_token_is_not_spent_on_an_append_that_failed",),

@@ -82,9 +82,9 @@ async def test_what_arrives_in_one_tick_is_one_round_trip_in_the_order_of_arriva
 ) -> None:
     appender = Appender(patient, PATIENT)
     before = round_trips(redis_client)
-    await asyncio.gather(*(append(appender, one) for one in numbered(200)))
+    await asyncio.gather(*(append(appender, one) for one in numbered(100)))
     assert round_trips(redis_client) - before == 1
-    assert stored_ids(redis_client, patient) == [f"m{number}" for number in range(200)]
+    assert stored_ids(redis_client, patient) == [f"m{number}" for number in range(100)]
 
 
 async def test_what_arrives_during_an_append_forms_the_next_one(

@@ -203,7 +203,11 @@ def test_no_header_that_is_added_moves_a_delivery_to_another_partition(
     genuine = signed(source, body)
     added = [(), (WITH_ID,), ((b"Upstash-Message-Id", b"msg_2"),)]
     rows = [
-        row_of(arrival_of(admit(source, request(source.path, (*genuine.raw_headers, *more), body), NOW)))
+        row_of(
+            arrival_of(
+                admit(source, request(source.path, (*genuine.raw_headers, *more), body), NOW)
+            )
+        )
         for more in added
     ]
     assert len({row.spread for row in rows}) == 1
