@@ -96,7 +96,9 @@ class Reader:
         candidates = [one for one in bare if one] + named if self.shape.bare else named
         if not candidates:
             return Refused("signature_malformed", f"{self.name} has no item {self.shape.item}")
-        return Reading(candidates[:MOST_CANDIDATES], items)
+        if len(candidates) > MOST_CANDIDATES:
+            del candidates[MOST_CANDIDATES:]
+        return Reading(candidates, items)
 
     def contents(self, delivery: Signed, reading: Reading, time: bytes) -> list[bytes] | Refused:
         """Return what may have been signed, given the signed time's text: as a rule it is one."""

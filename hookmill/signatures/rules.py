@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 
-from multidict import CIMultiDict
+from multidict import CIMultiDict, istr
 
 from hookmill.signatures.places import form_fields
 from hookmill.signatures.scheme import Refused, Signed, only_header
@@ -129,7 +129,7 @@ def _hubspot(delivery: Signed, timestamp: bytes) -> Contents:
 
 # --- Contentful ---
 
-_SIGNED_HEADERS = "x-contentful-signed-headers"
+_SIGNED_HEADERS = istr("x-contentful-signed-headers")
 _HEADER = re.compile("[a-z0-9-]{1,100}")
 _TIME_HEADER = "x-contentful-timestamp"
 
@@ -139,28 +139,38 @@ def _contentful(delivery: Signed, _: bytes) -> Contents:
     listed = only_header(delivery.headers, _SIGNED_HEADERS)
     if isinstance(listed, Refused):
         return listed
-    names = [name.strip().lower() for name in listed.decode("latin-1").split(",")]
-    # Otherwise the time could be changed, and the tolerance would keep nobody out.
-    if _TIME_HEADER not in names or _SIGNED_HEADERS not in names:
-        return Refused("timestamp_unsigned", f"{_TIME_HEADER} is not among the signed headers")
+    names = _contentful_names(listed)
+    if isinstance(names, Refused):
+        return names
     lines = []
-    for name in sorted(set(names)):
-        if not _HEADER.fullmatch(name):
-            return Refused("header_malformed", f"{_SIGNED_HEADERS} names what is no header")
+    for name, begin in names:
         value = only_header(delivery.headers, name)
         if isinstance(value, Refused):
             return value
-        lines.append(name.encode() + b":" + value.strip())
-    path = _contentful_path(delivery.target).encode()
+        lines.append(begin + value.strip())
+    path = _contentful_path(delivery.target)
     return [b"\n".join([delivery.method.encode(), path, b";".join(lines), delivery.body])]
 
 
 @lru_cache(maxsize=16)  # a sender's deliveries share one
-def _contentful_path(target: str) -> str:
+def _contentful_names(listed: bytes) -> list[tuple[istr, bytes]] | Refused:
+    """Return the headers that are listed, each with how its line begins."""
+    names = {name.strip().lower() for name in listed.decode("latin-1").split(",")}
+    # Otherwise the time could be changed, and the tolerance would keep nobody out.
+    if _TIME_HEADER not in names or _SIGNED_HEADERS not in names:
+        return Refused("timestamp_unsigned", f"{_TIME_HEADER} is not among the signed headers")
+    if not all(_HEADER.fullmatch(name) for name in names):
+        return Refused("header_malformed", f"{_SIGNED_HEADERS} names what is no header")
+    return [(istr(name), name.encode() + b":") for name in sorted(names)]
+
+
+@lru_cache(maxsize=16)
+def _contentful_path(target: str) -> bytes:
     path, mark, query = target.partition("?")
     encoded = quote(query, safe="-_.!~*'()", errors="surrogateescape") if query else ""
     safe = ";,/?:@&=+$-_.!~*'()#"
-    return quote(path + (mark + encoded if query else ""), safe=safe, errors="surrogateescape")
+    whole = path + (mark + encoded if query else "")
+    return quote(whole, safe=safe, errors="surrogateescape").encode()
 
 
 def _prepare_contentful(delivery: Signed) -> Signed:

@@ -6,7 +6,6 @@ says that the signature itself stands in the body.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import math
 from collections.abc import Callable, Sequence
@@ -19,7 +18,15 @@ from hookmill.signatures import times
 from hookmill.signatures.content import Reader, Reading
 from hookmill.signatures.keys import Matches, key_of, matcher
 from hookmill.signatures.places import finder
-from hookmill.signatures.scheme import Refused, Secret, Signed, Token, Verdict, Verified
+from hookmill.signatures.scheme import (
+    Refused,
+    Secret,
+    Signed,
+    Token,
+    Verdict,
+    Verified,
+    digest_of,
+)
 from hookmill.signatures.shape import Shape, faults_of
 from hookmill.signatures.signing import sign
 
@@ -186,8 +193,7 @@ class Shaped:
         said = self._find_single_use(delivery) if self._find_single_use else content
         if isinstance(said, Refused):
             return None
-        digest = hashlib.blake2b(said, digest_size=16).digest()
-        return Token(digest, math.ceil(moment + self.shape.tolerance))
+        return Token(digest_of(said), math.ceil(moment + self.shape.tolerance))
 
 
 def _in_words(age: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 from hypothesis import given
@@ -169,3 +170,17 @@ def test_any_bytes_end_in_a_value_or_none(body: bytes) -> None:
     for place in ("json:a", "json:0", "json:a.0.b", "form:a"):
         assert isinstance(found(place, body), bytes | Refused)
     assert isinstance(form_fields(body), list)
+
+
+form = st.lists(
+    st.one_of(
+        st.sampled_from([b"a", b"=", b"&", b"+", b"%", b"%41", b"%ff", b"%e2%82%ac"]), st.binary()
+    ),
+    max_size=20,
+).map(b"".join)
+
+
+@given(body=form)
+def test_any_form_gives_the_fields_that_the_standard_parser_finds(body: bytes) -> None:
+    text = body.decode("utf-8", "surrogateescape")
+    assert form_fields(body) == parse_qsl(text, keep_blank_values=True, errors="surrogateescape")
