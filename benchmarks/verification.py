@@ -1,29 +1,25 @@
-"""What a verdict costs: `python -m benchmarks.verification`, from the root.
+"""What a verdict costs: `python -m benchmarks.verification`.
 
 Each sender's scheme judges a genuine delivery of 214 bytes, among headers as a proxy passes them
 on. Beside it stand the plain primitive, `hmac.digest` and `compare_digest` over the bytes that are
 signed, and what else verifies the same delivery: `jwt.decode` and the senders' own libraries, where
-they are installed. All take turns in one process, round after round, and CPU time is counted: what
-else runs on the machine makes the spread, the best round is what the code itself costs.
+they are installed. All take turns in one process, round after round, and CPU time is counted. A
+round's value is the best of a few turns, for what else runs on the machine only adds to it.
 """
 
 from __future__ import annotations
 
-import argparse
 import hmac
 import importlib
-import json
-import platform
-import statistics
 import time
 import timeit
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jwt
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from benchmarks.harness import SUBJECT, Bench, Table, options, pinned_to, pins
 from hookmill.signatures import Refused, Scheme, Signed, Verified
 from hookmill.signatures.content import Reader
 from hookmill.signatures.keys import encode, key_of
@@ -46,8 +42,11 @@ AROUND = {
 }
 """What stands beside the sender's own headers."""
 
-LIMITS = {"qstash": 12.0}
-"""Microseconds that a verdict may take; an HMAC scheme's: 5."""
+ROUNDS = 20
+TURNS = 5
+CALLS = 300
+OURS = "hookmill"
+PRIMITIVE = "hmac.digest and compare_digest"
 
 Verify = Callable[[], object]
 
@@ -58,19 +57,6 @@ class Case(NamedTuple):
     sender: str
     by: str
     verify: Verify
-
-
-class Row(NamedTuple):
-    """Microseconds of CPU time, and the ratio to the primitive (1: as fast). `spread` is from the
-    tenth to the ninetieth percentile, as a share of the median.
-    """
-
-    sender: str
-    by: str
-    best: float
-    median: float
-    spread: float
-    ratio: float
 
 
 def received(signed: Signed) -> Signed:
@@ -143,12 +129,12 @@ def _shaped(sender: str) -> Iterator[Case]:
 def _ours(sender: str, scheme: Scheme, signed: Signed, now: float) -> Case:
     verdict = scheme.verify(signed, now)
     assert isinstance(verdict, Verified), (sender, verdict)
-    return Case(sender, "hookmill", lambda: scheme.verify(signed, now))
+    return Case(sender, OURS, lambda: scheme.verify(signed, now))
 
 
 def _primitive(sender: str, key: bytes, content: bytes, digest: bytes, name: str) -> Case:
     return Case(
-        sender, "primitive", lambda: hmac.compare_digest(hmac.digest(key, content, name), digest)
+        sender, PRIMITIVE, lambda: hmac.compare_digest(hmac.digest(key, content, name), digest)
     )
 
 
@@ -198,55 +184,42 @@ _LIBRARIES: dict[str, tuple[str, str, Callable[[Any, str, Signed], Verify]]] = {
 # --- measuring ---
 
 
-def measure(chosen: list[Case], rounds: int, calls: int) -> list[Row]:
-    """Have all take turns, so many calls a turn."""
-    timers = [timeit.Timer(case.verify, timer=time.process_time) for case in chosen]
-    found: list[list[float]] = [[] for _ in chosen]
-    for _ in range(rounds):
-        for timer, each in zip(timers, found, strict=True):
-            each.append(timer.timeit(calls) / calls * 1e6)
-    best = {(case.sender, case.by): min(each) for case, each in zip(chosen, found, strict=True)}
-    return [_row(case, each, best) for case, each in zip(chosen, found, strict=True)]
+def run(bench: Bench, chosen: set[str]) -> None:
+    """Have all take turns, round after round."""
+    beside = bench.table(
+        "A verdict, and what else verifies the same delivery", "\u00b5s of CPU time", digits=1,
+        target="QStash in at most 12 \u00b5s, HMAC schemes in at most 5",
+    )  # fmt: skip
+    each = bench.table("A verdict", "\u00b5s of CPU time", against=PRIMITIVE, digits=1)
+    all_of_them = list(cases(chosen))
+    with_others = {case.sender for case in all_of_them if case.by not in {OURS, PRIMITIVE}}
+    calls = 10 if bench.quick else CALLS
+    for _ in bench.each_round():
+        for case in all_of_them:
+            timer = timeit.Timer(case.verify, timer=time.process_time)
+            took = min(timer.repeat(TURNS, calls)) / calls * 1e6
+            if case.sender in with_others:
+                beside.put(f"{case.sender}: {case.by}", took)
+            _put(each, case, took)
 
 
-def _row(case: Case, turns: list[float], best: Mapping[tuple[str, str], float]) -> Row:
-    median = statistics.median(turns)
-    tenths = statistics.quantiles(turns, n=10)
-    primitive = best.get((case.sender, "primitive"), min(turns))
-    return Row(
-        *case[:2],
-        best=round(min(turns), 2),
-        median=round(median, 2),
-        spread=round((tenths[-1] - tenths[0]) / median, 2),
-        ratio=round(min(turns) / primitive, 2),
-    )
+def _put(table: Table, case: Case, took: float) -> None:
+    if case.by == OURS:
+        table.put(case.sender, took)
+    elif (case.sender, case.by) == ("github", PRIMITIVE):
+        table.put(PRIMITIVE, took, "over the body alone")
 
 
-def print_table(rows: list[Row]) -> None:
-    print(f"{'sender':<20}{'verified by':<18}{'best us':>9}{'median':>9}{'spread':>8}{'ratio':>8}")
-    for row in rows:
-        limit = LIMITS.get(row.sender, 5.0)
-        mark = f"  more than {limit:g}" if row.by == "hookmill" and row.best > limit else ""
-        print(
-            f"{row.sender:<20}{row.by:<18}{row.best:>9.2f}{row.median:>9.2f}"
-            f"{row.spread:>7.0%}{row.ratio:>8.1f}{mark}"
-        )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+def main(arguments: list[str] | None = None) -> None:
+    parser = options(__doc__, ROUNDS, "verification")
     parser.add_argument("senders", nargs="*", help="else all that share a secret with us")
-    parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--calls", type=int, default=400, help="calls a turn")
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    given = parser.parse_args()
-    rows = measure(list(cases(set(given.senders))), given.rounds, given.calls)
-    print_table(rows)
-    print(f"Python {platform.python_version()}, {platform.machine()}; CPU time, one process")
-    if given.json:
-        machine = {"python": platform.python_version(), "machine": platform.machine()}
-        report = {**machine, "when": time.strftime("%F"), "rows": [row._asdict() for row in rows]}
-        given.json.write_text(json.dumps(report, indent=1) + "\n")
+    given = parser.parse_args(arguments)
+    with (
+        Bench("verification", given, pins(the_process=SUBJECT)) as bench,
+        pinned_to(SUBJECT),
+    ):
+        run(bench, set(given.senders))
+        bench.finish()
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from qstash.errors import SignatureError
 
 from hookmill.errors import SettingsError
 from hookmill.signatures import Refused, Secret, Signed, Token, Verdict, Verified
-from hookmill.signatures.qstash import QStash
+from hookmill.signatures.qstash import QStash, _decode
 from tests import fuzz_tokens
 
 # The keys of the published vectors.
@@ -947,6 +947,24 @@ def test_each_listed_difference_from_pyjwt_is_one() -> None:
         assert fuzz_tokens.pyjwt_verifies(text) != is_ours, reason
         made = fuzz_tokens.Token(text, header, raw)
         assert fuzz_tokens.reason_of(made, ours=is_ours) == reason
+
+
+spelled = st.one_of(
+    st.binary(),
+    st.binary().map(base64.urlsafe_b64encode),
+    st.binary().map(lambda raw: base64.urlsafe_b64encode(raw).rstrip(b"=")),
+    st.from_regex(rb"[A-Za-z0-9_-]{0,9}[=+/ \n]?", fullmatch=True),
+)
+
+
+@given(text=spelled)
+def test_a_text_is_read_if_it_is_what_its_bytes_are_written_as(text: bytes) -> None:
+    try:
+        raw = base64.urlsafe_b64decode(text + b"=" * (-len(text) % 4))
+    except ValueError:
+        raw = b""
+    is_canonical = base64.urlsafe_b64encode(raw).rstrip(b"=") == text
+    assert _decode(text) == (raw if is_canonical else None)
 
 
 def test_pyjwt_takes_padding_and_we_take_the_one_canonical_spelling() -> None:
