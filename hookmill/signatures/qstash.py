@@ -27,10 +27,8 @@ from hookmill.signatures.scheme import (
     Refused,
     Secret,
     Signed,
-    Token,
     Verdict,
     Verified,
-    digest_of,
     only_header,
     secret_bytes,
 )
@@ -141,7 +139,7 @@ class QStash:
             tell(f"key {key + 1} of {len(self._keys)} made its signature {label}".rstrip())
             for line in self._claims_in_words(claims, delivery, now):
                 tell(line)
-        return self._refuse(claims, delivery, now) or Verified(key, self._token(claims))
+        return self._refuse(claims, delivery, now) or self._verified(claims, key)
 
     def _claims_in_words(self, claims: _Claims, delivery: Signed, now: float) -> Iterator[str]:
         """Say of each claim whether it holds; more than one may be wrong."""
@@ -162,17 +160,17 @@ class QStash:
         is_hash = "the" if _is_hash_of(delivery.body, claims.body) else "not the"
         yield f"claim body: {is_hash} hash of these {len(delivery.body)} bytes"
 
-    def _token(self, claims: _Claims) -> Token | None:
+    def _verified(self, claims: _Claims, key: int) -> Verified:
         """Name a genuine token by what it says: the same claims can be spelled in many ways.
 
         Without a `jti` two tokens of one second may say the same, and neither is a copy.
         """
         if not claims.jti:
-            return None
+            return Verified(key)
         said = f"{claims.jti}\0{claims.sub}\0{claims.body.rstrip('=')}\0{claims.exp!r}"
         # Up to `tolerance` later it is still accepted; the rest rounds up.
         expires = min(math.ceil(claims.exp + self._tolerance), _FAR)
-        return Token(digest_of(said.encode("utf-8", "surrogatepass")), expires)
+        return Verified(key, said.encode("utf-8", "surrogatepass"), expires)
 
     def sign(self, delivery: Signed, now: float) -> Signed:
         """Make a fresh token with the first key that counts, with every claim the service sets."""

@@ -63,30 +63,33 @@ class Token(msgspec.Struct, frozen=True):
     expires: int
 
 
-def digest_of(said: bytes) -> bytes:
-    """Return the digest by which a `Token` is known."""
-    digest = _blank.copy()  # to make one with its options costs more
-    digest.update(said)
-    return digest.digest()
-
-
-_blank = hashlib.blake2b(digest_size=16)
-
-
 class Verified(msgspec.Struct, frozen=True, eq=False):
-    """The signature is genuine. `secret` is the position of the secret that matched; `token` is
-    what must not be accepted again for another message, where the scheme has such a thing. Two are
-    equal if the same secret matched.
+    """The signature is genuine. `secret` is the position of the secret that matched. `said` is what
+    must not be accepted again for another message until `expires` (Unix time, whole seconds), where
+    the scheme has such a thing. Two are equal if the same secret matched.
     """
 
     secret: int
-    token: Token | None = None
+    said: bytes | None = None
+    expires: int = 0
+
+    @property
+    def token(self) -> Token | None:
+        """What is remembered of it. It is made here, for a message with a signed ID needs none."""
+        if self.said is None:
+            return None
+        digest = _blank.copy()  # to make one with its options costs more
+        digest.update(self.said)
+        return Token(digest.digest(), self.expires)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Verified) and self.secret == other.secret
 
     def __hash__(self) -> int:
         return hash(self.secret)
+
+
+_blank = hashlib.blake2b(digest_size=16)
 
 
 class Refused(NamedTuple):

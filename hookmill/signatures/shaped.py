@@ -22,10 +22,8 @@ from hookmill.signatures.scheme import (
     Refused,
     Secret,
     Signed,
-    Token,
     Verdict,
     Verified,
-    digest_of,
 )
 from hookmill.signatures.shape import Shape, faults_of
 from hookmill.signatures.signing import sign
@@ -126,7 +124,10 @@ class Shaped:
             time = self._time(delivery, reading, now, tell)
             if isinstance(time, Refused):
                 return time
-        return Verified(matched, self._token(delivery, contents[0], time.moment))
+        if not self._is_single_use:
+            return Verified(matched)
+        expires = math.ceil(time.moment + self.shape.tolerance)
+        return Verified(matched, self._said(delivery, contents[0]), expires)
 
     def _time(
         self, delivery: Signed, reading: Reading, now: float, tell: Tell | None
@@ -186,14 +187,10 @@ class Shaped:
             f"any of the {number} secrets",
         )
 
-    def _token(self, delivery: Signed, content: bytes, moment: float) -> Token | None:
-        """Return what must not come again with another message ID, and until when."""
-        if not self._is_single_use:
-            return None
+    def _said(self, delivery: Signed, content: bytes) -> bytes | None:
+        """Return what must not come again with another message ID."""
         said = self._find_single_use(delivery) if self._find_single_use else content
-        if isinstance(said, Refused):
-            return None
-        return Token(digest_of(said), math.ceil(moment + self.shape.tolerance))
+        return None if isinstance(said, Refused) else said
 
 
 def _in_words(age: float) -> str:
