@@ -37,6 +37,7 @@ class Keys:
             again=f"{base}:again",
             delayed=f"{base}:delayed",
             delayed_entries=f"{base}:delayed:entries",
+            sooner=f"{base}:sooner",
             dead=f"{base}:dead",
             owners=f"{base}:owners",
             low_water=f"{base}:low-water",
@@ -45,6 +46,7 @@ class Keys:
             parked=f"{base}:parked",
             sweep=f"{base}:sweep",
             counts=f"{base}:counts",
+            upkeep=f"{base}:upkeep",
         )
 
 
@@ -55,6 +57,7 @@ class GroupKeys(NamedTuple):
     again: str
     delayed: str
     delayed_entries: str
+    sooner: str
     dead: str
     owners: str
     low_water: str
@@ -63,6 +66,7 @@ class GroupKeys(NamedTuple):
     parked: str
     sweep: str
     counts: str
+    upkeep: str
 
 
 class EntryRef(NamedTuple):

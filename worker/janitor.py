@@ -1,6 +1,7 @@
 """Keeps Redis small: drops what every group has finished, and removes consumers that are gone.
 
 It also counts the unfinished anew, by which the receivers' appends refuse when there are too many.
+One worker's turn is enough for all: who comes first claims it.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ import random
 
 from hookmill.stream import Group, Stream
 
-PERIOD = 10.0
-"""Seconds between turns."""
+PERIOD = 5.0
+"""Seconds between a group's turns."""
 
 CONSUMER_IDLE = 3600.0
 """Seconds after which a consumer that holds nothing is taken for gone."""
@@ -25,8 +26,13 @@ class Janitor:
         self._retention = retention
 
     async def turn(self) -> float:
-        """Tidy up; return the seconds until the next turn, jittered so that workers spread."""
+        """Tidy up where nobody else just has; return the seconds until the next turn.
+
+        Who does it goes on doing it; the others look now and then whether it still does.
+        """
+        if wait := await self._group.claim_upkeep(PERIOD):
+            return wait + PERIOD * random.uniform(1.0, 2.0)  # noqa: S311 - it spreads load
         await self._stream.trim(self._retention)
         await self._stream.measure_backlog()
         await self._group.retire(CONSUMER_IDLE)
-        return PERIOD * random.uniform(0.5, 1.0)  # noqa: S311 - it spreads load
+        return PERIOD

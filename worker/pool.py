@@ -27,8 +27,8 @@ from worker.takeover import Takeover
 
 log = structlog.get_logger("worker")
 
-LONGEST_WAIT = 5.0
-"""Seconds to wait for an entry in one go."""
+LONGEST_WAIT = 20.0
+"""Seconds to wait for an entry in one go: a bell that rang for a dead worker is missed so long."""
 
 PAUSE = 0.5
 """Seconds between tries while Redis is away."""

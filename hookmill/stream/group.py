@@ -49,6 +49,8 @@ class Group:
         self._scripts = Scripts(stream.redis, drains=True)
         # A blocking read needs a connection of its own, with a patience longer than the block.
         self._waiting = connect(stream.url, timeout=None)
+        self._listening = connect(stream.url, timeout=None)
+        self._told: dict[Any, Any] = {}
         self._waiting_id: int | None = None
         self._bell = f"{name}:bell"
         self._next = 0
@@ -185,16 +187,35 @@ class Group:
     async def release(self, count: int) -> tuple[int, float | None]:
         """Let delayed messages that are due be taken, up to `count` in each partition; return the
         most that were in one, and the seconds until the next one is due (None: none waits).
+        What is delayed from now on and due before that ends `wait_for_sooner`.
         """
         replies = await self._on_each(
             "release",
             {
-                number: Call([keys.again, keys.delayed, keys.delayed_entries], [count])
+                number: Call([keys.again, keys.delayed, keys.delayed_entries, keys.sooner], [count])
                 for number, keys in enumerate(self.partitions)
             },
         )
-        waits = [wait_ms for _, wait_ms in replies if wait_ms >= 0]
-        return max(moved for moved, _ in replies), min(waits) / 1000 if waits else None
+        keys_of_sooner = [keys.sooner for keys in self.partitions]
+        self._told = dict(zip(keys_of_sooner, [told for _, _, told in replies], strict=True))
+        waits = [wait_ms for _, wait_ms, _ in replies if wait_ms >= 0]
+        return max(moved for moved, _, _ in replies), min(waits) / 1000 if waits else None
+
+    async def wait_for_sooner(self, seconds: float) -> None:
+        """Wait until something has been delayed that is due before all that the last `release` knew
+        of, whoever delayed it; at most so many seconds.
+        """
+        with translated():
+            async with asyncio.timeout(seconds + self._stream.timeout):
+                await self._listening.xread(self._told, block=max(1, round(seconds * 1000)))
+
+    async def claim_upkeep(self, seconds: float) -> float:
+        """Claim the group's upkeep for so long; return 0.0, or for how many seconds it is another
+        worker's.
+        """
+        call = Call([self.partitions[0].upkeep], [max(1, int(seconds * 1000))])
+        (wait_ms,) = await self._on_each("claim", {0: call})
+        return float(wait_ms) / 1000
 
     async def retire(self, idle: float, consumer: str = "") -> int:
         """Remove consumers that hold nothing and were idle for that many seconds."""
@@ -225,8 +246,9 @@ class Group:
         return BlockingLeases(self._stream.url, self.partitions, self.name, self.consumer)
 
     async def close(self) -> None:
-        """Close the waiting connection; the stream's own stay."""
+        """Close the waiting connections; the stream's own stay."""
         await self._waiting.aclose()
+        await self._listening.aclose()
 
     def _shares(self, count: int) -> Iterator[dict[int, int]]:
         """Say of which partitions to ask how many, so that together they give at most `count`: all
@@ -311,7 +333,7 @@ def _taking_keys(keys: GroupKeys) -> list[str]:
 def _settling_keys(keys: GroupKeys) -> list[str]:
     return [
         *(keys.stream, keys.again, keys.delayed, keys.delayed_entries, keys.dead, keys.suspects),
-        *(keys.busy, keys.parked, keys.counts),
+        *(keys.busy, keys.parked, keys.counts, keys.sooner),
     ]
 
 

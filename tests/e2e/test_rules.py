@@ -74,7 +74,8 @@ class Place:
         (folder / "gated.py").write_text(HANDLERS)
         (folder / "other.py").write_text(OTHER_HANDLERS)
         self.keys = {
-            name: f"rules:{{0}}:main:{name}" for name in ("again", "delayed", "dead", "suspects")
+            name: f"rules:{{0}}:main:{name}"
+            for name in ("again", "delayed", "dead", "suspects", "sooner")
         }
 
     def worker(self, gate: str = "gate", kind: str = "steady", **env: str) -> Program:
@@ -96,7 +97,7 @@ class Place:
 
     def left(self, client: redis.Redis) -> tuple[int, int, int]:
         """How many are to be taken again, delayed, and dead."""
-        again, delayed, dead, _ = self.keys.values()
+        again, delayed, dead, *_ = self.keys.values()
         return int(client.xlen(again)), int(client.zcard(delayed)), int(client.xlen(dead))
 
 
@@ -217,6 +218,7 @@ async def test_a_message_that_an_old_release_does_not_know_is_handled_by_the_new
         place.open()
         (token,) = client.zrange(place.keys["delayed"], 0, -1)
         client.zadd(place.keys["delayed"], {token: 0})  # its time has come
+        client.xadd(place.keys["sooner"], {"due": 0})
         place.line.wait_for_handled(1)
         place.line.wait_for_drained(client)
         assert place.left(client) == (0, 0, 0)

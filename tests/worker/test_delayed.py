@@ -1,8 +1,10 @@
-"""Delayed messages are let go when they are due, and looked at no more often than needed."""
+"""Delayed messages are let go when they are due, and nobody asks for them in between."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 import redis
@@ -42,33 +44,81 @@ async def finish(group: Group, redis_client: redis.Redis) -> None:
     redis_client.delete(group.partitions[0].delayed, group.partitions[0].delayed_entries)
 
 
-async def test_where_nothing_waits_a_duty_pauses(open_group: OpenGroup) -> None:
-    assert await Delayed(await open_group()).turn() == 1.0
+async def test_where_nothing_waits_a_turn_lasts_until_something_is_delayed(
+    stream: Stream, open_group: OpenGroup, redis_client: redis.Redis
+) -> None:
+    fleet = [await open_group(f"c{number}") for number in range(3)]
+    turns = [asyncio.create_task(Delayed(group).turn()) for group in fleet]
+    await eventually(lambda: listeners(redis_client) == 3)
+    assert not any(turn.done() for turn in turns)
+    await delay(stream, await open_group("other"), 200)
+    # All of them hear of it: whoever dies, the others let it go.
+    async with asyncio.timeout(10):
+        assert await asyncio.gather(*turns) == [delayed.SHORTEST_PAUSE] * 3
+    await fleet[0].release(1)
+    await fleet[1].release(1)
+    assert redis_client.xlen(fleet[0].partitions[0].again) == 1
+    await finish(fleet[0], redis_client)
 
 
-async def test_the_next_turn_comes_when_the_next_message_is_due(
+def listeners(client: redis.Redis) -> int:
+    info: Any = client.info("clients")
+    return int(info["blocked_clients"])
+
+
+async def test_where_nobody_tells_a_turn_ends_all_the_same(
+    open_group: OpenGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delayed, "LONGEST_PAUSE", 0.05)
+    assert await Delayed(await open_group()).turn() == delayed.SHORTEST_PAUSE
+
+
+async def test_what_was_delayed_after_a_look_is_not_missed_by_the_wait(
     stream: Stream, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
     group = await open_group()
-    await delay(stream, group, 1, 500)
-    turn = Delayed(group).turn
-    pauses = []
-
-    async def is_let_go() -> bool:
-        pauses.append(await turn())
-        return redis_client.xlen(group.partitions[0].again) == 1
-
-    await eventually(is_let_go)
-    assert 0.02 <= pauses[-1] <= 0.5
+    assert await group.release(1) == (0, None)
+    await delay(stream, group, 60_000)
+    async with asyncio.timeout(5):
+        await group.wait_for_sooner(60)
     await finish(group, redis_client)
 
 
-async def test_what_is_due_later_is_looked_at_once_a_second(
+async def test_only_what_is_due_before_all_others_is_told(
     stream: Stream, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
     group = await open_group()
+
+    def told() -> Any:
+        return redis_client.xrange(group.partitions[0].sooner)
+
     await delay(stream, group, 60_000)
-    assert await Delayed(group).turn() == 1.0
+    first = told()
+    await delay(stream, group, 60_001, 90_000)
+    assert told() == first
+    await delay(stream, group, 59_000, 30_000)
+    assert len(told()) == 1
+    assert told() != first
+    await finish(group, redis_client)
+
+
+async def test_the_next_turn_comes_when_the_next_message_is_due(
+    stream: Stream,
+    open_group: OpenGroup,
+    redis_client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(delayed, "LONGEST_PAUSE", 1.0)
+    group = await open_group()
+    await delay(stream, group, 1, 500)
+    turn = Delayed(group).turn
+
+    async def are_let_go(count: int) -> bool:
+        assert await turn() == delayed.SHORTEST_PAUSE
+        return redis_client.xlen(group.partitions[0].again) == count
+
+    await eventually(lambda: are_let_go(1))
+    await eventually(lambda: are_let_go(2))
     await finish(group, redis_client)
 
 
@@ -83,7 +133,8 @@ async def test_a_full_batch_is_followed_by_another_at_once(
     await delay(stream, group, 1, 1, 1)
     duty = Delayed(group)
     await eventually(lambda: turns_until_two(duty, redis_client, group))
-    assert await duty.turn() == 1.0
+    monkeypatch.setattr(delayed, "LONGEST_PAUSE", 0.01)
+    assert await duty.turn() == delayed.SHORTEST_PAUSE
     assert redis_client.xlen(group.partitions[0].again) == 3
     await finish(group, redis_client)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -17,8 +18,12 @@ OpenGroup = Callable[..., Awaitable[Group]]
 
 
 async def test_a_turn_drops_what_is_finished_and_keeps_the_rest(
-    stream: Stream, open_group: OpenGroup, redis_client: redis.Redis
+    stream: Stream,
+    open_group: OpenGroup,
+    redis_client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(janitor, "PERIOD", 0.01)
     group = await open_group()
     await stream.append([message(id="a"), message(id="b"), message(id="c")])
     a, b = (await group.take(2)).entries
@@ -26,8 +31,7 @@ async def test_a_turn_drops_what_is_finished_and_keeps_the_rest(
     turn = Janitor(stream, group, retention=0).turn
 
     async def is_dropped() -> bool:
-        pause = await turn()
-        assert PERIOD / 2 <= pause <= PERIOD
+        await asyncio.sleep(await turn())
         return redis_client.xlen(stream.partitions[0].stream) == 2
 
     await eventually(is_dropped)
@@ -65,12 +69,25 @@ async def test_a_turn_removes_consumers_that_are_gone(
 ) -> None:
     group = await open_group()
     redis_client.xgroup_createconsumer(group.partitions[0].stream, group.name, "gone")
+    monkeypatch.setattr(janitor, "PERIOD", 0.001)
     turn = Janitor(stream, group, retention=0).turn
     await turn()
     assert len(redis_client.xinfo_consumers(group.partitions[0].stream, group.name)) == 1
     monkeypatch.setattr(janitor, "CONSUMER_IDLE", 0.0)
+    await asyncio.sleep(0.01)
     await turn()
     assert len(redis_client.xinfo_consumers(group.partitions[0].stream, group.name)) == 0
+
+
+async def test_one_workers_turn_is_enough_for_all_until_it_ends_to_do_it(
+    stream: Stream, open_group: OpenGroup, redis_client: redis.Redis
+) -> None:
+    first, second = [Janitor(stream, await open_group(name), 0) for name in ("c1", "c2")]
+    assert await first.turn() == PERIOD
+    assert PERIOD < await second.turn() <= 3 * PERIOD
+    redis_client.pexpire(stream.partitions[0].of_group("main").upkeep, 1)
+    await asyncio.sleep(0.01)
+    assert await second.turn() == PERIOD
 
 
 async def test_a_turn_before_anything_was_made_does_nothing(

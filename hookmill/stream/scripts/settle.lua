@@ -8,7 +8,7 @@
 -- lost.
 --
 -- KEYS  1 stream  2 again  3 delayed  4 delayed entries  5 dead  6 suspects  7 busy  8 parked
---       9 counts
+--       9 counts  10 sooner
 -- ARGV  1 group  2 consumer
 --       then for either stream: n, then n entry IDs              (done, and without an ordering key)
 --       then until the end: key number, entry ID, ordering key, owner token, m, then m times
@@ -52,6 +52,21 @@ end
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
+-- All workers sleep until what is due first. Tell them where something comes before that: each must
+-- know, for whoever delayed it may die. Told before it is written, so a failure in between hurts no
+-- one.
+local first_due
+local function tell_if_sooner(due)
+  if not first_due then
+    local head = redis.call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')
+    first_due = tonumber(head[2]) or math.huge
+  end
+  if due < first_due then
+    redis.call('XADD', KEYS[10], 'MAXLEN', 1, '*', 'due', due)
+    first_due = due
+  end
+end
+
 -- Write what follows; return how many more entries the message has by it: none where it takes the
 -- place of a delayed one, of a message that ran anew after its group was lost.
 local function follow_up(kind, delay_ms, place, fields)
@@ -63,6 +78,7 @@ local function follow_up(kind, delay_ms, place, fields)
     redis.call('XADD', KEYS[2], '*', unpack(fields))
     return 1
   end
+  tell_if_sooner(now_ms + delay_ms)
   local added = redis.call('ZADD', KEYS[3], now_ms + delay_ms, place)
   redis.call('HSET', KEYS[4], place, cmsgpack.pack(fields))
   return added

@@ -1,0 +1,72 @@
+"""A retry begins on time whoever is left to begin it: real workers, most of them killed."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import redis
+
+from hookmill.entries import Keys
+from tests.e2e.line import Line
+from tests.support import Program, Server, wait_until
+
+HANDLERS = """
+import os
+
+from hookmill import Delivery, Handlers, Message, Retry
+from ledger import _write
+
+handlers = Handlers()
+
+
+@handlers.on("order.paid")
+async def work(delivery: Delivery[Message]) -> None:
+    with open(os.environ["LEDGER"]) as ledger:
+        is_first = f"begin {delivery.id} " not in ledger.read()
+    _write("begin", delivery.id, delivery.attempt)
+    if is_first:
+        raise Retry(after=3)
+    _write("end", delivery.id, delivery.attempt)
+"""
+
+
+@pytest.fixture
+def line(
+    start_program: Callable[..., Program], tmp_path: Path, server: Server, prefix: str
+) -> Line:
+    line = Line(start_program, tmp_path, server.url, prefix)
+    (tmp_path / "retrying.py").write_text(HANDLERS)
+    return line
+
+
+@pytest.mark.parametrize("killed", [1, 4], ids=["who delayed it", "all but one"])
+async def test_a_retry_runs_on_time_although_workers_died(
+    line: Line,
+    start_program: Callable[..., Program],
+    redis_client: redis.Redis,
+    killed: int,
+) -> None:
+    keys = Keys(line.env["HOOKMILL_PREFIX"]).of_group("main")
+    line.receiver()
+    fleet = [
+        start_program("worker", "retrying:handlers", env=line.env, name=f"worker-{number}")
+        for number in range(5)
+    ]
+    for worker in fleet:
+        worker.wait_for('"working"')
+    # Each waits for something to take, and for something to be delayed.
+    wait_until(lambda: redis_client.info("clients")["blocked_clients"] >= 2 * len(fleet))
+    assert await line.send([line.order(1)]) == {200: 1}
+    wait_until(lambda: redis_client.zcard(keys.delayed) == 1, what="it to be delayed")
+
+    (row,) = line.ledger.read_text().splitlines()
+    fleet.sort(key=lambda worker: worker.pid != int(row.split()[3]))
+    for worker in fleet[:killed]:
+        worker.signal(signal.SIGKILL)
+    # Nobody looks again within half a minute who was not told.
+    line.wait_for_handled(1, timeout=10)
+    line.wait_for_drained(redis_client)
+    assert line.noted("begin") == {"msg_1": 2}
