@@ -154,11 +154,12 @@ def _call(then: Then, error: Exception | None) -> None:
 
 def _tell(batch: list[_Waiting], results: Sequence[Stored]) -> None:
     """Log what was stored, a line each."""
+    info = log.info
     # A full disk under the log, or nobody to read it, is no reason not to store what waits.
     with suppress(OSError, ValueError), written_together():
         for (message, _), result in zip(batch, results, strict=True):
             if isinstance(result, str) and result:
-                log.info(
+                info(
                     "accepted",
                     id=message.id,
                     source=message.source,
