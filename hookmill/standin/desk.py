@@ -37,7 +37,6 @@ from hookmill.standin.records import (
     Record,
     Remembered,
 )
-from hookmill.standin.redaction import headers_shown
 from hookmill.standin.schedules import Schedules
 from hookmill.standin.state import State, Table
 from hookmill.standin.topics import UrlGroups
@@ -369,7 +368,7 @@ class Desk:
         error = "" if answer is None or 200 <= answer.status < 300 else _error_in(answer)
         if answer is not None:
             answer = msgspec.structs.replace(answer, body=answer.body[:MOST_LOGGED])
-        entry = LogEntry(self.now_ms(), state, _redacted(message), error, next_ms, answer)
+        entry = LogEntry(self.now_ms(), state, _without_body(message), error, next_ms, answer)
         self._state.tell(entry)
 
 
@@ -408,11 +407,9 @@ def _error_in(answer: Answer) -> str:
     return answer.error or f"status code {answer.status}"
 
 
-def _redacted(message: Message) -> Message:
-    """Leave out of a log entry what its publisher wants left out, and the body, which is long."""
-    template = message.template
-    headers = headers_shown(template.headers, template.redact)
-    template = msgspec.structs.replace(template, headers=headers, body=b"")
+def _without_body(message: Message) -> Message:
+    """Leave out of a log entry what is long and never shown there."""
+    template = msgspec.structs.replace(message.template, body=b"")
     return msgspec.structs.replace(message, template=template)
 
 

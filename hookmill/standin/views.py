@@ -100,8 +100,8 @@ def log_entry(one: LogEntry) -> Json:
         **_identity(one.message),
         **_template(template),
         "maxRetries": template.retries,
+        **_headers(template),
         **_filled(
-            header=by_name(template.headers),  # what is secret was left out when it was logged
             error=one.error,
             nextDeliveryTime=one.next_ms,
             timeout=int(template.timeout * 1000),
