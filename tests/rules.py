@@ -292,8 +292,8 @@ RULES = (
             ),
             Edit(
                 "worker/pool.py",
-                "free = min(self.free_hands, self._mouthful)",
-                "free = max(1, min(self.free_hands, self._mouthful))",
+                "free = min(self._bite(), self._mouthful)",
+                "free = max(1, min(self._bite(), self._mouthful))",
             ),
         ),
         (f"{POOL}a_sweep_claims_no_more_than_there_are_free_hands_and_the_rest_is_for_others",),

@@ -36,6 +36,12 @@ PAUSE = 0.5
 UNSETTLED = 10_000
 """Outcomes that may wait to be written before nothing more is taken."""
 
+FEW = 1 / 16
+"""The share of the hands for whose sake alone nothing is taken before a moment has passed."""
+
+MOMENT = 0.002
+"""Seconds for which a pool that had no free hand waits for more than the first."""
+
 TIMES_ALONE = 3
 """How often a message may run alone without its worker's surviving it."""
 
@@ -64,6 +70,7 @@ class Pool:
         self._runs_alone = False
         self._is_rung = False
         self._mouthful = concurrency
+        self._few = max(1, int(concurrency * FEW))
         self._is_open = False
         self._changed = asyncio.Event()
         self._quiet = False
@@ -135,8 +142,7 @@ class Pool:
         # only to hand it back.
         while not self._quiet or self._is_rung:
             if self.free_hands == 0 and not self._may_run_suspect:
-                self._changed.clear()
-                await self._changed.wait()
+                await self._have_hands_free()
                 continue
             try:
                 await (self._run_suspect() if self._suspects else self._turn())
@@ -156,6 +162,15 @@ class Pool:
                 log.exception("taking failed, trying again")
             await asyncio.sleep(PAUSE)
 
+    async def _have_hands_free(self) -> None:
+        """Wait for a free hand, and then a moment for more: to take one by one costs more than many
+        a handler does.
+        """
+        self._changed.clear()
+        await self._changed.wait()
+        if 0 < self.free_hands < self._few:
+            await asyncio.sleep(MOMENT)
+
     async def _turn(self) -> None:
         """Take once and hand out what came; wait until something comes where nothing did."""
         if not self._is_open:
@@ -174,7 +189,7 @@ class Pool:
         self._is_rung = False
 
     async def _take(self) -> Taken:
-        free = min(self.free_hands, self._mouthful)
+        free = min(self._bite(), self._mouthful)
         # What has rung for us goes first: a sweep does not find it, and nobody else is told.
         if not self._quiet and not self._is_rung and self._takeover.wait() == 0:
             found = await self._takeover.sweep(free)
@@ -182,6 +197,15 @@ class Pool:
                 return found
         # What waits in the stream does not wait for the sweep to end as well.
         return await self._group.take(free)
+
+    def _bite(self) -> int:
+        """Return how many to take now: half of the free hands, or what is only a few.
+
+        The other half take next, while Redis and these are at work, so that neither waits for the
+        other; and what began together does not go on ending together, with nothing to do between.
+        """
+        free = self.free_hands
+        return min(free, max(self._few, (free + 1) // 2))
 
     def _hand_out(self, taken: Taken) -> None:
         """Start what was taken; hand it back at once where the pool has been quieted meanwhile."""

@@ -318,6 +318,41 @@ async def test_no_more_is_taken_than_can_be_run(
     assert work.done == Counter(names(20))
 
 
+async def test_half_of_the_free_hands_take_at_a_time_until_few_are_left(
+    stream: Stream, make_pool: MakePool
+) -> None:
+    asked: list[int] = []
+    work = Work(wait=True)
+    group = trouble(stream)
+    group.before_take = asked.append
+    await send(stream, *names(32))
+    await make_pool(work.handlers, concurrency=32, group=group)
+    await eventually(lambda: work.running == 32)
+    assert asked == [16, 8, 4, 2, 2]
+    work.go_on.set()
+
+
+async def test_a_single_free_hand_is_used_where_no_other_gets_free(
+    stream: Stream, make_pool: MakePool
+) -> None:
+    may_end = {name: asyncio.Event() for name in names(33)}
+    began: list[str] = []
+    handlers = Handlers()
+
+    @handlers.on("*")
+    async def work(delivery: Delivery[Message]) -> None:
+        began.append(delivery.id)
+        await may_end[delivery.id].wait()
+
+    await send(stream, *may_end)
+    await make_pool(handlers, stream, concurrency=32)
+    await eventually(lambda: len(began) == 32)
+    may_end[began[0]].set()
+    await eventually(lambda: len(began) == 33)
+    for event in may_end.values():
+        event.set()
+
+
 async def test_of_two_that_came_at_once_the_one_without_a_hand_is_handed_back(
     stream: Stream, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
@@ -379,7 +414,7 @@ async def test_after_a_failure_little_is_taken_at_first(
     await make_pool(work.handlers, concurrency=100, group=group)
     await eventually(lambda: is_drained(redis_client, stream))
     assert work.done == Counter(names(50))
-    assert asked[:6] == [100, 1, 2, 4, 8, 1]
+    assert asked[:6] == [50, 1, 2, 4, 8, 1]
 
 
 # --- quiet ----------------------------------------------------------------------------------
