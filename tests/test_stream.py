@@ -1302,3 +1302,17 @@ def test_every_kind_of_connection_is_packed_for(url: str) -> None:
     pool: Any = connect(url, None).connection_pool
     assert issubclass(pool.connection_class, ConnectionPool.from_url(url).connection_class)
     assert pool.make_connection().pack_command("PING") == [b"*1\r\n$4\r\nPING\r\n"]
+
+
+async def test_a_command_leaves_before_what_is_ready_by_now_runs(
+    stream: Stream, redis_client: redis.Redis
+) -> None:
+    key = f"{stream.partitions[0].base}:left"
+    await stream.redis.ping()  # the connection is there
+    writing = asyncio.ensure_future(stream.redis.set(key, "1"))
+    await asyncio.sleep(0)  # its first step, and nothing else
+    deadline = time.monotonic() + 5
+    while not redis_client.exists(key) and time.monotonic() < deadline:
+        time.sleep(0.001)  # noqa: ASYNC251 - the loop is to stand still
+    assert redis_client.delete(key) == 1
+    await writing

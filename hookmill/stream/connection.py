@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -50,6 +51,31 @@ class _Packing(redis.asyncio.connection.AbstractConnection):
         if isinstance(args[0], str) and " " in args[0]:  # the client's name for "SCRIPT", "LOAD"
             args = (*args[0].split(), *args[1:])
         return [hiredis.pack_command(args)]
+
+    async def send_packed_command(
+        self,
+        command: Any,
+        check_health: bool = True,  # noqa: FBT001, FBT002 - the client's own way to be called
+    ) -> None:
+        """Send at once. The client makes a task of it for the sake of its timeout, which runs when
+        all has run that is ready by now: a worker's whole batch, for which Redis would stand idle.
+        """
+        if not self.is_connected or self._writer is None:
+            await super().send_packed_command(command, check_health)
+            return
+        try:
+            async with asyncio.timeout(self.socket_timeout):
+                self._writer.writelines([command] if isinstance(command, bytes) else command)
+                await self._writer.drain()
+        except TimeoutError:
+            await self.disconnect(nowait=True)
+            raise redis.TimeoutError("Timeout writing to socket") from None
+        except OSError as error:
+            await self.disconnect(nowait=True)
+            raise redis.ConnectionError(f"Error while writing to socket. {error}") from error
+        except BaseException:
+            await self.disconnect(nowait=True)
+            raise
 
 
 def _packing(kind: type[redis.asyncio.connection.AbstractConnection]) -> Any:
