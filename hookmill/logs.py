@@ -154,16 +154,21 @@ def written_together() -> Iterator[None]:
     """Write the JSON lines of a block with one system call, at its end. Nothing may be awaited in
     it, so that no line waits for anything else. Those of other threads go out meanwhile.
     """
-    lines: list[bytes] = []
-    before = _gathered.set(lines)
+    before, _gathered.lines = _gathered.lines, []
     try:
         yield
     finally:
-        _gathered.reset(before)
-        _output.write(lines)
+        lines, _gathered.lines = _gathered.lines, before
+        _output.write(lines or [])
 
 
-_gathered: ContextVar[list[bytes] | None] = ContextVar("gathered", default=None)
+class _Gathered(threading.local):
+    """The lines that are kept, by thread: whichever context a line is written in, it is kept."""
+
+    lines: list[bytes] | None = None
+
+
+_gathered = _Gathered()
 
 
 class _Output:
@@ -175,11 +180,10 @@ class _Output:
 
     def msg(self, line: bytes) -> None:
         """Write a line, or keep it for `written_together`."""
-        gathered = _gathered.get()
-        if gathered is None:
+        if _gathered.lines is None:
             self.write([line])
         else:
-            gathered.append(line)
+            _gathered.lines.append(line)
 
     debug = info = warn = warning = error = exception = critical = fatal = log = msg
 

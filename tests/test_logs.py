@@ -364,6 +364,24 @@ def test_lines_written_together_are_whole_and_in_order(unbuffered: str) -> None:
     assert found[-1]["event"] == "after"
 
 
+def test_lines_of_other_contexts_are_written_together_as_well() -> None:
+    script = """
+        from contextvars import copy_context
+        from hookmill import logs
+
+        configure_logs("json")
+        context = copy_context()
+        context.run(logs.about, "msg_1", "qstash", "order.paid")
+        with logs.written_together():
+            context.run(log.info, "gathered")
+            log.info("behind it")
+            assert len(logs._gathered.lines) == 2
+    """
+    first, second = lines(script)
+    assert (first["event"], first["id"], second["event"]) == ("gathered", "msg_1", "behind it")
+    assert "id" not in second
+
+
 def test_lines_gathered_before_an_error_are_written() -> None:
     script = """
         from contextlib import suppress
