@@ -161,8 +161,9 @@ class Event(msgspec.Struct, metaclass=EventMeta, frozen=True):
         for a wire form of your own.
         """
         decoder: msgspec.json.Decoder[Self] = _decoder_of(cls)
-        if not _reads_whole_body(cls):
-            data = _data_of(message.body, b"[" if cls.__struct_config__.array_like else b"{")
+        opening = _opening_of_data(cls)
+        if opening and _may_have_data(message.body):
+            data = _data_of(message.body, opening)
             if data is not None:
                 return decode(decoder, data, path="$.data")
         return decode(decoder, message.body)
@@ -236,6 +237,19 @@ def _is_read_by_us(cls: type[Event]) -> bool:
 
 def _reads_whole_body(cls: type[Event]) -> bool:
     return "data" in cls.__struct_encode_fields__ and not cls.__struct_config__.array_like
+
+
+@cache
+def _opening_of_data(cls: type[Event]) -> bytes:
+    """Return how JSON that this class reads from `data` begins; empty: it reads the whole body."""
+    if _reads_whole_body(cls):
+        return b""
+    return b"[" if cls.__struct_config__.array_like else b"{"
+
+
+def _may_have_data(body: bytes) -> bool:
+    """Say whether it is worth to parse the body for the sake of its `data`."""
+    return b'"data"' in body or b"\\" in body  # any character of a name can be escaped
 
 
 class _Envelope(msgspec.Struct):

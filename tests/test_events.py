@@ -109,6 +109,7 @@ PAID = OrderPaid(order_id="A", amount=7)
         (b'{"type": "order.paid", "data": {"order_id": "A", "amount": 7}}', PAID),
         (b'{"event": "order.paid", "data": {"order_id": "A", "amount": 7}}', PAID),
         (b' {"data" : {"amount":7,"order_id":"A"} , "type" : "order.paid"} ', PAID),
+        (rb'{"type": "x", "d\u0061ta": {"order_id": "A", "amount": 7}}', PAID),
         (b'{"order_id": "A", "amount": 7, "new": [{"deep": null}]}', PAID),
         (b'{"order_id": "A"}', OrderPaid(order_id="A")),
         # No envelopes: no name beside the data, or one that is no text; data that is no object.

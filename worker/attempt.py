@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import msgspec
 import structlog
 
+from hookmill import logs
 from hookmill.entries import Entry
 from hookmill.errors import DecodeError, WireVersionError
 from hookmill.handlers import Delivery, Discard, Handler, Handlers, Middleware, Next, Retry
@@ -117,6 +118,7 @@ class Attempter:
         self._in_threads: set[Future[Any]] = set()
         self._is_ending = False
         self._limits = Limits()
+        self._calls: dict[str, Next] = {}
 
     @property
     def has_busy_threads(self) -> bool:
@@ -156,9 +158,7 @@ class Attempter:
             message = Message.from_fields(entry.fields)
         except WireVersionError as error:
             return self._unknown(progress, error.code, str(error))
-        structlog.contextvars.bind_contextvars(
-            id=message.id, source=message.source, type=message.type
-        )
+        logs.about(message.id, message.source, message.type)
         handler = self._handler(message, progress)
         if not isinstance(handler, Handler):
             return handler
@@ -212,9 +212,7 @@ class Attempter:
         return Again(failed, handler.backoff.wait(failed.attempts), summary, text)
 
     async def _run(self, handler: Handler, delivery: Delivery[Any]) -> None:
-        call: Next = functools.partial(self._call, handler)
-        for middleware in reversed(self._handlers.middlewares):
-            call = _wrapped(middleware, call)
+        call = self._calls.get(handler.name) or self._prepare_call(handler)
         if not handler.is_async:
             await call(delivery)  # a thread cannot be stopped; `_in_thread` watches the time
             return
@@ -223,12 +221,21 @@ class Attempter:
         if limit.has_expired:  # it swallowed the cancellation and came to a good end
             log.warning("handler overran its timeout", handler=handler.name)
 
-    async def _call(self, handler: Handler, delivery: Delivery[Any]) -> None:
-        given = (delivery, self._resources) if handler.takes_resources else (delivery,)
-        if handler.is_async:
-            await handler.function(*given)
-        else:
-            await self._in_thread(handler, functools.partial(handler.function, *given))
+    def _prepare_call(self, handler: Handler) -> Next:
+        """Put a handler and what is wrapped around it together, once for all its deliveries."""
+        function, rest = handler.function, (self._resources,) if handler.takes_resources else ()
+
+        async def call_it(delivery: Delivery[Any]) -> None:
+            await function(delivery, *rest)
+
+        async def call_in_thread(delivery: Delivery[Any]) -> None:
+            await self._in_thread(handler, functools.partial(function, delivery, *rest))
+
+        call: Next = call_it if handler.is_async else call_in_thread
+        for middleware in reversed(self._handlers.middlewares):
+            call = _wrapped(middleware, call)
+        self._calls[handler.name] = call
+        return call
 
     async def _in_thread(self, handler: Handler, function: Callable[[], Any]) -> None:
         """Run a plain function. Beyond its timeout it keeps its slot and its lease: running it

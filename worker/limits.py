@@ -12,7 +12,7 @@ from typing import Self
 
 
 class Limits:
-    """Gives out limits. Only the event loop may use it."""
+    """Gives out limits. Only one event loop may use it."""
 
     def __init__(self) -> None:
         self._lines: dict[float, _Line] = {}
@@ -35,7 +35,7 @@ class Limit:
         self.has_expired = False
 
     def __enter__(self) -> Self:
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._line.loop)
         if task is None:
             raise RuntimeError("a limit needs a task that it can cancel")
         self._task = task
@@ -70,16 +70,17 @@ class _Line:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
+        self.loop = asyncio.get_running_loop()
+        """Kept, for to ask for it costs a system call."""
         self._limits: dict[Limit, None] = {}
         self._is_timed = False
 
     def enter(self, limit: Limit) -> float:
-        loop = asyncio.get_running_loop()
-        due = loop.time() + self.seconds
+        due = self.loop.time() + self.seconds
         self._limits[limit] = None
         if not self._is_timed:
             self._is_timed = True
-            loop.call_at(due, self._look)
+            self.loop.call_at(due, self._look)
         return due
 
     def leave(self, limit: Limit) -> None:
@@ -87,12 +88,11 @@ class _Line:
 
     def _look(self) -> None:
         """End what is due, and come back when the next is."""
-        loop = asyncio.get_running_loop()
         self._is_timed = False
         for limit in list(self._limits):
-            if limit.due > loop.time():
+            if limit.due > self.loop.time():
                 self._is_timed = True
-                loop.call_at(limit.due, self._look)
+                self.loop.call_at(limit.due, self._look)
                 break
             del self._limits[limit]
             limit.expire()

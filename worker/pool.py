@@ -20,7 +20,7 @@ from hookmill.message import Progress
 from hookmill.stream import Group
 from worker.attempt import Attempter, Dead, HandedBack, Outcome
 from worker.duty import end
-from worker.report import report
+from worker.report import Reporter
 from worker.settlement import settlement_of
 from worker.settler import Settler
 from worker.takeover import Takeover
@@ -65,6 +65,7 @@ class Pool:
         self._takeover = takeover
         self._concurrency = concurrency
         self._settler = Settler(group, self._settled)
+        self._reporter = Reporter()
         self._running: dict[EntryRef, asyncio.Task[None]] = {}
         self._suspects: list[Entry] = []
         self._runs_alone = False
@@ -81,6 +82,7 @@ class Pool:
         """Begin to take; return the task that does. It only ends once the pool is quiet, or where
         no try will ever succeed.
         """
+        self._loop = asyncio.get_running_loop()  # kept: to ask for it costs a system call
         self._taking = asyncio.create_task(self._take_until_quiet(), name="pool")
         return self._taking
 
@@ -223,7 +225,7 @@ class Pool:
             log.info("repeat dropped", id=message_id)
 
     def _start(self, entry: Entry) -> None:
-        self._running[entry.ref] = asyncio.create_task(self._work(entry))
+        self._running[entry.ref] = self._loop.create_task(self._work(entry))
 
     @property
     def _may_run_suspect(self) -> bool:
@@ -242,7 +244,7 @@ class Pool:
             return
         text = f"its worker died or fell silent {TIMES_ALONE} times while it ran alone"
         outcome = Dead(_progress_of(entry), "crashed", text)
-        report(outcome, outcome.progress, 0)
+        self._reporter.put(outcome, outcome.progress, time.perf_counter())
         self._settle(entry, outcome)
 
     async def _work(self, entry: Entry) -> None:
@@ -260,7 +262,7 @@ class Pool:
             self._runs_alone = False
         self._changed.set()
         self._settle(entry, outcome)
-        report(outcome, progress, time.perf_counter() - began)
+        self._reporter.put(outcome, progress, began)
 
     def _settle(self, entry: Entry, outcome: Outcome) -> None:
         self._settler.put(settlement_of(entry, outcome, int(time.time() * 1000)))

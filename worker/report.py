@@ -2,20 +2,59 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
+import time
+from contextlib import suppress
+
 import structlog
 
+from hookmill.logs import written_together
 from hookmill.message import Progress
 from worker.attempt import Again, Dead, Discarded, Done, FannedOut, HandedBack, Ignored, Outcome
 
 log = structlog.get_logger("worker")
 
 
+LATEST = 0.02
+"""Seconds that a line waits for others at most, however long the loop's tick takes."""
+
+
+class Reporter:
+    """Logs the outcomes of one tick of the loop together, with one system call. Each line is
+    written in the context that its attempt had in the end.
+
+    Only the event loop may use it.
+    """
+
+    def __init__(self) -> None:
+        self._ended: list[tuple[contextvars.Context, Outcome, Progress, float]] = []
+        self._since = 0.0
+
+    def put(self, outcome: Outcome, before: Progress, began: float) -> None:
+        """Have an outcome logged. `began` is when its attempt did, by `perf_counter`."""
+        now = time.perf_counter()
+        if not self._ended:
+            asyncio.get_running_loop().call_soon(self._tell)
+            self._since = now
+        self._ended.append((contextvars.copy_context(), outcome, before, now - began))
+        if now - self._since > LATEST:
+            self._tell()
+
+    def _tell(self) -> None:
+        ended, self._ended = self._ended, []
+        # A full disk under the log, or nobody to read it, is no reason not to handle what waits.
+        with suppress(OSError, ValueError), written_together():
+            for context, outcome, before, seconds in ended:
+                context.run(report, outcome, before, seconds)
+
+
 def report(outcome: Outcome, before: Progress, seconds: float) -> None:
     """Log an outcome. The message's ID, source and type are bound already."""
-    attempt, ms = before.attempts + 1, round(seconds * 1000, 1)
+    attempt = before.attempts + 1
     match outcome:
         case Done(handler):
-            log.info("handled", handler=handler, attempt=attempt, ms=ms)
+            log.info("handled", handler=handler, attempt=attempt, ms=round(seconds * 1000, 1))
         case Ignored():
             log.debug("ignored")
         case Discarded(handler, reason):

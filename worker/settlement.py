@@ -9,6 +9,8 @@ from worker.attempt import Again, Dead, Discarded, Done, FannedOut, HandedBack, 
 
 def settlement_of(entry: Entry, outcome: Outcome, now_ms: int) -> Settlement:
     """Say how an entry is settled after this outcome."""
+    if type(outcome) is Done and not entry.key:  # nearly all are; nobody asks for the owner then
+        return Settlement(entry.ref)
     return Settlement(entry.ref, _follow_ups(entry, outcome, now_ms), entry.key, entry.owner)
 
 

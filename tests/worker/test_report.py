@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ import structlog
 
 from hookmill.message import Progress
 from worker.attempt import Again, Dead, Discarded, Done, FannedOut, HandedBack, Ignored, Outcome
-from worker.report import report
+from worker.report import Reporter, report
 
 BEFORE = Progress(owner="7-1", handler="book", attempts=2)
 FAILED = Progress(owner="7-1", handler="book", attempts=3)
@@ -59,3 +61,38 @@ def test_an_outcome_is_one_line_in_the_log(outcome: Outcome, line: dict[str, Any
     with structlog.testing.capture_logs() as logs:
         report(outcome, BEFORE, 0.01234)
     assert logs == [line]
+
+
+async def test_what_ends_in_one_tick_is_told_in_order_each_in_its_own_context() -> None:
+    reporter = Reporter()
+
+    async def work(name: str) -> None:
+        structlog.contextvars.bind_contextvars(id=name)
+        reporter.put(Done(name), BEFORE, time.perf_counter())
+
+    with structlog.testing.capture_logs([structlog.contextvars.merge_contextvars]) as logs:
+        await asyncio.gather(work("a"), work("b"))
+        await asyncio.sleep(0)
+    assert [(line["handler"], line["id"]) for line in logs] == [("a", "a"), ("b", "b")]
+
+
+async def test_a_tick_that_takes_long_does_not_hold_lines_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.report.LATEST", -1.0)
+    with structlog.testing.capture_logs() as logs:
+        Reporter().put(Done("book"), BEFORE, time.perf_counter())
+        assert [line["event"] for line in logs] == ["handled"]
+        await asyncio.sleep(0)
+    assert len(logs) == 1
+
+
+async def test_a_full_disk_under_the_log_is_no_fault_of_the_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("worker.report.report", fail)
+    monkeypatch.setattr("worker.report.LATEST", -1.0)
+    Reporter().put(Done("book"), BEFORE, time.perf_counter())

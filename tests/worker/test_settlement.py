@@ -23,7 +23,14 @@ def progress_fields(handler: bytes = b"", attempts: bytes = b"0", unknown: bytes
 
 @pytest.mark.parametrize("outcome", [Done("book"), Ignored(), Discarded("book", "gone")])
 def test_what_is_over_leaves_nothing_in_its_place(outcome: Outcome) -> None:
-    assert settlement_of(ENTRY, outcome, 99) == Settlement(REF, owner=b"7-1")
+    settlement = settlement_of(ENTRY, outcome, 99)
+    assert (settlement.ref, settlement.follow_ups, settlement.key) == (REF, (), b"")
+
+
+def test_what_has_an_ordering_key_is_settled_with_it_and_its_owner() -> None:
+    entry = Entry(REF, {**SENT, b"source": b"shop", b"key": b"7"})
+    expected = Settlement(REF, key=b"shop:7", owner=b"7-1")
+    assert settlement_of(entry, Done("book"), 99) == expected
 
 
 def test_a_retry_stands_with_its_progress_in_the_entrys_place() -> None:
