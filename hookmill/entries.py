@@ -122,9 +122,14 @@ class Taken(NamedTuple):
     parked: int = 0
 
     @property
+    def read(self) -> int:
+        """How many entries were read."""
+        return len(self.entries) + len(self.repeats) + self.parked
+
+    @property
     def is_empty(self) -> bool:
         """Whether there was nothing to take."""
-        return not (self.entries or self.repeats or self.parked)
+        return self.read == 0
 
 
 class FollowUp(NamedTuple):

@@ -129,6 +129,22 @@ async def test_messages_spread_over_all_partitions_and_all_are_taken_in_fair_sha
     assert (await group.take(500)).is_empty
 
 
+async def test_where_all_have_plenty_some_are_asked_for_more_and_each_has_its_turn(
+    stream: Stream, group: Group
+) -> None:
+    await stream.append([in_partition(n % PARTITIONS, n) for n in range(400)])
+    took = [await group.take(100) for _ in range(3)]
+    came = [Counter(entry.ref.partition for entry in taken.entries) for taken in took]
+    assert sorted(came[0].values()) == [25] * 4
+    assert sorted(came[1].values()) == sorted(came[2].values()) == [50] * 2
+    assert came[1] + came[2] == dict.fromkeys(range(4), 50)
+    # Where one of them has less, all are asked again.
+    took += [await group.take(100), await group.take(100), await group.take(100)]
+    assert sum(len(taken.entries) for taken in took) == 400
+    assert took[-1].is_empty
+    await settle(group, *took)
+
+
 async def test_the_order_within_a_partition_is_that_of_the_append(
     stream: Stream, group: Group
 ) -> None:

@@ -33,6 +33,9 @@ from hookmill.stream.connection import (
 )
 from hookmill.stream.stream import Stream
 
+LEAST_SHARE = 50
+"""Entries to ask a partition for where all have plenty: a call costs as much as several of them."""
+
 
 class Group:
     """One consumer's view of a consumer group in all partitions: take, wait, settle, upkeep.
@@ -54,6 +57,7 @@ class Group:
         self._waiting_id: int | None = None
         self._bell = f"{name}:bell"
         self._next = 0
+        self._is_plenty = False
         self._fault: Exception | None = None
 
     async def open(self) -> int:
@@ -83,6 +87,7 @@ class Group:
                 for number, share in shares.items()
             }
             taken = _taken(await self._take("take", calls))
+            self._is_plenty = taken.read == count >= LEAST_SHARE
             if not taken.is_empty:
                 return taken
         return Taken([], [])
@@ -252,13 +257,14 @@ class Group:
 
     def _shares(self, count: int) -> Iterator[dict[int, int]]:
         """Say of which partitions to ask how many, so that together they give at most `count`: all
-        of them at once, or some after others where there are more than that. Who comes first
-        changes from time to time.
+        of them at once, or some after others where there are more than that, or where those asked
+        last had all that they were asked for. Who comes first changes from time to time.
         """
         several = len(self.partitions)
+        at_once = max(1, count // LEAST_SHARE) if self._is_plenty else count
         order = [(self._next + step) % several for step in range(several)]
-        for start in range(0, several, count) if count else ():
-            asked = order[start : start + count]
+        for start in range(0, several, at_once) if count else ():
+            asked = order[start : start + at_once]
             self._next += len(asked) if len(asked) < several else 1
             each, more = divmod(count, len(asked))
             yield {number: each + (place < more) for place, number in enumerate(asked)}
