@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-
 import structlog
 
 from hookmill import process
@@ -51,7 +49,7 @@ async def receive(settings: Settings) -> None:
             await _assure(stream, settings)
             port = await _start(receiver, settings)
             reloader.start()
-            _spare_the_collector()
+            process.spare_the_collector()
             log.info("receiving", port=port, paths=[source.path for source in sources])
             await stop.wait()
             log.info("stopping")
@@ -60,13 +58,6 @@ async def receive(settings: Settings) -> None:
             await receiver.stop()
             await stream.close()
     log.info("stopped")
-
-
-def _spare_the_collector() -> None:
-    """Have the garbage collector look for cycles less often: requests leave hardly any behind, yet
-    with Python's own thresholds it looked about once in sixty of them.
-    """
-    gc.set_threshold(10_000, 20, 20)
 
 
 def _read_anew() -> tuple[Settings, list[Source]]:

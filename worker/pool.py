@@ -36,10 +36,13 @@ PAUSE = 0.5
 UNSETTLED = 10_000
 """Outcomes that may wait to be written before nothing more is taken."""
 
+MOST = 3 / 4
+"""The share of the free hands that are taken for at a time."""
+
 FEW = 1 / 16
 """The share of the hands for whose sake alone nothing is taken before a moment has passed."""
 
-MOMENT = 0.002
+MOMENT = 0.001
 """Seconds for which a pool that had no free hand waits for more than the first."""
 
 TIMES_ALONE = 3
@@ -201,13 +204,13 @@ class Pool:
         return await self._group.take(free)
 
     def _bite(self) -> int:
-        """Return how many to take now: half of the free hands, or what is only a few.
+        """Return how many to take now: for most of the free hands, or for all where they are few.
 
-        The other half take next, while Redis and these are at work, so that neither waits for the
+        The others take next, while Redis and these are at work, so that neither waits for the
         other; and what began together does not go on ending together, with nothing to do between.
         """
         free = self.free_hands
-        return min(free, max(self._few, (free + 1) // 2))
+        return min(free, max(self._few, math.ceil(free * MOST)))
 
     def _hand_out(self, taken: Taken) -> None:
         """Start what was taken; hand it back at once where the pool has been quieted meanwhile."""
