@@ -138,21 +138,28 @@ async def test_an_outage_longer_than_the_lease_makes_nobody_run_twice(
     place: Place, how: str
 ) -> None:
     receiver = place.line.receiver()
-    workers = [place.worker(HOOKMILL_LEASE="2", HOOKMILL_CONCURRENCY="20") for _ in range(3)]
+    workers = [place.worker(HOOKMILL_LEASE="3", HOOKMILL_CONCURRENCY="20") for _ in range(3)]
     await place.line.send(place.line.order(number) for number in range(30))
     place.wait_for_begun(30)
-    # All have hands free, and would sweep as soon as Redis is back.
     if how == "killed":
         place.server.kill()
     else:
         place.server.signal(signal.SIGSTOP)
-    await asyncio.sleep(3)
+    await asyncio.sleep(4)
+    # Two of them hold ten messages at least, and come to renew only a second after Redis is back;
+    # the third has hands free, and could sweep at once.
+    *late, _ = workers
+    for worker in late:
+        worker.signal(signal.SIGSTOP)
     if how == "killed":
         place.server.start()
     else:
         place.server.signal(signal.SIGCONT)
+    await asyncio.sleep(1)
+    for worker in late:
+        worker.signal(signal.SIGCONT)
     # Until sweeps are allowed again, and some have been through.
-    await asyncio.sleep(5)
+    await asyncio.sleep(6)
     place.open()
     place.line.wait_for_handled(30)
     with redis.Redis.from_url(place.server.url) as client:
