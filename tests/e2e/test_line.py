@@ -6,10 +6,12 @@ import random
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
+from hookmill.entries import Keys
 from tests.e2e.line import Line, settle_down
 from tests.support import Program, Server, wait_until
 
@@ -49,6 +51,7 @@ async def test_what_a_killed_worker_held_is_handled_by_the_other(
 
     assert await line.send(line.order(n) for n in range(1_500)) == {200: 1_500}
     line.wait_for_handled(300)
+    wait_until(lambda: stopped_with_work(victim, redis_client, line), what="it to hold something")
     victim.kill()
     line.wait_for_handled(1_500)
     line.wait_for_drained(redis_client)
@@ -59,6 +62,19 @@ async def test_what_a_killed_worker_held_is_handled_by_the_other(
     # Begun twice is only what the victim had in hand: at most its concurrency.
     assert sum(count - 1 for count in begun.values()) <= 20
     assert "took over from a silent worker" in survivor.log
+
+
+def stopped_with_work(worker: Program, client: redis.Redis, line: Line) -> bool:
+    """Stop a worker in its tracks; let it go on, and say no, where it has nothing in hand."""
+    worker.signal(signal.SIGSTOP)
+    settle_down(0.05)  # what it sent is still carried out
+    stream = Keys(line.env["HOOKMILL_PREFIX"]).stream
+    consumers: Any = client.xinfo_consumers(stream, "main")
+    held = {one["name"].decode().split("-")[-2]: one["pending"] for one in consumers}
+    if held.get(str(worker.pid)):
+        return True
+    worker.signal(signal.SIGCONT)
+    return False
 
 
 async def test_no_message_is_handled_twice_when_a_worker_is_asked_to_stop(

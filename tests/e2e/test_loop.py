@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from hookmill import Event, FlowControl, Outgoing, Published, Sender
+from hookmill.entries import Keys
 from hookmill.signatures.qstash import DEVELOPMENT_KEYS
 from hookmill.standin import DEVELOPMENT_TOKEN
 from tests.e2e.line import Line, unfinished
@@ -106,6 +107,7 @@ def loop(
         start_program(*command, env=line.env),
     ]
     programs[-1].wait_for("is running")
+    wait_until(lambda: redis_client.exists(Keys(prefix, 0).stream), what="the worker's group")
     yield Loop(line, f"http://127.0.0.1:{port}", tmp_path / "said.txt")
     wait_until(lambda: not unfinished(redis_client, prefix, 1, trimmed=False))
     assert [program.stop() for program in reversed(programs)] == [0, 0, 0]
