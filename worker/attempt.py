@@ -231,7 +231,9 @@ class Attempter:
         async def call_in_thread(delivery: Delivery[Any]) -> None:
             await self._in_thread(handler, functools.partial(function, delivery, *rest))
 
-        call: Next = call_it if handler.is_async else call_in_thread
+        call: Next = call_in_thread
+        if handler.is_async:
+            call = call_it if rest else function
         for middleware in reversed(self._handlers.middlewares):
             call = _wrapped(middleware, call)
         self._calls[handler.name] = call
