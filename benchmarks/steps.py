@@ -106,8 +106,12 @@ async def receiver(steps: Steps, source: Source, raw: bytes, stream: Stream) -> 
     arrival = admit(source, request, now)
     assert isinstance(arrival, Arrival)
     steps.time("aiohttp parses the request", parse)
-    steps.time("the token is verified", lambda: source.scheme.verify(delivery, now))
-    steps.time("the delivery is admitted", lambda: admit(source, request, now), "verified again")
+    steps.time(
+        "the token is verified", lambda: source.scheme.verify(delivery, now), "in the admission"
+    )
+    steps.time(
+        "the delivery is admitted", lambda: admit(source, request, now), "the verification included"
+    )
     steps.time("a row is made of it", lambda: row_of(arrival))
     rows = [row_of(arrival)] * APPENDED
 
@@ -135,7 +139,7 @@ async def worker(bench: Bench, steps: Steps, server: Server) -> None:
     await steps.time_awaited("Redis is asked for it", take, TAKEN, turns)
     entries = [entry for one in taken for entry in one.entries]
     entry = entries[0]
-    steps.time("its fields are read", lambda: Message.from_fields(entry.fields))
+    steps.time("its fields are read", lambda: Message.from_fields(entry.fields), "in the attempt")
     with ThreadPoolExecutor(1) as threads:
         attempter = Attempter(noop, None, threads, grace=60.0)
         await attempts(steps, attempter, entries[:TAKEN])

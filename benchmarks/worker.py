@@ -129,7 +129,24 @@ def sleeping(bench: Bench, server: Server, table: Table) -> None:
         client.flushall()
     fill(server, messages)
     table.put("ideal", 500 / 0.05)
+    table.put("uvloop, no queue", asleep(bench, server, messages).rate)
     table.put(OURS, work(bench, server, "waiting", messages, concurrency="500").rate)
+
+
+def asleep(bench: Bench, server: Server, messages: int) -> Worked:
+    """Have tasks sleep for which nothing else is done."""
+    result = bench.folder / "result"
+    result.unlink(missing_ok=True)
+    env = {
+        "BENCH_MESSAGES": str(messages),
+        "BENCH_CONCURRENCY": "500",
+        "BENCH_RESULT": str(result),
+    }
+    return measured(
+        server,
+        result,
+        lambda: bench.program(sys.executable, _PEERS / "with_sleep.py", core=SUBJECT, env=env),
+    )
 
 
 def peer(bench: Bench, server: Server, given: Peer) -> Worked:
