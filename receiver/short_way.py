@@ -102,6 +102,7 @@ class ShortWay:
             and payload.exception() is None
             and head.version == HttpVersion11
             and not head.should_close
+            and not head.upgrade
             and hdrs.EXPECT not in head.headers
             and self._is_idle
         ):

@@ -143,6 +143,19 @@ async def test_what_comes_behind_a_delivery_waits_for_its_answer(
     assert [entry[b"body"] for entry in stored()] == [b"first", b"second", b"third"]
 
 
+async def test_an_upgrade_that_is_asked_for_with_a_delivery_hurts_nothing(
+    start: StartReceiver, connect: Connect, stored: Stored, took: list[bytes]
+) -> None:
+    running = await start()
+    wire, source = await connect(running), running.sources["qstash"]
+    asked = (b"Connection: Upgrade", b"Upgrade: websocket")
+    for extra in (asked, (), asked, ()):
+        await wire.send(delivery(source, extra=extra))
+        assert (await wire.answer()).status == 200
+    assert [entry[b"body"] for entry in stored()] == [HELLO] * 4
+    assert len(took) == 2
+
+
 async def test_nothing_is_read_behind_a_delivery_that_is_not_answered(
     start: StartReceiver, connect: Connect, redis_client: redis.Redis
 ) -> None:
