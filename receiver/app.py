@@ -75,7 +75,8 @@ class Receiver:
         }
         self._probing: asyncio.Task[str | None] | None = None
         self._trouble = ""
-        self._quiet = False
+        self.is_quiet = False
+        """Whether connections are no longer kept, for the receiver is about to stop."""
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -108,14 +109,9 @@ class Receiver:
         await site.start()
         return int(self._runner.addresses[0][1])
 
-    @property
-    def is_quiet(self) -> bool:
-        """Whether connections are no longer kept, for the receiver is about to stop."""
-        return self._quiet
-
     def quiet(self) -> None:
         """Answer readiness with no; deliveries are still accepted, connections no longer kept."""
-        self._quiet = True
+        self.is_quiet = True
 
     async def stop(self) -> None:
         """Stop listening, let requests in flight finish, then close."""
@@ -139,7 +135,7 @@ class Receiver:
 
     def find(self, target: str) -> Source | None:
         """Return the source at a path; None where there is none, or no connection is kept."""
-        return None if self._quiet else self._sources.get(target.partition("?")[0])
+        return None if self.is_quiet else self._sources.get(target.partition("?")[0])
 
     def take(self, source: Source, request: Request, write: Write) -> None:
         """Take a whole delivery, sent with POST, and write its answer when there is one."""
@@ -155,10 +151,11 @@ class Receiver:
 
         size = len(request.body)
         refused = reception.refusal(source, "POST", request.headers, size)
-        if refused is not None or not held.grow(size):
-            told(refused or BUSY)
-        else:
-            reception.take(source, request, told)
+        if refused is not None:
+            told(refused)
+            return
+        held.grow(size)  # there is room for it: that was judged just now
+        reception.take(source, request, told)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, and say whether the connection can serve another."""
@@ -168,7 +165,7 @@ class Receiver:
         finally:
             self._end()
         # A body that was not read to its end could be taken for the next request, or that for it.
-        if self._quiet or not request.content.is_eof():
+        if self.is_quiet or not request.content.is_eof():
             response.force_close()
         return response
 
@@ -264,7 +261,7 @@ class Receiver:
         return web.Response(body=text, headers={hdrs.CONTENT_TYPE: content_type})
 
     async def _readyz(self) -> web.Response:
-        if self._quiet:
+        if self.is_quiet:
             return self._refuse(Refusal(503, "stopping", "the receiver is stopping"))
         if self._probing is None:
             # One for all who ask meanwhile: a crowd of them must not use up the connections.

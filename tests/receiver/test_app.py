@@ -1753,7 +1753,7 @@ async def test_stopping_lets_a_delivery_in_flight_finish_and_refuses_new_connect
         await wire.send(delivery(running.sources["qstash"]))
         await eventually(lambda: running.receiver._appender._flushing)
         stopping = asyncio.create_task(running.receiver.stop())
-        await eventually(lambda: running.receiver._quiet)
+        await eventually(lambda: running.receiver.is_quiet)
         with pytest.raises(ConnectionRefusedError):
             await connect(running)
         assert not stopping.done()

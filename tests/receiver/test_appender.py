@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from hookmill.message import Message
 from hookmill.stream import Stream
 from receiver import appender as appender_module
 from receiver.appender import Appender
+from tests.receiver.serving import paused, round_trips
 from tests.support import Server, eventually, message
 
 PATIENT = 10.0
@@ -32,24 +32,9 @@ async def patient(server: Server, prefix: str) -> AsyncIterator[Stream]:
     await opened.close()
 
 
-@contextmanager
-def paused(client: redis.Redis) -> Iterator[None]:
-    """Writes wait at the server meanwhile, so that what arrives has to queue up with us."""
-    client.client_pause(30_000, all=False)
-    try:
-        yield
-    finally:
-        client.client_unpause()
-
-
 def stored_ids(client: redis.Redis, stream: Stream) -> list[str]:
     entries: Any = client.xrange(stream.partitions[0].stream)
     return [fields[b"id"].decode() for _, fields in entries]
-
-
-def round_trips(client: redis.Redis) -> int:
-    stats: Any = client.info("commandstats")
-    return int(stats.get("cmdstat_evalsha", {}).get("calls", 0))
 
 
 async def append(appender: Appender, message: Message) -> None:
