@@ -99,7 +99,6 @@ class ShortWay:
         if not (
             head.method == hdrs.METH_POST
             and payload.is_eof()
-            and payload.exception() is None
             and head.version == HttpVersion11
             and not head.should_close
             and not head.upgrade

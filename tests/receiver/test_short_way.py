@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -175,22 +174,80 @@ async def test_nothing_is_read_behind_a_delivery_that_is_not_answered(
     wire.hang_up("reset")
 
 
-async def test_a_sender_that_does_not_read_its_answers_is_not_read_either(
-    start: StartReceiver,
+async def test_while_a_sender_does_not_read_its_answers_it_is_left_to_aiohttp_which_waits(
+    start: StartReceiver, took: list[bytes]
 ) -> None:
     running = await start()
-    with socket.create_connection(("127.0.0.1", running.port)) as mine:
-        mine.setblocking(False)
-        request, rest, sent = request_bytes(bytes(3000)), b"", 0
-        quiet_since = time.monotonic()
-        while time.monotonic() - quiet_since < 0.5:
-            try:
-                rest = rest or request
-                count = mine.send(rest)
-                rest, sent, quiet_since = rest[count:], sent + count, time.monotonic()
-            except BlockingIOError:
-                await asyncio.sleep(0.001)
-            assert sent < 200_000_000, "all of it is read"
+    with socket.socket() as mine:
+        mine.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        mine.connect(("127.0.0.1", running.port))
+        await eventually(lambda: connections(running))
+        (connection,) = connections(running)
+        ours = connection.transport.get_extra_info("socket")
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        connection.transport.set_write_buffer_limits(high=1000)
+        while not connection.writing_paused:
+            took.clear()
+            mine.sendall(request_bytes(b"forged"))
+            await eventually(lambda: took)
+        assert connection.writing_paused
+        mine.sendall(request_bytes(b"behind"))
+        await eventually(lambda: connection._request_in_progress)
+        assert b"behind" not in took
+
+
+async def test_a_delivery_waits_for_what_aiohttp_is_answering(
+    start: StartReceiver, connect: Connect, redis_client: redis.Redis
+) -> None:
+    running = await start(append_timeout=10)
+    wire = await connect(running)
+    with paused(redis_client):
+        await wire.send(request_bytes(b"", target="/readyz", method="GET"))
+        await eventually(lambda: running.receiver._in_flight == 1)
+        await wire.send(request_bytes(b"forged"))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(wire.reader.readexactly(1), 0.1)
+    assert [(await wire.answer()).status for _ in range(2)] == [200, 401]
+
+
+async def test_what_was_taken_counts_no_longer_against_what_may_be_pipelined(
+    start: StartReceiver, connect: Connect, took: list[bytes]
+) -> None:
+    running = await start()
+    wire = await connect(running)
+    for _ in range(100):
+        await wire.send(request_bytes(b"forged"))
+        assert (await wire.answer()).status == 401
+    assert len(took) == 100
+    await wire.send(request_bytes(b"forged") * 2)
+    assert [(await wire.answer()).status for _ in range(2)] == [401, 401]
+
+
+async def test_who_speaks_an_older_http_is_answered_in_it(
+    start: StartReceiver, connect: Connect, took: list[bytes]
+) -> None:
+    running = await start()
+    wire = await connect(running)
+    await wire.send(
+        delivery(running.sources["qstash"], version="1.0", extra=(b"Connection: keep-alive",))
+    )
+    head = await wire.reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.0 200 ")
+    assert not took
+
+
+async def test_the_last_answer_of_a_quiet_receiver_closes_the_connection(
+    start: StartReceiver, connect: Connect, redis_client: redis.Redis
+) -> None:
+    running = await start(append_timeout=10)
+    wire = await connect(running)
+    with paused(redis_client):
+        await wire.send(delivery(running.sources["qstash"]))
+        await eventually(lambda: running.receiver._appender._flushing)
+        running.receiver.quiet()
+    answer = await wire.answer()
+    assert (answer.status, answer.headers["Connection"]) == (200, "close")
+    assert await wire.rest() == b""
 
 
 async def test_a_connection_in_use_is_kept_and_an_idle_one_is_closed(
