@@ -29,7 +29,6 @@ from receiver.noise import server_logger
 from receiver.spool import Spool
 
 log = structlog.get_logger("receiver")
-faults = server_logger()
 
 BATCH_MESSAGES = 128
 BATCH_BYTES = 8 * 1024 * 1024
@@ -84,7 +83,7 @@ class Appender:
                     self._fail([*batch, *self._queue], kind or StreamUnavailableError, error)
                     self._queue.clear()
                 except Exception as error:  # noqa: BLE001 - ours, and nobody may wait for ever
-                    faults.exception("cannot append")
+                    server_logger().exception("cannot append")
                     self._fail(batch, RuntimeError, error)
                 else:
                     self._answer(batch, results)
@@ -149,7 +148,7 @@ def _call(then: Then, error: Exception | None) -> None:
     try:
         then(error)
     except Exception:  # noqa: BLE001 - a fault with one must not keep the others waiting
-        faults.exception("cannot say what became of a message")
+        server_logger().exception("cannot say what became of a message")
 
 
 def _tell(batch: list[_Waiting], results: Sequence[Stored]) -> None:

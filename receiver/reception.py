@@ -38,7 +38,6 @@ from receiver.noise import Limit, server_logger
 from receiver.room import Room
 
 log = structlog.get_logger("receiver")
-faults = server_logger()
 
 BUSY = Refusal(503, "busy", "the receiver holds as much as it may; come again")
 
@@ -81,7 +80,7 @@ class Reception:
         try:
             admitted = admit(source, request, time.time())
         except Exception:  # noqa: BLE001 - a fault of ours, logged by its limited logger
-            faults.exception("cannot judge a delivery to %s", source.name)
+            server_logger().exception("cannot judge a delivery to %s", source.name)
             admitted = FAULT
         if isinstance(admitted, Arrival):
             self._store(source, admitted, then)
@@ -133,7 +132,7 @@ class Reception:
         try:
             outcome = await self._fetch(source, request, what)
         except Exception:  # noqa: BLE001 - as above
-            faults.exception("cannot judge a delivery to %s", source.name)
+            server_logger().exception("cannot judge a delivery to %s", source.name)
             outcome = FAULT
         if outcome is None:
             self.take(source, request, then)
