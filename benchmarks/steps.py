@@ -146,7 +146,10 @@ async def worker(bench: Bench, steps: Steps, server: Server) -> None:
     steps.time("its settlement is made", lambda: settlement_of(entry, Done("noop"), 0))
     progress = Progress.from_fields(entry.fields, entry.ref.id)
     logs.about("msg_1", "qstash", "order.paid")
-    steps.time_lines('a log line says "handled"', lambda: report(Done("noop"), progress, 0.001))
+    bound = log.bind()
+    steps.time_lines(
+        'a log line says "handled"', lambda: report(bound, Done("noop"), progress, 0.001)
+    )
 
     async def settle(number: int) -> None:
         await group.settle([Settlement(one.ref) for one in taken[number].entries])
@@ -158,9 +161,10 @@ async def worker(bench: Bench, steps: Steps, server: Server) -> None:
 
 async def attempts(steps: Steps, attempter: Attempter, entries: list[Entry]) -> None:
     """Time whole attempts: a task each, with the event decoded and the handler called in it."""
+    progress = Progress.from_fields(entries[0].fields, entries[0].ref.id)
 
     async def attempt(_: int) -> None:
-        await asyncio.gather(*(attempter.attempt(entry) for entry in entries))
+        await asyncio.gather(*(attempter.attempt(entry, progress) for entry in entries))
 
     await steps.time_awaited("it is attempted, in a task of its own", attempt, len(entries), 20)
 

@@ -1,11 +1,14 @@
 """What is taken from Redis and settled there, as plain values, and the names of the keys.
 
-No I/O: `stream` fills these in and writes them down, everybody else passes them on.
+No I/O: `stream` fills these in and writes them down, everybody else passes them on. What is made
+for each message is a struct: a named tuple takes three times as long to make.
 """
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple
+
+import msgspec
 
 from hookmill.message import Fields
 
@@ -69,7 +72,7 @@ class GroupKeys(NamedTuple):
     upkeep: str
 
 
-class EntryRef(NamedTuple):
+class EntryRef(msgspec.Struct, frozen=True):
     """Where an entry stands: in a partition's stream, or in the group's again stream beside it
     (`STREAM`, `AGAIN`).
     """
@@ -79,7 +82,7 @@ class EntryRef(NamedTuple):
     partition: int = 0
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, frozen=True):
     """A stream entry as it was taken, its fields unread.
 
     A suspect is one that was taken over twice: it may be what ends its workers, and has to run
@@ -132,7 +135,7 @@ class Taken(NamedTuple):
         return self.read == 0
 
 
-class FollowUp(NamedTuple):
+class FollowUp(msgspec.Struct, frozen=True):
     """What stands in a settled entry's place. `token` names it uniquely; `delay_ms` may be 0."""
 
     kind: Literal["again", "dead"]
@@ -141,7 +144,7 @@ class FollowUp(NamedTuple):
     delay_ms: int = 0
 
 
-class Settlement(NamedTuple):
+class Settlement(msgspec.Struct, frozen=True):
     """An entry and what became of it: no follow-up means that it is done. `key` and `owner` are
     the entry's; without a key its settling concerns no other.
     """

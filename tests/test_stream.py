@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 from hypothesis import given
@@ -38,7 +39,8 @@ def again(entry: Entry, handler: str = "h", delay_ms: int = 0, attempts: int = 1
 
 
 def dead(entry: Entry) -> FollowUp:
-    return again(entry)._replace(kind="dead", fields={**again(entry).fields, b"reason": b"failed"})
+    fields = {**again(entry).fields, b"reason": b"failed"}
+    return msgspec.structs.replace(again(entry), kind="dead", fields=fields)
 
 
 def ids(entries: list[Entry]) -> list[str]:

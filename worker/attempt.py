@@ -15,7 +15,7 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import structlog
@@ -39,31 +39,31 @@ GRACE_STEP = 15.0
 """Seconds between looks at a message that no handler is known for yet."""
 
 
-class Done(NamedTuple):
+class Done(msgspec.Struct, frozen=True):
     """The handler succeeded."""
 
     handler: str
 
 
-class Ignored(NamedTuple):
+class Ignored(msgspec.Struct, frozen=True):
     """The event type was named as one to be ignored."""
 
 
-class Discarded(NamedTuple):
+class Discarded(msgspec.Struct, frozen=True):
     """The handler finished the message without success."""
 
     handler: str
     reason: str
 
 
-class FannedOut(NamedTuple):
+class FannedOut(msgspec.Struct, frozen=True):
     """Several handlers match; from here each has an entry of its own."""
 
     progress: Progress
     handlers: tuple[str, ...]
 
 
-class Again(NamedTuple):
+class Again(msgspec.Struct, frozen=True):
     """To be run again `after` seconds. `error` is empty where waiting was asked for."""
 
     progress: Progress
@@ -72,7 +72,7 @@ class Again(NamedTuple):
     error: str = ""
 
 
-class Dead(NamedTuple):
+class Dead(msgspec.Struct, frozen=True):
     """Given up: for the dead letters, with a short reason and the error in full."""
 
     progress: Progress
@@ -80,7 +80,7 @@ class Dead(NamedTuple):
     error: str
 
 
-class HandedBack(NamedTuple):
+class HandedBack(msgspec.Struct, frozen=True):
     """Not run to its end, through no fault of its own: for another worker."""
 
     progress: Progress
@@ -89,7 +89,7 @@ class HandedBack(NamedTuple):
 Outcome = Done | Ignored | Discarded | FannedOut | Again | Dead | HandedBack
 
 
-class _Ready(NamedTuple):
+class _Ready(msgspec.Struct, frozen=True):
     """An attempt that can begin."""
 
     handler: Handler
@@ -131,15 +131,14 @@ class Attempter:
         """
         self._is_ending = True
 
-    async def attempt(self, entry: Entry) -> Outcome:
+    async def attempt(self, entry: Entry, progress: Progress) -> Outcome:
         """Find the entry's handler, decode its event, run it, and say what happened."""
-        progress = Progress.from_fields(entry.fields, entry.ref.id)
         ready = self._prepare(entry, progress)
         if not isinstance(ready, _Ready):
             return ready
-        handler, delivery = ready
+        handler = ready.handler
         try:
-            await self._run(handler, delivery)
+            await self._run(handler, ready.delivery)
         except Retry as asked:
             return Again(_for(progress, handler), asked.after, asked.reason or "asked to wait")
         except Discard as asked:

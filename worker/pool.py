@@ -255,7 +255,7 @@ class Pool:
         outcome: Outcome
         progress = _progress_of(entry)
         try:
-            outcome = await self._attempter.attempt(entry)
+            outcome = await self._attempter.attempt(entry, progress)
         except asyncio.CancelledError:
             outcome = HandedBack(progress)
         except Exception:  # noqa: BLE001 - a fault of our own must not lose the message

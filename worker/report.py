@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 
 import structlog
+from structlog.typing import FilteringBoundLogger
 
 from hookmill.logs import written_together
 from hookmill.message import Progress
@@ -45,16 +46,17 @@ class Reporter:
         ended, self._ended = self._ended, []
         # A full disk under the log, or nobody to read it, is no reason not to handle what waits.
         with suppress(OSError, ValueError), written_together():
+            bound = log.bind()  # once for all: what it is made from looks it up for each line
             for context, outcome, before, seconds in ended:
-                context.run(report, outcome, before, seconds)
+                context.run(report, bound, outcome, before, seconds)
 
 
-def report(outcome: Outcome, before: Progress, seconds: float) -> None:
+def report(log: FilteringBoundLogger, outcome: Outcome, before: Progress, seconds: float) -> None:
     """Log an outcome. The message's ID, source and type are bound already."""
     attempt = before.attempts + 1
     match outcome:
         case Done(handler):
-            log.info("handled", handler=handler, attempt=attempt, ms=round(seconds * 1000, 1))
+            log.info("handled", handler=handler, attempt=attempt, ms=_tenths(seconds * 1000))
         case Ignored():
             log.debug("ignored")
         case Discarded(handler, reason):
@@ -74,3 +76,8 @@ def report(outcome: Outcome, before: Progress, seconds: float) -> None:
             )  # fmt: skip
         case HandedBack():
             log.info("handed back")
+
+
+def _tenths(number: float) -> float:
+    """Round as `round(number, 1)` does, but for the last bit, at a fifth of its price."""
+    return int(number * 10 + 0.5) / 10

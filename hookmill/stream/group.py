@@ -159,14 +159,16 @@ class Group:
         """Write down what became of entries; return the IDs of those that were no longer ours."""
         done: defaultdict[tuple[int, int], list[str]] = defaultdict(list)
         rest: defaultdict[int, list[str | bytes | int]] = defaultdict(list)
-        for ref, follow_ups, key, owner in settlements:
-            if not follow_ups and not key:
+        for one in settlements:
+            ref = one.ref
+            if not one.follow_ups and not one.key:
                 done[ref.partition, ref.key_number].append(ref.id)
                 continue
             args = rest[ref.partition]
-            args += (ref.key_number, ref.id, key, owner, len(follow_ups))
-            for kind, token, fields, delay_ms in follow_ups:
-                args += (kind, delay_ms, token, 2 * len(fields))
+            args += (ref.key_number, ref.id, one.key, one.owner, len(one.follow_ups))
+            for follow_up in one.follow_ups:
+                fields = follow_up.fields
+                args += (follow_up.kind, follow_up.delay_ms, follow_up.token, 2 * len(fields))
                 for pair in fields.items():
                     args += pair
         calls = {}

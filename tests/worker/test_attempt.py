@@ -9,7 +9,7 @@ import functools
 import re
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
@@ -77,7 +77,12 @@ class Try:
         )
 
     async def __call__(self, given: Entry | None = None) -> Outcome:
-        return await self.attempter.attempt(given or entry())
+        return await attempted(self.attempter, given or entry())
+
+
+def attempted(attempter: Attempter, given: Entry) -> Coroutine[Any, Any, Outcome]:
+    """Attempt it as a pool does."""
+    return attempter.attempt(given, Progress.from_fields(given.fields, given.ref.id))
 
 
 @pytest.fixture
@@ -608,7 +613,7 @@ async def test_a_release_that_knows_the_type_ends_the_wait(
 
 
 async def test_without_grace_the_unknown_is_dead_at_once(threads: ThreadPoolExecutor) -> None:
-    outcome = await Attempter(Handlers(), None, threads, grace=0).attempt(entry())
+    outcome = await attempted(Attempter(Handlers(), None, threads, grace=0), entry())
     assert isinstance(outcome, Dead)
     assert outcome.reason == "unhandled"
 
@@ -618,7 +623,7 @@ async def test_without_grace_the_unknown_is_dead_at_once(threads: ThreadPoolExec
 
 async def cancelled(attempter: Attempter, given: Entry, running: Any) -> Outcome:
     """Cancel an attempt in the middle, as a pool does past its deadline."""
-    task = asyncio.create_task(attempter.attempt(given))
+    task = asyncio.create_task(attempted(attempter, given))
     await eventually(running)
     attempter.end()
     task.cancel()

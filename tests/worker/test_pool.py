@@ -18,7 +18,7 @@ import structlog
 from hookmill import Delivery, Handlers, Retry
 from hookmill.entries import Entry, Settlement, Taken
 from hookmill.errors import StreamUnavailableError
-from hookmill.message import Message
+from hookmill.message import Message, Progress
 from hookmill.stream import DeadLetters, Group, Stream
 from tests.support import Server, dead_letters, eventually, message
 from worker import pool as pool_module
@@ -1012,8 +1012,8 @@ async def test_a_fault_of_our_own_in_an_attempt_keeps_the_message(
     stream: Stream, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     class Broken(Attempter):
-        async def attempt(self, entry: Entry) -> Outcome:
-            raise RuntimeError(f"a fault of ours with {entry.ref.id}")
+        async def attempt(self, entry: Entry, progress: Progress) -> Outcome:
+            raise RuntimeError(f"a fault of ours with {entry.ref.id} of {progress.owner}")
 
     pool = await make_pool(Work().handlers, stream, concurrency=1, attempter=Broken)
     await send(stream, "a", "b")

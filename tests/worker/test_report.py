@@ -59,7 +59,7 @@ FAILED = Progress(owner="7-1", handler="book", attempts=3)
 )  # fmt: skip
 def test_an_outcome_is_one_line_in_the_log(outcome: Outcome, line: dict[str, Any]) -> None:
     with structlog.testing.capture_logs() as logs:
-        report(outcome, BEFORE, 0.01234)
+        report(structlog.get_logger(), outcome, BEFORE, 0.01234)
     assert logs == [line]
 
 

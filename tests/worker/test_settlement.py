@@ -92,7 +92,8 @@ def test_whose_turn_it_is_goes_by_source_key_and_owner() -> None:
     settled = settlement_of(Entry(REF, ordered), Done("book"), 99)
     assert settled == Settlement(REF, (), b"marble:post_1", b"7-1")
     later = Entry(EntryRef(AGAIN, "9-9"), {**ordered, **progress_fields(b"book")})
-    assert settlement_of(later, Done("book"), 99)[2:] == (b"marble:post_1", b"7-1")
+    settled = settlement_of(later, Done("book"), 99)
+    assert (settled.key, settled.owner) == (b"marble:post_1", b"7-1")
     assert settlement_of(Entry(REF, {**SENT, b"key": b""}), Done("book"), 99).key == b""
 
 
