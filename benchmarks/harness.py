@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
@@ -355,6 +356,26 @@ def environment(name: str) -> Path:
         _run(name, str(python), "-m", "pip", "install", "--quiet", "-r", str(wanted))
         stamp.write_text(wanted.read_text())
     return python
+
+
+@cache
+def installed() -> Path:
+    """Return the Python of an environment with Hookmill as `pip install hookmill` leaves it: at the
+    locked versions, without extras.
+    """
+    folder = ENVIRONMENTS / "hookmill"
+    lines = (ROOT / "locks" / "run.txt").read_text().splitlines()
+    locked = "\n".join(line.removesuffix(" \\") for line in lines if not line.startswith(" "))
+    constraints, stamp = folder / "constraints.txt", folder / "installed.txt"
+    wanted = f"{ROOT}\n{(ROOT / 'pyproject.toml').read_text()}\n{locked}"
+    if not stamp.exists() or stamp.read_text() != wanted:
+        progress(f"installing Hookmill into {folder.relative_to(ROOT)}")
+        _run("hookmill", sys.executable, "-m", "venv", "--clear", str(folder))
+        constraints.write_text(locked)
+        install = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+        _run("hookmill", *install, "-c", str(constraints), "-e", str(ROOT))
+        stamp.write_text(wanted)
+    return folder / "bin" / "python"
 
 
 def pinned_version(name: str) -> str:

@@ -1,9 +1,10 @@
 """How many verified, stored deliveries a receiver answers, and how fast: `python -m
 benchmarks.receiver`.
 
-Side by side, in turns: aiohttp's bare server (the limit: reads the body and says yes), ours as a
-real process with everything on, FastAPI with PyJWT and one XADD a request, and Go's net/http with
-one XADD a request. After each turn what was answered with 200 is counted in Redis.
+Side by side, in turns: aiohttp's bare server (the limit: reads the body and says yes), the same
+with nothing but our verification in its handler, and with our append, ours as a real process with
+everything on, FastAPI with PyJWT and one XADD a request, and Go's net/http with one XADD a request.
+After each turn what was answered with 200 is counted in Redis, if it is stored there.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from benchmarks.harness import (
     cpu_seconds,
     environment,
     go_program,
+    installed,
     options,
     peak_mb,
     percentile,
@@ -44,7 +46,10 @@ from benchmarks.loadgen import Outcome
 from tests.support import Server, free_port
 
 CONNECTIONS = 64
+MANY = 256
 BARE, OURS, FASTAPI, GO = "aiohttp, bare", "hookmill receiver", "FastAPI, PyJWT", "Go net/http"
+VERIFYING, STORING = "aiohttp, verifying", "aiohttp, verifying and storing"
+STORES_NOTHING = {BARE, VERIFYING}
 _PEERS = ROOT / "benchmarks" / "peers"
 
 
@@ -81,7 +86,9 @@ def commands(bench: Bench) -> dict[str, list[str | Path]]:
     """Return how each server is started; a peer that cannot be is noted instead."""
     found: dict[str, list[str | Path]] = {
         BARE: [sys.executable, _PEERS / "with_aiohttp.py"],
-        OURS: [sys.executable, "-m", "hookmill", "receiver"],
+        VERIFYING: [sys.executable, _PEERS / "with_parts.py", "verify"],
+        STORING: [sys.executable, _PEERS / "with_parts.py", "store"],
+        OURS: ours(),
     }
     makers: dict[str, Callable[[], list[str | Path]]] = {
         FASTAPI: lambda: [environment("fastapi"), _PEERS / "with_fastapi.py"],
@@ -95,6 +102,11 @@ def commands(bench: Bench) -> dict[str, list[str | Path]]:
         except LookupError as error:
             bench.note(f"{name} is missing: {error}")
     return found
+
+
+def ours() -> list[str | Path]:
+    """Return how ours is started, out of an installation without extras."""
+    return [installed(), "-m", "hookmill", "receiver"]
 
 
 @contextmanager
@@ -153,6 +165,7 @@ class Tables:
             target="ours at least 0.80 of bare aiohttp, 6 times FastAPI, even with Go",
         )  # fmt: skip
         self.cpu = bench.table("CPU of the server", "µs a request", against=BARE, digits=1)
+        self.many = bench.table(f"The same from {MANY} connections", "requests/s", against=BARE)
         self.middle = bench.table("p50 at half the load of ours", "ms", against=BARE, digits=2)
         self.late = bench.table(
             "p99 at half the load of ours", "ms", against=BARE, digits=2,
@@ -178,11 +191,15 @@ def throughput(bench: Bench, load: Load, server: Server, tables: Tables) -> None
                     stored = stored_in(client)
                     answered = wrk(bench, load, served.port, seconds)
                     used = cpu_seconds(served.program.pid) - before
-                    if name != BARE:
+                    if name not in STORES_NOTHING:
                         check_stored(name, answered, stored_in(client) - stored)
                     tables.rates.put(name, answered.rate)
                     tables.cpu.put(name, used / answered.requests * 1e6)
-                    tables.memory.put(f"{name}, full load", peak_mb(served.program.pid))
+                    if name not in {VERIFYING, STORING}:
+                        tables.memory.put(f"{name}, full load", peak_mb(served.program.pid))
+                    if name in {BARE, OURS}:
+                        crowd = wrk(bench, load, served.port, seconds, MANY)
+                        tables.many.put(name, crowd.rate)
 
 
 def stored_in(client: redis.Redis) -> int:
@@ -222,8 +239,7 @@ def overload(bench: Bench, load: Load, server: Server, table: Table) -> None:
     seconds = 0.4 if bench.quick else 3.0
     with redis.Redis.from_url(server.url) as client:
         client.flushall()
-    command: list[str | Path] = [sys.executable, "-m", "hookmill", "receiver"]
-    with serving(bench, command, server.url) as served:
+    with serving(bench, ours(), server.url) as served:
         url = f"http://127.0.0.1:{served.port}/qstash"
         sending = ["wrk", "-t1", f"-c{16 * CONNECTIONS}", f"-d{round(3 * seconds)}s"]
         with bench.program(*sending, "-s", load.script, url, core=OTHERS) as program:

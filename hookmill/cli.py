@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
@@ -426,13 +426,27 @@ def _moment(option: str, text: str | None) -> int | None:
 
 def _settings(name: str | None, **overrides: Any) -> Settings:
     """Read the settings and set up logging as they say."""
-    from hookmill.logs import configure_logs
+    with _without("rich"):  # structlog would load it, 3 MB, for tracebacks that are plain here
+        from hookmill.logs import configure_logs
     from hookmill.settings import load_settings
 
     settings = load_settings(**overrides)
     bound = {"program": name} if name else {}
     configure_logs(settings.log_format, settings.log_level, **bound)
     return settings
+
+
+@contextmanager
+def _without(module: str) -> Iterator[None]:
+    """Have a module count as missing while another is imported that does without it, too."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]  # Python's own way to say so
+    try:
+        yield
+    finally:
+        del sys.modules[module]
 
 
 def _run(main: Coroutine[Any, Any, T]) -> T:

@@ -365,6 +365,20 @@ def test_a_captured_delivery_is_judged_with_a_secret_from_anywhere(
     assert ("it would match if the body had no newline at its end" in answer.stdout) is bool(status)
 
 
+@pytest.mark.parametrize("program", ["receiver", "worker"])
+def test_a_program_does_not_load_what_only_draws_on_terminals(program: str) -> None:
+    code = (
+        "import sys; from hookmill.cli import _settings; from hookmill.loading import load_program;"
+        f"_settings(None); load_program({program!r});"
+        "print('structlog' in sys.modules, 'rich' in sys.modules); import rich"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PATH": os.environ["PATH"]}, capture_output=True,
+        text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "True False\n"
+
+
 def test_a_verdict_for_programs_is_json_and_the_body_may_come_from_standard_input() -> None:
     done = subprocess.run(
         [
