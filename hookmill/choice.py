@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from hookmill.message import Fields
+from hookmill.message import Fields, about_of
 
 _AGO = re.compile("([0-9]{1,9})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -57,13 +57,14 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
         The fields are read as they stand, so that what this release cannot read can be chosen.
         """
+        about = about_of(fields)
         return all(
-            pattern is None or _matches(pattern, fields.get(name.encode(), b""))
-            for name, pattern in (
-                ("source", self.source),
-                ("type", self.type),
-                ("handler", self.handler),
-                ("reason", self.reason),
+            pattern is None or _matches(pattern, value)
+            for pattern, value in (
+                (self.source, about.source),
+                (self.type, about.type),
+                (self.handler, _text(fields.get(b"handler", b""))),
+                (self.reason, _text(fields.get(b"reason", b""))),
             )
         )
 
@@ -83,6 +84,10 @@ def moment_ms(text: str, now: float) -> int:
     return min(max(0, ms), LATEST_MS)
 
 
-def _matches(pattern: str, value: bytes) -> bool:
+def _matches(pattern: str, value: str) -> bool:
     parts = map(re.escape, pattern.split("*"))
-    return re.fullmatch(".*".join(parts), value.decode("utf-8", "replace"), re.DOTALL) is not None
+    return re.fullmatch(".*".join(parts), value, re.DOTALL) is not None
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")

@@ -11,13 +11,15 @@ import hashlib
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Annotated
 
 import msgspec
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from hookmill.errors import WireVersionError
 
-WIRE_VERSION = b"1"
+WIRE_VERSION, OLDER_VERSION = b"2", b"1"
+"""The version that is written, and the one that is read beside it."""
 
 Fields = dict[bytes, bytes]
 """A stream entry's fields as Redis holds them."""
@@ -39,6 +41,20 @@ _DROPPED_HEADERS = frozenset(
         b"upgrade",
     }
 )
+
+
+class About(msgspec.Struct, frozen=True):
+    """What a message is about, as one field holds it: each field of an entry costs time in Redis,
+    on the way and in Python.
+    """
+
+    source: str
+    type: str
+    received_ms: Annotated[int, msgspec.Meta(ge=0)] = msgspec.field(name="received")
+
+
+_write_about = msgspec.json.Encoder().encode
+_read_about = msgspec.json.Decoder(About).decode
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,43 +99,59 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
     def to_fields(self) -> Fields:
         """Write the message as stream fields, always in the same order (Redis then stores the
-        names once for a node of entries).
+        names once for a node of entries). An ordering key stands there as in version 1, with the
+        source it counts in: so a worker of any release waits for the same ones.
         """
-        return {
+        fields = {
             b"version": WIRE_VERSION,
             b"digest": self.digest,
             b"id": self.id.encode(),
-            b"source": self.source.encode(),
-            b"type": self.type.encode(),
-            b"key": self.key.encode(),
-            b"received": b"%d" % self.received_ms,
+            b"about": _write_about(About(self.source, self.type, self.received_ms)),
             b"headers": self.header_block,
             b"body": self.body,
         }
+        if self.key:
+            fields[b"source"] = self.source.encode()
+            fields[b"key"] = self.key.encode()
+        return fields
 
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Message:
         """Read a message; raise `WireVersionError` when its version is not ours."""
-        version = fields.get(b"version")
-        if version != WIRE_VERSION:
-            shown = "none" if version is None else ascii(version.decode("ascii", "replace"))
-            raise WireVersionError(
-                f"wire version {shown}; this release reads version {WIRE_VERSION.decode()}"
-            )
         try:
+            if fields.get(b"version") != WIRE_VERSION:
+                return cls._from_older(fields)
+            about = _read_about(fields[b"about"])
             return cls(
                 id=fields[b"id"].decode(),
-                source=fields[b"source"].decode(),
-                type=fields[b"type"].decode(),
-                received_ms=int(fields[b"received"]),
+                source=about.source,
+                type=about.type,
+                received_ms=about.received_ms,
                 header_block=fields[b"headers"],
                 body=fields[b"body"],
-                key=fields.get(b"key", b"").decode(),
+                key=fields[b"key"].decode() if b"key" in fields else "",
             )
         except KeyError as error:
             raise WireVersionError(f"not an entry of ours: no field {error}") from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise WireVersionError(f"not an entry of ours: {error}") from None
+
+    @classmethod
+    def _from_older(cls, fields: Mapping[bytes, bytes]) -> Message:
+        """Read what an older release wrote: each thing is a field of its own."""
+        version = fields.get(b"version")
+        if version != OLDER_VERSION:
+            shown = "none" if version is None else ascii(version.decode("ascii", "replace"))
+            raise WireVersionError(f"wire version {shown}; this release reads versions 1 and 2")
+        return cls(
+            id=fields[b"id"].decode(),
+            source=fields[b"source"].decode(),
+            type=fields[b"type"].decode(),
+            received_ms=int(fields[b"received"]),
+            header_block=fields[b"headers"],
+            body=fields[b"body"],
+            key=fields.get(b"key", b"").decode(),
+        )
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,6 +225,24 @@ class Death(msgspec.Struct, frozen=True, kw_only=True):
 
 RESET_BY_REPLAY = (b"attempts", b"failed", b"unknown", b"reason", b"error", b"died")
 """The fields a dead letter leaves behind when it is replayed; its owner and handler stay."""
+
+
+def about_of(fields: Mapping[bytes, bytes]) -> About:
+    """Say what an entry is about as far as it tells, also one that this release cannot read."""
+    try:
+        return _read_about(fields[b"about"])
+    except (KeyError, ValueError, RecursionError):
+        return About(
+            source=fields.get(b"source", b"").decode("utf-8", "replace"),
+            type=fields.get(b"type", b"").decode("utf-8", "replace"),
+            received_ms=_number(fields, b"received"),
+        )
+
+
+def delivery_name(fields: Mapping[bytes, bytes]) -> bytes:
+    """Tell an entry from all others, also from a later delivery of the same message ID."""
+    names = (b"digest", b"id", b"about", b"received")
+    return b"\0".join(fields.get(name, b"") for name in names)
 
 
 def fresh_id() -> str:

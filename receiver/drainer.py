@@ -10,6 +10,7 @@ import structlog
 
 from hookmill.arrival import Row
 from hookmill.errors import BacklogFullError, StreamUnavailableError
+from hookmill.message import delivery_name
 from hookmill.stream import Stream
 from receiver.spool import Spool
 
@@ -73,8 +74,8 @@ class Drainer:
 
     async def _append(self, rows: Sequence[Row]) -> None:
         # Those that a partition took before another one refused are not appended again.
-        self._appended &= {_name(row) for row in rows}
-        waiting = [row for row in rows if _name(row) not in self._appended]
+        self._appended &= {delivery_name(row.fields) for row in rows}
+        waiting = [row for row in rows if delivery_name(row.fields) not in self._appended]
         async with asyncio.timeout(self._timeout):
             results = await self._stream.append_rows(waiting)
         refused: StreamUnavailableError | None = None
@@ -82,7 +83,7 @@ class Drainer:
             if isinstance(result, StreamUnavailableError):
                 refused = result
                 continue
-            self._appended.add(_name(row))
+            self._appended.add(delivery_name(row.fields))
             if not result:
                 log.warning(
                     "refused behind the spool", code="token_reused",
@@ -91,8 +92,3 @@ class Drainer:
         if refused is not None:
             raise refused
         self._appended.clear()
-
-
-def _name(row: Row) -> bytes:
-    """Tell a row from all others, also from a later delivery of the same message ID."""
-    return b"\0".join(row.fields.get(name, b"") for name in (b"digest", b"id", b"received"))

@@ -39,6 +39,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from hookmill.errors import SettingsError
+from hookmill.message import about_of
 from hookmill.signatures import Scheme, Signed
 from hookmill.signatures.presets import PRESETS
 from hookmill.signatures.qstash import QStash
@@ -810,7 +811,7 @@ class Fuzz:
                 if not found:
                     return
                 for _, fields in found:
-                    self.stored.add(key_of(fields[b"source"].decode(), fields[b"body"]))
+                    self.stored.add(key_of(about_of(fields).source, fields[b"body"]))
                 self.entries += len(found)
                 client.xdel("fuzz:{0}:stream", *(entry for entry, _ in found))
 

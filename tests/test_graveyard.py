@@ -11,14 +11,15 @@ import pytest
 import redis
 
 from hookmill import graveyard
+from hookmill.arrival import Row
 from hookmill.choice import Choice
 from hookmill.entries import AGAIN, Entry, FollowUp, Settlement
 from hookmill.errors import HookmillError, StreamUnavailableError
 from hookmill.graveyard import EVERYTHING, NoSuchDeadLetterError, Pace
-from hookmill.message import Death, Message, Progress
+from hookmill.message import Death, Message, Progress, about_of
 from hookmill.settings import Settings
 from hookmill.stream import DeadLetters, Group, Stream
-from tests.support import Server, dead_letters, message
+from tests.support import Server, dead_letters, message, written_in_version_1
 
 OpenGroup = Callable[..., Awaitable[Group]]
 Bury = Callable[..., Awaitable[list[str]]]
@@ -170,8 +171,8 @@ async def test_what_a_sender_wrote_neither_steers_the_terminal_nor_reads_as_mark
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({b"version": b"9"}, "wire version '9'; this release reads version 1"),
-        ({b"received": b"never"}, "not an entry of ours: invalid literal for int()"),
+        ({b"version": b"9"}, "wire version '9'; this release reads versions 1 and 2"),
+        ({b"about": b"never"}, "not an entry of ours: JSON is malformed"),
     ],
 )
 async def test_a_message_that_this_release_cannot_read_is_listed_shown_and_replayed(
@@ -196,13 +197,16 @@ async def test_a_message_that_this_release_cannot_read_is_listed_shown_and_repla
     await group.settle([Settlement(entry.ref)])
 
 
+NEVER = b'{"source":"qstash","type":"","received":18446744073709551615}'
+
+
 async def test_times_that_no_calendar_has_do_not_hide_the_other_dead_letters(
     settings: Callable[..., Settings],
     bury: Bury,
     emptied: Callable[[], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    await bury(message(id="odd"), changed={b"received": b"9" * 20, b"died": b"9" * 30})
+    await bury(message(id="odd"), changed={b"about": NEVER, b"died": b"9" * 30})
     await bury(message(id="sound"))
 
     await graveyard.list_all(settings(), as_json=False)
@@ -235,6 +239,32 @@ async def test_a_replayed_message_runs_again_for_its_handler_with_a_fresh_count(
     assert (progress.handler, progress.attempts, progress.failed_ms) == ("send", 0, 0)
     assert b"error" not in entry.fields
     await group.settle([Settlement(entry.ref)])
+
+
+async def test_a_dead_letter_of_an_older_release_is_listed_chosen_and_replayed(
+    settings: Callable[..., Settings],
+    stream: Stream,
+    open_group: OpenGroup,
+    redis_client: redis.Redis,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sent = message(b'{"a": 1}', id="msg_1", source="marble", type="post.published", key="7")
+    group = await open_group()
+    await stream.append_rows([Row(written_in_version_1(sent))])
+    (entry,) = (await group.take(1)).entries
+    await group.settle([_buried(entry, {}, {})._replace(key=entry.key, owner=entry.owner)])
+
+    await graveyard.list_all(settings(), Choice(source="marble", type="post.*"), as_json=True)
+    shown = json.loads(capsys.readouterr().out)
+    await graveyard.replay(settings(), Choice(source="qstash"))
+    await graveyard.replay(settings(), Choice(source="marble", type="post.*"))
+
+    assert (shown["message_id"], shown["type"]) == ("msg_1", "post.published")
+    assert "replayed 1 of 1\n" in capsys.readouterr().out
+    (entry,) = (await group.take(10)).entries
+    assert entry.ref.key_number == AGAIN
+    assert Message.from_fields(entry.fields) == sent
+    await group.settle([Settlement(entry.ref, (), entry.key, entry.owner)])
 
 
 async def test_all_are_replayed_page_by_page(
@@ -611,7 +641,7 @@ async def test_dropping_what_was_chosen_is_confirmed_with_its_number_first(
 
     assert asked == [3, 4]
     left = await dead_letters(stream)
-    assert [letter.fields[b"type"] for letter in left] == [b"order.paid", b"post.late"]
+    assert [about_of(letter.fields).type for letter in left] == ["order.paid", "post.late"]
     redis_client.delete(dead)
 
 

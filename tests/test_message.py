@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import msgspec
@@ -9,16 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hookmill.entries import STREAM, Entry, EntryRef
 from hookmill.errors import WireVersionError
 from hookmill.message import (
     RESET_BY_REPLAY,
+    About,
     Death,
     Fields,
     Message,
     Progress,
+    about_of,
+    delivery_name,
     fresh_id,
     pack_headers,
 )
+from tests.support import written_in_version_1
 
 MESSAGE = Message(
     id="msg_2Zq",
@@ -30,8 +36,19 @@ MESSAGE = Message(
     key="order ä",
 )
 
-# Version 1 as it stands in the streams of those who run it. A change of any byte here needs a new
-# version, and a reader for this one; a field more needs a value for entries that lack it.
+# The versions as they stand in the streams of those who run them: 2 is written, both are read. A
+# change of any byte here needs a new version, and a reader for this one; a field more needs a value
+# for entries that lack it.
+VERSION_2: Fields = {
+    b"version": b"2",
+    b"digest": bytes.fromhex("42f70b087d932b48fadf4228ba1bbaf9"),  # b2sum -l 128
+    b"id": b"msg_2Zq",
+    b"about": b'{"source":"qstash","type":"order.p\xc3\xa4id","received":1795253400123}',
+    b"headers": b"Upstash-Message-Id: msg_2Zq\r\nX-Odd: \xe4: b",
+    b"body": b'{"type":"order.p\xc3\xa4id"}\r\n\x00\xff',
+    b"source": b"qstash",
+    b"key": b"order \xc3\xa4",
+}
 VERSION_1: Fields = {
     b"version": b"1",
     b"digest": bytes.fromhex("42f70b087d932b48fadf4228ba1bbaf9"),  # b2sum -l 128
@@ -43,6 +60,17 @@ VERSION_1: Fields = {
     b"headers": b"Upstash-Message-Id: msg_2Zq\r\nX-Odd: \xe4: b",
     b"body": b'{"type":"order.p\xc3\xa4id"}\r\n\x00\xff',
 }
+
+
+def about(**values: str | bytes) -> bytes:
+    """What one field says, with these values put there as they are."""
+    given = {"source": '"qstash"', "type": '""', "received": "0", **values}
+    pairs = [
+        b'"%b":%b' % (name.encode(), value.encode() if isinstance(value, str) else value)
+        for name, value in given.items()
+    ]
+    return b"{%b}" % b",".join(pairs)
+
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 MESSAGES = st.builds(
@@ -58,19 +86,40 @@ MESSAGES = st.builds(
 COUNTS = st.integers(0, 2**53)
 
 
-def test_version_1_of_the_wire_format_is_this_to_the_byte_and_in_this_order() -> None:
-    assert list(MESSAGE.to_fields().items()) == list(VERSION_1.items())
+def test_version_2_of_the_wire_format_is_this_to_the_byte_and_in_this_order() -> None:
+    assert list(MESSAGE.to_fields().items()) == list(VERSION_2.items())
+    assert Message.from_fields(VERSION_2) == MESSAGE
+
+
+def test_a_message_without_a_key_has_two_fields_less_and_the_others_stand_where_they_did() -> None:
+    free = msgspec.structs.replace(MESSAGE, key="")
+    assert list(free.to_fields().items()) == list(VERSION_2.items())[:6]
+    assert Message.from_fields(free.to_fields()) == free
+
+
+def test_version_1_of_the_wire_format_can_still_be_read() -> None:
+    assert written_in_version_1(MESSAGE) == VERSION_1
     assert Message.from_fields(VERSION_1) == MESSAGE
 
 
-def test_an_entry_without_a_key_waits_for_no_other() -> None:
+def test_an_older_entry_without_a_key_waits_for_no_other() -> None:
     without = {name: value for name, value in VERSION_1.items() if name != b"key"}
     assert Message.from_fields(without).key == ""
+
+
+@pytest.mark.parametrize("written", [VERSION_1, VERSION_2])
+def test_every_version_has_what_the_scripts_go_by(written: Fields) -> None:
+    # A worker of any release asks for these, also where it cannot read the message.
+    entry = Entry(EntryRef(STREAM, "5-1"), written)
+    assert entry.key == b"qstash:order \xc3\xa4"
+    assert written[b"digest"] == MESSAGE.digest
+    assert written[b"id"] == b"msg_2Zq"
 
 
 @given(MESSAGES)
 def test_every_message_comes_back_as_it_was_written(written: Message) -> None:
     assert Message.from_fields(written.to_fields()) == written
+    assert Message.from_fields(written_in_version_1(written)) == written
 
 
 def test_what_a_group_adds_stands_beside_the_message_and_does_not_touch_it() -> None:
@@ -94,9 +143,10 @@ def test_what_a_group_adds_stands_beside_the_message_and_does_not_touch_it() -> 
     }
 
     assert {**progress.to_fields(), **death.to_fields()} == added
-    assert not added.keys() & VERSION_1.keys()
-    assert Message.from_fields({**VERSION_1, **added}) == MESSAGE
-    assert Progress.from_fields({**VERSION_1, **added}, "9-9") == progress
+    for written in (VERSION_1, VERSION_2):
+        assert not added.keys() & written.keys()
+        assert Message.from_fields({**written, **added}) == MESSAGE
+        assert Progress.from_fields({**written, **added}, "9-9") == progress
     assert Death.from_fields(added) == msgspec.structs.replace(death, error="Boom \\udcff\n")
 
 
@@ -123,25 +173,41 @@ def test_every_progress_comes_back_as_it_was_written(
 
 
 def test_an_entry_straight_from_the_receivers_owns_itself() -> None:
-    assert Progress.from_fields(VERSION_1, "5-1") == Progress(owner="5-1")
+    assert Progress.from_fields(VERSION_2, "5-1") == Progress(owner="5-1")
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("written", "changed", "said"),
     [
-        ({b"version": b"2"}, "wire version '2'; this release reads version 1"),
-        ({b"version": b"\xff\n"}, "wire version '\\ufffd\\n'; this release reads version 1"),
-        ({b"version": None}, "wire version none; this release reads version 1"),
-        ({b"body": None}, "not an entry of ours: no field b'body'"),
-        ({b"headers": None}, "not an entry of ours: no field b'headers'"),
-        ({b"received": b"yesterday"}, "not an entry of ours: invalid literal for int() "),
-        ({b"id": b"\xff"}, "not an entry of ours: 'utf-8' codec can't decode byte 0xff "),
+        (VERSION_2, {b"version": b"3"}, "wire version '3'; this release reads versions 1 and 2"),
+        (VERSION_2, {b"version": b"\xff\n"}, "wire version '\\ufffd\\n'; this release reads "),
+        (VERSION_2, {b"version": None}, "wire version none; this release reads versions 1 and 2"),
+        (VERSION_2, {b"version": b"1"}, "not an entry of ours: no field b'type'"),
+        (VERSION_1, {b"version": b"2"}, "not an entry of ours: no field b'about'"),
+        (VERSION_2, {b"body": None}, "not an entry of ours: no field b'body'"),
+        (VERSION_2, {b"headers": None}, "not an entry of ours: no field b'headers'"),
+        (VERSION_2, {b"id": b"\xff"}, "not an entry of ours: 'utf-8' codec can't decode "),
+        (VERSION_2, {b"key": b"\xff"}, "not an entry of ours: 'utf-8' codec can't decode "),
+        (VERSION_2, {b"about": b""}, "not an entry of ours: Input data was truncated"),
+        (VERSION_2, {b"about": b"[]"}, "not an entry of ours: Expected `object`, got `array`"),
+        (VERSION_2, {b"about": b'{"source":""}'}, "not an entry of ours: Object missing required "),
+        (VERSION_2, {b"about": about(type="1")}, "not an entry of ours: Expected `str`, got `int`"),
+        (VERSION_2, {b"about": about(source=b'"\xff"')}, "not an entry of ours: 'utf-8' codec "),
+        (VERSION_2, {b"about": about(source='"\\ud800"')}, "not an entry of ours: JSON is malf"),
+        (VERSION_2, {b"about": about(received="1.5")}, "not an entry of ours: Expected `int`"),
+        (VERSION_2, {b"about": about(received="-1")}, "not an entry of ours: Expected `int` >= 0"),
+        (VERSION_2, {b"about": about(received="9" * 9000)}, "not an entry of ours: Integer value"),
+        (VERSION_2, {b"about": about(more="[" * 9000)}, "not an entry of ours: maximum recursion"),
+        (VERSION_1, {b"body": None}, "not an entry of ours: no field b'body'"),
+        (VERSION_1, {b"received": b"yesterday"}, "not an entry of ours: invalid literal for int()"),
+        (VERSION_1, {b"received": b"9" * 9000}, "not an entry of ours: Exceeds the limit"),
+        (VERSION_1, {b"id": b"\xff"}, "not an entry of ours: 'utf-8' codec can't decode "),
     ],
 )
 def test_an_entry_of_another_version_or_another_hand_is_told_from_a_message(
-    changed: dict[bytes, bytes | None], said: str
+    written: Fields, changed: dict[bytes, bytes | None], said: str
 ) -> None:
-    fields = {name: raw for name, raw in {**VERSION_1, **changed}.items() if raw is not None}
+    fields = {name: raw for name, raw in {**written, **changed}.items() if raw is not None}
 
     with pytest.raises(WireVersionError) as caught:
         Message.from_fields(fields)
@@ -149,9 +215,49 @@ def test_an_entry_of_another_version_or_another_hand_is_told_from_a_message(
     assert str(caught.value).startswith(said)
 
 
+def test_what_a_later_release_adds_to_version_2_does_not_keep_this_one_from_reading_it() -> None:
+    added = {**VERSION_2, b"about": about(more='{"a":[1]}'), b"more": b"\xff"}
+    assert Message.from_fields(added) == msgspec.structs.replace(MESSAGE, type="", received_ms=0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        (VERSION_1, About("qstash", "order.päid", 1_795_253_400_123)),
+        (VERSION_2, About("qstash", "order.päid", 1_795_253_400_123)),
+        ({**VERSION_2, b"version": b"3"}, About("qstash", "order.päid", 1_795_253_400_123)),
+        ({**VERSION_2, b"about": b"\xff"}, About("qstash", "", 0)),
+        ({**VERSION_1, b"about": b"[" * 9000}, About("qstash", "order.päid", 1_795_253_400_123)),
+        (
+            {b"source": b"\xff", b"type": b"\xff", b"received": b"\xff"},
+            About("\ufffd", "\ufffd", 0),
+        ),
+        ({b"received": b"-7"}, About("", "", 0)),
+        ({}, About("", "", 0)),
+    ],
+)
+def test_what_a_message_is_about_is_told_as_far_as_it_can_be_read(
+    fields: Fields, told: About
+) -> None:
+    assert about_of(fields) == told
+
+
+@pytest.mark.parametrize("write", [Message.to_fields, written_in_version_1])
+def test_a_later_delivery_of_the_same_id_is_another(write: Callable[[Message], Fields]) -> None:
+    later = msgspec.structs.replace(MESSAGE, received_ms=MESSAGE.received_ms + 1)
+    others = [
+        later,
+        msgspec.structs.replace(MESSAGE, id="msg_3"),
+        msgspec.structs.replace(MESSAGE, source="marble"),
+    ]
+    names = {delivery_name(write(message)) for message in (MESSAGE, *others)}
+    assert len(names) == 4
+    assert delivery_name(write(MESSAGE)) in names
+
+
 NAMES = st.sampled_from(
     [
-        *VERSION_1,
+        *(VERSION_1 | VERSION_2),
         b"owner",
         b"handler",
         b"attempts",
@@ -164,16 +270,30 @@ NAMES = st.sampled_from(
 )
 
 
-@given(st.dictionaries(NAMES, st.binary() | st.just(b"1")))
-def test_whatever_stands_in_an_entry_only_its_version_may_be_refused(fields: Fields) -> None:
+# Odd values, and those with which an entry gets far.
+JSONS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
+    lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner),
+)
+ABOUTS = st.fixed_dictionaries({}, optional=dict.fromkeys(("source", "type", "received"), JSONS))
+VALUES = st.binary() | st.sampled_from([b"1", b"2"]) | (JSONS | ABOUTS).map(msgspec.json.encode)
+
+
+@given(st.dictionaries(NAMES, VALUES), st.sampled_from([{}, VERSION_1, VERSION_2]))
+def test_whatever_stands_in_an_entry_only_its_version_may_be_refused(
+    odd: Fields, sound: Fields
+) -> None:
+    fields = {**sound, **odd}
     # Any other raise would lose the message: nobody could say what became of it.
     Progress.from_fields(fields, "1-0")
     Death.from_fields(fields)
+    about_of(fields)
+    delivery_name(fields)
     try:
         found = Message.from_fields(fields)
     except WireVersionError:
         return
-    assert fields[b"version"] == b"1"
+    assert fields[b"version"] in {b"1", b"2"}
     assert found.body == fields[b"body"]
 
 

@@ -12,12 +12,20 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hookmill.arrival import Row
 from hookmill.entries import AGAIN, STREAM, Entry, FollowUp, Settlement, Taken
 from hookmill.errors import BacklogFullError
-from hookmill.message import Progress
+from hookmill.message import Message, Progress
 from hookmill.stream import Backlog, DeadLetters, Group, Stream
 from hookmill.stream.inspect import Inspector
-from tests.support import Server, dead_letters, eventually, message, taken_over
+from tests.support import (
+    Server,
+    dead_letters,
+    eventually,
+    message,
+    taken_over,
+    written_in_version_1,
+)
 
 OpenGroup = Callable[..., Awaitable[Group]]
 
@@ -376,6 +384,39 @@ async def test_keys_count_per_source_and_per_group(stream: Stream, open_group: O
     assert await run_all(search) == ["a-1", "a-x", "a-2"]
     await settle(main, first)
     assert await run_all(main) == ["a-2"]
+
+
+@pytest.mark.parametrize("order", [(1, 2, 1, 2), (2, 1, 2, 1)])
+async def test_what_older_and_newer_releases_wrote_is_kept_in_one_order(
+    stream: Stream, open_group: OpenGroup, redis_client: redis.Redis, order: tuple[int, ...]
+) -> None:
+    write = {1: written_in_version_1, 2: Message.to_fields}
+    sent = [message(id=f"a-{n}", source="marble", key="a") for n in range(4)]
+    await stream.append_rows(
+        [Row(write[version](one)) for version, one in zip(order, sent, strict=True)]
+    )
+    group = await open_group()
+    first = await group.take(10)
+    assert (ids(first), first.parked) == (["a-0"], 3)
+    (head,) = first.entries
+    await group.settle([settled(head, again(head, delay_ms=1))])  # fails once
+    assert (await group.take(10)).is_empty
+
+    async def is_due() -> bool:
+        return (await group.release(10))[0] == 1
+
+    await eventually(is_due)
+    retried = await group.take(10)
+    assert ids(retried) == ["a-0"]
+    await group.settle([settled(entry, dead(entry)) for entry in retried.entries])
+    second = await group.take(10)
+    assert ids(second) == ["a-1"]
+    letters = DeadLetters(stream, "main")
+    await letters.replay([str(await letters.newest())])
+    await settle(group, second)
+    assert await run_all(group) == ["a-2", "a-3", "a-0"]
+    assert parked(redis_client, group) == 0
+    assert traces(redis_client, group) == []
 
 
 async def test_a_head_that_somebody_deleted_does_not_block_its_key_for_ever(

@@ -14,6 +14,7 @@ from typing import Any
 from hookmill.entries import GroupKeys, Keys
 from hookmill.errors import GroupLostError, StreamUnavailableError
 from hookmill.inspection import Consumer, GroupFacts, Overview, ServerFacts, together_of
+from hookmill.message import about_of
 from hookmill.stream.connection import Scripts, script_text, translated
 from hookmill.stream.stream import Stream
 
@@ -217,8 +218,7 @@ def _ms(entry_id: bytes) -> int:
 
 def _received_ms(entry_id: bytes, fields: dict[bytes, bytes]) -> int:
     """Return when a message came that is to be taken again: its entry is younger than itself."""
-    received = fields.get(b"received", b"")
-    return int(received) if received.isdigit() else _ms(entry_id)
+    return about_of(fields).received_ms or _ms(entry_id)
 
 
 def _outside(moment: float, before: float, after: float) -> float:

@@ -15,6 +15,7 @@ import redis
 import structlog
 from aiohttp import web
 
+from hookmill.message import Message
 from hookmill.options import SourceOptions
 from hookmill.settings import Settings
 from hookmill.signatures.paypal import PayPal
@@ -56,9 +57,10 @@ class Line:
         ):
             return answer.status
 
-    def stored(self) -> list[tuple[bytes, bytes]]:
+    def stored(self) -> list[tuple[str, str]]:
         rows: Any = self._client.xrange(self._key)
-        return [(fields[b"id"], fields[b"type"]) for _, fields in rows]
+        messages = [Message.from_fields(fields) for _, fields in rows]
+        return [(message.id, message.type) for message in messages]
 
 
 @pytest.fixture
@@ -92,7 +94,7 @@ async def test_an_sns_notification_is_stored_under_its_signed_id(world: World, l
     assert await line.post("/sns", body.replace(b"second line", b"second lie!")) == 401
     other = sns.sign(sns.message(Timestamp=stamp(), TopicArn=sns.OTHER_TOPIC))
     assert await line.post("/sns", other) == 401
-    assert line.stored() == [(b"22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324", b"orders")]
+    assert line.stored() == [("22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324", "orders")]
     assert world.requests == [sns.URL]
 
 
@@ -163,9 +165,9 @@ async def test_a_paypal_delivery_is_stored_under_its_transmission_id(
     # Only a CRC32 of the body is signed. What is put behind it has the same ID: a repeat.
     forged = paypal.with_crc_of(b'{"event_type":"FORGED"}', paypal.BODY)
     assert await line.post("/paypal", forged, sent) == 200
-    transmission = paypal.TRANSMISSION.encode()
+    transmission = paypal.TRANSMISSION
     assert {message_id for message_id, _ in line.stored()} == {transmission}
-    assert line.stored()[0] == (transmission, b"PAYMENT.SALE.COMPLETED")
+    assert line.stored()[0] == (transmission, "PAYMENT.SALE.COMPLETED")
 
 
 def test_paypals_scheme_trusts_the_systems_authorities(

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
 from hookmill.arrival import Row, row_of
+from hookmill.message import Message
 from hookmill.stream import Backlog, Stream
 from receiver import spool as spool_module
 from receiver.drainer import Drainer
 from receiver.spool import Spool, SpoolError
-from tests.support import Server, eventually, message
+from tests.support import Server, eventually, message, written_in_version_1
 
 MIB = 1024 * 1024
 
@@ -360,6 +362,26 @@ async def test_a_path_that_cannot_be_a_spool_is_an_error_that_names_it(
     (tmp_path / "not-a-database").write_text("something else entirely\n" * 100)
     with pytest.raises(SpoolError, match=name):
         await open_spool(path=tmp_path / name)
+
+
+async def test_what_an_older_release_spooled_is_drained_before_what_this_one_adds(
+    server: Server, prefix: str, tmp_path: Path
+) -> None:
+    stream, spool = Stream(server.url, prefix), Spool(tmp_path / "spool", 2**30)
+    await spool.open()
+    sent = [message(id=f"m{number}", type="order.paid", key="7") for number in range(4)]
+    await spool.put([Row(written_in_version_1(one), b"t" * 16, 2**32, 60_000) for one in sent[:1]])
+    await spool.put([Row(written_in_version_1(one)) for one in sent[1:2]])
+    await spool.put([row_of(one) for one in sent[2:]])
+
+    await Drainer(spool, stream, 2.0)._turn()
+
+    assert await spool.count() == 0
+    entries: Any = await stream.redis.xrange(stream.partitions[0].stream)
+    assert [Message.from_fields(fields) for _, fields in entries] == sent
+    assert [fields[b"version"] for _, fields in entries] == [b"1", b"1", b"2", b"2"]
+    await spool.close()
+    await stream.close()
 
 
 async def test_a_full_partition_does_not_have_the_others_appended_again_and_again(

@@ -559,14 +559,14 @@ UNKNOWN = {
         "no handler is named 'gone'",
     ),
     "wire version": (
-        Entry(EntryRef(STREAM, OWNER), {b"version": b"2", b"id": b"m"}),
+        Entry(EntryRef(STREAM, OWNER), {b"version": b"9", b"id": b"m"}),
         "unknown_wire_version",
-        "wire version '2'; this release reads version 1",
+        "wire version '9'; this release reads versions 1 and 2",
     ),
     "not ours": (
         Entry(EntryRef(STREAM, OWNER), {b"hello": b"world"}),
         "unknown_wire_version",
-        "wire version none; this release reads version 1",
+        "wire version none; this release reads versions 1 and 2",
     ),
 }
 
