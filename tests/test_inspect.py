@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import redis
 
+from hookmill.arrival import Row
 from hookmill.entries import AGAIN, Entry, FollowUp, Settlement
 from hookmill.inspection import GroupFacts
 from hookmill.message import Fields, Progress
 from hookmill.stream import Group, Stream
 from hookmill.stream.inspect import Inspector, needed_commands
-from tests.support import Server, message
+from tests.support import Server, message, written_in_version_1
 
 OpenGroup = Callable[..., Awaitable[Group]]
 
@@ -90,6 +91,24 @@ async def test_each_message_is_counted_in_the_state_it_is_in(
     redis_client.delete(
         group.partitions[0].dead, group.partitions[0].delayed, group.partitions[0].delayed_entries
     )
+
+
+@pytest.mark.parametrize("version", [1, 2, 9])
+async def test_the_oldest_is_as_old_as_it_says_or_else_as_its_entry(
+    stream: Stream, open_group: OpenGroup, version: int
+) -> None:
+    sent = message(received_ms=RECEIVED)
+    written = {1: written_in_version_1(sent), 2: sent.to_fields(), 9: {b"version": b"9"}}
+    group = await open_group()
+    await stream.append_rows([Row(written[version])])
+    (entry,) = (await group.take(1)).entries
+    again = FollowUp("again", "a", with_progress(entry))
+    await group.settle([Settlement(entry.ref, (again,))])
+
+    (retaken,) = (await group.take(1)).entries
+    entry_ms = int(retaken.ref.id.partition("-")[0])
+    assert (await facts_of(stream)).oldest_ms == (entry_ms if version == 9 else RECEIVED)
+    await group.settle([Settlement(retaken.ref)])
 
 
 async def test_each_group_is_counted_for_itself(
