@@ -43,14 +43,14 @@ _DROPPED_HEADERS = frozenset(
 )
 
 
-class About(msgspec.Struct, frozen=True):
+class About(msgspec.Struct, frozen=True, array_like=True):
     """What a message is about, as one field holds it: each field of an entry costs time in Redis,
-    on the way and in Python.
+    on the way and in Python. It is an array there, for names would cost memory in every entry.
     """
 
     source: str
     type: str
-    received_ms: Annotated[int, msgspec.Meta(ge=0)] = msgspec.field(name="received")
+    received_ms: Annotated[int, msgspec.Meta(ge=0)]
 
 
 _write_about = msgspec.json.Encoder().encode
