@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from hookmill.signatures import times
-from hookmill.signatures.places import Found, finder
+from hookmill.signatures.places import Found, finder, texts_at
 from hookmill.signatures.rules import NO_URL, RULES
 from hookmill.signatures.scheme import Refused, Signed
 from hookmill.signatures.shape import Shape, as_template, parts
@@ -18,10 +18,13 @@ MOST_CANDIDATES = 16
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """What stands in the signature's place: signatures, and the items beside them."""
+    """What stands in the signature's place: signatures, and the items beside them. `texts` are what
+    was read of the JSON body in the same pass (none: it has yet to be read).
+    """
 
     candidates: list[bytes]
     items: dict[bytes, list[bytes]]
+    texts: tuple[bytes, ...] = ()
 
 
 FindValue = Callable[[Signed, Reading, bytes], Found]
@@ -49,6 +52,8 @@ class Reader:
         self.name = shape.signature.partition(":")[2]
         """What the signature's place is called."""
         self._find_signature = finder(shape.signature)
+        self._together = _together(shape)
+        self._read_together = texts_at([place.partition(":")[2] for place in self._together])
         self._prefix = shape.prefix.encode()
         self._split = _splitter(shape.split.encode())
         self._pair = shape.pair.encode()
@@ -56,6 +61,8 @@ class Reader:
         self._beside = _items_in(shape)
         self.find_time = self._finder(shape.timestamp) if shape.timestamp else _nothing
         """Finds the signed time's text."""
+        self.find_single_use = self._finder(shape.single_use) if shape.single_use else None
+        """Finds what is good for one delivery only, where there is such a thing."""
         pieces = [(text.encode(), field) for text, field in parts(shape.content)]
         self.rule = next((RULES[field] for _, field in pieces if field in RULES), None)
         self._is_body = shape.content == "{body}"
@@ -66,20 +73,21 @@ class Reader:
 
     def signatures(self, delivery: Signed) -> Reading | Refused:
         """Find the signatures, and the items that stand beside them."""
-        found = self._find_signature(delivery)
+        texts = self._read_together(delivery.body) if self._together else ()
+        found = texts[0] if texts else self._find_signature(delivery)
         if isinstance(found, Refused):
             return found
-        return self._listed(found) if self._pair else self._single(found)
+        return self._listed(found, texts) if self._pair else self._single(found, texts)
 
-    def _single(self, found: bytes) -> Reading | Refused:
+    def _single(self, found: bytes, texts: tuple[bytes, ...]) -> Reading | Refused:
         prefix = self._prefix
         if found.startswith(prefix):
-            return Reading([found[len(prefix) :]], {})
+            return Reading([found[len(prefix) :]], {}, texts)
         if self.shape.bare:
-            return Reading([found], {})
+            return Reading([found], {}, texts)
         return Refused("signature_malformed", f"{self.name} does not begin with {prefix.decode()}")
 
-    def _listed(self, found: bytes) -> Reading | Refused:
+    def _listed(self, found: bytes, texts: tuple[bytes, ...]) -> Reading | Refused:
         items: dict[bytes, list[bytes]] = {}
         bare: list[bytes] = []
         named: list[bytes] = []
@@ -98,7 +106,7 @@ class Reader:
             return Refused("signature_malformed", f"{self.name} has no item {self.shape.item}")
         if len(candidates) > MOST_CANDIDATES:
             del candidates[MOST_CANDIDATES:]
-        return Reading(candidates, items)
+        return Reading(candidates, items, texts)
 
     def contents(self, delivery: Signed, reading: Reading, time: bytes) -> list[bytes] | Refused:
         """Return what may have been signed, given the signed time's text: as a rule it is one."""
@@ -125,7 +133,12 @@ class Reader:
         if kind == "item":
             return self._item_finder(name)
         find = finder(place)
-        return lambda delivery, _, __: find(delivery)
+        if place not in self._together:
+            return lambda delivery, _, __: find(delivery)
+        position = self._together.index(place)
+        return lambda delivery, reading, _: (
+            reading.texts[position] if reading.texts else find(delivery)
+        )
 
     def _item_finder(self, name: str) -> FindValue:
         key = name.encode()
@@ -167,6 +180,17 @@ def _items_in(shape: Shape) -> frozenset[bytes]:
     """Return the names of the items that a shape asks for beside the signatures."""
     fields = [shape.timestamp, *(field for _, field in parts(shape.content))]
     return frozenset(field[5:].encode() for field in fields if field.startswith("item:"))
+
+
+def _together(shape: Shape) -> list[str]:
+    """Return the places in the JSON body that a verdict needs, the signature's first. There are
+    none where the signature stands elsewhere: nothing looks at the body then before it matched.
+    """
+    if not shape.signature.startswith("json:"):
+        return []
+    fields = [field for _, field in parts(shape.content)]
+    places = dict.fromkeys([shape.signature, shape.timestamp, shape.single_use, *fields])
+    return [place for place in places if place.startswith("json:")]
 
 
 def _splitter(characters: bytes) -> Callable[[bytes], list[bytes]]:

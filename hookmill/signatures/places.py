@@ -8,13 +8,14 @@ it than it needs.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 from urllib.parse import unquote
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
+from msgspec.structs import astuple
 from multidict import istr
 
 from hookmill.signatures.scheme import Refused, Signed, only_header
@@ -71,6 +72,32 @@ def value_at(path: str) -> Callable[[bytes], str | None]:
         return "0" if digits == "-0" else digits
 
     return find
+
+
+def texts_at(paths: Sequence[str]) -> Callable[[bytes], tuple[bytes, ...]]:
+    """Return what reads the texts at several paths of a JSON body in one pass, which takes that
+    they stand in one object. Unless each of them is a text it gives none: `value_at` tells what
+    there is.
+    """
+    if len({path.rpartition(".")[0] for path in paths}) != 1:
+        return lambda _: ()
+    *above, _ = paths[0].split(".")
+    names = {f"text{number}": path.rpartition(".")[2] for number, path in enumerate(paths)}
+    struct = msgspec.defstruct("Texts", [(field, str) for field in names], rename=names)
+    for name in reversed(above):
+        struct = msgspec.defstruct("Step", [("inner", struct)], rename={"inner": name})
+    decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(struct)
+
+    def read(body: bytes) -> tuple[bytes, ...]:
+        try:
+            texts = decoder.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return ()
+        for _ in above:
+            texts = texts.inner
+        return tuple([text.encode() for text in astuple(texts)])
+
+    return read
 
 
 def _json(path: str) -> Find:

@@ -17,7 +17,6 @@ from hookmill.errors import SettingsError
 from hookmill.signatures import times
 from hookmill.signatures.content import Reader, Reading
 from hookmill.signatures.keys import Matches, key_of, matcher
-from hookmill.signatures.places import finder
 from hookmill.signatures.scheme import (
     Refused,
     Secret,
@@ -71,7 +70,6 @@ class Shaped:
             shape.timestamp.startswith(("json:", "form:")) and "{timestamp}" not in shape.content
         )
         self._time_comes_first = bool(shape.timestamp) and not self._time_is_in_body
-        self._find_single_use = finder(shape.single_use) if shape.single_use else None
         # Where the ID is a part of what is signed, no delivery is without one.
         has_own_time = bool(shape.timestamp) and "{id}" not in shape.content
         self._is_single_use = bool(shape.single_use) or has_own_time
@@ -127,7 +125,7 @@ class Shaped:
         if not self._is_single_use:
             return Verified(matched)
         expires = math.ceil(time.moment + self.shape.tolerance)
-        return Verified(matched, self._said(delivery, contents[0]), expires)
+        return Verified(matched, self._said(delivery, reading, contents[0]), expires)
 
     def _time(
         self, delivery: Signed, reading: Reading, now: float, tell: Tell | None
@@ -187,9 +185,10 @@ class Shaped:
             f"any of the {number} secrets",
         )
 
-    def _said(self, delivery: Signed, content: bytes) -> bytes | None:
+    def _said(self, delivery: Signed, reading: Reading, content: bytes) -> bytes | None:
         """Return what must not come again with another message ID."""
-        said = self._find_single_use(delivery) if self._find_single_use else content
+        find = self._reader.find_single_use
+        said = find(delivery, reading, b"") if find else content
         return None if isinstance(said, Refused) else said
 
 

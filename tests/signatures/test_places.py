@@ -7,12 +7,19 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from hookmill.signatures import Refused, Signed
-from hookmill.signatures.places import MAX_FIELDS, Found, finder, form_fields, value_at
+from hookmill.signatures.places import (
+    MAX_FIELDS,
+    Found,
+    finder,
+    form_fields,
+    texts_at,
+    value_at,
+)
 
 BODY = json.dumps(
     {
@@ -163,6 +170,93 @@ def test_any_json_gives_what_the_standard_parser_finds_there(value: Any, path: l
     is_one = isinstance(expected, str | int) and not isinstance(expected, bool)
     body = json.dumps(value).encode()
     assert value_at(".".join(path))(body) == (str(expected) if is_one else None)
+
+
+# --- several texts in one pass ---
+
+
+@pytest.mark.parametrize("paths", [["a", "b"], ["s.a", "s.b"], ["s.s.b", "s.s.a"], ["0.a"]])
+def test_texts_of_one_object_are_read_in_one_pass(paths: list[str]) -> None:
+    inner: Any = {"a": "\u00fcber \u2603", "b": "", "more": [1]}
+    body = {**inner, "0": inner, "s": {**inner, "s": inner}}
+    expected = tuple(inner[path[-1]].encode() for path in paths)
+    assert texts_at(paths)(json.dumps(body).encode()) == expected
+
+
+@pytest.mark.parametrize("paths", [[], ["a", "s.b"], ["s.a", "s.s.a"], ["s.a", "t.a"]])
+def test_texts_of_several_objects_are_not_read_in_one_pass(paths: list[str]) -> None:
+    inner = {"a": "x", "b": "x", "s": {"a": "x"}}
+    body = {"a": "x", "s": inner, "t": inner}
+    assert texts_at(paths)(json.dumps(body).encode()) == ()
+
+
+literals = st.sampled_from(
+    [
+        *(
+            b'"x"',
+            b'""',
+            b'"1779460951"',
+            b'"\xc3\xbc"',
+            b'"\\u00fc"',
+            b'"\\ud83d\\ude00"',
+            b'"\\u0000"',
+        ),
+        *(b"7", b"-0", b"1e5", b"0.5", b"null", b"true", b"[]", b"{}", b'["x"]'),
+        *(b'"\xff"', b'"\\ud800"', b'"\\x"', b'"', b"01", b"", b'"x" "y"', b"\x00", b"[" * 5000),
+    ]
+)
+keys = st.sampled_from([b'"a"', b'"b"', b'"s"', b'"\\u0061"', b'"0"', b'"c"', b'"A"', b"a"])
+"""JSON as a sender writes it, and as nobody should: keys given twice, and what is no JSON."""
+
+
+def objects(values: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
+    members = st.tuples(keys, values).map(b":".join)
+    return st.lists(members, max_size=5).map(lambda some: b"{" + b" ,".join(some) + b"}")
+
+
+written = st.recursive(
+    literals,
+    lambda inner: objects(inner) | st.lists(inner).map(lambda some: b"[" + b",".join(some) + b"]"),
+)
+
+
+@st.composite
+def bodies_with_texts(draw: st.DrawFn) -> bytes:
+    """JSON in which texts stand under `a` and `b`, at some depth, among what may spoil them."""
+    texts = st.sampled_from([b'"x"', b'"y"', b'"\\u00fc"'])
+    members = [b'"a":' + draw(texts), b'"b" : ' + draw(texts)]
+    spoiling = st.lists(st.tuples(keys, texts | written).map(b":".join), max_size=2)
+    body = b"{" + b",".join(draw(st.permutations(members + draw(spoiling)))) + b"}"
+    for _ in range(draw(st.integers(0, 2))):
+        around = [b'"s":' + body, *draw(spoiling)]
+        body = b"{" + b", ".join(draw(st.permutations(around))) + b"}"
+    return body + draw(st.sampled_from([b"", b"", b" ", b"x"]))
+
+
+@given(
+    body=bodies_with_texts() | written,
+    above=st.sampled_from(["", "s.", "s.s.", "0."]),
+    names=st.sampled_from(["a", "ab", "ba", "abs"]),
+)
+@settings(max_examples=500)
+def test_in_one_pass_is_found_what_is_found_one_by_one(body: bytes, above: str, names: str) -> None:
+    paths = [above + name for name in names]
+    together = texts_at(paths)(body)
+    one_by_one = [value_at(path)(body) for path in paths]
+    if together:
+        assert together == tuple(value and value.encode() for value in one_by_one)
+
+
+@given(
+    texts=st.dictionaries(st.sampled_from("abc"), st.text(), min_size=1), depth=st.integers(0, 3)
+)
+def test_all_texts_of_an_object_are_found_in_one_pass(texts: dict[str, str], depth: int) -> None:
+    value: Any = {**texts, "more": [texts]}
+    for _ in range(depth):
+        value = {"s": value, "a": 1}
+    paths = ["s." * depth + name for name in texts]
+    expected = tuple(text.encode() for text in texts.values())
+    assert texts_at(paths)(json.dumps(value).encode()) == expected
 
 
 @given(body=st.binary())

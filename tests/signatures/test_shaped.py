@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import math
 import re
 from collections.abc import Iterator
@@ -357,6 +358,45 @@ def test_mailguns_token_is_good_once_until_its_time_is_too_far() -> None:
     forged = first._replace(body=msgspec.json.encode({**body, "event-data": {"event": "forged"}}))
     assert token_of("mailgun", forged, NOW + 60) == token
     assert token_of("mailgun", genuine("mailgun")) != token
+
+
+@pytest.mark.parametrize(
+    ("written", "code"),
+    [
+        # What the one pass does not take is found as it was ever found, or refused by its name.
+        (b'{"signature":{"signature":"S","timestamp":T,"token":"t"}}', "verified"),
+        (b'{"signature":{"token":1,"token":"t","timestamp":"T","signature":"S"}}', "verified"),
+        (b'{"signature":7,"signature":{"token":"t","timestamp":"T","signature":"S"}}', "verified"),
+        (
+            b'{"signature":{"token":"t","timestamp":"T","signature":"0","signature":"S"}}',
+            "verified",
+        ),
+        (
+            b'{"signature":{"token":"t","timestamp":"T","signature":"S","signature":"0"}}',
+            "signature_mismatch",
+        ),
+        (
+            b'{"signature":{"token":"t","timestamp":"T","signature":"S"},"signature":{}}',
+            "field_missing",
+        ),
+        (b'{"signature":{"token":"u","timestamp":"T","signature":"S"}}', "signature_mismatch"),
+        (b'{"signature":{"token":["t"],"timestamp":"T","signature":"S"}}', "field_missing"),
+        (b'{"signature":{"token":"t","timestamp":true,"signature":"S"}}', "field_missing"),
+        (b'{"signature":{"token":"t","timestamp":"0T","signature":"S"}}', "timestamp_malformed"),
+        (b'{"signature":{"token":"t","timestamp":"T","signature":null}}', "field_missing"),
+        (b'{"signature":{"token":"t","timestamp":"T","signature":"S"}}x', "field_missing"),
+        (b'[{"signature":{"token":"t","timestamp":"T","signature":"S"}}]', "field_missing"),
+    ],
+    ids=lambda value: ascii(value)[:60],
+)
+def test_mailguns_fields_are_read_as_json_is(written: bytes, code: str) -> None:
+    stamp = str(int(NOW)).encode()
+    digest = hmac.digest(SYMMETRIC["mailgun"].encode(), stamp + b"t", "sha256").hex()
+    body = written.replace(b'"S"', f'"{digest}"'.encode()).replace(b"T", stamp)
+    verdict = scheme_of("mailgun").verify(delivery(body), NOW)
+    assert code_of(verdict) == code
+    if isinstance(verdict, Verified):
+        assert verdict.said == b"t"
 
 
 @pytest.mark.parametrize("name", ALL)
