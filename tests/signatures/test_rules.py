@@ -5,13 +5,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from hookmill.signatures import Signed, Verified
+from hookmill.signatures.places import MAX_FIELDS
 from tests.signatures.senders import (
     NOW,
     SYMMETRIC,
@@ -106,6 +110,67 @@ def test_twilios_signature_for_another_url_is_refused(signed: str) -> None:
 )
 def test_twilio_signs_the_forms_fields_in_their_order_and_once(body: bytes, signed: str) -> None:
     assert twilio(HOOK + signed, body) == "verified"
+
+
+def signed_form(body: bytes) -> bytes | None:
+    """What Twilio signs of a form as the standard parser reads it; None: it is no form."""
+    if not re.fullmatch(rb"([^&=]+=[^&=]*(&[^&=]+=[^&=]*)*)?", body):
+        return None
+    text = body.decode("utf-8", "surrogateescape")
+    fields = {
+        tuple(part.encode("utf-8", "surrogateescape") for part in field)
+        for field in parse_qsl(text, keep_blank_values=True, errors="surrogateescape")
+    }
+    signed = b"".join(name + value for name, value in sorted(fields))
+    return None if signed[:1] in {b"?", b"&"} else signed
+
+
+bits = st.sampled_from(
+    [
+        *(b"a", b"b", b"B", b"1", b" ", b"+", b"%", b"%2B", b"%2b", b"%25", b"2B", b"%26", b"%3D"),
+        *(
+            b"%41",
+            b"%ff",
+            b"%C3%BC",
+            b"\xc3\xbc",
+            b"\xbc",
+            b"\xf0\x9f\x98\x80",
+            b"%EF%BF%BD",
+            b"%00",
+        ),
+        *(b"\x00", b"\n", b"?", b"%3F", b"%zz", b"%4", b";"),
+    ]
+)
+words = st.lists(bits, max_size=3).map(b"".join)
+fields = st.tuples(st.lists(bits, min_size=1, max_size=2).map(b"".join), words).map(b"=".join)
+forms = st.one_of(
+    st.lists(fields, max_size=5).map(b"&".join),
+    st.lists(bits | st.sampled_from([b"=", b"&"]), max_size=12).map(b"".join),
+)
+
+
+@given(body=forms)
+@settings(max_examples=500)
+def test_twilio_signs_the_fields_that_the_standard_parser_finds(body: bytes) -> None:
+    signed = signed_form(body)
+    if signed is None:
+        assert twilio(HOOK, body) == "body_malformed"
+    else:
+        assert twilio(HOOK.encode() + signed, body) == "verified"
+
+
+@given(texts=st.dictionaries(st.text(min_size=1), st.text()))
+def test_twilio_signs_texts_in_the_order_of_their_characters(texts: dict[str, str]) -> None:
+    signed = "".join(name + texts[name] for name in sorted(texts))
+    if not signed.startswith(("?", "&")):
+        assert twilio(HOOK + signed, urlencode(texts).encode()) == "verified"
+
+
+@pytest.mark.parametrize(
+    ("count", "code"), [(MAX_FIELDS, "verified"), (MAX_FIELDS + 1, "body_malformed")]
+)
+def test_twilios_form_has_only_so_many_fields(count: int, code: str) -> None:
+    assert twilio(HOOK + "a1", b"&".join([b"a=1"] * count)) == code
 
 
 @pytest.mark.parametrize(
