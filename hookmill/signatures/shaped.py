@@ -45,6 +45,10 @@ class _Time(msgspec.Struct, frozen=True):
     text: bytes
 
 
+_NO_TIME = _Time(0.0, b"")
+"""Stands for a signed time where there is none, or as long as it is not known."""
+
+
 class Shaped:
     """One source's scheme: a shape and the secrets it accepts, the first of which signs. With
     `at_any_time` the signed time may be any, as for a delivery that was captured long ago.
@@ -107,7 +111,7 @@ class Shaped:
         if tell:
             tell(f"{self._reader.name}: {len(reading.candidates)} signature(s) to compare with")
         first = self._time_comes_first
-        time = self._time(delivery, reading, now, tell) if first else _Time(now, b"")
+        time = self._time(delivery, reading, now, tell) if first else _NO_TIME
         if isinstance(time, Refused):
             return time
         contents = self._reader.contents(delivery, reading, time.text)
