@@ -143,7 +143,7 @@ async def worker(bench: Bench, steps: Steps, server: Server) -> None:
     with ThreadPoolExecutor(1) as threads:
         attempter = Attempter(noop, None, threads, grace=60.0)
         await attempts(steps, attempter, entries[:TAKEN])
-    steps.time("its settlement is made", lambda: settlement_of(entry, Done("noop"), 0))
+    steps.time("its settlement is made", lambda: settlement_of(entry, Done("noop"), time.time))
     progress = Progress.from_fields(entry.fields, entry.ref.id)
     logs.about("msg_1", "qstash", "order.paid")
     bound = log.bind()

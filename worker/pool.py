@@ -268,7 +268,7 @@ class Pool:
         self._reporter.put(outcome, progress, began)
 
     def _settle(self, entry: Entry, outcome: Outcome) -> None:
-        self._settler.put(settlement_of(entry, outcome, int(time.time() * 1000)))
+        self._settler.put(settlement_of(entry, outcome, time.time))
 
     def _settled(self, refs: list[EntryRef]) -> None:
         for ref in refs:

@@ -54,9 +54,11 @@ class Reporter:
 def report(log: FilteringBoundLogger, outcome: Outcome, before: Progress, seconds: float) -> None:
     """Log an outcome. The message's ID, source and type are bound already."""
     attempt = before.attempts + 1
+    if type(outcome) is Done:  # nearly all are
+        ms = _tenths(seconds * 1000)
+        log.info("handled", handler=outcome.handler, attempt=attempt, ms=ms)
+        return
     match outcome:
-        case Done(handler):
-            log.info("handled", handler=handler, attempt=attempt, ms=_tenths(seconds * 1000))
         case Ignored():
             log.debug("ignored")
         case Discarded(handler, reason):

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hookmill.entries import Entry, FollowUp, Settlement
 from hookmill.message import Death, Progress
 from worker.attempt import Again, Dead, Discarded, Done, FannedOut, HandedBack, Ignored, Outcome
 
 
-def settlement_of(entry: Entry, outcome: Outcome, now_ms: int) -> Settlement:
-    """Say how an entry is settled after this outcome."""
+def settlement_of(entry: Entry, outcome: Outcome, clock: Callable[[], float]) -> Settlement:
+    """Say how an entry is settled after this outcome. `clock` gives Unix seconds."""
     if type(outcome) is Done and not entry.key:  # nearly all are; nobody asks for the owner then
         return Settlement(entry.ref)
-    return Settlement(entry.ref, _follow_ups(entry, outcome, now_ms), entry.key, entry.owner)
+    return Settlement(entry.ref, _follow_ups(entry, outcome, clock), entry.key, entry.owner)
 
 
-def _follow_ups(entry: Entry, outcome: Outcome, now_ms: int) -> tuple[FollowUp, ...]:
+def _follow_ups(entry: Entry, outcome: Outcome, clock: Callable[[], float]) -> tuple[FollowUp, ...]:
     match outcome:
         case Done() | Ignored() | Discarded():
             return ()
@@ -28,7 +30,7 @@ def _follow_ups(entry: Entry, outcome: Outcome, now_ms: int) -> tuple[FollowUp, 
                 for handler in handlers
             )
         case Dead(progress, reason, error):
-            death = Death(reason=reason, error=error, died_ms=now_ms)
+            death = Death(reason=reason, error=error, died_ms=int(clock() * 1000))
             fields = {**entry.fields, **progress.to_fields(), **death.to_fields()}
             return (FollowUp("dead", _token(progress), fields),)
 

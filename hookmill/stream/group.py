@@ -356,14 +356,12 @@ def _taken(replies: dict[int, Any]) -> Taken:
     repeats: list[Repeat] = []
     parked = 0
     for partition, (words, repeated, waiting, forms, *_) in replies.items():
-        at = 0
-        while at < len(words):
-            key_number, entry_id, form, suspected = words[at : at + 4]
-            names = forms[form - 1]
-            first, at = at + 4, at + 4 + len(names)
-            fields = dict(zip(names, words[first:at], strict=True))
-            ref = EntryRef(key_number, entry_id.decode(), partition)
-            entries.append(Entry(ref, fields, suspected == 1))
+        word = iter(words)
+        for key_number in word:
+            ref = EntryRef(key_number, next(word).decode(), partition)
+            names, is_suspect = forms[next(word) - 1], next(word) == 1
+            fields = dict(zip(names, word, strict=False))  # as many words as there are names
+            entries.append(Entry(ref, fields, is_suspect))
         for key_number, entry_id, message_id in repeated:
             ref = EntryRef(key_number, entry_id.decode(), partition)
             repeats.append(Repeat(ref, message_id.decode("utf-8", "replace")))

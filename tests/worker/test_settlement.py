@@ -14,6 +14,10 @@ SENT: Fields = {b"version": b"1", b"id": b"m", b"body": b"{}"}
 ENTRY = Entry(REF, SENT)
 
 
+def now() -> float:
+    return 0.099
+
+
 def progress_fields(handler: bytes = b"", attempts: bytes = b"0", unknown: bytes = b"0") -> Fields:
     return {
         b"owner": b"7-1", b"handler": handler, b"attempts": attempts, b"failed": b"0",
@@ -23,20 +27,20 @@ def progress_fields(handler: bytes = b"", attempts: bytes = b"0", unknown: bytes
 
 @pytest.mark.parametrize("outcome", [Done("book"), Ignored(), Discarded("book", "gone")])
 def test_what_is_over_leaves_nothing_in_its_place(outcome: Outcome) -> None:
-    settlement = settlement_of(ENTRY, outcome, 99)
+    settlement = settlement_of(ENTRY, outcome, now)
     assert (settlement.ref, settlement.follow_ups, settlement.key) == (REF, (), b"")
 
 
 def test_what_has_an_ordering_key_is_settled_with_it_and_its_owner() -> None:
     entry = Entry(REF, {**SENT, b"source": b"shop", b"key": b"7"})
     expected = Settlement(REF, key=b"shop:7", owner=b"7-1")
-    assert settlement_of(entry, Done("book"), 99) == expected
+    assert settlement_of(entry, Done("book"), now) == expected
 
 
 def test_a_retry_stands_with_its_progress_in_the_entrys_place() -> None:
     outcome = Again(Progress(owner="7-1", handler="book", attempts=2), 1.5, "ValueError", "...")
     fields = {**SENT, **progress_fields(b"book", b"2")}
-    assert settlement_of(ENTRY, outcome, 99) == Settlement(
+    assert settlement_of(ENTRY, outcome, now) == Settlement(
         REF, (FollowUp("again", "7-1/book", fields, 1500),), owner=b"7-1"
     )
 
@@ -45,28 +49,28 @@ def test_a_retry_stands_with_its_progress_in_the_entrys_place() -> None:
     ("after", "delay_ms"), [(0, 0), (0.0004, 0), (366 * 86_400, 31_622_400_000)]
 )
 def test_delays_are_written_in_milliseconds(after: float, delay_ms: int) -> None:
-    (follow_up,) = settlement_of(ENTRY, Again(Progress(owner="7-1"), after, ""), 99).follow_ups
+    (follow_up,) = settlement_of(ENTRY, Again(Progress(owner="7-1"), after, ""), now).follow_ups
     assert follow_up.delay_ms == delay_ms
 
 
 def test_the_progress_of_an_earlier_attempt_is_replaced() -> None:
     entry = Entry(EntryRef(AGAIN, "9-9"), {**SENT, **progress_fields(b"book", b"1", b"5")})
     outcome = Again(Progress(owner="7-1", handler="book", attempts=2), 1, "")
-    (follow_up,) = settlement_of(entry, outcome, 99).follow_ups
+    (follow_up,) = settlement_of(entry, outcome, now).follow_ups
     assert follow_up.fields == {**SENT, **progress_fields(b"book", b"2")}
 
 
 def test_what_is_handed_back_can_be_taken_at_once_with_the_same_count() -> None:
     before = Progress(owner="7-1", handler="book", attempts=2)
     fields = {**SENT, **progress_fields(b"book", b"2")}
-    assert settlement_of(ENTRY, HandedBack(before), 99) == Settlement(
+    assert settlement_of(ENTRY, HandedBack(before), now) == Settlement(
         REF, (FollowUp("again", "7-1/book", fields, 0),), owner=b"7-1"
     )
 
 
 def test_each_of_several_handlers_gets_an_entry_of_its_own() -> None:
     outcome = FannedOut(Progress(owner="7-1", unknown_ms=5), ("book", "mail"))
-    assert settlement_of(ENTRY, outcome, 99) == Settlement(
+    assert settlement_of(ENTRY, outcome, now) == Settlement(
         REF,
         (
             FollowUp("again", "7-1/book", {**SENT, **progress_fields(b"book")}),
@@ -82,25 +86,25 @@ def test_a_dead_letter_carries_the_message_its_progress_and_its_reason() -> None
         **SENT, **progress_fields(b"book", b"8"),
         b"reason": b"failed", b"error": b"oh \\udcff no", b"died": b"99",
     }  # fmt: skip
-    assert settlement_of(ENTRY, outcome, 99) == Settlement(
+    assert settlement_of(ENTRY, outcome, now) == Settlement(
         REF, (FollowUp("dead", "7-1/book", fields),), owner=b"7-1"
     )
 
 
 def test_whose_turn_it_is_goes_by_source_key_and_owner() -> None:
     ordered = {**SENT, b"source": b"marble", b"key": b"post_1"}
-    settled = settlement_of(Entry(REF, ordered), Done("book"), 99)
+    settled = settlement_of(Entry(REF, ordered), Done("book"), now)
     assert settled == Settlement(REF, (), b"marble:post_1", b"7-1")
     later = Entry(EntryRef(AGAIN, "9-9"), {**ordered, **progress_fields(b"book")})
-    settled = settlement_of(later, Done("book"), 99)
+    settled = settlement_of(later, Done("book"), now)
     assert (settled.key, settled.owner) == (b"marble:post_1", b"7-1")
-    assert settlement_of(Entry(REF, {**SENT, b"key": b""}), Done("book"), 99).key == b""
+    assert settlement_of(Entry(REF, {**SENT, b"key": b""}), Done("book"), now).key == b""
 
 
 def test_fields_of_an_unknown_version_are_kept_as_they_are() -> None:
     entry = Entry(REF, {b"version": b"9", b"\xff": b"\x00"})
     outcome = Again(Progress(owner="7-1", unknown_ms=5), 1, "unknown_wire_version")
-    (follow_up,) = settlement_of(entry, outcome, 99).follow_ups
+    (follow_up,) = settlement_of(entry, outcome, now).follow_ups
     assert follow_up.fields == {
         b"version": b"9", b"\xff": b"\x00", **progress_fields(unknown=b"5")
     }  # fmt: skip
