@@ -7,7 +7,8 @@ again under another ID. A `Row` is what is appended or spooled: fields that pass
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
+
+import msgspec
 
 from hookmill.message import Fields, Message
 from hookmill.signatures.scheme import Token
@@ -28,7 +29,7 @@ class Arrival(Message, frozen=True, kw_only=True):
     secret: int = 0
 
 
-class Row(NamedTuple):
+class Row(msgspec.Struct, frozen=True):
     """What is appended: an entry's fields, and of its token the digest (none: empty), when it
     expires (Unix time, seconds) and for how many milliseconds to remember it. The partition
     follows `spread` (empty: the body).

@@ -139,23 +139,22 @@ class Receiver:
 
     def take(self, source: Source, request: Request, write: Write) -> None:
         """Take a whole delivery, sent with POST, and write its answer when there is one."""
-        reception, held = self._reception, Held(self._reception.room)
+        reception, room, size = self._reception, self._reception.room, len(request.body)
         self._begin()
+        refused = reception.refusal(source, "POST", request.headers, size)
+        room.bytes += size  # if there is no room for it, that was judged just now
 
         def told(outcome: Outcome) -> None:
-            held.release()
+            room.bytes -= size
             self._end()
             reply = self._reply_to(outcome, source)
             write(reply.render(is_last=self.is_quiet))
             reception.tell(source, outcome)
 
-        size = len(request.body)
-        refused = reception.refusal(source, "POST", request.headers, size)
         if refused is not None:
             told(refused)
-            return
-        held.grow(size)  # there is room for it: that was judged just now
-        reception.take(source, request, told)
+        else:
+            reception.take(source, request, told)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, and say whether the connection can serve another."""

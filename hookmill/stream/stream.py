@@ -179,8 +179,9 @@ class Stream:
         for names, alike in groupby(rows, key=_names_of):
             some = list(alike)
             args += (len(names), *names, len(some))
-            for fields, token, expires, remember_ms, _ in some:
-                args += (fields.get(b"digest", b""), token, expires, remember_ms)
+            for row in some:
+                fields = row.fields
+                args += (fields.get(b"digest", b""), row.token, row.expires, row.remember_ms)
                 args += fields.values()
                 size += sum(map(len, fields.values()))
         head = [size, *self._limit, *keys.group_parts]
