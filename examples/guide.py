@@ -42,9 +42,13 @@ class PostPublished(Event, tag="post.published"):
 handlers = Handlers()
 
 
+def say(text: str) -> None:
+    print(f"{text}\n", end="", flush=True)  # at once: the line of another process may come between
+
+
 @handlers.on(PostPublished)
 async def rebuild_page(delivery: Delivery[PostPublished]) -> None:
-    print(f"handled: /{delivery.event.slug} is rebuilt, attempt {delivery.attempt}", flush=True)
+    say(f"handled: /{delivery.event.slug} is rebuilt, attempt {delivery.attempt}")
 
 
 # --- the app ---
@@ -54,7 +58,7 @@ async def publish(qstash: str, subscriber: str) -> None:
     event = PostPublished(id="post_1", title="Hello", slug="hello")
     async with Sender(url=qstash, token=DEVELOPMENT_TOKEN) as sender:
         await sender.send(subscriber, event, scheme="marble", secret=SECRET, delay="5s")
-    print("published: post.published, to be delivered in 5 s", flush=True)
+    say("published: post.published, to be delivered in 5 s")
 
 
 # --- the subscriber's front: out of order for two requests ---
@@ -72,7 +76,7 @@ class Front:
         self._requests += 1
         status = 503 if self._requests <= 2 else await self._post(request)
         retried = request.headers["Upstash-Retried"]
-        print(f"after {elapsed:.0f} s: retried {retried}, answered {status}", flush=True)
+        say(f"after {elapsed:.0f} s: retried {retried}, answered {status}")
         if status == 200:
             self.is_through.set()
         return web.Response(status=status)
