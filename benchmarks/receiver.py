@@ -197,7 +197,6 @@ def throughput(bench: Bench, load: Load, server: Server, tables: Tables) -> None
                     tables.cpu.put(name, used / answered.requests * 1e6)
                     if name not in {VERIFYING, STORING}:
                         tables.memory.put(f"{name}, full load", peak_mb(served.program.pid))
-                    if name in {BARE, OURS}:
                         crowd = wrk(bench, load, served.port, seconds, MANY)
                         tables.many.put(name, crowd.rate)
 

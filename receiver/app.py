@@ -142,7 +142,7 @@ class Receiver:
         reception, room, size = self._reception, self._reception.room, len(request.body)
         self._begin()
         refused = reception.refusal(source, "POST", request.headers, size)
-        room.bytes += size  # if there is no room for it, that was judged just now
+        room.bytes += size  # also of what is refused, for as long as that takes
 
         def told(outcome: Outcome) -> None:
             room.bytes -= size
