@@ -75,7 +75,6 @@ class Pool:
         self._is_rung = False
         self._mouthful = concurrency
         self._few = max(1, int(concurrency * FEW))
-        self._half = math.ceil(concurrency / 2)
         self._is_open = False
         self._changed = asyncio.Event()
         self._quiet = False
@@ -205,14 +204,13 @@ class Pool:
         return await self._group.take(free)
 
     def _bite(self) -> int:
-        """Return how many to take now: for most of the free hands, or for all where they are few,
-        and never for more than half of all.
+        """Return how many to take now: for most of the free hands, or for all where they are few.
 
         The others take next, while Redis and these are at work, so that neither waits for the
         other; and what began together does not go on ending together, with nothing to do between.
         """
         free = self.free_hands
-        return min(free, self._half, max(self._few, math.ceil(free * MOST)))
+        return min(free, max(self._few, math.ceil(free * MOST)))
 
     def _hand_out(self, taken: Taken) -> None:
         """Start what was taken; hand it back at once where the pool has been quieted meanwhile."""
