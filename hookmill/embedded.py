@@ -7,12 +7,16 @@ import fcntl
 import os
 import re
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from hookmill.errors import HookmillError, SettingsError, StreamUnavailableError
+
+TRIES = 5
+"""How often to start: another program may take the port first."""
 
 
 class EmbeddedServerError(HookmillError):
@@ -39,15 +43,27 @@ def embedded_server(data: Path | None = None) -> Iterator[str]:
         options = {"data_dir": data, "persist": True, "appendonly": True, "appendfsync": "always"}
     with _alone_in(data):
         with _deaf_to_ctrl_c(), _nobody_elses():
-            try:
-                server = ValkeyServer(**options)
-                server.start()
-            except (ValkeyServerError, OSError) as error:
-                raise EmbeddedServerError(f"the embedded server did not start: {error}") from None
+            for tries_left in reversed(range(TRIES)):
+                try:
+                    server = ValkeyServer(port=_free_port(), **options)
+                    server.start()
+                    break
+                except (ValkeyServerError, OSError) as error:
+                    if tries_left and "Address already in use" in str(error):
+                        continue
+                    text = f"the embedded server did not start: {error}"
+                    raise EmbeddedServerError(text) from None
         try:
             yield server.connection_url
         finally:
             server.stop()
+
+
+def _free_port() -> int:
+    """Have the system choose one: the server's own search begins at the same for everybody."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @contextmanager

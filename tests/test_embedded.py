@@ -43,6 +43,32 @@ def test_it_ends_with_an_error_as_well() -> None:
         os.kill(pids[0], 0)
 
 
+def test_several_that_start_at_once_each_find_a_port() -> None:
+    code = (
+        "import sys; from hookmill.embedded import embedded_server\n"
+        "sys.stdin.readline()\n"
+        "with embedded_server() as url: print(url, flush=True); sys.stdin.readline()"
+    )
+    several = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        for _ in range(8)
+    ]
+    for one in several:
+        assert one.stdin is not None
+        one.stdin.write("begin\n")
+        one.stdin.flush()
+    urls = []
+    for one in several:
+        assert one.stdout is not None
+        urls.append(one.stdout.readline())
+    for one in several:
+        one.communicate("end\n", timeout=20)
+    assert len(set(urls)) == 8
+    assert all(url.startswith("redis://") for url in urls)
+
+
 def test_the_terminals_ctrl_c_does_not_end_it_before_those_who_still_write() -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     with embedded_server() as url, redis.Redis.from_url(url) as client:
