@@ -15,9 +15,6 @@ from typing import IO, Any
 
 from hookmill.errors import HookmillError, SettingsError, StreamUnavailableError
 
-TRIES = 5
-"""How often to start: another program may take the port first."""
-
 
 class EmbeddedServerError(HookmillError):
     """The embedded server did not start; a REDIS_URL would make it unnecessary."""
@@ -43,16 +40,11 @@ def embedded_server(data: Path | None = None) -> Iterator[str]:
         options = {"data_dir": data, "persist": True, "appendonly": True, "appendfsync": "always"}
     with _alone_in(data):
         with _deaf_to_ctrl_c(), _nobody_elses():
-            for tries_left in reversed(range(TRIES)):
-                try:
-                    server = ValkeyServer(port=_free_port(), **options)
-                    server.start()
-                    break
-                except (ValkeyServerError, OSError) as error:
-                    if tries_left and "Address already in use" in str(error):
-                        continue
-                    text = f"the embedded server did not start: {error}"
-                    raise EmbeddedServerError(text) from None
+            try:
+                server = ValkeyServer(port=_free_port(), **options)
+                server.start()
+            except (ValkeyServerError, OSError) as error:
+                raise EmbeddedServerError(f"the embedded server did not start: {error}") from None
         try:
             yield server.connection_url
         finally:
