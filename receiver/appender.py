@@ -36,6 +36,9 @@ BATCH_BYTES = 8 * 1024 * 1024
 short for everybody in it.
 """
 
+LEAST_SHARE = 16
+"""Messages that are not worth sharing: with so few, one more round trip costs more than waiting."""
+
 Then = Callable[[Exception | None], None]
 """What is called when it is known what became of a message: with None where it is stored."""
 
@@ -73,8 +76,10 @@ class Appender:
     async def _flush(self) -> None:
         """Store batch after batch until nothing waits."""
         try:
+            sent = 0
             while self._queue:
-                batch = self._next_batch()
+                batch = self._next_batch(sent)
+                sent = len(batch)
                 try:
                     results = await self._store([row_of(message) for message, _ in batch])
                 except (StreamUnavailableError, TimeoutError) as error:
@@ -127,10 +132,11 @@ class Appender:
     def _too_late(self) -> str:
         return f"no answer within {self._timeout:g} s"
 
-    def _next_batch(self) -> list[_Waiting]:
+    def _next_batch(self, sent: int) -> list[_Waiting]:
+        most = _share(len(self._queue), sent)
         batch = [self._queue.popleft()]
         size = _size(batch[0])
-        while self._queue and len(batch) < BATCH_MESSAGES:
+        while self._queue and len(batch) < most:
             size += _size(self._queue[0])
             if size > BATCH_BYTES:
                 break
@@ -142,6 +148,16 @@ class Appender:
         failure.__cause__ = cause
         for _, then in waiting:
             _call(then, failure)
+
+
+def _share(waiting: int, sent: int) -> int:
+    """Return how many to send at most: half of those under way, the ones sent last included, for
+    their senders come again. So one half is answered and read while the other is written. A large
+    batch that alternates with a small one would do so for ever, and leave nothing to do meanwhile.
+    """
+    if sent == 0:
+        return BATCH_MESSAGES
+    return min(max((waiting + sent + 1) // 2, LEAST_SHARE), BATCH_MESSAGES)
 
 
 def _call(then: Then, error: Exception | None) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
 import redis
 
+from hookmill.arrival import Row
 from hookmill.errors import StreamUnavailableError
 from hookmill.message import Message
 from hookmill.stream import Stream
@@ -76,9 +77,36 @@ async def test_what_arrives_during_an_append_forms_the_next_one(
     patient: Stream, redis_client: redis.Redis
 ) -> None:
     before = round_trips(redis_client)
-    await append_while_one_is_under_way(Appender(patient, PATIENT), numbered(100), redis_client)
+    await append_while_one_is_under_way(Appender(patient, PATIENT), numbered(17), redis_client)
     assert round_trips(redis_client) - before == 2
-    assert stored_ids(redis_client, patient) == [f"m{number}" for number in range(100)]
+    assert stored_ids(redis_client, patient) == [f"m{number}" for number in range(17)]
+
+
+async def test_senders_who_wait_for_their_answers_share_the_round_trips_evenly(
+    patient: Stream, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each comes again when it is answered, so a batch of 4 and one of 60 would last for ever."""
+    batches: list[int] = []
+    begun = asyncio.Event()
+    append_rows = patient.append_rows
+
+    async def counting(rows: Sequence[Row]) -> list[Any]:
+        batches.append(len(rows))
+        begun.set()
+        return await append_rows(rows)
+
+    monkeypatch.setattr(patient, "append_rows", counting)
+    appender = Appender(patient, PATIENT)
+
+    async def sender(name: int) -> None:
+        for turn in range(10):
+            await append(appender, message(id=f"m{name}-{turn}"))
+
+    first = [asyncio.create_task(sender(name)) for name in range(4)]
+    await begun.wait()
+    await asyncio.gather(*first, *(sender(name) for name in range(4, 64)))
+    assert batches[0] == 4
+    assert batches[2:12] == [32] * 10
 
 
 async def test_an_append_returns_only_when_the_message_is_in_the_stream(
