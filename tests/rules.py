@@ -516,8 +516,8 @@ RULES = (
         (
             lua(
                 "owners",
-                "if key ~= '' then key = source .. ':' .. key end",
-                "if key ~= '' then key = source end",
+                "if key ~= '' then key = (fields[places.source] or '') .. ':' .. key end",
+                "if key ~= '' then key = fields[places.source] end",
             ),
             Edit(
                 "hookmill/entries.py",

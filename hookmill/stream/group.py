@@ -149,7 +149,7 @@ class Group:
                 for number, share in shares.items()
             }
             replies = await self._take("takeover", calls)
-            waits += [reply[4] for reply in replies.values()]
+            waits += [reply[3] for reply in replies.values()]
             taken = _taken(replies)
             if not taken.is_empty:
                 return taken, 0.0
@@ -355,13 +355,13 @@ def _taken(replies: dict[int, Any]) -> Taken:
     entries: list[Entry] = []
     repeats: list[Repeat] = []
     parked = 0
-    for partition, (words, repeated, waiting, forms, *_) in replies.items():
-        word = iter(words)
-        for key_number in word:
-            ref = EntryRef(key_number, next(word).decode(), partition)
-            names, is_suspect = forms[next(word) - 1], next(word) == 1
-            fields = dict(zip(names, word, strict=False))  # as many words as there are names
-            entries.append(Entry(ref, fields, is_suspect))
+    for partition, (runs, repeated, waiting, *_) in replies.items():
+        for key_number, is_suspect, names, words in runs:
+            word = iter(words)
+            for entry_id in word:
+                ref = EntryRef(key_number, entry_id.decode(), partition)
+                fields = dict(zip(names, word, strict=False))  # as many words as there are names
+                entries.append(Entry(ref, fields, is_suspect == 1))
         for key_number, entry_id, message_id in repeated:
             ref = EntryRef(key_number, entry_id.decode(), partition)
             repeats.append(Repeat(ref, message_id.decode("utf-8", "replace")))

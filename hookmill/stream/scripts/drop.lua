@@ -21,7 +21,7 @@ for _, id in ipairs(ARGV) do
   local found = redis.call('XRANGE', KEYS[1], id, id)[1]
   if found then
     redis.call('XDEL', KEYS[1], found[1])
-    local digest, token = names_of(found[2])
+    local digest, token = names_of(found[2], places_of(found[2]))
     for _, one in ipairs(#digest < 4 and {} or generations) do
       this, last = one, nil
       disown(digest, token)

@@ -28,7 +28,7 @@ end
 local function packed(token)
   local ms, seq = string.match(token, '^(%d+)-(%d+)$')
   if not ms then return token end -- not one of ours; as it stands it is as good
-  return struct.pack('>I6I4', tonumber(ms), tonumber(seq))
+  return struct.pack('>I6I4', ms, seq) -- which reads digits as numbers
 end
 
 -- `span` is the number of buckets, or the next power of two.
@@ -114,24 +114,17 @@ local function disown(digest, token)
   end
 end
 
--- Find the digest, the owner token, the message ID and the ordering key in an entry's fields. Keys
--- count per source.
-local function names_of(fields)
-  local digest, token, message_id, key, source = '', '', '', '', ''
-  for i = 1, #fields, 2 do
-    local name = fields[i]
-    if name == 'digest' then
-      digest = fields[i + 1]
-    elseif name == 'owner' then
-      token = fields[i + 1]
-    elseif name == 'id' then
-      message_id = fields[i + 1]
-    elseif name == 'key' then
-      key = fields[i + 1]
-    elseif name == 'source' then
-      source = fields[i + 1]
-    end
-  end
-  if key ~= '' then key = source .. ':' .. key end
-  return digest, token, message_id, key
+-- Return where the value of each of an entry's fields stands, by its name.
+local function places_of(fields)
+  local places = {}
+  for i = 1, #fields, 2 do places[fields[i]] = i + 1 end
+  return places
+end
+
+-- Return the digest, the owner token, the message ID and the ordering key that stand in an entry's
+-- fields, '' where there is none. Keys count per source.
+local function names_of(fields, places)
+  local key = fields[places.key] or ''
+  if key ~= '' then key = (fields[places.source] or '') .. ':' .. key end
+  return fields[places.digest] or '', fields[places.owner] or '', fields[places.id] or '', key
 end

@@ -26,7 +26,7 @@ for i = 2 + tonumber(ARGV[1]), #ARGV do
         kept[#kept + 1] = found[2][f + 1]
       end
     end
-    local _, token, _, key = names_of(kept)
+    local _, token, _, key = names_of(kept, places_of(kept))
     if key == '' or token == '' then
       redis.call('XADD', again_key, '*', unpack(kept))
     else

@@ -6,9 +6,9 @@
 --
 -- KEYS  as in taking.lua
 -- ARGV  1 group  2 consumer  3 dedup window (s)  4 the bell's name  5 count
--- Reply {words, repeats, parked, forms}: words and forms are the entries, as in taking.lua; repeats
---       are the {key number, entry ID, message ID} of those that only repeated an ID which another
---       entry owns, acknowledged; parked is how many will come when it is their turn
+-- Reply {runs, repeats, parked}: runs are the entries, as in taking.lua; repeats are the {key
+--       number, entry ID, message ID} of those that only repeated an ID which another entry owns,
+--       acknowledged; parked is how many will come when it is their turn
 
 local group, consumer, window, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[5])
 local time = redis.call('TIME')

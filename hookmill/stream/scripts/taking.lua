@@ -10,38 +10,33 @@ local again_key, busy_key, parked_key = KEYS[2], KEYS[4], KEYS[5]
 --#include order
 local repeats, parked = {}, 0
 
--- The entries to be run, as one list of words: key number, entry ID, number of its form, 1 for a
--- suspect, then its values. A form is the names of an entry's fields, and is told once for all that
--- have it, which mostly is every one: names would be half of the words.
-local words, count_of_words = {}, 0
-local forms, form = {}, nil
+-- The entries to be run, in runs of those that are alike: {key number, 1 for suspects, the names of
+-- their fields, words}. The words are each one's ID and its fields' values. Mostly all are of one
+-- run, so what they have in common is told once.
+local runs, run, count_of_words = {}, nil, 0
+local names, places = {}, {} -- of the last entry's fields: their names, and where their values are
 
-local function has(fields, names)
+local function has_names(fields)
   if #fields ~= 2 * #names then return false end
-  for i, name in ipairs(names) do
-    if fields[2 * i - 1] ~= name then return false end
+  for i = 1, #names do
+    if fields[2 * i - 1] ~= names[i] then return false end
   end
   return true
 end
 
--- Make `form` the number of these fields' form.
-local function find_form(fields)
-  if form and has(fields, forms[form]) then return end
-  for number, names in ipairs(forms) do
-    form = number
-    if has(fields, names) then return end
-  end
-  local names = {}
-  for i = 1, #fields, 2 do names[#names + 1] = fields[i] end
-  form = #forms + 1
-  forms[form] = names
+local function look_at(fields)
+  if has_names(fields) then return end
+  names, places = {}, places_of(fields)
+  for i = 1, #fields, 2 do names[(i + 1) / 2] = fields[i] end
 end
 
-local function run(which, id, fields, suspect)
-  find_form(fields)
-  local n = count_of_words
-  words[n + 1], words[n + 2], words[n + 3], words[n + 4] = which, id, form, suspect or 0
-  n = n + 4
+local function hand_out(which, id, fields, suspect)
+  if not run or run[1] ~= which or run[2] ~= suspect or run[3] ~= names then
+    run, count_of_words = { which, suspect, names, {} }, 0
+    runs[#runs + 1] = run
+  end
+  local words, n = run[4], count_of_words + 1
+  words[n] = id
   for i = 2, #fields, 2 do
     n = n + 1
     words[n] = fields[i]
@@ -53,7 +48,8 @@ end
 -- others with its key. `suspect` goes with it. An entry without a digest is of a wire version that
 -- has none: it is left to the worker.
 local function judge(which, id, fields, suspect)
-  local digest, token, message_id, key = names_of(fields)
+  look_at(fields)
+  local digest, token, message_id, key = names_of(fields, places)
   if token == '' then token = id end
   if #digest >= 4 and not own(digest, token) then
     -- A head can lose its ID: forgotten after its window, or released with a dead letter.
@@ -61,7 +57,7 @@ local function judge(which, id, fields, suspect)
     acknowledge(which, group, id)
     repeats[#repeats + 1] = { which, id, message_id }
   elseif may_run(key, token) then
-    run(which, id, fields, suspect)
+    hand_out(which, id, fields, suspect or 0)
   else
     park(key, token, fields)
     acknowledge(which, group, id)
@@ -75,5 +71,5 @@ local function finish()
 end
 
 local function answer(...)
-  return { words, repeats, parked, forms, ... }
+  return { runs, repeats, parked, ... }
 end
