@@ -111,14 +111,14 @@ def _lock(lock: IO[str], data: Path) -> None:
 
 async def _end_left_over(data: Path) -> None:
     """End the server of a program that was killed: it still writes to the folder."""
-    from hookmill.stream.connection import connect, together, translated  # noqa: PLC0415 - heavy
+    from hookmill.stream.connection import connect, translated  # noqa: PLC0415 - heavy
 
     with suppress(OSError, StreamUnavailableError):
         found = re.search(r"^port (\d+)$", (data / "valkey.conf").read_text(), re.MULTILINE)
         client = connect(f"redis://127.0.0.1:{found[1] if found else 0}", timeout=5.0)
         async with aclosing(client):
             with translated():
-                (folder,) = await together(client, ("CONFIG", "GET", "dir"))
+                (folder,) = await client.ask(("CONFIG", "GET", "dir"))
                 # The port may be another server's by now, of another folder.
                 if folder == [b"dir", os.fsencode(data)]:
-                    await together(client, ("SHUTDOWN", "NOSAVE"))
+                    await client.ask(("SHUTDOWN", "NOSAVE"))

@@ -16,7 +16,7 @@ import msgspec
 from hookmill.errors import HookmillError, StreamUnavailableError
 from hookmill.standin.records import LogEntry
 from hookmill.standin.state import MOST_LOG_ENTRIES, Change, State
-from hookmill.stream.connection import Command, Scripts, connect, together, translated
+from hookmill.stream.connection import Command, Scripts, connect, translated
 
 LEASE = 3.0
 """Seconds until another process may take over from one that was killed."""
@@ -132,7 +132,7 @@ class Store:
 
     async def _all(self, *commands: Command) -> list[Any]:
         with translated():
-            replies = await together(self._client, *commands)
+            replies = await self._client.ask(*commands)
             for reply in replies:
                 if isinstance(reply, Exception):
                     raise reply

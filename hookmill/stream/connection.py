@@ -21,13 +21,58 @@ from hookmill.errors import GroupLostError, SettingsError, StreamUnavailableErro
 Command = tuple[Any, ...]
 
 
-def connect(url: str, timeout: float | None) -> redis.asyncio.Redis:
+class Client(redis.asyncio.Redis):
+    """A client that can also send commands as they are, over connections that it keeps for that.
+    What is left out is half of a round trip's cost: lending connections, counting them, preparing
+    to try again.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._kept: list[Any] = []
+        self._free: list[Any] = []
+
+    async def ask(self, *commands: Command) -> list[Any]:
+        """Send commands in one round trip on one connection; an error comes back as its reply.
+
+        Raises redis' errors of the connection. It is made anew next time, and nothing is repeated.
+        """
+        connection = self._free.pop() if self._free else self._keep_another()
+        try:
+            if connection.is_connected and await connection.can_read():  # closed, or out of step
+                await connection.disconnect()
+            await connection.send_packed_command([hiredis.pack_command(one) for one in commands])
+            return [await _reply_of(connection) for _ in commands]
+        finally:
+            self._free.append(connection)
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001 - so
+        """Close all connections."""
+        for connection in self._kept:
+            await connection.disconnect()
+        await super().aclose(close_connection_pool)
+
+    def _keep_another(self) -> Any:
+        pool: Any = self.connection_pool  # untyped
+        connection = pool.make_connection()
+        self._kept.append(connection)
+        return connection
+
+
+async def _reply_of(connection: Any) -> Any:
+    try:
+        return await connection.read_response()
+    except redis.ResponseError as error:
+        return error
+
+
+def connect(url: str, timeout: float | None) -> Client:
     """Open a client that never repeats a command by itself. `timeout` is in seconds, None: none.
 
     RESP2 replies have one shape in every version of the client, and are the cheaper to parse.
     """
     try:
-        client = redis.asyncio.Redis.from_url(
+        client: Client = Client.from_url(  # type: ignore[assignment] # typed as its parent
             url,
             socket_timeout=timeout,
             socket_connect_timeout=timeout if timeout is not None else 5.0,
@@ -100,7 +145,7 @@ class Scripts:
     are what empties it.
     """
 
-    def __init__(self, client: redis.asyncio.Redis, *, drains: bool) -> None:
+    def __init__(self, client: Client, *, drains: bool) -> None:
         self._client = client
         self._head: str | None = None if drains else ""
         self._texts: dict[str, tuple[str, str]] = {}
@@ -125,7 +170,7 @@ class Scripts:
         """Do so with commands behind it, whose replies come last; an error is its reply."""
         sha, text = await self._text(name)
         runs = [("EVALSHA", sha, len(call.keys), *call.keys, *call.args) for call in calls]
-        replies = await together(self._client, *runs, *then)
+        replies = await self._client.ask(*runs, *then)
         # The server may have forgotten a script, and then did nothing.
         missed = [
             number
@@ -134,7 +179,7 @@ class Scripts:
         ]
         if missed:
             await self._client.script_load(text)
-            anew = await together(self._client, *(runs[number] for number in missed), *then)
+            anew = await self._client.ask(*(runs[number] for number in missed), *then)
             replies[len(runs) :] = anew[len(missed) :]
             for number, reply in zip(missed, anew, strict=False):
                 replies[number] = reply
@@ -164,21 +209,6 @@ def script_text(name: str) -> str:
         script_text(line.removeprefix("--#include ")) if line.startswith("--#include ") else line
         for line in lines
     )
-
-
-async def together(client: redis.asyncio.Redis, *commands: Command) -> list[Any]:
-    """Send commands in one round trip on one connection; an error comes back as its reply."""
-    if len(commands) == 1:
-        run: Any = client.execute_command  # untyped
-        try:
-            return [await run(*commands[0])]
-        except redis.ResponseError as error:
-            return [error]
-    async with client.pipeline(transaction=False) as pipe:
-        for command in commands:
-            pipe.execute_command(*command)
-        replies: list[Any] = await pipe.execute(raise_on_error=False)
-    return replies
 
 
 @contextmanager

@@ -28,7 +28,6 @@ from hookmill.stream.connection import (
     Scripts,
     connect,
     script_text,
-    together,
     translated,
 )
 from hookmill.stream.stream import Stream
@@ -118,7 +117,7 @@ class Group:
                 ("XGROUP", "SETID", key, self._bell, _before(row[0][0])) for key, row in rung[1:]
             ]
             if later:
-                await together(self._stream.redis, *later)
+                await self._stream.redis.ask(*later)
         return bool(rung)
 
     async def stop_waiting(self) -> None:

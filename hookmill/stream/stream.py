@@ -11,7 +11,7 @@ from hookmill.arrival import Row, row_of
 from hookmill.entries import Keys
 from hookmill.errors import BacklogFullError, PartitionsError, StreamUnavailableError
 from hookmill.message import Message
-from hookmill.stream.connection import Call, Scripts, connect, together, translated
+from hookmill.stream.connection import Call, Scripts, connect, translated
 from hookmill.stream.durability import Durability
 
 
@@ -208,7 +208,7 @@ class Stream:
         """Raise `NotDurableError` where the durability cannot be had as things are."""
         while (command := self._durability.command) is not None:
             with translated():
-                (reply,) = await together(self.redis, command)
+                (reply,) = await self.redis.ask(command)
             if self._durability.judge(reply):
                 break
         self._is_assured = True
