@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 from contextlib import suppress
 
 import structlog
 
 from hookmill import process
-from hookmill.embedded import embedded_server
+from hookmill.embedded import embedded_server, free_port
 from hookmill.errors import HookmillError
 from hookmill.imitation import answers, deliver
 from hookmill.samples import SAMPLES, OrderPaid
@@ -57,13 +56,13 @@ def development_environment() -> bool:
         os.environ.setdefault(name, value)
     if not any(os.environ.get(name) for name in _KEYS):
         os.environ.update(_KEYS)
-    os.environ.setdefault("PORT", str(_free_port(preferred=8080)))
+    os.environ.setdefault("PORT", str(free_port(preferred=8080)))
     os.environ.setdefault("HOOKMILL_HOST", "127.0.0.1")
     os.environ.setdefault("HOOKMILL_PUBLIC_URL", f"http://127.0.0.1:{os.environ['PORT']}")
     if os.environ.get("QSTASH_URL"):
         return False
     preferred = 8081 if os.environ["PORT"] != "8081" else 8082  # the receiver does not listen yet
-    os.environ["QSTASH_URL"] = f"http://127.0.0.1:{_free_port(preferred)}"
+    os.environ["QSTASH_URL"] = f"http://127.0.0.1:{free_port(preferred)}"
     os.environ.setdefault("QSTASH_TOKEN", DEVELOPMENT_TOKEN)
     return True
 
@@ -176,12 +175,3 @@ async def _publish_sample(base: str) -> None:
         published = await sender.send(f"{base}/qstash", event, delay=1, callback=callback)
     log.info("published", id=published.message_id)
     await asyncio.sleep(1.5)
-
-
-def _free_port(preferred: int) -> int:
-    for port in (preferred, 0):
-        with socket.socket() as probe, suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-            return int(probe.getsockname()[1])
-    return preferred

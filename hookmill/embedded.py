@@ -41,7 +41,7 @@ def embedded_server(data: Path | None = None) -> Iterator[str]:
     with _alone_in(data):
         with _deaf_to_ctrl_c(), _nobody_elses():
             try:
-                server = ValkeyServer(port=_free_port(), **options)
+                server = ValkeyServer(port=free_port(), **options)
                 server.start()
             except (ValkeyServerError, OSError) as error:
                 raise EmbeddedServerError(f"the embedded server did not start: {error}") from None
@@ -51,11 +51,16 @@ def embedded_server(data: Path | None = None) -> Iterator[str]:
             server.stop()
 
 
-def _free_port() -> int:
-    """Have the system choose one: the server's own search begins at the same for everybody."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_port(preferred: int = 0) -> int:
+    """Return a loopback port that is free now: the preferred one, or one of the system's choice,
+    since a search of one's own begins at the same number for everybody.
+    """
+    for port in (preferred, 0):
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return int(probe.getsockname()[1])
+    return preferred
 
 
 @contextmanager

@@ -827,8 +827,8 @@ RULES = (
         (
             Edit(
                 "hookmill/stream/group.py",
-                "number: Call(_taking_keys(self.partitions[number]), [*args, share])",
-                "number: Call(_taking_keys(self.partitions[number]), [*args, share, time.time()])",
+                "number: Call(taking_keys(self.partitions[number]), [*args, share])",
+                "number: Call(taking_keys(self.partitions[number]), [*args, share, time.time()])",
             ),
             Edit("hookmill/stream/group.py", "import asyncio\n", "import asyncio\nimport time\n"),
             lua(

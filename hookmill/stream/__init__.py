@@ -6,7 +6,8 @@ cluster slot. Redis' errors leave here as `StreamUnavailableError` or `GroupLost
 """
 
 from hookmill.stream.dead import DeadLetters
-from hookmill.stream.group import BlockingLeases, Group
+from hookmill.stream.group import Group
+from hookmill.stream.leases import BlockingLeases
 from hookmill.stream.stream import Backlog, Stream
 
 __all__ = ["Backlog", "BlockingLeases", "DeadLetters", "Group", "Stream"]

@@ -23,8 +23,8 @@ Command = tuple[Any, ...]
 
 class Client(redis.asyncio.Redis):
     """A client that can also send commands as they are, over connections that it keeps for that.
-    What is left out is half of a round trip's cost: lending connections, counting them, preparing
-    to try again.
+    What is left out is a third of a small round trip's cost: lending connections, counting them,
+    preparing to try again.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -46,7 +46,10 @@ class Client(redis.asyncio.Redis):
         finally:
             self._free.append(connection)
 
-    async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001 - so
+    async def aclose(
+        self,
+        close_connection_pool: bool | None = None,  # noqa: FBT001 - the parent's own way
+    ) -> None:
         """Close all connections."""
         for connection in self._kept:
             await connection.disconnect()

@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
-from hookmill.entries import (
-    AGAIN,
-    STREAM,
-    Entry,
-    EntryRef,
-    GroupKeys,
-    Repeat,
-    Settlement,
-    Taken,
-)
+from hookmill.entries import EntryRef, Settlement, Taken
 from hookmill.errors import StreamUnavailableError
-from hookmill.stream.connection import (
-    Call,
-    Scripts,
-    connect,
-    script_text,
-    translated,
-)
+from hookmill.stream.calls import settling_calls, taken_of, taking_keys
+from hookmill.stream.connection import Call, Scripts, connect, translated
+from hookmill.stream.leases import BlockingLeases
 from hookmill.stream.stream import Stream
 
 LEAST_SHARE = 50
@@ -82,10 +64,10 @@ class Group:
         args = [self.name, self.consumer, self._dedup_window, self._bell]
         for shares in self._shares(count):
             calls = {
-                number: Call(_taking_keys(self.partitions[number]), [*args, share])
+                number: Call(taking_keys(self.partitions[number]), [*args, share])
                 for number, share in shares.items()
             }
-            taken = _taken(await self._take("take", calls))
+            taken = taken_of(await self._take("take", calls))
             self._is_plenty = taken.read == count >= LEAST_SHARE
             if not taken.is_empty:
                 return taken
@@ -142,42 +124,21 @@ class Group:
         for shares in self._shares(count):
             calls = {
                 number: Call(
-                    [*_taking_keys(self.partitions[number]), self.partitions[number].sweep],
+                    [*taking_keys(self.partitions[number]), self.partitions[number].sweep],
                     [*args, share],
                 )
                 for number, share in shares.items()
             }
             replies = await self._take("takeover", calls)
             waits += [reply[3] for reply in replies.values()]
-            taken = _taken(replies)
+            taken = taken_of(replies)
             if not taken.is_empty:
                 return taken, 0.0
         return Taken([], []), min(waits) / 1000
 
     async def settle(self, settlements: Iterable[Settlement]) -> list[str]:
         """Write down what became of entries; return the IDs of those that were no longer ours."""
-        done: defaultdict[tuple[int, int], list[str]] = defaultdict(list)
-        rest: defaultdict[int, list[str | bytes | int]] = defaultdict(list)
-        for one in settlements:
-            ref = one.ref
-            if not one.follow_ups and not one.key:
-                done[ref.partition, ref.key_number].append(ref.id)
-                continue
-            args = rest[ref.partition]
-            args += (ref.key_number, ref.id, one.key, one.owner, len(one.follow_ups))
-            for follow_up in one.follow_ups:
-                fields = follow_up.fields
-                args += (follow_up.kind, follow_up.delay_ms, follow_up.token, 2 * len(fields))
-                for pair in fields.items():
-                    args += pair
-        calls = {}
-        for number in {number for number, _ in done} | rest.keys():
-            args = [self.name, self.consumer]
-            for key_number in STREAM, AGAIN:
-                ids = done[number, key_number]
-                args += (len(ids), *ids)
-            keys = _settling_keys(self.partitions[number])
-            calls[number] = Call(keys, args + rest[number])
+        calls = settling_calls(self.partitions, [self.name, self.consumer], settlements)
         return [
             entry_id.decode()
             for reply in await self._on_each("settle", calls)
@@ -297,72 +258,7 @@ class Group:
             return await self._scripts.run_each(name, list(calls.values()))
 
 
-class BlockingLeases:
-    """Renews leases over a connection of its own, from a thread that a busy loop cannot stop."""
-
-    def __init__(
-        self, url: str, partitions: Sequence[GroupKeys], group: str, consumer: str
-    ) -> None:
-        # Short, for a worker that stops waits for the renewal under way.
-        self._redis = redis.Redis.from_url(
-            url, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0)
-        )
-        self._partitions = partitions
-        self._names = [group, consumer]
-
-    def renew(self, refs: Iterable[EntryRef]) -> list[EntryRef]:
-        """Renew these entries' leases; return those that are no longer ours."""
-        by_partition: defaultdict[int, list[EntryRef]] = defaultdict(list)
-        for ref in refs:
-            by_partition[ref.partition].append(ref)
-        text = script_text("renew")
-        with translated(), self._redis.pipeline(transaction=False) as pipe:
-            for number, some in by_partition.items():
-                keys = self._partitions[number]
-                args = [word for ref in some for word in (ref.key_number, ref.id)]
-                pipe.eval(text, 2, keys.stream, keys.again, *self._names, *args)
-            replies = pipe.execute()
-        return [
-            some[place - 1]
-            for some, lost in zip(by_partition.values(), replies, strict=True)
-            for place in lost
-        ]
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._redis.close()
-
-
-def _taking_keys(keys: GroupKeys) -> list[str]:
-    return [keys.stream, keys.again, keys.owners, keys.busy, keys.parked, keys.counts]
-
-
-def _settling_keys(keys: GroupKeys) -> list[str]:
-    return [
-        *(keys.stream, keys.again, keys.delayed, keys.delayed_entries, keys.dead, keys.suspects),
-        *(keys.busy, keys.parked, keys.counts, keys.sooner),
-    ]
-
-
 def _before(entry_id: bytes) -> str:
     """Return the ID that comes just before another."""
     ms, sequence = map(int, entry_id.split(b"-"))
     return f"{ms}-{sequence - 1}" if sequence else f"{ms - 1}-{2**64 - 1}"
-
-
-def _taken(replies: dict[int, Any]) -> Taken:
-    entries: list[Entry] = []
-    repeats: list[Repeat] = []
-    parked = 0
-    for partition, (runs, repeated, waiting, *_) in replies.items():
-        for key_number, is_suspect, names, words in runs:
-            word = iter(words)
-            for entry_id in word:
-                ref = EntryRef(key_number, entry_id.decode(), partition)
-                fields = dict(zip(names, word, strict=False))  # as many words as there are names
-                entries.append(Entry(ref, fields, is_suspect == 1))
-        for key_number, entry_id, message_id in repeated:
-            ref = EntryRef(key_number, entry_id.decode(), partition)
-            repeats.append(Repeat(ref, message_id.decode("utf-8", "replace")))
-        parked += waiting
-    return Taken(entries, repeats, parked)

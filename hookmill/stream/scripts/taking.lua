@@ -13,7 +13,7 @@ local repeats, parked = {}, 0
 -- The entries to be run, in runs of those that are alike: {key number, 1 for suspects, the names of
 -- their fields, words}. The words are each one's ID and its fields' values. Mostly all are of one
 -- run, so what they have in common is told once.
-local runs, run, count_of_words = {}, nil, 0
+local runs = {}
 local names, places = {}, {} -- of the last entry's fields: their names, and where their values are
 
 local function has_names(fields)
@@ -31,17 +31,18 @@ local function look_at(fields)
 end
 
 local function hand_out(which, id, fields, suspect)
+  local run = runs[#runs]
   if not run or run[1] ~= which or run[2] ~= suspect or run[3] ~= names then
-    run, count_of_words = { which, suspect, names, {} }, 0
+    run = { which, suspect, names, {} }
     runs[#runs + 1] = run
   end
-  local words, n = run[4], count_of_words + 1
+  local words = run[4]
+  local n = #words + 1
   words[n] = id
   for i = 2, #fields, 2 do
     n = n + 1
     words[n] = fields[i]
   end
-  count_of_words = n
 end
 
 -- Judge an entry: it is to be run, only repeats an ID that another entry owns, or has to wait for
