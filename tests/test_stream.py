@@ -370,6 +370,35 @@ async def test_entries_with_other_fields_side_by_side_keep_each_its_own(
     await settle_all(group, *taken.entries)
 
 
+async def test_entries_that_differ_only_in_a_fields_name_or_in_their_stream_keep_both(
+    open_group: OpenGroup, redis_client: redis.Redis
+) -> None:
+    group = await open_group()
+    (keys,) = group.partitions
+    for key, name in (keys.again, b"a"), (keys.again, b"b"), (keys.stream, b"b"):
+        redis_client.xadd(key, {b"version": b"9", name: b"1"})
+    taken = await group.take(4)
+    assert [(entry.ref.key_number, *entry.fields) for entry in taken.entries] == [
+        (AGAIN, b"version", b"a"), (AGAIN, b"version", b"b"), (STREAM, b"version", b"b"),
+    ]  # fmt: skip
+    await settle_all(group, *taken.entries)
+
+
+async def test_a_suspect_is_told_from_what_is_taken_over_with_it(
+    stream: Stream, open_group: OpenGroup, redis_client: redis.Redis
+) -> None:
+    first, other = await open_group("first"), await open_group("other")
+    await stream.append([message(id=name) for name in ("calm", "suspect", "calm too")])
+    entries = (await first.take(3)).entries
+    redis_client.xclaim(
+        stream.partitions[0].stream, "main", "first", 0, [entries[1].ref.id], retrycount=3
+    )
+    found = (await taken_over(other)).entries
+    assert ids(found) == ["calm", "suspect", "calm too"]
+    assert [entry.is_suspect for entry in found] == [False, True, False]
+    await settle_all(other, *found)
+
+
 async def test_every_record_expires_and_keeps_the_compact_encoding(
     stream: Stream, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
