@@ -36,12 +36,14 @@ def test_one_room_speaks_redis() -> None:
     }
 
 
-def test_one_module_imports_aiohttps_server() -> None:
-    # The stand-in is a program of its own, for development.
+def test_only_the_receiver_and_the_emulator_import_aiohttps_server() -> None:
+    # The emulator is a program of its own, for development.
     assert importers_of("aiohttp.web") == {
         "receiver/app.py",
         "receiver/fastpath.py",
+        "hookmill/emulator/api.py",
         "hookmill/emulator/app.py",
+        "hookmill/emulator/guard.py",
     }
 
 

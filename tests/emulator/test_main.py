@@ -150,7 +150,7 @@ async def test_it_goes_on_when_redis_was_away(
         server.kill()
         with pytest.raises(QStashError, match="503"):
             await client.message.publish(url=f"{subscriber.url}/not-written-down")
-        program.wait_for("Redis did not take what changed")
+        program.wait_for("changes not saved in Redis")
         server.start()
         await eventually(lambda: subscriber.bodies == ["before"], timeout=30)
     assert program.stop() == 0

@@ -1,4 +1,4 @@
-"""The official SDK for Python, unmodified, drives the stand-in; its Receiver verifies what comes.
+"""The official SDK for Python, unmodified, drives the emulator; its Receiver verifies what comes.
 
 Each scenario is run with the client that blocks and with the asynchronous one.
 """
@@ -20,14 +20,14 @@ from qstash.schedule import ScheduleState
 
 from hookmill.signatures import Signed, Verified
 from hookmill.signatures.qstash import QStash
-from tests.emulator.served import (
+from tests.emulator.running import (
     CALLER,
     TOKEN,
     Delivery,
-    Standin,
+    Emulator,
     Subscriber,
     in_thread,
-    standin,
+    run_emulator,
     subscriber,
 )
 from tests.support import eventually
@@ -55,9 +55,9 @@ class Sdk:
 
 
 @pytest.fixture
-async def desk() -> AsyncIterator[Standin]:
-    """A stand-in that waits a thousandth of what it says: 12 ms, 148 ms and 2 s between tries."""
-    async with standin(scale=0.001) as running:
+async def emulator() -> AsyncIterator[Emulator]:
+    """An emulator whose waits are a thousandth: retries after 12 ms, 148 ms and 2 s."""
+    async with run_emulator(scale=0.001) as running:
         yield running
 
 
@@ -68,10 +68,10 @@ async def inbox() -> AsyncIterator[Subscriber]:
 
 
 @pytest.fixture(params=["sync", "async"])
-async def sdk(request: pytest.FixtureRequest, desk: Standin) -> AsyncIterator[Sdk]:
+async def sdk(request: pytest.FixtureRequest, emulator: Emulator) -> AsyncIterator[Sdk]:
     blocks = request.param == "sync"
     kind = qstash.QStash if blocks else qstash.AsyncQStash
-    made = Sdk(kind(TOKEN, retry=False, base_url=desk.url), blocks=blocks)
+    made = Sdk(kind(TOKEN, retry=False, base_url=emulator.url), blocks=blocks)
     yield made
     await made.close()
 
@@ -90,12 +90,12 @@ def verify(judge: qstash.Receiver, delivery: Delivery) -> None:
 
 
 async def dead(sdk: Sdk, count: int = 1) -> list[Any]:
-    """Wait until so many messages were given up."""
+    """Wait until the DLQ has this number of messages."""
 
     async def are_there() -> bool:
         return len((await sdk("dlq.list")).messages) >= count
 
-    await eventually(are_there, what=f"{count} dead letters")
+    await eventually(are_there, what=f"{count} DLQ messages")
     return list((await sdk("dlq.list")).messages)
 
 
@@ -152,7 +152,7 @@ async def test_any_body_arrives_byte_by_byte(
 
 @pytest.mark.parametrize("when", ["delay", "not_before"])
 async def test_a_delayed_message_waits_and_can_be_looked_at(
-    sdk: Sdk, desk: Standin, inbox: Subscriber, when: str
+    sdk: Sdk, emulator: Emulator, inbox: Subscriber, when: str
 ) -> None:
     in_ages = 10**9  # so that a thousandth of it is long enough
     given = in_ages // 86_400 if when == "delay" else int(time.time()) + in_ages
@@ -189,7 +189,7 @@ async def test_a_delayed_message_waits_and_can_be_looked_at(
     hours = given * 3600 if when == "delay" else in_ages
     assert wait == pytest.approx(hours, rel=1e-5)  # ms of a thousandth are seconds
     assert not inbox.deliveries
-    desk.pass_time(wait / 1000 + 1)
+    emulator.pass_time(wait / 1000 + 1)
     (came,) = await inbox.wait_for("/later")
     verify(await receiver(sdk), came)
 
@@ -339,14 +339,14 @@ async def test_what_nobody_takes_lies_in_the_dlq(sdk: Sdk, inbox: Subscriber) ->
     worse = inbox.answer("/worse", FAILING)
     await sdk("message.publish", url=bad, body=b"\x00\xff", label="l")
     await sdk("message.enqueue", queue="q", url=worse, body="text", retries=1, retry_delay="1")
-    letters = {one.url: one for one in await dead(sdk, 2)}
+    dlq = {one.url: one for one in await dead(sdk, 2)}
     assert len(inbox.at("/final")) == 1
     assert len(inbox.at("/worse")) == 2
-    first = await sdk("dlq.get", letters[bad].dlq_id)
-    assert first == letters[bad]
+    first = await sdk("dlq.get", dlq[bad].dlq_id)
+    assert first == dlq[bad]
     assert (first.response_status, first.response_body_base64) == (489, "//4=")
     assert (first.body, first.body_base64, first.label) == (None, "AP8=", "l")
-    second = letters[worse]
+    second = dlq[worse]
     assert (second.response_status, second.response_body) == (500, "not now")
     assert (second.queue, second.max_retries, second.body) == ("q", 1, "text")
     for wanted, found in (
@@ -412,8 +412,8 @@ async def test_callbacks_tell_of_each_attempt_and_of_the_end(sdk: Sdk, inbox: Su
     bodies = sorted((json.loads(one.body) for one in told), key=lambda body: body["retried"])
     assert [body["retried"] for body in bodies] == [0, 1]
     end = json.loads(failed.body)
-    (letter,) = await dead(sdk)
-    assert end.pop("dlqId") == letter.dlq_id
+    (in_dlq,) = await dead(sdk)
+    assert end.pop("dlqId") == in_dlq.dlq_id
     assert end == bodies[1]
     assert base64.b64decode(end["body"]) == b"not now"
     assert json.loads(base64.b64decode(end["sourceBody"])) == {"n": 1}
@@ -443,7 +443,7 @@ async def test_messages_can_be_cancelled(sdk: Sdk, inbox: Subscriber) -> None:
 
 
 async def test_a_schedule_publishes_at_its_times(
-    sdk: Sdk, desk: Standin, inbox: Subscriber
+    sdk: Sdk, emulator: Emulator, inbox: Subscriber
 ) -> None:
     schedule_id = await sdk(
         "schedule.create_json",
@@ -465,11 +465,11 @@ async def test_a_schedule_publishes_at_its_times(
     assert seen.caller_ip == CALLER
     assert (seen.body or "").startswith("REDACTED:")
     assert seen.headers["X-Mine"][0].startswith("REDACTED:")
-    assert 0 < seen.next_schedule_time - desk.desk.now_ms() <= 366 * 86_400_000
+    assert 0 < seen.next_schedule_time - emulator.broker.now_ms() <= 366 * 86_400_000
     await sdk("schedule.pause", "yearly")
     assert (await sdk("schedule.get", "yearly")).paused
     await sdk("schedule.resume", "yearly")
-    desk.pass_time((seen.next_schedule_time - desk.desk.now_ms()) / 1000 + 1)
+    emulator.pass_time((seen.next_schedule_time - emulator.broker.now_ms()) / 1000 + 1)
     (came,) = await inbox.wait_for("/tick")
     verify(await receiver(sdk), came)
     assert came.headers["Upstash-Schedule-Id"] == "yearly"
@@ -535,8 +535,8 @@ async def test_a_flow_control_key_holds_back_and_can_be_changed(
         await sdk("flow_control.get", "unknown")
 
 
-async def test_a_wrong_token_is_refused(desk: Standin) -> None:
-    client = qstash.AsyncQStash("wrong", retry=False, base_url=desk.url)
+async def test_a_wrong_token_is_refused(emulator: Emulator) -> None:
+    client = qstash.AsyncQStash("wrong", retry=False, base_url=emulator.url)
     with pytest.raises(QStashError, match=r"401.*token"):
         await client.message.publish(url="http://127.0.0.1:9/")
     await client.http._client.aclose()
