@@ -37,7 +37,7 @@ LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version
 
 lock: .venv/develop.stamp ## Renew the locks from pyproject.toml
 	$(LOCK) --group build -o locks/run.txt --upgrade
-	$(LOCK) --group build --group test --group lint -c locks/run.txt -o locks/develop.txt --upgrade
+	$(LOCK) --group build --group test --group lint --group docs -c locks/run.txt -o locks/develop.txt --upgrade
 
 chaos: .venv/develop.stamp ## 100,000 messages and 50 faults with real processes (make chaos ARGS='--seed 7')
 	$(BIN)/python -m tests.chaos $(ARGS)

@@ -1,24 +1,32 @@
-"""Writes what is generated: parts of the README, and docs/sources.md from the table of senders.
-`make docs`.
+"""Writes the generated parts of README and docs, each between two marks, from the code that they
+describe. `make docs` runs it; a test fails where a part is not current.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
+import typer
+
 from hookmill import wording
+from hookmill.cli import app
 from hookmill.secrets import variable_of as secret_variable_of
 from hookmill.settings import Settings, variable_of
 from hookmill.signatures.presets import PRESETS, Preset
 from hookmill.signatures.shape import Shape
+from receiver.metrics import Metrics
 
 ROOT = Path(__file__).parent.parent
-README = ROOT / "README.md"
-PAGES = [README, ROOT / "docs" / "sources.md", ROOT / "docs" / "sending.md"]
+DOCS = ROOT / "docs"
 
 
-def settings_table() -> str:
+# --- settings, commands, metrics ---
+
+
+def settings() -> str:
     """Return a Markdown table of all settings: variable, default, meaning."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
@@ -28,10 +36,59 @@ def settings_table() -> str:
     return "\n".join(rows)
 
 
-def example(name: str) -> str:
-    """Return an example as a Markdown code block, without its docstring."""
-    code = (ROOT / "examples" / name).read_text().partition('"""\n\n')[2]
-    return f"```python\n{code}```"
+def commands() -> str:
+    """Return a section for each command: what it does, its arguments and its options."""
+    return "\n\n".join(_command(path, command) for path, command in _all_commands())
+
+
+def _all_commands() -> Iterator[tuple[str, click.Command]]:
+    def walk(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+        if isinstance(command, click.Group):
+            for name in command.commands:
+                yield from walk(f"{path} {name}", command.commands[name])
+        else:
+            yield path, command
+
+    return walk("hookmill", typer.main.get_command(app))
+
+
+def _command(path: str, command: click.Command) -> str:
+    context = click.Context(command, info_name=path)
+    usage = " ".join(command.collect_usage_pieces(context))
+    text = "\n\n".join(
+        " ".join(paragraph.split()) for paragraph in (command.help or "").split("\n\n")
+    )
+    lines = [f"## `{path}`", "", text, "", "```text", f"{path} {usage}", "```"]
+    rows = [_parameter(one, context) for one in command.params if one.name != "help"]
+    if rows:
+        lines += ["", "| argument or option | default | meaning |", "|---|---|---|", *rows]
+    return "\n".join(lines)
+
+
+def _parameter(parameter: click.Parameter, context: click.Context) -> str:
+    meaning, default = getattr(parameter, "help", "") or "", parameter.default
+    name = parameter.make_metavar(context)
+    if isinstance(parameter, click.Option):
+        value = "" if parameter.is_flag else f" {name}"
+        name = f"{', '.join(parameter.opts)}{value}"
+    shown = "" if default in (None, False, ()) or callable(default) else f"`{default}`"
+    if parameter.required:
+        shown = "(required)"
+    return f"| `{name.replace('|', ' ')}` | {shown} | {_in_cell(meaning)} |"
+
+
+def metrics() -> str:
+    """Return a Markdown table of what `/metrics` shows."""
+    rows = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
+    rows += [
+        f"| `{family.name}_total` | {family.type} | "
+        f"{', '.join(f'`{label}`' for label in family._labelnames)} | {family.documentation} |"
+        for family in Metrics().collect()
+    ]
+    return "\n".join(rows)
+
+
+# --- senders ---
 
 
 def senders() -> str:
@@ -50,15 +107,15 @@ def overview() -> str:
         "| [PayPal](#paypal) | `paypal` | 72 h | PAYPAL-TRANSMISSION-ID (signed) |",
     ]
     for name, preset in PRESETS.items():
-        shape = preset.shape
-        time = wording.span(shape.tolerance) if shape.timestamp else "none"
+        spec = preset.shape
+        time = wording.span(spec.tolerance) if spec.timestamp else "none"
         link = f"[{preset.title}](#{_anchor(preset.title)})"
-        rows.append(f"| {link} | `{name}` | {time} | {_code(wording.identified(shape))} |")
+        rows.append(f"| {link} | `{name}` | {time} | {_code(wording.identified(spec))} |")
     return "\n".join(rows)
 
 
 def words() -> str:
-    """Return the words of a shape with their defaults, in the order of their declaration."""
+    """Return the words of a signature spec with their defaults, in the order of declaration."""
     rows = ["| word | default |", "|---|---|"]
     for name, field in zip(
         Shape.__struct_fields__, (None, *Shape.__struct_defaults__), strict=True
@@ -69,10 +126,10 @@ def words() -> str:
 
 
 def _section(name: str, preset: Preset) -> str:
-    shape, variable = preset.shape, secret_variable_of(name)
+    spec, variable = preset.shape, secret_variable_of(name)
     by_key = name == "marble"
     table = f"[sources.{name}]" + ("   # not needed: the variable switches it on" if by_key else "")
-    if shape.handshake == "meta":
+    if spec.handshake == "meta":
         table += '\nverify_token = "env:META_VERIFY_TOKEN"'
     lines = [
         f"### {preset.title}",
@@ -84,14 +141,14 @@ def _section(name: str, preset: Preset) -> str:
         "```toml",
         table,
         "```",
-        "```",
-        f"{variable}=...   # or {variable}_FILE=/run/secrets/{name}",
+        "```sh",
+        f"export {variable}=...   # or {variable}_FILE=/run/secrets/{name}",
         "```",
         "",
-        f"Signed: {_code(wording.signed(shape))}.",
-        f"Time: {wording.timed(shape)}.",
-        f"ID: {_code(wording.identified(shape))}.",
-        f"Type: {_code(wording.typed(shape))}.",
+        f"Signed: {_code(wording.signed(spec))}.",
+        f"Time: {wording.timed(spec)}.",
+        f"ID: {_code(wording.identified(spec))}.",
+        f"Type: {_code(wording.typed(spec))}.",
     ]
     return "\n".join(lines)
 
@@ -118,22 +175,48 @@ def _toml(value: object) -> str:
             return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def _in_cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|").replace("*", "\\*")
+
+
+# --- examples ---
+
+
+def example(name: str) -> str:
+    """Return an example as a Markdown code block, without its docstring."""
+    code = (ROOT / "examples" / name).read_text().partition('"""\n\n')[2]
+    return f"```python\n{code}```"
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "settings": settings,
+    "commands": commands,
+    "metrics": metrics,
+    "overview": overview,
+    "words": words,
+    "senders": senders,
+    "example": lambda: example("handlers.py"),
+    "publish": lambda: example("publish.py"),
+}
+"""The generated parts by the name in their marks: `<!-- settings -->` to `<!-- /settings -->`."""
+
+
 def generated(page: str) -> str:
     """Return a page with its generated parts renewed."""
-    made = (
-        ("settings", settings_table()),
-        ("example", example("handlers.py")),
-        ("publish", example("publish.py")),
-        ("overview", overview()),
-        ("words", words()),
-        ("senders", senders()),
-    )
-    for name, text in made:
-        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
-        page = re.sub(pattern, lambda m, t=text: m[1] + t + "\n" + m[2], page, flags=re.DOTALL)  # type: ignore[misc] # the lambda binds its text
+    for name, make in PARTS.items():
+        marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        if marked.search(page):
+            part = make()
+            page = marked.sub(lambda found, part=part: f"{found[1]}{part}\n{found[2]}", page)  # type: ignore[misc] # the lambda binds its part
     return page
 
 
+def pages() -> list[Path]:
+    """Return the pages that have a generated part."""
+    every = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+    return [page for page in every if any(f"<!-- /{n} -->" in page.read_text() for n in PARTS)]
+
+
 if __name__ == "__main__":
-    for path in PAGES:
+    for path in pages():
         path.write_text(generated(path.read_text()))
