@@ -11,12 +11,12 @@ from pathlib import Path
 import click
 import typer
 
-from hookmill import wording
-from hookmill.cli import app
-from hookmill.secrets import variable_of as secret_variable_of
-from hookmill.settings import Settings, variable_of
+from hookmill.admin import describe
+from hookmill.cli.main import app
+from hookmill.config.secrets import variable_of as secret_variable_of
+from hookmill.config.settings import Settings, variable_of
 from hookmill.signatures.presets import PRESETS, Preset
-from hookmill.signatures.shape import Shape
+from hookmill.signatures.spec import SignatureSpec
 from receiver.metrics import Metrics
 
 ROOT = Path(__file__).parent.parent
@@ -107,10 +107,10 @@ def overview() -> str:
         "| [PayPal](#paypal) | `paypal` | 72 h | PAYPAL-TRANSMISSION-ID (signed) |",
     ]
     for name, preset in PRESETS.items():
-        spec = preset.shape
-        time = wording.span(spec.tolerance) if spec.timestamp else "none"
+        spec = preset.spec
+        time = describe.span(spec.tolerance) if spec.timestamp else "none"
         link = f"[{preset.title}](#{_anchor(preset.title)})"
-        rows.append(f"| {link} | `{name}` | {time} | {_code(wording.identified(spec))} |")
+        rows.append(f"| {link} | `{name}` | {time} | {_code(describe.identified(spec))} |")
     return "\n".join(rows)
 
 
@@ -118,7 +118,7 @@ def words() -> str:
     """Return the words of a signature spec with their defaults, in the order of declaration."""
     rows = ["| word | default |", "|---|---|"]
     for name, field in zip(
-        Shape.__struct_fields__, (None, *Shape.__struct_defaults__), strict=True
+        SignatureSpec.__struct_fields__, (None, *SignatureSpec.__struct_defaults__), strict=True
     ):
         default = "(has to be given)" if field is None else f"`{_toml(field)}`"
         rows.append(f"| `{name}` | {default} |")
@@ -126,7 +126,7 @@ def words() -> str:
 
 
 def _section(name: str, preset: Preset) -> str:
-    spec, variable = preset.shape, secret_variable_of(name)
+    spec, variable = preset.spec, secret_variable_of(name)
     by_key = name == "marble"
     table = f"[sources.{name}]" + ("   # not needed: the variable switches it on" if by_key else "")
     if spec.handshake == "meta":
@@ -145,10 +145,10 @@ def _section(name: str, preset: Preset) -> str:
         f"export {variable}=...   # or {variable}_FILE=/run/secrets/{name}",
         "```",
         "",
-        f"Signed: {_code(wording.signed(spec))}.",
-        f"Time: {wording.timed(spec)}.",
-        f"ID: {_code(wording.identified(spec))}.",
-        f"Type: {_code(wording.typed(spec))}.",
+        f"Signed: {_code(describe.signed(spec))}.",
+        f"Time: {describe.timed(spec)}.",
+        f"ID: {_code(describe.identified(spec))}.",
+        f"Type: {_code(describe.typed(spec))}.",
     ]
     return "\n".join(lines)
 
