@@ -7,8 +7,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-import click
 import typer
 
 from hookmill.admin import describe
@@ -41,50 +41,63 @@ def commands() -> str:
     return "\n\n".join(_command(path, command) for path, command in _all_commands())
 
 
-def _all_commands() -> Iterator[tuple[str, click.Command]]:
-    def walk(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
-        if isinstance(command, click.Group):
-            for name in command.commands:
-                yield from walk(f"{path} {name}", command.commands[name])
+def _all_commands() -> Iterator[tuple[str, Any]]:
+    def walk(path: str, command: Any) -> Iterator[tuple[str, Any]]:
+        if hasattr(command, "commands"):
+            for name, inner in command.commands.items():
+                yield from walk(f"{path} {name}", inner)
         else:
             yield path, command
 
     return walk("hookmill", typer.main.get_command(app))
 
 
-def _command(path: str, command: click.Command) -> str:
-    context = click.Context(command, info_name=path)
-    usage = " ".join(command.collect_usage_pieces(context))
-    text = "\n\n".join(
-        " ".join(paragraph.split()) for paragraph in (command.help or "").split("\n\n")
-    )
-    lines = [f"## `{path}`", "", text, "", "```text", f"{path} {usage}", "```"]
-    rows = [_parameter(one, context) for one in command.params if one.name != "help"]
-    if rows:
-        lines += ["", "| argument or option | default | meaning |", "|---|---|---|", *rows]
-    return "\n".join(lines)
+def _command(path: str, command: Any) -> str:
+    paragraphs = [" ".join(one.split()) for one in (command.help or "").split("\n\n")]
+    given = [one for one in command.params if one.name != "help"]
+    arguments = [
+        _value(one) if one.required else f"[{_value(one)}]" for one in given if not _is_option(one)
+    ]
+    usage = " ".join([path, *(["[OPTIONS]"] if len(arguments) < len(given) else []), *arguments])
+    lines = [
+        f"## `{path}`",
+        "",
+        "\n\n".join(map(_in_cell, paragraphs)),
+        "",
+        "```text",
+        usage,
+        "```",
+    ]
+    if given:
+        lines += ["", "| argument or option | default | meaning |", "|---|---|---|"]
+    return "\n".join([*lines, *map(_row, given)])
 
 
-def _parameter(parameter: click.Parameter, context: click.Context) -> str:
-    meaning, default = getattr(parameter, "help", "") or "", parameter.default
-    name = parameter.make_metavar(context)
-    if isinstance(parameter, click.Option):
-        value = "" if parameter.is_flag else f" {name}"
-        name = f"{', '.join(parameter.opts)}{value}"
-    shown = "" if default in (None, False, ()) or callable(default) else f"`{default}`"
-    if parameter.required:
-        shown = "(required)"
-    return f"| `{name.replace('|', ' ')}` | {shown} | {_in_cell(meaning)} |"
+def _row(parameter: Any) -> str:
+    name = _value(parameter)
+    if _is_option(parameter):
+        name = " ".join([parameter.opts[0], *([] if parameter.is_flag else [name])])
+    is_set = parameter.default not in (None, False, ())
+    default = "(required)" if parameter.required else f"`{parameter.default}`" if is_set else ""
+    return f"| `{name}` | {default} | {_in_cell(parameter.help or '')} |"
+
+
+def _is_option(parameter: Any) -> bool:
+    return str(parameter.opts[0]).startswith("-")
+
+
+def _value(parameter: Any) -> str:
+    return str(parameter.metavar or parameter.opts[0].lstrip("-").replace("-", "_").upper())
 
 
 def metrics() -> str:
     """Return a Markdown table of what `/metrics` shows."""
     rows = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
-    rows += [
-        f"| `{family.name}_total` | {family.type} | "
-        f"{', '.join(f'`{label}`' for label in family._labelnames)} | {family.documentation} |"
-        for family in Metrics().collect()
-    ]
+    for family in Metrics().collect():
+        labels = ", ".join(f"`{label}`" for label in family._labelnames)  # noqa: SLF001 - its only name
+        rows.append(
+            f"| `{family.name}_total` | {family.type} | {labels} | {family.documentation} |"
+        )
     return "\n".join(rows)
 
 
