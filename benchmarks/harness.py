@@ -278,7 +278,9 @@ def options(doc: str | None, rounds: int, name: str) -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=rounds, help=f"default {rounds}")
     parser.add_argument("--quick", action="store_true", help="tiny: that it works, no figures")
     parser.add_argument("--json", metavar="FILE", help=f"default {name}.json in the results")
-    parser.add_argument("--svg", metavar="FOLDER", help="of the plots; default docs/explanation/performance")
+    parser.add_argument(
+        "--svg", metavar="FOLDER", help="of the plots; default docs/explanation/performance"
+    )
     return parser
 
 

@@ -1,5 +1,5 @@
-"""Writes the tables into docs/explanation/performance.md, from what the benchmarks have stored: `python -m
-benchmarks.report`.
+"""Writes the tables into docs/explanation/performance.md, from what the benchmarks have stored:
+`python -m benchmarks.report`.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ describe. `make docs` runs it; a test fails where a part is not current.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -230,6 +231,14 @@ def pages() -> list[Path]:
     return [page for page in every if any(f"<!-- /{n} -->" in page.read_text() for n in PARTS)]
 
 
+def main() -> None:
+    """Write the pages anew; with `--check` only say which of them are not current."""
+    old = {page: text for page in pages() if generated(text := page.read_text()) != text}
+    if "--check" in sys.argv:
+        sys.exit("\n".join(f"{page.relative_to(ROOT)}: run `make docs`" for page in old))
+    for page, text in old.items():
+        page.write_text(generated(text))
+
+
 if __name__ == "__main__":
-    for path in pages():
-        path.write_text(generated(path.read_text()))
+    main()
