@@ -52,6 +52,10 @@ class Block(NamedTuple):
         return self.mark == "output"
 
     @property
+    def is_run(self) -> bool:
+        return self.language in {"sh", "python", "toml", "json"} and not self.why_not_run
+
+    @property
     def exit_status(self) -> int:
         found = re.match(r"exits (\d): ", self.mark)
         return int(found[1]) if found else 0
@@ -84,3 +88,12 @@ def name_of(page: Path) -> str:
 
 def without_blocks(page: Path) -> str:
     return _BLOCK.sub("", page.read_text())
+
+
+def runnable(*parts: str) -> list[Path]:
+    """The pages that have blocks to be run, of the folders or files named."""
+    return [
+        page
+        for page in PAGES
+        if name_of(page).startswith(parts) and any(block.is_run for block in blocks_of(page))
+    ]

@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from hookmill.config.settings import load_settings
 from hookmill.emulator import DEVELOPMENT_TOKEN
-from tests.docs.pages import ROOT, Block
+from tests.docs.pages import ROOT, Block, blocks_of
 from tests.support import free_port, wait_until
 
 READY = {
@@ -73,7 +73,13 @@ class Runner:
         self._module = types.ModuleType("page")
         sys.modules["page"] = self._module
 
-    async def run(self, block: Block) -> None:
+    async def run_page(self, page: Path) -> None:
+        """Run the blocks of a page, in their order."""
+        for block in blocks_of(page):
+            if block.is_run or block.is_output:
+                await self._run(block)
+
+    async def _run(self, block: Block) -> None:
         """Run one block, by its language. Raises `AssertionError` where it does not work."""
         if block.is_output:
             self._expect(block)
