@@ -40,7 +40,7 @@ SEEN = Overview(
             dead=2,
             oldest_ms=1_700_000_000_000,
             remembered=50_000,
-            repeats=77,
+            duplicates=77,
             late=1,
             consumers=(
                 ConsumerFacts(name="host-1", pending=30, idle_ms=400),
@@ -57,7 +57,7 @@ SEEN = Overview(
             dead=0,
             oldest_ms=None,
             remembered=0,
-            repeats=0,
+            duplicates=0,
             late=0,
             consumers=(),
         ),
