@@ -16,8 +16,8 @@ from hookmill.stream.keys import GroupKeys
 # entry itself is taken by `take.lua` alone, which knows who owns its message ID.
 #
 # * `open.lua` makes the wake-up groups, at the end of both streams.
-# * `take.lua` moves the wake-up group to the end of a stream in which it found nothing, so that only
-#   what comes after that wakes a worker. Therefore a worker takes before it waits.
+# * `take.lua` moves the wake-up group to the end of a stream in which it found nothing, so that
+#   only what comes after that wakes a worker. Therefore a worker takes before it waits.
 # * `wait` may get an entry from several streams at once, but it wakes one worker only. So it moves
 #   the group back in all streams but the first: there the same entries wake other workers.
 # * A worker may be woken for an entry that another one has taken meanwhile. It finds nothing, and

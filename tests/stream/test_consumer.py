@@ -216,13 +216,13 @@ async def test_the_first_entry_owns_an_id_and_a_repeat_is_acknowledged_and_repor
 ) -> None:
     group = await open_group()
     first, second = await stream.append([message(b"1", id="m"), message(b"2", id="m")])
-    entries, repeats = [], []
+    entries, duplicates = [], []
     for count in batches:
         taken = await group.take(count)
         entries += taken.entries
-        repeats += taken.duplicates
+        duplicates += taken.duplicates
     assert [entry.ref.id for entry in entries] == [first]
-    assert repeats == [(EntryRef(STREAM, second), "m")]
+    assert duplicates == [(EntryRef(STREAM, second), "m")]
     assert pending(redis_client, group) == 1
     await settle_all(group, *entries)
 
