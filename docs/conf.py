@@ -15,7 +15,6 @@ copyright = author  # noqa: A001 - Sphinx reads this name
 release = version = _PROJECT["version"]
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
-exclude_patterns = ["README.md"]
 
 # The theme brings its own files; no page loads anything from another host.
 html_theme = "furo"
@@ -29,7 +28,6 @@ myst_enable_extensions = ["colon_fence"]
 
 default_role = "code"  # docstrings write `name`
 autodoc_member_order = "bysource"
-autodoc_class_signature = "separated"
 autodoc_typehints = "none"  # the signature would name private types of other libraries
 nitpicky = True
 # The base classes of exceptions and structs, which the API page names but does not describe.

@@ -4,6 +4,7 @@ describe. `make docs` runs it; a test fails where a part is not current.
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -99,6 +100,19 @@ def metrics() -> str:
         rows.append(
             f"| `{family.name}_total` | {family.type} | {labels} | {family.documentation} |"
         )
+    return "\n".join(rows)
+
+
+def rooms() -> str:
+    """Return a Markdown table of the rooms: duty, and modules."""
+    rows = ["| room | duty | modules |", "|---|---|---|"]
+    house = [path for path in (ROOT / "hookmill").iterdir() if (path / "__init__.py").exists()]
+    for room in [ROOT / "hookmill", *sorted(house), ROOT / "receiver", ROOT / "worker"]:
+        duty = ast.get_docstring(ast.parse((room / "__init__.py").read_text())) or ""
+        first = re.split(r"(?<=\.)\s", duty.partition("\n\n")[0].replace("\n", " "))[0]
+        modules = sorted(path.stem for path in room.glob("*.py") if path.stem[0] != "_")
+        shown = ", ".join(f"`{module}`" for module in modules)
+        rows.append(f"| `{room.relative_to(ROOT).as_posix()}/` | {_in_cell(first)} | {shown} |")
     return "\n".join(rows)
 
 
@@ -206,6 +220,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "settings": settings,
     "commands": commands,
     "metrics": metrics,
+    "rooms": rooms,
     "overview": overview,
     "words": words,
     "senders": senders,
@@ -233,11 +248,12 @@ def pages() -> list[Path]:
 
 def main() -> None:
     """Write the pages anew; with `--check` only say which of them are not current."""
-    old = {page: text for page in pages() if generated(text := page.read_text()) != text}
-    if "--check" in sys.argv:
-        sys.exit("\n".join(f"{page.relative_to(ROOT)}: run `make docs`" for page in old))
-    for page, text in old.items():
-        page.write_text(generated(text))
+    for page in pages():
+        text = page.read_text()
+        renewed = generated(text)
+        if renewed != text and "--check" in sys.argv:
+            sys.exit(f"{page.relative_to(ROOT)} is not current: run `make docs`")
+        page.write_text(renewed)
 
 
 if __name__ == "__main__":

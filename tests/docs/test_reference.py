@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -102,6 +103,18 @@ def test_each_field_of_an_entry_is_listed() -> None:
     assert listed == {name.decode() for name in written}
     assert "A replay removes `attempts`, `failed`, `unknown`, `reason`, `error` and `died`." in page
     assert set(RESET_BY_REPLAY) < written
+
+
+def test_the_floors_are_drawn_as_the_contract_of_imports_has_them() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    floors = next(one["layers"] for one in contracts["contracts"] if one["type"] == "layers")
+    page = (DOCS / "explanation" / "architecture.md").read_text()
+    drawing = page.partition("## The floors")[2].split("```")[1]
+    drawn = [set(re.findall(r"\w+", line)) for line in drawing.splitlines() if "─" not in line]
+    drawn = [words for words in drawn if words][-len(floors) :]
+    for floor, words in zip(floors, drawn, strict=True):
+        rooms = {room.removeprefix("hookmill.") for room in re.findall(r"[\w.]+", floor)}
+        assert rooms <= words, (floor, words)
 
 
 def test_each_public_name_is_described() -> None:
