@@ -17,6 +17,7 @@ from hookmill.admin import describe
 from hookmill.cli.main import app
 from hookmill.config.secrets import variable_of as secret_variable_of
 from hookmill.config.settings import Settings, variable_of
+from hookmill.errors import see
 from hookmill.signatures.presets import PRESETS, Preset
 from hookmill.signatures.spec import SignatureSpec
 from receiver.metrics import Metrics
@@ -34,7 +35,10 @@ def settings() -> str:
     for name, field in Settings.model_fields.items():
         default = "" if field.default_factory or field.default is None else f"`{field.default}`"
         variable = "`[sources.*]`" if name == "sources" else f"`{variable_of(name)}`"
-        rows.append(f"| {variable} | {default} | {field.description} |")
+        meaning = (field.description or "").replace(
+            see("reference/sources.md"), "see [Sources](sources.md)"
+        )
+        rows.append(f"| {variable} | {default} | {meaning} |")
     return "\n".join(rows)
 
 

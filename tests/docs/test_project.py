@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 
+from hookmill.errors import DOCS_URL
 from tests.docs.pages import DOCS, PAGES, ROOT, name_of
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -19,6 +20,17 @@ def test_each_link_into_the_repository_leads_to_a_file() -> None:
     assert len(targets) > 4
     for target in targets:
         assert (ROOT / target).exists(), target
+
+
+def test_each_message_that_refers_to_a_page_names_one_that_exists() -> None:
+    assert f"{DOCS_URL}/" == f"{BLOB}docs/"
+    named = 0
+    for folder in ("hookmill", "receiver", "worker"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for page in re.findall(r"""\bsee\(["']([^"']+)["']\)""", path.read_text()):
+                assert (DOCS / page).exists(), f"{path}: {page}"
+                named += 1
+    assert named
 
 
 def test_each_module_and_script_that_a_page_names_exists() -> None:
