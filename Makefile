@@ -14,7 +14,7 @@ help: ## Show this list
 run: .venv/run.stamp ## Run the whole line here: embedded server, receiver, workers, signed samples
 	@exec $(BIN)/hookmill dev --samples
 
-test: check unit ## Format, lint, types, import direction, tests
+test: check unit ## Format, lint, types, import direction, documentation, tests
 
 check: .venv/develop.stamp ## Format, lint, types and import direction, without the tests
 	$(BIN)/ruff format --check .
