@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 
 import redis
 
-from hookmill.stream import Group, Stream
+from hookmill.stream.consumer import Consumer
+from hookmill.stream.producer import Producer
 from tests.support import Server, server_binaries
 
 SIZES = (10_000, 1_000_000, 3_000_000)
@@ -52,13 +53,13 @@ class Row(NamedTuple):
 async def measure(server: Server, name: str, sizes: list[int], seconds: float) -> list[Row]:
     """Measure at each of the sizes, as long as there is time."""
     deadline = time.monotonic() + seconds
-    stream = Stream(server.url, "bench", timeout=60.0)
+    stream = Producer(server.url, "bench", timeout=60.0)
     rows: list[Row] = []
     with redis.Redis.from_url(server.url) as client:
         for size in sizes:
             copies = max(1, LEAST // size)
             for number in range(copies):
-                group = Group(stream, f"group-{number}", "c", dedup_window=WINDOW)
+                group = Consumer(stream, f"group-{number}", "c", dedup_window=WINDOW)
                 if not await remember(group, client, size, deadline):
                     print(f"{name}: {seconds:g} s are over before {size:,} IDs", file=sys.stderr)
                     await stream.close()
@@ -73,7 +74,7 @@ async def measure(server: Server, name: str, sizes: list[int], seconds: float) -
     return rows
 
 
-async def remember(group: Group, client: redis.Redis, size: int, deadline: float) -> bool:
+async def remember(group: Consumer, client: redis.Redis, size: int, deadline: float) -> bool:
     """Have so many IDs taken, each once, and leave nothing but their records; False: too late."""
     fill: Any = client.register_script(FILL)
     await group.open()

@@ -15,7 +15,7 @@ import redis
 from benchmarks.harness import SUBJECT, Bench, Program, chunks, cpu_seconds, peak_mb, round_trips
 from benchmarks.peers.counting import order
 from hookmill.message import Message
-from hookmill.stream import Stream
+from hookmill.stream.producer import Producer
 from tests.support import Server
 
 PREFIX = "bench"
@@ -49,7 +49,7 @@ def fill(server: Server, count: int, first: int = 0, partitions: int = 1) -> Non
 
 
 async def _fill(url: str, first: int, count: int, partitions: int) -> None:
-    stream = Stream(url, PREFIX, partitions=partitions, timeout=60.0)
+    stream = Producer(url, PREFIX, partitions=partitions, timeout=60.0)
     try:
         for numbers in chunks(count, 500):
             await stream.append([message(first + number) for number in numbers])

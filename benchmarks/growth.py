@@ -16,7 +16,8 @@ import redis
 from benchmarks.dedup_memory import WINDOW, remember
 from benchmarks.filling import PREFIX, Worked, fill, work
 from benchmarks.harness import OTHERS, SUBJECT, Bench, options, pins, progress
-from hookmill.stream import Group, Stream
+from hookmill.stream.consumer import Consumer
+from hookmill.stream.producer import Producer
 from tests.support import Server
 
 BASE = "these messages alone"
@@ -96,8 +97,8 @@ def _flush(server: Server) -> None:
 
 async def _hold(server: Server, count: int) -> None:
     """Take messages as a worker that goes on with them for longer than this takes."""
-    stream = Stream(server.url, PREFIX, timeout=60.0)
-    group = Group(stream, "main", "holder", dedup_window=WINDOW)
+    stream = Producer(server.url, PREFIX, timeout=60.0)
+    group = Consumer(stream, "main", "holder", dedup_window=WINDOW)
     await group.open()
     held = 0
     while held < count:
@@ -107,8 +108,8 @@ async def _hold(server: Server, count: int) -> None:
 
 
 async def _remember(server: Server, count: int) -> None:
-    stream = Stream(server.url, PREFIX, timeout=60.0)
-    group = Group(stream, "main", "c", dedup_window=WINDOW)
+    stream = Producer(server.url, PREFIX, timeout=60.0)
+    group = Consumer(stream, "main", "c", dedup_window=WINDOW)
     with redis.Redis.from_url(server.url) as client:
         if not await remember(group, client, count, time.monotonic() + 120):
             raise RuntimeError(f"could not have {count:,} IDs remembered in two minutes")

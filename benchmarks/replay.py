@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-from hookmill.stream import Group, Stream
+from hookmill.stream.consumer import Consumer
+from hookmill.stream.producer import Producer
 from tests.support import Server
 
 _MARK = b"*2\r\n$4\r\nECHO\r\n$9\r\nbench-end\r\n"
@@ -59,10 +60,12 @@ class Recorder:
             await writer.wait_closed()
 
 
-async def recorded(server: Server, prefix: str, do: Callable[[Stream], Awaitable[object]]) -> bytes:
+async def recorded(
+    server: Server, prefix: str, do: Callable[[Producer], Awaitable[object]]
+) -> bytes:
     """Return what a second `do` sends to Redis: the first has loaded what it needs."""
     recorder = Recorder(server)
-    stream = Stream(await recorder.start(), prefix, timeout=60.0)
+    stream = Producer(await recorder.start(), prefix, timeout=60.0)
     try:
         await do(stream)
         recorder.said = b""
@@ -79,9 +82,9 @@ def last_script(said: bytes) -> bytes:
     return b"*%d\r\n$7\r\n" % (call.count(b"\r\n$") + 1) + call
 
 
-async def taking(stream: Stream, count: int) -> None:
+async def taking(stream: Producer, count: int) -> None:
     """Take so many entries."""
-    group = Group(stream, "main", "bench", dedup_window=72 * 3600)
+    group = Consumer(stream, "main", "bench", dedup_window=72 * 3600)
     await group.open()
     await group.take(count)
     await group.close()

@@ -22,8 +22,8 @@ from benchmarks.filling import PREFIX, fill, message, worker
 from benchmarks.harness import CORES, OTHERS, Bench, Table, options, pinned_to, progress, tool
 from benchmarks.receiver import Load
 from benchmarks.startup import is_ready
-from hookmill.entries import Keys
-from hookmill.stream import Stream
+from hookmill.stream.keys import Keys
+from hookmill.stream.producer import Producer
 from tests.support import Server, free_port, wait_until
 
 BATCH = 64
@@ -93,10 +93,10 @@ def carried(bench: Bench, server: Server, table: Table) -> None:
     with redis.Redis.from_url(server.url) as client:
         client.flushall()
 
-        async def append(stream: Stream) -> None:
+        async def append(stream: Producer) -> None:
             await stream.append(batch)
 
-        async def take(stream: Stream) -> None:
+        async def take(stream: Producer) -> None:
             await replay.taking(stream, MOUTHFUL)
 
         command = asyncio.run(replay.recorded(server, PREFIX, append))

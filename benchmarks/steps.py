@@ -25,17 +25,19 @@ from aiohttp.http import HttpRequestParser
 from benchmarks import deliveries, filling
 from benchmarks.handlers import noop
 from benchmarks.harness import SUBJECT, Bench, Table, chunks, options, pinned_to, pins
-from hookmill import logs, process
-from hookmill.arrival import Arrival, row_of
-from hookmill.entries import Entry, Settlement, Taken
+from hookmill.config.settings import load_settings
+from hookmill.config.sources import Source, sources_of
 from hookmill.message import Message, Progress
-from hookmill.settings import load_settings
-from hookmill.sources import Source, sources_of
-from hookmill.stream import Group, Stream
+from hookmill.runtime import logs, process
+from hookmill.stream.arrival import Arrival, row_of
+from hookmill.stream.consumer import Consumer
+from hookmill.stream.entries import Entry, Settlement, Taken
+from hookmill.stream.producer import Producer
 from receiver.intake import Request, admit, delivery_of
 from receiver.reply import Reply
 from tests.support import Server
-from worker.attempt import Attempter, Done
+from worker.attempt import Attempter
+from worker.outcome import Done
 from worker.report import report
 from worker.settlement import settlement_of
 
@@ -89,7 +91,7 @@ class Steps:
         return (time.process_time() - began) / self._calls * 1e6
 
 
-async def receiver(steps: Steps, source: Source, raw: bytes, stream: Stream) -> None:
+async def receiver(steps: Steps, source: Source, raw: bytes, stream: Producer) -> None:
     """Take one delivery through the receiver's steps."""
     loop = asyncio.get_running_loop()
     parser = HttpRequestParser(BaseProtocol(loop), loop, 2**16)
@@ -128,8 +130,8 @@ async def worker(bench: Bench, steps: Steps, server: Server) -> None:
     """Take messages through the worker's steps."""
     turns = 2 if bench.quick else 20
     await fill(server, turns * TAKEN)
-    stream = Stream(server.url, filling.PREFIX)
-    group = Group(stream, "steps", "one", dedup_window=86_400)
+    stream = Producer(server.url, filling.PREFIX)
+    group = Consumer(stream, "steps", "one", dedup_window=86_400)
     await group.open()
     taken: list[Taken] = []
 
@@ -170,7 +172,7 @@ async def attempts(steps: Steps, attempter: Attempter, entries: list[Entry]) -> 
 
 
 async def fill(server: Server, count: int) -> None:
-    stream = Stream(server.url, filling.PREFIX)
+    stream = Producer(server.url, filling.PREFIX)
     for numbers in chunks(count, 500):
         await stream.append([filling.message(number) for number in numbers])
     await stream.close()
@@ -185,7 +187,7 @@ async def measure(bench: Bench, server: Server) -> None:
     size = deliveries.write(path, 1)
     with mock.patch.dict(os.environ, deliveries.environment(server.url, 0)):
         (source,) = sources_of(load_settings())
-    stream = Stream(server.url, "receiving")
+    stream = Producer(server.url, "receiving")
     for _ in bench.each_round():
         await receiver(Steps(received, calls), source, path.read_bytes()[:size], stream)
         await worker(bench, Steps(worked, calls), server)

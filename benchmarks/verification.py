@@ -106,19 +106,19 @@ def _shaped(sender: str) -> Iterator[Case]:
     scheme = scheme_of(sender)
     signed = received(genuine(sender, FORM if sender == "twilio" else BODY, now))
     yield _ours(sender, scheme, signed, now)
-    secret, shape = SYMMETRIC.get(sender, ""), scheme.shape
+    secret, spec = SYMMETRIC.get(sender, ""), scheme.spec
     if not secret or sender in TOKENS:
         return
-    reader, key = Reader(shape), key_of(shape, secret)
+    reader, key = Reader(spec), key_of(spec, secret)
     reading = reader.signatures(signed)
     assert not isinstance(reading, Refused)
-    stamp = reader.value(shape.timestamp, signed, reading) if shape.timestamp else b""
+    stamp = reader.value(spec.timestamp, signed, reading) if spec.timestamp else b""
     assert not isinstance(stamp, Refused)
     contents = reader.contents(signed, reading, stamp)
     assert not isinstance(contents, Refused)
-    name = shape.algorithm.removeprefix("hmac-")
+    name = spec.algorithm.removeprefix("hmac-")
     digests = [hmac.digest(key, content, name) for content in contents]
-    number = [encode(one, shape.encoding) for one in digests].index(reading.candidates[0])
+    number = [encode(one, spec.encoding) for one in digests].index(reading.candidates[0])
     yield _primitive(sender, key, contents[number], digests[number], name)
     if sender in _LIBRARIES:
         module, by, prepare = _LIBRARIES[sender]

@@ -30,7 +30,7 @@ from benchmarks.harness import (
     pins,
     progress,
 )
-from hookmill.entries import Keys
+from hookmill.stream.keys import Keys
 from tests.support import Server
 
 _PEERS = ROOT / "benchmarks" / "peers"

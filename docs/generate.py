@@ -7,11 +7,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from hookmill import wording
-from hookmill.secrets import variable_of as secret_variable_of
-from hookmill.settings import Settings, variable_of
+from hookmill.admin import describe
+from hookmill.config.secrets import variable_of as secret_variable_of
+from hookmill.config.settings import Settings, variable_of
 from hookmill.signatures.presets import PRESETS, Preset
-from hookmill.signatures.shape import Shape
+from hookmill.signatures.spec import SignatureSpec
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -50,10 +50,10 @@ def overview() -> str:
         "| [PayPal](#paypal) | `paypal` | 72 h | PAYPAL-TRANSMISSION-ID (signed) |",
     ]
     for name, preset in PRESETS.items():
-        shape = preset.shape
-        time = wording.span(shape.tolerance) if shape.timestamp else "none"
+        spec = preset.spec
+        time = describe.span(spec.tolerance) if spec.timestamp else "none"
         link = f"[{preset.title}](#{_anchor(preset.title)})"
-        rows.append(f"| {link} | `{name}` | {time} | {_code(wording.identified(shape))} |")
+        rows.append(f"| {link} | `{name}` | {time} | {_code(describe.identified(spec))} |")
     return "\n".join(rows)
 
 
@@ -61,7 +61,7 @@ def words() -> str:
     """Return the words of a shape with their defaults, in the order of their declaration."""
     rows = ["| word | default |", "|---|---|"]
     for name, field in zip(
-        Shape.__struct_fields__, (None, *Shape.__struct_defaults__), strict=True
+        SignatureSpec.__struct_fields__, (None, *SignatureSpec.__struct_defaults__), strict=True
     ):
         default = "(has to be given)" if field is None else f"`{_toml(field)}`"
         rows.append(f"| `{name}` | {default} |")
@@ -69,10 +69,10 @@ def words() -> str:
 
 
 def _section(name: str, preset: Preset) -> str:
-    shape, variable = preset.shape, secret_variable_of(name)
+    spec, variable = preset.spec, secret_variable_of(name)
     by_key = name == "marble"
     table = f"[sources.{name}]" + ("   # not needed: the variable switches it on" if by_key else "")
-    if shape.handshake == "meta":
+    if spec.handshake == "meta":
         table += '\nverify_token = "env:META_VERIFY_TOKEN"'
     lines = [
         f"### {preset.title}",
@@ -88,10 +88,10 @@ def _section(name: str, preset: Preset) -> str:
         f"{variable}=...   # or {variable}_FILE=/run/secrets/{name}",
         "```",
         "",
-        f"Signed: {_code(wording.signed(shape))}.",
-        f"Time: {wording.timed(shape)}.",
-        f"ID: {_code(wording.identified(shape))}.",
-        f"Type: {_code(wording.typed(shape))}.",
+        f"Signed: {_code(describe.signed(spec))}.",
+        f"Time: {describe.timed(spec)}.",
+        f"ID: {_code(describe.identified(spec))}.",
+        f"Type: {_code(describe.typed(spec))}.",
     ]
     return "\n".join(lines)
 

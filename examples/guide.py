@@ -23,8 +23,8 @@ import aiohttp
 from aiohttp import web
 
 from hookmill import Delivery, Event, Handlers, Sender
-from hookmill.embedded import embedded_server
-from hookmill.standin import DEVELOPMENT_TOKEN
+from hookmill.emulator import DEVELOPMENT_TOKEN
+from hookmill.runtime.embedded_redis import embedded_server
 
 SCALE = 0.02
 SECRET = "what the app and its subscriber share"  # noqa: S105 - nobody else sees this machine

@@ -8,9 +8,9 @@ if TYPE_CHECKING:
     from hookmill.events import Event
     from hookmill.handlers import Backoff, Delivery, Discard, Handlers, Retry
     from hookmill.message import Message
-    from hookmill.sender import Sender
     from hookmill.sending.outgoing import FlowControl, Outgoing, Published, Redact
-    from hookmill.sending.persistence import Persistence
+    from hookmill.sending.retry_policy import RetryPolicy
+    from hookmill.sending.sender import Sender
 
 __all__ = [
     "Backoff",
@@ -22,10 +22,10 @@ __all__ = [
     "HookmillError",
     "Message",
     "Outgoing",
-    "Persistence",
     "Published",
     "Redact",
     "Retry",
+    "RetryPolicy",
     "SendError",
     "Sender",
 ]
@@ -35,9 +35,9 @@ _ROOMS = {
     "events": ("Event",),
     "handlers": ("Backoff", "Delivery", "Discard", "Handlers", "Retry"),
     "message": ("Message",),
-    "sender": ("Sender",),
+    "sending.sender": ("Sender",),
     "sending.outgoing": ("FlowControl", "Outgoing", "Published", "Redact"),
-    "sending.persistence": ("Persistence",),
+    "sending.retry_policy": ("RetryPolicy",),
 }
 
 

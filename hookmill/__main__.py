@@ -7,6 +7,6 @@ import sys
 if not sys.flags.safe_path:
     del sys.path[0]
 
-from hookmill.cli import main
+from hookmill.cli.main import main
 
 main()

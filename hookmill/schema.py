@@ -8,24 +8,16 @@ describes what the handlers receive.
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import re
-import sys
-import traceback
 from collections.abc import Callable, Iterable
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import quote
 
 import msgspec
 
 from hookmill.errors import HandlersError
-from hookmill.events import Event, EventMeta, Schema, SchemaOf
-from hookmill.handlers import Handler, Handlers
-from hookmill.loading import load_handlers, load_module
+from hookmill.events import Event, Schema, SchemaOf
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -57,72 +49,6 @@ class Declared(NamedTuple):
 
 
 # --- where the events are declared -----------------------------------------------------------
-
-
-def load_declared(target: str, folder: Path | None = None) -> Declared:
-    """Import `MODULE:ATTRIBUTE` (handlers) or `MODULE` (the events it declares), with `folder` (by
-    default the current one) first on the path.
-
-    Raises `HandlersError`. What the module prints goes to stderr: stdout is the document's.
-    """
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            if ":" in target:
-                return of_handlers(target, load_handlers(target, folder))
-            return of_module(_load_module(target, folder))
-    except HandlersError:
-        raise
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a module may raise anything
-        traceback.print_exc()
-        raise HandlersError(f"{target!r} cannot be imported: {type(error).__name__}") from None
-
-
-def of_handlers(target: str, handlers: Handlers[Any]) -> Declared:
-    """Return the events of these handlers, in the order of registration."""
-    events = tuple(dict.fromkeys(one.event for one in handlers if one.event is not None))
-    if not events:
-        raise HandlersError(f"{target!r}: no handler is for an event class; there is no schema")
-    known = tuple(dict.fromkeys(name for event in events for name in event.names))
-    operations = (_operation(handler, known) for handler in handlers)
-    title = target.partition(":")[0]
-    receiving = tuple(one for one in operations if one.receives)
-    return Declared(title, _version_of(title), events, receiving)
-
-
-def of_module(module: ModuleType) -> Declared:
-    """Return the events that the module declares itself; what it imports is another's."""
-    name = module.__name__
-    found = (one for one in vars(module).values() if isinstance(one, EventMeta) and one.tag)
-    own: Iterable[Any] = (one for one in found if one.__module__ == name)
-    events: tuple[type[Event], ...] = tuple(dict.fromkeys(own))
-    if not events:
-        raise HandlersError(
-            f"{name!r} declares no event: name a module with classes such as "
-            'class OrderPaid(Event, tag="order.paid"), or handlers as MODULE:ATTRIBUTE'
-        )
-    operations = (Operation(one.tag, _doc_of(one)[0], one.names) for one in events)
-    return Declared(name, _version_of(name), events, tuple(operations))
-
-
-def _operation(handler: Handler, known: Iterable[str]) -> Operation:
-    # A handler of a pattern receives more than can be told here: what is known is told.
-    receives = tuple(name for name in known if handler.receives(name))
-    function = handler.function
-    summary = _doc_of(function)[0] if inspect.isroutine(function) else ""
-    return Operation(handler.name, summary, receives)
-
-
-def _load_module(name: str, folder: Path | None) -> ModuleType:
-    if not all(part.isidentifier() for part in name.split(".")):
-        raise HandlersError(f"{name!r}: name MODULE:ATTRIBUTE, or a module such as app.events")
-    return load_module(name, folder)
-
-
-def _version_of(module: str) -> str:
-    try:
-        return version(module.partition(".")[0])
-    except PackageNotFoundError:
-        return "0.0.0"  # AsyncAPI wants one
 
 
 # --- the documents ---------------------------------------------------------------------------
@@ -349,7 +275,7 @@ def _operations(operations: Iterable[Operation], keys: dict[str, str]) -> Schema
 
 
 def _message(name: str, events: tuple[type[Event], ...], payload: Schema) -> Schema:
-    summary, rest = _doc_of(events[0])
+    summary, rest = doc_of(events[0])
     said = " ".join(filter(None, [_earlier(name, events), summary]))
     return {
         "name": name,
@@ -361,7 +287,7 @@ def _message(name: str, events: tuple[type[Event], ...], payload: Schema) -> Sch
     }
 
 
-def _doc_of(documented: Any) -> tuple[str, str]:
+def doc_of(documented: Any) -> tuple[str, str]:
     """Return a docstring's first paragraph as one line, and the rest."""
     # Not inspect.getdoc: it falls back on the base's, which is about no event.
     summary, _, rest = inspect.cleandoc(documented.__doc__ or "").partition("\n\n")

@@ -17,21 +17,21 @@ import structlog
 from aiohttp import ClientPayloadError, HttpVersion11, StreamReader, hdrs, web
 from aiohttp.http_exceptions import BadHttpMessage
 
+from hookmill.config.settings import Settings
+from hookmill.config.sources import Source
 from hookmill.errors import StreamUnavailableError
-from hookmill.settings import Settings
-from hookmill.sources import Source
-from hookmill.stream import Stream
+from hookmill.stream.producer import Producer
 from receiver import handshake
-from receiver.answers import Refusal
 from receiver.appender import Appender
+from receiver.capacity import Held
 from receiver.certificates import Certificates
 from receiver.drainer import Drainer
+from receiver.fastpath import Server, Write
 from receiver.intake import Request, too_large
-from receiver.noise import server_logger
-from receiver.reception import BUSY, Outcome, Reception
+from receiver.log_limits import server_logger
+from receiver.pipeline import BUSY, Outcome, Pipeline
 from receiver.reply import Reply
-from receiver.room import Held
-from receiver.short_way import Server, Write
+from receiver.responses import Refusal
 from receiver.spool import Spool, SpoolError
 
 log = structlog.get_logger("receiver")
@@ -55,7 +55,7 @@ class Receiver:
         self,
         settings: Settings,
         sources: Iterable[Source],
-        stream: Stream,
+        stream: Producer,
         certificates: Certificates | None = None,
     ) -> None:
         self._settings = settings
@@ -65,7 +65,7 @@ class Receiver:
             Drainer(self._spool, stream, settings.append_timeout) if self._spool else None
         )
         self._appender = Appender(stream, settings.append_timeout, self._spool)
-        self._reception = Reception(settings, self._appender, certificates)
+        self._reception = Pipeline(settings, self._appender, certificates)
         self._sources: dict[str, Source] = {}
         self.replace_sources(sources)
         self._probes = {

@@ -15,17 +15,17 @@ from contextlib import suppress
 
 import structlog
 
-from hookmill.arrival import Row, row_of
 from hookmill.errors import (
     BacklogFullError,
     HookmillError,
     StreamUnavailableError,
     TokenReusedError,
 )
-from hookmill.logs import written_together
 from hookmill.message import Message
-from hookmill.stream import Stream
-from receiver.noise import server_logger
+from hookmill.runtime.logs import written_together
+from hookmill.stream.arrival import Row, row_of
+from hookmill.stream.producer import Producer
+from receiver.log_limits import server_logger
 from receiver.spool import Spool
 
 log = structlog.get_logger("receiver")
@@ -51,7 +51,7 @@ Stored = str | StreamUnavailableError
 class Appender:
     """Stores messages for many requests at once. `timeout` is in seconds for one round trip."""
 
-    def __init__(self, stream: Stream, timeout: float, spool: Spool | None = None) -> None:
+    def __init__(self, stream: Producer, timeout: float, spool: Spool | None = None) -> None:
         self._stream = stream
         self._timeout = timeout
         self._spool = spool

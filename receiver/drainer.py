@@ -8,10 +8,10 @@ from contextlib import suppress
 
 import structlog
 
-from hookmill.arrival import Row
 from hookmill.errors import BacklogFullError, StreamUnavailableError
 from hookmill.message import delivery_name
-from hookmill.stream import Stream
+from hookmill.stream.arrival import Row
+from hookmill.stream.producer import Producer
 from receiver.spool import Spool
 
 log = structlog.get_logger("receiver")
@@ -23,7 +23,7 @@ PAUSE = 0.25
 class Drainer:
     """Drains the spool in the background. `timeout` is in seconds for one round trip."""
 
-    def __init__(self, spool: Spool, stream: Stream, timeout: float) -> None:
+    def __init__(self, spool: Spool, stream: Producer, timeout: float) -> None:
         self._spool = spool
         self._stream = stream
         self._timeout = timeout

@@ -13,12 +13,12 @@ from collections.abc import Callable
 
 import msgspec
 
+from hookmill.config.sources import Source
 from hookmill.signatures import Refused, Signed, Verified
 from hookmill.signatures.places import form_fields, value_at
 from hookmill.signatures.scheme import only_header
-from hookmill.signatures.shaped import Shaped
-from hookmill.sources import Source
-from receiver.answers import Answer, Confirmation, Refusal
+from hookmill.signatures.spec_verifier import SpecVerifier
+from receiver.responses import Answer, Confirmation, Refusal
 
 MAX_TEXT = 1024
 """Characters of a text that is repeated; those that senders are known to send have under 100."""
@@ -46,9 +46,9 @@ def unsigned(source: Source, delivery: Signed) -> Answer | None:
     WooCommerce asks for 200 before it knows the secret. All that is said thereby is that a source
     listens here, and that does every refusal as well.
     """
-    if source.handshake != "woocommerce" or not isinstance(source.scheme, Shaped):
+    if source.handshake != "woocommerce" or not isinstance(source.scheme, SpecVerifier):
         return None
-    kind, _, name = source.scheme.shape.signature.partition(":")
+    kind, _, name = source.scheme.spec.signature.partition(":")
     is_ping = _PING.fullmatch(delivery.body) and not (kind == "header" and name in delivery.headers)
     return Answer() if is_ping else None
 
@@ -112,7 +112,9 @@ def _twitch(_source: Source, delivery: Signed, _verified: Verified) -> Answer | 
 
 
 def _zoom(source: Source, delivery: Signed, verified: Verified) -> Answer | Refusal | None:
-    if _event(delivery.body) != "endpoint.url_validation" or not isinstance(source.scheme, Shaped):
+    if _event(delivery.body) != "endpoint.url_validation" or not isinstance(
+        source.scheme, SpecVerifier
+    ):
         return None
     token = _plain_token(delivery.body)
     # What Zoom signs as a delivery has colons: no answer of ours may serve as such a signature.

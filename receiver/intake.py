@@ -11,13 +11,13 @@ from collections.abc import Container
 import msgspec
 from multidict import MultiMapping, istr
 
-from hookmill.arrival import Arrival
+from hookmill.config.sources import Source
 from hookmill.message import fresh_id, pack_headers
 from hookmill.signatures import Refused, Signed
 from hookmill.signatures.scheme import NeedsCertificate
-from hookmill.sources import Source
+from hookmill.stream.arrival import Arrival
 from receiver import handshake
-from receiver.answers import Answer, Confirmation, Refusal
+from receiver.responses import Answer, Confirmation, Refusal
 
 _CONTENT_ENCODING = istr("Content-Encoding")  # its lower case is found once
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import structlog
 
-from hookmill import process
+from hookmill.config.settings import Settings, load_settings, unknown_variables
+from hookmill.config.sources import Source, sources_of
 from hookmill.errors import (
     NotDurableError,
     PartitionsError,
     SettingsError,
     StreamUnavailableError,
 )
-from hookmill.settings import Settings, load_settings, unknown_variables
+from hookmill.runtime import process
 from hookmill.signatures.qstash import QStash
-from hookmill.sources import Source, sources_of
-from hookmill.stream import Backlog, Stream
+from hookmill.stream.producer import Backlog, Producer
 from receiver.app import Receiver
 from receiver.reloader import Reloader
 from receiver.spool import SpoolError
@@ -65,9 +65,9 @@ def _read_anew() -> tuple[Settings, list[Source]]:
     return settings, sources_of(settings)
 
 
-def stream_of(settings: Settings) -> Stream:
+def stream_of(settings: Settings) -> Producer:
     """Make the stream that the settings ask for."""
-    return Stream(
+    return Producer(
         settings.need_redis_url(),
         settings.prefix,
         partitions=settings.partitions,
@@ -77,7 +77,7 @@ def stream_of(settings: Settings) -> Stream:
     )
 
 
-async def _assure(stream: Stream, settings: Settings) -> None:
+async def _assure(stream: Producer, settings: Settings) -> None:
     """Refuse to start where this Redis can never give what is asked of it."""
     try:
         await stream.probe()

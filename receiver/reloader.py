@@ -14,9 +14,9 @@ from pathlib import Path
 
 import structlog
 
+from hookmill.config.settings import TOML_FILE, Settings
+from hookmill.config.sources import Source
 from hookmill.errors import HookmillError, SettingsError
-from hookmill.settings import TOML_FILE, Settings
-from hookmill.sources import Source
 
 log = structlog.get_logger("receiver")
 

@@ -22,8 +22,8 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from hookmill.arrival import Row
 from hookmill.errors import StreamUnavailableError
+from hookmill.stream.arrival import Row
 
 BATCH_MESSAGES = 512
 BATCH_BYTES = 8 * 1024 * 1024

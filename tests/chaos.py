@@ -30,7 +30,7 @@ from typing import NamedTuple
 import aiohttp
 import redis
 
-from hookmill.entries import Keys
+from hookmill.stream.keys import Keys
 from tests.e2e.line import Line, Post, unfinished
 from tests.support import Program, Server, server_binaries, wait_until
 

@@ -21,8 +21,9 @@ import structlog
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from hookmill.settings import Settings
-from hookmill.stream import Group, Stream
+from hookmill.config.settings import Settings
+from hookmill.stream.consumer import Consumer
+from hookmill.stream.producer import Producer
 from tests.support import Program, Server, server_binaries
 
 BINARIES = server_binaries()
@@ -124,19 +125,21 @@ def assert_nothing_left(client: redis.Redis, prefix: str) -> None:
 
 
 @pytest.fixture
-async def stream(server: Server, prefix: str) -> AsyncIterator[Stream]:
-    opened = Stream(server.url, prefix)
+async def stream(server: Server, prefix: str) -> AsyncIterator[Producer]:
+    opened = Producer(server.url, prefix)
     yield opened
     await opened.close()
 
 
 @pytest.fixture
-async def open_group(stream: Stream) -> AsyncIterator[Callable[..., Any]]:
+async def open_group(stream: Producer) -> AsyncIterator[Callable[..., Any]]:
     """Open consumers of a group: `await open_group("consumer", name="main")`."""
-    opened: list[Group] = []
+    opened: list[Consumer] = []
 
-    async def open_one(consumer: str = "c1", name: str = "main", dedup_window: int = 3600) -> Group:
-        group = Group(stream, name, consumer, dedup_window=dedup_window)
+    async def open_one(
+        consumer: str = "c1", name: str = "main", dedup_window: int = 3600
+    ) -> Consumer:
+        group = Consumer(stream, name, consumer, dedup_window=dedup_window)
         opened.append(group)
         await group.open()
         return group

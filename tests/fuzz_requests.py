@@ -43,8 +43,8 @@ from hookmill.message import about_of
 from hookmill.signatures import Scheme, Signed
 from hookmill.signatures.presets import PRESETS
 from hookmill.signatures.qstash import QStash
-from hookmill.signatures.shaped import Shaped
-from receiver.noise import PER_SECOND
+from hookmill.signatures.spec_verifier import SpecVerifier
+from receiver.log_limits import PER_SECOND
 from tests.support import Program, Server, free_port, server_binaries
 
 PUBLIC_URL = "https://hooks.example"
@@ -151,20 +151,20 @@ class Sender:
     def __init__(self, name: str, secret: str, sign: Callable[[Signed], Signed] | None) -> None:
         self.name, self.path = name, f"/{name}"
         self.secret = secret
-        self.shape = PRESETS[name].shape if name in PRESETS else None
-        self.handshake = self.shape.handshake if self.shape else ""
-        self.covers_body = self.shape is None or self.shape.covers_body
-        self.has_time = self.shape is None or bool(self.shape.timestamp)
-        place = self.shape.signature if self.shape else "header:Upstash-Signature"
+        self.spec = PRESETS[name].spec if name in PRESETS else None
+        self.handshake = self.spec.handshake if self.spec else ""
+        self.covers_body = self.spec is None or self.spec.covers_body
+        self.has_time = self.spec is None or bool(self.spec.timestamp)
+        place = self.spec.signature if self.spec else "header:Upstash-Signature"
         self.signature = place.removeprefix("header:").encode()
         self._sign = sign
         self._scheme = self._scheme_of(secret)
         self._strange = self._scheme_of("c3RyYW5nZS1zZWNyZXQtb2Ytbm9ib2R5LWhlcmU=")
 
     def _scheme_of(self, secret: str) -> Scheme | None:
-        if self.shape is None:
+        if self.spec is None:
             return QStash([secret], public_url=PUBLIC_URL)
-        return None if self._sign else Shaped(self.shape, [secret])
+        return None if self._sign else SpecVerifier(self.spec, [secret])
 
     def delivery(
         self,

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import redis
 
 from hookmill.message import Message
-from hookmill.stream import Stream
+from hookmill.stream.producer import Producer
 from tests.e2e.line import Line, unfinished
 from tests.support import Program, Server, server_binaries, wait_until
 
@@ -146,7 +146,7 @@ class Crew:
         begin to the last end.
         """
         draw = random.Random(seed)
-        stream = Stream(self.url, self.prefix, partitions=self.partitions)
+        stream = Producer(self.url, self.prefix, partitions=self.partitions)
         try:
             crew = await asyncio.to_thread(self._start_workers, workers)
             killing = asyncio.create_task(
@@ -177,7 +177,7 @@ class Crew:
         return program
 
     async def _send(
-        self, stream: Stream, draw: random.Random, keys: Sequence[str], numbers: range
+        self, stream: Producer, draw: random.Random, keys: Sequence[str], numbers: range
     ) -> None:
         """Append the messages with these numbers of each key, keys mixed anew for each number."""
         for number in numbers:

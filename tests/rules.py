@@ -59,18 +59,18 @@ def lua(script: str, old: str, new: str) -> Edit:
 
 ATTEMPT = "tests/worker/test_attempt.py::test_"
 APP = "tests/receiver/test_app.py::test_"
-APPEND = "tests/test_append.py::test_"
-GRAVEYARD = "tests/test_graveyard.py::test_"
+APPEND = "tests/stream/test_producer.py::test_"
+GRAVEYARD = "tests/admin/test_dead_letters.py::test_"
 INTAKE = "tests/receiver/test_intake.py::test_"
-INSPECTION = "tests/test_inspection.py::test_"
+INSPECTION = "tests/admin/test_server_checks.py::test_"
 LEASES = "tests/worker/test_leases.py::test_"
-ORDERING = "tests/test_ordering.py::test_"
-OVERVIEW = "tests/test_overview.py::test_"
-PARTITIONS = "tests/test_partitions.py::test_"
+ORDERING = "tests/stream/test_ordering.py::test_"
+OVERVIEW = "tests/admin/test_checkup.py::test_"
+PARTITIONS = "tests/stream/test_partitions.py::test_"
 POOL = "tests/worker/test_pool.py::test_"
 SLOW = f"{ATTEMPT}a_plain_function_beyond_its_timeout_"
 SPOOL = "tests/receiver/test_spool.py::test_"
-STREAM = "tests/test_stream.py::test_"
+STREAM = "tests/stream/test_consumer.py::test_"
 SUSPECTS = "tests/worker/test_suspects.py::test_"
 TAKEOVER = "tests/worker/test_takeover.py::test_"
 WHOLE = "tests/e2e/test_rules.py::test_"
@@ -85,7 +85,7 @@ RULES = (
         "consumer names are unique per process start",
         (
             Edit(
-                "hookmill/process.py",
+                "hookmill/runtime/process.py",
                 'return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"',
                 "return socket.gethostname()",
             ),
@@ -194,7 +194,7 @@ RULES = (
         "all keys of a partition have its hash tag",
         (
             Edit(
-                "hookmill/entries.py",
+                "hookmill/stream/keys.py",
                 'base = f"{self.base}:{group}"',
                 'base = f"{self.base.partition(chr(123))[0]}:{group}"',
             ),
@@ -352,7 +352,7 @@ RULES = (
     Rule(
         5,
         "the workers' scripts may exceed maxmemory",
-        (Edit("hookmill/stream/connection.py", "None if drains else", ""),),
+        (Edit("hookmill/stream/script_runner.py", "None if drains else", ""),),
         (
             f"{STREAM}a_full_redis_refuses_appends_and_can_still_be_drained",
             f"{WHOLE}a_full_redis_is_drained_by_its_workers_and_then_takes_deliveries_again",
@@ -363,7 +363,7 @@ RULES = (
         "before Redis 7.0 by a first write that takes no memory",
         (
             Edit(
-                "hookmill/stream/connection.py",
+                "hookmill/stream/script_runner.py",
                 "_WRITE_FIRST = \"redis.call('DEL', KEYS[1] .. ':none')\\n\"",
                 '_WRITE_FIRST = ""',
             ),
@@ -520,7 +520,7 @@ RULES = (
                 "if key ~= '' then key = fields[places.source] end",
             ),
             Edit(
-                "hookmill/entries.py",
+                "hookmill/stream/entries.py",
                 'return self.fields.get(b"source", b"") + b":" + key if key else b""',
                 'return self.fields.get(b"source", b"") if key else b""',
             ),
@@ -582,7 +582,7 @@ RULES = (
     Rule(
         8,
         "the partition follows the ordering key",
-        (Edit("hookmill/arrival.py", "if message.key:", "if False:"),),
+        (Edit("hookmill/stream/arrival.py", "if message.key:", "if False:"),),
         (f"{PARTITIONS}the_partition_follows_the_key_then_the_signed_id_then_the_body",),
     ),
     Rule(
@@ -590,7 +590,7 @@ RULES = (
         "else the signed ID",
         (
             Edit(
-                "hookmill/arrival.py",
+                "hookmill/stream/arrival.py",
                 "elif isinstance(message, Arrival) and message.id_is_signed:",
                 "elif False:",
             ),
@@ -600,7 +600,7 @@ RULES = (
     Rule(
         8,
         "never an ID that nobody signed",
-        (Edit("hookmill/arrival.py", " and message.id_is_signed:", ":"),),
+        (Edit("hookmill/stream/arrival.py", " and message.id_is_signed:", ":"),),
         (
             f"{PARTITIONS}the_partition_follows_the_key_then_the_signed_id_then_the_body",
             f"{PARTITIONS}a_token_is_found_whatever_header_comes_with_it",
@@ -612,7 +612,9 @@ RULES = (
         "else the body",
         (
             Edit(
-                "hookmill/arrival.py", 'self.spread or self.fields.get(b"body", b"")', "self.spread"
+                "hookmill/stream/arrival.py",
+                'self.spread or self.fields.get(b"body", b"")',
+                "self.spread",
             ),
         ),
         (f"{PARTITIONS}the_partition_follows_the_key_then_the_signed_id_then_the_body",),
@@ -632,7 +634,7 @@ RULES = (
         'a source may choose id = "body"',
         (
             Edit(
-                "hookmill/sources.py",
+                "hookmill/config/identity.py",
                 "        return by_body(own)\n",
                 "        return own\n",
             ),
@@ -814,7 +816,7 @@ RULES = (
         (
             Edit(
                 "worker/pool.py",
-                "self._settle(entry, HandedBack(_progress_of(entry)))\n        self._suspects = []",
+                "self._settle(entry, Requeued(_progress_of(entry)))\n        self._suspects = []",
                 "self.in_hand.pop(entry.ref, None)\n        self._suspects = []",
             ),
         ),
@@ -826,11 +828,13 @@ RULES = (
         "generations follow Redis' time, not the worker's",
         (
             Edit(
-                "hookmill/stream/group.py",
+                "hookmill/stream/consumer.py",
                 "number: Call(taking_keys(self.partitions[number]), [*args, share])",
                 "number: Call(taking_keys(self.partitions[number]), [*args, share, time.time()])",
             ),
-            Edit("hookmill/stream/group.py", "import asyncio\n", "import asyncio\nimport time\n"),
+            Edit(
+                "hookmill/stream/consumer.py", "import asyncio\n", "import asyncio\nimport time\n"
+            ),
             lua(
                 "take",
                 "local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)",
@@ -942,7 +946,7 @@ RULES = (
         "a group that nobody runs raises an alarm",
         (
             Edit(
-                "hookmill/inspection.py",
+                "hookmill/admin/server_checks.py",
                 "if group.has_work and not group.workers(settings.lease):",
                 "if False:",
             ),

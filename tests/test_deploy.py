@@ -6,7 +6,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from hookmill.settings import Settings, variable_of
+from hookmill.config.settings import Settings, variable_of
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"

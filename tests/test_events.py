@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from msgspec import UNSET, UnsetType
 
 from hookmill import Event
+from hookmill.config.identity import MAX_NAME
 from hookmill.errors import DecodeError, HandlersError
 from hookmill.events import MAX_TAG, EncodeError, check_fields, check_tag
-from hookmill.sources import MAX_NAME
 from tests.strategies import instances
 from tests.support import message
 

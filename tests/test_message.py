@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookmill.entries import STREAM, Entry, EntryRef
 from hookmill.errors import WireVersionError
 from hookmill.message import (
     RESET_BY_REPLAY,
@@ -24,6 +23,7 @@ from hookmill.message import (
     fresh_id,
     pack_headers,
 )
+from hookmill.stream.entries import STREAM, Entry, EntryRef
 from tests.support import written_in_version_1
 
 MESSAGE = Message(

@@ -14,8 +14,8 @@ from types import ModuleType
 import pytest
 import redis
 
-from hookmill.options import SourceOptions, shape_of
-from hookmill.secrets import variable_of
+from hookmill.config.secrets import variable_of
+from hookmill.config.source_options import SourceOptions, spec_of
 from hookmill.signatures.presets import PRESETS
 from tests.e2e.line import Line
 from tests.support import Program, Server
@@ -51,7 +51,7 @@ def test_every_table_of_the_sources_page_is_one_that_the_settings_accept() -> No
     assert len(tables) > len(PRESETS)
     for table in tables:
         for name, options in tomllib.loads(table)["sources"].items():
-            shape_of(name, SourceOptions(**options))
+            spec_of(name, SourceOptions(**options))
 
 
 def generator() -> ModuleType:

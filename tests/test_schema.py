@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator, Draft202012Validator
 
 from hookmill import Delivery, Event, Handlers
+from hookmill.admin.declared_events import of_handlers, of_module
 from hookmill.catalog import marble
 from hookmill.errors import HandlersError
 from hookmill.events import Schema
@@ -28,8 +29,6 @@ from hookmill.schema import (
     Operation,
     asyncapi,
     json_schema,
-    of_handlers,
-    of_module,
     to_json,
 )
 from tests.strategies import instances

@@ -20,12 +20,22 @@ from typing import Any
 import msgspec
 import structlog
 
-from hookmill import logs
-from hookmill.entries import Entry
 from hookmill.errors import DecodeError, WireVersionError
 from hookmill.handlers import Delivery, Discard, Handler, Handlers, Middleware, Next, Retry
 from hookmill.message import Message, Progress
-from worker.limits import Limits
+from hookmill.runtime import logs
+from hookmill.stream.entries import Entry
+from worker.outcome import (
+    Again,
+    DeadLettered,
+    Discarded,
+    Done,
+    FannedOut,
+    Ignored,
+    Outcome,
+    Requeued,
+)
+from worker.timeouts import Timeouts
 
 log = structlog.get_logger("worker")
 
@@ -37,56 +47,6 @@ MAX_SUMMARY = 300
 
 GRACE_STEP = 15.0
 """Seconds between looks at a message that no handler is known for yet."""
-
-
-class Done(msgspec.Struct, frozen=True):
-    """The handler succeeded."""
-
-    handler: str
-
-
-class Ignored(msgspec.Struct, frozen=True):
-    """The event type was named as one to be ignored."""
-
-
-class Discarded(msgspec.Struct, frozen=True):
-    """The handler finished the message without success."""
-
-    handler: str
-    reason: str
-
-
-class FannedOut(msgspec.Struct, frozen=True):
-    """Several handlers match; from here each has an entry of its own."""
-
-    progress: Progress
-    handlers: tuple[str, ...]
-
-
-class Again(msgspec.Struct, frozen=True):
-    """To be run again `after` seconds. `error` is empty where waiting was asked for."""
-
-    progress: Progress
-    after: float
-    reason: str
-    error: str = ""
-
-
-class Dead(msgspec.Struct, frozen=True):
-    """Given up: for the dead letters, with a short reason and the error in full."""
-
-    progress: Progress
-    reason: str
-    error: str
-
-
-class HandedBack(msgspec.Struct, frozen=True):
-    """Not run to its end, through no fault of its own: for another worker."""
-
-    progress: Progress
-
-
-Outcome = Done | Ignored | Discarded | FannedOut | Again | Dead | HandedBack
 
 
 class _Ready(msgspec.Struct, frozen=True):
@@ -117,7 +77,7 @@ class Attempter:
         self._clock = clock
         self._in_threads: set[Future[Any]] = set()
         self._is_ending = False
-        self._limits = Limits()
+        self._limits = Timeouts()
         self._calls: dict[str, Next] = {}
 
     @property
@@ -147,7 +107,7 @@ class Attempter:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever it is, the message is kept
             if self._is_ending:
-                return HandedBack(progress)
+                return Requeued(progress)
             return self._failed(handler, _for(progress, handler), error)
         return Done(handler.name)
 
@@ -164,9 +124,9 @@ class Attempter:
         try:
             event = handler.read(message)
         except DecodeError as error:
-            return Dead(_for(progress, handler), error.code, str(error))
+            return DeadLettered(_for(progress, handler), error.code, str(error))
         except Exception as error:  # noqa: BLE001 - an event's own `from_message` may raise anything
-            return Dead(_for(progress, handler), DecodeError.code, _traceback_of(error))
+            return DeadLettered(_for(progress, handler), DecodeError.code, _traceback_of(error))
         return _Ready(handler, Delivery(event, message, progress.attempts + 1))
 
     def _handler(self, message: Message, progress: Progress) -> Handler | Outcome:
@@ -183,7 +143,7 @@ class Attempter:
         if self._handlers.ignores(message.type):
             return Ignored()
         if not message.type and (fault := _fault_in(message.body)):
-            return Dead(progress, DecodeError.code, fault)
+            return DeadLettered(progress, DecodeError.code, fault)
         return self._unknown(progress, "unhandled", f"no handler matches {message.type!r}")
 
     def _unknown(self, progress: Progress, reason: str, error: str) -> Outcome:
@@ -192,7 +152,9 @@ class Attempter:
         since_ms = progress.unknown_ms or now_ms
         left = self._grace - (now_ms - since_ms) / 1000
         if left <= 0:
-            return Dead(progress, reason, f"{error}, and none came in {self._grace:g} s of grace")
+            return DeadLettered(
+                progress, reason, f"{error}, and none came in {self._grace:g} s of grace"
+            )
         waiting = msgspec.structs.replace(progress, unknown_ms=since_ms)
         step = GRACE_STEP * random.uniform(0.5, 1.0)  # noqa: S311 - it spreads load
         return Again(waiting, min(step, left), reason)
@@ -206,7 +168,7 @@ class Attempter:
         )
         text = _traceback_of(error)
         if failed.attempts >= handler.attempts:
-            return Dead(failed, "failed", text)
+            return DeadLettered(failed, "failed", text)
         summary = traceback.format_exception_only(error)[-1].strip()[:MAX_SUMMARY]
         return Again(failed, handler.backoff.wait(failed.attempts), summary, text)
 

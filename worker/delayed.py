@@ -6,7 +6,7 @@ before: so nothing depends on who delayed it, and where nothing waits they hardl
 
 from __future__ import annotations
 
-from hookmill.stream import Group
+from hookmill.stream.consumer import Consumer
 
 BATCH = 200
 """Messages let go in one step."""
@@ -21,7 +21,7 @@ SHORTEST_PAUSE = 0.02
 class Delayed:
     """Moves due messages of one group to where they are taken again."""
 
-    def __init__(self, group: Group) -> None:
+    def __init__(self, group: Consumer) -> None:
         self._group = group
 
     async def turn(self) -> float:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import random
 
-from hookmill.stream import Group, Stream
+from hookmill.stream.consumer import Consumer
+from hookmill.stream.producer import Producer
 
 PERIOD = 5.0
 """Seconds between a group's turns."""
@@ -20,7 +21,7 @@ CONSUMER_IDLE = 3600.0
 class Janitor:
     """Upkeep of the stream and one group. `retention` is in seconds."""
 
-    def __init__(self, stream: Stream, group: Group, retention: float) -> None:
+    def __init__(self, stream: Producer, group: Consumer, retention: float) -> None:
         self._stream = stream
         self._group = group
         self._retention = retention

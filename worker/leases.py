@@ -13,9 +13,9 @@ from collections.abc import Mapping
 
 import structlog
 
-from hookmill.entries import EntryRef
 from hookmill.errors import HookmillError
-from hookmill.stream import BlockingLeases
+from hookmill.stream.entries import EntryRef
+from hookmill.stream.leases import BlockingLeases
 
 log = structlog.get_logger("worker")
 

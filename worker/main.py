@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from hookmill import process
+from hookmill.config.settings import Settings, unknown_variables
 from hookmill.errors import (
     GroupLostError,
     HookmillError,
@@ -19,11 +19,12 @@ from hookmill.errors import (
     StreamUnavailableError,
 )
 from hookmill.handlers import Handlers
-from hookmill.settings import Settings, unknown_variables
-from hookmill.stream import Group, Stream
+from hookmill.runtime import process
+from hookmill.runtime.tasks import end, repeat
+from hookmill.stream.consumer import Consumer
+from hookmill.stream.producer import Producer
 from worker.attempt import Attempter
 from worker.delayed import Delayed
-from worker.duty import end, repeat
 from worker.janitor import Janitor
 from worker.leases import LeaseKeeper
 from worker.pool import LAST_STEP, Pool
@@ -79,7 +80,7 @@ async def _work_until_signalled(settings: Settings, handlers: Handlers[Any]) -> 
 
 async def _agree(settings: Settings) -> None:
     """Refuse to start where the stream was made with another number of partitions."""
-    stream = Stream(settings.need_redis_url(), settings.prefix, partitions=settings.partitions)
+    stream = Producer(settings.need_redis_url(), settings.prefix, partitions=settings.partitions)
     try:
         await stream.agree()
     except PartitionsError as error:
@@ -95,10 +96,10 @@ class Worker:
 
     def __init__(self, settings: Settings, handlers: Handlers[Any], resources: Any) -> None:
         self.consumer = process.consumer_name()
-        self._stream = Stream(
+        self._stream = Producer(
             settings.need_redis_url(), settings.prefix, partitions=settings.partitions
         )
-        self._group = Group(
+        self._group = Consumer(
             self._stream, settings.group, self.consumer, dedup_window=settings.dedup_window
         )
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="handler")

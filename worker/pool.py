@@ -14,12 +14,13 @@ import traceback
 
 import structlog
 
-from hookmill.entries import Entry, EntryRef, Taken
 from hookmill.errors import GroupLostError, PartitionsError, StreamUnavailableError
 from hookmill.message import Progress
-from hookmill.stream import Group
-from worker.attempt import Attempter, Dead, HandedBack, Outcome
-from worker.duty import end
+from hookmill.runtime.tasks import end
+from hookmill.stream.consumer import Consumer
+from hookmill.stream.entries import Entry, EntryRef, Taken
+from worker.attempt import Attempter
+from worker.outcome import DeadLettered, Outcome, Requeued
 from worker.report import Reporter
 from worker.settlement import settlement_of
 from worker.settler import Settler
@@ -61,7 +62,7 @@ class Pool:
     """
 
     def __init__(
-        self, group: Group, attempter: Attempter, takeover: Takeover, concurrency: int
+        self, group: Consumer, attempter: Attempter, takeover: Takeover, concurrency: int
     ) -> None:
         self._group = group
         self._attempter = attempter
@@ -135,7 +136,7 @@ class Pool:
     async def _quiet_until(self, latest: float) -> None:
         self._quiet = True
         for entry in self._suspects:
-            self._settle(entry, HandedBack(_progress_of(entry)))
+            self._settle(entry, Requeued(_progress_of(entry)))
         self._suspects = []
         while self._taking is not None and not self._taking.done() and time.monotonic() < latest:
             self._changed.set()
@@ -219,7 +220,7 @@ class Pool:
                 continue  # our own, taken over from ourselves: its outcome will come
             self.in_hand[entry.ref] = entry
             if self._quiet:
-                self._settle(entry, HandedBack(_progress_of(entry)))
+                self._settle(entry, Requeued(_progress_of(entry)))
             elif entry.is_suspect:
                 self._suspects.append(entry)
             else:
@@ -246,7 +247,7 @@ class Pool:
             self._start(entry)
             return
         text = f"its worker died or fell silent {TIMES_ALONE} times while it ran alone"
-        outcome = Dead(_progress_of(entry), "crashed", text)
+        outcome = DeadLettered(_progress_of(entry), "crashed", text)
         self._reporter.put(outcome, outcome.progress, time.perf_counter())
         self._settle(entry, outcome)
 
@@ -257,9 +258,9 @@ class Pool:
         try:
             outcome = await self._attempter.attempt(entry, progress)
         except asyncio.CancelledError:
-            outcome = HandedBack(progress)
+            outcome = Requeued(progress)
         except Exception:  # noqa: BLE001 - a fault of our own must not lose the message
-            outcome = Dead(progress, "internal_error", traceback.format_exc())
+            outcome = DeadLettered(progress, "internal_error", traceback.format_exc())
         del self._running[entry.ref]
         if entry.is_suspect:
             self._runs_alone = False

@@ -10,9 +10,18 @@ from contextlib import suppress
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from hookmill.logs import written_together
 from hookmill.message import Progress
-from worker.attempt import Again, Dead, Discarded, Done, FannedOut, HandedBack, Ignored, Outcome
+from hookmill.runtime.logs import written_together
+from worker.outcome import (
+    Again,
+    DeadLettered,
+    Discarded,
+    Done,
+    FannedOut,
+    Ignored,
+    Outcome,
+    Requeued,
+)
 
 log = structlog.get_logger("worker")
 
@@ -71,12 +80,12 @@ def report(log: FilteringBoundLogger, outcome: Outcome, before: Progress, second
                 "will run again", handler=progress.handler, attempt=attempt,
                 after=round(after, 1), reason=reason,
             )  # fmt: skip
-        case Dead(progress, reason, error):
+        case DeadLettered(progress, reason, error):
             log.error(
                 "dead letter", handler=progress.handler, attempts=progress.attempts,
                 reason=reason, error=error.strip().rpartition("\n")[2],
             )  # fmt: skip
-        case HandedBack():
+        case Requeued():
             log.info("handed back")
 
 

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hookmill.entries import Entry, FollowUp, Settlement
 from hookmill.message import Death, Progress
-from worker.attempt import Again, Dead, Discarded, Done, FannedOut, HandedBack, Ignored, Outcome
+from hookmill.stream.entries import Entry, FollowUp, Settlement
+from worker.outcome import (
+    Again,
+    DeadLettered,
+    Discarded,
+    Done,
+    FannedOut,
+    Ignored,
+    Outcome,
+    Requeued,
+)
 
 
 def settlement_of(entry: Entry, outcome: Outcome, clock: Callable[[], float]) -> Settlement:
@@ -22,14 +31,14 @@ def _follow_ups(entry: Entry, outcome: Outcome, clock: Callable[[], float]) -> t
             return ()
         case Again(progress, after):
             return (_again(entry, progress, after),)
-        case HandedBack(progress):
+        case Requeued(progress):
             return (_again(entry, progress),)
         case FannedOut(progress, handlers):
             return tuple(
                 _again(entry, Progress(owner=progress.owner, handler=handler))
                 for handler in handlers
             )
-        case Dead(progress, reason, error):
+        case DeadLettered(progress, reason, error):
             death = Death(reason=reason, error=error, died_ms=int(clock() * 1000))
             fields = {**entry.fields, **progress.to_fields(), **death.to_fields()}
             return (FollowUp("dead", _token(progress), fields),)

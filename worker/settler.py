@@ -11,10 +11,10 @@ from collections.abc import Callable
 
 import structlog
 
-from hookmill.entries import EntryRef, Settlement
 from hookmill.errors import GroupLostError, StreamUnavailableError
-from hookmill.stream import Group
-from worker.duty import end
+from hookmill.runtime.tasks import end
+from hookmill.stream.consumer import Consumer
+from hookmill.stream.entries import EntryRef, Settlement
 
 log = structlog.get_logger("worker")
 
@@ -36,7 +36,7 @@ class Settler:
     Only the event loop touches its queue.
     """
 
-    def __init__(self, group: Group, settled: Callable[[list[EntryRef]], None]) -> None:
+    def __init__(self, group: Consumer, settled: Callable[[list[EntryRef]], None]) -> None:
         self._group = group
         self._settled = settled
         self._queue: list[Settlement] = []

@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 import structlog
 
-from hookmill.entries import Taken
 from hookmill.errors import StreamUnavailableError
-from hookmill.stream import Group
+from hookmill.stream.consumer import Consumer
+from hookmill.stream.entries import Taken
 
 log = structlog.get_logger("worker")
 
@@ -25,7 +25,7 @@ class Takeover:
     """
 
     def __init__(
-        self, group: Group, lease: float, clock: Callable[[], float] = time.monotonic
+        self, group: Consumer, lease: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._group = group
         self._lease = lease

@@ -16,11 +16,11 @@ from aiohttp import web
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from hookmill.arrival import Arrival, Row, row_of
-from hookmill.settings import load_settings
+from hookmill.config.settings import load_settings
+from hookmill.config.sources import sources_of
 from hookmill.signatures import Verified
-from hookmill.sources import sources_of
-from hookmill.stream import Stream
+from hookmill.stream.arrival import Arrival, Row, row_of
+from hookmill.stream.producer import Producer
 from receiver.intake import Request, admit, delivery_of
 
 (source,) = sources_of(load_settings())
@@ -29,7 +29,7 @@ from receiver.intake import Request, admit, delivery_of
 class Parts:
     """The handlers, and what waits to be appended."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Producer) -> None:
         self._stream = stream
         self._waiting: list[tuple[Row, asyncio.Future[None]]] = []
         self._flushing: asyncio.Task[None] | None = None
@@ -64,7 +64,7 @@ async def whole(request: web.BaseRequest) -> Request:
 
 
 async def main() -> None:
-    parts = Parts(Stream(os.environ["REDIS_URL"], "bench"))
+    parts = Parts(Producer(os.environ["REDIS_URL"], "bench"))
     runner = web.ServerRunner(web.Server(getattr(parts, sys.argv[1]), access_log=None))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", int(os.environ["PORT"]), backlog=1024).start()

@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from hookmill.errors import SendError
-from hookmill.sending import publishing
+from hookmill.sending import qstash_api
 from hookmill.sending.outgoing import Published
-from hookmill.sending.persistence import Answer
-from hookmill.sending.posting import BEGINNING, Errand, Service
-from hookmill.sending.preparing import Prepared
-from hookmill.sending.publishing import Refusal, Taken
+from hookmill.sending.prepare import Prepared
+from hookmill.sending.qstash_api import Refusal, Taken
+from hookmill.sending.retry_policy import Answer
+from hookmill.sending.transport import BEGINNING, Errand, Service
 
 MOST_BYTES = 100_000_000
 MOST_ITEMS = 1000
@@ -101,10 +101,10 @@ async def _publish(
     messages = [item.prepared for item in batch]
     if batch[0].raw is None:
         return [await alone(messages[0])]
-    request = publishing.batch(item.raw for item in batch if item.raw is not None)
+    request = qstash_api.batch(item.raw for item in batch if item.raw is not None)
 
     def read(answer: Answer) -> list[Taken | Refusal | None] | None:
-        return publishing.read_batch(answer, len(batch))
+        return qstash_api.read_batch(answer, len(batch))
 
     secrets = tuple({one.secret for one in messages})
     errand = Errand(f"publishing a batch of {len(batch)}", secrets=secrets)
@@ -116,7 +116,7 @@ def _result(service: Service, prepared: Prepared, said: Taken | Refusal | None) 
     url, deduplication_id = prepared.outgoing.url, prepared.deduplication_id
     if isinstance(said, Taken):
         return Published(said.message_id, said.deduplicated, deduplication_id, url)
-    what = f"publishing to {publishing.shown(url)}, in a batch"
+    what = f"publishing to {qstash_api.shown(url)}, in a batch"
     if said is None:
         text = f"{what}: an answer that cannot be read; it may have been taken all the same"
         return SendError(text, deduplication_id=deduplication_id)
@@ -148,7 +148,7 @@ def _ends_all(error: SendError) -> bool:
 
 def _not_tried(prepared: Prepared) -> SendError:
     return SendError(
-        f"publishing to {publishing.shown(prepared.outgoing.url)}: not tried, for the batch before "
+        f"publishing to {qstash_api.shown(prepared.outgoing.url)}: not tried, for the batch before "
         "it failed",
         deduplication_id=prepared.deduplication_id,
         may_be_published=False,

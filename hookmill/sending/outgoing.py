@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict
 
 from hookmill.events import Event
 from hookmill.signatures import Secret
-from hookmill.signatures.shape import Shape
+from hookmill.signatures.spec import SignatureSpec
 
 Body: TypeAlias = Event | bytes | Mapping[str, Any]
 """An event; or raw bytes, sent as they stand; or what JSON can say, sent without an envelope."""
@@ -76,7 +76,7 @@ class Outgoing:
     event: Body = field(repr=False)
     _: KW_ONLY
     secret: str | Secret | None = field(default=None, repr=False)
-    scheme: str | Shape | None = None
+    scheme: str | SignatureSpec | None = None
     method: Method | None = None
     headers: Mapping[str, str] | None = field(default=None, repr=False)
     delay: Span | None = None
@@ -100,7 +100,7 @@ class _Options(TypedDict, total=False):
     """The options that every call takes, as `Outgoing` describes them."""
 
     secret: str | Secret | None
-    scheme: str | Shape | None
+    scheme: str | SignatureSpec | None
     method: Method | None
     headers: Mapping[str, str] | None
     retries: int | None

@@ -18,11 +18,11 @@ from hookmill.events import Event, check_tag
 from hookmill.sending.outgoing import Body
 from hookmill.signatures import Secret, Signed
 from hookmill.signatures.presets import ALIASES, PRESETS
-from hookmill.signatures.shape import Shape, as_template, parts
-from hookmill.signatures.shaped import Shaped
 from hookmill.signatures.signing import put
+from hookmill.signatures.spec import SignatureSpec, as_template, parts
+from hookmill.signatures.spec_verifier import SpecVerifier
 
-_MARBLE = PRESETS["marble"].shape.signature
+_MARBLE = PRESETS["marble"].spec.signature
 _ASYMMETRIC = {"ed25519", "ecdsa-p256"}
 _PLACED = ("{url}", "{twilio}", "{hubspot}", "{contentful}")
 
@@ -53,7 +53,7 @@ class Letter(NamedTuple):
 # --- the body ---
 
 
-def encode(event: Body, shape: Shape | None, now: float, *, timed: bool = True) -> Payload:
+def encode(event: Body, spec: SignatureSpec | None, now: float, *, timed: bool = True) -> Payload:
     """Write an event in the form that its scheme's subscribers expect; `now` is in Unix seconds.
 
     Raises `ValueError` for what JSON cannot say, `EncodeError` for an event whose fields hold what
@@ -66,7 +66,7 @@ def encode(event: Body, shape: Shape | None, now: float, *, timed: bool = True) 
     if not isinstance(event, Event):
         raise ValueError(f"{type(event).__name__} cannot be sent: give an Event, bytes, or a dict")
     tag, data = check_tag(type(event)), msgspec.Raw(event.to_data())
-    if shape is not None and shape.signature == _MARBLE:
+    if spec is not None and spec.signature == _MARBLE:
         return Payload(_json({"event": tag, "data": data}), "application/json")
     if not timed:
         return Payload(_json({"type": tag, "data": data}), "application/json")
@@ -84,24 +84,26 @@ def _json(value: Any) -> bytes:
 # --- the signature ---
 
 
-def shape_of(scheme: str | Shape) -> Shape:
+def spec_of(scheme: str | SignatureSpec) -> SignatureSpec:
     """Return a way to sign by its name. Raises `ValueError` where there is none to sign with."""
-    if isinstance(scheme, Shape):
-        name, shape = "this Shape", scheme
+    if isinstance(scheme, SignatureSpec):
+        name, spec = "this Shape", scheme
     elif not isinstance(scheme, str):
         raise ValueError("scheme: give a name or a Shape")
     else:
         name = ALIASES.get(scheme, scheme)
         if name not in PRESETS:
-            usable = (one for one in PRESETS if PRESETS[one].shape.algorithm not in _ASYMMETRIC)
+            usable = (one for one in PRESETS if PRESETS[one].spec.algorithm not in _ASYMMETRIC)
             raise ValueError(f"scheme: there is no {scheme!r}; there are {', '.join(usable)}")
-        shape = PRESETS[name].shape
-    if shape.algorithm in _ASYMMETRIC:
+        spec = PRESETS[name].spec
+    if spec.algorithm in _ASYMMETRIC:
         raise ValueError(f"scheme: {name} signs with a private key, which only its sender has")
-    return shape
+    return spec
 
 
-def signer_of(scheme: str | Shape | None, secret: str | Secret | None) -> Shaped | None:
+def signer_of(
+    scheme: str | SignatureSpec | None, secret: str | Secret | None
+) -> SpecVerifier | None:
     """Return what signs; None where nothing is said of it.
 
     Raises `ValueError`, or `SettingsError` where the secret is not usable.
@@ -110,36 +112,36 @@ def signer_of(scheme: str | Shape | None, secret: str | Secret | None) -> Shaped
         return None
     if scheme is None:
         raise ValueError('scheme: say how the secret signs: scheme="marble", for instance')
-    shape = shape_of(scheme)
+    spec = spec_of(scheme)
     if secret is None:
         raise ValueError("secret: give the subscriber's signing secret, or no scheme")
     if not isinstance(secret, str | Secret):
         raise ValueError("secret: give it as text")
-    return Shaped(shape, [secret])
+    return SpecVerifier(spec, [secret])
 
 
-def signs_time(shape: Shape) -> bool:
+def signs_time(spec: SignatureSpec) -> bool:
     """Whether a signature is good for a while only."""
-    return bool(shape.timestamp)
+    return bool(spec.timestamp)
 
 
-def signs_id(shape: Shape) -> bool:
+def signs_id(spec: SignatureSpec) -> bool:
     """Whether the message's ID is under the signature."""
-    return "{id}" in shape.content
+    return "{id}" in spec.content
 
 
-def signs_place(shape: Shape) -> bool:
+def signs_place(spec: SignatureSpec) -> bool:
     """Whether the signature holds where the message goes."""
-    return any(field in shape.content for field in _PLACED)
+    return any(field in spec.content for field in _PLACED)
 
 
-def writes_body(shape: Shape) -> bool:
+def writes_body(spec: SignatureSpec) -> bool:
     """Whether the signature, or what it is made with, stands in the body."""
-    places = [shape.signature, shape.timestamp, shape.single_use]
+    places = [spec.signature, spec.timestamp, spec.single_use]
     return any(place.startswith(("json:", "form:")) for place in places)
 
 
-def seal(letter: Letter, signer: Shaped | None, message_id: str, now: float) -> Letter:
+def seal(letter: Letter, signer: SpecVerifier | None, message_id: str, now: float) -> Letter:
     """Sign a letter as of the Unix time `now`: the bytes that were signed are those it holds.
 
     The ID ("": none) stands where the scheme's subscribers look for it. Raises `ValueError` where
@@ -150,7 +152,7 @@ def seal(letter: Letter, signer: Shaped | None, message_id: str, now: float) -> 
     target = target_of(letter.url)
     url = letter.url.partition("#")[0]
     plain = Signed(letter.headers, letter.body, target, letter.method, url)
-    signed = signer.sign(_with_id(plain, signer.shape, message_id), now)
+    signed = signer.sign(_with_id(plain, signer.spec, message_id), now)
     for name, value in letter.headers.items():
         if signed.headers.getall(name) != [value]:
             raise ValueError(f"headers: {name} is made by the signature")
@@ -160,13 +162,13 @@ def seal(letter: Letter, signer: Shaped | None, message_id: str, now: float) -> 
     return Letter(url, letter.method, CIMultiDict(signed.headers), signed.body)
 
 
-def _with_id(letter: Signed, shape: Shape, message_id: str) -> Signed:
+def _with_id(letter: Signed, spec: SignatureSpec, message_id: str) -> Signed:
     """Put the ID where subscribers look for it, so that a second copy is known for one."""
     if not message_id:
         return letter
-    for template in shape.id:
+    for template in spec.id:
         place = list(parts(as_template(template)))
-        is_signed = signs_id(shape) and template == shape.id[0]
+        is_signed = signs_id(spec) and template == spec.id[0]
         is_header = len(place) == 1 and place[0][1].startswith("header:")
         if is_signed or is_header:
             place_of_id = place[0][1]

@@ -10,12 +10,12 @@ from typing import Any, TypeVar, Unpack
 import msgspec
 
 from hookmill.errors import SendError
-from hookmill.sending import publishing
+from hookmill.sending import qstash_api
 from hookmill.sending.outgoing import Body, Outgoing, ScheduleOptions
-from hookmill.sending.persistence import Answer
-from hookmill.sending.posting import Errand, Service
-from hookmill.sending.preparing import Defaults, prepare, refusing
-from hookmill.sending.publishing import Request, schedule_path
+from hookmill.sending.prepare import Defaults, prepare, refusing
+from hookmill.sending.qstash_api import Request, schedule_path
+from hookmill.sending.retry_policy import Answer
+from hookmill.sending.transport import Errand, Service
 from hookmill.signatures import Secret
 
 _T = TypeVar("_T")
@@ -80,18 +80,18 @@ class Schedules:
         schedule_id = f"scd_{uuid.uuid4().hex}" if schedule_id is None else schedule_id
         prepared = prepare(Outgoing(url, event, **options), "schedule", self._defaults, time.time())
         with refusing(None):
-            publishing.check_name("schedule_id", schedule_id)
+            qstash_api.check_name("schedule_id", schedule_id)
             if not cron:
                 raise ValueError("cron: it is empty")
             headers = {
-                **publishing.message_headers(prepared.letter(time.time()), prepared.options),
-                "Upstash-Cron": publishing.header("cron", cron),
+                **qstash_api.message_headers(prepared.letter(time.time()), prepared.options),
+                "Upstash-Cron": qstash_api.header("cron", cron),
                 # So that an attempt of ours whose answer is lost does not make a second schedule.
                 "Upstash-Schedule-Id": schedule_id,
             }
             if queue := prepared.outgoing.queue:
                 headers["Upstash-Queue-Name"] = queue
-        target = f"{publishing.API}/schedules/{prepared.outgoing.url}"
+        target = f"{qstash_api.API}/schedules/{prepared.outgoing.url}"
         request = Request("POST", target, headers, prepared.payload.body)
         made = await self._ask(
             f"making the schedule {schedule_id}", request, _created, prepared.secret
@@ -106,7 +106,7 @@ class Schedules:
 
     async def list(self) -> list[Schedule]:
         """Return all schedules."""
-        request = Request("GET", f"{publishing.API}/schedules", {})
+        request = Request("GET", f"{qstash_api.API}/schedules", {})
         return await self._ask("listing the schedules", request, _schedules)
 
     async def pause(self, schedule_id: str) -> None:
@@ -134,7 +134,7 @@ class Schedules:
         self, what: str, request: Request, decoder: msgspec.json.Decoder[_T], *secrets: Secret
     ) -> _T:
         def read(answer: Answer) -> Any:
-            return publishing.decode(decoder, answer.body)
+            return qstash_api.decode(decoder, answer.body)
 
         errand = Errand(what, secrets=secrets)
         found: _T = await self._reached().ask(errand, lambda: request, read)

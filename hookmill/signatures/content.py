@@ -8,10 +8,10 @@ from typing import NamedTuple
 import msgspec
 
 from hookmill.signatures import times
+from hookmill.signatures.content_rules import NO_URL, RULES
 from hookmill.signatures.places import Found, finder, texts_at
-from hookmill.signatures.rules import NO_URL, RULES
 from hookmill.signatures.scheme import Refused, Signed
-from hookmill.signatures.shape import Shape, as_template, parts
+from hookmill.signatures.spec import SignatureSpec, as_template, parts
 
 MOST_CANDIDATES = 16
 """Signatures of one delivery that are looked at."""
@@ -47,25 +47,25 @@ class _Part(NamedTuple):
 class Reader:
     """Reads deliveries as a shape says. What follows from the shape alone is done here, once."""
 
-    def __init__(self, shape: Shape) -> None:
-        self.shape = shape
-        self.name = shape.signature.partition(":")[2]
+    def __init__(self, spec: SignatureSpec) -> None:
+        self.spec = spec
+        self.name = spec.signature.partition(":")[2]
         """What the signature's place is called."""
-        self._find_signature = finder(shape.signature)
-        self._together = _together(shape)
+        self._find_signature = finder(spec.signature)
+        self._together = _together(spec)
         self._read_together = texts_at([place.partition(":")[2] for place in self._together])
-        self._prefix = shape.prefix.encode()
-        self._split = _splitter(shape.split.encode())
-        self._pair = shape.pair.encode()
-        self._item = shape.item.encode()
-        self._beside = _items_in(shape)
-        self.find_time = self._finder(shape.timestamp) if shape.timestamp else _nothing
+        self._prefix = spec.prefix.encode()
+        self._split = _splitter(spec.split.encode())
+        self._pair = spec.pair.encode()
+        self._item = spec.item.encode()
+        self._beside = _items_in(spec)
+        self.find_time = self._finder(spec.timestamp) if spec.timestamp else _nothing
         """Finds the signed time's text."""
-        self.find_single_use = self._finder(shape.single_use) if shape.single_use else None
+        self.find_single_use = self._finder(spec.single_use) if spec.single_use else None
         """Finds what is good for one delivery only, where there is such a thing."""
-        pieces = [(text.encode(), field) for text, field in parts(shape.content)]
+        pieces = [(text.encode(), field) for text, field in parts(spec.content)]
         self.rule = next((RULES[field] for _, field in pieces if field in RULES), None)
-        self._is_body = shape.content == "{body}"
+        self._is_body = spec.content == "{body}"
         self._parts = [] if self.rule else [
             _Part(text, self._finder_of(field), _refuser(pieces, number))
             for number, (text, field) in enumerate(pieces)
@@ -83,7 +83,7 @@ class Reader:
         prefix = self._prefix
         if found.startswith(prefix):
             return Reading([found[len(prefix) :]], {}, texts)
-        if self.shape.bare:
+        if self.spec.bare:
             return Reading([found], {}, texts)
         return Refused("signature_malformed", f"{self.name} does not begin with {prefix.decode()}")
 
@@ -101,9 +101,9 @@ class Reader:
                 named.append(value)
             if name in self._beside:
                 items.setdefault(name, []).append(value)
-        candidates = [one for one in bare if one] + named if self.shape.bare else named
+        candidates = [one for one in bare if one] + named if self.spec.bare else named
         if not candidates:
-            return Refused("signature_malformed", f"{self.name} has no item {self.shape.item}")
+            return Refused("signature_malformed", f"{self.name} has no item {self.spec.item}")
         if len(candidates) > MOST_CANDIDATES:
             del candidates[MOST_CANDIDATES:]
         return Reading(candidates, items, texts)
@@ -158,7 +158,7 @@ class Reader:
         if field in _OF_REQUEST:
             return _OF_REQUEST[field]
         if field == "id":
-            ((_, field),) = parts(as_template(self.shape.id[0]))
+            ((_, field),) = parts(as_template(self.spec.id[0]))
         return self._finder(field)
 
 
@@ -176,20 +176,20 @@ _OF_REQUEST: dict[str, FindValue] = {
 """Finds what is no place of its own. None of them needs a border."""
 
 
-def _items_in(shape: Shape) -> frozenset[bytes]:
+def _items_in(spec: SignatureSpec) -> frozenset[bytes]:
     """Return the names of the items that a shape asks for beside the signatures."""
-    fields = [shape.timestamp, *(field for _, field in parts(shape.content))]
+    fields = [spec.timestamp, *(field for _, field in parts(spec.content))]
     return frozenset(field[5:].encode() for field in fields if field.startswith("item:"))
 
 
-def _together(shape: Shape) -> list[str]:
+def _together(spec: SignatureSpec) -> list[str]:
     """Return the places in the JSON body that a verdict needs, the signature's first. There are
     none where the signature stands elsewhere: nothing looks at the body then before it matched.
     """
-    if not shape.signature.startswith("json:"):
+    if not spec.signature.startswith("json:"):
         return []
-    fields = [field for _, field in parts(shape.content)]
-    places = dict.fromkeys([shape.signature, shape.timestamp, shape.single_use, *fields])
+    fields = [field for _, field in parts(spec.content)]
+    places = dict.fromkeys([spec.signature, spec.timestamp, spec.single_use, *fields])
     return [place for place in places if place.startswith("json:")]
 
 

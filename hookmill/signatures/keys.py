@@ -9,17 +9,17 @@ from collections.abc import Callable
 
 from hookmill.errors import NotInstalledError, SettingsError
 from hookmill.signatures.scheme import secret_bytes
-from hookmill.signatures.shape import Shape
+from hookmill.signatures.spec import SignatureSpec
 
 Matches = Callable[[bytes, list[bytes]], bool]
 """Says whether one of some signatures, as they are written, is that of a content."""
 
 
-def key_of(shape: Shape, text: str) -> bytes:
+def key_of(spec: SignatureSpec, text: str) -> bytes:
     """Return the key that a secret's text stands for; raise `SettingsError` where it is none."""
     raw = secret_bytes(text)
-    rest = text.removeprefix(shape.key_prefix)
-    form = shape.key
+    rest = text.removeprefix(spec.key_prefix)
+    form = spec.key
     if form == "base64-if-prefixed":
         form = "base64" if rest != text else "text"
     if form == "text":
@@ -35,19 +35,19 @@ def key_of(shape: Shape, text: str) -> bytes:
     return key
 
 
-def matcher(shape: Shape, key: bytes) -> Matches:
+def matcher(spec: SignatureSpec, key: bytes) -> Matches:
     """Return what compares signatures with this key's, in constant time."""
-    if shape.algorithm == "token":
+    if spec.algorithm == "token":
         return lambda _, given: _is_among(key, given)
-    if shape.algorithm in {"ed25519", "ecdsa-p256"}:
-        return _asymmetric_matcher(shape, key)
-    return _hmac_matcher(shape, key)
+    if spec.algorithm in {"ed25519", "ecdsa-p256"}:
+        return _asymmetric_matcher(spec, key)
+    return _hmac_matcher(spec, key)
 
 
-def _hmac_matcher(shape: Shape, key: bytes) -> Matches:
+def _hmac_matcher(spec: SignatureSpec, key: bytes) -> Matches:
     # The key is worked in here, once; each content goes on from a copy.
-    keyed = hmac.new(key, digestmod=shape.algorithm.removeprefix("hmac-"))
-    written = _WRITTEN[shape.encoding]
+    keyed = hmac.new(key, digestmod=spec.algorithm.removeprefix("hmac-"))
+    written = _WRITTEN[spec.encoding]
 
     def matches(content: bytes, given: list[bytes]) -> bool:
         mac = keyed.copy()
@@ -64,18 +64,18 @@ def _is_among(expected: bytes, given: list[bytes]) -> bool:
     return False
 
 
-def _asymmetric_matcher(shape: Shape, key: bytes) -> Matches:
+def _asymmetric_matcher(spec: SignatureSpec, key: bytes) -> Matches:
     try:
         from hookmill.signatures import asymmetric  # noqa: PLC0415 - it needs an extra
     except ImportError:
         raise NotInstalledError(
             "this sender signs with a public key: install hookmill[asymmetric]"
         ) from None
-    make = asymmetric.ed25519 if shape.algorithm == "ed25519" else asymmetric.ecdsa_p256
+    make = asymmetric.ed25519 if spec.algorithm == "ed25519" else asymmetric.ecdsa_p256
     check = make(key)
 
     def matches(content: bytes, given: list[bytes]) -> bool:
-        signatures = (decode(one, shape.encoding) for one in given)
+        signatures = (decode(one, spec.encoding) for one in given)
         return any(one is not None and check(content, one) for one in signatures)
 
     return matches

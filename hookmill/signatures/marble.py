@@ -12,28 +12,28 @@ import msgspec
 
 from hookmill.signatures.presets import PRESETS
 from hookmill.signatures.scheme import Secret
-from hookmill.signatures.shape import Shape
-from hookmill.signatures.shaped import Shaped
+from hookmill.signatures.spec import SignatureSpec
+from hookmill.signatures.spec_verifier import SpecVerifier
 
 DEVELOPMENT_SECRET = "marble_development_secret"  # noqa: S105 - public on purpose
 """The secret `hookmill dev` uses where none is set; refused outside development."""
 
-PLAIN = PRESETS["marble"].shape
+PLAIN = PRESETS["marble"].spec
 
 
-def timestamped(shape: Shape = PLAIN) -> Shape:
+def timestamped(spec: SignatureSpec = PLAIN) -> SignatureSpec:
     """Return the form that signs the time as well."""
     return msgspec.structs.replace(
-        shape, content="{timestamp}.{body}", timestamp="header:x-marble-timestamp"
+        spec, content="{timestamp}.{body}", timestamp="header:x-marble-timestamp"
     )
 
 
 def marble_scheme(
     secrets: Sequence[str | Secret], *, with_time: bool = False, tolerance: float = PLAIN.tolerance
-) -> Shaped:
+) -> SpecVerifier:
     """Verify and sign as Marble does. The key is the secret's text as it stands.
 
     Raises `SettingsError` where a secret is not usable.
     """
-    shape = msgspec.structs.replace(PLAIN, tolerance=tolerance)
-    return Shaped(timestamped(shape) if with_time else shape, secrets)
+    spec = msgspec.structs.replace(PLAIN, tolerance=tolerance)
+    return SpecVerifier(timestamped(spec) if with_time else spec, secrets)

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Sequence
 
 from hookmill.errors import SettingsError
-from hookmill.signatures.certified import (
+from hookmill.signatures.certificates import (
     Allowed,
     Authorities,
     Certificate,

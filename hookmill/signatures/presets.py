@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from hookmill.signatures.shape import Shape
+from hookmill.signatures.spec import SignatureSpec
 
 
 class Preset(NamedTuple):
@@ -19,13 +19,13 @@ class Preset(NamedTuple):
     """
 
     title: str
-    shape: Shape
+    spec: SignatureSpec
     where: str
     secret: str
     note: str = ""
 
 
-def _standard(prefix: str = "webhook", **changes: object) -> Shape:
+def _standard(prefix: str = "webhook", **changes: object) -> SignatureSpec:
     """Sign as Standard Webhooks: signatures in one header, over `{id}.{timestamp}.{body}`."""
     words: dict[str, object] = {
         "signature": f"header:{prefix}-signature",
@@ -41,12 +41,12 @@ def _standard(prefix: str = "webhook", **changes: object) -> Shape:
         "type": ("json:type",),
         **changes,
     }
-    return Shape(**words)  # type: ignore[arg-type] # a table of a shape's words
+    return SignatureSpec(**words)  # type: ignore[arg-type] # a table of a shape's words
 
 
-def _over_body(header: str, **changes: object) -> Shape:
+def _over_body(header: str, **changes: object) -> SignatureSpec:
     """Sign the body alone, in a header of its own."""
-    return Shape(signature=f"header:{header}", **changes)  # type: ignore[arg-type] # the same
+    return SignatureSpec(signature=f"header:{header}", **changes)  # type: ignore[arg-type] # the same
 
 
 PRESETS = {
@@ -99,7 +99,7 @@ PRESETS = {
     ),
     "gitlab-token": Preset(
         "GitLab (secret token)",
-        Shape(
+        SignatureSpec(
             signature="header:X-Gitlab-Token",
             algorithm="token",
             content="",
@@ -248,7 +248,7 @@ PRESETS = {
     # --- time, ID or URL, and the body ---
     "stripe": Preset(
         "Stripe",
-        Shape(
+        SignatureSpec(
             signature="header:Stripe-Signature",
             split=",",
             pair="=",
@@ -263,7 +263,7 @@ PRESETS = {
     ),
     "calendly": Preset(
         "Calendly",
-        Shape(
+        SignatureSpec(
             signature="header:Calendly-Webhook-Signature",
             split=",",
             pair="=",
@@ -280,7 +280,7 @@ PRESETS = {
     ),
     "sanity": Preset(
         "Sanity",
-        Shape(
+        SignatureSpec(
             signature="header:sanity-webhook-signature",
             encoding="base64url",
             split=", ",
@@ -297,7 +297,7 @@ PRESETS = {
     ),
     "ghost": Preset(
         "Ghost",
-        Shape(
+        SignatureSpec(
             signature="header:X-Ghost-Signature",
             split=", ",
             pair="=",
@@ -313,7 +313,7 @@ PRESETS = {
     ),
     "paddle": Preset(
         "Paddle",
-        Shape(
+        SignatureSpec(
             signature="header:Paddle-Signature",
             split=";",
             pair="=",
@@ -330,7 +330,7 @@ PRESETS = {
     ),
     "slack": Preset(
         "Slack",
-        Shape(
+        SignatureSpec(
             signature="header:X-Slack-Signature",
             prefix="v0=",
             content="v0:{timestamp}:{body}",
@@ -344,7 +344,7 @@ PRESETS = {
     ),
     "zoom": Preset(
         "Zoom",
-        Shape(
+        SignatureSpec(
             signature="header:x-zm-signature",
             prefix="v0=",
             content="v0:{timestamp}:{body}",
@@ -358,7 +358,7 @@ PRESETS = {
     ),
     "twitch": Preset(
         "Twitch EventSub",
-        Shape(
+        SignatureSpec(
             signature="header:Twitch-Eventsub-Message-Signature",
             prefix="sha256=",
             content="{id}{timestamp}{body}",
@@ -387,7 +387,7 @@ PRESETS = {
     ),
     "hubspot": Preset(
         "HubSpot (v3)",
-        Shape(
+        SignatureSpec(
             signature="header:X-HubSpot-Signature-v3",
             encoding="base64",
             content="{hubspot}",
@@ -403,7 +403,7 @@ PRESETS = {
     ),
     "twilio": Preset(
         "Twilio",
-        Shape(
+        SignatureSpec(
             signature="header:X-Twilio-Signature",
             algorithm="hmac-sha1",
             encoding="base64",
@@ -417,7 +417,7 @@ PRESETS = {
     ),
     "mailgun": Preset(
         "Mailgun",
-        Shape(
+        SignatureSpec(
             signature="json:signature.signature",
             content="{timestamp}{json:signature.token}",
             timestamp="json:signature.timestamp",
@@ -434,7 +434,7 @@ PRESETS = {
     ),
     "contentful": Preset(
         "Contentful",
-        Shape(
+        SignatureSpec(
             signature="header:x-contentful-signature",
             content="{contentful}",
             timestamp="header:x-contentful-timestamp",
@@ -449,7 +449,7 @@ PRESETS = {
     # --- public keys ---
     "discord": Preset(
         "Discord",
-        Shape(
+        SignatureSpec(
             signature="header:X-Signature-Ed25519",
             algorithm="ed25519",
             key="hex",
@@ -465,7 +465,7 @@ PRESETS = {
     ),
     "sendgrid": Preset(
         "SendGrid",
-        Shape(
+        SignatureSpec(
             signature="header:X-Twilio-Email-Event-Webhook-Signature",
             algorithm="ecdsa-p256",
             key="base64",
@@ -484,7 +484,7 @@ PRESETS = {
     # --- no signature ---
     "strapi": Preset(
         "Strapi",
-        Shape(
+        SignatureSpec(
             signature="header:Authorization",
             algorithm="token",
             prefix="Bearer ",

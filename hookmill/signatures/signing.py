@@ -21,41 +21,41 @@ def sign(reader: Reader, secret: Secret, delivery: Signed, now: float) -> Signed
 
     Raises `SettingsError` where only the sender has the key to sign with.
     """
-    shape = reader.shape
-    if shape.algorithm in {"ed25519", "ecdsa-p256"}:
-        raise SettingsError([f"{shape.algorithm}: only the sender has the key to sign with"])
-    key = key_of(shape, secret.text)
-    if shape.algorithm == "token":
-        return put(delivery, shape.signature, shape.prefix + key.decode())
+    spec = reader.spec
+    if spec.algorithm in {"ed25519", "ecdsa-p256"}:
+        raise SettingsError([f"{spec.algorithm}: only the sender has the key to sign with"])
+    key = key_of(spec, secret.text)
+    if spec.algorithm == "token":
+        return put(delivery, spec.signature, spec.prefix + key.decode())
     items: dict[bytes, list[bytes]] = {}
-    time = times.write(now, shape.unit) if shape.timestamp else ""
-    kind, _, name = shape.timestamp.partition(":")
+    time = times.write(now, spec.unit) if spec.timestamp else ""
+    kind, _, name = spec.timestamp.partition(":")
     if kind == "item":
         items[name.encode()] = [time.encode()]
     elif time:
-        delivery = put(delivery, shape.timestamp, time)
+        delivery = put(delivery, spec.timestamp, time)
     delivery = _named(reader, delivery)
     if reader.rule is not None:
         delivery = reader.rule.prepare(delivery)
     contents = reader.contents(delivery, Reading([], items), time.encode())
     if isinstance(contents, Refused):
         raise SettingsError([f"it cannot be signed: {contents.detail}"])
-    digest = hmac.digest(key, contents[0], shape.algorithm.removeprefix("hmac-"))
-    signature = encode(digest, shape.encoding).decode()
-    if shape.pair:
-        items[shape.item.encode()] = [signature.encode()]
-        signature = shape.split[:1].join(
-            f"{name.decode()}{shape.pair}{value.decode()}" for name, (value,) in items.items()
+    digest = hmac.digest(key, contents[0], spec.algorithm.removeprefix("hmac-"))
+    signature = encode(digest, spec.encoding).decode()
+    if spec.pair:
+        items[spec.item.encode()] = [signature.encode()]
+        signature = spec.split[:1].join(
+            f"{name.decode()}{spec.pair}{value.decode()}" for name, (value,) in items.items()
         )
-    return put(delivery, shape.signature, shape.prefix + signature)
+    return put(delivery, spec.signature, spec.prefix + signature)
 
 
 def _named(reader: Reader, delivery: Signed) -> Signed:
     """Give it what has to be there: the ID that is signed, the token that is used once."""
-    shape = reader.shape
-    wanted = {shape.single_use} if shape.single_use else set()
-    if "{id}" in shape.content:
-        wanted.add(shape.id[0])
+    spec = reader.spec
+    wanted = {spec.single_use} if spec.single_use else set()
+    if "{id}" in spec.content:
+        wanted.add(spec.id[0])
     for place in sorted(wanted):
         if isinstance(reader.value(place, delivery, Reading([], {})), Refused):
             delivery = put(delivery, place, uuid.uuid4().hex)

@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from hookmill.errors import SettingsError
-from hookmill.signatures.certified import (
+from hookmill.signatures.certificates import (
     Allowed,
     Keyring,
     Tell,

@@ -9,8 +9,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from hookmill.entries import EntryRef, GroupKeys
-from hookmill.stream.connection import script_text, translated
+from hookmill.stream.client import translated
+from hookmill.stream.entries import EntryRef
+from hookmill.stream.keys import GroupKeys
+from hookmill.stream.script_runner import script_text
 
 
 class BlockingLeases:

@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 from msgspec import UNSET
 
 from hookmill import Event
+from hookmill.admin.declared_events import of_module
 from hookmill.catalog import qstash
 from hookmill.catalog.marble import PostPublished
 from hookmill.catalog.qstash import (
@@ -25,7 +26,7 @@ from hookmill.catalog.qstash import (
 )
 from hookmill.errors import DecodeError
 from hookmill.message import Message
-from hookmill.schema import json_schema, of_module
+from hookmill.schema import json_schema
 
 POST = '{"event":"post.published","data":{"id":"p1","title":"Grüße 🎈"}}'.encode()
 ANSWER = b"the disk is full\n"

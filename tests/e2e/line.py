@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import aiohttp
 import redis
 
-from hookmill.drafts import marble_headers, qstash_headers
-from hookmill.entries import Keys
+from hookmill.debug.fixtures import marble_headers, qstash_headers
 from hookmill.signatures import Scheme
 from hookmill.signatures.marble import marble_scheme
 from hookmill.signatures.qstash import QStash
+from hookmill.stream.keys import Keys
 from tests.support import (
     CURRENT_KEY,
     MARBLE_SECRET,

@@ -12,8 +12,8 @@ import aiohttp
 import pytest
 import redis
 
-from hookmill import imitation
-from hookmill.drafts import qstash_headers
+from hookmill.debug import simulate
+from hookmill.debug.fixtures import qstash_headers
 from hookmill.signatures.qstash import QStash
 from tests.e2e.line import unfinished
 from tests.support import (
@@ -154,7 +154,7 @@ async def test_a_failed_delivery_reaches_its_handler_typed_and_once(
     assert await line.post(succeeded, "msg_3", token=again) == 401  # replayed under another ID
 
     # As `hookmill send --source qstash-callbacks` makes one.
-    made = await imitation.deliver(
+    made = await simulate.deliver(
         "qstash-callbacks",
         QStash([CURRENT_KEY], public_url=line.base),
         line.base + PATH,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hookmill.dev import development_environment
+from hookmill.dev.main import development_environment
 from tests.support import Program, free_port, wait_until
 
 

@@ -9,8 +9,8 @@ import redis
 
 from hookmill import Sender, SendError
 from hookmill.catalog.marble import PostPublished
+from hookmill.config.settings import Settings
 from hookmill.message import Message
-from hookmill.settings import Settings
 from tests.support import MARBLE_SECRET, Program, free_port
 
 WHSEC = "whsec_c3Vic2NyaWJlcnMgb3duIHNlY3JldA=="

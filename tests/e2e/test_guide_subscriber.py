@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from hookmill import Event, Persistence, Sender, SendError
+from hookmill import Event, RetryPolicy, Sender, SendError
 from hookmill.signatures.marble import marble_scheme
 from tests.support import MARBLE_SECRET, eventually, signed_headers
 
@@ -86,8 +86,8 @@ class Post(Event, tag="post.published"):
 
 async def send(url: str, data: dict[str, Any], secret: str = MARBLE_SECRET) -> int:
     """Send `post.published` straight; return the subscriber's status."""
-    once = Persistence(attempts=1)
-    async with Sender(direct=True, scheme="marble", persistence=once) as sender:
+    once = RetryPolicy(attempts=1)
+    async with Sender(direct=True, scheme="marble", retry_policy=once) as sender:
         try:
             await sender.send(url, Post(**data), secret=secret)
         except SendError as error:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import redis
 
-from hookmill.entries import Keys
+from hookmill.stream.keys import Keys
 from tests.e2e.line import Line, settle_down
 from tests.support import Program, Server, wait_until
 

@@ -13,9 +13,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from hookmill import Event, FlowControl, Outgoing, Published, Sender
-from hookmill.entries import Keys
+from hookmill.emulator import DEVELOPMENT_TOKEN
 from hookmill.signatures.qstash import DEVELOPMENT_KEYS
-from hookmill.standin import DEVELOPMENT_TOKEN
+from hookmill.stream.keys import Keys
 from tests.e2e.line import Line, unfinished
 from tests.support import MARBLE_SECRET, Program, Server, eventually, free_port, wait_until
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from hookmill.entries import Keys
+from hookmill.stream.keys import Keys
 from tests.e2e.line import Line, unfinished
 from tests.support import Program, Server, wait_until
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from hookmill.entries import Keys
+from hookmill.stream.keys import Keys
 from tests.e2e.line import Line
 from tests.support import Program, Server, wait_until
 

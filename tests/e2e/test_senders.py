@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 import redis
 
-from hookmill import imitation
+from hookmill.config.secrets import variable_of
+from hookmill.config.settings import Settings, load_settings
+from hookmill.debug import simulate
+from hookmill.debug.targets import sender_for
 from hookmill.message import Message
-from hookmill.secrets import variable_of
-from hookmill.settings import Settings, load_settings
 from hookmill.signatures.presets import PRESETS
-from hookmill.trial import sender_for
 from tests.support import CURRENT_KEY, MARBLE_SECRET, Program, free_port
 
 PUBLIC_URL = "https://app.example"
@@ -29,14 +29,14 @@ PUBLIC_URL = "https://app.example"
 SYMMETRIC = [
     name
     for name, preset in PRESETS.items()
-    if preset.shape.algorithm not in {"ed25519", "ecdsa-p256"} and name != "marble"
+    if preset.spec.algorithm not in {"ed25519", "ecdsa-p256"} and name != "marble"
 ]
 ALL = ["qstash", "marble", *SYMMETRIC, "shop", "own"]
 
-NO_ID = {name for name in SYMMETRIC if not PRESETS[name].shape.id}
+NO_ID = {name for name in SYMMETRIC if not PRESETS[name].spec.id}
 """Senders without an ID: the receiver gives one."""
 
-NO_TYPE = {name for name in SYMMETRIC if not PRESETS[name].shape.type}
+NO_TYPE = {name for name in SYMMETRIC if not PRESETS[name].spec.type}
 
 TABLES = (
     "".join(f"[sources.{name}]\n" for name in SYMMETRIC if name != "meta")
@@ -65,9 +65,9 @@ type = "{json:kind}:{json:0.verb}"
 
 def secret_of(name: str) -> str:
     """A secret as the sender gives it."""
-    shape = PRESETS[name].shape if name in PRESETS else None
-    if shape is not None and shape.key == "base64":
-        return shape.key_prefix + base64.b64encode(secrets.token_bytes(32)).decode()
+    spec = PRESETS[name].spec if name in PRESETS else None
+    if spec is not None and spec.key == "base64":
+        return spec.key_prefix + base64.b64encode(secrets.token_bytes(32)).decode()
     return f"secret-of-{name}-{secrets.token_hex(8)}"
 
 
@@ -108,7 +108,7 @@ async def test_one_of_each_sender_is_accepted_under_its_id_and_type_and_a_forged
         url = base + configured.path_of(name)
         made = sender_for(name, url, configured)
         forged, sent = [
-            await imitation.deliver(
+            await simulate.deliver(
                 made.preset,
                 made.scheme,
                 url,

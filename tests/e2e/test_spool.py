@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 import redis
 
-from hookmill.drafts import qstash_headers
+from hookmill.debug.fixtures import qstash_headers
 from hookmill.signatures.qstash import QStash
 from tests.support import CURRENT_KEY, Program, Server, eventually, free_port, signed_headers
 

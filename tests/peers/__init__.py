@@ -18,11 +18,11 @@ import aiohttp
 import redis
 
 from hookmill import Delivery, Handlers, Message
-from hookmill.drafts import qstash_headers
-from hookmill.settings import Settings
+from hookmill.config.settings import Settings
+from hookmill.config.sources import sources_of
+from hookmill.debug.fixtures import qstash_headers
 from hookmill.signatures.qstash import QStash
-from hookmill.sources import sources_of
-from hookmill.stream import Stream
+from hookmill.stream.producer import Producer
 from receiver.app import Receiver
 from receiver.main import stream_of
 from tests.support import CURRENT_KEY, Program, Server, eventually, message, signed_headers
@@ -144,7 +144,7 @@ def names(count: int, start: int = 0) -> list[str]:
     return [f"m{number}" for number in range(start, start + count)]
 
 
-async def send(stream: Stream, message_ids: Iterable[str], **fields: Any) -> None:
+async def send(stream: Producer, message_ids: Iterable[str], **fields: Any) -> None:
     await stream.append([message(id=message_id, **fields) for message_id in message_ids])
 
 

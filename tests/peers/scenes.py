@@ -13,8 +13,8 @@ import pytest
 import redis
 
 from hookmill import Delivery, Handlers, Message
-from hookmill.settings import Settings
-from hookmill.stream import Stream
+from hookmill.config.settings import Settings
+from hookmill.stream.producer import Producer
 from tests.support import Server, eventually, message
 from worker.main import Worker
 
@@ -83,7 +83,7 @@ def names(count: int) -> list[str]:
     return [f"m{n}" for n in range(count)]
 
 
-async def send(stream: Stream, *message_ids: str) -> None:
+async def send(stream: Producer, *message_ids: str) -> None:
     await stream.append([message(id=message_id) for message_id in message_ids])
 
 
@@ -94,7 +94,7 @@ def fields_of(message_id: str) -> Any:
     return message(id=message_id).to_fields()
 
 
-def leave_behind(client: redis.Redis, stream: Stream, *message_ids: str) -> list[str]:
+def leave_behind(client: redis.Redis, stream: Producer, *message_ids: str) -> list[str]:
     """Have messages come that a consumer takes at once and dies of; return their entry IDs.
 
     In one step, or a worker that waits would take them. Nothing else may be unread.
@@ -107,7 +107,7 @@ def leave_behind(client: redis.Redis, stream: Stream, *message_ids: str) -> list
         return [entry_id.decode() for entry_id in pipe.execute()[:-1]]
 
 
-async def sweeps_have_passed(client: redis.Redis, stream: Stream, work: Work) -> None:
+async def sweeps_have_passed(client: redis.Redis, stream: Producer, work: Work) -> None:
     """Return when what was held before has been within reach of a sweep for more than a lease.
 
     What a dead consumer left behind is taken over by the sweep that looks at all else as well,
@@ -118,7 +118,7 @@ async def sweeps_have_passed(client: redis.Redis, stream: Stream, work: Work) ->
     await eventually(lambda: work.ran[left], what=f"{left} to be taken over")
 
 
-def pending(client: redis.Redis, stream: Stream, consumer: str = "") -> int:
+def pending(client: redis.Redis, stream: Producer, consumer: str = "") -> int:
     """How many messages the group holds, or one of its consumers."""
     keys = stream.partitions[0].of_group("main")
     count = 0
@@ -132,7 +132,7 @@ def pending(client: redis.Redis, stream: Stream, consumer: str = "") -> int:
     return count
 
 
-async def drained(client: redis.Redis, stream: Stream) -> None:
+async def drained(client: redis.Redis, stream: Producer) -> None:
     """Return when all there is was read and settled, and nothing waits to be run again."""
     keys = stream.partitions[0].of_group("main")
 

@@ -14,7 +14,9 @@ from structlog.testing import capture_logs
 
 from hookmill import Delivery, Event, Handlers, Message, Retry
 from hookmill.handlers import Backoff
-from hookmill.stream import DeadLetters, Group, Stream
+from hookmill.stream.consumer import Consumer
+from hookmill.stream.dead_letters import DeadLetters
+from hookmill.stream.producer import Producer
 from tests.peers import (
     AOF,
     LONG,
@@ -64,7 +66,7 @@ def busy_janitor(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_worker_killed_between_the_taking_and_the_first_handler_loses_nothing(
-    stream: Stream,
+    stream: Producer,
     settings: MakeSettings,
     start_program: StartProgram,
     tmp_path: Path,
@@ -88,7 +90,7 @@ async def test_a_worker_killed_between_the_taking_and_the_first_handler_loses_no
 
 
 async def test_a_worker_killed_in_its_sweep_locks_nobody_out_of_the_next(
-    stream: Stream,
+    stream: Producer,
     settings: MakeSettings,
     start_program: StartProgram,
     tmp_path: Path,
@@ -97,7 +99,7 @@ async def test_a_worker_killed_in_its_sweep_locks_nobody_out_of_the_next(
     view: View,
 ) -> None:
     """taskiq-python/taskiq-redis#131: a lock around the claim, held for good after SIGKILL."""
-    gone = Group(stream, "main", "gone", dedup_window=3600)
+    gone = Consumer(stream, "main", "gone", dedup_window=3600)
     await gone.open()
     await send(stream, names(5))
     await gone.take(5)
@@ -111,7 +113,7 @@ async def test_a_worker_killed_in_its_sweep_locks_nobody_out_of_the_next(
 
 
 async def test_a_worker_killed_while_it_lets_retries_go_loses_none(
-    stream: Stream,
+    stream: Producer,
     settings: MakeSettings,
     start_program: StartProgram,
     tmp_path: Path,
@@ -135,7 +137,7 @@ async def test_a_worker_killed_while_it_lets_retries_go_loses_none(
 
 
 async def test_a_worker_killed_before_its_acknowledgement_leaves_nothing_active_for_ever(
-    stream: Stream,
+    stream: Producer,
     settings: MakeSettings,
     start_program: StartProgram,
     tmp_path: Path,
@@ -175,8 +177,8 @@ async def test_on_a_server_in_cluster_mode_a_dead_workers_messages_are_taken_ove
         run("CLUSTER ADDSLOTSRANGE", 0, 16383)
         wait_until(lambda: cluster_state(client) == "ok", what="a cluster of one")
         view = View(client, "t")
-        stream = Stream(server.url, "t")
-        gone = Group(stream, "main", "gone", dedup_window=3600)
+        stream = Producer(server.url, "t")
+        gone = Consumer(stream, "main", "gone", dedup_window=3600)
         await gone.open()
         await send(stream, names(5))
         await gone.take(5)
@@ -193,10 +195,10 @@ async def test_on_a_server_in_cluster_mode_a_dead_workers_messages_are_taken_ove
 
 
 async def test_a_dead_workers_consumer_stays_until_its_last_message_was_taken_over(
-    stream: Stream, settings: MakeSettings, view: View, busy_janitor: None
+    stream: Producer, settings: MakeSettings, view: View, busy_janitor: None
 ) -> None:
     """ThreeDotsLabs/watermill-redisstream#24: DELCONSUMER takes what is still pending along."""
-    gone = Group(stream, "main", "gone", dedup_window=3600)
+    gone = Consumer(stream, "main", "gone", dedup_window=3600)
     await gone.open()
     await send(stream, names(10))
     await gone.take(10)
@@ -214,7 +216,7 @@ async def test_a_dead_workers_consumer_stays_until_its_last_message_was_taken_ov
 
 
 async def test_what_a_living_worker_runs_is_neither_buried_nor_run_by_the_others(
-    stream: Stream, settings: MakeSettings, view: View
+    stream: Producer, settings: MakeSettings, view: View
 ) -> None:
     """rq/rq#2061: another worker's upkeep moved jobs to the failed ones while they ran."""
     work = Work(wait=True)
@@ -234,7 +236,7 @@ async def test_what_a_living_worker_runs_is_neither_buried_nor_run_by_the_others
 
 
 async def test_a_handler_that_raised_runs_again_though_its_worker_was_restarted(
-    stream: Stream, settings: MakeSettings, view: View
+    stream: Producer, settings: MakeSettings, view: View
 ) -> None:
     """FastStream 0.7.8, seen: the entry stays pending and is not delivered after a restart.
 
@@ -255,7 +257,7 @@ async def test_a_handler_that_raised_runs_again_though_its_worker_was_restarted(
 
 
 async def test_what_fails_to_the_end_is_kept_whole_and_can_be_sent_back(
-    stream: Stream, settings: MakeSettings, view: View
+    stream: Producer, settings: MakeSettings, view: View
 ) -> None:
     """eggai-tech/EggAI#178: failing messages acknowledged as if they had succeeded.
 
@@ -281,7 +283,7 @@ class OrderPaid(Event, tag="order.paid"):
 
 
 async def test_what_cannot_be_read_is_kept_with_its_bytes(
-    stream: Stream, settings: MakeSettings, view: View
+    stream: Producer, settings: MakeSettings, view: View
 ) -> None:
     """taskiq, in its source: an unparsable message is acknowledged and dropped."""
     handlers = Handlers()
@@ -311,7 +313,7 @@ async def test_what_waits_what_runs_and_what_is_due_later_survive_a_restart_of_r
 ) -> None:
     """celery/celery#1789: Redis goes down and up, workers reconnect, some tasks never run."""
     server = own_server(*AOF)
-    stream = Stream(server.url, "t")
+    stream = Producer(server.url, "t")
     work = Work(wait=True)
     work.fails = lambda given: (
         Retry(after=1) if given.id == "later" and work.began["later"] == 1 else None
@@ -361,7 +363,7 @@ def release(*types: str, suffix: str = "") -> tuple[Handlers[None], Counter[str]
 
 
 async def test_what_the_old_release_does_not_know_waits_for_the_new_one(
-    stream: Stream, settings: MakeSettings, view: View, quick_looks: None
+    stream: Producer, settings: MakeSettings, view: View, quick_looks: None
 ) -> None:
     """chrisguidry/docket#437, #247: an old worker acknowledged and dropped the new tasks."""
     old, ran_by_old = release("known")
@@ -381,7 +383,7 @@ async def test_what_the_old_release_does_not_know_waits_for_the_new_one(
 
 
 async def test_a_retry_of_a_handler_that_the_old_release_lacks_waits_for_the_new_one(
-    stream: Stream, settings: MakeSettings, view: View, quick_looks: None
+    stream: Producer, settings: MakeSettings, view: View, quick_looks: None
 ) -> None:
     """chrisguidry/docket#437: the same for what the new release itself had put there."""
     old, ran_by_old = release("order")
@@ -408,7 +410,7 @@ async def test_a_retry_of_a_handler_that_the_old_release_lacks_waits_for_the_new
 
 
 async def test_what_nobody_knows_is_neither_pending_for_ever_nor_gone(
-    stream: Stream, settings: MakeSettings, view: View
+    stream: Producer, settings: MakeSettings, view: View
 ) -> None:
     """taskiq-python/taskiq#569: a task that was not found stayed pending in limbo.
 
@@ -429,7 +431,7 @@ async def test_what_nobody_knows_is_neither_pending_for_ever_nor_gone(
 
 
 async def test_workers_that_are_replaced_every_few_messages_leave_none_behind(
-    stream: Stream, settings: MakeSettings, view: View
+    stream: Producer, settings: MakeSettings, view: View
 ) -> None:
     """taskiq-python/taskiq#556, #646: with --max-tasks-per-child tasks stay in the queue."""
     work = Work()
@@ -455,7 +457,7 @@ async def test_workers_that_are_replaced_every_few_messages_leave_none_behind(
 
 
 async def test_what_came_before_the_first_worker_is_handled(
-    stream: Stream, settings: MakeSettings, view: View
+    stream: Producer, settings: MakeSettings, view: View
 ) -> None:
     """FastStream and taskiq-redis, in their source: the group begins at `$`, the new end."""
     await send(stream, names(5))
@@ -466,11 +468,11 @@ async def test_what_came_before_the_first_worker_is_handled(
 
 
 async def test_trimming_waits_for_the_group_that_is_behind(
-    stream: Stream, settings: MakeSettings, view: View, redis_client: redis.Redis, prefix: str,
+    stream: Producer, settings: MakeSettings, view: View, redis_client: redis.Redis, prefix: str,
     busy_janitor: None,
 ) -> None:  # fmt: skip
     """ChasquiMQ, taskiq-redis, FastStream: MAXLEN drops what nobody has read yet."""
-    late = Group(stream, "late", "c1", dedup_window=3600)
+    late = Consumer(stream, "late", "c1", dedup_window=3600)
     await late.open()
     await late.close()
     quick, slow = Work(), Work()

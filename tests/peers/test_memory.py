@@ -11,7 +11,8 @@ import redis
 
 from hookmill import Delivery, Handlers, Message, Retry
 from hookmill.handlers import Backoff
-from hookmill.stream import Group, Stream
+from hookmill.stream.consumer import Consumer
+from hookmill.stream.producer import Producer
 from tests.peers import (
     LONG,
     MakeSettings,
@@ -45,7 +46,7 @@ def busy_janitor(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_what_is_acknowledged_leaves_the_stream(
-    stream: Stream, settings: MakeSettings, view: View, redis_client: redis.Redis, prefix: str
+    stream: Producer, settings: MakeSettings, view: View, redis_client: redis.Redis, prefix: str
 ) -> None:
     """safe-global/safe-decoder-service#329: 761,008 acknowledged entries, 199.7 MB, in four days.
 
@@ -75,7 +76,7 @@ def lasting(view: View, prefix: str) -> dict[str, int]:
 
 
 async def test_nothing_that_never_expires_grows_with_what_was_handled(
-    stream: Stream, settings: MakeSettings, view: View, prefix: str
+    stream: Producer, settings: MakeSettings, view: View, prefix: str
 ) -> None:
     """safe-global/safe-decoder-service#329: the stream was the one key without an expiry.
 
@@ -111,7 +112,7 @@ async def test_nothing_that_never_expires_grows_with_what_was_handled(
 
 
 async def test_consumers_of_workers_that_came_and_went_do_not_pile_up(
-    stream: Stream, settings: MakeSettings, view: View
+    stream: Producer, settings: MakeSettings, view: View
 ) -> None:
     """Of streaq, taskiq-redis, FastStream, repid and docket none ever removes a consumer.
 
@@ -128,7 +129,7 @@ async def test_consumers_of_workers_that_came_and_went_do_not_pile_up(
 
 
 async def test_consumers_of_workers_that_were_killed_go_when_they_hold_nothing_more(
-    stream: Stream,
+    stream: Producer,
     settings: MakeSettings,
     start_program: StartProgram,
     tmp_path: Path,
@@ -150,10 +151,10 @@ async def test_consumers_of_workers_that_were_killed_go_when_they_hold_nothing_m
 
 
 async def test_messages_that_were_deleted_under_a_dead_worker_do_not_stay_pending(
-    stream: Stream, settings: MakeSettings, view: View
+    stream: Producer, settings: MakeSettings, view: View
 ) -> None:
     """redis/redis#5718, #10756: what is deleted from a stream stays in the pending list."""
-    gone = Group(stream, "main", "gone", dedup_window=3600)
+    gone = Consumer(stream, "main", "gone", dedup_window=3600)
     await gone.open()
     await send(stream, names(3))
     for entry in (await gone.take(3)).entries[:2]:

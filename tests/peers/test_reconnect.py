@@ -14,7 +14,8 @@ import redis
 import structlog
 
 from hookmill import Delivery, Handlers, Message, Retry
-from hookmill.stream import Group, Stream
+from hookmill.stream.consumer import Consumer
+from hookmill.stream.producer import Producer
 from tests.e2e.line import Line
 from tests.peers.scenes import (
     MakeSettings,
@@ -33,7 +34,7 @@ from tests.peers.scenes import (
 )
 from tests.support import Program, Server, eventually, message
 
-OpenGroup = Callable[..., Awaitable[Group]]
+OpenGroup = Callable[..., Awaitable[Consumer]]
 
 AOF = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
 GONE = "the consumer group is gone: opening it anew"
@@ -51,7 +52,7 @@ async def workers(settings: MakeSettings) -> AsyncIterator[Workers]:
 
 @pytest.mark.parametrize("lost", ["evicted", "destroyed", "flushed"])
 async def test_a_lost_group_is_made_anew_without_a_flood(
-    stream: Stream, workers: Workers, redis_client: redis.Redis, lost: str
+    stream: Producer, workers: Workers, redis_client: redis.Redis, lost: str
 ) -> None:
     """ag2ai/faststream#2611, ag2ai/faststream#2945, ag2ai/faststream#2855, jaseci-labs/jac#7452,
     redis/redis#6576: NOGROUP for ever, 600 errors a second, or an app that gives up.
@@ -78,7 +79,7 @@ async def test_a_lost_group_is_made_anew_without_a_flood(
 
 @on_one_server
 async def test_what_runs_while_its_group_is_lost_does_not_run_beside_itself(
-    stream: Stream, workers: Workers, redis_client: redis.Redis
+    stream: Producer, workers: Workers, redis_client: redis.Redis
 ) -> None:
     """ag2ai/faststream#2945: when the group was removed the app went round and round on its task.
 
@@ -99,7 +100,7 @@ async def test_what_runs_while_its_group_is_lost_does_not_run_beside_itself(
 
 
 async def test_a_group_that_is_lost_with_a_backlog_skips_none_and_repeats_none(
-    stream: Stream, workers: Workers, redis_client: redis.Redis
+    stream: Producer, workers: Workers, redis_client: redis.Redis
 ) -> None:
     """eggai-tech/EggAI#269, and taskiq-redis 1.2.4, FastStream 0.7.8, read: a group is made at
     `$`, so what came before it is never delivered; made at 0 it would all run once more.
@@ -122,7 +123,7 @@ async def test_a_group_that_is_lost_with_a_backlog_skips_none_and_repeats_none(
 
 @on_one_server
 async def test_what_came_before_the_first_worker_is_handled_and_then_it_is_quiet(
-    stream: Stream, workers: Workers, redis_client: redis.Redis
+    stream: Producer, workers: Workers, redis_client: redis.Redis
 ) -> None:
     """eggai-tech/EggAI#269: no delivery of what lay there, and 8,000 reads a second."""
     handlers = Handlers()
@@ -153,7 +154,7 @@ async def test_what_came_before_the_first_worker_is_handled_and_then_it_is_quiet
 
 @on_one_server
 async def test_a_worker_whose_connections_are_cut_again_and_again_goes_on(
-    stream: Stream, workers: Workers, redis_client: redis.Redis
+    stream: Producer, workers: Workers, redis_client: redis.Redis
 ) -> None:
     """celery/celery#8030, celery/celery#8091, taskforcesh/bullmq#3185, python-arq/arq#435: after
     some cuts within seconds the worker is connected, and takes nothing any more.
@@ -243,7 +244,7 @@ async def test_a_connection_that_dies_without_a_word_is_given_up(
     road = Road(server.port)
     settings = settings_of(server)
     work, workers = Work(held=True), Workers(settings)
-    stream = Stream(server.url, "t")
+    stream = Producer(server.url, "t")
     with redis.Redis.from_url(server.url) as client:
         workers.start(work.handlers, redis_url=await road.open())
         await send(stream, "m")
@@ -264,8 +265,8 @@ async def test_a_wait_longer_than_a_commands_timeout_is_no_error(
     server: Server, prefix: str
 ) -> None:
     """chrisguidry/docket#425: the client's socket timeout ends each read that blocks for longer."""
-    stream = Stream(server.url, prefix, timeout=1.0)
-    group = Group(stream, "main", "c1", dedup_window=3600)
+    stream = Producer(server.url, prefix, timeout=1.0)
+    group = Consumer(stream, "main", "c1", dedup_window=3600)
     await group.open()
     assert not (await group.take(1)).entries
     assert not await group.wait(1.5)
@@ -311,7 +312,7 @@ async def test_a_redis_that_comes_back_empty_is_worked_with_as_a_new_one(
     app only says that the group does not exist.
     """
     server = own_server()
-    stream = Stream(server.url, "t")
+    stream = Producer(server.url, "t")
     work, workers = Work(), Workers(settings_of(server))
     workers.start(work.handlers)
     await send(stream, "before")
@@ -335,7 +336,7 @@ async def test_a_delayed_message_outlives_a_restart_and_runs_when_it_is_due(
 ) -> None:
     """taskforcesh/bullmq#2466: after Redis was away, delayed jobs above all are never run."""
     server = own_server(*AOF)
-    stream = Stream(server.url, "t")
+    stream = Producer(server.url, "t")
     handlers, ran = Handlers(), list[int]()
     workers = Workers(settings_of(server))
 
@@ -365,7 +366,7 @@ async def test_a_failover_that_ends_a_blocked_read_does_not_end_the_worker(
     changed" ends the loop that takes jobs; they pile up until a redeploy.
     """
     server = own_server()
-    stream = Stream(server.url, "t")
+    stream = Producer(server.url, "t")
     work, workers = Work(), Workers(settings_of(server))
     with redis.Redis.from_url(server.url) as client:
         worker = workers.start(work.handlers, lease=60)

@@ -13,7 +13,8 @@ import pytest
 import redis
 
 from hookmill import Delivery, Handlers, Message
-from hookmill.stream import Group, Stream
+from hookmill.stream.consumer import Consumer
+from hookmill.stream.producer import Producer
 from tests.peers import (
     AOF,
     LONG,
@@ -46,7 +47,7 @@ def view(redis_client: redis.Redis, prefix: str) -> View:
 
 
 async def test_a_message_that_arrives_after_the_stop_began_is_for_the_next_worker_at_once(
-    stream: Stream, settings: MakeSettings, view: View
+    stream: Producer, settings: MakeSettings, view: View
 ) -> None:
     """ag2ai/faststream#2462: a fetch cancelled by the stop, or done too late, drops its messages.
 
@@ -75,25 +76,25 @@ async def test_a_message_that_arrives_after_the_stop_began_is_for_the_next_worke
 
 
 async def test_what_was_taken_over_after_the_stop_began_is_for_the_next_worker_at_once(
-    stream: Stream, settings: MakeSettings, view: View, monkeypatch: pytest.MonkeyPatch
+    stream: Producer, settings: MakeSettings, view: View, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """taskiq-python/taskiq-redis#87: a worker closed while it claims leaves the claim locked."""
-    gone = Group(stream, "main", "gone", dedup_window=3600)
+    gone = Consumer(stream, "main", "gone", dedup_window=3600)
     await gone.open()
     await send(stream, names(3))
     await gone.take(3)
     await gone.close()
     answered, go_on = asyncio.Event(), asyncio.Event()
-    sweep = Group.take_over
+    sweep = Consumer.take_over
 
-    async def late(self: Group, *args: Any) -> Any:
+    async def late(self: Consumer, *args: Any) -> Any:
         reply = await sweep(self, *args)
         if reply[0].entries:
             answered.set()
             await go_on.wait()
         return reply
 
-    monkeypatch.setattr(Group, "take_over", late)
+    monkeypatch.setattr(Consumer, "take_over", late)
     leaving = Work()
     async with working(settings(lease=0.5), leaving.handlers) as worker:
         await answered.wait()
@@ -112,7 +113,7 @@ async def test_what_was_taken_over_after_the_stop_began_is_for_the_next_worker_a
 
 
 async def test_a_worker_that_waits_for_its_last_handlers_goes_on_renewing_their_leases(
-    stream: Stream, settings: MakeSettings, view: View
+    stream: Producer, settings: MakeSettings, view: View
 ) -> None:
     """Bogdanp/dramatiq#159, OptimalBits/bull#1615: a graceful stop ends the heartbeat first, so
     what still runs is run elsewhere as well.
@@ -131,7 +132,7 @@ async def test_a_worker_that_waits_for_its_last_handlers_goes_on_renewing_their_
 
 
 async def test_what_does_not_end_in_time_goes_to_the_next_worker_at_once_and_uncounted(
-    stream: Stream, settings: MakeSettings, view: View
+    stream: Producer, settings: MakeSettings, view: View
 ) -> None:
     """celery/celery#4354, hibiken/asynq#286, #525, saq#127: running when the worker was stopped,
     active for ever after. chrisguidry/docket#212: back after the redelivery timeout only.
@@ -154,7 +155,7 @@ async def test_what_does_not_end_in_time_goes_to_the_next_worker_at_once_and_unc
 
 
 async def test_a_thread_that_outlives_the_stop_keeps_nobody_else_waiting(
-    stream: Stream, settings: MakeSettings, view: View
+    stream: Producer, settings: MakeSettings, view: View
 ) -> None:
     """celery/celery#4354, for plain functions: those that wait for a thread never begin."""
     handlers = Handlers()
@@ -197,7 +198,7 @@ async def work(delivery: Delivery[Message]) -> None:
 
 
 async def test_a_signalled_process_finishes_what_it_runs_takes_no_more_and_ends(
-    stream: Stream,
+    stream: Producer,
     settings: MakeSettings,
     start_program: StartProgram,
     tmp_path: Path,
@@ -228,7 +229,7 @@ async def test_a_signalled_process_finishes_what_it_runs_takes_no_more_and_ends(
 
 
 async def test_what_a_cold_stop_cuts_off_is_taken_over(
-    stream: Stream,
+    stream: Producer,
     settings: MakeSettings,
     start_program: StartProgram,
     tmp_path: Path,
@@ -257,7 +258,7 @@ async def test_what_a_cold_stop_cuts_off_is_taken_over(
 
 
 async def test_what_a_killed_worker_ran_is_found_though_all_else_in_redis_is_lost(
-    stream: Stream,
+    stream: Producer,
     settings: MakeSettings,
     start_program: StartProgram,
     tmp_path: Path,
@@ -296,7 +297,7 @@ async def test_a_worker_can_be_stopped_without_redis_and_its_messages_are_not_lo
     celery/kombu#305: what was being restored during the shutdown never came back.
     """
     server = own_server(*AOF)
-    stream = Stream(server.url, "t")
+    stream = Producer(server.url, "t")
     configured = settings_for(server, lease=0.5, concurrency=2)
     leaving = Work(wait=True)
     async with working(configured, leaving.handlers) as worker:

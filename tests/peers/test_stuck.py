@@ -14,7 +14,9 @@ import redis
 
 from hookmill import Delivery, Handlers, Message, Retry
 from hookmill.handlers import Backoff
-from hookmill.stream import DeadLetters, Group, Stream
+from hookmill.stream.consumer import Consumer
+from hookmill.stream.dead_letters import DeadLetters
+from hookmill.stream.producer import Producer
 from tests.e2e.line import Line
 from tests.peers.scenes import (
     MakeSettings,
@@ -32,7 +34,7 @@ from tests.peers.scenes import (
 )
 from tests.support import Program, Server, dead_letters, eventually, message, wait_until
 
-OpenGroup = Callable[..., Awaitable[Group]]
+OpenGroup = Callable[..., Awaitable[Consumer]]
 
 HEAP = 100_000
 
@@ -48,7 +50,7 @@ async def workers(settings: MakeSettings) -> AsyncIterator[Workers]:
 
 
 async def test_what_the_dead_left_is_taken_over_though_nothing_new_comes(
-    stream: Stream, workers: Workers, redis_client: redis.Redis
+    stream: Producer, workers: Workers, redis_client: redis.Redis
 ) -> None:
     """taskiq-redis 1.2.4, run: an orphan on an idle stream lies there until a message comes."""
     work = Work()
@@ -77,7 +79,7 @@ async def test_a_killed_workers_message_waits_for_a_lease_not_for_its_handlers_t
     )
     env = {"REDIS_URL": server.url, "HOOKMILL_LEASE": "0.5"}
     victim = start_program("worker", "slow:handlers", env=env | {"SECONDS": "600"})
-    stream = Stream(server.url, "hookmill")
+    stream = Producer(server.url, "hookmill")
     await send(stream, "m")
     await stream.close()
     victim.wait_for("begun in")
@@ -90,7 +92,7 @@ async def test_a_killed_workers_message_waits_for_a_lease_not_for_its_handlers_t
 
 
 async def test_what_is_held_needs_no_record_beside_it_to_be_found(
-    stream: Stream, open_group: OpenGroup, workers: Workers, redis_client: redis.Redis
+    stream: Producer, open_group: OpenGroup, workers: Workers, redis_client: redis.Redis
 ) -> None:
     """hibiken/asynq#1144, hibiken/asynq#1158: an active task whose lease record is lost, to an
     eviction or a restore, is never looked at again.
@@ -109,7 +111,7 @@ async def test_what_is_held_needs_no_record_beside_it_to_be_found(
 
 
 async def test_what_was_deleted_while_it_was_held_does_not_stay_pending(
-    stream: Stream, workers: Workers, redis_client: redis.Redis
+    stream: Producer, workers: Workers, redis_client: redis.Redis
 ) -> None:
     """redis/redis#10198: entries that were deleted or trimmed stay pending, and are claimed from
     one consumer to the next for ever.
@@ -141,7 +143,7 @@ redis.call('XREADGROUP', 'GROUP', 'main', consumer, 'STREAMS', key, '>')
 """
 
 
-def heap(client: redis.Redis, stream: Stream, consumer: str) -> None:
+def heap(client: redis.Redis, stream: Producer, consumer: str) -> None:
     """Have a consumer hold a hundred thousand messages."""
     pairs = message().to_fields().items()
     flat: list[Any] = [text for pair in pairs for text in pair]
@@ -156,7 +158,7 @@ async def test_a_hundred_thousand_of_the_dead_are_taken_over_a_handful_at_a_time
     past its window was out of reach; and it took as many as there were.
     """
     server = own_server()
-    stream = Stream(server.url, "t")
+    stream = Producer(server.url, "t")
     work, workers = Work(held=True), Workers(settings_of(server))
     with redis.Redis.from_url(server.url) as client:
         heap(client, stream, "dead")
@@ -184,7 +186,7 @@ async def test_one_orphan_behind_a_hundred_thousand_of_the_living_is_found(
     was looked at again and again, and nothing behind it.
     """
     server = own_server()
-    stream = Stream(server.url, "t")
+    stream = Producer(server.url, "t")
     key = stream.partitions[0].stream
     work, workers = Work(), Workers(settings_of(server))
     # The living renew: the first hundred thousand, and so not the orphan.
@@ -212,7 +214,7 @@ async def test_one_orphan_behind_a_hundred_thousand_of_the_living_is_found(
 
 @on_one_server
 async def test_a_message_that_comes_during_a_sweep_is_taken(
-    stream: Stream, workers: Workers, redis_client: redis.Redis
+    stream: Producer, workers: Workers, redis_client: redis.Redis
 ) -> None:
     """chrisguidry/docket#463: sweeping what others hold keeps a worker from everything else."""
     busy, free = Work(held=True), Work()
@@ -232,7 +234,7 @@ async def test_a_message_that_comes_during_a_sweep_is_taken(
 
 @on_one_server
 async def test_no_worker_holds_more_than_it_runs(
-    stream: Stream, workers: Workers, redis_client: redis.Redis
+    stream: Producer, workers: Workers, redis_client: redis.Redis
 ) -> None:
     """FastStream 0.7.8, run, and taskiq-python/taskiq-redis#84: of four workers and five thousand
     messages one held all.
@@ -252,7 +254,7 @@ async def test_no_worker_holds_more_than_it_runs(
 
 @on_one_server
 async def test_a_message_whose_handler_raised_comes_again_also_after_a_restart(
-    stream: Stream, workers: Workers, redis_client: redis.Redis
+    stream: Producer, workers: Workers, redis_client: redis.Redis
 ) -> None:
     """FastStream 0.7.8, run: the handler raises, the entry stays pending, and no restart brings
     it back.
@@ -285,7 +287,7 @@ async def test_outcomes_that_could_not_be_written_are_written_later(
     ever, and nobody looked for them.
     """
     server = own_server()
-    stream = Stream(server.url, "t")
+    stream = Producer(server.url, "t")
     work, workers = Work(held=True), Workers(settings_of(server))
     with redis.Redis.from_url(server.url) as client:
         await send(stream, *names(20))
@@ -304,7 +306,7 @@ async def test_outcomes_that_could_not_be_written_are_written_later(
 
 @on_one_server
 async def test_a_retry_for_a_handler_that_is_gone_is_kept_and_hinders_nobody(
-    stream: Stream, workers: Workers, redis_client: redis.Redis
+    stream: Producer, workers: Workers, redis_client: redis.Redis
 ) -> None:
     """svix/svix-webhooks#1511: a task for an endpoint that was deleted fails in its worker over
     and over.

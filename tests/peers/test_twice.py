@@ -15,12 +15,13 @@ import pytest
 import redis
 
 from hookmill import Delivery, Handlers, Message, Retry
-from hookmill.drafts import marble_headers, qstash_headers
+from hookmill.config.sources import sources_of
+from hookmill.debug.fixtures import marble_headers, qstash_headers
 from hookmill.signatures import Scheme
 from hookmill.signatures.marble import marble_scheme
 from hookmill.signatures.qstash import QStash
-from hookmill.sources import sources_of
-from hookmill.stream import Group, Stream
+from hookmill.stream.consumer import Consumer
+from hookmill.stream.producer import Producer
 from receiver.app import Receiver
 from receiver.main import stream_of
 from tests.peers.scenes import (
@@ -46,7 +47,7 @@ from tests.support import (
     wait_until,
 )
 
-OpenGroup = Callable[..., Awaitable[Group]]
+OpenGroup = Callable[..., Awaitable[Consumer]]
 Deliver = Callable[..., Awaitable[list[int]]]
 
 
@@ -61,7 +62,7 @@ async def workers(settings: MakeSettings) -> AsyncIterator[Workers]:
 
 
 async def test_what_many_workers_take_over_at_the_same_time_runs_once(
-    stream: Stream, open_group: OpenGroup, workers: Workers, redis_client: redis.Redis
+    stream: Producer, open_group: OpenGroup, workers: Workers, redis_client: redis.Redis
 ) -> None:
     """taskiq-python/taskiq-redis#123: two workers pass a lock's check together, and both run what
     each reclaims.
@@ -80,7 +81,7 @@ async def test_what_many_workers_take_over_at_the_same_time_runs_once(
 
 @on_one_server
 async def test_a_handler_may_run_for_longer_than_a_lease(
-    stream: Stream, workers: Workers, redis_client: redis.Redis
+    stream: Producer, workers: Workers, redis_client: redis.Redis
 ) -> None:
     """taskiq-python/taskiq-redis#86, chrisguidry/docket#245, svix/svix-webhooks#2181: what runs
     longer than the reclaim time runs a second time beside itself.
@@ -97,7 +98,7 @@ async def test_a_handler_may_run_for_longer_than_a_lease(
 
 
 async def test_a_worker_that_takes_over_from_itself_goes_on_with_what_it_runs(
-    stream: Stream, workers: Workers, redis_client: redis.Redis
+    stream: Producer, workers: Workers, redis_client: redis.Redis
 ) -> None:
     """mastra-ai/mastra#23648: the only consumer reclaims what it is running, onto itself, and
     runs it again.
@@ -125,7 +126,7 @@ async def test_a_worker_that_takes_over_from_itself_goes_on_with_what_it_runs(
 
 
 async def test_a_sweep_in_the_moment_a_message_is_taken_leaves_it_alone(
-    stream: Stream, workers: Workers, redis_client: redis.Redis
+    stream: Producer, workers: Workers, redis_client: redis.Redis
 ) -> None:
     """tobymao/saq#277, tobymao/saq#126: the sweeper meets a job between its taking and its start,
     and takes it for stuck.
@@ -152,7 +153,7 @@ async def test_a_sweep_in_the_moment_a_message_is_taken_leaves_it_alone(
 
 @on_one_server
 async def test_what_no_hand_is_free_for_stays_in_the_stream_for_others(
-    stream: Stream, workers: Workers, redis_client: redis.Redis
+    stream: Producer, workers: Workers, redis_client: redis.Redis
 ) -> None:
     """dapr/components-contrib#4599: eight are read for six hands; the two that wait in the buffer
     grow as old as the dead, and run twice.
@@ -172,7 +173,7 @@ async def test_what_no_hand_is_free_for_stays_in_the_stream_for_others(
 
 @on_one_server
 async def test_what_waits_for_a_thread_is_not_taken_for_dead(
-    stream: Stream, workers: Workers, redis_client: redis.Redis
+    stream: Producer, workers: Workers, redis_client: redis.Redis
 ) -> None:
     """dapr/components-contrib#4599, for plain functions: three of four wait for the one thread."""
     handlers = Handlers()
@@ -230,7 +231,7 @@ async def test_a_handler_that_blocks_the_loop_keeps_its_message(
     programs = [start_program("worker", "blocking:handlers", env=env) for _ in range(2)]
     for program in programs:
         program.wait_for('"working"')
-    stream = Stream(server.url, "hookmill")
+    stream = Producer(server.url, "hookmill")
     await send(stream, "blocks")
     await stream.close()
 
@@ -253,7 +254,7 @@ async def test_a_handler_that_blocks_the_loop_keeps_its_message(
 
 @on_one_server
 async def test_a_message_that_waits_longer_than_a_lease_runs_once_when_it_is_due(
-    stream: Stream, workers: Workers, redis_client: redis.Redis
+    stream: Producer, workers: Workers, redis_client: redis.Redis
 ) -> None:
     """celery/kombu#337, celery/celery#3270, celery/celery#4400, celery/celery#9882: a task whose
     time lies beyond the visibility timeout is restored again and again, and each copy runs.
@@ -301,7 +302,7 @@ async def deliver(settings: MakeSettings) -> AsyncIterator[Deliver]:
     sends all at once and returns the statuses.
     """
     keys = {"qstash_current_signing_key": CURRENT_KEY, "marble_webhook_secret": MARBLE_SECRET}
-    opened: list[tuple[Receiver, Stream]] = []
+    opened: list[tuple[Receiver, Producer]] = []
     ports: list[int] = []
     http = aiohttp.ClientSession()
 
@@ -333,7 +334,7 @@ async def deliver(settings: MakeSettings) -> AsyncIterator[Deliver]:
 
 
 async def test_deliveries_of_one_id_at_the_same_moment_run_once(
-    stream: Stream, workers: Workers, deliver: Deliver, redis_client: redis.Redis
+    stream: Producer, workers: Workers, deliver: Deliver, redis_client: redis.Redis
 ) -> None:
     """stellarBank/StellarBank#39, argoproj/argo-events#2682: near-simultaneous copies, at several
     replicas, all pass the check before one of them is remembered.
@@ -349,7 +350,7 @@ async def test_deliveries_of_one_id_at_the_same_moment_run_once(
 
 
 async def test_a_delivery_that_comes_again_after_it_was_handled_does_not_run_again(
-    stream: Stream, workers: Workers, deliver: Deliver, redis_client: redis.Redis
+    stream: Producer, workers: Workers, deliver: Deliver, redis_client: redis.Redis
 ) -> None:
     """hibiken/asynq#369, zenml-io/zenml#5215: an ID is unique only until its job has completed,
     so the sender's late retry starts another one.
@@ -378,7 +379,7 @@ async def test_a_delivery_that_was_stored_but_never_answered_runs_once_when_it_i
     server.signal(signal.SIGSTOP)
     assert await deliver(order("m"), order("m")) == [503, 503]
     server.signal(signal.SIGCONT)
-    stream = Stream(server.url, settings().prefix)
+    stream = Producer(server.url, settings().prefix)
     with redis.Redis.from_url(server.url) as client:
         # Given up, and carried out all the same.
         await eventually(lambda: client.xlen(stream.partitions[0].stream) == 4)
@@ -395,7 +396,7 @@ async def test_a_delivery_that_was_stored_but_never_answered_runs_once_when_it_i
 @pytest.mark.parametrize("body", [b"", b'{"event":"ping"}'], ids=["no body", "a constant body"])
 @pytest.mark.parametrize("sender", ["qstash", "marble"])
 async def test_deliveries_without_an_id_run_each_though_they_look_alike(
-    stream: Stream,
+    stream: Producer,
     workers: Workers,
     deliver: Deliver,
     redis_client: redis.Redis,

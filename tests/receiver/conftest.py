@@ -10,9 +10,9 @@ import aiohttp
 import pytest
 import redis
 
-from hookmill.settings import Settings
-from hookmill.sources import Source, sources_of
-from hookmill.stream import Stream
+from hookmill.config.settings import Settings
+from hookmill.config.sources import Source, sources_of
+from hookmill.stream.producer import Producer
 from receiver import app as app_module
 from receiver.app import Receiver
 from receiver.main import stream_of
@@ -39,10 +39,10 @@ async def start_at(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StartAt]:
     # The server goes on reading from a refused sender, and does not see at once that it has gone.
     monkeypatch.setattr(app_module, "_LINGER", 0.2)
     started: list[Receiver] = []
-    opened: list[Stream] = []
+    opened: list[Producer] = []
 
     async def start(
-        settings: Settings, stream: Stream | None = None, sources: list[Source] | None = None
+        settings: Settings, stream: Producer | None = None, sources: list[Source] | None = None
     ) -> Running:
         if stream is None:
             stream = stream_of(settings)
@@ -62,7 +62,7 @@ async def start_at(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StartAt]:
 
 
 @pytest.fixture
-def start(settings: Callable[..., Settings], stream: Stream, start_at: StartAt) -> StartReceiver:
+def start(settings: Callable[..., Settings], stream: Producer, start_at: StartAt) -> StartReceiver:
     """Start a receiver on the test's own prefix, both senders switched on."""
 
     async def start_one(**fields: Any) -> Running:

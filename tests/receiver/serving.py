@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 import redis
 
-from hookmill.sources import Source
+from hookmill.config.sources import Source
 from receiver.app import Receiver
 from tests.support import (
     CURRENT_KEY,

@@ -19,12 +19,12 @@ import structlog
 from multidict import CIMultiDict
 from structlog.testing import capture_logs
 
-from hookmill.arrival import row_of
+from hookmill.config.settings import Settings
+from hookmill.config.sources import Source, sources_of
 from hookmill.message import Message
-from hookmill.settings import Settings
 from hookmill.signatures import Signed
-from hookmill.sources import Source, sources_of
-from hookmill.stream import Stream
+from hookmill.stream.arrival import row_of
+from hookmill.stream.producer import Producer
 from receiver import app as app_module
 from tests.receiver.serving import (
     HELLO,
@@ -203,7 +203,7 @@ async def test_an_accepted_delivery_is_one_log_line_with_its_id_source_and_type(
 @pytest.mark.parametrize("status", [200, 202, 204])
 async def test_the_answer_kept_ready_is_the_one_that_aiohttp_would_make(
     settings: Callable[..., Settings],
-    stream: Stream,
+    stream: Producer,
     start_at: StartAt,
     connect: Connect,
     status: int,
@@ -1177,7 +1177,7 @@ async def test_a_hundred_headers_are_no_hindrance(start: StartReceiver, connect:
 )
 async def test_a_bug_of_our_own_is_a_500_with_its_traceback_and_hurts_nobody_else(
     settings: Callable[..., Settings],
-    stream: Stream,
+    stream: Producer,
     start_at: StartAt,
     connect: Connect,
     stored: Stored,

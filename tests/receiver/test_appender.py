@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import redis
 
-from hookmill.arrival import Row
 from hookmill.errors import StreamUnavailableError
 from hookmill.message import Message
-from hookmill.stream import Stream
+from hookmill.stream.arrival import Row
+from hookmill.stream.producer import Producer
 from receiver import appender as appender_module
 from receiver.appender import Appender
 from tests.receiver.serving import paused, round_trips
@@ -24,16 +24,16 @@ PATIENT = 10.0
 
 
 @pytest.fixture
-async def patient(server: Server, prefix: str) -> AsyncIterator[Stream]:
+async def patient(server: Server, prefix: str) -> AsyncIterator[Producer]:
     """A stream that bears a long pause, its script already known to the server."""
-    opened = Stream(server.url, prefix, timeout=PATIENT)
+    opened = Producer(server.url, prefix, timeout=PATIENT)
     await opened.append([message(id="warm-up")])
     await opened.redis.delete(opened.partitions[0].stream)
     yield opened
     await opened.close()
 
 
-def stored_ids(client: redis.Redis, stream: Stream) -> list[str]:
+def stored_ids(client: redis.Redis, stream: Producer) -> list[str]:
     entries: Any = client.xrange(stream.partitions[0].stream)
     return [fields[b"id"].decode() for _, fields in entries]
 
@@ -64,7 +64,7 @@ async def append_while_one_is_under_way(
 
 
 async def test_what_arrives_in_one_tick_is_one_round_trip_in_the_order_of_arrival(
-    patient: Stream, redis_client: redis.Redis
+    patient: Producer, redis_client: redis.Redis
 ) -> None:
     appender = Appender(patient, PATIENT)
     before = round_trips(redis_client)
@@ -74,7 +74,7 @@ async def test_what_arrives_in_one_tick_is_one_round_trip_in_the_order_of_arriva
 
 
 async def test_what_arrives_during_an_append_forms_the_next_one(
-    patient: Stream, redis_client: redis.Redis
+    patient: Producer, redis_client: redis.Redis
 ) -> None:
     before = round_trips(redis_client)
     await append_while_one_is_under_way(Appender(patient, PATIENT), numbered(17), redis_client)
@@ -83,7 +83,7 @@ async def test_what_arrives_during_an_append_forms_the_next_one(
 
 
 async def test_senders_who_wait_for_their_answers_share_the_round_trips_evenly(
-    patient: Stream, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    patient: Producer, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each comes again when it is answered, so a batch of 4 and one of 60 would last for ever."""
     batches: list[int] = []
@@ -110,7 +110,7 @@ async def test_senders_who_wait_for_their_answers_share_the_round_trips_evenly(
 
 
 async def test_an_append_returns_only_when_the_message_is_in_the_stream(
-    patient: Stream, redis_client: redis.Redis
+    patient: Producer, redis_client: redis.Redis
 ) -> None:
     appender = Appender(patient, PATIENT)
     with paused(redis_client):
@@ -128,7 +128,7 @@ def blocked_clients(client: redis.Redis) -> int:
 
 
 async def test_more_messages_than_a_batch_may_have_are_split(
-    patient: Stream, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    patient: Producer, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(appender_module, "BATCH_MESSAGES", 3)
     appender = Appender(patient, PATIENT)
@@ -151,7 +151,7 @@ async def test_more_messages_than_a_batch_may_have_are_split(
 )
 @pytest.mark.parametrize("field", ["body", "header_block"])
 async def test_more_bytes_than_a_batch_may_have_are_split(
-    patient: Stream,
+    patient: Producer,
     redis_client: redis.Redis,
     monkeypatch: pytest.MonkeyPatch,
     sizes: list[int],
@@ -170,7 +170,7 @@ async def test_more_bytes_than_a_batch_may_have_are_split(
 
 
 async def test_one_that_gives_up_while_it_waits_does_not_disturb_the_others(
-    patient: Stream, redis_client: redis.Redis
+    patient: Producer, redis_client: redis.Redis
 ) -> None:
     appender = Appender(patient, PATIENT)
     with paused(redis_client):
@@ -195,7 +195,7 @@ async def test_a_refused_connection_fails_all_who_wait_and_nobody_after_the_reco
     own_server: Callable[..., Server],
 ) -> None:
     server = own_server()
-    stream = Stream(server.url, "t", timeout=1.0)
+    stream = Producer(server.url, "t", timeout=1.0)
     appender = Appender(stream, 1.0)
     server.kill()
     results = await asyncio.gather(
@@ -212,7 +212,7 @@ async def test_a_frozen_server_fails_those_under_way_and_those_queued_but_not_th
     own_server: Callable[..., Server],
 ) -> None:
     server = own_server()
-    stream = Stream(server.url, "t", timeout=0.3)
+    stream = Producer(server.url, "t", timeout=0.3)
     appender = Appender(stream, 0.3)
     await append(appender, message(id="before"))
     server.signal(signal.SIGSTOP)
@@ -237,7 +237,7 @@ async def test_a_frozen_server_fails_those_under_way_and_those_queued_but_not_th
 
 async def test_an_error_of_redis_itself_names_its_reason(own_server: Callable[..., Server]) -> None:
     server = own_server("--save", "", "--maxmemory", "1", "--maxmemory-policy", "noeviction")
-    stream = Stream(server.url, "t", timeout=1.0)
+    stream = Producer(server.url, "t", timeout=1.0)
     with pytest.raises(StreamUnavailableError, match="maxmemory"):
         await append(Appender(stream, 1.0), message())
     await stream.close()
@@ -247,7 +247,7 @@ async def test_the_timeout_counts_the_whole_round_trip_and_is_named(
     own_server: Callable[..., Server],
 ) -> None:
     server = own_server()
-    stream = Stream(server.url, "t", timeout=20.0)  # the client alone would wait much longer
+    stream = Producer(server.url, "t", timeout=20.0)  # the client alone would wait much longer
     server.signal(signal.SIGSTOP)
     with pytest.raises(StreamUnavailableError, match=r"^no answer within 0\.2 s$"):
         await append(Appender(stream, 0.2), message())
@@ -256,7 +256,7 @@ async def test_the_timeout_counts_the_whole_round_trip_and_is_named(
 
 
 async def test_a_fault_of_our_own_reaches_those_it_hit_and_nobody_waits_for_ever(
-    patient: Stream, redis_client: redis.Redis
+    patient: Producer, redis_client: redis.Redis
 ) -> None:
     appender = Appender(patient, PATIENT)
     unwritable = message(id="\ud800")  # a lone surrogate has no UTF-8
@@ -268,7 +268,7 @@ async def test_a_fault_of_our_own_reaches_those_it_hit_and_nobody_waits_for_ever
 
 
 async def test_closing_waits_for_what_is_under_way_even_if_nobody_else_does(
-    patient: Stream, redis_client: redis.Redis
+    patient: Producer, redis_client: redis.Redis
 ) -> None:
     appender = Appender(patient, PATIENT)
     with paused(redis_client):
@@ -284,7 +284,7 @@ async def test_closing_waits_for_what_is_under_way_even_if_nobody_else_does(
 
 @pytest.mark.parametrize("error", [OSError("disk full"), ValueError("closed file")])
 async def test_a_log_that_cannot_be_written_keeps_nothing_from_being_stored(
-    stream: Stream, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch, error: Exception
+    stream: Producer, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise error

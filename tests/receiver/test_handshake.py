@@ -14,15 +14,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from hookmill.arrival import Arrival
-from hookmill.options import HANDSHAKES
+from hookmill.config.identity import identify_by
+from hookmill.config.source_options import HANDSHAKES
+from hookmill.config.sources import Source
 from hookmill.signatures import Secret, Signed, Verified
 from hookmill.signatures.presets import PRESETS
-from hookmill.signatures.shaped import Shaped
-from hookmill.sources import Source, identify_by
-from receiver.answers import Answer, Refusal
+from hookmill.signatures.spec_verifier import SpecVerifier
+from hookmill.stream.arrival import Arrival
 from receiver.handshake import MAX_TEXT, METHODS, asked, question
 from receiver.intake import Admitted, Request, admit
+from receiver.responses import Answer, Refusal
 from tests.support import CURRENT_KEY, NEXT_KEY
 
 NOW = 1_700_000_000.25
@@ -31,15 +32,15 @@ VERIFY_TOKEN = "verify-ä?\N{SNOWMAN}"
 
 def source_of(preset: str, **words: Any) -> Source:
     """A sender of the table, with words changed where given."""
-    shape = msgspec.structs.replace(PRESETS[preset].shape, **words)
+    spec = msgspec.structs.replace(PRESETS[preset].spec, **words)
     return Source(
         preset,
         f"/{preset}",
-        Shaped(shape, [CURRENT_KEY, NEXT_KEY]),
-        identify_by(shape),
-        handshake=shape.handshake,
-        verify_token=VERIFY_TOKEN if shape.handshake == "meta" else "",
-        status=shape.acknowledge,
+        SpecVerifier(spec, [CURRENT_KEY, NEXT_KEY]),
+        identify_by(spec),
+        handshake=spec.handshake,
+        verify_token=VERIFY_TOKEN if spec.handshake == "meta" else "",
+        status=spec.acknowledge,
     )
 
 
@@ -56,8 +57,8 @@ def delivered(
     source: Source, body: bytes, headers: dict[str, str] | None = None, *, secret: str = CURRENT_KEY
 ) -> Admitted:
     """What becomes of a delivery that the sender signed."""
-    assert isinstance(source.scheme, Shaped)
-    scheme = Shaped(source.scheme.shape, [secret])
+    assert isinstance(source.scheme, SpecVerifier)
+    scheme = SpecVerifier(source.scheme.spec, [secret])
     signed = scheme.sign(Signed(CIMultiDict(headers or {}), body, source.path), NOW)
     return admit(source, Request(source.path, signed.headers, (), signed.body), NOW)
 
@@ -368,11 +369,11 @@ def test_a_question_that_does_not_verify_gets_no_answer(
 def test_every_handshake_that_a_table_may_name_has_its_place() -> None:
     here = {"woocommerce", *METHODS} | {"slack", "twitch", "zoom", "discord"}
     assert here == set(HANDSHAKES) - {"sns"}
-    assert {preset.shape.handshake for preset in PRESETS.values()} <= {"", *HANDSHAKES}
+    assert {preset.spec.handshake for preset in PRESETS.values()} <= {"", *HANDSHAKES}
 
 
 def test_what_is_signed_in_answer_shows_no_secret() -> None:
-    scheme = Shaped(PRESETS["zoom"].shape, [Secret(CURRENT_KEY, "env:ZOOM")])
+    scheme = SpecVerifier(PRESETS["zoom"].spec, [Secret(CURRENT_KEY, "env:ZOOM")])
     assert scheme.answer_with(0, "x") == hmac.digest(CURRENT_KEY.encode(), b"x", "sha256").hex()
     assert CURRENT_KEY not in scheme.answer_with(0, CURRENT_KEY)
 

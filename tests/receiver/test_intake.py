@@ -13,23 +13,23 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from multidict import CIMultiDict
 
-from hookmill.arrival import Arrival, row_of
-from hookmill.message import Message
-from hookmill.signatures import Scheme, Signed
-from hookmill.signatures.marble import marble_scheme
-from hookmill.signatures.presets import PRESETS
-from hookmill.signatures.qstash import QStash
-from hookmill.signatures.shaped import Shaped
-from hookmill.sources import (
-    Source,
+from hookmill.config.identity import (
     by_body,
     identify_by,
     identify_marble,
     identify_qstash,
     ordered_by,
 )
-from receiver.answers import Refusal
+from hookmill.config.sources import Source
+from hookmill.message import Message
+from hookmill.signatures import Scheme, Signed
+from hookmill.signatures.marble import marble_scheme
+from hookmill.signatures.presets import PRESETS
+from hookmill.signatures.qstash import QStash
+from hookmill.signatures.spec_verifier import SpecVerifier
+from hookmill.stream.arrival import Arrival, row_of
 from receiver.intake import Admitted, Request, admit, precheck, too_large
+from receiver.responses import Refusal
 from tests.support import CURRENT_KEY, MARBLE_SECRET, NEXT_KEY, signed_headers
 
 NOW = 1_700_000_000.25
@@ -405,8 +405,8 @@ def check(admitted: Admitted | Message) -> None:
 def test_a_copy_under_another_id_is_told_by_what_was_signed_once(
     preset: str, headers: dict[str, str], body: bytes, is_remembered: bool
 ) -> None:
-    scheme = Shaped(PRESETS[preset].shape, ["whsec_MDEyMzQ1Njc4OQ=="])
-    source = Source(preset, f"/{preset}", scheme, identify_by(scheme.shape))
+    scheme = SpecVerifier(PRESETS[preset].spec, ["whsec_MDEyMzQ1Njc4OQ=="])
+    source = Source(preset, f"/{preset}", scheme, identify_by(scheme.spec))
     delivery = scheme.sign(Signed(CIMultiDict(headers), body, source.path), NOW)
     sent = Request(source.path, delivery.headers, (), delivery.body)
     first, second = (arrival_of(admit(source, sent, NOW + later)) for later in (0, 1))

@@ -18,9 +18,9 @@ import redis
 import structlog
 from structlog.testing import capture_logs
 
+from hookmill.config.settings import Settings
+from hookmill.config.sources import sources_of
 from hookmill.errors import SettingsError
-from hookmill.settings import Settings
-from hookmill.sources import sources_of
 from receiver import app as app_module
 from receiver import main as main_module
 from receiver.main import receive

@@ -15,12 +15,12 @@ import redis
 import structlog
 from aiohttp import web
 
+from hookmill.config.settings import Settings
+from hookmill.config.source_options import SourceOptions
+from hookmill.config.sources import sources_of
 from hookmill.message import Message
-from hookmill.options import SourceOptions
-from hookmill.settings import Settings
 from hookmill.signatures.paypal import PayPal
-from hookmill.sources import sources_of
-from hookmill.stream import Stream
+from hookmill.stream.producer import Producer
 from receiver.app import Receiver
 from receiver.certificates import A_MINUTE
 from tests.authority import Issuer
@@ -66,12 +66,12 @@ class Line:
 @pytest.fixture
 async def line(
     world: World,
-    stream: Stream,
+    stream: Producer,
     settings: Callable[..., Settings],
     redis_client: redis.Redis,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Line]:
-    monkeypatch.setattr("hookmill.sources.system_roots", lambda: ROOT.pem)
+    monkeypatch.setattr("hookmill.config.sources.system_roots", lambda: ROOT.pem)
     tables = {
         "sns": SourceOptions(topics=(sns.TOPIC,)),
         "paypal": SourceOptions(webhook_ids=(paypal.WEBHOOK,)),

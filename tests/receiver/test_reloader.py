@@ -13,14 +13,15 @@ import aiohttp
 import pytest
 import structlog
 
+from hookmill.config.identity import identify_marble
+from hookmill.config.settings import Settings
+from hookmill.config.source_options import SourceOptions
+from hookmill.config.sources import Source
 from hookmill.errors import SettingsError
-from hookmill.options import SourceOptions
-from hookmill.settings import Settings
 from hookmill.signatures import Scheme
 from hookmill.signatures.marble import marble_scheme
 from hookmill.signatures.presets import PRESETS
-from hookmill.signatures.shaped import Shaped
-from hookmill.sources import Source, identify_marble
+from hookmill.signatures.spec_verifier import SpecVerifier
 from receiver import reloader as reloader_module
 from receiver.reloader import Reloader, files_of
 from tests.support import Program, Server, eventually, free_port, signed_headers, wait_until
@@ -168,7 +169,7 @@ class GitHub:
         self.base = f"http://127.0.0.1:{port}"
 
     async def post(self, session: aiohttp.ClientSession, secret: str, number: int) -> int:
-        scheme: Scheme = Shaped(PRESETS["github"].shape, [secret])
+        scheme: Scheme = SpecVerifier(PRESETS["github"].spec, [secret])
         body = b'{"action":"opened","n":%d}' % number
         headers = {"X-GitHub-Event": "issues", "X-GitHub-Delivery": f"d{number}"}
         headers |= signed_headers(scheme, body, "/github")

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import redis
 
-from hookmill.arrival import Row, row_of
 from hookmill.message import Message
-from hookmill.stream import Backlog, Stream
+from hookmill.stream.arrival import Row, row_of
+from hookmill.stream.producer import Backlog, Producer
 from receiver import spool as spool_module
 from receiver.drainer import Drainer
 from receiver.spool import Spool, SpoolError
@@ -367,7 +367,7 @@ async def test_a_path_that_cannot_be_a_spool_is_an_error_that_names_it(
 async def test_what_an_older_release_spooled_is_drained_before_what_this_one_adds(
     server: Server, prefix: str, tmp_path: Path
 ) -> None:
-    stream, spool = Stream(server.url, prefix), Spool(tmp_path / "spool", 2**30)
+    stream, spool = Producer(server.url, prefix), Spool(tmp_path / "spool", 2**30)
     await spool.open()
     sent = [message(id=f"m{number}", type="order.paid", key="7") for number in range(4)]
     await spool.put([Row(written_in_version_1(one), b"t" * 16, 2**32, 60_000) for one in sent[:1]])
@@ -387,7 +387,7 @@ async def test_what_an_older_release_spooled_is_drained_before_what_this_one_add
 async def test_a_full_partition_does_not_have_the_others_appended_again_and_again(
     server: Server, prefix: str, tmp_path: Path, redis_client: redis.Redis
 ) -> None:
-    stream = Stream(server.url, prefix, partitions=2, limit=Backlog(2, 0))
+    stream = Producer(server.url, prefix, partitions=2, limit=Backlog(2, 0))
     spool = Spool(tmp_path / "spool", 2**30)
     await spool.open()
     sent = [row_of(message(b'{"n":%d}' % number, id=f"m{number}")) for number in range(40)]

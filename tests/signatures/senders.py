@@ -16,9 +16,9 @@ from hookmill.signatures import Refused, Signed, Verdict
 from hookmill.signatures.content import Reader, Reading
 from hookmill.signatures.presets import PRESETS
 from hookmill.signatures.scheme import Secret
-from hookmill.signatures.shape import Shape
-from hookmill.signatures.shaped import Shaped
 from hookmill.signatures.signing import put
+from hookmill.signatures.spec import SignatureSpec
+from hookmill.signatures.spec_verifier import SpecVerifier
 
 NOW = 1_779_460_951.0
 URL = "https://app.example/hook"
@@ -31,7 +31,7 @@ _WITH_BASE64 = {"standard-webhooks", "svix", "clerk", "resend", "openai", "gitla
 SYMMETRIC = {
     name: f"whsec_{base64.b64encode(_RAW).decode()}" if name in _WITH_BASE64 else _TEXT
     for name, preset in PRESETS.items()
-    if preset.shape.algorithm not in {"ed25519", "ecdsa-p256"}
+    if preset.spec.algorithm not in {"ed25519", "ecdsa-p256"}
 }
 """A secret for each sender that shares it with us."""
 
@@ -73,14 +73,14 @@ BODIES = {
 BODY = b'{"id":"evt_1","type":"order.paid","data":{"id":"7"}}'
 
 
-def shape_of(name: str) -> Shape:
-    return PRESETS[name].shape
+def spec_of(name: str) -> SignatureSpec:
+    return PRESETS[name].spec
 
 
-def scheme_of(name: str, *secrets: str | Secret) -> Shaped:
+def scheme_of(name: str, *secrets: str | Secret) -> SpecVerifier:
     """The sender's scheme, with a secret of its kind unless the test has its own."""
     given = SYMMETRIC[name] if name in SYMMETRIC else ASYMMETRIC[name].public
-    return Shaped(shape_of(name), secrets or [given])
+    return SpecVerifier(spec_of(name), secrets or [given])
 
 
 def delivery(
@@ -100,23 +100,23 @@ def genuine(name: str, body: bytes | None = None, now: float = NOW) -> Signed:
         plain.headers["Content-Type"] = "application/x-www-form-urlencoded"  # type: ignore[index] # ours can be written to
     if name in SYMMETRIC:
         return scheme_of(name).sign(plain, now)
-    return signed_by(shape_of(name), ASYMMETRIC[name].sign, plain, now)
+    return signed_by(spec_of(name), ASYMMETRIC[name].sign, plain, now)
 
 
 def signed_by(
-    shape: Shape, sign: Callable[[bytes], bytes], plain: Signed, now: float = NOW
+    spec: SignatureSpec, sign: Callable[[bytes], bytes], plain: Signed, now: float = NOW
 ) -> Signed:
     """Sign as a sender with a key pair does."""
     time = str(int(now))
-    given = put(plain, shape.timestamp, time)
-    if "{id}" in shape.content:
-        given = put(given, shape.id[0], "msg_1")
-    contents = Reader(shape).contents(given, Reading([], {}), time.encode())
+    given = put(plain, spec.timestamp, time)
+    if "{id}" in spec.content:
+        given = put(given, spec.id[0], "msg_1")
+    contents = Reader(spec).contents(given, Reading([], {}), time.encode())
     assert not isinstance(contents, Refused)
     raw = sign(contents[0])
-    text = raw.hex() if shape.encoding == "hex" else base64.b64encode(raw).decode()
-    prefix = f"{shape.item}{shape.pair}" if shape.pair else shape.prefix
-    return put(given, shape.signature, prefix + text)
+    text = raw.hex() if spec.encoding == "hex" else base64.b64encode(raw).decode()
+    prefix = f"{spec.item}{spec.pair}" if spec.pair else spec.prefix
+    return put(given, spec.signature, prefix + text)
 
 
 def with_headers(signed: Signed, **headers: str) -> Signed:

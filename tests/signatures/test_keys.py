@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 import hookmill.signatures
 from hookmill.errors import NotInstalledError, SettingsError
 from hookmill.signatures.keys import decode, encode, key_of, matcher
-from hookmill.signatures.shape import Shape
-from tests.signatures.senders import ASYMMETRIC, scheme_of, shape_of
+from hookmill.signatures.spec import SignatureSpec
+from tests.signatures.senders import ASYMMETRIC, scheme_of, spec_of
 
 RAW = bytes(range(250, 256)) * 4
 BASE64 = base64.b64encode(RAW).decode()
 
 
-def shape(**words: Any) -> Shape:
-    return Shape(signature="header:X-Signature", **words)
+def spec(**words: Any) -> SignatureSpec:
+    return SignatureSpec(signature="header:X-Signature", **words)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def shape(**words: Any) -> Shape:
 def test_a_secret_becomes_the_key_that_the_sender_uses(
     words: dict[str, Any], text: str, key: bytes
 ) -> None:
-    assert key_of(shape(**words), text) == key
+    assert key_of(spec(**words), text) == key
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_secret_becomes_the_key_that_the_sender_uses(
 )
 def test_a_secret_that_is_none_is_refused_and_not_shown(words: dict[str, Any], text: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        key_of(shape(**words), text)
+        key_of(spec(**words), text)
     rest = text.removeprefix("whsec_")
     assert not rest or rest not in str(caught.value)
 
@@ -110,7 +110,7 @@ def test_each_hmac_has_its_own_digest(algorithm: Any, length: int) -> None:
     digest = hmac.new(b"key", b"content", algorithm.removeprefix("hmac-")).digest()
     assert len(digest) == length
     for encoding in ("hex", "base64", "base64url"):
-        matches = matcher(shape(algorithm=algorithm, encoding=encoding), b"key")
+        matches = matcher(spec(algorithm=algorithm, encoding=encoding), b"key")
         genuine, short = encode(digest, encoding), encode(digest[:-1], encoding)
         assert matches(b"content", [genuine])
         assert matches(b"content", [b"", short, genuine])
@@ -153,4 +153,4 @@ def test_without_the_extra_a_public_key_says_what_to_install(
 def test_without_the_extra_the_others_work(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cryptography", None)
     monkeypatch.setitem(sys.modules, "hookmill.signatures.asymmetric", None)
-    assert scheme_of(name).shape == shape_of(name)
+    assert scheme_of(name).spec == spec_of(name)

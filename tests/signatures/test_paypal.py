@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
+from hookmill.config.trust_store import system_roots
 from hookmill.errors import SettingsError
-from hookmill.roots import system_roots
-from hookmill.signatures.certified import LONGEST, MOST, certificates_in
+from hookmill.signatures.certificates import LONGEST, MOST, certificates_in
 from hookmill.signatures.paypal import (
     ALGORITHM,
     CERTIFICATE,

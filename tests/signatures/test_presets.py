@@ -6,7 +6,7 @@ import pytest
 
 from hookmill.signatures import Verified
 from hookmill.signatures.presets import PRESETS
-from hookmill.signatures.shape import faults_of
+from hookmill.signatures.spec import faults_of
 from tests.signatures.senders import ASYMMETRIC, NOW, SYMMETRIC, TOKENS, genuine, scheme_of
 
 ALL = sorted(PRESETS)
@@ -31,7 +31,7 @@ def test_every_sender_that_is_promised_has_a_row() -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_row_is_safe(name: str) -> None:
-    assert faults_of(PRESETS[name].shape) == []
+    assert faults_of(PRESETS[name].spec) == []
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -41,8 +41,8 @@ def test_every_row_is_whole(name: str) -> None:
         assert words.strip() == words != ""
     assert not preset.where.endswith(".")
     assert name == name.lower()
-    assert preset.shape.handshake in HANDSHAKES | {""}
-    assert preset.shape.acknowledge == 200
+    assert preset.spec.handshake in HANDSHAKES | {""}
+    assert preset.spec.acknowledge == 200
 
 
 def test_no_two_senders_have_the_same_title() -> None:
@@ -53,13 +53,13 @@ def test_no_two_senders_have_the_same_title() -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_what_a_row_needs_beside_the_secret_is_said(name: str) -> None:
     preset = PRESETS[name]
-    shape = preset.shape
+    spec = preset.spec
     assert ("hookmill[asymmetric]" in preset.note) == (name in ASYMMETRIC)
-    assert ("HOOKMILL_PUBLIC_URL" in preset.note) == shape.needs_url
-    if not shape.covers_body:
+    assert ("HOOKMILL_PUBLIC_URL" in preset.note) == spec.needs_url
+    if not spec.covers_body:
         assert ("nothing about the body" if name in TOKENS else "not signed") in preset.note
-        assert shape.unsigned_body or name in TOKENS
-    assert shape.algorithm != "token" or name in TOKENS
+        assert spec.unsigned_body or name in TOKENS
+    assert spec.algorithm != "token" or name in TOKENS
 
 
 @pytest.mark.parametrize("name", ALL)

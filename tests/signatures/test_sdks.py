@@ -30,7 +30,7 @@ from tests.signatures.senders import (
     SYMMETRIC,
     delivery,
     scheme_of,
-    shape_of,
+    spec_of,
     with_header,
     with_headers,
 )
@@ -312,10 +312,10 @@ DEFECTS: dict[tuple[str, str], tuple[bool, str]] = (
 def test_an_sdk_and_we_give_the_same_verdict(sdk: Sdk, body: bytes, mutation: str) -> None:
     if sdk.name == "stripe":
         body = EVENT  # it builds its event from the body as well
-    shape = shape_of(sdk.name)
-    stamp = shape.timestamp.partition(":")[2] if shape.timestamp.startswith("header:") else ""
-    signature = shape.signature.partition(":")[2]
-    if mutation.startswith("time") and not shape.timestamp:
+    spec = spec_of(sdk.name)
+    stamp = spec.timestamp.partition(":")[2] if spec.timestamp.startswith("header:") else ""
+    signature = spec.signature.partition(":")[2]
+    if mutation.startswith("time") and not spec.timestamp:
         return
     mutant = MUTATIONS[mutation](sdk.sign(body, time.time()), signature, stamp)
     theirs, mine = sdk.accepts(mutant, sdk.secret), ours(sdk, mutant)

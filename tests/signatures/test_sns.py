@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from hookmill.errors import SettingsError
-from hookmill.signatures.certified import LONGEST, MOST
+from hookmill.signatures.certificates import LONGEST, MOST
 from hookmill.signatures.scheme import (
     NeedsCertificate,
     NetworkScheme,

@@ -19,8 +19,8 @@ from hookmill.signatures import Refused, Scheme, Signed, Verified
 from hookmill.signatures.content import Reader
 from hookmill.signatures.presets import PRESETS
 from hookmill.signatures.qstash import HEADER, QStash
-from hookmill.signatures.shape import Shape
-from hookmill.signatures.shaped import Shaped
+from hookmill.signatures.spec import SignatureSpec
+from hookmill.signatures.spec_verifier import SpecVerifier
 from tests.signatures.senders import with_header
 
 
@@ -41,13 +41,13 @@ class Vector(msgspec.Struct, frozen=True, kw_only=True):
     reject_reason: str = ""
 
     @property
-    def shape(self) -> Shape:
-        return PRESETS[self.preset].shape
+    def spec(self) -> SignatureSpec:
+        return PRESETS[self.preset].spec
 
     @property
     def scheme(self) -> Scheme:
         if self.preset != "qstash":
-            return Shaped(self.shape, self.secrets)
+            return SpecVerifier(self.spec, self.secrets)
         url = urlsplit(self.url or "")
         return QStash(self.secrets, public_url=f"{url.scheme}://{url.netloc}")
 
@@ -116,10 +116,10 @@ def test_another_secret_is_refused(vector: Vector) -> None:
     if vector.preset == "qstash":
         scheme: Scheme = QStash(["sig_of_somebody_else"])
     else:
-        secret = stranger.get(vector.shape.algorithm, "c29tZWJvZHkgZWxzZSdzIHNlY3JldA==")
+        secret = stranger.get(vector.spec.algorithm, "c29tZWJvZHkgZWxzZSdzIHNlY3JldA==")
         if vector.preset == "standard-webhooks-v1a":
             secret = base64.b64encode(bytes.fromhex(secret)).decode()
-        scheme = Shaped(vector.shape, [secret])
+        scheme = SpecVerifier(vector.spec, [secret])
     verdict = scheme.verify(vector.delivery, vector.now)
     assert isinstance(verdict, Refused)
     assert verdict.code == "signature_mismatch"
@@ -160,27 +160,27 @@ def spans_of(vector: Vector) -> dict[str, Span]:
     if vector.preset == "qstash":
         spans = {"signature": Span(HEADER, 0, len(vector.delivery.headers[HEADER]))}
         return spans | {"body": Span("", 0, len(vector.delivery.body))}
-    shape, delivery, reader = vector.shape, vector.delivery, Reader(vector.shape)
+    spec, delivery, reader = vector.spec, vector.delivery, Reader(vector.spec)
     reading = reader.signatures(delivery)
     assert not isinstance(reading, Refused)
     (candidate,) = reading.candidates
-    spans = {"signature": _span(shape.signature, candidate, shape, delivery)}
-    if shape.covers_body:
+    spans = {"signature": _span(spec.signature, candidate, spec, delivery)}
+    if spec.covers_body:
         spans["body"] = Span("", 0, len(delivery.body))
-    places = {"time": shape.timestamp, "id": shape.id[0] if shape.id else ""}
+    places = {"time": spec.timestamp, "id": spec.id[0] if spec.id else ""}
     for what, place in places.items():
-        if place and place != "body" and "{" not in place and shape.is_signed(place):
+        if place and place != "body" and "{" not in place and spec.is_signed(place):
             value = reader.value(place, delivery, reading)
             if isinstance(value, bytes):
-                spans[what] = _span(place, value, shape, delivery)
+                spans[what] = _span(place, value, spec, delivery)
     return spans
 
 
-def _span(place: str, value: bytes, shape: Shape, delivery: Signed) -> Span:
+def _span(place: str, value: bytes, spec: SignatureSpec, delivery: Signed) -> Span:
     kind, _, name = place.partition(":")
-    header = {"header": name, "item": shape.signature.partition(":")[2]}.get(kind, "")
+    header = {"header": name, "item": spec.signature.partition(":")[2]}.get(kind, "")
     text = delivery.headers[header].encode() if header else delivery.body
-    mark = f"{name}{shape.pair}".encode() if kind == "item" else b""
+    mark = f"{name}{spec.pair}".encode() if kind == "item" else b""
     start = text.index(mark + value) + len(mark)
     return Span(header, start, start + len(value))
 
@@ -229,9 +229,9 @@ def test_of_each_vector_everything_is_tampered_with_that_its_sender_signs() -> N
 
 def test_mailguns_event_is_not_signed_and_can_be_changed() -> None:
     (vector,) = [one for one in VALID if one.preset == "mailgun"]
-    shape, delivery = vector.shape, vector.delivery
-    assert shape.unsigned_body
-    assert not shape.is_signed("json:event-data.event")
+    spec, delivery = vector.spec, vector.delivery
+    assert spec.unsigned_body
+    assert not spec.is_signed("json:event-data.event")
     forged = delivery.body.replace(b'"event-data"', b'"event-data-before"')
     assert forged != delivery.body
     assert verifies(vector, delivery._replace(body=forged))
@@ -295,7 +295,7 @@ def test_a_signature_in_another_spelling_is_refused(vector: Vector) -> None:
     whole = vector.delivery.headers[span.header] if span.header else vector.body
     text = whole[span.start : span.end]
     count = 0
-    for other in spellings(text, vector.shape.encoding):
+    for other in spellings(text, vector.spec.encoding):
         if other == text:
             continue
         changed = whole[: span.start] + other + whole[span.end :]
@@ -304,38 +304,38 @@ def test_a_signature_in_another_spelling_is_refused(vector: Vector) -> None:
         else:
             mutant = vector.delivery._replace(body=changed.encode())
         # A list's items may be followed by a separator: nothing is between it and the next.
-        if vector.shape.split and other.strip(vector.shape.split) == text:
+        if vector.spec.split and other.strip(vector.spec.split) == text:
             continue
         assert not verifies(vector, mutant), other
         count += 1
     assert count > 10
 
 
-@each([vector for vector in SHAPED if vector.shape.prefix])
+@each([vector for vector in SHAPED if vector.spec.prefix])
 def test_a_prefix_in_another_spelling_is_refused(vector: Vector) -> None:
-    name = vector.shape.signature.partition(":")[2]
-    prefix, value = vector.shape.prefix, vector.headers[name.lower()]
+    name = vector.spec.signature.partition(":")[2]
+    prefix, value = vector.spec.prefix, vector.headers[name.lower()]
     for other in (prefix.upper(), f" {prefix}", prefix[:-1], prefix * 2, prefix.replace("=", ":")):
         changed = value.replace(prefix, other, 1)
         assert not verifies(vector, with_header(vector.delivery, name, changed)), changed
     bare = with_header(vector.delivery, name, value.removeprefix(prefix))
-    assert verifies(vector, bare) == vector.shape.bare
+    assert verifies(vector, bare) == vector.spec.bare
 
 
 # --- time ---
 
 
-@each([vector for vector in SHAPED if vector.shape.timestamp])
+@each([vector for vector in SHAPED if vector.spec.timestamp])
 def test_a_signed_time_may_be_off_as_far_as_is_tolerated_and_no_further(vector: Vector) -> None:
-    shape, delivery = vector.shape, vector.delivery
-    reading = Reader(shape).signatures(delivery)
+    spec, delivery = vector.spec, vector.delivery
+    reading = Reader(spec).signatures(delivery)
     assert not isinstance(reading, Refused)
-    text = Reader(shape).value(shape.timestamp, delivery, reading)
+    text = Reader(spec).value(spec.timestamp, delivery, reading)
     assert isinstance(text, bytes)
-    moment = int(text) / (1000 if shape.unit == "ms" else 1)
+    moment = int(text) / (1000 if spec.unit == "ms" else 1)
     for side in (-1, 1):
-        assert verifies(vector, delivery, moment + side * (shape.tolerance - 0.5))
-        verdict = vector.scheme.verify(delivery, moment + side * (shape.tolerance + 0.5))
+        assert verifies(vector, delivery, moment + side * (spec.tolerance - 0.5))
+        verdict = vector.scheme.verify(delivery, moment + side * (spec.tolerance + 0.5))
         assert isinstance(verdict, Refused)
         assert verdict.code == "timestamp_too_far"
         assert ("old" if side > 0 else "ahead") in verdict.detail

@@ -22,10 +22,10 @@ from hookmill import (
     Handlers,
     Message,
     Outgoing,
-    Persistence,
     Published,
     Redact,
     Retry,
+    RetryPolicy,
     Sender,
     SendError,
 )
@@ -336,7 +336,7 @@ async def send(sender: Sender) -> None:
     limits = FlowControl(key="k", rate=1)
     schedule = await sender.schedules.create(URL, PAID, cron="* * * * *", flow_control=limits)
     assert_type(schedule, str)
-    async with Sender(direct=True, persistence=Persistence(attempts=3)) as direct:
+    async with Sender(direct=True, retry_policy=RetryPolicy(attempts=3)) as direct:
         assert_type(direct, Sender)
     await sender.send(URL, PAID, dealy="10m")  # error
     await sender.send(URL, OrderPaid())  # error
@@ -350,6 +350,6 @@ async def send(sender: Sender) -> None:
     Outgoing(URL, PAID, labels="x")  # error
     Outgoing(URL)  # error
     FlowControl(rate=1)  # error
-    Persistence(5)  # error
+    RetryPolicy(5)  # error
     Sender("token")  # error
     assert_type(delayed.message, str)  # error

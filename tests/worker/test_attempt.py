@@ -18,22 +18,20 @@ import pytest
 import structlog
 
 from hookmill import Delivery, Discard, Event, Handlers, Retry
-from hookmill.entries import STREAM, Entry, EntryRef
 from hookmill.handlers import Backoff, Next
 from hookmill.message import Message, Progress
+from hookmill.stream.entries import STREAM, Entry, EntryRef
 from tests.support import eventually, message
-from worker.attempt import (
-    MAX_ERROR,
-    MAX_SUMMARY,
+from worker.attempt import MAX_ERROR, MAX_SUMMARY, Attempter
+from worker.outcome import (
     Again,
-    Attempter,
-    Dead,
+    DeadLettered,
     Discarded,
     Done,
     FannedOut,
-    HandedBack,
     Ignored,
     Outcome,
+    Requeued,
 )
 
 NOW = 1_800_000_000.0
@@ -301,7 +299,7 @@ async def test_a_failure_is_counted_and_waits_its_turn(
     assert (second.progress.attempts, second.progress.failed_ms) == (2, int(NOW * 1000))
 
     third = await attempt(entry(progress=second.progress))
-    assert isinstance(third, Dead)
+    assert isinstance(third, DeadLettered)
     assert (third.reason, third.progress.attempts) == ("failed", 3)
     assert third.error.endswith("ValueError: no such account\n")
 
@@ -463,7 +461,7 @@ async def test_a_huge_error_is_cut(handlers: Handlers[Any], attempt: Try, length
     assert first.reason.startswith("ValueError: xxx")
     assert len(first.error) <= MAX_ERROR
     last = await attempt(entry(progress=first.progress))
-    assert isinstance(last, Dead)
+    assert isinstance(last, DeadLettered)
     assert len(last.error) <= MAX_ERROR
     assert last.error.endswith("x!\n")
 
@@ -495,7 +493,7 @@ async def test_a_body_that_does_not_fit_the_event_is_dead_at_once_with_the_json_
         pytest.fail("it ran")
 
     body = b'{"type": "order.paid", "data": {"order": "o1", "amount": "5"}}'
-    assert await attempt(entry(body)) == Dead(
+    assert await attempt(entry(body)) == DeadLettered(
         Progress(owner=OWNER, handler="book"),
         "undecodable",
         "Expected `int`, got `str` - at `$.data.amount`",
@@ -515,7 +513,7 @@ async def test_an_event_whose_own_decoder_raises_is_dead_with_its_traceback(
         pytest.fail("it ran")
 
     outcome = await attempt()
-    assert isinstance(outcome, Dead)
+    assert isinstance(outcome, DeadLettered)
     assert (outcome.reason, outcome.progress.handler) == ("undecodable", "book")
     assert "in from_message" in outcome.error
 
@@ -534,7 +532,7 @@ async def test_a_body_that_is_no_json_and_that_nobody_asked_for_is_dead_at_once(
     attempt: Try, body: bytes, error: str
 ) -> None:
     outcome = await attempt(entry(body, event_type=""))
-    assert isinstance(outcome, Dead)
+    assert isinstance(outcome, DeadLettered)
     assert outcome.reason == "undecodable"
     assert outcome.progress == Progress(owner=OWNER)
     assert re.search(error, outcome.error)
@@ -594,7 +592,7 @@ async def test_what_this_release_does_not_know_waits_for_one_that_does_and_is_ke
         )
     attempt.now = NOW + 600
     outcome = await attempt(Entry(given.ref, {**given.fields, **progress.to_fields()}))
-    assert isinstance(outcome, Dead)
+    assert isinstance(outcome, DeadLettered)
     assert outcome.reason == reason
     assert outcome.error == f"{error}, and none came in 600 s of grace"
     assert outcome.progress.owner == before.owner
@@ -614,7 +612,7 @@ async def test_a_release_that_knows_the_type_ends_the_wait(
 
 async def test_without_grace_the_unknown_is_dead_at_once(threads: ThreadPoolExecutor) -> None:
     outcome = await attempted(Attempter(Handlers(), None, threads, grace=0), entry())
-    assert isinstance(outcome, Dead)
+    assert isinstance(outcome, DeadLettered)
     assert outcome.reason == "unhandled"
 
 
@@ -642,7 +640,7 @@ async def test_an_attempt_that_is_cancelled_at_the_end_is_handed_back_uncounted(
 
     before = Progress(owner=OWNER, handler="book", attempts=2, failed_ms=7)
     outcome = await cancelled(attempt.attempter, entry(progress=before), started.is_set)
-    assert outcome == HandedBack(before)
+    assert outcome == Requeued(before)
 
 
 async def test_an_error_while_it_is_being_cancelled_does_not_count_either(
@@ -659,7 +657,7 @@ async def test_an_error_while_it_is_being_cancelled_does_not_count_either(
             raise ConnectionError("the pool is closed") from None
 
     outcome = await cancelled(attempt.attempter, entry(), started.is_set)
-    assert outcome == HandedBack(Progress(owner=OWNER))
+    assert outcome == Requeued(Progress(owner=OWNER))
 
 
 async def test_a_handler_that_ends_well_although_it_is_cancelled_is_done(
@@ -764,7 +762,7 @@ async def test_a_plain_function_that_was_handed_back_before_it_began_never_begin
     attempt.attempter.end()
     for task in tasks:
         task.cancel()
-    handed_back = HandedBack(Progress(owner=OWNER))
+    handed_back = Requeued(Progress(owner=OWNER))
     assert await asyncio.gather(*tasks) == [handed_back] * 4
     assert attempt.attempter.has_busy_threads  # two cannot be stopped
     go_on.set()

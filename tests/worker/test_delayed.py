@@ -9,17 +9,18 @@ from typing import Any
 import pytest
 import redis
 
-from hookmill.entries import FollowUp, Settlement
 from hookmill.message import Progress
-from hookmill.stream import Group, Stream
+from hookmill.stream.consumer import Consumer
+from hookmill.stream.entries import FollowUp, Settlement
+from hookmill.stream.producer import Producer
 from tests.support import eventually, message
 from worker import delayed
 from worker.delayed import Delayed
 
-OpenGroup = Callable[..., Awaitable[Group]]
+OpenGroup = Callable[..., Awaitable[Consumer]]
 
 
-async def delay(stream: Stream, group: Group, *delays_ms: int) -> None:
+async def delay(stream: Producer, group: Consumer, *delays_ms: int) -> None:
     await stream.append([message() for _ in delays_ms])
     entries = (await group.take(len(delays_ms))).entries
     await group.settle(
@@ -38,14 +39,14 @@ async def delay(stream: Stream, group: Group, *delays_ms: int) -> None:
     )
 
 
-async def finish(group: Group, redis_client: redis.Redis) -> None:
+async def finish(group: Consumer, redis_client: redis.Redis) -> None:
     for entry in (await group.take(1000)).entries:
         await group.settle([Settlement(entry.ref)])
     redis_client.delete(group.partitions[0].delayed, group.partitions[0].delayed_entries)
 
 
 async def test_where_nothing_waits_a_turn_lasts_until_something_is_delayed(
-    stream: Stream, open_group: OpenGroup, redis_client: redis.Redis
+    stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
     fleet = [await open_group(f"c{number}") for number in range(3)]
     turns = [asyncio.create_task(Delayed(group).turn()) for group in fleet]
@@ -77,7 +78,7 @@ async def test_where_nobody_tells_a_turn_ends_all_the_same(
 
 
 async def test_what_was_delayed_after_a_look_is_not_missed_by_the_wait(
-    stream: Stream, open_group: OpenGroup, redis_client: redis.Redis
+    stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
     group = await open_group()
     assert await group.release(1) == (0, None)
@@ -88,7 +89,7 @@ async def test_what_was_delayed_after_a_look_is_not_missed_by_the_wait(
 
 
 async def test_only_what_is_due_before_all_others_is_told(
-    stream: Stream, open_group: OpenGroup, redis_client: redis.Redis
+    stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
     group = await open_group()
 
@@ -106,7 +107,7 @@ async def test_only_what_is_due_before_all_others_is_told(
 
 
 async def test_the_next_turn_comes_when_the_next_message_is_due(
-    stream: Stream,
+    stream: Producer,
     open_group: OpenGroup,
     redis_client: redis.Redis,
     monkeypatch: pytest.MonkeyPatch,
@@ -126,7 +127,7 @@ async def test_the_next_turn_comes_when_the_next_message_is_due(
 
 
 async def test_a_full_batch_is_followed_by_another_at_once(
-    stream: Stream,
+    stream: Producer,
     open_group: OpenGroup,
     redis_client: redis.Redis,
     monkeypatch: pytest.MonkeyPatch,
@@ -142,6 +143,6 @@ async def test_a_full_batch_is_followed_by_another_at_once(
     await finish(group, redis_client)
 
 
-async def turns_until_two(duty: Delayed, client: redis.Redis, group: Group) -> bool:
+async def turns_until_two(duty: Delayed, client: redis.Redis, group: Consumer) -> bool:
     """Whether this turn moved a full batch."""
     return await duty.turn() == 0.0 and client.xlen(group.partitions[0].again) == 2

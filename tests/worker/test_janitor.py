@@ -8,17 +8,18 @@ from collections.abc import Awaitable, Callable
 import pytest
 import redis
 
-from hookmill.entries import Settlement
-from hookmill.stream import Group, Stream
+from hookmill.stream.consumer import Consumer
+from hookmill.stream.entries import Settlement
+from hookmill.stream.producer import Producer
 from tests.support import eventually, message
 from worker import janitor
 from worker.janitor import PERIOD, Janitor
 
-OpenGroup = Callable[..., Awaitable[Group]]
+OpenGroup = Callable[..., Awaitable[Consumer]]
 
 
 async def test_a_turn_drops_what_is_finished_and_keeps_the_rest(
-    stream: Stream,
+    stream: Producer,
     open_group: OpenGroup,
     redis_client: redis.Redis,
     monkeypatch: pytest.MonkeyPatch,
@@ -39,7 +40,7 @@ async def test_a_turn_drops_what_is_finished_and_keeps_the_rest(
 
 
 async def test_a_turn_corrects_the_count_that_appends_go_by(
-    stream: Stream, open_group: OpenGroup, redis_client: redis.Redis
+    stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
     group = await open_group()
     await stream.append([message(), message()])
@@ -52,7 +53,7 @@ async def test_a_turn_corrects_the_count_that_appends_go_by(
 
 
 async def test_a_turn_keeps_what_retention_covers(
-    stream: Stream, open_group: OpenGroup, redis_client: redis.Redis
+    stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
     group = await open_group()
     await stream.append([message()])
@@ -62,7 +63,7 @@ async def test_a_turn_keeps_what_retention_covers(
 
 
 async def test_a_turn_removes_consumers_that_are_gone(
-    stream: Stream,
+    stream: Producer,
     open_group: OpenGroup,
     redis_client: redis.Redis,
     monkeypatch: pytest.MonkeyPatch,
@@ -80,7 +81,7 @@ async def test_a_turn_removes_consumers_that_are_gone(
 
 
 async def test_one_workers_turn_is_enough_for_all_until_it_ends_to_do_it(
-    stream: Stream, open_group: OpenGroup, redis_client: redis.Redis
+    stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
     first, second = [Janitor(stream, await open_group(name), 0) for name in ("c1", "c2")]
     assert await first.turn() == PERIOD
@@ -91,7 +92,7 @@ async def test_one_workers_turn_is_enough_for_all_until_it_ends_to_do_it(
 
 
 async def test_a_turn_before_anything_was_made_does_nothing(
-    stream: Stream, open_group: OpenGroup, redis_client: redis.Redis
+    stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
     group = await open_group()
     redis_client.delete(group.partitions[0].stream, group.partitions[0].again)

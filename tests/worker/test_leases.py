@@ -11,13 +11,15 @@ import pytest
 import redis
 import structlog
 
-from hookmill.entries import STREAM, Entry, EntryRef, Settlement
 from hookmill.errors import StreamUnavailableError
-from hookmill.stream import BlockingLeases, Group, Stream
+from hookmill.stream.consumer import Consumer
+from hookmill.stream.entries import STREAM, Entry, EntryRef, Settlement
+from hookmill.stream.leases import BlockingLeases
+from hookmill.stream.producer import Producer
 from tests.support import eventually, message, taken_over, wait_until
 from worker.leases import CAP, LeaseKeeper
 
-OpenGroup = Callable[..., Awaitable[Group]]
+OpenGroup = Callable[..., Awaitable[Consumer]]
 
 LEASE = 0.12
 
@@ -25,7 +27,7 @@ LEASE = 0.12
 class Leases(BlockingLeases):
     """Notes what is renewed, and fails when asked to."""
 
-    def __init__(self, url: str, group: Group) -> None:
+    def __init__(self, url: str, group: Consumer) -> None:
         super().__init__(url, group.partitions, group.name, group.consumer)
         self.renewed: list[list[EntryRef]] = []
         self.faults: list[Exception] = []
@@ -41,12 +43,12 @@ class Leases(BlockingLeases):
 
 
 @pytest.fixture
-async def group(open_group: OpenGroup) -> Group:
+async def group(open_group: OpenGroup) -> Consumer:
     return await open_group()
 
 
 @pytest.fixture
-def leases(stream: Stream, group: Group) -> Leases:
+def leases(stream: Producer, group: Consumer) -> Leases:
     return Leases(stream.url, group)
 
 
@@ -63,17 +65,17 @@ async def keeper(leases: Leases, in_hand: dict[EntryRef, Entry]) -> AsyncIterato
     started.stop()
 
 
-async def take(stream: Stream, group: Group, count: int) -> list[Entry]:
+async def take(stream: Producer, group: Consumer, count: int) -> list[Entry]:
     await stream.append([message() for _ in range(count)])
     return (await group.take(count)).entries
 
 
-def held(client: redis.Redis, group: Group) -> dict[str, dict[str, Any]]:
+def held(client: redis.Redis, group: Consumer) -> dict[str, dict[str, Any]]:
     rows: Any = client.xpending_range(group.partitions[0].stream, group.name, "-", "+", 100)
     return {row["message_id"].decode(): row for row in rows}
 
 
-def age(client: redis.Redis, group: Group, entries: Iterable[Entry]) -> None:
+def age(client: redis.Redis, group: Consumer, entries: Iterable[Entry]) -> None:
     """Let them have been held for a minute."""
     ids: list[Any] = [entry.ref.id for entry in entries]
     client.xclaim(
@@ -82,8 +84,8 @@ def age(client: redis.Redis, group: Group, entries: Iterable[Entry]) -> None:
 
 
 async def test_leases_are_renewed_while_the_event_loop_is_blocked(
-    stream: Stream,
-    group: Group,
+    stream: Producer,
+    group: Consumer,
     keeper: LeaseKeeper,
     in_hand: dict[EntryRef, Entry],
     redis_client: redis.Redis,
@@ -103,8 +105,8 @@ async def test_leases_are_renewed_while_the_event_loop_is_blocked(
 
 
 async def test_only_what_is_in_hand_is_renewed(
-    stream: Stream,
-    group: Group,
+    stream: Producer,
+    group: Consumer,
     leases: Leases,
     keeper: LeaseKeeper,
     in_hand: dict[EntryRef, Entry],
@@ -122,8 +124,8 @@ async def test_only_what_is_in_hand_is_renewed(
 
 
 async def test_a_lost_lease_is_reported_and_left_with_its_new_holder(
-    stream: Stream,
-    group: Group,
+    stream: Producer,
+    group: Consumer,
     open_group: OpenGroup,
     keeper: LeaseKeeper,
     in_hand: dict[EntryRef, Entry],
@@ -202,7 +204,7 @@ async def test_its_log_lines_carry_what_the_program_has_bound(
 
 
 async def test_the_loop_may_write_while_the_thread_reads(
-    stream: Stream, group: Group, in_hand: dict[EntryRef, Entry]
+    stream: Producer, group: Consumer, in_hand: dict[EntryRef, Entry]
 ) -> None:
     class Offline(BlockingLeases):
         renewals = 0

@@ -16,13 +16,13 @@ import redis
 import structlog
 
 from hookmill import Delivery, Handlers, Retry
+from hookmill.config.settings import Settings
 from hookmill.errors import HandlersError
 from hookmill.message import Message
-from hookmill.settings import Settings
-from hookmill.stream import Stream
+from hookmill.runtime.tasks import end
+from hookmill.stream.producer import Producer
 from tests.support import Program, Server, eventually, message
 from worker import delayed, janitor, leases, main
-from worker.duty import end
 from worker.main import Worker, WorkerFailedError
 
 MakeSettings = Callable[..., Settings]
@@ -46,7 +46,7 @@ async def start_worker(settings: MakeSettings) -> AsyncIterator[StartWorker]:
             await worker.stop(0)
 
 
-def consumers(client: redis.Redis, stream: Stream) -> set[str]:
+def consumers(client: redis.Redis, stream: Producer) -> set[str]:
     keys = stream.partitions[0].of_group("main")
     return {
         row["name"].decode()
@@ -56,7 +56,7 @@ def consumers(client: redis.Redis, stream: Stream) -> set[str]:
 
 
 async def test_a_worker_handles_and_leaves_nothing_behind(
-    stream: Stream, start_worker: StartWorker, redis_client: redis.Redis
+    stream: Producer, start_worker: StartWorker, redis_client: redis.Redis
 ) -> None:
     handlers = Handlers()
     ran: Counter[str] = Counter()
@@ -79,7 +79,7 @@ async def test_a_worker_handles_and_leaves_nothing_behind(
 
 
 async def test_delayed_messages_are_let_go_leases_kept_and_the_stream_trimmed(
-    stream: Stream,
+    stream: Producer,
     start_worker: StartWorker,
     redis_client: redis.Redis,
     monkeypatch: pytest.MonkeyPatch,
@@ -117,7 +117,7 @@ def silent_for(client: redis.Redis, key: str) -> int:
 
 
 async def test_a_quiet_worker_finishes_what_it_has_and_takes_nothing_more(
-    stream: Stream, start_worker: StartWorker, redis_client: redis.Redis
+    stream: Producer, start_worker: StartWorker, redis_client: redis.Redis
 ) -> None:
     handlers = Handlers()
     ran = []
@@ -141,7 +141,7 @@ async def test_a_quiet_worker_finishes_what_it_has_and_takes_nothing_more(
 
 
 async def test_a_worker_takes_over_what_another_left(
-    stream: Stream, start_worker: StartWorker, redis_client: redis.Redis
+    stream: Producer, start_worker: StartWorker, redis_client: redis.Redis
 ) -> None:
     handlers = Handlers()
     ran: Counter[str] = Counter()
@@ -164,7 +164,7 @@ async def test_a_worker_takes_over_what_another_left(
 
 
 async def test_a_worker_starts_before_redis_does(
-    own_server: Callable[..., Server], settings: MakeSettings, stream: Stream
+    own_server: Callable[..., Server], settings: MakeSettings, stream: Producer
 ) -> None:
     server = own_server()
     server.kill()
@@ -180,7 +180,7 @@ async def test_a_worker_starts_before_redis_does(
         worker.start()
         await eventually(lambda: any(line["event"].startswith("cannot take") for line in logs))
     server.start()
-    late = Stream(server.url, stream.partitions[0].base.split(":")[0])
+    late = Producer(server.url, stream.partitions[0].base.split(":")[0])
     await late.append([message(id="m")])
     await eventually(lambda: ran == ["m"])
     await worker.stop(5)
@@ -191,7 +191,7 @@ async def test_a_worker_starts_before_redis_does(
 
 
 async def test_a_signal_ends_the_program_with_its_lifespan_around_everything(
-    stream: Stream, settings: MakeSettings
+    stream: Producer, settings: MakeSettings
 ) -> None:
     order: list[str] = []
 
@@ -220,7 +220,7 @@ async def test_a_signal_ends_the_program_with_its_lifespan_around_everything(
 
 @pytest.mark.parametrize("part", ["pool", "delayed"])
 async def test_a_program_that_lost_a_part_of_itself_ends_with_an_error(
-    stream: Stream, settings: MakeSettings, part: str
+    stream: Producer, settings: MakeSettings, part: str
 ) -> None:
     # A worker that only seems alive is worse than none: whatever supervises it starts another.
     handlers = Handlers()
@@ -279,7 +279,7 @@ def test_handlers_that_do_not_end_do_not_keep_the_process(
     )
 
     async def send() -> None:
-        stream = Stream(server.url, "hookmill")
+        stream = Producer(server.url, "hookmill")
         await stream.append([message(type="plain"), message(type="async")])
         await stream.close()
 
@@ -301,7 +301,7 @@ def test_two_leases_may_fail_before_one_is_over() -> None:
 
 
 async def test_a_group_that_comes_later_gets_all_that_is_retained_and_none_takes_from_another(
-    stream: Stream, start_worker: StartWorker, redis_client: redis.Redis
+    stream: Producer, start_worker: StartWorker, redis_client: redis.Redis
 ) -> None:
     ran: dict[str, Counter[str]] = {"search": Counter(), "cdn": Counter()}
 
@@ -338,7 +338,7 @@ async def test_a_group_that_comes_later_gets_all_that_is_retained_and_none_takes
 
 
 async def test_a_worker_that_learns_late_of_another_number_of_partitions_ends(
-    stream: Stream, settings: MakeSettings
+    stream: Producer, settings: MakeSettings
 ) -> None:
     # Redis was away when it started, or it would have been refused then.
     await stream.agree()

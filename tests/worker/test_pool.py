@@ -16,19 +16,22 @@ import redis
 import structlog
 
 from hookmill import Delivery, Handlers, Retry
-from hookmill.entries import Entry, Settlement, Taken
 from hookmill.errors import StreamUnavailableError
 from hookmill.message import Message, Progress
-from hookmill.stream import DeadLetters, Group, Stream
+from hookmill.runtime.tasks import end
+from hookmill.stream.consumer import Consumer
+from hookmill.stream.dead_letters import DeadLetters
+from hookmill.stream.entries import Entry, Settlement, Taken
+from hookmill.stream.producer import Producer
 from tests.support import Server, dead_letters, eventually, message
 from worker import pool as pool_module
 from worker import settler as settler_module
-from worker.attempt import Attempter, Outcome
-from worker.duty import end
+from worker.attempt import Attempter
+from worker.outcome import Outcome
 from worker.pool import Pool
 from worker.takeover import Takeover
 
-OpenGroup = Callable[..., Awaitable[Group]]
+OpenGroup = Callable[..., Awaitable[Consumer]]
 MakePool = Callable[..., Awaitable[Pool]]
 
 FOR_EVER = 1e9
@@ -41,7 +44,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settler_module, "PAUSE", 0.02)
 
 
-class Trouble(Group):
+class Trouble(Consumer):
     """A group that behaves as a test tells it to."""
 
     before_take: Callable[[int], Any] = staticmethod(lambda _: None)
@@ -92,11 +95,11 @@ async def make_pool() -> AsyncIterator[MakePool]:
 
     async def make(
         handlers: Handlers[Any],
-        stream: Stream | None = None,
+        stream: Producer | None = None,
         *,
         concurrency: int = 10,
         lease: float = FOR_EVER,
-        group: Group | None = None,
+        group: Consumer | None = None,
         attempter: type[Attempter] = Attempter,
         start: bool = True,
     ) -> Pool:
@@ -122,7 +125,7 @@ async def make_pool() -> AsyncIterator[MakePool]:
     threads.shutdown()
 
 
-def trouble(stream: Stream, consumer: str = "troubled") -> Trouble:
+def trouble(stream: Producer, consumer: str = "troubled") -> Trouble:
     return Trouble(stream, "main", consumer, dedup_window=3600)
 
 
@@ -158,16 +161,16 @@ def names(count: int) -> list[str]:
     return [f"m{n}" for n in range(count)]
 
 
-async def send(stream: Stream, *message_ids: str) -> None:
+async def send(stream: Producer, *message_ids: str) -> None:
     await stream.append([message(id=message_id) for message_id in message_ids])
 
 
-def pending(client: redis.Redis, stream: Stream) -> int:
+def pending(client: redis.Redis, stream: Producer) -> int:
     keys = stream.partitions[0].of_group("main")
     return sum(int(client.xpending(key, "main")["pending"]) for key in (keys.stream, keys.again))
 
 
-def is_drained(client: redis.Redis, stream: Stream) -> bool:
+def is_drained(client: redis.Redis, stream: Producer) -> bool:
     """Whether all there is was read and settled."""
     keys = stream.partitions[0].of_group("main")
     unread = client.xread({keys.stream: last_read(client, keys.stream)}, count=1)
@@ -188,7 +191,7 @@ async def is_waiting(client: redis.Redis) -> None:
 
 @pytest.mark.parametrize("concurrency", [1, 7, 1000])
 async def test_every_message_is_handled_once_and_settled(
-    stream: Stream, make_pool: MakePool, redis_client: redis.Redis, concurrency: int
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis, concurrency: int
 ) -> None:
     work = Work()
     await send(stream, *names(100), *names(100))  # and each one repeated
@@ -203,7 +206,7 @@ async def test_every_message_is_handled_once_and_settled(
 
 
 async def test_two_pools_share_the_work(
-    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     one, two = Work(), Work()
     await make_pool(one.handlers, stream, concurrency=3)
@@ -214,7 +217,7 @@ async def test_two_pools_share_the_work(
 
 
 async def test_messages_with_several_handlers_fail_and_succeed_for_each(
-    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     handlers = Handlers()
     ran: Counter[str] = Counter()
@@ -237,7 +240,7 @@ async def test_messages_with_several_handlers_fail_and_succeed_for_each(
 
 
 async def test_two_handlers_of_one_message_that_wait_do_not_take_each_others_place(
-    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     handlers = Handlers()
     ran: Counter[str] = Counter()
@@ -264,7 +267,7 @@ async def test_two_handlers_of_one_message_that_wait_do_not_take_each_others_pla
 
 
 async def test_what_gave_up_lies_in_the_dead_letters_and_runs_when_it_is_replayed(
-    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     handlers = Handlers()
     works = False
@@ -295,7 +298,7 @@ async def test_what_gave_up_lies_in_the_dead_letters_and_runs_when_it_is_replaye
 @pytest.mark.parametrize("concurrency", [1, 3])
 @pytest.mark.parametrize("waits", [True, False], ids=["waiting", "taking"])
 async def test_no_more_is_taken_than_can_be_run(
-    stream: Stream,
+    stream: Producer,
     make_pool: MakePool,
     redis_client: redis.Redis,
     concurrency: int,
@@ -319,7 +322,7 @@ async def test_no_more_is_taken_than_can_be_run(
 
 
 async def test_most_of_the_free_hands_take_at_a_time_until_few_are_left(
-    stream: Stream, make_pool: MakePool
+    stream: Producer, make_pool: MakePool
 ) -> None:
     asked: list[int] = []
     work = Work(wait=True)
@@ -333,7 +336,7 @@ async def test_most_of_the_free_hands_take_at_a_time_until_few_are_left(
 
 
 async def test_a_single_free_hand_is_used_where_no_other_gets_free(
-    stream: Stream, make_pool: MakePool
+    stream: Producer, make_pool: MakePool
 ) -> None:
     may_end = {name: asyncio.Event() for name in names(33)}
     began: list[str] = []
@@ -354,7 +357,7 @@ async def test_a_single_free_hand_is_used_where_no_other_gets_free(
 
 
 async def test_of_two_that_came_at_once_the_one_without_a_hand_is_handed_back(
-    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     # A wait looks at both streams, and in a rare race brings an entry of each.
     work = Work()
@@ -378,7 +381,7 @@ async def test_of_two_that_came_at_once_the_one_without_a_hand_is_handed_back(
 
 
 async def test_nothing_is_taken_while_too_many_outcomes_are_unwritten(
-    stream: Stream,
+    stream: Producer,
     make_pool: MakePool,
     redis_client: redis.Redis,
     monkeypatch: pytest.MonkeyPatch,
@@ -398,7 +401,7 @@ async def test_nothing_is_taken_while_too_many_outcomes_are_unwritten(
 
 
 async def test_after_a_failure_little_is_taken_at_first(
-    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     # Bodies may be so huge that a hundred of them never arrive in time.
     def refuse(count: int) -> None:
@@ -421,7 +424,7 @@ async def test_after_a_failure_little_is_taken_at_first(
 
 
 async def test_a_waiting_pool_is_quiet_at_once_and_takes_nothing_after(
-    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     work = Work()
     pool = await make_pool(work.handlers, stream)
@@ -434,7 +437,7 @@ async def test_a_waiting_pool_is_quiet_at_once_and_takes_nothing_after(
 
 
 async def test_a_quiet_pool_finishes_what_it_runs(
-    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     work = Work(wait=True)
     pool = await make_pool(work.handlers, stream, concurrency=2)
@@ -449,7 +452,7 @@ async def test_a_quiet_pool_finishes_what_it_runs(
 
 
 async def test_what_comes_after_quiet_was_asked_for_is_handed_back(
-    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     first, second = Work(), Work()
     group = trouble(stream)
@@ -468,7 +471,7 @@ async def test_what_comes_after_quiet_was_asked_for_is_handed_back(
 
 
 async def test_whenever_a_pool_is_stopped_nothing_is_lost_and_nothing_runs_twice(
-    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     work = Work()
     sent = 0
@@ -492,7 +495,7 @@ async def test_whenever_a_pool_is_stopped_nothing_is_lost_and_nothing_runs_twice
 
 
 async def test_what_finishes_within_the_deadline_is_settled(
-    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     work = Work(wait=True)
     pool = await make_pool(work.handlers, stream)
@@ -507,7 +510,7 @@ async def test_what_finishes_within_the_deadline_is_settled(
 
 
 async def test_what_does_not_finish_is_handed_back_and_another_gets_it_at_once(
-    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     slow = Work(wait=True)
     pool = await make_pool(slow.handlers, stream)
@@ -529,7 +532,7 @@ async def test_what_does_not_finish_is_handed_back_and_another_gets_it_at_once(
 
 
 async def test_a_plain_function_past_the_deadline_is_handed_back_and_its_thread_noticed(
-    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     handlers = Handlers()
     go_on = threading.Event()
@@ -554,7 +557,7 @@ async def test_a_plain_function_past_the_deadline_is_handed_back_and_its_thread_
 
 
 async def test_a_handler_that_will_not_be_cancelled_does_not_keep_the_pool(
-    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     handlers = Handlers()
     started, let_go = asyncio.Event(), asyncio.Event()
@@ -586,7 +589,7 @@ async def test_a_pool_ends_in_time_without_redis(
     own_server: Callable[..., Server], make_pool: MakePool, away: str, doing: str
 ) -> None:
     server = own_server()
-    stream = Stream(server.url, "t", timeout=0.2)
+    stream = Producer(server.url, "t", timeout=0.2)
     work = Work(wait=True)
     pool = await make_pool(
         work.handlers,
@@ -613,7 +616,7 @@ async def test_a_bell_that_rang_with_the_last_breath_of_redis_does_not_hold_up_t
     own_server: Callable[..., Server], make_pool: MakePool
 ) -> None:
     server = own_server()
-    stream = Stream(server.url, "t", timeout=0.2)
+    stream = Producer(server.url, "t", timeout=0.2)
     group = trouble(stream)
 
     sent, dead = asyncio.Event(), asyncio.Event()
@@ -640,7 +643,7 @@ async def test_a_bell_that_rang_with_the_last_breath_of_redis_does_not_hold_up_t
 
 
 async def test_messages_whose_taking_was_never_answered_are_taken_over(
-    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     faults = [StreamUnavailableError("timed out")]
 
@@ -660,7 +663,7 @@ async def test_messages_whose_taking_was_never_answered_are_taken_over(
 
 
 async def test_a_silent_worker_loses_its_messages_and_its_late_outcome_is_dropped(
-    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     # Nobody renews here: the first pool is as silent as a stopped process.
     silent, other = Work(wait=True), Work()
@@ -683,7 +686,7 @@ async def test_a_silent_worker_loses_its_messages_and_its_late_outcome_is_droppe
 
 
 async def test_a_retry_after_the_takeover_does_not_disturb_the_new_holder(
-    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     silent, other = Work(wait=True), Work(wait=True)
     silent.fails = Retry(after=0)
@@ -705,7 +708,7 @@ async def test_a_retry_after_the_takeover_does_not_disturb_the_new_holder(
 
 
 async def test_a_sweep_that_is_always_due_keeps_nothing_new_waiting(
-    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     work = Work()
     group = trouble(stream, "c1")
@@ -719,7 +722,7 @@ async def test_a_sweep_that_is_always_due_keeps_nothing_new_waiting(
 
 
 async def test_a_sweep_leaves_alone_what_is_in_hand_and_unsettled(
-    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     work = Work()
     group = trouble(stream)
@@ -736,7 +739,7 @@ async def test_a_sweep_leaves_alone_what_is_in_hand_and_unsettled(
 
 
 async def test_a_bell_that_rings_while_a_sweep_is_due_is_heeded(
-    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     work = Work()
     group = trouble(stream)
@@ -757,7 +760,7 @@ async def test_a_bell_that_rings_while_a_sweep_is_due_is_heeded(
 
 
 async def test_a_message_whose_bell_nobody_heard_is_found_between_two_sweeps(
-    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     work = Work()
     group = trouble(stream)
@@ -776,7 +779,7 @@ async def test_a_message_whose_bell_nobody_heard_is_found_between_two_sweeps(
 
 
 async def test_a_repeat_that_was_waited_for_is_let_go(
-    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     work = Work()
     await send(stream, "m")
@@ -792,7 +795,7 @@ async def test_a_repeat_that_was_waited_for_is_let_go(
 
 
 async def test_a_sweep_claims_no_more_than_there_are_free_hands_and_the_rest_is_for_others(
-    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     busy, idle = Work(wait=True), Work()
     gone = trouble(stream, "gone")
@@ -824,7 +827,7 @@ async def test_a_sweep_claims_no_more_than_there_are_free_hands_and_the_rest_is_
 
 
 async def test_a_settlement_whose_answer_is_lost_is_carried_out_once(
-    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     handlers = Handlers()
     attempts: list[int] = []
@@ -852,7 +855,7 @@ async def test_a_settlement_whose_answer_is_lost_is_carried_out_once(
 # --- suspects -------------------------------------------------------------------------------
 
 
-async def suspect(stream: Stream, client: redis.Redis) -> str:
+async def suspect(stream: Producer, client: redis.Redis) -> str:
     """Have a message be held by a worker that died of it, as one did before; return its entry."""
     gone = trouble(stream, "gone")
     await gone.open()
@@ -865,14 +868,14 @@ async def suspect(stream: Stream, client: redis.Redis) -> str:
     return entry.ref.id
 
 
-async def pool_that_sweeps(make_pool: MakePool, stream: Stream, work: Work) -> Pool:
+async def pool_that_sweeps(make_pool: MakePool, stream: Producer, work: Work) -> Pool:
     group = trouble(stream, f"c-{id(work)}")
     group.uptime = FOR_EVER
     return await make_pool(work.handlers, group=group, concurrency=5, lease=0.1)
 
 
 async def test_a_suspect_begins_when_nothing_else_runs_and_nothing_begins_beside_it(
-    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     handlers = Handlers()
     running: set[str] = set()
@@ -904,7 +907,7 @@ async def test_a_suspect_begins_when_nothing_else_runs_and_nothing_begins_beside
 
 
 async def test_what_ended_its_worker_three_times_while_alone_is_buried(
-    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     entry_id = await suspect(stream, redis_client)
     keys = stream.partitions[0].of_group("main")
@@ -920,7 +923,7 @@ async def test_what_ended_its_worker_three_times_while_alone_is_buried(
 
 
 async def test_a_suspect_that_is_handed_back_is_none_any_longer(
-    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     await suspect(stream, redis_client)
     await send(stream, "m0")
@@ -943,7 +946,7 @@ async def test_nothing_is_lost_when_redis_dies_and_comes_back(
     own_server: Callable[..., Server], make_pool: MakePool
 ) -> None:
     server = own_server("--appendonly", "yes", "--appendfsync", "always", "--save", "")
-    stream = Stream(server.url, "t", timeout=1)
+    stream = Producer(server.url, "t", timeout=1)
     work = Work()
     sent = names(300)
     group = trouble(stream, "c1")
@@ -965,7 +968,7 @@ async def test_nothing_is_lost_when_redis_dies_and_comes_back(
 
 @pytest.mark.parametrize("lost", ["group", "again", "everything"])
 async def test_a_lost_group_is_made_anew(
-    stream: Stream, make_pool: MakePool, redis_client: redis.Redis, lost: str
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis, lost: str
 ) -> None:
     work = Work()
     await make_pool(work.handlers, stream)
@@ -987,7 +990,7 @@ async def test_a_lost_group_is_made_anew(
 
 
 async def test_an_unexpected_fault_does_not_end_the_taking(
-    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     faults = [RuntimeError("a fault of ours")]
 
@@ -1009,7 +1012,7 @@ async def test_an_unexpected_fault_does_not_end_the_taking(
 
 
 async def test_a_fault_of_our_own_in_an_attempt_keeps_the_message(
-    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     class Broken(Attempter):
         async def attempt(self, entry: Entry, progress: Progress) -> Outcome:
@@ -1030,7 +1033,7 @@ async def test_a_fault_of_our_own_in_an_attempt_keeps_the_message(
 
 
 async def test_a_log_that_cannot_be_written_costs_no_message(
-    stream: Stream, make_pool: MakePool, redis_client: redis.Redis
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     def full(logger: Any, method: str, line: Any) -> Any:
         raise OSError(28, "No space left on device")
@@ -1046,7 +1049,7 @@ async def test_a_log_that_cannot_be_written_costs_no_message(
 
 
 async def test_a_pool_that_was_cancelled_is_seen_to_have_ended(
-    stream: Stream, make_pool: MakePool
+    stream: Producer, make_pool: MakePool
 ) -> None:
     pool = await make_pool(Work().handlers, stream, start=False)
     taking = pool.start()

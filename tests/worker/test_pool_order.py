@@ -15,14 +15,16 @@ import redis
 from hookmill import Delivery, Discard, Handlers, Retry
 from hookmill.handlers import Backoff
 from hookmill.message import Message
-from hookmill.stream import DeadLetters, Group, Stream
+from hookmill.runtime.tasks import end, repeat
+from hookmill.stream.consumer import Consumer
+from hookmill.stream.dead_letters import DeadLetters
+from hookmill.stream.producer import Producer
 from tests.e2e.line import unfinished
 from tests.support import Server, dead_letters, eventually, message
 from worker import delayed as delayed_module
 from worker import pool as pool_module
 from worker.attempt import Attempter
 from worker.delayed import Delayed
-from worker.duty import end, repeat
 from worker.pool import Pool
 from worker.takeover import Takeover
 
@@ -41,22 +43,22 @@ def no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def stream(server: Server, prefix: str) -> AsyncIterator[Stream]:
-    opened = Stream(server.url, prefix, partitions=PARTITIONS)
+async def stream(server: Server, prefix: str) -> AsyncIterator[Producer]:
+    opened = Producer(server.url, prefix, partitions=PARTITIONS)
     yield opened
     await opened.close()
 
 
 @pytest.fixture
-async def start_pool(stream: Stream) -> AsyncIterator[StartPool]:
+async def start_pool(stream: Producer) -> AsyncIterator[StartPool]:
     """Start a pool and what lets its delayed messages go: `await start_pool(handlers)`."""
-    groups: list[Group] = []
+    groups: list[Consumer] = []
     pools: list[Pool] = []
     duties: list[asyncio.Task[Any]] = []
     threads = ThreadPoolExecutor(2, thread_name_prefix="handler")
 
     async def start(handlers: Handlers[Any], *, group: str = "main", concurrency: int = 4) -> Pool:
-        mine = Group(stream, group, f"c{len(pools)}", dedup_window=3600)
+        mine = Consumer(stream, group, f"c{len(pools)}", dedup_window=3600)
         await mine.open()
         groups.append(mine)
         attempter = Attempter(handlers, None, threads, grace=600)
@@ -121,14 +123,14 @@ class Work:
 KEYS = [f"k{number}" for number in range(6)]
 
 
-async def send(stream: Stream, each: int) -> None:
+async def send(stream: Producer, each: int) -> None:
     for number in range(each):
         await stream.append([message(id=f"{key}-{number}", key=key) for key in KEYS])
         await asyncio.sleep(0.002)
 
 
 def is_through(
-    client: redis.Redis, stream: Stream, work: Work, each: int, group: str = "main"
+    client: redis.Redis, stream: Producer, work: Work, each: int, group: str = "main"
 ) -> bool:
     prefix = stream.partitions[0].base.partition(":")[0]
     return sum(map(len, work.over.values())) == 2 * each * len(KEYS) and not unfinished(
@@ -136,7 +138,7 @@ def is_through(
     )
 
 
-async def drop_dead(stream: Stream, group: str = "main") -> None:
+async def drop_dead(stream: Producer, group: str = "main") -> None:
     letters = await dead_letters(stream, group)
     if letters:
         await DeadLetters(stream, group).drop([letter.id for letter in letters])
@@ -144,7 +146,7 @@ async def drop_dead(stream: Stream, group: str = "main") -> None:
 
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_with_several_handlers_retries_discards_and_stops_a_key_keeps_its_order(
-    stream: Stream, start_pool: StartPool, redis_client: redis.Redis, seed: int
+    stream: Producer, start_pool: StartPool, redis_client: redis.Redis, seed: int
 ) -> None:
     work = Work(seed)
     leaving = await start_pool(work.handlers)
@@ -160,7 +162,7 @@ async def test_with_several_handlers_retries_discards_and_stops_a_key_keeps_its_
 
 
 async def test_two_groups_keep_the_order_each_for_itself(
-    stream: Stream, start_pool: StartPool, redis_client: redis.Redis
+    stream: Producer, start_pool: StartPool, redis_client: redis.Redis
 ) -> None:
     fast, slow = Work(3, pause=0), Work(4, pause=0.02)
     for group, work in (("main", fast), ("search", slow)):

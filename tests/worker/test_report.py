@@ -10,7 +10,16 @@ import pytest
 import structlog
 
 from hookmill.message import Progress
-from worker.attempt import Again, Dead, Discarded, Done, FannedOut, HandedBack, Ignored, Outcome
+from worker.outcome import (
+    Again,
+    DeadLettered,
+    Discarded,
+    Done,
+    FannedOut,
+    Ignored,
+    Outcome,
+    Requeued,
+)
 from worker.report import Reporter, report
 
 BEFORE = Progress(owner="7-1", handler="book", attempts=2)
@@ -48,13 +57,13 @@ FAILED = Progress(owner="7-1", handler="book", attempts=3)
             },
         ),
         (
-            Dead(FAILED, "failed", "Traceback\n  in book\nValueError: no\n"),
+            DeadLettered(FAILED, "failed", "Traceback\n  in book\nValueError: no\n"),
             {
                 "log_level": "error", "event": "dead letter", "handler": "book", "attempts": 3,
                 "reason": "failed", "error": "ValueError: no",
             },
         ),
-        (HandedBack(BEFORE), {"log_level": "info", "event": "handed back"}),
+        (Requeued(BEFORE), {"log_level": "info", "event": "handed back"}),
     ],
 )  # fmt: skip
 def test_an_outcome_is_one_line_in_the_log(outcome: Outcome, line: dict[str, Any]) -> None:

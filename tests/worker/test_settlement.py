@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from hookmill.entries import AGAIN, STREAM, Entry, EntryRef, FollowUp, Settlement
 from hookmill.message import Fields, Progress
-from worker.attempt import Again, Dead, Discarded, Done, FannedOut, HandedBack, Ignored, Outcome
+from hookmill.stream.entries import AGAIN, STREAM, Entry, EntryRef, FollowUp, Settlement
+from worker.outcome import (
+    Again,
+    DeadLettered,
+    Discarded,
+    Done,
+    FannedOut,
+    Ignored,
+    Outcome,
+    Requeued,
+)
 from worker.settlement import settlement_of
 
 REF = EntryRef(STREAM, "7-1")
@@ -63,7 +72,7 @@ def test_the_progress_of_an_earlier_attempt_is_replaced() -> None:
 def test_what_is_handed_back_can_be_taken_at_once_with_the_same_count() -> None:
     before = Progress(owner="7-1", handler="book", attempts=2)
     fields = {**SENT, **progress_fields(b"book", b"2")}
-    assert settlement_of(ENTRY, HandedBack(before), now) == Settlement(
+    assert settlement_of(ENTRY, Requeued(before), now) == Settlement(
         REF, (FollowUp("again", "7-1/book", fields, 0),), owner=b"7-1"
     )
 
@@ -81,7 +90,9 @@ def test_each_of_several_handlers_gets_an_entry_of_its_own() -> None:
 
 
 def test_a_dead_letter_carries_the_message_its_progress_and_its_reason() -> None:
-    outcome = Dead(Progress(owner="7-1", handler="book", attempts=8), "failed", "oh \udcff no")
+    outcome = DeadLettered(
+        Progress(owner="7-1", handler="book", attempts=8), "failed", "oh \udcff no"
+    )
     fields = {
         **SENT, **progress_fields(b"book", b"8"),
         b"reason": b"failed", b"error": b"oh \\udcff no", b"died": b"99",

@@ -9,15 +9,16 @@ import pytest
 import redis
 import structlog
 
-from hookmill.entries import Entry, EntryRef, FollowUp, Settlement
 from hookmill.errors import GroupLostError
 from hookmill.message import Progress
-from hookmill.stream import Group, Stream
+from hookmill.stream.consumer import Consumer
+from hookmill.stream.entries import Entry, EntryRef, FollowUp, Settlement
+from hookmill.stream.producer import Producer
 from tests.support import Server, eventually, message, taken_over
 from worker import settler as settler_module
 from worker.settler import Settler
 
-OpenGroup = Callable[..., Awaitable[Group]]
+OpenGroup = Callable[..., Awaitable[Consumer]]
 
 
 @pytest.fixture(autouse=True)
@@ -25,10 +26,10 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settler_module, "PAUSE", 0.02)
 
 
-class Watched(Group):
+class Watched(Consumer):
     """A group that notes how many settlements went in each round trip."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Producer) -> None:
         super().__init__(stream, "main", "c1", dedup_window=3600)
         self.batches: list[int] = []
         self.faults: list[Exception] = []
@@ -42,7 +43,7 @@ class Watched(Group):
 
 
 @pytest.fixture
-async def group(stream: Stream) -> AsyncIterator[Watched]:
+async def group(stream: Producer) -> AsyncIterator[Watched]:
     opened = Watched(stream)
     await opened.open()
     yield opened
@@ -56,7 +57,7 @@ class Over(list[EntryRef]):
         self += refs
 
 
-async def take(stream: Stream, group: Group, count: int, body: bytes = b"{}") -> list[Entry]:
+async def take(stream: Producer, group: Consumer, count: int, body: bytes = b"{}") -> list[Entry]:
     await stream.append([message(body) for _ in range(count)])
     return (await group.take(count)).entries
 
@@ -68,7 +69,7 @@ def later(entry: Entry) -> Settlement:
 
 
 async def test_what_is_put_in_one_tick_goes_in_one_round_trip(
-    stream: Stream, group: Watched
+    stream: Producer, group: Watched
 ) -> None:
     over = Over()
     settler = Settler(group, over.note)
@@ -81,7 +82,7 @@ async def test_what_is_put_in_one_tick_goes_in_one_round_trip(
 
 
 async def test_what_is_put_during_a_round_trip_goes_with_the_next(
-    stream: Stream, group: Watched
+    stream: Producer, group: Watched
 ) -> None:
     over = Over()
     settler = Settler(group, over.note)
@@ -95,7 +96,7 @@ async def test_what_is_put_during_a_round_trip_goes_with_the_next(
     assert len(over) == 10
 
 
-async def test_a_long_queue_goes_in_several_batches(stream: Stream, group: Watched) -> None:
+async def test_a_long_queue_goes_in_several_batches(stream: Producer, group: Watched) -> None:
     settler = Settler(group, Over().note)
     for entry in await take(stream, group, 1100):
         settler.put(Settlement(entry.ref))
@@ -108,7 +109,7 @@ async def test_huge_bodies_do_not_make_a_batch_that_redis_refuses(
 ) -> None:
     # Redis' own limit is 1 GB; with this one the test stays quick.
     server = own_server("--client-query-buffer-limit", "8mb", "--save", "")
-    stream = Stream(server.url, "t")
+    stream = Producer(server.url, "t")
     group = Watched(stream)
     await group.open()
     settler = Settler(group, Over().note)
@@ -128,7 +129,7 @@ async def test_huge_bodies_do_not_make_a_batch_that_redis_refuses(
 
 async def test_outcomes_are_kept_while_redis_is_away(own_server: Callable[..., Server]) -> None:
     server = own_server("--appendonly", "yes", "--appendfsync", "always")
-    stream = Stream(server.url, "t")
+    stream = Producer(server.url, "t")
     group = Watched(stream)
     await group.open()
     over = Over()
@@ -154,7 +155,7 @@ async def test_outcomes_are_kept_while_redis_is_away(own_server: Callable[..., S
 
 
 async def test_a_lost_group_is_made_anew_and_its_entries_come_again(
-    stream: Stream, group: Watched, redis_client: redis.Redis
+    stream: Producer, group: Watched, redis_client: redis.Redis
 ) -> None:
     settler = Settler(group, Over().note)
     (entry,) = await take(stream, group, 1)
@@ -171,7 +172,7 @@ async def test_a_lost_group_is_made_anew_and_its_entries_come_again(
 
 @pytest.mark.parametrize("fault", [GroupLostError("gone"), RuntimeError("a fault of ours")])
 async def test_no_fault_makes_it_give_up_an_outcome(
-    stream: Stream, group: Watched, fault: Exception
+    stream: Producer, group: Watched, fault: Exception
 ) -> None:
     settler = Settler(group, Over().note)
     (entry,) = await take(stream, group, 1)
@@ -182,7 +183,7 @@ async def test_no_fault_makes_it_give_up_an_outcome(
 
 
 async def test_late_outcomes_are_reported(
-    stream: Stream, group: Watched, open_group: OpenGroup
+    stream: Producer, group: Watched, open_group: OpenGroup
 ) -> None:
     other = await open_group("other")
     mine, theirs = await take(stream, group, 2)
@@ -198,7 +199,7 @@ async def test_late_outcomes_are_reported(
     await other.settle([Settlement(theirs.ref)])
 
 
-async def test_stopped_it_says_what_it_leaves_to_others(stream: Stream, group: Watched) -> None:
+async def test_stopped_it_says_what_it_leaves_to_others(stream: Producer, group: Watched) -> None:
     settler = Settler(group, Over().note)
     entries = await take(stream, group, 2)
     group.faults = [GroupLostError("gone")] * 1000

@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 import redis
 
-from hookmill.entries import AGAIN, STREAM, Entry, FollowUp, Settlement, Taken
 from hookmill.errors import StreamUnavailableError
 from hookmill.message import Progress
-from hookmill.stream import Group, Stream
+from hookmill.stream.consumer import Consumer
+from hookmill.stream.entries import AGAIN, STREAM, Entry, FollowUp, Settlement, Taken
+from hookmill.stream.producer import Producer
 from tests.support import Server, message, taken_over
 from worker.takeover import Takeover
 
-OpenGroup = Callable[..., Awaitable[Group]]
+OpenGroup = Callable[..., Awaitable[Consumer]]
 
 LEASE = 10.0
 
@@ -32,7 +33,7 @@ class Clock:
         return self.now
 
 
-class Settled(Group):
+class Settled(Consumer):
     """A group whose Redis has been up for long; `up` is in seconds."""
 
     up = 1e6
@@ -48,7 +49,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def group(stream: Stream) -> Any:
+async def group(stream: Producer) -> Any:
     opened = Settled(stream, "main", "c1", dedup_window=3600)
     await opened.open()
     yield opened
@@ -60,13 +61,13 @@ def takeover(group: Settled, clock: Clock) -> Takeover:
     return Takeover(group, LEASE, clock)
 
 
-async def hold(stream: Stream, gone: Group, count: int) -> list[Entry]:
+async def hold(stream: Producer, gone: Consumer, count: int) -> list[Entry]:
     """Have another consumer hold messages."""
     await stream.append([message() for _ in range(count)])
     return (await gone.take(count)).entries
 
 
-def silence(client: redis.Redis, gone: Group, entries: list[Entry]) -> None:
+def silence(client: redis.Redis, gone: Consumer, entries: list[Entry]) -> None:
     """Let their consumer have been silent for a minute."""
     for key_number, key in ((STREAM, gone.partitions[0].stream), (AGAIN, gone.partitions[0].again)):
         ids: list[Any] = [e.ref.id for e in entries if e.ref.key_number == key_number]
@@ -81,7 +82,7 @@ async def brought(takeover: Takeover, free: int) -> Taken:
     return taken
 
 
-async def settle(group: Group, entries: list[Entry]) -> None:
+async def settle(group: Consumer, entries: list[Entry]) -> None:
     await group.settle([Settlement(entry.ref) for entry in entries])
 
 
@@ -99,7 +100,7 @@ async def test_nothing_is_taken_over_while_redis_is_younger_than_a_lease(
     takeover: Takeover,
     clock: Clock,
     group: Settled,
-    stream: Stream,
+    stream: Producer,
     open_group: OpenGroup,
     redis_client: redis.Redis,
 ) -> None:
@@ -119,7 +120,7 @@ async def test_nothing_is_taken_over_while_redis_is_younger_than_a_lease(
 async def test_a_sweep_takes_what_runs_again_first_and_no_more_than_asked(
     takeover: Takeover,
     group: Settled,
-    stream: Stream,
+    stream: Producer,
     open_group: OpenGroup,
     redis_client: redis.Redis,
 ) -> None:
@@ -153,7 +154,7 @@ async def test_a_finished_sweep_is_followed_by_a_pause(
 async def test_sweeps_come_to_the_end_of_a_long_list(
     takeover: Takeover,
     group: Settled,
-    stream: Stream,
+    stream: Producer,
     open_group: OpenGroup,
     redis_client: redis.Redis,
 ) -> None:
@@ -175,7 +176,7 @@ async def test_the_workers_of_a_group_share_one_sweep(
     takeover: Takeover,
     clock: Clock,
     group: Settled,
-    stream: Stream,
+    stream: Producer,
     open_group: OpenGroup,
     redis_client: redis.Redis,
 ) -> None:
@@ -202,7 +203,7 @@ async def test_a_sweep_goes_on_although_who_began_it_is_gone(
     takeover: Takeover,
     clock: Clock,
     group: Settled,
-    stream: Stream,
+    stream: Producer,
     open_group: OpenGroup,
     redis_client: redis.Redis,
 ) -> None:
@@ -231,7 +232,7 @@ async def test_a_clock_of_redis_that_was_set_back_does_not_stop_the_sweeps(
 
 
 async def test_repeats_found_in_a_sweep_are_passed_on(
-    takeover: Takeover, group: Settled, stream: Stream, redis_client: redis.Redis
+    takeover: Takeover, group: Settled, stream: Producer, redis_client: redis.Redis
 ) -> None:
     await stream.append([message(id="m"), message(id="m")])
     redis_client.xreadgroup("main", "gone", {group.partitions[0].stream: ">"})
@@ -243,7 +244,7 @@ async def test_repeats_found_in_a_sweep_are_passed_on(
     await settle(group, taken.entries)
 
 
-def pending(client: redis.Redis, group: Group) -> Any:
+def pending(client: redis.Redis, group: Consumer) -> Any:
     return client.xpending_range(group.partitions[0].stream, group.name, "-", "+", 100)
 
 
@@ -274,7 +275,7 @@ async def test_a_sweep_that_is_carried_out_after_an_outage_takes_nothing(
 ) -> None:
     # Asked for when all was well; then Redis froze, and everybody fell silent for it.
     server = own_server()
-    stream = Stream(server.url, "t")
+    stream = Producer(server.url, "t")
     group, gone = (Settled(stream, "main", name, dedup_window=3600) for name in ("c1", "gone"))
     await group.open()
     takeover = Takeover(group, 0.5)
@@ -294,7 +295,7 @@ async def test_a_sweep_that_is_carried_out_after_an_outage_takes_nothing(
 
 
 async def test_a_sweep_that_waited_through_an_outage_takes_nothing(
-    stream: Stream, open_group: OpenGroup
+    stream: Producer, open_group: OpenGroup
 ) -> None:
     class Frozen(Settled):
         takeover: Takeover | None = None
@@ -321,8 +322,8 @@ async def test_a_sweep_that_waited_through_an_outage_takes_nothing(
 
 async def test_no_answer_is_a_lost_contact(clock: Clock, own_server: Callable[..., Server]) -> None:
     server = own_server()
-    stream = Stream(server.url, "t", timeout=0.1)
-    group = Group(stream, "main", "c1", dedup_window=3600)
+    stream = Producer(server.url, "t", timeout=0.1)
+    group = Consumer(stream, "main", "c1", dedup_window=3600)
     takeover = Takeover(group, LEASE, clock)
     await takeover.keep_in_touch()
     clock.now += LEASE
@@ -347,7 +348,7 @@ async def test_a_restart_that_nobody_noticed_is_noticed_by_redis_age(
 
 
 async def test_what_is_taken_over_for_the_second_time_is_suspect(
-    group: Settled, stream: Stream, open_group: OpenGroup
+    group: Settled, stream: Producer, open_group: OpenGroup
 ) -> None:
     held = await hold(stream, await open_group("first"), 1)
     second = await open_group("second")

@@ -1,0 +1,119 @@
+"""A sender in words: what it signs, where its IDs and types come from, and what somebody who
+captures a delivery could do with it.
+
+No I/O. docs/sources.md and `hookmill check` say it with these words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hookmill.signatures.spec import SignatureSpec, as_template, parts
+
+_ALGORITHMS = {"ed25519": "Ed25519", "ecdsa-p256": "ECDSA on P-256"}
+_RULES = {
+    "twilio": "the URL and the form's fields, or the URL that holds the body's hash",
+    "hubspot": "method, URL, body and time",
+    "contentful": "method, path, the headers that are listed as signed, and the body",
+}
+
+
+def span(seconds: float) -> str:
+    """Write seconds as people do."""
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= length and seconds % length == 0:
+            return f"{seconds / length:g} {unit}"
+    return f"{seconds:g} s"
+
+
+def place(where: str) -> str:
+    """Say where a value stands."""
+    kind, _, name = where.partition(":")
+    match kind:
+        case "header":
+            return name
+        case "json":
+            return f"{name} in the body"
+        case "form":
+            return f"{name} in the form"
+        case "item":
+            return f"{name} in the signature's header"
+        case _:
+            return where
+
+
+def signed(spec: SignatureSpec) -> str:
+    """Say what is signed, how, and where the signature stands."""
+    if spec.algorithm == "token":
+        return f"nothing: {place(spec.signature)} holds the secret itself"
+    rules = [_RULES[field] for _, field in parts(spec.content) if field in _RULES]
+    what = rules[0] if rules else "the body" if spec.content == "{body}" else spec.content
+    algorithm = _ALGORITHMS.get(spec.algorithm, spec.algorithm.upper())
+    return f"{what}; {algorithm} in {spec.encoding}, in {place(spec.signature)}"
+
+
+def timed(spec: SignatureSpec) -> str:
+    """Say what a delivery's age may be."""
+    if not spec.timestamp:
+        return "none is signed: a delivery never gets too old"
+    where = place(spec.timestamp)
+    return f"{where}, up to {span(spec.tolerance)} off in either direction"
+
+
+def identified(spec: SignatureSpec) -> str:
+    """Say where the message ID comes from, and whether it is signed."""
+    if not spec.id:
+        return (
+            "none: a digest of what is signed (signed)"
+            if spec.timestamp
+            else "none: the receiver gives each delivery another"
+        )
+    return ", else ".join(_identified(spec, template) for template in spec.id)
+
+
+def _identified(spec: SignatureSpec, template: str) -> str:
+    if template == "body":
+        return "a digest of the body (signed)"
+    signs = spec.algorithm != "token" and spec.is_signed(template)
+    return f"{_template(template)} ({'signed' if signs else 'not signed'})"
+
+
+def typed(spec: SignatureSpec) -> str:
+    """Say where the event type comes from."""
+    return ", else ".join(map(_template, spec.type)) or "none"
+
+
+def _template(template: str) -> str:
+    pieces = list(parts(as_template(template)))
+    if [text for text, _ in pieces] == [""] and pieces[0][1]:
+        return place(pieces[0][1])
+    return template
+
+
+def ids_are_signed(spec: SignatureSpec) -> Sequence[bool]:
+    """Say of each of a shape's IDs whether it is signed."""
+    return [spec.algorithm != "token" and spec.is_signed(one) for one in spec.id]
+
+
+def replayed(spec: SignatureSpec) -> str:
+    """Say what a captured delivery allows; "" where it allows nothing."""
+    are_signed = ids_are_signed(spec)
+    # Without an ID, yet with a signed time, a message is named after what was signed.
+    if all(are_signed) and (are_signed or spec.timestamp):
+        return ""
+    if spec.timestamp:
+        return (
+            "a delivery that was stored cannot be sent again under another ID: its signature is "
+            "remembered for as long as its time is near enough. Whoever captures one that is not "
+            "stored can send it under another ID once, until its signed time is "
+            f"{span(spec.tolerance)} old; the sender's own repeat may then run as well"
+        )
+    until = "for as long as the secret stays the same"
+    if not are_signed:
+        return (
+            "deliveries have no ID and no signed time: whoever captures one can send it again, "
+            f"{until}, and each runs; so does each repeat of the sender's own"
+        )
+    where = ", where the body has no signed one" if any(are_signed) else ""
+    whoever = f"whoever captures a delivery can send it again under another ID{where}"
+    return f"{whoever}, {until}, and each runs"

@@ -1,0 +1,1 @@
+"""What is configured: settings, sources, and where secrets stand."""

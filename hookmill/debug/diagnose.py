@@ -1,0 +1,263 @@
+"""Judges a captured delivery and says why: the verdict, the steps to it, and, where it is refused,
+which of the usual mistakes would explain it.
+
+No I/O: what was captured, the secrets and the clock go in, a report comes out. No secret is in it,
+neither its text nor what that decodes to.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import itertools
+from collections.abc import Sequence
+from typing import Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from hookmill.config.identity import Identify, Identity
+from hookmill.debug.hypotheses import Case, changes_of, pairs_of
+from hookmill.errors import HookmillError
+from hookmill.signatures import Refused, Secret, Verdict, Verified
+from hookmill.signatures.presets import PRESETS
+from hookmill.signatures.qstash import QStash
+from hookmill.signatures.spec_verifier import SpecVerifier
+
+ANY_TIME = 1e12
+"""A tolerance (seconds) that no clock exceeds."""
+
+MOST_HINTS = 6
+MOST_SENDERS = 3
+MOST_FOR_PAIRS = 65_536
+"""Bytes of a body beyond which two mistakes at once are not tried: it would take too long."""
+
+LEAST_HIDDEN = 6
+"""Characters of a secret from which on it is looked for in what is shown; a shorter one stands in
+every text by chance.
+"""
+
+_OF_TIME = {"timestamp_too_far", "expired", "not_yet_valid"}
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """The verdict on a delivery, the steps to it, and what would have made it another."""
+
+    source: str
+    verdict: Literal["valid", "refused", "unusable"]
+    code: str = ""
+    detail: str = ""
+    steps: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    it_would_match_if: tuple[str, ...] = ()
+
+    @property
+    def exit_status(self) -> int:
+        """Return 0 for a valid delivery, 1 for a refused one, 2 where nothing could be judged."""
+        return ("valid", "refused", "unusable").index(self.verdict)
+
+    @property
+    def lines(self) -> list[str]:
+        """Lay it out for reading."""
+        code = f" ({self.code})" if self.code else ""
+        head = f"{self.source}: {self.verdict}{code}"
+        return [
+            f"{head}: {self.detail}" if self.detail else head,
+            *(f"  {line}" for line in (*self.steps, *self.remarks)),
+            *(f"  it would match if {hint}" for hint in self.it_would_match_if),
+        ]
+
+
+def verify(case: Case, now: float, identify: Identify | None = None) -> Report:
+    """Judge a delivery as the receiver would at the Unix time `now`, and explain it.
+
+    `identify` finds the names of one that is genuine.
+    """
+    try:
+        report = _judge(case, now, identify)
+    except HookmillError as error:
+        # Its secret may be another spelling of the right one: that can still be said.
+        report = Report(
+            source=case.source,
+            verdict="unusable",
+            code="secret_unusable",
+            detail=str(error),
+            it_would_match_if=_hints(case),
+        )
+    return _without_secrets(report, case)
+
+
+def _judge(case: Case, now: float, identify: Identify | None) -> Report:
+    steps: list[str] = []
+    verdict = _scheme(case, case.secrets, relaxed=False).explain(case.delivery, now, steps.append)
+    if isinstance(verdict, Verified):
+        return Report(
+            source=case.source,
+            verdict="valid",
+            steps=tuple(steps),
+            remarks=_names(case, identify),
+        )
+    relaxed = _relaxed(case, now, steps) if verdict.code in _OF_TIME else verdict
+    remarks: list[str] = []
+    if isinstance(relaxed, Verified):
+        remarks.append(
+            "apart from its time it matches: the delivery is genuine, and too far from now. Give "
+            "--now with the Unix time at which it was captured"
+        )
+    elif relaxed is not verdict:
+        remarks.append(f"apart from its time it does not match either: {relaxed.detail}")
+    if isinstance(relaxed, Refused) and relaxed.code == "url_unknown":
+        remarks.append("give the URL that the sender was given with --url")
+    hints = _hints(case) if isinstance(relaxed, Refused) else ()
+    if isinstance(relaxed, Refused) and not hints:
+        remarks.append(
+            "none of the usual mistakes explains it: see that secret, body and headers are of "
+            "one and the same delivery, each byte as it came"
+        )
+    return Report(
+        source=case.source,
+        verdict="refused",
+        code=verdict.code,
+        detail=verdict.detail,
+        steps=tuple(steps),
+        remarks=tuple(remarks),
+        it_would_match_if=hints,
+    )
+
+
+def _relaxed(case: Case, now: float, steps: list[str]) -> Verdict:
+    """Judge it without regard to its time; tell the steps that were not reached before."""
+    more: list[str] = []
+    scheme = _scheme(case, case.secrets, relaxed=True)
+    verdict = scheme.explain(case.delivery, now, more.append)
+    if case.spec is not None:
+        steps += [step for step in more if step not in steps and "signed time" not in step]
+    return verdict
+
+
+def _names(case: Case, identify: Identify | None) -> tuple[str, ...]:
+    identity = identify(case.delivery.headers, case.delivery.body) if identify else None
+    if isinstance(identity, Refused):
+        return (f"yet its names are refused ({identity.code}): {identity.detail}",)
+    if not isinstance(identity, Identity):
+        return ()
+    signed = "signed" if identity.id_is_signed else "not signed"
+    shown = f"message ID {identity.id!r}, {signed}" if identity.id else "no message ID"
+    return (f"{shown}; event type {identity.type!r}" if identity.type else f"{shown}; no type",)
+
+
+# --- the usual mistakes ---
+
+
+def _hints(case: Case) -> tuple[str, ...]:
+    """Say which of the usual mistakes would explain that it does not match."""
+    found = [change.says for change in changes_of(case) if _matches(change.case)]
+    if not found:
+        found = list(_other_senders(case))
+    if not found and len(case.delivery.body) <= MOST_FOR_PAIRS:
+        pairs = (change.says for change in pairs_of(case) if _matches(change.case))
+        found = list(itertools.islice(pairs, 1))
+    return tuple(dict.fromkeys(found[:MOST_HINTS]))
+
+
+def _other_senders(case: Case) -> tuple[str, ...]:
+    """Name the senders of the table as whose delivery it would be genuine."""
+    found = [
+        name
+        for name, preset in PRESETS.items()
+        if preset.spec.algorithm != "token"
+        and preset.spec != case.spec
+        and _matches(case._replace(preset=name, spec=preset.spec))
+    ]
+    if case.spec is not None and _matches(case._replace(preset="qstash", spec=None)):
+        found.append("qstash")
+    if not found:
+        return ()
+    return (f"the sender were {' or '.join(found[:MOST_SENDERS])}",)
+
+
+def _matches(case: Case) -> bool:
+    """Say whether one of the secrets made it, at whatever time."""
+    for secret in case.secrets:
+        try:
+            scheme = _scheme(case, [Secret(secret.text)], relaxed=True)
+        except HookmillError:  # a shape or a secret that cannot be: not the mistake that was made
+            continue
+        if isinstance(scheme.verify(case.delivery, 0.0), Verified):
+            return True
+    return False
+
+
+def _scheme(case: Case, secrets: Sequence[Secret], *, relaxed: bool) -> SpecVerifier | QStash:
+    if case.spec is None:
+        tolerance = ANY_TIME if relaxed else case.tolerance
+        return QStash(secrets, public_url=_base(case.delivery.url), tolerance=tolerance)
+    return SpecVerifier(case.spec, secrets, at_any_time=relaxed)
+
+
+def _base(url: str) -> str | None:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}" if url else None
+
+
+# --- what must not be shown ---
+
+
+def _without_secrets(report: Report, case: Case) -> Report:
+    """Return it without any secret, should one stand in the delivery itself."""
+    hidden = {text for secret in case.secrets for text in _spellings(secret.text)}
+    hidden = {text for text in hidden if len(text) >= LEAST_HIDDEN}
+    delivery = case.delivery
+    known = [delivery.body.decode("utf-8", "replace"), delivery.url, delivery.target]
+    known += [repr(delivery.body), *delivery.headers.values()]
+    # Cut in the middle, or escaped, it would not be recognised in an excerpt.
+    holds_one = any(text in each for text in hidden for each in known)
+    longest_first = sorted(hidden, key=len, reverse=True)
+
+    def clean(line: str) -> str:
+        if holds_one and line.startswith("signed content"):
+            line = line.partition(" bytes, ")[0] + " bytes, not shown: a secret stands in it"
+        for text in longest_first:
+            line = line.replace(text, "[secret]")
+        shown = line.encode("utf-8", "backslashreplace").decode()
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+
+    return msgspec.structs.replace(
+        report,
+        source=clean(report.source),
+        detail=clean(report.detail),
+        steps=tuple(map(clean, report.steps)),
+        remarks=tuple(map(clean, report.remarks)),
+        it_would_match_if=tuple(map(clean, report.it_would_match_if)),
+    )
+
+
+def _spellings(text: str) -> set[str]:
+    """Return the ways in which a secret, or the key that it stands for, may be written."""
+    bare = text.strip().strip("\"'")
+    texts = {text, bare, bare.partition("_")[2]}
+    raws = {each.encode("utf-8", "surrogateescape") for each in texts if _is_writable(each)}
+    for each in list(raws):
+        for decode in (bytes.fromhex, _from_base64):
+            try:
+                raws.add(decode(each.decode()))
+            except (ValueError, binascii.Error):
+                continue
+    spelt = {text}
+    for raw in raws:
+        spelt |= {raw.decode("utf-8", "replace"), repr(raw)[2:-1], raw.hex(), raw.hex().upper()}
+        spelt |= {base64.b64encode(raw).decode().rstrip("=")}
+        spelt |= {base64.urlsafe_b64encode(raw).decode().rstrip("=")}
+    return spelt | {repr(each)[1:-1] for each in spelt}
+
+
+def _from_base64(text: str) -> bytes:
+    return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+
+
+def _is_writable(text: str) -> bool:
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True

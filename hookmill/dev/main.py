@@ -1,0 +1,177 @@
+"""`hookmill dev`: the whole line on one machine. Embedded server, QStash's stand-in, receiver, two
+workers.
+
+Everything runs as it does in production, as processes of their own, with public keys that are
+only good for development. Ctrl-C ends all it started: receiver first, server last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import suppress
+
+import structlog
+
+from hookmill.config.settings import Settings, load_settings
+from hookmill.config.sources import sources_of
+from hookmill.debug.simulate import answers, deliver
+from hookmill.dev.samples import SAMPLES, OrderPaid
+from hookmill.emulator import DEVELOPMENT_TOKEN
+from hookmill.errors import HookmillError
+from hookmill.runtime import process
+from hookmill.runtime.embedded_redis import embedded_server, free_port
+from hookmill.sending.sender import Sender
+from hookmill.signatures.marble import DEVELOPMENT_SECRET
+from hookmill.signatures.qstash import DEVELOPMENT_KEYS
+
+log = structlog.get_logger("dev")
+
+WORKERS = 2
+START = 15.0
+"""Seconds the receiver may take to get ready."""
+
+_DEFAULTS = {
+    "HOOKMILL_DEVELOPMENT": "1",
+    "HOOKMILL_LEASE": "5",  # so that a killed worker's messages move on while one watches
+    "HOOKMILL_SHUTDOWN": "5",
+    "HOOKMILL_LOG_FORMAT": "console",
+    "HOOKMILL_SOURCES__qstash-callbacks__path": "/qstash-callbacks",
+}
+
+_KEYS = {
+    "QSTASH_CURRENT_SIGNING_KEY": DEVELOPMENT_KEYS[0],
+    "QSTASH_NEXT_SIGNING_KEY": DEVELOPMENT_KEYS[1],
+    "MARBLE_WEBHOOK_SECRET": DEVELOPMENT_SECRET,
+}
+
+
+def development_environment() -> bool:
+    """Fill in what is not set in this process' environment; its children inherit it. Return
+    whether QStash's stand-in belongs to it: not if QSTASH_URL names a service already.
+    """
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    if not any(os.environ.get(name) for name in _KEYS):
+        os.environ.update(_KEYS)
+    os.environ.setdefault("PORT", str(free_port(preferred=8080)))
+    os.environ.setdefault("HOOKMILL_HOST", "127.0.0.1")
+    os.environ.setdefault("HOOKMILL_PUBLIC_URL", f"http://127.0.0.1:{os.environ['PORT']}")
+    if os.environ.get("QSTASH_URL"):
+        return False
+    preferred = 8081 if os.environ["PORT"] != "8081" else 8082  # the receiver does not listen yet
+    os.environ["QSTASH_URL"] = f"http://127.0.0.1:{free_port(preferred)}"
+    os.environ.setdefault("QSTASH_TOKEN", DEVELOPMENT_TOKEN)
+    return True
+
+
+def run(handlers: str, *, samples: bool, qstash: bool) -> None:
+    """Run everything until Ctrl-C. Call `development_environment` first."""
+    if os.environ.get("REDIS_URL"):
+        process.run(_develop(handlers, samples=samples, qstash=qstash))
+        return
+    with embedded_server() as url:
+        os.environ["REDIS_URL"] = url
+        log.info("embedded server started", url=url)
+        process.run(_develop(handlers, samples=samples, qstash=qstash))
+    log.info("embedded server stopped")
+
+
+async def _develop(handlers: str, *, samples: bool, qstash: bool) -> None:
+    children: list[asyncio.subprocess.Process] = []
+    async with process.stop_signal() as stop:
+        try:
+            if qstash:
+                port = os.environ["QSTASH_URL"].rpartition(":")[2]
+                children.append(await _start("qstash", "--port", port, name="qstash"))
+            children.append(await _start("receiver", name="receiver"))
+            children += [
+                await _start("worker", handlers, name=f"worker-{number}")
+                for number in range(1, WORKERS + 1)
+            ]
+            show = asyncio.create_task(_show(load_settings(), samples=samples))
+            ended = asyncio.create_task(_first_to_end(children))
+            stopped = asyncio.create_task(stop.wait())
+            await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                log.error("a program ended by itself, stopping the others", status=ended.result())
+            for task in (show, ended, stopped):
+                task.cancel()
+            await asyncio.gather(show, ended, stopped, return_exceptions=True)
+        finally:
+            await _stop(children)
+
+
+async def _start(*command: str, name: str) -> asyncio.subprocess.Process:
+    # A session of its own: Ctrl-C reaches us alone, and we end the children in their order.
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "hookmill", *command, "--name", name), start_new_session=True
+    )
+
+
+async def _stop(children: list[asyncio.subprocess.Process]) -> None:
+    for child in children:
+        if child.returncode is None:
+            with suppress(ProcessLookupError):
+                child.send_signal(signal.SIGTERM)
+            await child.wait()
+
+
+async def _first_to_end(children: list[asyncio.subprocess.Process]) -> int:
+    waiting = [asyncio.create_task(child.wait()) for child in children]
+    try:
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        return done.pop().result()
+    finally:
+        for task in waiting:
+            task.cancel()
+
+
+async def _show(settings: Settings, *, samples: bool) -> None:
+    """Wait for the receiver, send the samples if asked to, and say how to go on."""
+    base = f"http://127.0.0.1:{settings.port}"
+    try:
+        async with asyncio.timeout(START):
+            while not await answers(f"{base}/readyz"):  # noqa: ASYNC110 - it is another process
+                await asyncio.sleep(0.1)
+        if samples:
+            await _send_samples(settings, base)
+    except (HookmillError, TimeoutError) as error:
+        log.error("the samples could not be sent", error=str(error) or "the receiver is not ready")
+    log.info("running; Ctrl-C ends everything", try_this=f"hookmill send --url {base}/qstash")
+
+
+async def _send_samples(settings: Settings, base: str) -> None:
+    sources = {source.name: source for source in sources_of(settings)}
+    for sample in SAMPLES:
+        source = sources.get(sample.source)
+        if source is None:
+            continue
+        log.info("sample", source=sample.source, says=sample.says)
+        answer = await deliver(
+            source.name,
+            source.scheme,
+            base + source.path,
+            sample.body,
+            message_id=sample.message_id,
+            forged=sample.forged,
+        )
+        level = log.info if answer.status == sample.status else log.error
+        level("answered", status=answer.status, expected=sample.status, text=answer.text)
+        await asyncio.sleep(0.6)  # one after another, so that a person can follow
+    if settings.qstash_url.startswith("http://127.0.0.1:"):
+        await _publish_sample(base)
+    await asyncio.sleep(1.5)
+
+
+async def _publish_sample(base: str) -> None:
+    """Have an event of our own come through QStash's stand-in, and be told how that went."""
+    log.info("sample", says="your app publishes order.paid through QStash, for in a second")
+    event = OrderPaid(order_id="A-1002", amount=900)
+    callback = f"{base}/qstash-callbacks"
+    async with Sender() as sender:
+        published = await sender.send(f"{base}/qstash", event, delay=1, callback=callback)
+    log.info("published", id=published.message_id)
+    await asyncio.sleep(1.5)

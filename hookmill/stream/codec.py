@@ -1,0 +1,76 @@
+"""What the scripts that take and settle are given, and what they reply, as plain values. No I/O."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from hookmill.stream.entries import AGAIN, STREAM, Duplicate, Entry, EntryRef, Settlement, Taken
+from hookmill.stream.keys import GroupKeys
+from hookmill.stream.script_runner import Call
+
+
+def taking_keys(keys: GroupKeys) -> list[str]:
+    """Return the keys of the scripts that take, in their order."""
+    return [keys.stream, keys.again, keys.owners, keys.busy, keys.parked, keys.counts]
+
+
+def taken_of(replies: Mapping[int, Any]) -> Taken:
+    """Read what the scripts that take replied, by partition."""
+    entries: list[Entry] = []
+    repeats: list[Duplicate] = []
+    parked = 0
+    for partition, (runs, repeated, waiting, *_) in replies.items():
+        for key_number, is_suspect, names, words in runs:
+            word = iter(words)
+            for entry_id in word:
+                ref = EntryRef(key_number, entry_id.decode(), partition)
+                fields = dict(zip(names, word, strict=False))  # as many words as there are names
+                entries.append(Entry(ref, fields, is_suspect == 1))
+        for key_number, entry_id, message_id in repeated:
+            ref = EntryRef(key_number, entry_id.decode(), partition)
+            repeats.append(Duplicate(ref, message_id.decode("utf-8", "replace")))
+        parked += waiting
+    return Taken(entries, repeats, parked)
+
+
+def settling_calls(
+    partitions: Sequence[GroupKeys], names: Sequence[str], settlements: Iterable[Settlement]
+) -> dict[int, Call]:
+    """Return the calls that settle, by partition. `names` are the group's and the consumer's."""
+    done: defaultdict[tuple[int, int], list[str]] = defaultdict(list)
+    rest: defaultdict[int, list[str | bytes | int]] = defaultdict(list)
+    for one in settlements:
+        ref = one.ref
+        if one.follow_ups or one.key:
+            rest[ref.partition] += _words_of(one)
+        else:
+            done[ref.partition, ref.key_number].append(ref.id)
+    calls = {}
+    for number in {number for number, _ in done} | rest.keys():
+        args: list[str | bytes | int] = [*names]
+        for key_number in STREAM, AGAIN:
+            ids = done[number, key_number]
+            args += (len(ids), *ids)
+        calls[number] = Call(_settling_keys(partitions[number]), args + rest[number])
+    return calls
+
+
+def _words_of(one: Settlement) -> list[str | bytes | int]:
+    """Return what the script is told of a settlement that is more than an acknowledgement."""
+    words: list[str | bytes | int] = [one.ref.key_number, one.ref.id, one.key, one.owner]
+    words.append(len(one.follow_ups))
+    for follow_up in one.follow_ups:
+        fields = follow_up.fields
+        words += (follow_up.kind, follow_up.delay_ms, follow_up.token, 2 * len(fields))
+        for pair in fields.items():
+            words += pair
+    return words
+
+
+def _settling_keys(keys: GroupKeys) -> list[str]:
+    return [
+        *(keys.stream, keys.again, keys.delayed, keys.delayed_entries, keys.dead, keys.suspects),
+        *(keys.busy, keys.parked, keys.counts, keys.sooner),
+    ]

@@ -1,0 +1,61 @@
+"""The names of the keys in Redis. No I/O."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Keys:
+    """The names of one partition's keys. `{0}` in them is partition 0's hash tag."""
+
+    def __init__(self, prefix: str, partition: int = 0) -> None:
+        self.base = f"{prefix}:{{{partition}}}"
+        self.stream = f"{self.base}:stream"
+        self.probe = f"{self.base}:probe"
+        self.backlog = f"{self.base}:backlog"
+        self.tokens = f"{self.base}:tokens"
+        # A script that goes through all groups makes up the names of their keys from these.
+        group = self.of_group("\0")
+        before = group.again.split("\0")[0]
+        after = [key.split("\0")[1] for key in (group.again, group.delayed, group.parked)]
+        self.group_parts = [before, *after]
+        self.low_water_parts = group.low_water.split("\0")
+
+    def of_group(self, group: str) -> GroupKeys:
+        """Name the keys of one consumer group in this partition."""
+        base = f"{self.base}:{group}"
+        return GroupKeys(
+            stream=self.stream,
+            again=f"{base}:again",
+            delayed=f"{base}:delayed",
+            delayed_entries=f"{base}:delayed:entries",
+            sooner=f"{base}:sooner",
+            dead=f"{base}:dead",
+            owners=f"{base}:owners",
+            low_water=f"{base}:low-water",
+            suspects=f"{base}:suspects",
+            busy=f"{base}:busy",
+            parked=f"{base}:parked",
+            sweep=f"{base}:sweep",
+            counts=f"{base}:counts",
+            upkeep=f"{base}:upkeep",
+        )
+
+
+class GroupKeys(NamedTuple):
+    """The names of the keys that one consumer group uses in one partition."""
+
+    stream: str
+    again: str
+    delayed: str
+    delayed_entries: str
+    sooner: str
+    dead: str
+    owners: str
+    low_water: str
+    suspects: str
+    busy: str
+    parked: str
+    sweep: str
+    counts: str
+    upkeep: str

@@ -1,0 +1,120 @@
+"""Where signing secrets stand, and from when until when they count."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from hookmill.config import secrets
+from hookmill.config.secrets import SecretRef, default_refs, read
+from hookmill.errors import SettingsError
+from hookmill.signatures import Secret
+
+LONG = "long enough a secret"
+
+
+def refs(*given: Any) -> list[SecretRef]:
+    return [SecretRef.model_validate(one) for one in given]
+
+
+def test_a_secret_is_read_from_a_variable_or_a_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GITHUB_SECRET", LONG)
+    path = tmp_path / "secret"
+    path.write_text(f"  {LONG} 2 \n")
+    found = read("github", refs("env:GITHUB_SECRET", f"file:{path}"))
+    assert found == [Secret(LONG, "env:GITHUB_SECRET"), Secret(f"{LONG} 2", f"file:{path}")]
+
+
+def test_a_file_may_hold_several_one_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("It's a Secret to Everybody\n\n  another secret\r\n")
+    assert [one.text for one in read("github", refs(f"file:{path}"))] == [
+        "It's a Secret to Everybody",
+        "another secret",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("starts", "until", "expected"),
+    [
+        (None, None, (-math.inf, math.inf)),
+        ("2026-11-21T00:00:00Z", None, (1_795_219_200.0, math.inf)),
+        (None, "2026-11-21T01:00:00+01:00", (-math.inf, 1_795_219_200.0)),
+        ("2026-11-21T00:00:00", None, (1_795_219_200.0, math.inf)),  # UTC unless it says otherwise
+    ],
+)
+def test_a_secret_may_count_for_a_time_only(
+    monkeypatch: pytest.MonkeyPatch,
+    starts: str | None,
+    until: str | None,
+    expected: tuple[float, float],
+) -> None:
+    monkeypatch.setenv("S", LONG)
+    (found,) = read("x", refs({"env": "S", "from": starts, "until": until}))
+    assert (found.starts, found.ends) == expected
+
+
+def test_a_time_begins_with_its_first_moment_and_ends_before_its_last() -> None:
+    secret = Secret(LONG, starts=10, ends=20)
+    assert [secret.counts_at(now) for now in (9.9, 10, 19.9, 20)] == [False, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "sources.github: {path} cannot be read: FileNotFoundError"),
+        (b"", "sources.github: file:{path} is empty: anyone could sign with it"),
+        (b" \n\t\n", "sources.github: file:{path} is empty: anyone could sign with it"),
+        (b"\xff\xfe", "sources.github: {path} cannot be read: UnicodeDecodeError"),
+        (
+            b"1234567",
+            "sources.github: file:{path} has fewer than 8 characters: it could be found by trying",
+        ),
+    ],
+)
+def test_what_could_keep_nobody_out_does_not_start(
+    tmp_path: Path, content: bytes | None, said: str
+) -> None:
+    path = tmp_path / "secret"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SettingsError) as caught:
+        read("github", refs(f"file:{path}"))
+    assert caught.value.faults == (said.format(path=path),)
+
+
+def test_every_fault_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHORT", "x")
+    with pytest.raises(SettingsError) as caught:
+        read("github", refs("env:UNSET", "env:SHORT"))
+    assert [fault.split(": ", 1)[1] for fault in caught.value.faults] == [
+        "UNSET is not set: it is to hold the signing secret",
+        "env:SHORT has fewer than 8 characters: it could be found by trying",
+    ]
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["hush hush secret", "env:", "file:", "vault:x", {}, {"env": "A", "file": "b"}, {"envv": "A"}],
+)
+def test_what_is_no_reference_is_refused_and_not_shown(given: Any) -> None:
+    with pytest.raises(ValidationError) as caught:
+        SecretRef.model_validate(given)
+    assert "hush" not in str(caught.value.errors(include_input=False, include_url=False))
+
+
+def test_without_a_word_a_source_has_a_variable_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert default_refs("my-shop.eu") == (SecretRef(env="MY_SHOP_EU_WEBHOOK_SECRET"),)
+    monkeypatch.setenv("MY_SHOP_EU_WEBHOOK_SECRET_FILE", "/run/secret")
+    assert default_refs("my-shop.eu") == (SecretRef(file=Path("/run/secret")),)
+
+
+def test_a_secret_never_shows_its_text() -> None:
+    assert LONG not in repr(Secret(LONG, "env:S")) + repr(Secret(LONG)) + str([Secret(LONG)])
+    assert secrets.SHORTEST == 8

@@ -1,0 +1,350 @@
+"""Deliveries on the wire: sent to a real server, and judged there by the receiver's intake."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import RawTestServer
+
+from hookmill.config.identity import identify_marble, identify_qstash
+from hookmill.config.sources import Source
+from hookmill.debug.simulate import Answer, answers, deliver, fresh_message_id
+from hookmill.errors import SendError
+from hookmill.message import Message
+from hookmill.signatures import Refused, Scheme, Signed, Verified
+from hookmill.signatures.marble import marble_scheme, timestamped
+from hookmill.signatures.presets import PRESETS
+from hookmill.signatures.qstash import QStash
+from hookmill.signatures.spec_verifier import SpecVerifier
+from receiver.intake import Request, admit
+from receiver.responses import Refusal
+from tests.support import CURRENT_KEY, MARBLE_SECRET, free_port
+
+MARBLE = marble_scheme([MARBLE_SECRET])
+EVENT = '{"id":"evt_1","type":"post.published","data":{"title":"é"}}'.encode()
+OLDER = b'{"event":"post.published","data":{"id":"p","slug":"s"}}'
+
+
+Answerer = Callable[[web.BaseRequest], Awaitable[web.Response]]
+
+
+def answering(status: int = 200, **response: Any) -> Answerer:
+    async def answer(request: web.BaseRequest) -> web.Response:
+        return web.Response(status=status, **response)
+
+    return answer
+
+
+class Endpoint:
+    """A real server that keeps what it is sent and answers as it is told to."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.methods: list[str] = []
+        self.answer = answering()
+        self.base = ""
+
+    async def __call__(self, request: web.BaseRequest) -> web.Response:
+        body = await request.read()
+        self.methods.append(request.method)
+        self.requests.append(Request(request.raw_path, request.headers, request.raw_headers, body))
+        return await self.answer(request)
+
+    @property
+    def only(self) -> Request:
+        (request,) = self.requests
+        return request
+
+    def qstash(self) -> QStash:
+        """The scheme of a sender that was given this server's URL."""
+        return QStash([CURRENT_KEY], public_url=self.base)
+
+
+@pytest.fixture
+async def endpoint() -> AsyncIterator[Endpoint]:
+    endpoint = Endpoint()
+    async with RawTestServer(endpoint, host="127.0.0.1") as server:
+        endpoint.base = str(server.make_url("")).rstrip("/")
+        yield endpoint
+
+
+async def send(
+    endpoint: Endpoint, source: str, body: bytes, path: str = "/hook", **options: Any
+) -> Answer:
+    scheme: Scheme = endpoint.qstash() if source == "qstash" else MARBLE
+    given = {"message_id": "msg_1", **options}
+    return await deliver(source, scheme, endpoint.base + path, body, **given)
+
+
+def judge(endpoint: Endpoint, source: str) -> Message | Refusal:
+    """What a receiver with the same secrets says to the one request that came."""
+    sources = {
+        "qstash": Source("qstash", "/hook", endpoint.qstash(), identify_qstash),
+        "marble": Source("marble", "/hook", MARBLE, identify_marble),
+    }
+    judged = admit(sources[source], endpoint.only, time.time())
+    assert isinstance(judged, (Message, Refusal))
+    return judged
+
+
+# --- what goes out ---
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b'{ "hello" :"w\xc3\xb6rld"}\r\n',
+        b"\x00\xff\xfe",
+        b"a" * 900_000,
+    ],
+    ids=["empty", "json", "binary", "large"],
+)
+@pytest.mark.parametrize("source", ["qstash", "marble"])
+async def test_the_body_goes_out_byte_for_byte_and_verifies(
+    endpoint: Endpoint, source: str, body: bytes
+) -> None:
+    answer = await send(endpoint, source, body)
+    assert answer == Answer(200, "")
+    assert endpoint.methods == ["POST"]
+    assert endpoint.only.body == body
+    assert endpoint.only.headers["Content-Length"] == str(len(body))
+    assert "Content-Encoding" not in endpoint.only.headers
+    message = judge(endpoint, source)
+    assert isinstance(message, Message), message
+    assert message.body == body
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("/hook", "/hook"),
+        ("", "/"),
+        ("/", "/"),
+        ("?a=1", "/?a=1"),
+        ("/a%2Fb/%7Euser?x=%2F&y=a+b&z=%20", "/a%2Fb/%7Euser?x=%2F&y=a+b&z=%20"),
+        ("/..//a/./b?a=1&a=2", "/..//a/./b?a=1&a=2"),
+        ("/hook?b=2&a=1&empty=", "/hook?b=2&a=1&empty="),
+        ("/hook#fragment", "/hook"),
+    ],
+)
+async def test_the_url_is_requested_as_it_is_written_and_signed_as_it_is_requested(
+    endpoint: Endpoint, path: str, target: str
+) -> None:
+    await send(endpoint, "qstash", b"{}", path)
+    assert endpoint.only.target == target
+    assert isinstance(judge(endpoint, "qstash"), Message)
+
+
+async def test_qstashs_headers_are_on_the_wire(endpoint: Endpoint) -> None:
+    await send(endpoint, "qstash", b'{"hello":"world"}', message_id="msg_7")
+    headers = endpoint.only.headers
+    assert headers["Upstash-Message-Id"] == "msg_7"
+    assert headers["Upstash-Retried"] == "0"
+    assert headers["User-Agent"] == "Upstash-QStash"
+    assert headers["Content-Type"] == "application/json"
+    assert len(headers.getall("Upstash-Signature")) == 1
+    message = judge(endpoint, "qstash")
+    assert isinstance(message, Message)
+    assert message.id == "msg_7"
+
+
+async def test_marbles_headers_repeat_what_the_body_says(endpoint: Endpoint) -> None:
+    await send(endpoint, "marble", EVENT, message_id="7")
+    headers = endpoint.only.headers
+    assert headers["x-marble-event"] == "post.published"
+    assert headers["x-marble-event-id"] == "evt_1"
+    assert headers["x-marble-delivery-id"] == "whd_7"
+    assert headers["User-Agent"] == "Marble-Webhooks/1.0"
+    assert abs(int(headers["x-marble-timestamp"]) - time.time()) < 60
+    assert headers["x-marble-signature"].startswith("sha256=")
+    assert not any(name.lower().startswith("upstash") for name in headers)
+    message = judge(endpoint, "marble")
+    assert isinstance(message, Message)
+    assert (message.id, message.type) == ("evt_1", "post.published")
+
+
+async def test_marbles_older_generation_comes_through_qstash(endpoint: Endpoint) -> None:
+    await send(endpoint, "marble", OLDER, message_id="msg_7")
+    headers = endpoint.only.headers
+    assert headers["User-Agent"] == "Upstash-QStash"
+    assert [name for name in headers if name.lower().startswith("x-marble")] == [
+        "x-marble-signature"
+    ]
+    message = judge(endpoint, "marble")
+    assert isinstance(message, Message)
+    assert (message.id, message.type) == ("msg_7", "post.published")
+
+
+async def test_the_signed_time_is_the_one_that_is_sent(endpoint: Endpoint) -> None:
+    scheme = marble_scheme([MARBLE_SECRET], with_time=True)
+    await deliver("marble", scheme, endpoint.base, EVENT, message_id="7")
+    sent = endpoint.only
+    assert len(sent.headers.getall("x-marble-timestamp")) == 1
+    verdict = scheme.verify(Signed(sent.headers, sent.body), time.time())
+    assert verdict == Verified(0)
+
+
+async def test_what_is_signed_goes_before_what_is_only_made_up(endpoint: Endpoint) -> None:
+    class Past(SpecVerifier):
+        def sign(self, delivery: Signed, now: float) -> Signed:
+            return super().sign(delivery, min(now, 1_700_000_000))
+
+    scheme = Past(timestamped(), [MARBLE_SECRET])
+    await deliver("marble", scheme, endpoint.base, EVENT, message_id="7")
+    assert endpoint.only.headers.getall("x-marble-timestamp") == ["1700000000"]
+
+
+@pytest.mark.parametrize(
+    ("source", "code"), [("qstash", "body_mismatch"), ("marble", "signature_mismatch")]
+)
+async def test_a_forged_delivery_was_changed_after_it_was_signed(
+    endpoint: Endpoint, source: str, code: str
+) -> None:
+    await send(endpoint, source, EVENT, forged=True)
+    assert endpoint.only.body == EVENT + b" "
+    refusal = judge(endpoint, source)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.status, refusal.code) == (401, code)
+
+
+@pytest.mark.parametrize("name", ["mailgun", "strapi", "gitlab-token"])
+async def test_where_the_body_is_not_signed_what_is_forged_is_the_proof(
+    endpoint: Endpoint, name: str
+) -> None:
+    scheme = SpecVerifier(PRESETS[name].spec, [MARBLE_SECRET])
+    codes = []
+    for forged in (False, True):
+        await deliver(name, scheme, endpoint.base, message_id="7", forged=forged)
+        sent = endpoint.requests.pop()
+        verdict = scheme.verify(Signed(sent.headers, sent.body), time.time())
+        codes.append(verdict.code if isinstance(verdict, Refused) else "verified")
+    assert codes == ["verified", "signature_mismatch"]
+
+
+async def test_the_url_that_is_signed_may_be_another_than_the_one_that_is_asked(
+    endpoint: Endpoint,
+) -> None:
+    scheme = SpecVerifier(PRESETS["square"].spec, [MARBLE_SECRET])
+    url = "https://app.example/hook"
+    await deliver("square", scheme, endpoint.base, message_id="7", signed_url=url)
+    sent = endpoint.only
+    verdict = scheme.verify(Signed(sent.headers, sent.body, url=url), time.time())
+    assert verdict == Verified(0)
+
+
+# --- what comes back ---
+
+
+@pytest.mark.parametrize("status", [200, 204, 401, 413, 503])
+async def test_the_answers_status_is_handed_back(endpoint: Endpoint, status: int) -> None:
+    endpoint.answer = answering(status)
+    assert await send(endpoint, "qstash", b"{}") == Answer(status, "")
+
+
+async def test_the_answers_text_is_handed_back_trimmed_and_never_whole(endpoint: Endpoint) -> None:
+    endpoint.answer = answering(400, body=b"\n no \xff" + b"x" * 5000)
+    answer = await send(endpoint, "qstash", b"{}")
+    assert answer.status == 400
+    assert answer.text.startswith("no \ufffdx")
+    assert len(answer.text) <= 1000
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_an_answer_and_is_not_followed(endpoint: Endpoint, status: int) -> None:
+    # Followed, it would be a GET of another place, whose 200 says nothing about this delivery.
+    endpoint.answer = answering(status, headers={"Location": "/elsewhere"})
+    assert (await send(endpoint, "qstash", b"{}")).status == status
+    assert len(endpoint.requests) == 1
+
+
+async def test_a_refused_connection_is_a_send_error() -> None:
+    url = f"http://127.0.0.1:{free_port()}/hook"
+    with pytest.raises(SendError) as caught:
+        await deliver("marble", MARBLE, url, b"{}", message_id="7")
+    assert str(caught.value).startswith(f"{url}: Cannot connect to host")
+
+
+async def test_a_connection_that_breaks_off_is_a_send_error(endpoint: Endpoint) -> None:
+    async def cut(request: web.BaseRequest) -> web.Response:
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    endpoint.answer = cut
+    with pytest.raises(SendError, match="/hook: Server disconnected"):
+        await send(endpoint, "qstash", b"{}")
+
+
+async def test_an_endpoint_that_never_answers_is_a_send_error(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hookmill.debug.simulate.TIMEOUT", 0.05)
+    released = asyncio.Event()
+
+    async def hang(request: web.BaseRequest) -> web.Response:
+        await released.wait()
+        return web.Response()
+
+    endpoint.answer = hang
+    with pytest.raises(SendError, match=r"/hook: (?i:.*timeout)"):
+        await send(endpoint, "qstash", b"{}")
+    released.set()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "nonsense",
+        "ftp://127.0.0.1/hook",
+        "http:///hook",
+        "http://127.0.0.1:99999/hook",
+        "http://[::1/hook",
+        "http://a..b/hook",
+        f"http://{'a' * 70}.example/hook",
+    ],
+    ids=lambda url: url[:30],
+)
+async def test_what_is_no_url_is_a_send_error(url: str) -> None:
+    with pytest.raises(SendError):
+        await deliver("marble", MARBLE, url, b"{}", message_id="7")
+
+
+@pytest.mark.parametrize("message_id", ["a\nb", "a\r\nX-Forged: 1", "a\0b"])
+async def test_what_cannot_stand_in_a_header_is_a_send_error(
+    endpoint: Endpoint, message_id: str
+) -> None:
+    for source in ("qstash", "marble"):
+        with pytest.raises(SendError):
+            await send(endpoint, source, b"{}", message_id=message_id)
+    with pytest.raises(SendError):
+        await send(endpoint, "marble", b'{"id":"a","type":"b\\nc"}')
+    assert endpoint.requests == []
+
+
+def test_no_two_fresh_message_ids_are_the_same() -> None:
+    made = {fresh_message_id() for _ in range(100)}
+    assert len(made) == 100
+    assert all(each.startswith("msg_") and each.isascii() for each in made)
+
+
+# --- asking whether somebody is there ---
+
+
+@pytest.mark.parametrize(("status", "there"), [(200, True), (503, False), (404, False)])
+async def test_an_endpoint_is_there_when_a_get_is_answered_with_200(
+    endpoint: Endpoint, status: int, there: bool
+) -> None:
+    endpoint.answer = answering(status)
+    assert await answers(f"{endpoint.base}/readyz") is there
+    assert endpoint.methods == ["GET"]
+
+
+async def test_nobody_is_there_where_nobody_listens() -> None:
+    assert not await answers(f"http://127.0.0.1:{free_port()}/readyz")

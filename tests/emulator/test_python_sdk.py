@@ -1,0 +1,542 @@
+"""The official SDK for Python, unmodified, drives the stand-in; its Receiver verifies what comes.
+
+Each scenario is run with the client that blocks and with the asynchronous one.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+import qstash
+from qstash.errors import QStashError
+from qstash.log import LogState
+from qstash.message import PublishResponse, PublishUrlGroupResponse
+from qstash.schedule import ScheduleState
+
+from hookmill.signatures import Signed, Verified
+from hookmill.signatures.qstash import QStash
+from tests.emulator.served import (
+    CALLER,
+    TOKEN,
+    Delivery,
+    Standin,
+    Subscriber,
+    in_thread,
+    standin,
+    subscriber,
+)
+from tests.support import eventually
+
+FAILING = (500, {"X-Why": "busy"}, b"not now")
+
+
+class Sdk:
+    """A client of either kind, called in the same way."""
+
+    def __init__(self, client: Any, *, blocks: bool) -> None:
+        self._client = client
+        self._blocks = blocks
+
+    async def __call__(self, called: str, /, *args: Any, **named: Any) -> Any:
+        """Call `message.publish`, say."""
+        call: Callable[..., Any] = self._client
+        for name in called.split("."):
+            call = getattr(call, name)
+        return await (in_thread(call, *args, **named) if self._blocks else call(*args, **named))
+
+    async def close(self) -> None:
+        http = self._client.http._client  # the SDK has no way to close it
+        await (in_thread(http.close) if self._blocks else http.aclose())
+
+
+@pytest.fixture
+async def desk() -> AsyncIterator[Standin]:
+    """A stand-in that waits a thousandth of what it says: 12 ms, 148 ms and 2 s between tries."""
+    async with standin(scale=0.001) as running:
+        yield running
+
+
+@pytest.fixture
+async def inbox() -> AsyncIterator[Subscriber]:
+    async with subscriber() as running:
+        yield running
+
+
+@pytest.fixture(params=["sync", "async"])
+async def sdk(request: pytest.FixtureRequest, desk: Standin) -> AsyncIterator[Sdk]:
+    blocks = request.param == "sync"
+    kind = qstash.QStash if blocks else qstash.AsyncQStash
+    made = Sdk(kind(TOKEN, retry=False, base_url=desk.url), blocks=blocks)
+    yield made
+    await made.close()
+
+
+async def receiver(sdk: Sdk) -> qstash.Receiver:
+    keys = await sdk("signing_key.get")
+    return qstash.Receiver(keys.current, keys.next)
+
+
+def verify(judge: qstash.Receiver, delivery: Delivery) -> None:
+    judge.verify(
+        signature=delivery.headers["Upstash-Signature"],
+        body=delivery.body.decode(),
+        url=delivery.url,
+    )
+
+
+async def dead(sdk: Sdk, count: int = 1) -> list[Any]:
+    """Wait until so many messages were given up."""
+
+    async def are_there() -> bool:
+        return len((await sdk("dlq.list")).messages) >= count
+
+    await eventually(are_there, what=f"{count} dead letters")
+    return list((await sdk("dlq.list")).messages)
+
+
+# --- publishing ---
+
+
+async def test_a_message_arrives_as_it_was_published_and_verifies(
+    sdk: Sdk, inbox: Subscriber
+) -> None:
+    url = inbox.url + "/hook/a%2Fb?x=%C3%BC&y=1+2&&z="
+    sent = await sdk(
+        "message.publish_json",
+        url=url,
+        body={"hello": "wörld"},
+        method="PUT",
+        headers={"X-Mine": "yes", "Authorization": "Bearer theirs"},
+        label="first",
+        retries=1,
+    )
+    assert isinstance(sent, PublishResponse)
+    assert not sent.deduplicated
+    (came,) = await inbox.wait_for("/hook/a%2Fb")
+    verify(await receiver(sdk), came)
+    assert came.url == url
+    assert (came.method, json.loads(came.body)) == ("PUT", {"hello": "wörld"})
+    assert {name: came.headers[name] for name in ("X-Mine", "Authorization", "Content-Type")} == {
+        "X-Mine": "yes",
+        "Authorization": "Bearer theirs",
+        "Content-Type": "application/json",
+    }
+    assert came.headers["Upstash-Message-Id"] == sent.message_id
+    assert came.headers["Upstash-Retried"] == "0"
+    assert came.headers["Upstash-Caller-Ip"] == CALLER
+    assert came.headers["User-Agent"] == "Upstash-QStash"
+    assert TOKEN not in str(came.headers)
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [("just text", "text/plain"), (b"\x00\xff\x1f\x8b", "application/octet-stream"), (None, None)],
+)
+async def test_any_body_arrives_byte_by_byte(
+    sdk: Sdk, inbox: Subscriber, body: str | bytes | None, content_type: str | None
+) -> None:
+    await sdk("message.publish", url=inbox.url + "/any", body=body, content_type=content_type)
+    (came,) = await inbox.wait_for("/any")
+    raw = body.encode() if isinstance(body, str) else body or b""
+    assert (came.body, came.headers.get("Content-Type")) == (raw, content_type)
+    # The SDK's own Receiver takes text only.
+    keys = await sdk("signing_key.get")
+    judge = QStash([keys.current, keys.next], public_url=inbox.url)
+    assert isinstance(judge.verify(Signed(came.headers, raw, "/any"), time.time()), Verified)
+
+
+@pytest.mark.parametrize("when", ["delay", "not_before"])
+async def test_a_delayed_message_waits_and_can_be_looked_at(
+    sdk: Sdk, desk: Standin, inbox: Subscriber, when: str
+) -> None:
+    in_ages = 10**9  # so that a thousandth of it is long enough
+    given = in_ages // 86_400 if when == "delay" else int(time.time()) + in_ages
+    sent = await sdk(
+        "message.publish_json",
+        url=inbox.url + "/later",
+        body={"n": 1},
+        headers={"X-Mine": "yes"},
+        retries=2,
+        retry_delay="1000 * (1 + retried)",
+        callback=inbox.url + "/told",
+        failure_callback=inbox.url + "/failed",
+        callback_headers={"Forward-X-Back": "1"},
+        flow_control={"key": "k", "parallelism": 2, "rate": 3, "period": "1m"},
+        label="one,two",
+        **{when: f"{given}h" if when == "delay" else given},
+    )
+    seen = await sdk("message.get", sent.message_id)
+    assert (seen.message_id, seen.url, seen.method) == (
+        sent.message_id,
+        inbox.url + "/later",
+        "POST",
+    )
+    assert (seen.body, seen.body_base64) == ('{"n": 1}', None)
+    assert seen.headers == {"Content-Type": ["application/json"], "X-Mine": ["yes"]}
+    assert (seen.max_retries, seen.retry_delay_expression) == (2, "1000 * (1 + retried)")
+    assert seen.callback_headers == {"X-Back": ["1"]}
+    assert (seen.callback, seen.failure_callback) == (inbox.url + "/told", inbox.url + "/failed")
+    assert seen.flow_control is not None
+    limits = seen.flow_control
+    assert (limits.key, limits.parallelism, limits.rate, limits.period) == ("k", 2, 3, 60)
+    assert (seen.label, seen.caller_ip) == ("one", CALLER)
+    wait = seen.not_before - seen.created_at
+    hours = given * 3600 if when == "delay" else in_ages
+    assert wait == pytest.approx(hours, rel=1e-5)  # ms of a thousandth are seconds
+    assert not inbox.deliveries
+    desk.pass_time(wait / 1000 + 1)
+    (came,) = await inbox.wait_for("/later")
+    verify(await receiver(sdk), came)
+
+
+@pytest.mark.parametrize(
+    "how", [{"deduplication_id": "once"}, {"content_based_deduplication": True}]
+)
+async def test_what_was_published_before_is_not_published_again(
+    sdk: Sdk, inbox: Subscriber, how: dict[str, Any]
+) -> None:
+    sent = [
+        await sdk("message.publish", url=inbox.url + "/once", body="same", **how) for _ in range(2)
+    ]
+    assert [one.deduplicated for one in sent] == [False, True]
+    assert sent[0].message_id == sent[1].message_id
+    other = await sdk("message.publish", url=inbox.url + "/end", body="same")
+    assert not other.deduplicated
+    await inbox.wait_for("/end")
+    assert len(await inbox.wait_for("/once")) == 1
+
+
+async def test_a_url_group_gets_a_message_each(sdk: Sdk, inbox: Subscriber) -> None:
+    await sdk(
+        "url_group.upsert_endpoints",
+        "team",
+        [{"url": inbox.url + "/a", "name": "first"}, {"url": inbox.url + "/b"}],
+    )
+    group = await sdk("url_group.get", "team")
+    assert [(one.url, one.name) for one in group.endpoints] == [
+        (inbox.url + "/a", "first"),
+        (inbox.url + "/b", None),
+    ]
+    assert group.name == "team"
+    assert group.created_at <= group.updated_at
+    sent = await sdk("message.publish", url_group="team", body="all", deduplication_id="d")
+    assert all(isinstance(one, PublishUrlGroupResponse) for one in sent)
+    assert [one.url for one in sent] == [inbox.url + "/a", inbox.url + "/b"]
+    for one, path in zip(sent, ("/a", "/b"), strict=True):
+        (came,) = await inbox.wait_for(path)
+        verify(await receiver(sdk), came)
+        assert came.headers["Upstash-Message-Id"] == one.message_id
+        assert came.headers["Upstash-Topic-Name"] == "team"
+    again = await sdk("message.publish", url_group="team", body="all", deduplication_id="d")
+    assert all(one.deduplicated for one in again)
+    await sdk("url_group.remove_endpoints", "team", [{"name": "first"}])
+    assert [len(one.endpoints) for one in await sdk("url_group.list")] == [1]
+    await sdk("url_group.delete", "team")
+    assert await sdk("url_group.list") == []
+    with pytest.raises(QStashError, match=r"404.*not found"):
+        await sdk("url_group.get", "team")
+
+
+async def test_a_queue_delivers_in_order_and_waits_for_retries(sdk: Sdk, inbox: Subscriber) -> None:
+    inbox.answer("/queued", FAILING, FAILING, (200, {}, b""))
+    await sdk("queue.upsert", "line", parallelism=1, paused=True)
+    sent = [
+        await sdk(
+            "message.enqueue_json", queue="line", url=inbox.url + "/queued", body=n, retry_delay="1"
+        )
+        for n in range(3)
+    ]
+    queue = await sdk("queue.get", "line")
+    assert (queue.name, queue.parallelism, queue.paused, queue.lag) == ("line", 1, True, 3)
+    assert (await sdk("message.get", sent[0].message_id)).queue == "line"
+    await sdk("queue.resume", "line")
+    came = await inbox.wait_for("/queued", 5)
+    assert [one.body for one in came] == [b"0", b"0", b"0", b"1", b"2"]
+    assert [one.headers["Upstash-Retried"] for one in came] == ["0", "1", "2", "0", "0"]
+    await sdk("queue.pause", "line")
+    assert [one.paused for one in await sdk("queue.list")] == [True]
+    await sdk("queue.delete", "line")
+    assert await sdk("queue.list") == []
+
+
+async def test_a_batch_goes_to_urls_groups_and_queues(sdk: Sdk, inbox: Subscriber) -> None:
+    await sdk("url_group.upsert_endpoints", "team", [{"url": inbox.url + "/grouped"}])
+    sent = await sdk(
+        "message.batch_json",
+        [
+            {"url": inbox.url + "/plain", "body": {"n": 1}, "headers": {"X-Mine": "yes"}},
+            {"url_group": "team", "body": {"n": 2}},
+            {"queue": "line", "url": inbox.url + "/queued", "body": {"n": 3}},
+        ],
+    )
+    assert [type(one).__name__ for one in sent] == ["BatchResponse", "list", "BatchResponse"]
+    judge = await receiver(sdk)
+    for path in ("/plain", "/grouped", "/queued"):
+        (came,) = await inbox.wait_for(path)
+        verify(judge, came)
+    assert inbox.at("/plain")[0].headers["X-Mine"] == "yes"
+
+
+async def test_the_good_messages_of_a_batch_are_sent_beside_a_bad_one(
+    sdk: Sdk, inbox: Subscriber
+) -> None:
+    with pytest.raises(KeyError):  # the SDK has no place for an item's error
+        await sdk(
+            "message.batch",
+            [
+                {"url": "ftp://nowhere", "body": "1"},
+                {"url": inbox.url + "/good", "body": "2"},
+                {"url_group": "nobody", "body": "3"},
+            ],
+        )
+    (came,) = await inbox.wait_for("/good")
+    assert came.body == b"2"
+
+
+# --- what becomes of messages ---
+
+
+async def test_a_message_is_tried_again_until_it_is_taken(sdk: Sdk, inbox: Subscriber) -> None:
+    url = inbox.answer("/shaky", FAILING, FAILING, (201, {}, b""))
+    sent = await sdk("message.publish", url=url, body="x")
+    came = await inbox.wait_for("/shaky", 3)
+    judge = await receiver(sdk)
+    for delivery in came:
+        verify(judge, delivery)
+    assert [one.headers["Upstash-Retried"] for one in came] == ["0", "1", "2"]
+    assert {one.headers["Upstash-Message-Id"] for one in came} == {sent.message_id}
+    assert len({one.headers["Upstash-Signature"] for one in came}) == 3
+
+    async def is_gone() -> bool:
+        try:
+            await sdk("message.get", sent.message_id)
+        except QStashError:
+            return True
+        return False
+
+    await eventually(is_gone)
+    logs = (await sdk("log.list", filter={"message_id": sent.message_id})).logs
+    states = [one.state for one in reversed(logs)]
+    once = [LogState.ACTIVE, LogState.ERROR, LogState.RETRY]
+    assert states == [LogState.CREATED, *once, *once, LogState.ACTIVE, LogState.DELIVERED]
+    error = next(one for one in logs if one.state is LogState.ERROR)
+    assert error.response_status == 500
+    assert error.response_headers is not None
+    assert error.response_headers["X-Why"] == ["busy"]
+    assert base64.b64decode(error.response_body or "") == b"not now"
+    assert error.error
+    assert error.next_delivery_time is not None
+
+
+async def test_what_nobody_takes_lies_in_the_dlq(sdk: Sdk, inbox: Subscriber) -> None:
+    final = {"Upstash-NonRetryable-Error": "true"}
+    bad = inbox.answer("/final", (489, final, b"\xff\xfe"))
+    worse = inbox.answer("/worse", FAILING)
+    await sdk("message.publish", url=bad, body=b"\x00\xff", label="l")
+    await sdk("message.enqueue", queue="q", url=worse, body="text", retries=1, retry_delay="1")
+    letters = {one.url: one for one in await dead(sdk, 2)}
+    assert len(inbox.at("/final")) == 1
+    assert len(inbox.at("/worse")) == 2
+    first = await sdk("dlq.get", letters[bad].dlq_id)
+    assert first == letters[bad]
+    assert (first.response_status, first.response_body_base64) == (489, "//4=")
+    assert (first.body, first.body_base64, first.label) == (None, "AP8=", "l")
+    second = letters[worse]
+    assert (second.response_status, second.response_body) == (500, "not now")
+    assert (second.queue, second.max_retries, second.body) == ("q", 1, "text")
+    for wanted, found in (
+        ({"url": bad}, {bad}),
+        ({"queue": "q"}, {worse}),
+        ({"label": "l"}, {bad}),
+        ({"response_status": 500}, {worse}),
+        ({"caller_ip": CALLER}, {bad, worse}),
+        ({"message_id": second.message_id}, {worse}),
+        ({"from_time": int(time.time() * 1000) + 60_000}, set()),
+        ({"to_time": int(time.time() * 1000) + 60_000}, {bad, worse}),
+        ({"url_group": "team"}, set()),
+        ({"schedule_id": "scd"}, set()),
+    ):
+        given = (await sdk("dlq.list", filter=wanted)).messages
+        assert {one.url for one in given} == found, wanted
+    await sdk("dlq.delete", first.dlq_id)
+    with pytest.raises(QStashError, match="404"):
+        await sdk("dlq.get", first.dlq_id)
+    assert await sdk("dlq.delete_many", [second.dlq_id, "dlq_unknown"]) == 1
+    assert (await sdk("dlq.list")).messages == []
+
+
+async def test_the_dlq_and_the_log_come_in_pages(sdk: Sdk, inbox: Subscriber) -> None:
+    url = inbox.answer("/never", (400, {}, b""))
+    for n in range(5):
+        await sdk("message.publish", url=url, body=str(n), retries=0)
+    await dead(sdk, 5)
+    for method, count, field in (("dlq.list", 2, "messages"), ("log.list", 7, "logs")):
+        whole = getattr(await sdk(method), field)
+        pages: list[Any] = []
+        cursor, sizes = None, list[int]()
+        while cursor is not None or not sizes:
+            page = await sdk(method, cursor=cursor, count=count)
+            pages += getattr(page, field)
+            sizes.append(len(getattr(page, field)))
+            cursor = page.cursor
+        assert pages == whole
+        assert len(sizes) > 2
+        assert set(sizes[:-1]) == {count}
+
+
+async def test_callbacks_tell_of_each_attempt_and_of_the_end(sdk: Sdk, inbox: Subscriber) -> None:
+    url = inbox.answer("/source", FAILING)
+    sent = await sdk(
+        "message.publish_json",
+        url=url,
+        body={"n": 1},
+        headers={"X-Mine": "yes"},
+        retries=1,
+        retry_delay="1",
+        callback=inbox.url + "/told",
+        callback_headers={"Upstash-Callback-Forward-X-Back": "1", "Method": "PUT"},
+        failure_callback=inbox.url + "/failed",
+    )
+    told = await inbox.wait_for("/told", 2)
+    (failed,) = await inbox.wait_for("/failed")
+    judge = await receiver(sdk)
+    for delivery in (*told, failed):
+        verify(judge, delivery)
+    assert {one.method for one in told} == {"PUT"}
+    assert {one.headers["X-Back"] for one in told} == {"1"}
+    bodies = sorted((json.loads(one.body) for one in told), key=lambda body: body["retried"])
+    assert [body["retried"] for body in bodies] == [0, 1]
+    end = json.loads(failed.body)
+    (letter,) = await dead(sdk)
+    assert end.pop("dlqId") == letter.dlq_id
+    assert end == bodies[1]
+    assert base64.b64decode(end["body"]) == b"not now"
+    assert json.loads(base64.b64decode(end["sourceBody"])) == {"n": 1}
+    assert end["sourceHeader"]["X-Mine"] == ["yes"]
+    shown = {name: end[name] for name in ("status", "maxRetries", "sourceMessageId", "url")}
+    assert shown == {"status": 500, "maxRetries": 1, "sourceMessageId": sent.message_id, "url": url}
+    assert failed.headers["Upstash-Message-Id"] != sent.message_id
+
+
+async def test_messages_can_be_cancelled(sdk: Sdk, inbox: Subscriber) -> None:
+    ids = [
+        (await sdk("message.publish", url=inbox.url + "/never", delay="90d")).message_id
+        for _ in range(5)
+    ]
+    await sdk("message.cancel", ids[0])
+    with pytest.raises(QStashError, match="404"):
+        await sdk("message.cancel", ids[0])
+    assert await sdk("message.cancel_many", [ids[1], ids[2], "msg_unknown"]) == 2
+    assert await sdk("message.cancel_many", []) == 0
+    assert (await sdk("message.get", ids[3])).message_id == ids[3]
+    assert await sdk("message.cancel_all") == 2
+    logs = (await sdk("log.list", filter={"state": LogState.CANCELED})).logs
+    assert {one.message_id for one in logs} == set(ids)
+
+
+# --- schedules, keys, flow control ---
+
+
+async def test_a_schedule_publishes_at_its_times(
+    sdk: Sdk, desk: Standin, inbox: Subscriber
+) -> None:
+    schedule_id = await sdk(
+        "schedule.create_json",
+        destination=inbox.url + "/tick",
+        cron="0 0 1 1 *",
+        body={"n": 1},
+        headers={"X-Mine": "yes"},
+        schedule_id="yearly",
+        retries=1,
+        timeout=30,
+        label="l",
+        redact={"body": True, "header": ["x-mine"]},
+    )
+    assert schedule_id == "yearly"
+    seen = await sdk("schedule.get", "yearly")
+    assert [one.schedule_id for one in await sdk("schedule.list")] == ["yearly"]
+    assert (seen.destination, seen.cron) == (inbox.url + "/tick", "0 0 1 1 *")
+    assert (seen.retries, seen.timeout, seen.label, seen.paused) == (1, 30, "l", False)
+    assert seen.caller_ip == CALLER
+    assert (seen.body or "").startswith("REDACTED:")
+    assert seen.headers["X-Mine"][0].startswith("REDACTED:")
+    assert 0 < seen.next_schedule_time - desk.desk.now_ms() <= 366 * 86_400_000
+    await sdk("schedule.pause", "yearly")
+    assert (await sdk("schedule.get", "yearly")).paused
+    await sdk("schedule.resume", "yearly")
+    desk.pass_time((seen.next_schedule_time - desk.desk.now_ms()) / 1000 + 1)
+    (came,) = await inbox.wait_for("/tick")
+    verify(await receiver(sdk), came)
+    assert came.headers["Upstash-Schedule-Id"] == "yearly"
+    assert json.loads(came.body) == {"n": 1}  # what is redacted is delivered all the same
+    assert came.headers["X-Mine"] == "yes"
+
+    async def has_succeeded() -> bool:
+        states = (await sdk("schedule.get", "yearly")).last_schedule_states
+        return bool(states == {came.headers["Upstash-Message-Id"]: ScheduleState.SUCCESS})
+
+    await eventually(has_succeeded)
+    logs = (await sdk("log.list", filter={"schedule_id": "yearly"})).logs
+    assert {one.schedule_id for one in logs} == {"yearly"}
+    await sdk("schedule.delete", "yearly")
+    assert await sdk("schedule.list") == []
+    with pytest.raises(QStashError, match="400"):
+        await sdk("schedule.create", destination=inbox.url, cron="never")
+
+
+async def test_after_a_rotation_the_next_key_signs(sdk: Sdk, inbox: Subscriber) -> None:
+    before = await sdk("signing_key.get")
+    rotated = await sdk("signing_key.rotate")
+    assert rotated.current == before.next
+    assert rotated.next not in {before.current, before.next}
+    assert await sdk("signing_key.get") == rotated
+    await sdk("message.publish", url=inbox.url + "/rotated", body="x")
+    (came,) = await inbox.wait_for("/rotated")
+    verify(qstash.Receiver(rotated.current, rotated.next), came)
+    verify(qstash.Receiver(before.current, before.next), came)  # its next is what signs now
+    with pytest.raises(qstash.errors.SignatureError):
+        verify(qstash.Receiver(before.current, before.current), came)
+
+
+async def test_a_flow_control_key_holds_back_and_can_be_changed(
+    sdk: Sdk, inbox: Subscriber
+) -> None:
+    await sdk("flow_control.pause", "k")
+    for _ in range(3):
+        await sdk(
+            "message.publish",
+            url=inbox.url + "/held",
+            flow_control={"key": "k", "parallelism": 2, "rate": 5, "period": 60},
+        )
+    info = await sdk("flow_control.get", "k")
+    assert (info.key, info.wait_list_size, info.is_paused) == ("k", 3, True)
+    assert (info.parallelism_max, info.rate_max, info.rate_period) == (2, 5, 60)
+    await sdk("flow_control.pin", "k", {"parallelism": 1, "rate": 7, "period": 30})
+    info = await sdk("flow_control.get", "k")
+    assert (info.parallelism_max, info.rate_max, info.rate_period) == (1, 7, 30)
+    assert (info.is_pinned_parallelism, info.is_pinned_rate) == (True, True)
+    await sdk("flow_control.unpin", "k", {"parallelism": True, "rate": False})
+    info = await sdk("flow_control.get", "k")
+    assert (info.is_pinned_parallelism, info.is_pinned_rate) == (False, True)
+    assert not inbox.deliveries
+    await sdk("flow_control.resume", "k")
+    await inbox.wait_for("/held", 3)
+    assert (await sdk("flow_control.get", "k")).rate_count == 3
+    await sdk("flow_control.reset_rate", "k")
+    assert (await sdk("flow_control.get", "k")).rate_count == 0
+    whole = await sdk("flow_control.get_global_parallelism")
+    assert 0 <= whole.parallelism_count < whole.parallelism_max
+    with pytest.raises(QStashError, match="404"):
+        await sdk("flow_control.get", "unknown")
+
+
+async def test_a_wrong_token_is_refused(desk: Standin) -> None:
+    client = qstash.AsyncQStash("wrong", retry=False, base_url=desk.url)
+    with pytest.raises(QStashError, match=r"401.*token"):
+        await client.message.publish(url="http://127.0.0.1:9/")
+    await client.http._client.aclose()

