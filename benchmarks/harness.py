@@ -275,9 +275,7 @@ def options(doc: str | None, rounds: int, name: str) -> argparse.ArgumentParser:
     """Return the parser of a benchmark's command line."""
     parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=rounds, help=f"default {rounds}")
-    parser.add_argument(
-        "--quick", action="store_true", help="a tiny run that only shows that it works"
-    )
+    parser.add_argument("--quick", action="store_true", help="tiny: shows that it works")
     parser.add_argument("--json", metavar="FILE", help=f"default {name}.json in the results folder")
     parser.add_argument(
         "--svg", metavar="FOLDER", help="for the plots; default docs/explanation/performance"

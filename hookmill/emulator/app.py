@@ -15,10 +15,11 @@ from hookmill.emulator import parsing, views
 from hookmill.emulator.api import Api, json_response, name_in
 from hookmill.emulator.broker import Broker
 from hookmill.emulator.flow_control import FlowControls
-from hookmill.emulator.guard import Guard, RouteHandler, Save, server_logger
+from hookmill.emulator.guard import Guard, RouteHandler, server_logger
 from hookmill.emulator.models import ApiError, FlowControlKey, Queue, Record
 from hookmill.emulator.queues import Queues
 from hookmill.emulator.schedules import CronSchedules
+from hookmill.emulator.state import Save
 from hookmill.emulator.url_groups import UrlGroups
 
 MAX_BYTES = 100 * 1024 * 1024

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import aiohttp
@@ -14,6 +13,7 @@ from yarl import URL
 
 from hookmill.emulator.broker import Broker
 from hookmill.emulator.models import AttemptResult, QStashMessage, SigningKeys
+from hookmill.emulator.state import Save
 from hookmill.errors import StreamUnavailableError
 from hookmill.runtime.tasks import cancel_and_wait
 from hookmill.signatures import Signed
@@ -40,8 +40,6 @@ REGION = "EU-CENTRAL-1"
 
 _OWN_HEADERS = {"upstash-signature", "host", "content-length", "connection", "transfer-encoding"}
 """Headers that a publisher cannot set."""
-
-Save = Callable[[], Awaitable[None]]
 
 
 class Dispatcher:

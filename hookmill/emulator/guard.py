@@ -15,6 +15,7 @@ from aiohttp import ClientPayloadError, hdrs, web
 from aiohttp.http_exceptions import BadHttpMessage
 
 from hookmill.emulator.models import ApiError
+from hookmill.emulator.state import Save
 from hookmill.errors import HookmillError
 
 log = structlog.get_logger("qstash")
@@ -23,7 +24,6 @@ _READING = {hdrs.METH_GET, hdrs.METH_HEAD}
 
 _CONNECTION_LOST = (web.RequestPayloadError, ClientPayloadError, BadHttpMessage, OSError)
 
-Save = Callable[[], Awaitable[None]]
 RouteHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from typing import Generic, NamedTuple, TypeVar
 
 from hookmill.emulator.models import (
@@ -23,6 +23,9 @@ from hookmill.emulator.models import (
 MAX_LOG_ENTRIES = 10_000
 
 R = TypeVar("R", bound=Record)
+
+Save = Callable[[], Awaitable[None]]
+"""Saves the changes of the state. Raises `HookmillError`."""
 
 
 class RecordChange(NamedTuple):

@@ -22,6 +22,11 @@ from tests.support import eventually
 
 TOKEN = "emulator-token-6f1c2a"
 CALLER = "127.0.0.1"
+NOWHERE = "http://127.0.0.1:9/"
+"""A destination where nobody listens."""
+
+MAX_BODY = 20_000
+"""Bytes: the longest body that the tests' emulator takes."""
 
 
 class Clock:

@@ -64,7 +64,7 @@ DESTINATIONS = st.one_of(
 
 @settings(max_examples=300)
 @given(destination=DESTINATIONS, headers=HEADERS, body=st.binary(max_size=20))
-def test_any_request_is_an_order_that_can_be_kept_or_is_refused(
+def test_any_request_can_be_saved_or_is_refused(
     destination: str, headers: Headers, body: bytes
 ) -> None:
     readers: list[tuple[str, Callable[[ApiRequest], PublishRequest]]] = [

@@ -78,7 +78,7 @@ async def subscriber() -> AsyncIterator[Subscriber]:
     await server.close()
 
 
-async def test_an_attempt_carries_what_the_service_sends_and_a_token_for_the_verbatim_url(
+async def test_an_attempt_has_qstashs_headers_and_a_token_for_the_unchanged_url(
     start: Start, subscriber: Subscriber
 ) -> None:
     broker, dispatcher = await start()
@@ -105,7 +105,7 @@ async def test_an_attempt_carries_what_the_service_sends_and_a_token_for_the_ver
     Receiver(*DEVELOPMENT_KEYS).verify(signature=token, body="{\n} ", url=url)
 
 
-async def test_each_attempt_has_a_token_of_its_own_and_counts_the_retries(
+async def test_each_attempt_has_its_own_token_and_counts_the_retries(
     start: Start, subscriber: Subscriber
 ) -> None:
     broker, dispatcher = await start()
@@ -134,7 +134,7 @@ async def test_new_keys_sign_from_the_next_attempt_on(start: Start, subscriber: 
     Receiver(rotated.current, rotated.next).verify(signature=token, body="x", url=subscriber.url)
 
 
-async def test_a_redirect_is_an_answer_like_another_and_is_not_followed(
+async def test_a_redirect_is_a_response_like_another_and_is_not_followed(
     start: Start, subscriber: Subscriber
 ) -> None:
     broker, dispatcher = await start()
@@ -146,7 +146,7 @@ async def test_a_redirect_is_an_answer_like_another_and_is_not_followed(
     assert broker.dlq.find(Filter())[0].result.status == 302
 
 
-async def test_an_answer_is_kept_with_its_headers_and_the_beginning_of_its_body(
+async def test_a_response_is_kept_with_its_headers_and_the_beginning_of_its_body(
     start: Start, subscriber: Subscriber
 ) -> None:
     broker, dispatcher = await start()
@@ -160,7 +160,7 @@ async def test_an_answer_is_kept_with_its_headers_and_the_beginning_of_its_body(
     assert dict(answer.headers)["X-Why"] == "because"
 
 
-async def test_a_destination_that_is_slow_gone_or_nonsense_is_a_failed_attempt(
+async def test_a_slow_missing_or_invalid_destination_is_a_failed_attempt(
     start: Start, subscriber: Subscriber
 ) -> None:
     broker, dispatcher = await start()
@@ -204,7 +204,7 @@ async def test_changes_that_cannot_be_saved_now_do_not_stop_the_dispatcher(
     assert failures == []
 
 
-async def test_stopping_leaves_an_attempt_under_way_to_the_next_start(
+async def test_an_attempt_under_way_is_left_to_the_next_start(
     start: Start, subscriber: Subscriber
 ) -> None:
     broker, dispatcher = await start()
@@ -241,7 +241,7 @@ async def test_stopping_ends_a_task_that_swallows_its_first_cancellation(
     assert running.cancelled()
 
 
-async def test_an_answer_with_bytes_that_are_no_text_can_be_written_down(
+async def test_a_response_with_bytes_that_are_not_text_can_be_saved(
     start: Start, subscriber: Subscriber
 ) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -263,9 +263,7 @@ async def test_an_answer_with_bytes_that_are_no_text_can_be_written_down(
 
 
 @pytest.mark.parametrize("failing", [1, 2])
-async def test_a_fault_of_ours_ends_it_in_the_loop_and_in_an_attempt(
-    subscriber: Subscriber, failing: int
-) -> None:
+async def test_an_error_of_ours_ends_the_dispatcher(subscriber: Subscriber, failing: int) -> None:
     calls = 0
 
     async def save() -> None:
@@ -285,7 +283,7 @@ async def test_a_fault_of_ours_ends_it_in_the_loop_and_in_an_attempt(
         await dispatcher.stop()
 
 
-async def test_what_begins_is_written_down_before_it_leaves(
+async def test_a_started_attempt_is_saved_before_it_is_sent(
     start: Start, subscriber: Subscriber
 ) -> None:
     seen_when_written: list[int] = []
@@ -302,7 +300,7 @@ async def test_what_begins_is_written_down_before_it_leaves(
     assert seen_when_written == [0]
 
 
-async def test_what_is_cancelled_while_it_is_written_down_does_not_leave(
+async def test_a_message_that_is_cancelled_while_it_is_saved_is_not_sent(
     start: Start, subscriber: Subscriber
 ) -> None:
     async def save() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hookmill.emulator.filters import Filter, read_filter
+from hookmill.emulator.models import FlowLimits
+from tests.emulator.brokers import TimedBroker
 from tests.emulator.refusals import refusal
 
 
@@ -65,3 +67,28 @@ def test_a_filter_that_would_mean_all_by_mistake_is_refused(
     query: list[tuple[str, str]], body: bytes
 ) -> None:
     refusal(read_filter, query, body)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "fits"),
+    [
+        (Filter(), True),
+        (Filter(urls=("http://b.example/",)), False),
+        (Filter(hosts=("a.example:81",)), True),
+        (Filter(hosts=("a.example",)), False),
+        (Filter(paths=("/x", "/p")), True),
+        (Filter(paths=("/",)), False),
+        (Filter(queues=("q",)), True),
+        (Filter(queues=("q",), url_groups=("t",)), False),
+        (Filter(flow_control_keys=("k",), caller_ips=("::1",)), True),
+        (Filter(flow_control_keys=("other",)), False),
+        (Filter(schedule_ids=("s",)), False),
+        (Filter(caller_ips=("::2",)), False),
+    ],
+)
+def test_a_filter_excludes_what_differs_in_one_field(wanted: Filter, *, fits: bool) -> None:
+    timed = TimedBroker()
+    timed.publish(
+        "http://a.example:81/p?x", queue="q", caller_ip="::1", flow_control=FlowLimits("k", 1)
+    )
+    assert bool(timed.broker.messages(wanted)) is fits

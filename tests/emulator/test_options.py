@@ -53,7 +53,7 @@ SETTINGS: list[tuple[str, str, str, Any]] = [
 @pytest.mark.parametrize(("name", "value", "field", "expected"), SETTINGS)
 @pytest.mark.parametrize("spelt", [str.title, str.lower, str.upper])
 @pytest.mark.parametrize("where", ["header", "query", "batch"])
-def test_a_setting_is_read_from_header_query_and_batch(
+def test_an_option_is_read_from_header_query_and_batch(
     name: str, value: str, field: str, expected: Any, spelt: Callable[[str], str], where: str
 ) -> None:
     if where == "query":
@@ -107,7 +107,7 @@ def test_flow_control_has_a_key_and_limits(value: str, expected: FlowLimits) -> 
 
 
 @pytest.mark.parametrize("kind", ["Callback", "Failure-Callback"])
-def test_a_callback_has_settings_of_its_own(kind: str) -> None:
+def test_a_callback_has_its_own_options(kind: str) -> None:
     headers = {
         f"Upstash-{kind}": "https://example.com/back?x=1",
         f"Upstash-{kind}-Method": "PUT",
@@ -163,7 +163,5 @@ REFUSED += [
 
 
 @pytest.mark.parametrize(("headers", "reason"), REFUSED)
-def test_a_setting_that_makes_no_sense_is_refused_by_its_name(
-    headers: dict[str, str], reason: str
-) -> None:
+def test_an_invalid_option_is_refused_by_its_name(headers: dict[str, str], reason: str) -> None:
     assert reason in refusal(read_publish, request(**headers))

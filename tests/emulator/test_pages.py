@@ -41,7 +41,7 @@ def test_a_page_is_read(query: list[tuple[str, str]], expected: Page) -> None:
 @pytest.mark.parametrize(
     "query", [("count", "0"), ("count", "x"), ("cursor", "x"), ("cursor", "-")]
 )
-def test_what_is_no_page_is_refused(query: tuple[str, str]) -> None:
+def test_an_invalid_page_is_refused(query: tuple[str, str]) -> None:
     refusal(read_page, [query], default=1, most=1)
 
 
@@ -61,7 +61,7 @@ def place_in(given: dict[str, Any]) -> tuple[int, str] | None:
 
 
 @given(times=TIMES, size=st.integers(1, 5), later=TIMES)
-def test_the_logs_pages_are_the_log_whatever_comes_meanwhile(
+def test_the_pages_of_the_log_are_the_log_even_if_entries_are_added(
     times: list[int], size: int, later: list[int]
 ) -> None:
     log, cursor, given = entries(times), None, list[LogEntry]()
@@ -77,7 +77,7 @@ def test_the_logs_pages_are_the_log_whatever_comes_meanwhile(
 
 
 @given(times=TIMES, size=st.integers(1, 5))
-def test_the_dlqs_pages_are_the_dlq_though_each_page_is_deleted(
+def test_the_pages_of_the_dlq_are_the_dlq_even_if_each_page_is_deleted(
     times: list[int], size: int
 ) -> None:
     dlq = [DlqMessage(f"dlq_{n}", BARE, AttemptResult(), at) for n, at in enumerate(times)]
@@ -97,7 +97,7 @@ def test_the_dlqs_pages_are_the_dlq_though_each_page_is_deleted(
     assert given == dlq
 
 
-def test_a_cursor_that_is_a_time_alone_means_what_is_older() -> None:
+def test_a_cursor_without_text_means_everything_older() -> None:
     log = entries([1, 2, 2, 3])
     page, more = latest_first(log, Page((3, ""), 10))
     assert ([entry.at_ms for entry in page], more) == ([2, 2, 1], {})

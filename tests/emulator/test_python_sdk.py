@@ -197,7 +197,7 @@ async def test_a_delayed_message_waits_and_can_be_looked_at(
 @pytest.mark.parametrize(
     "how", [{"deduplication_id": "once"}, {"content_based_deduplication": True}]
 )
-async def test_what_was_published_before_is_not_published_again(
+async def test_a_duplicate_is_not_published_again(
     sdk: Sdk, inbox: Subscriber, how: dict[str, Any]
 ) -> None:
     sent = [
@@ -301,7 +301,7 @@ async def test_the_good_messages_of_a_batch_are_sent_beside_a_bad_one(
 # --- what becomes of messages ---
 
 
-async def test_a_message_is_tried_again_until_it_is_taken(sdk: Sdk, inbox: Subscriber) -> None:
+async def test_a_message_is_retried_until_it_is_accepted(sdk: Sdk, inbox: Subscriber) -> None:
     url = inbox.answer("/shaky", FAILING, FAILING, (201, {}, b""))
     sent = await sdk("message.publish", url=url, body="x")
     came = await inbox.wait_for("/shaky", 3)
@@ -333,7 +333,7 @@ async def test_a_message_is_tried_again_until_it_is_taken(sdk: Sdk, inbox: Subsc
     assert error.next_delivery_time is not None
 
 
-async def test_what_nobody_takes_lies_in_the_dlq(sdk: Sdk, inbox: Subscriber) -> None:
+async def test_a_message_that_nobody_accepts_goes_to_the_dlq(sdk: Sdk, inbox: Subscriber) -> None:
     final = {"Upstash-NonRetryable-Error": "true"}
     bad = inbox.answer("/final", (489, final, b"\xff\xfe"))
     worse = inbox.answer("/worse", FAILING)
@@ -389,7 +389,7 @@ async def test_the_dlq_and_the_log_come_in_pages(sdk: Sdk, inbox: Subscriber) ->
         assert set(sizes[:-1]) == {count}
 
 
-async def test_callbacks_tell_of_each_attempt_and_of_the_end(sdk: Sdk, inbox: Subscriber) -> None:
+async def test_callbacks_report_each_attempt_and_the_end(sdk: Sdk, inbox: Subscriber) -> None:
     url = inbox.answer("/source", FAILING)
     sent = await sdk(
         "message.publish_json",

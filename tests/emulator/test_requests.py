@@ -71,14 +71,14 @@ def test_a_destination_is_kept_as_it_was_written(destination: str) -> None:
         ("?a&upstash-retries=7", "?a"),
     ],
 )
-def test_settings_in_the_query_are_ours_and_the_rest_is_the_destinations(
+def test_options_in_the_query_are_the_apis_and_the_rest_is_the_destinations(
     query: str, left: str
 ) -> None:
     parsed = read_publish(request(URL + query))
     assert (parsed.destination, parsed.template.retries) == (URL + left, 7)
 
 
-def test_a_setting_in_the_query_is_decoded_and_stands_behind_a_header() -> None:
+def test_an_option_in_the_query_is_decoded_and_a_header_takes_precedence() -> None:
     query = (
         "?upstash-retry-delay=1000%20*%20(1+%2B+retried)&upstash-retries=7&upstash-forward-x=%C3%BC"
     )
@@ -112,7 +112,7 @@ def test_a_setting_in_the_query_is_decoded_and_stands_behind_a_header() -> None:
         "",
     ],
 )
-def test_what_is_no_destination_is_refused_without_repeating_it(destination: str) -> None:
+def test_an_invalid_destination_is_refused_without_showing_it(destination: str) -> None:
     text = refusal(read_publish, request(destination))
     assert "destination" in text
     assert "example.com" not in text
@@ -144,12 +144,12 @@ def test_headers_are_forwarded_by_their_prefix_with_the_content_type() -> None:
     )
 
 
-def test_a_forwarded_content_type_takes_the_place_of_the_requests() -> None:
+def test_a_forwarded_content_type_replaces_that_of_the_request() -> None:
     headers = {"Content-Type": "text/plain", "Upstash-Forward-Content-Type": "text/html"}
     assert template(**headers).headers == (("Content-Type", "text/html"),)
 
 
-def test_all_headers_go_along_where_that_is_asked_for() -> None:
+def test_all_headers_are_forwarded_on_request() -> None:
     headers = {
         "Host": "localhost",
         "X-Hub-Signature": "sha256=1",
@@ -172,7 +172,7 @@ def test_all_headers_go_along_where_that_is_asked_for() -> None:
 @pytest.mark.parametrize(
     "name", ["Host", "Content-Length", "Transfer-Encoding", "Upstash-Signature", "upstash-retried"]
 )
-def test_what_a_delivery_decides_itself_is_not_forwarded(name: str) -> None:
+def test_headers_that_a_delivery_sets_itself_are_not_forwarded(name: str) -> None:
     assert template(**{f"Upstash-Forward-{name}": "x"}).headers == ()
 
 
@@ -195,7 +195,7 @@ def test_a_schedule_has_a_cron_expression_and_may_have_an_id_and_a_queue() -> No
         ({"Upstash-Cron": "* * * * *", "Upstash-Not-Before": "1"}, "Upstash-Not-Before"),
     ],
 )
-def test_what_is_no_schedule_is_refused(headers: dict[str, str], reason: str) -> None:
+def test_an_invalid_schedule_is_refused(headers: dict[str, str], reason: str) -> None:
     assert reason in refusal(read_schedule, request(**headers))
 
 
@@ -221,5 +221,5 @@ def test_the_good_items_of_a_batch_are_read_beside_the_bad() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[", b"\xff", b"null", b"[" * 100_000])
-def test_what_is_no_batch_is_refused(body: bytes) -> None:
+def test_an_invalid_batch_is_refused(body: bytes) -> None:
     assert "the body is not" in refusal(read_batch, ApiRequest("", (), body))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hookmill.emulator.models import (
-    Endpoint,
-)
+from hookmill.emulator.models import Endpoint
 from hookmill.emulator.resource_requests import (
     Pin,
     QueueChange,
@@ -33,7 +31,7 @@ def test_a_queue_is_read() -> None:
         b'{"queueName":1}',
     ],
 )
-def test_what_is_no_queue_is_refused(body: bytes) -> None:
+def test_an_invalid_queue_is_refused(body: bytes) -> None:
     refusal(read_queue_change, body)
 
 
@@ -55,7 +53,7 @@ def test_endpoints_are_added_by_url_and_removed_by_either() -> None:
         b'{"endpoints": [{"url": "http://a/", "name": "a/b"}]}',
     ],
 )
-def test_what_is_no_endpoint_is_refused(body: bytes) -> None:
+def test_an_invalid_endpoint_is_refused(body: bytes) -> None:
     refusal(read_endpoints, body, to_remove=True)
 
 

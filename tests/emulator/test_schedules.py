@@ -63,7 +63,7 @@ def test_the_same_id_replaces_it_and_it_can_be_removed() -> None:
             act("mine")
 
 
-def test_one_whose_url_group_is_gone_says_so_and_goes_on() -> None:
+def test_a_schedule_whose_url_group_is_deleted_has_an_error_and_continues() -> None:
     timed = TimedBroker()
     made = timed.broker.schedules.put(PublishRequest("site", Template()), "* * * * *")
     timed.skip()

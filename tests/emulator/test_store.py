@@ -80,7 +80,7 @@ def busy_broker() -> tuple[State, Broker]:
     return state, broker
 
 
-async def test_what_was_written_down_is_read_back_equal_and_in_order(open_store: Open) -> None:
+async def test_saved_state_is_loaded_unchanged_and_in_order(open_store: Open) -> None:
     before, _ = busy_broker()
     await written(open_store, before)
     after = State()
@@ -112,7 +112,7 @@ async def test_after_a_restart_an_attempt_that_was_under_way_is_made_again(
     assert again.message(new.message_id).number > message.number
 
 
-async def test_only_what_changed_is_written_and_what_is_gone_is_removed(
+async def test_only_changes_are_saved_and_deleted_records_are_removed(
     open_store: Open, redis_client: redis.Redis, prefix: str
 ) -> None:
     state, broker = busy_broker()
@@ -127,7 +127,7 @@ async def test_only_what_changed_is_written_and_what_is_gone_is_removed(
     assert not redis_client.exists(f"{prefix}:{{qstash}}:letters")
 
 
-async def test_what_redis_did_not_take_is_written_with_the_next_change(
+async def test_changes_that_redis_did_not_take_are_saved_with_the_next_change(
     own_server: Callable[..., Server],
 ) -> None:
     server = own_server("--save", "", "--appendonly", "no")
@@ -159,7 +159,7 @@ async def test_the_log_is_bounded(
     assert redis_client.llen(f"{prefix}:{{qstash}}:log") == 5
 
 
-async def test_only_one_works_on_the_keys_and_the_next_takes_over_when_it_ends(
+async def test_only_one_emulator_uses_the_keys_and_the_next_takes_over_when_it_ends(
     open_store: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store_module, "LEASE", 2.0)  # renewed every half second
@@ -174,7 +174,7 @@ async def test_only_one_works_on_the_keys_and_the_next_takes_over_when_it_ends(
     await asyncio.gather(holding, return_exceptions=True)
 
 
-async def test_one_that_was_killed_is_followed_when_its_lease_is_over(
+async def test_a_killed_emulator_is_replaced_when_its_lease_expires(
     open_store: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store_module, "LEASE", 0.4)
@@ -182,7 +182,7 @@ async def test_one_that_was_killed_is_followed_when_its_lease_is_over(
     await open_store().take()
 
 
-async def test_one_that_was_frozen_while_another_took_over_ends_and_writes_nothing(
+async def test_a_frozen_emulator_ends_without_saving_if_another_took_over(
     open_store: Open, redis_client: redis.Redis, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store_module, "LEASE", 0.4)
@@ -199,7 +199,7 @@ async def test_one_that_was_frozen_while_another_took_over_ends_and_writes_nothi
     assert redis_client.exists(f"{prefix}:{{qstash}}:owner")
 
 
-async def test_one_that_was_frozen_while_nobody_else_came_goes_on(
+async def test_a_frozen_emulator_continues_if_no_other_took_over(
     open_store: Open, redis_client: redis.Redis, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store_module, "LEASE", 0.4)
@@ -213,7 +213,7 @@ async def test_one_that_was_frozen_while_nobody_else_came_goes_on(
     await asyncio.gather(holding, return_exceptions=True)
 
 
-async def test_a_redis_that_is_full_takes_what_the_dispatcher_changed(
+async def test_a_full_redis_takes_the_dispatchers_changes(
     own_server: Callable[..., Server],
 ) -> None:
     server = own_server("--save", "", "--appendonly", "no")

@@ -23,7 +23,7 @@ def test_endpoints_are_added_renamed_and_removed_by_url_or_name() -> None:
     assert url_groups.all() == [], "with its last endpoint the group is gone"
 
 
-def test_a_group_that_is_not_there_is_not_found() -> None:
+def test_an_unknown_group_is_not_found() -> None:
     url_groups = TimedBroker().broker.url_groups
     for act in (url_groups.get, url_groups.drop, lambda name: url_groups.remove(name, [A])):
         with pytest.raises(ApiError, match="URL group 'site' not found"):

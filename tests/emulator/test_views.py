@@ -177,7 +177,7 @@ def test_a_log_entry_shows_the_message_and_the_answer() -> None:
     assert not created.keys() & {"error", "nextDeliveryTime", "responseStatus", "timeout"}
 
 
-def test_a_schedule_shows_its_order_and_its_times() -> None:
+def test_a_schedule_shows_its_request_and_its_times() -> None:
     request = PublishRequest(URL, FULL.template, queue="q", delay_ms=5000)
     schedule = CronSchedule(
         "scd_1", "* * * * *", request, 1000, 3000, 2000, {"msg_1": "SUCCESS"}, True, "no such group"
@@ -203,7 +203,7 @@ def test_a_schedule_shows_its_order_and_its_times() -> None:
     assert {name: shown[name] for name in wanted} == wanted
 
 
-def test_the_small_ones() -> None:
+def test_url_groups_queues_flow_control_keys_and_signing_keys_are_shown() -> None:
     group = UrlGroup("team", 1, 2, (Endpoint("https://a/", "first"), Endpoint("https://b/")))
     assert views.url_group(group) == {
         "name": "team",

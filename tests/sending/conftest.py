@@ -7,12 +7,8 @@ from typing import Any
 
 import pytest
 
-from hookmill import (
-    Sender,
-)
-from tests.scripted import (
-    Scripted,
-)
+from hookmill import Sender
+from tests.scripted import Scripted
 from tests.sending.helpers import (
     QUICK,
     TOKEN,

@@ -14,9 +14,7 @@ from hookmill import (
     SendError,
 )
 from hookmill.signatures import Signed
-from tests.scripted import (
-    Call,
-)
+from tests.scripted import Call
 
 TOKEN = "token_5d1f0c9a7d3e2468"
 

@@ -38,7 +38,7 @@ from tests.sending.helpers import (
 )
 
 
-async def test_several_go_together_and_each_is_answered_for_by_itself(sender_to: Open) -> None:
+async def test_several_messages_go_together_and_each_has_its_own_result(sender_to: Open) -> None:
     def one_refused(server: Scripted, call: Call) -> bytes:
         listed = json.loads(accept(server, call).partition(b"\r\n\r\n")[2])
         listed[1] = {"error": f"no such host; you said {TOKEN}"}
@@ -91,7 +91,7 @@ async def test_each_item_of_a_batch_verifies(sender_to: Open) -> None:
         assert scheme.verify(delivery, time.time()) == Verified(0)
 
 
-async def test_what_is_no_text_goes_alone_and_nothing_changes_its_place(sender_to: Open) -> None:
+async def test_a_body_that_is_not_text_is_sent_alone_and_the_order_stays(sender_to: Open) -> None:
     async with Scripted() as server:
         results = await sender_to(server).send_many(
             [Outgoing(URL, b"a"), Outgoing(URL, b"\xff"), Outgoing(URL, b"c"), Outgoing(URL, b"d")]
@@ -108,7 +108,7 @@ async def test_what_is_no_text_goes_alone_and_nothing_changes_its_place(sender_t
     ]  # fmt: skip
 
 
-async def test_a_batch_has_no_more_items_and_bytes_than_it_may(
+async def test_a_batch_stays_within_its_limits_of_items_and_bytes(
     sender_to: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches_module, "MAX_ITEMS", 3)
@@ -130,7 +130,7 @@ async def test_a_batch_has_no_more_items_and_bytes_than_it_may(
     ]
 
 
-async def test_nothing_at_all_is_no_request(sender_to: Open) -> None:
+async def test_no_message_means_no_request(sender_to: Open) -> None:
     async with Scripted() as server:
         assert await sender_to(server).send_many([]) == []
     assert server.calls == []
@@ -145,7 +145,7 @@ async def test_nothing_at_all_is_no_request(sender_to: Open) -> None:
     ],
     ids=["token refused", "daily limit", "one too large"],
 )
-async def test_after_a_batch_that_failed_the_next_goes_out_if_it_may_do_better(
+async def test_after_a_failed_batch_the_next_is_sent_only_if_it_can_succeed(
     sender_to: Open, monkeypatch: pytest.MonkeyPatch, step: Step, batches: int, uncertain: int
 ) -> None:
     monkeypatch.setattr(batches_module, "MAX_ITEMS", 2)
@@ -159,7 +159,7 @@ async def test_after_a_batch_that_failed_the_next_goes_out_if_it_may_do_better(
     assert len({one.deduplication_id for one in results}) == 6
 
 
-async def test_what_one_message_fails_with_does_not_end_the_others(
+async def test_the_error_of_one_message_does_not_stop_the_others(
     sender_to: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches_module, "MAX_ITEMS", 2)
@@ -180,7 +180,7 @@ async def test_what_one_message_fails_with_does_not_end_the_others(
     assert len(server.calls) == 3
 
 
-async def test_an_item_refused_after_a_lost_answer_may_be_published_all_the_same(
+async def test_an_item_that_is_refused_after_a_lost_response_may_be_published(
     sender_to: Open,
 ) -> None:
     refusing = says(200, json.dumps([{"error": "quota exceeded"}]))
@@ -196,7 +196,7 @@ async def test_an_item_refused_after_a_lost_answer_may_be_published_all_the_same
     assert "an earlier attempt may have published it" in str(lost)
 
 
-async def test_a_batch_whose_answer_was_lost_is_published_once(sender_to: Open) -> None:
+async def test_a_batch_whose_response_was_lost_is_published_once(sender_to: Open) -> None:
     async with Scripted([cut, half]) as server:
         results = await sender_to(server).send_many([Outgoing(URL, POST), Outgoing(URL, POST)])
 

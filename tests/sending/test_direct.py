@@ -52,7 +52,7 @@ async def test_direct_delivery_posts_to_the_url_itself_signed_for_each_attempt(
     assert len({call.body for call in server.calls}) == 1
 
 
-async def test_direct_delivery_is_told_apart_by_the_header_its_subscribers_look_at(
+async def test_direct_delivery_sends_its_id_in_the_header_that_subscribers_read(
     sender_to: Open,
 ) -> None:
     async with Scripted([cut, says(200)]) as server:
@@ -63,7 +63,7 @@ async def test_direct_delivery_is_told_apart_by_the_header_its_subscribers_look_
     assert ids == [published.message_id] * 2
 
 
-async def test_direct_delivery_tries_as_often_and_waits_as_long_as_it_is_told(
+async def test_direct_delivery_keeps_to_the_given_retries_and_timeout(
     sender_to: Open,
 ) -> None:
     async with Scripted([says(500)] * 2 + [silent]) as server:
@@ -75,7 +75,7 @@ async def test_direct_delivery_tries_as_often_and_waits_as_long_as_it_is_told(
     assert "no response within 1 s" in str(error)
 
 
-async def test_a_request_that_may_have_counted_is_never_repeated_unseen(sender_to: Open) -> None:
+async def test_a_request_that_may_have_counted_is_never_retried_unnoticed(sender_to: Open) -> None:
     # aiohttp repeats a PUT by itself when a connection that it kept breaks off.
     async with Scripted([says(200), cut, says(403)]) as server:
         sender = sender_to("", direct=True)
@@ -87,7 +87,7 @@ async def test_a_request_that_may_have_counted_is_never_repeated_unseen(sender_t
     assert error.may_be_published
 
 
-async def test_a_users_name_and_password_in_a_url_are_used_and_never_shown(
+async def test_a_username_and_password_in_a_url_are_used_and_never_shown(
     sender_to: Open,
 ) -> None:
     async with Scripted([says(200), says(403)]) as server:

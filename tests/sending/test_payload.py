@@ -12,9 +12,7 @@ import pytest
 from hookmill.signatures import Verified
 from hookmill.signatures.presets import PRESETS
 from hookmill.signatures.spec_verifier import SpecVerifier
-from tests.scripted import (
-    Scripted,
-)
+from tests.scripted import Scripted
 from tests.sending.helpers import (
     POST,
     SECRET,
@@ -82,7 +80,7 @@ async def test_the_id_that_is_signed_is_the_one_that_deduplicates(sender_to: Ope
     [{"delay": "1h"}, {"delay": timedelta(hours=1)}, {"not_before": None}],
     ids=["text", "timedelta", "not before"],
 )
-async def test_what_is_delivered_later_is_signed_for_then(
+async def test_a_delayed_message_is_signed_for_its_delivery(
     sender_to: Open, when: dict[str, Any]
 ) -> None:
     now = time.time()

@@ -12,9 +12,7 @@ from hookmill import (
     Published,
     SendError,
 )
-from tests.scripted import (
-    Scripted,
-)
+from tests.scripted import Scripted
 from tests.sending.helpers import (
     POST,
     SECRET,
@@ -25,7 +23,7 @@ from tests.sending.helpers import (
 )
 
 
-async def test_an_empty_secret_is_refused_and_nothing_goes_out_unsigned(sender_to: Open) -> None:
+async def test_an_empty_secret_is_refused_and_nothing_is_sent_unsigned(sender_to: Open) -> None:
     async with Scripted() as server:
         for given in ({}, {"secret": SECRET, "scheme": "marble"}):
             sender = sender_to(server, **given)
@@ -35,7 +33,7 @@ async def test_an_empty_secret_is_refused_and_nothing_goes_out_unsigned(sender_t
     assert server.calls == []
 
 
-async def test_what_is_no_secret_and_no_scheme_is_one_messages_error(sender_to: Open) -> None:
+async def test_an_invalid_secret_or_scheme_is_the_error_of_one_message(sender_to: Open) -> None:
     wrong: list[Any] = [{"secret": b"bytes"}, {"scheme": ["marble"], "secret": SECRET}]
     async with Scripted() as server:
         sender = sender_to(server)
@@ -46,7 +44,9 @@ async def test_what_is_no_secret_and_no_scheme_is_one_messages_error(sender_to: 
     assert [type(one) for one in results] == [SendError, SendError, Published]
 
 
-async def test_what_cannot_be_sent_is_refused_before_anything_goes_out(sender_to: Open) -> None:
+async def test_a_message_that_cannot_be_sent_is_refused_before_anything_is_sent(
+    sender_to: Open,
+) -> None:
     async with Scripted() as server:
         sender = sender_to(server)
         for sending in (

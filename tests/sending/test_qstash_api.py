@@ -36,7 +36,7 @@ def test_qstashs_own_id_of_a_message_is_not_forwarded_beside_it() -> None:
 
 
 @given(st.binary(max_size=50))
-def test_an_item_of_a_batch_has_the_very_bytes_or_there_is_none(body: bytes) -> None:
+def test_an_item_of_a_batch_has_exactly_the_bytes_of_the_body(body: bytes) -> None:
     item = batch_item(letter(body), {}, None)
     if item is None:
         with pytest.raises(UnicodeDecodeError):
@@ -50,7 +50,7 @@ def said(body: bytes, status: int = 200) -> HttpResponse:
 
 
 @given(st.binary(max_size=40))
-def test_no_answer_whatever_it_is_raises_or_makes_an_id_up(body: bytes) -> None:
+def test_no_response_raises_or_invents_an_id(body: bytes) -> None:
     for read in (
         read_published(said(body), URL, "1"),
         read_batch(said(body), 1),
@@ -59,7 +59,7 @@ def test_no_answer_whatever_it_is_raises_or_makes_an_id_up(body: bytes) -> None:
         assert not read or b"[" in body or b"messageId" in body
 
 
-def test_a_repeat_is_known_by_its_word_or_by_its_status() -> None:
+def test_a_duplicate_is_recognised_by_its_field_or_its_status() -> None:
     body = b'{"messageId":"m","deduplicated":%s}'
     assert [
         found.deduplicated
@@ -72,7 +72,7 @@ def test_a_repeat_is_known_by_its_word_or_by_its_status() -> None:
     ] == [True, True, False]
 
 
-def test_each_item_of_a_batchs_answer_stands_for_itself() -> None:
+def test_each_item_of_a_batchs_response_is_read_by_itself() -> None:
     body = b'[{"messageId":"m"},{"error":"bad"},{},5,{"messageId":7},{"messageId":"n","x":1}]'
     assert read_batch(said(body), 6) == [
         AcceptedMessage("m"), RefusedItem("bad"), None, None, None, AcceptedMessage("n"),

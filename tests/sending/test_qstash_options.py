@@ -78,7 +78,7 @@ FAILURE = {"failure_callback": "https://back.example"}
         ({"label": "a\x7fb"}, "label: "),
     ],
 )  # fmt: skip
-def test_what_cannot_be_said_to_qstash_is_refused_by_its_options_name(
+def test_an_option_that_qstash_cannot_take_is_refused_by_its_name(
     given: dict[str, Any], fault: str
 ) -> None:
     with pytest.raises(ValueError, match=f"^{fault}"):
@@ -99,7 +99,7 @@ def test_what_cannot_be_said_to_qstash_is_refused_by_its_options_name(
         ("Ä", "is not the name of a header"),
     ],
 )
-def test_a_header_that_would_mean_something_else_is_not_forwarded(name: str, fault: str) -> None:
+def test_a_header_with_another_meaning_is_not_forwarded(name: str, fault: str) -> None:
     with pytest.raises(ValueError, match=f"^headers: .*{fault}"):
         forwarded({name: "1"})
 

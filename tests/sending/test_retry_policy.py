@@ -78,7 +78,7 @@ HEADER = st.sampled_from(["Retry-After", "RateLimit-Reset", "Burst-RateLimit-Res
 
 
 @given(st.dictionaries(HEADER, st.text(max_size=20) | st.from_regex(r"[0-9hms.]{1,20}")))
-def test_no_header_raises_or_asks_for_less_than_nothing_or_for_ever(given: dict[str, str]) -> None:
+def test_no_header_raises_or_asks_for_a_negative_or_endless_wait(given: dict[str, str]) -> None:
     wait = requested_wait(CIMultiDict(given), NOW)
     assert wait is None or 0 <= wait <= 400 * 86400
 
@@ -122,7 +122,7 @@ def test_what_follows_from_an_outcome(outcome: HttpResponse | NoResponse, expect
     st.floats(0, 1e6),
     st.none() | st.floats(0, 1e6),
 )
-def test_a_pause_is_what_was_asked_for_and_up_to_its_bound_more(
+def test_a_pause_is_the_requested_wait_and_a_random_time_up_to_the_bound(
     attempt: int, first: float, longest: float, wait: float | None
 ) -> None:
     pause = RetryPolicy(first_pause=first, longest_pause=longest).pause(attempt, wait)
@@ -131,7 +131,7 @@ def test_a_pause_is_what_was_asked_for_and_up_to_its_bound_more(
     assert least <= pause <= least + bound
 
 
-def test_pauses_differ_so_that_senders_do_not_come_together() -> None:
+def test_pauses_differ_so_that_senders_do_not_retry_together() -> None:
     pauses = {RetryPolicy().pause(3, None) for _ in range(50)}
     assert len(pauses) > 40
     assert max(pauses) <= 2.0

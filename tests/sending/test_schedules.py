@@ -21,7 +21,7 @@ from tests.sending.helpers import (
 )
 
 
-async def test_a_schedule_is_made_once_and_can_be_worked_with(sender_to: Open) -> None:
+async def test_a_schedule_is_created_once_and_can_be_managed(sender_to: Open) -> None:
     listed = {"scheduleId": "nightly", "destination": URL, "cron": "0 3 * * *", "isPaused": True}
     async with Scripted(
         [
@@ -64,7 +64,7 @@ async def test_a_schedule_is_made_once_and_can_be_worked_with(sender_to: Open) -
     assert all(call.headers["Authorization"] == f"Bearer {TOKEN}" for call in server.calls)
 
 
-async def test_a_schedule_that_was_not_there_is_an_error(sender_to: Open) -> None:
+async def test_deleting_an_unknown_schedule_is_an_error(sender_to: Open) -> None:
     async with Scripted([says(404, "not found")]) as server:
         error = await failed(sender_to(server).schedules.delete("nightly"))
     assert error.status == 404

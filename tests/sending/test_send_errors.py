@@ -28,7 +28,7 @@ from tests.sending.helpers import (
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 412, 422])
-async def test_a_refusal_is_not_tried_again_and_carries_what_was_said(
+async def test_a_refusal_is_not_retried_and_carries_the_response(
     sender_to: Open, status: int
 ) -> None:
     said = json.dumps({"error": f"bad {TOKEN} and {SECRET}" + "x" * 5000})
@@ -45,7 +45,7 @@ async def test_a_refusal_is_not_tried_again_and_carries_what_was_said(
 
 
 @pytest.mark.parametrize("filler", [*range(185, 200, 5), *range(975, 1000, 5)])
-async def test_a_secret_is_not_shown_in_part_either(sender_to: Open, filler: int) -> None:
+async def test_not_even_a_part_of_a_secret_is_shown(sender_to: Open, filler: int) -> None:
     said = "x" * filler + TOKEN + SECRET
     async with Scripted([says(400, said), says(400, said[: filler + 12])]) as server:
         sender = sender_to(server, secret=SECRET, scheme="marble")
@@ -66,7 +66,7 @@ async def test_a_secret_is_not_shown_in_part_either(sender_to: Open, filler: int
     ids=["status", "header", "chunk", "gzip"],
 )
 @pytest.mark.parametrize("direct", [False, True])
-async def test_an_answer_that_is_no_http_shows_nothing_of_the_urls_query(
+async def test_a_response_that_is_not_http_shows_nothing_of_the_urls_query(
     sender_to: Open, data: bytes, direct: bool
 ) -> None:
     async with Scripted([raw(data)] * 3) as server:
@@ -79,6 +79,6 @@ async def test_an_answer_that_is_no_http_shows_nothing_of_the_urls_query(
             assert "\n" not in str(error)
 
 
-def test_every_error_of_a_sender_is_one_of_ours() -> None:
+def test_a_send_error_is_a_hookmill_error_and_aiohttps_errors_are_not() -> None:
     assert issubclass(SendError, HookmillError)
     assert not issubclass(aiohttp.ClientError, HookmillError)

@@ -38,7 +38,7 @@ from tests.sending.helpers import (
 from tests.support import eventually, free_port
 
 
-async def test_an_event_is_published_once_with_the_token_under_an_id_of_its_own(
+async def test_an_event_is_published_once_with_the_token_and_its_own_id(
     sender_to: Open,
 ) -> None:
     async with Scripted() as server:
@@ -64,7 +64,7 @@ async def test_an_event_is_published_once_with_the_token_under_an_id_of_its_own(
         "https://[2001:db8::1]:443/%7Euser;p=1,2/'()*!$",
     ],
 )
-async def test_a_url_stands_in_the_request_as_it_was_written(sender_to: Open, url: str) -> None:
+async def test_a_url_is_in_the_request_exactly_as_it_was_written(sender_to: Open, url: str) -> None:
     async with Scripted() as server:
         sender = sender_to(server)
         await sender.send(url, POST)
@@ -75,7 +75,7 @@ async def test_a_url_stands_in_the_request_as_it_was_written(sender_to: Open, ur
 
 @hypothesis_settings(max_examples=30)
 @given(st.text(alphabet=[chr(c) for c in range(0x21, 0x7F) if chr(c) != "\\"], max_size=30))
-def test_any_printable_path_is_kept_to_the_letter(path: str) -> None:
+def test_any_printable_path_is_kept_unchanged(path: str) -> None:
     url = f"https://app.example/{path}"
 
     async def sent() -> str:
@@ -86,7 +86,7 @@ def test_any_printable_path_is_kept_to_the_letter(path: str) -> None:
     assert asyncio.run(sent()) == f"/v2/publish/{url}"
 
 
-async def test_the_api_may_stand_behind_a_path(sender_to: Open) -> None:
+async def test_the_apis_url_may_have_a_path(sender_to: Open) -> None:
     async with Scripted() as server:
         await sender_to(f"{server.base}/qstash/").send(URL, POST)
 
@@ -112,7 +112,7 @@ async def test_token_and_url_come_from_the_settings_unless_they_are_given(
     assert other.only.headers["Authorization"] == "Bearer token_of_a_file"
 
 
-def test_a_sender_without_a_token_says_what_to_do(
+def test_a_sender_without_a_token_raises_an_error_that_helps(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -144,7 +144,7 @@ def test_no_repr_shows_a_secret() -> None:
     assert not [one for one in held if TOKEN in repr(one) or SECRET in repr(one)]
 
 
-async def test_a_message_for_a_group_is_one_for_each_of_its_endpoints(sender_to: Open) -> None:
+async def test_a_url_group_gets_a_message_for_each_endpoint(sender_to: Open) -> None:
     said = [
         {"messageId": "msg_a", "url": "https://a.example"},
         {"messageId": "msg_b", "url": "https://b.example", "deduplicated": True},
@@ -164,7 +164,7 @@ async def test_a_message_for_a_group_is_one_for_each_of_its_endpoints(sender_to:
     ]
 
 
-async def test_a_queue_takes_what_is_for_it(sender_to: Open) -> None:
+async def test_enqueue_puts_a_message_into_the_queue(sender_to: Open) -> None:
     async with Scripted() as server:
         found = await sender_to(server).enqueue("my.queue", URL, POST, retries=0)
 
@@ -173,7 +173,7 @@ async def test_a_queue_takes_what_is_for_it(sender_to: Open) -> None:
     assert found.message_id == "msg_0"
 
 
-async def test_a_closed_sender_says_so_and_leaves_no_connection(sender_to: Open) -> None:
+async def test_a_closed_sender_raises_an_error_and_leaves_no_connection(sender_to: Open) -> None:
     async with Scripted() as server:
         async with Sender(token=TOKEN, url=server.base) as sender:
             await sender.send(URL, POST)
@@ -185,7 +185,7 @@ async def test_a_closed_sender_says_so_and_leaves_no_connection(sender_to: Open)
     gc.collect()  # aiohttp warns of what is left open, and a warning fails the test
 
 
-async def test_a_sender_that_is_closed_under_way_does_not_make_certain_what_is_not(
+async def test_closing_during_a_sending_still_says_that_it_may_be_published(
     sender_to: Open,
 ) -> None:
     async with Scripted([silent]) as server:
@@ -200,7 +200,7 @@ async def test_a_sender_that_is_closed_under_way_does_not_make_certain_what_is_n
     assert list(server.published) == [error.deduplication_id]
 
 
-def test_a_sender_of_another_event_loop_says_so() -> None:
+def test_a_sender_of_another_event_loop_raises_an_error() -> None:
     sender = Sender(token=TOKEN, url=f"http://127.0.0.1:{free_port()}", retry_policy=THRICE)
     asyncio.run(failed(sender.send(URL, POST)))
     error = asyncio.run(failed(sender.send(URL, POST)))
@@ -216,7 +216,7 @@ async def test_a_large_body_goes_out_whole(sender_to: Open) -> None:
     assert server.only.body == body
 
 
-def test_who_does_not_send_loads_nothing_of_the_sender() -> None:
+def test_code_that_does_not_send_does_not_load_the_sender() -> None:
     asked = "import sys, hookmill; hookmill.Handlers; print(*sys.modules); hookmill.Sender"
     answer = subprocess.run(
         [sys.executable, "-c", asked], capture_output=True, text=True, check=True

@@ -28,9 +28,7 @@ URL = "https://app.example/hook"
         (timedelta(milliseconds=1), "1s", 1),
     ],
 )
-def test_a_length_of_time_is_written_as_qstash_reads_it(
-    value: Any, written: str, whole: int
-) -> None:
+def test_a_duration_is_written_as_qstash_reads_it(value: Any, written: str, whole: int) -> None:
     assert (span("delay", value), seconds("delay", value)) == (written, whole)
 
 
@@ -40,13 +38,13 @@ def test_a_length_of_time_is_written_as_qstash_reads_it(
      float("nan"), float("inf"), timedelta(seconds=-5), None, b"5s", "999999999d",
      1e300],
 )  # fmt: skip
-def test_what_is_no_length_of_time_is_refused_by_its_options_name(value: Any) -> None:
+def test_an_invalid_duration_is_refused_by_its_options_name(value: Any) -> None:
     with pytest.raises(ValueError, match=r"^delay: "):
         span("delay", value)
 
 
 @given(st.integers(0, 999), st.integers(0, 9999), st.integers(0, 9999), st.integers(0, 9999))
-def test_a_length_of_time_in_units_is_their_sum(d: int, h: int, m: int, s: int) -> None:
+def test_a_duration_in_units_is_their_sum(d: int, h: int, m: int, s: int) -> None:
     assert seconds("delay", f"{d}d{h}h{m}m{s}s") == d * 86400 + h * 3600 + m * 60 + s
 
 
@@ -59,7 +57,7 @@ def test_a_length_of_time_in_units_is_their_sum(d: int, h: int, m: int, s: int) 
         (datetime(2030, 1, 1, 2, tzinfo=timezone(timedelta(hours=2))), 1_893_456_000),
     ],
 )
-def test_a_moment_is_unix_seconds_whatever_its_time_zone(value: Any, written: int) -> None:
+def test_a_time_is_unix_seconds_whatever_its_time_zone(value: Any, written: int) -> None:
     assert unix_seconds("not_before", value) == written
 
 
@@ -74,7 +72,7 @@ def test_a_moment_is_unix_seconds_whatever_its_time_zone(value: Any, written: in
         ("tomorrow", "Unix seconds"),
     ],
 )
-def test_what_is_no_moment_is_refused(value: Any, fault: str) -> None:
+def test_an_invalid_time_is_refused(value: Any, fault: str) -> None:
     with pytest.raises(ValueError, match=f"^not_before: .*{fault}"):
         unix_seconds("not_before", value)
 

@@ -66,7 +66,9 @@ async def test_whatever_breaks_in_between_it_is_published_once(
     assert not server.steps
 
 
-async def test_what_takes_too_long_is_tried_again_and_published_once(sender_to: Open) -> None:
+async def test_an_attempt_that_takes_too_long_is_retried_and_the_message_published_once(
+    sender_to: Open,
+) -> None:
     async with Scripted([silent]) as server:
         sender = sender_to(server, retry_policy=RetryPolicy(total=1, first_pause=0.01))
         published = await sender.send(URL, POST)
@@ -103,7 +105,7 @@ async def test_after_the_last_attempt_the_error_says_that_it_may_be_published(
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_a_redirect_is_not_followed_for_it_would_carry_the_token_away(
+async def test_a_redirect_is_not_followed_because_it_would_send_the_token_elsewhere(
     sender_to: Open, status: int
 ) -> None:
     async with Scripted() as other, Scripted([says(status, Location=other.base)]) as server:
@@ -114,7 +116,7 @@ async def test_a_redirect_is_not_followed_for_it_would_carry_the_token_away(
     assert (error.status, error.may_be_published) == (status, False)
 
 
-async def test_a_refusal_after_a_lost_answer_does_not_make_certain_what_is_not(
+async def test_after_a_lost_response_a_refusal_still_says_that_it_may_be_published(
     sender_to: Open,
 ) -> None:
     async with Scripted([cut, says(401)]) as server:
@@ -124,7 +126,7 @@ async def test_a_refusal_after_a_lost_answer_does_not_make_certain_what_is_not(
     assert list(server.published) == [error.deduplication_id]
 
 
-async def test_nobody_there_is_known_to_have_published_nothing(sender_to: Open) -> None:
+async def test_without_a_server_nothing_is_published(sender_to: Open) -> None:
     sender = sender_to(f"http://127.0.0.1:{free_port()}")
     error = await failed(sender.send(URL, POST))
     assert (error.status, error.may_be_published) == (None, False)
@@ -132,7 +134,7 @@ async def test_nobody_there_is_known_to_have_published_nothing(sender_to: Open) 
     assert "after 4 attempts; nothing was accepted" in str(error)
 
 
-async def test_whoever_goes_on_with_the_errors_id_does_not_publish_twice(sender_to: Open) -> None:
+async def test_sending_again_with_the_errors_id_does_not_publish_twice(sender_to: Open) -> None:
     async with Scripted([cut] * 3) as server:
         sender = sender_to(server, retry_policy=THRICE)
         error = await failed(sender.send(URL, POST))
@@ -143,7 +145,7 @@ async def test_whoever_goes_on_with_the_errors_id_does_not_publish_twice(sender_
 
 
 @pytest.mark.parametrize("limit", ["RateLimit", "Burst-RateLimit"])
-async def test_a_limit_that_lasts_beyond_our_patience_is_an_error_at_once_that_says_when(
+async def test_a_limit_longer_than_our_patience_is_an_error_at_once_with_its_end(
     sender_to: Open, limit: str
 ) -> None:
     reset = int(time.time()) + 300
@@ -158,7 +160,7 @@ async def test_a_limit_that_lasts_beyond_our_patience_is_an_error_at_once_that_s
     assert f"{error.resets_at:%Y-%m-%d %H:%M}" in str(error)
 
 
-async def test_no_attempt_begins_when_the_id_may_be_forgotten(sender_to: Open) -> None:
+async def test_no_attempt_starts_when_qstash_may_have_forgotten_the_id(sender_to: Open) -> None:
     # The pause would end beyond the ten minutes in which QStash knows the ID.
     patient = RetryPolicy(patience=3600)
     async with Scripted([cut, says(429, "", Retry_After="600")]) as server:
@@ -169,7 +171,7 @@ async def test_no_attempt_begins_when_the_id_may_be_forgotten(sender_to: Open) -
     assert error.may_be_published
 
 
-async def test_no_attempt_begins_when_this_process_stood_still_for_too_long(
+async def test_no_attempt_starts_after_this_process_was_stopped_for_too_long(
     sender_to: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(qstash_client, "DEDUPLICATION_WINDOW", 3.0)
@@ -185,7 +187,7 @@ async def test_no_attempt_begins_when_this_process_stood_still_for_too_long(
     assert error.deduplication_id is not None
 
 
-async def test_cancelling_ends_it_where_it_stands(sender_to: Open) -> None:
+async def test_cancelling_ends_a_sending_at_once(sender_to: Open) -> None:
     async with Scripted([silent]) as server:
         sending = asyncio.create_task(sender_to(server).send(URL, POST))
         await eventually(lambda: server.calls, what="the request")

@@ -37,7 +37,7 @@ URL = "https://app.example/hook"
         None,
     ],
 )
-def test_what_is_no_url_is_refused(url: Any) -> None:
+def test_an_invalid_url_is_refused(url: Any) -> None:
     with pytest.raises(ValueError, match=r"^url: "):
         check_url("url", url)
 
@@ -52,7 +52,7 @@ def test_what_is_no_url_is_refused(url: Any) -> None:
         "a=1#&upstash-delay=9d",
     ],
 )
-def test_a_subscribers_url_cannot_smuggle_options_in(query: str) -> None:
+def test_a_subscribers_url_cannot_contain_options(query: str) -> None:
     with pytest.raises(ValueError, match=r"^url: QStash would read"):
         check_destination("url", f"{URL}?{query}")
     assert check_url("url", f"{URL}?{query}")  # its own query, where QStash is not asked
@@ -61,13 +61,13 @@ def test_a_subscribers_url_cannot_smuggle_options_in(query: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a b", "a?b", "ä", "x" * 256, "a%2F", None])
-def test_what_would_change_the_path_is_no_name(name: Any) -> None:
+def test_a_name_that_would_change_the_path_is_refused(name: Any) -> None:
     with pytest.raises(ValueError, match=r"^queue: "):
         check_name("queue", name)
     assert check_name("queue", "a.B-c_1") == "a.B-c_1"
 
 
-def test_a_url_for_people_holds_no_password_and_no_query() -> None:
+def test_a_shown_url_contains_no_password_and_no_query() -> None:
     url = "https://user:secret@app.example:8080/hook?token=secret#secret"
     assert shown(url) == "https://app.example:8080/hook?..."
     assert base_of(url) == "https://user:secret@app.example:8080"
