@@ -10,9 +10,11 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import aiohttp
 import pytest
 import redis
 
+from hookmill.config.settings import Settings
 from hookmill.config.sources import Source
 from receiver.app import Receiver
 from tests.support import (
@@ -77,7 +79,7 @@ def paused(client: redis.Redis) -> Iterator[None]:
 
 def connections(running: Running) -> list[Any]:
     """The connections as aiohttp keeps them, until their tasks have ended."""
-    server = running.receiver._runner.server
+    server = running.receiver._http._runner.server
     assert server is not None
     return server.connections
 
@@ -153,3 +155,54 @@ StartAt = Callable[..., Awaitable[Running]]
 OwnServer = Callable[..., Server]
 Stored = Callable[[], list[dict[bytes, bytes]]]
 Connect = Callable[[Running], Awaitable[Wire]]
+Make = Callable[[dict[str, Source]], bytes]
+"""Makes a request, as it stands on the wire, for one of the sources."""
+
+
+def chunked(headers: dict[str, str], chunks: bytes, target: str = "/marble") -> bytes:
+    rows = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    head = f"POST {target} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n{rows}\r\n"
+    return head.encode() + chunks
+
+
+def forged(source: Source) -> bytes:
+    return delivery(source).replace(HELLO, b'{"hello":"mars!"}')
+
+
+async def status_of(request: Any) -> int:
+    async with request as response:
+        await response.read()
+        return int(response.status)
+
+
+def settings_for(server: Server, **fields: Any) -> Settings:
+    """Settings for a server of the test's own, with production's timeouts."""
+    given: dict[str, Any] = {"redis_url": server.url, "host": "127.0.0.1", "port": 0, **KEYS}
+    return Settings(**given | fields)
+
+
+async def deliver(
+    running: Running, http: aiohttp.ClientSession, body: bytes = HELLO
+) -> tuple[int, str | None, bytes]:
+    """Deliver once; return the status, `Retry-After` and the answer's body."""
+    headers = signed_headers(running.sources["qstash"].scheme, body, "/qstash")
+    async with http.post(f"{running.url}/qstash", data=body, headers=headers) as response:
+        return response.status, response.headers.get("Retry-After"), await response.read()
+
+
+async def readiness(running: Running, http: aiohttp.ClientSession) -> int:
+    return await status_of(http.get(f"{running.url}/readyz"))
+
+
+async def ready_text(running: Running, http: aiohttp.ClientSession) -> tuple[int, str]:
+    async with http.get(f"{running.url}/readyz") as response:
+        return response.status, await response.text()
+
+
+UNSTORED = (
+    503,
+    "5",
+    b'{"error":"stream_unavailable","detail":"the message could not be stored; send it again"}',
+)
+
+SECRETS = (CURRENT_KEY, NEXT_KEY, MARBLE_SECRET)

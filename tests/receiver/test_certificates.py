@@ -22,9 +22,9 @@ from receiver import certificates as module
 from receiver.certificates import (
     A_MINUTE,
     AT_ONCE,
-    GOOD_ONES,
     KEPT,
     KEPT_FAILURE,
+    KNOWN_URLS,
     LARGEST,
     Certificates,
 )
@@ -373,13 +373,13 @@ async def test_a_certificate_that_was_good_before_is_not_held_up_by_a_flood(worl
 
 async def test_few_good_ones_are_remembered(world: World) -> None:
     certificates, scheme = world.certificates(), SNS([sns.TOPIC])
-    for number in range(GOOD_ONES + 5):
+    for number in range(KNOWN_URLS + 5):
         world.clock.now += 60
         url = f"https://{sns.HOST}/{number}.pem"
         world.publish(url, sns.CERTIFICATE)
         delivery = notification(SigningCertURL=url)
         assert await certificates.judge(scheme, delivery, sns.NOW) == Verified(0)
-    assert len(certificates._good) == GOOD_ONES
+    assert len(certificates._known) == KNOWN_URLS
 
 
 async def test_few_requests_are_under_way_at_once(world: World) -> None:
@@ -409,6 +409,32 @@ async def test_closing_ends_what_is_under_way(world: World) -> None:
     waiting = asyncio.create_task(certificates.fetch(URL))
     await eventually(lambda: bool(world.requests))
     await certificates.close()
+    with pytest.raises(CertificateUnavailableError, match="stopping"):
+        await waiting
+
+
+async def test_closing_ends_a_request_whose_first_cancellation_is_swallowed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificates = world.certificates()
+    begun, swallowed = asyncio.Event(), 0
+
+    async def get(_url: str) -> bytes:
+        nonlocal swallowed
+        begun.set()
+        while not swallowed:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                swallowed += 1
+        await asyncio.sleep(60)
+        return b""
+
+    monkeypatch.setattr(certificates, "_get", get)
+    waiting = asyncio.create_task(certificates.fetch(URL))
+    await begun.wait()
+    await asyncio.wait_for(certificates.close(), 4)  # less than a request may take
+    assert swallowed == 1
     with pytest.raises(CertificateUnavailableError, match="stopping"):
         await waiting
 

@@ -28,7 +28,7 @@ from hookmill.signatures.presets import PRESETS
 from hookmill.signatures.qstash import QStash
 from hookmill.signatures.spec_verifier import SpecVerifier
 from hookmill.stream.arrival import Arrival, row_of
-from receiver.intake import Admitted, Request, admit, precheck, too_large
+from receiver.intake import Admitted, ReceivedRequest, admit, precheck, too_large
 from receiver.responses import Refusal
 from tests.support import CURRENT_KEY, MARBLE_SECRET, NEXT_KEY, signed_headers
 
@@ -50,12 +50,12 @@ SOURCES = [QSTASH, MARBLE, TIMESTAMPED, ORDERED, NAMED_AFTER_BODY]
 RawHeaders = tuple[tuple[bytes, bytes], ...]
 
 
-def request(target: str, raw_headers: RawHeaders, body: bytes) -> Request:
+def request(target: str, raw_headers: RawHeaders, body: bytes) -> ReceivedRequest:
     """A request as aiohttp shows it: what is not UTF-8 becomes surrogate escapes."""
     headers = CIMultiDict[str]()
     for name, value in raw_headers:
         headers.add(_shown(name), _shown(value))
-    return Request(target, headers, raw_headers, body)
+    return ReceivedRequest(target, headers, raw_headers, body)
 
 
 def _shown(raw: bytes) -> str:
@@ -64,7 +64,7 @@ def _shown(raw: bytes) -> str:
 
 def signed(
     source: Source, body: bytes, *more: tuple[bytes, bytes], scheme: Scheme | None = None
-) -> Request:
+) -> ReceivedRequest:
     """A genuine delivery to a source, unless another scheme signs it."""
     made = signed_headers(scheme or source.scheme, body, source.path, NOW)
     pairs = tuple((name.encode(), value.encode()) for name, value in made.items())
@@ -349,7 +349,11 @@ def test_an_encoded_body_is_refused_before_it_is_read(encodings: list[str]) -> N
 @pytest.mark.parametrize("length", [LIMIT + 1, 10**30])
 def test_a_body_announced_as_too_large_is_refused_before_it_is_read(length: int) -> None:
     refusal = precheck("POST", CIMultiDict(), length, LIMIT)
-    assert refusal == too_large(LIMIT) == Refusal(413, "too_large", "a body may have 1000 bytes")
+    assert (
+        refusal
+        == too_large(LIMIT)
+        == Refusal(413, "too_large", "a body may have at most 1000 bytes")
+    )
 
 
 # --- whatever comes ---
@@ -408,7 +412,7 @@ def test_a_copy_under_another_id_is_told_by_what_was_signed_once(
     scheme = SpecVerifier(PRESETS[preset].spec, ["whsec_MDEyMzQ1Njc4OQ=="])
     source = Source(preset, f"/{preset}", scheme, identify_by(scheme.spec))
     delivery = scheme.sign(Signed(CIMultiDict(headers), body, source.path), NOW)
-    sent = Request(source.path, delivery.headers, (), delivery.body)
+    sent = ReceivedRequest(source.path, delivery.headers, (), delivery.body)
     first, second = (arrival_of(admit(source, sent, NOW + later)) for later in (0, 1))
     assert (first.token is not None) == is_remembered
     assert first.token == second.token

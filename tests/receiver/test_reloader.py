@@ -37,7 +37,7 @@ class Serving:
         self.fault: Exception | None = None
         self.replaced: list[list[Source]] = []
 
-    def read_anew(self) -> tuple[Settings, list[Source]]:
+    def load(self) -> tuple[Settings, list[Source]]:
         if self.fault:
             raise self.fault
         return Settings(), self.read
@@ -61,15 +61,13 @@ async def reloader(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "secret").write_text(OLD)
     monkeypatch.setenv("MARBLE_WEBHOOK_SECRET_FILE", str(tmp_path / "secret"))
-    made = Reloader(Settings(), serving.read_anew, serving.replace)
+    made = Reloader(Settings(), serving.load, serving.replace)
     made.start()
     yield made
     await made.stop()
 
 
-async def test_nothing_is_read_anew_while_nothing_changes(
-    reloader: Reloader, serving: Serving
-) -> None:
+async def test_nothing_is_load_while_nothing_changes(reloader: Reloader, serving: Serving) -> None:
     await asyncio.sleep(0.1)
     assert serving.replaced == []
 
@@ -92,7 +90,7 @@ def change(path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["written", "replaced", "removed", "linked elsewhere"])
-async def test_a_file_that_changes_has_the_sources_read_anew(
+async def test_a_file_that_changes_has_the_sources_load(
     reloader: Reloader, serving: Serving, tmp_path: Path, how: str
 ) -> None:
     change(tmp_path / "secret", how)
@@ -123,7 +121,7 @@ async def test_what_cannot_be_read_changes_nothing_and_is_said(
     with structlog.testing.capture_logs() as logs:
         reloader.ask()
         await eventually(lambda: logs)
-    assert logs[0]["event"] == "sources not read anew: those there were go on"
+    assert logs[0]["event"] == "sources not reloaded, the old ones stay in use"
     assert serving.replaced == []
 
     serving.fault = None
@@ -138,13 +136,13 @@ async def test_what_changes_while_it_is_read_is_read_again(
     reads: list[str] = []
     path = tmp_path / "secret"
 
-    def read_anew() -> tuple[Settings, list[Source]]:
+    def load() -> tuple[Settings, list[Source]]:
         reads.append(path.read_text())
         if len(reads) == 1:
             path.write_text(NEW)  # the rest of it comes only now
         return Settings(), serving.read
 
-    reloader._read = read_anew
+    reloader._load = load
     path.write_text(NEW[:5])
     await eventually(lambda: reads[-1:] == [NEW])
 
@@ -217,14 +215,14 @@ async def test_a_secret_is_rotated_under_load_and_no_request_is_dropped(
         path.write_text(f"{OLD}\n{NEW}\n")
         if how == "hangup":
             os.kill(program.pid, signal.SIGHUP)
-        await asyncio.to_thread(program.wait_for, "sources read anew")
+        await asyncio.to_thread(program.wait_for, "sources reloaded")
         assert await sender.post(session, NEW, -2) == 200
         assert await sender.post(session, OLD, -3) == 200
         secret = NEW
         seen = len(statuses)
         await eventually(lambda: len(statuses) > seen + 5)
         path.write_text(NEW)
-        await asyncio.to_thread(wait_until, lambda: program.log.count("read anew") == 2)
+        await asyncio.to_thread(wait_until, lambda: program.log.count("sources reloaded") == 2)
         seen = len(statuses)
         await eventually(lambda: len(statuses) > seen + 5)
         go_on = False

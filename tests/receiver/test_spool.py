@@ -5,18 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
-import redis
 
-from hookmill.message import Message
-from hookmill.stream.arrival import Row, row_of
-from hookmill.stream.producer import Backlog, Producer
+from hookmill.stream.arrival import Row
 from receiver import spool as spool_module
-from receiver.drainer import Drainer
 from receiver.spool import Spool, SpoolError
-from tests.support import Server, eventually, message, written_in_version_1
+from tests.support import eventually
 
 MIB = 1024 * 1024
 
@@ -326,12 +321,12 @@ async def test_each_put_is_synced_to_the_disk_also_after_a_drain(open_spool: Ope
 async def test_a_writer_that_holds_the_file_too_long_is_an_error_not_a_standstill(
     open_spool: OpenSpool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spool_module, "PATIENCE", 0.05)
+    monkeypatch.setattr(spool_module, "BUSY_TIMEOUT", 0.05)
     stopped, spool = await open_spool(), await open_spool()
     await stopped._in_thread(stopped._begin)
     with pytest.raises(SpoolError, match="locked"):
         await spool.put(rows("a"))
-    await stopped._in_thread(stopped._let_go)
+    await stopped._in_thread(stopped._rollback)
     await spool.put(rows("a"))
 
 
@@ -362,47 +357,3 @@ async def test_a_path_that_cannot_be_a_spool_is_an_error_that_names_it(
     (tmp_path / "not-a-database").write_text("something else entirely\n" * 100)
     with pytest.raises(SpoolError, match=name):
         await open_spool(path=tmp_path / name)
-
-
-async def test_what_an_older_release_spooled_is_drained_before_what_this_one_adds(
-    server: Server, prefix: str, tmp_path: Path
-) -> None:
-    stream, spool = Producer(server.url, prefix), Spool(tmp_path / "spool", 2**30)
-    await spool.open()
-    sent = [message(id=f"m{number}", type="order.paid", key="7") for number in range(4)]
-    await spool.put([Row(written_in_version_1(one), b"t" * 16, 2**32, 60_000) for one in sent[:1]])
-    await spool.put([Row(written_in_version_1(one)) for one in sent[1:2]])
-    await spool.put([row_of(one) for one in sent[2:]])
-
-    await Drainer(spool, stream, 2.0)._turn()
-
-    assert await spool.count() == 0
-    entries: Any = await stream.redis.xrange(stream.partitions[0].stream)
-    assert [Message.from_fields(fields) for _, fields in entries] == sent
-    assert [fields[b"version"] for _, fields in entries] == [b"1", b"1", b"2", b"2"]
-    await spool.close()
-    await stream.close()
-
-
-async def test_a_full_partition_does_not_have_the_others_appended_again_and_again(
-    server: Server, prefix: str, tmp_path: Path, redis_client: redis.Redis
-) -> None:
-    stream = Producer(server.url, prefix, partitions=2, limit=Backlog(2, 0))
-    spool = Spool(tmp_path / "spool", 2**30)
-    await spool.open()
-    sent = [row_of(message(b'{"n":%d}' % number, id=f"m{number}")) for number in range(40)]
-    by_partition = [[one for one in sent if one.partition(2) == number] for number in range(2)]
-    await stream.append_rows(by_partition[0][:1])  # this one is full now
-    await spool.put([*by_partition[0][1:4], *by_partition[1][:1]])
-    drainer = Drainer(spool, stream, 2.0)
-    for _ in range(5):
-        await drainer._turn()
-    assert redis_client.xlen(stream.partitions[1].stream) == 1
-    assert await spool.count() == 4
-    redis_client.delete(stream.partitions[0].stream, stream.partitions[0].backlog)
-    await drainer._turn()
-    assert redis_client.xlen(stream.partitions[0].stream) == 3
-    assert redis_client.xlen(stream.partitions[1].stream) == 1
-    assert await spool.count() == 0
-    await spool.close()
-    await stream.close()
