@@ -1,4 +1,4 @@
-"""Receivers that are started, and what they stored."""
+"""Fixtures: running receivers, what they stored, what they logged."""
 
 from __future__ import annotations
 
@@ -37,10 +37,11 @@ from tests.support import (
 
 @pytest.fixture
 async def start_at(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StartAt]:
-    """Start a receiver with the settings given, on the stream given or on one of its own. It is
-    stopped at the end.
+    """Start a receiver with these settings, on this stream or on one of its own, and stop it at the
+    end.
     """
-    # The server goes on reading from a refused sender, and does not see at once that it has gone.
+    # Shorter than in production: the server reads on from a refused sender, and would notice late
+    # that it has hung up.
     monkeypatch.setattr(http_module, "_LINGER", 0.2)
     started: list[Receiver] = []
     opened: list[Producer] = []
@@ -67,7 +68,7 @@ async def start_at(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StartAt]:
 
 @pytest.fixture
 def start(settings: Callable[..., Settings], stream: Producer, start_at: StartAt) -> StartReceiver:
-    """Start a receiver on the test's own prefix, both senders switched on."""
+    """Start a receiver on the test's own prefix, with both senders."""
 
     async def start_one(**fields: Any) -> Running:
         given = {**KEYS, "body_limit": LIMIT, **fields}

@@ -1,4 +1,4 @@
-"""A receiver over real sockets: how tests reach it and what they send."""
+"""A receiver over real sockets: how tests connect to it, and what they send."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Answer(NamedTuple):
 
 
 def lingering() -> list[asyncio.Task[Any]]:
-    """The connections' own tasks that have not ended yet."""
+    """The tasks of connections that have not ended yet."""
     coroutines = {task: task.get_coro() for task in asyncio.all_tasks()}
     return [task for task, coro in coroutines.items() if "RequestHandler" in str(coro)]
 
@@ -69,7 +69,7 @@ def round_trips(client: redis.Redis) -> int:
 
 @contextmanager
 def paused(client: redis.Redis) -> Iterator[None]:
-    """Writes wait at the server meanwhile."""
+    """Redis does not carry out writes during the block."""
     client.client_pause(30_000, all=False)
     try:
         yield
@@ -102,7 +102,7 @@ def request_bytes(
     version: str = "1.1",
     extra: tuple[bytes, ...] = (),
 ) -> bytes:
-    """A request as it stands on the wire."""
+    """The bytes of a request."""
     lines = [f"{method} {target} HTTP/{version}".encode(), b"Host: app.example"]
     lines.append(b"Content-Length: %d" % len(body))
     lines += [f"{name}: {value}".encode() for name, value in (headers or {}).items()]
@@ -112,7 +112,7 @@ def request_bytes(
 def delivery(
     source: Source, body: bytes = HELLO, *, extra: tuple[bytes, ...] = (), **parts: Any
 ) -> bytes:
-    """A signed request as it stands on the wire."""
+    """The bytes of a signed request."""
     target = parts.setdefault("target", source.path)
     headers = signed_headers(source.scheme, body, target)
     return request_bytes(body, headers=headers, extra=extra, **parts)
@@ -129,7 +129,7 @@ class Wire:
         await self.writer.drain()
 
     async def answer(self, *, head: bool = False) -> Answer:
-        """Read one answer. `head`: it was asked for with HEAD, so that no body follows."""
+        """Read one answer. `head`: the request was a HEAD, so no body follows."""
         raw = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 10)
         status_line, *rows = raw.decode().rstrip().split("\r\n")
         headers = dict(row.split(": ", 1) for row in rows)
@@ -141,7 +141,7 @@ class Wire:
         return await asyncio.wait_for(self.reader.read(), 10)
 
     def hang_up(self, how: str) -> None:
-        """Close, or reset as a crashed sender's machine does."""
+        """Close the connection, or reset it as a crashed machine does."""
         if how == "reset":
             linger = struct.pack("ii", 1, 0)
             self.writer.get_extra_info("socket").setsockopt(
@@ -156,7 +156,7 @@ OwnServer = Callable[..., Server]
 Stored = Callable[[], list[dict[bytes, bytes]]]
 Connect = Callable[[Running], Awaitable[Wire]]
 Make = Callable[[dict[str, Source]], bytes]
-"""Makes a request, as it stands on the wire, for one of the sources."""
+"""Makes the bytes of a request for one of the sources."""
 
 
 def chunked(headers: dict[str, str], chunks: bytes, target: str = "/marble") -> bytes:
@@ -176,7 +176,7 @@ async def status_of(request: Any) -> int:
 
 
 def settings_for(server: Server, **fields: Any) -> Settings:
-    """Settings for a server of the test's own, with production's timeouts."""
+    """Settings for a server of the test's own, with the timeouts of production."""
     given: dict[str, Any] = {"redis_url": server.url, "host": "127.0.0.1", "port": 0, **KEYS}
     return Settings(**given | fields)
 

@@ -1,4 +1,4 @@
-"""A receiver that is quieted and stopped: nothing in flight is lost, and nothing waits for ever."""
+"""A receiver that is quieted and stopped: nothing in flight is lost, and the stop has an end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Group commit against real servers: few round trips, order kept, errors told to all who wait."""
+"""Group commit with real servers: few round trips, order kept, a result for every request."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tests.receiver.serving import HELLO, StartReceiver, Stored, deliver, paused
 from tests.support import Server, eventually, message
 
 PATIENT = 10.0
-"""Seconds for a round trip in tests that hold Redis up on purpose."""
+"""Seconds for a round trip in tests that delay Redis on purpose."""
 
 
 @pytest.fixture
 async def patient(server: Server, prefix: str) -> AsyncIterator[Producer]:
-    """A stream that bears a long pause, its script already known to the server."""
+    """A stream with a long timeout. Its script is loaded in the server already."""
     opened = Producer(server.url, prefix, timeout=PATIENT)
     await opened.append([message(id="warm-up")])
     await opened.redis.delete(opened.partitions[0].stream)
@@ -66,7 +66,7 @@ def numbered(count: int, **fields: Any) -> list[Message]:
 async def append_while_one_is_under_way(
     appender: Appender, messages: list[Message], client: redis.Redis
 ) -> None:
-    """Append the first message; while Redis holds it up, let the rest queue up behind it."""
+    """Append the first message; while Redis delays it, put the rest into the queue."""
     with paused(client):
         first = asyncio.create_task(append(appender, messages[0]))
         await eventually(lambda: appender._writing and not appender._queue)
@@ -94,10 +94,10 @@ async def test_what_arrives_during_an_append_forms_the_next_one(
     assert stored_ids(redis_client, patient) == [f"m{number}" for number in range(17)]
 
 
-async def test_senders_who_wait_for_their_answers_share_the_round_trips_evenly(
+async def test_senders_that_wait_for_their_answers_share_the_round_trips_evenly(
     patient: Producer, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each comes again when it is answered, so a batch of 4 and one of 60 would last for ever."""
+    """A sender sends again when it is answered, so batches of 4 and 60 would alternate for ever."""
     batches: list[int] = []
     begun = asyncio.Event()
     append_rows = patient.append_rows
@@ -190,7 +190,7 @@ async def test_one_that_gives_up_while_it_waits_does_not_disturb_the_others(
         await eventually(lambda: blocked_clients(redis_client) == 1)
         waiting += [asyncio.create_task(append(appender, message(id="late")))]
         await eventually(lambda: len(appender._queue) == 1)
-        for given_up in (waiting[0], waiting[4], waiting[9]):  # under way, and in the queue
+        for given_up in (waiting[0], waiting[4], waiting[9]):  # being written, and in the queue
             given_up.cancel()
     results = await asyncio.gather(*waiting, return_exceptions=True)
     kept = [number for number in range(9) if number not in {0, 4}]
@@ -234,10 +234,10 @@ async def test_a_frozen_server_fails_those_under_way_and_those_queued_but_not_th
     await eventually(lambda: len(appender._queue) == 4)
     queued.pop(1).cancel()
     await asyncio.wait([under_way])
-    assert all(one.done() for one in queued)  # no second timeout for those behind
+    assert all(one.done() for one in queued)  # without a second timeout
     results = await asyncio.gather(under_way, *queued, return_exceptions=True)
     assert refusals(results) == [UNSTORED] * 4
-    assert not appender._queue  # they were told no: nothing may append them behind their backs
+    assert not appender._queue  # they were refused, so they must not be appended later
     server.signal(signal.SIGCONT)
     await append(appender, message(id="after"))
     with redis.Redis.from_url(server.url) as client:
@@ -298,7 +298,7 @@ async def test_closing_waits_for_what_is_under_way_even_if_nobody_else_does(
     await closing
     assert appender._writing is None
     assert stored_ids(redis_client, patient) == ["m1"]
-    await appender.close()  # nothing under way: nothing to wait for
+    await appender.close()  # nothing is being written
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), ValueError("closed file")])
@@ -320,14 +320,14 @@ async def test_concurrent_deliveries_arrive_in_few_round_trips(
     start: StartReceiver, http: aiohttp.ClientSession, redis_client: redis.Redis, stored: Stored
 ) -> None:
     running = await start(append_timeout=10)
-    assert (await deliver(running, http))[0] == 200  # the server knows the script now
+    assert (await deliver(running, http))[0] == 200  # the script is loaded in the server now
     before = round_trips(redis_client)
     with paused(redis_client):
         posted = [
             asyncio.create_task(deliver(running, http, b"%d" % number)) for number in range(100)
         ]
         await eventually(lambda: running.receiver._http.in_flight == 100)
-        # All but the first batch wait with us, and so form the second.
+        # All but the first batch wait in the queue, and form the second.
         await eventually(lambda: len(running.receiver._appender._queue) >= 1)
     assert {answer[0] for answer in await asyncio.gather(*posted)} == {200}
     assert round_trips(redis_client) - before <= 10

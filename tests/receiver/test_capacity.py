@@ -1,4 +1,4 @@
-"""More than a receiver may hold: refused before it is read, and nobody else is kept out."""
+"""Requests above the capacity are refused before they are read, and keep nobody else out."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def test_more_messages_than_may_wait_are_503_before_their_bodies_are_read(
     )
 
 
-async def test_of_those_whose_bodies_came_together_no_more_wait_than_may(
+async def test_bodies_that_arrive_together_do_not_exceed_the_limit_of_messages(
     start: StartReceiver, connect: Connect, redis_client: redis.Redis
 ) -> None:
     running = await start(queue_messages=2, append_timeout=10)
@@ -118,7 +118,7 @@ async def test_senders_that_announce_much_and_send_nothing_keep_nobody_out(
     assert (await deliver(running, http, b"x" * LIMIT))[0] == 200
 
 
-async def test_what_a_sender_that_hung_up_had_sent_makes_room_again(
+async def test_the_bytes_of_a_sender_that_hung_up_are_released(
     start: StartReceiver, connect: Connect, http: aiohttp.ClientSession
 ) -> None:
     running = await start(queue_bytes=LIMIT)

@@ -72,10 +72,10 @@ async def test_with_a_spool_deliveries_are_accepted_while_redis_is_away_and_foll
     with redis.Redis.from_url(server.url) as client:
         found: Any = client.xrange("hookmill:{0}:stream")
     assert [fields[b"body"] for _, fields in found] == [b"%d" % number for number in range(6)]
-    # It says so after it has let messages go straight again.
+    # The line comes after the spool is inactive.
     await eventually(lambda: "spool drained" in [line["event"] for line in lines])
     events = [line["event"] for line in lines if line["event"] != "accepted"]
-    # Once, however many deliveries there were.
+    # Each once, however many deliveries there were.
     assert sorted(set(events)) == sorted(events)
     assert {"append failed, spooling", "ready, spooling", "spool drained"} <= set(events)
     assert tracebacks(caplog) == []

@@ -1,4 +1,4 @@
-"""Deliveries that arrive whole are answered without a task, and nobody can tell from outside."""
+"""The fast path: answers without a task, and the same answers as aiohttp's."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ REQUESTS: dict[str, Callable[[Running], bytes]] = {
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-async def test_both_ways_answer_alike(
+async def test_the_fast_path_and_aiohttp_answer_alike(
     start: StartReceiver,
     connect: Connect,
     took: list[bytes],
@@ -173,13 +173,13 @@ async def test_nothing_is_read_behind_a_delivery_that_is_not_answered(
         wire.writer.write(flood * 30)
         await asyncio.sleep(0.3)
         sent = len(flood) * 30 - wire.writer.transport.get_write_buffer_size()
-        assert sent < 20_000_000  # what the kernel's buffers hold, and one read of ours
+        assert sent < 20_000_000  # the buffers of the kernel, and one read
     assert (await wire.answer()).status == 200
     assert (await wire.answer()).status == 401
     wire.hang_up("reset")
 
 
-async def test_while_a_sender_does_not_read_its_answers_it_is_left_to_aiohttp_which_waits(
+async def test_a_sender_that_does_not_read_its_answers_is_left_to_aiohttp(
     start: StartReceiver, took: list[bytes]
 ) -> None:
     running = await start()
@@ -215,7 +215,7 @@ async def test_a_delivery_waits_for_what_aiohttp_is_answering(
     assert [(await wire.answer()).status for _ in range(2)] == [200, 401]
 
 
-async def test_what_was_taken_counts_no_longer_against_what_may_be_pipelined(
+async def test_deliveries_that_were_taken_do_not_count_as_pipelined_requests(
     start: StartReceiver, connect: Connect, took: list[bytes]
 ) -> None:
     running = await start()
@@ -228,7 +228,7 @@ async def test_what_was_taken_counts_no_longer_against_what_may_be_pipelined(
     assert [(await wire.answer()).status for _ in range(2)] == [401, 401]
 
 
-async def test_who_speaks_an_older_http_is_answered_in_it(
+async def test_http_1_0_is_left_to_aiohttp(
     start: StartReceiver, connect: Connect, took: list[bytes]
 ) -> None:
     running = await start()

@@ -1,4 +1,4 @@
-"""What senders ask beside their deliveries: each gets its answer, and nobody gets another's."""
+"""Handshakes: each sender gets the answer of its own handshake only."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ VERIFY_TOKEN = "verify-ä?\N{SNOWMAN}"
 
 
 def source_of(preset: str, **words: Any) -> Source:
-    """A sender of the table, with words changed where given."""
+    """A source with a preset's spec, some of its fields changed."""
     spec = msgspec.structs.replace(PRESETS[preset].spec, **words)
     return Source(
         preset,
@@ -47,7 +47,7 @@ def source_of(preset: str, **words: Any) -> Source:
 META, DROPBOX, INTERCOM = source_of("meta"), source_of("dropbox"), source_of("intercom")
 WOOCOMMERCE, SLACK, TWITCH = source_of("woocommerce"), source_of("slack"), source_of("twitch")
 ZOOM = source_of("zoom")
-# Discord signs with a key that only Discord has; what it asks does not depend on how it signs.
+# Only Discord has its private key, so this source is signed as Slack's.
 DISCORD = source_of("slack", handshake="discord", id=("json:id",), type=("json:event.type",))
 GITHUB = source_of("github")
 SOURCES = [META, DROPBOX, INTERCOM, WOOCOMMERCE, SLACK, TWITCH, ZOOM, DISCORD, GITHUB]
@@ -56,7 +56,7 @@ SOURCES = [META, DROPBOX, INTERCOM, WOOCOMMERCE, SLACK, TWITCH, ZOOM, DISCORD, G
 def delivered(
     source: Source, body: bytes, headers: dict[str, str] | None = None, *, secret: str = CURRENT_KEY
 ) -> Admitted:
-    """What becomes of a delivery that the sender signed."""
+    """Return what a signed delivery turns into."""
     assert isinstance(source.scheme, SpecVerifier)
     scheme = SpecVerifier(source.scheme.spec, [secret])
     signed = scheme.sign(Signed(CIMultiDict(headers or {}), body, source.path), NOW)
@@ -68,7 +68,7 @@ def unsigned(source: Source, body: bytes, headers: dict[str, str] | None = None)
 
 
 def texts(answer: object) -> Reply:
-    """An answer that is text: it says so."""
+    """Check that an answer is plain text."""
     assert isinstance(answer, Reply), answer
     assert content_type(answer) == "text/plain"
     return answer
@@ -78,7 +78,7 @@ def content_type(reply: Reply) -> str:
     return dict(reply.headers)["Content-Type"]
 
 
-# --- no deliveries: Meta ---
+# --- requests that are no deliveries: Meta ---
 
 TOKEN = quote(VERIFY_TOKEN)
 
@@ -114,7 +114,7 @@ def test_meta_without_the_right_token_is_forbidden_and_told_nothing(query: str) 
     assert VERIFY_TOKEN not in repr(refusal)
 
 
-def test_a_source_without_a_verify_token_knows_no_right_one() -> None:
+def test_a_source_without_a_verify_token_accepts_none() -> None:
     for token in ("", "&hub.verify_token=", "&hub.verify_token"):
         target = f"/meta?hub.mode=subscribe&hub.challenge=1{token}"
         refusal = reply_to_request(META._replace(verify_token=""), "GET", target)
@@ -141,7 +141,7 @@ def test_meta_with_the_right_token_and_no_proper_question_is_a_bad_request(rest:
     assert refusal[:2] == (400, "handshake_malformed")
 
 
-# --- no deliveries: Dropbox, Intercom ---
+# --- requests that are no deliveries: Dropbox, Intercom ---
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_meta_with_the_right_token_and_no_proper_question_is_a_bad_request(rest:
     [
         ("?challenge=abc123", b"abc123"),
         ("?challenge=a%20b+c", b"a b c"),
-        # As text/plain, which no browser may take for anything else, it is only text.
+        # Harmless as text/plain, which a browser does not run.
         ("?challenge=%3Cscript%3E", b"<script>"),
         ("?other=1&challenge=x", b"x"),
         (f"?challenge={'x' * MAX_TEXT}", b"x" * MAX_TEXT),
@@ -178,7 +178,7 @@ def test_dropbox_gets_its_challenge(query: str, text: bytes) -> None:
         "?challenge=\udcff",
     ],
 )
-def test_dropbox_is_not_repeated_what_is_not_plain_short_text(query: str) -> None:
+def test_dropbox_gets_back_only_plain_short_text(query: str) -> None:
     refusal = reply_to_request(DROPBOX, "GET", f"/dropbox{query}")
     assert isinstance(refusal, Refusal)
     assert refusal[:2] == (400, "handshake_malformed")
@@ -197,13 +197,13 @@ def test_no_other_method_than_the_handshakes_own_is_answered(source: Source, met
         assert answered[:2] == (405, "method_not_allowed")
 
 
-# --- no deliveries: WooCommerce ---
+# --- requests that are no deliveries: WooCommerce ---
 
 
 @pytest.mark.parametrize("body", [b"webhook_id=1", b"webhook_id=12345678901234567890"])
 def test_woocommerces_unsigned_ping_gets_its_200(body: bytes) -> None:
     assert unsigned(WOOCOMMERCE, body) == handshake_reply()
-    # It takes nothing but 200 for a yes, whatever acknowledges a delivery.
+    # WooCommerce expects a 200 here, whatever status acknowledges a delivery.
     assert unsigned(WOOCOMMERCE._replace(status=202), body) == handshake_reply()
 
 
@@ -215,7 +215,7 @@ def test_woocommerces_unsigned_ping_gets_its_200(body: bytes) -> None:
         b"webhook_id=a",
         b"webhook_id=1\n",
         b"webhook_id=-1",
-        b"webhook_id=\xd9\xa1",  # a digit, of Arabic
+        b"webhook_id=\xd9\xa1",  # an Arabic digit
         b"webhook_id=1&topic=order.created",
         b" webhook_id=1",
         b"WEBHOOK_ID=1",
@@ -300,7 +300,7 @@ def test_discords_pings_are_answered(body: bytes, answer: Reply) -> None:
         (ZOOM, b"not JSON", {}),
         (DISCORD, b'{"id":"2","type":2,"data":{"name":"deploy"}}', {}),
         (DISCORD, b'{"id":"3","type":3}', {}),
-        # An event has the number of an interaction's ping.
+        # An event has the same number as the ping of an interaction.
         (DISCORD, b'{"version":1,"type":1,"event":{"type":"APPLICATION_AUTHORIZED"}}', {}),
         (DISCORD, b'{"type":10}', {}),
         (DISCORD, b"[1]", {}),
@@ -333,7 +333,7 @@ def test_every_other_delivery_is_a_message(
         (ZOOM, b'{"event":"endpoint.url_validation","payload":{"plainToken":"v0:1:{}"}}', {}),
     ],
 )
-def test_a_question_that_is_none_is_a_bad_request(
+def test_a_malformed_question_is_a_bad_request(
     source: Source, body: bytes, headers: dict[str, str]
 ) -> None:
     refusal = delivered(source, body, headers)
@@ -370,7 +370,7 @@ def test_a_question_that_does_not_verify_gets_no_answer(
         assert "CHALLENGE" not in repr(refusal)
 
 
-def test_every_handshake_that_a_table_may_name_has_its_place() -> None:
+def test_every_handshake_that_settings_may_name_is_answered_somewhere() -> None:
     here = {"woocommerce", *METHODS} | {"slack", "twitch", "zoom", "discord"}
     assert here == set(HANDSHAKES) - {"sns"}
     assert {preset.spec.handshake for preset in PRESETS.values()} <= {"", *HANDSHAKES}
@@ -382,7 +382,7 @@ def test_what_is_signed_in_answer_shows_no_secret() -> None:
     assert CURRENT_KEY not in scheme.answer_with(0, CURRENT_KEY)
 
 
-# --- whatever stands in a request ---
+# --- any request ---
 
 NAMES = st.sampled_from(
     ["hub.mode", "hub.challenge", "hub.verify_token", "challenge", "CHALLENGE", ""]
@@ -392,7 +392,7 @@ QUERIES = st.lists(st.tuples(NAMES, VALUES), max_size=6).map(
     lambda fields: "&".join(f"{name}={value}" for name, value in fields)
 )
 TARGETS = st.text() | QUERIES.map(lambda query: f"/x?{query}")
-# Surrogates as well: aiohttp shows bytes that are no UTF-8 so.
+# Also surrogates, because aiohttp decodes bytes that are not UTF-8 to them.
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 
 

@@ -38,7 +38,7 @@ async def test_probes_answer_get_and_head(
     answer = await wire.answer(head=True)
     assert (answer.status, answer.headers["Content-Length"]) == (200, str(len(text)))
     await wire.send(request_bytes(b"", target="/healthz", method="GET"))
-    assert (await wire.answer()).body == b"ok\n"  # nothing was in between
+    assert (await wire.answer()).body == b"ok\n"  # no body came after the HEAD
 
 
 async def test_asking_for_readiness_leaves_nothing_in_redis(

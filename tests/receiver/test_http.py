@@ -140,7 +140,7 @@ async def test_a_sender_that_expects_100_continue_gets_it_before_it_sends_the_bo
     assert await wire.answer() == Answer(100, {}, b"")
     await wire.send(body)
     assert (await wire.answer()).status == 200
-    await wire.send(delivery(source))  # and the connection is good for another
+    await wire.send(delivery(source))  # the connection is kept
     assert (await wire.answer()).status == 200
     assert len(stored()) == 2
 
@@ -169,8 +169,8 @@ async def test_what_the_head_alone_decides_is_answered_without_100_and_ends_the_
     await wire.send(head + b"\r\n\r\n")
     answer = await wire.answer()
     assert answer.status == status
-    # The sender may now send the body or not. Were the connection kept, its next request, another
-    # client's perhaps, could be swallowed as this one's body.
+    # The sender may send the body now or not. On a kept connection the next request, perhaps of
+    # another client, could be taken for this body.
     assert answer.headers["Connection"] == "close"
     await wire.send(request_bytes(b"", target="/healthz", method="GET") * (1 + length // 40))
     assert await wire.rest() == b""
@@ -245,7 +245,7 @@ async def test_broken_chunking_is_answered_with_400_and_one_line(
 async def test_chunking_that_breaks_later_is_answered_with_400(
     start: StartReceiver, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # The server's parser keeps to itself that nothing more will come: the read timeout finds out.
+    # The parser does not report that the body cannot continue, so the read timeout ends it.
     running = await start(read_timeout=0.2)
     wire = await connect(running)
     await wire.send(chunked({}, b"2\r\nab\r\n"))
@@ -255,7 +255,7 @@ async def test_chunking_that_breaks_later_is_answered_with_400(
     assert tracebacks(caplog) == []
 
 
-async def test_a_body_that_drips_is_given_up_after_the_read_timeout(
+async def test_a_body_that_comes_byte_by_byte_is_refused_after_the_read_timeout(
     start: StartReceiver,
     connect: Connect,
     stored: Stored,
@@ -266,7 +266,7 @@ async def test_a_body_that_drips_is_given_up_after_the_read_timeout(
     await wire.send(delivery(running.sources["qstash"], b"x" * LIMIT)[:-LIMIT])
 
     async def drip() -> None:
-        while True:  # each byte comes in time for a timeout that would start anew with it
+        while True:  # a timeout that starts again with each byte would never end
             await wire.send(b"x")
             await asyncio.sleep(0.01)
 

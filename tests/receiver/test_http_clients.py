@@ -59,7 +59,7 @@ async def test_a_client_that_hangs_up_half_way_costs_one_line_and_no_traceback(
 async def test_a_client_that_is_gone_before_its_body_is_asked_for_leaves_no_traceback(
     start: StartReceiver, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # The end of a connection can come between two steps of the server's: try each of the ticks.
+    # A connection can end between any two steps of the server, so try each of the loop's ticks.
     running = await start()
     probe = request_bytes(b"", target="/healthz", method="GET")
     for before in range(4):
@@ -215,7 +215,7 @@ async def test_an_odd_request_is_an_ordinary_answer(
 
 
 @pytest.mark.parametrize("protocol", [b"websocket", b"h2c"])
-async def test_an_offer_to_upgrade_does_not_cost_the_body(
+async def test_an_offered_upgrade_does_not_lose_the_body(
     start: StartReceiver,
     connect: Connect,
     stored: Stored,
@@ -230,7 +230,7 @@ async def test_an_offer_to_upgrade_does_not_cost_the_body(
     assert entry[b"body"] == HELLO
 
 
-async def test_a_hundred_headers_are_no_hindrance(start: StartReceiver, connect: Connect) -> None:
+async def test_a_hundred_headers_are_accepted(start: StartReceiver, connect: Connect) -> None:
     running = await start()
     wire = await connect(running)
     extra = tuple(b"X-%d: value" % number for number in range(100))

@@ -43,14 +43,14 @@ ASKED = {
 ASKED["meta"]["verify_token"] = "env:ASKED_TOKEN"
 
 
-# Discord's own key is its own; an endpoint of ours asks and signs as Slack does.
+# Only Discord has its private key, so this source is signed as Slack's.
 ASKED["discord"] = {"preset": "slack", "handshake": "discord", **ASKED["slack"]}
 
 
 def question_of(
     sources: dict[str, Source], name: str, body: bytes, headers: dict[str, str] | None = None
 ) -> bytes:
-    """A signed request as it stands on the wire."""
+    """The bytes of a signed request."""
     signed = sources[name].scheme.sign(Signed(CIMultiDict(headers or {}), body), time.time())
     return request_bytes(body, headers=dict(signed.headers), target=f"/{name}")
 
@@ -130,7 +130,7 @@ HANDSHAKES: dict[str, tuple[Make, int, str, bytes]] = {
 
 @pytest.fixture
 def start_asked(start: StartReceiver, monkeypatch: pytest.MonkeyPatch) -> StartReceiver:
-    """Start a receiver with every sender that asks beside its deliveries."""
+    """Start a receiver with all senders that have a handshake."""
     monkeypatch.setenv("ASKED_SECRET", MARBLE_SECRET)
     monkeypatch.setenv("ASKED_TOKEN", VERIFY_TOKEN)
 
@@ -164,7 +164,7 @@ async def test_a_handshake_is_answered_and_stores_nothing(
     assert stored() == []
     assert [(line["event"], line["handshake"]) for line in lines] == [("answered", name)]
     assert len(repr(lines)) < 150
-    # And the connection is good for a delivery.
+    # The connection is kept, and takes a delivery.
     await wire.send(delivery(running.sources["marble"]))
     assert (await wire.answer()).status == 200
     assert len(stored()) == 1

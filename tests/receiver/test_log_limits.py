@@ -1,4 +1,4 @@
-"""What strangers can cause in the log: one line each, few a second; our own faults in full."""
+"""Log lines that anybody can cause are short and few; our own faults keep their tracebacks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from receiver.log_limits import PER_SECOND, LogLimit, OneLineFilter, server_logg
 
 
 class Clock:
-    """A clock that stands until it is moved."""
+    """A clock that the test moves."""
 
     def __init__(self) -> None:
         self.seconds = 1000.0

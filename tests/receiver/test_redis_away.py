@@ -1,4 +1,4 @@
-"""A receiver whose Redis is down, frozen, full or refuses it: 503 until it works again."""
+"""A receiver whose Redis is down, frozen, full or refuses commands: 503 until it works again."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def test_a_refused_connection_is_503_with_retry_after_until_redis_is_back(
     assert [(line["event"], line["log_level"]) for line in lines] == [
         ("append failed", "error"),
         ("refused", "warning"),
-        ("not ready", "warning"),  # once, however often it is asked
+        ("not ready", "warning"),  # once, however many probes
     ]
     async with http.get(f"{running.url}/healthz") as response:
         assert response.status == 200
@@ -70,7 +70,7 @@ async def test_a_frozen_redis_is_503_for_everybody_within_two_seconds_and_recove
         assert response.status == 200
     assert await asyncio.gather(*deliveries) == [UNSTORED] * 50
     assert await ready == 503
-    assert loop.time() - began < 2.0  # the contract's own number
+    assert loop.time() - began < 2.0  # the promise of docs/guarantees.md
     server.signal(signal.SIGCONT)
     assert await deliver(running, http) == (200, None, b"")
     assert await readiness(running, http) == 200

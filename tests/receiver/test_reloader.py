@@ -30,7 +30,7 @@ OLD, NEW = "the old secret of github", "the new secret of github"
 
 
 class Serving:
-    """What a receiver would serve, and what was read for it."""
+    """The sources that are loaded, and those that a receiver would serve."""
 
     def __init__(self) -> None:
         self.read: list[Source] = []
@@ -67,7 +67,9 @@ async def reloader(
     await made.stop()
 
 
-async def test_nothing_is_load_while_nothing_changes(reloader: Reloader, serving: Serving) -> None:
+async def test_nothing_is_loaded_while_nothing_changes(
+    reloader: Reloader, serving: Serving
+) -> None:
     await asyncio.sleep(0.1)
     assert serving.replaced == []
 
@@ -90,7 +92,7 @@ def change(path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["written", "replaced", "removed", "linked elsewhere"])
-async def test_a_file_that_changes_has_the_sources_load(
+async def test_a_file_that_changes_makes_the_sources_load_again(
     reloader: Reloader, serving: Serving, tmp_path: Path, how: str
 ) -> None:
     change(tmp_path / "secret", how)
@@ -98,14 +100,16 @@ async def test_a_file_that_changes_has_the_sources_load(
     assert serving.replaced[0] == serving.read
 
 
-async def test_the_settings_file_counts_as_well_even_if_it_comes_to_be(
+async def test_a_settings_file_that_is_created_makes_the_sources_load_again(
     reloader: Reloader, serving: Serving, tmp_path: Path
 ) -> None:
     (tmp_path / "hookmill.toml").write_text("[sources.github]\n")
     await eventually(lambda: serving.replaced)
 
 
-async def test_it_can_be_asked_to(reloader: Reloader, serving: Serving) -> None:
+async def test_it_loads_the_sources_again_when_it_is_asked_to(
+    reloader: Reloader, serving: Serving
+) -> None:
     reloader.ask()
     await eventually(lambda: serving.replaced)
 
@@ -113,7 +117,7 @@ async def test_it_can_be_asked_to(reloader: Reloader, serving: Serving) -> None:
 @pytest.mark.parametrize(
     "fault", [SettingsError(["sources.marble: x is empty"]), OSError("disk"), None]
 )
-async def test_what_cannot_be_read_changes_nothing_and_is_said(
+async def test_sources_that_cannot_be_loaded_change_nothing_and_are_logged(
     reloader: Reloader, serving: Serving, fault: Exception | None
 ) -> None:
     serving.fault = fault
@@ -130,7 +134,7 @@ async def test_what_cannot_be_read_changes_nothing_and_is_said(
     await eventually(lambda: serving.replaced)
 
 
-async def test_what_changes_while_it_is_read_is_read_again(
+async def test_a_file_that_changes_while_it_is_read_is_read_again(
     reloader: Reloader, serving: Serving, tmp_path: Path
 ) -> None:
     reads: list[str] = []
@@ -139,7 +143,7 @@ async def test_what_changes_while_it_is_read_is_read_again(
     def load() -> tuple[Settings, list[Source]]:
         reads.append(path.read_text())
         if len(reads) == 1:
-            path.write_text(NEW)  # the rest of it comes only now
+            path.write_text(NEW)  # the rest of the file comes only now
         return Settings(), serving.read
 
     reloader._load = load
@@ -184,7 +188,7 @@ class GitHub:
 def github(
     server: Server, prefix: str, tmp_path: Path, start_program: Callable[..., Program]
 ) -> tuple[GitHub, Program]:
-    """A receiver for GitHub's deliveries, whose secret stands in a file."""
+    """A receiver for GitHub's deliveries, with the secret in a file."""
     (tmp_path / "github-secret").write_text(OLD)
     (tmp_path / "hookmill.toml").write_text('[sources.github]\nsecrets = ["file:github-secret"]\n')
     port = free_port()
@@ -254,6 +258,6 @@ async def test_a_secret_counts_only_in_its_time(
         assert await sender.post(session, OLD, 1) == 401
         assert await sender.post(session, NEW, 2) == 200
         text = await sender.metrics(session)
-    # An operator sees that nobody signs with the old one any more.
+    # An operator sees that the old secret is no longer used.
     assert 'hookmill_verified_total{secret="env:OLD_SECRET",source="github"} 0.0' in text
     assert 'hookmill_verified_total{secret="env:NEW_SECRET",source="github"} 1.0' in text

@@ -21,7 +21,7 @@ from tests.receiver.serving import (
 pytestmark = pytest.mark.usefixtures("lines")
 
 
-async def test_method_not_allowed_says_which_one_is(start: StartReceiver, connect: Connect) -> None:
+async def test_a_405_names_the_allowed_methods(start: StartReceiver, connect: Connect) -> None:
     running = await start()
     wire = await connect(running)
     await wire.send(request_bytes(b"", method="GET"))

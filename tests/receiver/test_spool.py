@@ -1,4 +1,4 @@
-"""The spool's file: nothing lost, order kept, one drainer, whoever shares it and whoever dies."""
+"""The spool's file: nothing lost, order kept, one drainer, also with several processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OpenSpool = Callable[..., Awaitable[Spool]]
 
 @pytest.fixture
 async def open_spool(tmp_path: Path) -> AsyncIterator[OpenSpool]:
-    """Open the test's file; each is to the others as another process."""
+    """Open the test's file. Each opened spool acts as a process of its own."""
     opened: list[Spool] = []
 
     async def open_one(limit: int = 64 * MIB, path: Path = tmp_path / "spool.db") -> Spool:
@@ -47,7 +47,7 @@ def numbered(count: int) -> list[str]:
 
 
 class Redis:
-    """Where a drain goes: it keeps what it is given, and can be away or slow."""
+    """Takes what is drained, and can be away or slow."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -99,7 +99,7 @@ async def test_what_was_put_is_there_after_a_restart(open_spool: OpenSpool) -> N
 async def test_a_lost_marker_comes_back_with_the_next_start(open_spool: OpenSpool) -> None:
     spool = await open_spool()
     await spool.put(rows("a"))
-    spool._marker.unlink()  # its folder was never synced
+    spool._marker.unlink()  # as after a crash of the machine: its folder was not synced
     assert (await open_spool()).is_active
 
 
@@ -179,12 +179,12 @@ async def test_a_put_during_the_last_batch_waits_and_the_file_is_still_drained_i
     redis.may_answer.set()
     assert await draining == 1
     await asyncio.gather(*putting)
-    assert one.is_active  # for what came behind
+    assert one.is_active  # because of the new rows
     assert await one.drain(redis.append) == 2
     assert redis.names == ["a", "b", "b"]
 
 
-async def test_what_would_follow_the_last_batch_is_not_kept_once_that_has_left(
+async def test_rows_that_would_follow_a_drained_batch_are_not_stored(
     open_spool: OpenSpool,
 ) -> None:
     one, other, redis = await open_spool(), await open_spool(), Redis()
@@ -220,7 +220,7 @@ async def test_what_another_process_puts_during_the_last_batch_is_not_forgotten(
     assert redis.names == ["a", "b"]
 
 
-async def test_under_a_load_that_never_ends_the_file_is_left_all_the_same(
+async def test_under_a_steady_load_the_spool_is_drained_to_its_end(
     open_spool: OpenSpool,
 ) -> None:
     one, other, redis = await open_spool(), await open_spool(), Redis()
@@ -228,7 +228,7 @@ async def test_under_a_load_that_never_ends_the_file_is_left_all_the_same(
     is_over = False
 
     async def write(spool: Spool, sender: str) -> None:
-        """As an appender does: to the spool while it is active, else straight."""
+        """Write as an appender does: to the spool while it is active, else to Redis."""
         number = 0
         while not is_over:
             name = f"{sender}-{number}"
@@ -278,7 +278,7 @@ async def test_a_full_spool_takes_all_of_a_put_or_nothing_until_it_was_drained(
     await spool.put([row("b", MIB // 4)])
     await spool.probe()
     assert await spool.drain(redis.append) == 2
-    await spool.put([row("c", MIB // 2)])  # the room is used again
+    await spool.put([row("c", MIB // 2)])  # the space is used again
     assert await spool.drain(redis.append) == 1
     assert redis.names == ["a", "b", "c"]
 
@@ -318,7 +318,7 @@ async def test_each_put_is_synced_to_the_disk_also_after_a_drain(open_spool: Ope
         await spool.drain(redis.append)
 
 
-async def test_a_writer_that_holds_the_file_too_long_is_an_error_not_a_standstill(
+async def test_another_writer_that_holds_the_file_too_long_is_an_error(
     open_spool: OpenSpool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spool_module, "BUSY_TIMEOUT", 0.05)
