@@ -1,10 +1,8 @@
 """Takes a delivery from aiohttp's parser and writes its answer, without a task for the request.
 
-For each request aiohttp wakes the task of the connection, which starts another one. A delivery that
-arrives whole needs neither: it is taken at once, and answered when it is stored. Everything else
-(a body still on its way, pipelined requests, probes, malformed HTTP) is left to aiohttp.
-
-Only this module uses aiohttp's private attributes. If a release has others, aiohttp does it all.
+A delivery that arrives whole is taken at once, and answered when it is stored. Everything else (a
+body still on its way, pipelined requests, probes, malformed HTTP) is left to aiohttp. Only this
+module uses aiohttp's private attributes. If a release has others, aiohttp does it all.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -167,6 +167,15 @@ def chunked(headers: dict[str, str], chunks: bytes, target: str = "/marble") -> 
 
 def forged(source: Source) -> bytes:
     return delivery(source).replace(HELLO, b'{"hello":"mars!"}')
+
+
+async def ends(stopping: Coroutine[Any, Any, None], within: float = 10.0) -> bool:
+    """Return whether a stop ends in time. Not by `wait_for`: it would cancel what it waits for."""
+    task = asyncio.create_task(stopping)
+    done, _ = await asyncio.wait([task], timeout=within)
+    if not done:
+        task.cancel()
+    return bool(done)
 
 
 async def status_of(request: Any) -> int:

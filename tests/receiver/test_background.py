@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from hookmill.runtime import tasks
 from receiver.background import BackgroundTask
+from tests.receiver.serving import ends
 
 
 class Runs:
@@ -79,7 +80,7 @@ async def test_stopping_ends_it_although_its_first_cancellation_is_swallowed(run
     task = BackgroundTask("tried", runs.run_once, 3600)
     task.start()
     await runs.reach(1)
-    await asyncio.wait_for(task.stop(), 10)
+    assert await ends(task.stop())
     assert runs.swallows == 0
 
 

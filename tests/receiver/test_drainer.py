@@ -27,6 +27,7 @@ from tests.receiver.serving import (
     StartReceiver,
     Stored,
     deliver,
+    ends,
     readiness,
     ready_text,
     settings_for,
@@ -250,7 +251,7 @@ async def test_stopping_ends_a_drainer_whose_first_cancellation_is_swallowed(
     drainer = Drainer(spool, stream, 60.0)
     drainer.start()
     await begun.wait()
-    await asyncio.wait_for(drainer.stop(), 10)
+    assert await ends(drainer.stop())
     assert swallowed == 1
     assert await spool.count() == 1
     await spool.close()
