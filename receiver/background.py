@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from hookmill.runtime.tasks import end, repeat
+from hookmill.runtime.tasks import cancel_and_wait, run_periodically
 
 
 class BackgroundTask:
@@ -21,7 +21,7 @@ class BackgroundTask:
 
     def start(self) -> None:
         """Start the task. It can be started again after `stop`."""
-        self._task = asyncio.create_task(repeat(self._name, self._run_and_wait), name=self._name)
+        self._task = asyncio.create_task(run_periodically(self._name, self._run_and_wait), name=self._name)
 
     def wake(self) -> None:
         """Let the next run begin now, or as soon as the current one has ended."""
@@ -30,7 +30,7 @@ class BackgroundTask:
     async def stop(self) -> None:
         """Cancel the task and wait until it has ended. A second call does nothing."""
         if self._task is not None:
-            await end([self._task])
+            await cancel_and_wait([self._task])
             self._task = None
 
     async def _run_and_wait(self) -> float:

@@ -19,7 +19,7 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from hookmill.errors import CertificateUnavailableError, NotConfirmedError
-from hookmill.runtime.tasks import end
+from hookmill.runtime.tasks import cancel_and_wait
 from hookmill.signatures.scheme import (
     NeedsCertificate,
     NetworkScheme,
@@ -133,7 +133,7 @@ class Certificates:
 
     async def close(self) -> None:
         """Cancel the running requests and close the connections."""
-        await end(self._running.values())
+        await cancel_and_wait(self._running.values())
         if self._session is not None:
             await self._session.close()
             self._session = None

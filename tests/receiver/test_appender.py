@@ -18,7 +18,7 @@ from receiver import appender as appender_module
 from receiver.appender import Appender
 from receiver.responses import FAULT, Refusal, Result
 from tests.receiver.serving import HELLO, StartReceiver, Stored, deliver, paused, round_trips
-from tests.support import Server, eventually, message
+from tests.support import Server, Stream, eventually, message
 
 PATIENT = 10.0
 """Seconds for a round trip in tests that delay Redis on purpose."""
@@ -27,9 +27,9 @@ PATIENT = 10.0
 @pytest.fixture
 async def patient(server: Server, prefix: str) -> AsyncIterator[Producer]:
     """A stream with a long timeout. Its script is loaded in the server already."""
-    opened = Producer(server.url, prefix, timeout=PATIENT)
+    opened = Stream(server.url, prefix, timeout=PATIENT)
     await opened.append([message(id="warm-up")])
-    await opened.redis.delete(opened.partitions[0].stream)
+    await opened.client.execute(0, "DEL", opened.partitions[0].stream)
     yield opened
     await opened.close()
 
@@ -207,7 +207,7 @@ async def test_a_refused_connection_fails_all_who_wait_and_nobody_after_the_reco
     own_server: Callable[..., Server],
 ) -> None:
     server = own_server()
-    stream = Producer(server.url, "t", timeout=1.0)
+    stream = Stream(server.url, "t", timeout=1.0)
     appender = Appender(stream, 1.0)
     server.kill()
     results = await asyncio.gather(
@@ -216,7 +216,7 @@ async def test_a_refused_connection_fails_all_who_wait_and_nobody_after_the_reco
     assert refusals(results) == [UNSTORED] * 5
     server.start()
     await append(appender, message(id="after"))
-    assert await stream.redis.xlen(stream.partitions[0].stream) == 1
+    assert await stream.client.execute(0, "XLEN", stream.partitions[0].stream) == 1
     await stream.close()
 
 
@@ -224,7 +224,7 @@ async def test_a_frozen_server_fails_those_under_way_and_those_queued_but_not_th
     own_server: Callable[..., Server],
 ) -> None:
     server = own_server()
-    stream = Producer(server.url, "t", timeout=0.3)
+    stream = Stream(server.url, "t", timeout=0.3)
     appender = Appender(stream, 0.3)
     await append(appender, message(id="before"))
     server.signal(signal.SIGSTOP)
@@ -251,7 +251,7 @@ async def test_an_error_of_redis_itself_is_logged_with_its_reason(
     own_server: Callable[..., Server], lines: list[dict[str, Any]]
 ) -> None:
     server = own_server("--save", "", "--maxmemory", "1", "--maxmemory-policy", "noeviction")
-    stream = Producer(server.url, "t", timeout=1.0)
+    stream = Stream(server.url, "t", timeout=1.0)
     with pytest.raises(NotStoredError):
         await append(Appender(stream, 1.0), message(id="m1"))
     (line,) = lines
@@ -264,7 +264,7 @@ async def test_the_timeout_counts_the_whole_round_trip_and_is_logged(
     own_server: Callable[..., Server], lines: list[dict[str, Any]]
 ) -> None:
     server = own_server()
-    stream = Producer(server.url, "t", timeout=20.0)  # the client alone would wait much longer
+    stream = Stream(server.url, "t", timeout=20.0)  # the client alone would wait much longer
     server.signal(signal.SIGSTOP)
     with pytest.raises(NotStoredError):
         await append(Appender(stream, 0.2), message())
@@ -344,7 +344,7 @@ async def test_a_log_that_cannot_be_written_keeps_no_sender_from_its_answer(
 
     monkeypatch.setattr(appender_module.log, "error", fail, raising=False)
     server = own_server()
-    stream = Producer(server.url, "t", timeout=1.0)
+    stream = Stream(server.url, "t", timeout=1.0)
     server.kill()
     with pytest.raises(NotStoredError):
         await append(Appender(stream, 1.0), message())
