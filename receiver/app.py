@@ -21,7 +21,7 @@ log = structlog.get_logger("receiver")
 
 
 class Receiver:
-    """Program 1. `start` it, `quiet` it (so that the load balancer stops to send deliveries here),
+    """Program 1. `start` it, `quiet` it (so that the load balancer stops sending deliveries here),
     `stop` it within the deadline of the settings.
     """
 
@@ -63,7 +63,7 @@ class Receiver:
         self._http.is_quiet = True
 
     async def stop(self) -> None:
-        """Stop to listen, let the requests in flight finish, and close everything. A second call
+        """Stop listening, let the requests in flight finish, and close everything. A second call
         does nothing.
         """
         self.quiet()

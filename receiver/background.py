@@ -21,7 +21,9 @@ class BackgroundTask:
 
     def start(self) -> None:
         """Start the task. It can be started again after `stop`."""
-        self._task = asyncio.create_task(run_periodically(self._name, self._run_and_wait), name=self._name)
+        self._task = asyncio.create_task(
+            run_periodically(self._name, self._run_and_wait), name=self._name
+        )
 
     def wake(self) -> None:
         """Let the next run begin now, or as soon as the current one has ended."""

@@ -36,11 +36,11 @@ class Drainer:
         self._appended: set[bytes] = set()
 
     def start(self) -> None:
-        """Start to drain. It can be started again after `stop`."""
+        """Start draining. It can be started again after `stop`."""
         self._task.start()
 
     async def stop(self) -> None:
-        """Stop to drain. Messages in the spool stay there; the current batch may be appended twice,
+        """Stop draining. Messages in the spool stay there; the current batch may be appended twice,
         and the workers drop the duplicates.
         """
         await self._task.stop()

@@ -79,14 +79,14 @@ class HttpServer:
             self._pipeline.metrics.add_secrets(source.name, source.scheme.labels)
 
     async def listen(self) -> int:
-        """Start to listen; return the port. Raise `OSError` where that is impossible."""
+        """Start listening; return the port. Raise `OSError` where that is impossible."""
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._settings.host, self._settings.port, backlog=1024)
         await site.start()
         return int(self._runner.addresses[0][1])
 
     async def stop(self, deadline: float) -> int:
-        """Stop to listen, give requests `deadline` seconds to finish, and close all connections.
+        """Stop listening, give requests `deadline` seconds to finish, and close all connections.
         Return how many requests were cut off.
         """
         for site in self._runner.sites:

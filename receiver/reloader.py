@@ -48,11 +48,11 @@ class Reloader:
         self._task = BackgroundTask("reloader", self._reload_if_needed, PERIOD)
 
     def start(self) -> None:
-        """Start to watch."""
+        """Start watching."""
         self._task.start()
 
     async def stop(self) -> None:
-        """Stop to watch."""
+        """Stop watching."""
         await self._task.stop()
 
     def ask(self) -> None:

@@ -191,9 +191,8 @@ class Spool:
             self.path, timeout=0, isolation_level=None, check_same_thread=False
         )
         self._execute_when_free("PRAGMA journal_mode = WAL")
-        self._db.execute(
-            "PRAGMA fullfsync = ON"
-        )  # without it macOS leaves writes in the disk's cache
+        # Without this macOS leaves writes in the cache of the disk.
+        self._db.execute("PRAGMA fullfsync = ON")
         self._db.execute("PRAGMA synchronous = FULL")
         with self._writing() as db:
             db.execute(
