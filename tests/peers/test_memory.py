@@ -123,7 +123,7 @@ async def test_consumers_of_workers_that_came_and_went_do_not_pile_up(
         async with working(settings(lease=LONG), work.handlers) as worker:
             await send(stream, [f"m{number}"])
             await view.drained()
-            assert view.consumers() == {worker.consumer}
+            assert view.consumers() == {worker.consumer_name}
             await worker.stop(5)
         assert view.consumers() == set()
 

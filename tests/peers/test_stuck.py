@@ -164,7 +164,7 @@ async def test_a_hundred_thousand_of_the_dead_are_taken_over_a_handful_at_a_time
         heap(client, stream, "dead")
         worker = workers.start(work.handlers, concurrency=200)
         await eventually(lambda: work.running == 200)
-        assert pending(client, stream, worker.consumer) == 200
+        assert pending(client, stream, worker.consumer_name) == 200
         assert pending(client, stream, "dead") == HEAP - 200
         work.go_on.set()
         # Several windows on: one claim looks at ten times as many as it may take.
@@ -243,7 +243,7 @@ async def test_no_worker_holds_more_than_it_runs(
     await send(stream, *names(5_000))
     four = [workers.start(work.handlers, concurrency=10) for _ in range(4)]
     await eventually(lambda: work.running == 40)
-    assert [pending(redis_client, stream, one.consumer) for one in four] == [10] * 4
+    assert [pending(redis_client, stream, one.consumer_name) for one in four] == [10] * 4
     work.go_on.set()
     await drained(redis_client, stream)
     assert work.ran == Counter(names(5_000))

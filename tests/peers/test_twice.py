@@ -114,7 +114,7 @@ async def test_a_worker_that_takes_over_from_itself_goes_on_with_what_it_runs(
         (held,) = rows
         # As an outage would: older than its lease before it could be renewed.
         redis_client.xclaim(
-            key, "main", worker.consumer, 0, [held["message_id"]], idle=60_000, justid=True
+            key, "main", worker.consumer_name, 0, [held["message_id"]], idle=60_000, justid=True
         )
         return bool(held["times_delivered"] > 1)
 
@@ -162,7 +162,7 @@ async def test_what_no_hand_is_free_for_stays_in_the_stream_for_others(
     first = workers.start(work.handlers, concurrency=6)
     await send(stream, *names(8))
     await eventually(lambda: work.running == 6)
-    assert pending(redis_client, stream) == pending(redis_client, stream, first.consumer) == 6
+    assert pending(redis_client, stream) == pending(redis_client, stream, first.consumer_name) == 6
     workers.start(work.handlers, concurrency=10)
     await eventually(lambda: work.running == 8)
     await sweeps_have_passed(redis_client, stream, work)
@@ -188,7 +188,7 @@ async def test_what_waits_for_a_thread_is_not_taken_for_dead(
     first = workers.start(handlers, concurrency=4, threads=1)
     await send(stream, *names(4))
     try:
-        await eventually(lambda: pending(redis_client, stream, first.consumer) == 4)
+        await eventually(lambda: pending(redis_client, stream, first.consumer_name) == 4)
         other = Work()
         workers.start(other.handlers)
         await sweeps_have_passed(redis_client, stream, other)

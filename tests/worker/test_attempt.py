@@ -24,7 +24,6 @@ from hookmill.stream.entries import STREAM, Entry, EntryRef
 from tests.support import eventually, message
 from worker.attempt import MAX_ERROR, MAX_SUMMARY, Attempter
 from worker.outcome import (
-    Again,
     DeadLettered,
     Discarded,
     Done,
@@ -32,6 +31,7 @@ from worker.outcome import (
     Ignored,
     Outcome,
     Requeued,
+    RetryLater,
 )
 
 NOW = 1_800_000_000.0
@@ -197,7 +197,7 @@ async def test_middleware_may_steer_the_message_as_a_handler_may(
         pytest.fail("it ran")
 
     outcome = await attempt()
-    assert isinstance(outcome, Again)
+    assert isinstance(outcome, RetryLater)
     assert outcome.reason == "closed today"
 
 
@@ -250,7 +250,7 @@ async def test_asking_to_wait_is_not_a_failure(
         raise Retry(after=60)
 
     outcome = await attempt(entry(event_type=kind))
-    assert isinstance(outcome, Again)
+    assert isinstance(outcome, RetryLater)
     assert (outcome.after, outcome.reason, outcome.error) == (60.0, "asked to wait", "")
     assert (outcome.progress.attempts, outcome.progress.failed_ms) == (0, 0)
     assert outcome.progress.handler in {"on_the_loop", "in_a_thread"}
@@ -284,7 +284,7 @@ async def test_a_failure_is_counted_and_waits_its_turn(
         raise ValueError("no such account")
 
     first = await attempt()
-    assert isinstance(first, Again)
+    assert isinstance(first, RetryLater)
     assert first.progress == Progress(
         owner=OWNER, handler="book", attempts=1, failed_ms=int(NOW * 1000)
     )
@@ -295,7 +295,7 @@ async def test_a_failure_is_counted_and_waits_its_turn(
 
     attempt.now += 100
     second = await attempt(entry(progress=first.progress))
-    assert isinstance(second, Again)
+    assert isinstance(second, RetryLater)
     assert (second.progress.attempts, second.progress.failed_ms) == (2, int(NOW * 1000))
 
     third = await attempt(entry(progress=second.progress))
@@ -367,7 +367,7 @@ async def test_however_a_handler_ends_it_is_a_failure_of_this_message_alone(
 
     async with asyncio.timeout(5):
         outcome = await attempt(entry(event_type=kind))
-    assert isinstance(outcome, Again)
+    assert isinstance(outcome, RetryLater)
     assert outcome.progress.attempts == 1
     assert re.search(error, outcome.error)
 
@@ -384,7 +384,7 @@ async def test_a_handler_that_cancels_its_own_task_fails(
         await asyncio.sleep(60)
 
     outcome = await asyncio.create_task(attempt())
-    assert isinstance(outcome, Again)
+    assert isinstance(outcome, RetryLater)
     assert outcome.progress.attempts == 1
 
 
@@ -399,7 +399,7 @@ async def test_something_the_handler_awaited_was_cancelled(
         await inner
 
     outcome = await attempt()
-    assert isinstance(outcome, Again)
+    assert isinstance(outcome, RetryLater)
     assert outcome.reason == "asyncio.exceptions.CancelledError"
 
 
@@ -416,7 +416,7 @@ async def test_a_handler_beyond_its_timeout_is_cancelled_and_has_failed(
             ended.append(True)
 
     outcome = await attempt()
-    assert isinstance(outcome, Again)
+    assert isinstance(outcome, RetryLater)
     assert outcome.reason == "TimeoutError: ran longer than its timeout of 0.01 s"
     assert "await asyncio.sleep(60)" in outcome.error  # where it was
     assert ended == [True]
@@ -430,7 +430,7 @@ async def test_a_timeout_of_the_handlers_own_is_shown_as_such(
         raise TimeoutError("the bank is slow")
 
     outcome = await attempt()
-    assert isinstance(outcome, Again)
+    assert isinstance(outcome, RetryLater)
     assert outcome.reason == "TimeoutError: the bank is slow"
 
 
@@ -456,7 +456,7 @@ async def test_a_huge_error_is_cut(handlers: Handlers[Any], attempt: Try, length
         raise ValueError("x" * length + "!")
 
     first = await attempt()
-    assert isinstance(first, Again)
+    assert isinstance(first, RetryLater)
     assert len(first.reason) <= MAX_SUMMARY
     assert first.reason.startswith("ValueError: xxx")
     assert len(first.error) <= MAX_ERROR
@@ -478,7 +478,7 @@ async def test_an_error_that_cannot_be_shown_is_an_error_all_the_same(
         raise ShyError
 
     outcome = await attempt()
-    assert isinstance(outcome, Again)
+    assert isinstance(outcome, RetryLater)
     assert "ShyError" in outcome.reason
 
 
@@ -577,7 +577,7 @@ async def test_what_this_release_does_not_know_waits_for_one_that_does_and_is_ke
     before = Progress.from_fields(given.fields, OWNER)
 
     def still_waits(outcome: Outcome) -> Progress:
-        assert isinstance(outcome, Again)
+        assert isinstance(outcome, RetryLater)
         assert (outcome.reason, outcome.error) == (reason, "")
         assert outcome.progress.unknown_ms == int(NOW * 1000)
         assert outcome.progress.attempts == before.attempts
@@ -606,7 +606,7 @@ async def test_a_release_that_knows_the_type_ends_the_wait(
         raise Retry(1)
 
     outcome = await attempt(entry(progress=Progress(owner=OWNER, unknown_ms=5)))
-    assert isinstance(outcome, Again)
+    assert isinstance(outcome, RetryLater)
     assert outcome.progress == Progress(owner=OWNER, handler="book")
 
 
@@ -623,7 +623,7 @@ async def cancelled(attempter: Attempter, given: Entry, running: Any) -> Outcome
     """Cancel an attempt in the middle, as a pool does past its deadline."""
     task = asyncio.create_task(attempted(attempter, given))
     await eventually(running)
-    attempter.end()
+    attempter.expect_cancellation()
     task.cancel()
     return await task
 
@@ -759,7 +759,7 @@ async def test_a_plain_function_that_was_handed_back_before_it_began_never_begin
 
     tasks = [asyncio.create_task(attempt(entry(id=f"m{n}"))) for n in range(4)]
     await eventually(lambda: len(ran) == 2)
-    attempt.attempter.end()
+    attempt.attempter.expect_cancellation()
     for task in tasks:
         task.cancel()
     handed_back = Requeued(Progress(owner=OWNER))
@@ -781,7 +781,7 @@ async def test_a_plain_function_that_returns_a_coroutine_has_not_handled_its_mes
 
     handlers.on(Paid)(undeclared)
     outcome = await attempt()
-    assert isinstance(outcome, Again)
+    assert isinstance(outcome, RetryLater)
     assert outcome.reason == (
         "TypeError: the handler returned an awaitable: declare it with `async def`"
     )

@@ -49,7 +49,7 @@ async def test_where_nothing_waits_a_turn_lasts_until_something_is_delayed(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
     fleet = [await open_group(f"c{number}") for number in range(3)]
-    turns = [asyncio.create_task(Delayed(group).turn()) for group in fleet]
+    turns = [asyncio.create_task(Delayed(group).run_once()) for group in fleet]
     await eventually(lambda: listeners(redis_client) == 3)
     assert not any(turn.done() for turn in turns)
     await delay(stream, await open_group("other"), 200)
@@ -74,7 +74,7 @@ async def test_where_nobody_tells_a_turn_ends_all_the_same(
     open_group: OpenGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delayed, "LONGEST_PAUSE", 0.05)
-    assert await Delayed(await open_group()).turn() == delayed.SHORTEST_PAUSE
+    assert await Delayed(await open_group()).run_once() == delayed.SHORTEST_PAUSE
 
 
 async def test_what_was_delayed_after_a_look_is_not_missed_by_the_wait(
@@ -115,7 +115,7 @@ async def test_the_next_turn_comes_when_the_next_message_is_due(
     monkeypatch.setattr(delayed, "LONGEST_PAUSE", 1.0)
     group = await open_group()
     await delay(stream, group, 1, 500)
-    turn = Delayed(group).turn
+    turn = Delayed(group).run_once
 
     async def are_let_go(count: int) -> bool:
         assert await turn() == delayed.SHORTEST_PAUSE
@@ -138,11 +138,11 @@ async def test_a_full_batch_is_followed_by_another_at_once(
     duty = Delayed(group)
     await eventually(lambda: turns_until_two(duty, redis_client, group))
     monkeypatch.setattr(delayed, "LONGEST_PAUSE", 0.01)
-    assert await duty.turn() == delayed.SHORTEST_PAUSE
+    assert await duty.run_once() == delayed.SHORTEST_PAUSE
     assert redis_client.xlen(group.partitions[0].again) == 3
     await finish(group, redis_client)
 
 
 async def turns_until_two(duty: Delayed, client: redis.Redis, group: Consumer) -> bool:
     """Whether this turn moved a full batch."""
-    return await duty.turn() == 0.0 and client.xlen(group.partitions[0].again) == 2
+    return await duty.run_once() == 0.0 and client.xlen(group.partitions[0].again) == 2

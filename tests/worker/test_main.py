@@ -72,7 +72,7 @@ async def test_a_worker_handles_and_leaves_nothing_behind(
     worker = await start_worker(handlers)
     await stream.append([message(type="async"), message(type="plain")])
     await eventually(lambda: ran == {"async": 1, "plain": 1})
-    assert consumers(redis_client, stream) == {worker.consumer}
+    assert consumers(redis_client, stream) == {worker.consumer_name}
     await worker.stop(5)
     assert consumers(redis_client, stream) == set()
     assert not worker.has_stragglers

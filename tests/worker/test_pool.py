@@ -40,7 +40,7 @@ FOR_EVER = 1e9
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool_module, "PAUSE", 0.02)
-    monkeypatch.setattr(pool_module, "LAST_STEP", 0.15)
+    monkeypatch.setattr(pool_module, "STOP_STEP_TIMEOUT", 0.15)
     monkeypatch.setattr(settler_module, "PAUSE", 0.02)
 
 
@@ -121,7 +121,7 @@ async def make_pool() -> AsyncIterator[MakePool]:
     yield make
     for pool in pools:
         await pool.stop(0)
-        await pool._group.close()
+        await pool._consumer.close()
     threads.shutdown()
 
 
@@ -202,7 +202,7 @@ async def test_every_message_is_handled_once_and_settled(
     await eventually(lambda: is_drained(redis_client, stream))
     assert work.done == Counter([*names(100), "later"])
     assert work.most <= concurrency
-    await eventually(lambda: not pool.in_hand)
+    await eventually(lambda: not pool.held)
 
 
 async def test_two_pools_share_the_work(
@@ -259,7 +259,7 @@ async def test_two_handlers_of_one_message_that_wait_do_not_take_each_others_pla
     await eventually(lambda: is_drained(redis_client, stream) and ran.total() == 2)
 
     async def both_again() -> bool:
-        await pool._group.release(10)
+        await pool._consumer.release(10)
         return ran == {"index": 2, "mail": 2}
 
     await eventually(both_again)
@@ -321,7 +321,7 @@ async def test_no_more_is_taken_than_can_be_run(
     assert work.done == Counter(names(20))
 
 
-async def test_most_of_the_free_hands_take_at_a_time_until_few_are_left(
+async def test_most_of_the_free_slots_take_at_a_time_until_few_are_left(
     stream: Producer, make_pool: MakePool
 ) -> None:
     asked: list[int] = []
@@ -376,8 +376,8 @@ async def test_of_two_that_came_at_once_the_one_without_a_hand_is_handed_back(
         await eventually(lambda: is_drained(redis_client, stream))
     assert work.ran == work.done == Counter(names(2))
     assert work.most == 1
-    handed_back = [line for line in logs if line["event"] == "handed back"]
-    assert not handed_back  # it never began, so there is nothing to say
+    requeued = [line for line in logs if line["event"] == "requeued"]
+    assert not requeued  # it never began, so nothing is logged
 
 
 async def test_nothing_is_taken_while_too_many_outcomes_are_unwritten(
@@ -386,15 +386,15 @@ async def test_nothing_is_taken_while_too_many_outcomes_are_unwritten(
     redis_client: redis.Redis,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pool_module, "UNSETTLED", 5)
+    monkeypatch.setattr(pool_module, "MAX_UNSETTLED", 5)
     work = Work()
     group = trouble(stream)
     group.settle_fault = StreamUnavailableError("away")
     await send(stream, *names(50))
     pool = await make_pool(work.handlers, concurrency=2, group=group)
-    await eventually(lambda: pool.free_hands == 0 and pool.is_idle)
+    await eventually(lambda: pool.free_slots == 0 and pool.is_idle)
     assert 5 <= sum(work.done.values()) <= 6
-    assert pending(redis_client, stream) == len(pool.in_hand)
+    assert pending(redis_client, stream) == len(pool.held)
     group.settle_fault = None
     await eventually(lambda: is_drained(redis_client, stream))
     assert work.done == Counter(names(50))
@@ -446,7 +446,7 @@ async def test_a_quiet_pool_finishes_what_it_runs(
     await pool.quiet()
     assert not pool.is_idle
     work.go_on.set()
-    await eventually(lambda: pool.is_idle and not pool.in_hand)
+    await eventually(lambda: pool.is_idle and not pool.held)
     assert work.done == Counter(names(2))
     assert pending(redis_client, stream) == 0
 
@@ -459,12 +459,12 @@ async def test_what_comes_after_quiet_was_asked_for_is_handed_back(
     await send(stream, *names(5))
     pool = await make_pool(first.handlers, group=group, start=False)
     await group.open()
-    group.after_take = lambda: setattr(pool, "_quiet", True)
+    group.after_take = lambda: setattr(pool, "_is_quiet", True)
     pool.start()
     await eventually(lambda: redis_client.xlen(group.partitions[0].again) == 5)
     await pool.stop(5)
     assert not first.ran
-    assert not pool.in_hand
+    assert not pool.held
     await make_pool(second.handlers, stream)
     await eventually(lambda: is_drained(redis_client, stream))
     assert second.done == Counter(names(5))
@@ -484,7 +484,7 @@ async def test_whenever_a_pool_is_stopped_nothing_is_lost_and_nothing_runs_twice
             sent += count
             await asyncio.sleep(chance.choice([0, 0, 0.001, 0.003]))
         await pool.stop(5)
-        assert not pool.in_hand
+        assert not pool.held
         assert pending(redis_client, stream) == 0
     await make_pool(work.handlers, stream)
     await eventually(lambda: is_drained(redis_client, stream))
@@ -502,7 +502,7 @@ async def test_what_finishes_within_the_deadline_is_settled(
     await send(stream, *names(3))
     await eventually(lambda: work.running == 3)
     stopping = asyncio.create_task(pool.stop(30))
-    await eventually(lambda: pool._quiet)
+    await eventually(lambda: pool._is_quiet)
     work.go_on.set()
     await stopping
     assert work.done == Counter(names(3))
@@ -635,7 +635,7 @@ async def test_a_bell_that_rang_with_the_last_breath_of_redis_does_not_hold_up_t
     await dead.wait()
     async with asyncio.timeout(5):
         await pool.quiet()
-    assert not pool.in_hand
+    assert not pool.held
     await stream.close()
 
 
@@ -659,7 +659,7 @@ async def test_messages_whose_taking_was_never_answered_are_taken_over(
     pool = await make_pool(work.handlers, group=group, lease=0.1)
     await eventually(lambda: is_drained(redis_client, stream))
     assert work.ran == Counter(names(5))
-    await eventually(lambda: not pool.in_hand)
+    await eventually(lambda: not pool.held)
 
 
 async def test_a_silent_worker_loses_its_messages_and_its_late_outcome_is_dropped(
@@ -679,7 +679,7 @@ async def test_a_silent_worker_loses_its_messages_and_its_late_outcome_is_droppe
     await eventually(lambda: is_drained(redis_client, stream))
     with structlog.testing.capture_logs() as logs:
         silent.go_on.set()
-        await eventually(lambda: not first.in_hand)
+        await eventually(lambda: not first.held)
     (late,) = [line for line in logs if line["event"].startswith("dropped late outcomes")]
     assert len(late["entries"]) == 3
     assert redis_client.zcard(group.partitions[0].delayed) == 0
@@ -698,8 +698,8 @@ async def test_a_retry_after_the_takeover_does_not_disturb_the_new_holder(
     second = await make_pool(other.handlers, group=group, lease=0.1)
     await eventually(lambda: other.running)
     silent.go_on.set()
-    await eventually(lambda: not first.in_hand)
-    assert len(second.in_hand) == 1
+    await eventually(lambda: not first.held)
+    assert len(second.held) == 1
     assert pending(redis_client, stream) == 1
     assert redis_client.xlen(group.partitions[0].again) == 0
     other.go_on.set()
@@ -721,7 +721,7 @@ async def test_a_sweep_that_is_always_due_keeps_nothing_new_waiting(
     await eventually(lambda: is_drained(redis_client, stream))
 
 
-async def test_a_sweep_leaves_alone_what_is_in_hand_and_unsettled(
+async def test_a_sweep_leaves_alone_what_is_held_and_unsettled(
     stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     work = Work()
@@ -747,7 +747,7 @@ async def test_a_bell_that_rings_while_a_sweep_is_due_is_heeded(
     pool = await make_pool(work.handlers, group=group, lease=0.5, start=False)
 
     async def make_due() -> None:
-        pool._takeover._next = 0
+        pool._takeover._next_sweep = 0
 
     group.after_wait = make_due
     await group.open()
@@ -789,12 +789,12 @@ async def test_a_repeat_that_was_waited_for_is_let_go(
     with structlog.testing.capture_logs() as logs:
         await send(stream, "m")
         await eventually(lambda: logs)
-    assert logs == [{"event": "repeat dropped", "id": "m", "log_level": "info"}]
-    assert not pool.in_hand
+    assert logs == [{"event": "duplicate dropped", "id": "m", "log_level": "info"}]
+    assert not pool.held
     assert work.ran == {"m": 1}
 
 
-async def test_a_sweep_claims_no_more_than_there_are_free_hands_and_the_rest_is_for_others(
+async def test_a_sweep_claims_no_more_than_there_are_free_slots_and_the_rest_is_for_others(
     stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     busy, idle = Work(wait=True), Work()
@@ -811,13 +811,13 @@ async def test_a_sweep_claims_no_more_than_there_are_free_hands_and_the_rest_is_
         pool = await make_pool(
             work.handlers, group=group, concurrency=concurrency, lease=30, start=False
         )
-        pool._takeover._next = 0  # it has been in touch for long
+        pool._takeover._next_sweep = 0  # it has been in touch for long
         pools.append(pool)
 
     pools[0].start()
     await eventually(lambda: busy.running == 2)
     await asyncio.sleep(0.1)  # time for what must not happen
-    assert (busy.running, len(pools[0].in_hand)) == (2, 2)
+    assert (busy.running, len(pools[0].held)) == (2, 2)
     pools[1].start()
     await eventually(lambda: idle.done == Counter(names(8)[2:]))
     busy.go_on.set()
@@ -848,7 +848,7 @@ async def test_a_settlement_whose_answer_is_lost_is_carried_out_once(
     pool = await make_pool(handlers, group=group)
     await send(stream, "m")
     await eventually(lambda: len(attempts) >= 2)
-    await eventually(lambda: is_drained(redis_client, stream) and not pool.in_hand)
+    await eventually(lambda: is_drained(redis_client, stream) and not pool.held)
     assert attempts == [1, 1]
 
 
@@ -906,7 +906,7 @@ async def test_a_suspect_begins_when_nothing_else_runs_and_nothing_begins_beside
     assert len(beside) == 5
 
 
-async def test_what_ended_its_worker_three_times_while_alone_is_buried(
+async def test_what_ended_its_worker_three_times_while_alone_is_a_dead_letter(
     stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     entry_id = await suspect(stream, redis_client)
@@ -922,7 +922,7 @@ async def test_what_ended_its_worker_three_times_while_alone_is_buried(
     redis_client.delete(keys.dead)
 
 
-async def test_a_suspect_that_is_handed_back_is_none_any_longer(
+async def test_a_suspect_that_is_requeued_is_no_suspect_any_more(
     stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     await suspect(stream, redis_client)
@@ -1028,7 +1028,7 @@ async def test_a_fault_of_our_own_in_an_attempt_keeps_the_message(
     for letter in await dead_letters(stream):
         assert letter.fields[b"reason"] == b"internal_error"
         assert b"a fault of ours" in letter.fields[b"error"]
-    await eventually(lambda: not pool.in_hand)
+    await eventually(lambda: not pool.held)
     redis_client.delete(stream.partitions[0].of_group("main").dead)
 
 
@@ -1044,7 +1044,7 @@ async def test_a_log_that_cannot_be_written_costs_no_message(
     await send(stream, *names(10))
     await eventually(lambda: is_drained(redis_client, stream))
     assert work.done == Counter(names(10))
-    await eventually(lambda: not pool.in_hand)
+    await eventually(lambda: not pool.held)
     structlog.reset_defaults()
 
 

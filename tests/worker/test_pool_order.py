@@ -38,7 +38,7 @@ StartPool = Callable[..., Awaitable[Pool]]
 @pytest.fixture(autouse=True)
 def no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits is woken, or waits for too long; what is delayed goes as soon as it is due."""
-    monkeypatch.setattr(pool_module, "LONGEST_WAIT", 60.0)
+    monkeypatch.setattr(pool_module, "MAX_WAIT", 60.0)
     monkeypatch.setattr(delayed_module, "LONGEST_PAUSE", 0.02)
 
 
@@ -65,7 +65,7 @@ async def start_pool(stream: Producer) -> AsyncIterator[StartPool]:
         pool = Pool(mine, attempter, Takeover(mine, FOR_EVER), concurrency)
         pools.append(pool)
         pool.start()
-        duties.append(asyncio.create_task(run_periodically("delayed", Delayed(mine).turn)))
+        duties.append(asyncio.create_task(run_periodically("delayed", Delayed(mine).run_once)))
         return pool
 
     yield start

@@ -30,7 +30,7 @@ async def work(delivery: Delivery[Message]) -> None:
 """
 
 
-async def test_a_message_that_kills_its_workers_does_not_convict_its_neighbours(
+async def test_a_message_that_kills_its_workers_is_not_blamed_on_others(
     start_program: Callable[..., Program],
     tmp_path: Path,
     server: Server,
