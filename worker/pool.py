@@ -235,7 +235,7 @@ class Pool:
                 self._suspects.append(entry)
             else:
                 self._start(entry)
-        for _, message_id in taken.repeats:
+        for _, message_id in taken.duplicates:
             log.info("duplicate dropped", id=message_id)
 
     def _start(self, entry: Entry) -> None:

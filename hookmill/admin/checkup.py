@@ -200,7 +200,7 @@ def _row(group: GroupFacts, now_ms: int, lease: float) -> list[str]:
         *(f"{n:,}" for n in (group.held, group.delayed, group.again, group.parked, group.dead)),
         oldest,
         f"{group.remembered:,}",
-        f"{group.repeats:,}",
+        f"{group.duplicates:,}",
         str(group.workers(lease)),
     ]
 
