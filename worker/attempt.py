@@ -120,7 +120,7 @@ class Attempter:
             message = Message.from_fields(entry.fields)
         except WireVersionError as error:
             return self._unknown(progress, error.code, str(error))
-        logs.about(message.id, message.source, message.type)
+        logs.bind_message(message.id, message.source, message.type)
         handler = self._handler(message, progress)
         if not isinstance(handler, Handler):
             return handler

@@ -58,7 +58,7 @@ async def _work_until_signalled(settings: Settings, handlers: Handlers[Any]) -> 
         if handlers.lifespan is not None:
             resources = await stack.enter_async_context(handlers.lifespan())
         worker = Worker(settings, handlers, resources)
-        process.spare_the_collector()
+        process.collect_garbage_less_often()
         ended = worker.start()
         log.info(
             "working", group=settings.group, consumer=worker.consumer_name, handlers=len(handlers),
