@@ -17,24 +17,20 @@ from hookmill.handlers import Backoff
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.producer import Producer
-from tests.peers import (
+from tests.peers.deliveries import Senders, http_client, order, post, receiving
+from tests.peers.view import View
+from tests.peers.work import (
     AOF,
     LONG,
     MakeSettings,
     OwnServer,
-    Senders,
     StartProgram,
-    View,
     Work,
     die,
     environment,
-    http_client,
     names,
-    order,
-    post,
-    receiving,
     send,
-    settings_for,
+    settings_of,
     working,
 )
 from tests.support import (
@@ -48,11 +44,6 @@ from tests.support import (
 from worker import attempt, janitor
 
 AT_ONCE = Backoff(first=0)
-
-
-@pytest.fixture
-def view(redis_client: redis.Redis, prefix: str) -> View:
-    return View(redis_client, prefix)
 
 
 @pytest.fixture
@@ -79,7 +70,7 @@ async def test_a_worker_killed_between_the_taking_and_the_first_handler_loses_no
     redpanda-data/connect#2662: what is pending is never reclaimed. taskiq-redis 1.2.4, seen: an
     orphan waits until a new message arrives. Here none does.
     """
-    await send(stream, names(5))
+    await send(stream, *names(5))
     begun = die(start_program, tmp_path, environment(server, prefix), "after take")
     assert begun == []
     assert view.pending() == 5
@@ -101,7 +92,7 @@ async def test_a_worker_killed_in_its_sweep_locks_nobody_out_of_the_next(
     """taskiq-python/taskiq-redis#131: a lock around the claim, held for good after SIGKILL."""
     gone = Consumer(stream, "main", "gone", dedup_window=3600)
     await gone.open()
-    await send(stream, names(5))
+    await send(stream, *names(5))
     await gone.take(5)
     await gone.close()
     die(start_program, tmp_path, environment(server, prefix), "after take_over")
@@ -125,7 +116,7 @@ async def test_a_worker_killed_while_it_lets_retries_go_loses_none(
     first = Work()
     first.fails = lambda _: Retry(after=0.5)
     async with working(settings(), first.handlers) as worker:
-        await send(stream, names(5))
+        await send(stream, *names(5))
         await eventually(lambda: view.client.zcard(view.delayed) == 5)
         await worker.stop(5)
     die(start_program, tmp_path, environment(server, prefix), "after release")
@@ -149,7 +140,7 @@ async def test_a_worker_killed_before_its_acknowledgement_leaves_nothing_active_
 
     It runs a second time, which is the price of losing none.
     """
-    await send(stream, ["m0"])
+    await send(stream, "m0")
     begun = die(start_program, tmp_path, environment(server, prefix), "before settle")
     assert begun == ["m0"]
     work = Work()
@@ -180,12 +171,12 @@ async def test_on_a_server_in_cluster_mode_a_dead_workers_messages_are_taken_ove
         stream = Producer(server.url, "t")
         gone = Consumer(stream, "main", "gone", dedup_window=3600)
         await gone.open()
-        await send(stream, names(5))
+        await send(stream, *names(5))
         await gone.take(5)
         await gone.close()
         work = Work(attempts=2, backoff=AT_ONCE)
         work.fails = lambda given: ValueError() if given.id == "m0" else None
-        configured = settings_for(server, lease=0.5)
+        configured = settings_of(server)(lease=0.5)
         async with working(configured, work.handlers):
             await eventually(view.dead_letters, what="m0 to be given up")
             await view.drained()
@@ -200,10 +191,10 @@ async def test_a_dead_workers_consumer_stays_until_its_last_message_was_taken_ov
     """ThreeDotsLabs/watermill-redisstream#24: DELCONSUMER takes what is still pending along."""
     gone = Consumer(stream, "main", "gone", dedup_window=3600)
     await gone.open()
-    await send(stream, names(10))
+    await send(stream, *names(10))
     await gone.take(10)
     await gone.close()
-    work = Work(wait=True)
+    work = Work(held=True)
     async with working(settings(lease=0.5, concurrency=1), work.handlers):
         await eventually(lambda: work.began, what="the first to be taken over")
         turns = view.calls("xtrim") + 5
@@ -219,8 +210,8 @@ async def test_what_a_living_worker_runs_is_neither_buried_nor_run_by_the_others
     stream: Producer, settings: MakeSettings, view: View
 ) -> None:
     """rq/rq#2061: another worker's upkeep moved jobs to the failed ones while they ran."""
-    work = Work(wait=True)
-    await send(stream, names(3))
+    work = Work(held=True)
+    await send(stream, *names(3))
     # Its hands are full, so it has nothing but its renewals to show that it lives.
     async with working(settings(lease=0.5, concurrency=3), work.handlers):
         await eventually(lambda: len(work.began) == 3)
@@ -245,7 +236,7 @@ async def test_a_handler_that_raised_runs_again_though_its_worker_was_restarted(
     first = Work(backoff=Backoff(first=0.2, factor=1))
     first.fails = lambda _: ValueError("not today")
     async with working(settings(lease=LONG), first.handlers) as worker:
-        await send(stream, ["m0"])
+        await send(stream, "m0")
         await eventually(lambda: first.began)
         await worker.stop(5)
     second = Work()
@@ -266,7 +257,7 @@ async def test_what_fails_to_the_end_is_kept_whole_and_can_be_sent_back(
     work = Work(attempts=2, backoff=AT_ONCE)
     work.fails = lambda _: ValueError("no such account")
     async with working(settings(), work.handlers):
-        await send(stream, ["m0"], body=b'{"the":"body"}')
+        await send(stream, "m0", body=b'{"the":"body"}')
         await eventually(view.dead_letters)
         (letter,) = view.dead_letters()
         assert (letter[b"body"], letter[b"reason"]) == (b'{"the":"body"}', b"failed")
@@ -294,8 +285,8 @@ async def test_what_cannot_be_read_is_kept_with_its_bytes(
         ran.append(delivery.id)
 
     async with working(settings(grace=0), handlers):
-        await send(stream, ["broken"], type="order.paid", body=b'{"amount":')
-        await send(stream, ["wrong"], type="order.paid", body=b'{"amount":"much"}')
+        await send(stream, "broken", type="order.paid", body=b'{"amount":')
+        await send(stream, "wrong", type="order.paid", body=b'{"amount":"much"}')
         view.client.xadd(view.stream, {"who": "wrote this?"})
         await eventually(lambda: len(view.dead_letters()) == 3)
         await view.drained()
@@ -314,19 +305,19 @@ async def test_what_waits_what_runs_and_what_is_due_later_survive_a_restart_of_r
     """celery/celery#1789: Redis goes down and up, workers reconnect, some tasks never run."""
     server = own_server(*AOF)
     stream = Producer(server.url, "t")
-    work = Work(wait=True)
+    work = Work(held=True)
     work.fails = lambda given: (
         Retry(after=1) if given.id == "later" and work.began["later"] == 1 else None
     )
-    async with working(settings_for(server, concurrency=1), work.handlers):
+    async with working(settings_of(server)(concurrency=1), work.handlers):
         with redis.Redis.from_url(server.url) as client:
             view = View(client, "t")
-            await send(stream, ["later"])
+            await send(stream, "later")
             await eventually(lambda: work.began)
             work.go_on.set()
             await eventually(lambda: client.zcard(view.delayed))
             work.go_on.clear()
-            await send(stream, ["runs", *names(3)])
+            await send(stream, "runs", *names(3))
             await eventually(lambda: work.began["runs"])
         server.kill()
         with capture_logs() as lines:
@@ -369,7 +360,7 @@ async def test_what_the_old_release_does_not_know_waits_for_the_new_one(
     old, ran_by_old = release("known")
     new, ran_by_new = release("known", "new")
     async with working(settings(), old) as leaving:
-        await send(stream, names(20), type="new")
+        await send(stream, *names(20), type="new")
         await eventually(lambda: view.client.zcard(view.delayed), what="the old one to look")
         async with working(settings(), new):  # both at once, as in any rolling deploy
             looks = view.calls("zadd") + 20
@@ -396,7 +387,7 @@ async def test_a_retry_of_a_handler_that_the_old_release_lacks_waits_for_the_new
         raise Retry(after=0.1)
 
     async with working(settings(), first) as worker:
-        await send(stream, ["m0"], type="order")
+        await send(stream, "m0", type="order")
         await eventually(lambda: tried)
         await worker.stop(5)
     async with working(settings(), old):
@@ -418,7 +409,7 @@ async def test_what_nobody_knows_is_neither_pending_for_ever_nor_gone(
     """
     handlers, _ = release("known")
     async with working(settings(grace=0), handlers):
-        await send(stream, ["m0"], type="new")
+        await send(stream, "m0", type="new")
         await eventually(view.dead_letters)
         await view.drained()
     handlers, ran = release("new")
@@ -442,7 +433,7 @@ async def test_workers_that_are_replaced_every_few_messages_leave_none_behind(
 
     while sent < 150:
         async with working(settings(lease=LONG, concurrency=5), work.handlers) as worker:
-            await send(stream, names(15, sent))
+            await send(stream, *names(15, sent))
             sent += 15
             enough = sum(work.done.values()) + 5
             await eventually(functools.partial(is_done, enough))
@@ -460,7 +451,7 @@ async def test_what_came_before_the_first_worker_is_handled(
     stream: Producer, settings: MakeSettings, view: View
 ) -> None:
     """FastStream and taskiq-redis, in their source: the group begins at `$`, the new end."""
-    await send(stream, names(5))
+    await send(stream, *names(5))
     work = Work()
     async with working(settings(), work.handlers):
         await view.drained()
@@ -477,7 +468,7 @@ async def test_trimming_waits_for_the_group_that_is_behind(
     await late.close()
     quick, slow = Work(), Work()
     async with working(settings(), quick.handlers):
-        await send(stream, names(200))
+        await send(stream, *names(200))
         await view.drained()
         turns = view.calls("xtrim") + 5
         await eventually(lambda: view.calls("xtrim") >= turns, what="turns of the janitor")
@@ -519,7 +510,7 @@ async def test_no_200_is_given_for_what_redis_did_not_take(own_server: OwnServer
     frain-dev/convoy and Inngest answer 400, svix-bridge 500: faults that a sender may not repeat.
     """
     server = own_server(*AOF)
-    configured = settings_for(server, durability="aof", qstash_current_signing_key=CURRENT_KEY)
+    configured = settings_of(server)(durability="aof", qstash_current_signing_key=CURRENT_KEY)
     async with receiving(configured) as url:
         senders = Senders(url, 16)
         await senders.more(200, 200)
@@ -546,8 +537,7 @@ async def test_a_delivery_refused_for_want_of_redis_is_accepted_when_it_is_repea
     svix-bridge: a hung Redis blocks the receiver for good.
     """
     server = own_server()
-    configured = settings_for(
-        server, append_timeout=0.3, retry_after=7,
+    configured = settings_of(server)(append_timeout=0.3, retry_after=7,
         qstash_current_signing_key=CURRENT_KEY,
     )  # fmt: skip
     given = order(1)
@@ -579,8 +569,7 @@ async def test_what_was_accepted_while_redis_was_away_is_handled_without_another
     Vexa-ai/vexa#520: 75 minutes of an outage dropped, for the retries lay in the same Redis.
     """
     server = own_server()
-    configured = settings_for(
-        server, append_timeout=0.3, spool=tmp_path / "spool.db",
+    configured = settings_of(server)(append_timeout=0.3, spool=tmp_path / "spool.db",
         qstash_current_signing_key=CURRENT_KEY,
     )  # fmt: skip
     work = Work()
@@ -605,8 +594,7 @@ async def test_what_does_not_verify_is_refused_while_redis_is_away_as_well(
     """frain-dev/convoy#2656: what guards the door must not open it where its store is gone."""
     server = own_server()
     spool = tmp_path / "spool.db"
-    configured = settings_for(
-        server, append_timeout=0.3,
+    configured = settings_of(server)(append_timeout=0.3,
         spool=spool if spools else None, qstash_current_signing_key=CURRENT_KEY,
     )  # fmt: skip
     genuine = order(1)
