@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import random
 
-from hookmill.stream.consumer import Consumer
-from hookmill.stream.producer import Producer
+from hookmill.stream.upkeep import Upkeep
 
 PERIOD = 5.0
 """Seconds between two runs for one group."""
@@ -21,9 +20,8 @@ CONSUMER_IDLE = 3600.0
 class Janitor:
     """The upkeep of the stream and of one group. `retention` is in seconds."""
 
-    def __init__(self, producer: Producer, consumer: Consumer, retention: float) -> None:
-        self._producer = producer
-        self._consumer = consumer
+    def __init__(self, upkeep: Upkeep, retention: float) -> None:
+        self._upkeep = upkeep
         self._retention = retention
 
     async def run_once(self) -> float:
@@ -32,9 +30,9 @@ class Janitor:
         The worker that has claimed the upkeep goes on with it. The others look from time to time
         whether the claim has ended.
         """
-        if wait := await self._consumer.claim_upkeep(PERIOD):
+        if wait := await self._upkeep.claim(PERIOD):
             return wait + PERIOD * random.uniform(1.0, 2.0)  # noqa: S311 - it spreads load
-        await self._producer.trim(self._retention)
-        await self._producer.measure_backlog()
-        await self._consumer.retire(CONSUMER_IDLE)
+        await self._upkeep.trim(self._retention)
+        await self._upkeep.measure_backlog()
+        await self._upkeep.retire(CONSUMER_IDLE)
         return PERIOD

@@ -24,8 +24,9 @@ from hookmill.errors import (
 from hookmill.handlers import Handlers
 from hookmill.runtime import process
 from hookmill.runtime.tasks import cancel_and_wait, run_periodically
+from hookmill.stream.client import Client
 from hookmill.stream.consumer import Consumer
-from hookmill.stream.producer import Producer
+from hookmill.stream.upkeep import Upkeep
 from worker.attempt import Attempter
 from worker.delayed import Delayed
 from worker.janitor import Janitor
@@ -83,15 +84,17 @@ async def _work_until_signalled(settings: Settings, handlers: Handlers[Any]) -> 
 
 async def _check_partitions(settings: Settings) -> None:
     """Refuse to start if the stream exists with another number of partitions."""
-    stream = Producer(settings.need_redis_url(), settings.prefix, partitions=settings.partitions)
-    try:
-        await stream.agree()
-    except PartitionsError as error:
-        raise SettingsError([str(error)]) from None
-    except StreamUnavailableError:
-        pass  # the pool waits for Redis, and checks again
-    finally:
-        await stream.close()
+    async with _client_of(settings) as client:
+        try:
+            await client.agree()
+        except PartitionsError as error:
+            raise SettingsError([str(error)]) from None
+        except StreamUnavailableError:
+            pass  # the pool waits for Redis, and checks again
+
+
+def _client_of(settings: Settings) -> Client:
+    return Client(settings.need_redis_url(), settings.prefix, partitions=settings.partitions)
 
 
 class Worker:
@@ -99,12 +102,11 @@ class Worker:
 
     def __init__(self, settings: Settings, handlers: Handlers[Any], resources: Any) -> None:
         self.consumer_name = process.consumer_name()
-        self._stream = Producer(
-            settings.need_redis_url(), settings.prefix, partitions=settings.partitions
-        )
+        self._client = _client_of(settings)
         self._consumer = Consumer(
-            self._stream, settings.group, self.consumer_name, dedup_window=settings.dedup_window
+            self._client, settings.group, self.consumer_name, dedup_window=settings.dedup_window
         )
+        self._upkeep = Upkeep(self._client, settings.group)
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="handler")
         self._attempter = Attempter(handlers, resources, self._threads, grace=settings.grace)
         takeover = Takeover(self._consumer, settings.lease)
@@ -112,7 +114,7 @@ class Worker:
         self._leases = LeaseKeeper(self._consumer.leases(), self._pool.held, settings.lease)
         self._periodic = {
             "delayed": Delayed(self._consumer).run_once,
-            "janitor": Janitor(self._stream, self._consumer, settings.retention).run_once,
+            "janitor": Janitor(self._upkeep, settings.retention).run_once,
             "leases": self._leases.beat,
             "takeover": takeover.keep_in_touch,
         }
@@ -146,10 +148,10 @@ class Worker:
         await asyncio.to_thread(self._leases.stop)
         with suppress(StreamUnavailableError, GroupLostError, TimeoutError):
             async with asyncio.timeout(STOP_STEP_TIMEOUT):
-                await self._consumer.retire(0, self.consumer_name)
+                await self._upkeep.retire(0, self.consumer_name)
         self._threads.shutdown(wait=False, cancel_futures=True)
         await self._consumer.close()
-        await self._stream.close()
+        await self._client.close()
 
     @property
     def has_stragglers(self) -> bool:
