@@ -58,6 +58,7 @@ def lua(script: str, old: str, new: str) -> Edit:
 
 
 ATTEMPT = "tests/worker/test_attempt.py::test_"
+ATTEMPT_THREADS = "tests/worker/test_attempt_threads.py::test_"
 APP = "tests/receiver/test_app.py::test_"
 APPEND = "tests/stream/test_producer.py::test_"
 GRAVEYARD = "tests/admin/test_dead_letters.py::test_"
@@ -68,7 +69,9 @@ ORDERING = "tests/stream/test_ordering.py::test_"
 OVERVIEW = "tests/admin/test_checkup.py::test_"
 PARTITIONS = "tests/stream/test_partitions.py::test_"
 POOL = "tests/worker/test_pool.py::test_"
-SLOW = f"{ATTEMPT}a_plain_function_beyond_its_timeout_"
+POOL_FAULTS = "tests/worker/test_pool_faults.py::test_"
+POOL_TAKEOVER = "tests/worker/test_pool_takeover.py::test_"
+SLOW = f"{ATTEMPT_THREADS}a_plain_function_beyond_its_timeout_"
 SPOOL = "tests/receiver/test_spool.py::test_"
 STREAM = "tests/stream/test_consumer.py::test_"
 SUSPECTS = "tests/worker/test_suspects.py::test_"
@@ -113,7 +116,7 @@ RULES = (
         (lua("settle", IS_OURS, IS_OURS.replace(", consumer", "")),),
         (
             f"{STREAM}a_late_outcome_without_success_is_dropped_and_reported",
-            f"{POOL}a_retry_after_the_takeover_does_not_disturb_the_new_holder",
+            f"{POOL_TAKEOVER}a_retry_after_the_takeover_does_not_disturb_the_new_holder",
             f"{WHOLE}a_worker_that_was_stopped_past_its_lease_changes_nothing_when_it_wakes_up",
         ),
     ),
@@ -123,7 +126,7 @@ RULES = (
         (lua("settle", IS_OURS, "return true"),),
         (
             f"{STREAM}a_settlement_whose_reply_was_lost_may_be_repeated",
-            f"{POOL}a_settlement_whose_answer_is_lost_is_carried_out_once",
+            f"{POOL_TAKEOVER}a_settlement_whose_answer_is_lost_is_carried_out_once",
         ),
     ),
     Rule(
@@ -273,13 +276,15 @@ RULES = (
         3,
         "a sweep skips what this worker holds",
         (Edit("worker/pool.py", "if entry.ref in self.held:", "if False:"),),
-        (f"{POOL}a_sweep_leaves_alone_what_is_held_and_unsettled",),
+        (f"{POOL_TAKEOVER}a_sweep_leaves_alone_what_is_held_and_unsettled",),
     ),
     Rule(
         3,
         "a sweep claims no more than there are free slots",
         (Edit("worker/pool.py", "self._takeover.sweep(count)", "self._takeover.sweep(100)"),),
-        (f"{POOL}a_sweep_claims_no_more_than_there_are_free_slots_and_the_rest_is_for_others",),
+        (
+            f"{POOL_TAKEOVER}a_sweep_claims_no_more_than_there_are_free_slots_and_the_rest_is_for_others",
+        ),
     ),
     Rule(
         3,
@@ -296,7 +301,9 @@ RULES = (
                 "count = max(1, min(self._take_size(), self._max_take))",
             ),
         ),
-        (f"{POOL}a_sweep_claims_no_more_than_there_are_free_slots_and_the_rest_is_for_others",),
+        (
+            f"{POOL_TAKEOVER}a_sweep_claims_no_more_than_there_are_free_slots_and_the_rest_is_for_others",
+        ),
     ),
     Rule(
         3,
@@ -321,7 +328,7 @@ RULES = (
         (lua("open", "redis.call('GET', KEYS[3]) or '0'", "'0'"),),
         (
             f"{STREAM}a_lost_group_restarts_behind_what_it_had_finished",
-            f"{POOL}a_lost_group_is_made_anew",
+            f"{POOL_FAULTS}a_lost_group_is_made_anew",
         ),
     ),
     Rule(
@@ -336,7 +343,7 @@ RULES = (
         ),
         (
             f"{STREAM}a_lost_group_restarts_behind_what_it_had_finished",
-            f"{POOL}a_lost_group_is_made_anew",
+            f"{POOL_FAULTS}a_lost_group_is_made_anew",
         ),
     ),
     Rule(
@@ -774,7 +781,7 @@ RULES = (
         (lua("takeover", "return deliveries > 2 and 1 or 0", "return 0"),),
         (
             f"{TAKEOVER}what_is_taken_over_for_the_second_time_is_suspect",
-            f"{POOL}a_suspect_begins_when_nothing_else_runs_and_nothing_begins_beside_it",
+            f"{SUSPECTS}a_suspect_begins_when_nothing_else_runs_and_nothing_begins_beside_it",
         ),
     ),
     Rule(
@@ -787,20 +794,20 @@ RULES = (
                 "return bool(self._suspects) and not self._is_quiet",
             ),
         ),
-        (f"{POOL}a_suspect_begins_when_nothing_else_runs_and_nothing_begins_beside_it",),
+        (f"{SUSPECTS}a_suspect_begins_when_nothing_else_runs_and_nothing_begins_beside_it",),
     ),
     Rule(
         12,
         "and nothing begins beside it",
         (Edit("worker/pool.py", "if self._suspects or self._runs_alone:", "if self._suspects:"),),
-        (f"{POOL}a_suspect_begins_when_nothing_else_runs_and_nothing_begins_beside_it",),
+        (f"{SUSPECTS}a_suspect_begins_when_nothing_else_runs_and_nothing_begins_beside_it",),
     ),
     Rule(
         12,
         "only crashes while alone count",
         (Edit("worker/pool.py", "if times <= MAX_RUNS_ALONE:", "if False:"),),
         (
-            f"{POOL}a_suspect_begins_when_nothing_else_runs_and_nothing_begins_beside_it",
+            f"{SUSPECTS}a_suspect_begins_when_nothing_else_runs_and_nothing_begins_beside_it",
             f"{SUSPECTS}a_message_that_kills_its_workers_is_not_blamed_on_others",
         ),
     ),
@@ -808,7 +815,7 @@ RULES = (
         12,
         "towards a cap",
         (Edit("worker/pool.py", "if times <= MAX_RUNS_ALONE:", "if True:"),),
-        (f"{POOL}what_ended_its_worker_three_times_while_alone_is_a_dead_letter",),
+        (f"{SUSPECTS}what_ended_its_worker_three_times_while_alone_is_a_dead_letter",),
     ),
     Rule(
         12,
@@ -820,7 +827,7 @@ RULES = (
                 "self.held.pop(entry.ref, None)\n        self._suspects = []",
             ),
         ),
-        (f"{POOL}a_suspect_that_is_requeued_is_no_suspect_any_more",),
+        (f"{SUSPECTS}a_suspect_that_is_requeued_is_no_suspect_any_more",),
     ),
     # --- 13: dedup generations -------------------------------------------------------------------
     Rule(
