@@ -211,7 +211,7 @@ RULES = (
         (Edit("worker/takeover.py", "if not self._uptime_is_enough:", "if False:"),),
         (
             f"{TAKEOVER}nothing_is_taken_over_while_redis_is_younger_than_a_lease",
-            f"{TAKEOVER}a_restart_that_nobody_noticed_is_noticed_by_redis_age",
+            f"{TAKEOVER}an_unnoticed_restart_is_noticed_by_redis_uptime",
         ),
     ),
     Rule(

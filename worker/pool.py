@@ -177,7 +177,7 @@ class Pool:
 
     async def _wait_for_free_slots(self) -> None:
         """Wait for a free slot, and then briefly for more, because a take for one message alone
-        costs more than many a handler.
+        costs more than a short handler.
         """
         self._changed.clear()
         await self._changed.wait()

@@ -58,8 +58,8 @@ async def http_client() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 class Senders:
-    """Deliver over several connections, each the next as soon as the last was answered, until
-    they are told to stop or nobody answers any more. `answers` is by message ID.
+    """Send deliveries over several connections, on each the next one after the last answer, until
+    `stop` or until there is no answer. `answers` has the status of each message ID.
     """
 
     def __init__(self, url: str, count: int = 8) -> None:

@@ -32,7 +32,7 @@ from worker import delayed, janitor
 
 @pytest.fixture(autouse=True)
 def busy_janitor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The upkeep of hours in a moment."""
+    """Let the janitor do in moments what it does in hours."""
     monkeypatch.setattr(janitor, "PERIOD", 0.02)
     monkeypatch.setattr(delayed, "LONGEST_PAUSE", 0.02)
 

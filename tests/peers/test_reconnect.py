@@ -1,4 +1,4 @@
-"""Where others never come back: Redis restarts, connections are cut, a group is gone."""
+"""Where others never recover: Redis restarts, connections are cut, a group is gone."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def test_what_runs_while_its_group_is_lost_does_not_run_beside_itself(
     assert work.began == Counter([*names(3), "after"])
 
 
-async def test_a_group_that_is_lost_with_a_backlog_skips_none_and_repeats_none(
+async def test_a_group_that_is_lost_with_a_backlog_skips_none_and_runs_none_twice(
     stream: Producer, workers: Workers, redis_client: redis.Redis, view: View
 ) -> None:
     """eggai-tech/EggAI#269, and taskiq-redis 1.2.4, FastStream 0.7.8, read: a group is made at
@@ -125,7 +125,7 @@ async def test_what_came_before_the_first_worker_is_handled_and_then_it_is_quiet
     workers.start(handlers)
     await eventually(lambda: len(ran) == 21)
     before = reads()
-    await eventually(lambda: ran.count("waits") == 2)  # a second later, or two
+    await eventually(lambda: ran.count("waits") == 2)  # after one or two seconds
     assert reads() - before < 200
     await view.drained()
     assert Counter(ran) == Counter([*names(20), "waits", "waits"])

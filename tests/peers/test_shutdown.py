@@ -49,7 +49,7 @@ async def test_a_message_that_arrives_after_the_stop_began_is_for_the_next_worke
         view.client.client_pause(30_000, all=False)
         try:
             leaving.go_on.set()
-            await view.held_up(2)  # an acknowledgement, and the next taking
+            await view.held_up(2)  # an acknowledgement, and the next take
             stopping = asyncio.create_task(worker.stop(20))
             await asyncio.sleep(0)  # it has begun
         finally:
@@ -143,7 +143,7 @@ async def test_what_does_not_end_in_time_goes_to_the_next_worker_at_once_and_unc
     assert set(work.attempts.values()) == {1}
 
 
-async def test_a_thread_that_outlives_the_stop_keeps_nobody_else_waiting(
+async def test_a_thread_that_outlives_the_stop_keeps_no_other_waiting(
     stream: Producer, settings: MakeSettings, view: View
 ) -> None:
     """celery/celery#4354, for plain functions: those that wait for a thread never begin."""

@@ -1,4 +1,4 @@
-"""Where others leave a message lying: unread, with the dead, behind a heap, after a failure."""
+"""Where others forget a message: unread, held by a dead worker, behind many, after a failure."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ OpenGroup = Callable[..., Awaitable[Consumer]]
 HEAP = 100_000
 
 
-# --- left by the dead -----------------------------------------------------------------------
+# --- held by a dead worker ------------------------------------------------------------------
 
 
-async def test_what_the_dead_left_is_taken_over_though_nothing_new_comes(
+async def test_what_a_dead_worker_held_is_taken_over_though_nothing_new_comes(
     stream: Producer, workers: Workers, view: View
 ) -> None:
     """taskiq-redis 1.2.4, run: an orphan on an idle stream lies there until a message comes."""
@@ -105,7 +105,7 @@ async def test_what_was_deleted_while_it_was_held_does_not_stay_pending(
     assert work.began == Counter(name for n, name in enumerate(names(30)) if n % 3)
 
 
-# --- behind a heap --------------------------------------------------------------------------
+# --- behind many others ---------------------------------------------------------------------
 
 
 FILL = """
@@ -131,7 +131,7 @@ def heap(client: redis.Redis, stream: Producer, consumer: str) -> None:
     assert View(client, "t").pending(consumer) == HEAP
 
 
-async def test_a_hundred_thousand_of_the_dead_are_taken_over_a_handful_at_a_time(
+async def test_a_hundred_thousand_messages_of_a_dead_worker_are_taken_over_in_small_batches(
     own_server: Callable[..., Server],
 ) -> None:
     """chrisguidry/docket#467, chrisguidry/docket#463: each claim began at the front, so what lay
@@ -151,7 +151,7 @@ async def test_a_hundred_thousand_of_the_dead_are_taken_over_a_handful_at_a_time
         # Several windows on: one claim looks at ten times as many as it may take.
         await eventually(lambda: len(work.done) >= 5_000, timeout=60)
         await workers.stop()
-        # What it took last and had not begun was handed back.
+        # What it took last and had not begun was requeued.
         back: Any = client.xlen(stream.partitions[0].of_group("main").again)
         assert back <= 200
         assert view.pending("dead") == HEAP - len(work.done) - back
@@ -160,7 +160,7 @@ async def test_a_hundred_thousand_of_the_dead_are_taken_over_a_handful_at_a_time
     await stream.close()
 
 
-async def test_one_orphan_behind_a_hundred_thousand_of_the_living_is_found(
+async def test_one_orphan_behind_a_hundred_thousand_held_by_the_living_is_found(
     own_server: Callable[..., Server],
 ) -> None:
     """chrisguidry/docket#467, chrisguidry/docket#463: a window full of what is not to be claimed
@@ -170,7 +170,7 @@ async def test_one_orphan_behind_a_hundred_thousand_of_the_living_is_found(
     stream = Stream(server.url, "t")
     key = stream.partitions[0].stream
     work, workers = Work(), Workers(settings_of(server))
-    # The living renew: the first hundred thousand, and so not the orphan.
+    # The living worker renews the first hundred thousand, and so not the orphan.
     renew = f"XAUTOCLAIM', KEYS[1], 'main', 'living', 0, '0-0', 'COUNT', {HEAP}, 'JUSTID'"
     with redis.Redis.from_url(server.url, socket_timeout=60) as client:
         view = View(client, "t")
@@ -203,7 +203,7 @@ async def test_a_message_that_comes_during_a_sweep_is_taken(
     workers.start(busy.handlers, concurrency=200)
     await send(stream, *names(200))
     await eventually(lambda: busy.running == 200)
-    # With one hand a sweep looks at ten of them a step.
+    # With one slot, a sweep looks at ten of them in one step.
     workers.start(free.handlers, concurrency=1)
     await view.swept_for_a_lease(free)
     for number in range(30):
@@ -288,7 +288,7 @@ async def test_outcomes_that_could_not_be_written_are_written_later(
 
 
 @on_one_server
-async def test_a_retry_for_a_handler_that_is_gone_is_kept_and_hinders_nobody(
+async def test_a_retry_for_a_handler_that_is_gone_is_kept_and_hinders_no_other(
     stream: Producer, workers: Workers, redis_client: redis.Redis, view: View
 ) -> None:
     """svix/svix-webhooks#1511: a task for an endpoint that was deleted fails in its worker over

@@ -1,4 +1,4 @@
-"""Where others run a message twice: reclaims, deadlines, blocked loops, repeats of a sender."""
+"""Where others run a message twice: reclaims, deadlines, blocked loops, a sender that repeats."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ async def test_a_sweep_in_the_moment_a_message_is_taken_leaves_it_alone(
     for _ in range(3):
         workers.start(work.handlers, concurrency=5)
     await eventually(lambda: redis_client.exists(stream.partitions[0].stream))
-    # A heap of the dead keeps the sweeps going, batch after batch, while the new ones come.
+    # Many messages of a dead worker keep the sweeps going while new messages come.
     dead = [f"dead-{n}" for n in range(150)]
     entries: list[Any] = view.leave_behind(*dead)
     redis_client.xclaim(
@@ -133,11 +133,11 @@ async def test_a_sweep_in_the_moment_a_message_is_taken_leaves_it_alone(
     assert work.began == Counter([*names(150), *dead])
 
 
-# --- buffered, waiting for a hand -----------------------------------------------------------
+# --- buffered, waiting for a slot -----------------------------------------------------------
 
 
 @on_one_server
-async def test_what_no_hand_is_free_for_stays_in_the_stream_for_others(
+async def test_what_no_slot_is_free_for_stays_in_the_stream_for_others(
     stream: Producer, workers: Workers, view: View
 ) -> None:
     """dapr/components-contrib#4599: eight are read for six hands; the two that wait in the buffer
@@ -227,7 +227,7 @@ async def test_a_handler_that_blocks_the_loop_keeps_its_message(
     with redis.Redis.from_url(server.url) as client:
         view = View(client, "hookmill")
         view.leave_behind("left behind")
-        # The free one takes this over; the blocked one's is older.
+        # The free worker takes this over; the message of the blocked one is older.
         wait_until(lambda: "left behind" in ran(), what="a sweep")
         (tmp_path / "go-on").touch()
         await view.drained()
@@ -368,7 +368,7 @@ async def test_a_delivery_that_was_stored_but_never_answered_runs_once_when_it_i
     server.signal(signal.SIGCONT)
     stream = Stream(server.url, settings().prefix)
     with redis.Redis.from_url(server.url) as client:
-        # Given up, and carried out all the same.
+        # The receiver gave these appends up, but Redis carried them out.
         await eventually(lambda: client.xlen(stream.partitions[0].stream) == 4)
         assert await deliver(order("m")) == [200]
         work, there_too = Work(), Workers(settings)

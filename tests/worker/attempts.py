@@ -36,7 +36,7 @@ def entry(
 
 
 class Try:
-    """Attempts with a clock that stands still: `await attempt(entry)`."""
+    """Makes attempts, with a clock that only a test sets: `await attempt(entry)`."""
 
     def __init__(self, handlers: Handlers[Any], threads: ThreadPoolExecutor) -> None:
         self.now = NOW
@@ -49,5 +49,5 @@ class Try:
 
 
 def attempted(attempter: Attempter, given: Entry) -> Coroutine[Any, Any, Outcome]:
-    """Attempt it as a pool does."""
+    """Attempt an entry as a pool does."""
     return attempter.attempt(given, Progress.from_fields(given.fields, given.ref.id))

@@ -33,7 +33,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def make_pool(short_pauses: None) -> AsyncIterator[MakePool]:
-    """Start a pool: `await make_pool(handlers, stream, concurrency=1)`; stopped at the end."""
+    """Start a pool: `await make_pool(handlers, stream, concurrency=1)`. The end stops it."""
     pools: list[Pool] = []
     threads = ThreadPoolExecutor(4, thread_name_prefix="handler")
 

@@ -51,10 +51,10 @@ class Scripted(Consumer):
 
     async def wait(self, seconds: float) -> bool:
         await self.before_wait()
-        rung = await super().wait(seconds)
-        if rung:
+        woken = await super().wait(seconds)
+        if woken:
             await self.after_wait()
-        return rung
+        return woken
 
     async def settle(self, settlements: Iterable[Settlement]) -> list[str]:
         if self.settle_fault is not None:
@@ -72,7 +72,7 @@ def scripted(stream: Producer, consumer: str = "scripted") -> Scripted:
 
 
 class Work:
-    """Handlers that count what ran, and wait for `go_on` where they are told to."""
+    """A handler that counts what ran. With `wait`, each message waits for `go_on`."""
 
     def __init__(self, *, wait: bool = False) -> None:
         self.handlers = Handlers()
@@ -113,7 +113,7 @@ def pending(client: redis.Redis, stream: Producer) -> int:
 
 
 def is_drained(client: redis.Redis, stream: Producer) -> bool:
-    """Whether all there is was read and settled."""
+    """Whether all messages were read and settled."""
     keys = stream.partitions[0].of_group("main")
     unread = client.xread({keys.stream: last_read(client, keys.stream)}, count=1)
     return not unread and not pending(client, stream) and not client.xlen(keys.again)

@@ -256,7 +256,7 @@ async def test_an_event_whose_own_decoder_raises_is_dead_with_its_traceback(
         (b"[" * 100_000, "the body is not JSON: "),
     ],
 )
-async def test_a_body_that_is_no_json_and_that_nobody_asked_for_is_dead_at_once(
+async def test_a_body_that_is_no_json_and_that_no_handler_matches_is_dead_at_once(
     attempt: Try, body: bytes, error: str
 ) -> None:
     outcome = await attempt(entry(body, event_type=""))

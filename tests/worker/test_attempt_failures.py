@@ -29,7 +29,7 @@ from worker.outcome import (
 # --- failures -------------------------------------------------------------------------------
 
 
-async def test_a_failure_is_counted_and_waits_its_turn(
+async def test_a_failure_is_counted_and_retried_after_its_backoff(
     handlers: Handlers[Any], attempt: Try
 ) -> None:
     @handlers.on(Paid, attempts=3, backoff=Backoff(first=10, factor=2))
@@ -58,7 +58,7 @@ async def test_a_failure_is_counted_and_waits_its_turn(
 
 
 class Odd(BaseException):
-    """What a library may use to end things, such as a test framework's failure."""
+    """An error that is no `Exception`, as some libraries raise."""
 
 
 def leave() -> None:
@@ -128,7 +128,7 @@ async def test_however_a_handler_ends_it_is_a_failure_of_this_message_alone(
 async def test_a_handler_that_cancels_its_own_task_fails(
     handlers: Handlers[Any], attempt: Try
 ) -> None:
-    # Old timeout libraries do so and leave it at that. Handed back, it would run for ever.
+    # Old timeout libraries do so. If it were requeued, it would run again for ever.
     @handlers.on(Paid)
     async def book(delivery: Delivery[Paid]) -> None:
         task = asyncio.current_task()
@@ -235,7 +235,7 @@ async def test_an_error_that_cannot_be_shown_is_an_error_all_the_same(
     assert "ShyError" in outcome.reason
 
 
-# --- requeued ----------------------------------------------------------------------------
+# --- requeued -------------------------------------------------------------------------------
 
 
 async def cancelled(attempter: Attempter, given: Entry, running: Any) -> Outcome:
@@ -247,7 +247,7 @@ async def cancelled(attempter: Attempter, given: Entry, running: Any) -> Outcome
     return await task
 
 
-async def test_an_attempt_that_is_cancelled_at_the_end_is_handed_back_uncounted(
+async def test_an_attempt_that_the_worker_cancels_is_requeued_uncounted(
     handlers: Handlers[Any], attempt: Try
 ) -> None:
     started = asyncio.Event()

@@ -90,7 +90,7 @@ async def test_a_plain_function_that_waits_for_a_thread_is_not_said_to_be_slow(
     assert [line["event"] for line in logs] == ["handler waits for a thread: give it more"]
 
 
-async def test_a_plain_function_that_was_handed_back_before_it_began_never_begins(
+async def test_a_plain_function_that_was_requeued_before_it_began_never_begins(
     handlers: Handlers[Any], attempt: Try
 ) -> None:
     go_on = threading.Event()
@@ -106,8 +106,8 @@ async def test_a_plain_function_that_was_handed_back_before_it_began_never_begin
     attempt.attempter.expect_cancellation()
     for task in tasks:
         task.cancel()
-    handed_back = Requeued(Progress(owner=OWNER))
-    assert await asyncio.gather(*tasks) == [handed_back] * 4
+    requeued = Requeued(Progress(owner=OWNER))
+    assert await asyncio.gather(*tasks) == [requeued] * 4
     assert attempt.attempter.has_busy_threads  # two cannot be stopped
     go_on.set()
     await eventually(lambda: not attempt.attempter.has_busy_threads)

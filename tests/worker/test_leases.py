@@ -77,7 +77,7 @@ def pending_rows(client: redis.Redis, group: Consumer) -> dict[str, dict[str, An
 
 
 def age(client: redis.Redis, group: Consumer, entries: Iterable[Entry]) -> None:
-    """Let them have been held for a minute."""
+    """Make Redis show these entries as held for a minute."""
     ids: list[Any] = [entry.ref.id for entry in entries]
     client.xclaim(
         group.partitions[0].stream, group.name, group.consumer, 0, ids, idle=60_000, justid=True
@@ -101,7 +101,9 @@ async def test_leases_are_renewed_while_the_event_loop_is_blocked(
         # This wait blocks the loop, as a careless handler would.
         wait_until(lambda: all(row["time_since_delivered"] < 60_000 for row in rows()))
 
-    assert {row["times_delivered"] for row in rows()} == {1}  # a renewal is no delivery
+    assert {row["times_delivered"] for row in rows()} == {
+        1
+    }  # a renewal does not count as a delivery
     await group.settle([Settlement(entry.ref) for entry in entries])
 
 
@@ -145,10 +147,10 @@ async def test_a_lost_lease_is_reported_and_left_with_its_new_holder(
     await other.settle([Settlement(entry.ref)])
 
 
-async def test_what_was_settled_during_a_renewal_is_not_taken_for_lost(
+async def test_what_was_settled_during_a_renewal_does_not_count_as_lost(
     leases: Leases, held: dict[EntryRef, Entry]
 ) -> None:
-    ref = EntryRef(STREAM, "1-1")  # pending no more
+    ref = EntryRef(STREAM, "1-1")  # no longer pending
     held[ref] = Entry(ref, {})
     leases.meanwhile = held.clear
     keeper = LeaseKeeper(leases, held, LEASE)
@@ -171,14 +173,14 @@ async def test_a_loop_that_is_blocked_for_many_leases_renews_no_more(
         await eventually(lambda: logs)
     assert logs[0]["event"] == "event loop blocked: leases no longer renewed"
     assert leases.renewed == []
-    # It moves again: whatever is still ours is ours.
+    # When the loop is no longer blocked, the leases are renewed again.
     assert await keeper.beat() == pytest.approx(LEASE / 3)
     await eventually(lambda: leases.renewed)
     keeper.stop()
 
 
 @pytest.mark.parametrize("fault", [StreamUnavailableError("away"), RuntimeError("a fault of ours")])
-async def test_no_fault_ends_the_renewing(
+async def test_no_error_ends_the_renewing(
     leases: Leases, keeper: LeaseKeeper, held: dict[EntryRef, Entry], fault: Exception
 ) -> None:
     ref = EntryRef(STREAM, "1-1")
@@ -219,7 +221,7 @@ async def test_the_loop_may_write_while_the_thread_reads(
     offline = Offline(stream.client, group.name, group.consumer)
     keeper = LeaseKeeper(offline, held, lease=0.1)  # long enough for a busy machine
     interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)  # so that the threads meet in many places
+    sys.setswitchinterval(1e-5)  # so that the threads switch at many places
     keeper.start()
     try:
         with structlog.testing.capture_logs() as logs:

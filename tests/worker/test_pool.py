@@ -27,7 +27,7 @@ from tests.worker.pools import (
 )
 from worker import pool as pool_module
 
-# --- the plain run --------------------------------------------------------------------------
+# --- messages run ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("concurrency", [1, 7, 1000])
@@ -35,7 +35,7 @@ async def test_every_message_is_handled_once_and_settled(
     stream: Producer, make_pool: MakePool, redis_client: redis.Redis, concurrency: int
 ) -> None:
     work = Work()
-    await send(stream, *names(100), *names(100))  # and each one repeated
+    await send(stream, *names(100), *names(100))  # each one twice
     pool = await make_pool(work.handlers, stream, concurrency=concurrency)
     await eventually(lambda: sum(work.done.values()) >= 100)
     await send(stream, "later", "m3")
@@ -153,7 +153,7 @@ async def test_no_more_is_taken_than_can_be_run(
         await is_waiting(redis_client)
         await send(stream, *names(20))
     await eventually(lambda: work.running == concurrency)
-    # The rest is there for other workers, and nothing had to be handed back.
+    # The rest is there for other workers, and nothing had to be requeued.
     assert pending(redis_client, stream) == concurrency
     assert redis_client.xlen(stream.partitions[0].of_group("main").again) == 0
     work.go_on.set()
@@ -162,7 +162,7 @@ async def test_no_more_is_taken_than_can_be_run(
     assert work.done == Counter(names(20))
 
 
-async def test_most_of_the_free_slots_take_at_a_time_until_few_are_left(
+async def test_a_take_is_for_most_of_the_free_slots_until_few_are_left(
     stream: Producer, make_pool: MakePool
 ) -> None:
     asked: list[int] = []
@@ -176,7 +176,7 @@ async def test_most_of_the_free_slots_take_at_a_time_until_few_are_left(
     work.go_on.set()
 
 
-async def test_a_single_free_hand_is_used_where_no_other_gets_free(
+async def test_a_single_free_slot_is_used_where_no_other_gets_free(
     stream: Producer, make_pool: MakePool
 ) -> None:
     may_end = {name: asyncio.Event() for name in names(33)}
@@ -197,10 +197,10 @@ async def test_a_single_free_hand_is_used_where_no_other_gets_free(
         event.set()
 
 
-async def test_of_two_that_came_at_once_the_one_without_a_hand_is_handed_back(
+async def test_of_two_that_came_at_once_the_one_without_a_slot_waits_and_is_not_requeued(
     stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
-    # A wait looks at both streams, and in a rare race brings an entry of each.
+    # In a rare race, a wake-up comes from both streams, with an entry in each.
     work = Work()
     consumer = scripted(stream)
 
@@ -221,7 +221,7 @@ async def test_of_two_that_came_at_once_the_one_without_a_hand_is_handed_back(
     assert not requeued  # it never began, so nothing is logged
 
 
-async def test_nothing_is_taken_while_too_many_outcomes_are_unwritten(
+async def test_nothing_is_taken_while_too_many_messages_wait_to_be_settled(
     stream: Producer,
     make_pool: MakePool,
     redis_client: redis.Redis,
@@ -244,7 +244,7 @@ async def test_nothing_is_taken_while_too_many_outcomes_are_unwritten(
 async def test_after_a_failure_little_is_taken_at_first(
     stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
-    # Bodies may be so huge that a hundred of them never arrive in time.
+    # Bodies may be so large that a hundred of them never arrive within the time limit.
     def refuse(count: int) -> None:
         asked.append(count)
         if count > 4:

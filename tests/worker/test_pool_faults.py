@@ -42,7 +42,7 @@ async def test_nothing_is_lost_when_redis_dies_and_comes_back(
     work = Work()
     sent = names(300)
     consumer = scripted(stream, "c1")
-    consumer.uptime = FOR_EVER  # or the test would wait for Redis to grow old
+    consumer.uptime = FOR_EVER  # or the test would wait until Redis is up for a lease
     await send(stream, *sent)
     pool = await make_pool(work.handlers, concurrency=5, consumer=consumer, lease=0.3)
     await eventually(lambda: len(work.done) >= 50)
@@ -52,7 +52,7 @@ async def test_nothing_is_lost_when_redis_dies_and_comes_back(
     with redis.Redis.from_url(server.url) as client:
         await eventually(lambda: is_drained(client, stream), timeout=20)
     assert set(work.done) == set(sent)
-    # Only what was in hand can have run twice: its acknowledgement may be lost.
+    # Only held messages can have run twice, because their acknowledgement may be lost.
     assert sum(work.ran.values()) <= 300 + 5 + 5
     await pool.stop(5)
     await stream.close()
@@ -81,7 +81,7 @@ async def test_a_lost_group_is_made_anew(
     assert work.ran == {"before": 1, "after": 1}
 
 
-async def test_an_unexpected_fault_does_not_end_the_taking(
+async def test_an_unexpected_error_does_not_end_the_taking(
     stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     faults = [RuntimeError("a fault of ours")]
@@ -103,7 +103,7 @@ async def test_an_unexpected_fault_does_not_end_the_taking(
     await eventually(lambda: is_drained(redis_client, stream))
 
 
-async def test_a_fault_of_our_own_in_an_attempt_keeps_the_message(
+async def test_a_bug_of_our_own_in_an_attempt_keeps_the_message(
     stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     class Broken(Attempter):

@@ -58,7 +58,7 @@ async def test_a_quiet_pool_finishes_what_it_runs(
     assert pending(redis_client, stream) == 0
 
 
-async def test_what_comes_after_quiet_was_asked_for_is_handed_back(
+async def test_what_arrives_in_a_quiet_pool_is_requeued(
     stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     first, second = Work(), Work()
@@ -116,7 +116,7 @@ async def test_what_finishes_within_the_deadline_is_settled(
     assert is_drained(redis_client, stream)
 
 
-async def test_what_does_not_finish_is_handed_back_and_another_gets_it_at_once(
+async def test_what_does_not_finish_is_requeued_and_another_gets_it_at_once(
     stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     slow = Work(wait=True)
@@ -134,11 +134,11 @@ async def test_what_does_not_finish_is_handed_back_and_another_gets_it_at_once(
 
     await make_pool(handlers, stream)
     await eventually(lambda: attempts)
-    assert attempts == [1]  # being handed back does not count
+    assert attempts == [1]  # being requeued does not count
     await eventually(lambda: is_drained(redis_client, stream))
 
 
-async def test_a_plain_function_past_the_deadline_is_handed_back_and_its_thread_noticed(
+async def test_a_plain_function_past_the_deadline_is_requeued_and_its_thread_noticed(
     stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     handlers = Handlers()
@@ -184,7 +184,7 @@ async def test_a_handler_that_will_not_be_cancelled_does_not_keep_the_pool(
     async with asyncio.timeout(5):
         await pool.stop(0)
     assert not pool.is_idle
-    # Neither settled nor handed back: it is still running, and its lease runs out with us.
+    # Neither settled nor requeued: it still runs, and its lease ends when this process ends.
     assert pending(redis_client, stream) == 1
     let_go.set()
     await eventually(lambda: is_drained(redis_client, stream))
@@ -219,7 +219,7 @@ async def test_a_pool_ends_in_time_without_redis(
     await stream.close()
 
 
-async def test_a_bell_that_rang_with_the_last_breath_of_redis_does_not_hold_up_the_end(
+async def test_a_wake_up_right_before_redis_dies_does_not_hold_up_the_end(
     own_server: Callable[..., Server], make_pool: MakePool
 ) -> None:
     server = own_server()

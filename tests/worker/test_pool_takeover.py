@@ -27,7 +27,7 @@ from tests.worker.pools import (
 )
 
 
-async def test_messages_whose_taking_was_never_answered_are_taken_over(
+async def test_messages_whose_take_was_never_answered_are_taken_over(
     stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     faults = [StreamUnavailableError("timed out")]
@@ -50,7 +50,7 @@ async def test_messages_whose_taking_was_never_answered_are_taken_over(
 async def test_a_silent_worker_loses_its_messages_and_its_late_outcome_is_dropped(
     stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
-    # Nobody renews here: the first pool is as silent as a stopped process.
+    # No thread renews here: the first pool is as silent as a stopped process.
     silent, other = Work(wait=True), Work()
     silent.fails = ValueError("too late")
     first = await make_pool(silent.handlers, stream)
@@ -98,7 +98,7 @@ async def test_a_sweep_that_is_always_due_keeps_nothing_new_waiting(
     work = Work()
     consumer = scripted(stream, "c1")
     consumer.uptime = FOR_EVER
-    await send(stream, "before")  # it rings for nobody
+    await send(stream, "before")  # no worker waits, so it wakes none
     await make_pool(work.handlers, consumer=consumer, lease=0.0)
     await eventually(lambda: work.done["before"])
     await send(stream, "after")
@@ -123,7 +123,7 @@ async def test_a_sweep_leaves_alone_what_is_held_and_unsettled(
     assert work.ran == Counter(names(3))
 
 
-async def test_a_bell_that_rings_while_a_sweep_is_due_is_heeded(
+async def test_after_a_wake_up_the_new_message_goes_before_a_sweep_that_is_due(
     stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     work = Work()
@@ -144,7 +144,7 @@ async def test_a_bell_that_rings_while_a_sweep_is_due_is_heeded(
     await eventually(lambda: is_drained(redis_client, stream))
 
 
-async def test_a_message_whose_bell_nobody_heard_is_found_between_two_sweeps(
+async def test_a_message_whose_wake_up_was_lost_is_found_between_two_sweeps(
     stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     work = Work()
@@ -152,18 +152,18 @@ async def test_a_message_whose_bell_nobody_heard_is_found_between_two_sweeps(
     consumer.uptime = FOR_EVER
     key = consumer.partitions[0].stream
 
-    async def ring_for_another() -> None:
+    async def wake_another() -> None:
         if not redis_client.xlen(key):
             await send(stream, "m")
-            redis_client.xgroup_setid(key, "main:bell", "$")  # who heard it has died
+            redis_client.xgroup_setid(key, "main:bell", "$")  # the worker that was woken has died
 
-    consumer.before_wait = ring_for_another
+    consumer.before_wait = wake_another
     await make_pool(work.handlers, consumer=consumer, lease=0.5)
     await eventually(lambda: work.done["m"])
     await eventually(lambda: is_drained(redis_client, stream))
 
 
-async def test_a_repeat_that_was_waited_for_is_let_go(
+async def test_a_duplicate_that_ended_a_wait_is_dropped(
     stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     work = Work()
@@ -196,7 +196,7 @@ async def test_a_sweep_claims_no_more_than_there_are_free_slots_and_the_rest_is_
         pool = await make_pool(
             work.handlers, consumer=consumer, concurrency=concurrency, lease=30, start=False
         )
-        pool._takeover._next_sweep = 0  # it has been in touch for long
+        pool._takeover._next_sweep = 0  # it has had contact for a long time
         pools.append(pool)
 
     pools[0].start()

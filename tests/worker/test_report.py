@@ -1,4 +1,4 @@
-"""One line an outcome, at the level it deserves."""
+"""Each outcome is one line of the log, at the level that fits it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_an_outcome_is_one_line_in_the_log(outcome: Outcome, line: dict[str, Any
     assert logs == [line]
 
 
-async def test_what_ends_in_one_tick_is_told_in_order_each_in_its_own_context() -> None:
+async def test_what_ends_in_one_tick_is_logged_in_order_each_in_its_own_context() -> None:
     reporter = Reporter()
 
     async def work(name: str) -> None:
@@ -96,7 +96,7 @@ async def test_a_tick_that_takes_long_does_not_hold_lines_back(
     assert len(logs) == 1
 
 
-async def test_a_full_disk_under_the_log_is_no_fault_of_the_worker(
+async def test_a_full_disk_under_the_log_does_not_stop_the_worker(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""The table from outcomes to what is written."""
+"""For each outcome, what is written in the place of its entry."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_the_progress_of_an_earlier_attempt_is_replaced() -> None:
     assert follow_up.fields == {**SENT, **progress_fields(b"book", b"2")}
 
 
-def test_what_is_handed_back_can_be_taken_at_once_with_the_same_count() -> None:
+def test_what_is_requeued_can_be_taken_at_once_with_the_same_count() -> None:
     before = Progress(owner="7-1", handler="book", attempts=2)
     fields = {**SENT, **progress_fields(b"book", b"2")}
     assert settlement_of(ENTRY, Requeued(before), now) == Settlement(
@@ -106,7 +106,7 @@ def test_a_dead_letter_carries_the_message_its_progress_and_its_reason() -> None
     )
 
 
-def test_whose_turn_it_is_goes_by_source_key_and_owner() -> None:
+def test_the_ordering_key_counts_per_source_and_the_owner_is_kept() -> None:
     ordered = {**SENT, b"source": b"marble", b"key": b"post_1"}
     settled = settlement_of(Entry(REF, ordered), Done("book"), now)
     assert settled == Settlement(REF, (), b"marble:post_1", b"7-1")

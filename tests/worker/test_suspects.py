@@ -31,7 +31,7 @@ from worker.pool import Pool
 
 
 async def suspect(stream: Producer, client: redis.Redis) -> str:
-    """Have a message be held by a worker that died of it, as one did before; return its entry."""
+    """Let a message be held by the second worker that it killed; return its entry ID."""
     gone = scripted(stream, "gone")
     await gone.open()
     await send(stream, "suspect")
@@ -107,7 +107,7 @@ async def test_a_suspect_that_is_requeued_is_no_suspect_any_more(
     await eventually(lambda: first._suspects)
     await first.stop(0)
     assert pending(redis_client, stream) == 0
-    # In nobody's hand, and nobody has to be silent before it is taken again.
+    # No worker holds it, so it is taken again at once.
     await make_pool(staying.handlers, stream)
     await eventually(lambda: is_drained(redis_client, stream))
     assert staying.done == Counter(["m0", "suspect"])
@@ -128,7 +128,7 @@ ledger = os.open(os.environ["LEDGER"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 async def work(delivery: Delivery[Message]) -> None:
     os.write(ledger, f"begin {delivery.id} 1 {os.getpid()} 0\\n".encode())
     if delivery.id == "msg_13":
-        await asyncio.sleep(0.05)  # the neighbours are on their way
+        await asyncio.sleep(0.05)  # the other messages have begun
         os.kill(os.getpid(), signal.SIGKILL)
     await asyncio.sleep(0.2)
     os.write(ledger, f"end {delivery.id} 1 {os.getpid()} 0\\n".encode())
@@ -167,7 +167,7 @@ async def test_a_message_that_kills_its_workers_is_not_blamed_on_others(
     rows: Any = redis_client.xrange(dead)
     ((_, letter),) = rows
     assert (letter[b"id"], letter[b"reason"]) == (b"msg_13", b"crashed")
-    # Twice among others, three times alone: no more, and no neighbour was taken along after that.
+    # Twice among others, three times alone. Alone, it interrupts no other message.
     assert deaths == 5
     begun = line.noted("begin")
     assert begun.pop("msg_13") == 5
