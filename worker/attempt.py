@@ -58,8 +58,8 @@ class _Ready(msgspec.Struct, frozen=True):
 
 class Attempter:
     """Runs attempts. Plain functions run in `threads`; `resources` is what the handlers' lifespan
-    gave. A message that no handler is known for becomes a dead letter after `grace` seconds.
-    `clock` returns Unix seconds.
+    yields. A message without a known handler becomes a dead letter after `grace` seconds. `clock`
+    returns Unix seconds.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Attempter:
         return Done(handler.name)
 
     def _prepare(self, entry: Entry, progress: Progress) -> _Ready | Outcome:
-        """Read the message, its handler and its event; return an outcome where one is missing."""
+        """Read the message, find its handler, decode its event; return an outcome if that fails."""
         try:
             message = Message.from_fields(entry.fields)
         except WireVersionError as error:

@@ -15,7 +15,7 @@ import redis
 from hookmill import Delivery, Handlers
 from hookmill.message import Message
 from hookmill.stream.producer import Producer
-from tests.support import Server, Stream, eventually
+from tests.support import Server, Stream, eventually, hurry
 from tests.worker.pools import (
     MakePool,
     Work,
@@ -196,7 +196,7 @@ async def test_a_pool_ends_in_time_without_redis(
     own_server: Callable[..., Server], make_pool: MakePool, away: str, doing: str
 ) -> None:
     server = own_server()
-    stream = Stream(server.url, "t", timeout=0.2)
+    stream = Stream(server.url, "t")
     work = Work(wait=True)
     pool = await make_pool(
         work.handlers,
@@ -209,11 +209,12 @@ async def test_a_pool_ends_in_time_without_redis(
     else:
         with redis.Redis.from_url(server.url) as client:
             await is_waiting(client)
+    hurry(stream, 0.2)
     if away == "killed":
         server.kill()
     else:
         server.signal(signal.SIGSTOP)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         await pool.stop(0.1)
     assert pool.is_idle
     await stream.close()
@@ -223,7 +224,7 @@ async def test_a_wake_up_right_before_redis_dies_does_not_hold_up_the_end(
     own_server: Callable[..., Server], make_pool: MakePool
 ) -> None:
     server = own_server()
-    stream = Stream(server.url, "t", timeout=0.2)
+    stream = Stream(server.url, "t")
     consumer = scripted(stream)
 
     sent, dead = asyncio.Event(), asyncio.Event()
@@ -238,9 +239,10 @@ async def test_a_wake_up_right_before_redis_dies_does_not_hold_up_the_end(
     with redis.Redis.from_url(server.url) as client:
         await is_waiting(client)
     await send(stream, "m")
+    hurry(stream, 0.2)
     sent.set()
     await dead.wait()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         await pool.quiet()
     assert not pool.held
     await stream.close()
