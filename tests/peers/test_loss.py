@@ -210,9 +210,9 @@ async def test_what_a_living_worker_runs_is_neither_a_dead_letter_nor_run_by_the
     work = Work(held=True)
     await send(stream, *names(3))
     # It has no free slot, so only its renewals show that it is alive.
-    async with working(settings(lease=0.5, concurrency=3), work.handlers):
+    async with working(settings(lease=2, concurrency=3), work.handlers):
         await eventually(lambda: len(work.began) == 3)
-        async with working(settings(lease=0.5), work.handlers):
+        async with working(settings(lease=2), work.handlers):
             await view.sweeps(8)
             work.go_on.set()
             await view.drained()

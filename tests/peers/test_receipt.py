@@ -87,7 +87,7 @@ async def test_a_delivery_refused_for_want_of_redis_is_accepted_when_it_is_repea
     """
     server = own_server()
     configured = settings_of(server)(
-        append_timeout=0.3, retry_after=7, qstash_current_signing_key=CURRENT_KEY
+        append_timeout=1.5, retry_after=7, qstash_current_signing_key=CURRENT_KEY
     )
     given = order(1)
     work = Work()
@@ -119,7 +119,7 @@ async def test_what_was_accepted_while_redis_was_away_is_handled_without_another
     """
     server = own_server()
     configured = settings_of(server)(
-        append_timeout=0.3,
+        append_timeout=1.5,
         spool=tmp_path / "spool.db",
         qstash_current_signing_key=CURRENT_KEY,
     )
@@ -146,7 +146,7 @@ async def test_what_does_not_verify_is_refused_while_redis_is_away_as_well(
     server = own_server()
     spool = tmp_path / "spool.db"
     configured = settings_of(server)(
-        append_timeout=0.3,
+        append_timeout=1.5,
         spool=spool if spools else None,
         qstash_current_signing_key=CURRENT_KEY,
     )

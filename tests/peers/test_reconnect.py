@@ -64,8 +64,8 @@ async def test_what_runs_while_its_group_is_lost_does_not_run_beside_itself(
 ) -> None:
     """ag2ai/faststream#2945: when the group was removed the app went round and round on its task.
 
-    The group restarts behind what it had finished, so what runs is given out once more: to the
-    worker that has it in hand.
+    The group restarts behind what it had finished, so what runs is taken once more, by the worker
+    that holds it.
     """
     work = Work(held=True)
     workers.start(work.handlers)
