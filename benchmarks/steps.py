@@ -149,7 +149,7 @@ async def worker(bench: Bench, steps: Steps, server: Server) -> None:
         await attempts(steps, attempter, entries[:TAKEN])
     steps.time("its settlement is made", lambda: settlement_of(entry, Done("noop"), time.time))
     progress = Progress.from_fields(entry.fields, entry.ref.id)
-    logs.about("msg_1", "qstash", "order.paid")
+    logs.bind_message("msg_1", "qstash", "order.paid")
     bound = log.bind()
     steps.time_lines(
         'a log line says "handled"', lambda: report(bound, Done("noop"), progress, 0.001)

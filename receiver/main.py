@@ -51,7 +51,7 @@ async def receive(settings: Settings) -> None:
             await _check_stream(stream, settings)
             port = await _start(receiver, settings)
             reloader.start()
-            process.spare_the_collector()
+            process.collect_garbage_less_often()
             log.info("receiving", port=port, paths=[source.path for source in sources])
             await stop.wait()
             log.info("stopping")
