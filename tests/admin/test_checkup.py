@@ -40,7 +40,7 @@ SEEN = Overview(
             dead=2,
             oldest_ms=1_700_000_000_000,
             remembered=50_000,
-            repeats=77,
+            duplicates=77,
             late=1,
             consumers=(
                 ConsumerFacts(name="host-1", pending=30, idle_ms=400),
@@ -57,7 +57,7 @@ SEEN = Overview(
             dead=0,
             oldest_ms=None,
             remembered=0,
-            repeats=0,
+            duplicates=0,
             late=0,
             consumers=(),
         ),
@@ -68,9 +68,9 @@ SEEN = Overview(
 def test_the_status_is_a_table_and_a_group_that_nobody_runs_is_marked() -> None:
     assert checkup.table(SEEN, 60.0) == [
         "stream: 1,234 entries, 567 kB; Redis uses 20 MB of 100 MB",
-        "group   waiting  held  delayed  again  parked  dead  oldest     IDs  repeats  workers",
-        "main      1,200    30        4      0       5     2     3 m  50,000       77        1",
-        "search  unknown     0        0      0       0     0       -       0        0        0",
+        "group   waiting  held  delayed  again  parked  dead  oldest     IDs  duplicates  workers",
+        "main      1,200    30        4      0       5     2     3 m  50,000          77        1",
+        "search  unknown     0        0      0       0     0       -       0           0        0",
         "main: host-1 holds 30, heard of 0 s ago",
         "main: host-2 holds 0, heard of 90 s ago",
         "nobody runs group search",

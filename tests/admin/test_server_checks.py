@@ -53,7 +53,7 @@ WORKED = GroupFacts(
     dead=0,
     oldest_ms=None,
     remembered=0,
-    repeats=0,
+    duplicates=0,
     late=0,
     consumers=(ConsumerFacts(name="c1", pending=0, idle_ms=1000),),
 )

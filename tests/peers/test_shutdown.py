@@ -35,7 +35,7 @@ from tests.peers import (
     settings_for,
     working,
 )
-from tests.support import CURRENT_KEY, Server, eventually, free_port, wait_until
+from tests.support import CURRENT_KEY, Server, Stream, eventually, free_port, wait_until
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ async def test_what_was_taken_over_after_the_stop_began_is_for_the_next_worker_a
     stream: Producer, settings: MakeSettings, view: View, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """taskiq-python/taskiq-redis#87: a worker closed while it claims leaves the claim locked."""
-    gone = Consumer(stream, "main", "gone", dedup_window=3600)
+    gone = Consumer(stream.client, "main", "gone", dedup_window=3600)
     await gone.open()
     await send(stream, names(3))
     await gone.take(3)
@@ -119,10 +119,10 @@ async def test_a_worker_that_waits_for_its_last_handlers_goes_on_renewing_their_
     what still runs is run elsewhere as well.
     """
     work = Work(wait=True)
-    async with working(settings(lease=0.5), work.handlers) as leaving:
+    async with working(settings(lease=2), work.handlers) as leaving:
         await send(stream, names(3))
         await eventually(lambda: len(work.began) == 3)
-        async with working(settings(lease=0.5), work.handlers):
+        async with working(settings(lease=2), work.handlers):
             stopping = asyncio.create_task(leaving.stop(60))
             await view.sweeps(8)
             work.go_on.set()
@@ -297,7 +297,7 @@ async def test_a_worker_can_be_stopped_without_redis_and_its_messages_are_not_lo
     celery/kombu#305: what was being restored during the shutdown never came back.
     """
     server = own_server(*AOF)
-    stream = Producer(server.url, "t")
+    stream = Stream(server.url, "t")
     configured = settings_for(server, lease=0.5, concurrency=2)
     leaving = Work(wait=True)
     async with working(configured, leaving.handlers) as worker:
@@ -354,7 +354,7 @@ async def test_what_lies_in_the_spool_at_the_stop_is_drained_by_the_next_start(
     server = own_server()
     configured = settings_for(
         server,
-        append_timeout=0.3,
+        append_timeout=1.5,
         spool=tmp_path / "spool.db",
         qstash_current_signing_key=CURRENT_KEY,
     )
