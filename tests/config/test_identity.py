@@ -1,4 +1,4 @@
-"""How ID, event type and ordering key of a delivery are found, in bodies and headers of any form."""
+"""Finding the ID, event type and ordering key of a delivery, in bodies and headers of any form."""
 
 from __future__ import annotations
 
