@@ -58,8 +58,8 @@ def lua(script: str, old: str, new: str) -> Edit:
 
 
 ATTEMPT = "tests/worker/test_attempt.py::test_"
-APP = "tests/receiver/test_app.py::test_"
 APPEND = "tests/stream/test_producer.py::test_"
+DRAINER = "tests/receiver/test_drainer.py::test_"
 GRAVEYARD = "tests/admin/test_dead_letters.py::test_"
 INTAKE = "tests/receiver/test_intake.py::test_"
 INSPECTION = "tests/admin/test_server_checks.py::test_"
@@ -68,6 +68,7 @@ ORDERING = "tests/stream/test_ordering.py::test_"
 OVERVIEW = "tests/admin/test_checkup.py::test_"
 PARTITIONS = "tests/stream/test_partitions.py::test_"
 POOL = "tests/worker/test_pool.py::test_"
+RECEIVED = "tests/receiver/test_pipeline.py::test_"
 SLOW = f"{ATTEMPT}a_plain_function_beyond_its_timeout_"
 SPOOL = "tests/receiver/test_spool.py::test_"
 STREAM = "tests/stream/test_consumer.py::test_"
@@ -376,7 +377,7 @@ RULES = (
         (lua("append", "if is_full(counted(KEYS[2]))", "if false"),),
         (
             f"{APPEND}an_append_is_refused_while_too_many_messages_are_unfinished",
-            f"{APP}a_full_backlog_is_503_at_once_and_is_not_spooled",
+            f"{RECEIVED}a_full_backlog_is_503_at_once_and_is_not_spooled",
         ),
     ),
     Rule(
@@ -626,7 +627,7 @@ RULES = (
         (Edit("receiver/intake.py", "else fresh_id())", "else str(hash(request.body)))"),),
         (
             f"{INTAKE}a_delivery_without_an_id_gets_a_fresh_one_each_time",
-            f"{APP}two_deliveries_without_an_id_are_two_messages_although_their_bytes_are_the_same",
+            f"{RECEIVED}two_deliveries_without_an_id_are_two_messages_although_their_bytes_are_the_same",
         ),
     ),
     Rule(
@@ -639,7 +640,7 @@ RULES = (
                 "        return own\n",
             ),
         ),
-        (f"{APP}key_and_id_are_stored_as_the_source_is_set",),
+        (f"{RECEIVED}key_and_id_are_stored_as_the_source_is_set",),
     ),
     # --- 10: signed tokens that expire -----------------------------------------------------------
     Rule(
@@ -648,8 +649,8 @@ RULES = (
         (lua("append", "if spent and spent ~= digest then", "if false then"),),
         (
             f"{APPEND}a_token_is_good_for_one_message_id",
-            f"{APP}a_copied_token_is_refused_with_another_id_and_accepted_with_its_own",
-            f"{APP}a_token_used_before_redis_went_away_is_refused_behind_the_spool",
+            f"{RECEIVED}a_copied_token_is_refused_with_another_id_and_accepted_with_its_own",
+            f"{DRAINER}a_token_used_before_redis_went_away_is_refused_behind_the_spool",
         ),
     ),
     Rule(
@@ -658,7 +659,7 @@ RULES = (
         (lua("append", "if spent and spent ~= digest then", "if spent then"),),
         (
             f"{APPEND}a_token_is_good_for_one_message_id",
-            f"{APP}a_copied_token_is_refused_with_another_id_and_accepted_with_its_own",
+            f"{RECEIVED}a_copied_token_is_refused_with_another_id_and_accepted_with_its_own",
         ),
     ),
     Rule(
@@ -685,7 +686,7 @@ RULES = (
         11,
         "after a failed append everything is spooled until the file is empty",
         (Edit("receiver/appender.py", "if self._spool.is_active:", "if False:"),),
-        (f"{APP}behind_what_is_spooled_everything_is_spooled_although_redis_is_back",),
+        (f"{DRAINER}behind_what_is_spooled_everything_is_spooled_although_redis_is_back",),
     ),
     Rule(
         11,
@@ -752,20 +753,26 @@ RULES = (
         ),
         (
             f"{SPOOL}what_was_put_is_drained_once_unchanged_and_in_order",
-            f"{APP}with_a_spool_deliveries_are_accepted_while_redis_is_away_and_follow_in_order",
+            f"{DRAINER}with_a_spool_deliveries_are_accepted_while_redis_is_away_and_follow_in_order",
         ),
     ),
     Rule(
         11,
         "ready while the spool can be written, though Redis is away",
-        (Edit("receiver/app.py", "if self._spool is None:", "if self._spool is None or trouble:"),),
-        (f"{APP}with_a_spool_deliveries_are_accepted_while_redis_is_away_and_follow_in_order",),
+        (
+            Edit(
+                "receiver/health.py",
+                "if self._spool is None:",
+                "if self._spool is None or trouble:",
+            ),
+        ),
+        (f"{DRAINER}with_a_spool_deliveries_are_accepted_while_redis_is_away_and_follow_in_order",),
     ),
     Rule(
         11,
         "and not when the spool cannot be written either",
-        (Edit("receiver/app.py", "await self._spool.probe()", "pass"),),
-        (f"{APP}a_full_spool_is_503_and_unready_until_it_is_drained",),
+        (Edit("receiver/health.py", "await self._spool.probe()", "pass"),),
+        (f"{DRAINER}a_full_spool_is_503_and_unready_until_it_is_drained",),
     ),
     # --- 12: what crashes its workers runs alone -------------------------------------------------
     Rule(
