@@ -26,7 +26,6 @@ from worker.main import Worker
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "explanation" / "architecture.md"
 ROOMS = ("hookmill/", "receiver/", "worker/")
-RUNNER = "hookmill/stream/script_runner.py"
 SCRIPTS = "hookmill/stream/scripts"
 LONGEST = 20
 """Steps that a stranger follows in a few minutes."""
@@ -37,6 +36,9 @@ class Step(NamedTuple):
 
     file: str
     function: str = ""
+
+
+RUN_SCRIPT = Step("hookmill/stream/script_runner.py", "try_each")
 
 
 def steps_told() -> list[Step]:
@@ -78,15 +80,12 @@ def steps_taken() -> Iterator[list[Step]]:
         file = frame.f_code.co_filename.removeprefix(f"{ROOT}/")
         if not file.startswith(ROOMS):
             return
+        step = Step(file, frame.f_code.co_name)
         if event == "call":
-            taken.setdefault(Step(file, frame.f_code.co_name))
-        elif (
-            event == "return"
-            and file == RUNNER
-            and isinstance(script := frame.f_locals.get("name"), str)
-        ):
-            # Its first return is where it waits for Redis, which now has the script to run.
-            taken.setdefault(Step(f"{SCRIPTS}/{script}.lua"))
+            taken.setdefault(step)
+        elif event == "return" and step == RUN_SCRIPT:
+            # Its first return is where it waits for Redis, which has been sent the script's call.
+            taken.setdefault(Step(f"{SCRIPTS}/{frame.f_locals['name']}.lua"))
 
     result: list[Step] = []
     sys.setprofile(look)
