@@ -545,7 +545,7 @@ RULES = (
     Rule(
         7,
         "done, discarded or dead lets the next one go in the same step",
-        (lua("settle", "    move_on(key, token, change)\n", ""),),
+        (lua("settle", "    change_head(key, token, change)\n", ""),),
         (f"{ORDERING}what_is_over_lets_the_next_go_and_what_is_handed_back_does_not",),
     ),
     Rule(
@@ -613,8 +613,8 @@ RULES = (
         (
             Edit(
                 "hookmill/stream/arrival.py",
-                'self.spread or self.fields.get(b"body", b"")',
-                "self.spread",
+                'self.partition_key or self.fields.get(b"body", b"")',
+                "self.partition_key",
             ),
         ),
         (f"{PARTITIONS}the_partition_follows_the_key_then_the_signed_id_then_the_body",),

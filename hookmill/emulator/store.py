@@ -97,7 +97,7 @@ class Store:
                 return
             scripts = self._upkeep if drains else self._scripts
             args = (self._token, _packed(self._commands(changes, entries)))
-            if not await scripts.run("standin_save", Call(_PLACE, self._keys, args)):
+            if not await scripts.run("emulator_save", Call(_PLACE, self._keys, args)):
                 raise _taken_over()
             del state.journal[: len(changes)]
             del state.entries[: len(entries)]
@@ -112,7 +112,7 @@ class Store:
     async def _lease(self, what: str) -> bool:
         keys = (self._key("lease"), self._key("owner"))
         call = Call(_PLACE, keys, (self._token, what, _ms(LEASE)))
-        return bool(await self._upkeep.run("standin_lease", call))
+        return bool(await self._upkeep.run("emulator_lease", call))
 
     def _commands(self, changes: list[Change], entries: list[LogEntry]) -> list[Command]:
         latest = {(change.table, change.key): change.record for change in changes}
