@@ -760,7 +760,7 @@ async def finished(group: Consumer) -> list[Entry]:
     return entries
 
 
-@pytest.mark.parametrize("binary", ["valkey", "redis"])
+@pytest.mark.parametrize("binary", ["valkey", pytest.param("redis", marks=pytest.mark.external)])
 async def test_on_a_full_redis_dead_letters_can_be_listed_replayed_and_dropped(
     own_server: Callable[..., Server], capsys: pytest.CaptureFixture[str], binary: str
 ) -> None:

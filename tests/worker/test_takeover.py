@@ -15,7 +15,7 @@ from hookmill.message import Progress
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import AGAIN, STREAM, Entry, FollowUp, Settlement, Taken
 from hookmill.stream.producer import Producer
-from tests.support import Server, Stream, message, taken_over
+from tests.support import Server, Stream, hurry, message, taken_over
 from worker.takeover import Takeover
 
 OpenGroup = Callable[..., Awaitable[Consumer]]
@@ -280,13 +280,13 @@ async def test_a_sweep_that_is_carried_out_after_an_outage_takes_nothing(
         Settled(stream.client, "main", name, dedup_window=3600) for name in ("c1", "gone")
     )
     await group.open()
-    takeover = Takeover(group, 0.5)
+    takeover = Takeover(group, 2.0)
     await takeover.sweep(1)
     await takeover.keep_in_touch()
     held = await hold(stream, gone, 1)
     server.signal(signal.SIGSTOP)
     sweeping = [asyncio.create_task(takeover.sweep(10)) for _ in range(2)]
-    await asyncio.sleep(0.6)
+    await asyncio.sleep(2.2)
     server.signal(signal.SIGCONT)
     assert await asyncio.gather(*sweeping) == [Taken([], [])] * 2
     assert takeover.wait() > 0
@@ -324,11 +324,12 @@ async def test_a_sweep_that_waited_through_an_outage_takes_nothing(
 
 async def test_no_answer_is_a_lost_contact(clock: Clock, own_server: Callable[..., Server]) -> None:
     server = own_server()
-    stream = Stream(server.url, "t", timeout=0.1)
+    stream = Stream(server.url, "t")
     group = Consumer(stream.client, "main", "c1", dedup_window=3600)
     takeover = Takeover(group, LEASE, clock)
     await takeover.keep_in_touch()
     clock.now += LEASE
+    hurry(stream, 0.1)
     server.signal(signal.SIGSTOP)
     with pytest.raises(StreamUnavailableError):
         await takeover.keep_in_touch()
