@@ -255,3 +255,89 @@ async def test_a_command_leaves_before_what_is_ready_by_now_runs(
         time.sleep(0.001)  # noqa: ASYNC251 - the loop is to stand still
     assert redis_client.delete(key) == 1
     await writing
+
+
+async def test_a_reply_that_comes_late_meets_no_other_command() -> None:
+    """A server that is loading answers each command with an error, and the second one late."""
+    late = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        commands = hiredis.Reader()
+        while data := await reader.read(4096):
+            commands.feed(data)
+            while (command := commands.gets()) is not False:
+                match command:
+                    case [b"GET", b"loading"]:
+                        writer.write(b"-LOADING Redis is loading the dataset in memory\r\n")
+                    case [b"GET", b"late"]:
+                        await late.wait()
+                        writer.write(b"$4\r\nlate\r\n")
+                    case [b"ECHO", text]:
+                        writer.write(b"$%d\r\n%s\r\n" % (len(text), text))
+                    case _:  # the client introduces itself
+                        writer.write(b"+OK\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with Client(f"redis://127.0.0.1:{port}", "t") as client:
+        with pytest.raises(StreamUnavailableError, match="loading"):
+            await client.ask(0, ("GET", "loading"), ("GET", "late"))
+        late.set()
+        assert await client.execute(0, "ECHO", "mine") == b"mine"
+    server.close()
+
+
+async def test_execute_raises_what_ask_returns(client: Client) -> None:
+    assert await client.execute(0, "ECHO", "a") == b"a"
+    with pytest.raises(StreamUnavailableError, match=r"(?i)unknown command"):
+        await client.execute(0, "NONSENSE")
+
+
+async def test_a_command_of_the_whole_server_is_answered_by_each(client: Client) -> None:
+    assert await client.ask_servers(("ECHO", "a")) == [b"a"]
+    (info,) = await client.info("server")
+    assert float(info["uptime_in_seconds"]) >= 0
+    assert "used_memory" not in info
+
+
+async def test_a_blocking_command_outlasts_the_clients_timeout_and_can_be_ended(
+    server: Server, redis_client: redis.Redis, prefix: str
+) -> None:
+    async with Client(server.url, prefix, timeout=0.5) as client:
+        blocking = client.blocking(0)
+        command = ("BLPOP", f"{prefix}:list", 60)
+        waiting = asyncio.create_task(blocking.ask(command, 60, can_be_ended=True))
+        await eventually(lambda: redis_client.info("clients")["blocked_clients"] == 1)
+        await blocking.end_wait()
+        assert await waiting is None
+        assert await blocking.ask(("BLPOP", f"{prefix}:list", 0.6), 0.6) is None
+        await blocking.close()
+
+
+async def test_a_blocking_command_without_an_answer_fails_after_its_wait_and_the_timeout(
+    own_server: OwnServer,
+) -> None:
+    server = own_server()
+    async with Client(server.url, "t", timeout=0.2) as client:
+        blocking = client.blocking(0)
+        await blocking.ask(("PING",), 0)
+        server.signal(signal.SIGSTOP)
+        with pytest.raises(StreamUnavailableError):
+            await blocking.ask(("PING",), 0.1)
+        await blocking.end_wait()  # says nothing: it is asked for on the way out
+        server.signal(signal.SIGCONT)
+        await blocking.close()
+
+
+async def test_a_stream_is_opened_with_as_many_partitions_as_it_was_made_with(
+    server: Server, redis_client: redis.Redis, prefix: str
+) -> None:
+    async with await Client.as_found(server.url, prefix) as unknown:
+        assert len(unknown.partitions) == 1
+    async with Client(server.url, prefix, partitions=3) as client:
+        await client.agree(only_look=True)
+        assert not redis_client.exists(f"{prefix}:partitions")
+        await client.agree()
+    async with await Client.as_found(server.url, prefix) as found:
+        assert [keys.base for keys in found.partitions] == [f"{prefix}:{{{n}}}" for n in range(3)]

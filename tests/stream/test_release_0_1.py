@@ -32,7 +32,7 @@ RECORDED = Path(__file__).with_name("release_0_1.txt")
 RECEIVED = 1_790_000_000_000
 
 WINDOW = 10**10
-"""The dedup window of what was recorded: so long that its first generation of IDs lasts for ever."""
+"""The dedup window of what was recorded: its first generation of IDs lasts for ever."""
 
 
 @pytest.fixture
@@ -40,9 +40,8 @@ async def client(server: Server, redis_client: redis.Redis, prefix: str) -> Asyn
     """A client of today, for a Redis as 0.1 left it."""
     for line in RECORDED.read_text().splitlines():
         words = ["" if word == '""' else word for word in line.split()]
-        redis_client.execute_command(
-            *(unquote_to_bytes(word).replace(b"PREFIX", prefix.encode()) for word in words)
-        )
+        execute: Any = redis_client.execute_command  # untyped
+        execute(*(unquote_to_bytes(word).replace(b"PREFIX", prefix.encode()) for word in words))
     async with Client(server.url, prefix) as opened:
         yield opened
     for key in redis_client.scan_iter(f"{prefix}:*"):
