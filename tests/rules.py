@@ -61,6 +61,7 @@ ATTEMPT = "tests/worker/test_attempt.py::test_"
 APP = "tests/receiver/test_app.py::test_"
 APPEND = "tests/stream/test_producer.py::test_"
 GRAVEYARD = "tests/admin/test_dead_letters.py::test_"
+HEADS = "tests/stream/test_ordering_heads.py::test_"
 INTAKE = "tests/receiver/test_intake.py::test_"
 INSPECTION = "tests/admin/test_server_checks.py::test_"
 LEASES = "tests/worker/test_leases.py::test_"
@@ -544,7 +545,7 @@ RULES = (
                 "change = math.min(0, change + follow_up(kind, delay_ms, place, fields))",
             ),
         ),
-        (f"{ORDERING}the_next_waits_until_every_handler_of_the_head_is_through",),
+        (f"{HEADS}the_next_waits_until_every_handler_of_the_head_is_through",),
     ),
     Rule(
         7,
@@ -568,7 +569,7 @@ RULES = (
                 "if not names[found[2][f]] and found[2][f] ~= 'key' then",
             ),
         ),
-        (f"{ORDERING}a_replayed_dead_letter_goes_to_the_tail",),
+        (f"{HEADS}a_replayed_dead_letter_goes_to_the_tail",),
     ),
     Rule(
         7,
