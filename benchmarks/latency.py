@@ -76,8 +76,8 @@ def idle(bench: Bench, server: Server, seconds: float) -> tuple[float, float]:
         for number in range(FLEET):
             result = bench.folder / f"result-{number}"
             stack.enter_context(worker(bench, server, "noop", 1, result=result, core=None))
-        wait_until(lambda: bells(client) >= FLEET, timeout=60.0, what="the fleet")
-        time.sleep(0.1 if bench.quick else 12.0)  # until the first sweeps have ended
+        wait_until(lambda: waiting_workers(client) >= FLEET, timeout=60.0, what="the fleet")
+        time.sleep(0.1 if bench.quick else 12.0)  # until the first sweeps are over
         before = counts(client)
         time.sleep(seconds)
         after = counts(client)
@@ -86,8 +86,8 @@ def idle(bench: Bench, server: Server, seconds: float) -> tuple[float, float]:
     return commands, reads
 
 
-def bells(client: redis.Redis) -> int:
-    """Count the workers that wait for messages."""
+def waiting_workers(client: redis.Redis) -> int:
+    """Count the workers that wait for something to come."""
     info: Any = client.info("clients")
     return int(info["blocked_clients"])
 
