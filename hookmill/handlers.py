@@ -117,7 +117,7 @@ class Handler(NamedTuple):
 
     def receives(self, event_type: str) -> bool:
         """Say whether messages of this event type are for this handler."""
-        return any(_matches(pattern, event_type) for pattern in self.patterns)
+        return any(matches_pattern(pattern, event_type) for pattern in self.patterns)
 
     def read(self, message: Message) -> Event | Message:
         """Return what the delivery carries: the typed event, or the message where none is declared.
@@ -270,7 +270,7 @@ class Handlers(Generic[R]):
 
     def ignores(self, event_type: str) -> bool:
         """Say whether this event type was named in `ignore`."""
-        return any(_matches(pattern, event_type) for pattern in self._ignored)
+        return any(matches_pattern(pattern, event_type) for pattern in self._ignored)
 
     def check(self) -> None:
         """Raise `HandlersError` for what shows only once everything has been declared.
@@ -306,11 +306,12 @@ class Handlers(Generic[R]):
         self.matching.cache_clear()
 
 
-def _matches(pattern: str, event_type: str) -> bool:
+def matches_pattern(pattern: str, text: str) -> bool:
+    """Return whether the whole text fits the pattern, in which `*` stands for any text."""
     if "*" not in pattern:
-        return pattern == event_type
+        return pattern == text
     parts = map(re.escape, pattern.split("*"))
-    return re.fullmatch(".*".join(parts), event_type, re.DOTALL) is not None
+    return re.fullmatch(".*".join(parts), text, re.DOTALL) is not None
 
 
 def _name_of(function: Callable[..., Any]) -> str:

@@ -23,7 +23,7 @@ class GroupFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     `parked` are those that others with the same ordering key go before. `oldest_ms` is when the
     oldest message came that waits, is held, or is to be taken again (Unix milliseconds).
-    `remembered` counts message IDs, `repeats` the deliveries that only repeated one, `late` the
+    `remembered` counts message IDs, `duplicates` the deliveries that only repeated one, `late` the
     outcomes of workers that had lost their message to another.
     """
 
@@ -36,7 +36,7 @@ class GroupFacts(msgspec.Struct, frozen=True, kw_only=True):
     dead: int
     oldest_ms: int | None
     remembered: int
-    repeats: int
+    duplicates: int
     late: int
     consumers: tuple[ConsumerFacts, ...]
 

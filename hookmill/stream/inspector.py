@@ -118,7 +118,7 @@ class Inspector:
             dead=dead,
             oldest_ms=min((ms for ms in came if ms is not None), default=None),
             remembered=sum(int(size) for field, size in owners.items() if field.endswith(b":size")),
-            repeats=int(counts.get(b"repeats", 0)),
+            duplicates=int(counts.get(b"repeats", 0)),
             late=int(counts.get(b"late", 0)),
             consumers=await self._consumers(keys, name),
         )

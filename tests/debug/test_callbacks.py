@@ -8,7 +8,7 @@ import pytest
 
 from hookmill.admin.checkup import facts_of
 from hookmill.admin.findings import Finding
-from hookmill.admin.server_checks import judge_settings
+from hookmill.admin.settings_checks import judge_settings
 from hookmill.admin.source_checks import judge_sources
 from hookmill.catalog import qstash
 from hookmill.catalog.qstash import Callback
@@ -94,7 +94,7 @@ def test_check_says_what_callbacks_are_and_how_to_close_what_a_capture_allows() 
     *_, note, described = findings({"qstash_current_signing_key": CURRENT_KEY} | TABLE)
 
     assert note.what == "IDs of qstash-callbacks come from a header that is not signed"
-    assert note.do.startswith('set id = "body" in [sources.qstash-callbacks]: a callback says')
+    assert note.do.startswith('set id = "body" in [sources.qstash-callbacks]: a callback names')
     assert described.what == (
         "source qstash-callbacks accepts QStash's callbacks at /qstash-callbacks"
     )
