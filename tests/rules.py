@@ -635,7 +635,7 @@ RULES = (
         (
             Edit(
                 "hookmill/config/identity.py",
-                "        return by_body(own)\n",
+                "        return id_from_body(own)\n",
                 "        return own\n",
             ),
         ),

@@ -20,7 +20,7 @@ from hookmill.errors import (
 )
 from hookmill.handlers import Handlers
 from hookmill.runtime import process
-from hookmill.runtime.tasks import end, repeat
+from hookmill.runtime.tasks import cancel_and_wait, run_periodically
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.producer import Producer
 from worker.attempt import Attempter
@@ -123,7 +123,7 @@ class Worker:
         """
         self._leases.start()
         duties = [
-            asyncio.create_task(repeat(name, turn), name=name)
+            asyncio.create_task(run_periodically(name, turn), name=name)
             for name, turn in self._duties.items()
         ]
         self._ended = asyncio.create_task(_first_to_end([self._pool.start(), *duties]))
@@ -139,7 +139,7 @@ class Worker:
         """Finish within `deadline` seconds, hand back the rest, leave nothing behind."""
         self._ended.cancel()
         await self._pool.stop(deadline)
-        await end(self._tasks)
+        await cancel_and_wait(self._tasks)
         await asyncio.to_thread(self._leases.stop)
         with suppress(StreamUnavailableError, GroupLostError, TimeoutError):
             async with asyncio.timeout(LAST_STEP):

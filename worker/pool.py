@@ -16,7 +16,7 @@ import structlog
 
 from hookmill.errors import GroupLostError, PartitionsError, StreamUnavailableError
 from hookmill.message import Progress
-from hookmill.runtime.tasks import end
+from hookmill.runtime.tasks import cancel_and_wait
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import Entry, EntryRef, Taken
 from worker.attempt import Attempter
@@ -104,7 +104,7 @@ class Pool:
         await self._quiet_until(max(ends, time.monotonic() + LAST_STEP))
         if self._taking is not None and not self._taking.done():
             # Redis does not answer. What it may yet give us is taken over when its lease is over.
-            await end([self._taking])
+            await cancel_and_wait([self._taking])
         if self._running:
             await asyncio.wait(self._running.values(), timeout=left())
         if self._running:
@@ -225,7 +225,7 @@ class Pool:
                 self._suspects.append(entry)
             else:
                 self._start(entry)
-        for _, message_id in taken.repeats:
+        for _, message_id in taken.duplicates:
             log.info("repeat dropped", id=message_id)
 
     def _start(self, entry: Entry) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import structlog
 
 from hookmill.errors import GroupLostError, StreamUnavailableError
-from hookmill.runtime.tasks import end
+from hookmill.runtime.tasks import cancel_and_wait
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import EntryRef, Settlement
 
@@ -56,7 +56,7 @@ class Settler:
     async def stop(self) -> None:
         """Give up what is still unwritten: others take those messages over and run them again."""
         if self._flushing is not None:
-            await end([self._flushing])
+            await cancel_and_wait([self._flushing])
             log.error("unsettled at the end", messages=len(self._queue))
 
     async def _flush(self) -> None:

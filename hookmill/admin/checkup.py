@@ -14,10 +14,8 @@ from hookmill.admin.settings_checks import judge_settings
 from hookmill.admin.source_checks import SourceFacts, judge_sources
 from hookmill.config.settings import Settings
 from hookmill.config.source_options import preset_of, spec_of
-from hookmill.config.sources import names_of, secrets_of
-from hookmill.errors import HookmillError, SettingsError, StreamUnavailableError
-from hookmill.signatures import Secret
-from hookmill.signatures.spec_verifier import SpecVerifier
+from hookmill.config.sources import check_source, names_of
+from hookmill.errors import SettingsError, StreamUnavailableError
 from hookmill.stream.inspector import Inspector
 from hookmill.stream.producer import Producer
 
@@ -78,23 +76,14 @@ def facts_of(settings: Settings) -> list[SourceFacts]:
 
 
 def _facts_of(name: str, settings: Settings) -> SourceFacts:
-    options, path = settings.options_of(name), settings.path_of(name)
-    spec = spec_of(name, options)
-    secrets: tuple[Secret, ...] = ()
-    faults: list[str] = []
-    try:
-        secrets = tuple(secrets_of(name, settings))
-        if spec is not None:
-            SpecVerifier(spec, secrets)
-    except HookmillError as error:
-        faults += [
-            fault if fault.startswith("sources.") else f"sources.{name}: {fault}"
-            for fault in str(error).splitlines()
-        ]
-    if spec is not None and spec.needs_url and not (options.url or settings.public_url):
-        faults.append(
-            f"sources.{name}: it signs its URL: set HOOKMILL_PUBLIC_URL, or url in its table"
-        )
+    options = settings.options_of(name)
+    checked = check_source(name, settings)
     return SourceFacts(
-        name, preset_of(name, options), path, spec, options.id, secrets, tuple(faults)
+        name,
+        preset_of(name, options),
+        settings.path_of(name),
+        spec_of(name, options),
+        options.id,
+        checked.secrets,
+        checked.faults,
     )

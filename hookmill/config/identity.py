@@ -20,13 +20,13 @@ from hookmill.signatures.scheme import only_header
 from hookmill.signatures.spec import SignatureSpec, as_template, parts
 
 MAX_NAME = 255
-"""Characters of a message ID or an event type; what is longer counts as not given."""
+"""The most characters of a message ID or an event type. A longer one counts as not given."""
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """A message's ID (None: the sender gave none) and its event type ("" for none).
+    """A message's ID (None if the sender gave none) and its event type ("" if it has none).
 
-    `id_is_signed` says whether the ID follows from bytes that the signature covers.
+    `id_is_signed` is true if the signature covers the bytes that the ID is made from.
     """
 
     id: str | None
@@ -35,61 +35,23 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 Identify = Callable[[MultiMapping[str], bytes], Identity | Refused]
-
+"""Finds the ID and type of a delivery, given its headers and its body."""
 
 KeyOf = Callable[[bytes], str]
-"""Finds a body's ordering key; "" for none."""
+"""Finds the ordering key in a body; "" if there is none."""
 
 
-def no_key(_body: bytes) -> str:
-    """Say that a message waits for no other, without a look at its body."""
-    return ""
+def identifier_for(preset: str, spec: SignatureSpec | None, options: SourceOptions) -> Identify:
+    """Return the function that finds ID and type in a source's deliveries.
 
-
-class _Names(msgspec.Struct):
-    """What most bodies say of their event; other fields are skipped, not built."""
-
-    event: str = ""
-    type: str = ""
-
-
-class _Envelope(msgspec.Struct):
-    """What a body of any shape may say of itself."""
-
-    id: Raw | UnsetType = UNSET
-    event: Raw | UnsetType = UNSET
-    type: Raw | UnsetType = UNSET
-
-
-_names = msgspec.json.Decoder(_Names)
-
-
-_envelope = msgspec.json.Decoder(_Envelope)
-
-
-_name = msgspec.json.Decoder(str)
-
-
-_MESSAGE_ID = istr("Upstash-Message-Id")  # its lower case is found once
-
-
-_NO_HEADERS = CIMultiDict[str]()
-
-
-def identify_for(preset: str, spec: SignatureSpec | None, options: SourceOptions) -> Identify:
-    """Return what finds the names in the deliveries of a sender."""
-    own = {
-        "qstash": identify_qstash,
-        "qstash-callbacks": identify_callback,
-        "marble": identify_marble,
-        "sns": identify_sns,
-        "paypal": identify_paypal,
-    }.get(preset)
+    `spec` may be None only for a preset whose scheme is code; `options` is the source's table.
+    """
+    own = _OF_PRESET.get(preset)
     if own is None:
-        assert spec is not None  # noqa: S101 - only those above may be without
+        assert spec is not None  # noqa: S101 - only the presets of that table come without a spec
         return identify_by(spec)
     if options.id == ("body",):
-        return by_body(own)
+        return id_from_body(own)
     if (options.id is None and options.type is None) or preset in {"sns", "paypal"}:
         return own
     words = spec or SignatureSpec(
@@ -98,13 +60,19 @@ def identify_for(preset: str, spec: SignatureSpec | None, options: SourceOptions
     ids = ("header:Upstash-Message-Id",) if options.id is None else options.id
     types = words.type if options.type is None else options.type
     found = identify_by(msgspec.structs.replace(words, id=ids, type=types))
-    return typed_by(type_of, found) if preset == "qstash-callbacks" else found
+    return _with_type_of_callback(found) if preset == "qstash-callbacks" else found
+
+
+# --- where a signature spec says that ID and type stand ---
 
 
 def identify_by(spec: SignatureSpec) -> Identify:
-    """Find names where a shape says they are: the first template whose fields are all there."""
-    ids = [(_filled(one), spec.is_signed(one)) for one in spec.id]
-    types = [_filled(one) for one in spec.type]
+    """Return a function that fills the templates `id` and `type` of a spec.
+
+    Of each, the first template whose fields are all in the delivery counts.
+    """
+    ids = [(_filler(template), spec.is_signed(template)) for template in spec.id]
+    types = [_filler(template) for template in spec.type]
 
     def identify(headers: MultiMapping[str], body: bytes) -> Identity | Refused:
         delivery = Signed(headers, body)
@@ -127,8 +95,10 @@ def identify_by(spec: SignatureSpec) -> Identify:
     return identify
 
 
-def _filled(template: str) -> Callable[[Signed], str | Refused]:
-    """Return what fills a template from a delivery: "" where a field is not there or too long."""
+def _filler(template: str) -> Callable[[Signed], str | Refused]:
+    """Return a function that fills a template from a delivery. It gives "" if a field is missing,
+    or if the text is too long.
+    """
     if template == "body":
         return lambda delivery: f"hm_{_digest(delivery.body)}"
     pieces = [
@@ -151,7 +121,7 @@ def _filled(template: str) -> Callable[[Signed], str | Refused]:
 
 
 def _text_at(place: str) -> Callable[[Signed], str | Refused]:
-    """Return what finds the text at a place: "" where there is none."""
+    """Return a function that finds the text at a place; "" if there is none."""
     find, is_header = finder(place), place.startswith("header:")
 
     def look(delivery: Signed) -> str | Refused:
@@ -166,64 +136,74 @@ def _text_at(place: str) -> Callable[[Signed], str | Refused]:
     return look
 
 
+def id_from_body(identify: Identify) -> Identify:
+    """Change a sender's function so that it ignores headers, because anybody can change those.
+
+    An ID that stands in the body stays the ID, because it is signed like the rest of the body. Any
+    other message gets a digest of its body as the ID, so that of two equal bodies only one runs.
+    """
+
+    def identify_from_body(_headers: MultiMapping[str], body: bytes) -> Identity | Refused:
+        found = identify(_NO_HEADERS, body)
+        if isinstance(found, Refused) or found.id is not None:
+            return found
+        return Identity(f"hm_{_digest(body)}", found.type, id_is_signed=True)
+
+    return identify_from_body
+
+
+_NO_HEADERS = CIMultiDict[str]()
+
+
+# --- senders whose ID and type need code ---
+
+
 def identify_qstash(headers: MultiMapping[str], body: bytes) -> Identity | Refused:
-    """Find a QStash delivery's names: its ID stands in a header that is not signed."""
+    """Find ID and type in a QStash delivery. The ID stands in a header that is not signed."""
     message_id = _message_id_header(headers)
     return message_id if isinstance(message_id, Refused) else Identity(message_id, _type_in(body))
 
 
-def _type_in(body: bytes) -> str:
-    """Return the event type that a body names, as `event` or as `type`."""
-    try:
-        names = _names.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        envelope = _read(body)  # one of the two may be a text nevertheless
-        return _text(envelope.event) or _text(envelope.type) or ""
-    event_type = names.event if len(names.event) <= MAX_NAME else ""
-    event_type = event_type or names.type
-    return event_type if len(event_type) <= MAX_NAME else ""
-
-
 def identify_callback(headers: MultiMapping[str], body: bytes) -> Identity | Refused:
-    """Find the names of a callback of QStash: each is a message of its own, and what it says of the
-    one that was published tells its type.
+    """Find ID and type in a callback of QStash.
+
+    A callback is a message with an ID of its own. Its type follows from what its body says about
+    the published message.
     """
     message_id = _message_id_header(headers)
     return message_id if isinstance(message_id, Refused) else Identity(message_id, type_of(body))
 
 
-def typed_by(find_type: Callable[[bytes], str], identify: Identify) -> Identify:
-    """Have the type follow from the body in a sender's own way, whatever else names a message."""
+def _with_type_of_callback(identify: Identify) -> Identify:
+    """Change a function so that the type is always the one of QStash's callbacks."""
 
     def identify_typed(headers: MultiMapping[str], body: bytes) -> Identity | Refused:
         found = identify(headers, body)
-        return (
-            found
-            if isinstance(found, Refused)
-            else Identity(found.id, find_type(body), found.id_is_signed)
-        )
+        if isinstance(found, Refused):
+            return found
+        return Identity(found.id, type_of(body), found.id_is_signed)
 
     return identify_typed
 
 
 def identify_marble(headers: MultiMapping[str], body: bytes) -> Identity | Refused:
-    """Find a Marble delivery's names.
+    """Find ID and type in a Marble delivery.
 
-    The current generation signs its ID in the body; the older one came through QStash, whose
-    header then tells repeats apart.
+    Marble's current generation has a signed ID in the body. The older generation came through
+    QStash, so the ID is in QStash's header.
     """
-    envelope = _read(body)
-    event_type = _text(envelope.type) or _text(envelope.event) or ""
-    signed_id = _text(envelope.id)
-    if signed_id and _text(envelope.type):
+    names = _raw_names_in(body)
+    event_type = _text(names.type) or _text(names.event) or ""
+    signed_id = _text(names.id)
+    if signed_id and _text(names.type):
         return Identity(signed_id, event_type, id_is_signed=True)
     message_id = _message_id_header(headers)
     return message_id if isinstance(message_id, Refused) else Identity(message_id, event_type)
 
 
-def identify_sns(_headers: MultiMapping[str], body: bytes) -> Identity | Refused:
-    """Find an SNS message's names: its signed ID, and its topic as the type."""
-    from hookmill.signatures.sns import names_in  # noqa: PLC0415 - it needs an extra
+def _identify_sns(_headers: MultiMapping[str], body: bytes) -> Identity | Refused:
+    """Find the signed ID in an SNS message; the type is the name of its topic."""
+    from hookmill.signatures.sns import names_in  # noqa: PLC0415 - it needs the extra `asymmetric`
 
     names = names_in(body)
     if names is None:
@@ -231,38 +211,34 @@ def identify_sns(_headers: MultiMapping[str], body: bytes) -> Identity | Refused
     return Identity(names.id, names.type, id_is_signed=True)
 
 
-identify_paypal = identify_by(
+_identify_paypal = identify_by(
     SignatureSpec(
         signature="header:PAYPAL-TRANSMISSION-SIG",
         content="{header:PAYPAL-TRANSMISSION-ID}|{body}",
-        # Of the body only a CRC32 is signed, so that its own ID proves nothing.
+        # Not the ID in the body: only a CRC32 of the body is signed, which anybody can reproduce.
         id=("header:PAYPAL-TRANSMISSION-ID",),
         type=("json:event_type",),
     )
 )
 
+_OF_PRESET: dict[str, Identify] = {
+    "qstash": identify_qstash,
+    "qstash-callbacks": identify_callback,
+    "marble": identify_marble,
+    "sns": _identify_sns,
+    "paypal": _identify_paypal,
+}
 
-def by_body(identify: Identify) -> Identify:
-    """Have IDs follow from the body alone, for a sender whose IDs stand in unsigned headers.
 
-    Headers count for nothing. An ID of its own that a body holds stays its ID, for it is signed as
-    well; any other message is named after its bytes, so that of two with the same bytes one runs.
-    """
-
-    def identify_by_body(_headers: MultiMapping[str], body: bytes) -> Identity | Refused:
-        found = identify(_NO_HEADERS, body)
-        if isinstance(found, Refused) or found.id is not None:
-            return found
-        return Identity(f"hm_{_digest(body)}", found.type, id_is_signed=True)
-
-    return identify_by_body
+# --- the ordering key ---
 
 
 def ordered_by(path: str) -> KeyOf:
-    """Return what finds the ordering key at a dotted path in a JSON body.
+    """Return a function that finds the ordering key at a dotted path in a JSON body.
 
-    A text or an integer there is the key. Where it is longer than `MAX_NAME`, its digest is: cut
-    off, it would have messages wait for others that only begin alike. Anything else is no key.
+    A text or an integer there is the key; any other value is no key. If it has more than `MAX_NAME`
+    characters, its digest is the key. (A key that is cut off would make messages wait for others
+    whose keys only begin alike.)
     """
     find = value_at(path)
 
@@ -273,8 +249,62 @@ def ordered_by(path: str) -> KeyOf:
     return key_at_path
 
 
-def _digest(raw: bytes) -> str:
-    return hashlib.blake2b(raw, digest_size=16).hexdigest()
+def no_key(_body: bytes) -> str:
+    """Return "": the messages of this source wait for no other."""
+    return ""
+
+
+# --- reading bodies and headers ---
+
+
+class _PlainNames(msgspec.Struct):
+    """The fields that most bodies name their event with. Others are skipped, which saves time."""
+
+    event: str = ""
+    type: str = ""
+
+
+class _RawNames(msgspec.Struct):
+    """The same fields and the ID, for a body in which they may be of any type."""
+
+    id: Raw | UnsetType = UNSET
+    event: Raw | UnsetType = UNSET
+    type: Raw | UnsetType = UNSET
+
+
+_plain_names = msgspec.json.Decoder(_PlainNames)
+_raw_names = msgspec.json.Decoder(_RawNames)
+_json_text = msgspec.json.Decoder(str)
+_MESSAGE_ID = istr("Upstash-Message-Id")  # an istr computes its lower case only once
+
+
+def _type_in(body: bytes) -> str:
+    """Return the event type that stands in a body as `event` or as `type`."""
+    try:
+        names = _plain_names.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raw_names = _raw_names_in(body)  # one of the two may still be a text
+        return _text(raw_names.event) or _text(raw_names.type) or ""
+    event_type = names.event if len(names.event) <= MAX_NAME else ""
+    event_type = event_type or names.type
+    return event_type if len(event_type) <= MAX_NAME else ""
+
+
+def _raw_names_in(body: bytes) -> _RawNames:
+    try:
+        return _raw_names.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _RawNames()  # any body is accepted: the worker says what is wrong with it
+
+
+def _text(value: Raw | UnsetType) -> str | None:
+    if value is UNSET:
+        return None
+    try:
+        text = _json_text.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return text if 0 < len(text) <= MAX_NAME else None
 
 
 def _message_id_header(headers: MultiMapping[str]) -> str | Refused | None:
@@ -283,26 +313,13 @@ def _message_id_header(headers: MultiMapping[str]) -> str | Refused | None:
     found = only_header(headers, _MESSAGE_ID)
     if isinstance(found, Refused):
         return found
-    name = found.decode("ascii", "replace")  # what replaces a byte is no ASCII
-    if name.isascii() and name.isprintable() and 0 < len(name) <= MAX_NAME:
-        return name
+    message_id = found.decode("ascii", "replace")  # the replacement character is not ASCII
+    if message_id.isascii() and message_id.isprintable() and 0 < len(message_id) <= MAX_NAME:
+        return message_id
     return Refused(
         "message_id_malformed", f"{_MESSAGE_ID} is not 1 to {MAX_NAME} printable characters"
     )
 
 
-def _read(body: bytes) -> _Envelope:
-    try:
-        return _envelope.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _Envelope()  # any shape is accepted; the worker will say what is wrong with it
-
-
-def _text(value: Raw | UnsetType) -> str | None:
-    if value is UNSET:
-        return None
-    try:
-        text = _name.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-    return text if 0 < len(text) <= MAX_NAME else None
+def _digest(raw: bytes) -> str:
+    return hashlib.blake2b(raw, digest_size=16).hexdigest()

@@ -23,6 +23,7 @@ from hookmill.emulator import DEVELOPMENT_TOKEN
 from hookmill.errors import HookmillError
 from hookmill.runtime import process
 from hookmill.runtime.embedded_redis import embedded_server, free_port
+from hookmill.runtime.tasks import cancel_and_wait
 from hookmill.sending.sender import Sender
 from hookmill.signatures.marble import DEVELOPMENT_SECRET
 from hookmill.signatures.qstash import DEVELOPMENT_KEYS
@@ -97,9 +98,7 @@ async def _develop(handlers: str, *, samples: bool, qstash: bool) -> None:
             await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if ended.done():
                 log.error("a program ended by itself, stopping the others", status=ended.result())
-            for task in (show, ended, stopped):
-                task.cancel()
-            await asyncio.gather(show, ended, stopped, return_exceptions=True)
+            await cancel_and_wait([show, ended, stopped])
         finally:
             await _stop(children)
 
@@ -125,8 +124,7 @@ async def _first_to_end(children: list[asyncio.subprocess.Process]) -> int:
         done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         return done.pop().result()
     finally:
-        for task in waiting:
-            task.cancel()
+        await cancel_and_wait(waiting)
 
 
 async def _show(settings: Settings, *, samples: bool) -> None:

@@ -1,4 +1,7 @@
-"""Runs a background duty turn by turn for as long as its worker lives, and ends it."""
+"""Background tasks: one that runs periodically and outlives its errors, and how to cancel any.
+
+A plain `task.cancel()` is not always enough: see `cancel_and_wait`.
+"""
 
 from __future__ import annotations
 
@@ -10,33 +13,42 @@ import structlog
 
 from hookmill.errors import GroupLostError, StreamUnavailableError
 
-log = structlog.get_logger("worker")
+log = structlog.get_logger("runtime")
 
 PAUSE_AFTER_ERROR = 1.0
+"""Seconds until the next run after one that failed."""
+
+CANCEL_AGAIN_AFTER = 0.1
+"""Seconds after which a task that is still running is cancelled once more."""
 
 
-async def repeat(name: str, turn: Callable[[], Awaitable[float]]) -> None:
-    """Take turns until cancelled. A turn returns the seconds until the next."""
+async def run_periodically(name: str, run_once: Callable[[], Awaitable[float]]) -> None:
+    """Call `run_once` again and again, until this task is cancelled.
+
+    `run_once` returns the seconds to wait before its next call. An error is logged under `name`
+    and does not end the task.
+    """
     while True:
         try:
-            pause = await turn()
+            pause = await run_once()
         except (GroupLostError, StreamUnavailableError) as error:
-            log.warning("a duty waits for Redis", duty=name, error=str(error))
+            log.warning("background task waits for Redis", task=name, error=str(error))
             pause = PAUSE_AFTER_ERROR
-        except Exception:  # a fault of one turn must not end the duty
-            log.exception("a duty failed, trying again", duty=name)
+        except Exception:  # an error in one run must not end the task
+            log.exception("background task failed, trying again", task=name)
             pause = PAUSE_AFTER_ERROR
         await asyncio.sleep(pause)
 
 
-async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel tasks, until each has ended.
+async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks and return when all have ended. Their results and errors are left in them.
 
-    To ask once is not enough: in Python 3.11 `asyncio.wait_for`, which the Redis client uses,
-    swallows a cancellation that comes in the moment in which what it waits for is done.
+    A task is cancelled again and again until it ends, because one cancellation can be lost: in
+    Python 3.11 `asyncio.wait_for` swallows a cancellation that arrives in the moment in which the
+    awaited operation completes, and redis-py uses it to connect.
     """
-    left = set(tasks)
-    while left:
-        for task in left:
+    running = set(tasks)
+    while running:
+        for task in running:
             task.cancel()
-        _, left = await asyncio.wait(left, timeout=0.1)
+        _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN_AFTER)

@@ -19,7 +19,7 @@ def taking_keys(keys: GroupKeys) -> list[str]:
 def taken_of(replies: Mapping[int, Any]) -> Taken:
     """Read what the scripts that take replied, by partition."""
     entries: list[Entry] = []
-    repeats: list[Duplicate] = []
+    duplicates: list[Duplicate] = []
     parked = 0
     for partition, (runs, repeated, waiting, *_) in replies.items():
         for key_number, is_suspect, names, words in runs:
@@ -30,9 +30,9 @@ def taken_of(replies: Mapping[int, Any]) -> Taken:
                 entries.append(Entry(ref, fields, is_suspect == 1))
         for key_number, entry_id, message_id in repeated:
             ref = EntryRef(key_number, entry_id.decode(), partition)
-            repeats.append(Duplicate(ref, message_id.decode("utf-8", "replace")))
+            duplicates.append(Duplicate(ref, message_id.decode("utf-8", "replace")))
         parked += waiting
-    return Taken(entries, repeats, parked)
+    return Taken(entries, duplicates, parked)
 
 
 def settling_calls(

@@ -65,13 +65,13 @@ class Taken(NamedTuple):
     """
 
     entries: list[Entry]
-    repeats: list[Duplicate]
+    duplicates: list[Duplicate]
     parked: int = 0
 
     @property
     def read(self) -> int:
         """How many entries were read."""
-        return len(self.entries) + len(self.repeats) + self.parked
+        return len(self.entries) + len(self.duplicates) + self.parked
 
     @property
     def is_empty(self) -> bool:

@@ -447,7 +447,7 @@ async def delivered(stream: Producer, group: Consumer, sent: Message) -> str:
     await stream.append([sent])
     taken = await group.take(10)
     await group.settle(Settlement(entry.ref) for entry in taken.entries)
-    assert len(taken.entries) + len(taken.repeats) == 1
+    assert len(taken.entries) + len(taken.duplicates) == 1
     return "runs" if taken.entries else "duplicate"
 
 

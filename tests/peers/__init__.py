@@ -90,12 +90,12 @@ async def working(settings: Settings, handlers: Handlers[Any]) -> AsyncIterator[
 DOOMED = """
 import os, signal
 from hookmill import Delivery, Handlers, Message
-from hookmill.stream import Group
+from hookmill.stream.consumer import Consumer
 
 handlers = Handlers()
 ledger = os.open(os.environ["LEDGER"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 when, name = os.environ["DIES"].split()
-step = getattr(Group, name)
+step = getattr(Consumer, name)
 
 def brought(reply):
     if name == "take":
@@ -110,7 +110,7 @@ async def fatal(self, *args, **options):
         os.kill(os.getpid(), signal.SIGKILL)
     return reply
 
-setattr(Group, name, fatal)
+setattr(Consumer, name, fatal)
 
 @handlers.on("*", name="work")
 async def work(delivery: Delivery[Message]) -> None:

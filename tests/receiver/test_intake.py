@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from multidict import CIMultiDict
 
 from hookmill.config.identity import (
-    by_body,
+    id_from_body,
     identify_by,
     identify_marble,
     identify_qstash,
@@ -44,7 +44,7 @@ TIMESTAMPED = Source(
     "marble", "/cms", marble_scheme([MARBLE_SECRET], with_time=True), identify_marble
 )
 ORDERED = MARBLE._replace(key_of=ordered_by("data.id"))
-NAMED_AFTER_BODY = QSTASH._replace(identify=by_body(identify_qstash))
+NAMED_AFTER_BODY = QSTASH._replace(identify=id_from_body(identify_qstash))
 SOURCES = [QSTASH, MARBLE, TIMESTAMPED, ORDERED, NAMED_AFTER_BODY]
 
 RawHeaders = tuple[tuple[bytes, bytes], ...]

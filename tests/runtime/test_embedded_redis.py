@@ -45,7 +45,7 @@ def test_it_ends_with_an_error_as_well() -> None:
 
 def test_several_that_start_at_once_each_find_a_port() -> None:
     code = (
-        "import sys; from hookmill.embedded import embedded_server\n"
+        "import sys; from hookmill.runtime.embedded_redis import embedded_server\n"
         "sys.stdin.readline()\n"
         "with embedded_server() as url: print(url, flush=True); sys.stdin.readline()"
     )
@@ -138,7 +138,9 @@ def test_another_folders_server_that_has_the_port_of_a_left_over_one_goes_on(
 def test_a_left_over_server_is_ended_and_half_a_command_at_its_files_end_is_no_hindrance(
     tmp_path: Path,
 ) -> None:
-    start = "import sys, os; from pathlib import Path; from hookmill.embedded import *\n"
+    start = (
+        "import sys, os; from pathlib import Path; from hookmill.runtime.embedded_redis import *\n"
+    )
     start += "with embedded_server(Path(sys.argv[1])) as url:\n"
     start += "    import redis; redis.Redis.from_url(url).set('kept', 1); print(url, flush=True)\n"
     start += "    os.kill(os.getpid(), 9)\n"

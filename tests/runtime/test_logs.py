@@ -23,7 +23,7 @@ from hookmill.runtime.logs import _to_json
 START = """
 import logging, sys, threading
 import structlog
-from hookmill.logs import configure_logs
+from hookmill.runtime.logs import configure_logs
 
 log = structlog.get_logger("test")
 """
@@ -144,7 +144,7 @@ def test_every_line_carries_what_is_bound_to_the_process_and_to_the_message() ->
 
 def test_what_a_line_is_about_is_bound_as_structlog_binds_it() -> None:
     assert lines("""
-        from hookmill.logs import about
+        from hookmill.runtime.logs import about
 
         configure_logs("json")
         log.info("nothing yet")
@@ -195,7 +195,7 @@ def test_the_short_way_writes_what_structlogs_own_steps_would() -> None:
         print("--", flush=True)
 
         from structlog.processors import JSONRenderer, TimeStamper, add_log_level, format_exc_info
-        from hookmill.logs import _to_json
+        from hookmill.runtime.logs import _to_json
 
         structlog.configure(
             wrapper_class=structlog.make_filtering_bound_logger(20),
@@ -347,7 +347,7 @@ def test_the_handlers_own_standard_logging_carries_the_message_as_well(tmp_path:
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_lines_written_together_are_whole_and_in_order(unbuffered: str) -> None:
     script = """
-        from hookmill.logs import written_together
+        from hookmill.runtime.logs import written_together
 
         configure_logs("json")
         with written_together():
@@ -367,7 +367,7 @@ def test_lines_written_together_are_whole_and_in_order(unbuffered: str) -> None:
 def test_lines_of_other_contexts_are_written_together_as_well() -> None:
     script = """
         from contextvars import copy_context
-        from hookmill import logs
+        from hookmill.runtime import logs
 
         configure_logs("json")
         context = copy_context()
@@ -385,7 +385,7 @@ def test_lines_of_other_contexts_are_written_together_as_well() -> None:
 def test_lines_gathered_before_an_error_are_written() -> None:
     script = """
         from contextlib import suppress
-        from hookmill.logs import written_together
+        from hookmill.runtime.logs import written_together
 
         configure_logs("json")
         with suppress(LookupError), written_together():

@@ -15,7 +15,7 @@ from hookmill.runtime import process
 
 START = """
 import asyncio, os, signal, sys, time
-from hookmill import process
+from hookmill.runtime import process
 
 def say(text):
     os.write(1, f"{text}\\n".encode())  # a signal may come in the middle of a print

@@ -206,13 +206,13 @@ async def test_the_first_entry_owns_an_id_and_a_repeat_is_acknowledged_and_repor
 ) -> None:
     group = await open_group()
     first, second = await stream.append([message(b"1", id="m"), message(b"2", id="m")])
-    entries, repeats = [], []
+    entries, duplicates = [], []
     for count in batches:
         taken = await group.take(count)
         entries += taken.entries
-        repeats += taken.repeats
+        duplicates += taken.duplicates
     assert [entry.ref.id for entry in entries] == [first]
-    assert repeats == [(EntryRef(STREAM, second), "m")]
+    assert duplicates == [(EntryRef(STREAM, second), "m")]
     assert pending(redis_client, group) == 1
     await settle_all(group, *entries)
 
@@ -228,7 +228,7 @@ async def test_a_worker_whose_clock_is_wrong_knows_what_came_before(
     await stream.append([message(id="m")])
     taken = await wrong.take(1)
     assert not taken.entries
-    assert [repeat.message_id for repeat in taken.repeats] == ["m"]
+    assert [repeat.message_id for repeat in taken.duplicates] == ["m"]
 
 
 async def test_an_id_stays_owned_once_it_is_done(stream: Producer, open_group: OpenGroup) -> None:
@@ -238,7 +238,7 @@ async def test_an_id_stays_owned_once_it_is_done(stream: Producer, open_group: O
     await stream.append([message(id="m")])
     taken = await group.take(1)
     assert not taken.entries
-    assert [repeat.message_id for repeat in taken.repeats] == ["m"]
+    assert [repeat.message_id for repeat in taken.duplicates] == ["m"]
 
 
 async def test_ids_count_per_source(stream: Producer, open_group: OpenGroup) -> None:
@@ -283,7 +283,7 @@ async def test_several_handlers_of_one_message_are_no_repeats_of_each_other(
     await group.settle([Settlement(entry.ref, (again(entry, "one"), again(entry, "two")))])
     taken = await group.take(10)
     assert [entry.fields[b"handler"] for entry in taken.entries] == [b"one", b"two"]
-    assert [repeat.message_id for repeat in taken.repeats] == ["m"]
+    assert [repeat.message_id for repeat in taken.duplicates] == ["m"]
     await settle_all(group, *taken.entries)
 
 
@@ -302,7 +302,7 @@ async def test_what_runs_again_after_another_came_to_own_its_id_is_a_repeat(
     await eventually(lambda: release(group))
     taken = await group.take(10)
     assert not taken.entries
-    assert [repeat.message_id for repeat in taken.repeats] == ["m"]
+    assert [repeat.message_id for repeat in taken.duplicates] == ["m"]
     assert redis_client.xlen(group.partitions[0].again) == 0
     assert second.fields[b"body"] == b"second"
     await settle_all(group, second)
@@ -321,7 +321,7 @@ async def test_an_entry_of_another_wire_version_is_left_to_the_worker(
         redis_client.xadd(group.partitions[0].stream, {"version": "9", "x": "y"})
     taken = await group.take(10)
     assert [entry.fields for entry in taken.entries] == [{b"version": b"9", b"x": b"y"}] * 2
-    assert not taken.repeats
+    assert not taken.duplicates
     await settle_all(group, *taken.entries)
 
 
@@ -344,7 +344,7 @@ async def test_an_id_is_remembered_for_one_window_at_least_and_two_at_most(
     taken = await group.take(2)
     assert second() == began + 1, "this machine is too slow for windows of a second"
     assert ids(taken.entries) == ["retried"]  # its own token: recorded anew
-    assert [repeat.message_id for repeat in taken.repeats] == ["done"]
+    assert [repeat.message_id for repeat in taken.duplicates] == ["done"]
     await settle_all(group, *taken.entries)
 
     await eventually(lambda: second() > began + 1)  # the one after that
@@ -352,7 +352,7 @@ async def test_an_id_is_remembered_for_one_window_at_least_and_two_at_most(
     taken = await group.take(2)
     assert second() == began + 2, "this machine is too slow for windows of a second"
     assert ids(taken.entries) == ["done"]  # forgotten, so it runs
-    assert [repeat.message_id for repeat in taken.repeats] == ["retried"]
+    assert [repeat.message_id for repeat in taken.duplicates] == ["retried"]
     await settle_all(group, *taken.entries)
 
 
@@ -372,7 +372,7 @@ async def test_entries_with_other_fields_side_by_side_keep_each_its_own(
     assert [entry.fields for entry in taken.entries] == [
         strange[0], own.to_fields(), *strange[1:],
     ]  # fmt: skip
-    assert len(taken.repeats) == len(strange) - 1
+    assert len(taken.duplicates) == len(strange) - 1
     await settle_all(group, *taken.entries)
 
 
@@ -439,7 +439,7 @@ async def test_no_id_is_forgotten_while_the_buckets_grow(
         await stream.append([message(id=f"m{n}") for n in range(start + 250)])
         taken = await group.take(4000)
         assert not taken.entries
-        assert len(taken.repeats) == start + 250
+        assert len(taken.duplicates) == start + 250
 
 
 async def test_no_id_is_forgotten_when_a_take_fails_after_the_buckets_grew(
@@ -461,7 +461,7 @@ async def test_no_id_is_forgotten_when_a_take_fails_after_the_buckets_grew(
     await group.open()
     await stream.append([message(id=f"m{n}") for n in range(100)])
     taken = await group.take(300)
-    repeated = {repeat.message_id for repeat in taken.repeats}
+    repeated = {repeat.message_id for repeat in taken.duplicates}
     assert repeated == {f"m{n}" for n in range(100)}
     await settle_all(group, *taken.entries)
 
@@ -644,7 +644,7 @@ async def test_what_a_group_takes_again_no_other_group_sees(
     assert redis_client.xlen(stream.partitions[0].stream) == 1
     taken = await group.take(10)
     assert len(taken.entries) == len(follow_ups(entry))
-    assert (set(ids(taken.entries)), taken.repeats) == ({"m"}, [])
+    assert (set(ids(taken.entries)), taken.duplicates) == ({"m"}, [])
     await settle_all(group, *taken.entries)
 
 
@@ -893,7 +893,7 @@ async def test_what_runs_again_is_taken_over_as_well(
     taken = await taken_over(group)
     (entry,) = taken.entries
     assert Progress.from_fields(entry.fields, "").attempts == 3
-    assert taken.repeats == []
+    assert taken.duplicates == []
     await settle_all(group, entry)
 
 
@@ -940,7 +940,7 @@ async def test_repeats_among_what_is_taken_over_are_acknowledged(
     redis_client.xreadgroup("main", "gone", {group.partitions[0].stream: ">"})
     taken = await taken_over(group)
     assert ids(taken.entries) == ["m"]
-    assert [repeat.message_id for repeat in taken.repeats] == ["m"]
+    assert [repeat.message_id for repeat in taken.duplicates] == ["m"]
     assert pending(redis_client, group) == 1
     await settle_all(group, *taken.entries)
 
@@ -1178,7 +1178,7 @@ async def test_a_replayed_dead_letter_is_taken_again_with_a_fresh_count(
     assert await letters.count() == 3
     taken = await group.take(10)
     assert ids(taken.entries) == ["m1", "m0"]
-    assert not taken.repeats
+    assert not taken.duplicates
     for entry in taken.entries:
         progress = Progress.from_fields(entry.fields, "")
         assert (progress.handler, progress.attempts) == ("h", 0)

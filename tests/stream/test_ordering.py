@@ -280,7 +280,7 @@ async def test_a_head_that_another_delivery_took_the_id_from_does_not_block_its_
 
     await eventually(is_due)
     repeated = await group.take(10)
-    assert [repeat.message_id for repeat in repeated.repeats] == ["a-1"]
+    assert [repeat.message_id for repeat in repeated.duplicates] == ["a-1"]
     await settle(group, repeated)
     assert ids(repeated) + await run_all(group) == ["a-2", "a-1"]
     assert traces(redis_client, group) == []
@@ -372,7 +372,7 @@ async def test_a_repeat_of_a_message_in_line_is_dropped(
     await send(stream, "a-1", "a-2", "a-1", "a-2")
     taken = await group.take(10)
     assert ids(taken) == ["a-1"]
-    assert [repeat.message_id for repeat in taken.repeats] == ["a-1", "a-2"]
+    assert [repeat.message_id for repeat in taken.duplicates] == ["a-1", "a-2"]
     await settle(group, taken)
     assert await run_all(group) == ["a-2"]
 

@@ -199,7 +199,7 @@ async def test_a_repeat_is_found_in_its_partition(stream: Producer, group: Consu
     await stream.append([keyed(n, f"key-{n}") for n in range(8)])
     repeated = await group.take(100)
     assert not repeated.entries
-    assert len(repeated.repeats) == 8
+    assert len(repeated.duplicates) == 8
 
 
 async def test_who_waits_is_woken_by_any_partition(stream: Producer, group: Consumer) -> None:

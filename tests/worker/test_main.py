@@ -19,7 +19,7 @@ from hookmill import Delivery, Handlers, Retry
 from hookmill.config.settings import Settings
 from hookmill.errors import HandlersError
 from hookmill.message import Message
-from hookmill.runtime.tasks import end
+from hookmill.runtime.tasks import cancel_and_wait
 from hookmill.stream.producer import Producer
 from tests.support import Program, Server, eventually, message
 from worker import delayed, janitor, leases, main
@@ -229,7 +229,7 @@ async def test_a_program_that_lost_a_part_of_itself_ends_with_an_error(
     @handlers.on("*")
     async def work(delivery: Delivery[Message]) -> None:
         (task,) = [task for task in asyncio.all_tasks() if task.get_name() == part]
-        await end([task])
+        await cancel_and_wait([task])
         ran.append(delivery.id)
 
     await stream.append([message(id="m")])

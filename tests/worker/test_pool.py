@@ -18,7 +18,7 @@ import structlog
 from hookmill import Delivery, Handlers, Retry
 from hookmill.errors import StreamUnavailableError
 from hookmill.message import Message, Progress
-from hookmill.runtime.tasks import end
+from hookmill.runtime.tasks import cancel_and_wait
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.entries import Entry, Settlement, Taken
@@ -1053,6 +1053,6 @@ async def test_a_pool_that_was_cancelled_is_seen_to_have_ended(
 ) -> None:
     pool = await make_pool(Work().handlers, stream, start=False)
     taking = pool.start()
-    await end([taking])
+    await cancel_and_wait([taking])
     assert taking.done()
     await pool.quiet()

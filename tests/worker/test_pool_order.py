@@ -15,7 +15,7 @@ import redis
 from hookmill import Delivery, Discard, Handlers, Retry
 from hookmill.handlers import Backoff
 from hookmill.message import Message
-from hookmill.runtime.tasks import end, repeat
+from hookmill.runtime.tasks import cancel_and_wait, run_periodically
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.producer import Producer
@@ -65,13 +65,13 @@ async def start_pool(stream: Producer) -> AsyncIterator[StartPool]:
         pool = Pool(mine, attempter, Takeover(mine, FOR_EVER), concurrency)
         pools.append(pool)
         pool.start()
-        duties.append(asyncio.create_task(repeat("delayed", Delayed(mine).turn)))
+        duties.append(asyncio.create_task(run_periodically("delayed", Delayed(mine).turn)))
         return pool
 
     yield start
     for pool in pools:
         await pool.stop(0)
-    await end(duties)
+    await cancel_and_wait(duties)
     for each in groups:
         await each.close()
     threads.shutdown()
