@@ -125,7 +125,7 @@ def test_a_secret_whose_window_has_ended_is_named() -> None:
     ended = Secret(SECRET, "env:OLD", ends=NOW)
     report = judged("github", signed("github", SECRET), ended)
     assert report.it_would_match_if == (
-        "secret 1 counted at that time: its window has ended or not begun",
+        "secret 1 was valid at that time: its time has ended or not begun",
     )
 
 
@@ -146,7 +146,7 @@ BODIES: list[tuple[str, bytes, bytes]] = [
     ("compact JSON with \\u escapes", b'{"a":"\\u00e9"}', '{"a":"é"}'.encode()),
     ("spaced JSON without \\u escapes", '{"a": "é"}'.encode(), b'{"a":"\\u00e9"}'),
     ("with slashes as \\/", b'{"a":"b\\/c"}', b'{"a":"b/c"}'),
-    ("the body had been empty", b"", b"{}"),
+    ("the body was empty", b"", b"{}"),
 ]
 
 
@@ -174,7 +174,7 @@ SECRETS: list[tuple[str, str, str, str]] = [
     ("no quotation marks around it", "svix", WHSEC, f"'{WHSEC}'"),
     ("a newline at its end", "github", f"{SECRET}\n", SECRET),
     ("no sha256= or similar before it", "github", SECRET, f"sha256={SECRET}"),
-    ("the = at its end that base64 wants", "github", "MDEyMzQ1Ng==", "MDEyMzQ1Ng"),
+    ("the = at its end that base64 needs", "github", "MDEyMzQ1Ng==", "MDEyMzQ1Ng"),
     ("text without whsec_", "stripe", SECRET, f"whsec_{SECRET}"),
     ("text with whsec_ before it", "stripe", f"whsec_{SECRET}", SECRET),
 ]
@@ -192,17 +192,17 @@ def test_a_secret_that_was_spelled_otherwise_is_recognised(
 @pytest.mark.parametrize(
     ("says", "name", "secret", "words"),
     [
-        ("what the secret's base64 stands for (behind whsec_)", "stripe", WHSEC,
+        ("what the secret's base64 decodes to (after whsec_)", "stripe", WHSEC,
          {"key": "base64", "key_prefix": "whsec_"}),
         ("text as it stands", "svix", WHSEC, {"key": "text", "key_prefix": ""}),
-        ("what the secret's hex digits stand for", "github", HEX, {"key": "hex"}),
-        ("what the secret's base64 stands for", "github", "MDEyMzQ1Njc4OWFi", {"key": "base64"}),
-        ("algorithm were HMAC-SHA1, not HMAC-SHA256", "github", SECRET, {"algorithm": "hmac-sha1"}),
-        ("algorithm were HMAC-SHA512", "stripe", SECRET, {"algorithm": "hmac-sha512"}),
-        ("the signature were in base64, not in hex", "github", SECRET, {"encoding": "base64"}),
-        ("HMAC-SHA1, not HMAC-SHA256 and the signature were in base64", "github", SECRET,
+        ("what the secret's hex digits decode to", "github", HEX, {"key": "hex"}),
+        ("what the secret's base64 decodes to", "github", "MDEyMzQ1Njc4OWFi", {"key": "base64"}),
+        ("algorithm was HMAC-SHA1, not HMAC-SHA256", "github", SECRET, {"algorithm": "hmac-sha1"}),
+        ("algorithm was HMAC-SHA512", "stripe", SECRET, {"algorithm": "hmac-sha512"}),
+        ("the signature was in base64, not in hex", "github", SECRET, {"encoding": "base64"}),
+        ("HMAC-SHA1, not HMAC-SHA256 and the signature was in base64", "github", SECRET,
          {"algorithm": "hmac-sha1", "encoding": "base64"}),
-        ("the body alone were signed", "ghost", SECRET,
+        ("only the body was signed", "ghost", SECRET,
          {"content": "{body}", "timestamp": ""}),
     ],
 )  # fmt: skip
@@ -223,7 +223,9 @@ def test_the_other_form_of_marble_is_recognised(with_time: bool) -> None:
         "marble", "marble", forms[not with_time], (Secret(SECRET),), made._replace(headers=headers)
     )
     (hint,) = verify(case, NOW).it_would_match_if
-    assert hint.startswith("the timestamped form" if with_time else "the plain form")
+    assert hint.startswith(
+        "the source had the timestamped form" if with_time else "the source had the plain form"
+    )
 
 
 @pytest.mark.parametrize(
@@ -259,7 +261,7 @@ def test_a_header_that_was_renamed_is_recognised(wrong: str) -> None:
     report = judged("github", delivery._replace(headers=renamed), SECRET)
     assert report.code == "header_missing"
     assert report.it_would_match_if == (
-        f"a header were named as it was sent: X-Hub-Signature-256, not {wrong}",
+        f"a header had the name with which it was sent: X-Hub-Signature-256, not {wrong}",
     )
 
 
@@ -286,16 +288,16 @@ def test_another_spelling_of_the_url_is_recognised(name: str, given: str) -> Non
         assert report.verdict == "valid"  # it signs now with, now without the port
         return
     assert report.verdict == "refused"
-    assert f"the URL were {URL}" in report.it_would_match_if
+    assert f"the URL was {URL}" in report.it_would_match_if
 
 
 def test_another_method_and_another_sender_are_recognised() -> None:
     report = judged("hubspot", signed("hubspot", SECRET)._replace(method="GET"), SECRET)
-    assert report.it_would_match_if == ("the method were POST, not GET",)
+    assert report.it_would_match_if == ("the method was POST, not GET",)
     report = judged("github", signed("stripe", SECRET), SECRET)
-    assert report.it_would_match_if == ("the sender were stripe",)
+    assert report.it_would_match_if == ("the sender was stripe",)
     report = judged("github", from_qstash(), SECRET)
-    assert report.it_would_match_if == ("the sender were qstash",)
+    assert report.it_would_match_if == ("the sender was qstash",)
 
 
 def test_two_mistakes_at_once_are_recognised() -> None:
@@ -401,7 +403,7 @@ def test_a_token_that_is_the_secret_itself_is_not_shown() -> None:
     delivery = signed("github", SECRET, b"x" * 55 + SECRET.encode() + b"y" * 100)
     report = judged("github", delivery, SECRET)
     assert SECRET[:8] not in repr(report)
-    assert "signed content, {body}: 178 bytes, not shown: a secret stands in it" in report.steps
+    assert "signed content, {body}: 178 bytes, not shown: it holds a secret" in report.steps
 
 
 @pytest.mark.parametrize("secret", [KEY.hex(), WHSEC, base64.b64encode(KEY).decode()])
