@@ -31,7 +31,7 @@ def judge_settings(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             level="warning",
             what=f"a message ID is remembered for {span(settings.dedup_window)} only",
-            why="senders repeat a delivery for days: a later duplicate would run once more",
+            why="senders send a delivery again for days: a later duplicate would run once more",
             do="set HOOKMILL_DEDUP_WINDOW to 259200 (72 h), unless your senders give up earlier",
         )
     for name in unknown_variables():
