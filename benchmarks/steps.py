@@ -30,6 +30,7 @@ from hookmill.config.sources import Source, sources_of
 from hookmill.message import Message, Progress
 from hookmill.runtime import logs, process
 from hookmill.stream.arrival import Arrival, row_of
+from hookmill.stream.client import Client
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import Entry, Settlement, Taken
 from hookmill.stream.producer import Producer
@@ -130,8 +131,8 @@ async def worker(bench: Bench, steps: Steps, server: Server) -> None:
     """Take messages through the worker's steps."""
     turns = 2 if bench.quick else 20
     await fill(server, turns * TAKEN)
-    stream = Producer(server.url, filling.PREFIX)
-    group = Consumer(stream, "steps", "one", dedup_window=86_400)
+    stream = Producer(Client(server.url, filling.PREFIX))
+    group = Consumer(stream.client, "steps", "one", dedup_window=86_400)
     await group.open()
     taken: list[Taken] = []
 
@@ -158,7 +159,7 @@ async def worker(bench: Bench, steps: Steps, server: Server) -> None:
 
     await steps.time_awaited("Redis is told", settle, TAKEN, turns)
     await group.close()
-    await stream.close()
+    await stream.client.close()
 
 
 async def attempts(steps: Steps, attempter: Attempter, entries: list[Entry]) -> None:
@@ -172,10 +173,10 @@ async def attempts(steps: Steps, attempter: Attempter, entries: list[Entry]) -> 
 
 
 async def fill(server: Server, count: int) -> None:
-    stream = Producer(server.url, filling.PREFIX)
+    stream = Producer(Client(server.url, filling.PREFIX))
     for numbers in chunks(count, 500):
         await stream.append([filling.message(number) for number in numbers])
-    await stream.close()
+    await stream.client.close()
 
 
 async def measure(bench: Bench, server: Server) -> None:
@@ -187,12 +188,12 @@ async def measure(bench: Bench, server: Server) -> None:
     size = deliveries.write(path, 1)
     with mock.patch.dict(os.environ, deliveries.environment(server.url, 0)):
         (source,) = sources_of(load_settings())
-    stream = Producer(server.url, "receiving")
+    stream = Producer(Client(server.url, "receiving"))
     for _ in bench.each_round():
         await receiver(Steps(received, calls), source, path.read_bytes()[:size], stream)
         await worker(bench, Steps(worked, calls), server)
-        await stream.redis.flushall()
-    await stream.close()
+        await stream.client.ask_servers(("FLUSHALL",))
+    await stream.client.close()
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -14,7 +14,9 @@ from hookmill.errors import (
 )
 from hookmill.runtime import process
 from hookmill.signatures.qstash import QStash
-from hookmill.stream.producer import Backlog, Producer
+from hookmill.stream.client import Client
+from hookmill.stream.facts import Backlog
+from hookmill.stream.producer import Producer
 from receiver.app import Receiver
 from receiver.reloader import Reloader
 from receiver.spool import SpoolError
@@ -56,7 +58,7 @@ async def receive(settings: Settings) -> None:
         finally:
             await reloader.stop()
             await receiver.stop()
-            await stream.close()
+            await stream.client.close()
     log.info("stopped")
 
 
@@ -67,11 +69,14 @@ def _read_anew() -> tuple[Settings, list[Source]]:
 
 def stream_of(settings: Settings) -> Producer:
     """Make the stream that the settings ask for."""
-    return Producer(
+    client = Client(
         settings.need_redis_url(),
         settings.prefix,
         partitions=settings.partitions,
         timeout=settings.append_timeout,
+    )
+    return Producer(
+        client,
         durability=settings.durability,
         limit=Backlog(settings.backlog_messages, settings.backlog_bytes),
     )

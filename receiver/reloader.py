@@ -14,7 +14,8 @@ from pathlib import Path
 
 import structlog
 
-from hookmill.config.settings import TOML_FILE, Settings
+from hookmill.config.setting_files import TOML_FILE
+from hookmill.config.settings import Settings
 from hookmill.config.sources import Source
 from hookmill.errors import HookmillError, SettingsError
 

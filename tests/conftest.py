@@ -20,7 +20,7 @@ from hypothesis import settings as hypothesis_settings
 from hookmill.config.settings import Settings
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.producer import Producer
-from tests.support import Program, Server, server_binaries
+from tests.support import Program, Server, Stream, server_binaries
 
 BINARIES = server_binaries()
 
@@ -115,7 +115,7 @@ def assert_nothing_left(client: redis.Redis, prefix: str) -> None:
 
 @pytest.fixture
 async def stream(server: Server, prefix: str) -> AsyncIterator[Producer]:
-    opened = Producer(server.url, prefix)
+    opened = Stream(server.url, prefix)
     yield opened
     await opened.close()
 
@@ -128,7 +128,7 @@ async def open_group(stream: Producer) -> AsyncIterator[Callable[..., Any]]:
     async def open_one(
         consumer: str = "c1", name: str = "main", dedup_window: int = 3600
     ) -> Consumer:
-        group = Consumer(stream, name, consumer, dedup_window=dedup_window)
+        group = Consumer(stream.client, name, consumer, dedup_window=dedup_window)
         opened.append(group)
         await group.open()
         return group

@@ -829,11 +829,13 @@ RULES = (
         (
             Edit(
                 "hookmill/stream/consumer.py",
-                "number: Call(taking_keys(self.partitions[number]), [*args, share])",
-                "number: Call(taking_keys(self.partitions[number]), [*args, share, time.time()])",
+                "Call(number, taking_keys(self.partitions[number]), [*args, share])",
+                "Call(number, taking_keys(self.partitions[number]), [*args, share, time.time()])",
             ),
             Edit(
-                "hookmill/stream/consumer.py", "import asyncio\n", "import asyncio\nimport time\n"
+                "hookmill/stream/consumer.py",
+                "from typing import Any\n",
+                "import time\nfrom typing import Any\n",
             ),
             lua(
                 "take",

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import random
 
-from hookmill.stream.consumer import Consumer
-from hookmill.stream.producer import Producer
+from hookmill.stream.upkeep import Upkeep
 
 PERIOD = 5.0
 """Seconds between a group's turns."""
@@ -21,9 +20,8 @@ CONSUMER_IDLE = 3600.0
 class Janitor:
     """Upkeep of the stream and one group. `retention` is in seconds."""
 
-    def __init__(self, stream: Producer, group: Consumer, retention: float) -> None:
-        self._stream = stream
-        self._group = group
+    def __init__(self, upkeep: Upkeep, retention: float) -> None:
+        self._upkeep = upkeep
         self._retention = retention
 
     async def turn(self) -> float:
@@ -31,9 +29,9 @@ class Janitor:
 
         Who does it goes on doing it; the others look now and then whether it still does.
         """
-        if wait := await self._group.claim_upkeep(PERIOD):
+        if wait := await self._upkeep.claim(PERIOD):
             return wait + PERIOD * random.uniform(1.0, 2.0)  # noqa: S311 - it spreads load
-        await self._stream.trim(self._retention)
-        await self._stream.measure_backlog()
-        await self._group.retire(CONSUMER_IDLE)
+        await self._upkeep.trim(self._retention)
+        await self._upkeep.measure_backlog()
+        await self._upkeep.retire(CONSUMER_IDLE)
         return PERIOD

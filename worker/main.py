@@ -21,8 +21,9 @@ from hookmill.errors import (
 from hookmill.handlers import Handlers
 from hookmill.runtime import process
 from hookmill.runtime.tasks import cancel_and_wait, run_periodically
+from hookmill.stream.client import Client
 from hookmill.stream.consumer import Consumer
-from hookmill.stream.producer import Producer
+from hookmill.stream.upkeep import Upkeep
 from worker.attempt import Attempter
 from worker.delayed import Delayed
 from worker.janitor import Janitor
@@ -80,15 +81,17 @@ async def _work_until_signalled(settings: Settings, handlers: Handlers[Any]) -> 
 
 async def _agree(settings: Settings) -> None:
     """Refuse to start where the stream was made with another number of partitions."""
-    stream = Producer(settings.need_redis_url(), settings.prefix, partitions=settings.partitions)
-    try:
-        await stream.agree()
-    except PartitionsError as error:
-        raise SettingsError([str(error)]) from None
-    except StreamUnavailableError:
-        pass  # the pool waits for it, and asks again
-    finally:
-        await stream.close()
+    async with _client_of(settings) as client:
+        try:
+            await client.agree()
+        except PartitionsError as error:
+            raise SettingsError([str(error)]) from None
+        except StreamUnavailableError:
+            pass  # the pool waits for it, and asks again
+
+
+def _client_of(settings: Settings) -> Client:
+    return Client(settings.need_redis_url(), settings.prefix, partitions=settings.partitions)
 
 
 class Worker:
@@ -96,12 +99,11 @@ class Worker:
 
     def __init__(self, settings: Settings, handlers: Handlers[Any], resources: Any) -> None:
         self.consumer = process.consumer_name()
-        self._stream = Producer(
-            settings.need_redis_url(), settings.prefix, partitions=settings.partitions
-        )
+        self._client = _client_of(settings)
         self._group = Consumer(
-            self._stream, settings.group, self.consumer, dedup_window=settings.dedup_window
+            self._client, settings.group, self.consumer, dedup_window=settings.dedup_window
         )
+        self._upkeep = Upkeep(self._client, settings.group)
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="handler")
         self._attempter = Attempter(handlers, resources, self._threads, grace=settings.grace)
         takeover = Takeover(self._group, settings.lease)
@@ -109,7 +111,7 @@ class Worker:
         self._leases = LeaseKeeper(self._group.leases(), self._pool.in_hand, settings.lease)
         self._duties = {
             "delayed": Delayed(self._group).turn,
-            "janitor": Janitor(self._stream, self._group, settings.retention).turn,
+            "janitor": Janitor(self._upkeep, settings.retention).turn,
             "leases": self._leases.beat,
             "takeover": takeover.keep_in_touch,
         }
@@ -143,10 +145,10 @@ class Worker:
         await asyncio.to_thread(self._leases.stop)
         with suppress(StreamUnavailableError, GroupLostError, TimeoutError):
             async with asyncio.timeout(LAST_STEP):
-                await self._group.retire(0, self.consumer)
+                await self._upkeep.retire(0, self.consumer)
         self._threads.shutdown(wait=False, cancel_futures=True)
         await self._group.close()
-        await self._stream.close()
+        await self._client.close()
 
     @property
     def has_stragglers(self) -> bool:

@@ -20,6 +20,7 @@ from hookmill.config.settings import load_settings
 from hookmill.config.sources import sources_of
 from hookmill.signatures import Verified
 from hookmill.stream.arrival import Arrival, Row, row_of
+from hookmill.stream.client import Client
 from hookmill.stream.producer import Producer
 from receiver.intake import Request, admit, delivery_of
 
@@ -64,7 +65,7 @@ async def whole(request: web.BaseRequest) -> Request:
 
 
 async def main() -> None:
-    parts = Parts(Producer(os.environ["REDIS_URL"], "bench"))
+    parts = Parts(Producer(Client(os.environ["REDIS_URL"], "bench")))
     runner = web.ServerRunner(web.Server(getattr(parts, sys.argv[1]), access_log=None))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", int(os.environ["PORT"]), backlog=1024).start()

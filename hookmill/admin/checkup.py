@@ -16,18 +16,15 @@ from hookmill.config.settings import Settings
 from hookmill.config.source_options import preset_of, spec_of
 from hookmill.config.sources import check_source, names_of
 from hookmill.errors import SettingsError, StreamUnavailableError
+from hookmill.stream.client import Client
 from hookmill.stream.inspector import Inspector
-from hookmill.stream.producer import Producer
 
 
 @asynccontextmanager
 async def inspecting(settings: Settings) -> AsyncIterator[Inspector]:
     """Open an inspector of the settings' server."""
-    stream = await Producer.as_found(settings.need_redis_url(), settings.prefix)
-    try:
-        yield Inspector(stream)
-    finally:
-        await stream.close()
+    async with await Client.as_found(settings.need_redis_url(), settings.prefix) as client:
+        yield Inspector(client)
 
 
 async def check(settings: Settings, rate: float | None = None) -> list[Finding]:

@@ -9,7 +9,7 @@ import re
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -116,14 +116,12 @@ def _lock(lock: IO[str], data: Path) -> None:
 
 async def _end_left_over(data: Path) -> None:
     """End the server of a program that was killed: it still writes to the folder."""
-    from hookmill.stream.client import connect, translated  # noqa: PLC0415 - heavy
+    from hookmill.stream.client import Client  # noqa: PLC0415 - heavy
 
     with suppress(OSError, StreamUnavailableError):
         found = re.search(r"^port (\d+)$", (data / "valkey.conf").read_text(), re.MULTILINE)
-        client = connect(f"redis://127.0.0.1:{found[1] if found else 0}", timeout=5.0)
-        async with aclosing(client):
-            with translated():
-                (folder,) = await client.ask(("CONFIG", "GET", "dir"))
-                # The port may be another server's by now, of another folder.
-                if folder == [b"dir", os.fsencode(data)]:
-                    await client.ask(("SHUTDOWN", "NOSAVE"))
+        async with Client(f"redis://127.0.0.1:{found[1] if found else 0}", "") as client:
+            (folder,) = await client.ask_servers(("CONFIG", "GET", "dir"))
+            # The port may be another server's by now, of another folder.
+            if folder == [b"dir", os.fsencode(data)]:
+                await client.ask_servers(("SHUTDOWN", "NOSAVE"))

@@ -22,7 +22,7 @@ from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.entries import AGAIN, Entry, Settlement
 from hookmill.stream.producer import Producer
 from tests.burying import TRACEBACK, Bury, OpenGroup, buried
-from tests.support import Server, dead_letters, message, written_in_version_1
+from tests.support import Server, Stream, dead_letters, message, written_in_version_1
 
 
 @pytest.fixture
@@ -546,13 +546,13 @@ async def finished(group: Consumer) -> list[Entry]:
     return entries
 
 
-@pytest.mark.parametrize("binary", ["valkey", "redis"])
+@pytest.mark.parametrize("binary", ["valkey", pytest.param("redis", marks=pytest.mark.external)])
 async def test_on_a_full_redis_dead_letters_can_be_listed_replayed_and_dropped(
     own_server: Callable[..., Server], binary: str
 ) -> None:
     server = own_server(binary=binary)
-    stream = Producer(server.url, "full")
-    group = Consumer(stream, "main", "c1", dedup_window=60)
+    stream = Stream(server.url, "full")
+    group = Consumer(stream.client, "main", "c1", dedup_window=60)
     await group.open()
     await stream.append([message(), message()])
     await group.settle([buried(entry) for entry in (await group.take(2)).entries])

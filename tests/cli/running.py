@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-NO_REDIS_URL = "REDIS_URL is not set: give the Redis that receivers and workers share"
+NO_REDIS_URL = "REDIS_URL is not set: give the URL of the Redis that receivers and workers share"
 NO_REDIS = {"REDIS_URL": "redis://127.0.0.1:1"}
 
 Finished = subprocess.CompletedProcess[str]

@@ -22,7 +22,7 @@ from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.producer import Producer
 from tests.burying import TRACEBACK, Bury, buried
 from tests.cli.running import at_a_terminal, faults, hookmill
-from tests.support import Server, dead_letters, message
+from tests.support import Server, Stream, dead_letters, message
 
 
 async def test_an_empty_graveyard_says_so(
@@ -197,7 +197,7 @@ async def test_an_id_that_is_not_there_is_told_after_the_others_are_done(
         await show(settings(), "5-1", as_json=False)
 
     assert capsys.readouterr().out == "replayed 1 of 2\ndropped 1 of 2\n"
-    assert await DeadLetters(stream, "main").count() == 0
+    assert await DeadLetters(stream.client, "main").count() == 0
     emptied()
 
 
@@ -286,7 +286,7 @@ async def test_dropping_what_was_chosen_is_confirmed_with_its_number_first(
 ) -> None:
     await bury(*(message(type="post.published") for _ in range(3)), message(type="order.paid"))
     asked: list[int] = []
-    dead, letters = stream.partitions[0].of_group("main").dead, DeadLetters(stream, "main")
+    dead, letters = stream.partitions[0].of_group("main").dead, DeadLetters(stream.client, "main")
 
     def answer(number: int) -> bool:
         asked.append(number)
@@ -309,8 +309,8 @@ async def test_dropping_what_was_chosen_is_confirmed_with_its_number_first(
 
 async def bury_in(server: Server, *types: str) -> None:
     """Have a message of each type given up, in the group `main`."""
-    stream = Producer(server.url, "hookmill")
-    group = Consumer(stream, "main", "c1", dedup_window=60)
+    stream = Stream(server.url, "hookmill")
+    group = Consumer(stream.client, "main", "c1", dedup_window=60)
     await group.open()
     await stream.append([message(type=one) for one in types])
     for entry in (await group.take(10)).entries:
@@ -323,8 +323,8 @@ async def test_the_dead_letters_are_listed_shown_replayed_and_dropped(
     own_server: Callable[..., Server],
 ) -> None:
     server = own_server()  # tests/admin tries each kind of server
-    stream = Producer(server.url, "cli")
-    group = Consumer(stream, "orders", "c1", dedup_window=60)
+    stream = Stream(server.url, "cli")
+    group = Consumer(stream.client, "orders", "c1", dedup_window=60)
     await group.open()
     await stream.append([message(b'{"a": 1}', id=f"msg_{number}") for number in range(3)])
     for entry in (await group.take(10)).entries:

@@ -130,7 +130,7 @@ SECRET_IN_FILE = (
     "set MARBLE_WEBHOOK_SECRET, or MARBLE_WEBHOOK_SECRET_FILE to the path of a file that holds it"
 )
 BAD_PATH = (
-    "hookmill.toml: sources.marble.path: a path begins with / and is written as it is requested, "
+    "hookmill.toml: sources.marble.path: begin the path with / and write it as it is requested, "
     "without ? and # (got 'no-slash')"
 )
 
@@ -178,11 +178,11 @@ def test_every_fault_is_told_at_once_by_the_name_it_was_given_under(
         "the signing keys are public development keys",
     ]
     assert sorted(fault for fault in found if fault.startswith("hookmill.toml")) == [
-        "hookmill.toml: concurency: there is no such setting",
+        "hookmill.toml: concurency: there is no such setting, check its spelling",
         "hookmill.toml: concurrency: Input should be greater than or equal to 1 (got 0)",
         SECRET_IN_FILE,
         BAD_PATH,
-        "hookmill.toml: sources.marble.timestampd: there is no such setting",
+        "hookmill.toml: sources.marble.timestampd: there is no such setting, check its spelling",
     ]
 
 
@@ -198,22 +198,22 @@ def test_every_fault_is_told_at_once_by_the_name_it_was_given_under(
         ("HOOKMILL_PARTITIONS", "2.5", "HOOKMILL_PARTITIONS: Input should be a valid integer"),
         ("HOOKMILL_PREFIX", "a{b}", "HOOKMILL_PREFIX: use ASCII letters, digits, - _ and . ("),
         ("HOOKMILL_GROUP", "a b", "HOOKMILL_GROUP: use ASCII letters, digits, - _ and . ("),
-        ("HOOKMILL_PUBLIC_URL", "app.example", "HOOKMILL_PUBLIC_URL: give the base URL the"),
+        ("HOOKMILL_PUBLIC_URL", "app.example", "HOOKMILL_PUBLIC_URL: give the base URL that"),
         ("HOOKMILL_SOURCES", "{", "HOOKMILL_SOURCES: Input should be a valid dictionary"),
         (
             "HOOKMILL_SOURCES__MARBLE__PATH",
             "/readyz",
-            "HOOKMILL_SOURCES__MARBLE__PATH: the receiver itself answers there (got '/readyz')",
+            "HOOKMILL_SOURCES__MARBLE__PATH: the receiver itself answers on this path",
         ),
         (
             "HOOKMILL_SOURCES__MARBLE__PATH",
             "/qstash",
-            "sources.qstash and sources.marble share /qstash",
+            "sources.qstash and sources.marble share /qstash: give one another path",
         ),
         (
             "HOOKMILL_SOURCES__ACME__PATH",
             "/acme",
-            "sources.acme: no such sender: name one with preset, or say how it signs",
+            "sources.acme: there is no such sender: name one with preset, or describe how it signs",
         ),
         (
             "HOOKMILL_SOURCES__QSTASH__TIMESTAMPED",
@@ -563,7 +563,9 @@ def test_spaces_and_line_ends_around_a_secret_do_not_belong_to_it(setenv: SetEnv
 def test_the_next_key_alone_is_a_fault(setenv: SetEnv) -> None:
     setenv(QSTASH_NEXT_SIGNING_KEY="two")
 
-    assert faults() == ["QSTASH_NEXT_SIGNING_KEY is set, QSTASH_CURRENT_SIGNING_KEY is not"]
+    assert faults() == [
+        "QSTASH_NEXT_SIGNING_KEY is set, QSTASH_CURRENT_SIGNING_KEY is not: set both"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -734,7 +736,7 @@ def test_another_durability_level_is_a_fault(setenv: SetEnv, given: str) -> None
 def test_a_queue_into_which_the_largest_body_never_fits_is_a_fault(setenv: SetEnv) -> None:
     setenv(HOOKMILL_QUEUE_BYTES="1000")
     assert faults() == [
-        "HOOKMILL_QUEUE_BYTES is less than HOOKMILL_BODY_LIMIT: the largest body would never fit"
+        "HOOKMILL_QUEUE_BYTES is less than HOOKMILL_BODY_LIMIT: give it as many bytes"
     ]
     setenv(HOOKMILL_BODY_LIMIT="1000")
     assert load_settings().queue_bytes == 1000

@@ -305,7 +305,7 @@ async def receiving(settings: Settings) -> AsyncIterator[str]:
     finally:
         await receiver.stop()
         await eventually(lambda: not _connections(), what="the connections' tasks to end")
-        await stream.close()
+        await stream.client.close()
 
 
 def _connections() -> list[asyncio.Task[Any]]:

@@ -40,6 +40,7 @@ from tests.peers import (
 from tests.support import (
     CURRENT_KEY,
     Server,
+    Stream,
     dead_letters,
     eventually,
     free_port,
@@ -99,7 +100,7 @@ async def test_a_worker_killed_in_its_sweep_locks_nobody_out_of_the_next(
     view: View,
 ) -> None:
     """taskiq-python/taskiq-redis#131: a lock around the claim, held for good after SIGKILL."""
-    gone = Consumer(stream, "main", "gone", dedup_window=3600)
+    gone = Consumer(stream.client, "main", "gone", dedup_window=3600)
     await gone.open()
     await send(stream, names(5))
     await gone.take(5)
@@ -177,8 +178,8 @@ async def test_on_a_server_in_cluster_mode_a_dead_workers_messages_are_taken_ove
         run("CLUSTER ADDSLOTSRANGE", 0, 16383)
         wait_until(lambda: cluster_state(client) == "ok", what="a cluster of one")
         view = View(client, "t")
-        stream = Producer(server.url, "t")
-        gone = Consumer(stream, "main", "gone", dedup_window=3600)
+        stream = Stream(server.url, "t")
+        gone = Consumer(stream.client, "main", "gone", dedup_window=3600)
         await gone.open()
         await send(stream, names(5))
         await gone.take(5)
@@ -198,7 +199,7 @@ async def test_a_dead_workers_consumer_stays_until_its_last_message_was_taken_ov
     stream: Producer, settings: MakeSettings, view: View, busy_janitor: None
 ) -> None:
     """ThreeDotsLabs/watermill-redisstream#24: DELCONSUMER takes what is still pending along."""
-    gone = Consumer(stream, "main", "gone", dedup_window=3600)
+    gone = Consumer(stream.client, "main", "gone", dedup_window=3600)
     await gone.open()
     await send(stream, names(10))
     await gone.take(10)
@@ -272,7 +273,7 @@ async def test_what_fails_to_the_end_is_kept_whole_and_can_be_sent_back(
         assert (letter[b"body"], letter[b"reason"]) == (b'{"the":"body"}', b"failed")
         work.fails = lambda _: None
         found = [one.id for one in await dead_letters(stream)]
-        assert await DeadLetters(stream, "main").replay(found) == 1
+        assert await DeadLetters(stream.client, "main").replay(found) == 1
         await eventually(lambda: work.done)
         await view.drained()
     assert (work.began["m0"], work.done["m0"], work.attempts["m0"]) == (3, 1, 1)
@@ -313,7 +314,7 @@ async def test_what_waits_what_runs_and_what_is_due_later_survive_a_restart_of_r
 ) -> None:
     """celery/celery#1789: Redis goes down and up, workers reconnect, some tasks never run."""
     server = own_server(*AOF)
-    stream = Producer(server.url, "t")
+    stream = Stream(server.url, "t")
     work = Work(wait=True)
     work.fails = lambda given: (
         Retry(after=1) if given.id == "later" and work.began["later"] == 1 else None
@@ -424,7 +425,7 @@ async def test_what_nobody_knows_is_neither_pending_for_ever_nor_gone(
     handlers, ran = release("new")
     async with working(settings(), handlers):
         found = [one.id for one in await dead_letters(stream)]
-        assert await DeadLetters(stream, "main").replay(found) == 1
+        assert await DeadLetters(stream.client, "main").replay(found) == 1
         await eventually(lambda: ran)
         await view.drained()
     assert ran == Counter(["m0"])
@@ -472,7 +473,7 @@ async def test_trimming_waits_for_the_group_that_is_behind(
     busy_janitor: None,
 ) -> None:  # fmt: skip
     """ChasquiMQ, taskiq-redis, FastStream: MAXLEN drops what nobody has read yet."""
-    late = Consumer(stream, "late", "c1", dedup_window=3600)
+    late = Consumer(stream.client, "late", "c1", dedup_window=3600)
     await late.open()
     await late.close()
     quick, slow = Work(), Work()

@@ -154,7 +154,7 @@ async def test_messages_that_were_deleted_under_a_dead_worker_do_not_stay_pendin
     stream: Producer, settings: MakeSettings, view: View
 ) -> None:
     """redis/redis#5718, #10756: what is deleted from a stream stays in the pending list."""
-    gone = Consumer(stream, "main", "gone", dedup_window=3600)
+    gone = Consumer(stream.client, "main", "gone", dedup_window=3600)
     await gone.open()
     await send(stream, names(3))
     for entry in (await gone.take(3)).entries[:2]:

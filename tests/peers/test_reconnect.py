@@ -16,6 +16,7 @@ import structlog
 from hookmill import Delivery, Handlers, Message, Retry
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.producer import Producer
+from hookmill.stream.upkeep import Upkeep
 from tests.e2e.line import Line
 from tests.peers.scenes import (
     MakeSettings,
@@ -32,7 +33,7 @@ from tests.peers.scenes import (
     send,
     settings_of,
 )
-from tests.support import Program, Server, eventually, message
+from tests.support import Program, Server, Stream, eventually, message
 
 OpenGroup = Callable[..., Awaitable[Consumer]]
 
@@ -111,7 +112,9 @@ async def test_a_group_that_is_lost_with_a_backlog_skips_none_and_repeats_none(
     await send(stream, *finished)
     await drained(redis_client, stream)
     await workers.stop(first)
-    await stream.trim(retention=3600)  # as each janitor does; it leaves the mark
+    await Upkeep(stream.client, "main").trim(
+        retention=3600
+    )  # as each janitor does; it leaves the mark
     await send(stream, *backlog)
     redis_client.xgroup_destroy(stream.partitions[0].stream, "main")
     assert redis_client.xlen(stream.partitions[0].stream) == 50
@@ -244,7 +247,7 @@ async def test_a_connection_that_dies_without_a_word_is_given_up(
     road = Road(server.port)
     settings = settings_of(server)
     work, workers = Work(held=True), Workers(settings)
-    stream = Producer(server.url, "t")
+    stream = Stream(server.url, "t")
     with redis.Redis.from_url(server.url) as client:
         workers.start(work.handlers, redis_url=await road.open())
         await send(stream, "m")
@@ -265,8 +268,8 @@ async def test_a_wait_longer_than_a_commands_timeout_is_no_error(
     server: Server, prefix: str
 ) -> None:
     """chrisguidry/docket#425: the client's socket timeout ends each read that blocks for longer."""
-    stream = Producer(server.url, prefix, timeout=1.0)
-    group = Consumer(stream, "main", "c1", dedup_window=3600)
+    stream = Stream(server.url, prefix, timeout=1.0)
+    group = Consumer(stream.client, "main", "c1", dedup_window=3600)
     await group.open()
     assert not (await group.take(1)).entries
     assert not await group.wait(1.5)
@@ -312,7 +315,7 @@ async def test_a_redis_that_comes_back_empty_is_worked_with_as_a_new_one(
     app only says that the group does not exist.
     """
     server = own_server()
-    stream = Producer(server.url, "t")
+    stream = Stream(server.url, "t")
     work, workers = Work(), Workers(settings_of(server))
     workers.start(work.handlers)
     await send(stream, "before")
@@ -336,7 +339,7 @@ async def test_a_delayed_message_outlives_a_restart_and_runs_when_it_is_due(
 ) -> None:
     """taskforcesh/bullmq#2466: after Redis was away, delayed jobs above all are never run."""
     server = own_server(*AOF)
-    stream = Producer(server.url, "t")
+    stream = Stream(server.url, "t")
     handlers, ran = Handlers(), list[int]()
     workers = Workers(settings_of(server))
 
@@ -366,7 +369,7 @@ async def test_a_failover_that_ends_a_blocked_read_does_not_end_the_worker(
     changed" ends the loop that takes jobs; they pile up until a redeploy.
     """
     server = own_server()
-    stream = Producer(server.url, "t")
+    stream = Stream(server.url, "t")
     work, workers = Work(), Workers(settings_of(server))
     with redis.Redis.from_url(server.url) as client:
         worker = workers.start(work.handlers, lease=60)

@@ -35,7 +35,7 @@ from tests.peers import (
     settings_for,
     working,
 )
-from tests.support import CURRENT_KEY, Server, eventually, free_port, wait_until
+from tests.support import CURRENT_KEY, Server, Stream, eventually, free_port, wait_until
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ async def test_what_was_taken_over_after_the_stop_began_is_for_the_next_worker_a
     stream: Producer, settings: MakeSettings, view: View, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """taskiq-python/taskiq-redis#87: a worker closed while it claims leaves the claim locked."""
-    gone = Consumer(stream, "main", "gone", dedup_window=3600)
+    gone = Consumer(stream.client, "main", "gone", dedup_window=3600)
     await gone.open()
     await send(stream, names(3))
     await gone.take(3)
@@ -297,7 +297,7 @@ async def test_a_worker_can_be_stopped_without_redis_and_its_messages_are_not_lo
     celery/kombu#305: what was being restored during the shutdown never came back.
     """
     server = own_server(*AOF)
-    stream = Producer(server.url, "t")
+    stream = Stream(server.url, "t")
     configured = settings_for(server, lease=0.5, concurrency=2)
     leaving = Work(wait=True)
     async with working(configured, leaving.handlers) as worker:

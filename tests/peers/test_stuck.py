@@ -32,7 +32,7 @@ from tests.peers.scenes import (
     settings_of,
     sweeps_have_passed,
 )
-from tests.support import Program, Server, dead_letters, eventually, message, wait_until
+from tests.support import Program, Server, Stream, dead_letters, eventually, message, wait_until
 
 OpenGroup = Callable[..., Awaitable[Consumer]]
 
@@ -79,7 +79,7 @@ async def test_a_killed_workers_message_waits_for_a_lease_not_for_its_handlers_t
     )
     env = {"REDIS_URL": server.url, "HOOKMILL_LEASE": "0.5"}
     victim = start_program("worker", "slow:handlers", env=env | {"SECONDS": "600"})
-    stream = Producer(server.url, "hookmill")
+    stream = Stream(server.url, "hookmill")
     await send(stream, "m")
     await stream.close()
     victim.wait_for("begun in")
@@ -158,7 +158,7 @@ async def test_a_hundred_thousand_of_the_dead_are_taken_over_a_handful_at_a_time
     past its window was out of reach; and it took as many as there were.
     """
     server = own_server()
-    stream = Producer(server.url, "t")
+    stream = Stream(server.url, "t")
     work, workers = Work(held=True), Workers(settings_of(server))
     with redis.Redis.from_url(server.url) as client:
         heap(client, stream, "dead")
@@ -186,7 +186,7 @@ async def test_one_orphan_behind_a_hundred_thousand_of_the_living_is_found(
     was looked at again and again, and nothing behind it.
     """
     server = own_server()
-    stream = Producer(server.url, "t")
+    stream = Stream(server.url, "t")
     key = stream.partitions[0].stream
     work, workers = Work(), Workers(settings_of(server))
     # The living renew: the first hundred thousand, and so not the orphan.
@@ -287,7 +287,7 @@ async def test_outcomes_that_could_not_be_written_are_written_later(
     ever, and nobody looked for them.
     """
     server = own_server()
-    stream = Producer(server.url, "t")
+    stream = Stream(server.url, "t")
     work, workers = Work(held=True), Workers(settings_of(server))
     with redis.Redis.from_url(server.url) as client:
         await send(stream, *names(20))
@@ -326,7 +326,7 @@ async def test_a_retry_for_a_handler_that_is_gone_is_kept_and_hinders_nobody(
     workers.start(work.handlers, grace=0.5)
     await send(stream, *names(20))
     await eventually(lambda: len(work.done) == 20)
-    await eventually(DeadLetters(stream, "main").count)
+    await eventually(DeadLetters(stream.client, "main").count)
     await drained(redis_client, stream)
     (letter,) = await dead_letters(stream)
     assert (letter.fields[b"id"], letter.fields[b"reason"]) == (b"m", b"unknown_handler")

@@ -22,6 +22,7 @@ from hookmill.signatures.marble import marble_scheme
 from hookmill.signatures.qstash import QStash
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.producer import Producer
+from hookmill.stream.upkeep import Upkeep
 from receiver.app import Receiver
 from receiver.main import stream_of
 from tests.peers.scenes import (
@@ -41,6 +42,7 @@ from tests.support import (
     MARBLE_SECRET,
     Program,
     Server,
+    Stream,
     eventually,
     message,
     signed_headers,
@@ -231,7 +233,7 @@ async def test_a_handler_that_blocks_the_loop_keeps_its_message(
     programs = [start_program("worker", "blocking:handlers", env=env) for _ in range(2)]
     for program in programs:
         program.wait_for('"working"')
-    stream = Producer(server.url, "hookmill")
+    stream = Stream(server.url, "hookmill")
     await send(stream, "blocks")
     await stream.close()
 
@@ -330,7 +332,7 @@ async def deliver(settings: MakeSettings) -> AsyncIterator[Deliver]:
     await http.close()
     for receiver, opened_stream in opened:
         await receiver.stop()
-        await opened_stream.close()
+        await opened_stream.client.close()
 
 
 async def test_deliveries_of_one_id_at_the_same_moment_run_once(
@@ -360,7 +362,9 @@ async def test_a_delivery_that_comes_again_after_it_was_handled_does_not_run_aga
     assert await deliver(order("m")) == [200]
     await eventually(lambda: work.done["m"])
     await drained(redis_client, stream)
-    assert await stream.trim(retention=0) == 1  # nothing in the stream is left of it
+    assert (
+        await Upkeep(stream.client, "main").trim(retention=0) == 1
+    )  # nothing in the stream is left of it
     assert await deliver(order("m"), order("m")) == [200, 200]
     assert await deliver(order("later")) == [200]
     await eventually(lambda: work.done["later"])
@@ -379,7 +383,7 @@ async def test_a_delivery_that_was_stored_but_never_answered_runs_once_when_it_i
     server.signal(signal.SIGSTOP)
     assert await deliver(order("m"), order("m")) == [503, 503]
     server.signal(signal.SIGCONT)
-    stream = Producer(server.url, settings().prefix)
+    stream = Stream(server.url, settings().prefix)
     with redis.Redis.from_url(server.url) as client:
         # Given up, and carried out all the same.
         await eventually(lambda: client.xlen(stream.partitions[0].stream) == 4)

@@ -58,7 +58,7 @@ async def start_at(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StartAt]:
         await receiver.stop()
     await eventually(lambda: not lingering(), what="the server to stop lingering")
     for stream in opened:
-        await stream.close()
+        await stream.client.close()
 
 
 @pytest.fixture

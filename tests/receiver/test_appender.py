@@ -17,7 +17,7 @@ from hookmill.stream.producer import Producer
 from receiver import appender as appender_module
 from receiver.appender import Appender
 from tests.receiver.serving import paused, round_trips
-from tests.support import Server, eventually, message
+from tests.support import Server, Stream, eventually, message
 
 PATIENT = 10.0
 """Seconds for a round trip in tests that hold Redis up on purpose."""
@@ -26,9 +26,9 @@ PATIENT = 10.0
 @pytest.fixture
 async def patient(server: Server, prefix: str) -> AsyncIterator[Producer]:
     """A stream that bears a long pause, its script already known to the server."""
-    opened = Producer(server.url, prefix, timeout=PATIENT)
+    opened = Stream(server.url, prefix, timeout=PATIENT)
     await opened.append([message(id="warm-up")])
-    await opened.redis.delete(opened.partitions[0].stream)
+    await opened.client.execute(0, "DEL", opened.partitions[0].stream)
     yield opened
     await opened.close()
 
@@ -195,7 +195,7 @@ async def test_a_refused_connection_fails_all_who_wait_and_nobody_after_the_reco
     own_server: Callable[..., Server],
 ) -> None:
     server = own_server()
-    stream = Producer(server.url, "t", timeout=1.0)
+    stream = Stream(server.url, "t", timeout=1.0)
     appender = Appender(stream, 1.0)
     server.kill()
     results = await asyncio.gather(
@@ -204,7 +204,7 @@ async def test_a_refused_connection_fails_all_who_wait_and_nobody_after_the_reco
     assert [type(result) for result in results] == [StreamUnavailableError] * 5
     server.start()
     await append(appender, message(id="after"))
-    assert await stream.redis.xlen(stream.partitions[0].stream) == 1
+    assert await stream.client.execute(0, "XLEN", stream.partitions[0].stream) == 1
     await stream.close()
 
 
@@ -212,7 +212,7 @@ async def test_a_frozen_server_fails_those_under_way_and_those_queued_but_not_th
     own_server: Callable[..., Server],
 ) -> None:
     server = own_server()
-    stream = Producer(server.url, "t", timeout=0.3)
+    stream = Stream(server.url, "t", timeout=0.3)
     appender = Appender(stream, 0.3)
     await append(appender, message(id="before"))
     server.signal(signal.SIGSTOP)
@@ -237,7 +237,7 @@ async def test_a_frozen_server_fails_those_under_way_and_those_queued_but_not_th
 
 async def test_an_error_of_redis_itself_names_its_reason(own_server: Callable[..., Server]) -> None:
     server = own_server("--save", "", "--maxmemory", "1", "--maxmemory-policy", "noeviction")
-    stream = Producer(server.url, "t", timeout=1.0)
+    stream = Stream(server.url, "t", timeout=1.0)
     with pytest.raises(StreamUnavailableError, match="maxmemory"):
         await append(Appender(stream, 1.0), message())
     await stream.close()
@@ -247,7 +247,7 @@ async def test_the_timeout_counts_the_whole_round_trip_and_is_named(
     own_server: Callable[..., Server],
 ) -> None:
     server = own_server()
-    stream = Producer(server.url, "t", timeout=20.0)  # the client alone would wait much longer
+    stream = Stream(server.url, "t", timeout=20.0)  # the client alone would wait much longer
     server.signal(signal.SIGSTOP)
     with pytest.raises(StreamUnavailableError, match=r"^no answer within 0\.2 s$"):
         await append(Appender(stream, 0.2), message())

@@ -12,11 +12,11 @@ import redis
 
 from hookmill.message import Message
 from hookmill.stream.arrival import Row, row_of
-from hookmill.stream.producer import Backlog, Producer
+from hookmill.stream.facts import Backlog
 from receiver import spool as spool_module
 from receiver.drainer import Drainer
 from receiver.spool import Spool, SpoolError
-from tests.support import Server, eventually, message, written_in_version_1
+from tests.support import Server, Stream, eventually, message, written_in_version_1
 
 MIB = 1024 * 1024
 
@@ -365,9 +365,9 @@ async def test_a_path_that_cannot_be_a_spool_is_an_error_that_names_it(
 
 
 async def test_what_an_older_release_spooled_is_drained_before_what_this_one_adds(
-    server: Server, prefix: str, tmp_path: Path
+    server: Server, prefix: str, tmp_path: Path, redis_client: redis.Redis
 ) -> None:
-    stream, spool = Producer(server.url, prefix), Spool(tmp_path / "spool", 2**30)
+    stream, spool = Stream(server.url, prefix), Spool(tmp_path / "spool", 2**30)
     await spool.open()
     sent = [message(id=f"m{number}", type="order.paid", key="7") for number in range(4)]
     await spool.put([Row(written_in_version_1(one), b"t" * 16, 2**32, 60_000) for one in sent[:1]])
@@ -377,7 +377,7 @@ async def test_what_an_older_release_spooled_is_drained_before_what_this_one_add
     await Drainer(spool, stream, 2.0)._turn()
 
     assert await spool.count() == 0
-    entries: Any = await stream.redis.xrange(stream.partitions[0].stream)
+    entries: Any = redis_client.xrange(stream.partitions[0].stream)
     assert [Message.from_fields(fields) for _, fields in entries] == sent
     assert [fields[b"version"] for _, fields in entries] == [b"1", b"1", b"2", b"2"]
     await spool.close()
@@ -387,7 +387,7 @@ async def test_what_an_older_release_spooled_is_drained_before_what_this_one_add
 async def test_a_full_partition_does_not_have_the_others_appended_again_and_again(
     server: Server, prefix: str, tmp_path: Path, redis_client: redis.Redis
 ) -> None:
-    stream = Producer(server.url, prefix, partitions=2, limit=Backlog(2, 0))
+    stream = Stream(server.url, prefix, partitions=2, limit=Backlog(2, 0))
     spool = Spool(tmp_path / "spool", 2**30)
     await spool.open()
     sent = [row_of(message(b'{"n":%d}' % number, id=f"m{number}")) for number in range(40)]

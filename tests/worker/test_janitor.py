@@ -11,6 +11,7 @@ import redis
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import Settlement
 from hookmill.stream.producer import Producer
+from hookmill.stream.upkeep import Upkeep
 from tests.support import eventually, message
 from worker import janitor
 from worker.janitor import PERIOD, Janitor
@@ -29,7 +30,7 @@ async def test_a_turn_drops_what_is_finished_and_keeps_the_rest(
     await stream.append([message(id="a"), message(id="b"), message(id="c")])
     a, b = (await group.take(2)).entries
     await group.settle([Settlement(a.ref)])
-    turn = Janitor(stream, group, retention=0).turn
+    turn = Janitor(Upkeep(stream.client, group.name), retention=0).turn
 
     async def is_dropped() -> bool:
         await asyncio.sleep(await turn())
@@ -46,7 +47,7 @@ async def test_a_turn_corrects_the_count_that_appends_go_by(
     await stream.append([message(), message()])
     (entry, _) = taken = (await group.take(2)).entries
     await group.settle([Settlement(entry.ref)])
-    await Janitor(stream, group, retention=0).turn()
+    await Janitor(Upkeep(stream.client, group.name), retention=0).turn()
     counted = redis_client.hget(f"{stream.partitions[0].base}:backlog", "messages")
     assert counted == b"1"
     await group.settle([Settlement(each.ref) for each in taken])
@@ -58,7 +59,7 @@ async def test_a_turn_keeps_what_retention_covers(
     group = await open_group()
     await stream.append([message()])
     await group.settle([Settlement(entry.ref) for entry in (await group.take(1)).entries])
-    await Janitor(stream, group, retention=3600).turn()
+    await Janitor(Upkeep(stream.client, group.name), retention=3600).turn()
     assert redis_client.xlen(stream.partitions[0].stream) == 1
 
 
@@ -71,7 +72,7 @@ async def test_a_turn_removes_consumers_that_are_gone(
     group = await open_group()
     redis_client.xgroup_createconsumer(group.partitions[0].stream, group.name, "gone")
     monkeypatch.setattr(janitor, "PERIOD", 0.001)
-    turn = Janitor(stream, group, retention=0).turn
+    turn = Janitor(Upkeep(stream.client, group.name), retention=0).turn
     await turn()
     assert len(redis_client.xinfo_consumers(group.partitions[0].stream, group.name)) == 1
     monkeypatch.setattr(janitor, "CONSUMER_IDLE", 0.0)
@@ -83,7 +84,8 @@ async def test_a_turn_removes_consumers_that_are_gone(
 async def test_one_workers_turn_is_enough_for_all_until_it_ends_to_do_it(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
-    first, second = [Janitor(stream, await open_group(name), 0) for name in ("c1", "c2")]
+    await open_group()
+    first, second = [Janitor(Upkeep(stream.client, "main"), 0) for _ in range(2)]
     assert await first.turn() == PERIOD
     assert PERIOD < await second.turn() <= 3 * PERIOD
     redis_client.pexpire(stream.partitions[0].of_group("main").upkeep, 1)
@@ -96,4 +98,4 @@ async def test_a_turn_before_anything_was_made_does_nothing(
 ) -> None:
     group = await open_group()
     redis_client.delete(group.partitions[0].stream, group.partitions[0].again)
-    await Janitor(stream, group, retention=0).turn()
+    await Janitor(Upkeep(stream.client, group.name), retention=0).turn()

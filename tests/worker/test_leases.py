@@ -12,6 +12,7 @@ import redis
 import structlog
 
 from hookmill.errors import StreamUnavailableError
+from hookmill.stream.client import Client
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import STREAM, Entry, EntryRef, Settlement
 from hookmill.stream.leases import BlockingLeases
@@ -27,8 +28,8 @@ LEASE = 0.12
 class Leases(BlockingLeases):
     """Notes what is renewed, and fails when asked to."""
 
-    def __init__(self, url: str, group: Consumer) -> None:
-        super().__init__(url, group.partitions, group.name, group.consumer)
+    def __init__(self, client: Client, group: Consumer) -> None:
+        super().__init__(client, group.name, group.consumer)
         self.renewed: list[list[EntryRef]] = []
         self.faults: list[Exception] = []
         self.meanwhile: Callable[[], Any] = lambda: None
@@ -49,7 +50,7 @@ async def group(open_group: OpenGroup) -> Consumer:
 
 @pytest.fixture
 def leases(stream: Producer, group: Consumer) -> Leases:
-    return Leases(stream.url, group)
+    return Leases(stream.client, group)
 
 
 @pytest.fixture
@@ -215,7 +216,7 @@ async def test_the_loop_may_write_while_the_thread_reads(
 
     refs = [EntryRef(STREAM, f"1-{n}") for n in range(20_000)]
     entries = {ref: Entry(ref, {}) for ref in refs}
-    offline = Offline(stream.url, group.partitions, group.name, group.consumer)
+    offline = Offline(stream.client, group.name, group.consumer)
     keeper = LeaseKeeper(offline, in_hand, lease=0.1)  # long enough for a busy machine
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)  # so that the threads meet in many places

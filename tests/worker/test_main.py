@@ -21,7 +21,8 @@ from hookmill.errors import HandlersError
 from hookmill.message import Message
 from hookmill.runtime.tasks import cancel_and_wait
 from hookmill.stream.producer import Producer
-from tests.support import Program, Server, eventually, message
+from hookmill.stream.upkeep import Upkeep
+from tests.support import Program, Server, Stream, eventually, message
 from worker import delayed, janitor, leases, main
 from worker.main import Worker, WorkerFailedError
 
@@ -180,7 +181,7 @@ async def test_a_worker_starts_before_redis_does(
         worker.start()
         await eventually(lambda: any(line["event"].startswith("cannot take") for line in logs))
     server.start()
-    late = Producer(server.url, stream.partitions[0].base.split(":")[0])
+    late = Stream(server.url, stream.partitions[0].base.split(":")[0])
     await late.append([message(id="m")])
     await eventually(lambda: ran == ["m"])
     await worker.stop(5)
@@ -279,7 +280,7 @@ def test_handlers_that_do_not_end_do_not_keep_the_process(
     )
 
     async def send() -> None:
-        stream = Producer(server.url, "hookmill")
+        stream = Stream(server.url, "hookmill")
         await stream.append([message(type="plain"), message(type="async")])
         await stream.close()
 
@@ -320,7 +321,7 @@ async def test_a_group_that_comes_later_gets_all_that_is_retained_and_none_takes
     await start_worker(noting("search"), group="search", retention=3600)
     await stream.append(sent[:10])
     await eventually(lambda: len(ran["search"]) == 10)
-    await stream.trim(3600)
+    await Upkeep(stream.client, "main").trim(3600)
 
     await start_worker(noting("cdn"), group="cdn", retention=3600)
     await stream.append(sent[10:])
@@ -341,7 +342,7 @@ async def test_a_worker_that_learns_late_of_another_number_of_partitions_ends(
     stream: Producer, settings: MakeSettings
 ) -> None:
     # Redis was away when it started, or it would have been refused then.
-    await stream.agree()
+    await stream.client.agree()
     worker = Worker(settings(partitions=3), Handlers(), None)
     with structlog.testing.capture_logs() as logs:
         async with asyncio.timeout(10):

@@ -23,7 +23,8 @@ from hookmill.stream.consumer import Consumer
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.entries import Entry, Settlement, Taken
 from hookmill.stream.producer import Producer
-from tests.support import Server, dead_letters, eventually, message
+from hookmill.stream.upkeep import Upkeep
+from tests.support import Server, Stream, dead_letters, eventually, message
 from worker import pool as pool_module
 from worker import settler as settler_module
 from worker.attempt import Attempter
@@ -126,7 +127,7 @@ async def make_pool() -> AsyncIterator[MakePool]:
 
 
 def trouble(stream: Producer, consumer: str = "troubled") -> Trouble:
-    return Trouble(stream, "main", consumer, dedup_window=3600)
+    return Trouble(stream.client, "main", consumer, dedup_window=3600)
 
 
 class Work:
@@ -281,12 +282,12 @@ async def test_what_gave_up_lies_in_the_dead_letters_and_runs_when_it_is_replaye
 
     await make_pool(handlers, stream)
     await send(stream, "m")
-    await eventually(DeadLetters(stream, "main").count)
+    await eventually(DeadLetters(stream.client, "main").count)
     (letter,) = await dead_letters(stream)
     assert letter.fields[b"reason"] == b"failed"
     assert b"no such account" in letter.fields[b"error"]
     works = True
-    assert await DeadLetters(stream, "main").replay([letter.id]) == 1
+    assert await DeadLetters(stream.client, "main").replay([letter.id]) == 1
     await eventually(lambda: ran)
     assert ran == [("m", 1)]
     await eventually(lambda: is_drained(redis_client, stream))
@@ -589,7 +590,7 @@ async def test_a_pool_ends_in_time_without_redis(
     own_server: Callable[..., Server], make_pool: MakePool, away: str, doing: str
 ) -> None:
     server = own_server()
-    stream = Producer(server.url, "t", timeout=0.2)
+    stream = Stream(server.url, "t", timeout=0.2)
     work = Work(wait=True)
     pool = await make_pool(
         work.handlers,
@@ -616,7 +617,7 @@ async def test_a_bell_that_rang_with_the_last_breath_of_redis_does_not_hold_up_t
     own_server: Callable[..., Server], make_pool: MakePool
 ) -> None:
     server = own_server()
-    stream = Producer(server.url, "t", timeout=0.2)
+    stream = Stream(server.url, "t", timeout=0.2)
     group = trouble(stream)
 
     sent, dead = asyncio.Event(), asyncio.Event()
@@ -946,7 +947,7 @@ async def test_nothing_is_lost_when_redis_dies_and_comes_back(
     own_server: Callable[..., Server], make_pool: MakePool
 ) -> None:
     server = own_server("--appendonly", "yes", "--appendfsync", "always", "--save", "")
-    stream = Producer(server.url, "t", timeout=1)
+    stream = Stream(server.url, "t", timeout=1)
     work = Work()
     sent = names(300)
     group = trouble(stream, "c1")
@@ -974,7 +975,7 @@ async def test_a_lost_group_is_made_anew(
     await make_pool(work.handlers, stream)
     await send(stream, "before")
     await eventually(lambda: is_drained(redis_client, stream))
-    await stream.trim(retention=3600)
+    await Upkeep(stream.client, "main").trim(retention=3600)
     await is_waiting(redis_client)
     keys = stream.partitions[0].of_group("main")
     if lost == "group":
@@ -1022,7 +1023,7 @@ async def test_a_fault_of_our_own_in_an_attempt_keeps_the_message(
     await send(stream, "a", "b")
 
     async def both() -> bool:
-        return await DeadLetters(stream, "main").count() == 2
+        return await DeadLetters(stream.client, "main").count() == 2
 
     await eventually(both)
     for letter in await dead_letters(stream):

@@ -20,7 +20,7 @@ from hookmill.stream.consumer import Consumer
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.producer import Producer
 from tests.e2e.line import unfinished
-from tests.support import Server, dead_letters, eventually, message
+from tests.support import Server, Stream, dead_letters, eventually, message
 from worker import delayed as delayed_module
 from worker import pool as pool_module
 from worker.attempt import Attempter
@@ -44,7 +44,7 @@ def no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def stream(server: Server, prefix: str) -> AsyncIterator[Producer]:
-    opened = Producer(server.url, prefix, partitions=PARTITIONS)
+    opened = Stream(server.url, prefix, partitions=PARTITIONS)
     yield opened
     await opened.close()
 
@@ -58,7 +58,7 @@ async def start_pool(stream: Producer) -> AsyncIterator[StartPool]:
     threads = ThreadPoolExecutor(2, thread_name_prefix="handler")
 
     async def start(handlers: Handlers[Any], *, group: str = "main", concurrency: int = 4) -> Pool:
-        mine = Consumer(stream, group, f"c{len(pools)}", dedup_window=3600)
+        mine = Consumer(stream.client, group, f"c{len(pools)}", dedup_window=3600)
         await mine.open()
         groups.append(mine)
         attempter = Attempter(handlers, None, threads, grace=600)
@@ -141,7 +141,7 @@ def is_through(
 async def drop_dead(stream: Producer, group: str = "main") -> None:
     letters = await dead_letters(stream, group)
     if letters:
-        await DeadLetters(stream, group).drop([letter.id for letter in letters])
+        await DeadLetters(stream.client, group).drop([letter.id for letter in letters])
 
 
 @pytest.mark.parametrize("seed", [1, 2])

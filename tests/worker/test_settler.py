@@ -14,7 +14,7 @@ from hookmill.message import Progress
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import Entry, EntryRef, FollowUp, Settlement
 from hookmill.stream.producer import Producer
-from tests.support import Server, eventually, message, taken_over
+from tests.support import Server, Stream, eventually, message, taken_over
 from worker import settler as settler_module
 from worker.settler import Settler
 
@@ -30,7 +30,7 @@ class Watched(Consumer):
     """A group that notes how many settlements went in each round trip."""
 
     def __init__(self, stream: Producer) -> None:
-        super().__init__(stream, "main", "c1", dedup_window=3600)
+        super().__init__(stream.client, "main", "c1", dedup_window=3600)
         self.batches: list[int] = []
         self.faults: list[Exception] = []
 
@@ -109,7 +109,7 @@ async def test_huge_bodies_do_not_make_a_batch_that_redis_refuses(
 ) -> None:
     # Redis' own limit is 1 GB; with this one the test stays quick.
     server = own_server("--client-query-buffer-limit", "8mb", "--save", "")
-    stream = Producer(server.url, "t")
+    stream = Stream(server.url, "t")
     group = Watched(stream)
     await group.open()
     settler = Settler(group, Over().note)
@@ -129,7 +129,7 @@ async def test_huge_bodies_do_not_make_a_batch_that_redis_refuses(
 
 async def test_outcomes_are_kept_while_redis_is_away(own_server: Callable[..., Server]) -> None:
     server = own_server("--appendonly", "yes", "--appendfsync", "always")
-    stream = Producer(server.url, "t")
+    stream = Stream(server.url, "t")
     group = Watched(stream)
     await group.open()
     over = Over()

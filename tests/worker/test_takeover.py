@@ -15,7 +15,7 @@ from hookmill.message import Progress
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import AGAIN, STREAM, Entry, FollowUp, Settlement, Taken
 from hookmill.stream.producer import Producer
-from tests.support import Server, message, taken_over
+from tests.support import Server, Stream, message, taken_over
 from worker.takeover import Takeover
 
 OpenGroup = Callable[..., Awaitable[Consumer]]
@@ -50,7 +50,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def group(stream: Producer) -> Any:
-    opened = Settled(stream, "main", "c1", dedup_window=3600)
+    opened = Settled(stream.client, "main", "c1", dedup_window=3600)
     await opened.open()
     yield opened
     await opened.close()
@@ -183,7 +183,7 @@ async def test_the_workers_of_a_group_share_one_sweep(
     gone = await open_group("gone")
     held = await hold(stream, gone, 40)
     silence(redis_client, gone, held)
-    second = Settled(stream, "main", "second", dedup_window=3600)
+    second = Settled(stream.client, "main", "second", dedup_window=3600)
     other = Takeover(second, LEASE, clock)
 
     mine, theirs = await brought(takeover, 10), await brought(other, 10)
@@ -212,7 +212,7 @@ async def test_a_sweep_goes_on_although_who_began_it_is_gone(
     silence(redis_client, gone, held[-1:])
     for _ in range(4):
         assert (await takeover.sweep(1)).is_empty
-    second = Settled(stream, "main", "second", dedup_window=3600)
+    second = Settled(stream.client, "main", "second", dedup_window=3600)
     other, sweeps, found = Takeover(second, LEASE, clock), 0, list[Entry]()
     while not found:
         found = (await other.sweep(1)).entries
@@ -275,8 +275,10 @@ async def test_a_sweep_that_is_carried_out_after_an_outage_takes_nothing(
 ) -> None:
     # Asked for when all was well; then Redis froze, and everybody fell silent for it.
     server = own_server()
-    stream = Producer(server.url, "t")
-    group, gone = (Settled(stream, "main", name, dedup_window=3600) for name in ("c1", "gone"))
+    stream = Stream(server.url, "t")
+    group, gone = (
+        Settled(stream.client, "main", name, dedup_window=3600) for name in ("c1", "gone")
+    )
     await group.open()
     takeover = Takeover(group, 0.5)
     await takeover.sweep(1)
@@ -307,7 +309,7 @@ async def test_a_sweep_that_waited_through_an_outage_takes_nothing(
                 await waiting.keep_in_touch()
             return await super().redis_uptime()
 
-    gone, group = await open_group("gone"), Frozen(stream, "main", "c1", dedup_window=3600)
+    gone, group = await open_group("gone"), Frozen(stream.client, "main", "c1", dedup_window=3600)
     takeover = Takeover(group, 0.5)
     await takeover.keep_in_touch()
     await takeover.sweep(1)  # through what is to run again; next is the stream
@@ -322,8 +324,8 @@ async def test_a_sweep_that_waited_through_an_outage_takes_nothing(
 
 async def test_no_answer_is_a_lost_contact(clock: Clock, own_server: Callable[..., Server]) -> None:
     server = own_server()
-    stream = Producer(server.url, "t", timeout=0.1)
-    group = Consumer(stream, "main", "c1", dedup_window=3600)
+    stream = Stream(server.url, "t", timeout=0.1)
+    group = Consumer(stream.client, "main", "c1", dedup_window=3600)
     takeover = Takeover(group, LEASE, clock)
     await takeover.keep_in_touch()
     clock.now += LEASE
