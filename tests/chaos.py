@@ -177,9 +177,9 @@ class Chaos:
                 self.receivers.append(line.receiver(HOOKMILL_LOG_LEVEL="info"))
             self.workers = [self._worker() for _ in range(WORKERS)]
             async with asyncio.timeout(LONGEST):
-                striking = asyncio.create_task(self._strike())
-                await self._send()
-                await striking
+                async with asyncio.TaskGroup() as group:  # where one fails, nobody waits for it
+                    group.create_task(self._strike())
+                    group.create_task(self._send())
                 await asyncio.to_thread(self._wait_for_end)
             return self._verdict(time.monotonic() - began)
         finally:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import secrets
+import signal
+import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -30,7 +34,7 @@ hypothesis_settings.register_profile(
 )
 hypothesis_settings.load_profile("any-machine")
 
-MESSAGE_KEYS = (":stream", ":again", ":delayed", ":entries", ":dead")
+PR_SET_CHILD_SUBREAPER = 36  # from linux/prctl.h
 
 
 def pytest_report_header() -> str:
@@ -50,10 +54,14 @@ def server(
 
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Servers of the test's own, to be killed and frozen at will: `own_server(*options)`."""
+    """Servers of the test's own, to be killed and frozen at will: `own_server(*options)`. A test
+    that asks for a server which this machine lacks is skipped.
+    """
     started: list[Server] = []
 
     def start(*options: str, binary: str = "valkey") -> Server:
+        if binary not in BINARIES:
+            pytest.skip(f"{binary}-server is not installed")
         folder = tmp_path / f"server-{len(started)}"
         folder.mkdir()
         server = Server(BINARIES[binary], folder, *options)
@@ -85,6 +93,9 @@ def prefix(redis_client: redis.Redis) -> Iterator[str]:
     finally:
         for key in redis_client.scan_iter(f"{name}:*", count=1000):
             redis_client.delete(key)
+        elsewhere = list(redis_client.scan_iter(count=1000))
+        redis_client.flushdb()
+    assert not elsewhere, f"keys outside of the test's prefix: {elsewhere}"
 
 
 def assert_nothing_left(client: redis.Redis, prefix: str) -> None:
@@ -184,7 +195,8 @@ def nothing_left_running() -> Iterator[None]:
     # The default executor's threads belong to the loop, which ends after us.
     left = [t.name for t in new if not t.name.startswith("asyncio_")]
     assert not left, f"threads left running: {left}"
-    assert not set(_children()) - children, "child processes left running"
+    running = _ended(set(_children()) - children)
+    assert not running, f"child processes left running: {running}"
 
 
 @pytest.fixture(autouse=True)
@@ -195,12 +207,40 @@ async def no_task_left() -> AsyncIterator[None]:
     assert not left, f"tasks left running: {left}"
 
 
-def _children() -> list[str]:
+def _adopt_orphans() -> None:
+    """Become the parent of processes whose own parent has died, so that they count as ours."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+_adopt_orphans()
+
+
+def _children() -> list[int]:
     tasks = Path("/proc/self/task")
     if not tasks.exists():  # macOS
         return []
-    children: list[str] = []
+    children: list[int] = []
     for task in tasks.iterdir():
         with suppress(OSError):  # the thread has ended meanwhile
-            children += (task / "children").read_text().split()
+            children += map(int, (task / "children").read_text().split())
     return children
+
+
+def _ended(children: set[int], within: float = 5.0) -> list[str]:
+    """Give processes time to end, as an orphan may be about to. Kill those that still run, because
+    they would disturb the tests that follow, and return their commands.
+    """
+    deadline = time.monotonic() + within
+    while (running := children & set(_children())) and time.monotonic() < deadline:
+        for pid in running:
+            with suppress(ChildProcessError):  # somebody else has waited for it
+                os.waitpid(pid, os.WNOHANG)
+        time.sleep(0.01)
+    commands = []
+    for pid in running:
+        with suppress(OSError):
+            commands.append(Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " "))
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+    return commands

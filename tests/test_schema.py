@@ -454,6 +454,7 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> Schema:
         return read
 
 
+@pytest.mark.external
 def test_asyncapis_own_rules_accept_the_documents(rules: Schema) -> None:
     validator = Draft7Validator(rules)
     catalogue = json.loads(to_json(asyncapi(of_module(marble))))

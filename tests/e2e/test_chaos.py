@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.chaos import (
     LEASE,
     Chaos,
@@ -16,6 +18,7 @@ from tests.chaos import (
 from tests.support import server_binaries
 
 
+@pytest.mark.timeout(600)  # it starts a dozen programs, and has them frozen for seconds
 async def test_nothing_is_lost_and_nothing_runs_twice_or_out_of_turn_without_cause(
     tmp_path: Path,
 ) -> None:

@@ -24,7 +24,10 @@ SUBSCRIBER = Path(__file__).parents[2] / "examples" / "subscriber.mjs"
 WAIT = 60.0
 """Seconds that the subscriber may take to start, or to print a line, on a busy machine."""
 
-pytestmark = pytest.mark.skipif(NODE is None, reason="Node is not installed")
+pytestmark = [
+    pytest.mark.external,
+    pytest.mark.skipif(NODE is None, reason="node is not installed"),
+]
 
 
 class Subscriber:

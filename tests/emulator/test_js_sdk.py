@@ -20,6 +20,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Node:
     return node_with(tmp_path_factory.mktemp("node"), PROGRAM, "@upstash/qstash@2")
 
 
+@pytest.mark.external
 async def test_every_endpoint_works_with_the_sdk_and_every_delivery_verifies(node: Node) -> None:
     failed: Reply = (500, {}, b"no")
     async with standin(scale=0.001) as desk, subscriber() as inbox:

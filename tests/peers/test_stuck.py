@@ -160,7 +160,7 @@ async def test_a_hundred_thousand_of_the_dead_are_taken_over_a_handful_at_a_time
     server = own_server()
     stream = Stream(server.url, "t")
     work, workers = Work(held=True), Workers(settings_of(server))
-    with redis.Redis.from_url(server.url) as client:
+    with redis.Redis.from_url(server.url, socket_timeout=60) as client:
         heap(client, stream, "dead")
         worker = workers.start(work.handlers, concurrency=200)
         await eventually(lambda: work.running == 200)
@@ -191,13 +191,13 @@ async def test_one_orphan_behind_a_hundred_thousand_of_the_living_is_found(
     work, workers = Work(), Workers(settings_of(server))
     # The living renew: the first hundred thousand, and so not the orphan.
     renew = f"XAUTOCLAIM', KEYS[1], 'main', 'living', 0, '0-0', 'COUNT', {HEAP}, 'JUSTID'"
-    with redis.Redis.from_url(server.url) as client:
+    with redis.Redis.from_url(server.url, socket_timeout=60) as client:
         heap(client, stream, "living")
         (orphan,) = await stream.append([message(id="orphan")])
         client.xreadgroup("main", "dead", {key: ">"})
         held: Any = [orphan]
         client.xclaim(key, "main", "dead", 0, held, idle=60_000, justid=True)
-        workers.start(work.handlers, lease=1.5, concurrency=1000)
+        workers.start(work.handlers, lease=5, concurrency=1000)
 
         async def is_found() -> bool:
             client.eval(f"redis.call('{renew})", 1, key)

@@ -212,8 +212,8 @@ async def test_a_frozen_server_fails_those_under_way_and_those_queued_but_not_th
     own_server: Callable[..., Server],
 ) -> None:
     server = own_server()
-    stream = Stream(server.url, "t", timeout=0.3)
-    appender = Appender(stream, 0.3)
+    stream = Stream(server.url, "t")
+    appender = Appender(stream, 2.0)
     await append(appender, message(id="before"))
     server.signal(signal.SIGSTOP)
     under_way = asyncio.create_task(append(appender, message(id="under way")))

@@ -487,6 +487,7 @@ def octokit(body: str, signature: str, secret: str = "mysecret") -> Case:
     return Case("github", {"secret": secret, "body": body, "signature": signature}, is_ours)
 
 
+@pytest.mark.external
 def test_octokit_signs_and_verifies_as_we_do(on_node: Callable[[list[Case]], list[Any]]) -> None:
     signing = [Case("sign", {"secret": "mysecret", "body": body}, True) for body in GITHUB_BODIES]
     for body, signature in zip(GITHUB_BODIES, on_node(signing), strict=True):
@@ -559,6 +560,7 @@ def qstash_cases() -> list[Case]:
     return cases
 
 
+@pytest.mark.external
 def test_qstashs_receiver_on_node_agrees(on_node: Callable[[list[Case]], list[Any]]) -> None:
     cases = qstash_cases()
     assert on_node(cases) == [case.expected for case in cases]

@@ -198,7 +198,7 @@ async def test_the_difference_of_the_clocks_leaves_out_the_way_there_and_back(
     assert (server.clock_ahead == 0) is (shift == 0)
 
 
-@pytest.mark.parametrize("binary", ["valkey", "redis"])
+@pytest.mark.parametrize("binary", ["valkey", pytest.param("redis", marks=pytest.mark.external)])
 async def test_what_a_managed_server_forbids_is_told_and_the_rest_is_looked_at(
     own_server: Callable[..., Server], binary: str
 ) -> None:

@@ -24,7 +24,7 @@ from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.entries import Entry, Settlement, Taken
 from hookmill.stream.producer import Producer
 from hookmill.stream.upkeep import Upkeep
-from tests.support import Server, Stream, dead_letters, eventually, message
+from tests.support import Server, Stream, dead_letters, eventually, hurry, message
 from worker import pool as pool_module
 from worker import settler as settler_module
 from worker.attempt import Attempter
@@ -590,7 +590,7 @@ async def test_a_pool_ends_in_time_without_redis(
     own_server: Callable[..., Server], make_pool: MakePool, away: str, doing: str
 ) -> None:
     server = own_server()
-    stream = Stream(server.url, "t", timeout=0.2)
+    stream = Stream(server.url, "t")
     work = Work(wait=True)
     pool = await make_pool(
         work.handlers,
@@ -603,11 +603,12 @@ async def test_a_pool_ends_in_time_without_redis(
     else:
         with redis.Redis.from_url(server.url) as client:
             await is_waiting(client)
+    hurry(stream, 0.2)
     if away == "killed":
         server.kill()
     else:
         server.signal(signal.SIGSTOP)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         await pool.stop(0.1)
     assert pool.is_idle
     await stream.close()
@@ -617,7 +618,7 @@ async def test_a_bell_that_rang_with_the_last_breath_of_redis_does_not_hold_up_t
     own_server: Callable[..., Server], make_pool: MakePool
 ) -> None:
     server = own_server()
-    stream = Stream(server.url, "t", timeout=0.2)
+    stream = Stream(server.url, "t")
     group = trouble(stream)
 
     sent, dead = asyncio.Event(), asyncio.Event()
@@ -632,9 +633,10 @@ async def test_a_bell_that_rang_with_the_last_breath_of_redis_does_not_hold_up_t
     with redis.Redis.from_url(server.url) as client:
         await is_waiting(client)
     await send(stream, "m")
+    hurry(stream, 0.2)
     sent.set()
     await dead.wait()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(10):
         await pool.quiet()
     assert not pool.in_hand
     await stream.close()

@@ -15,7 +15,7 @@ from hookmill.message import Progress
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import AGAIN, STREAM, Entry, FollowUp, Settlement, Taken
 from hookmill.stream.producer import Producer
-from tests.support import Server, Stream, message, taken_over
+from tests.support import Server, Stream, hurry, message, taken_over
 from worker.takeover import Takeover
 
 OpenGroup = Callable[..., Awaitable[Consumer]]
@@ -324,11 +324,12 @@ async def test_a_sweep_that_waited_through_an_outage_takes_nothing(
 
 async def test_no_answer_is_a_lost_contact(clock: Clock, own_server: Callable[..., Server]) -> None:
     server = own_server()
-    stream = Stream(server.url, "t", timeout=0.1)
+    stream = Stream(server.url, "t")
     group = Consumer(stream.client, "main", "c1", dedup_window=3600)
     takeover = Takeover(group, LEASE, clock)
     await takeover.keep_in_touch()
     clock.now += LEASE
+    hurry(stream, 0.1)
     server.signal(signal.SIGSTOP)
     with pytest.raises(StreamUnavailableError):
         await takeover.keep_in_touch()
