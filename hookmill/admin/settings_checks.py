@@ -12,6 +12,7 @@ from hookmill.admin.units import span
 from hookmill.config.settings import Settings, unknown_variables
 from hookmill.config.source_options import QSTASH, preset_of
 from hookmill.config.sources import names_of
+from hookmill.errors import see
 
 LEAST_WINDOW = 24 * 3600
 """The shortest time (seconds) over which senders send a delivery again."""
@@ -39,5 +40,5 @@ def judge_settings(settings: Settings) -> Iterator[Finding]:
             level="warning",
             what=f"{name} is set, and nothing reads it",
             why="it may be misspelt: the setting that it should change keeps its default",
-            do="compare its name with the table of settings, or unset it",
+            do="correct its name or unset it; " + see("reference/settings.md"),
         )

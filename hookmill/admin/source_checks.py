@@ -12,6 +12,7 @@ from hookmill.admin import describe
 from hookmill.admin.findings import Finding
 from hookmill.admin.units import count, day, span
 from hookmill.config.source_options import QSTASH
+from hookmill.errors import see
 from hookmill.signatures import Secret
 from hookmill.signatures.marble import DEVELOPMENT_SECRET, PLAIN
 from hookmill.signatures.presets import PRESETS
@@ -80,7 +81,7 @@ def judge_sources(
             what="no source is configured",
             why="a receiver would not start; a worker needs none",
             do="where a receiver runs, set QSTASH_CURRENT_SIGNING_KEY or MARBLE_WEBHOOK_SECRET, or "
-            "add a [sources.NAME] table to hookmill.toml",
+            "add a [sources.NAME] table to hookmill.toml; " + see("reference/sources.md"),
         )
     yield from _judge_development(sources, is_set=development)
     for source in sources:
