@@ -60,7 +60,7 @@ def lua(script: str, old: str, new: str) -> Edit:
 ATTEMPT = "tests/worker/test_attempt.py::test_"
 APP = "tests/receiver/test_app.py::test_"
 APPEND = "tests/stream/test_producer.py::test_"
-DEAD_LETTERS = "tests/admin/test_dead_letters.py::test_"
+DEAD_LETTERS = "tests/stream/test_dead_letters.py::test_"
 INTAKE = "tests/receiver/test_intake.py::test_"
 GROUP_CHECKS = "tests/admin/test_group_checks.py::test_"
 LEASES = "tests/worker/test_leases.py::test_"

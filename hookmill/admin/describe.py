@@ -59,7 +59,7 @@ def identified(spec: SignatureSpec) -> str:
         return (
             "none: a digest of what is signed (signed)"
             if spec.timestamp
-            else "none: the receiver gives each delivery another"
+            else "none: the receiver makes a new one for each delivery"
         )
     return ", else ".join(_identified(spec, template) for template in spec.id)
 

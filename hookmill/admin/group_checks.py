@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from hookmill.admin.findings import Finding
 from hookmill.admin.units import count
 from hookmill.config.settings import Settings
+from hookmill.errors import see
 from hookmill.stream.facts import GroupFacts, Overview
 
 
@@ -48,6 +49,6 @@ def _without_workers(group: GroupFacts) -> Finding:
         why="nothing handles them, and the stream keeps every message that a group has not "
         "finished, so that it only grows",
         do=f"start `hookmill worker --group {group.name}`. If nobody needs this group any more, "
-        "look with `hookmill status` before you remove it: its unfinished messages "
-        f"({', '.join(states)}) would be lost",
+        "look with `hookmill status` before you remove it, because its unfinished messages "
+        f"({', '.join(states)}) would be lost; {see('how-to/remove-a-group.md')}",
     )

@@ -17,12 +17,11 @@ from hookmill.config.settings import Settings
 from hookmill.errors import HookmillError, StreamUnavailableError
 from hookmill.message import Message, Progress, about_of
 from hookmill.stream.arrival import Row
-from hookmill.stream.consumer import Consumer
 from hookmill.stream.dead_letters import DeadLetters
-from hookmill.stream.entries import AGAIN, Entry, Settlement
+from hookmill.stream.entries import AGAIN, Settlement
 from hookmill.stream.producer import Producer
 from tests.burying import TRACEBACK, Bury, OpenGroup, buried
-from tests.support import Server, Stream, dead_letters, message, written_in_version_1
+from tests.support import dead_letters, message, written_in_version_1
 
 
 @pytest.fixture
@@ -406,19 +405,6 @@ async def test_the_last_tally_is_right_even_when_redis_goes_away_in_between(
     emptied()
 
 
-async def test_large_dead_letters_come_in_small_pages_without_their_bodies(
-    letters: DeadLetters, bury: Bury, emptied: Callable[[], None]
-) -> None:
-    await bury(*(message(b"x" * 3_000_000, id=f"m{number}") for number in range(4)))
-
-    page = await letters.survey("0-0", "+", 100)
-
-    assert [letter.fields[b"id"] for letter in page] == [b"m0", b"m1"]
-    assert {letter.fields[b"body"] for letter in page} == {b""}
-    assert len(await letters.survey(f"({page[-1].id}", "+", 100)) == 2
-    emptied()
-
-
 async def test_a_replay_keeps_to_its_rate(
     letters: DeadLetters,
     bury: Bury,
@@ -440,142 +426,6 @@ async def test_a_replay_keeps_to_its_rate(
     assert steps == [2, 2, 1]
     assert time.monotonic() - before >= 0.2  # a lower bound: no machine is too slow for it
     emptied()
-
-
-async def delivered(stream: Producer, group: Consumer, sent: Message) -> str:
-    """Deliver a message; return whether it would run, and settle it."""
-    await stream.append([sent])
-    taken = await group.take(10)
-    await group.settle(Settlement(entry.ref) for entry in taken.entries)
-    assert len(taken.entries) + len(taken.duplicates) == 1
-    return "runs" if taken.entries else "duplicate"
-
-
-async def test_a_dropped_dead_letter_releases_its_id(
-    settings: Callable[..., Settings],
-    bury: Bury,
-    stream: Producer,
-    open_group: OpenGroup,
-) -> None:
-    dropped, other = message(id="msg_1"), message(id="msg_2")
-    group = await open_group()
-    assert await delivered(stream, group, other) == "runs"
-    (dead_id,) = await bury(dropped)
-    assert await delivered(stream, group, dropped) == "duplicate"
-
-    # Another window than the workers were told must not keep it from being found.
-    async with opened(settings(dedup_window=7)) as letters:
-        assert await drop(letters, of_ids(dead_id)) == (1, 1)
-
-    assert await delivered(stream, group, dropped) == "runs"
-    assert await delivered(stream, group, dropped) == "duplicate"
-    assert await delivered(stream, group, other) == "duplicate"
-
-
-async def test_an_id_that_another_entry_has_come_to_own_stays_with_it(
-    letters: DeadLetters, bury: Bury, stream: Producer, open_group: OpenGroup
-) -> None:
-    sent = message(id="msg_1")
-    (dead_id,) = await bury(sent, changed={b"owner": b"1-1"})
-
-    await drop(letters, of_ids(dead_id))
-
-    assert await delivered(stream, await open_group(), sent) == "duplicate"
-
-
-async def test_an_id_is_released_from_the_generation_before_as_well(
-    letters: DeadLetters,
-    bury: Bury,
-    stream: Producer,
-    open_group: OpenGroup,
-    redis_client: redis.Redis,
-) -> None:
-    group = await open_group()  # a window of an hour
-    sent = message(id="msg_1")
-    (dead_id,) = await bury(sent)
-    moved = as_of_the_last_generation(redis_client, group.partitions[0].owners, 3600)
-    assert moved == 1
-    assert await delivered(stream, group, sent) == "duplicate"
-
-    await drop(letters, of_ids(dead_id))
-
-    assert await delivered(stream, group, sent) == "runs"
-
-
-def as_of_the_last_generation(client: redis.Redis, owners: str, window: int) -> int:
-    """Rename what was recorded in this generation to the one before; return how many buckets."""
-    now: Any = client.time()
-    number, buckets = now[0] // window, 0
-    for what in ("buckets", "size"):
-        value: Any = client.hget(owners, f"{number}:{what}")
-        client.hset(owners, f"{number - 1}:{what}", value)
-        client.hdel(owners, f"{number}:{what}")
-    for key in client.scan_iter(f"{owners}:{number}:*"):
-        client.rename(key, key.decode().replace(f":{number}:", f":{number - 1}:"))
-        buckets += 1
-    return buckets
-
-
-@pytest.mark.parametrize(
-    "changed", [{b"digest": b""}, {b"digest": b"abc"}, {b"owner": b""}, {b"owner": b"no token"}]
-)
-async def test_a_dead_letter_that_owns_nothing_can_be_dropped(
-    letters: DeadLetters, bury: Bury, changed: dict[bytes, bytes]
-) -> None:
-    (dead_id,) = await bury(message(), changed=changed)
-
-    assert await drop(letters, of_ids(dead_id)) == (1, 1)
-
-
-async def test_a_replay_keeps_the_ids_owner(
-    letters: DeadLetters, bury: Bury, stream: Producer, open_group: OpenGroup
-) -> None:
-    sent = message(id="msg_1")
-    group = await open_group()
-    (dead_id,) = await bury(sent)
-
-    await replay(letters, of_ids(dead_id))
-
-    assert [entry.fields[b"id"] for entry in (await finished(group))] == [b"msg_1"]
-    assert await delivered(stream, group, sent) == "duplicate"
-
-
-async def finished(group: Consumer) -> list[Entry]:
-    entries = (await group.take(10)).entries
-    await group.settle(Settlement(entry.ref) for entry in entries)
-    return entries
-
-
-@pytest.mark.parametrize("binary", ["valkey", pytest.param("redis", marks=pytest.mark.external)])
-async def test_on_a_full_redis_dead_letters_can_be_listed_replayed_and_dropped(
-    own_server: Callable[..., Server], binary: str
-) -> None:
-    server = own_server(binary=binary)
-    stream = Stream(server.url, "full")
-    group = Consumer(stream.client, "main", "c1", dedup_window=60)
-    await group.open()
-    await stream.append([message(), message()])
-    await group.settle([buried(entry) for entry in (await group.take(2)).entries])
-    with redis.Redis.from_url(server.url) as client:
-        client.config_set("maxmemory", "1mb")
-        assert not await accepts(stream)
-
-        async with opened(Settings(redis_url=server.url, prefix="full")) as letters:
-            replayed, dropped = await listed(letters)
-            assert await replay(letters, of_ids(replayed)) == (1, 1)
-            assert await drop(letters, of_ids(dropped)) == (1, 1)
-
-        assert client.xlen("full:{0}:main:again") == 1
-    await group.close()
-    await stream.close()
-
-
-async def accepts(stream: Producer) -> bool:
-    try:
-        await stream.append([message()])
-    except StreamUnavailableError:
-        return False
-    return True
 
 
 async def test_another_groups_dead_letters_are_another_matter(
