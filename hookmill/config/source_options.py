@@ -13,7 +13,8 @@ from hookmill.config.secrets import SecretRef
 from hookmill.errors import see
 from hookmill.signatures.marble import timestamped
 from hookmill.signatures.presets import ALIASES, PRESETS
-from hookmill.signatures.spec import Algorithm, Encoding, KeyForm, SignatureSpec, Unit, faults_of
+from hookmill.signatures.spec import Algorithm, Encoding, KeyForm, SignatureSpec, Unit
+from hookmill.signatures.spec_rules import faults_of
 
 OWN_PATHS = {"/healthz", "/readyz", "/metrics"}
 """Paths where the receiver itself answers."""

@@ -151,7 +151,7 @@ async def test_the_log_is_bounded(
 async def test_only_one_works_on_the_keys_and_the_next_takes_over_when_it_ends(
     open_store: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "LEASE", 0.4)
+    monkeypatch.setattr(store_module, "LEASE", 2.0)  # renewed every half second
     one, other = open_store(), open_store()
     await one.take()
     holding = asyncio.create_task(one.hold())

@@ -223,9 +223,9 @@ async def test_what_a_living_worker_runs_is_neither_buried_nor_run_by_the_others
     work = Work(wait=True)
     await send(stream, names(3))
     # Its hands are full, so it has nothing but its renewals to show that it lives.
-    async with working(settings(lease=0.5, concurrency=3), work.handlers):
+    async with working(settings(lease=2, concurrency=3), work.handlers):
         await eventually(lambda: len(work.began) == 3)
-        async with working(settings(lease=0.5), work.handlers):
+        async with working(settings(lease=2), work.handlers):
             await view.sweeps(8)
             work.go_on.set()
             await view.drained()
@@ -548,7 +548,7 @@ async def test_a_delivery_refused_for_want_of_redis_is_accepted_when_it_is_repea
     """
     server = own_server()
     configured = settings_for(
-        server, append_timeout=0.3, retry_after=7,
+        server, append_timeout=1.5, retry_after=7,
         qstash_current_signing_key=CURRENT_KEY,
     )  # fmt: skip
     given = order(1)
@@ -581,7 +581,7 @@ async def test_what_was_accepted_while_redis_was_away_is_handled_without_another
     """
     server = own_server()
     configured = settings_for(
-        server, append_timeout=0.3, spool=tmp_path / "spool.db",
+        server, append_timeout=1.5, spool=tmp_path / "spool.db",
         qstash_current_signing_key=CURRENT_KEY,
     )  # fmt: skip
     work = Work()
@@ -607,7 +607,7 @@ async def test_what_does_not_verify_is_refused_while_redis_is_away_as_well(
     server = own_server()
     spool = tmp_path / "spool.db"
     configured = settings_for(
-        server, append_timeout=0.3,
+        server, append_timeout=1.5,
         spool=spool if spools else None, qstash_current_signing_key=CURRENT_KEY,
     )  # fmt: skip
     genuine = order(1)

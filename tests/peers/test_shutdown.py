@@ -119,10 +119,10 @@ async def test_a_worker_that_waits_for_its_last_handlers_goes_on_renewing_their_
     what still runs is run elsewhere as well.
     """
     work = Work(wait=True)
-    async with working(settings(lease=0.5), work.handlers) as leaving:
+    async with working(settings(lease=2), work.handlers) as leaving:
         await send(stream, names(3))
         await eventually(lambda: len(work.began) == 3)
-        async with working(settings(lease=0.5), work.handlers):
+        async with working(settings(lease=2), work.handlers):
             stopping = asyncio.create_task(leaving.stop(60))
             await view.sweeps(8)
             work.go_on.set()
@@ -354,7 +354,7 @@ async def test_what_lies_in_the_spool_at_the_stop_is_drained_by_the_next_start(
     server = own_server()
     configured = settings_for(
         server,
-        append_timeout=0.3,
+        append_timeout=1.5,
         spool=tmp_path / "spool.db",
         qstash_current_signing_key=CURRENT_KEY,
     )

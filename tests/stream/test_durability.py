@@ -19,6 +19,11 @@ OwnServer = Callable[..., Server]
 MEMORY = ("--save", "", "--appendonly", "no")
 ALWAYS = ("--save", "", "--appendonly", "yes", "--appendfsync", "always")
 EVERYSEC = ("--save", "", "--appendonly", "yes", "--appendfsync", "everysec")
+SLOW = 4.0
+"""Seconds for a call that fails: Redis gives up after four fifths, and a busy machine has the rest
+to bring the answer.
+"""
+
 NEVER = ("--save", "", "--appendonly", "yes", "--appendfsync", "no")
 
 BINARIES = ["valkey", pytest.param("redis", marks=pytest.mark.external)]
@@ -78,7 +83,7 @@ async def test_an_append_waits_until_the_append_only_file_is_synced(
 
 async def test_a_sync_that_does_not_come_in_time_is_refused(own_server: OwnServer) -> None:
     server = own_server(*NEVER)
-    async with opened(server, "aof", timeout=0.6) as stream:
+    async with opened(server, "aof", timeout=SLOW) as stream:
         assert await refused(lambda: stream.append([message()])) == (
             "Redis did not sync its append-only file in time"
         )
@@ -196,20 +201,20 @@ async def test_an_append_waits_for_as_many_replicas_as_were_asked_for(
 ) -> None:
     primary = own_server(*MEMORY, "--repl-diskless-sync-delay", "0", binary=binary)
     replica = own_server(*MEMORY, "--replicaof", "127.0.0.1", str(primary.port), binary=binary)
-    async with opened(primary, "replicas:1", timeout=1.0) as stream:
+    async with opened(primary, "replicas:1", timeout=SLOW) as stream:
         await eventually(lambda: can_append(stream))
         before = stored(primary)
         await stream.append([message()])
         assert stored(replica) == before + 1
 
         replica.signal(signal.SIGSTOP)
-        for _ in range(3):
+        for _ in range(2):
             assert await refused(lambda: stream.append([message()])) == "0 of 1 replicas have it"
         # It may be there, and once it is known no further copy is left.
         assert stored(primary) == before + 2
         replica.signal(signal.SIGCONT)
         await eventually(lambda: can_append(stream))
-    async with opened(primary, "replicas:2", timeout=0.5) as stream:
+    async with opened(primary, "replicas:2", timeout=SLOW) as stream:
         before = stored(primary)
         assert await refused(stream.probe) == "1 of 2 replicas have it"
         assert await refused(lambda: stream.append([message()])) == "1 of 2 replicas have it"
@@ -219,7 +224,7 @@ async def test_an_append_waits_for_as_many_replicas_as_were_asked_for(
 async def can_append(stream: Producer) -> bool:
     try:
         return bool(await stream.append([message()]))
-    except NotDurableError:
+    except StreamUnavailableError:  # not durable, or late
         return False
 
 

@@ -280,13 +280,13 @@ async def test_a_sweep_that_is_carried_out_after_an_outage_takes_nothing(
         Settled(stream.client, "main", name, dedup_window=3600) for name in ("c1", "gone")
     )
     await group.open()
-    takeover = Takeover(group, 0.5)
+    takeover = Takeover(group, 2.0)
     await takeover.sweep(1)
     await takeover.keep_in_touch()
     held = await hold(stream, gone, 1)
     server.signal(signal.SIGSTOP)
     sweeping = [asyncio.create_task(takeover.sweep(10)) for _ in range(2)]
-    await asyncio.sleep(0.6)
+    await asyncio.sleep(2.2)
     server.signal(signal.SIGCONT)
     assert await asyncio.gather(*sweeping) == [Taken([], [])] * 2
     assert takeover.wait() > 0

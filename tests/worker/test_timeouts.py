@@ -27,11 +27,11 @@ async def test_what_runs_too_long_is_ended_and_its_task_goes_on() -> None:
 
 async def test_each_of_a_line_ends_at_its_own_time() -> None:
     limits = Timeouts()
-    early = asyncio.create_task(run(limits, 5, 0.2))
-    done = asyncio.create_task(run(limits, 0.01, 0.2))
-    await asyncio.sleep(0.1)
-    late = asyncio.create_task(run(limits, 5, 0.2))
-    short = asyncio.create_task(run(limits, 5, 0.01))
+    early = asyncio.create_task(run(limits, 60, 2))
+    done = asyncio.create_task(run(limits, 0, 2))
+    await asyncio.sleep(1)
+    late = asyncio.create_task(run(limits, 60, 2))
+    short = asyncio.create_task(run(limits, 60, 0.01))
     await asyncio.wait({early})
     assert isinstance(early.exception(), TimeoutError)
     assert isinstance(short.exception(), TimeoutError)
