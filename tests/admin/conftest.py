@@ -1,5 +1,5 @@
 """Dead letters to try things on."""
 
-from tests.burying import bury, emptied
+from tests.given_up import emptied, give_up
 
-__all__ = ["bury", "emptied"]
+__all__ = ["emptied", "give_up"]

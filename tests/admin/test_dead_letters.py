@@ -20,7 +20,7 @@ from hookmill.stream.arrival import Row
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.entries import AGAIN, Settlement
 from hookmill.stream.producer import Producer
-from tests.burying import TRACEBACK, Bury, OpenGroup, buried
+from tests.given_up import TRACEBACK, GiveUp, OpenGroup, as_dead_letter
 from tests.support import dead_letters, message, written_in_version_1
 
 
@@ -76,9 +76,9 @@ async def test_where_there_are_none_nothing_is_listed_and_nothing_done(
 
 
 async def test_a_dead_letter_is_described_with_what_is_known_of_it(
-    letters: DeadLetters, bury: Bury, emptied: Callable[[], None]
+    letters: DeadLetters, give_up: GiveUp, emptied: Callable[[], None]
 ) -> None:
-    (dead_id,) = await bury(message(b'{"a": 1}', id="msg_1", type="order.paid"))
+    (dead_id,) = await give_up(message(b'{"a": 1}', id="msg_1", type="order.paid"))
 
     (letter,) = [one async for one in (await select(letters, EVERYTHING)).listed()]
 
@@ -99,10 +99,10 @@ async def test_a_dead_letter_is_described_with_what_is_known_of_it(
 
 
 async def test_one_is_found_whole_with_its_error_its_headers_and_its_body(
-    letters: DeadLetters, bury: Bury, emptied: Callable[[], None]
+    letters: DeadLetters, give_up: GiveUp, emptied: Callable[[], None]
 ) -> None:
     sent = message(b'{"a":\t1}\xff', id="msg_1", header_block=b"X-A: 1\r\nX-B: \xff")
-    (dead_id,) = await bury(sent)
+    (dead_id,) = await give_up(sent)
 
     seen = describe(await find(letters, dead_id, group="main"), whole=True)
 
@@ -121,12 +121,12 @@ async def test_one_is_found_whole_with_its_error_its_headers_and_its_body(
 )
 async def test_a_message_that_this_release_cannot_read_is_described_and_replayed(
     letters: DeadLetters,
-    bury: Bury,
+    give_up: GiveUp,
     open_group: OpenGroup,
     changed: dict[bytes, bytes],
     said: str,
 ) -> None:
-    (dead_id,) = await bury(message(), changed=changed, error="")
+    (dead_id,) = await give_up(message(), changed=changed, error="")
 
     assert await listed(letters) == [dead_id]
     seen = describe(await find(letters, dead_id, group="main"), whole=True)
@@ -143,19 +143,19 @@ NEVER = b'["qstash","",18446744073709551615]'
 
 
 async def test_a_time_that_no_calendar_has_is_told_in_milliseconds(
-    letters: DeadLetters, bury: Bury, emptied: Callable[[], None]
+    letters: DeadLetters, give_up: GiveUp, emptied: Callable[[], None]
 ) -> None:
-    (dead_id,) = await bury(message(id="odd"), changed={b"about": NEVER, b"died": b"9" * 30})
+    (dead_id,) = await give_up(message(id="odd"), changed={b"about": NEVER, b"died": b"9" * 30})
 
     assert describe(await find(letters, dead_id, group="main"))["died_at"] == f"{'9' * 30} ms"
     emptied()
 
 
 async def test_a_replayed_message_runs_again_for_its_handler_with_a_fresh_count(
-    letters: DeadLetters, bury: Bury, open_group: OpenGroup
+    letters: DeadLetters, give_up: GiveUp, open_group: OpenGroup
 ) -> None:
     sent = message(b'{"a": 1}', id="msg_1")
-    (dead_id,) = await bury(sent)
+    (dead_id,) = await give_up(sent)
 
     assert await replay(letters, of_ids(dead_id, dead_id)) == (1, 1)
 
@@ -177,7 +177,7 @@ async def test_a_dead_letter_of_an_older_release_is_listed_selected_and_replayed
     group = await open_group()
     await stream.append_rows([Row(written_in_version_1(sent))])
     (entry,) = (await group.take(1)).entries
-    given_up = msgspec.structs.replace(buried(entry), key=entry.key, owner=entry.owner)
+    given_up = msgspec.structs.replace(as_dead_letter(entry), key=entry.key, owner=entry.owner)
     await group.settle([given_up])
     wanted = of_filter(source="marble", type="post.*")
 
@@ -195,12 +195,12 @@ async def test_a_dead_letter_of_an_older_release_is_listed_selected_and_replayed
 
 async def test_all_are_replayed_page_by_page(
     letters: DeadLetters,
-    bury: Bury,
+    give_up: GiveUp,
     open_group: OpenGroup,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "PAGE", 2)
-    await bury(*(message(id=f"msg_{number}") for number in range(5)))
+    await give_up(*(message(id=f"msg_{number}") for number in range(5)))
     assert len(await listed(letters)) == 5
 
     seen: list[Tally] = []
@@ -215,9 +215,9 @@ async def test_all_are_replayed_page_by_page(
 
 
 async def test_what_is_dropped_is_gone_and_the_rest_stays(
-    letters: DeadLetters, bury: Bury, stream: Producer, emptied: Callable[[], None]
+    letters: DeadLetters, give_up: GiveUp, stream: Producer, emptied: Callable[[], None]
 ) -> None:
-    first, second, third = await bury(*(message() for _ in range(3)))
+    first, second, third = await give_up(*(message() for _ in range(3)))
 
     assert await drop(letters, of_ids(first, third, first)) == (2, 2)
 
@@ -226,9 +226,9 @@ async def test_what_is_dropped_is_gone_and_the_rest_stays(
 
 
 async def test_an_id_that_is_not_there_is_told_after_the_others_are_done(
-    letters: DeadLetters, bury: Bury, emptied: Callable[[], None]
+    letters: DeadLetters, give_up: GiveUp, emptied: Callable[[], None]
 ) -> None:
-    first, second = await bury(message(), message())
+    first, second = await give_up(message(), message())
 
     for tallies in (
         (await select(letters, of_ids(first, "5-1"))).replay(),
@@ -247,9 +247,9 @@ async def test_an_id_that_is_not_there_is_told_after_the_others_are_done(
 
 @pytest.mark.parametrize("wrong", ["", "-", "+", "5", "5-*", "(5-1", "5-1\n", "\u0665-1", "msg_1"])
 async def test_what_is_no_id_is_refused_before_anything_is_touched(
-    letters: DeadLetters, bury: Bury, emptied: Callable[[], None], wrong: str
+    letters: DeadLetters, give_up: GiveUp, emptied: Callable[[], None], wrong: str
 ) -> None:
-    (dead_id,) = await bury(message())
+    (dead_id,) = await give_up(message())
 
     for call in (select(letters, of_ids(dead_id, wrong)), find(letters, wrong, group="main")):
         with pytest.raises(NoSuchDeadLetterError, match="is not the ID of a dead letter"):
@@ -259,12 +259,12 @@ async def test_what_is_no_id_is_refused_before_anything_is_touched(
     emptied()
 
 
-async def bury_several(bury: Bury) -> list[str]:
+async def give_up_several(give_up: GiveUp) -> list[str]:
     """Four dead letters that differ in all that can be selected by."""
-    await bury(message(id="a", type="post.published"))
-    await bury(message(id="b", type="post.deleted", source="marble"), reason="exhausted")
-    await bury(message(id="c", type="order.paid"), changed={b"handler": b"bill"})
-    return await bury(message(id="d", type="order.paid"), changed={b"version": b"9"})
+    await give_up(message(id="a", type="post.published"))
+    await give_up(message(id="b", type="post.deleted", source="marble"), reason="exhausted")
+    await give_up(message(id="c", type="order.paid"), changed={b"handler": b"bill"})
+    return await give_up(message(id="d", type="order.paid"), changed={b"version": b"9"})
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ async def bury_several(bury: Bury) -> list[str]:
 async def test_what_is_selected_is_listed_and_replayed_and_the_rest_stays(
     *,
     letters: DeadLetters,
-    bury: Bury,
+    give_up: GiveUp,
     emptied: Callable[[], None],
     redis_client: redis.Redis,
     prefix: str,
@@ -297,7 +297,7 @@ async def test_what_is_selected_is_listed_and_replayed_and_the_rest_stays(
     expected: str,
 ) -> None:
     monkeypatch.setattr(module, "PAGE", page)
-    dead_ids = dict(zip(await bury_several(bury), "abcd", strict=True))
+    dead_ids = dict(zip(await give_up_several(give_up), "abcd", strict=True))
 
     assert "".join(dead_ids[one] for one in await listed(letters, selection)) == expected
     assert await counted(letters, selection) == len(expected)
@@ -330,9 +330,9 @@ async def test_times_select_by_when_they_died(
 
 
 async def test_of_given_ids_those_count_that_are_there(
-    letters: DeadLetters, bury: Bury, emptied: Callable[[], None]
+    letters: DeadLetters, give_up: GiveUp, emptied: Callable[[], None]
 ) -> None:
-    (dead_id,) = await bury(message())
+    (dead_id,) = await give_up(message())
 
     assert await counted(letters, of_ids(dead_id, "5-1")) == 1
     assert await counted(letters, of_ids(dead_id, dead_id)) == 1
@@ -343,20 +343,20 @@ async def test_of_given_ids_those_count_that_are_there(
 
 async def test_a_replay_of_all_does_not_chase_what_dies_again_meanwhile(
     letters: DeadLetters,
-    bury: Bury,
+    give_up: GiveUp,
     open_group: OpenGroup,
     monkeypatch: pytest.MonkeyPatch,
     redis_client: redis.Redis,
 ) -> None:
     monkeypatch.setattr(module, "PAGE", 1)
-    await bury(*(message(id=f"msg_{number}") for number in range(3)))
+    await give_up(*(message(id=f"msg_{number}") for number in range(3)))
     group = await open_group("c2")
     original = DeadLetters.replay
 
     async def and_die_again(self: DeadLetters, dead_ids: Sequence[str]) -> int:
         replayed = await original(self, dead_ids)
         for entry in (await group.take(10)).entries:
-            await group.settle([buried(entry)])
+            await group.settle([as_dead_letter(entry)])
         return replayed
 
     monkeypatch.setattr(DeadLetters, "replay", and_die_again)
@@ -367,11 +367,11 @@ async def test_a_replay_of_all_does_not_chase_what_dies_again_meanwhile(
 
 
 async def test_what_dies_after_the_selection_does_not_belong_to_it(
-    letters: DeadLetters, bury: Bury, stream: Producer, emptied: Callable[[], None]
+    letters: DeadLetters, give_up: GiveUp, stream: Producer, emptied: Callable[[], None]
 ) -> None:
-    first = await bury(message(type="post.published"), message(type="order.paid"))
+    first = await give_up(message(type="post.published"), message(type="order.paid"))
     selected = await select(letters, of_filter(type="post.*"))
-    *_, late = await bury(message(type="post.late"))
+    *_, late = await give_up(message(type="post.late"))
 
     assert await selected.count() == 1
     assert await followed(selected.drop()) == (1, 1)
@@ -382,12 +382,12 @@ async def test_what_dies_after_the_selection_does_not_belong_to_it(
 
 async def test_the_last_tally_is_right_even_when_redis_goes_away_in_between(
     letters: DeadLetters,
-    bury: Bury,
+    give_up: GiveUp,
     emptied: Callable[[], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "PAGE", 1)
-    await bury(*(message() for _ in range(3)))
+    await give_up(*(message() for _ in range(3)))
     original, calls = DeadLetters.replay, []
 
     async def once(self: DeadLetters, dead_ids: Sequence[str]) -> int:
@@ -407,11 +407,11 @@ async def test_the_last_tally_is_right_even_when_redis_goes_away_in_between(
 
 async def test_a_replay_keeps_to_its_rate(
     letters: DeadLetters,
-    bury: Bury,
+    give_up: GiveUp,
     emptied: Callable[[], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    await bury(*(message() for _ in range(5)))
+    await give_up(*(message() for _ in range(5)))
     steps: list[int] = []
     original = DeadLetters.replay
 
@@ -429,9 +429,9 @@ async def test_a_replay_keeps_to_its_rate(
 
 
 async def test_another_groups_dead_letters_are_another_matter(
-    settings: Callable[..., Settings], bury: Bury, emptied: Callable[[], None]
+    settings: Callable[..., Settings], give_up: GiveUp, emptied: Callable[[], None]
 ) -> None:
-    (dead_id,) = await bury(message(type="order.paid"))
+    (dead_id,) = await give_up(message(type="order.paid"))
 
     async with opened(settings(group="other")) as letters:
         assert await listed(letters) == []

@@ -213,7 +213,7 @@ def test_what_keeps_a_receiver_from_starting_is_an_error(monkeypatch: pytest.Mon
             "error",
             "sources.github: GITHUB_WEBHOOK_SECRET is not set: it must hold the signing secret",
         ),
-        ("error", "sources.svix: a signing secret is not base64: give it as the sender shows it"),
+        ("error", "sources.svix: a signing secret is not base64: write it exactly as the sender shows it"),
         (
             "error",
             "sources.square: it signs its URL: set HOOKMILL_PUBLIC_URL, or url in its table",

@@ -20,12 +20,12 @@ from hookmill.message import about_of
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.producer import Producer
-from tests.burying import TRACEBACK, Bury, buried
 from tests.cli.running import at_a_terminal, faults, hookmill
+from tests.given_up import TRACEBACK, GiveUp, as_dead_letter
 from tests.support import Server, Stream, dead_letters, message
 
 
-async def test_an_empty_graveyard_says_so(
+async def test_where_there_are_no_dead_letters_that_is_said(
     settings: Callable[..., Settings], capsys: pytest.CaptureFixture[str]
 ) -> None:
     await list_all(settings(), EVERYTHING, as_json=False)
@@ -37,11 +37,11 @@ async def test_an_empty_graveyard_says_so(
 
 async def test_the_list_has_one_line_a_dead_letter_oldest_first(
     settings: Callable[..., Settings],
-    bury: Bury,
+    give_up: GiveUp,
     emptied: Callable[[], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    first, second = await bury(
+    first, second = await give_up(
         message(id="msg_1", type="order.paid"),
         message(id="msg_2" + "x" * 200, source="marble"),
     )
@@ -59,11 +59,11 @@ async def test_the_list_has_one_line_a_dead_letter_oldest_first(
 
 async def test_the_list_for_programs_has_one_json_object_a_line(
     settings: Callable[..., Settings],
-    bury: Bury,
+    give_up: GiveUp,
     emptied: Callable[[], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (dead_id,) = await bury(message(b'{"a": 1}', id="msg_1", type="order.paid"))
+    (dead_id,) = await give_up(message(b'{"a": 1}', id="msg_1", type="order.paid"))
 
     await list_all(settings(), EVERYTHING, as_json=True)
 
@@ -86,12 +86,12 @@ async def test_the_list_for_programs_has_one_json_object_a_line(
 
 async def test_one_is_shown_whole_with_its_error_its_headers_and_its_body(
     settings: Callable[..., Settings],
-    bury: Bury,
+    give_up: GiveUp,
     emptied: Callable[[], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     sent = message(b'{"a":\t1}\xff', id="msg_1", header_block=b"X-A: 1\r\nX-B: \xff")
-    (dead_id,) = await bury(sent)
+    (dead_id,) = await give_up(sent)
 
     await show(settings(), dead_id, as_json=False)
     for_people = capsys.readouterr().out
@@ -110,12 +110,12 @@ async def test_one_is_shown_whole_with_its_error_its_headers_and_its_body(
 
 async def test_what_a_sender_wrote_neither_steers_the_terminal_nor_reads_as_markup(
     settings: Callable[..., Settings],
-    bury: Bury,
+    give_up: GiveUp,
     emptied: Callable[[], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     hostile = "[red]\x1b[2J[/] :star:\n\u202e\x07"
-    (dead_id,) = await bury(message(hostile.encode(), type=hostile), error=f"Boom {hostile}")
+    (dead_id,) = await give_up(message(hostile.encode(), type=hostile), error=f"Boom {hostile}")
     shown = "[red]\\x1b[2J[/] :star:{}\\u202e\\x07"
 
     await list_all(settings(), EVERYTHING, as_json=False)
@@ -132,11 +132,11 @@ async def test_what_a_sender_wrote_neither_steers_the_terminal_nor_reads_as_mark
 
 async def test_a_message_that_this_release_cannot_read_is_listed_with_the_reason(
     settings: Callable[..., Settings],
-    bury: Bury,
+    give_up: GiveUp,
     emptied: Callable[[], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    await bury(message(), changed={b"version": b"9"}, error="")
+    await give_up(message(), changed={b"version": b"9"}, error="")
 
     await list_all(settings(), EVERYTHING, as_json=False)
 
@@ -149,12 +149,12 @@ NEVER = b'["qstash","",18446744073709551615]'
 
 async def test_times_that_no_calendar_has_do_not_hide_the_other_dead_letters(
     settings: Callable[..., Settings],
-    bury: Bury,
+    give_up: GiveUp,
     emptied: Callable[[], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    await bury(message(id="odd"), changed={b"about": NEVER, b"died": b"9" * 30})
-    await bury(message(id="sound"))
+    await give_up(message(id="odd"), changed={b"about": NEVER, b"died": b"9" * 30})
+    await give_up(message(id="sound"))
 
     await list_all(settings(), EVERYTHING, as_json=False)
 
@@ -166,12 +166,12 @@ async def test_times_that_no_calendar_has_do_not_hide_the_other_dead_letters(
 
 async def test_an_id_that_is_not_there_is_told_after_the_others_are_done(
     settings: Callable[..., Settings],
-    bury: Bury,
+    give_up: GiveUp,
     stream: Producer,
     emptied: Callable[[], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    first, second = await bury(message(), message())
+    first, second = await give_up(message(), message())
 
     with pytest.raises(NoSuchDeadLetterError, match="1 of these IDs are not there"):
         await replay(
@@ -217,13 +217,13 @@ async def test_an_id_that_is_not_there_is_told_after_the_others_are_done(
 )
 async def test_a_body_of_json_is_laid_out_and_any_other_is_shown_as_it_is(
     settings: Callable[..., Settings],
-    bury: Bury,
+    give_up: GiveUp,
     emptied: Callable[[], None],
     capsys: pytest.CaptureFixture[str],
     body: bytes,
     shown: str,
 ) -> None:
-    (dead_id,) = await bury(message(body))
+    (dead_id,) = await give_up(message(body))
 
     await show(settings(), dead_id, as_json=False)
 
@@ -233,11 +233,11 @@ async def test_a_body_of_json_is_laid_out_and_any_other_is_shown_as_it_is(
 
 async def test_how_many_were_or_would_be_done_is_said(
     settings: Callable[..., Settings],
-    bury: Bury,
+    give_up: GiveUp,
     emptied: Callable[[], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    await bury(*(message(type=each) for each in ("a.1", "a.2", "b.1")))
+    await give_up(*(message(type=each) for each in ("a.1", "a.2", "b.1")))
     wanted = Selection(filter=DeadLetterFilter(type="a.*"))
 
     await replay(settings(), wanted, dry_run=True)
@@ -254,13 +254,13 @@ async def test_how_many_were_or_would_be_done_is_said(
 
 async def test_how_many_were_done_is_said_even_when_redis_goes_away_in_between(
     settings: Callable[..., Settings],
-    bury: Bury,
+    give_up: GiveUp,
     emptied: Callable[[], None],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(admin, "PAGE", 1)
-    await bury(*(message() for _ in range(3)))
+    await give_up(*(message() for _ in range(3)))
     original, calls = DeadLetters.replay, []
 
     async def once(self: DeadLetters, dead_ids: Sequence[str]) -> int:
@@ -277,14 +277,14 @@ async def test_how_many_were_done_is_said_even_when_redis_goes_away_in_between(
     emptied()
 
 
-async def test_dropping_what_was_chosen_is_confirmed_with_its_number_first(
+async def test_dropping_what_was_selected_is_confirmed_with_its_number_first(
     settings: Callable[..., Settings],
-    bury: Bury,
+    give_up: GiveUp,
     stream: Producer,
     capsys: pytest.CaptureFixture[str],
     redis_client: redis.Redis,
 ) -> None:
-    await bury(*(message(type="post.published") for _ in range(3)), message(type="order.paid"))
+    await give_up(*(message(type="post.published") for _ in range(3)), message(type="order.paid"))
     asked: list[int] = []
     dead, letters = stream.partitions[0].of_group("main").dead, DeadLetters(stream.client, "main")
 
@@ -307,14 +307,14 @@ async def test_dropping_what_was_chosen_is_confirmed_with_its_number_first(
     redis_client.delete(dead)
 
 
-async def bury_in(server: Server, *types: str) -> None:
+async def give_up_in(server: Server, *types: str) -> None:
     """Have a message of each type given up, in the group `main`."""
     stream = Stream(server.url, "hookmill")
     group = Consumer(stream.client, "main", "c1", dedup_window=60)
     await group.open()
     await stream.append([message(type=one) for one in types])
     for entry in (await group.take(10)).entries:
-        await group.settle([buried(entry)])
+        await group.settle([as_dead_letter(entry)])
     await group.close()
     await stream.close()
 
@@ -328,7 +328,7 @@ async def test_the_dead_letters_are_listed_shown_replayed_and_dropped(
     await group.open()
     await stream.append([message(b'{"a": 1}', id=f"msg_{number}") for number in range(3)])
     for entry in (await group.take(10)).entries:
-        await group.settle([buried(entry)])
+        await group.settle([as_dead_letter(entry)])
 
     async def dead(*command: str, status: int = 0) -> str:
         given = ("dead", *command, "--group", "orders")
@@ -363,7 +363,7 @@ async def test_dead_letters_are_selected_by_filters_and_dropping_them_wants_a_ye
     own_server: Callable[..., Server],
 ) -> None:
     server = own_server()
-    await bury_in(server, "post.published", "post.deleted", "order.paid", "order.paid")
+    await give_up_in(server, "post.published", "post.deleted", "order.paid", "order.paid")
 
     async def dead(*command: str) -> tuple[int, str, str]:
         env = {"REDIS_URL": server.url}
@@ -399,7 +399,7 @@ async def test_on_a_terminal_a_person_is_asked_with_the_number_before_all_are_dr
     own_server: Callable[..., Server], answer: str, said: str, left: int
 ) -> None:
     server = own_server()
-    await bury_in(server, "a", "b")
+    await give_up_in(server, "a", "b")
 
     shown = await asyncio.to_thread(
         at_a_terminal, ["dead", "drop", "--all"], {"REDIS_URL": server.url}, f"{answer}\n"

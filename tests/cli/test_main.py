@@ -170,3 +170,18 @@ def test_a_program_does_not_load_what_only_draws_on_terminals(program: str) -> N
         text=True, check=True,
     )  # fmt: skip
     assert done.stdout == "True False\n"
+
+
+def test_the_help_loads_no_server_and_draws_nothing() -> None:
+    heavy = ("aiohttp", "redis", "rich", "pydantic", "structlog", "asyncio")
+    code = (
+        "import sys; from hookmill.cli.main import app\n"
+        "try: app(['--help'])\n"
+        f"finally: print([name for name in {heavy} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PATH": os.environ["PATH"]}, capture_output=True,
+        text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.startswith("Usage: ")
+    assert done.stderr == "[]\n"

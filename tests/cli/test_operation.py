@@ -18,7 +18,7 @@ from hookmill.stream.entries import Settlement
 from hookmill.stream.producer import Producer
 from tests.admin.facts import SEEN
 from tests.cli.running import NO_REDIS, NO_REDIS_URL, faults, hookmill
-from tests.cli.test_dead import bury_in
+from tests.cli.test_dead import give_up_in
 from tests.support import Server, eventually, message
 
 OpenGroup = Callable[..., Awaitable[Consumer]]
@@ -135,7 +135,7 @@ def test_the_findings_for_programs_are_one_json_object_a_line(
 
 async def test_check_and_status_look_at_the_server(own_server: Callable[..., Server]) -> None:
     server = own_server()
-    await bury_in(server, "a")
+    await give_up_in(server, "a")
     env = {"REDIS_URL": server.url}
 
     checked, status, as_json = await asyncio.gather(

@@ -13,7 +13,7 @@ from hookmill.message import Message
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.entries import Entry, Settlement
-from tests.burying import Bury, OpenGroup, buried
+from tests.given_up import GiveUp, OpenGroup, as_dead_letter
 from tests.support import Server, Stream, message
 
 
@@ -24,9 +24,9 @@ def letters(stream: Stream) -> DeadLetters:
 
 
 async def test_large_dead_letters_come_in_small_pages_without_their_bodies(
-    letters: DeadLetters, bury: Bury, emptied: Callable[[], None]
+    letters: DeadLetters, give_up: GiveUp, emptied: Callable[[], None]
 ) -> None:
-    await bury(*(message(b"x" * 3_000_000, id=f"m{number}") for number in range(4)))
+    await give_up(*(message(b"x" * 3_000_000, id=f"m{number}") for number in range(4)))
 
     page = await letters.survey("0-0", "+", 100)
 
@@ -46,12 +46,12 @@ async def delivered(stream: Stream, group: Consumer, sent: Message) -> str:
 
 
 async def test_a_dropped_dead_letter_releases_its_id(
-    letters: DeadLetters, bury: Bury, stream: Stream, open_group: OpenGroup
+    letters: DeadLetters, give_up: GiveUp, stream: Stream, open_group: OpenGroup
 ) -> None:
     dropped, other = message(id="msg_1"), message(id="msg_2")
     group = await open_group()
     assert await delivered(stream, group, other) == "runs"
-    (dead_id,) = await bury(dropped)
+    (dead_id,) = await give_up(dropped)
     assert await delivered(stream, group, dropped) == "duplicate"
 
     # It is found although nobody said which duplicate window the workers have.
@@ -63,10 +63,10 @@ async def test_a_dropped_dead_letter_releases_its_id(
 
 
 async def test_an_id_that_another_entry_has_come_to_own_stays_with_it(
-    letters: DeadLetters, bury: Bury, stream: Stream, open_group: OpenGroup
+    letters: DeadLetters, give_up: GiveUp, stream: Stream, open_group: OpenGroup
 ) -> None:
     sent = message(id="msg_1")
-    (dead_id,) = await bury(sent, changed={b"owner": b"1-1"})
+    (dead_id,) = await give_up(sent, changed={b"owner": b"1-1"})
 
     await letters.drop([dead_id])
 
@@ -75,14 +75,14 @@ async def test_an_id_that_another_entry_has_come_to_own_stays_with_it(
 
 async def test_an_id_is_released_from_the_generation_before_as_well(
     letters: DeadLetters,
-    bury: Bury,
+    give_up: GiveUp,
     stream: Stream,
     open_group: OpenGroup,
     redis_client: redis.Redis,
 ) -> None:
     group = await open_group()  # a window of an hour
     sent = message(id="msg_1")
-    (dead_id,) = await bury(sent)
+    (dead_id,) = await give_up(sent)
     moved = as_of_the_last_generation(redis_client, group.partitions[0].owners, 3600)
     assert moved == 1
     assert await delivered(stream, group, sent) == "duplicate"
@@ -110,19 +110,19 @@ def as_of_the_last_generation(client: redis.Redis, owners: str, window: int) -> 
     "changed", [{b"digest": b""}, {b"digest": b"abc"}, {b"owner": b""}, {b"owner": b"no token"}]
 )
 async def test_a_dead_letter_that_owns_nothing_can_be_dropped(
-    letters: DeadLetters, bury: Bury, changed: dict[bytes, bytes]
+    letters: DeadLetters, give_up: GiveUp, changed: dict[bytes, bytes]
 ) -> None:
-    (dead_id,) = await bury(message(), changed=changed)
+    (dead_id,) = await give_up(message(), changed=changed)
 
     assert await letters.drop([dead_id]) == 1
 
 
 async def test_a_replay_keeps_the_ids_owner(
-    letters: DeadLetters, bury: Bury, stream: Stream, open_group: OpenGroup
+    letters: DeadLetters, give_up: GiveUp, stream: Stream, open_group: OpenGroup
 ) -> None:
     sent = message(id="msg_1")
     group = await open_group()
-    (dead_id,) = await bury(sent)
+    (dead_id,) = await give_up(sent)
 
     await letters.replay([dead_id])
 
@@ -145,7 +145,7 @@ async def test_on_a_full_redis_dead_letters_can_be_listed_replayed_and_dropped(
     group = Consumer(stream.client, "main", "c1", dedup_window=60)
     await group.open()
     await stream.append([message(), message()])
-    await group.settle([buried(entry) for entry in (await group.take(2)).entries])
+    await group.settle([as_dead_letter(entry) for entry in (await group.take(2)).entries])
     with redis.Redis.from_url(server.url) as client:
         client.config_set("maxmemory", "1mb")
         assert not await accepts(stream)

@@ -15,29 +15,31 @@ from hookmill.stream.producer import Producer
 from tests.support import dead_letters
 
 OpenGroup = Callable[..., Awaitable[Consumer]]
-Bury = Callable[..., Awaitable[list[str]]]
+GiveUp = Callable[..., Awaitable[list[str]]]
 
 DIED = 1_795_253_400_123
 TRACEBACK = 'Traceback (most recent call last):\n  File "app.py"\nValueError: no such order\n'
 
 
 @pytest.fixture
-def bury(stream: Producer, open_group: OpenGroup, redis_client: redis.Redis) -> Bury:
+def give_up(stream: Producer, open_group: OpenGroup, redis_client: redis.Redis) -> GiveUp:
     """Have messages given up as the worker does; return their dead letters' IDs."""
 
-    async def bury_all(
+    async def give_up_all(
         *messages: Message, changed: dict[bytes, bytes] | None = None, **death: Any
     ) -> list[str]:
         group = await open_group()
         await stream.append(messages)
         taken = await group.take(len(messages))
-        await group.settle(buried(entry, changed, **death) for entry in taken.entries)
+        await group.settle(as_dead_letter(entry, changed, **death) for entry in taken.entries)
         return [letter.id for letter in await dead_letters(stream)]
 
-    return bury_all
+    return give_up_all
 
 
-def buried(entry: Entry, changed: dict[bytes, bytes] | None = None, **death: Any) -> Settlement:
+def as_dead_letter(
+    entry: Entry, changed: dict[bytes, bytes] | None = None, **death: Any
+) -> Settlement:
     """How a worker gives an entry up."""
     progress = Progress(owner=entry.ref.id, handler="send", attempts=8, failed_ms=DIED - 5000)
     told = Death(**{"reason": "failed", "error": TRACEBACK, "died_ms": DIED, **death})
