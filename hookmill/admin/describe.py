@@ -50,7 +50,7 @@ def timed(spec: SignatureSpec) -> str:
     if not spec.timestamp:
         return "none is signed: a delivery never gets too old"
     where = place(spec.timestamp)
-    return f"{where}, up to {span(spec.tolerance)} off in either direction"
+    return f"{where}, at most {span(spec.tolerance)} in the past or in the future"
 
 
 def identified(spec: SignatureSpec) -> str:
@@ -107,6 +107,6 @@ def replayed(spec: SignatureSpec) -> str:
             "deliveries have no ID and no signed time: whoever captures one can send it again, "
             f"{until}, and each runs; when the sender sends one again, that runs as well"
         )
-    where = ", where the body has no signed one" if any(are_signed) else ""
+    where = ", if the body has no signed ID" if any(are_signed) else ""
     whoever = f"whoever captures a delivery can send it again under another ID{where}"
     return f"{whoever}, {until}, and each runs"

@@ -136,7 +136,7 @@ def _judge_secrets(source: SourceFacts, now: float) -> Iterator[Finding]:
     if secrets and not any(secret.counts_at(now) for secret in secrets):
         yield Finding(
             level="error",
-            what=f"no secret of {name} counts now",
+            what=f"no secret of {name} is valid now",
             why="every delivery is refused: the time of each secret has ended, or has not begun",
             do=f"correct from and until in [sources.{name}]",
         )
@@ -144,14 +144,14 @@ def _judge_secrets(source: SourceFacts, now: float) -> Iterator[Finding]:
         if secret.ends <= now:
             yield Finding(
                 level="warning",
-                what=f"a secret of {name} ({secret.label}) has ended on {day(secret.ends)}",
+                what=f"a secret of {name} ({secret.label}) expired on {day(secret.ends)}",
                 why="what it signs is refused, so that it is of no use any more",
                 do=f"remove it from [sources.{name}], and from its variable or file",
             )
         elif secret.starts > now:
             yield Finding(
                 level="note",
-                what=f"a secret of {name} ({secret.label}) begins on {day(secret.starts)}",
+                what=f"a secret of {name} ({secret.label}) is valid from {day(secret.starts)}",
                 why="until then, what it signs is refused",
                 do="make sure that the sender does not sign with it earlier",
             )
@@ -208,7 +208,7 @@ def _judge_id(source: SourceFacts) -> Iterator[Finding]:
     is_partly = any(describe.ids_are_signed(source.spec))
     yield Finding(
         level="note",
-        what=where.format(source.name) + (", where the body has none" if is_partly else ""),
+        what=where.format(source.name) + (", if the body has no ID" if is_partly else ""),
         why=why,
         do=body,
     )
@@ -240,8 +240,8 @@ def _unsigned_id_of_marble(name: str, spec: SignatureSpec, body: str) -> Finding
         valid = "for as long as the secret stays the same"
     return Finding(
         level="note",
-        what=f"IDs of {name} come from a header that is not signed, where the body has none",
-        why="bodies of Marble's older generation have none: whoever captures such a delivery "
+        what=f"IDs of {name} come from a header that is not signed, if the body has no ID",
+        why="bodies of Marble's older generation have no ID: whoever captures such a delivery "
         f"can send it again under another ID, {valid}, and each runs",
         do=f"{body}. In that generation, two updates of one post may have identical bytes",
     )
@@ -281,7 +281,7 @@ def _in_words(source: SourceFacts, now: float) -> str:
     if not secrets:
         return "no secret"
     shown = [
-        f"{secret.label or 'unnamed'}{'' if secret.counts_at(now) else ' (not now)'}"
+        f"{secret.label or 'unnamed'}{'' if secret.counts_at(now) else ' (not valid now)'}"
         + (f" until {day(secret.ends)}" if now < secret.ends < float("inf") else "")
         for secret in secrets
     ]

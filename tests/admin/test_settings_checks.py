@@ -33,3 +33,22 @@ def test_a_variable_that_nothing_reads_is_told(monkeypatch: pytest.MonkeyPatch) 
     assert levels(*judge_settings(SET)) == [
         ("warning", "HOOKMILL_LAESE is set, and nothing reads it")
     ]
+
+
+CALLBACKS: dict[str, Any] = {"sources": {"qstash-callbacks": {}}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "warned"),
+    [
+        (CALLBACKS, True),
+        ({"sources": {"outcomes": {"preset": "qstash-callbacks"}}}, True),
+        (CALLBACKS | {"public_url": "https://app.example"}, False),
+        ({"sources": {"github": {}}}, False),
+    ],
+)
+def test_check_warns_where_a_callback_for_another_url_would_be_accepted(
+    fields: dict[str, Any], warned: bool
+) -> None:
+    found = [one.what for one in judge_settings(Settings(**fields))]
+    assert found == (["HOOKMILL_PUBLIC_URL is not set"] if warned else [])

@@ -1,4 +1,4 @@
-"""Runs `hookmill COMMAND` as a process, with and without a terminal."""
+"""Runs `hookmill COMMAND` as a process, with and without a terminal, on a prepared server."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+
+from hookmill.stream.consumer import Consumer
+from tests.given_up import as_dead_letter
+from tests.support import Server, Stream, message
 
 NO_REDIS_URL = "REDIS_URL is not set: give the URL of the Redis that receivers and workers share"
 NO_REDIS = {"REDIS_URL": "redis://127.0.0.1:1"}
@@ -54,3 +58,15 @@ def at_a_terminal(command: list[str], env: dict[str, str], typed: str) -> str:
     os.close(ours)
     running.wait()
     return shown.decode()
+
+
+async def give_up_in(server: Server, *types: str) -> None:
+    """Have a message of each type given up, in the group `main`."""
+    stream = Stream(server.url, "hookmill")
+    group = Consumer(stream.client, "main", "c1", dedup_window=60)
+    await group.open()
+    await stream.append([message(type=one) for one in types])
+    for entry in (await group.take(10)).entries:
+        await group.settle([as_dead_letter(entry)])
+    await group.close()
+    await stream.close()

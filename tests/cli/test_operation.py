@@ -17,8 +17,7 @@ from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import Settlement
 from hookmill.stream.producer import Producer
 from tests.admin.facts import SEEN
-from tests.cli.running import NO_REDIS, NO_REDIS_URL, faults, hookmill
-from tests.cli.test_dead import give_up_in
+from tests.cli.running import NO_REDIS, NO_REDIS_URL, faults, give_up_in, hookmill
 from tests.support import Server, eventually, message
 
 OpenGroup = Callable[..., Awaitable[Consumer]]
