@@ -34,8 +34,9 @@ from hookmill.stream.client import Client
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import Entry, Settlement, Taken
 from hookmill.stream.producer import Producer
-from receiver.intake import Request, admit, delivery_of
-from receiver.reply import Reply
+from receiver.fastpath import render
+from receiver.intake import ReceivedRequest, admit, delivery_of
+from receiver.responses import Reply
 from tests.support import Server
 from worker.attempt import Attempter
 from worker.outcome import Done
@@ -103,7 +104,7 @@ async def receiver(steps: Steps, source: Source, raw: bytes, stream: Producer) -
         return messages[0]
 
     head, payload = parse()
-    request = Request(head.path, head.headers, head.raw_headers, payload.read_nowait())
+    request = ReceivedRequest(head.path, head.headers, head.raw_headers, payload.read_nowait())
     now = time.time()
     delivery = delivery_of(source, request)
     arrival = admit(source, request, now)
@@ -122,7 +123,7 @@ async def receiver(steps: Steps, source: Source, raw: bytes, stream: Producer) -
         await stream.append_rows(rows)
 
     await steps.time_awaited("Redis is asked to append it", append, APPENDED, 50)
-    steps.time("the answer is written out", Reply(200).render)
+    steps.time("the answer is written out", lambda: render(Reply(200)))
     says = {"id": arrival.id, "source": arrival.source, "type": arrival.type, "bytes": 214}
     steps.time_lines('a log line says "accepted"', lambda: log.info("accepted", **says))
 
@@ -148,7 +149,7 @@ async def worker(bench: Bench, steps: Steps, server: Server) -> None:
         await attempts(steps, attempter, entries[:TAKEN])
     steps.time("its settlement is made", lambda: settlement_of(entry, Done("noop"), time.time))
     progress = Progress.from_fields(entry.fields, entry.ref.id)
-    logs.about("msg_1", "qstash", "order.paid")
+    logs.bind_message("msg_1", "qstash", "order.paid")
     bound = log.bind()
     steps.time_lines(
         'a log line says "handled"', lambda: report(bound, Done("noop"), progress, 0.001)

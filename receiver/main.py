@@ -1,4 +1,4 @@
-"""Starts program 1 and ends it on a signal: first unready, then closed."""
+"""Starts program 1, and stops it on a signal."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(settings: Settings) -> None:
 
 
 async def receive(settings: Settings) -> None:
-    """Receive until a signal asks to stop; raise `SettingsError` when there is nothing to serve."""
+    """Receive until a signal asks to stop. Raise `SettingsError` if the settings cannot be used."""
     sources = sources_of(settings)
     if not sources:
         raise SettingsError(
@@ -45,13 +45,13 @@ async def receive(settings: Settings) -> None:
         )
     stream = stream_of(settings)
     receiver = Receiver(settings, sources, stream)
-    reloader = Reloader(settings, _read_anew, receiver.replace_sources)
+    reloader = Reloader(settings, _load, receiver.replace_sources)
     async with process.stop_signal() as stop, process.on_hangup(reloader.ask):
         try:
-            await _assure(stream, settings)
+            await _check_stream(stream, settings)
             port = await _start(receiver, settings)
             reloader.start()
-            process.spare_the_collector()
+            process.collect_garbage_less_often()
             log.info("receiving", port=port, paths=[source.path for source in sources])
             await stop.wait()
             log.info("stopping")
@@ -62,7 +62,7 @@ async def receive(settings: Settings) -> None:
     log.info("stopped")
 
 
-def _read_anew() -> tuple[Settings, list[Source]]:
+def _load() -> tuple[Settings, list[Source]]:
     settings = load_settings()
     return settings, sources_of(settings)
 
@@ -82,17 +82,17 @@ def stream_of(settings: Settings) -> Producer:
     )
 
 
-async def _assure(stream: Producer, settings: Settings) -> None:
-    """Refuse to start where this Redis can never give what is asked of it."""
+async def _check_stream(stream: Producer, settings: Settings) -> None:
+    """Raise `SettingsError` if this Redis can never do what the settings ask for."""
     try:
         await stream.probe()
     except PartitionsError as error:
         raise SettingsError([str(error)]) from None
     except NotDurableError as error:
-        if settings.durability == "aof":  # replicas come and go
+        if settings.durability == "aof":  # a level that needs replicas may be reached later
             raise SettingsError([f"HOOKMILL_DURABILITY=aof: {error}"]) from None
     except StreamUnavailableError:
-        pass  # it will be asked again before anything is accepted
+        pass  # the append checks again before it accepts a message
 
 
 async def _start(receiver: Receiver, settings: Settings) -> int:

@@ -47,8 +47,8 @@ def test_only_the_client_knows_over_which_connection_a_command_goes() -> None:
 def test_one_module_imports_aiohttps_server() -> None:
     # The stand-in is a program of its own, for development.
     assert importers_of("aiohttp.web") == {
-        "receiver/app.py",
         "receiver/fastpath.py",
+        "receiver/http.py",
         "hookmill/emulator/app.py",
     }
 

@@ -22,7 +22,7 @@ from hookmill.signatures import Verified
 from hookmill.stream.arrival import Arrival, Row, row_of
 from hookmill.stream.client import Client
 from hookmill.stream.producer import Producer
-from receiver.intake import Request, admit, delivery_of
+from receiver.intake import ReceivedRequest, admit, delivery_of
 
 (source,) = sources_of(load_settings())
 
@@ -60,8 +60,10 @@ class Parts:
         self._flushing = None
 
 
-async def whole(request: web.BaseRequest) -> Request:
-    return Request(request.raw_path, request.headers, request.raw_headers, await request.read())
+async def whole(request: web.BaseRequest) -> ReceivedRequest:
+    return ReceivedRequest(
+        request.raw_path, request.headers, request.raw_headers, await request.read()
+    )
 
 
 async def main() -> None:

@@ -1,17 +1,83 @@
-"""Faults that show only when several settings are seen together."""
+"""What is wrong with the settings, in words: unknown names, wrong values, contradictions.
+
+`variables` is always the environment variable of each field of `Settings`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
-from hookmill.config.setting_files import SECRET_VARIABLES, empty_secret
+from hookmill.config.setting_files import (
+    SECRET_VARIABLES,
+    TOML_FILE,
+    empty_secret,
+    variables_set,
+)
 from hookmill.config.source_options import spec_of
 from hookmill.signatures.marble import DEVELOPMENT_SECRET
 from hookmill.signatures.qstash import DEVELOPMENT_KEYS
 
 if TYPE_CHECKING:
     from hookmill.config.settings import Settings
+
+# A fault does not show the value of these, because it may be a secret or hold one.
+_HIDDEN = {*SECRET_VARIABLES, "redis_url", "qstash_url", "sources"}
+
+# Of a source's table, a fault shows only these words: a secret may stand behind any other by
+# mistake.
+_SHOWN_OF_SOURCES = {
+    "acknowledge", "algorithm", "encoding", "handshake", "ordered_by", "path", "preset",
+    "timestamped", "tolerance", "unit", "url",
+}  # fmt: skip
+
+
+_UNKNOWN = "there is no such setting, check its spelling"
+
+
+def field_of(name: int | str, variables: Mapping[str, str]) -> str:
+    """Return the field of a name that pydantic reports: the field's own, or its variable."""
+    by_variable = {variable: field for field, variable in variables.items()}
+    return by_variable.get(str(name), str(name))
+
+
+def value_fault(
+    error: dict[str, Any], options: Mapping[str, Any], variables: Mapping[str, str]
+) -> str:
+    """Return what is wrong with a value, under the name that the operator used for the setting.
+
+    `error` is one of pydantic's, `options` are those of the command line.
+    """
+    field, rest = field_of(error["loc"][0], variables), [str(part) for part in error["loc"][1:]]
+    given = variables_set()
+    nested = "__".join([variables[field], *rest]).upper()
+    if field in options:
+        name = f"--{field}"
+    elif nested in given:
+        name = nested
+    elif variables[field] in given:
+        name = variables[field]
+    else:
+        name = f"{TOML_FILE}: {'.'.join([field, *rest])}"
+    if error["type"] == "extra_forbidden":
+        return f"{name}: {_UNKNOWN}"
+    may_show = rest[-1] in _SHOWN_OF_SOURCES if rest else field not in _HIDDEN
+    shown = f" (got {error['input']!r})" if may_show else ""
+    return f"{name}: {error['msg'].removeprefix('Value error, ')}{shown}"
+
+
+def toml_faults(given: Iterable[str], variables: Mapping[str, str]) -> list[str]:
+    """Return the names in `hookmill.toml` that are unknown, or that are secrets."""
+    faults = []
+    for key in given:
+        if variable := SECRET_VARIABLES.get(key.lower()):
+            faults.append(
+                f"{TOML_FILE}: {key}: a secret does not belong in a file that git may keep; "
+                f"set {variable}, or {variable}_FILE to the path of a file that holds it"
+            )
+        elif key not in variables and key not in variables.values():
+            faults.append(f"{TOML_FILE}: {key}: {_UNKNOWN}")
+    return faults
 
 
 def faults_between(settings: Settings) -> list[str]:

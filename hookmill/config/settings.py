@@ -27,13 +27,11 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from hookmill.config.setting_faults import faults_between
+from hookmill.config.setting_faults import faults_between, field_of, toml_faults, value_fault
 from hookmill.config.setting_files import (
     SECRET_VARIABLES,
-    TOML_FILE,
     read_toml,
     secrets_from_files,
-    variables_set,
 )
 from hookmill.config.setting_values import (
     check_durability,
@@ -46,16 +44,6 @@ from hookmill.config.source_options import SourceOptions
 from hookmill.errors import SettingsError, see
 
 PREFIX = "HOOKMILL_"
-
-# A fault does not show the value of these, because it may be a secret or hold one.
-_HIDDEN = {*SECRET_VARIABLES, "redis_url", "qstash_url", "sources"}
-
-# Of a source's table, a fault shows only these words: a secret may stand behind any other by
-# mistake.
-_SHOWN_OF_SOURCES = {
-    "acknowledge", "algorithm", "encoding", "handshake", "ordered_by", "path", "preset",
-    "timestamped", "tolerance", "unit", "url",
-}  # fmt: skip
 
 _YEAR = 366 * 86_400
 """The longest time that a setting accepts, in seconds."""
@@ -297,13 +285,15 @@ def load_settings(**overrides: Any) -> Settings:
     """
     options = {name: value for name, value in overrides.items() if value is not None}
     faults: list[str] = []
-    faults += _toml_faults(read_toml(faults))
+    variables = {field: variable_of(field) for field in Settings.model_fields}
+    faults += toml_faults(read_toml(faults), variables)
     given = secrets_from_files(faults) | options
     try:
         settings = Settings(**given)
     except ValidationError as error:
-        faults += [_fault(dict(found), options) for found in error.errors()]
-        settings = Settings(**given | _defaults_of(found["loc"][0] for found in error.errors()))
+        faults += [value_fault(dict(found), options, variables) for found in error.errors()]
+        faulty = {field_of(found["loc"][0], variables) for found in error.errors()}
+        settings = Settings(**given | _defaults_of(faulty))
     faults += faults_between(settings)
     if faults:
         raise SettingsError(faults)
@@ -328,54 +318,11 @@ def unknown_variables() -> list[str]:
     )
 
 
-def _toml_faults(given: Iterable[str]) -> list[str]:
-    known = {*Settings.model_fields, *map(variable_of, Settings.model_fields)}
-    faults = []
-    for key in given:
-        if variable := SECRET_VARIABLES.get(key.lower()):
-            faults.append(
-                f"{TOML_FILE}: {key}: a secret does not belong in a file that git may keep; "
-                f"set {variable}, or {variable}_FILE to the path of a file that holds it"
-            )
-        elif key not in known:
-            faults.append(f"{TOML_FILE}: {key}: {_UNKNOWN}")
-    return faults
-
-
-_UNKNOWN = "there is no such setting, check its spelling"
-
-
-def _defaults_of(names: Iterable[int | str]) -> dict[str, Any]:
+def _defaults_of(fields: Iterable[str]) -> dict[str, Any]:
     """Return the defaults of faulty settings, so that faults between settings are found as well."""
-    fields = {_field_of(name) for name in names}
     return {
         name: Settings.model_fields[name].get_default(call_default_factory=True) for name in fields
     }
-
-
-def _field_of(name: int | str) -> str:
-    by_variable = {variable_of(field): field for field in Settings.model_fields}
-    return by_variable.get(str(name), str(name))
-
-
-def _fault(error: dict[str, Any], options: Mapping[str, Any]) -> str:
-    """Return what is wrong with a setting, under the name that the operator used for it."""
-    field, rest = _field_of(error["loc"][0]), [str(part) for part in error["loc"][1:]]
-    variables = variables_set()
-    nested = "__".join([variable_of(field), *rest]).upper()
-    if field in options:
-        name = f"--{field}"
-    elif nested in variables:
-        name = nested
-    elif variable_of(field) in variables:
-        name = variable_of(field)
-    else:
-        name = f"{TOML_FILE}: {'.'.join([field, *rest])}"
-    if error["type"] == "extra_forbidden":
-        return f"{name}: {_UNKNOWN}"
-    may_show = rest[-1] in _SHOWN_OF_SOURCES if rest else field not in _HIDDEN
-    shown = f" (got {error['input']!r})" if may_show else ""
-    return f"{name}: {error['msg'].removeprefix('Value error, ')}{shown}"
 
 
 def _reveal(*secrets: SecretStr | None) -> list[str]:

@@ -69,7 +69,7 @@ def test_the_schema_of_a_catalogue_comes_as_an_asyncapi_document_too() -> None:
         (["ending"], "'ending' cannot be imported: SystemExit"),
         (["broken"], "'broken' cannot be imported: ModuleNotFoundError"),
         (["broken:handlers"], "'broken:handlers' cannot be imported: ModuleNotFoundError"),
-        (["badly_named"], "Bad: tag: '' is no name on the wire: give printable text without"),
+        (["badly_named"], "Bad: tag: '' cannot be a name on the wire: give printable text without"),
     ],
 )
 def test_what_has_no_schema_is_said_on_stderr_and_ends_in_2(

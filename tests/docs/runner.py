@@ -131,7 +131,7 @@ class Runner:
             env=self.env,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=60,
+            timeout=100,
             check=False,
         )
         with self._output.open("ab") as output:
@@ -158,7 +158,7 @@ class Runner:
         ready = READY[words[1]]
         wait_until(
             lambda: ready in log.read_text() or process.poll() is not None,
-            timeout=40,
+            timeout=60,
             what=f"{ready!r} of {' '.join(words)}:\n{log.read_text()}",
         )
         assert process.poll() is None, f"{' '.join(words)}:\n{log.read_text()}"
@@ -192,7 +192,7 @@ class Runner:
             pattern = re.compile(".*".join(parts).replace(re.escape("..."), ".*"))
             wait_until(
                 lambda pattern=pattern: pattern.search(self._written()),  # type: ignore[misc] # the lambda binds its pattern
-                timeout=20,
+                timeout=60,
                 what=f"{block.where}: {line!r} in\n{self._written()}",
             )
 

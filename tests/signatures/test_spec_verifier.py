@@ -533,7 +533,7 @@ any_bodies = st.one_of(
 
 
 def names_of(spec: SignatureSpec) -> list[str]:
-    """The headers that a shape reads."""
+    """The headers that a spec reads."""
     texts = [spec.signature, spec.timestamp, spec.content, *spec.id, *spec.type]
     found = re.findall(r"header:([A-Za-z0-9-]+)", " ".join(texts))
     return sorted({*found, "Content-Type", "x-contentful-signed-headers", "X-Other"})
