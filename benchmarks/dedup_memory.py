@@ -4,7 +4,7 @@ Starts servers of its own, has the worker's own take script settle whose the IDs
 stream away, and divides the memory that deleting the rest gives back by the number of IDs. A small
 number is measured in several groups at once, or what the server itself needs would blur it. It ends
 after `--seconds` a server, with what it has measured by then. `hookmill check` reckons with
-`inspection.BYTES_PER_ID`.
+`memory_checks.BYTES_PER_ID`.
 """
 
 from __future__ import annotations

@@ -143,7 +143,7 @@ class SelectedDeadLetters:
             yield _Page(len(some), some)
 
     async def _matching(self) -> AsyncIterator[tuple[int, list[DeadLetter]]]:
-        """Give what the filter matches, and beside each page how many were looked at for it."""
+        """Give what the filter matches page by page, each with how many were looked at for it."""
         if self._newest is None:
             return
         wanted, left = self._selection.filter, self._selection.limit

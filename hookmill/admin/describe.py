@@ -97,16 +97,16 @@ def replayed(spec: SignatureSpec) -> str:
     if spec.timestamp:
         return (
             "a delivery that was stored cannot be sent again under another ID, because its "
-            "signature is remembered while its signed time is valid. Whoever captures one that was "
-            "not stored can send it under another ID once, until its signed time is "
+            "signature is remembered while its signed time is valid. Anyone who captures one that "
+            "was not stored can send it under another ID once, until its signed time is "
             f"{span(spec.tolerance)} old; the sender's own second try may then run as well"
         )
     until = "for as long as the secret stays the same"
     if not are_signed:
         return (
-            "deliveries have no ID and no signed time: whoever captures one can send it again, "
+            "deliveries have no ID and no signed time: anyone who captures one can send it again, "
             f"{until}, and each runs; when the sender sends one again, that runs as well"
         )
     where = ", if the body has no signed ID" if any(are_signed) else ""
-    whoever = f"whoever captures a delivery can send it again under another ID{where}"
-    return f"{whoever}, {until}, and each runs"
+    who_captures = f"anyone who captures a delivery can send it again under another ID{where}"
+    return f"{who_captures}, {until}, and each runs"

@@ -67,7 +67,7 @@ def _judge_version(server: ServerFacts) -> Iterator[Finding]:
         yield Finding(
             level="warning",
             what=f"{name} has known security faults",
-            why="whoever reaches the server could crash it or take it over",
+            why="anyone who reaches the server could crash it or take it over",
             do=f"update it to {release[0]}.{release[1]}.{fixed} or newer",
         )
     if release in UNMAINTAINED[server.flavour]:

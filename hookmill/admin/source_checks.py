@@ -130,7 +130,7 @@ def _judge_secrets(source: SourceFacts, now: float) -> Iterator[Finding]:
             level="warning",
             what=f"{count(short, 'secret', 'secrets')} of {name} "
             f"{'is' if short == 1 else 'are'} shorter than {SHORT_SECRET} characters",
-            why="whoever has seen one signed delivery could find it by trying",
+            why="anyone who has seen one signed delivery could find it by trying",
             do="have the sender make a longer one",
         )
     if secrets and not any(secret.counts_at(now) for secret in secrets):
@@ -166,8 +166,8 @@ def _judge_proof(source: SourceFacts) -> Iterator[Finding]:
         yield Finding(
             level="warning",
             what=f"deliveries of {source.name} are not signed: they hold the secret itself",
-            why="nothing proves what the sender wrote, or when; whoever sees one delivery can send "
-            "any other",
+            why="nothing proves what the sender wrote, or when; anyone who sees one delivery can "
+            "send any other",
             do="use a scheme that signs, if the sender has one (GitLab: a signing token); have it "
             "deliver over TLS only, and change the secret when somebody may have seen it",
         )
@@ -176,7 +176,8 @@ def _judge_proof(source: SourceFacts) -> Iterator[Finding]:
         yield Finding(
             level="warning",
             what=f"the body of {source.name} is not signed",
-            why=f"whoever captures a delivery before it is stored can exchange its body.{single}",
+            why="anyone who captures a delivery before it is stored can exchange its body."
+            f"{single}",
             do="have it deliver over TLS only, and fetch what matters from the sender's API",
         )
 
@@ -226,8 +227,8 @@ def _unsigned_id_of_qstash(source: SourceFacts, body: str) -> Finding:
         level="note",
         what=f"IDs of {source.name} come from a header that is not signed",
         why="a delivery that was stored cannot be sent again under another ID, because its token "
-        "is remembered until it expires. Whoever captures one that was not stored (on its way, or "
-        "after a 503) can send it under another ID once, until its token expires; QStash's own "
+        "is remembered until it expires. Anyone who captures one that was not stored (on its way, "
+        "or after a 503) can send it under another ID once, until its token expires; QStash's own "
         "second try then runs as well",
         do=do,
     )
@@ -241,7 +242,7 @@ def _unsigned_id_of_marble(name: str, spec: SignatureSpec, body: str) -> Finding
     return Finding(
         level="note",
         what=f"IDs of {name} come from a header that is not signed, if the body has no ID",
-        why="bodies of Marble's older generation have no ID: whoever captures such a delivery "
+        why="bodies of Marble's older generation have no ID: anyone who captures such a delivery "
         f"can send it again under another ID, {valid}, and each runs",
         do=f"{body}. In that generation, two updates of one post may have identical bytes",
     )

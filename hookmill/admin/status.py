@@ -25,8 +25,8 @@ async def watch(
 ) -> AsyncGenerator[Overview | StreamUnavailableError, None]:
     """Look again and again, every so many seconds.
 
-    While Redis is away, the error is given in place of an overview: whoever watches waits for its
-    return. At the start it is raised.
+    While Redis is away, the error is given in place of an overview, because a person who watches
+    wants to see it return. At the start the error is raised.
     """
     async with inspecting(settings) as inspector:
         while True:

@@ -97,16 +97,16 @@ def _bodies(body: bytes) -> Iterator[tuple[str, bytes]]:
     yield "the body had no byte order mark before it", body.removeprefix(b"\xef\xbb\xbf")
     yield "the body had no white space around it", body.strip()
     yield "the body was empty", b""
-    anew = "it was parsed and written again; verify the bytes as they came"
+    rewritten = "it was parsed and written again; verify the bytes as they came"
     for indent, name in ((-1, "compact"), (0, "spaced"), (2, "indented"), (4, "widely indented")):
         try:
-            yield f"the body was {name} JSON: {anew}", msgspec.json.format(body, indent=indent)
+            yield f"the body was {name} JSON: {rewritten}", msgspec.json.format(body, indent=indent)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return
-    yield from _escaped(body, anew)
+    yield from _escaped(body, rewritten)
 
 
-def _escaped(body: bytes, anew: str) -> Iterator[tuple[str, bytes]]:
+def _escaped(body: bytes, rewritten: str) -> Iterator[tuple[str, bytes]]:
     """Give the body as JSON with and without escapes, compact and spaced."""
     try:
         whole = json.loads(body)
@@ -118,9 +118,12 @@ def _escaped(body: bytes, anew: str) -> Iterator[tuple[str, bytes]]:
     ):
         try:
             text = json.dumps(whole, ensure_ascii=ascii_only, separators=separators)
-            yield f"the body was {name} JSON {how}: {anew}", text.encode("utf-8", "surrogatepass")
             yield (
-                f"the body was {name} JSON {how}, with slashes as \\/: {anew}",
+                f"the body was {name} JSON {how}: {rewritten}",
+                text.encode("utf-8", "surrogatepass"),
+            )
+            yield (
+                f"the body was {name} JSON {how}, with slashes as \\/: {rewritten}",
                 text.replace("/", "\\/").encode("utf-8", "surrogatepass"),
             )
         except (ValueError, RecursionError):
