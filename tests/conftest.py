@@ -191,9 +191,11 @@ def nothing_left_running() -> Iterator[None]:
     yield
     structlog.contextvars.clear_contextvars()
     structlog.reset_defaults()
-    new = {t for t in threading.enumerate() if t.is_alive() and t not in threads}
     # The default executor's threads belong to the loop, which ends after us.
-    left = [t.name for t in new if not t.name.startswith("asyncio_")]
+    new = [t for t in set(threading.enumerate()) - threads if not t.name.startswith("asyncio_")]
+    for thread in new:
+        thread.join(5)  # an executor that was shut down without a wait still ends its threads
+    left = [t.name for t in new if t.is_alive()]
     assert not left, f"threads left running: {left}"
     running = _ended(set(_children()) - children)
     assert not running, f"child processes left running: {running}"

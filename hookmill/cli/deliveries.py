@@ -82,6 +82,7 @@ def verify(  # noqa: PLR0913 - an option each
     Without a secret, the source's own secrets are used. Exit 0: valid, 1: refused, 2: it could not
     be judged.
     """
+    # Long because: each option of the command is a parameter with its help.
     from hookmill.debug import diagnose, targets
 
     if now is not None and not math.isfinite(now):
