@@ -3,7 +3,7 @@
 Starts its own servers, records IDs with the worker's take script, and deletes the stream. Then it
 deletes the records, and divides the memory that this frees by the number of IDs. A small number is
 measured in several groups at once, because the server's own memory would hide it. It stops after
-`--seconds` for each server. `hookmill check` uses the result as `BYTES_PER_ID`.
+`--seconds` for each server. `hookmill check` uses the result as `memory_checks.BYTES_PER_ID`.
 """
 
 from __future__ import annotations

@@ -108,6 +108,25 @@ def test_every_script_states_its_keys_arguments_and_reply() -> None:
         assert all(word in text for word in wanted), path.name
 
 
+def test_only_the_command_line_prints() -> None:
+    printing = {"print", "rich", "typer", "click", "print_exc", "print_exception"}
+    found = set()
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names: set[str] = set()
+            if isinstance(node, ast.Import):
+                names = {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names = {(node.module or "").partition(".")[0]}
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                names = {node.func.id}
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                names = {node.func.attr}
+            if names & printing:
+                found.add(path.relative_to(ROOT).as_posix())
+    assert {path for path in found if not path.startswith("hookmill/cli/")} == set()
+
+
 def test_every_module_of_hookmill_is_in_a_room() -> None:
     assert {path.stem for path in (ROOT / "hookmill").glob("*.py")} == TOP_LEVEL
 
