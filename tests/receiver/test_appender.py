@@ -195,8 +195,8 @@ async def test_a_refused_connection_fails_all_who_wait_and_nobody_after_the_reco
     own_server: Callable[..., Server],
 ) -> None:
     server = own_server()
-    stream = Producer(server.url, "t", timeout=1.0)
-    appender = Appender(stream, 1.0)
+    stream = Producer(server.url, "t")
+    appender = Appender(stream, 5.0)
     server.kill()
     results = await asyncio.gather(
         *(append(appender, one) for one in numbered(5)), return_exceptions=True
@@ -237,9 +237,9 @@ async def test_a_frozen_server_fails_those_under_way_and_those_queued_but_not_th
 
 async def test_an_error_of_redis_itself_names_its_reason(own_server: Callable[..., Server]) -> None:
     server = own_server("--save", "", "--maxmemory", "1", "--maxmemory-policy", "noeviction")
-    stream = Producer(server.url, "t", timeout=1.0)
+    stream = Producer(server.url, "t")
     with pytest.raises(StreamUnavailableError, match="maxmemory"):
-        await append(Appender(stream, 1.0), message())
+        await append(Appender(stream, 5.0), message())
     await stream.close()
 
 
