@@ -132,7 +132,8 @@ def die(start: StartProgram, folder: Path, env: dict[str, str], when: str) -> li
 
 def settings_for(server: Server, **fields: Any) -> Settings:
     """Settings for a server of the test's own, whose keys begin with `t`."""
-    return Settings(redis_url=server.url, prefix="t", host="127.0.0.1", port=0, **fields)
+    ours = {"redis_url": server.url, "prefix": "t", "append_timeout": 15}
+    return Settings(**{"host": "127.0.0.1", "port": 0, **ours, **fields})
 
 
 def environment(server: Server, prefix: str) -> dict[str, str]:
