@@ -14,7 +14,7 @@ help: ## Show this list
 run: .venv/run.stamp ## Run the whole line here: embedded server, receiver, workers, signed samples
 	@exec $(BIN)/hookmill dev --samples
 
-test: check unit ## Format, lint, types, import direction, tests
+test: check unit ## Format, lint, types, import direction, documentation, tests
 
 check: .venv/develop.stamp ## Format, lint, types and import direction, without the tests
 	$(BIN)/ruff format --check .
@@ -37,7 +37,7 @@ LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version
 
 lock: .venv/develop.stamp ## Renew the locks from pyproject.toml
 	$(LOCK) --group build -o locks/run.txt --upgrade
-	$(LOCK) --group build --group test --group lint -c locks/run.txt -o locks/develop.txt --upgrade
+	$(LOCK) --group build --group test --group lint --group docs -c locks/run.txt -o locks/develop.txt --upgrade
 
 chaos: .venv/develop.stamp ## 100,000 messages and 50 faults with real processes (make chaos ARGS='--seed 7')
 	$(BIN)/python -m tests.chaos $(ARGS)
@@ -52,18 +52,21 @@ fuzz: .venv/develop.stamp ## A million mutated requests against a receiver (make
 	$(BIN)/python -m tests.fuzz_requests $(ARGS)
 
 TABLES = receiver worker steps latency startup verification growth scaling
-bench: .venv/develop.stamp ## Every table of docs/performance.md (make bench TABLES=worker ARGS='--rounds 5')
+bench: .venv/develop.stamp ## Every table of docs/explanation/performance.md (make bench TABLES=worker ARGS='--rounds 5')
 	@for table in $(TABLES); do $(BIN)/python -m benchmarks.$$table $(ARGS) || exit 1; done
 	@$(BIN)/python -m benchmarks.report
 
-docs: .venv/run.stamp ## Renew the generated parts of the README and of docs/sources.md
+SITE := .docs
+docs: .venv/develop.stamp ## Build the documentation into .docs/, its generated parts renewed
 	$(BIN)/python docs/generate.py
+	$(BIN)/python -m sphinx --nitpicky --fail-on-warning --keep-going --quiet docs $(SITE)
+	@echo "the site is in $(SITE)/index.html"
 
 image: ## Build the container image (needs Docker)
 	docker build -f deploy/Dockerfile -t hookmill .
 
 clean: ## Remove what the targets above made
-	rm -rf .venv .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .bench .docs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .venv/run.stamp: locks/run.txt pyproject.toml | .venv/bin/python
 	@echo "installing what it needs to run ..."

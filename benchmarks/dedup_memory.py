@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 
 import redis
 
+from hookmill.stream.client import Client
 from hookmill.stream.consumer import Consumer
-from hookmill.stream.producer import Producer
 from tests.support import Server, server_binaries
 
 SIZES = (10_000, 1_000_000, 3_000_000)
@@ -53,7 +53,7 @@ class Row(NamedTuple):
 async def measure(server: Server, name: str, sizes: list[int], seconds: float) -> list[Row]:
     """Measure at each of the sizes, as long as there is time."""
     deadline = time.monotonic() + seconds
-    stream = Producer(server.url, "bench", timeout=60.0)
+    stream = Client(server.url, "bench", timeout=60.0)
     rows: list[Row] = []
     with redis.Redis.from_url(server.url) as client:
         for size in sizes:

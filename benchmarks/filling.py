@@ -15,6 +15,7 @@ import redis
 from benchmarks.harness import SUBJECT, Bench, Program, chunks, cpu_seconds, peak_mb, round_trips
 from benchmarks.peers.counting import order
 from hookmill.message import Message
+from hookmill.stream.client import Client
 from hookmill.stream.producer import Producer
 from tests.support import Server
 
@@ -49,12 +50,12 @@ def fill(server: Server, count: int, first: int = 0, partitions: int = 1) -> Non
 
 
 async def _fill(url: str, first: int, count: int, partitions: int) -> None:
-    stream = Producer(url, PREFIX, partitions=partitions, timeout=60.0)
+    stream = Producer(Client(url, PREFIX, partitions=partitions, timeout=60.0))
     try:
         for numbers in chunks(count, 500):
             await stream.append([message(first + number) for number in numbers])
     finally:
-        await stream.close()
+        await stream.client.close()
 
 
 def message(number: int) -> Message:

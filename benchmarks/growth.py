@@ -16,8 +16,8 @@ import redis
 from benchmarks.dedup_memory import WINDOW, remember
 from benchmarks.filling import PREFIX, Worked, fill, work
 from benchmarks.harness import OTHERS, SUBJECT, Bench, options, pins, progress
+from hookmill.stream.client import Client
 from hookmill.stream.consumer import Consumer
-from hookmill.stream.producer import Producer
 from tests.support import Server
 
 BASE = "these messages alone"
@@ -97,23 +97,23 @@ def _flush(server: Server) -> None:
 
 async def _hold(server: Server, count: int) -> None:
     """Take messages as a worker that goes on with them for longer than this takes."""
-    stream = Producer(server.url, PREFIX, timeout=60.0)
-    group = Consumer(stream, "main", "holder", dedup_window=WINDOW)
+    client = Client(server.url, PREFIX, timeout=60.0)
+    group = Consumer(client, "main", "holder", dedup_window=WINDOW)
     await group.open()
     held = 0
     while held < count:
         held += len((await group.take(min(1000, count - held))).entries)
     await group.close()
-    await stream.close()
+    await client.close()
 
 
 async def _remember(server: Server, count: int) -> None:
-    stream = Producer(server.url, PREFIX, timeout=60.0)
-    group = Consumer(stream, "main", "c", dedup_window=WINDOW)
-    with redis.Redis.from_url(server.url) as client:
-        if not await remember(group, client, count, time.monotonic() + 120):
+    client = Client(server.url, PREFIX, timeout=60.0)
+    group = Consumer(client, "main", "c", dedup_window=WINDOW)
+    with redis.Redis.from_url(server.url) as plain:
+        if not await remember(group, plain, count, time.monotonic() + 120):
             raise RuntimeError(f"could not have {count:,} IDs remembered in two minutes")
-    await stream.close()
+    await client.close()
 
 
 def run(bench: Bench, backlog: int, messages: int) -> None:

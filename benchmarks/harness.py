@@ -36,7 +36,7 @@ from tests.support import Server, server_binaries, wait_until
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-PLOTS = ROOT / "docs" / "performance"
+PLOTS = ROOT / "docs" / "explanation" / "performance"
 ENVIRONMENTS = ROOT / ".bench"
 """Where the peers' environments and programs are made."""
 
@@ -278,7 +278,9 @@ def options(doc: str | None, rounds: int, name: str) -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=rounds, help=f"default {rounds}")
     parser.add_argument("--quick", action="store_true", help="tiny: that it works, no figures")
     parser.add_argument("--json", metavar="FILE", help=f"default {name}.json in the results")
-    parser.add_argument("--svg", metavar="FOLDER", help="of the plots; default docs/performance")
+    parser.add_argument(
+        "--svg", metavar="FOLDER", help="of the plots; default docs/explanation/performance"
+    )
     return parser
 
 

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from urllib.parse import urlsplit
 
+from hookmill.stream.client import Client
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.producer import Producer
 from tests.support import Server
@@ -65,13 +66,13 @@ async def recorded(
 ) -> bytes:
     """Return what a second `do` sends to Redis: the first has loaded what it needs."""
     recorder = Recorder(server)
-    stream = Producer(await recorder.start(), prefix, timeout=60.0)
+    stream = Producer(Client(await recorder.start(), prefix, timeout=60.0))
     try:
         await do(stream)
         recorder.said = b""
         await do(stream)
     finally:
-        await stream.close()
+        await stream.client.close()
         await recorder.stop()
     return recorder.said
 
@@ -84,7 +85,7 @@ def last_script(said: bytes) -> bytes:
 
 async def taking(stream: Producer, count: int) -> None:
     """Take so many entries."""
-    group = Consumer(stream, "main", "bench", dedup_window=72 * 3600)
+    group = Consumer(stream.client, "main", "bench", dedup_window=72 * 3600)
     await group.open()
     await group.take(count)
     await group.close()

@@ -1,5 +1,5 @@
-"""Writes the tables into docs/performance.md, from what the benchmarks have stored: `python -m
-benchmarks.report`.
+"""Writes the tables into docs/explanation/performance.md, from what the benchmarks have stored:
+`python -m benchmarks.report`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import msgspec
 
 from benchmarks.harness import PLOTS, RESULTS, ROOT, Line, Report, Table
 
-PAGE = ROOT / "docs" / "performance.md"
+PAGE = ROOT / "docs" / "explanation" / "performance.md"
 _MARKED = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 
 

@@ -30,11 +30,13 @@ from hookmill.config.sources import Source, sources_of
 from hookmill.message import Message, Progress
 from hookmill.runtime import logs, process
 from hookmill.stream.arrival import Arrival, row_of
+from hookmill.stream.client import Client
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import Entry, Settlement, Taken
 from hookmill.stream.producer import Producer
-from receiver.intake import Request, admit, delivery_of
-from receiver.reply import Reply
+from receiver.fastpath import render
+from receiver.intake import ReceivedRequest, admit, delivery_of
+from receiver.responses import Reply
 from tests.support import Server
 from worker.attempt import Attempter
 from worker.outcome import Done
@@ -102,7 +104,7 @@ async def receiver(steps: Steps, source: Source, raw: bytes, stream: Producer) -
         return messages[0]
 
     head, payload = parse()
-    request = Request(head.path, head.headers, head.raw_headers, payload.read_nowait())
+    request = ReceivedRequest(head.path, head.headers, head.raw_headers, payload.read_nowait())
     now = time.time()
     delivery = delivery_of(source, request)
     arrival = admit(source, request, now)
@@ -121,7 +123,7 @@ async def receiver(steps: Steps, source: Source, raw: bytes, stream: Producer) -
         await stream.append_rows(rows)
 
     await steps.time_awaited("Redis is asked to append it", append, APPENDED, 50)
-    steps.time("the answer is written out", Reply(200).render)
+    steps.time("the answer is written out", lambda: render(Reply(200)))
     says = {"id": arrival.id, "source": arrival.source, "type": arrival.type, "bytes": 214}
     steps.time_lines('a log line says "accepted"', lambda: log.info("accepted", **says))
 
@@ -130,8 +132,8 @@ async def worker(bench: Bench, steps: Steps, server: Server) -> None:
     """Take messages through the worker's steps."""
     turns = 2 if bench.quick else 20
     await fill(server, turns * TAKEN)
-    stream = Producer(server.url, filling.PREFIX)
-    group = Consumer(stream, "steps", "one", dedup_window=86_400)
+    stream = Producer(Client(server.url, filling.PREFIX))
+    group = Consumer(stream.client, "steps", "one", dedup_window=86_400)
     await group.open()
     taken: list[Taken] = []
 
@@ -147,7 +149,7 @@ async def worker(bench: Bench, steps: Steps, server: Server) -> None:
         await attempts(steps, attempter, entries[:TAKEN])
     steps.time("its settlement is made", lambda: settlement_of(entry, Done("noop"), time.time))
     progress = Progress.from_fields(entry.fields, entry.ref.id)
-    logs.about("msg_1", "qstash", "order.paid")
+    logs.bind_message("msg_1", "qstash", "order.paid")
     bound = log.bind()
     steps.time_lines(
         'a log line says "handled"', lambda: report(bound, Done("noop"), progress, 0.001)
@@ -158,7 +160,7 @@ async def worker(bench: Bench, steps: Steps, server: Server) -> None:
 
     await steps.time_awaited("Redis is told", settle, TAKEN, turns)
     await group.close()
-    await stream.close()
+    await stream.client.close()
 
 
 async def attempts(steps: Steps, attempter: Attempter, entries: list[Entry]) -> None:
@@ -172,10 +174,10 @@ async def attempts(steps: Steps, attempter: Attempter, entries: list[Entry]) -> 
 
 
 async def fill(server: Server, count: int) -> None:
-    stream = Producer(server.url, filling.PREFIX)
+    stream = Producer(Client(server.url, filling.PREFIX))
     for numbers in chunks(count, 500):
         await stream.append([filling.message(number) for number in numbers])
-    await stream.close()
+    await stream.client.close()
 
 
 async def measure(bench: Bench, server: Server) -> None:
@@ -187,12 +189,12 @@ async def measure(bench: Bench, server: Server) -> None:
     size = deliveries.write(path, 1)
     with mock.patch.dict(os.environ, deliveries.environment(server.url, 0)):
         (source,) = sources_of(load_settings())
-    stream = Producer(server.url, "receiving")
+    stream = Producer(Client(server.url, "receiving"))
     for _ in bench.each_round():
         await receiver(Steps(received, calls), source, path.read_bytes()[:size], stream)
         await worker(bench, Steps(worked, calls), server)
-        await stream.redis.flushall()
-    await stream.close()
+        await stream.client.ask_servers(("FLUSHALL",))
+    await stream.client.close()
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -21,7 +21,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from benchmarks.harness import SUBJECT, Bench, Table, options, pinned_to, pins
 from hookmill.signatures import Refused, Scheme, Signed, Verified
-from hookmill.signatures.content import Reader
+from hookmill.signatures.content import SpecReader
 from hookmill.signatures.keys import encode, key_of
 from hookmill.signatures.qstash import DEVELOPMENT_KEYS, HEADER, QStash
 from tests.signatures.senders import ASYMMETRIC, SYMMETRIC, TOKENS, URL, genuine, scheme_of
@@ -109,16 +109,16 @@ def _shaped(sender: str) -> Iterator[Case]:
     secret, spec = SYMMETRIC.get(sender, ""), scheme.spec
     if not secret or sender in TOKENS:
         return
-    reader, key = Reader(spec), key_of(spec, secret)
-    reading = reader.signatures(signed)
-    assert not isinstance(reading, Refused)
-    stamp = reader.value(spec.timestamp, signed, reading) if spec.timestamp else b""
+    reader, key = SpecReader(spec), key_of(spec, secret)
+    found = reader.signatures(signed)
+    assert not isinstance(found, Refused)
+    stamp = reader.value(spec.timestamp, signed, found) if spec.timestamp else b""
     assert not isinstance(stamp, Refused)
-    contents = reader.contents(signed, reading, stamp)
+    contents = reader.contents(signed, found, stamp)
     assert not isinstance(contents, Refused)
     name = spec.algorithm.removeprefix("hmac-")
     digests = [hmac.digest(key, content, name) for content in contents]
-    number = [encode(one, spec.encoding) for one in digests].index(reading.candidates[0])
+    number = [encode(one, spec.encoding) for one in digests].index(found.signatures[0])
     yield _primitive(sender, key, contents[number], digests[number], name)
     if sender in _LIBRARIES:
         module, by, prepare = _LIBRARIES[sender]

@@ -1,37 +1,126 @@
-"""Writes what is generated: parts of the README, and docs/sources.md from the table of senders.
-`make docs`.
+"""Writes the generated parts of README and docs, each between two marks, from the code that they
+describe. `make docs` runs it; a test fails where a part is not current.
 """
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+
+import typer
 
 from hookmill.admin import describe
+from hookmill.cli.main import app
 from hookmill.config.secrets import variable_of as secret_variable_of
 from hookmill.config.settings import Settings, variable_of
+from hookmill.errors import see
 from hookmill.signatures.presets import PRESETS, Preset
 from hookmill.signatures.spec import SignatureSpec
+from receiver.metrics import Metrics
 
 ROOT = Path(__file__).parent.parent
-README = ROOT / "README.md"
-PAGES = [README, ROOT / "docs" / "sources.md", ROOT / "docs" / "sending.md"]
+DOCS = ROOT / "docs"
 
 
-def settings_table() -> str:
+# --- settings, commands, metrics ---
+
+
+def settings() -> str:
     """Return a Markdown table of all settings: variable, default, meaning."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         default = "" if field.default_factory or field.default is None else f"`{field.default}`"
         variable = "`[sources.*]`" if name == "sources" else f"`{variable_of(name)}`"
-        rows.append(f"| {variable} | {default} | {field.description} |")
+        meaning = (field.description or "").replace(
+            see("reference/sources.md"), "see [Sources](sources.md)"
+        )
+        rows.append(f"| {variable} | {default} | {meaning} |")
     return "\n".join(rows)
 
 
-def example(name: str) -> str:
-    """Return an example as a Markdown code block, without its docstring."""
-    code = (ROOT / "examples" / name).read_text().partition('"""\n\n')[2]
-    return f"```python\n{code}```"
+def commands() -> str:
+    """Return a section for each command: what it does, its arguments and its options."""
+    return "\n\n".join(_command(path, command) for path, command in _all_commands())
+
+
+def _all_commands() -> Iterator[tuple[str, Any]]:
+    def walk(path: str, command: Any) -> Iterator[tuple[str, Any]]:
+        if hasattr(command, "commands"):
+            for name, inner in command.commands.items():
+                yield from walk(f"{path} {name}", inner)
+        else:
+            yield path, command
+
+    return walk("hookmill", typer.main.get_command(app))
+
+
+def _command(path: str, command: Any) -> str:
+    paragraphs = [" ".join(one.split()) for one in (command.help or "").split("\n\n")]
+    given = [one for one in command.params if one.name != "help"]
+    arguments = [
+        _value(one) if one.required else f"[{_value(one)}]" for one in given if not _is_option(one)
+    ]
+    usage = " ".join([path, *(["[OPTIONS]"] if len(arguments) < len(given) else []), *arguments])
+    lines = [
+        f"## `{path}`",
+        "",
+        "\n\n".join(map(_in_cell, paragraphs)),
+        "",
+        "```text",
+        usage,
+        "```",
+    ]
+    if given:
+        lines += ["", "| argument or option | default | meaning |", "|---|---|---|"]
+    return "\n".join([*lines, *map(_row, given)])
+
+
+def _row(parameter: Any) -> str:
+    name = _value(parameter)
+    if _is_option(parameter):
+        name = " ".join([parameter.opts[0], *([] if parameter.is_flag else [name])])
+    is_set = parameter.default not in (None, False, ())
+    default = "(required)" if parameter.required else f"`{parameter.default}`" if is_set else ""
+    return f"| `{name}` | {default} | {_in_cell(parameter.help or '')} |"
+
+
+def _is_option(parameter: Any) -> bool:
+    return str(parameter.opts[0]).startswith("-")
+
+
+def _value(parameter: Any) -> str:
+    return str(parameter.metavar or parameter.opts[0].lstrip("-").replace("-", "_").upper())
+
+
+def metrics() -> str:
+    """Return a Markdown table of what `/metrics` shows."""
+    rows = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
+    for family in Metrics().collect():
+        labels = ", ".join(f"`{label}`" for label in family._labelnames)  # noqa: SLF001 - its only name
+        rows.append(
+            f"| `{family.name}_total` | {family.type} | {labels} | {family.documentation} |"
+        )
+    return "\n".join(rows)
+
+
+def rooms() -> str:
+    """Return a Markdown table of the rooms: duty, and modules."""
+    rows = ["| room | duty | modules |", "|---|---|---|"]
+    house = [path for path in (ROOT / "hookmill").iterdir() if (path / "__init__.py").exists()]
+    for room in [ROOT / "hookmill", *sorted(house), ROOT / "receiver", ROOT / "worker"]:
+        duty = ast.get_docstring(ast.parse((room / "__init__.py").read_text())) or ""
+        first = re.split(r"(?<=\.)\s", duty.partition("\n\n")[0].replace("\n", " "))[0]
+        modules = sorted(path.stem for path in room.glob("*.py") if path.stem[0] != "_")
+        shown = ", ".join(f"`{module}`" for module in modules)
+        rows.append(f"| `{room.relative_to(ROOT).as_posix()}/` | {_in_cell(first)} | {shown} |")
+    return "\n".join(rows)
+
+
+# --- senders ---
 
 
 def senders() -> str:
@@ -58,7 +147,7 @@ def overview() -> str:
 
 
 def words() -> str:
-    """Return the words of a shape with their defaults, in the order of their declaration."""
+    """Return the words of a signature spec with their defaults, in the order of declaration."""
     rows = ["| word | default |", "|---|---|"]
     for name, field in zip(
         SignatureSpec.__struct_fields__, (None, *SignatureSpec.__struct_defaults__), strict=True
@@ -84,8 +173,8 @@ def _section(name: str, preset: Preset) -> str:
         "```toml",
         table,
         "```",
-        "```",
-        f"{variable}=...   # or {variable}_FILE=/run/secrets/{name}",
+        "```sh",
+        f"export {variable}=...   # or {variable}_FILE=/run/secrets/{name}",
         "```",
         "",
         f"Signed: {_code(describe.signed(spec))}.",
@@ -118,22 +207,58 @@ def _toml(value: object) -> str:
             return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def _in_cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|").replace("*", "\\*")
+
+
+# --- examples ---
+
+
+def example(name: str) -> str:
+    """Return an example as a Markdown code block, without its docstring."""
+    code = (ROOT / "examples" / name).read_text().partition('"""\n\n')[2]
+    return f"```python\n{code}```"
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "settings": settings,
+    "commands": commands,
+    "metrics": metrics,
+    "rooms": rooms,
+    "overview": overview,
+    "words": words,
+    "senders": senders,
+    "example": lambda: example("handlers.py"),
+    "publish": lambda: example("publish.py"),
+}
+"""The generated parts by the name in their marks: `<!-- settings -->` to `<!-- /settings -->`."""
+
+
 def generated(page: str) -> str:
     """Return a page with its generated parts renewed."""
-    made = (
-        ("settings", settings_table()),
-        ("example", example("handlers.py")),
-        ("publish", example("publish.py")),
-        ("overview", overview()),
-        ("words", words()),
-        ("senders", senders()),
-    )
-    for name, text in made:
-        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
-        page = re.sub(pattern, lambda m, t=text: m[1] + t + "\n" + m[2], page, flags=re.DOTALL)  # type: ignore[misc] # the lambda binds its text
+    for name, make in PARTS.items():
+        marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        if marked.search(page):
+            part = make()
+            page = marked.sub(lambda found, part=part: f"{found[1]}{part}\n{found[2]}", page)  # type: ignore[misc] # the lambda binds its part
     return page
 
 
+def pages() -> list[Path]:
+    """Return the pages that have a generated part."""
+    every = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+    return [page for page in every if any(f"<!-- /{n} -->" in page.read_text() for n in PARTS)]
+
+
+def main() -> None:
+    """Write the pages anew; with `--check` only say which of them are not current."""
+    for page in pages():
+        text = page.read_text()
+        renewed = generated(text)
+        if renewed != text and "--check" in sys.argv:
+            sys.exit(f"{page.relative_to(ROOT)} is not current: run `make docs`")
+        page.write_text(renewed)
+
+
 if __name__ == "__main__":
-    for path in PAGES:
-        path.write_text(generated(path.read_text()))
+    main()

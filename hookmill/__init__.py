@@ -1,4 +1,4 @@
-"""Hookmill: webhooks in, work done. These are the names a user's code imports."""
+"""Hookmill: webhooks in, work done. These are the names that a user's code imports."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ __all__ = [
     "Sender",
 ]
 
-_ROOMS = {
+_MODULES = {
     "errors": ("HookmillError", "SendError"),
     "events": ("Event",),
     "handlers": ("Backoff", "Delivery", "Discard", "Handlers", "Retry"),
@@ -42,11 +42,11 @@ _ROOMS = {
 
 
 def __getattr__(name: str) -> Any:
-    # Whoever asks for one name loads its room alone: the command line needs none of them, and
-    # handlers need neither an HTTP client nor the settings, which take most of an import's time.
-    for room, names in _ROOMS.items():
+    # A name loads only its own module: the command line needs none of them, and handlers need
+    # neither an HTTP client nor the settings, whose imports take the most time.
+    for module, names in _MODULES.items():
         if name in names:
-            found = globals()[name] = getattr(import_module(f"hookmill.{room}"), name)
+            found = globals()[name] = getattr(import_module(f"hookmill.{module}"), name)
             return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -2,8 +2,8 @@
 
 import sys
 
-# Python put the current directory first (unless it was asked not to); what we import must not be
-# hidden by a user's own module of that name.
+# Python puts the current directory first in `sys.path` (unless it is told not to). A user's module
+# in it must not hide a module that we import.
 if not sys.flags.safe_path:
     del sys.path[0]
 

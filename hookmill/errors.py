@@ -1,7 +1,7 @@
-"""Every error a user can meet, under one base.
+"""Every error that a user can meet, under one base class.
 
-An error's docstring says what it means; its `code` is the short form that logs, dead letters
-and metrics carry. Errors of other libraries never pass through our doors.
+The docstring of an error says what it means. Its `code` is the short form in logs, dead letters
+and metrics. An error of another library is always turned into one of these.
 """
 
 from __future__ import annotations
@@ -9,15 +9,23 @@ from __future__ import annotations
 from datetime import datetime
 from typing import ClassVar
 
+DOCS_URL = "https://github.com/hookmill/hookmill/blob/main/docs"
+"""Where the documentation is read, because an installed package does not contain it."""
+
+
+def see(page: str) -> str:
+    """Return `see <URL>` for a page of the documentation, such as `reference/sources.md`."""
+    return f"see {DOCS_URL}/{page}"
+
 
 class HookmillError(Exception):
-    """The base of all of Hookmill's errors. Never raised itself."""
+    """The base class of Hookmill's errors. It is never raised itself."""
 
     code: ClassVar[str] = "error"
 
 
 class SettingsError(HookmillError):
-    """The settings cannot be used. `faults` names every fault at once, one line each."""
+    """The settings cannot be used. `faults` holds every fault that was found, one line each."""
 
     code = "settings"
 
@@ -27,53 +35,59 @@ class SettingsError(HookmillError):
 
 
 class HandlersError(HookmillError):
-    """A handler, or the place it was to be loaded from, was declared in a way that cannot work."""
+    """A handler or an event is declared in a way that cannot work, or cannot be loaded."""
 
     code = "handlers"
 
 
 class NotInstalledError(HookmillError):
-    """A part of Hookmill is not there, as when its code is run without having been installed."""
+    """A part of Hookmill is not installed: an extra, or the package itself."""
 
     code = "not_installed"
 
 
 class DecodeError(HookmillError):
-    """A body is not what the event class says: the decoder's message, with the JSON path."""
+    """A body does not fit the event class. The text is the decoder's, with the JSON path."""
 
     code = "undecodable"
 
 
 class WireVersionError(HookmillError):
-    """A stored message has a wire version that this release does not know: a newer one wrote it."""
+    """A stored message has a wire version that this release does not know.
+
+    A newer release wrote it.
+    """
 
     code = "unknown_wire_version"
 
 
 class StreamUnavailableError(HookmillError):
-    """Redis did not answer in time, or answered that it cannot do it now. Nothing is known to be
-    stored or taken; asking again is safe.
+    """Redis did not answer in time, or answered that it cannot do this now.
+
+    It is not known whether anything was stored or taken. Trying again is safe.
     """
 
     code = "stream_unavailable"
 
 
 class NotDurableError(StreamUnavailableError):
-    """Redis took the message, but not in the way that `HOOKMILL_DURABILITY` asks for. It may be
-    there all the same; asking again is safe.
+    """Redis stored the message, but did not confirm the level that `HOOKMILL_DURABILITY` asks for.
+
+    The message may be there. Trying again is safe.
     """
 
     code = "not_durable"
 
 
 class BacklogFullError(StreamUnavailableError):
-    """So many messages wait to be handled that Redis must not be given more. Nothing was stored."""
+    """The backlog is full: too many messages are unfinished. Nothing was stored."""
 
     code = "backlog_full"
 
 
 class PartitionsError(StreamUnavailableError):
-    """The stream was made with another number of partitions than `HOOKMILL_PARTITIONS` says.
+    """The stream has another number of partitions than `HOOKMILL_PARTITIONS` says.
+
     Nothing was stored or taken.
     """
 
@@ -81,38 +95,39 @@ class PartitionsError(StreamUnavailableError):
 
 
 class TokenReusedError(HookmillError):
-    """A signed token came before, with another message ID: a copy of a delivery, not a repeat."""
+    """A signed token was used before, with another message ID: somebody copied a delivery."""
 
     code = "token_reused"
 
 
 class CertificateUnavailableError(HookmillError):
-    """The certificate that a sender signs with could not be had now. Nothing is known of the
-    delivery and nothing was stored; sending it again is safe.
+    """A sender's certificate could not be fetched, so the delivery was not judged.
+
+    Nothing was stored. Sending it again is safe.
     """
 
     code = "certificate_unavailable"
 
 
 class NotConfirmedError(HookmillError):
-    """A subscription could not be confirmed with its sender. Being asked again is safe."""
+    """A subscription could not be confirmed with its sender. The sender can ask again."""
 
     code = "not_confirmed"
 
 
 class GroupLostError(HookmillError):
-    """The stream or its consumer group is gone from Redis; it must be made anew before taking."""
+    """The stream or its consumer group is gone from Redis. It must be made again before a take."""
 
     code = "group_lost"
 
 
 class SendError(HookmillError):
-    """Something could not be sent, or it is not known whether it was.
+    """A message was not sent, or it is not known whether it was.
 
-    `may_be_published` False: surely nothing was published. True: that is not known; whoever sends
-    again with the same `deduplication_id` does not publish twice within QStash's ten minutes.
-    `status` and `body` (its beginning) are the last answer's; None and "" where there was none.
-    `resets_at` is when a limit that was reached ends, where the answer said so.
+    `may_be_published` is False if nothing was published, and True if that is not known. Then send
+    again with the same `deduplication_id`: QStash publishes it only once within ten minutes.
+    `status` and `body` (its beginning) are those of the last answer; None and "" without one.
+    `resets_at` is the time when a reached limit ends; None if the answer did not say it.
     """
 
     code = "send"

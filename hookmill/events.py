@@ -1,8 +1,8 @@
-"""`Event`: a typed fact and the stable name it has on the wire.
+"""`Event`: the base class of typed events, and the stable name of an event on the wire.
 
-The name belongs to the wire, not to the Python class: renaming the class changes nothing for
-messages that are already stored. Decoding starts from the raw bytes, so a body is parsed once.
-What is encoded is read back before it is handed out: it must not fail only at its receiver.
+The name on the wire does not depend on the name of the Python class, so renaming a class does not
+affect stored messages. Decoding starts from the raw bytes, so a body is parsed once. An encoded
+event is decoded again before it is returned, so that an error shows at the sender.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ Schema: TypeAlias = dict[str, Any]
 SchemaOf: TypeAlias = Callable[[Any], Schema]
 
 MAX_TAG = 255
-"""Characters of an event's name; a source takes what is longer for none (`sources.MAX_NAME`)."""
+"""The most characters of an event's name, as a source ignores a longer one."""
 
 
 class EncodeError(HookmillError):
-    """An event does not hold what its class says, or what JSON has no form for."""
+    """A field of an event has a wrong type, or a value that JSON cannot represent."""
 
     code = "unencodable"
 
 
 class EventMeta(msgspec.StructMeta):
-    """Lets a class statement name the event: `class OrderPaid(Event, tag="order.paid")`.
+    """Takes the options of an event class: `class OrderPaid(Event, tag="order.paid")`.
 
-    `aliases` is a tuple of earlier wire names: the class receives their messages as well. `version`
-    is 1 or more; from 2 on it is part of the name, so that `tag="order.paid", version=2` is called
-    `order.paid.v2` on the wire and lives beside the first. The other class options are msgspec's
-    own (`rename="camel"`, say). Events are frozen and take keyword arguments only.
+    `aliases` is a tuple of earlier names on the wire: the class receives their messages as well.
+    `version` is 1 or more. From 2 on it is part of the name: `tag="order.paid", version=2` is
+    `order.paid.v2` on the wire, so that both versions can be handled. All other options are those
+    of msgspec, such as `rename="camel"`. Events are frozen and take keyword arguments only.
     """
 
-    # On the metaclass, `version` and `aliases` stay free as names of an event's own fields.
+    # These are on the metaclass, so that an event may have fields named `version` and `aliases`.
     tag: str
     __event_aliases__: tuple[str, ...]
     __event_version__: int
@@ -65,15 +65,15 @@ class EventMeta(msgspec.StructMeta):
         _check_aliases(name, wire_name, aliases)
         if "tag_field" in options:
             raise HandlersError(
-                f"{name}: tag_field would put the class's name on the wire; an event's stands "
-                "beside its data"
+                f"{name}: remove tag_field: an event's name stands beside its data on the wire, "
+                "not in it"
             )
         made = super().__new__(mcls, name, bases, namespace, **{"kw_only": True, **options})
         for taken in _OWN_WORDS & set(made.__struct_fields__):
             what = "the event's name" if taken == "tag" else "a method of every event"
             raise HandlersError(
-                f"{name} has a field named `{taken}`, which is {what}: call it something "
-                f'else and give its wire name with `msgspec.field(name="{taken}")`'
+                f"{name} has a field named `{taken}`, which is {what}: give it another name in "
+                f'Python, and its name on the wire with `msgspec.field(name="{taken}")`'
             )
         made.tag = wire_name
         made.__event_aliases__ = aliases
@@ -82,7 +82,7 @@ class EventMeta(msgspec.StructMeta):
 
     @property
     def aliases(self) -> tuple[str, ...]:
-        """The event's earlier names on the wire, whole."""
+        """The event's earlier names on the wire."""
         return self.__event_aliases__
 
     @property
@@ -92,7 +92,7 @@ class EventMeta(msgspec.StructMeta):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every name on the wire that this class receives, its own first."""
+        """Every name on the wire that this class receives; its current name is first."""
         return (self.tag, *self.aliases)
 
 
@@ -100,65 +100,71 @@ _OWN_WORDS = frozenset({"tag", "from_message", "to_data", "wire_data", "wire_bod
 
 
 def _wire_name(name: str, tag: object, version: object) -> str:
-    # True is an int to Python, but nobody's version.
+    # In Python True is an int, but it is no version.
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise HandlersError(f"{name}: version={version!r}: give a whole number from 1")
+        raise HandlersError(f"{name}: version={version!r}: give a whole number, 1 or more")
     if tag is None:
         if version != 1:
-            raise HandlersError(f"{name}: version={version} of no name: give its tag as well")
+            raise HandlersError(f"{name}: version={version} needs a name: give tag as well")
         return ""
     _check_name(name, "tag", tag)
     wire_name = f"{tag}.v{version}" if version > 1 else str(tag)
     if len(wire_name) > MAX_TAG:
-        raise HandlersError(f"{name}: its name on the wire is longer than {MAX_TAG} characters")
+        raise HandlersError(
+            f"{name}: its name on the wire has more than {MAX_TAG} characters: give a shorter tag"
+        )
     return wire_name
 
 
 def _check_aliases(name: str, wire_name: str, aliases: object) -> None:
-    if not isinstance(aliases, tuple):  # a bare text would be taken letter by letter
+    if not isinstance(aliases, tuple):  # a str would be read letter by letter
         raise HandlersError(f"{name}: aliases={aliases!r}: give a tuple, such as ('old.name',)")
     if aliases and not wire_name:
-        raise HandlersError(f"{name}: aliases of no name: give its tag as well")
+        raise HandlersError(f"{name}: aliases need a name: give tag as well")
     for number, alias in enumerate(aliases):
         _check_name(name, "aliases", alias)
         if alias == wire_name:
-            raise HandlersError(f"{name}: the alias {alias!r} is its own name on the wire")
+            raise HandlersError(
+                f"{name}: the alias {alias!r} is also the name on the wire: remove the alias"
+            )
         if alias in aliases[:number]:
-            raise HandlersError(f"{name}: the alias {alias!r} is given twice")
+            raise HandlersError(f"{name}: the alias {alias!r} is given twice: remove one")
 
 
 def _check_name(name: str, option: str, text: object) -> None:
-    """Refuse what no message could be called, or what would match more than one name."""
+    """Refuse a name that no message could have, or that would match more than one name."""
     if not isinstance(text, str):
-        raise HandlersError(f"{name}: {option}: {text!r} is not a text")
+        raise HandlersError(f"{name}: {option}: {text!r} is not a str")
     if not text or not text.isprintable() or text != text.strip() or "*" in text:
         raise HandlersError(
-            f"{name}: {option}: {text[:64]!r} is no name on the wire: give printable text without "
-            "spaces around it and without *"
+            f"{name}: {option}: {text[:64]!r} cannot be a name on the wire: give printable text "
+            "without spaces around it and without *"
         )
     if len(text) > MAX_TAG:
-        raise HandlersError(f"{name}: {option}: a name is longer than {MAX_TAG} characters")
+        raise HandlersError(
+            f"{name}: {option}: a name has more than {MAX_TAG} characters: give a shorter one"
+        )
 
 
-# Both ways of saying "frozen" are needed: mypy looks at the base, the subclasses at the default.
+# "frozen" is needed twice: mypy reads it from the class, subclasses get the default.
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(msgspec.field,))
 class Event(msgspec.Struct, metaclass=EventMeta, frozen=True):
-    """The base of all events. Fields are declared as in a dataclass; unknown ones are ignored.
+    """The base class of all events. Fields are declared as in a dataclass, others are ignored.
 
-    A subclass without a `tag` is a base for others and cannot be handled or sent itself.
+    A subclass without a `tag` is a base class for others. It cannot be handled or sent itself.
     """
 
     tag: ClassVar[str]
-    """The event's whole name on the wire, its version included: `order.paid.v2`."""
+    """The event's full name on the wire, with its version: `order.paid.v2`."""
 
     @classmethod
     def from_message(cls, message: Message) -> Self:
-        """Decode the message's body into this event; raise `DecodeError` if it does not fit.
+        """Decode the message's body into this event. Raises `DecodeError` if it does not fit.
 
-        The fields are read from the body's `data` object where the body is an envelope (it has
-        a `data` object beside a textual `event` or `type`, and this class reads no `data`), else
-        from the body itself. For a class that is an array on the wire, `data` is one. Override this
-        for a wire form of your own.
+        If the body is an envelope, the fields are read from its `data`. It is one if `data` is an
+        object (an array, for a class that is an array on the wire), `event` or `type` is a text,
+        and this class has no field `data` of its own. Otherwise the fields are read from the body.
+        Override this for another wire form.
         """
         decoder: msgspec.json.Decoder[Self] = _decoder_of(cls)
         opening = _opening_of_data(cls)
@@ -169,17 +175,16 @@ class Event(msgspec.Struct, metaclass=EventMeta, frozen=True):
         return decode(decoder, message.body)
 
     def to_data(self) -> bytes:
-        """Encode the fields as the JSON that stands in `data` on the wire.
+        """Return the fields as the JSON of `data` on the wire, without those that are `UNSET`.
 
-        What is `UNSET` is left out. Raises `EncodeError` where a field does not hold what the class
-        says (a constructor does not check), and for a class that is no `data` of a body because it
-        reads one whole, having a field `data` itself.
+        Raises `EncodeError` if a field has a wrong type (a constructor does not check types), or
+        if the class has a field `data` itself, because then it reads a whole body.
         """
         cls = type(self)
-        if _is_read_by_us(cls) and _reads_whole_body(cls):
+        if _has_our_wire_form(cls) and _reads_whole_body(cls):
             raise EncodeError(
-                f"{cls.__name__} reads a whole body, for it has a field `data` of its own: to send "
-                "it, declare what stands in `data` as its fields"
+                f"{cls.__name__} has a field `data`, so it reads a whole body and cannot be sent: "
+                "declare the fields inside `data` instead"
             )
         try:
             data = msgspec.json.encode(self)
@@ -192,17 +197,17 @@ class Event(msgspec.Struct, metaclass=EventMeta, frozen=True):
 
     @classmethod
     def wire_data(cls) -> type[msgspec.Struct]:
-        """Return the type of what stands in `data` on the wire, for `hookmill schema`."""
+        """Return the type of `data` on the wire, for `hookmill schema`."""
         return cls
 
     @classmethod
     def wire_body(cls, name: str, schema_of: SchemaOf) -> Schema:
         """Return the JSON Schema of a body named `name`, for `hookmill schema`.
 
-        `schema_of` gives the schema of any type that msgspec knows. Override this together with
-        `from_message`; without, nothing is said of the bodies of such a class.
+        `schema_of` returns the schema of any type that msgspec knows. Override this together with
+        `from_message`; otherwise the schema of such a class describes nothing.
         """
-        if not _is_read_by_us(cls):
+        if not _has_our_wire_form(cls):
             return {"description": "A wire form of its own."}
         if _reads_whole_body(cls):
             return schema_of(cls.wire_data())
@@ -211,7 +216,7 @@ class Event(msgspec.Struct, metaclass=EventMeta, frozen=True):
 
 _UNENCODABLE = (
     msgspec.EncodeError,
-    NameError,  # the fields' annotations cannot be read
+    NameError,  # an annotation of a field cannot be read
     OverflowError,
     RecursionError,
     TypeError,
@@ -222,7 +227,7 @@ _UNENCODABLE = (
 def body_schema(
     optional: Mapping[str, Schema] = MappingProxyType({}), **required: Schema
 ) -> Schema:
-    """Return the JSON Schema of an object with these properties; it may have others."""
+    """Return the JSON Schema of an object with these properties. It may have others as well."""
     return {
         "type": "object",
         "properties": {**required, **optional},
@@ -230,7 +235,7 @@ def body_schema(
     }
 
 
-def _is_read_by_us(cls: type[Event]) -> bool:
+def _has_our_wire_form(cls: type[Event]) -> bool:
     # A bound classmethod has __func__; mypy takes it for a plain function.
     return bool(cls.from_message.__func__ is Event.from_message.__func__)  # type: ignore[attr-defined]
 
@@ -241,19 +246,19 @@ def _reads_whole_body(cls: type[Event]) -> bool:
 
 @cache
 def _opening_of_data(cls: type[Event]) -> bytes:
-    """Return how JSON that this class reads from `data` begins; empty: it reads the whole body."""
+    """Return the first byte of the `data` that this class reads; empty if it reads a whole body."""
     if _reads_whole_body(cls):
         return b""
     return b"[" if cls.__struct_config__.array_like else b"{"
 
 
 def _may_have_data(body: bytes) -> bool:
-    """Say whether it is worth to parse the body for the sake of its `data`."""
-    return b'"data"' in body or b"\\" in body  # any character of a name can be escaped
+    """Return whether the body may have a `data`, so that it is worth parsing."""
+    return b'"data"' in body or b"\\" in body  # "data" can be written with escapes
 
 
 class _Envelope(msgspec.Struct):
-    """The common shape of a webhook's body, read no deeper than needed."""
+    """The usual form of a webhook's body, decoded no deeper than needed."""
 
     event: Raw | UnsetType = UNSET
     type: Raw | UnsetType = UNSET
@@ -284,9 +289,9 @@ def _decoder_of(cls: type[_T]) -> msgspec.json.Decoder[_T]:
 
 
 def decode(decoder: msgspec.json.Decoder[_T], body: bytes | Raw, path: str = "$") -> _T:
-    """Decode JSON; raise `DecodeError` with the message and the path from the body's root.
+    """Decode JSON. Raises `DecodeError` with the reason and the path from the root of the body.
 
-    `path` is where in the body the JSON stands.
+    `path` is the place of this JSON in the body.
     """
     try:
         return decoder.decode(body)
@@ -301,7 +306,7 @@ def decode(decoder: msgspec.json.Decoder[_T], body: bytes | Raw, path: str = "$"
 
 
 def check_tag(cls: type[Event]) -> str:
-    """Return the event's wire name; raise `HandlersError` when the class has none."""
+    """Return the event's name on the wire. Raises `HandlersError` if the class has none."""
     if not cls.tag:
         raise HandlersError(
             f"{cls.__name__} has no name on the wire: "
@@ -311,11 +316,11 @@ def check_tag(cls: type[Event]) -> str:
 
 
 def check_fields(cls: type[Event]) -> None:
-    """Raise `HandlersError` when the event's fields are declared in a way that nothing can fill.
+    """Raise `HandlersError` if the event's fields are declared in a way that cannot be decoded.
 
-    Annotations are read late, so that a class may name one that stands further down.
+    This is checked late, because an annotation may name a class that is defined further down.
     """
-    if not _is_read_by_us(cls):
+    if not _has_our_wire_form(cls):
         return  # its wire form is its own
     try:
         _decoder_of(cls)

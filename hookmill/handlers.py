@@ -1,8 +1,10 @@
-"""`Handlers`: which functions run for which event, and how often they may try.
+"""`Handlers`: the table of functions that a worker runs for events, with their options. No I/O.
 
-A table and its look-up, no I/O. The worker takes a handler from here and runs it; what a
-handler may raise to steer its message (`Retry`, `Discard`) stands here too.
+Here are also the objects that such a function meets: `Delivery`, and what it may raise to control
+its message (`Retry`, `Discard`).
 """
+
+# Long because: the overloads that type checkers need take 60 lines, and it is one import for users.
 
 from __future__ import annotations
 
@@ -27,21 +29,21 @@ _Event = TypeVar("_Event", bound=Event)
 
 
 class Delivery(Generic[E_co]):
-    """One attempt at a message, as a handler sees it."""
+    """One attempt to handle a message: what a handler is called with."""
 
     __slots__ = ("attempt", "event", "message")
 
     def __init__(self, event: E_co, message: Message, attempt: int) -> None:
         self.event = event
-        """The typed event; for a handler of a name or pattern, the raw message."""
+        """The typed event; for a handler of a name or a pattern, the message."""
         self.message = message
-        """The message at rest: `source`, `type`, `body` (bytes), `headers`, `received_at`."""
+        """The stored message: `source`, `type`, `body` (bytes), `headers`, `received_at`."""
         self.attempt = attempt
-        """1 for the first attempt. Waiting asked for by `Retry` does not count as one."""
+        """1 for the first attempt. An attempt that ended with `Retry` is not counted."""
 
     @property
     def id(self) -> str:
-        """The message ID: hand it on as the idempotency key of what the handler does."""
+        """The message ID. Use it as the idempotency key of what the handler does."""
         return self.message.id
 
     def __repr__(self) -> str:
@@ -49,7 +51,7 @@ class Delivery(Generic[E_co]):
 
 
 class Retry(Exception):  # noqa: N818 - a control word, not an error
-    """Raise in a handler to be run again `after` seconds. It does not count as a failure."""
+    """Raise it in a handler to run again after `after` seconds. It does not count as a failure."""
 
     def __init__(self, after: float | timedelta = 30.0, reason: str = "") -> None:
         seconds = after.total_seconds() if isinstance(after, timedelta) else float(after)
@@ -61,7 +63,7 @@ class Retry(Exception):  # noqa: N818 - a control word, not an error
 
 
 class Discard(Exception):  # noqa: N818 - a control word, not an error
-    """Raise in a handler to finish the message without success. It is logged, not kept."""
+    """Raise it in a handler to finish the message without success. It is logged, but not kept."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -69,14 +71,14 @@ class Discard(Exception):  # noqa: N818 - a control word, not an error
 
 
 MAX_DELAY = 366 * 86_400
-"""The longest a message may be asked to wait, in seconds."""
+"""The longest time that a message can be made to wait, in seconds."""
 
 
 class Backoff(msgspec.Struct, frozen=True):
-    """Exponential waiting with full jitter; all in seconds.
+    """Exponential backoff with full jitter; all times in seconds.
 
-    Before attempt n + 1 a message waits between 0 and `first * factor ** (n - 1)`, at most
-    `ceiling`. The defaults give up to 2 s, 6 s, 18 s, 54 s, 2.7 min, 8 min, 24 min, 1 h, 1 h ...
+    Before attempt n + 1 a message waits a random time, from 0 to `first * factor ** (n - 1)` but
+    at most `ceiling`. The defaults wait up to 2 s, 6 s, 18 s, 54 s, 2.7 min, 8 min, 24 min, 1 h ...
     """
 
     first: float = 2.0
@@ -86,7 +88,8 @@ class Backoff(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if not (self.first >= 0 and self.factor >= 1 and 0 <= self.ceiling <= MAX_DELAY):
             raise HandlersError(
-                f"{self}: give first from 0, factor from 1, and ceiling up to {MAX_DELAY} (seconds)"
+                f"{self}: give first of 0 or more, factor of 1 or more, and ceiling from 0 to "
+                f"{MAX_DELAY} (seconds)"
             )
 
     def bound(self, failures: int) -> float:
@@ -97,13 +100,12 @@ class Backoff(msgspec.Struct, frozen=True):
             return self.ceiling if self.first else 0.0
 
     def wait(self, failures: int) -> float:
-        """Draw the wait after this many failures."""
-        # Jitter spreads load; it protects no secret.
-        return random.uniform(0, self.bound(failures))  # noqa: S311 - as above
+        """Return a random wait after this many failures."""
+        return random.uniform(0, self.bound(failures))  # noqa: S311 - it spreads load, no secret
 
 
 class Handler(NamedTuple):
-    """One registered function with its options."""
+    """A registered function with its options."""
 
     name: str
     patterns: tuple[str, ...]
@@ -111,18 +113,18 @@ class Handler(NamedTuple):
     function: Callable[..., Any]
     takes_resources: bool
     is_async: bool
-    attempts: int
-    timeout: float
-    backoff: Backoff
+    attempts: int = 8
+    timeout: float = 30.0
+    backoff: Backoff = Backoff()
 
     def receives(self, event_type: str) -> bool:
-        """Say whether messages of this event type are for this handler."""
-        return any(_matches(pattern, event_type) for pattern in self.patterns)
+        """Return whether messages of this event type are for this handler."""
+        return any(matches_pattern(pattern, event_type) for pattern in self.patterns)
 
     def read(self, message: Message) -> Event | Message:
-        """Return what the delivery carries: the typed event, or the message where none is declared.
+        """Return the typed event of a message, or the message itself if no event class is declared.
 
-        Raises `DecodeError` when the body does not fit the event.
+        Raises `DecodeError` if the body does not fit the event.
         """
         return message if self.event is None else self.event.from_message(message)
 
@@ -135,10 +137,10 @@ _Returned = TypeVar("_Returned")
 
 
 class _Register(Generic[E_co, R]):
-    """The decorator `on` returns: adds a function to the table and gives it back unchanged.
+    """The decorator that `on` returns: it adds a function to the table and returns it unchanged.
 
-    To a type checker the function keeps its parameters' types and what it returns, but not their
-    names: a bound that depends on the event cannot be put on the function's own type.
+    A type checker keeps the types of the function's parameters and of its result, but not the names
+    of the parameters, because a bound that depends on the event needs a type of our own.
     """
 
     def __init__(self, add: Callable[[Callable[..., Any]], None]) -> None:
@@ -160,8 +162,8 @@ class _Register(Generic[E_co, R]):
 class Handlers(Generic[R]):
     """The table of handlers that a worker runs.
 
-    `lifespan` is a function that returns an async context manager; what it yields (a database
-    pool, say) is given to every handler that takes a second parameter.
+    `lifespan` is a function that returns an async context manager. What that yields, such as a
+    database pool, is the second argument of every handler that takes two parameters.
     """
 
     @overload
@@ -171,14 +173,14 @@ class Handlers(Generic[R]):
     def __init__(self, lifespan: Lifespan[R] | None = None) -> None:
         if inspect.isasyncgenfunction(lifespan):
             raise HandlersError(
-                f"the lifespan {lifespan.__name__!r} is a bare generator: "
+                f"the lifespan {lifespan.__name__!r} is a plain generator: "
                 "decorate it with contextlib.asynccontextmanager"
             )
         self.lifespan = lifespan
         self.middlewares: list[Middleware] = []
         self._by_name: dict[str, Handler] = {}
         self._ignored: list[str] = []
-        # Types come from outside, so the cache is bounded.
+        # The cache is bounded, because senders choose the event types.
         self.matching = functools.lru_cache(maxsize=4096)(self._matching)
 
     @overload
@@ -215,75 +217,57 @@ class Handlers(Generic[R]):
     ) -> _Register[Any, R]:
         """Register the decorated function for an event class, or for a name or pattern.
 
-        For a class it receives what has the class's name on the wire, or one of its aliases. In a
-        pattern `*` stands for any text, dots included: `"post.*"`, `"*"`. A function for a
-        class gets `Delivery[Class]`, one for a pattern `Delivery[Message]`. An `async def` runs
-        on the event loop, a plain `def` in a thread. `attempts` is how often it may fail before
-        the message goes to the dead letters; `timeout` is in seconds an attempt. `name` is the
-        handler's stable name in stored retries; it defaults to the function's own.
+        For a class, it gets the messages with the class's name on the wire or one of its aliases,
+        as `Delivery[Class]`. For a pattern, it gets `Delivery[Message]`; `*` stands for any text,
+        dots included: `"post.*"`. An `async def` runs on the event loop, a plain `def` in a thread.
+        After `attempts` failures the message becomes a dead letter. `timeout` is the time of one
+        attempt, in seconds. Stored retries find the handler by `name`, by default the function's.
 
-        Every handler that matches runs, and each one succeeds and retries for itself. To use one
+        Every matching handler runs, and succeeds or retries independently of the others. To use one
         function for several events, register it once for each: `handlers.on(A, name="a")(f)`.
         """
-        if not isinstance(event, str | EventMeta):
-            raise HandlersError(f"on({event!r}): give an event class, or a name or pattern")
-        pattern = event if isinstance(event, str) else check_tag(event)
-        patterns = (event,) if isinstance(event, str) else event.names
-        if attempts < 1:
-            raise HandlersError(f"attempts={attempts} for {pattern!r}: give at least 1")
-        if not 0 < timeout <= MAX_DELAY:
-            raise HandlersError(f"timeout={timeout} for {pattern!r}: give seconds above 0")
+        _check_event(event)
+        _check_limits(event, attempts, timeout)
 
         def add(function: Callable[..., Any]) -> None:
-            self._add(
-                Handler(
-                    name=name or _name_of(function),
-                    patterns=patterns,
-                    event=None if isinstance(event, str) else event,
-                    function=function,
-                    takes_resources=_takes_resources(function),
-                    is_async=_is_async(function),
-                    attempts=attempts,
-                    timeout=timeout,
-                    backoff=backoff,
-                )
-            )
+            handler = _handler(function, event, name)
+            self._add(handler._replace(attempts=attempts, timeout=timeout, backoff=backoff))
 
         return _Register(add)
 
     def ignore(self, *patterns: str) -> None:
-        """Name event types that need no handler: their messages are acknowledged and counted."""
+        """Name event types or patterns that need no handler: they are acknowledged and counted."""
         self._ignored.extend(patterns)
         self.matching.cache_clear()
 
     def middleware(self, function: Middleware) -> Middleware:
         """Wrap every handler: `async def timing(delivery, call_next): await call_next(delivery)`.
 
-        The first one registered is the outermost.
+        The one that is registered first is the outermost.
         """
         self.middlewares.append(function)
         return function
 
     def named(self, name: str) -> Handler | None:
-        """Return the handler of this name, if there is one."""
+        """Return the handler of this name; None if there is none."""
         return self._by_name.get(name)
 
     def ignores(self, event_type: str) -> bool:
-        """Say whether this event type was named in `ignore`."""
-        return any(_matches(pattern, event_type) for pattern in self._ignored)
+        """Return whether this event type was named in `ignore`."""
+        return any(matches_pattern(pattern, event_type) for pattern in self._ignored)
 
     def check(self) -> None:
-        """Raise `HandlersError` for what shows only once everything has been declared.
+        """Raise `HandlersError` for a fault that shows only after all declarations.
 
-        `hookmill worker` asks before it takes a message: such a fault would fail every one.
+        `hookmill worker` calls it before it takes a message, because every message would fail.
         """
         for handler in self._by_name.values():
             if handler.event is not None:
                 check_fields(handler.event)
             if handler.takes_resources and self.lifespan is None:
                 raise HandlersError(
-                    f"handler {handler.name!r} takes a second parameter, but there is no lifespan "
-                    "to yield it: Handlers(lifespan)"
+                    f"handler {handler.name!r} takes a second parameter, but there is no lifespan: "
+                    "give one, Handlers(lifespan), or remove the parameter"
                 )
 
     def __len__(self) -> int:
@@ -293,7 +277,7 @@ class Handlers(Generic[R]):
         return iter(self._by_name.values())
 
     def _matching(self, event_type: str) -> tuple[Handler, ...]:
-        # By handler, so that each is found once, whichever of its names and however many match.
+        # Over handlers, so that each is found only once, even if several of its names match.
         return tuple(handler for handler in self._by_name.values() if handler.receives(event_type))
 
     def _add(self, handler: Handler) -> None:
@@ -306,11 +290,41 @@ class Handlers(Generic[R]):
         self.matching.cache_clear()
 
 
-def _matches(pattern: str, event_type: str) -> bool:
+def matches_pattern(pattern: str, text: str) -> bool:
+    """Return whether the whole text fits the pattern, in which `*` stands for any text."""
     if "*" not in pattern:
-        return pattern == event_type
+        return pattern == text
     parts = map(re.escape, pattern.split("*"))
-    return re.fullmatch(".*".join(parts), event_type, re.DOTALL) is not None
+    return re.fullmatch(".*".join(parts), text, re.DOTALL) is not None
+
+
+def _check_event(event: type[Event] | str) -> None:
+    if isinstance(event, str):
+        return
+    if not isinstance(event, EventMeta):
+        raise HandlersError(f"on({event!r}): give an event class, or a name or pattern")
+    check_tag(event)
+
+
+def _check_limits(event: type[Event] | str, attempts: int, timeout: float) -> None:
+    shown = event if isinstance(event, str) else event.tag
+    if attempts < 1:
+        raise HandlersError(f"attempts={attempts} for {shown!r}: give 1 or more")
+    if not 0 < timeout <= MAX_DELAY:
+        raise HandlersError(
+            f"timeout={timeout} for {shown!r}: give more than 0 and at most {MAX_DELAY} seconds"
+        )
+
+
+def _handler(function: Callable[..., Any], event: type[Event] | str, name: str | None) -> Handler:
+    return Handler(
+        name=name or _name_of(function),
+        patterns=(event,) if isinstance(event, str) else event.names,
+        event=None if isinstance(event, str) else event,
+        function=function,
+        takes_resources=_takes_resources(function),
+        is_async=_is_async(function),
+    )
 
 
 def _name_of(function: Callable[..., Any]) -> str:
@@ -324,10 +338,10 @@ def _name_of(function: Callable[..., Any]) -> str:
 
 
 def _is_async(function: Callable[..., Any]) -> bool:
-    """Say whether calling it gives something to await.
+    """Return whether a call of the function returns something to await.
 
-    Any layer of a chain of decorators may be what makes it so. Taken for a plain function, its
-    coroutine would be dropped unrun and the message counted as handled.
+    Each function in a chain of decorators is looked at. A coroutine function that is not recognised
+    would never be awaited, and its messages would still count as handled.
     """
     for layer in _layers(function):
         call = getattr(layer, "__call__", None)  # noqa: B004 - an object with an async __call__
@@ -335,12 +349,14 @@ def _is_async(function: Callable[..., Any]) -> bool:
             return True
         if inspect.isgeneratorfunction(layer) or inspect.isasyncgenfunction(layer):
             shown = getattr(layer, "__name__", layer)
-            raise HandlersError(f"{shown!r} is a generator: its body would never run")
+            raise HandlersError(
+                f"{shown!r} is a generator, so its body would never run: remove the yield"
+            )
     return False
 
 
 def _layers(function: Any) -> Iterator[Any]:
-    """Give the function and what it wraps, from the outside in."""
+    """Yield the function and the functions that it wraps, the outermost first."""
     while function is not None:
         yield function
         is_partial = isinstance(function, functools.partial)
@@ -348,7 +364,7 @@ def _layers(function: Any) -> Iterator[Any]:
 
 
 def _takes_resources(function: Callable[..., Any]) -> bool:
-    # A decorator that passes on whatever it is given says nothing; what it decorates does.
+    # A decorator with *args does not show what it needs; the function that it decorates does.
     signature = inspect.signature(function, follow_wrapped=False)
     if any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values()):
         signature = inspect.signature(function)
@@ -360,7 +376,7 @@ def _takes_resources(function: Callable[..., Any]) -> bool:
     ]
     if len(needed) not in {1, 2} or any(p.kind is p.KEYWORD_ONLY for p in needed):
         raise HandlersError(
-            f"{getattr(function, '__name__', function)!r} takes {signature}: a handler takes the "
-            "delivery and, if it wants them, the lifespan's resources"
+            f"{getattr(function, '__name__', function)!r} takes {signature}: give it one parameter "
+            "for the delivery, or a second one for what the lifespan yields"
         )
     return len(needed) == 2

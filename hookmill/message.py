@@ -1,8 +1,8 @@
-"""`Message`: an accepted webhook at rest, and its wire format with the format's version.
+"""`Message`: a stored webhook, and its wire format with the version of that format. No I/O.
 
-This module alone knows how a message is written into stream fields. It does no I/O. What a
-consumer group adds while it works on a message (`Progress`) travels beside the message's own
-fields and never touches them, so a message of an unknown version survives unread.
+Only this module knows how a message is written into the fields of a stream entry. What a consumer
+group adds while it works on a message (`Progress`, `Death`) are fields of their own beside those of
+the message. So a message of an unknown version can be passed on without being read.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from hookmill.errors import WireVersionError
 
 WIRE_VERSION, OLDER_VERSION = b"2", b"1"
-"""The version that is written, and the one that is read beside it."""
+"""The version that is written, and the older one that is read as well."""
 
 Fields = dict[bytes, bytes]
-"""A stream entry's fields as Redis holds them."""
+"""The fields of a stream entry, as Redis holds them."""
 
-# Not kept at rest: credentials, and headers that speak of the connection rather than the message.
+# Not stored: credentials, and headers about the connection instead of the message.
 _DROPPED_HEADERS = frozenset(
     {
         b"authorization",
@@ -44,8 +44,8 @@ _DROPPED_HEADERS = frozenset(
 
 
 class About(msgspec.Struct, frozen=True, array_like=True):
-    """What a message is about, as one field holds it: each field of an entry costs time in Redis,
-    on the way and in Python. It is an array there, for names would cost memory in every entry.
+    """Three facts about a message that are stored in one field, because each field costs time in
+    Redis, on the network and in Python. It is a JSON array, because names would cost memory.
     """
 
     source: str
@@ -60,9 +60,9 @@ _read_about = msgspec.json.Decoder(About).decode
 class Message(msgspec.Struct, frozen=True, kw_only=True):
     """An accepted webhook: exactly the bytes that were verified, and where they came from.
 
-    `id` is the sender's message ID, or a fresh one where the sender gave none; `type` is the
-    event's name, `""` where the body has none; `received_ms` is Unix time in milliseconds. Messages
-    of a source with the same `key` run one after another; `""` waits for no other.
+    `id` is the sender's message ID, or a new one if the sender gave none. `type` is the name of the
+    event, `""` if it has none. `received_ms` is Unix time in milliseconds. `key` is the ordering
+    key: messages of a source with the same key run one after another; `""` means no key.
     """
 
     id: str
@@ -75,9 +75,9 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def headers(self) -> CIMultiDictProxy[str]:
-        """The delivery's headers, case-insensitive. Credentials are not kept.
+        """The headers of the delivery, case-insensitive, without credentials.
 
-        Bytes that are not UTF-8 appear as surrogate escapes, as aiohttp shows them.
+        Bytes that are not UTF-8 appear as surrogate escapes, as in aiohttp.
         """
         headers = CIMultiDict[str]()
         for line in self.header_block.split(b"\r\n"):
@@ -88,19 +88,21 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def received_at(self) -> datetime:
-        """When the receiver took the message in (UTC, milliseconds)."""
+        """When the receiver accepted the message (UTC, to the millisecond)."""
         return datetime.fromtimestamp(self.received_ms / 1000, UTC)
 
     @property
     def digest(self) -> bytes:
-        """The 16 bytes by which a group remembers this message's ID. IDs count per source."""
+        """The 16 bytes that a group remembers of this message's ID. Each source has its own IDs."""
         name = f"{self.source}\0{self.id}".encode("utf-8", "surrogatepass")
         return hashlib.blake2b(name, digest_size=16).digest()
 
     def to_fields(self) -> Fields:
-        """Write the message as stream fields, always in the same order (Redis then stores the
-        names once for a node of entries). An ordering key stands there as in version 1, with the
-        source it counts in: so a worker of any release waits for the same ones.
+        """Return the message as fields of a stream entry.
+
+        Their order is always the same, so that Redis stores the names only once for many entries.
+        The ordering key and its source are fields as in version 1, so that workers of all releases
+        wait for the same messages.
         """
         fields = {
             b"version": WIRE_VERSION,
@@ -117,7 +119,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Message:
-        """Read a message; raise `WireVersionError` when its version is not ours."""
+        """Read a message. Raises `WireVersionError` if this release does not know its version."""
         try:
             if fields.get(b"version") != WIRE_VERSION:
                 return cls._from_older(fields)
@@ -138,7 +140,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def _from_older(cls, fields: Mapping[bytes, bytes]) -> Message:
-        """Read what an older release wrote: each thing is a field of its own."""
+        """Read a message of version 1, in which each fact is a field of its own."""
         version = fields.get(b"version")
         if version != OLDER_VERSION:
             shown = "none" if version is None else ascii(version.decode("ascii", "replace"))
@@ -155,12 +157,12 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far one consumer group has come with one message. Times are Unix milliseconds.
+    """The state of one message in one consumer group. Times are Unix milliseconds, 0 means never.
 
-    `owner` is the token by which the group knows who owns the message's ID: the ID of the first
-    stream entry that carried it. `handler` is the handler this entry is for (`""`: not yet
-    dispatched); `attempts` counts those that failed; `failed_ms` is when the first one did, and
-    `unknown_ms` since when no release has known what to do with it; 0 where that is not so.
+    `owner` tells the group which entry owns the message's ID: it is the ID of the first stream
+    entry with that message. `handler` is the handler that this entry is for (`""` if none was found
+    yet). `attempts` counts the failed ones, and `failed_ms` is the time of the first of them.
+    `unknown_ms` is the time since which no worker has known the event type.
     """
 
     owner: str
@@ -170,7 +172,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     unknown_ms: int = 0
 
     def to_fields(self) -> Fields:
-        """Write it as fields to stand beside the message's own."""
+        """Return it as fields to add to those of the message."""
         return {
             b"owner": self.owner.encode(),
             b"handler": self.handler.encode(),
@@ -181,10 +183,10 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes], entry_id: str) -> Progress:
-        """Read it back. An entry straight from the receivers has none: it owns itself.
+        """Read it. An entry from a receiver has no such fields: it is its own owner.
 
-        It has no version to be judged by, so nothing in it raises: what cannot be read counts as
-        not there, and the message goes on.
+        These fields have no version, so this never raises. A field that cannot be read counts as
+        missing, so that the message is still handled.
         """
         owner = fields.get(b"owner")
         if owner is None:
@@ -199,14 +201,14 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Death(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a message lies in the dead letters: a short `reason`, and the error in full."""
+    """Why a message is a dead letter: a short `reason`, and the full text of the error."""
 
     reason: str
     error: str
     died_ms: int
 
     def to_fields(self) -> Fields:
-        """Write it as fields to stand beside the message's and the progress's."""
+        """Return it as fields to add to those of the message and of its progress."""
         return {
             b"reason": self.reason.encode(),
             b"error": self.error.encode("utf-8", "backslashreplace"),
@@ -215,7 +217,7 @@ class Death(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Death:
-        """Read it back."""
+        """Read it. A field that cannot be read counts as missing."""
         return cls(
             reason=fields.get(b"reason", b"").decode("utf-8", "replace"),
             error=fields.get(b"error", b"").decode("utf-8", "replace"),
@@ -224,11 +226,11 @@ class Death(msgspec.Struct, frozen=True, kw_only=True):
 
 
 RESET_BY_REPLAY = (b"attempts", b"failed", b"unknown", b"reason", b"error", b"died")
-"""The fields a dead letter leaves behind when it is replayed; its owner and handler stay."""
+"""The fields that are removed from a dead letter at its replay. Owner and handler stay."""
 
 
 def about_of(fields: Mapping[bytes, bytes]) -> About:
-    """Say what an entry is about as far as it tells, also one that this release cannot read."""
+    """Return the facts about an entry as far as they can be read, for any version."""
     try:
         return _read_about(fields[b"about"])
     except (KeyError, ValueError, RecursionError):
@@ -240,19 +242,20 @@ def about_of(fields: Mapping[bytes, bytes]) -> About:
 
 
 def delivery_name(fields: Mapping[bytes, bytes]) -> bytes:
-    """Tell an entry from all others, also from a later delivery of the same message ID."""
+    """Return bytes that differ for each delivery, also for two with the same message ID."""
     names = (b"digest", b"id", b"about", b"received")
     return b"\0".join(fields.get(name, b"") for name in names)
 
 
 def fresh_id() -> str:
-    """Make an ID for a delivery that came without one."""
+    """Return a new message ID, for a delivery that came without one."""
     return f"hm_{uuid.uuid4().hex}"
 
 
 def pack_headers(pairs: tuple[tuple[bytes, bytes], ...], secret: bytes = b"") -> bytes:
-    """Join raw header pairs as they stood on the wire, less those that are not kept, nor the one
-    (in lower case) that is a secret itself.
+    """Join raw header pairs as they were on the wire, without those that are not stored.
+
+    `secret` (in lower case) is the header that holds the secret itself, if there is one.
     """
     dropped = _DROPPED_HEADERS | {secret} if secret else _DROPPED_HEADERS
     return b"\r\n".join([b": ".join(pair) for pair in pairs if pair[0].lower() not in dropped])

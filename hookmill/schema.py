@@ -1,8 +1,7 @@
-"""What `hookmill schema` shows: the events that are declared, as a JSON Schema or an AsyncAPI
-document.
+"""Describes the declared events as a JSON Schema or an AsyncAPI document, for `hookmill schema`.
 
-The documents follow from the classes alone; no message is looked at. Their keys are the names on
-the wire. A JSON Schema describes each event's `data`, and at its root the body around it; AsyncAPI
+The documents are made from the classes alone, never from messages. Their keys are the names on the
+wire. A JSON Schema describes the `data` of each event, and at its root the body around it. AsyncAPI
 describes what the handlers receive.
 """
 
@@ -22,17 +21,17 @@ from hookmill.events import Event, Schema, SchemaOf
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 _MARK = "hookmill-component:"
-"""Stands before a component's name in a `$ref` until it is known where in the document it goes."""
+"""Marks a component in a `$ref` as long as its place in the document is not known."""
 
 _VALUES = frozenset({"const", "default", "enum", "examples"})
-"""Words of JSON Schema whose value is no schema."""
+"""Keywords of JSON Schema whose value is not a schema."""
 
 _MAPS = frozenset({"properties", "patternProperties"})
-"""Those whose value has a schema behind each name."""
+"""Keywords of JSON Schema whose value is an object with a schema for each name."""
 
 
 class Operation(NamedTuple):
-    """Something that receives events: a handler; or, where only a module is known, the event."""
+    """Something that receives events: a handler, or the event itself if only a module is known."""
 
     name: str
     summary: str
@@ -40,7 +39,7 @@ class Operation(NamedTuple):
 
 
 class Declared(NamedTuple):
-    """What the documents are about. `version` is that of the package the events are part of."""
+    """What the documents describe. `version` is the version of the package that has the events."""
 
     title: str
     version: str
@@ -48,39 +47,36 @@ class Declared(NamedTuple):
     operations: tuple[Operation, ...]
 
 
-# --- where the events are declared -----------------------------------------------------------
-
-
 # --- the documents ---------------------------------------------------------------------------
 
 
 def json_schema(declared: Declared) -> Schema:
-    """Return a JSON Schema (2020-12): `$defs` has each event's `data` by its names on the wire,
-    and the types used in it; the root accepts a body of any of the events.
+    """Return a JSON Schema (2020-12). `$defs` has the `data` of each event under its names on the
+    wire, and the types in it. The root accepts a body of any of these events.
 
-    Raises `HandlersError` where two events have one name, or a field has no schema.
+    Raises `HandlersError` if two events have the same name, or if a field has no schema.
     """
     receivers = _receivers(declared.events)
     described = _describe(receivers, lambda key: f"#/$defs/{_pointer(key)}", plain=False)
     aliases = {
         name: {
             **_all_of([{"$ref": f"#/$defs/{_pointer(event.tag)}"} for event in events]),
-            "description": _earlier(name, events),
+            "description": _earlier_name_of(name, events),
             "deprecated": True,
         }
         for name, events in receivers.items()
-        if _earlier(name, events)
+        if _earlier_name_of(name, events)
     }
     return {
         "$schema": _DIALECT,
         "title": declared.title,
-        "anyOf": _unlike(described.bodies.values()),
+        "anyOf": _without_equals(described.bodies.values()),
         "$defs": described.definitions | aliases,
     }
 
 
-def _unlike(schemas: Iterable[Schema]) -> list[Schema]:
-    """Leave out what was there before: events can share a body's form."""
+def _without_equals(schemas: Iterable[Schema]) -> list[Schema]:
+    """Return each schema once, because several events can have bodies of the same form."""
     kept: list[Schema] = []
     for schema in schemas:
         if schema not in kept:
@@ -89,9 +85,9 @@ def _unlike(schemas: Iterable[Schema]) -> list[Schema]:
 
 
 def asyncapi(declared: Declared) -> Schema:
-    """Return an AsyncAPI 3.0.0 document: what is received, by whom, and the bodies it comes in.
+    """Return an AsyncAPI 3.0.0 document: the messages, their bodies, and who receives them.
 
-    Raises `HandlersError` where two events have one name, or a field has no schema.
+    Raises `HandlersError` if two events have the same name, or if a field has no schema.
     """
     receivers = _receivers(declared.events)
     described = _describe(receivers, lambda key: f"#/components/schemas/{key}", plain=True)
@@ -115,12 +111,12 @@ def asyncapi(declared: Declared) -> Schema:
 
 
 def to_json(document: Schema) -> bytes:
-    """Write a document as JSON for people to read."""
+    """Return a document as indented JSON."""
     return msgspec.json.format(msgspec.json.encode(document), indent=2)
 
 
 Receivers: TypeAlias = dict[str, tuple[type[Event], ...]]
-"""The events that receive what has a name on the wire. A name that one has now is its alone."""
+"""The events that receive a name on the wire. The current name of an event is never shared."""
 
 
 def _receivers(events: Iterable[type[Event]]) -> Receivers:
@@ -131,7 +127,7 @@ def _receivers(events: Iterable[type[Event]]) -> Receivers:
         if other is not event:
             raise HandlersError(
                 f"two classes are called {event.tag!r} on the wire, {_path(other)} and "
-                f"{_path(event)}: one document cannot describe both; give each its own"
+                f"{_path(event)}: one document cannot describe both, so give each its own"
             )
     receivers: Receivers = {}
     for event in owners.values():
@@ -142,28 +138,34 @@ def _receivers(events: Iterable[type[Event]]) -> Receivers:
     return receivers
 
 
-def _earlier(name: str, events: tuple[type[Event], ...]) -> str:
-    """Say whose earlier name this is; "" where it is an event's own."""
+def _earlier_name_of(name: str, events: tuple[type[Event], ...]) -> str:
+    """Return which event had this name earlier; "" if it is the current name of one."""
     if name == events[0].tag:
         return ""
     return f"An earlier name of {' and '.join(event.tag for event in events)}."
 
 
 class _Described(NamedTuple):
-    """The schemas of `data` and the types in it, by key; and those of bodies, by wire name."""
+    """The schemas of `data` and of the types in it, by key, and of bodies, by name on the wire."""
 
     definitions: dict[str, Schema]
     bodies: dict[str, Schema]
 
 
 def _describe(receivers: Receivers, to_ref: Callable[[str], str], *, plain: bool) -> _Described:
-    own = {name: one[0].wire_data() for name, one in receivers.items() if not _earlier(name, one)}
+    own = {
+        name: one[0].wire_data()
+        for name, one in receivers.items()
+        if not _earlier_name_of(name, one)
+    }
     wanted: dict[Any, Schema] = {data: {} for data in own.values()}
-    _bodies(receivers, lambda type_: wanted.setdefault(type_, {}))  # only to learn what is wanted
+    _bodies(
+        receivers, lambda type_: wanted.setdefault(type_, {})
+    )  # finds out which types need a schema
     schemas, components = _components([*wanted])
     wanted = dict(zip(wanted, schemas, strict=True))
 
-    # An event's data goes by its name on the wire, any other type by the one msgspec gives it.
+    # The key of an event's data is its name on the wire. Other types have the name from msgspec.
     keys = _keys(receivers, plain=plain)
     places = {_component_of(wanted[data]): keys[name] for name, data in own.items()}
     for component in components:
@@ -175,7 +177,7 @@ def _describe(receivers: Receivers, to_ref: Callable[[str], str], *, plain: bool
             schema["$ref"] = to_ref(places[component])
         if "description" in schema:
             schema["description"] = inspect.cleandoc(schema["description"])
-        schema.pop("discriminator", None)  # OpenAPI's word; the alternatives speak for themselves
+        schema.pop("discriminator", None)  # it is part of OpenAPI, not of JSON Schema
         return schema
 
     bodies = _bodies(receivers, wanted.__getitem__)
@@ -186,7 +188,7 @@ def _describe(receivers: Receivers, to_ref: Callable[[str], str], *, plain: bool
 
 
 def _bodies(receivers: Receivers, schema_of: SchemaOf) -> dict[str, Schema]:
-    """Return the schema of each name's body: it must fit every event that receives it."""
+    """Return the schema of the body of each name. It must fit every event that receives it."""
     return {
         name: _all_of([event.wire_body(name, schema_of) for event in events])
         for name, events in receivers.items()
@@ -194,12 +196,12 @@ def _bodies(receivers: Receivers, schema_of: SchemaOf) -> dict[str, Schema]:
 
 
 def _components(types: list[Any]) -> tuple[tuple[Schema, ...], dict[str, Schema]]:
-    """Have msgspec describe all types at once: only then it tells those of one name apart."""
+    """Let msgspec describe all types at once, so that types of the same name get different keys."""
     try:
         return msgspec.json.schema_components(types, ref_template=_MARK + "{name}")
     except KeyError as error:
         name = getattr(error.args[0], "__qualname__", error)
-        raise HandlersError(f"two types of one module are both called {name}") from None
+        raise HandlersError(f"two types of one module are both called {name}: rename one") from None
 
 
 def _check_describable(event: type[Event]) -> None:
@@ -216,7 +218,7 @@ def _component_of(schema: Schema) -> str:
 
 
 def _changed(schema: Any, change: Callable[[Schema], Schema]) -> Any:
-    """Apply `change` to copies of a schema and of every schema in it, the inner ones first."""
+    """Return a copy with `change` applied to every schema in it, the inner ones first."""
     if isinstance(schema, list):
         return [_changed(one, change) for one in schema]
     if not isinstance(schema, dict):
@@ -233,7 +235,7 @@ def _changed(schema: Any, change: Callable[[Schema], Schema]) -> Any:
 
 
 def _in_draft_07(schema: Schema) -> Schema:
-    """Say it in the words of the draft that AsyncAPI's own schemas follow."""
+    """Change a schema to draft 07, which AsyncAPI's schemas follow."""
     if "prefixItems" in schema:
         schema["additionalItems"] = schema.pop("items", True)
         schema["items"] = schema.pop("prefixItems")
@@ -276,7 +278,7 @@ def _operations(operations: Iterable[Operation], keys: dict[str, str]) -> Schema
 
 def _message(name: str, events: tuple[type[Event], ...], payload: Schema) -> Schema:
     summary, rest = doc_of(events[0])
-    said = " ".join(filter(None, [_earlier(name, events), summary]))
+    said = " ".join(filter(None, [_earlier_name_of(name, events), summary]))
     return {
         "name": name,
         "title": events[0].__name__,
@@ -289,7 +291,7 @@ def _message(name: str, events: tuple[type[Event], ...], payload: Schema) -> Sch
 
 def doc_of(documented: Any) -> tuple[str, str]:
     """Return a docstring's first paragraph as one line, and the rest."""
-    # Not inspect.getdoc: it falls back on the base's, which is about no event.
+    # Not inspect.getdoc: without a docstring it returns that of the base class.
     summary, _, rest = inspect.cleandoc(documented.__doc__ or "").partition("\n\n")
     return " ".join(summary.split()), rest.strip()
 
@@ -298,7 +300,7 @@ def doc_of(documented: Any) -> tuple[str, str]:
 
 
 def _keys(names: Iterable[str], *, plain: bool) -> dict[str, str]:
-    """Give each name a key of its own; a plain one holds only what AsyncAPI allows in a key."""
+    """Return a key for each name. A plain key has only characters that AsyncAPI allows."""
     keys: dict[str, str] = {}
     for name in names:
         keys[name] = _free(re.sub(r"[^A-Za-z0-9._-]", "_", name) if plain else name, keys.values())

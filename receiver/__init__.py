@@ -1,1 +1,1 @@
-"""Program 1: says yes quickly. HTTP in, stream out."""
+"""Program 1: takes deliveries over HTTP, verifies them, and appends them to the stream."""

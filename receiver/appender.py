@@ -1,80 +1,75 @@
-"""Group commit: what arrived in one tick of the loop goes to Redis in one round trip.
+"""Stores messages, many in one round trip to Redis ("group commit").
 
-One write is under way at a time; what arrives meanwhile forms the next one, so batches grow with
-the load and an idle receiver waits for nobody. Where there is a spool, what Redis does not take
-goes there, and so does all that follows until the spool is empty again. Only the event loop
-touches the queue.
+One batch is written at a time. Messages that arrive meanwhile form the next batch, so batches grow
+with the load, and an idle receiver does not wait. With a spool, what Redis does not take goes
+there, and so does everything after it until the spool is empty. Only the event loop uses the queue.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 import structlog
 
-from hookmill.errors import (
-    BacklogFullError,
-    HookmillError,
-    StreamUnavailableError,
-    TokenReusedError,
-)
+from hookmill.errors import BacklogFullError, StreamUnavailableError
 from hookmill.message import Message
 from hookmill.runtime.logs import written_together
 from hookmill.stream.arrival import Row, row_of
 from hookmill.stream.producer import Producer
 from receiver.log_limits import server_logger
+from receiver.responses import FAULT, TOKEN_REUSED, OnResult, Result, refusal_for
 from receiver.spool import Spool
 
 log = structlog.get_logger("receiver")
 
 BATCH_MESSAGES = 128
 BATCH_BYTES = 8 * 1024 * 1024
-"""What one append carries at most (a larger message goes alone), so that a round trip stays
-short for everybody in it.
+"""The most that one batch may have (a larger message goes alone), so that a round trip stays short
+for all messages in it.
 """
 
-LEAST_SHARE = 16
-"""Messages that are not worth sharing: with so few, one more round trip costs more than waiting."""
+MIN_BATCH = 16
+"""A batch of up to this many messages is never split in two, because with so few messages one more
+round trip costs more than waiting.
+"""
 
-Then = Callable[[Exception | None], None]
-"""What is called when it is known what became of a message: with None where it is stored."""
-
-_Waiting = tuple[Message, Then]
+_Queued = tuple[Message, OnResult]
 
 Stored = str | StreamUnavailableError
 """Where a message was stored ("": nowhere, its token was used before), or why it was not."""
 
 
 class Appender:
-    """Stores messages for many requests at once. `timeout` is in seconds for one round trip."""
+    """Stores messages of many requests at once. `timeout` is in seconds for one round trip."""
 
     def __init__(self, stream: Producer, timeout: float, spool: Spool | None = None) -> None:
         self._stream = stream
         self._timeout = timeout
         self._spool = spool
-        self._queue: deque[_Waiting] = deque()
-        self._flushing: asyncio.Task[None] | None = None
+        self._queue: deque[_Queued] = deque()
+        self._writing: asyncio.Task[None] | None = None
 
-    def put(self, message: Message, then: Then) -> None:
-        """Have a message stored; `then` is told later what became of it: None, or an error.
+    def put(self, message: Message, on_result: OnResult) -> None:
+        """Queue a message. `on_result` is called later: with None when the message is stored, else
+        with a refusal.
 
-        That is `TokenReusedError` for a copy of another delivery. After any other nothing is
-        known: the sender will repeat the message under the same ID.
+        After a refusal with 503 or 500 the message may be stored all the same. The sender sends it
+        again under the same ID, so that the workers drop the duplicate.
         """
-        self._queue.append((message, then))
-        if self._flushing is None:
-            self._flushing = asyncio.create_task(self._flush())
+        self._queue.append((message, on_result))
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write_batches())
 
     async def close(self) -> None:
-        """Wait for the writes under way to end."""
-        if self._flushing is not None:
-            await asyncio.wait([self._flushing])
+        """Wait until everything in the queue is written."""
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
 
-    async def _flush(self) -> None:
-        """Store batch after batch until nothing waits."""
+    async def _write_batches(self) -> None:
+        """Write batch after batch until the queue is empty."""
         try:
             sent = 0
             while self._queue:
@@ -83,23 +78,23 @@ class Appender:
                 try:
                     results = await self._store([row_of(message) for message, _ in batch])
                 except (StreamUnavailableError, TimeoutError) as error:
-                    # Whoever queued up behind a dead Redis has waited long enough.
-                    kind = type(error) if isinstance(error, HookmillError) else None
-                    self._fail([*batch, *self._queue], kind or StreamUnavailableError, error)
+                    # Also those in the queue: they have waited for one timeout already.
+                    self._fail([*batch, *self._queue], error)
                     self._queue.clear()
-                except Exception as error:  # noqa: BLE001 - ours, and nobody may wait for ever
+                except Exception:  # noqa: BLE001 - our own fault: still, every sender gets an answer
                     server_logger().exception("cannot append")
-                    self._fail(batch, RuntimeError, error)
+                    for _, on_result in batch:
+                        _call(on_result, FAULT)
                 else:
-                    self._answer(batch, results)
-                    _tell(batch, results)
+                    self._report(batch, results)
+                    _log_accepted(batch, results)
         finally:
-            self._flushing = None
+            self._writing = None
 
     async def _store(self, rows: list[Row]) -> Sequence[Stored]:
-        """Write rows to the stream, or to the spool; say of each what became of it."""
+        """Write rows to the stream, or to the spool; return what became of each."""
         if self._spool is None:
-            return await self._to_stream(rows)
+            return await self._append(rows)
         spooled = ["spooled"] * len(rows)
         if self._spool.is_active:
             if self._spool.is_stuck_in_backlog:
@@ -107,70 +102,80 @@ class Appender:
             if await self._spool.follow(rows):
                 return spooled
         try:
-            return await self._to_stream(rows)
+            return await self._append(rows)
         except BacklogFullError:
-            raise  # Redis is there, and says that senders should wait
+            raise  # Redis works, and senders are to wait: nothing to spool
         except (StreamUnavailableError, TimeoutError) as error:
-            log.warning("append failed, spooling", error=str(error) or self._too_late)
+            log.warning("append failed, spooling", error=self._text_of(error))
         await self._spool.put(rows)
         return spooled
 
-    async def _to_stream(self, rows: list[Row]) -> Sequence[Stored]:
+    async def _append(self, rows: list[Row]) -> Sequence[Stored]:
         async with asyncio.timeout(self._timeout):
             return await self._stream.append_rows(rows)
 
-    def _answer(self, batch: list[_Waiting], results: Sequence[Stored]) -> None:
-        for (_, then), result in zip(batch, results, strict=True):
-            if isinstance(result, StreamUnavailableError):
-                _call(then, result)
-            elif result:
-                _call(then, None)
-            else:
-                _call(then, TokenReusedError("its token came with another message ID"))
-
-    @property
-    def _too_late(self) -> str:
-        return f"no answer within {self._timeout:g} s"
-
-    def _next_batch(self, sent: int) -> list[_Waiting]:
-        most = _share(len(self._queue), sent)
+    def _next_batch(self, sent: int) -> list[_Queued]:
+        """Take the next batch from the queue. `sent` is the size of the batch before it."""
+        limit = _batch_limit(len(self._queue), sent)
         batch = [self._queue.popleft()]
         size = _size(batch[0])
-        while self._queue and len(batch) < most:
+        while self._queue and len(batch) < limit:
             size += _size(self._queue[0])
             if size > BATCH_BYTES:
                 break
             batch.append(self._queue.popleft())
         return batch
 
-    def _fail(self, waiting: list[_Waiting], kind: type[Exception], cause: Exception) -> None:
-        failure = kind(str(cause) or self._too_late)
-        failure.__cause__ = cause
-        for _, then in waiting:
-            _call(then, failure)
+    def _report(self, batch: list[_Queued], results: Sequence[Stored]) -> None:
+        """Tell each request of a written batch what became of its message."""
+        for (message, on_result), result in zip(batch, results, strict=True):
+            if isinstance(result, StreamUnavailableError):
+                self._fail([(message, on_result)], result)
+            else:
+                _call(on_result, None if result else TOKEN_REUSED)
+
+    def _fail(
+        self, queued: Iterable[_Queued], error: StreamUnavailableError | TimeoutError
+    ) -> None:
+        """Tell these requests that their messages could not be stored."""
+        text = self._text_of(error)
+        if not isinstance(error, StreamUnavailableError):
+            error = StreamUnavailableError(text)
+        refusal = refusal_for(error)
+        for message, on_result in queued:
+            if not isinstance(error, BacklogFullError):
+                # A log that cannot be written must not keep a sender from its answer.
+                with suppress(OSError, ValueError):
+                    log.error("append failed", error=text, id=message.id, source=message.source)
+            _call(on_result, refusal)
+
+    def _text_of(self, error: Exception) -> str:
+        return str(error) or f"no answer within {self._timeout:g} s"
 
 
-def _share(waiting: int, sent: int) -> int:
-    """Return how many to send at most: half of those under way, the ones sent last included, for
-    their senders come again. So one half is answered and read while the other is written. A large
-    batch that alternates with a small one would do so for ever, and leave nothing to do meanwhile.
+def _batch_limit(queued: int, sent: int) -> int:
+    """Return how many messages the next batch may have.
+
+    That is half of all outstanding messages: those in the queue, and those just sent, whose senders
+    soon send their next ones. So one half is answered and read while the other half is written.
+    Otherwise large and tiny batches would alternate for ever, with nothing to do meanwhile.
     """
     if sent == 0:
         return BATCH_MESSAGES
-    return min(max((waiting + sent + 1) // 2, LEAST_SHARE), BATCH_MESSAGES)
+    return min(max((queued + sent + 1) // 2, MIN_BATCH), BATCH_MESSAGES)
 
 
-def _call(then: Then, error: Exception | None) -> None:
+def _call(on_result: OnResult, result: Result) -> None:
     try:
-        then(error)
-    except Exception:  # noqa: BLE001 - a fault with one must not keep the others waiting
-        server_logger().exception("cannot say what became of a message")
+        on_result(result)
+    except Exception:  # noqa: BLE001 - a fault in one request must not keep the others waiting
+        server_logger().exception("cannot answer a delivery")
 
 
-def _tell(batch: list[_Waiting], results: Sequence[Stored]) -> None:
-    """Log what was stored, a line each."""
+def _log_accepted(batch: list[_Queued], results: Sequence[Stored]) -> None:
+    """Log each message that was stored, a line each."""
     info = log.info
-    # A full disk under the log, or nobody to read it, is no reason not to store what waits.
+    # A log that cannot be written (full disk, closed pipe) must not stop the storing of messages.
     with suppress(OSError, ValueError), written_together():
         for (message, _), result in zip(batch, results, strict=True):
             if isinstance(result, str) and result:
@@ -183,5 +188,5 @@ def _tell(batch: list[_Waiting], results: Sequence[Stored]) -> None:
                 )
 
 
-def _size(waiting: _Waiting) -> int:
-    return len(waiting[0].body) + len(waiting[0].header_block)
+def _size(queued: _Queued) -> int:
+    return len(queued[0].body) + len(queued[0].header_block)

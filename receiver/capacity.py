@@ -1,7 +1,7 @@
-"""How much a receiver may hold at a time: bytes of bodies, and messages that wait to be stored.
+"""Counts how much a receiver holds: bytes of bodies, and verified messages that wait to be stored.
 
-A body counts as it arrives, not as it was announced: otherwise a few senders that announce much
-and send nothing could keep everybody else out. Only verified messages count as messages.
+A body counts as it arrives, not as its Content-Length says. Otherwise a few senders that announce
+much and send nothing could keep all others out.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import Self
 
 
-class Held:
-    """What one request holds of the room, until its block is left or it is released."""
+class HeldBytes:
+    """The bytes that one request holds. They are released at the end of its `with` block."""
 
-    def __init__(self, room: Capacity) -> None:
-        self._room = room
-        self.bytes = 0
+    def __init__(self, capacity: Capacity) -> None:
+        self._capacity = capacity
+        self.count = 0
 
     def __enter__(self) -> Self:
         return self
@@ -23,23 +23,23 @@ class Held:
         self.release()
 
     def release(self) -> None:
-        """Hold nothing any longer."""
-        self._room.bytes -= self.bytes
-        self.bytes = 0
+        """Release all bytes. A second call does nothing."""
+        self._capacity.bytes -= self.count
+        self.count = 0
 
     def grow(self, count: int) -> bool:
-        """Hold that many bytes more; False, and unchanged, where there is no room for them."""
-        if not self._room.fits(count):
+        """Hold `count` bytes more. Return False, and hold no more, if there is no room for them."""
+        if not self._capacity.has_room_for(count):
             return False
-        self.bytes += count
-        self._room.bytes += count
+        self.count += count
+        self._capacity.bytes += count
         return True
 
 
 class Capacity:
-    """Counts what the requests in hand hold. Only the event loop touches it.
+    """What all open requests hold, and the limits. Only the event loop uses it.
 
-    `messages` are those that wait to be stored.
+    `messages` wait to be stored, `bytes` are those of bodies.
     """
 
     def __init__(self, max_messages: int, max_bytes: int) -> None:
@@ -49,10 +49,10 @@ class Capacity:
         self.bytes = 0
 
     @property
-    def is_crowded(self) -> bool:
-        """Whether as many messages wait as may wait."""
+    def is_full_of_messages(self) -> bool:
+        """Whether the limit of messages is reached."""
         return self.messages >= self._max_messages
 
-    def fits(self, count: int) -> bool:
-        """Say whether there is room for that many bytes more."""
+    def has_room_for(self, count: int) -> bool:
+        """Return whether `count` bytes more are within the limit."""
         return self.bytes + count <= self._max_bytes

@@ -1,9 +1,8 @@
-"""Fetches the certificates that some senders sign with, and confirms subscriptions: the one place
-where the receiver speaks to somebody on account of what a request says.
+"""Fetches the certificates that some senders sign with, and confirms subscriptions.
 
-Whoever sends forged deliveries must not make us bother others: hosts are pinned by the scheme, one
-request a URL at a time, few at once, few a minute, answers kept for a while, no redirects, little
-to read. What cannot be had is `CertificateUnavailableError`, to be answered so that it comes again.
+Only here the receiver makes requests because of what a delivery says. A sender of forged deliveries
+must not be able to use it against others: a scheme allows only known hosts, and here requests are
+few (one at a time for a URL, a few at once, a few a minute), answers small, and redirects refused.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from hookmill.errors import CertificateUnavailableError, NotConfirmedError
+from hookmill.runtime.tasks import cancel_and_wait
 from hookmill.signatures.scheme import (
     NeedsCertificate,
     NetworkScheme,
@@ -29,42 +29,44 @@ from hookmill.signatures.scheme import (
 )
 
 LARGEST = 64 * 1024
-"""Bytes an answer may have."""
+"""The most bytes that an answer may have."""
 
 TIMEOUT = 5.0
-"""Seconds a request may take."""
+"""Seconds that a request may take."""
 
 KEPT = 60.0
-"""Seconds a certificate is kept here; a scheme that finds it good remembers it for longer."""
+"""Seconds for which an answer is kept here. A scheme keeps a valid certificate for longer."""
 
 KEPT_FAILURE = 5.0
-"""Seconds after a failure in which the same URL is not asked for again."""
+"""Seconds after a failure until the same URL is requested again."""
 
 AT_ONCE = 4
-"""Requests under way at the same time."""
+"""Requests that may run at the same time."""
 
 A_MINUTE = 20
-"""Certificates fetched in a minute. Those that were found good before do not count."""
+"""Certificates fetched in a minute for each sender. URLs that had a valid one do not count."""
 
-GOOD_ONES = 32
-"""URLs remembered for the good certificates that were there."""
-
-
-class _NoAnswerError(Exception):
-    """What was answered is nothing to use."""
+KNOWN_URLS = 32
+"""URLs that are remembered because a valid certificate was found there."""
 
 
-class _Answer(NamedTuple):
-    pem: bytes
+class _UnusableError(Exception):
+    """The answer to a request cannot be used."""
+
+
+class _Fetched(NamedTuple):
+    """The answer to a request, or what went wrong ("": nothing), and until when it is kept."""
+
+    body: bytes
     trouble: str
     until: float
 
 
 class Certificates:
-    """Start nothing before it is asked; close it in the end.
+    """Fetches and keeps certificates. Nothing is opened before the first request; `close` it.
 
-    `resolver` finds hosts and `context` says whom to trust, where it is not as usual; `clock` is in
-    seconds and never goes back.
+    `resolver` and `context` (trusted authorities) replace those of the system, in tests. `clock` is
+    in seconds and never goes back.
     """
 
     def __init__(
@@ -77,131 +79,136 @@ class Certificates:
         self._context = context
         self._clock = clock
         self._session: aiohttp.ClientSession | None = None
-        self._under_way: dict[str, asyncio.Task[_Answer]] = {}
-        self._answers: dict[str, _Answer] = {}
-        self._fetched: defaultdict[str, deque[float]] = defaultdict(deque)
-        self._good: dict[str, None] = {}
+        self._running: dict[str, asyncio.Task[_Fetched]] = {}
+        self._answers: dict[str, _Fetched] = {}
+        self._times: defaultdict[str, deque[float]] = defaultdict(deque)
+        self._known: dict[str, None] = {}
 
     async def judge(self, scheme: Scheme | NetworkScheme, delivery: Signed, now: float) -> Verdict:
-        """Verify a delivery, with the certificate it needs. Raises `CertificateUnavailableError`
-        where that cannot be had: then nothing is known of the delivery.
+        """Verify a delivery, with the certificate that it needs. Raise
+        `CertificateUnavailableError` if that cannot be fetched: the delivery may be genuine or not.
         """
         verdict = scheme.verify(delivery, now)
         if not isinstance(verdict, NeedsCertificate):
             return verdict
-        assert isinstance(scheme, NetworkScheme)  # noqa: S101 - no other asks for one
+        assert isinstance(scheme, NetworkScheme)  # noqa: S101 - no other scheme needs one
         url = verdict.url
         pem = await self.fetch(url)
         if refusal := scheme.learn(url, pem, now):
-            if refusal.code == "certificate_malformed":  # a page that says "come back later"
+            if (
+                refusal.code == "certificate_malformed"
+            ):  # perhaps a page that says "come back later"
                 raise CertificateUnavailableError(f"{url}: {refusal.detail}")
             return refusal
-        self._remember_good(url)
+        self._remember(url)
         verdict = scheme.verify(delivery, now)
         if isinstance(verdict, NeedsCertificate):
-            raise CertificateUnavailableError(f"{url}: the certificate ended while it was fetched")
+            raise CertificateUnavailableError(
+                f"{url}: the certificate expired while it was fetched"
+            )
         return verdict
 
     async def fetch(self, url: str) -> bytes:
-        """Return what is at a URL that a scheme has judged."""
-        answer = self._kept(url)
-        if answer is None:
-            # One that was good before is not held up by a flood of others.
-            if url not in self._good and url not in self._under_way:
+        """Return the body at a URL that a scheme has allowed."""
+        fetched = self._kept(url)
+        if fetched is None:
+            # A known URL is never limited, so that a flood of other URLs does not keep it out.
+            if url not in self._known and url not in self._running:
                 self._count(url)
-            answer = await self._once(url)
-            kept = KEPT_FAILURE if answer.trouble else KEPT
-            self._answers[url] = answer._replace(until=self._clock() + kept)
-        if answer.trouble:
-            raise CertificateUnavailableError(f"{url}: {answer.trouble}")
-        return answer.pem
+            fetched = await self._request_once(url)
+            kept = KEPT_FAILURE if fetched.trouble else KEPT
+            self._answers[url] = fetched._replace(until=self._clock() + kept)
+        if fetched.trouble:
+            raise CertificateUnavailableError(f"{url}: {fetched.trouble}")
+        return fetched.body
 
     async def confirm(self, url: str) -> None:
-        """GET the URL of a subscription that a scheme has verified. Raises `NotConfirmedError`."""
-        answer = await self._once(url)
-        if answer.trouble:
-            # Not the URL itself: it holds the token that confirms.
-            raise NotConfirmedError(f"{URL(url, encoded=True).host}: {answer.trouble}")
+        """Confirm a subscription by a GET of its URL, which a scheme has verified. Raise
+        `NotConfirmedError` if that fails.
+        """
+        fetched = await self._request_once(url)
+        if fetched.trouble:
+            # Only the host, because the URL contains the token that confirms.
+            raise NotConfirmedError(f"{URL(url, encoded=True).host}: {fetched.trouble}")
 
     async def close(self) -> None:
-        """End what is under way, and the connections."""
-        tasks = list(self._under_way.values())
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        """Cancel the running requests and close the connections."""
+        await cancel_and_wait(self._running.values())
         if self._session is not None:
             await self._session.close()
             self._session = None
 
-    def _kept(self, url: str) -> _Answer | None:
-        """Return what was answered lately; what is older is forgotten."""
+    def _kept(self, url: str) -> _Fetched | None:
+        """Return the kept answer of a URL, if any. Answers that were kept too long are deleted."""
         now = self._clock()
-        for old in [one for one, answer in self._answers.items() if answer.until <= now]:
+        for old in [one for one, fetched in self._answers.items() if fetched.until <= now]:
             del self._answers[old]
         return self._answers.get(url)
 
     def _count(self, url: str) -> None:
-        """Count a request; refuse it where there were too many, so that what is kept is bounded."""
+        """Count a request. Raise if there were too many, so that few answers are kept."""
         now = self._clock()
-        # Each sender for itself (its hosts share a domain), so that a flood in the name of one does
-        # not keep the other out.
-        fetched = self._fetched[".".join((URL(url).host or "").split(".")[-2:])]
-        while fetched and fetched[0] <= now - 60:
-            fetched.popleft()
-        if len(fetched) >= A_MINUTE:
+        # Counted for each sender (its hosts share a domain), so that forged deliveries in the name
+        # of one sender do not keep out another.
+        times = self._times[".".join((URL(url).host or "").split(".")[-2:])]
+        while times and times[0] <= now - 60:
+            times.popleft()
+        if len(times) >= A_MINUTE:
             raise CertificateUnavailableError(
-                f"{url}: not fetched, {A_MINUTE} other certificates were asked for in a minute"
+                f"{url}: not fetched, {A_MINUTE} other certificates were fetched in a minute"
             )
-        fetched.append(now)
+        times.append(now)
 
-    def _remember_good(self, url: str) -> None:
-        self._good.pop(url, None)
-        if len(self._good) >= GOOD_ONES:
-            del self._good[next(iter(self._good))]
-        self._good[url] = None
+    def _remember(self, url: str) -> None:
+        self._known.pop(url, None)
+        if len(self._known) >= KNOWN_URLS:
+            del self._known[next(iter(self._known))]
+        self._known[url] = None
 
-    async def _once(self, url: str) -> _Answer:
-        """Ask, or wait for the answer that others wait for. A waiter that goes stops nothing."""
-        task = self._under_way.get(url)
+    async def _request_once(self, url: str) -> _Fetched:
+        """Start a request, or wait for the running one of the same URL.
+
+        A caller that is cancelled does not stop the request, because others may wait for it.
+        """
+        task = self._running.get(url)
         if task is None:
-            task = asyncio.create_task(self._ask(url), name="certificate")
-            self._under_way[url] = task
-            task.add_done_callback(lambda _: self._under_way.pop(url, None))
+            task = asyncio.create_task(self._request(url), name="certificate")
+            self._running[url] = task
+            task.add_done_callback(lambda _: self._running.pop(url, None))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            if task.cancelled():  # by close, not our waiter
-                return _Answer(b"", "the receiver is stopping", 0.0)
+            if task.cancelled():  # by `close`; else our caller was cancelled
+                return _Fetched(b"", "the receiver is stopping", 0.0)
             raise
 
-    async def _ask(self, url: str) -> _Answer:
-        """GET a URL; whatever goes wrong is part of the answer."""
+    async def _request(self, url: str) -> _Fetched:
+        """GET a URL. Return what went wrong instead of raising it."""
         try:
             async with asyncio.timeout(TIMEOUT):
-                return _Answer(await self._get(url), "", 0.0)
+                return _Fetched(await self._get(url), "", 0.0)
         except TimeoutError:
-            return _Answer(b"", f"no answer in {TIMEOUT:g} s", 0.0)
-        except (_NoAnswerError, aiohttp.ClientConnectorError) as error:
-            return _Answer(b"", str(error), 0.0)
+            return _Fetched(b"", f"no answer in {TIMEOUT:g} s", 0.0)
+        except (_UnusableError, aiohttp.ClientConnectorError) as error:
+            return _Fetched(b"", str(error), 0.0)
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            # Its text may hold the URL, which may hold the token that confirms.
-            return _Answer(b"", type(error).__name__, 0.0)
+            # Not its text: that may contain the URL, and with it the token that confirms.
+            return _Fetched(b"", type(error).__name__, 0.0)
 
     async def _get(self, url: str) -> bytes:
-        # As it was judged: nothing about it may be put in another form.
+        # `encoded`: the URL is requested exactly as the scheme has checked it.
         target = URL(url, encoded=True)
         if target.scheme != "https":
-            raise _NoAnswerError("only https is asked")
+            raise _UnusableError("only https is allowed")
         headers = {"Accept-Encoding": "identity"}
         async with self._open().get(target, allow_redirects=False, headers=headers) as response:
             if response.status != 200:
-                raise _NoAnswerError(f"the answer was {response.status}")
+                raise _UnusableError(f"the answer was {response.status}")
             body = bytearray()
             async for chunk in response.content.iter_any():
                 body += chunk
                 if len(body) > LARGEST:
-                    raise _NoAnswerError(f"the answer has more than {LARGEST} bytes")
+                    raise _UnusableError(f"the answer has more than {LARGEST} bytes")
             return bytes(body)
 
     def _open(self) -> aiohttp.ClientSession:
@@ -211,7 +218,7 @@ class Certificates:
                     limit=AT_ONCE, resolver=self._resolver, ssl=self._context or True
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                # Inflated, an answer could be larger than what is read of it.
+                # A small compressed answer could become a huge one.
                 auto_decompress=False,
             )
         return self._session

@@ -1,10 +1,9 @@
-"""Brings what is in the spool into the stream as soon as Redis is back, whoever put it there."""
+"""Moves messages from the spool into the stream as soon as Redis takes writes again."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 
 import structlog
 
@@ -12,48 +11,48 @@ from hookmill.errors import BacklogFullError, StreamUnavailableError
 from hookmill.message import delivery_name
 from hookmill.stream.arrival import Row
 from hookmill.stream.producer import Producer
+from receiver.background import BackgroundTask
 from receiver.spool import Spool
 
 log = structlog.get_logger("receiver")
 
-PAUSE = 0.25
-"""Seconds between two looks at the spool, and between two at Redis while it is away."""
+PERIOD = 0.25
+"""Seconds between two looks at the spool, and between two attempts while Redis is away."""
 
 
 class Drainer:
-    """Drains the spool in the background. `timeout` is in seconds for one round trip."""
+    """Drains the spool in the background. `timeout` is in seconds for one round trip.
+
+    Messages of other processes that share the spool's file are drained too: a process may have
+    died and left some.
+    """
 
     def __init__(self, spool: Spool, stream: Producer, timeout: float) -> None:
         self._spool = spool
         self._stream = stream
         self._timeout = timeout
-        self._running: asyncio.Task[None] | None = None
+        self._task = BackgroundTask("drainer", self._drain_if_needed, PERIOD)
         self._trouble = ""
         self._appended: set[bytes] = set()
 
     def start(self) -> None:
-        """Begin to look after the spool."""
-        self._running = asyncio.create_task(self._run())
+        """Start draining. It can be started again after `stop`."""
+        self._task.start()
 
     async def stop(self) -> None:
-        """Stop; what is in the spool stays there. A batch under way may be appended once more."""
-        if self._running is not None:
-            self._running.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._running
-            self._running = None
+        """Stop draining. Messages in the spool stay there; the current batch may be appended twice,
+        and the workers drop the duplicates.
+        """
+        await self._task.stop()
 
-    async def _run(self) -> None:
-        while True:
-            # Another process may have filled it, and may have died since.
-            if self._spool.is_active:
-                await self._turn()
-            else:
-                self._spool.is_stuck_in_backlog = False
-            await asyncio.sleep(PAUSE)
+    async def _drain_if_needed(self) -> None:
+        if self._spool.is_active:
+            await self._drain()
+        else:
+            self._spool.is_stuck_in_backlog = False
 
-    async def _turn(self) -> None:
-        """Drain the spool if Redis takes writes; say what is new."""
+    async def _drain(self) -> None:
+        """Drain the spool if Redis takes writes. Log what has changed since the last attempt."""
         trouble, is_stuck = "", False
         try:
             async with asyncio.timeout(self._timeout):
@@ -63,7 +62,7 @@ class Drainer:
         except (StreamUnavailableError, TimeoutError) as error:
             is_stuck = isinstance(error, BacklogFullError)
             trouble = str(error) or "Redis did not answer in time"
-        except Exception as error:  # a fault of ours must not end the draining for good
+        except Exception as error:  # our own fault: logged once, and tried again
             trouble = repr(error)
             if trouble != self._trouble:
                 log.exception("draining failed")
@@ -73,13 +72,17 @@ class Drainer:
         self._trouble = trouble
 
     async def _append(self, rows: Sequence[Row]) -> None:
-        # Those that a partition took before another one refused are not appended again.
+        """Append a batch; raise the error of a partition that refused its part.
+
+        The whole batch then stays in the spool and comes here again. `_appended` remembers which of
+        its rows were appended, so that they are not appended twice.
+        """
         self._appended &= {delivery_name(row.fields) for row in rows}
-        waiting = [row for row in rows if delivery_name(row.fields) not in self._appended]
+        missing = [row for row in rows if delivery_name(row.fields) not in self._appended]
         async with asyncio.timeout(self._timeout):
-            results = await self._stream.append_rows(waiting)
+            results = await self._stream.append_rows(missing)
         refused: StreamUnavailableError | None = None
-        for row, result in zip(waiting, results, strict=True):
+        for row, result in zip(missing, results, strict=True):
             if isinstance(result, StreamUnavailableError):
                 refused = result
                 continue

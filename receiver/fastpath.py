@@ -1,71 +1,73 @@
-"""The short way of a delivery through aiohttp: from the parser to its answer without a task.
+"""Takes a delivery from aiohttp's parser and writes its answer, without a task for the request.
 
-aiohttp makes two tasks' worth of work for each request: it wakes the connection's own, which makes
-another for the request. A delivery that arrives whole needs neither: all there is to do with it is
-done at once, and its answer is written when it is stored. What is not that plain (a body that is
-still on its way, a sender that pipelines, probes, malformed requests) goes aiohttp's own way.
-
-This is the only place that knows aiohttp's inner parts; where a release has others, everything
-goes its own way.
+A delivery that arrives whole is taken at once, and answered when it is stored. Everything else (a
+body still on its way, pipelined requests, probes, malformed HTTP) is left to aiohttp. Only this
+module uses aiohttp's private attributes. If a release has others, aiohttp does it all.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
 from contextlib import suppress
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
 from typing import Any, Protocol
 
 from aiohttp import HttpVersion11, StreamReader, hdrs, web
-from aiohttp.http import HttpRequestParser
+from aiohttp.http import SERVER_SOFTWARE, HttpRequestParser
 
 from hookmill.config.sources import Source
-from receiver.intake import Request
+from receiver.intake import ReceivedRequest
+from receiver.responses import Headers, Reply
 
-Write = Callable[[bytes], None]
+_USED = {"_parser", "_waiter", "_messages", "_next_keepalive_close_time", "_buffer"}
+"""The private attributes of aiohttp's connections and bodies that are used here."""
 
-_PARTS = {"_parser", "_waiter", "_messages", "_next_keepalive_close_time", "_buffer"}
+_CLOSE = ("Connection", "close")
 
 
 class Taker(Protocol):
-    """Who takes whole deliveries. While it `is_quiet`, an answer is a connection's last."""
+    """What takes whole deliveries (`receiver.http`)."""
 
     @property
     def is_quiet(self) -> bool:
-        """Whether connections are no longer kept."""
+        """Whether every answer is the last one of its connection."""
 
     def find(self, target: str) -> Source | None:
-        """Return the source at a path; None: not to be taken this way."""
+        """Return the source at a path. None: leave the request to aiohttp."""
 
-    def take(self, source: Source, request: Request, write: Write) -> None:
-        """Take a delivery, and write its answer, now or later, exactly once."""
+    def take(self, source: Source, request: ReceivedRequest, connection: FastPath) -> None:
+        """Take a delivery, and call `connection.send` with its answer once, now or later."""
 
 
-class Server(web.Server):
-    """aiohttp's low-level server with the short way before it."""
+class FastServer(web.Server):
+    """aiohttp's low-level server with the fast path in front of it."""
 
     def __init__(self, handler: Any, taker: Taker, **options: Any) -> None:
         super().__init__(handler, **options)
         self._taker = taker
-        self._has_short_way = is_known()
+        self._has_fast_path = is_supported()
 
     def __call__(self) -> web.RequestHandler:
-        """Make what speaks on a new connection."""
+        """Make the protocol of a new connection."""
         connection = super().__call__()
-        if self._has_short_way:
-            connection._parser = FastPath(connection, self._taker)  # type: ignore[assignment]
+        if self._has_fast_path:
+            fast_path: Any = FastPath(connection, self._taker)  # it passes for a parser
+            connection._parser = fast_path
         return connection
 
 
-def is_known() -> bool:
-    """Whether this aiohttp has the parts that the short way goes by."""
+def is_supported() -> bool:
+    """Whether this release of aiohttp has the attributes that the fast path uses."""
     kinds = {*web.RequestHandler.__mro__, StreamReader}
     slots = {name for kind in kinds for name in getattr(kind, "__slots__", ())}
-    return slots >= _PARTS and hasattr(HttpRequestParser, "message_consumed")
+    return slots >= _USED and hasattr(HttpRequestParser, "message_consumed")
 
 
 class FastPath:
-    """Stands before a connection's parser, and keeps from it the deliveries that it takes."""
+    """Stands in front of a connection's parser, and takes the deliveries that it can take."""
 
     def __init__(self, connection: Any, taker: Taker) -> None:
         self._connection = connection
@@ -73,16 +75,16 @@ class FastPath:
         self._taker = taker
         self._clock = asyncio.get_running_loop().time
         self._is_answering = False
-        self._behind = b""
+        self._unparsed = b""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._parser, name)
 
     def feed_data(self, data: bytes) -> tuple[Any, bool, bytes]:
-        """Parse what arrived; return the requests that go aiohttp's own way."""
+        """Parse what arrived; return the requests that are left to aiohttp."""
         if self._is_answering:
-            # Answers go out in the order of their requests, so this one waits, unread.
-            self._behind += data
+            # Answers must go out in the order of the requests, so this one waits, unparsed.
+            self._unparsed += data
             with suppress(RuntimeError):  # the connection is being closed
                 self._connection.transport.pause_reading()
             return (), False, b""
@@ -93,8 +95,8 @@ class FastPath:
         return messages, is_upgraded, tail
 
     def _takes(self, head: Any, payload: StreamReader) -> bool:
-        """Take a request if it is a whole and plain delivery, and nothing is to be answered before
-        it; say whether it was.
+        """Take a request if it is a whole and plain delivery and no earlier request is unanswered;
+        return whether it was taken.
         """
         if not (
             head.method == hdrs.METH_POST
@@ -110,32 +112,50 @@ class FastPath:
         if source is None:
             return False
         self._is_answering = True
-        # Reading it would have the connection look for more at once, and there is none to be had.
+        # Not `payload.read()`, because that resumes reading from the socket.
         body = b"".join(payload._buffer) if payload.total_bytes else b""
-        request = Request(head.path, head.headers, head.raw_headers, body)
-        self._taker.take(source, request, self._write)
+        request = ReceivedRequest(head.path, head.headers, head.raw_headers, body)
+        self._taker.take(source, request, self)
         return True
 
     @property
     def _is_idle(self) -> bool:
-        """Whether aiohttp waits for a request, and the sender takes its answers."""
+        """Whether aiohttp waits for a request on this connection, and the sender reads answers."""
         waiter, connection = self._connection._waiter, self._connection
         is_waiting = waiter is not None and not waiter.done() and not connection._messages
         return is_waiting and not connection.writing_paused
 
-    def _write(self, answer: bytes) -> None:
-        """Write the answer to the delivery that was taken, and go on with what came behind it."""
+    def send(self, reply: Reply) -> None:
+        """Send the answer to the delivery that was taken, then parse what came after it."""
         connection = self._connection
         self._is_answering = False
         if connection.transport is None:
-            return  # the sender has gone
-        connection.transport.write(answer)
-        if self._taker.is_quiet:
+            return  # the sender has hung up
+        is_last = self._taker.is_quiet
+        connection.transport.write(render(reply, is_last=is_last))
+        if is_last:
             connection.force_close()
             return
         connection._next_keepalive_close_time = self._clock() + connection.keepalive_timeout
-        if self._behind:
-            behind, self._behind = self._behind, b""
+        if self._unparsed:
+            unparsed, self._unparsed = self._unparsed, b""
             with suppress(RuntimeError):
                 connection.transport.resume_reading()
-            connection.data_received(behind)
+            connection.data_received(unparsed)
+
+
+def render(reply: Reply, *, is_last: bool = False) -> bytes:
+    """Return an answer as bytes of HTTP/1.1. `is_last`: the connection is closed after it."""
+    headers = (*reply.headers, _CLOSE) if is_last else reply.headers
+    return _head(reply.status, headers, len(reply.body), int(time.time())) + reply.body
+
+
+@lru_cache(maxsize=64)
+def _head(status: int, headers: Headers, length: int, second: int) -> bytes:
+    """Return what comes before a body. Cached, because it is often the same within a second."""
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
+    lines += [f"{name}: {value}" for name, value in headers]
+    if status != HTTPStatus.NO_CONTENT:  # a 204 must not have a length (RFC 9110, 8.6)
+        lines.append(f"Content-Length: {length}")
+    lines += [f"Date: {formatdate(second, usegmt=True)}", f"Server: {SERVER_SOFTWARE}", "\r\n"]
+    return "\r\n".join(lines).encode()

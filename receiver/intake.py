@@ -1,7 +1,7 @@
-"""From a request's parts to an `Arrival`, an `Answer` or a `Refusal`: pure, no I/O.
+"""Turns a request into an `Arrival` (a message to be stored), a `Reply` or a `Refusal`. No I/O.
 
-The signature is verified before anything else looks at the body. Whatever stands in the request,
-what comes out is one of the three; no exception leaves.
+The signature is verified before anything else reads the body. No request, however malformed, makes
+this raise.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from hookmill.signatures import Refused, Signed
 from hookmill.signatures.scheme import NeedsCertificate
 from hookmill.stream.arrival import Arrival
 from receiver import handshake
-from receiver.responses import Answer, Confirmation, Refusal
+from receiver.responses import Refusal, Reply
 
-_CONTENT_ENCODING = istr("Content-Encoding")  # its lower case is found once
+_CONTENT_ENCODING = istr("Content-Encoding")  # an istr, so that it is put in lower case only once
 
 RawHeaders = tuple[tuple[bytes, bytes], ...]
 
 
-class Request(msgspec.Struct, frozen=True):
-    """A request as it came over the wire. `target` is its path and query, unchanged."""
+class ReceivedRequest(msgspec.Struct, frozen=True):
+    """A request as it was sent. `target` is its path and query, unchanged."""
 
     target: str
     headers: MultiMapping[str]
@@ -33,31 +33,31 @@ class Request(msgspec.Struct, frozen=True):
     body: bytes
 
 
-Admitted = Arrival | Answer | Confirmation | NeedsCertificate | Refusal
-"""What comes of a request. Where a certificate is needed, it is to be admitted again with it."""
+Admitted = Arrival | Reply | Refusal | NeedsCertificate
+"""What a request turns into. `NeedsCertificate`: call `admit` again when the scheme has it."""
 
 
-def admit(source: Source, request: Request, now: float) -> Admitted:
-    """Verify a delivery and make it a message, or answer it if it is a question; `now` is Unix
-    time in seconds.
+def admit(source: Source, request: ReceivedRequest, now: float) -> Admitted:
+    """Verify a delivery and make a message of it, or reply to it if it is a handshake's question.
+    `now` is Unix time in seconds.
 
-    Without an ID it gets a fresh one; one that follows from its token, where it has one, for the
-    same token again is the same delivery again.
+    A delivery without an ID gets one. If it was signed with a token, the ID follows from the token,
+    because the same token again means the same delivery again. Otherwise the ID is random.
     """
     delivery = delivery_of(source, request)
     verdict = source.scheme.verify(delivery, now)
     if isinstance(verdict, NeedsCertificate):
         return verdict
     if isinstance(verdict, Refused):
-        answer = handshake.unsigned(source, delivery)
-        return answer or Refusal(401, verdict.code, verdict.detail)
-    answered = handshake.question(source, delivery, verdict)
+        reply = handshake.reply_to_unsigned(source, delivery)
+        return reply or Refusal(401, verdict.code, verdict.detail)
+    answered = handshake.reply_to_verified(source, delivery, verdict)
     if answered is not None:
         return answered
     identity = source.identify(request.headers, request.body)
     if isinstance(identity, Refused):
         return Refusal(401, identity.code, identity.detail)
-    # A signed ID is as good: what comes again under it is a repeat.
+    # A signed ID needs no token: the workers drop a message with the same ID as a duplicate.
     token = None if identity.id_is_signed else verdict.token
     return Arrival(
         id=identity.id or (f"hm_{token.digest.hex()}" if token else fresh_id()),
@@ -68,16 +68,16 @@ def admit(source: Source, request: Request, now: float) -> Admitted:
         header_block=pack_headers(request.raw_headers, source.secret_header),
         key=source.key_of(request.body),
         token=token,
-        # Not where the ID follows from the token: the same one, with a header that names another
-        # ID, has to be looked for in the same partition.
+        # False for an ID that follows from the token, so that the partition does not depend on it:
+        # a token that comes again with an ID header must be looked for in the same partition.
         id_is_signed=identity.id_is_signed,
         secret=verdict.secret,
     )
 
 
-def delivery_of(source: Source, request: Request) -> Signed:
-    """Return what a scheme judges of a request."""
-    # By position: a name costs as much as the field.
+def delivery_of(source: Source, request: ReceivedRequest) -> Signed:
+    """Return the parts of a request that a scheme verifies."""
+    # By position, because keyword arguments would double the cost.
     return Signed(request.headers, request.body, request.target, "POST", source.url)
 
 
@@ -89,13 +89,13 @@ def precheck(
     *,
     also: Container[str] = (),
 ) -> Refusal | None:
-    """Judge what can be judged before the body is read. `also` are methods besides POST."""
+    """Check what can be checked before the body is read. `also` are methods besides POST."""
     if method != "POST" and method not in also:
         return Refusal(405, "method_not_allowed", "deliveries are sent with POST")
     if _CONTENT_ENCODING in headers and any(
         encoding.strip().lower() != "identity" for encoding in headers.getall(_CONTENT_ENCODING)
     ):
-        # The signature covers bytes; which ones an encoding leaves to sign is anybody's guess.
+        # A signature covers bytes, and it is not known whether before or after the encoding.
         return Refusal(415, "content_encoding", "send the body without a Content-Encoding")
     if length is not None and length > limit:
         return too_large(limit)
@@ -103,5 +103,5 @@ def precheck(
 
 
 def too_large(limit: int) -> Refusal:
-    """Say that a body is larger than the limit (bytes)."""
-    return Refusal(413, "too_large", f"a body may have {limit} bytes")
+    """Return the refusal of a body that is larger than the limit (bytes)."""
+    return Refusal(413, "too_large", f"a body may have at most {limit} bytes")

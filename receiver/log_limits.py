@@ -1,8 +1,8 @@
-"""Keeps what strangers can cause in the log short: few lines a second, and no tracebacks.
+"""Limits the log lines that anybody can cause: few a second, and without tracebacks.
 
-Anybody can send malformed requests, hang up half-way or guess at signatures. aiohttp logs its
-share with a traceback at ERROR, so that an anonymous sender could fill a disk. A fault of our own
-keeps its traceback, and lines of its own.
+Anybody can send malformed requests, hang up early or guess signatures. aiohttp logs such errors
+with a traceback, so that an anonymous sender could fill a disk. Our own faults keep their
+tracebacks and have a limit of their own.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from collections.abc import Callable
 from aiohttp import ClientPayloadError
 from aiohttp.http_exceptions import HttpProcessingError
 
-_CLIENTS_FAULTS = (HttpProcessingError, ClientPayloadError, OSError)
+_CAUSED_BY_CLIENTS = (HttpProcessingError, ClientPayloadError, OSError)
 
 PER_SECOND = 10
-"""Lines of one kind that pass in any one second; the next line says how many did not."""
+"""Lines of one kind that are written in one second. The next line says how many were left out."""
 
 
-class Limit:
+class LogLimit:
     """Lets few lines of one kind pass in a second, and counts the rest. `clock` is in seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -30,7 +30,7 @@ class Limit:
         self._held_back = 0
 
     def passes(self) -> bool:
-        """Say whether one more line may pass now."""
+        """Return whether one more line may be written now."""
         second = int(self._clock())
         if second != self._second:
             self._second, self._passed = second, 0
@@ -41,24 +41,24 @@ class Limit:
         return True
 
     def report(self) -> dict[str, int]:
-        """Return how many lines were held back since the last report, if any were."""
+        """Return how many lines were held back since the last report; nothing if none were."""
         count, self._held_back = self._held_back, 0
         return {"held_back": count} if count else {}
 
 
-class OneLine(logging.Filter):
-    """Reduces what a client caused to one line, and limits how many lines pass."""
+class OneLineFilter(logging.Filter):
+    """Shortens a record that a client caused to one line, and limits how many lines are written."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
-        self._clients = Limit(clock)
-        self._ours = Limit(clock)
+        self._clients = LogLimit(clock)
+        self._ours = LogLimit(clock)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Shorten the record if a client caused it; say whether it may pass."""
+        """Shorten the record if a client caused it; return whether it may be written."""
         error = record.exc_info[1] if record.exc_info else None
-        by_client = isinstance(error, _CLIENTS_FAULTS)
-        # Apart, so that a crowd of strangers cannot hide a fault of ours.
+        by_client = isinstance(error, _CAUSED_BY_CLIENTS)
+        # Two limits, so that many bad requests cannot hide a fault of our own.
         limit = self._clients if by_client else self._ours
         if not limit.passes():
             return False
@@ -74,8 +74,8 @@ class OneLine(logging.Filter):
 
 
 def server_logger() -> logging.Logger:
-    """Return a logger for aiohttp's server that cannot be used to flood ours."""
+    """Return the logger for aiohttp's server and for our own faults, with its limits."""
     logger = logging.getLogger("receiver.http")
-    if not any(isinstance(held, OneLine) for held in logger.filters):
-        logger.addFilter(OneLine())
+    if not any(isinstance(one, OneLineFilter) for one in logger.filters):
+        logger.addFilter(OneLineFilter())
     return logger

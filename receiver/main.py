@@ -1,4 +1,4 @@
-"""Starts program 1 and ends it on a signal: first unready, then closed."""
+"""Starts program 1, and stops it on a signal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from hookmill.errors import (
 )
 from hookmill.runtime import process
 from hookmill.signatures.qstash import QStash
-from hookmill.stream.producer import Backlog, Producer
+from hookmill.stream.client import Client
+from hookmill.stream.facts import Backlog
+from hookmill.stream.producer import Producer
 from receiver.app import Receiver
 from receiver.reloader import Reloader
 from receiver.spool import SpoolError
@@ -28,7 +30,7 @@ def run(settings: Settings) -> None:
 
 
 async def receive(settings: Settings) -> None:
-    """Receive until a signal asks to stop; raise `SettingsError` when there is nothing to serve."""
+    """Receive until a signal asks to stop. Raise `SettingsError` if the settings cannot be used."""
     sources = sources_of(settings)
     if not sources:
         raise SettingsError(
@@ -43,51 +45,54 @@ async def receive(settings: Settings) -> None:
         )
     stream = stream_of(settings)
     receiver = Receiver(settings, sources, stream)
-    reloader = Reloader(settings, _read_anew, receiver.replace_sources)
+    reloader = Reloader(settings, _load, receiver.replace_sources)
     async with process.stop_signal() as stop, process.on_hangup(reloader.ask):
         try:
-            await _assure(stream, settings)
+            await _check_stream(stream, settings)
             port = await _start(receiver, settings)
             reloader.start()
-            process.spare_the_collector()
+            process.collect_garbage_less_often()
             log.info("receiving", port=port, paths=[source.path for source in sources])
             await stop.wait()
             log.info("stopping")
         finally:
             await reloader.stop()
             await receiver.stop()
-            await stream.close()
+            await stream.client.close()
     log.info("stopped")
 
 
-def _read_anew() -> tuple[Settings, list[Source]]:
+def _load() -> tuple[Settings, list[Source]]:
     settings = load_settings()
     return settings, sources_of(settings)
 
 
 def stream_of(settings: Settings) -> Producer:
     """Make the stream that the settings ask for."""
-    return Producer(
+    client = Client(
         settings.need_redis_url(),
         settings.prefix,
         partitions=settings.partitions,
         timeout=settings.append_timeout,
+    )
+    return Producer(
+        client,
         durability=settings.durability,
         limit=Backlog(settings.backlog_messages, settings.backlog_bytes),
     )
 
 
-async def _assure(stream: Producer, settings: Settings) -> None:
-    """Refuse to start where this Redis can never give what is asked of it."""
+async def _check_stream(stream: Producer, settings: Settings) -> None:
+    """Raise `SettingsError` if this Redis can never do what the settings ask for."""
     try:
         await stream.probe()
     except PartitionsError as error:
         raise SettingsError([str(error)]) from None
     except NotDurableError as error:
-        if settings.durability == "aof":  # replicas come and go
+        if settings.durability == "aof":  # a level that needs replicas may be reached later
             raise SettingsError([f"HOOKMILL_DURABILITY=aof: {error}"]) from None
     except StreamUnavailableError:
-        pass  # it will be asked again before anything is accepted
+        pass  # the append checks again before it accepts a message
 
 
 async def _start(receiver: Receiver, settings: Settings) -> int:

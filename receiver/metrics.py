@@ -1,4 +1,4 @@
-"""Counts what the receiver does, and shows it as Prometheus reads it (the extra `metrics`)."""
+"""Counts deliveries, and shows the counts in Prometheus' format (needs the extra `metrics`)."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Any
 
 
 class Metrics:
-    """Counts per source: outcomes of deliveries, and which secret they were signed with.
+    """Counts, for each source, the results of its deliveries and the secrets that verified them.
 
-    The latter tells an operator when the old secret of a rotation can go. Labels name where a
-    secret stands, never the secret.
+    The latter tells an operator when the old secret of a rotation is no longer used. A label says
+    where a secret is kept, never the secret itself.
     """
 
     def __init__(self) -> None:
         self._outcomes: Counter[tuple[str, str]] = Counter()
         self._secrets: Counter[tuple[str, str]] = Counter()
 
-    def know(self, source: str, secrets: Iterable[str]) -> None:
-        """Show these secrets with a count, though it be zero: that is what is looked for."""
+    def add_secrets(self, source: str, secrets: Iterable[str]) -> None:
+        """Show these secrets even while their counts are zero: an operator looks for the zero."""
         for secret in secrets:
             self._secrets[source, secret] += 0
 
     def count(self, source: str, outcome: str) -> None:
-        """Count a delivery: "accepted", or the code of its refusal."""
+        """Count a delivery: "accepted", "answered", or the code of its refusal."""
         self._outcomes[source, outcome] += 1
 
-    def matched(self, source: str, secret: str) -> None:
-        """Count a delivery that verified with this secret."""
+    def verified(self, source: str, secret: str) -> None:
+        """Count a delivery that was verified with this secret."""
         self._secrets[source, secret] += 1
 
     def render(self) -> tuple[bytes, str] | None:
@@ -42,7 +42,7 @@ class Metrics:
         return prometheus.generate_latest(registry), prometheus.CONTENT_TYPE_LATEST
 
     def collect(self) -> Iterator[Any]:
-        """Give the counts as Prometheus' client wants them."""
+        """Yield the counts as Prometheus' client expects them."""
         from prometheus_client.core import CounterMetricFamily  # noqa: PLC0415 - an extra
 
         outcomes = CounterMetricFamily(

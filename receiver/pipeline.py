@@ -1,7 +1,7 @@
-"""What becomes of a delivery: judged, counted, stored, and the outcome told.
+"""Takes a delivery from its request to its result: verify it, have it stored, count and log it.
 
-One way for all of them, without awaiting anything; only where judging takes a request of our own
-(a certificate, say) a task is made for it.
+Nothing is awaited on the way, so a delivery needs no task of its own. Only where a request of our
+own must be made first (to fetch a certificate or to confirm a subscription) a task is started.
 """
 
 from __future__ import annotations
@@ -18,13 +18,7 @@ from multidict import MultiMapping
 
 from hookmill.config.settings import Settings
 from hookmill.config.sources import Source
-from hookmill.errors import (
-    BacklogFullError,
-    CertificateUnavailableError,
-    NotConfirmedError,
-    StreamUnavailableError,
-    TokenReusedError,
-)
+from hookmill.errors import CertificateUnavailableError, NotConfirmedError
 from hookmill.signatures import Refused
 from hookmill.signatures.scheme import NeedsCertificate
 from hookmill.stream.arrival import Arrival
@@ -32,146 +26,133 @@ from receiver import handshake
 from receiver.appender import Appender
 from receiver.capacity import Capacity
 from receiver.certificates import Certificates
-from receiver.intake import Request, admit, delivery_of, precheck
-from receiver.log_limits import Limit, server_logger
+from receiver.intake import Admitted, ReceivedRequest, admit, delivery_of, precheck
+from receiver.log_limits import LogLimit, server_logger
 from receiver.metrics import Metrics
-from receiver.responses import Answer, Confirmation, Refusal
+from receiver.responses import BUSY, FAULT, OnResult, Refusal, Reply, Result
 
 log = structlog.get_logger("receiver")
 
-BUSY = Refusal(503, "busy", "the receiver holds as much as it may; come again")
-
-FAULT = Refusal(500, "internal_error", "the receiver failed; send it again")
-
-Outcome = Refusal | Answer | None
-"""Why a delivery was turned away, the answer if it was a question, or None when it is stored."""
-
-Then = Callable[[Outcome], None]
-
 
 class Pipeline:
-    """Takes deliveries in. Only the event loop touches it."""
+    """The way of every delivery. Only the event loop uses it."""
 
     def __init__(
         self, settings: Settings, appender: Appender, certificates: Certificates | None
     ) -> None:
-        self.room = Capacity(settings.queue_messages, settings.queue_bytes)
+        self.capacity = Capacity(settings.queue_messages, settings.queue_bytes)
         self.metrics = Metrics()
         self._body_limit = settings.body_limit
         self._appender = appender
         self._certificates = certificates or Certificates()
-        self._fetching: set[asyncio.Task[None]] = set()
-        self._limits: defaultdict[tuple[str, str], Limit] = defaultdict(Limit)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._log_limits: defaultdict[tuple[str, str], LogLimit] = defaultdict(LogLimit)
 
-    def refusal(
+    def precheck(
         self, source: Source, method: str, headers: MultiMapping[str], length: int | None
     ) -> Refusal | None:
-        """Judge what can be judged without the body; None: it may be read."""
+        """Check what can be checked before the body is read. None: read it."""
         also = handshake.METHODS.get(source.handshake, ())
-        refused = precheck(method, headers, length, self._body_limit, also=also)
-        if refused is None and (self.room.is_crowded or not self.room.fits(length or 0)):
+        refusal = precheck(method, headers, length, self._body_limit, also=also)
+        if refusal is None and (
+            self.capacity.is_full_of_messages or not self.capacity.has_room_for(length or 0)
+        ):
             return BUSY
-        return refused
+        return refusal
 
-    def take(self, source: Source, request: Request, then: Then) -> None:
-        """Judge a delivery and have it stored if it is genuine; `then` is told the outcome, be it
-        now or later.
-        """
+    def take(self, source: Source, request: ReceivedRequest, on_result: OnResult) -> None:
+        """Verify a delivery and have its message stored. `on_result` is called now or later."""
         try:
-            admitted = admit(source, request, time.time())
-        except Exception:  # noqa: BLE001 - a fault of ours, logged by its limited logger
+            admitted: Admitted = admit(source, request, time.time())
+        except Exception:  # noqa: BLE001 - our own fault; its logger limits how often it is logged
             server_logger().exception("cannot judge a delivery to %s", source.name)
             admitted = FAULT
         if isinstance(admitted, Arrival):
-            self._store(source, admitted, then)
-        elif isinstance(admitted, NeedsCertificate | Confirmation):
-            task = asyncio.create_task(self._ask(source, request, admitted, then))
-            self._fetching.add(task)
-            task.add_done_callback(self._fetching.discard)
+            self._store(source, admitted, on_result)
+        elif isinstance(admitted, NeedsCertificate) or (
+            isinstance(admitted, Reply) and admitted.confirm_url
+        ):
+            task = asyncio.create_task(self._ask_first(source, request, admitted, on_result))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         else:
-            then(admitted)
+            on_result(admitted)
 
-    def tell(self, source: Source, outcome: Outcome) -> None:
-        """Count an outcome, and log one that left no message."""
-        if outcome is None:
+    def report(self, source: Source, result: Result) -> None:
+        """Count a result. Log it too, unless a message was stored: the appender logs that."""
+        if result is None:
             self.metrics.count(source.name, "accepted")
-        elif isinstance(outcome, Refusal):
-            self.metrics.count(source.name, outcome.code)
+        elif isinstance(result, Refusal):
+            self.metrics.count(source.name, result.code)
             self._log(
-                log.warning, "refused", source, outcome.code, code=outcome.code,
-                detail=outcome.detail, status=outcome.status,
+                log.warning, "refused", source, result.code, code=result.code,
+                detail=result.detail, status=result.status,
             )  # fmt: skip
         else:
             self.metrics.count(source.name, "answered")
             self._log(log.info, "answered", source, "", handshake=source.handshake)
 
     async def close(self) -> None:
-        """End the requests of our own that are under way."""
+        """Cancel the requests of our own, and wait until their deliveries have their results."""
         await self._certificates.close()
-        if self._fetching:
-            await asyncio.wait(self._fetching)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
-    def _store(self, source: Source, arrival: Arrival, then: Then) -> None:
-        self.metrics.matched(source.name, source.scheme.labels[arrival.secret])
-        if self.room.is_crowded:
-            then(BUSY)
+    def _store(self, source: Source, arrival: Arrival, on_result: OnResult) -> None:
+        self.metrics.verified(source.name, source.scheme.labels[arrival.secret])
+        # Checked again: many bodies may have been read since `precheck`.
+        if self.capacity.is_full_of_messages:
+            on_result(BUSY)
             return
-        self.room.messages += 1
-        self._appender.put(arrival, partial(self._stored, source, arrival, then))
+        self.capacity.messages += 1
+        self._appender.put(arrival, partial(self._stored, on_result))
 
-    def _stored(
-        self, source: Source, arrival: Arrival, then: Then, error: Exception | None
+    def _stored(self, on_result: OnResult, result: Result) -> None:
+        self.capacity.messages -= 1
+        on_result(result)
+
+    async def _ask_first(
+        self,
+        source: Source,
+        request: ReceivedRequest,
+        admitted: NeedsCertificate | Reply,
+        on_result: OnResult,
     ) -> None:
-        self.room.messages -= 1
-        then(None if error is None else _refusal_for(error, source, arrival))
+        """Make the request of our own that a delivery needs, then go on with the delivery."""
+        try:
+            result = await self._ask(source, request, admitted)
+        except Exception:  # noqa: BLE001 - as in `take`
+            server_logger().exception("cannot judge a delivery to %s", source.name)
+            result = FAULT
+        if result is None:
+            self.take(source, request, on_result)
+        else:
+            on_result(result)
 
     async def _ask(
-        self, source: Source, request: Request, what: Confirmation | NeedsCertificate, then: Then
-    ) -> None:
-        """Fetch what judging a delivery takes, and take it anew; or do what it asks for."""
+        self, source: Source, request: ReceivedRequest, admitted: NeedsCertificate | Reply
+    ) -> Reply | Refusal | None:
+        """Confirm a subscription or fetch a certificate. None: now the delivery can be verified."""
         try:
-            outcome = await self._fetch(source, request, what)
-        except Exception:  # noqa: BLE001 - as above
-            server_logger().exception("cannot judge a delivery to %s", source.name)
-            outcome = FAULT
-        if outcome is None:
-            self.take(source, request, then)
-        else:
-            then(outcome)
-
-    async def _fetch(
-        self, source: Source, request: Request, what: Confirmation | NeedsCertificate
-    ) -> Outcome:
-        """Return None where the delivery can now be judged."""
-        try:
-            if isinstance(what, Confirmation):
-                await self._certificates.confirm(what.url)
-                return Answer()
+            if isinstance(admitted, Reply):
+                await self._certificates.confirm(admitted.confirm_url)
+                return admitted
             delivery = delivery_of(source, request)
             verdict = await self._certificates.judge(source.scheme, delivery, time.time())
         except (CertificateUnavailableError, NotConfirmedError) as error:
-            self._log(log.warning, "not to be had", source, f"{error.code}, why", error=str(error))
-            return Refusal(503, error.code, "what this takes cannot be had now; send it again")
+            self._log(
+                log.warning, "request to the sender failed", source, f"{error.code} (cause)",
+                error=str(error),
+            )  # fmt: skip
+            return Refusal(503, error.code, "a request to the sender failed; send it again")
         return Refusal(401, verdict.code, verdict.detail) if isinstance(verdict, Refused) else None
 
     def _log(
         self, write: Callable[..., object], event: str, source: Source, kind: str, **words: object
     ) -> None:
-        """Write a line that strangers can cause: few of a kind pass in a second."""
-        limit = self._limits[source.name, kind]
-        # Nobody's answer depends on a log that can be written.
+        """Write a line that anybody can cause. Only a few lines of a kind are written a second."""
+        limit = self._log_limits[source.name, kind]
+        # A log that cannot be written must not keep a sender from its answer.
         with suppress(OSError, ValueError):
             if limit.passes():
                 write(event, source=source.name, **words, **limit.report())
-
-
-def _refusal_for(error: Exception, source: Source, arrival: Arrival) -> Refusal:
-    """Say what a sender is told whose delivery could not be stored."""
-    if isinstance(error, TokenReusedError):
-        return Refusal(401, error.code, "the token came before, with another message ID")
-    if isinstance(error, BacklogFullError):
-        return Refusal(503, error.code, "too many messages wait to be handled; come again")
-    if not isinstance(error, StreamUnavailableError):
-        return FAULT
-    log.error("append failed", error=str(error), id=arrival.id, source=source.name)
-    return Refusal(503, error.code, "the message could not be stored; send it again")

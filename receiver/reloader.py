@@ -1,7 +1,7 @@
-"""Reads the sources anew when a secret's file or `hookmill.toml` changes, or when it is asked to.
+"""Loads the sources again when a secret's file or `hookmill.toml` changes, or when it is asked to.
 
-No request is dropped: the sources are replaced between two requests. What cannot be read changes
-nothing; the log says why.
+No request is dropped, because the sources are replaced between two requests. If they cannot be
+loaded, the old ones stay in use and the log says why.
 """
 
 from __future__ import annotations
@@ -9,89 +9,84 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from pathlib import Path
 
 import structlog
 
-from hookmill.config.settings import TOML_FILE, Settings
+from hookmill.config.setting_files import TOML_FILE
+from hookmill.config.settings import Settings
 from hookmill.config.sources import Source
 from hookmill.errors import HookmillError, SettingsError
+from receiver.background import BackgroundTask
 
 log = structlog.get_logger("receiver")
 
 PERIOD = 2.0
 """Seconds between two looks at the files."""
 
-_State = dict[Path, tuple[int, int, int] | None]
+_Versions = dict[Path, tuple[int, int, int] | None]
 
 
 class Reloader:
-    """Watches the files that the sources come from. `read` reads the settings and their sources
-    anew, `replace` puts those in the place of what was there.
+    """Watches the files that the sources come from.
+
+    `load` reads the settings and returns them with their sources; `replace` puts these sources in
+    place of the old ones.
     """
 
     def __init__(
         self,
         settings: Settings,
-        read: Callable[[], tuple[Settings, list[Source]]],
+        load: Callable[[], tuple[Settings, list[Source]]],
         replace: Callable[[Iterable[Source]], None],
     ) -> None:
-        self._read = read
+        self._load = load
         self._replace = replace
         self._files = files_of(settings)
-        self._state = _look_at(self._files)
-        self._asked = asyncio.Event()
-        self._running: asyncio.Task[None] | None = None
+        self._versions = _versions_of(self._files)
+        self._is_asked = False
+        self._task = BackgroundTask("reloader", self._reload_if_needed, PERIOD)
 
     def start(self) -> None:
-        """Begin to watch."""
-        self._running = asyncio.create_task(self._run())
+        """Start watching."""
+        self._task.start()
 
     async def stop(self) -> None:
         """Stop watching."""
-        if self._running is not None:
-            self._running.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._running
-            self._running = None
+        await self._task.stop()
 
     def ask(self) -> None:
-        """Have the sources read anew, whether a file has changed or not."""
-        self._asked.set()
+        """Load the sources again soon, even if no file has changed."""
+        self._is_asked = True
+        self._task.wake()
 
-    async def _run(self) -> None:
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(PERIOD):
-                    await self._asked.wait()
-            was_asked = self._asked.is_set()
-            self._asked.clear()
-            # In a thread: such files may lie on a disk that answers slowly.
-            state = await asyncio.to_thread(_look_at, self._files)
-            if was_asked or state != self._state:
-                self._state = state
-                await self._reload()
+    async def _reload_if_needed(self) -> None:
+        is_asked, self._is_asked = self._is_asked, False
+        # In a thread, because such files may lie on a slow disk.
+        versions = await asyncio.to_thread(_versions_of, self._files)
+        if is_asked or versions != self._versions:
+            self._versions = versions
+            await self._reload()
 
     async def _reload(self) -> None:
         try:
-            settings, sources = await asyncio.to_thread(self._read)
+            settings, sources = await asyncio.to_thread(self._load)
             if not sources:
                 raise SettingsError(["there is no source left"])
         except HookmillError as error:
-            log.error("sources not read anew: those there were go on", error=str(error))
-        except Exception:  # whatever it is, what there was goes on
-            log.exception("sources not read anew: those there were go on")
+            log.error("sources not reloaded, the old ones stay in use", error=str(error))
+        except Exception:  # whatever it is, the old sources stay in use
+            log.exception("sources not reloaded, the old ones stay in use")
         else:
             self._replace(sources)
             self._files = files_of(settings)
-            # As they were before they were read: what has changed since is to be read again.
-            self._state = {path: self._state.get(path) for path in self._files}
-            log.info("sources read anew", paths=[source.path for source in sources])
+            # The versions from before the loading: a file that has changed since is loaded again.
+            self._versions = {path: self._versions.get(path) for path in self._files}
+            log.info("sources reloaded", paths=[source.path for source in sources])
 
 
 def files_of(settings: Settings) -> set[Path]:
-    """Return the files that the sources and their secrets come from."""
+    """Return the files that the sources and their secrets are read from."""
     found = {Path(TOML_FILE)}
     for options in settings.sources.values():
         found |= options.files
@@ -102,17 +97,17 @@ def files_of(settings: Settings) -> set[Path]:
     }
 
 
-def _look_at(files: Iterable[Path]) -> _State:
-    """Say what tells a file from the one that was there before, None where there is none.
+def _versions_of(files: Iterable[Path]) -> _Versions:
+    """Return for each file what changes when the file does; None where there is no file.
 
-    A link that now leads to another file, as Kubernetes changes its secrets, is another file.
+    The inode is part of it, because Kubernetes changes a secret by pointing a link to a new file.
     """
-    state: _State = {}
+    versions: _Versions = {}
     for path in files:
         try:
             found = path.stat()
         except OSError:
-            state[path] = None
+            versions[path] = None
         else:
-            state[path] = (found.st_mtime_ns, found.st_size, found.st_ino)
-    return state
+            versions[path] = (found.st_mtime_ns, found.st_size, found.st_ino)
+    return versions

@@ -1,9 +1,9 @@
-"""The spool: accepted deliveries in a local SQLite file while Redis is away.
+"""The spool: a local SQLite file with accepted deliveries, for the time while Redis is away.
 
-What is put here is synced to the disk before the sender gets its 200, and is drained into the
-stream in the order it came, across restarts, by whichever process that shares the file has the
-lock. From the first put until the file is empty again everything goes through it, or a later
-delivery would overtake an earlier one; a second file, the marker, tells the other processes.
+A message is synced to the disk before its sender gets the 200. The spool is drained into the stream
+in its order, also after a restart, by one process at a time of those that share the file. From the
+first put until the file is empty everything goes through it, because a later delivery would
+otherwise overtake an earlier one. A second file, the marker, tells this to the other processes.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from hookmill.stream.arrival import Row
 
 BATCH_MESSAGES = 512
 BATCH_BYTES = 8 * 1024 * 1024
-"""What is drained in one step at most (a larger message goes alone)."""
+"""The most that is drained in one step (a larger message goes alone)."""
 
-PATIENCE = 5.0
-"""Seconds to wait for another process that writes to the file."""
+BUSY_TIMEOUT = 5.0
+"""Seconds to wait while another process writes to the file."""
 
-_PAUSE = 0.002
-"""Seconds between two looks whether it still does. SQLite's own pauses grow to a tenth of a
-second, with which one process would starve behind a busy neighbour.
+_BUSY_PAUSE = 0.002
+"""Seconds between two attempts to write. SQLite's own pauses grow to 0.1 seconds, so that a process
+could wait for ever beside a busy one.
 """
 
 _T = TypeVar("_T")
@@ -50,7 +50,7 @@ class SpoolError(StreamUnavailableError):
 
 
 class _Batch(NamedTuple):
-    """The oldest rows, the position of the last of them, and whether there are more."""
+    """The oldest rows, the position of the last one, and whether there are more."""
 
     rows: list[Row]
     last: int
@@ -60,29 +60,29 @@ class _Batch(NamedTuple):
 class Spool:
     """One spool file. `limit` is in bytes. All SQL runs in one thread of its own.
 
-    `_turn` is held by whoever needs the thread for more than one step; the tasks of one loop
-    share one connection, and so one transaction.
+    All tasks share one database connection, and so one transaction: a task that needs more than one
+    step holds `_transaction_lock`.
     """
 
     def __init__(self, path: Path, limit: int) -> None:
         self.path = path
         self._limit = limit
         self._marker = path.with_name(f"{path.name}.active")
-        self._lock = path.with_name(f"{path.name}.lock")
+        self._drain_lock = path.with_name(f"{path.name}.lock")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
-        self._turn = asyncio.Lock()
+        self._transaction_lock = asyncio.Lock()
         self._db: sqlite3.Connection | None = None
         self.is_stuck_in_backlog = False
-        """Whether the last try to drain met a full backlog: then nothing more is to be put. The
-        drainer writes this, the appender reads it.
+        """Whether draining failed because of a full backlog. Then nothing more is put here. The
+        drainer sets this, the appender reads it.
         """
 
     async def open(self) -> None:
-        """Open the file, or make it; raise `SpoolError` where that is impossible."""
+        """Open or create the file. Raise `SpoolError` if that fails."""
         await self._in_thread(self._open)
 
     async def close(self) -> None:
-        """Close the file; what it holds stays. Twice is once."""
+        """Close the file. Its messages stay in it. A second call does nothing."""
         if self._db is not None:
             await self._in_thread(self._db.close)
             self._db = None
@@ -94,32 +94,33 @@ class Spool:
         return self._marker.exists()
 
     async def put(self, rows: Sequence[Row]) -> None:
-        """Keep all of the rows or none; on return they are synced to the disk."""
+        """Store all rows or none. On return they are synced to the disk."""
         encoded = [(msgspec.msgpack.encode(row),) for row in rows]
-        async with self._turn:
+        async with self._transaction_lock:
             await self._in_thread(partial(self._put, encoded))
 
     async def follow(self, rows: Sequence[Row]) -> bool:
-        """Put the rows behind those that are here; return False, and keep none, if those have left.
+        """Put rows behind those that are here. Return False, and store none, if the spool has been
+        drained meanwhile.
 
-        Who finds the spool active must not make it so again after the drain that ended meanwhile:
-        under a load that never pauses it would never end.
+        A row that comes just after the end of a drain must not make the spool active again.
+        Otherwise, under a steady load, it would stay active for ever.
         """
         encoded = [(msgspec.msgpack.encode(row),) for row in rows]
-        async with self._turn:
+        async with self._transaction_lock:
             return await self._in_thread(partial(self._put, encoded, only_behind=True))
 
     async def probe(self) -> None:
-        """Raise `SpoolError` unless a message could be put now. Writes, for only that tells."""
-        async with self._turn:
+        """Raise `SpoolError` unless a message could be put now. It writes, to be sure."""
+        async with self._transaction_lock:
             await self._in_thread(self._probe)
 
     async def drain(self, append: Append) -> int:
-        """Append what is here, oldest first, until it is empty; return how many there were.
+        """Append the messages, oldest first, until the spool is empty. Return how many there were.
 
-        Does nothing while another process drains. An error of `append` passes through; what was
-        appended until then is gone from the file. A crash in between appends a batch twice: the
-        workers drop the repeats by their IDs.
+        While another process drains, this does nothing. An error of `append` is raised; the batches
+        before it are deleted from the file. A crash between append and delete means that a batch is
+        appended twice: the workers drop the duplicates by their IDs.
         """
         lock = await self._in_thread(self._try_lock)
         if lock is None:
@@ -130,7 +131,7 @@ class Spool:
             os.close(lock)
 
     async def count(self) -> int:
-        """Return how many messages wait here."""
+        """Return how many messages are here."""
         return await self._in_thread(self._count)
 
     async def _drain(self, append: Append) -> int:
@@ -139,7 +140,7 @@ class Spool:
             batch = await self._in_thread(self._oldest)
             if batch.has_more:
                 await append(batch.rows)
-                async with self._turn:
+                async with self._transaction_lock:
                     await self._in_thread(partial(self._delete, batch.last))
                 drained += len(batch.rows)
                 continue
@@ -148,22 +149,24 @@ class Spool:
                 return drained + last
 
     async def _drain_last(self, append: Append) -> int | None:
-        """Append the last batch while nobody can put anything behind it, and let messages go
-        straight again. Under a steady load the file would never be found empty otherwise.
+        """Append the last batch, and delete the marker so that messages go to Redis again.
 
-        None: meanwhile there was more than one batch.
+        The write lock is held meanwhile, so that nothing is put behind the batch. Otherwise, under
+        a steady load, the file would never be found empty. Return None, and append nothing, if
+        there is more than one batch by now.
         """
-        async with self._turn:
+        async with self._transaction_lock:
             try:
-                batch = await self._in_thread(self._hold_oldest)
+                batch = await self._in_thread(self._begin_with_oldest)
                 if batch.has_more:
-                    await self._in_thread(self._let_go)
+                    await self._in_thread(self._rollback)
                     return None
                 if batch.rows:
                     await append(batch.rows)
-                await self._in_thread(partial(self._leave, batch.last))
+                await self._in_thread(partial(self._delete_last, batch.last))
             except BaseException:
-                await self._in_thread(self._let_go)
+                # Shielded, because the drainer's task may be cancelled more than once.
+                await asyncio.shield(self._in_thread(self._rollback))
                 raise
         return len(batch.rows)
 
@@ -173,22 +176,23 @@ class Spool:
         except (sqlite3.Error, OSError) as error:
             raise SpoolError(f"{self.path}: {error}") from None
 
-    # From here on: what runs in the thread.
+    # --- in the thread ---
 
     @property
     def _file(self) -> sqlite3.Connection:
         if self._db is None:
-            raise OSError("it is not open")
+            raise OSError("the spool is not open")
         return self._db
 
     def _open(self) -> None:
-        # Bodies are nobody else's to read; the files that SQLite puts beside it follow suit.
+        # Only the owner may read bodies. SQLite gives its other files the same permissions.
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         self._db = sqlite3.connect(
             self.path, timeout=0, isolation_level=None, check_same_thread=False
         )
-        self._patiently("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA fullfsync = ON")  # or macOS leaves it in the disk's own cache
+        self._execute_when_free("PRAGMA journal_mode = WAL")
+        # Without this macOS leaves writes in the cache of the disk.
+        self._db.execute("PRAGMA fullfsync = ON")
         self._db.execute("PRAGMA synchronous = FULL")
         with self._writing() as db:
             db.execute(
@@ -201,20 +205,20 @@ class Spool:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """Hold the file's one write lock; commit at the end."""
+        """Hold the file's write lock, and commit at the end."""
         self._begin()
         try:
             yield self._file
             self._file.execute("COMMIT")
         except BaseException:
-            self._let_go()
+            self._rollback()
             raise
 
     def _begin(self) -> None:
-        self._patiently("BEGIN IMMEDIATE")
+        self._execute_when_free("BEGIN IMMEDIATE")
 
-    def _patiently(self, statement: str) -> None:
-        deadline = time.monotonic() + PATIENCE
+    def _execute_when_free(self, statement: str) -> None:
+        deadline = time.monotonic() + BUSY_TIMEOUT
         while True:
             try:
                 self._file.execute(statement)
@@ -222,12 +226,12 @@ class Spool:
                 is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
                 if not is_busy or time.monotonic() > deadline:
                     raise
-                time.sleep(_PAUSE)
+                time.sleep(_BUSY_PAUSE)
             else:
                 return
 
-    def _let_go(self) -> None:
-        if self._file.in_transaction:  # SQLite itself ends one that met a full disk
+    def _rollback(self) -> None:
+        if self._file.in_transaction:  # on a full disk SQLite has already rolled back
             self._file.execute("ROLLBACK")
 
     def _put(self, encoded: list[tuple[bytes]], *, only_behind: bool = False) -> bool:
@@ -237,7 +241,7 @@ class Spool:
             if self._bytes() + sum(len(row) for (row,) in encoded) > self._limit:
                 raise OSError(f"it is full: it may hold {self._limit} bytes")
             db.executemany("INSERT INTO messages (row) VALUES (?)", encoded)
-            # Under the write lock: nobody can find the file empty and remove it in between.
+            # Still under the write lock, so that no drain deletes the marker in between.
             self._marker.touch()
         return True
 
@@ -270,7 +274,7 @@ class Spool:
         return _Batch(rows, last, has_more=False)
 
     def _delete(self, last: int) -> None:
-        # Not synced: if this is lost, messages are repeated. The next put syncs it.
+        # Not synced: if it is lost, messages are appended twice. The next put syncs it.
         self._file.execute("PRAGMA synchronous = NORMAL")
         try:
             with self._writing() as db:
@@ -278,12 +282,12 @@ class Spool:
         finally:
             self._file.execute("PRAGMA synchronous = FULL")
 
-    def _hold_oldest(self) -> _Batch:
+    def _begin_with_oldest(self) -> _Batch:
         self._begin()
         return self._oldest()
 
-    def _leave(self, last: int) -> None:
-        """Delete the last rows and the marker, in the transaction that `_hold_oldest` began."""
+    def _delete_last(self, last: int) -> None:
+        """Delete the last rows and the marker, and commit what `_begin_with_oldest` began."""
         self._file.execute("DELETE FROM messages WHERE position <= ?", (last,))
         self._marker.unlink(missing_ok=True)
         try:
@@ -296,8 +300,11 @@ class Spool:
         return int(self._file.execute("SELECT count(*) FROM messages").fetchone()[0])
 
     def _try_lock(self) -> int | None:
-        """Become the one process that drains, if none is; the lock ends with the process."""
-        lock = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
+        """Take the lock of the process that drains; None if another process has it.
+
+        The lock ends with the process.
+        """
+        lock = os.open(self._drain_lock, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -24,7 +24,7 @@ from hypothesis import settings as hypothesis_settings
 from hookmill.config.settings import Settings
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.producer import Producer
-from tests.support import Program, Server, server_binaries
+from tests.support import Program, Server, Stream, server_binaries
 
 BINARIES = server_binaries()
 
@@ -126,7 +126,7 @@ def assert_nothing_left(client: redis.Redis, prefix: str) -> None:
 
 @pytest.fixture
 async def stream(server: Server, prefix: str) -> AsyncIterator[Producer]:
-    opened = Producer(server.url, prefix)
+    opened = Stream(server.url, prefix)
     yield opened
     await opened.close()
 
@@ -139,7 +139,7 @@ async def open_group(stream: Producer) -> AsyncIterator[Callable[..., Any]]:
     async def open_one(
         consumer: str = "c1", name: str = "main", dedup_window: int = 3600
     ) -> Consumer:
-        group = Consumer(stream, name, consumer, dedup_window=dedup_window)
+        group = Consumer(stream.client, name, consumer, dedup_window=dedup_window)
         opened.append(group)
         await group.open()
         return group
@@ -188,9 +188,11 @@ def nothing_left_running() -> Iterator[None]:
     yield
     structlog.contextvars.clear_contextvars()
     structlog.reset_defaults()
-    new = {t for t in threading.enumerate() if t.is_alive() and t not in threads}
     # The default executor's threads belong to the loop, which ends after us.
-    left = [t.name for t in new if not t.name.startswith("asyncio_")]
+    new = [t for t in set(threading.enumerate()) - threads if not t.name.startswith("asyncio_")]
+    for thread in new:
+        thread.join(5)  # an executor that was shut down without a wait still ends its threads
+    left = [t.name for t in new if t.is_alive()]
     assert not left, f"threads left running: {left}"
     running = _ended(set(_children()) - children)
     assert not running, f"child processes left running: {running}"

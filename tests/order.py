@@ -27,7 +27,7 @@ import redis
 from hookmill.message import Message
 from hookmill.stream.producer import Producer
 from tests.e2e.line import Line, unfinished
-from tests.support import Program, Server, server_binaries, wait_until
+from tests.support import Program, Server, Stream, server_binaries, wait_until
 
 LEASE = 1.0
 PAUSE = 0.02
@@ -146,7 +146,7 @@ class Crew:
         begin to the last end.
         """
         draw = random.Random(seed)
-        stream = Producer(self.url, self.prefix, partitions=self.partitions)
+        stream = Stream(self.url, self.prefix, partitions=self.partitions)
         try:
             crew = await asyncio.to_thread(self._start_workers, workers)
             killing = asyncio.create_task(

@@ -58,8 +58,9 @@ def lua(script: str, old: str, new: str) -> Edit:
 
 
 ATTEMPT = "tests/worker/test_attempt.py::test_"
-APP = "tests/receiver/test_app.py::test_"
+ATTEMPT_THREADS = "tests/worker/test_attempt_threads.py::test_"
 APPEND = "tests/stream/test_producer.py::test_"
+DRAINER = "tests/receiver/test_drainer.py::test_"
 GRAVEYARD = "tests/admin/test_dead_letters.py::test_"
 INTAKE = "tests/receiver/test_intake.py::test_"
 INSPECTION = "tests/admin/test_server_checks.py::test_"
@@ -68,7 +69,10 @@ ORDERING = "tests/stream/test_ordering.py::test_"
 OVERVIEW = "tests/admin/test_checkup.py::test_"
 PARTITIONS = "tests/stream/test_partitions.py::test_"
 POOL = "tests/worker/test_pool.py::test_"
-SLOW = f"{ATTEMPT}a_plain_function_beyond_its_timeout_"
+RECEIVED = "tests/receiver/test_pipeline.py::test_"
+POOL_FAULTS = "tests/worker/test_pool_faults.py::test_"
+POOL_TAKEOVER = "tests/worker/test_pool_takeover.py::test_"
+SLOW = f"{ATTEMPT_THREADS}a_plain_function_beyond_its_timeout_"
 SPOOL = "tests/receiver/test_spool.py::test_"
 STREAM = "tests/stream/test_consumer.py::test_"
 SUSPECTS = "tests/worker/test_suspects.py::test_"
@@ -113,7 +117,7 @@ RULES = (
         (lua("settle", IS_OURS, IS_OURS.replace(", consumer", "")),),
         (
             f"{STREAM}a_late_outcome_without_success_is_dropped_and_reported",
-            f"{POOL}a_retry_after_the_takeover_does_not_disturb_the_new_holder",
+            f"{POOL_TAKEOVER}a_retry_after_the_takeover_does_not_disturb_the_new_holder",
             f"{WHOLE}a_worker_that_was_stopped_past_its_lease_changes_nothing_when_it_wakes_up",
         ),
     ),
@@ -123,7 +127,7 @@ RULES = (
         (lua("settle", IS_OURS, "return true"),),
         (
             f"{STREAM}a_settlement_whose_reply_was_lost_may_be_repeated",
-            f"{POOL}a_settlement_whose_answer_is_lost_is_carried_out_once",
+            f"{POOL_TAKEOVER}a_settlement_whose_answer_is_lost_is_carried_out_once",
         ),
     ),
     Rule(
@@ -205,10 +209,10 @@ RULES = (
     Rule(
         3,
         "nobody takes over before Redis itself has been up for a lease",
-        (Edit("worker/takeover.py", "if not self._redis_is_settled:", "if False:"),),
+        (Edit("worker/takeover.py", "if not self._uptime_is_enough:", "if False:"),),
         (
             f"{TAKEOVER}nothing_is_taken_over_while_redis_is_younger_than_a_lease",
-            f"{TAKEOVER}a_restart_that_nobody_noticed_is_noticed_by_redis_age",
+            f"{TAKEOVER}an_unnoticed_restart_is_noticed_by_redis_uptime",
         ),
     ),
     Rule(
@@ -217,8 +221,8 @@ RULES = (
         (
             Edit(
                 "worker/takeover.py",
-                "self._next = self._clock() + self._lease\n",
-                "self._next = self._clock()\n",
+                "self._next_sweep = self._clock() + self._lease\n",
+                "self._next_sweep = self._clock()\n",
             ),
         ),
         (
@@ -250,8 +254,8 @@ RULES = (
         (
             Edit(
                 "worker/takeover.py",
-                "self._lease * share, in_touch)",
-                "self._lease * share, self._in_touch)",
+                "self._lease, pause, contact_ms)",
+                "self._lease, pause, self._last_contact_ms)",
             ),
         ),
         (f"{TAKEOVER}a_sweep_that_waited_through_an_outage_takes_nothing",),
@@ -260,43 +264,47 @@ RULES = (
         3,
         "after an outage longer than the lease the living renew first (all of the above)",
         (
-            Edit("worker/takeover.py", "if not self._redis_is_settled:", "if False:"),
+            Edit("worker/takeover.py", "if not self._uptime_is_enough:", "if False:"),
             Edit(
                 "worker/takeover.py",
-                "self._next = self._clock() + self._lease\n",
-                "self._next = self._clock()\n",
+                "self._next_sweep = self._clock() + self._lease\n",
+                "self._next_sweep = self._clock()\n",
             ),
         ),
         (f"{WHOLE}an_outage_longer_than_the_lease_makes_nobody_run_twice",),
     ),
     Rule(
         3,
-        "a sweep skips what is in hand",
-        (Edit("worker/pool.py", "if entry.ref in self.in_hand:", "if False:"),),
-        (f"{POOL}a_sweep_leaves_alone_what_is_in_hand_and_unsettled",),
+        "a sweep skips what this worker holds",
+        (Edit("worker/pool.py", "if entry.ref in self.held:", "if False:"),),
+        (f"{POOL_TAKEOVER}a_sweep_leaves_alone_what_is_held_and_unsettled",),
     ),
     Rule(
         3,
-        "a sweep claims no more than there are free hands",
-        (Edit("worker/pool.py", "self._takeover.sweep(free)", "self._takeover.sweep(100)"),),
-        (f"{POOL}a_sweep_claims_no_more_than_there_are_free_hands_and_the_rest_is_for_others",),
+        "a sweep claims no more than there are free slots",
+        (Edit("worker/pool.py", "self._takeover.sweep(count)", "self._takeover.sweep(100)"),),
+        (
+            f"{POOL_TAKEOVER}a_sweep_claims_no_more_than_there_are_free_slots_and_the_rest_is_for_others",
+        ),
     ),
     Rule(
         3,
-        "who has no free hand gives up its turn",
+        "a pool without a free slot takes nothing",
         (
             Edit(
                 "worker/pool.py",
-                "if self.free_hands == 0 and not self._may_run_suspect:",
+                "if self.free_slots == 0 and not self._may_run_suspect:",
                 "if False:",
             ),
             Edit(
                 "worker/pool.py",
-                "free = min(self._bite(), self._mouthful)",
-                "free = max(1, min(self._bite(), self._mouthful))",
+                "count = min(self._take_size(), self._max_take)",
+                "count = max(1, min(self._take_size(), self._max_take))",
             ),
         ),
-        (f"{POOL}a_sweep_claims_no_more_than_there_are_free_hands_and_the_rest_is_for_others",),
+        (
+            f"{POOL_TAKEOVER}a_sweep_claims_no_more_than_there_are_free_slots_and_the_rest_is_for_others",
+        ),
     ),
     Rule(
         3,
@@ -312,7 +320,7 @@ RULES = (
                 "return lost",
             ),
         ),
-        (f"{LEASES}only_what_is_in_hand_is_renewed",),
+        (f"{LEASES}only_what_is_held_is_renewed",),
     ),
     # --- 4: a lost group restarts at its low-water mark ----------------------------------------
     Rule(
@@ -321,7 +329,7 @@ RULES = (
         (lua("open", "redis.call('GET', KEYS[3]) or '0'", "'0'"),),
         (
             f"{STREAM}a_lost_group_restarts_behind_what_it_had_finished",
-            f"{POOL}a_lost_group_is_made_anew",
+            f"{POOL_FAULTS}a_lost_group_is_made_anew",
         ),
     ),
     Rule(
@@ -336,7 +344,7 @@ RULES = (
         ),
         (
             f"{STREAM}a_lost_group_restarts_behind_what_it_had_finished",
-            f"{POOL}a_lost_group_is_made_anew",
+            f"{POOL_FAULTS}a_lost_group_is_made_anew",
         ),
     ),
     Rule(
@@ -376,7 +384,7 @@ RULES = (
         (lua("append", "if is_full(counted(KEYS[2]))", "if false"),),
         (
             f"{APPEND}an_append_is_refused_while_too_many_messages_are_unfinished",
-            f"{APP}a_full_backlog_is_503_at_once_and_is_not_spooled",
+            f"{RECEIVED}a_full_backlog_is_503_at_once_and_is_not_spooled",
         ),
     ),
     Rule(
@@ -453,9 +461,9 @@ RULES = (
     ),
     Rule(
         6,
-        "with a cap: a loop that stands still for many leases lets go",
-        (Edit("worker/leases.py", "if still_for > CAP * self._lease:", "if False:"),),
-        (f"{LEASES}messages_are_let_go_when_the_loop_stands_still_for_many_leases",),
+        "with a limit: a loop that is blocked for many leases renews no more",
+        (Edit("worker/leases.py", "if blocked_for > MAX_BLOCKED * self._lease:", "if False:"),),
+        (f"{LEASES}a_loop_that_is_blocked_for_many_leases_renews_no_more",),
     ),
     # --- 7: ordered mode -------------------------------------------------------------------------
     Rule(
@@ -626,7 +634,7 @@ RULES = (
         (Edit("receiver/intake.py", "else fresh_id())", "else str(hash(request.body)))"),),
         (
             f"{INTAKE}a_delivery_without_an_id_gets_a_fresh_one_each_time",
-            f"{APP}two_deliveries_without_an_id_are_two_messages_although_their_bytes_are_the_same",
+            f"{RECEIVED}two_deliveries_without_an_id_are_two_messages_although_their_bytes_are_the_same",
         ),
     ),
     Rule(
@@ -639,7 +647,7 @@ RULES = (
                 "        return own\n",
             ),
         ),
-        (f"{APP}key_and_id_are_stored_as_the_source_is_set",),
+        (f"{RECEIVED}key_and_id_are_stored_as_the_source_is_set",),
     ),
     # --- 10: signed tokens that expire -----------------------------------------------------------
     Rule(
@@ -648,8 +656,8 @@ RULES = (
         (lua("append", "if spent and spent ~= digest then", "if false then"),),
         (
             f"{APPEND}a_token_is_good_for_one_message_id",
-            f"{APP}a_copied_token_is_refused_with_another_id_and_accepted_with_its_own",
-            f"{APP}a_token_used_before_redis_went_away_is_refused_behind_the_spool",
+            f"{RECEIVED}a_copied_token_is_refused_with_another_id_and_accepted_with_its_own",
+            f"{DRAINER}a_token_used_before_redis_went_away_is_refused_behind_the_spool",
         ),
     ),
     Rule(
@@ -658,7 +666,7 @@ RULES = (
         (lua("append", "if spent and spent ~= digest then", "if spent then"),),
         (
             f"{APPEND}a_token_is_good_for_one_message_id",
-            f"{APP}a_copied_token_is_refused_with_another_id_and_accepted_with_its_own",
+            f"{RECEIVED}a_copied_token_is_refused_with_another_id_and_accepted_with_its_own",
         ),
     ),
     Rule(
@@ -685,7 +693,7 @@ RULES = (
         11,
         "after a failed append everything is spooled until the file is empty",
         (Edit("receiver/appender.py", "if self._spool.is_active:", "if False:"),),
-        (f"{APP}behind_what_is_spooled_everything_is_spooled_although_redis_is_back",),
+        (f"{DRAINER}behind_what_is_spooled_everything_is_spooled_although_redis_is_back",),
     ),
     Rule(
         11,
@@ -752,20 +760,26 @@ RULES = (
         ),
         (
             f"{SPOOL}what_was_put_is_drained_once_unchanged_and_in_order",
-            f"{APP}with_a_spool_deliveries_are_accepted_while_redis_is_away_and_follow_in_order",
+            f"{DRAINER}with_a_spool_deliveries_are_accepted_while_redis_is_away_and_follow_in_order",
         ),
     ),
     Rule(
         11,
         "ready while the spool can be written, though Redis is away",
-        (Edit("receiver/app.py", "if self._spool is None:", "if self._spool is None or trouble:"),),
-        (f"{APP}with_a_spool_deliveries_are_accepted_while_redis_is_away_and_follow_in_order",),
+        (
+            Edit(
+                "receiver/health.py",
+                "if self._spool is None:",
+                "if self._spool is None or trouble:",
+            ),
+        ),
+        (f"{DRAINER}with_a_spool_deliveries_are_accepted_while_redis_is_away_and_follow_in_order",),
     ),
     Rule(
         11,
         "and not when the spool cannot be written either",
-        (Edit("receiver/app.py", "await self._spool.probe()", "pass"),),
-        (f"{APP}a_full_spool_is_503_and_unready_until_it_is_drained",),
+        (Edit("receiver/health.py", "await self._spool.probe()", "pass"),),
+        (f"{DRAINER}a_full_spool_is_503_and_unready_until_it_is_drained",),
     ),
     # --- 12: what crashes its workers runs alone -------------------------------------------------
     Rule(
@@ -774,7 +788,7 @@ RULES = (
         (lua("takeover", "return deliveries > 2 and 1 or 0", "return 0"),),
         (
             f"{TAKEOVER}what_is_taken_over_for_the_second_time_is_suspect",
-            f"{POOL}a_suspect_begins_when_nothing_else_runs_and_nothing_begins_beside_it",
+            f"{SUSPECTS}a_suspect_begins_when_nothing_else_runs_and_nothing_begins_beside_it",
         ),
     ),
     Rule(
@@ -783,44 +797,44 @@ RULES = (
         (
             Edit(
                 "worker/pool.py",
-                "return bool(self._suspects) and not self._running and not self._quiet",
-                "return bool(self._suspects) and not self._quiet",
+                "return bool(self._suspects) and not self._running and not self._is_quiet",
+                "return bool(self._suspects) and not self._is_quiet",
             ),
         ),
-        (f"{POOL}a_suspect_begins_when_nothing_else_runs_and_nothing_begins_beside_it",),
+        (f"{SUSPECTS}a_suspect_begins_when_nothing_else_runs_and_nothing_begins_beside_it",),
     ),
     Rule(
         12,
         "and nothing begins beside it",
         (Edit("worker/pool.py", "if self._suspects or self._runs_alone:", "if self._suspects:"),),
-        (f"{POOL}a_suspect_begins_when_nothing_else_runs_and_nothing_begins_beside_it",),
+        (f"{SUSPECTS}a_suspect_begins_when_nothing_else_runs_and_nothing_begins_beside_it",),
     ),
     Rule(
         12,
         "only crashes while alone count",
-        (Edit("worker/pool.py", "if times <= TIMES_ALONE:", "if False:"),),
+        (Edit("worker/pool.py", "if times <= MAX_RUNS_ALONE:", "if False:"),),
         (
-            f"{POOL}a_suspect_begins_when_nothing_else_runs_and_nothing_begins_beside_it",
-            f"{SUSPECTS}a_message_that_kills_its_workers_does_not_convict_its_neighbours",
+            f"{SUSPECTS}a_suspect_begins_when_nothing_else_runs_and_nothing_begins_beside_it",
+            f"{SUSPECTS}a_message_that_kills_its_workers_is_not_blamed_on_others",
         ),
     ),
     Rule(
         12,
         "towards a cap",
-        (Edit("worker/pool.py", "if times <= TIMES_ALONE:", "if True:"),),
-        (f"{POOL}what_ended_its_worker_three_times_while_alone_is_buried",),
+        (Edit("worker/pool.py", "if times <= MAX_RUNS_ALONE:", "if True:"),),
+        (f"{SUSPECTS}what_ended_its_worker_three_times_while_alone_is_a_dead_letter",),
     ),
     Rule(
         12,
-        "what is handed back does not count",
+        "what is requeued does not count",
         (
             Edit(
                 "worker/pool.py",
                 "self._settle(entry, Requeued(_progress_of(entry)))\n        self._suspects = []",
-                "self.in_hand.pop(entry.ref, None)\n        self._suspects = []",
+                "self.held.pop(entry.ref, None)\n        self._suspects = []",
             ),
         ),
-        (f"{POOL}a_suspect_that_is_handed_back_is_none_any_longer",),
+        (f"{SUSPECTS}a_suspect_that_is_requeued_is_no_suspect_any_more",),
     ),
     # --- 13: dedup generations -------------------------------------------------------------------
     Rule(
@@ -829,11 +843,13 @@ RULES = (
         (
             Edit(
                 "hookmill/stream/consumer.py",
-                "number: Call(taking_keys(self.partitions[number]), [*args, share])",
-                "number: Call(taking_keys(self.partitions[number]), [*args, share, time.time()])",
+                "Call(number, taking_keys(self.partitions[number]), [*args, share])",
+                "Call(number, taking_keys(self.partitions[number]), [*args, share, time.time()])",
             ),
             Edit(
-                "hookmill/stream/consumer.py", "import asyncio\n", "import asyncio\nimport time\n"
+                "hookmill/stream/consumer.py",
+                "from typing import Any\n",
+                "import time\nfrom typing import Any\n",
             ),
             lua(
                 "take",
@@ -936,7 +952,7 @@ RULES = (
             Edit(
                 "worker/attempt.py",
                 "return self._unknown(progress, error.code, str(error))",
-                "return Dead(progress, error.code, str(error))",
+                "return DeadLettered(progress, error.code, str(error))",
             ),
         ),
         (f"{ATTEMPT}what_this_release_does_not_know_waits_for_one_that_does_and_is_kept",),

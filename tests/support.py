@@ -23,6 +23,7 @@ from multidict import CIMultiDict
 from hookmill.message import Fields, Message
 from hookmill.signatures import Scheme, Signed
 from hookmill.signatures.scheme import NetworkScheme
+from hookmill.stream.client import Client
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.entries import DeadLetter, Taken
@@ -74,6 +75,18 @@ class Server:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+
+class Stream(Producer):
+    """A producer that opens the client it needs, and closes it."""
+
+    def __init__(
+        self, url: str, prefix: str, *, partitions: int = 1, timeout: float = 5.0, **options: Any
+    ) -> None:
+        super().__init__(Client(url, prefix, partitions=partitions, timeout=timeout), **options)
+
+    async def close(self) -> None:
+        await self.client.close()
 
 
 def server_binaries() -> dict[str, str]:
@@ -178,7 +191,7 @@ async def taken_over(group: Consumer, count: int = 10, lease: float = 0.0) -> Ta
 
 async def dead_letters(stream: Producer, group: str = "main") -> list[DeadLetter]:
     """A group's dead letters, whole."""
-    letters = DeadLetters(stream, group)
+    letters = DeadLetters(stream.client, group)
     found = [await letters.get(one.id) for one in await letters.survey("0-0", "9" * 15, 1000)]
     return [letter for letter in found if letter]
 
@@ -187,11 +200,13 @@ def hurry(stream: Producer, seconds: float) -> None:
     """From now on, have the stream's open connections wait only that long for an answer. Before
     that, a busy machine may take its time.
     """
-    pool = stream.redis.connection_pool
-    opened = [*stream.redis._kept, *pool._available_connections, *pool._in_use_connections]
-    for connection in opened:
-        connection.socket_timeout = seconds
-    pool.connection_kwargs |= {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+    for server in stream.client._servers:
+        for connection in server._kept:
+            connection.socket_timeout = seconds
+        server.pool.connection_kwargs |= {
+            "socket_timeout": seconds,
+            "socket_connect_timeout": seconds,
+        }
 
 
 def free_port() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hookmill import HookmillError, errors
-from hookmill.errors import SettingsError
+from hookmill.errors import DOCS_URL, SettingsError, see
 
 CODES = {
     "HookmillError": "error",
@@ -44,3 +44,8 @@ def test_a_settings_error_holds_every_fault_and_shows_one_a_line() -> None:
 
     assert error.faults == ("PORT: too high", "HOOKMILL_LEASE: too short")
     assert str(error) == "PORT: too high\nHOOKMILL_LEASE: too short"
+
+
+def test_a_message_leads_to_a_page_that_an_installed_package_does_not_contain() -> None:
+    assert see("reference/sources.md") == f"see {DOCS_URL}/reference/sources.md"
+    assert DOCS_URL.startswith("https://")

@@ -371,9 +371,9 @@ def generator(delivery: Delivery[Any]) -> Any:
     [
         (no_parameter, r"'no_parameter' takes \(\)"),
         (three_parameters, r"'three_parameters' takes \(delivery: .* more: 'int'\)"),
-        (required_option, "'required_option' takes .*a handler takes the delivery and"),
+        (required_option, "'required_option' takes .*give it one parameter for the delivery"),
         (anything, r"'anything' takes \(\*given"),
-        (generator, "'generator' is a generator: its body would never run"),
+        (generator, "'generator' is a generator, so its body would never run"),
         (async_generator, "'async_generator' is a generator"),
         (functools.partial(generator), r"partial\(<.*>\) is a generator"),
         (asynccontextmanager(async_generator), "'async_generator' is a generator"),
@@ -396,8 +396,8 @@ def test_what_has_no_name_of_its_own_must_be_given_one(function: Callable[..., A
     ("event", "options", "said"),
     [
         (Event, {}, "Event has no name on the wire"),
-        (OrderPaid, {"attempts": 0}, "attempts=0 for 'order.paid': give at least 1"),
-        ("order.*", {"timeout": 0}, r"timeout=0 for 'order.\*': give seconds above 0"),
+        (OrderPaid, {"attempts": 0}, "attempts=0 for 'order.paid': give 1 or more"),
+        ("order.*", {"timeout": 0}, r"timeout=0 for 'order.\*': give more than 0 and at most"),
         (OrderPaid, {"timeout": -1.0}, "timeout=-1.0"),
         (OrderPaid, {"timeout": float("inf")}, "timeout=inf"),
         (OrderPaid, {"timeout": float("nan")}, "timeout=nan"),
@@ -438,7 +438,7 @@ def test_a_lifespan_that_is_no_context_manager_is_refused() -> None:
     async def bare() -> AsyncIterator[int]:
         yield 7
 
-    with pytest.raises(HandlersError, match="the lifespan 'bare' is a bare generator"):
+    with pytest.raises(HandlersError, match="the lifespan 'bare' is a plain generator"):
         Handlers(cast("Any", bare))
 
     assert Handlers(lifespan).lifespan is lifespan
@@ -553,5 +553,7 @@ def test_waits_are_spread_over_the_whole_of_their_bound() -> None:
     ],
 )
 def test_a_backoff_that_could_not_be_waited_for_is_refused(fields: dict[str, float]) -> None:
-    with pytest.raises(HandlersError, match="give first from 0, factor from 1, and ceiling up to"):
+    with pytest.raises(
+        HandlersError, match="give first of 0 or more, factor of 1 or more, and ceiling"
+    ):
         Backoff(**fields)

@@ -166,7 +166,7 @@ def test_the_envelope_is_no_part_of_the_data_that_is_described() -> None:
         "Social",
     }
     assert MARBLE["$defs"]["post.deleted"]["title"] == "PostDeleted"
-    assert MARBLE["$defs"]["post.deleted"]["description"].startswith("A post is gone;")
+    assert MARBLE["$defs"]["post.deleted"]["description"].startswith("A post was deleted.")
 
 
 PAID = OrderPaid(order_id="A", price=Money(amount=7))

@@ -1,1 +1,1 @@
-"""Program 2: does the work. Stream in, handlers out."""
+"""The worker program: takes messages from the stream and runs their handlers."""

@@ -1,7 +1,7 @@
-"""One entry, one handler, one attempt: returns an `Outcome` that says what happened.
+"""One attempt: find an entry's handler, decode its event, run it, and return an `Outcome`.
 
-Touches no Redis and decides nothing twice: `settlement` turns the outcome into what is written.
-Whatever a handler does, an outcome comes back.
+It does no I/O with Redis: `settlement` says what is written for each outcome. Whatever a handler
+does, an outcome is returned.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from hookmill.message import Message, Progress
 from hookmill.runtime import logs
 from hookmill.stream.entries import Entry
 from worker.outcome import (
-    Again,
     DeadLettered,
     Discarded,
     Done,
@@ -34,19 +33,20 @@ from worker.outcome import (
     Ignored,
     Outcome,
     Requeued,
+    RetryLater,
 )
 from worker.timeouts import Timeouts
 
 log = structlog.get_logger("worker")
 
 MAX_ERROR = 16_384
-"""Characters of a traceback that are kept."""
+"""Characters of a traceback that are kept: its last ones."""
 
 MAX_SUMMARY = 300
-"""Characters of an error's last line that a log line carries."""
+"""Characters of an error's last line that are logged."""
 
 GRACE_STEP = 15.0
-"""Seconds between looks at a message that no handler is known for yet."""
+"""Seconds until a message whose handler is not known yet is tried again."""
 
 
 class _Ready(msgspec.Struct, frozen=True):
@@ -57,8 +57,9 @@ class _Ready(msgspec.Struct, frozen=True):
 
 
 class Attempter:
-    """Runs attempts with the handlers, their resources, and threads for those that are plain
-    functions. `grace` is in seconds; `clock` gives Unix seconds.
+    """Runs attempts. Plain functions run in `threads`; `resources` is what the handlers' lifespan
+    yields. A message without a known handler becomes a dead letter after `grace` seconds. `clock`
+    returns Unix seconds.
     """
 
     def __init__(
@@ -76,8 +77,8 @@ class Attempter:
         self._grace = grace
         self._clock = clock
         self._in_threads: set[Future[Any]] = set()
-        self._is_ending = False
-        self._limits = Timeouts()
+        self._expects_cancellation = False
+        self._timeouts = Timeouts()
         self._calls: dict[str, Next] = {}
 
     @property
@@ -85,14 +86,14 @@ class Attempter:
         """Whether a plain function is running; its thread cannot be stopped."""
         return any(future.running() for future in list(self._in_threads))
 
-    def end(self) -> None:
-        """Note that attempts will be cancelled, to be handed back. Before this is called, a
-        cancellation is the handler's own doing, and counts as a failure.
+    def expect_cancellation(self) -> None:
+        """Note that the worker is about to cancel attempts: from now on, a cancelled attempt is
+        requeued. Before this call, a cancellation comes from the handler itself and is a failure.
         """
-        self._is_ending = True
+        self._expects_cancellation = True
 
     async def attempt(self, entry: Entry, progress: Progress) -> Outcome:
-        """Find the entry's handler, decode its event, run it, and say what happened."""
+        """Find the entry's handler, decode its event, run it, and return what happened."""
         ready = self._prepare(entry, progress)
         if not isinstance(ready, _Ready):
             return ready
@@ -100,36 +101,41 @@ class Attempter:
         try:
             await self._run(handler, ready.delivery)
         except Retry as asked:
-            return Again(_for(progress, handler), asked.after, asked.reason or "asked to wait")
+            return RetryLater(
+                _with_handler(progress, handler), asked.after, asked.reason or "asked to wait"
+            )
         except Discard as asked:
             return Discarded(handler.name, asked.reason)
         except GeneratorExit:  # the loop itself is gone
             raise
         except BaseException as error:  # noqa: BLE001 - whatever it is, the message is kept
-            if self._is_ending:
+            if self._expects_cancellation:
                 return Requeued(progress)
-            return self._failed(handler, _for(progress, handler), error)
+            return self._failed(handler, _with_handler(progress, handler), error)
         return Done(handler.name)
 
     def _prepare(self, entry: Entry, progress: Progress) -> _Ready | Outcome:
-        """Read the message and find its handler; or say why it cannot be attempted now."""
+        """Read the message, find its handler, decode its event; return an outcome if that fails."""
         try:
             message = Message.from_fields(entry.fields)
         except WireVersionError as error:
             return self._unknown(progress, error.code, str(error))
-        logs.about(message.id, message.source, message.type)
+        logs.bind_message(message.id, message.source, message.type)
         handler = self._handler(message, progress)
         if not isinstance(handler, Handler):
             return handler
         try:
             event = handler.read(message)
         except DecodeError as error:
-            return DeadLettered(_for(progress, handler), error.code, str(error))
+            return DeadLettered(_with_handler(progress, handler), error.code, str(error))
         except Exception as error:  # noqa: BLE001 - an event's own `from_message` may raise anything
-            return DeadLettered(_for(progress, handler), DecodeError.code, _traceback_of(error))
+            return DeadLettered(
+                _with_handler(progress, handler), DecodeError.code, _traceback_of(error)
+            )
         return _Ready(handler, Delivery(event, message, progress.attempts + 1))
 
     def _handler(self, message: Message, progress: Progress) -> Handler | Outcome:
+        """Return the one handler that runs this entry, or the outcome where there is not one."""
         if progress.handler:
             named = self._handlers.named(progress.handler)
             return named or self._unknown(
@@ -147,7 +153,7 @@ class Attempter:
         return self._unknown(progress, "unhandled", f"no handler matches {message.type!r}")
 
     def _unknown(self, progress: Progress, reason: str, error: str) -> Outcome:
-        """Wait for a release that knows better: a rolling deploy may bring it."""
+        """Retry for `grace` seconds, because a rolling deploy may bring a release that knows it."""
         now_ms = int(self._clock() * 1000)
         since_ms = progress.unknown_ms or now_ms
         left = self._grace - (now_ms - since_ms) / 1000
@@ -157,10 +163,10 @@ class Attempter:
             )
         waiting = msgspec.structs.replace(progress, unknown_ms=since_ms)
         step = GRACE_STEP * random.uniform(0.5, 1.0)  # noqa: S311 - it spreads load
-        return Again(waiting, min(step, left), reason)
+        return RetryLater(waiting, min(step, left), reason)
 
     def _failed(self, handler: Handler, progress: Progress, error: BaseException) -> Outcome:
-        """Count a failure and choose between another attempt and the dead letters."""
+        """Count a failure; return a retry, or a dead letter after the last attempt."""
         failed = msgspec.structs.replace(
             progress,
             attempts=progress.attempts + 1,
@@ -170,20 +176,20 @@ class Attempter:
         if failed.attempts >= handler.attempts:
             return DeadLettered(failed, "failed", text)
         summary = traceback.format_exception_only(error)[-1].strip()[:MAX_SUMMARY]
-        return Again(failed, handler.backoff.wait(failed.attempts), summary, text)
+        return RetryLater(failed, handler.backoff.wait(failed.attempts), summary, text)
 
     async def _run(self, handler: Handler, delivery: Delivery[Any]) -> None:
         call = self._calls.get(handler.name) or self._prepare_call(handler)
         if not handler.is_async:
-            await call(delivery)  # a thread cannot be stopped; `_in_thread` watches the time
+            await call(delivery)  # `_in_thread` watches its timeout: a thread cannot be stopped
             return
-        with self._limits.of(handler.timeout) as limit:
+        with self._timeouts.of(handler.timeout) as timeout:
             await call(delivery)
-        if limit.has_expired:  # it swallowed the cancellation and came to a good end
+        if timeout.has_expired:  # it swallowed the cancellation and succeeded
             log.warning("handler overran its timeout", handler=handler.name)
 
     def _prepare_call(self, handler: Handler) -> Next:
-        """Put a handler and what is wrapped around it together, once for all its deliveries."""
+        """Wrap the middlewares around a handler, once for all its deliveries."""
         function, rest = handler.function, (self._resources,) if handler.takes_resources else ()
 
         async def call_it(delivery: Delivery[Any]) -> None:
@@ -201,10 +207,10 @@ class Attempter:
         return call
 
     async def _in_thread(self, handler: Handler, function: Callable[[], Any]) -> None:
-        """Run a plain function. Beyond its timeout it keeps its slot and its lease: running it
-        elsewhere while its thread goes on would be running it twice.
+        """Run a plain function. Beyond its timeout it keeps its slot and its lease, because its
+        thread cannot be stopped and another worker would run the message a second time.
         """
-        future = self._threads.submit(contextvars.copy_context().run, _plainly, function)
+        future = self._threads.submit(contextvars.copy_context().run, _call, function)
         self._in_threads.add(future)
         future.add_done_callback(self._in_threads.discard)
         running = asyncio.wrap_future(future)
@@ -216,7 +222,7 @@ class Attempter:
                 log.warning("handler waits for a thread: give it more", handler=handler.name)
             await running
         finally:
-            # A thread cannot be stopped; but what waits for one must not begin any more.
+            # A running thread cannot be stopped, but a function still in the queue must not begin.
             future.cancel()
             running.cancel()
 
@@ -225,12 +231,12 @@ def _wrapped(middleware: Middleware, inner: Next) -> Next:
     return lambda delivery: middleware(delivery, inner)
 
 
-def _for(progress: Progress, handler: Handler) -> Progress:
+def _with_handler(progress: Progress, handler: Handler) -> Progress:
     return msgspec.structs.replace(progress, handler=handler.name, unknown_ms=0)
 
 
 def _fault_in(body: bytes) -> str:
-    """Return what keeps the body from being JSON, "" if nothing does."""
+    """Return why the body is not JSON, or "" if it is."""
     try:
         msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -238,11 +244,11 @@ def _fault_in(body: bytes) -> str:
     return ""
 
 
-def _plainly(function: Callable[[], Any]) -> None:
-    """Call a plain function, in its thread."""
+def _call(function: Callable[[], Any]) -> None:
+    """Call a plain function in its thread, and refuse what no plain function may do."""
     try:
         returned = function()
-    except StopIteration as error:  # no future can carry it: the attempt would never end
+    except StopIteration as error:  # a future cannot hold it, so the attempt would never end
         raise RuntimeError("the handler raised StopIteration") from error
     if inspect.isawaitable(returned):
         if inspect.iscoroutine(returned):

@@ -1,7 +1,8 @@
-"""Lets delayed messages go when they are due, to the second. Any worker may do it for all.
+"""Moves delayed messages to the again stream when they are due. Any worker does it for all.
 
-All of them sleep until what is due first, and hear of it when something is delayed that comes
-before: so nothing depends on who delayed it, and where nothing waits they hardly ask.
+Every worker waits until the first message is due. Redis wakes them all when a message is delayed
+that is due earlier. So a retry does not depend on the worker that delayed it, and where nothing is
+delayed Redis is hardly asked.
 """
 
 from __future__ import annotations
@@ -9,27 +10,27 @@ from __future__ import annotations
 from hookmill.stream.consumer import Consumer
 
 BATCH = 200
-"""Messages let go in one step."""
+"""The most messages moved in one step, for each partition."""
 
 LONGEST_PAUSE = 30.0
-"""Seconds between looks, should nobody have been told."""
+"""Seconds after which Redis is asked again although no wake-up came: one may be lost."""
 
 SHORTEST_PAUSE = 0.02
-"""Seconds between looks at least: each costs some commands."""
+"""The least seconds between two steps, because each costs some commands."""
 
 
 class Delayed:
-    """Moves due messages of one group to where they are taken again."""
+    """Moves the due messages of one consumer group to its again stream."""
 
-    def __init__(self, group: Consumer) -> None:
-        self._group = group
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
 
-    async def turn(self) -> float:
-        """Let go what is due, and wait until more may be; return the pause until the next turn."""
-        moved, next_due = await self._group.release(BATCH)
+    async def run_once(self) -> float:
+        """Move what is due, wait until more may be due; return the seconds until the next call."""
+        moved, next_due = await self._consumer.release(BATCH)
         if moved == BATCH:
             return 0.0
         pause = LONGEST_PAUSE if next_due is None else min(LONGEST_PAUSE, next_due)
         if pause > SHORTEST_PAUSE:
-            await self._group.wait_for_sooner(pause - SHORTEST_PAUSE)
+            await self._consumer.wait_for_sooner(pause - SHORTEST_PAUSE)
         return SHORTEST_PAUSE

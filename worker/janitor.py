@@ -1,39 +1,38 @@
-"""Keeps Redis small: drops what every group has finished, and removes consumers that are gone.
+"""Keeps Redis small: trims what every group has finished, and removes consumers that are gone.
 
-It also counts the unfinished anew, by which the receivers' appends refuse when there are too many.
-One worker's turn is enough for all: who comes first claims it.
+It also counts the unfinished messages anew; receivers refuse deliveries when there are too many.
+One worker does it for all of its group: the first one claims the task.
 """
 
 from __future__ import annotations
 
 import random
 
-from hookmill.stream.consumer import Consumer
-from hookmill.stream.producer import Producer
+from hookmill.stream.upkeep import Upkeep
 
 PERIOD = 5.0
-"""Seconds between a group's turns."""
+"""Seconds between two runs for one group."""
 
 CONSUMER_IDLE = 3600.0
-"""Seconds after which a consumer that holds nothing is taken for gone."""
+"""Seconds after which a consumer that holds nothing is removed."""
 
 
 class Janitor:
-    """Upkeep of the stream and one group. `retention` is in seconds."""
+    """The upkeep of the stream and of one group. `retention` is in seconds."""
 
-    def __init__(self, stream: Producer, group: Consumer, retention: float) -> None:
-        self._stream = stream
-        self._group = group
+    def __init__(self, upkeep: Upkeep, retention: float) -> None:
+        self._upkeep = upkeep
         self._retention = retention
 
-    async def turn(self) -> float:
-        """Tidy up where nobody else just has; return the seconds until the next turn.
+    async def run_once(self) -> float:
+        """Do the upkeep if no other worker does it; return the seconds until the next call.
 
-        Who does it goes on doing it; the others look now and then whether it still does.
+        The worker that has claimed the upkeep goes on with it. The others look from time to time
+        whether the claim has ended.
         """
-        if wait := await self._group.claim_upkeep(PERIOD):
+        if wait := await self._upkeep.claim(PERIOD):
             return wait + PERIOD * random.uniform(1.0, 2.0)  # noqa: S311 - it spreads load
-        await self._stream.trim(self._retention)
-        await self._stream.measure_backlog()
-        await self._group.retire(CONSUMER_IDLE)
+        await self._upkeep.trim(self._retention)
+        await self._upkeep.measure_backlog()
+        await self._upkeep.retire(CONSUMER_IDLE)
         return PERIOD

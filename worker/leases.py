@@ -1,7 +1,7 @@
-"""Renews the leases of what is in hand, from a thread that a blocked event loop cannot stop.
+"""Renews the leases of the held messages, from a thread that a blocked event loop cannot stop.
 
-There is a cap: when the loop has not moved for ten leases, the worker is taken for dead and its
-messages are let go.
+There is a limit: after the loop has been blocked for ten leases, the worker counts as dead and its
+leases are no longer renewed, so that other workers take its messages over.
 """
 
 from __future__ import annotations
@@ -19,45 +19,45 @@ from hookmill.stream.leases import BlockingLeases
 
 log = structlog.get_logger("worker")
 
-CAP = 10
-"""Leases that a loop may stand still before its messages are let go."""
+MAX_BLOCKED = 10
+"""How many leases the event loop may be blocked for before its leases are no longer renewed."""
 
 
 class LeaseKeeper:
-    """Start it, `beat` it from the event loop, stop it. `lease` is in seconds.
+    """`start` it, call `beat` regularly from the event loop, `stop` it. `lease` is in seconds.
 
-    The loop alone writes to `in_hand`; the thread only copies its keys, which is one step.
+    Only the event loop writes to `held`. The thread copies its keys, which is one atomic step.
     """
 
     def __init__(
-        self, leases: BlockingLeases, in_hand: Mapping[EntryRef, object], lease: float
+        self, leases: BlockingLeases, held: Mapping[EntryRef, object], lease: float
     ) -> None:
         self._leases = leases
-        self._in_hand = in_hand
+        self._held = held
         self._lease = lease
         self._last_beat = time.monotonic()
         self._stopped = threading.Event()
-        # In a copy of our context, so that its log lines too say which program wrote them.
+        # With a copy of our context, so that its log lines name the program, too.
         self._thread = threading.Thread(
             target=contextvars.copy_context().run, args=(self._keep,), name="leases", daemon=True
         )
 
     @property
     def period(self) -> float:
-        """Seconds between renewals: two may fail before a lease is over."""
+        """Seconds between renewals: two in a row may fail before a lease ends."""
         return self._lease / 3
 
     def start(self) -> None:
-        """Begin to renew."""
+        """Start the thread."""
         self._thread.start()
 
     async def beat(self) -> float:
-        """Show that the event loop moves; return the seconds until it should again."""
+        """Note that the event loop is not blocked; return the seconds until the next call."""
         self._last_beat = time.monotonic()
         return self.period
 
     def stop(self) -> None:
-        """End the thread."""
+        """End the thread; return when it has ended."""
         self._stopped.set()
         self._thread.join()
         self._leases.close()
@@ -68,19 +68,19 @@ class LeaseKeeper:
                 self._renew()
             except HookmillError as error:
                 log.warning("cannot renew leases", error=str(error))
-            except Exception:  # without this thread every lease would run out
+            except Exception:  # the thread must not end, because then every lease would end
                 log.exception("renewing leases failed, trying again")
 
     def _renew(self) -> None:
-        held = list(self._in_hand)
-        if not held:
+        refs = list(self._held)
+        if not refs:
             return
-        still_for = time.monotonic() - self._last_beat
-        if still_for > CAP * self._lease:
-            log.error("the event loop stands still: letting go", seconds=round(still_for))
+        blocked_for = time.monotonic() - self._last_beat
+        if blocked_for > MAX_BLOCKED * self._lease:
+            log.error("event loop blocked: leases no longer renewed", seconds=round(blocked_for))
             return
-        lost = self._leases.renew(held)
-        # What was settled meanwhile is no longer pending, and no loss.
-        kept = set(self._in_hand)
-        if entries := [ref.id for ref in lost if ref in kept]:
+        lost = self._leases.renew(refs)
+        # An entry that was settled in the meantime is not pending any more. It is not lost.
+        still_held = set(self._held)
+        if entries := [ref.id for ref in lost if ref in still_held]:
             log.warning("leases lost: another worker has these messages", entries=entries)

@@ -1,4 +1,4 @@
-"""What an attempt can come to, as values. `settlement` turns each into what is written."""
+"""The outcomes of an attempt, as values. `settlement` says for each what is written to Redis."""
 
 from __future__ import annotations
 
@@ -14,25 +14,27 @@ class Done(msgspec.Struct, frozen=True):
 
 
 class Ignored(msgspec.Struct, frozen=True):
-    """The event type was named as one to be ignored."""
+    """No handler matches, and the event type is listed as one to ignore."""
 
 
 class Discarded(msgspec.Struct, frozen=True):
-    """The handler finished the message without success."""
+    """The handler raised `Discard`: the message is finished without success."""
 
     handler: str
     reason: str
 
 
 class FannedOut(msgspec.Struct, frozen=True):
-    """Several handlers match; from here each has an entry of its own."""
+    """Several handlers match: from now on each has an entry of its own."""
 
     progress: Progress
     handlers: tuple[str, ...]
 
 
-class Again(msgspec.Struct, frozen=True):
-    """To be run again `after` seconds. `error` is empty where waiting was asked for."""
+class RetryLater(msgspec.Struct, frozen=True):
+    """To be run again in `after` seconds. `error` is empty where the handler raised `Retry`, and
+    where no handler is known yet.
+    """
 
     progress: Progress
     after: float
@@ -41,7 +43,7 @@ class Again(msgspec.Struct, frozen=True):
 
 
 class DeadLettered(msgspec.Struct, frozen=True):
-    """Given up: for the dead letters, with a short reason and the error in full."""
+    """Given up: becomes a dead letter with a short reason and the full error."""
 
     progress: Progress
     reason: str
@@ -49,9 +51,9 @@ class DeadLettered(msgspec.Struct, frozen=True):
 
 
 class Requeued(msgspec.Struct, frozen=True):
-    """Not run to its end, through no fault of its own: for another worker."""
+    """Not finished, because this worker stops: another worker runs it. Counts as no attempt."""
 
     progress: Progress
 
 
-Outcome = Done | Ignored | Discarded | FannedOut | Again | DeadLettered | Requeued
+Outcome = Done | Ignored | Discarded | FannedOut | RetryLater | DeadLettered | Requeued

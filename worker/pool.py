@@ -1,8 +1,8 @@
-"""The pool: takes no more than its free hands can run, runs it, and has it settled.
+"""The pool: takes as many messages as it has free slots for, runs them, and has them settled.
 
-Three verbs: start, quiet (take nothing more), stop (finish within a deadline, hand back the
-rest). One loop alone takes entries, whether new, again or from a silent worker, so it always
-knows how many hands are free.
+It has three verbs, `start`, `quiet` (take nothing more) and `stop` (finish within a deadline,
+requeue the rest). Its methods follow a message's way: take, start, run, settle. One loop alone
+takes entries (new ones, retries, and those of a silent worker), so it knows the free slots.
 """
 
 from __future__ import annotations
@@ -28,131 +28,138 @@ from worker.takeover import Takeover
 
 log = structlog.get_logger("worker")
 
-LONGEST_WAIT = 20.0
-"""Seconds to wait for an entry in one go: a bell that rang for a dead worker is missed so long."""
+MAX_WAIT = 20.0
+"""Seconds to wait for a wake-up in one go. A wake-up is lost when the worker that received it dies;
+then its entry waits this long at most.
+"""
 
 PAUSE = 0.5
-"""Seconds between tries while Redis is away."""
+"""Seconds between tries while Redis is unavailable."""
 
-UNSETTLED = 10_000
-"""Outcomes that may wait to be written before nothing more is taken."""
+MAX_UNSETTLED = 10_000
+"""Finished messages that may wait to be settled. With this many, the pool takes nothing more."""
 
-MOST = 3 / 4
-"""The share of the free hands that are taken for at a time."""
+TAKE_SHARE = 3 / 4
+"""The share of the free slots that one take asks for."""
 
-FEW = 1 / 16
-"""The share of the hands for whose sake alone nothing is taken before a moment has passed."""
+ENOUGH_SHARE = 1 / 16
+"""The share of all slots that is enough for a take. With fewer free slots, wait briefly for more
+before taking.
+"""
 
-MOMENT = 0.001
-"""Seconds for which a pool that had no free hand waits for more than the first."""
+SLOT_WAIT = 0.001
+"""Seconds that a pool without a free slot waits for more slots after the first one is free."""
 
-TIMES_ALONE = 3
-"""How often a message may run alone without its worker's surviving it."""
+MAX_RUNS_ALONE = 3
+"""How often a suspect may run alone and crash its worker before it becomes a dead letter."""
 
-LAST_STEP = 2.0
-"""Seconds that each of the last steps may take when a deadline leaves less: to learn what was on
-its way, to end what was cancelled, to settle.
+STOP_STEP_TIMEOUT = 2.0
+"""Seconds that each of the last steps of a stop may take where the deadline leaves less: to receive
+a reply that is on its way, to end the cancelled messages, to settle.
 """
 
 
 class Pool:
     """Runs up to `concurrency` messages at a time.
 
-    `in_hand` holds every entry from its taking to its settling; only the event loop writes to it.
+    `held` has every entry from its take to its settlement; only the event loop writes to it.
     """
 
     def __init__(
-        self, group: Consumer, attempter: Attempter, takeover: Takeover, concurrency: int
+        self, consumer: Consumer, attempter: Attempter, takeover: Takeover, concurrency: int
     ) -> None:
-        self._group = group
+        self._consumer = consumer
         self._attempter = attempter
         self._takeover = takeover
         self._concurrency = concurrency
-        self._settler = Settler(group, self._settled)
+        self._settler = Settler(consumer, self._settled)
         self._reporter = Reporter()
         self._running: dict[EntryRef, asyncio.Task[None]] = {}
         self._suspects: list[Entry] = []
         self._runs_alone = False
-        self._is_rung = False
-        self._mouthful = concurrency
-        self._few = max(1, int(concurrency * FEW))
+        self._has_wakeup = False
+        self._max_take = concurrency
+        self._enough_slots = max(1, int(concurrency * ENOUGH_SHARE))
         self._is_open = False
         self._changed = asyncio.Event()
-        self._quiet = False
+        self._is_quiet = False
         self._taking: asyncio.Task[None] | None = None
-        self.in_hand: dict[EntryRef, Entry] = {}
+        self.held: dict[EntryRef, Entry] = {}
 
     def start(self) -> asyncio.Task[None]:
-        """Begin to take; return the task that does. It only ends once the pool is quiet, or where
-        no try will ever succeed.
+        """Begin to take messages; return the task that does it. The task ends when the pool is
+        quiet, or after an error that no retry can repair.
         """
-        self._loop = asyncio.get_running_loop()  # kept: to ask for it costs a system call
+        self._loop = asyncio.get_running_loop()  # kept, because asking for it is a system call
         self._taking = asyncio.create_task(self._take_until_quiet(), name="pool")
         return self._taking
 
     async def quiet(self) -> None:
-        """Take nothing more; return when nothing is on its way here any longer."""
+        """Take nothing more; return when no reply of Redis can bring a message any longer."""
         await self._quiet_until(math.inf)
 
     async def stop(self, deadline: float) -> None:
-        """Let what runs finish within `deadline` seconds, hand back what does not, settle all."""
+        """Let messages finish within `deadline` seconds, requeue those that do not, settle all."""
         ends = time.monotonic() + deadline
 
         def left() -> float:
             return max(0.0, ends - time.monotonic())
 
-        await self._quiet_until(max(ends, time.monotonic() + LAST_STEP))
+        await self._quiet_until(max(ends, time.monotonic() + STOP_STEP_TIMEOUT))
         if self._taking is not None and not self._taking.done():
-            # Redis does not answer. What it may yet give us is taken over when its lease is over.
+            # Redis does not answer. Another worker takes over what the reply would have given us.
             await cancel_and_wait([self._taking])
         if self._running:
             await asyncio.wait(self._running.values(), timeout=left())
         if self._running:
-            log.warning("handing back what did not finish", messages=len(self._running))
-            self._attempter.end()
+            log.warning("requeueing what did not finish", messages=len(self._running))
+            self._attempter.expect_cancellation()
             for task in self._running.values():
-                task.cancel()
-            await asyncio.wait(self._running.values(), timeout=LAST_STEP)
+                task.cancel()  # once only, because a second one would interrupt a handler's cleanup
+            await asyncio.wait(self._running.values(), timeout=STOP_STEP_TIMEOUT)
         try:
-            async with asyncio.timeout(max(left(), LAST_STEP)):
+            async with asyncio.timeout(max(left(), STOP_STEP_TIMEOUT)):
                 await self._settler.drain()
         except TimeoutError:
             await self._settler.stop()
 
     @property
-    def free_hands(self) -> int:
-        """How many more messages may be run now."""
+    def free_slots(self) -> int:
+        """How many more messages may begin now."""
         if self._suspects or self._runs_alone:
             return 0
-        if len(self.in_hand) - len(self._running) >= UNSETTLED:
+        if len(self.held) - len(self._running) >= MAX_UNSETTLED:
             return 0
         return self._concurrency - len(self._running)
 
     @property
     def is_idle(self) -> bool:
-        """Whether no message is being run."""
+        """Whether no message is running."""
         return not self._running
 
     async def _quiet_until(self, latest: float) -> None:
-        self._quiet = True
+        """Make the pool quiet; wait for its loop to end, but not beyond `latest` (monotonic)."""
+        self._is_quiet = True
         for entry in self._suspects:
             self._settle(entry, Requeued(_progress_of(entry)))
         self._suspects = []
         while self._taking is not None and not self._taking.done() and time.monotonic() < latest:
             self._changed.set()
-            await self._group.stop_waiting()
+            await self._consumer.stop_waiting()
             await asyncio.wait({self._taking}, timeout=0.05)
 
+    # --- take --------------------------------------------------------------------------------
+
     async def _take_until_quiet(self) -> None:
-        # Once the bell has rung for us it rings for nobody else: what came is ours to take, if
-        # only to hand it back.
-        while not self._quiet or self._is_rung:
-            if self.free_hands == 0 and not self._may_run_suspect:
-                await self._have_hands_free()
+        # A wake-up that reached us reaches no other worker. So even a quiet pool takes the entry
+        # that it announced, and requeues it.
+        while not self._is_quiet or self._has_wakeup:
+            if self.free_slots == 0 and not self._may_run_suspect:
+                await self._wait_for_free_slots()
                 continue
             try:
-                await (self._run_suspect() if self._suspects else self._turn())
-                self._mouthful = min(2 * self._mouthful, self._concurrency)
+                await (self._run_suspect() if self._suspects else self._take_and_start())
+                self._max_take = min(2 * self._max_take, self._concurrency)
                 continue
             except PartitionsError as error:
                 log.error("this worker cannot take here", error=str(error))
@@ -161,97 +168,101 @@ class Pool:
                 log.warning("the consumer group is gone: opening it anew", error=str(error))
                 self._is_open = False
             except StreamUnavailableError as error:
-                self._failed()
+                self._take_failed()
                 log.warning("cannot take, trying again", error=str(error))
-            except Exception:  # a worker that takes nothing must not seem alive
-                self._failed()
+            except Exception:  # this loop must not end: a worker without it only looks alive
+                self._take_failed()
                 log.exception("taking failed, trying again")
             await asyncio.sleep(PAUSE)
 
-    async def _have_hands_free(self) -> None:
-        """Wait for a free hand, and then a moment for more: to take one by one costs more than many
-        a handler does.
+    async def _wait_for_free_slots(self) -> None:
+        """Wait for a free slot, and then briefly for more, because a take for one message alone
+        costs more than a short handler.
         """
         self._changed.clear()
         await self._changed.wait()
-        if 0 < self.free_hands < self._few:
-            await asyncio.sleep(MOMENT)
+        if 0 < self.free_slots < self._enough_slots:
+            await asyncio.sleep(SLOT_WAIT)
 
-    async def _turn(self) -> None:
-        """Take once and hand out what came; wait until something comes where nothing did."""
+    async def _take_and_start(self) -> None:
+        """Take once and start what came. Where nothing came, wait until something may."""
         if not self._is_open:
-            await self._group.open()
+            await self._consumer.open()
             self._is_open = True
         taken = await self._take()
-        self._is_rung = False
-        self._hand_out(taken)
-        if taken.is_empty and not self._quiet and (pause := self._takeover.wait()):
-            self._is_rung = await self._group.wait(min(LONGEST_WAIT, max(0.01, pause)))
+        self._has_wakeup = False
+        self._start_taken(taken)
+        if taken.is_empty and not self._is_quiet and (pause := self._takeover.wait()):
+            self._has_wakeup = await self._consumer.wait(min(MAX_WAIT, max(0.01, pause)))
 
-    def _failed(self) -> None:
+    def _take_failed(self) -> None:
         self._takeover.lost_contact()
-        # Bodies may be so huge that as many as there are hands do not arrive in time.
-        self._mouthful = 1
-        self._is_rung = False
+        # The bodies may be so large that a full batch cannot arrive within the time limit.
+        self._max_take = 1
+        self._has_wakeup = False
 
     async def _take(self) -> Taken:
-        free = min(self._bite(), self._mouthful)
-        # What has rung for us goes first: a sweep does not find it, and nobody else is told.
-        if not self._quiet and not self._is_rung and self._takeover.wait() == 0:
-            found = await self._takeover.sweep(free)
+        count = min(self._take_size(), self._max_take)
+        # After a wake-up the entry it announced goes first: a sweep does not find that entry, and
+        # no other worker is told of it.
+        if not self._is_quiet and not self._has_wakeup and self._takeover.wait() == 0:
+            found = await self._takeover.sweep(count)
             if not found.is_empty:
                 return found
-        # What waits in the stream does not wait for the sweep to end as well.
-        return await self._group.take(free)
+        # The sweep may go on later; entries in the stream do not wait for its end.
+        return await self._consumer.take(count)
 
-    def _bite(self) -> int:
-        """Return how many to take now: for most of the free hands, or for all where they are few.
+    def _take_size(self) -> int:
+        """Return how many to take now: most of the free slots, or all where these are few.
 
-        The others take next, while Redis and these are at work, so that neither waits for the
-        other; and what began together does not go on ending together, with nothing to do between.
+        The remaining slots are for the next take. It begins while these messages still run, so
+        that taking overlaps with running, and messages do not all begin and end together.
         """
-        free = self.free_hands
-        return min(free, max(self._few, math.ceil(free * MOST)))
+        free = self.free_slots
+        return min(free, max(self._enough_slots, math.ceil(free * TAKE_SHARE)))
 
-    def _hand_out(self, taken: Taken) -> None:
-        """Start what was taken; hand it back at once where the pool has been quieted meanwhile."""
+    # --- start and run -----------------------------------------------------------------------
+
+    def _start_taken(self, taken: Taken) -> None:
+        """Start what was taken, or requeue it where the pool became quiet in the meantime."""
         for entry in taken.entries:
-            if entry.ref in self.in_hand:
-                continue  # our own, taken over from ourselves: its outcome will come
-            self.in_hand[entry.ref] = entry
-            if self._quiet:
+            if entry.ref in self.held:
+                continue  # taken over from ourselves: it still runs here, and will be settled
+            self.held[entry.ref] = entry
+            if self._is_quiet:
                 self._settle(entry, Requeued(_progress_of(entry)))
             elif entry.is_suspect:
                 self._suspects.append(entry)
             else:
                 self._start(entry)
         for _, message_id in taken.duplicates:
-            log.info("repeat dropped", id=message_id)
+            log.info("duplicate dropped", id=message_id)
 
     def _start(self, entry: Entry) -> None:
-        self._running[entry.ref] = self._loop.create_task(self._work(entry))
+        self._running[entry.ref] = self._loop.create_task(self._run(entry))
 
     @property
     def _may_run_suspect(self) -> bool:
-        return bool(self._suspects) and not self._running and not self._quiet
+        return bool(self._suspects) and not self._running and not self._is_quiet
 
     async def _run_suspect(self) -> None:
-        """Run one suspect alone, or bury it: it has had its chances without neighbours."""
+        """Run one suspect alone; after `MAX_RUNS_ALONE` runs make it a dead letter instead."""
         entry = self._suspects[0]
-        times = await self._group.run_alone(entry.ref)
+        times = await self._consumer.run_alone(entry.ref)
         if entry not in self._suspects:
-            return  # handed back meanwhile: the pool is being quieted
+            return  # the pool became quiet in the meantime and requeued it
         self._suspects.remove(entry)
-        if times <= TIMES_ALONE:
+        if times <= MAX_RUNS_ALONE:
             self._runs_alone = True
             self._start(entry)
             return
-        text = f"its worker died or fell silent {TIMES_ALONE} times while it ran alone"
+        text = f"its worker died or fell silent {MAX_RUNS_ALONE} times while it ran alone"
         outcome = DeadLettered(_progress_of(entry), "crashed", text)
         self._reporter.put(outcome, outcome.progress, time.perf_counter())
         self._settle(entry, outcome)
 
-    async def _work(self, entry: Entry) -> None:
+    async def _run(self, entry: Entry) -> None:
+        """Run one message to its outcome, and have that settled and logged."""
         began = time.perf_counter()
         outcome: Outcome
         progress = _progress_of(entry)
@@ -259,7 +270,7 @@ class Pool:
             outcome = await self._attempter.attempt(entry, progress)
         except asyncio.CancelledError:
             outcome = Requeued(progress)
-        except Exception:  # noqa: BLE001 - a fault of our own must not lose the message
+        except Exception:  # noqa: BLE001 - a bug of ours must not lose the message
             outcome = DeadLettered(progress, "internal_error", traceback.format_exc())
         del self._running[entry.ref]
         if entry.is_suspect:
@@ -268,12 +279,15 @@ class Pool:
         self._settle(entry, outcome)
         self._reporter.put(outcome, progress, began)
 
+    # --- settle ------------------------------------------------------------------------------
+
     def _settle(self, entry: Entry, outcome: Outcome) -> None:
         self._settler.put(settlement_of(entry, outcome, time.time))
 
     def _settled(self, refs: list[EntryRef]) -> None:
+        """Let go of entries whose settlement is written."""
         for ref in refs:
-            self.in_hand.pop(ref, None)
+            self.held.pop(ref, None)
         self._changed.set()
 
 

@@ -1,4 +1,4 @@
-"""Says in the log what became of an attempt: one line each, at the level it deserves."""
+"""Logs the outcome of each attempt: one line, at the level that fits the outcome."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from structlog.typing import FilteringBoundLogger
 from hookmill.message import Progress
 from hookmill.runtime.logs import written_together
 from worker.outcome import (
-    Again,
     DeadLettered,
     Discarded,
     Done,
@@ -21,50 +20,52 @@ from worker.outcome import (
     Ignored,
     Outcome,
     Requeued,
+    RetryLater,
 )
 
 log = structlog.get_logger("worker")
 
-
-LATEST = 0.02
-"""Seconds that a line waits for others at most, however long the loop's tick takes."""
+MAX_DELAY = 0.02
+"""Seconds that a line waits for others at most, even if the tick of the event loop takes longer."""
 
 
 class Reporter:
-    """Logs the outcomes of one tick of the loop together, with one system call. Each line is
-    written in the context that its attempt had in the end.
+    """Collects the outcomes of one tick of the event loop and logs them with one system call.
 
-    Only the event loop may use it.
+    Each line has the context variables that its attempt had at its end. Only the event loop may use
+    it.
     """
 
     def __init__(self) -> None:
-        self._ended: list[tuple[contextvars.Context, Outcome, Progress, float]] = []
-        self._since = 0.0
+        self._waiting: list[tuple[contextvars.Context, Outcome, Progress, float]] = []
+        self._waits_since = 0.0
 
     def put(self, outcome: Outcome, before: Progress, began: float) -> None:
-        """Have an outcome logged. `began` is when its attempt did, by `perf_counter`."""
+        """Log an outcome soon. `before` is the progress before the attempt; `began` is the time at
+        which the attempt began, by `time.perf_counter`.
+        """
         now = time.perf_counter()
-        if not self._ended:
-            asyncio.get_running_loop().call_soon(self._tell)
-            self._since = now
-        self._ended.append((contextvars.copy_context(), outcome, before, now - began))
-        if now - self._since > LATEST:
-            self._tell()
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._write)
+            self._waits_since = now
+        self._waiting.append((contextvars.copy_context(), outcome, before, now - began))
+        if now - self._waits_since > MAX_DELAY:
+            self._write()
 
-    def _tell(self) -> None:
-        ended, self._ended = self._ended, []
-        # A full disk under the log, or nobody to read it, is no reason not to handle what waits.
+    def _write(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        # A log that cannot be written (a full disk, a closed pipe) must not stop the worker.
         with suppress(OSError, ValueError), written_together():
-            bound = log.bind()  # once for all: what it is made from looks it up for each line
-            for context, outcome, before, seconds in ended:
+            bound = log.bind()  # one for all lines: the unbound logger makes a new one for each
+            for context, outcome, before, seconds in waiting:
                 context.run(report, bound, outcome, before, seconds)
 
 
 def report(log: FilteringBoundLogger, outcome: Outcome, before: Progress, seconds: float) -> None:
-    """Log an outcome. The message's ID, source and type are bound already."""
+    """Log one outcome. The context has the message's ID, source and type already."""
     attempt = before.attempts + 1
-    if type(outcome) is Done:  # nearly all are
-        ms = _tenths(seconds * 1000)
+    if type(outcome) is Done:  # the usual case, first because it is frequent
+        ms = _round_to_tenths(seconds * 1000)
         log.info("handled", handler=outcome.handler, attempt=attempt, ms=ms)
         return
     match outcome:
@@ -74,7 +75,7 @@ def report(log: FilteringBoundLogger, outcome: Outcome, before: Progress, second
             log.warning("discarded", handler=handler, reason=reason)
         case FannedOut(_, handlers):
             log.debug("several handlers match", handlers=handlers)
-        case Again(progress, after, reason, error):
+        case RetryLater(progress, after, reason, error):
             level = log.warning if error else log.info
             level(
                 "will run again", handler=progress.handler, attempt=attempt,
@@ -86,9 +87,9 @@ def report(log: FilteringBoundLogger, outcome: Outcome, before: Progress, second
                 reason=reason, error=error.strip().rpartition("\n")[2],
             )  # fmt: skip
         case Requeued():
-            log.info("handed back")
+            log.info("requeued")
 
 
-def _tenths(number: float) -> float:
-    """Round as `round(number, 1)` does, but for the last bit, at a fifth of its price."""
+def _round_to_tenths(number: float) -> float:
+    """Round like `round(number, 1)`, in a fifth of its time; the last bit may differ."""
     return int(number * 10 + 0.5) / 10

@@ -1,4 +1,4 @@
-"""From an outcome to what is written in its entry's place. Pure: a table, one case a line."""
+"""Says for each outcome what is written to Redis in the place of its entry. It does no I/O."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable
 from hookmill.message import Death, Progress
 from hookmill.stream.entries import Entry, FollowUp, Settlement
 from worker.outcome import (
-    Again,
     DeadLettered,
     Discarded,
     Done,
@@ -15,12 +14,13 @@ from worker.outcome import (
     Ignored,
     Outcome,
     Requeued,
+    RetryLater,
 )
 
 
 def settlement_of(entry: Entry, outcome: Outcome, clock: Callable[[], float]) -> Settlement:
-    """Say how an entry is settled after this outcome. `clock` gives Unix seconds."""
-    if type(outcome) is Done and not entry.key:  # nearly all are; nobody asks for the owner then
+    """Return how an entry is settled after this outcome. `clock` returns Unix seconds."""
+    if type(outcome) is Done and not entry.key:  # the usual case, which needs no owner
         return Settlement(entry.ref)
     return Settlement(entry.ref, _follow_ups(entry, outcome, clock), entry.key, entry.owner)
 
@@ -29,13 +29,13 @@ def _follow_ups(entry: Entry, outcome: Outcome, clock: Callable[[], float]) -> t
     match outcome:
         case Done() | Ignored() | Discarded():
             return ()
-        case Again(progress, after):
-            return (_again(entry, progress, after),)
+        case RetryLater(progress, after):
+            return (_to_run_again(entry, progress, after),)
         case Requeued(progress):
-            return (_again(entry, progress),)
+            return (_to_run_again(entry, progress),)
         case FannedOut(progress, handlers):
             return tuple(
-                _again(entry, Progress(owner=progress.owner, handler=handler))
+                _to_run_again(entry, Progress(owner=progress.owner, handler=handler))
                 for handler in handlers
             )
         case DeadLettered(progress, reason, error):
@@ -44,7 +44,7 @@ def _follow_ups(entry: Entry, outcome: Outcome, clock: Callable[[], float]) -> t
             return (FollowUp("dead", _token(progress), fields),)
 
 
-def _again(entry: Entry, progress: Progress, after: float = 0.0) -> FollowUp:
+def _to_run_again(entry: Entry, progress: Progress, after: float = 0.0) -> FollowUp:
     fields = {**entry.fields, **progress.to_fields()}
     return FollowUp("again", _token(progress), fields, int(after * 1000))
 

@@ -1,7 +1,8 @@
-"""Settles in batches: what finished while one round trip was under way goes with the next.
+"""Writes settlements to Redis in batches: one round trip takes all that wait at its start.
 
-Each message still succeeds or fails for itself. While Redis is away outcomes are kept and tried
-again; a worker that dies with them loses acknowledgements, never messages.
+Each message is still settled on its own. While Redis is unavailable, settlements are kept and tried
+again. A worker that dies before they are written loses acknowledgements, but no messages: another
+worker runs these messages again.
 """
 
 from __future__ import annotations
@@ -19,42 +20,43 @@ from hookmill.stream.entries import EntryRef, Settlement
 log = structlog.get_logger("worker")
 
 BATCH = 500
-"""Settlements in one round trip at most."""
+"""The most settlements in one round trip."""
 
 BATCH_BYTES = 4 * 1024 * 1024
-"""Bytes of follow-ups in one round trip, unless a single settlement has more: Redis refuses a
-command of 1 GB, and a batch that cannot be sent in time would be tried for ever.
+"""The most bytes of follow-ups in one round trip; a single settlement may have more. There is a
+limit, because a batch that cannot be sent within the time limit would be tried for ever, and
+because Redis refuses a command of 1 GB.
 """
 
 PAUSE = 0.5
-"""Seconds between tries while Redis is away."""
+"""Seconds between tries while Redis is unavailable."""
 
 
 class Settler:
-    """Takes settlements and writes them down; calls `settled` with the entries that are over.
+    """Queues settlements and writes them; calls `settled` with the entries of each written batch.
 
-    Only the event loop touches its queue.
+    Only the event loop may use it.
     """
 
-    def __init__(self, group: Consumer, settled: Callable[[list[EntryRef]], None]) -> None:
-        self._group = group
+    def __init__(self, consumer: Consumer, settled: Callable[[list[EntryRef]], None]) -> None:
+        self._consumer = consumer
         self._settled = settled
         self._queue: list[Settlement] = []
         self._flushing: asyncio.Task[None] | None = None
 
     def put(self, settlement: Settlement) -> None:
-        """Have this written with the next round trip."""
+        """Write this with the next round trip."""
         self._queue.append(settlement)
         if self._flushing is None:
             self._flushing = asyncio.create_task(self._flush())
 
     async def drain(self) -> None:
-        """Return when everything is written."""
+        """Return when all that was put is written."""
         while self._flushing is not None:
             await asyncio.shield(self._flushing)
 
     async def stop(self) -> None:
-        """Give up what is still unwritten: others take those messages over and run them again."""
+        """Give up what is not written yet: other workers take these messages over and run them."""
         if self._flushing is not None:
             await cancel_and_wait([self._flushing])
             log.error("unsettled at the end", messages=len(self._queue))
@@ -72,7 +74,7 @@ class Settler:
             self._flushing = None
 
     def _batch_size(self) -> int:
-        """Return how many of the queue's first settlements go in one round trip, 1 or more."""
+        """Return how many settlements of the queue go with the next round trip: at least 1."""
         size = 0
         for number, settlement in enumerate(self._queue[:BATCH]):
             for follow_up in settlement.follow_ups:
@@ -82,21 +84,22 @@ class Settler:
         return BATCH
 
     async def _write(self, batch: list[Settlement]) -> list[str]:
+        """Write a batch, however often that takes; return the IDs of entries that are not ours."""
         while True:
             try:
-                return await self._group.settle(batch)
+                return await self._consumer.settle(batch)
             except GroupLostError:
                 await self._reopen()
             except StreamUnavailableError as error:
                 log.warning(
                     "cannot settle, trying again", waiting=len(self._queue), error=str(error)
                 )
-            except Exception:  # whatever it is, the outcomes are not given up
+            except Exception:  # whatever the error is, the outcomes are kept
                 log.exception("settling failed, trying again", waiting=len(self._queue))
             await asyncio.sleep(PAUSE)
 
     async def _reopen(self) -> None:
         try:
-            await self._group.open()
+            await self._consumer.open()
         except StreamUnavailableError as error:
             log.warning("cannot open the consumer group anew", error=str(error))

@@ -1,7 +1,8 @@
-"""Takes over what a dead or silent worker held, once its lease is over.
+"""Takes over the messages of a dead or silent worker after their leases have ended.
 
-Idle time counts the time Redis itself was away, so nothing is taken over until this worker has
-been in touch with Redis, and Redis has been up, for one whole lease: the living renew first.
+The time in which Redis is unavailable counts as idle time, too. So nothing is taken over until this
+worker has had contact with Redis, and Redis has been up, for one whole lease: in that time the
+workers that are alive renew their leases.
 """
 
 from __future__ import annotations
@@ -20,36 +21,40 @@ log = structlog.get_logger("worker")
 
 
 class Takeover:
-    """Knows when to go on with the sweep that all workers of a group share. `lease` is in seconds;
-    `clock` is monotonic.
+    """Decides when this worker goes on with the sweep that all workers of a group share.
+
+    `lease` is in seconds; `clock` returns monotonic seconds.
     """
 
     def __init__(
-        self, group: Consumer, lease: float, clock: Callable[[], float] = time.monotonic
+        self, consumer: Consumer, lease: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._group = group
+        self._consumer = consumer
         self._lease = lease
         self._clock = clock
-        self._redis_is_settled = False
-        self._next = 0.0
+        self._uptime_is_enough = False
+        self._next_sweep = 0.0
         self._last_contact = clock()
-        self._in_touch = 0
+        """When Redis last answered `keep_in_touch`, by our clock."""
+        self._last_contact_ms = 0
+        """The same moment by Redis' clock, in Unix milliseconds; 0: not known."""
         self.lost_contact()
 
     def lost_contact(self) -> None:
-        """Note that Redis did not answer: the wait for one whole lease begins anew."""
-        self._redis_is_settled = False
-        self._next = self._clock() + self._lease
+        """Note that Redis did not answer: the wait for one whole lease of contact begins anew."""
+        self._uptime_is_enough = False
+        self._next_sweep = self._clock() + self._lease
 
     async def keep_in_touch(self) -> float:
-        """Ask Redis for a sign of life; return the seconds until the next turn.
+        """Ask Redis for its uptime and time; return the seconds until the next call.
 
-        A pool whose hands are full does not talk to Redis, and a frozen Redis answers late but
-        without an error: either way the other workers have not renewed meanwhile.
+        The pool alone does not notice an outage: without free slots it does not talk to Redis, and
+        a frozen Redis answers late but without an error. In both cases the other workers could not
+        renew their leases in the meantime.
         """
         try:
-            uptime = await self._group.redis_uptime()
-            in_touch = await self._group.redis_time()
+            uptime = await self._consumer.redis_uptime()
+            contact_ms = await self._consumer.redis_time()
         except StreamUnavailableError:
             self.lost_contact()
             raise
@@ -57,27 +62,27 @@ class Takeover:
         if now - self._last_contact > self._lease / 2:
             self.lost_contact()
         if uptime < self._lease:
-            self._redis_is_settled = False
-        self._last_contact, self._in_touch = now, in_touch
+            self._uptime_is_enough = False
+        self._last_contact, self._last_contact_ms = now, contact_ms
         return self._lease / 8
 
     def wait(self) -> float:
-        """Return the seconds until a sweep is due, 0 if it is."""
-        return max(0.0, self._next - self._clock())
+        """Return the seconds until the next sweep is due; 0 if it is due now."""
+        return max(0.0, self._next_sweep - self._clock())
 
-    async def sweep(self, free: int) -> Taken:
-        """Take over up to `free` entries, going on where the sweep stopped."""
-        # As of now: an answer that is waited for below may come from behind an outage.
-        in_touch = self._in_touch
-        if not self._redis_is_settled:
-            uptime = await self._group.redis_uptime()
+    async def sweep(self, count: int) -> Taken:
+        """Take over up to `count` entries, from where the last sweep stopped."""
+        # Read it now: the reply awaited below may come after an outage, which must count.
+        contact_ms = self._last_contact_ms
+        if not self._uptime_is_enough:
+            uptime = await self._consumer.redis_uptime()
             if uptime < self._lease:
-                self._next = self._clock() + self._lease - uptime
+                self._next_sweep = self._clock() + self._lease - uptime
                 return Taken([], [])
-            self._redis_is_settled = True
-        share = random.uniform(0.25, 0.5)  # noqa: S311 - it spreads load
-        taken, wait = await self._group.take_over(free, self._lease, self._lease * share, in_touch)
-        self._next = self._clock() + wait
+            self._uptime_is_enough = True
+        pause = self._lease * random.uniform(0.25, 0.5)  # noqa: S311 - it spreads load
+        taken, wait = await self._consumer.take_over(count, self._lease, pause, contact_ms)
+        self._next_sweep = self._clock() + wait
         if taken.entries:
             log.warning("took over from a silent worker", messages=len(taken.entries))
         return taken

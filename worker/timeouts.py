@@ -1,7 +1,7 @@
-"""Ends what runs longer than its timeout.
+"""Timeouts for handlers: like `asyncio.timeout`, but with one timer for many calls.
 
-Calls with the same timeout come due in the order in which they began, so they stand in one line
-and share a timer: one for each call costs as much as a short handler does.
+Calls with the same timeout expire in the order in which they began. So they share a queue and one
+timer, because a timer for each call costs as much as a short handler.
 """
 
 from __future__ import annotations
@@ -12,35 +12,38 @@ from typing import Self
 
 
 class Timeouts:
-    """Gives out limits. Only one event loop may use it."""
+    """Makes timeouts. Only one event loop may use it."""
 
     def __init__(self) -> None:
-        self._lines: dict[float, _Line] = {}
+        self._queues: dict[float, _Queue] = {}
 
-    def of(self, seconds: float) -> Limit:
-        """Return a limit for what is about to run: `with limits.of(30) as limit: await ...`."""
-        line = self._lines.get(seconds)
-        if line is None:
-            line = self._lines[seconds] = _Line(seconds)
-        return Limit(line)
+    def of(self, seconds: float) -> Timeout:
+        """Return a timeout for one call: `with timeouts.of(30) as timeout: await ...`."""
+        queue = self._queues.get(seconds)
+        if queue is None:
+            queue = self._queues[seconds] = _Queue(seconds)
+        return Timeout(queue)
 
 
-class Limit:
-    """Cancels the task that entered it when its time is over, and makes a TimeoutError of that."""
+class Timeout:
+    """Cancels the task that entered it when the time is over; that task gets a `TimeoutError`.
 
-    __slots__ = ("_cancellings", "_line", "_task", "due", "has_expired")
+    `has_expired` is true as well where the task swallowed the cancellation and went on.
+    """
 
-    def __init__(self, line: _Line) -> None:
-        self._line = line
+    __slots__ = ("_cancellations", "_queue", "_task", "due", "has_expired")
+
+    def __init__(self, queue: _Queue) -> None:
+        self._queue = queue
         self.has_expired = False
 
     def __enter__(self) -> Self:
-        task = asyncio.current_task(self._line.loop)
+        task = asyncio.current_task(self._queue.loop)
         if task is None:
-            raise RuntimeError("a limit needs a task that it can cancel")
+            raise RuntimeError("a timeout needs a task that it can cancel")
         self._task = task
-        self._cancellings = task.cancelling()
-        self.due = self._line.enter(self)
+        self._cancellations = task.cancelling()
+        self.due = self._queue.enter(self)
         return self
 
     def __exit__(
@@ -49,50 +52,52 @@ class Limit:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._line.leave(self)
+        self._queue.leave(self)
         if not self.has_expired:
             return
-        is_cancelled_by_others = self._task.uncancel() > self._cancellings
+        is_cancelled_by_others = self._task.uncancel() > self._cancellations
         if isinstance(error, TimeoutError) or (
             isinstance(error, asyncio.CancelledError) and not is_cancelled_by_others
         ):
-            seconds = self._line.seconds
+            seconds = self._queue.seconds
             raise TimeoutError(f"ran longer than its timeout of {seconds:g} s") from error
 
     def expire(self) -> None:
-        """Cancel the task, whose time is over."""
+        """Cancel the task, because its time is over."""
         self.has_expired = True
         self._task.cancel()
 
 
-class _Line:
-    """The limits of one length, the oldest first, and their timer."""
+class _Queue:
+    """The running timeouts of the same duration, the oldest first, and their timer."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.loop = asyncio.get_running_loop()
-        """Kept, for to ask for it costs a system call."""
-        self._limits: dict[Limit, None] = {}
-        self._is_timed = False
+        """Kept, because asking for it is a system call."""
+        self._running: dict[Timeout, None] = {}
+        self._has_timer = False
 
-    def enter(self, limit: Limit) -> float:
+    def enter(self, timeout: Timeout) -> float:
+        """Add a timeout; return when it expires, by the loop's clock."""
         due = self.loop.time() + self.seconds
-        self._limits[limit] = None
-        if not self._is_timed:
-            self._is_timed = True
-            self.loop.call_at(due, self._look)
+        self._running[timeout] = None
+        if not self._has_timer:
+            self._has_timer = True
+            self.loop.call_at(due, self._expire_due)
         return due
 
-    def leave(self, limit: Limit) -> None:
-        self._limits.pop(limit, None)
+    def leave(self, timeout: Timeout) -> None:
+        """Remove a timeout, expired or not."""
+        self._running.pop(timeout, None)
 
-    def _look(self) -> None:
-        """End what is due, and come back when the next is."""
-        self._is_timed = False
-        for limit in list(self._limits):
-            if limit.due > self.loop.time():
-                self._is_timed = True
-                self.loop.call_at(limit.due, self._look)
+    def _expire_due(self) -> None:
+        """Expire what is due, and set the timer for the next one."""
+        self._has_timer = False
+        for timeout in list(self._running):
+            if timeout.due > self.loop.time():
+                self._has_timer = True
+                self.loop.call_at(timeout.due, self._expire_due)
                 break
-            del self._limits[limit]
-            limit.expire()
+            del self._running[timeout]
+            timeout.expire()

@@ -20,8 +20,9 @@ from hookmill.config.settings import load_settings
 from hookmill.config.sources import sources_of
 from hookmill.signatures import Verified
 from hookmill.stream.arrival import Arrival, Row, row_of
+from hookmill.stream.client import Client
 from hookmill.stream.producer import Producer
-from receiver.intake import Request, admit, delivery_of
+from receiver.intake import ReceivedRequest, admit, delivery_of
 
 (source,) = sources_of(load_settings())
 
@@ -59,12 +60,14 @@ class Parts:
         self._flushing = None
 
 
-async def whole(request: web.BaseRequest) -> Request:
-    return Request(request.raw_path, request.headers, request.raw_headers, await request.read())
+async def whole(request: web.BaseRequest) -> ReceivedRequest:
+    return ReceivedRequest(
+        request.raw_path, request.headers, request.raw_headers, await request.read()
+    )
 
 
 async def main() -> None:
-    parts = Parts(Producer(os.environ["REDIS_URL"], "bench"))
+    parts = Parts(Producer(Client(os.environ["REDIS_URL"], "bench")))
     runner = web.ServerRunner(web.Server(getattr(parts, sys.argv[1]), access_log=None))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", int(os.environ["PORT"]), backlog=1024).start()

@@ -27,9 +27,9 @@ from hookmill.config.sources import names_of, secrets_of
 from hookmill.errors import HookmillError, SettingsError, StreamUnavailableError
 from hookmill.signatures import Secret
 from hookmill.signatures.spec_verifier import SpecVerifier
+from hookmill.stream.client import Client
 from hookmill.stream.facts import GroupFacts, Overview
 from hookmill.stream.inspector import Inspector
-from hookmill.stream.producer import Producer
 
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
@@ -37,11 +37,8 @@ _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 @asynccontextmanager
 async def inspecting(settings: Settings) -> AsyncIterator[Inspector]:
     """Open what looks at the settings' server."""
-    stream = await Producer.as_found(settings.need_redis_url(), settings.prefix)
-    try:
-        yield Inspector(stream)
-    finally:
-        await stream.close()
+    async with await Client.as_found(settings.need_redis_url(), settings.prefix) as client:
+        yield Inspector(client)
 
 
 async def check(settings: Settings, *, rate: float | None = None, as_json: bool = False) -> int:

@@ -19,9 +19,9 @@ from hookmill.admin.filters import Choice
 from hookmill.config.settings import Settings
 from hookmill.errors import HookmillError, WireVersionError
 from hookmill.message import Death, Message, Progress
+from hookmill.stream.client import Client
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.entries import DeadLetter
-from hookmill.stream.producer import Producer
 
 _ID = re.compile("[0-9]{1,20}-[0-9]{1,20}(@[0-9]{1,2})?")
 
@@ -85,11 +85,8 @@ class Pace:
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[DeadLetters]:
     """Open the dead letters of the settings' group."""
-    stream = await Producer.as_found(settings.need_redis_url(), settings.prefix)
-    try:
-        yield DeadLetters(stream, settings.group)
-    finally:
-        await stream.close()
+    async with await Client.as_found(settings.need_redis_url(), settings.prefix) as client:
+        yield DeadLetters(client, settings.group)
 
 
 async def chosen(

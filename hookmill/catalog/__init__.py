@@ -1,1 +1,1 @@
-"""Ready-made events of known senders, one module per sender."""
+"""Ready-made events of known senders, one module for each sender."""

@@ -1,14 +1,10 @@
-"""Marble CMS: its 16 content events, read from both forms they have had on the wire.
+"""The 16 content events of Marble CMS, in both forms that they have had on the wire.
 
-Generation B (since May 2026) sends an envelope with the fact in `data`; generation A sent
-`{"event", "data"}` with fewer fields. Both decode into the same class: what a body does not
-carry is `UNSET`, which is falsy, and what it carries as null is `None`. Only the `id` in `data` is
-required, and words from a list (`status`, a resource's `type`) are plain strings: a word that is
-new since this was written must not cost a delivery.
-
-Null is not "empty": an emitter that did not load a field sends null though it is set. It concerns
-`description`, `cover_image`, `category_id`, `primary_author_id`, `email`, `created_at` and
-`updated_at`; ask Marble's API before taking one of them for cleared.
+Generation B (since May 2026) sends an envelope around `data`; generation A sent `{"event", "data"}`
+with fewer fields. Both decode into the same class. A field that a body lacks is `UNSET` (falsy), a
+null is `None`. A null can also mean that Marble did not load the field, see `MarbleEvent`. Only the
+`id` in `data` is required, and `status` or `type` may be any text, so that a new word of Marble's
+does not make a delivery fail.
 """
 
 from __future__ import annotations
@@ -30,8 +26,8 @@ NullableNumber: TypeAlias = int | float | UnsetType | None
 Moment: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)] | UnsetType
 NullableMoment: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)] | UnsetType | None
 Changes: TypeAlias = tuple[str, ...] | UnsetType
-"""The fields that were *submitted*, not those that differ. Events from the dashboard use its
-form's names (`category`, `customFields`) rather than those of the event's own fields.
+"""The fields that were *submitted*, changed or not. Events from the dashboard use the names of its
+form (`category`, `customFields`), which differ from those of the event's fields.
 """
 
 
@@ -50,9 +46,9 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What generation B says around `data`; it is under the signature, as `data` is.
+    """The fields around `data` in generation B. They are signed, like `data`.
 
-    `id` and `created_at` belong to the event: all endpoints and all attempts get the same.
+    `id` and `created_at` are those of the event: they are the same for each endpoint and attempt.
     """
 
     id: str
@@ -63,21 +59,26 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class MarbleEvent(Event, rename="camel"):
-    """The base of Marble's events."""
+    """The base class of Marble's events.
+
+    None in `description`, `cover_image`, `category_id`, `primary_author_id`, `email`, `created_at`
+    or `updated_at` does not always mean "empty": Marble sends null for a field that it did not
+    load. Ask Marble's API before you treat such a field as cleared.
+    """
 
     id: str
     """The ID of the post, category, tag, author or media; the event's own is in `envelope`."""
 
-    # A key that Marble's `data` will not have: a field of its own named `envelope` stays apart.
+    # The name on the wire cannot collide with a field that Marble may add to `data`.
     envelope: Envelope | UnsetType = msgspec.field(default=UNSET, name="$envelope")
-    """The facts of the event itself; `UNSET` in generation A, which has none."""
+    """The fields around `data`; `UNSET` in generation A, which has none."""
 
     @classmethod
     def from_message(cls, message: Message) -> Self:
-        """Decode either generation; raise `DecodeError` for another event's body too.
+        """Decode either generation. Raises `DecodeError` for the body of another event, too.
 
-        The body is the judge of its event: the message's type may stem from a header, which
-        Marble does not sign.
+        The event's name is checked in the body, because the message's type may come from a header,
+        which Marble does not sign.
         """
         decoder: msgspec.json.Decoder[_Body[Self]] = _decoder_of(cls)
         body = decode(decoder, message.body)
@@ -86,12 +87,12 @@ class MarbleEvent(Event, rename="camel"):
         return msgspec.structs.replace(body.data, envelope=body.envelope())
 
     def to_data(self) -> bytes:
-        """Encode what stands in `data`; the envelope stands around it, and is left out."""
+        """Return the JSON of `data`, without the envelope, which stands around it."""
         return super(MarbleEvent, msgspec.structs.replace(self, envelope=UNSET)).to_data()
 
     @classmethod
     def wire_data(cls) -> type[msgspec.Struct]:
-        """Return the type of what stands in `data`: the fields less the envelope."""
+        """Return the type of `data`: the fields without the envelope."""
         return _data_of(cls)
 
     @classmethod
@@ -121,18 +122,18 @@ class _Post(MarbleEvent):
     created_at: NullableMoment = UNSET
     updated_at: NullableMoment = UNSET
     user_id: Text = UNSET
-    """Who did it; generation A only, as B has it in `envelope.actor`."""
+    """Who did it. Only in generation A; B has it in `envelope.actor`."""
 
 
 class PostPublished(_Post, tag="post.published"):
-    """A post went public. It comes without content, tags and authors: fetch those by its `id`."""
+    """A post was published. Fetch its content, tags and authors by its `id`."""
 
     test: bool | UnsetType = UNSET
-    """True in a delivery that a person sent from Marble to try the endpoint: there is no post."""
+    """True in a delivery that a person sent from Marble to test the endpoint. There is no post."""
 
 
 class PostUnpublished(_Post, tag="post.unpublished"):
-    """A post was withdrawn from the public. Generation B only."""
+    """A post is no longer public. Generation B only."""
 
 
 class PostUpdated(_Post, tag="post.updated"):
@@ -142,7 +143,7 @@ class PostUpdated(_Post, tag="post.updated"):
 
 
 class PostDeleted(_Post, tag="post.deleted"):
-    """A post is gone; in generation B these are its last fields, complete."""
+    """A post was deleted. Generation B sends all its last fields."""
 
 
 class _Term(MarbleEvent):
@@ -152,11 +153,11 @@ class _Term(MarbleEvent):
     created_at: NullableMoment = UNSET
     updated_at: NullableMoment = UNSET
     user_id: Text = UNSET
-    """Who did it; generation A only, as B has it in `envelope.actor`."""
+    """Who did it. Only in generation A; B has it in `envelope.actor`."""
 
 
 class CategoryCreated(_Term, tag="category.created"):
-    """A category was made."""
+    """A category was created."""
 
 
 class CategoryUpdated(_Term, tag="category.updated"):
@@ -166,11 +167,11 @@ class CategoryUpdated(_Term, tag="category.updated"):
 
 
 class CategoryDeleted(_Term, tag="category.deleted"):
-    """A category is gone."""
+    """A category was deleted."""
 
 
 class TagCreated(_Term, tag="tag.created"):
-    """A tag was made."""
+    """A tag was created."""
 
 
 class TagUpdated(_Term, tag="tag.updated"):
@@ -180,11 +181,11 @@ class TagUpdated(_Term, tag="tag.updated"):
 
 
 class TagDeleted(_Term, tag="tag.deleted"):
-    """A tag is gone."""
+    """A tag was deleted."""
 
 
 class Social(msgspec.Struct, frozen=True, kw_only=True):
-    """An author's page elsewhere."""
+    """A page of an author on another site."""
 
     platform: Text = UNSET
     url: Text = UNSET
@@ -203,7 +204,7 @@ class _Author(MarbleEvent):
 
 
 class AuthorCreated(_Author, tag="author.created"):
-    """An author was made. Generation B only."""
+    """An author was created. Generation B only."""
 
 
 class AuthorUpdated(_Author, tag="author.updated"):
@@ -213,7 +214,7 @@ class AuthorUpdated(_Author, tag="author.updated"):
 
 
 class AuthorDeleted(_Author, tag="author.deleted"):
-    """An author is gone. Generation B only."""
+    """An author was deleted. Generation B only."""
 
 
 class _Media(MarbleEvent):
@@ -233,7 +234,7 @@ class _Media(MarbleEvent):
     created_at: NullableMoment = UNSET
     updated_at: NullableMoment = UNSET
     user_id: Text = UNSET
-    """Who did it; generation A only, as B has it in `envelope.actor`."""
+    """Who did it. Only in generation A; B has it in `envelope.actor`."""
 
 
 class MediaUploaded(_Media, tag="media.uploaded"):
@@ -241,13 +242,13 @@ class MediaUploaded(_Media, tag="media.uploaded"):
 
 
 class MediaUpdated(_Media, tag="media.updated"):
-    """A file's facts were saved, which only Marble's API can do. Generation B only."""
+    """The metadata of a file was saved, which only Marble's API can do. Generation B only."""
 
     changes: Changes = UNSET
 
 
 class MediaDeleted(_Media, tag="media.deleted"):
-    """A file is gone."""
+    """A file was deleted."""
 
 
 EVENTS: tuple[type[MarbleEvent], ...] = (
@@ -304,7 +305,7 @@ def _decoder_of(cls: type[_E]) -> msgspec.json.Decoder[_Body[_E]]:
 
 @cache
 def _data_of(cls: type[MarbleEvent]) -> type[msgspec.Struct]:
-    # Typed, `field` takes one of the defaults; it knows which of both was given.
+    # Any: by its types, `field` accepts only one of the two defaults. One of them is always unset.
     field: Any = msgspec.field
     fields = [
         (
@@ -326,5 +327,5 @@ def _data_of(cls: type[MarbleEvent]) -> type[msgspec.Struct]:
 
 def _check_name(name: Text, cls: type[MarbleEvent], path: str) -> None:
     if name is not UNSET and name not in cls.names:
-        # Cut short: the name is the sender's, and this text is logged and kept.
+        # Cut off, because the sender chooses the name, and this text is logged and stored.
         raise DecodeError(f"Expected the event `{cls.tag}`, got {name[:64]!r} - at `{path}`")

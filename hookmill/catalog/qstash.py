@@ -1,10 +1,9 @@
-"""QStash's callbacks: what it says of a message's delivery, as typed events.
+"""QStash's callbacks about the delivery of a message, as typed events.
 
-A callback has no name on the wire; what it says tells which of the three events it is, to the
-receiver and to the decoder alike. Only `sourceMessageId` is required, and a failure's `dlqId`. What
-a callback does not carry, carries as null, or carries in a form that nobody can read (a redacted
-body) is `UNSET`, which is falsy: it must not cost the news that a delivery failed. Its bytes stay
-in the message.
+A callback has no name on the wire: receiver and decoder find out from its fields which of the three
+events it is. Only `sourceMessageId` is required, and `dlqId` for a failure. A field that is
+missing, null or unreadable (a redacted body) is `UNSET` (falsy), so that the news of a failed
+delivery is not lost because of it. The original bytes stay in the message.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ Moment: TypeAlias = datetime | UnsetType
 """A time in UTC; on the wire, Unix milliseconds."""
 
 Headers: TypeAlias = dict[str, tuple[str, ...]]
-"""Each header's values by its name, which is spelt as QStash spells it (`Content-Type`)."""
+"""The values of each header by its name, written as QStash writes it (`Content-Type`)."""
 
 _E = TypeVar("_E", bound=Event)
 _SPELT = {"headers": "header", "source_headers": "sourceHeader", "caller_ip": "callerIP"}
@@ -43,48 +42,49 @@ def _on_the_wire(name: str) -> str:
 
 
 class Callback(Event, rename=_on_the_wire):
-    """The base of QStash's callbacks: what became of the message `source_message_id`.
+    """The base class of QStash's callbacks about the message `source_message_id`.
 
-    To handle the three alike, register one `async def note(delivery: Delivery[Callback])` for each.
+    To handle all three in one function, `async def note(delivery: Delivery[Callback])`, register it
+    once for each.
     """
 
     source_message_id: str
-    """The ID of the message that was published; the callback has an ID of its own."""
+    """The ID of the published message. (The callback is a message with another ID.)"""
 
     status: Number = UNSET
-    """What the endpoint answered."""
+    """The status of the endpoint's answer."""
     headers: Headers = msgspec.field(default_factory=dict)
-    """The headers of its answer."""
+    """The headers of the answer."""
     body: Content = UNSET
-    """The body of its answer, which QStash may have cut off."""
+    """The body of the answer, which QStash may have cut off."""
     retried: Number = UNSET
-    """How many attempts came before this one: 0 at the first."""
+    """The number of attempts before this one: 0 for the first."""
     max_retries: Number = UNSET
-    """How many come after the first one at most."""
+    """The most attempts after the first one."""
 
     url: Text = UNSET
-    """Where the message was to go."""
+    """The destination of the message."""
     method: Text = UNSET
     source_headers: Headers = msgspec.field(default_factory=dict)
-    """The headers it was published with."""
+    """The headers of the published message."""
     source_body: Content = UNSET
-    """The body it was published with."""
+    """The body of the published message."""
     created_at: Moment = UNSET
     """When it was published."""
     not_before: Moment = UNSET
-    """Until when it was held back."""
+    """The time before which it was not to be delivered."""
     topic_name: Text = UNSET
     """The URL group it was published to."""
     endpoint_name: Text = UNSET
-    """The endpoint's name in that group."""
+    """The name of the endpoint in that group."""
     schedule_id: Text = UNSET
     """The schedule that published it."""
     caller_ip: Text = UNSET
-    """Where it was published from."""
+    """The address that published it."""
 
     @classmethod
     def from_message(cls, message: Message) -> Self:
-        """Decode a callback; raise `DecodeError` for one that is another event's, too."""
+        """Decode a callback. Raises `DecodeError` for another event's callback, too."""
         wire = decode(_wire, message.body)
         found = type_of(message.body)
         if found != cls.tag:
@@ -98,11 +98,14 @@ class Callback(Event, rename=_on_the_wire):
         return schema_of(CallbackBody)
 
     def source_event(self, event: type[_E]) -> _E:
-        """Decode the body that was published into the event it was; raise `DecodeError` where it
-        does not fit, or is not there to be read.
+        """Decode the body of the published message into an event of this class.
+
+        Raises `DecodeError` if it does not fit, or if the callback does not contain it.
         """
         if self.source_body is UNSET:
-            raise DecodeError("the published body is not there in base64 - at `$.sourceBody`")
+            raise DecodeError(
+                "the callback does not hold the published body in base64 - at `$.sourceBody`"
+            )
         published = Message(
             id=self.source_message_id,
             source="qstash",
@@ -124,30 +127,30 @@ class Callback(Event, rename=_on_the_wire):
 
 
 class DeliverySucceeded(Callback, tag="delivery.succeeded"):
-    """The endpoint took the message: it answered with 2xx."""
+    """The endpoint accepted the message: it answered with 2xx."""
 
 
 class AttemptFailed(Callback, tag="delivery.attempt_failed"):
-    """The endpoint did not take it this time. QStash tries again until `retried` is `max_retries`,
-    unless the endpoint forbade it.
+    """One attempt failed. QStash tries again until `retried` is `max_retries`, unless the endpoint
+    told it not to.
     """
 
 
 class DeliveryFailed(Callback, tag="delivery.failed"):
-    """QStash has given up. The message lies in its dead-letter queue as `dlq_id`."""
+    """QStash does not try again. The message is in its dead-letter queue as `dlq_id`."""
 
     dlq_id: str
 
 
 EVENTS: tuple[type[Callback], ...] = (DeliverySucceeded, AttemptFailed, DeliveryFailed)
-"""Every event that a callback can be."""
+"""Every event of this module."""
 
 
 # --- which event it is ---
 
 
 class _Marks(msgspec.Struct, rename="camel"):
-    """What tells callbacks apart; other fields are skipped, not built."""
+    """The fields that tell callbacks apart. Others are skipped, which saves time."""
 
     source_message_id: Raw | UnsetType = UNSET
     dlq_id: Raw | UnsetType = UNSET
@@ -160,10 +163,10 @@ _number = msgspec.json.Decoder(int, strict=False)
 
 
 def type_of(body: bytes) -> str:
-    """Return the name of the event that a callback is; "" for a body that is none.
+    """Return the name of a callback's event; "" if the body is no callback.
 
     A message in the dead-letter queue has failed, whatever its last status was. An attempt without
-    an answer has no status worth the name: what is not known to have succeeded has failed.
+    a status counts as failed, because nothing says that it succeeded.
     """
     try:
         marks = _marks.decode(body)
@@ -189,7 +192,7 @@ def _value(decoder: msgspec.json.Decoder[_V], value: Raw | UnsetType) -> _V | No
         return None
 
 
-# --- what it says ---
+# --- its fields ---
 
 _WireText: TypeAlias = str | UnsetType | None
 _WireNumber: TypeAlias = int | UnsetType | None
@@ -198,7 +201,7 @@ _WireHeaders: TypeAlias = dict[str, tuple[str, ...] | str | None] | str | UnsetT
 
 
 class CallbackBody(msgspec.Struct, frozen=True, kw_only=True, rename=_on_the_wire):
-    """A callback as it is written. A number may be written as text."""
+    """A callback as it is on the wire. A number may be written as text."""
 
     source_message_id: str
     dlq_id: _WireText = UNSET
@@ -223,7 +226,7 @@ _wire = msgspec.json.Decoder(CallbackBody, strict=False)
 
 
 def _read(wire: CallbackBody, event: type[Callback]) -> dict[str, Any]:
-    """Return the event's fields, those that say nothing left out."""
+    """Return the event's fields, without those that are missing or null."""
     given = {name: getattr(wire, name) for name in event.__struct_fields__}
     return {
         name: _READERS[name](value) if name in _READERS else value
@@ -233,13 +236,13 @@ def _read(wire: CallbackBody, event: type[Callback]) -> dict[str, Any]:
 
 
 def _headers(given: dict[str, tuple[str, ...] | str | None] | str) -> Headers:
-    if isinstance(given, str):  # redacted as a whole
+    if isinstance(given, str):  # all headers are redacted
         return {}
     return {name: (one,) if isinstance(one, str) else one or () for name, one in given.items()}
 
 
 def _whole(text: str) -> Content:
-    """Decode base64; half of it would be another message than the one that was published."""
+    """Decode base64, all or nothing: a part of it would be another message."""
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:
@@ -251,11 +254,11 @@ _ALPHABET = re.compile("[A-Za-z0-9+/]*")
 
 
 def _beginning(text: str) -> Content:
-    """Decode as much of base64 as there is: it may have been cut off anywhere."""
+    """Decode as much of base64 as there is, because QStash may have cut it off anywhere."""
     readable = _ALPHABET.match(text)[0]  # type: ignore[index] # it matches the empty text, too
     if text.startswith(_REDACTED) or (text and not readable):
         return UNSET
-    if len(readable) % 4 == 1:  # six bits are no byte
+    if len(readable) % 4 == 1:  # six bits are less than a byte
         readable = readable[:-1]
     return base64.b64decode(readable + "=" * (-len(readable) % 4))
 

@@ -1,7 +1,8 @@
-"""Signing secrets: where a source's stand, from when until when each counts. Read anew on demand.
+"""Signing secrets: where the secrets of a source stand, and in which time each one is valid.
 
-A secret stands in an environment variable or a file, never in `hookmill.toml`. Either may hold
-several, one a line, so that a new one can be added beside the old one without a restart.
+A secret stands in an environment variable or a file, never in `hookmill.toml`. Both may hold
+several secrets, one a line. A file is read anew on demand, so that a new secret can be added
+beside the old one without a restart.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from hookmill.signatures import Secret
 EMPTY = "is empty: anyone could sign with it"
 
 SHORTEST = 8
-"""Characters below which a secret does not start: it could be found by trying."""
+"""A secret with fewer characters is refused, because it could be guessed."""
 
 
 class SecretRef(BaseModel):
-    """Where a secret stands: `env:NAME` or `file:PATH`, or a table that also says from when
-    (`from`) and until when (`until`) it counts.
+    """Where a secret stands: `env:NAME`, `file:PATH`, or a table that also says in which time it is
+    valid (`from`, `until`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -43,25 +44,25 @@ class SecretRef(BaseModel):
             return given
         kind, _, rest = given.partition(":")
         if kind not in {"env", "file"} or not rest:
-            # What stands there may be the secret itself, so it is not shown.
+            # The error does not show the text, because it may be the secret itself.
             raise ValueError("write env:NAME or file:PATH: a secret does not belong in this file")
         return {kind: rest}
 
     @model_validator(mode="after")
     def _check(self) -> SecretRef:
         if (self.env is None) == (self.file is None):
-            raise ValueError("give env or file")
+            raise ValueError("give either env or file")
         return self
 
     @property
     def label(self) -> str:
-        """What it is called where people see it."""
+        """Its name in logs, metrics and reports."""
         return f"env:{self.env}" if self.env is not None else f"file:{self.file}"
 
 
 def default_refs(source: str) -> tuple[SecretRef, ...]:
-    """Return where a source's secret stands unless its table says otherwise:
-    `<NAME>_WEBHOOK_SECRET`, or the file that `<NAME>_WEBHOOK_SECRET_FILE` names.
+    """Return where a source's secret stands if its table does not say it: in the variable
+    `<NAME>_WEBHOOK_SECRET`, or in the file that `<NAME>_WEBHOOK_SECRET_FILE` names.
     """
     variable = variable_of(source)
     if path := os.environ.get(f"{variable}_FILE"):
@@ -70,7 +71,7 @@ def default_refs(source: str) -> tuple[SecretRef, ...]:
 
 
 def variable_of(source: str) -> str:
-    """Return the variable of a source's secret."""
+    """Return the variable that holds a source's secret if its table names no other."""
     return "".join(c if c.isalnum() else "_" for c in source.upper()) + "_WEBHOOK_SECRET"
 
 
@@ -88,7 +89,7 @@ def read(source: str, refs: Iterable[SecretRef]) -> list[Secret]:
         found += [Secret(line, ref.label, starts, ends) for line in lines]
         faults += [
             f"sources.{source}: {ref.label} has fewer than {SHORTEST} characters: it could be "
-            "found by trying"
+            "guessed"
             for line in lines
             if len(line) < SHORTEST
         ]
@@ -105,7 +106,7 @@ def _lines(ref: SecretRef) -> list[str]:
         except (OSError, ValueError) as error:
             raise ValueError(f"{ref.file} cannot be read: {type(error).__name__}") from None
     if text is None:
-        raise ValueError(f"{ref.env} is not set: it is to hold the signing secret")
+        raise ValueError(f"{ref.env} is not set: it must hold the signing secret")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         raise ValueError(f"{ref.label} {EMPTY}")
@@ -115,5 +116,5 @@ def _lines(ref: SecretRef) -> list[str]:
 def _moment(moment: datetime | None, otherwise: float) -> float:
     if moment is None:
         return otherwise
-    # timestamp() would otherwise take it for this machine's own time.
+    # Without a zone it means UTC; timestamp() alone would read it as local time.
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -1,18 +1,16 @@
-"""The settings: read once from the environment and `hookmill.toml`, checked whole, then frozen.
+"""The settings: read once from the environment and `hookmill.toml`, checked, then frozen.
 
-Every fault is reported at once, by the name the operator wrote and without showing a secret.
+All faults are reported at once, each under the name that the operator used, and no secret is shown.
 A secret comes from its variable, or from the file that `<VARIABLE>_FILE` names.
 """
 
 from __future__ import annotations
 
 import os
-import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -29,92 +27,34 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from hookmill.config.secrets import EMPTY
-from hookmill.config.source_options import SourceOptions, spec_of
-from hookmill.errors import SettingsError
-from hookmill.signatures.marble import DEVELOPMENT_SECRET
-from hookmill.signatures.qstash import DEVELOPMENT_KEYS
+from hookmill.config.setting_faults import faults_between, field_of, toml_faults, value_fault
+from hookmill.config.setting_files import (
+    SECRET_VARIABLES,
+    read_toml,
+    secrets_from_files,
+)
+from hookmill.config.setting_values import (
+    check_durability,
+    check_key_part,
+    check_public_url,
+    check_qstash_url,
+    check_redis_url,
+)
+from hookmill.config.source_options import SourceOptions
+from hookmill.errors import SettingsError, see
 
 PREFIX = "HOOKMILL_"
-TOML_FILE = "hookmill.toml"
-
-_SECRETS = {
-    "qstash_current_signing_key": "QSTASH_CURRENT_SIGNING_KEY",
-    "qstash_next_signing_key": "QSTASH_NEXT_SIGNING_KEY",
-    "marble_webhook_secret": "MARBLE_WEBHOOK_SECRET",
-    "qstash_token": "QSTASH_TOKEN",
-}
-
-# Not shown in a fault: what may be a secret, or hold one.
-_HIDDEN = {*_SECRETS, "redis_url", "qstash_url", "sources"}
-
-# Shown of a source's table. Whoever writes a secret there may write it behind any other word.
-_SHOWN_OF_SOURCES = {
-    "acknowledge", "algorithm", "encoding", "handshake", "ordered_by", "path", "preset",
-    "timestamped", "tolerance", "unit", "url",
-}  # fmt: skip
 
 _YEAR = 366 * 86_400
-"""The longest that anything may be asked to take, in seconds."""
+"""The longest time that a setting accepts, in seconds."""
 
-
-def _check_redis_url(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        usable = bool(parts.path if parts.scheme == "unix" else parts.hostname) and parts.port != 0
-    except ValueError:  # its text could show a piece of the password
-        usable = False
-    if not usable or parts.scheme not in {"redis", "rediss", "unix"}:
-        raise ValueError(
-            "give redis://HOST:PORT/NUMBER, rediss:// for TLS, or unix://PATH; "
-            "special characters in a password are written as %XX"
-        )
-    return url
-
-
-def _check_public_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query or parts.fragment:
-        raise ValueError("give the base URL the senders were given, such as https://app.example")
-    return url.rstrip("/")
-
-
-def check_qstash_url(url: str) -> str:
-    """Return the base URL of QStash's API. Raises `ValueError`, which does not show it."""
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    is_plain = url.isascii() and url.isprintable() and not set(url) & set(" ?#@")
-    if not usable or not is_plain:
-        raise ValueError(
-            "give the base URL of QStash's API, such as https://qstash-us-east-1.upstash.io; "
-            "the token belongs into QSTASH_TOKEN"
-        )
-    return url.rstrip("/")
-
-
-def _check_word(word: str) -> str:
-    if not word or not word.isascii() or any(c in word for c in "{}: \t\r\n\0"):
-        raise ValueError("use ASCII letters, digits, - _ and . (it becomes part of Redis keys)")
-    return word
-
-
-def _check_durability(level: str) -> str:
-    kind, _, count = level.partition(":")
-    if kind == "replicas" and count.isascii() and count.isdecimal() and 1 <= int(count) <= 99:
-        return f"replicas:{int(count)}"
-    if level not in {"memory", "aof"}:
-        raise ValueError("use memory, aof, or replicas:N with N from 1 to 99")
-    return level
-
-
-_Word = Annotated[str, AfterValidator(_check_word)]
+_KeyPart = Annotated[str, AfterValidator(check_key_part)]
 
 
 class Settings(BaseSettings):
-    """All settings. A field's variable is its name in capitals after `HOOKMILL_`, unless named."""
+    """All settings. The variable of a field is `HOOKMILL_` and its name in capitals, unless the
+    field names another. `description` is what the settings table of the documentation says.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -126,19 +66,19 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
     )
 
-    redis_url: Annotated[str, AfterValidator(_check_redis_url)] | None = Field(
+    redis_url: Annotated[str, AfterValidator(check_redis_url)] | None = Field(
         default=None,
         repr=False,  # it may hold a password
         validation_alias=AliasChoices("REDIS_URL", "redis_url"),
-        description="Redis or Valkey, such as redis://host:6379/0; rediss:// for TLS",
+        description="URL of Redis or Valkey, such as redis://host:6379/0; rediss:// for TLS",
     )
-    host: str = Field(default="0.0.0.0", description="address the receiver listens on")  # noqa: S104 - it stands behind a load balancer
+    host: str = Field(default="0.0.0.0", description="address that the receiver listens on")  # noqa: S104 - a load balancer is in front of it
     port: int = Field(
         default=8080,
         ge=0,
         le=65535,
         validation_alias=AliasChoices("PORT", "port"),
-        description="port the receiver listens on",
+        description="port that the receiver listens on",
     )
     qstash_current_signing_key: SecretStr | None = Field(
         default=None,
@@ -148,7 +88,7 @@ class Settings(BaseSettings):
     qstash_next_signing_key: SecretStr | None = Field(
         default=None,
         validation_alias=AliasChoices("QSTASH_NEXT_SIGNING_KEY", "qstash_next_signing_key"),
-        description="accepted as well, so that keys can be rolled",
+        description="accepted as well, so that keys can be rotated",
     )
     marble_webhook_secret: SecretStr | None = Field(
         default=None,
@@ -158,122 +98,135 @@ class Settings(BaseSettings):
     qstash_token: SecretStr | None = Field(
         default=None,
         validation_alias=AliasChoices("QSTASH_TOKEN", "qstash_token"),
-        description="what `Sender` may publish with",
+        description="token that `Sender` publishes with",
     )
     qstash_url: Annotated[str, AfterValidator(check_qstash_url)] = Field(
         default="https://qstash.upstash.io",
         validation_alias=AliasChoices("QSTASH_URL", "qstash_url"),
-        description="QStash's API, as `Sender` reaches it: your region's, or a stand-in's",
+        description="URL of QStash's API for `Sender`: your region's, or that of the emulator",
     )
-    public_url: Annotated[str, AfterValidator(_check_public_url)] | None = Field(
+    public_url: Annotated[str, AfterValidator(check_public_url)] | None = Field(
         default=None,
-        description="base URL that senders were given; a token's `sub` must equal it plus the "
-        "received path and query. Unset: not checked",
+        description="base URL that senders were given. The `sub` of a QStash token must be this "
+        "URL with the received path and query. Unset: `sub` is not checked",
     )
     development: bool = Field(default=False, description="accept the public development keys")
     clock_tolerance: float = Field(
-        default=3.0, ge=0, le=300, description="seconds a sender's clock may differ (QStash)"
+        default=3.0, ge=0, le=300, description="seconds that the clock of QStash may differ"
     )
     sources: Annotated[Mapping[str, SourceOptions], NoDecode, AfterValidator(MappingProxyType)] = (
         Field(
             default_factory=lambda: MappingProxyType({}),
-            description="[sources.NAME] tables: a sender each, see docs/sources.md",
+            description="`[sources.NAME]` tables, one for each sender: "
+            + see("reference/sources.md"),
         )
     )
     body_limit: int = Field(
-        default=10 * 1024 * 1024, ge=1, description="bytes a body may have; beyond: 413"
+        default=10 * 1024 * 1024,
+        ge=1,
+        description="bytes that a body may have; a larger one gets 413",
     )
     read_timeout: float = Field(
-        default=10.0, gt=0, le=_YEAR, description="seconds a sender may take to send a body"
+        default=10.0, gt=0, le=_YEAR, description="seconds that a sender may take to send a body"
     )
     append_timeout: float = Field(
-        default=1.5, gt=0, le=_YEAR, description="seconds an append may take; beyond: 503"
+        default=1.5,
+        gt=0,
+        le=_YEAR,
+        description="seconds that an append may take; after that the answer is 503",
     )
     retry_after: int = Field(
-        default=5, ge=1, le=_YEAR, description="seconds the `Retry-After` of a 503 asks for"
+        default=5, ge=1, le=_YEAR, description="seconds that the `Retry-After` of a 503 asks for"
     )
-    durability: Annotated[str, AfterValidator(_check_durability)] = Field(
+    durability: Annotated[str, AfterValidator(check_durability)] = Field(
         default="memory",
-        description="what a 200 waits for: `memory` (Redis has it), `aof` (and synced it to its "
-        "disk), `replicas:N` (and N replicas have it)",
+        description="what a 200 waits for: `memory` (Redis has the message), `aof` (Redis has also "
+        "synced it to its disk), `replicas:N` (N replicas have it too)",
     )
     spool: Path | None = Field(
         default=None,
-        description="file on a local disk that takes deliveries while Redis is away. Unset: 503",
+        description="file on a local disk that stores deliveries while Redis cannot be reached. "
+        "Unset: they get 503",
     )
     spool_limit: int = Field(
-        default=1024**3, ge=1024**2, description="bytes the spool may hold; beyond: 503"
+        default=1024**3, ge=1024**2, description="bytes that the spool may hold; more get 503"
     )
     queue_messages: int = Field(
         default=10_000,
         ge=1,
-        description="messages that may wait in a receiver to be stored; beyond: 503",
+        description="messages that may wait in a receiver to be stored; more get 503",
     )
     queue_bytes: int = Field(
         default=64 * 1024 * 1024,
         ge=1,
-        description="bytes of bodies a receiver may hold at a time; beyond: 503",
+        description="bytes of bodies that a receiver may hold at a time; more get 503",
     )
     backlog_messages: int = Field(
         default=1_000_000,
         ge=0,
-        description="unfinished messages at which appends are refused with 503. 0: no limit",
+        description="unfinished messages from which on deliveries get 503. 0: no limit",
     )
     backlog_bytes: int = Field(
         default=1024**3,
         ge=0,
-        description="bytes of unfinished messages at which appends are refused. 0: no limit",
+        description="bytes of unfinished messages from which on deliveries get 503. 0: no limit",
     )
-    prefix: _Word = Field(default="hookmill", description="what all keys in Redis begin with")
+    prefix: _KeyPart = Field(
+        default="hookmill", description="text that all keys in Redis begin with"
+    )
     partitions: int = Field(
         default=1,
         ge=1,
         le=64,
-        description="into how many partitions the stream is split; the same for receivers and "
-        "workers",
+        description="partitions of the stream; receivers and workers need the same number",
     )
     handlers: str | None = Field(
         default=None, description="where the worker finds its handlers: MODULE:ATTRIBUTE"
     )
-    group: _Word = Field(default="main", description="consumer group of the worker")
+    group: _KeyPart = Field(default="main", description="consumer group of the worker")
     concurrency: int = Field(
-        default=100, ge=1, le=10_000, description="messages a worker handles at the same time"
+        default=100, ge=1, le=10_000, description="messages that a worker handles at the same time"
     )
     threads: int = Field(
-        default=16, ge=1, le=1000, description="threads for handlers that are plain functions"
+        default=16, ge=1, le=1000, description="threads for handlers that are a plain `def`"
     )
     lease: float = Field(
         default=60.0,
         ge=0.5,
         le=_YEAR,
-        description="seconds until a silent worker's messages are taken over",
+        description="seconds that a worker may be silent before others take over its messages",
     )
     dedup_window: int = Field(
         default=72 * 3600,
         ge=1,
         le=_YEAR,
-        description="seconds a message ID is remembered, at least",
+        description="seconds that a message ID is remembered at least, so that duplicates are "
+        "dropped",
     )
     retention: float = Field(
-        default=0.0, ge=0, le=_YEAR, description="seconds that handled messages stay in the stream"
+        default=0.0,
+        ge=0,
+        le=_YEAR,
+        description="seconds that a handled message stays in the stream",
     )
     grace: float = Field(
         default=600.0,
         ge=0,
         le=_YEAR,
-        description="seconds a message waits for a release that knows its event type",
+        description="seconds that a message whose event type no handler knows waits for a newer "
+        "release; then it becomes a dead letter",
     )
     shutdown: float = Field(
         default=25.0,
         ge=0,
         le=_YEAR,
-        description="seconds that running work may take after SIGTERM",
+        description="seconds that running work may still take after SIGTERM",
     )
     log_format: Literal["auto", "console", "json"] = Field(
-        default="auto", description="auto: readable on a terminal, JSON otherwise"
+        default="auto", description="`auto`: text on a terminal, JSON otherwise"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="least level that is logged"
+        default="info", description="lowest level that is logged"
     )
 
     @classmethod
@@ -286,7 +239,9 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - see *_FILE
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         public = {
-            key: value for key, value in _read_toml([]).items() if key.lower() not in _SECRETS
+            key: value
+            for key, value in read_toml([]).items()
+            if key.lower() not in SECRET_VARIABLES
         }
         return init_settings, env_settings, InitSettingsSource(settings_cls, public)
 
@@ -306,15 +261,15 @@ class Settings(BaseSettings):
         return next(iter(_reveal(self.qstash_token)), None)
 
     def options_of(self, source: str) -> SourceOptions:
-        """Return what `[sources.NAME]` says."""
+        """Return the table `[sources.NAME]`, an empty one if there is none."""
         return self.sources.get(source) or SourceOptions()
 
     def path_of(self, source: str) -> str:
-        """Return the path of a source: `/NAME`, unless its table says otherwise."""
+        """Return the path of a source: `/NAME`, or the `path` of its table."""
         return self.options_of(source).path or f"/{source}"
 
     def need_redis_url(self) -> str:
-        """Return the Redis URL; raise `SettingsError` where none is set."""
+        """Return the Redis URL. Raises `SettingsError` if none is set."""
         if self.redis_url is None:
             raise SettingsError(
                 ["REDIS_URL is not set: give the Redis that receivers and workers share"]
@@ -323,20 +278,23 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Read the settings; what the command line gave (`overrides`, None: not given) goes first.
+    """Read the settings. `overrides` are the options of the command line, which go before all
+    else; None means that an option was not given.
 
     Raises `SettingsError` with every fault.
     """
     options = {name: value for name, value in overrides.items() if value is not None}
     faults: list[str] = []
-    _check_toml(_read_toml(faults), faults)
-    given = _secrets_given(faults) | options
+    variables = {field: variable_of(field) for field in Settings.model_fields}
+    faults += toml_faults(read_toml(faults), variables)
+    given = secrets_from_files(faults) | options
     try:
         settings = Settings(**given)
     except ValidationError as error:
-        faults += [_fault(dict(found), options) for found in error.errors()]
-        settings = Settings(**given | _defaults_of(found["loc"][0] for found in error.errors()))
-    faults += _cross_faults(settings)
+        faults += [value_fault(dict(found), options, variables) for found in error.errors()]
+        faulty = {field_of(found["loc"][0], variables) for found in error.errors()}
+        settings = Settings(**given | _defaults_of(faulty))
+    faults += faults_between(settings)
     if faults:
         raise SettingsError(faults)
     return settings
@@ -349,7 +307,7 @@ def variable_of(field: str) -> str:
 
 
 def unknown_variables() -> list[str]:
-    """Return the variables that look like ours and that nothing reads: misspelt, most likely."""
+    """Return the variables that begin with `HOOKMILL_` but are no setting: probably misspelt."""
     known = {variable_of(field) for field in Settings.model_fields}
     return sorted(
         name
@@ -360,144 +318,11 @@ def unknown_variables() -> list[str]:
     )
 
 
-def _read_toml(faults: list[str]) -> dict[str, Any]:
-    """Return what `hookmill.toml` says; nothing, and a fault, where it cannot be read."""
-    try:
-        return tomllib.loads(Path(TOML_FILE).read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        faults.append(f"{TOML_FILE} cannot be read: {error.strerror}")
-    except ValueError as error:
-        faults.append(f"{TOML_FILE}: {error}")
-    return {}
-
-
-def _check_toml(given: dict[str, Any], faults: list[str]) -> None:
-    known = {*Settings.model_fields, *map(variable_of, Settings.model_fields)}
-    for key in given:
-        if variable := _SECRETS.get(key.lower()):
-            faults.append(
-                f"{TOML_FILE}: {key}: a secret does not belong in a file that git may keep; "
-                f"set {variable}, or {variable}_FILE to the path of a file that holds it"
-            )
-        elif key not in known:
-            faults.append(f"{TOML_FILE}: {key}: there is no such setting")
-
-
-def _secrets_given(faults: list[str]) -> dict[str, str]:
-    """Return the secrets that stand in files.
-
-    An empty variable is a fault, though other settings take it for one that is not set: whoever
-    set it meant to switch the source on.
-    """
-    found: dict[str, str] = {}
-    variables = _variables()
-    for field, variable in _SECRETS.items():
-        text, path = variables.get(variable), variables.get(f"{variable}_FILE")
-        if path and text:
-            faults.append(f"{variable} and {variable}_FILE are both set: keep one")
-        elif path:
-            try:
-                found[field] = Path(path).read_text("utf-8").strip()
-            except (OSError, ValueError) as error:
-                faults.append(f"{variable}_FILE: {path} cannot be read: {type(error).__name__}")
-            else:
-                if not found[field]:
-                    faults.append(f"{variable}_FILE: {path} {_empty(field)}")
-        elif text == "" or path == "":
-            faults.append(f"{variable if text == '' else f'{variable}_FILE'} {_empty(field)}")
-    return found
-
-
-def _empty(field: str) -> str:
-    return "is empty" if field == "qstash_token" else EMPTY
-
-
-def _variables() -> dict[str, str]:
-    # Like pydantic-settings, without regard to case.
-    return {name.upper(): value for name, value in os.environ.items()}
-
-
-def _defaults_of(names: Iterable[int | str]) -> dict[str, Any]:
-    """Stand-ins for faulty settings, with which the faults between settings show as well."""
-    fields = {_field_of(name) for name in names}
+def _defaults_of(fields: Iterable[str]) -> dict[str, Any]:
+    """Return the defaults of faulty settings, so that faults between settings are found as well."""
     return {
         name: Settings.model_fields[name].get_default(call_default_factory=True) for name in fields
     }
-
-
-def _field_of(name: int | str) -> str:
-    by_variable = {variable_of(field): field for field in Settings.model_fields}
-    return by_variable.get(str(name), str(name))
-
-
-def _cross_faults(settings: Settings) -> list[str]:
-    faults = []
-    for field, variable in _SECRETS.items():
-        secret = getattr(settings, field)
-        text = "" if secret is None else secret.get_secret_value()
-        if text.isspace():
-            faults.append(f"{variable} {_empty(field)}")
-        if not _is_utf8(text):
-            faults.append(f"{variable} is not text in UTF-8")
-    if settings.qstash_next_signing_key and not settings.qstash_current_signing_key:
-        faults.append("QSTASH_NEXT_SIGNING_KEY is set, QSTASH_CURRENT_SIGNING_KEY is not")
-    public = {*DEVELOPMENT_KEYS, DEVELOPMENT_SECRET}
-    if not settings.development and public.intersection(
-        [*settings.qstash_keys, *settings.marble_secrets]
-    ):
-        faults.append(
-            "the signing keys are public development keys: anyone can sign with them. "
-            f"Set {PREFIX}DEVELOPMENT=1 to accept them on a developer's machine"
-        )
-    if settings.queue_bytes < settings.body_limit:
-        faults.append(
-            f"{PREFIX}QUEUE_BYTES is less than {PREFIX}BODY_LIMIT: the largest body would never fit"
-        )
-    faults += _source_faults(settings)
-    return faults
-
-
-def _source_faults(settings: Settings) -> Iterator[str]:
-    paths: dict[str, str] = {}
-    # These two may be switched on by their keys alone.
-    for name in ("qstash", "marble", *(set(settings.sources) - {"qstash", "marble"})):
-        try:
-            spec_of(name, settings.options_of(name))
-        except ValueError as error:
-            yield from str(error).splitlines()
-        other = paths.setdefault(settings.path_of(name), name)
-        if other != name:
-            yield f"sources.{other} and sources.{name} share {settings.path_of(name)}"
-
-
-def _fault(error: dict[str, Any], options: Mapping[str, Any]) -> str:
-    """Say what is wrong with a setting, by the name under which it was given."""
-    field, rest = _field_of(error["loc"][0]), [str(part) for part in error["loc"][1:]]
-    variables = _variables()
-    nested = "__".join([variable_of(field), *rest]).upper()
-    if field in options:
-        name = f"--{field}"
-    elif nested in variables:
-        name = nested
-    elif variable_of(field) in variables:
-        name = variable_of(field)
-    else:
-        name = f"{TOML_FILE}: {'.'.join([field, *rest])}"
-    if error["type"] == "extra_forbidden":
-        return f"{name}: there is no such setting"
-    may_show = rest[-1] in _SHOWN_OF_SOURCES if rest else field not in _HIDDEN
-    shown = f" (got {error['input']!r})" if may_show else ""
-    return f"{name}: {error['msg'].removeprefix('Value error, ')}{shown}"
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # the environment's bytes were something else
-        return False
-    return True
 
 
 def _reveal(*secrets: SecretStr | None) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a `[sources.NAME]` table may say, and the scheme that follows from it."""
+"""The words of a `[sources.NAME]` table, and the signature spec that follows from them. No I/O."""
 
 from __future__ import annotations
 
@@ -10,40 +10,44 @@ import msgspec
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 from hookmill.config.secrets import SecretRef
+from hookmill.errors import see
 from hookmill.signatures.marble import timestamped
 from hookmill.signatures.presets import ALIASES, PRESETS
-from hookmill.signatures.spec import Algorithm, Encoding, KeyForm, SignatureSpec, Unit, faults_of
+from hookmill.signatures.spec import Algorithm, Encoding, KeyForm, SignatureSpec, Unit
+from hookmill.signatures.spec_rules import faults_of
 
 OWN_PATHS = {"/healthz", "/readyz", "/metrics"}
-"""Where the receiver itself answers."""
+"""Paths where the receiver itself answers."""
 
 QSTASH = ("qstash", "qstash-callbacks")
-"""What QStash signs, with one pair of keys: the messages it delivers, and what it says of them."""
+"""The presets of QStash: its messages, and its callbacks. One pair of keys signs both."""
 
 CODE = (*QSTASH, "sns", "paypal")
-"""Senders whose scheme cannot be data."""
+"""Presets whose scheme is code, because a `SignatureSpec` cannot describe it."""
 
 HANDSHAKES = (
     "discord", "dropbox", "head", "meta", "slack", "sns", "twitch", "woocommerce", "zoom"
 )  # fmt: skip
-"""What a sender may ask before, or between, its deliveries."""
+"""The requests that a sender may make before its deliveries or between them."""
 
+
+_SENDERS = see("reference/sources.md")
 
 _UNSIGNED_ORDER = (
-    "ordered_by: the signature does not cover the body, so that anybody could move a copy to where "
-    "its ID is not known"
+    "ordered_by: the signature does not cover the body, so anybody could send a copy with another "
+    "key to another partition, where its ID is not known"
 )
 
 
 _SIGNED_BY_SNS = {"Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"}
-"""What of an SNS message is signed, and could be its ordering key."""
+"""The signed fields of an SNS message: these can be its ordering key."""
 
 
 def _check_path(path: str) -> str:
     if not path.startswith("/") or not path.isascii() or any(c in path for c in "?# \t\r\n\0"):
-        raise ValueError("a path begins with / and is written as it is requested, without ? and #")
+        raise ValueError("begin the path with / and write it as it is requested, without ? and #")
     if path in OWN_PATHS:
-        raise ValueError("the receiver itself answers there")
+        raise ValueError("the receiver itself answers on this path: choose another")
     return path
 
 
@@ -73,34 +77,36 @@ def _check_ordered_by(path: str) -> str:
 
 def _check_handshake(name: str) -> str:
     if name and name not in HANDSHAKES:
-        raise ValueError(f"there is no such handshake; there are {', '.join(HANDSHAKES)}")
+        raise ValueError(f"there is no such handshake: use one of {', '.join(HANDSHAKES)}")
     return name
 
 
 def _check_acknowledge(status: int) -> int:
-    # Whatever else it said, the sender would take it for a failure and send again, or for the end:
-    # a 410 has Ghost delete the webhook.
+    # For any other status the sender would send again, or even give up: Ghost deletes a webhook
+    # that is answered with 410.
     if not 200 <= status <= 299:
-        raise ValueError("what is accepted is acknowledged with a status from 200 to 299")
+        raise ValueError(
+            "give a status from 200 to 299: any other tells the sender that the delivery failed"
+        )
     return status
 
 
-def _as_several(given: Any) -> Any:
+def _as_tuple(given: Any) -> Any:
     return (given,) if isinstance(given, str) else given
 
 
-_Templates = Annotated[tuple[str, ...], BeforeValidator(_as_several)]
+_Templates = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 
 
 class SourceOptions(BaseModel):
-    """What a `[sources.NAME]` table may say.
+    """The words of a `[sources.NAME]` table.
 
-    `preset` names the sender, unless NAME already does. `url` is the one the sender was given,
-    where that is not the public URL with the path. `ordered_by` leads to the value in the JSON body
-    that messages have in common which must run one after another. `secrets` says where the secrets
-    stand, `topics` and `webhook_ids` which of SNS's and PayPal's are ours, `verify_token` what Meta
-    repeats when it asks. The other words are those of a `Shape`; they describe a sender, or change
-    a preset. The `id` "body" names messages after their bytes.
+    `preset` names the sender; it may be left out if NAME is the sender. `url` is the URL that the
+    sender was given, if that is not the public URL with the path. `ordered_by` is the path of the
+    ordering key in the JSON body. `secrets` says where the secrets stand. `topics` (SNS) and
+    `webhook_ids` (PayPal) name what may send. `verify_token` says where the token stands that Meta
+    repeats in its handshake. The other words are the fields of `SignatureSpec`: they describe a
+    sender, or change a preset. With `id = "body"` a digest of the body is the message ID.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -109,9 +115,9 @@ class SourceOptions(BaseModel):
     path: Annotated[str, AfterValidator(_check_path)] | None = None
     url: Annotated[str, AfterValidator(_check_url)] | None = None
     ordered_by: Annotated[str, AfterValidator(_check_ordered_by)] | None = None
-    secrets: Annotated[tuple[SecretRef, ...], BeforeValidator(_as_several)] = ()
-    topics: Annotated[tuple[str, ...], BeforeValidator(_as_several)] = ()
-    webhook_ids: Annotated[tuple[str, ...], BeforeValidator(_as_several)] = ()
+    secrets: Annotated[tuple[SecretRef, ...], BeforeValidator(_as_tuple)] = ()
+    topics: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
+    webhook_ids: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
     verify_token: SecretRef | None = None
     timestamped: bool = False
 
@@ -138,26 +144,27 @@ class SourceOptions(BaseModel):
 
     @property
     def words(self) -> dict[str, Any]:
-        """The words of a shape that are given."""
+        """The fields of a `SignatureSpec` that are given."""
         given = {name: getattr(self, name) for name in SignatureSpec.__struct_fields__}
         return {name: value for name, value in given.items() if value is not None}
 
     @property
     def files(self) -> set[Path]:
-        """The files that its secrets stand in."""
+        """The files that hold its secrets."""
         refs = [*self.secrets, *([self.verify_token] if self.verify_token else [])]
         return {ref.file for ref in refs if ref.file is not None}
 
 
 def preset_of(name: str, options: SourceOptions) -> str:
-    """Return the sender's name in the table, whether it is there or not."""
+    """Return the name of a source's preset. There may be no preset of this name."""
     given = options.preset or name
     return ALIASES.get(given, given)
 
 
 def spec_of(name: str, options: SourceOptions) -> SignatureSpec | None:
-    """Return a source's shape; None where its scheme is code. Raises `ValueError`, with a fault a
-    line, where it cannot be had or is not safe.
+    """Return a source's signature spec; None if its scheme is code.
+
+    Raises `ValueError`, with one fault a line, if there is no spec or if it is not safe.
     """
     preset, words = preset_of(name, options), options.words
     if options.timestamped and preset != "marble":
@@ -170,32 +177,36 @@ def spec_of(name: str, options: SourceOptions) -> SignatureSpec | None:
         spec = timestamped(spec) if options.timestamped else spec
         spec = msgspec.structs.replace(spec, **words)
     elif options.preset is not None:
-        raise ValueError(f"sources.{name}.preset: there is no sender {preset}; see docs/sources.md")
+        raise ValueError(f"sources.{name}.preset: there is no sender {preset}; {_SENDERS}")
     elif "signature" in words:
         spec = SignatureSpec(**words)
     else:
         raise ValueError(
-            f"sources.{name}: no such sender: name one with preset, or say how it signs "
-            "(signature, content ...); see docs/sources.md"
+            f"sources.{name}: there is no such sender: name one with preset, or describe how it "
+            f"signs (signature, content ...); {_SENDERS}"
         )
     faults = faults_of(spec)
     if spec.unsigned_body and options.ordered_by:
         faults.append(_UNSIGNED_ORDER)
     if spec.unsigned_body and not all(map(spec.is_signed, spec.id)):
-        faults.append("id: the signature covers neither it nor the body: name one that is signed")
+        faults.append(
+            "id: the signature covers neither it nor the body: name a place that is signed"
+        )
     if faults:
         raise ValueError("\n".join(f"sources.{name}.{fault}" for fault in faults))
     return spec
 
 
 def _check_coded(name: str, preset: str, options: SourceOptions) -> None:
-    """Refuse what cannot be said of a sender whose scheme is code."""
+    """Raise `ValueError` for a word that does not apply to a sender whose scheme is code."""
     if preset == "qstash-callbacks" and options.type is not None:
-        raise ValueError(f"sources.{name}.type: a callback's follows from what it says")
+        raise ValueError(f"sources.{name}.type: remove it, a callback's type follows from its body")
     if wrong := sorted(options.words.keys() - ({"id", "type"} if preset in QSTASH else set())):
-        raise ValueError(f"sources.{name}.{wrong[0]}: the scheme of {preset} is code")
+        raise ValueError(f"sources.{name}.{wrong[0]}: remove it, the scheme of {preset} is fixed")
     if preset in QSTASH and options.url:
-        raise ValueError(f"sources.{name}.url: QStash's follows from HOOKMILL_PUBLIC_URL")
+        raise ValueError(
+            f"sources.{name}.url: remove it, QStash's URL follows from HOOKMILL_PUBLIC_URL"
+        )
     is_signed = preset in QSTASH or (preset == "sns" and options.ordered_by in _SIGNED_BY_SNS)
     if options.ordered_by and not is_signed:
         raise ValueError(f"sources.{name}.{_UNSIGNED_ORDER}")

@@ -1,4 +1,4 @@
-"""The certificates of the authorities that this machine trusts, as it trusts them for TLS."""
+"""The certificate authorities that this machine trusts for TLS."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from hookmill.errors import SettingsError
 
 
 def system_roots() -> bytes:
-    """Return them as PEM. Raises `SettingsError` where there are none.
+    """Return their certificates as PEM. Raises `SettingsError` if there are none.
 
-    They are where OpenSSL looks for them (SSL_CERT_FILE and SSL_CERT_DIR included), else in the
-    package certifi, if it is there.
+    They are looked for where OpenSSL looks (SSL_CERT_FILE and SSL_CERT_DIR included), then in the
+    package certifi, if it is installed.
     """
     paths = ssl.get_default_verify_paths()
     if paths.cafile and (roots := _read(Path(paths.cafile))):
@@ -29,7 +29,7 @@ def system_roots() -> bytes:
 
 
 def _files_in(folder: Path) -> list[Path]:
-    # Each is there twice: under its name, and as a link under a hash of it.
+    # Each certificate is there twice: as a file, and as a link that is named after its hash.
     return sorted({path.resolve() for path in folder.iterdir() if path.is_file()})
 
 

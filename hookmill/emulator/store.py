@@ -16,8 +16,8 @@ import msgspec
 from hookmill.emulator.models import LogEntry
 from hookmill.emulator.state import MOST_LOG_ENTRIES, Change, State
 from hookmill.errors import HookmillError, StreamUnavailableError
-from hookmill.stream.client import Command, connect, translated
-from hookmill.stream.script_runner import Scripts
+from hookmill.stream.client import Client, Command, checked
+from hookmill.stream.script_runner import Call, ScriptRunner
 
 LEASE = 3.0
 """Seconds until another process may take over from one that was killed."""
@@ -25,6 +25,8 @@ LEASE = 3.0
 TIMEOUT = 5.0
 """Seconds for one round trip."""
 
+_PLACE = "qstash"
+"""Where all keys lie: the hash tag in their names."""
 
 _TABLES = tuple(table.name for table in State().tables)
 
@@ -39,10 +41,10 @@ class Store:
     """The keys of one stand-in, under `PREFIX:{qstash}:`."""
 
     def __init__(self, url: str, prefix: str) -> None:
-        self._client = connect(url, TIMEOUT)
-        self._upkeep = Scripts(self._client, drains=True)
-        self._scripts = Scripts(self._client, drains=False)
-        self._base = f"{prefix}:{{qstash}}"
+        self._client = Client(url, prefix, timeout=TIMEOUT)
+        self._upkeep = ScriptRunner(self._client, drains=True)
+        self._scripts = ScriptRunner(self._client, drains=False)
+        self._base = f"{prefix}:{{{_PLACE}}}"
         self._keys = [self._key(name) for name in ("owner", "log", *_TABLES)]
         self._token = secrets.token_hex(8)
         self._encode = msgspec.msgpack.Encoder().encode
@@ -95,9 +97,7 @@ class Store:
                 return
             scripts = self._upkeep if drains else self._scripts
             args = (self._token, _packed(self._commands(changes, entries)))
-            with translated():
-                is_written = await scripts.run("standin_save", self._keys, args)
-            if not is_written:
+            if not await scripts.run("standin_save", Call(_PLACE, self._keys, args)):
                 raise _taken_over()
             del state.journal[: len(changes)]
             del state.entries[: len(entries)]
@@ -107,13 +107,12 @@ class Store:
         if release:
             with suppress(StreamUnavailableError):  # then it runs out
                 await self._lease("release")
-        await self._client.aclose()
+        await self._client.close()
 
     async def _lease(self, what: str) -> bool:
         keys = (self._key("lease"), self._key("owner"))
-        with translated():
-            reply = await self._upkeep.run("standin_lease", keys, (self._token, what, _ms(LEASE)))
-        return bool(reply)
+        call = Call(_PLACE, keys, (self._token, what, _ms(LEASE)))
+        return bool(await self._upkeep.run("standin_lease", call))
 
     def _commands(self, changes: list[Change], entries: list[LogEntry]) -> list[Command]:
         latest = {(change.table, change.key): change.record for change in changes}
@@ -132,12 +131,7 @@ class Store:
         return f"{self._base}:{name}"
 
     async def _all(self, *commands: Command) -> list[Any]:
-        with translated():
-            replies = await self._client.ask(*commands)
-            for reply in replies:
-                if isinstance(reply, Exception):
-                    raise reply
-        return replies
+        return [checked(reply) for reply in await self._client.ask(_PLACE, *commands)]
 
 
 def _taken_over() -> InUseError:

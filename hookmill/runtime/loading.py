@@ -1,8 +1,8 @@
-"""Finds the two programs, and the user's handlers, without letting one hide the other.
+"""Imports the two programs and the user's handlers, although their modules may share names.
 
-`receiver` and `worker` are common names: a user's own `worker.py` must keep working. Our programs
-are imported first, from where they are installed; then the current directory goes to the front
-of the path, and our modules make room for a user's of the same name, wherever on the path it is.
+A user may have a `worker.py` too, and it must keep working. So our program is imported first, from
+the folder where it is installed. Then the current directory goes to the front of `sys.path`, and
+our `receiver` and `worker` are removed from `sys.modules` where the user has a module of that name.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from typing import Any
 from hookmill.errors import HandlersError, NotInstalledError
 from hookmill.handlers import Handlers
 
-_OURS = ("receiver", "worker")
-_HOUSE = Path(__file__).resolve().parents[2]
+_PROGRAMS = ("receiver", "worker")
+_INSTALL_FOLDER = Path(__file__).resolve().parents[2]
 
 
 def load_program(name: str) -> Any:
-    """Return a program's `run`, found through the entry points of `hookmill.commands`."""
+    """Return a program's `run` function, from the entry points `hookmill.commands`."""
     found = entry_points(group="hookmill.commands", name=name)
     if not found:
         raise NotInstalledError(f"the program {name!r} is not installed: pip install hookmill")
-    sys.path.insert(0, str(_HOUSE))
+    sys.path.insert(0, str(_INSTALL_FOLDER))
     try:
         return next(iter(found)).load()
     finally:
-        sys.path.remove(str(_HOUSE))
+        sys.path.remove(str(_INSTALL_FOLDER))
 
 
 def load_handlers(target: str, folder: Path | None = None) -> Handlers[Any]:
     """Import `MODULE:ATTRIBUTE`, with `folder` (by default the current one) first on the path.
 
-    Call it after `load_program`. Raises `HandlersError`; an error inside the module passes as it
-    is, with its traceback.
+    Call it after `load_program`. Raises `HandlersError`. An error that the user's module raises is
+    passed on unchanged, with its traceback.
     """
     module_name, _, attribute = target.partition(":")
     if not all(part.isidentifier() for part in [*module_name.split("."), attribute]):
@@ -60,30 +60,32 @@ def load_handlers(target: str, folder: Path | None = None) -> Handlers[Any]:
 def load_module(name: str, folder: Path | None = None, *, target: str = "") -> ModuleType:
     """Import a user's module, with `folder` (by default the current one) first on the path.
 
-    `target` is what the user wrote, where that is more than the module's name. Raises
-    `HandlersError`; an error inside the module passes as it is.
+    Errors name `target`, which is what the user wrote, or else the module. Raises `HandlersError`.
+    An error that the user's module raises is passed on unchanged.
     """
     target = target or name
     folder = folder or Path.cwd()
     sys.path[:] = [str(folder), *(p for p in sys.path if p not in {"", str(folder)})]
-    _make_room()
+    _forget_our_namesakes()
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise  # the module is there; what it imports is not
+            raise  # the module exists, but something that it imports does not
         raise HandlersError(f"{target!r}: there is no module {error.name!r} in {folder}") from None
 
 
-def _make_room() -> None:
-    """Forget our programs' modules where the user has one of that name; they run on unharmed."""
-    elsewhere = [path for path in sys.path if Path(path).resolve() != _HOUSE]
-    for name in _OURS:
+def _forget_our_namesakes() -> None:
+    """Remove our programs from `sys.modules` where the user has a module of the same name. Our
+    code goes on running, because what it has imported stays in its own variables.
+    """
+    elsewhere = [path for path in sys.path if Path(path).resolve() != _INSTALL_FOLDER]
+    for name in _PROGRAMS:
         theirs = PathFinder.find_spec(name, elsewhere)
         if theirs is None:
             continue
         for loaded in [m for m in sys.modules if m == name or m.startswith(f"{name}.")]:
             del sys.modules[loaded]
         if theirs.origin is None:
-            # A folder without __init__.py: an import would prefer ours, which has one.
+            # A folder without __init__.py. An import would find our package first, which has one.
             sys.modules[name] = module_from_spec(theirs)

@@ -1,8 +1,8 @@
-"""Logging: structlog throughout, readable on a terminal, one JSON object a line otherwise.
+"""Logging with structlog: readable lines on a terminal, otherwise one JSON object a line.
 
-A message's ID and source are bound for the time it is worked on, so that every line written
-meanwhile, the handlers' own included, carries them. Libraries that use the standard logging
-module are let through from warnings up, one line each.
+While a message is handled, its ID, source and type are in every line, the handlers' own lines
+included. Libraries that use Python's logging module have one line for each record from level
+WARNING on.
 """
 
 from __future__ import annotations
@@ -27,34 +27,38 @@ _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 def configure_logs(log_format: str = "auto", level: str = "info", **bound: str) -> None:
-    """Set up logging for this process; `bound` (the program's name, say) stands in every line."""
+    """Set up logging for this process. `bound` is added to every line, for example the program's
+    name.
+    """
     logger_class = structlog.make_filtering_bound_logger(_LEVELS[level])
     if log_format == "console" or (log_format == "auto" and sys.stdout.isatty()):
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")
         factory: Any = structlog.PrintLoggerFactory(sys.stdout)
-        processors = _on_a_terminal(bound)
+        processors = _console_processors(bound)
     else:
         _output.file = sys.stdout.buffer
-        factory = lambda *_: _output  # noqa: E731 - all it takes
-        processors = [_Rendering(bound)]
+        factory = lambda *_: _output  # noqa: E731 - a function of one expression
+        processors = [_JsonRenderer(bound)]
         if _LEVELS[level] <= logging.INFO:
-            logger_class = _with_short_way(logger_class)
+            logger_class = _with_fast_info(logger_class)
     structlog.configure(
         cache_logger_on_first_use=True,
         wrapper_class=logger_class,
         processors=processors,
         logger_factory=factory,
     )
-    # The handler has the level too: a library may have set its own logger's lower.
-    logging.basicConfig(level=logging.WARNING, handlers=[_ToStructlog(logging.WARNING)], force=True)
+    # The handler has the level too, because a library may set a lower level for its own logger.
+    logging.basicConfig(
+        level=logging.WARNING, handlers=[_StructlogHandler(logging.WARNING)], force=True
+    )
 
 
-def _on_a_terminal(bound: dict[str, str]) -> list[Any]:
-    """Return the steps that make a line for a person."""
+def _console_processors(bound: dict[str, str]) -> list[Any]:
+    """Return the structlog processors that make a readable line."""
 
     def add_bound(_: Any, __: str, line: EventDict) -> EventDict:
-        return {**bound, **line}  # not by context variables: a thread of ours starts without any
+        return {**bound, **line}  # not by context variables, because a new thread has none
 
     return [
         add_bound,
@@ -67,45 +71,47 @@ def _on_a_terminal(bound: dict[str, str]) -> list[Any]:
     ]
 
 
-# --- what every line says of the message -----------------------------------------------------
+# --- the message in every line ---------------------------------------------------------------
 
 
-def about(message_id: str, source: str, message_type: str) -> None:
-    """Bind what every line says of the message that is worked on, in the context it is called in.
+def bind_message(message_id: str, source: str, message_type: str) -> None:
+    """Add the message's ID, source and type to every line of the current context.
 
-    The same as structlog's `bind_contextvars(id=..., source=..., type=...)`, whose variables are
-    the ones that are set, at a quarter of its price.
+    It sets the same variables as structlog's `bind_contextvars(id=..., source=..., type=...)`, in a
+    quarter of its time.
     """
     _id.set(message_id)
     _source.set(source)
     _type.set(message_type)
 
 
-def _variables(*names: str) -> list[ContextVar[Any]]:
-    """Return the variables in which structlog keeps what is bound by these names."""
-    # In a context of its own, so that nothing is bound in ours.
+def _context_variables(*names: str) -> list[ContextVar[Any]]:
+    """Return the context variables that structlog uses for these names."""
+    # In a copy of the context, so that nothing is bound in the current one.
     tokens = copy_context().run(
         lambda: structlog.contextvars.bind_contextvars(**dict.fromkeys(names))
     )
     return [tokens[name].var for name in names]
 
 
-_id, _source, _type = _variables("id", "source", "type")
+_id, _source, _type = _context_variables("id", "source", "type")
 
 
 # --- lines of JSON ---------------------------------------------------------------------------
 
 
-class _Rendering:
-    """Makes a line's JSON in one step: structlog has a step for each thing that is added."""
+class _JsonRenderer:
+    """Makes a line of JSON in one processor, because structlog's one processor for each addition
+    takes longer.
+    """
 
     def __init__(self, bound: dict[str, str]) -> None:
         self._bound = bound
         self._names: dict[ContextVar[Any], str] = {}
-        """What structlog's context variables stand for: none is ever let go of there, either."""
+        """The field of each context variable of structlog, which does not forget any, either."""
 
     def __call__(self, logger: Any, method: str, fields: EventDict) -> bytes:
-        # Not by context variables: a thread of ours starts without any.
+        # Not by context variables, because a new thread has none.
         line = {**self._bound, **fields}
         self._add_context(line)
         line["level"] = _LEVEL_NAMES.get(method, method)
@@ -115,25 +121,25 @@ class _Rendering:
         return _to_json(line)
 
     def _add_context(self, line: EventDict) -> None:
-        """Add what structlog's context variables hold; what the line itself says counts more."""
+        """Add the values of structlog's context variables. Fields of the line itself win."""
         for variable, value in copy_context().items():
             name = self._names.get(variable)
             if name is None:
                 if not variable.name.startswith(STRUCTLOG_KEY_PREFIX):
                     continue
                 name = self._names[variable] = variable.name.removeprefix(STRUCTLOG_KEY_PREFIX)
-            if value is not ... and name not in line:  # what was unbound is "..."
+            if value is not ... and name not in line:  # structlog sets "..." when it unbinds
                 line[name] = value
 
 
 _LEVEL_NAMES = {"warn": "warning", "exception": "error"}
-"""Names of methods that are not those of their levels."""
+"""The levels of methods that have another name than their level."""
 
 
-def _with_short_way(logger_class: Any) -> Any:
-    """Return it with an `info` that goes to the output at once: it is called for each message."""
+def _with_fast_info(logger_class: Any) -> Any:
+    """Return the class with a shorter `info`, because `info` is called for each message."""
 
-    class Logger(logger_class):  # type: ignore[misc]  # known only when the level is
+    class Logger(logger_class):  # type: ignore[misc]  # the base class depends on the level
         def info(self, event: str, *args: Any, **fields: Any) -> None:
             if args:
                 super().info(event, *args, **fields)
@@ -151,57 +157,61 @@ def _with_short_way(logger_class: Any) -> Any:
 
 @contextmanager
 def written_together() -> Iterator[None]:
-    """Write the JSON lines of a block with one system call, at its end. Nothing may be awaited in
-    it, so that no line waits for anything else. Those of other threads go out meanwhile.
+    """Write the JSON lines of this block with one system call, at its end.
+
+    Nothing may be awaited in the block, so that its lines do not wait for anything else. Lines of
+    other threads are written at once.
     """
-    before, _gathered.lines = _gathered.lines, []
+    before, _collected.lines = _collected.lines, []
     try:
         yield
     finally:
-        lines, _gathered.lines = _gathered.lines, before
+        lines, _collected.lines = _collected.lines, before
         _output.write(lines or [])
 
 
-class _Gathered(threading.local):
-    """The lines that are kept, by thread: whichever context a line is written in, it is kept."""
+class _Collected(threading.local):
+    """The lines of `written_together`. They are kept by thread and not by context, because lines of
+    several contexts are written together.
+    """
 
     lines: list[bytes] | None = None
 
 
-_gathered = _Gathered()
+_collected = _Collected()
 
 
 class _Output:
-    """Standard output as structlog wants it, with a method for each level."""
+    """Standard output as a structlog logger, which has a method for each level."""
 
     def __init__(self) -> None:
         self.file: BinaryIO | None = None
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     def msg(self, line: bytes) -> None:
         """Write a line, or keep it for `written_together`."""
-        if _gathered.lines is None:
+        if _collected.lines is None:
             self.write([line])
         else:
-            _gathered.lines.append(line)
+            _collected.lines.append(line)
 
     debug = info = warn = warning = error = exception = critical = fatal = log = msg
 
     def write(self, lines: list[bytes]) -> None:
-        """Write lines, and have them leave the process."""
+        """Write lines and flush them."""
         if self.file is not None and lines:
             lines.append(b"")
-            with self._turn:
+            with self._lock:
                 _write_all(self.file, b"\n".join(lines))
                 self.file.flush()
 
 
 def _write_all(file: BinaryIO, lines: bytes) -> None:
-    """Write all of it: an unbuffered file (PYTHONUNBUFFERED) may take a part at a time."""
+    """Write all lines: an unbuffered file (PYTHONUNBUFFERED) may accept only a part at once."""
     written = 0
     while written < len(lines):
         count = file.write(lines[written:])
-        if not count:  # it does not wait, and is full
+        if not count:  # a non-blocking file that accepts no more
             break
         written += count
 
@@ -209,38 +219,36 @@ def _write_all(file: BinaryIO, lines: bytes) -> None:
 _output = _Output()
 
 
-class _ToStructlog(logging.Handler):
-    """Carries a library's log records into ours."""
+class _StructlogHandler(logging.Handler):
+    """Passes the records of Python's logging module to structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
         log = structlog.get_logger(record.name)
         exc_info = record.exc_info if record.exc_info and record.exc_info[0] else None
-        level = min(record.levelno // 10 * 10, logging.CRITICAL)  # there is one a step of ten
+        level = min(record.levelno // 10 * 10, logging.CRITICAL)  # structlog has only these
         log.log(level, _text_of(record), logger=record.name, exc_info=exc_info)
 
 
 def _text_of(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
-    except Exception:  # noqa: BLE001 - the arguments do not fit the text, or cannot be shown
-        return f"{_plain(record.msg)} {_plain(record.args)}"
+    except Exception:  # noqa: BLE001 - the arguments do not fit the text, or their repr fails
+        return f"{_json_safe(record.msg)} {_json_safe(record.args)}"
 
 
 def _to_json(line: dict[str, Any]) -> bytes:
-    """Write a line, whatever is in it: a log line must not be the reason for an error."""
+    """Encode a line, whatever is in it, because logging must not raise an error."""
     try:
         return _encode(line)
     except Exception:  # noqa: BLE001 - surrogates, a cycle, a repr that fails
-        return _encode({_plain(key): _plain(value) for key, value in line.items()})
+        return _encode({_json_safe(key): _json_safe(value) for key, value in line.items()})
 
 
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
 
 
-def _plain(value: Any) -> Any:
-    """Return what JSON can hold of a value: numbers and UTC times as they are, all else as text,
-    escaped.
-    """
+def _json_safe(value: Any) -> Any:
+    """Return a value that JSON can hold: numbers and UTC times as they are, others as text."""
     if isinstance(value, int | float | None):
         return value
     if type(value) is datetime and value.tzinfo is UTC:

@@ -1,4 +1,4 @@
-"""What both programs need of their process: a fast event loop, and signals as an awaitable."""
+"""A program's process: its event loop, its signals, its garbage collector and its name."""
 
 from __future__ import annotations
 
@@ -14,31 +14,33 @@ from typing import Any
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    """Run a program to its end, on uvloop where it is installed."""
+    """Run a program to its end, on uvloop if it is installed."""
     try:
-        import uvloop  # noqa: PLC0415 - it does not exist everywhere
+        import uvloop  # noqa: PLC0415 - not available on every system
     except ImportError:
         asyncio.run(main)
     else:
         uvloop.run(main)
 
 
-def spare_the_collector() -> None:
-    """Have the garbage collector look for cycles less often: messages leave hardly any behind, yet
-    with Python's own thresholds it stops everything, for milliseconds, all the time.
+def collect_garbage_less_often() -> None:
+    """Raise the thresholds of the garbage collector. Messages leave hardly any cycles, but with
+    Python's thresholds the collector often stops the program for milliseconds.
     """
     gc.set_threshold(10_000, 20, 20)
 
 
 @contextlib.asynccontextmanager
 async def stop_signal() -> AsyncIterator[asyncio.Event]:
-    """Give an event that SIGTERM or SIGINT sets; a second signal ends the process at once."""
+    """Give an event that SIGTERM or SIGINT sets. A second signal ends the process at once, with
+    status 128 + its number.
+    """
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
     signals = 0
 
-    # Not the loop's own signal handlers: they would wait for a loop that something blocks.
-    def ask(number: int, _frame: object) -> None:
+    # Not by `loop.add_signal_handler`: while the loop is blocked, such a handler does not run.
+    def on_signal(number: int, _frame: object) -> None:
         nonlocal signals
         signals += 1
         if signals > 1:
@@ -47,7 +49,8 @@ async def stop_signal() -> AsyncIterator[asyncio.Event]:
             os._exit(128 + number)
         loop.call_soon_threadsafe(asked.set)
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, on_signal) for number in numbers}
     try:
         yield asked
     finally:
@@ -57,7 +60,7 @@ async def stop_signal() -> AsyncIterator[asyncio.Event]:
 
 @contextlib.asynccontextmanager
 async def on_hangup(then: Callable[[], None]) -> AsyncIterator[None]:
-    """Call `then` in the event loop for each SIGHUP, which would end the process otherwise."""
+    """Call `then` in the event loop for each SIGHUP. Without this, SIGHUP ends the process."""
     loop = asyncio.get_running_loop()
     before = signal.signal(signal.SIGHUP, lambda *_: loop.call_soon_threadsafe(then))
     try:
@@ -67,5 +70,5 @@ async def on_hangup(then: Callable[[], None]) -> AsyncIterator[None]:
 
 
 def consumer_name() -> str:
-    """Name this process start: where it runs, and something no other start has."""
+    """Return a name for this start of the process: HOST-PID-RANDOM. No other start has it."""
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"

@@ -13,7 +13,8 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
-from hookmill.config.settings import check_qstash_url, load_settings
+from hookmill.config.setting_values import check_qstash_url
+from hookmill.config.settings import load_settings
 from hookmill.errors import SendError, SettingsError
 from hookmill.sending import qstash_api
 from hookmill.sending.batches import Result, publish_all, tried

@@ -1,7 +1,7 @@
-"""Signature schemes without I/O: headers, body and clock in, a verdict out.
+"""Signature schemes without I/O: they take headers, body and time, and return a verdict.
 
-No scheme raises on hostile input and no foreign exception leaves: whatever a sender puts into a
-request ends as `Verified` or `Refused`. Secrets appear in neither.
+No scheme raises an exception, whatever a request holds: the verdict is `Verified` or `Refused`.
+Neither of them contains a secret.
 """
 
 from hookmill.signatures.scheme import Refused, Scheme, Secret, Signed, Token, Verdict, Verified

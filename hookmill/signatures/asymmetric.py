@@ -1,5 +1,6 @@
-"""Public-key signatures: Ed25519 and ECDSA on P-256. Imported only where one is asked for, since
-it needs the extra `asymmetric`.
+"""Public-key signatures: Ed25519 and ECDSA on P-256.
+
+Imported only if a source uses one, because it needs the extra `asymmetric`.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from hookmill.errors import SettingsError
 
 Check = Callable[[bytes, bytes], bool]
-"""Says whether a signature (raw bytes) is that of a content."""
+"""Returns whether a signature (raw bytes) is that of a content."""
 
 
 def ed25519(key: bytes) -> Check:
-    """Return what checks signatures of this key (32 bytes). Raises `SettingsError` for another."""
+    """Return a function that checks signatures of a key (32 bytes). Raises `SettingsError`."""
     try:
         public = Ed25519PublicKey.from_public_bytes(key)
     except ValueError:
@@ -36,7 +37,7 @@ def ed25519(key: bytes) -> Check:
 
 
 def ecdsa_p256(key: bytes) -> Check:
-    """Return what checks DER signatures of this key (DER). Raises `SettingsError` for another."""
+    """Return a function that checks DER signatures of a key (DER). Raises `SettingsError`."""
     try:
         public = load_der_public_key(key)
     except (ValueError, UnsupportedAlgorithm):

@@ -1,4 +1,4 @@
-"""What a shape says is signed, and the signatures that stand in a delivery."""
+"""Finds the signatures in a delivery, and puts together the bytes that were signed."""
 
 from __future__ import annotations
 
@@ -13,81 +13,80 @@ from hookmill.signatures.places import Found, finder, texts_at
 from hookmill.signatures.scheme import Refused, Signed
 from hookmill.signatures.spec import SignatureSpec, as_template, parts
 
-MOST_CANDIDATES = 16
-"""Signatures of one delivery that are looked at."""
+MAX_SIGNATURES = 16
+"""How many signatures of one delivery are compared. More are ignored."""
 
 
-class Reading(msgspec.Struct, frozen=True):
-    """What stands in the signature's place: signatures, and the items beside them. `texts` are what
-    was read of the JSON body in the same pass (none: it has yet to be read).
+class FoundSignatures(msgspec.Struct, frozen=True):
+    """The signatures of a delivery, and the other items of their list by name.
+
+    `texts` are the texts that were read from the JSON body at the same time, if there are any.
     """
 
-    candidates: list[bytes]
+    signatures: list[bytes]
     items: dict[bytes, list[bytes]]
     texts: tuple[bytes, ...] = ()
 
 
-FindValue = Callable[[Signed, Reading, bytes], Found]
-"""Finds a value, given the signed time's text (empty: it is not known yet)."""
+FindValue = Callable[[Signed, FoundSignatures, bytes], Found]
+"""Finds a value in a delivery, given the text of the signed time (empty if not known yet)."""
 
-Refuse = Callable[[bytes], Refused | None]
-"""Refuses a value in which its border stands as well."""
+CheckValue = Callable[[bytes], Refused | None]
+"""Refuses a value that contains the separator after it (or before it, behind the body)."""
 
 
-class _Part(NamedTuple):
-    """A piece of the content: a text, then a field's value, where that is found, and what it must
-    not hold.
-    """
+class _Piece(NamedTuple):
+    """A piece of the content: a text, then the value of a field. `check` may refuse the value."""
 
     text: bytes
     find: FindValue
-    refuse: Refuse | None
+    check: CheckValue | None
 
 
-class Reader:
-    """Reads deliveries as a shape says. What follows from the shape alone is done here, once."""
+class SpecReader:
+    """Reads deliveries as a spec says. What depends on the spec alone is prepared once, here."""
 
     def __init__(self, spec: SignatureSpec) -> None:
         self.spec = spec
         self.name = spec.signature.partition(":")[2]
-        """What the signature's place is called."""
+        """The name of the place where the signature stands."""
         self._find_signature = finder(spec.signature)
-        self._together = _together(spec)
-        self._read_together = texts_at([place.partition(":")[2] for place in self._together])
+        self._places_in_body = _places_in_body(spec)
+        self._read_body = texts_at([place.partition(":")[2] for place in self._places_in_body])
         self._prefix = spec.prefix.encode()
         self._split = _splitter(spec.split.encode())
         self._pair = spec.pair.encode()
         self._item = spec.item.encode()
-        self._beside = _items_in(spec)
+        self._other_items = _other_items(spec)
         self.find_time = self._finder(spec.timestamp) if spec.timestamp else _nothing
-        """Finds the signed time's text."""
+        """Finds the text of the signed time."""
         self.find_single_use = self._finder(spec.single_use) if spec.single_use else None
-        """Finds what is good for one delivery only, where there is such a thing."""
+        """Finds the value that is good for one delivery only; None if the spec names none."""
         pieces = [(text.encode(), field) for text, field in parts(spec.content)]
         self.rule = next((RULES[field] for _, field in pieces if field in RULES), None)
         self._is_body = spec.content == "{body}"
-        self._parts = [] if self.rule else [
-            _Part(text, self._finder_of(field), _refuser(pieces, number))
+        self._pieces = [] if self.rule else [
+            _Piece(text, self._finder_of(field), _boundary_check(pieces, number))
             for number, (text, field) in enumerate(pieces)
         ]  # fmt: skip
 
-    def signatures(self, delivery: Signed) -> Reading | Refused:
-        """Find the signatures, and the items that stand beside them."""
-        texts = self._read_together(delivery.body) if self._together else ()
+    def signatures(self, delivery: Signed) -> FoundSignatures | Refused:
+        """Find the signatures, and the other items of their list."""
+        texts = self._read_body(delivery.body) if self._places_in_body else ()
         found = texts[0] if texts else self._find_signature(delivery)
         if isinstance(found, Refused):
             return found
-        return self._listed(found, texts) if self._pair else self._single(found, texts)
+        return self._in_list(found, texts) if self._pair else self._single(found, texts)
 
-    def _single(self, found: bytes, texts: tuple[bytes, ...]) -> Reading | Refused:
+    def _single(self, found: bytes, texts: tuple[bytes, ...]) -> FoundSignatures | Refused:
         prefix = self._prefix
         if found.startswith(prefix):
-            return Reading([found[len(prefix) :]], {}, texts)
+            return FoundSignatures([found[len(prefix) :]], {}, texts)
         if self.spec.bare:
-            return Reading([found], {}, texts)
+            return FoundSignatures([found], {}, texts)
         return Refused("signature_malformed", f"{self.name} does not begin with {prefix.decode()}")
 
-    def _listed(self, found: bytes, texts: tuple[bytes, ...]) -> Reading | Refused:
+    def _in_list(self, found: bytes, texts: tuple[bytes, ...]) -> FoundSignatures | Refused:
         items: dict[bytes, list[bytes]] = {}
         bare: list[bytes] = []
         named: list[bytes] = []
@@ -99,52 +98,55 @@ class Reader:
                 continue
             if name == wanted:
                 named.append(value)
-            if name in self._beside:
+            if name in self._other_items:
                 items.setdefault(name, []).append(value)
-        candidates = [one for one in bare if one] + named if self.spec.bare else named
-        if not candidates:
+        signatures = [one for one in bare if one] + named if self.spec.bare else named
+        if not signatures:
             return Refused("signature_malformed", f"{self.name} has no item {self.spec.item}")
-        if len(candidates) > MOST_CANDIDATES:
-            del candidates[MOST_CANDIDATES:]
-        return Reading(candidates, items, texts)
+        if len(signatures) > MAX_SIGNATURES:
+            del signatures[MAX_SIGNATURES:]
+        return FoundSignatures(signatures, items, texts)
 
-    def contents(self, delivery: Signed, reading: Reading, time: bytes) -> list[bytes] | Refused:
-        """Return what may have been signed, given the signed time's text: as a rule it is one."""
+    def contents(
+        self, delivery: Signed, found: FoundSignatures, time: bytes
+    ) -> list[bytes] | Refused:
+        """Return the contents that may have been signed, given the text of the signed time.
+
+        There is one, unless a rule of `content_rules` allows several spellings.
+        """
         if self._is_body:
             return [delivery.body]
         if self.rule is not None:
             return self.rule.contents(delivery, time)
         pieces: list[bytes] = []
-        for text, find, refuse in self._parts:
-            value = find(delivery, reading, time)
+        for text, find, check in self._pieces:
+            value = find(delivery, found, time)
             if isinstance(value, Refused):
                 return value
-            if refuse is not None and (refusal := refuse(value)):
+            if check is not None and (refusal := check(value)):
                 return refusal
             pieces += (text, value)
         return [b"".join(pieces)]
 
-    def value(self, place: str, delivery: Signed, reading: Reading) -> Found:
-        """Return what stands at a place."""
-        return self._finder(place)(delivery, reading, b"")
+    def value(self, place: str, delivery: Signed, found: FoundSignatures) -> Found:
+        """Return the value at a place."""
+        return self._finder(place)(delivery, found, b"")
 
     def _finder(self, place: str) -> FindValue:
         kind, _, name = place.partition(":")
         if kind == "item":
             return self._item_finder(name)
         find = finder(place)
-        if place not in self._together:
+        if place not in self._places_in_body:
             return lambda delivery, _, __: find(delivery)
-        position = self._together.index(place)
-        return lambda delivery, reading, _: (
-            reading.texts[position] if reading.texts else find(delivery)
-        )
+        position = self._places_in_body.index(place)
+        return lambda delivery, found, _: found.texts[position] if found.texts else find(delivery)
 
     def _item_finder(self, name: str) -> FindValue:
         key = name.encode()
 
-        def find(_: Signed, reading: Reading, __: bytes) -> Found:
-            values = reading.items.get(key, [])
+        def find(_: Signed, found: FoundSignatures, __: bytes) -> Found:
+            values = found.items.get(key, [])
             if len(values) == 1:
                 return values[0]
             return Refused(
@@ -154,37 +156,39 @@ class Reader:
         return find
 
     def _finder_of(self, field: str) -> FindValue:
-        """Return what finds the value of a content's field."""
-        if field in _OF_REQUEST:
-            return _OF_REQUEST[field]
+        """Return a function that finds the value of a field of the content."""
+        if field in _WITHOUT_PLACE:
+            return _WITHOUT_PLACE[field]
         if field == "id":
             ((_, field),) = parts(as_template(self.spec.id[0]))
         return self._finder(field)
 
 
-def _nothing(_: Signed, __: Reading, ___: bytes) -> Found:
+def _nothing(_: Signed, __: FoundSignatures, ___: bytes) -> Found:
     return b""
 
 
-_OF_REQUEST: dict[str, FindValue] = {
+_WITHOUT_PLACE: dict[str, FindValue] = {
     "": _nothing,
     "timestamp": lambda _, __, time: time,
     "body": lambda delivery, _, __: delivery.body,
     "method": lambda delivery, _, __: delivery.method.encode(),
     "url": lambda delivery, _, __: delivery.url.encode("utf-8", "surrogateescape") or NO_URL,
 }
-"""Finds what is no place of its own. None of them needs a border."""
+"""Finds the fields that are no place. None of them needs a separator."""
 
 
-def _items_in(spec: SignatureSpec) -> frozenset[bytes]:
-    """Return the names of the items that a shape asks for beside the signatures."""
+def _other_items(spec: SignatureSpec) -> frozenset[bytes]:
+    """Return the names of the items that a spec needs besides the signatures."""
     fields = [spec.timestamp, *(field for _, field in parts(spec.content))]
     return frozenset(field[5:].encode() for field in fields if field.startswith("item:"))
 
 
-def _together(spec: SignatureSpec) -> list[str]:
-    """Return the places in the JSON body that a verdict needs, the signature's first. There are
-    none where the signature stands elsewhere: nothing looks at the body then before it matched.
+def _places_in_body(spec: SignatureSpec) -> list[str]:
+    """Return the places in the JSON body that a verdict needs, the signature's first.
+
+    There are none if the signature is not in the body: then nothing reads the body before the
+    signature has matched.
     """
     if not spec.signature.startswith("json:"):
         return []
@@ -194,7 +198,7 @@ def _together(spec: SignatureSpec) -> list[str]:
 
 
 def _splitter(characters: bytes) -> Callable[[bytes], list[bytes]]:
-    """Return what takes a list apart where one of these characters stands."""
+    """Return a function that splits a list at each of these characters."""
     if not characters:
         return lambda text: [text]
     if len(characters) == 1:
@@ -204,38 +208,38 @@ def _splitter(characters: bytes) -> Callable[[bytes], list[bytes]]:
     return lambda text: text.translate(to_first).split(first)
 
 
-def _refuser(pieces: list[tuple[bytes, str]], number: int) -> Refuse | None:
-    """Return what refuses a value in which its border stands as well: another could be made longer
-    instead. None where nothing can be moved.
+def _boundary_check(pieces: list[tuple[bytes, str]], number: int) -> CheckValue | None:
+    """Return a function that refuses values which contain their separator: otherwise an attacker
+    could move text from one field to the next. None if a field needs no such check.
 
-    Before the body a field is bordered by what follows it, behind the body by what precedes it.
+    Before the body, the separator of a field follows it; behind the body, it precedes it.
     """
     fields = [field for _, field in pieces]
     field = fields[number]
-    if field in _OF_REQUEST:
+    if field in _WITHOUT_PLACE:
         return None
     if "body" in fields[:number]:
-        border = pieces[number][0]
-        refusal = _holds(field, border)
-        return lambda value: refusal if (border + value).rfind(border) else None
-    border, following = (*pieces, (b"", ""))[number + 1]
-    if not following:  # the content's end is its end
+        separator = pieces[number][0]
+        refusal = _holds(field, separator)
+        return lambda value: refusal if (separator + value).rfind(separator) else None
+    separator, following = (*pieces, (b"", ""))[number + 1]
+    if not following:  # it ends where the content ends
         return None
-    if not border and following == "timestamp":
+    if not separator and following == "timestamp":
         return lambda value: _refuse_time(field, value)
-    refusal = _holds(field, border)
-    if len(border) == 1:
-        byte = border[0]
+    refusal = _holds(field, separator)
+    if len(separator) == 1:
+        byte = separator[0]
         return lambda value: refusal if byte in value else None
-    return lambda value: refusal if (value + border).find(border) < len(value) else None
+    return lambda value: refusal if (value + separator).find(separator) < len(value) else None
 
 
-def _holds(field: str, border: bytes) -> Refused:
-    return Refused("field_malformed", f"{field} holds {border.decode()!r}, which ends it")
+def _holds(field: str, separator: bytes) -> Refused:
+    return Refused("field_malformed", f"{field} holds {separator.decode()!r}, which ends it")
 
 
 def _refuse_time(field: str, value: bytes) -> Refused | None:
-    """Refuse a time in what ends where the time begins."""
+    """Refuse a time in a field that ends where the signed time begins."""
     if times.RFC3339.search(value):
         return Refused("field_malformed", f"{field} holds a time, which ends it")
     return None

@@ -1,7 +1,7 @@
-"""What is signed, where no template can say it: Twilio, HubSpot and Contentful.
+"""What Twilio, HubSpot and Contentful sign, because no template can describe it.
 
-Each rule gives the spellings of the content that may have been signed, or says why there is none;
-`prepare` gives a delivery what the sender would have put there before it signs.
+A rule returns the contents that may have been signed, or refuses the delivery. To sign a delivery,
+`prepare` first adds what the sender would put into it.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from hookmill.signatures.scheme import Refused, Signed, only_header
 Contents = list[bytes] | Refused
 
 
-class Rule(NamedTuple):
-    """A sender's own way: the contents that may have been signed, given the signed time's text
-    (empty: none), and what is added to a delivery that is to be signed.
+class ContentRule(NamedTuple):
+    """The rule of one sender. `contents` gets the delivery and the text of the signed time (empty
+    if there is none). `prepare` is called before a delivery is signed.
     """
 
     contents: Callable[[Signed, bytes], Contents]
@@ -49,13 +49,13 @@ _CHARACTERS = {
     for first in string.hexdigits
     for second in string.hexdigits
 }
-"""What the two digits of an escape stand for."""
+"""The character of each pair of hex digits in an escape."""
 
 
 def _twilio(delivery: Signed, _: bytes) -> Contents:
-    """Give the URL with the form's fields behind it, or the URL that holds the body's hash.
+    """Return the URL followed by the form's fields, or the URL that holds the body's hash.
 
-    Twilio signs now with, now without the port.
+    Twilio signs the URL sometimes with the port and sometimes without, so both are returned.
     """
     if not delivery.url:
         return NO_URL
@@ -74,15 +74,15 @@ def _twilio(delivery: Signed, _: bytes) -> Contents:
             )
         digest = hashlib.sha256(delivery.body).hexdigest()
         if not hmac.compare_digest(digest.encode(), claimed[0].encode("utf-8", "surrogatepass")):
-            return Refused("body_mismatch", f"the body is not the one that {_BODY_HASH} tells of")
+            return Refused("body_mismatch", f"the body does not have the hash in {_BODY_HASH}")
     return [each + signed for each in _with_and_without_port(url)]
 
 
 def _signed_form(body: bytes) -> bytes | Refused:
-    """Return a form's fields as they are signed: unescaped, in order, and each once."""
-    # In Latin-1 each byte is a character, in the same order, and texts cost less than bytes do.
+    """Return a form's fields as Twilio signs them: unescaped, sorted, and each once."""
+    # In Latin-1 each byte is one character in the same order, and text is faster than bytes here.
     text = body.decode("latin-1").replace("+", " ")
-    # A plus begins each telephone number. Undone here, it costs one step for all of them.
+    # Each telephone number begins with a plus: unescaping all of them at once is faster.
     pieces = text.replace("%2B", "+").split("&") if text else []
     if len(pieces) > MAX_FIELDS:
         return _NO_FORM
@@ -95,9 +95,9 @@ def _signed_form(body: bytes) -> bytes | Refused:
             name, value = _unescaped(name), _unescaped(value)
         fields.add((name, value))
     signed = "".join([name + value for name, value in sorted(fields)])
-    # What was signed for a URL with a query must not pass as one without, and a form.
+    # Otherwise the signature for a URL with a query would fit the URL without it, and a form.
     if signed.startswith(("?", "&")):
-        return Refused("body_malformed", "a field's name begins as a query does")
+        return Refused("body_malformed", "a field's name begins with ? or &, as a query does")
     return signed.encode("latin-1")
 
 
@@ -106,7 +106,7 @@ def _unescaped(text: str) -> str:
 
 
 def _with_query(url: str, target: str) -> str:
-    """Add to the configured URL what the received query has beyond the URL's own."""
+    """Return the configured URL with the rest of the received query added to its own."""
     own, query = url.partition("?")[2], target.partition("?")[2]
     if own and (query == own or query.startswith(f"{own}&")):
         query = query[len(own) + 1 :]
@@ -122,12 +122,12 @@ def _is_form(delivery: Signed) -> bool:
     return kind == _FORM or (not kind and _BODY_HASH not in delivery.target)
 
 
-@lru_cache(maxsize=16)  # a sender's deliveries share one
+@lru_cache(maxsize=16)  # a sender's deliveries have the same one
 def _media_type(written: str) -> str:
     return written.partition(";")[0].strip().lower()
 
 
-@lru_cache(maxsize=16)  # of forms it is the configured one, always the same
+@lru_cache(maxsize=16)  # for forms it is always the configured URL
 def _with_and_without_port(url: str) -> list[bytes]:
     split = urlsplit(url)
     host = split.netloc
@@ -155,7 +155,7 @@ _UNESCAPED = re.compile("%(3A|2F|3F|40|21|24|27|28|29|2A|2C|3B)", re.IGNORECASE)
 
 
 def _hubspot(delivery: Signed, timestamp: bytes) -> Contents:
-    """Give method, URL (some of its escapes undone), body and time."""
+    """Return method, URL (with some escapes decoded), body and time."""
     if not delivery.url:
         return NO_URL
     url = _UNESCAPED.sub(lambda match: chr(int(match[1], 16)), delivery.url)
@@ -171,7 +171,7 @@ _TIME_HEADER = "x-contentful-timestamp"
 
 
 def _contentful(delivery: Signed, _: bytes) -> Contents:
-    """Give method, path, the headers that are listed as signed, and body, a line each."""
+    """Return method, path, the headers that are listed as signed, and body, one line each."""
     listed = only_header(delivery.headers, _SIGNED_HEADERS)
     if isinstance(listed, Refused):
         return listed
@@ -188,15 +188,15 @@ def _contentful(delivery: Signed, _: bytes) -> Contents:
     return [b"\n".join([delivery.method.encode(), path, b";".join(lines), delivery.body])]
 
 
-@lru_cache(maxsize=16)  # a sender's deliveries share one
+@lru_cache(maxsize=16)  # a sender's deliveries have the same one
 def _contentful_names(listed: bytes) -> list[tuple[istr, bytes]] | Refused:
-    """Return the headers that are listed, each with how its line begins."""
+    """Return the listed headers, each with the beginning of its line."""
     names = {name.strip().lower() for name in listed.decode("latin-1").split(",")}
-    # Otherwise the time could be changed, and the tolerance would keep nobody out.
+    # Otherwise anybody could change the time, and the tolerance would be useless.
     if _TIME_HEADER not in names or _SIGNED_HEADERS not in names:
         return Refused("timestamp_unsigned", f"{_TIME_HEADER} is not among the signed headers")
     if not all(_HEADER.fullmatch(name) for name in names):
-        return Refused("header_malformed", f"{_SIGNED_HEADERS} names what is no header")
+        return Refused("header_malformed", f"{_SIGNED_HEADERS} holds a text that is no header name")
     return [(istr(name), name.encode() + b":") for name in sorted(names)]
 
 
@@ -218,7 +218,7 @@ def _prepare_contentful(delivery: Signed) -> Signed:
 
 
 RULES = {
-    "twilio": Rule(_twilio, _prepare_twilio),
-    "hubspot": Rule(_hubspot, lambda delivery: delivery),
-    "contentful": Rule(_contentful, _prepare_contentful),
+    "twilio": ContentRule(_twilio, _prepare_twilio),
+    "hubspot": ContentRule(_hubspot, lambda delivery: delivery),
+    "contentful": ContentRule(_contentful, _prepare_contentful),
 }

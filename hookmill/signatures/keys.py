@@ -1,4 +1,4 @@
-"""From a secret's text to a key, and from a key to what says whether a signature is its own."""
+"""Turns the text of a secret into a key, and a key into a function that compares signatures."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from hookmill.signatures.scheme import secret_bytes
 from hookmill.signatures.spec import SignatureSpec
 
 Matches = Callable[[bytes, list[bytes]], bool]
-"""Says whether one of some signatures, as they are written, is that of a content."""
+"""Returns whether one of the given signatures (as they are written) is that of a content."""
 
 
 def key_of(spec: SignatureSpec, text: str) -> bytes:
-    """Return the key that a secret's text stands for; raise `SettingsError` where it is none."""
+    """Return the key that a secret's text stands for. Raises `SettingsError` if it is no key."""
     raw = secret_bytes(text)
     rest = text.removeprefix(spec.key_prefix)
     form = spec.key
@@ -25,18 +25,20 @@ def key_of(spec: SignatureSpec, text: str) -> bytes:
     if form == "text":
         return raw
     try:
-        # Some senders show their base64 without its padding.
+        # Some senders show base64 without its padding.
         padded = rest + "=" * (-len(rest) % 4)
         key = bytes.fromhex(rest) if form == "hex" else base64.b64decode(padded, validate=True)
     except (ValueError, binascii.Error):
         key = b""
     if not key:
-        raise SettingsError([f"a signing secret is not {form}: give it as the sender shows it"])
+        raise SettingsError(
+            [f"a signing secret is not {form}: give it as the sender shows it"]
+        )
     return key
 
 
 def matcher(spec: SignatureSpec, key: bytes) -> Matches:
-    """Return what compares signatures with this key's, in constant time."""
+    """Return a function that compares signatures with those of this key, in constant time."""
     if spec.algorithm == "token":
         return lambda _, given: _is_among(key, given)
     if spec.algorithm in {"ed25519", "ecdsa-p256"}:
@@ -45,7 +47,7 @@ def matcher(spec: SignatureSpec, key: bytes) -> Matches:
 
 
 def _hmac_matcher(spec: SignatureSpec, key: bytes) -> Matches:
-    # The key is worked in here, once; each content goes on from a copy.
+    # The key is hashed here, once. Each content continues from a copy of that state.
     keyed = hmac.new(key, digestmod=spec.algorithm.removeprefix("hmac-"))
     written = _WRITTEN[spec.encoding]
 
@@ -58,7 +60,7 @@ def _hmac_matcher(spec: SignatureSpec, key: bytes) -> Matches:
 
 
 def _is_among(expected: bytes, given: list[bytes]) -> bool:
-    for one in given:  # noqa: SIM110 - a generator would cost a fifth of what the HMAC does
+    for one in given:  # noqa: SIM110 - a generator would add 20 % to the time of the HMAC
         if hmac.compare_digest(expected, one):
             return True
     return False
@@ -94,7 +96,7 @@ _WRITTEN: dict[str, Callable[[bytes], bytes]] = {
 
 
 def decode(text: bytes, encoding: str) -> bytes | None:
-    """Read them back; None unless the text is their one canonical spelling."""
+    """Return the bytes that a text stands for; None unless it is their one canonical spelling."""
     try:
         if encoding == "hex":
             raw = bytes.fromhex(text.decode("ascii"))

@@ -1,8 +1,8 @@
-"""Where something stands in a delivery, and how it is found.
+"""Finds a value in a delivery, at a place that is written as text.
 
 A place is `header:NAME`, `json:PATH` or `form:NAME`. A path leads through objects and arrays of the
-JSON body (`data.id`, `0.eventId`). No lookup raises, whatever the body is, and none builds more of
-it than it needs.
+JSON body (`data.id`, `0.eventId`). No lookup raises an exception, whatever the body is, and none
+decodes more of it than it needs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Found = bytes | Refused
 Find = Callable[[Signed], Found]
 
 MAX_FIELDS = 1000
-"""Fields that a form may have; in one with more nothing is found."""
+"""The most fields of a form. In a form with more, nothing is found."""
 
 _INTEGER = re.compile(rb"-?[0-9]+")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -34,10 +34,10 @@ _array = msgspec.json.Decoder(list[Raw])
 
 @cache
 def finder(place: str) -> Find:
-    """Return what looks there. Raises `ValueError` where the place is not written as one."""
+    """Return a function that finds the value at a place. Raises `ValueError` if it is no place."""
     kind, _, name = place.partition(":")
     if kind == "header" and _TOKEN.fullmatch(name):
-        key = istr(name)  # its lower case is found once, not for each delivery
+        key = istr(name)  # an istr computes its lower case only once
         return lambda delivery: only_header(delivery.headers, key)
     if kind == "json" and name and all(name.split(".")):
         return _json(name)
@@ -47,9 +47,10 @@ def finder(place: str) -> Find:
 
 
 def value_at(path: str) -> Callable[[bytes], str | None]:
-    """Return what finds the text or integer at a path in a JSON body; None: there is none.
+    """Return a function that finds the text or integer at a path in a JSON body, None if there is
+    none.
 
-    An integer is given as it is written: one that is read has a limit to its size.
+    An integer is returned as it is written, because Python limits the size of one that it reads.
     """
     steps = [_step(name) for name in path.split(".")]
 
@@ -75,9 +76,10 @@ def value_at(path: str) -> Callable[[bytes], str | None]:
 
 
 def texts_at(paths: Sequence[str]) -> Callable[[bytes], tuple[bytes, ...]]:
-    """Return what reads the texts at several paths of a JSON body in one pass, which takes that
-    they stand in one object. Unless each of them is a text it gives none: `value_at` tells what
-    there is.
+    """Return a function that reads the texts at several paths of a JSON body in one pass.
+
+    It returns an empty tuple if the paths do not lead into one object, or if a value is no text.
+    Then use `value_at` for each path.
     """
     if len({path.rpartition(".")[0] for path in paths}) != 1:
         return lambda _: ()
@@ -113,7 +115,7 @@ def _json(path: str) -> Find:
 
 
 def _step(name: str) -> Callable[[Any], Any]:
-    """Return what takes one field out of an object, or one element out of an array."""
+    """Return a function that takes one field out of an object, or one element out of an array."""
     fields = [("found", Raw | UnsetType, UNSET)]
     struct = msgspec.defstruct("Step", fields, rename={"found": name})
     decoder = msgspec.json.Decoder(struct)
@@ -142,7 +144,7 @@ def _form(name: str) -> Find:
 
 
 def form_fields(body: bytes) -> list[tuple[str, str]]:
-    """Return a form's fields in their order; none where the body is no form."""
+    """Return the fields of a form in their order; an empty list if there are too many."""
     pieces = body.decode("utf-8", "surrogateescape").split("&")
     if len(pieces) > MAX_FIELDS:
         return []
@@ -153,7 +155,7 @@ def form_fields(body: bytes) -> list[tuple[str, str]]:
 
 
 def _unquoted(text: str) -> str:
-    # As `parse_qsl`, which takes every piece for one that is escaped.
+    # Like `parse_qsl`, but faster, because only escaped pieces are unescaped.
     if "+" in text:
         text = text.replace("+", " ")
     return unquote(text, errors="surrogateescape") if "%" in text else text

@@ -1,8 +1,10 @@
-"""The senders we know, a row each: how they sign, where ID and event type are, how to set them up.
+"""The table of known senders: how each signs, where ID and event type stand, how to set it up.
 
-Only what cannot be data is code: QStash's tokens (`qstash`), the certificates of SNS and PayPal,
-and three rules of content (`rules`). docs/sources.md is made from this table.
+Code is only what a table cannot describe: QStash's tokens (`qstash`), the certificates of SNS and
+PayPal, and three contents (`content_rules`). The page of all sources is generated from this table.
 """
+
+# Long because: it is one table, with one entry for each sender.
 
 from __future__ import annotations
 
@@ -12,10 +14,10 @@ from hookmill.signatures.spec import SignatureSpec
 
 
 class Preset(NamedTuple):
-    """A sender: its name for people, how it signs, and its setup in three lines.
+    """A known sender: its name for people, how it signs, and how to set it up.
 
-    `where` says where the endpoint is registered, `secret` what to give us as the secret, `note`
-    what is peculiar.
+    `where` is the place where the endpoint is registered, `secret` is what to use as the secret,
+    `note` is what is unusual about this sender.
     """
 
     title: str
@@ -26,7 +28,7 @@ class Preset(NamedTuple):
 
 
 def _standard(prefix: str = "webhook", **changes: object) -> SignatureSpec:
-    """Sign as Standard Webhooks: signatures in one header, over `{id}.{timestamp}.{body}`."""
+    """Return a spec of Standard Webhooks: signatures in one header, over ID, time and body."""
     words: dict[str, object] = {
         "signature": f"header:{prefix}-signature",
         "key": "base64",
@@ -41,27 +43,27 @@ def _standard(prefix: str = "webhook", **changes: object) -> SignatureSpec:
         "type": ("json:type",),
         **changes,
     }
-    return SignatureSpec(**words)  # type: ignore[arg-type] # a table of a shape's words
+    return SignatureSpec(**words)  # type: ignore[arg-type] # a table of the fields
 
 
 def _over_body(header: str, **changes: object) -> SignatureSpec:
-    """Sign the body alone, in a header of its own."""
+    """Return a spec with a signature of the body alone, in a header."""
     return SignatureSpec(signature=f"header:{header}", **changes)  # type: ignore[arg-type] # the same
 
 
 PRESETS = {
-    # --- Standard Webhooks, and who follows it ---
+    # --- Standard Webhooks, and senders that follow it ---
     "standard-webhooks": Preset(
         "Standard Webhooks",
         _standard(),
         "wherever your sender says that it follows Standard Webhooks",
-        "the signing secret, whsec_ and all",
+        "the signing secret, with whsec_",
     ),
     "standard-webhooks-v1a": Preset(
         "Standard Webhooks, asymmetric (v1a)",
         _standard(algorithm="ed25519", key_prefix="whpk_", item="v1a"),
         "wherever your sender offers asymmetric signatures",
-        "the public key, whpk_ and all",
+        "the public key, with whpk_",
         "needs hookmill[asymmetric]",
     ),
     "svix": Preset(
@@ -108,7 +110,7 @@ PRESETS = {
         ),
         "the project's or group's settings, Webhooks, Secret token",
         "the secret token",
-        "the token itself is sent: it proves who sends, and nothing about the body",
+        "the token itself is sent: it proves who sends, but nothing about the body",
     ),
     # --- one HMAC over the body ---
     "marble": Preset(
@@ -134,7 +136,7 @@ PRESETS = {
         ),
         "the repository's or organisation's settings, Webhooks; content type application/json",
         "the webhook's secret",
-        "GitHub never repeats a delivery by itself; redelivered by hand it keeps its ID",
+        "GitHub does not retry by itself; a delivery that you redeliver by hand keeps its ID",
     ),
     "bitbucket": Preset(
         "Bitbucket Cloud",
@@ -189,14 +191,14 @@ PRESETS = {
         _over_body(
             "X-WC-Webhook-Signature",
             encoding="base64",
-            # One delivery's ID is not unique within a second: the body tells them apart.
+            # Two deliveries of one second can have the same ID, but not the same body.
             id=("body",),
             type=("header:X-WC-Webhook-Topic",),
             handshake="woocommerce",
         ),
         "the store's settings, Advanced, Webhooks",
         "the webhook's secret",
-        "its delivery ID is not unique, so a message is named after its body",
+        "its delivery ID is not unique, so a digest of the body is the message ID",
     ),
     "typeform": Preset(
         "Typeform",
@@ -223,7 +225,7 @@ PRESETS = {
         _over_body("X-Dropbox-Signature", handshake="dropbox"),
         "the app's settings in the App Console, Webhook URIs",
         "the app secret",
-        "a delivery says only whose files changed: it has neither an ID nor a type",
+        "a delivery says only whose files changed: it has no ID and no type",
     ),
     "lemonsqueezy": Preset(
         "Lemon Squeezy",
@@ -276,7 +278,7 @@ PRESETS = {
         ),
         "the API: POST /webhook_subscriptions",
         "the signing key that the subscription was made with",
-        "a message is named after what it is about and when it was made",
+        "the message ID is made of the resource's URI and the time of the event",
     ),
     "sanity": Preset(
         "Sanity",
@@ -326,7 +328,7 @@ PRESETS = {
         ),
         "the dashboard, Developer tools, Notifications",
         "the destination's secret key, pdl_ntfset_...",
-        "its time may be 5 s off, as in Paddle's SDK: keep the clock right or raise tolerance",
+        "its time may differ by 5 s, as in Paddle's SDK: keep the clock right or raise tolerance",
     ),
     "slack": Preset(
         "Slack",
@@ -393,7 +395,7 @@ PRESETS = {
             content="{hubspot}",
             timestamp="header:X-HubSpot-Request-Timestamp",
             unit="ms",
-            # An event's own ID need not be unique, and a delivery holds several.
+            # The ID of an event is not always unique, and a delivery holds several events.
             id=("body",),
             type=("json:0.subscriptionType",),
         ),
@@ -421,7 +423,7 @@ PRESETS = {
             signature="json:signature.signature",
             content="{timestamp}{json:signature.token}",
             timestamp="json:signature.timestamp",
-            # A retry comes up to eight hours later; whether it is signed anew is not said.
+            # It retries for eight hours, and does not say whether it signs each attempt anew.
             tolerance=9 * 3600.0,
             id=("json:signature.token",),
             type=("json:event-data.event",),
@@ -430,7 +432,7 @@ PRESETS = {
         ),
         "the domain's settings, Webhooks",
         "the HTTP webhook signing key",
-        "the event itself is not signed; each token counts once",
+        "the event itself is not signed; each token is accepted once",
     ),
     "contentful": Preset(
         "Contentful",
@@ -472,14 +474,14 @@ PRESETS = {
             encoding="base64",
             content="{timestamp}{body}",
             timestamp="header:X-Twilio-Email-Event-Webhook-Timestamp",
-            # Retried for a day; its IDs are signed, so a replay is dropped as a repeat.
+            # It retries for a day. Its IDs are signed, so a replay is dropped as a duplicate.
             tolerance=25 * 3600.0,
             id=("json:0.sg_event_id",),
             type=("json:0.event",),
         ),
         "the settings, Mail Settings, Event Webhook, with Signature Verification on",
         "the verification key (the public key)",
-        "a delivery holds many events; it is named after the first. Needs hookmill[asymmetric]",
+        "a delivery holds many events; the first gives ID and type. Needs hookmill[asymmetric]",
     ),
     # --- no signature ---
     "strapi": Preset(
@@ -492,11 +494,11 @@ PRESETS = {
             type=("header:X-Strapi-Event", "json:event"),
         ),
         "Strapi's settings, Webhooks, with a header Authorization: Bearer SECRET",
-        "what stands behind Bearer",
-        "Strapi signs nothing: the token proves who sends, and nothing about the body",
+        "the text after Bearer",
+        "Strapi signs nothing: the token proves who sends, but nothing about the body",
     ),
 }
-"""By the name that a source has in the settings. QStash, SNS and PayPal are code."""
+"""The senders by the name of their preset. QStash, SNS and PayPal are code instead."""
 
 ALIASES = {
     "brex": "svix",
@@ -505,4 +507,4 @@ ALIASES = {
     "lemon-squeezy": "lemonsqueezy",
     "whatsapp": "meta",
 }
-"""Other names of senders, by which a source may be called as well."""
+"""Other names that a source may use for a preset."""

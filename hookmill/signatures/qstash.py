@@ -1,8 +1,8 @@
 """QStash's scheme: a JWT (HS256) in `Upstash-Signature` that holds the body's hash.
 
-PyJWT judges key and signature; the claims are decoded into a typed struct. A signature that one
-of the keys made settles which key is meant, so an error in the claims is reported as itself and
-not as "the next key does not match either".
+PyJWT checks key and signature; the claims are decoded into a typed struct. The keys are tried
+first and the claims are judged afterwards, so that an error in the claims is reported as such, and
+not as a key that does not match.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import hashlib
 import hmac
 import math
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import msgspec
@@ -24,6 +24,7 @@ from multidict import CIMultiDict, istr
 
 from hookmill.errors import SettingsError
 from hookmill.signatures.scheme import (
+    OnStep,
     Refused,
     Secret,
     Signed,
@@ -33,31 +34,32 @@ from hookmill.signatures.scheme import (
     secret_bytes,
 )
 
-HEADER = istr("Upstash-Signature")  # its lower case is found once, not for each delivery
+HEADER = istr("Upstash-Signature")  # an istr computes its lower case only once
 ISSUER = "Upstash"
 LIFETIME = 300
-"""Seconds a token is valid for, as the service makes them."""
+"""Seconds for which the service's tokens are valid."""
 
 DEVELOPMENT_KEYS = ("sig_7kYjw48mhY7kAjqNGcy6cr29RJ6r", "sig_5ZB6DVzB1wjE8S6rZ7eenA8Pdnhs")
 """The published keys of QStash's development server: anyone can sign with them."""
 
 _MAX_TOKEN = 8192
 _FAR = 2**40
-"""A time (Unix, seconds) after which nothing needs to be remembered."""
+"""The latest time (Unix seconds) until which a token is remembered."""
 
-# From base64url to base64; what is none of its characters becomes none of base64's either.
+# From base64url to base64. A character that the first does not allow becomes one that the second
+# does not allow.
 _TO_STANDARD = bytes.maketrans(b"-_+/=", b"+/!!!")
 _TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _PADDING = (b"", b"===", b"==", b"=")
-# By the length's remainder: what a text may end with, for bits that count for nothing are zero.
+# By `len % 4`: the characters that a text may end with, because its unused last bits must be zero.
 _ENDS = (None, b"", b"AQgw", b"AEIMQUYcgkosw048")
 
 _ALGORITHM = "HS256"
 
 
 class _HS256(HMACAlgorithm):
-    """PyJWT's HS256, with keys that are worked in when they are prepared: `verify` compares with
-    what `sign` makes of a copy.
+    """PyJWT's HS256, but faster: `prepare_key` hashes the key once, and `sign` continues from a
+    copy of that state. `verify` compares with what `sign` returns.
     """
 
     def prepare_key(self, key: str | bytes) -> hmac.HMAC:  # type: ignore[override]
@@ -96,9 +98,9 @@ _NO_AUDIENCE = (b'""', b"null", b"[]")
 class QStash:
     """Verifies and signs as QStash does.
 
-    `keys` are the current signing key and the next one. `public_url` is the base URL that the
-    senders were given; `None` leaves the token's `sub` unchecked. `tolerance` is how many seconds
-    the clocks may differ. Raises `SettingsError` where a key is not usable.
+    `keys` are the current signing key and the next one. `public_url` is the base URL that senders
+    were given; with None the token's `sub` is not checked. `tolerance` is the number of seconds
+    that the clocks may differ. Raises `SettingsError` if a key is not usable.
     """
 
     def __init__(
@@ -109,40 +111,40 @@ class QStash:
         tolerance: float = 0.0,
     ) -> None:
         self._secrets = [Secret(key) if isinstance(key, str) else key for key in keys]
-        self.labels = [one.called(position) for position, one in enumerate(self._secrets)]
-        """What the keys are called, by position."""
+        self.labels = [one.label_at(position) for position, one in enumerate(self._secrets)]
+        """The labels of the keys, by position."""
         self._keys = [_usable(secret.text) for secret in self._secrets]
         self._public_url = public_url.rstrip("/") if public_url else None
         self._tolerance = tolerance
         self._has_windows = any(one.has_window for one in self._secrets)
 
     def verify(self, delivery: Signed, now: float) -> Verdict:
-        """Judge a delivery: the signature first, then what it says."""
+        """Judge a delivery: first the signature, then the claims."""
         return self._judge(delivery, now, None)
 
-    def explain(self, delivery: Signed, now: float, tell: Callable[[str], None]) -> Verdict:
-        """Judge it in the same way, and tell each step. No key is told."""
-        return self._judge(delivery, now, tell)
+    def explain(self, delivery: Signed, now: float, on_step: OnStep) -> Verdict:
+        """Judge a delivery as `verify` does, and explain each step. No key is shown."""
+        return self._judge(delivery, now, on_step)
 
-    def _judge(self, delivery: Signed, now: float, tell: Callable[[str], None] | None) -> Verdict:
+    def _judge(self, delivery: Signed, now: float, on_step: OnStep | None) -> Verdict:
         token = only_header(delivery.headers, HEADER)
         if isinstance(token, Refused):
             return token
-        if tell:
-            tell(f"{HEADER}: a token of {len(token)} bytes")
+        if on_step:
+            on_step(f"{HEADER}: a token of {len(token)} bytes")
         found = self._open(token, now)
         if isinstance(found, Refused):
             return found
         claims, key = found
-        if tell:
+        if on_step:
             label = self._secrets[key].label
-            tell(f"key {key + 1} of {len(self._keys)} made its signature {label}".rstrip())
+            on_step(f"key {key + 1} of {len(self._keys)} made its signature {label}".rstrip())
             for line in self._claims_in_words(claims, delivery, now):
-                tell(line)
+                on_step(line)
         return self._refuse(claims, delivery, now) or self._verified(claims, key)
 
     def _claims_in_words(self, claims: _Claims, delivery: Signed, now: float) -> Iterator[str]:
-        """Say of each claim whether it holds; more than one may be wrong."""
+        """Explain each claim: whether it is right. More than one may be wrong."""
         right = "as it should be" if claims.iss == ISSUER else f"it should be {ISSUER}"
         yield f"claim iss: {claims.iss!r}, {right}"
         if self._public_url is None:
@@ -161,21 +163,22 @@ class QStash:
         yield f"claim body: {is_hash} hash of these {len(delivery.body)} bytes"
 
     def _verified(self, claims: _Claims, key: int) -> Verified:
-        """Name a genuine token by what it says: the same claims can be spelled in many ways.
+        """Return the verdict on a genuine token, with the claims that make it unique.
 
-        Without a `jti` two tokens of one second may say the same, and neither is a copy.
+        The claims, not the token's text, because the same claims can be written in many ways.
+        Without a `jti`, two different tokens of one second may have the same claims.
         """
         if not claims.jti:
             return Verified(key)
-        said = f"{claims.jti}\0{claims.sub}\0{claims.body.rstrip('=')}\0{claims.exp!r}"
-        # Up to `tolerance` later it is still accepted; the rest rounds up.
+        unique = f"{claims.jti}\0{claims.sub}\0{claims.body.rstrip('=')}\0{claims.exp!r}"
+        # It is accepted until `tolerance` seconds later; rounded up to a whole second.
         expires = min(math.ceil(claims.exp + self._tolerance), _FAR)
-        return Verified(key, said.encode("utf-8", "surrogatepass"), expires)
+        return Verified(key, unique.encode("utf-8", "surrogatepass"), expires)
 
     def sign(self, delivery: Signed, now: float) -> Signed:
-        """Make a fresh token with the first key that counts, with every claim the service sets."""
-        counting = (n for n, secret in enumerate(self._secrets) if secret.counts_at(now))
-        key = self._keys[next(counting, 0)]
+        """Return the delivery with a new token with all claims, signed by the first valid key."""
+        valid = (n for n, secret in enumerate(self._secrets) if secret.counts_at(now))
+        key = self._keys[next(valid, 0)]
         issued = int(now)
         claims = {
             "aud": "",
@@ -213,7 +216,7 @@ class QStash:
             return Refused("claims_malformed", f"the token is genuine, its claims are not: {error}")
 
     def _match(self, signed: bytes, signature: bytes, now: float) -> int | None:
-        """Return the position of the key that made a signature."""
+        """Return the position of the key that made a signature, None if none did."""
         for position, key in enumerate(self._keys):
             if self._has_windows and not self._secrets[position].counts_at(now):
                 continue
@@ -222,7 +225,7 @@ class QStash:
         return None
 
     def _refuse(self, claims: _Claims, delivery: Signed, now: float) -> Refused | None:
-        """Return what is wrong with genuine claims, if anything is."""
+        """Return what is wrong with the claims of a genuine token, None if nothing is."""
         slack = self._tolerance
         if claims.iss != ISSUER:
             return Refused("wrong_issuer", f"the token's issuer is not {ISSUER}")
@@ -230,7 +233,7 @@ class QStash:
             return Refused("wrong_audience", "the token is meant for another audience")
         if claims.exp <= now - slack:
             return Refused("expired", f"the token expired {now - claims.exp:.0f} s ago")
-        # Zero and negative values are the service's way of saying "not set".
+        # The service sends zero or a negative value for "not set".
         if max(claims.nbf, claims.iat) > now + slack:
             ahead = max(claims.nbf, claims.iat) - now
             return Refused("not_yet_valid", f"the token is valid only in {ahead:.0f} s")
@@ -246,7 +249,7 @@ class QStash:
     def _is_for(self, subject: str, target: str) -> bool:
         if subject == f"{self._public_url}{target}":
             return True
-        # A destination without a path is requested as "/", yet `sub` keeps it as it was written.
+        # A destination without a path is requested as "/", but `sub` has it as it was written.
         is_bare = target == "/" or target.startswith("/?")
         return is_bare and subject == f"{self._public_url}{target[1:]}"
 
@@ -265,13 +268,13 @@ def _usable(key: str) -> hmac.HMAC:
         ) from None
 
 
-@lru_cache(maxsize=64)  # in practice a sender's tokens share one header
+@lru_cache(maxsize=64)  # in practice all tokens of a sender have the same header
 def _is_hs256(segment: bytes) -> bool:
     try:
         header = _jose_header.decode(_decode(segment) or b"")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
-    # RFC 7515: an extension marked as critical that is not understood must be refused.
+    # RFC 7515: a token with an unknown critical extension must be refused.
     return header.alg == _ALGORITHM and header.crit is UNSET
 
 
@@ -280,7 +283,7 @@ def _encode(raw: bytes) -> bytes:
 
 
 def _decode(text: bytes) -> bytes | None:
-    """Decode base64url text; None unless it is the one canonical, unpadded spelling."""
+    """Return the decoded base64url text; None unless it is the canonical, unpadded spelling."""
     rest = len(text) % 4
     ends = _ENDS[rest]
     if ends is not None and text[-1] not in ends:

@@ -1,10 +1,10 @@
-"""What every signature scheme takes and gives."""
+"""What every signature scheme takes and returns."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import msgspec
@@ -14,10 +14,10 @@ from hookmill.errors import SettingsError
 
 
 class Signed(NamedTuple):
-    """A delivery as it was received: its headers, the raw body, and the request's line.
+    """A signed delivery as it was received: its headers, the raw body, and the request line.
 
-    `target` is path and query exactly as they stood there. `url` is the URL that the sender was
-    given, as it was configured ("": not known), and never made up from the request.
+    `target` is path and query exactly as they were requested. `url` is the configured URL that the
+    sender was given ("" if unknown). It is never taken from the request.
     """
 
     headers: MultiMapping[str]
@@ -28,8 +28,9 @@ class Signed(NamedTuple):
 
 
 class Secret(NamedTuple):
-    """A signing secret and from when until when it counts (Unix seconds). `label` says where it
-    came from, for people and metrics; the text itself is never shown.
+    """A signing secret, and the time in which it is valid (Unix seconds).
+
+    `label` says where it came from, for logs and metrics. The text itself is never shown.
     """
 
     text: str
@@ -37,17 +38,17 @@ class Secret(NamedTuple):
     starts: float = -math.inf
     ends: float = math.inf
 
-    def called(self, position: int) -> str:
-        """Return what it is called: where it stands, or its place among others."""
+    def label_at(self, position: int) -> str:
+        """Return its label, or its number if it has none."""
         return self.label or f"secret {position + 1}"
 
     @property
     def has_window(self) -> bool:
-        """Whether there is a time at which it does not count."""
+        """Whether there is a time at which it is not valid."""
         return (self.starts, self.ends) != (-math.inf, math.inf)
 
     def counts_at(self, now: float) -> bool:
-        """Whether it counts at a time."""
+        """Whether it is valid at a Unix time."""
         return self.starts <= now < self.ends
 
     def __repr__(self) -> str:
@@ -55,8 +56,8 @@ class Secret(NamedTuple):
 
 
 class Token(msgspec.Struct, frozen=True):
-    """A signed token that is meant for one delivery: a digest of what it says, and the Unix time
-    (whole seconds) from which on it is refused anyway.
+    """Something signed that is good for one delivery only: its digest, and the Unix time (whole
+    seconds) after which the scheme refuses it anyway.
     """
 
     digest: bytes
@@ -64,22 +65,24 @@ class Token(msgspec.Struct, frozen=True):
 
 
 class Verified(msgspec.Struct, frozen=True, eq=False):
-    """The signature is genuine. `secret` is the position of the secret that matched. `said` is what
-    must not be accepted again for another message until `expires` (Unix time, whole seconds), where
-    the scheme has such a thing. Two are equal if the same secret matched.
+    """The signature is genuine. `secret` is the position of the secret that matched.
+
+    `single_use` is what must not be accepted for another message until `expires` (Unix time, whole
+    seconds); None if the scheme has no such thing. Two verdicts are equal if the same secret
+    matched.
     """
 
     secret: int
-    said: bytes | None = None
+    single_use: bytes | None = None
     expires: int = 0
 
     @property
     def token(self) -> Token | None:
-        """What is remembered of it. It is made here, for a message with a signed ID needs none."""
-        if self.said is None:
+        """What is remembered of it. Made on demand: a message with a signed ID needs none."""
+        if self.single_use is None:
             return None
-        digest = _blank.copy()  # to make one with its options costs more
-        digest.update(self.said)
+        digest = _blank.copy()  # a copy is faster than a new one
+        digest.update(self.single_use)
         return Token(digest.digest(), self.expires)
 
     def __eq__(self, other: object) -> bool:
@@ -93,7 +96,7 @@ _blank = hashlib.blake2b(digest_size=16)
 
 
 class Refused(NamedTuple):
-    """The delivery does not verify: a short `code` for logs and a `detail` for people."""
+    """The delivery is refused: a short `code` for logs and metrics, a `detail` for people."""
 
     code: str
     detail: str
@@ -103,8 +106,9 @@ Verdict = Verified | Refused
 
 
 class NeedsCertificate(NamedTuple):
-    """Only a certificate can tell. `url` is the one place where it may be had from: its host has
-    been judged already, so that it is safe to ask there.
+    """The verdict needs a certificate that is not known yet.
+
+    `url` is where to fetch it. Its host was checked already, so the request is safe.
     """
 
     url: str
@@ -112,13 +116,16 @@ class NeedsCertificate(NamedTuple):
 
 NetworkVerdict = Verdict | NeedsCertificate
 
+OnStep = Callable[[str], None]
+"""Gets a line that explains one step on the way to a verdict."""
+
 
 class Scheme(Protocol):
     """One way of signing deliveries, with the secrets it accepts."""
 
     @property
     def labels(self) -> Sequence[str]:
-        """What its secrets are called where people see them, by position."""
+        """The labels of its secrets, by position."""
         ...
 
     def verify(self, delivery: Signed, now: float) -> Verdict:
@@ -126,17 +133,17 @@ class Scheme(Protocol):
         ...
 
     def sign(self, delivery: Signed, now: float) -> Signed:
-        """Return the delivery as the sender would send it: signed with the first secret."""
+        """Return the delivery as the sender would send it, signed with the first valid secret."""
         ...
 
 
 @runtime_checkable
 class NetworkScheme(Protocol):
-    """One whose sender publishes the certificate it signs with. It fetches nothing itself."""
+    """A scheme whose sender publishes the certificate it signs with. It fetches nothing itself."""
 
     @property
     def labels(self) -> Sequence[str]:
-        """What is allowed to send, by position."""
+        """The labels of what is allowed to send, by position."""
         ...
 
     def verify(self, delivery: Signed, now: float) -> NetworkVerdict:
@@ -144,7 +151,7 @@ class NetworkScheme(Protocol):
         ...
 
     def learn(self, url: str, pem: bytes, now: float) -> Refused | None:
-        """Judge what was fetched from `url`, and remember it for a while if it is good."""
+        """Judge the certificate that was fetched from `url`, and remember it if it is good."""
         ...
 
     def sign(self, delivery: Signed, now: float) -> Signed:
@@ -153,9 +160,9 @@ class NetworkScheme(Protocol):
 
 
 def only_header(headers: MultiMapping[str], name: str) -> bytes | Refused:
-    """Return a header's bytes; refuse it where it is missing or stands there more than once.
+    """Return a header's bytes. Refuses a header that is missing or is there more than once.
 
-    A second one would let the sender show us one value and the application another.
+    With two of them, we could verify one value while the application reads the other.
     """
     values = headers.getall(name, ())
     if not values:
@@ -166,11 +173,11 @@ def only_header(headers: MultiMapping[str], name: str) -> bytes | Refused:
         # aiohttp shows bytes that are not UTF-8 as surrogate escapes; this restores them.
         return values[0].encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        return Refused("header_malformed", f"the {name} header stands for no bytes")
+        return Refused("header_malformed", f"the {name} header cannot be read as bytes")
 
 
 def secret_bytes(secret: str) -> bytes:
-    """Return a secret's bytes. Raises `SettingsError` where it could not keep anyone out."""
+    """Return a secret's bytes. Raises `SettingsError` if it is empty or no text."""
     try:
         raw = secret.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Makes a delivery as its sender would: for trying one's own endpoint."""
+"""Signs a delivery as its sender would, to try one's own endpoint."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from multidict import CIMultiDict
 
 from hookmill.errors import SettingsError
 from hookmill.signatures import times
-from hookmill.signatures.content import Reader, Reading
+from hookmill.signatures.content import FoundSignatures, SpecReader
 from hookmill.signatures.keys import encode, key_of
 from hookmill.signatures.scheme import Refused, Secret, Signed
 
 
-def sign(reader: Reader, secret: Secret, delivery: Signed, now: float) -> Signed:
-    """Put time, ID and signature where the shape says they stand.
+def sign(reader: SpecReader, secret: Secret, delivery: Signed, now: float) -> Signed:
+    """Return the delivery with time, ID and signature at the places of the spec.
 
-    Raises `SettingsError` where only the sender has the key to sign with.
+    Raises `SettingsError` if only the sender has the key to sign with.
     """
     spec = reader.spec
     if spec.algorithm in {"ed25519", "ecdsa-p256"}:
@@ -34,12 +34,12 @@ def sign(reader: Reader, secret: Secret, delivery: Signed, now: float) -> Signed
         items[name.encode()] = [time.encode()]
     elif time:
         delivery = put(delivery, spec.timestamp, time)
-    delivery = _named(reader, delivery)
+    delivery = _with_required_values(reader, delivery)
     if reader.rule is not None:
         delivery = reader.rule.prepare(delivery)
-    contents = reader.contents(delivery, Reading([], items), time.encode())
+    contents = reader.contents(delivery, FoundSignatures([], items), time.encode())
     if isinstance(contents, Refused):
-        raise SettingsError([f"it cannot be signed: {contents.detail}"])
+        raise SettingsError([f"the delivery cannot be signed: {contents.detail}"])
     digest = hmac.digest(key, contents[0], spec.algorithm.removeprefix("hmac-"))
     signature = encode(digest, spec.encoding).decode()
     if spec.pair:
@@ -50,20 +50,20 @@ def sign(reader: Reader, secret: Secret, delivery: Signed, now: float) -> Signed
     return put(delivery, spec.signature, spec.prefix + signature)
 
 
-def _named(reader: Reader, delivery: Signed) -> Signed:
-    """Give it what has to be there: the ID that is signed, the token that is used once."""
+def _with_required_values(reader: SpecReader, delivery: Signed) -> Signed:
+    """Add the values that a spec needs and the delivery lacks: a signed ID, a single-use token."""
     spec = reader.spec
     wanted = {spec.single_use} if spec.single_use else set()
     if "{id}" in spec.content:
         wanted.add(spec.id[0])
     for place in sorted(wanted):
-        if isinstance(reader.value(place, delivery, Reading([], {})), Refused):
+        if isinstance(reader.value(place, delivery, FoundSignatures([], {})), Refused):
             delivery = put(delivery, place, uuid.uuid4().hex)
     return delivery
 
 
 def put(delivery: Signed, place: str, value: str) -> Signed:
-    """Write a value to a place of a delivery that is being made."""
+    """Return the delivery with a value at a place."""
     kind, _, name = place.partition(":")
     if kind == "header":
         headers = CIMultiDict(delivery.headers)
@@ -84,6 +84,6 @@ def _with_field(body: bytes, path: list[str], value: str) -> bytes:
     for step in path[:-1]:
         inner = holder.get(step)
         holder[step] = holder = inner if isinstance(inner, dict) else {}
-    # A time in milliseconds stands there as a number, the one value of ours that does.
+    # Senders write a time in milliseconds as a number. No other value of 13 digits is put here.
     holder[path[-1]] = int(value) if value.isdecimal() and len(value) == 13 else value
     return msgspec.json.encode(whole)

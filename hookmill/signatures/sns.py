@@ -1,9 +1,9 @@
-"""Amazon SNS: RSA over some fields of a JSON body, with a certificate that the body says where to
-find. What an operator gives as the secrets are the topics that may send.
+"""Amazon SNS' scheme: RSA over some fields of the JSON body, with a certificate whose URL is in the
+body. In place of secrets, the operator names the topics that may send.
 
-The published file holds the leaf alone, so its trust comes from the host it was had from over TLS:
-SNS' own in the topic's region. A pattern would let in hosts that look alike, such as a bucket
-called "sns". Only the named fields are signed, message attributes are not.
+The certificate comes without its chain, so it is trusted because of the host that it is fetched
+from over TLS: the one of SNS in the topic's region. (A pattern would allow similar hosts, such as a
+bucket called "sns".) Only the named fields are signed; message attributes are not.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ import msgspec
 
 from hookmill.errors import SettingsError
 from hookmill.signatures.certificates import (
-    Allowed,
-    Keyring,
-    Tell,
+    AllowedSenders,
+    KnownKeys,
     certificates_in,
     ends_of,
     has_signed,
@@ -34,6 +33,7 @@ from hookmill.signatures.keys import decode
 from hookmill.signatures.scheme import (
     NeedsCertificate,
     NetworkVerdict,
+    OnStep,
     Refused,
     Secret,
     Signed,
@@ -41,9 +41,9 @@ from hookmill.signatures.scheme import (
 )
 
 TOLERANCE = 3900.0
-"""Seconds a message may be old. It is stamped once, when it is published, and SNS tries for up to
-3600 s; five minutes more are for the attempts' own time. A copy within it is a repeat, for the
-message ID is signed. A subscription with a throttle may need more.
+"""Seconds that a message may be old. Its time is set once, when it is published, and SNS retries
+for up to 3600 s; five minutes more are for the attempts themselves. A copy within this time is a
+duplicate, because the message ID is signed. A subscription with a throttle may need more.
 """
 
 _NOTIFICATION = ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type")
@@ -65,7 +65,7 @@ _QUERY = re.compile(r"/\?[A-Za-z0-9_.:=&%-]{1,2000}")
 _LINE_BREAK = re.compile(r"[\r\n]")
 
 
-class _Envelope(msgspec.Struct, frozen=True):
+class _SnsMessage(msgspec.Struct, frozen=True):
     Type: str
     MessageId: str
     TopicArn: str
@@ -79,9 +79,9 @@ class _Envelope(msgspec.Struct, frozen=True):
     Token: str | None = None
 
 
-class Names(NamedTuple):
-    """A message's signed ID, and its type: the topic's name; of what is no notification, SNS'
-    own word for it.
+class SnsNames(NamedTuple):
+    """The signed ID of a message, and its type: the name of the topic, or for a message that is no
+    notification the `Type` that SNS gives it.
     """
 
     id: str
@@ -95,14 +95,14 @@ class _Topic(NamedTuple):
     name: str
 
 
-_envelope = msgspec.json.Decoder(_Envelope)
+_sns_message = msgspec.json.Decoder(_SnsMessage)
 
 
 class SNS:
     """Verifies notifications of the given topics (their ARNs). `with_sha1` accepts
-    SignatureVersion 1, which a topic uses unless it is told otherwise.
+    SignatureVersion 1, which is the default of a topic.
 
-    Raises `SettingsError` where a topic is not written as one.
+    Raises `SettingsError` if a topic is not written as an ARN.
     """
 
     def __init__(
@@ -112,34 +112,34 @@ class SNS:
         tolerance: float = TOLERANCE,
         with_sha1: bool = True,
     ) -> None:
-        self._allowed = Allowed(topics)
+        self._allowed = AllowedSenders(topics)
         self._topics = {one.text: _topic(one.text) for one in self._allowed.secrets}
         self._tolerance = tolerance
         self._digests = {v: one for v, one in _DIGESTS.items() if with_sha1 or v != "1"}
-        self._keys = Keyring()
+        self._keys = KnownKeys()
 
     @property
     def labels(self) -> list[str]:
-        """What is allowed to send, by position."""
+        """The labels of the topics, by position."""
         return self._allowed.labels
 
     def verify(self, delivery: Signed, now: float) -> NetworkVerdict:
-        """Judge a delivery. A certificate is asked for only when all else about it is right."""
+        """Judge a delivery. Asks for a certificate only if everything else is right."""
         return self._judge(delivery, now, None)
 
-    def explain(self, delivery: Signed, now: float, tell: Tell) -> NetworkVerdict:
-        """Judge it in the same way, and tell each step."""
-        return self._judge(delivery, now, tell)
+    def explain(self, delivery: Signed, now: float, on_step: OnStep) -> NetworkVerdict:
+        """Judge a delivery as `verify` does, and explain each step."""
+        return self._judge(delivery, now, on_step)
 
     def learn(self, url: str, pem: bytes, now: float) -> Refused | None:
-        """Remember the certificate that was fetched from `url`, if it is SNS' and counts now."""
+        """Remember the certificate that was fetched from `url` if it is SNS' and valid now."""
         found = certificates_in(pem)
         topic = next((one for one in self._topics.values() if _is_certificate(url, one)), None)
         if topic is None or not found:
-            return Refused("certificate_malformed", "there is no certificate where SNS has its own")
+            return Refused("certificate_malformed", "there is no certificate of SNS at its URL")
         leaf = found[0]
         if not names_of(leaf) & _signers(topic):
-            return Refused("certificate_not_theirs", "the certificate is not made out to SNS")
+            return Refused("certificate_not_theirs", "the certificate has no name of SNS")
         if leaf.issuer == leaf.subject:
             return Refused("certificate_untrusted", "the certificate is signed by its own key")
         key = judge_dates(leaf, now) or rsa_key_of(leaf)
@@ -153,69 +153,77 @@ class SNS:
         raise SettingsError(["sns: only the sender has the key to sign with"])
 
     def confirmation_of(self, body: bytes) -> str | None:
-        """Return the URL to GET for a verified body that asks whether the subscription is meant."""
-        envelope = _read(body)
-        if envelope is None or envelope.Type != "SubscriptionConfirmation":
+        """Return the URL that confirms a subscription; None if a verified body asks for none."""
+        message = _read(body)
+        if message is None or message.Type != "SubscriptionConfirmation":
             return None
-        topic = self._topics.get(envelope.TopicArn)
-        url = envelope.SubscribeURL or ""
-        return url if topic and _is_confirmation(url, topic, envelope.TopicArn) else None
+        topic = self._topics.get(message.TopicArn)
+        url = message.SubscribeURL or ""
+        return url if topic and _is_confirmation(url, topic, message.TopicArn) else None
 
-    def _judge(self, delivery: Signed, now: float, tell: Tell | None) -> NetworkVerdict:
-        envelope = _read(delivery.body)
-        if envelope is None:
-            return Refused("body_malformed", "the body is not a message of SNS; raw ones have none")
-        allowed = self._position(envelope.TopicArn, now)
+    def _judge(self, delivery: Signed, now: float, on_step: OnStep | None) -> NetworkVerdict:
+        message = _read(delivery.body)
+        if message is None:
+            return Refused(
+                "body_malformed",
+                "the body is not a message of SNS: switch raw message delivery off",
+            )
+        allowed = self._position(message.TopicArn, now)
         if allowed is None:
-            return Refused("topic_not_allowed", "the topic is none of those that may send here")
-        if refusal := _judge_fields(envelope):
+            return Refused("topic_not_allowed", "the topic is not among the topics of this source")
+        if refusal := _judge_fields(message):
             return refusal
-        text = envelope.Timestamp.encode("utf-8", "surrogatepass")
-        moment = signed_time(text, "Timestamp", now, self._tolerance, tell)
+        text = message.Timestamp.encode("utf-8", "surrogatepass")
+        moment = signed_time(text, "Timestamp", now, self._tolerance, on_step)
         if isinstance(moment, Refused):
             return moment
-        if refusal := self._judge_places(envelope, delivery.body):
+        if refusal := self._judge_places(message, delivery.body):
             return refusal
-        if verdict := self._judge_signature(envelope, now, tell):
+        if verdict := self._judge_signature(message, now, on_step):
             return verdict
-        if _has_repeats(delivery.body):
-            return Refused("field_repeated", "the body names a field twice: which one was signed?")
+        if _names_a_field_twice(delivery.body):
+            return Refused(
+                "field_repeated",
+                "the body names a field twice, so it is unknown which one was signed",
+            )
         return Verified(allowed)
 
     def _position(self, arn: str, now: float) -> int | None:
         given = arn.encode("utf-8", "surrogatepass")
-        topics = self._allowed.that_count(now)
+        topics = self._allowed.valid_at(now)
         return next((n for n, text in topics if hmac.compare_digest(text, given)), None)
 
-    def _judge_places(self, envelope: _Envelope, body: bytes) -> Refused | None:
-        topic = self._topics[envelope.TopicArn]
-        if not _is_certificate(envelope.SigningCertURL, topic):
+    def _judge_places(self, message: _SnsMessage, body: bytes) -> Refused | None:
+        topic = self._topics[message.TopicArn]
+        if not _is_certificate(message.SigningCertURL, topic):
             return Refused(
                 "certificate_elsewhere", f"SigningCertURL is no certificate on {topic.host}"
             )
-        if envelope.Type == "SubscriptionConfirmation" and not self.confirmation_of(body):
-            return Refused("confirmation_elsewhere", f"SubscribeURL is no question of {topic.host}")
+        if message.Type == "SubscriptionConfirmation" and not self.confirmation_of(body):
+            return Refused(
+                "confirmation_elsewhere", f"SubscribeURL is no confirmation on {topic.host}"
+            )
         return None
 
     def _judge_signature(
-        self, envelope: _Envelope, now: float, tell: Tell | None
+        self, message: _SnsMessage, now: float, on_step: OnStep | None
     ) -> Refused | NeedsCertificate | None:
-        digest = self._digests.get(envelope.SignatureVersion)
+        digest = self._digests.get(message.SignatureVersion)
         if digest is None:
             versions = " or ".join(self._digests)
             return Refused("version_unsupported", f"SignatureVersion is not {versions}")
-        signature = decode(envelope.Signature.encode("utf-8", "surrogatepass"), "base64")
+        signature = decode(message.Signature.encode("utf-8", "surrogatepass"), "base64")
         if signature is None:
             return Refused("signature_malformed", "Signature is not base64")
-        url = envelope.SigningCertURL
+        url = message.SigningCertURL
         key = self._keys.find(url, now)
-        if tell:
-            tell(f"certificate: {url}, {'not known yet' if key is None else 'known'}")
+        if on_step:
+            on_step(f"certificate: {url}, {'not known yet' if key is None else 'known'}")
         if key is None:
             return NeedsCertificate(url)
-        content = _content(envelope)
-        if tell:
-            tell(f"signed content: {len(content)} bytes, {content[:60]!r} ... {content[-40:]!r}")
+        content = _content(message)
+        if on_step:
+            on_step(f"signed content: {len(content)} bytes, {content[:60]!r} ... {content[-40:]!r}")
         if has_signed(key, content, signature, digest):
             return None
         return Refused(
@@ -225,14 +233,14 @@ class SNS:
         )
 
 
-def names_in(body: bytes) -> Names | None:
-    """Return ID and type of a verified body; None for one that cannot have been verified."""
-    envelope = _read(body)
-    if envelope is None:
+def names_in(body: bytes) -> SnsNames | None:
+    """Return ID and type of a verified body; None if it is no message of SNS."""
+    message = _read(body)
+    if message is None:
         return None
-    is_message = envelope.Type == "Notification"
-    return Names(
-        envelope.MessageId, envelope.TopicArn.rpartition(":")[2] if is_message else envelope.Type
+    is_message = message.Type == "Notification"
+    return SnsNames(
+        message.MessageId, message.TopicArn.rpartition(":")[2] if is_message else message.Type
     )
 
 
@@ -240,14 +248,14 @@ def _topic(arn: str) -> _Topic:
     match = _TOPIC.fullmatch(arn)
     if match is None:
         raise SettingsError(
-            ["a secret of an SNS source is no topic: give its ARN, arn:aws:sns:REGION:ACCOUNT:NAME"]
+            ["a topic of an SNS source is no ARN: write arn:aws:sns:REGION:ACCOUNT:NAME"]
         )
     suffix = "amazonaws.com.cn" if match[1] == "aws-cn" else "amazonaws.com"
     return _Topic(f"sns.{match[2]}.{suffix}", match[2], suffix, match[3])
 
 
 def _signers(topic: _Topic) -> set[str]:
-    """Return the names that SNS' certificates are made out to, which depend on the region."""
+    """Return the names in SNS' certificates, which depend on the region."""
     region = "us-gov-west-1" if topic.region.startswith("us-gov-") else topic.region
     names = ("sns", f"sns-{region}", f"sns.{topic.region}", f"sns-signing.{topic.region}")
     return {f"{name}.{topic.suffix}" for name in names}
@@ -259,7 +267,7 @@ def _is_certificate(url: str, topic: _Topic) -> bool:
 
 
 def _is_confirmation(url: str, topic: _Topic, arn: str) -> bool:
-    """Say whether a URL asks SNS itself to confirm this topic's subscription, and nothing else."""
+    """Return whether a URL asks SNS to confirm a subscription of this topic, and nothing else."""
     start = f"https://{topic.host}"
     if not url.startswith(start) or not _QUERY.fullmatch(url, len(start)):
         return False
@@ -272,22 +280,23 @@ def _is_confirmation(url: str, topic: _Topic, arn: str) -> bool:
     )
 
 
-def _read(body: bytes) -> _Envelope | None:
+def _read(body: bytes) -> _SnsMessage | None:
     try:
-        return _envelope.decode(body)
+        return _sns_message.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
-def _judge_fields(envelope: _Envelope) -> Refused | None:
-    """Refuse what leaves open which field a signed byte belongs to: the fields are separated by
-    line breaks, and the message alone may hold some.
+def _judge_fields(message: _SnsMessage) -> Refused | None:
+    """Refuse a field that holds a line break, because line breaks separate the signed fields.
+
+    Only `Message` may hold some.
     """
-    names = _SIGNED.get(envelope.Type)
+    names = _SIGNED.get(message.Type)
     if names is None:
-        return Refused("type_unknown", "Type is none that SNS sends")
+        return Refused("type_unknown", "SNS sends no message of this Type")
     for name in names:
-        value = getattr(envelope, name)
+        value = getattr(message, name)
         if value is None:
             if name != "Subject":
                 return Refused("field_missing", f"there is no {name}")
@@ -296,24 +305,24 @@ def _judge_fields(envelope: _Envelope) -> Refused | None:
     return None
 
 
-def _content(envelope: _Envelope) -> bytes:
-    pairs = ((name, getattr(envelope, name)) for name in _SIGNED[envelope.Type])
+def _content(message: _SnsMessage) -> bytes:
+    pairs = ((name, getattr(message, name)) for name in _SIGNED[message.Type])
     lines = (f"{name}\n{value}\n" for name, value in pairs if value is not None)
     return "".join(lines).encode("utf-8", "surrogatepass")
 
 
-def _has_repeats(body: bytes) -> bool:
-    """Say whether any object in the body names a field twice: another decoder than ours might
-    then hand on what was not signed.
+def _names_a_field_twice(body: bytes) -> bool:
+    """Return whether an object in the body names a field twice: the application's decoder could
+    then use the one that was not signed.
     """
-    repeats = False
+    found = False
 
     def note(pairs: list[tuple[str, object]]) -> None:
-        nonlocal repeats
-        repeats = repeats or len({name for name, _ in pairs}) < len(pairs)
+        nonlocal found
+        found = found or len({name for name, _ in pairs}) < len(pairs)
 
     try:
         json.loads(body, object_pairs_hook=note, parse_int=str)
     except (ValueError, RecursionError):
         return True
-    return repeats
+    return found

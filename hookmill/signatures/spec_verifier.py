@@ -1,23 +1,24 @@
-"""Verifies and signs by a `Shape`: one way for every sender whose scheme is data.
+"""Verifies and signs by a `SignatureSpec`, for every sender whose scheme is data.
 
-The signature comes first; nothing else looks at the body before it has matched, unless the shape
-says that the signature itself stands in the body.
+The signature is checked first. Nothing reads the body before it has matched, unless the signature
+itself stands in the body.
 """
 
 from __future__ import annotations
 
 import hmac
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from hookmill.errors import SettingsError
 from hookmill.signatures import times
-from hookmill.signatures.content import Reader, Reading
+from hookmill.signatures.content import FoundSignatures, SpecReader
 from hookmill.signatures.keys import Matches, key_of, matcher
 from hookmill.signatures.scheme import (
+    OnStep,
     Refused,
     Secret,
     Signed,
@@ -25,35 +26,33 @@ from hookmill.signatures.scheme import (
     Verified,
 )
 from hookmill.signatures.signing import sign
-from hookmill.signatures.spec import SignatureSpec, faults_of
-
-Tell = Callable[[str], None]
-"""Takes a line that explains a step."""
+from hookmill.signatures.spec import SignatureSpec
+from hookmill.signatures.spec_rules import faults_of
 
 _ENCODINGS = {"hex": "lower-case hex", "base64": "base64", "base64url": "unpadded base64url"}
 
 
-class _Key(NamedTuple):
+class _VerifyingKey(NamedTuple):
     secret: Secret
     matches: Matches
 
 
-class _Time(msgspec.Struct, frozen=True):
-    """A signed time, as Unix seconds and as it is written."""
+class _SignedTime(msgspec.Struct, frozen=True):
+    """A signed time: as Unix seconds, and as the text that the delivery holds."""
 
     moment: float
     text: bytes
 
 
-_NO_TIME = _Time(0.0, b"")
-"""Stands for a signed time where there is none, or as long as it is not known."""
+_NO_TIME = _SignedTime(0.0, b"")
+"""Used if there is no signed time, and before it is known."""
 
 
 class SpecVerifier:
-    """One source's scheme: a shape and the secrets it accepts, the first of which signs. With
-    `at_any_time` the signed time may be any, as for a delivery that was captured long ago.
+    """The scheme of one source: a spec, and the secrets it accepts. The first secret signs.
 
-    Raises `SettingsError` where the shape is unsafe or a secret is not usable.
+    With `at_any_time` every signed time is accepted, for a delivery that was captured long ago.
+    Raises `SettingsError` if the spec is unsafe or a secret is not usable.
     """
 
     def __init__(
@@ -63,80 +62,81 @@ class SpecVerifier:
             raise SettingsError(faults)
         self.spec = spec
         self._secrets = [Secret(one) if isinstance(one, str) else one for one in secrets]
-        self._keys = [_Key(one, matcher(spec, key_of(spec, one.text))) for one in self._secrets]
-        self.labels = [one.called(position) for position, one in enumerate(self._secrets)]
-        """What the secrets are called, by position."""
+        self._keys = [
+            _VerifyingKey(one, matcher(spec, key_of(spec, one.text))) for one in self._secrets
+        ]
+        self.labels = [one.label_at(position) for position, one in enumerate(self._secrets)]
+        """The labels of the secrets, by position."""
         self._has_windows = any(one.has_window for one in self._secrets)
-        self._reader = Reader(spec)
+        self._reader = SpecReader(spec)
         self._tolerance = math.inf if at_any_time else spec.tolerance
-        # A time in a signed body is read when the body is known to be genuine.
+        # A time in a signed body is read only when the body is known to be genuine.
         self._time_is_in_body = (
             spec.timestamp.startswith(("json:", "form:")) and "{timestamp}" not in spec.content
         )
         self._time_comes_first = bool(spec.timestamp) and not self._time_is_in_body
-        # Where the ID is a part of what is signed, no delivery is without one.
+        # If the content holds the ID, every delivery has a signed ID and needs no other protection.
         has_own_time = bool(spec.timestamp) and "{id}" not in spec.content
         self._is_single_use = bool(spec.single_use) or has_own_time
 
     def verify(self, delivery: Signed, now: float) -> Verdict:
-        """Judge a delivery: the signature, and whether its signed time is near."""
+        """Judge a delivery: its signature, and whether its signed time is close to `now`."""
         return self._judge(delivery, now, None)
 
-    def explain(self, delivery: Signed, now: float, tell: Tell) -> Verdict:
-        """Judge it in the same way, and tell each step. No secret is told."""
-        return self._judge(delivery, now, tell)
+    def explain(self, delivery: Signed, now: float, on_step: OnStep) -> Verdict:
+        """Judge a delivery as `verify` does, and explain each step. No secret is shown."""
+        return self._judge(delivery, now, on_step)
 
     def sign(self, delivery: Signed, now: float) -> Signed:
-        """Make the delivery as the sender would, with the first secret that counts.
+        """Return the delivery as the sender would send it, signed with the first valid secret.
 
-        Raises `SettingsError` where only the sender has the key to sign with.
+        Raises `SettingsError` if only the sender has the key to sign with.
         """
         secret = next((one for one in self._secrets if one.counts_at(now)), self._secrets[0])
         return sign(self._reader, secret, delivery, now)
 
     def answer_with(self, position: int, text: str) -> str:
-        """Write a text's HMAC in hex, under the secret at a position that `Verified` named.
+        """Return the HMAC of a text in hex, made with the secret that `Verified` named by position.
 
-        A sender that asks whether we know its secret (Zoom) gets this, so that the secret itself
-        need not leave. Only for verified requests: whoever may choose the text without them can
-        have deliveries signed.
+        Zoom asks for it, to see that we know the secret. Call this for verified requests only:
+        otherwise anybody could have a text of their choice signed.
         """
         key = key_of(self.spec, self._secrets[position].text)
         return hmac.digest(key, text.encode(), self.spec.algorithm.removeprefix("hmac-")).hex()
 
-    def _judge(self, delivery: Signed, now: float, tell: Tell | None) -> Verdict:
-        reading = self._reader.signatures(delivery)
-        if isinstance(reading, Refused):
-            return reading
-        if tell:
-            tell(f"{self._reader.name}: {len(reading.candidates)} signature(s) to compare with")
+    def _judge(self, delivery: Signed, now: float, on_step: OnStep | None) -> Verdict:
+        found = self._reader.signatures(delivery)
+        if isinstance(found, Refused):
+            return found
+        if on_step:
+            on_step(f"{self._reader.name}: {len(found.signatures)} signature(s) to compare with")
         first = self._time_comes_first
-        time = self._time(delivery, reading, now, tell) if first else _NO_TIME
+        time = self._time(delivery, found, now, on_step) if first else _NO_TIME
         if isinstance(time, Refused):
             return time
-        contents = self._reader.contents(delivery, reading, time.text)
+        contents = self._reader.contents(delivery, found, time.text)
         if isinstance(contents, Refused):
             return contents
-        matched = self._match(contents, reading.candidates, now)
-        if tell:
-            self._tell_match(contents, matched, now, tell)
+        matched = self._match(contents, found.signatures, now)
+        if on_step:
+            self._explain_match(contents, matched, now, on_step)
         if matched is None:
             return self._mismatch()
         if self._time_is_in_body:
-            time = self._time(delivery, reading, now, tell)
+            time = self._time(delivery, found, now, on_step)
             if isinstance(time, Refused):
                 return time
         if not self._is_single_use:
             return Verified(matched)
         expires = math.ceil(time.moment + self.spec.tolerance)
-        return Verified(matched, self._said(delivery, reading, contents[0]), expires)
+        return Verified(matched, self._single_use(delivery, found, contents[0]), expires)
 
     def _time(
-        self, delivery: Signed, reading: Reading, now: float, tell: Tell | None
-    ) -> _Time | Refused:
-        """Return the signed time, if it is near."""
+        self, delivery: Signed, found: FoundSignatures, now: float, on_step: OnStep | None
+    ) -> _SignedTime | Refused:
+        """Return the signed time. Refuses one that is too far from `now`."""
         spec = self.spec
-        text = self._reader.find_time(delivery, reading, b"")
+        text = self._reader.find_time(delivery, found, b"")
         if isinstance(text, Refused):
             return text
         moment = times.read(text, spec.unit)
@@ -144,35 +144,35 @@ class SpecVerifier:
             name = spec.timestamp.partition(":")[2]
             return Refused("timestamp_malformed", f"{name} is not {times.NAMES[spec.unit]}")
         age = now - moment
-        if tell:
-            tell(
+        if on_step:
+            on_step(
                 f"signed time: {text.decode('ascii')} ({times.NAMES[spec.unit]}), "
                 f"{_in_words(age)}; {spec.tolerance:g} s are tolerated"
             )
         if abs(age) > self._tolerance:
             return Refused("timestamp_too_far", f"the signed time is {_in_words(age)}")
-        return _Time(moment, text)
+        return _SignedTime(moment, text)
 
-    def _match(self, contents: list[bytes], candidates: list[bytes], now: float) -> int | None:
-        """Return the position of the secret that made one of the signatures."""
+    def _match(self, contents: list[bytes], signatures: list[bytes], now: float) -> int | None:
+        """Return the position of the secret that made one of the signatures, None if none did."""
         for position, (secret, matches) in enumerate(self._keys):
             if self._has_windows and not secret.counts_at(now):
                 continue
             for content in contents:
-                if matches(content, candidates):
+                if matches(content, signatures):
                     return position
         return None
 
-    def _tell_match(
-        self, contents: list[bytes], matched: int | None, now: float, tell: Tell
+    def _explain_match(
+        self, contents: list[bytes], matched: int | None, now: float, on_step: OnStep
     ) -> None:
         if self.spec.content:
             for content in contents:
-                tell(f"signed content, {self.spec.content}: {_excerpt(content)}")
+                on_step(f"signed content, {self.spec.content}: {_excerpt(content)}")
         for position, (secret, _) in enumerate(self._keys):
-            counts, does = secret.counts_at(now), position == matched
-            what = "matches" if does else "does not match" if counts else "does not count now"
-            tell(f"secret {position + 1} of {len(self._keys)} {what} {secret.label}".rstrip())
+            is_valid, does = secret.counts_at(now), position == matched
+            what = "matches" if does else "does not match" if is_valid else "is not valid now"
+            on_step(f"secret {position + 1} of {len(self._keys)} {what} {secret.label}".rstrip())
             if does:
                 return
 
@@ -189,11 +189,11 @@ class SpecVerifier:
             f"any of the {number} secrets",
         )
 
-    def _said(self, delivery: Signed, reading: Reading, content: bytes) -> bytes | None:
-        """Return what must not come again with another message ID."""
+    def _single_use(self, delivery: Signed, found: FoundSignatures, content: bytes) -> bytes | None:
+        """Return the bytes that must not be accepted again with another message ID."""
         find = self._reader.find_single_use
-        said = find(delivery, reading, b"") if find else content
-        return None if isinstance(said, Refused) else said
+        value = find(delivery, found, b"") if find else content
+        return None if isinstance(value, Refused) else value
 
 
 def _in_words(age: float) -> str:
@@ -201,6 +201,6 @@ def _in_words(age: float) -> str:
 
 
 def _excerpt(content: bytes) -> str:
-    """Show how long a content is, and how it begins and ends."""
+    """Return a content's length, its beginning and its end."""
     shown = f"{content!r}" if len(content) <= 120 else f"{content[:60]!r} ... {content[-40:]!r}"
     return f"{len(content)} bytes, {shown}"

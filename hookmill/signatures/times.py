@@ -1,4 +1,4 @@
-"""Signed times: read strictly, for a sloppy reading would let one be written in many ways."""
+"""Reads and writes signed times. Strictly, so that a time can be written in one way only."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import re
 from datetime import UTC, datetime
 
 NAMES = {"s": "Unix seconds", "ms": "Unix milliseconds", "rfc3339": "a time as in RFC 3339"}
-"""What the units are called."""
+"""The names of the units, for people."""
 
 _MOST_DIGITS = 16
 RFC3339 = re.compile(
     rb"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})"
 )
-"""How a time as in RFC 3339 is written."""
+"""The form of a time as in RFC 3339."""
 
 
 def read(text: bytes, unit: str) -> float | None:
-    """Return the Unix time (seconds) that stands there; None where it is written otherwise."""
+    """Return the Unix time (seconds) of a text; None if it is not written in this unit."""
     if unit != "rfc3339":
         if not text.isdigit() or len(text) > _MOST_DIGITS:
             return None
-        # Without zeros before it: of a body's last digits none may count as the time's first.
+        # No leading zeros: in `{body}{timestamp}` the last digit of the body could become one.
         if text.startswith(b"0") and text != b"0":
             return None
         return int(text) / 1000 if unit == "ms" else float(text)

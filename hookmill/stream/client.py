@@ -1,11 +1,15 @@
-"""Connections that never repeat a command, the scripts, and Redis' errors made ours."""
+"""The connections to Redis: only this module decides over which one a command goes.
+
+No command is ever sent a second time on its own: a repeated append would be a second message.
+Redis' errors leave this module as `StreamUnavailableError` and `GroupLostError`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any, Self
 
 import hiredis
 import redis
@@ -13,98 +17,223 @@ import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 
-from hookmill.errors import GroupLostError, SettingsError, StreamUnavailableError
+from hookmill.errors import GroupLostError, PartitionsError, SettingsError, StreamUnavailableError
+from hookmill.stream.keys import Keys
+from hookmill.stream.topology import Place, Topology
 
 Command = tuple[Any, ...]
+"""A command's name and arguments: texts, bytes and numbers."""
+
+CONNECT_TIMEOUT = 5.0
+"""Seconds to connect, where commands have no timeout of their own."""
 
 
-class Client(redis.asyncio.Redis):
-    """A client that can also send commands as they are, over connections that it keeps for that.
-    What is left out is a third of a small round trip's cost: lending connections, counting them,
-    preparing to try again.
+class ScriptMissingError(StreamUnavailableError):
+    """The server does not know the script, so it did nothing."""
+
+
+class Client:
+    """All that a program needs to talk to Redis about one stream. Whoever opened it closes it.
+
+    `partitions` is into how many parts the stream is split, `timeout` (seconds) bounds each
+    command. Producer, Consumer, DeadLetters, Inspector and Upkeep are views on a client.
     """
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, url: str, prefix: str, *, partitions: int = 1, timeout: float = 5.0) -> None:
+        self.partitions = [Keys(prefix, number) for number in range(partitions)]
+        self.timeout = timeout
+        self.topology = Topology((url,))
+        self._servers = [_Server(each, timeout) for each in self.topology.urls]
+        self._count_key = f"{prefix}:partitions"
+        self._is_agreed = False
+
+    @classmethod
+    async def as_found(cls, url: str, prefix: str) -> Self:
+        """Open a stream with as many partitions as it was made with."""
+        async with cls(url, prefix) as looking:
+            found = await looking.execute(looking._count_key, "GET", looking._count_key)
+        return cls(url, prefix, partitions=int(found or 1))
+
+    async def ask(self, place: Place, *commands: Command) -> list[Any]:
+        """Send commands about keys of one place, in one round trip on one connection.
+
+        Return the replies in order. A command that Redis refused has an exception as its reply.
+        Raise `StreamUnavailableError` where the connection failed.
+        """
+        return await self._servers[self.topology.server_of(place)].ask(commands)
+
+    async def ask_places(
+        self, asked: Iterable[tuple[Place, Command]], *behind: Command
+    ) -> list[Any]:
+        """Do the same with commands about keys of several places, in one round trip.
+
+        The commands `behind` follow on the same connection, and their replies come last. Here
+        the commands would be split by server, if there were several.
+        """
+        (server,) = self._servers
+        return await server.ask([*(command for _, command in asked), *behind])
+
+    async def ask_servers(self, command: Command) -> list[Any]:
+        """Send a command about the server itself to each of the servers; return a reply each."""
+        return [reply for server in self._servers for reply in await server.ask([command])]
+
+    async def info(self, *section: str) -> list[dict[str, str]]:
+        """Return what each server says of itself (INFO), or a section of it, by its names."""
+        replies = await self.ask_servers(("INFO", *section))
+        return [
+            dict(line.split(":", 1) for line in checked(reply).decode().splitlines() if ":" in line)
+            for reply in replies
+        ]
+
+    async def execute(self, place: Place, *command: Any) -> Any:
+        """Send one command and return its reply; raise the error where Redis refused it."""
+        (reply,) = await self.ask(place, command)
+        return checked(reply)
+
+    async def agree(self, *, only_look: bool = False, anew: bool = False) -> None:
+        """Raise `PartitionsError` unless all programs split this stream into as many partitions.
+
+        The first program that does more than look settles the number. `anew` asks again although
+        it was settled before, because Redis may have lost it.
+        """
+        if self._is_agreed and not anew:
+            return
+        key, ours = self._count_key, len(self.partitions)
+        found = await self.execute(key, "GET", key)
+        # Only where it is missing: a full Redis refuses the write, and has to be drained.
+        if found is None and not only_look:
+            await self.execute(key, "SET", key, ours, "NX")
+            found = await self.execute(key, "GET", key)
+        if found is not None and int(found) != ours:
+            raise PartitionsError(
+                f"HOOKMILL_PARTITIONS is {ours}, but this stream was made with {int(found)}: set "
+                "it to that, for receivers and workers alike"
+            )
+        self._is_agreed = found is not None
+
+    def blocking(self, place: Place) -> BlockingConnection:
+        """Open a connection for commands that wait at the server of a place."""
+        return BlockingConnection(self, place)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for server in self._servers:
+            await server.close()
+
+    async def __aenter__(self) -> Self:
+        """Give the client itself."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close it."""
+        await self.close()
+
+
+class BlockingConnection:
+    """A connection of its own for commands at which Redis lets the caller wait.
+
+    Its patience is longer than the wait that a command asks for. One command at a time.
+    """
+
+    def __init__(self, client: Client, place: Place) -> None:
+        self._client = client
+        self._place = place
+        topology = client.topology
+        self._server = _Server(topology.urls[topology.server_of(place)], None)
+        self._id: int | None = None
+
+    async def ask(self, command: Command, seconds: float, *, can_be_ended: bool = False) -> Any:
+        """Send a command that waits up to `seconds`; return its reply.
+
+        Raise `StreamUnavailableError` where the reply is later than that by the client's timeout.
+        """
+        try:
+            async with asyncio.timeout(seconds + self._client.timeout):
+                if can_be_ended:
+                    (self._id,) = await self._server.ask([("CLIENT", "ID")])
+                (reply,) = await self._server.ask([command])
+        except TimeoutError as error:
+            raise translated(error) from None
+        return checked(reply)
+
+    async def end_wait(self) -> None:
+        """End the wait of a command that `can_be_ended`; it raises `GroupLostError`, or replies
+        as if its time were over.
+        """
+        if self._id is not None:
+            with suppress(StreamUnavailableError):
+                await self._client.ask(self._place, ("CLIENT", "UNBLOCK", self._id))
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._server.close()
+
+
+class _Server:
+    """Connections to one server, kept open for commands that are sent as they are.
+
+    The Redis client's own way takes a third longer for a small round trip: it lends connections,
+    counts them and prepares to try again. `timeout` is in seconds; None means none.
+    """
+
+    def __init__(self, url: str, timeout: float | None) -> None:
+        try:
+            # RESP2 replies have one form in every version, and are the cheaper to parse.
+            pool = redis.asyncio.ConnectionPool.from_url(
+                url,
+                socket_timeout=timeout,
+                socket_connect_timeout=CONNECT_TIMEOUT if timeout is None else timeout,
+                retry=AsyncRetry(NoBackoff(), 0),
+                protocol=2,
+            )
+        except ValueError:  # its text may show a part of the password
+            raise SettingsError(["REDIS_URL: the Redis client cannot read it"]) from None
+        pool.connection_class = _written_at_once(pool.connection_class)
+        self.pool: Any = pool  # untyped
         self._kept: list[Any] = []
         self._free: list[Any] = []
 
-    async def ask(self, *commands: Command) -> list[Any]:
-        """Send commands in one round trip on one connection; an error comes back as its reply.
-
-        Raises redis' errors of the connection. It is made anew next time, and nothing is repeated.
-        """
+    async def ask(self, commands: Iterable[Command]) -> list[Any]:
+        """Send commands in one round trip on one connection; an error is its command's reply."""
         connection = self._free.pop() if self._free else self._keep_another()
         try:
             if connection.is_connected and await connection.can_read():  # closed, or out of step
                 await connection.disconnect()
-            await connection.send_packed_command([hiredis.pack_command(one) for one in commands])
-            return [await _reply_of(connection) for _ in commands]
+            # hiredis writes commands six times as fast as the Redis client's own Python.
+            packed = [hiredis.pack_command(command) for command in commands]
+            await connection.send_packed_command(packed)
+            return [await _reply_of(connection) for _ in packed]
+        except (redis.RedisError, OSError) as error:  # a TimeoutError is an OSError
+            # Replies may still be on their way: they must not meet the next command.
+            await connection.disconnect(nowait=True)
+            raise translated(error) from None
         finally:
             self._free.append(connection)
 
-    async def aclose(
-        self,
-        close_connection_pool: bool | None = None,  # noqa: FBT001 - the parent's own way
-    ) -> None:
+    async def close(self) -> None:
         """Close all connections."""
         for connection in self._kept:
             await connection.disconnect()
-        await super().aclose(close_connection_pool)
 
     def _keep_another(self) -> Any:
-        pool: Any = self.connection_pool  # untyped
-        connection = pool.make_connection()
+        connection = self.pool.make_connection()
         self._kept.append(connection)
         return connection
 
 
-async def _reply_of(connection: Any) -> Any:
-    try:
-        return await connection.read_response()
-    except redis.ResponseError as error:
-        return error
+class _WrittenAtOnce(redis.asyncio.connection.AbstractConnection):
+    """A connection that writes a command at once.
 
-
-def connect(url: str, timeout: float | None) -> Client:
-    """Open a client that never repeats a command by itself. `timeout` is in seconds, None: none.
-
-    RESP2 replies have one shape in every version of the client, and are the cheaper to parse.
+    The Redis client writes in a task of its own, for the sake of a timeout. That task runs after
+    all tasks that are ready by now, a worker's whole batch, and Redis would stand idle meanwhile.
     """
-    try:
-        client: Client = Client.from_url(  # type: ignore[assignment] # typed as its parent
-            url,
-            socket_timeout=timeout,
-            socket_connect_timeout=timeout if timeout is not None else 5.0,
-            retry=AsyncRetry(NoBackoff(), 0),
-            protocol=2,
-        )
-    except ValueError:  # its text may show a part of the password
-        raise SettingsError(["REDIS_URL: the Redis client cannot read it"]) from None
-    pool = client.connection_pool
-    pool.connection_class = _packing(pool.connection_class)
-    return client
-
-
-class _Packing(redis.asyncio.connection.AbstractConnection):
-    """A connection whose commands hiredis writes, as it reads their replies: the client's own
-    Python takes six times as long, which with an append of many messages is most of its cost.
-    """
-
-    def pack_command(self, *args: Any) -> list[bytes]:
-        """Write a command as Redis wants it."""
-        if isinstance(args[0], str) and " " in args[0]:  # the client's name for "SCRIPT", "LOAD"
-            args = (*args[0].split(), *args[1:])
-        return [hiredis.pack_command(args)]
 
     async def send_packed_command(
         self,
         command: Any,
         check_health: bool = True,  # noqa: FBT001, FBT002 - the client's own way to be called
     ) -> None:
-        """Send at once. The client makes a task of it for the sake of its timeout, which runs when
-        all has run that is ready by now: a worker's whole batch, for which Redis would stand idle.
-        """
+        """Write a packed command, or several; connect first where there is no connection."""
         if not self.is_connected or self._writer is None:
             await super().send_packed_command(command, check_health)
             return
@@ -123,18 +252,30 @@ class _Packing(redis.asyncio.connection.AbstractConnection):
             raise
 
 
-def _packing(kind: type[redis.asyncio.connection.AbstractConnection]) -> Any:
-    """Return that kind of connection (TCP, TLS or Unix) with our packing."""
-    return type(f"Packing{kind.__name__}", (_Packing, kind), {})
+def _written_at_once(kind: type[redis.asyncio.connection.AbstractConnection]) -> Any:
+    """Return that kind of connection (TCP, TLS or Unix) as one that writes at once."""
+    return type(f"WrittenAtOnce{kind.__name__}", (_WrittenAtOnce, kind), {})
 
 
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn Redis' errors into ours. A timeout is no proof that nothing was written."""
+def checked(reply: Any) -> Any:
+    """Return a reply; raise it where it is an error."""
+    if isinstance(reply, Exception):
+        raise reply
+    return reply
+
+
+async def _reply_of(connection: Any) -> Any:
     try:
-        yield
-    except (redis.RedisError, OSError) as error:  # a TimeoutError is an OSError
-        text = str(error) or type(error).__name__
-        if "NOGROUP" in text or "UNBLOCKED" in text:
-            raise GroupLostError(text) from None
-        raise StreamUnavailableError(text) from None
+        return await connection.read_response()
+    except redis.ResponseError as error:
+        return translated(error)
+
+
+def translated(error: Exception) -> StreamUnavailableError | GroupLostError:
+    """Return Redis' error as one of ours. A timeout is no proof that nothing was written."""
+    text = str(error) or type(error).__name__
+    if isinstance(error, redis.exceptions.NoScriptError):
+        return ScriptMissingError(text)
+    if "NOGROUP" in text or "UNBLOCKED" in text:
+        return GroupLostError(text)
+    return StreamUnavailableError(text)

@@ -1,4 +1,4 @@
-"""What the scripts that take and settle are given, and what they reply, as plain values. No I/O."""
+"""Writes the arguments of the scripts that take and settle, and reads their replies. No I/O."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from hookmill.stream.script_runner import Call
 
 
 def taking_keys(keys: GroupKeys) -> list[str]:
-    """Return the keys of the scripts that take, in their order."""
+    """Return the keys of the scripts that take, in the order of `taking.lua`."""
     return [keys.stream, keys.again, keys.owners, keys.busy, keys.parked, keys.counts]
 
 
 def taken_of(replies: Mapping[int, Any]) -> Taken:
-    """Read what the scripts that take replied, by partition."""
+    """Read the replies of the scripts that take. They are given by partition."""
     entries: list[Entry] = []
     duplicates: list[Duplicate] = []
     parked = 0
@@ -37,8 +37,10 @@ def taken_of(replies: Mapping[int, Any]) -> Taken:
 
 def settling_calls(
     partitions: Sequence[GroupKeys], names: Sequence[str], settlements: Iterable[Settlement]
-) -> dict[int, Call]:
-    """Return the calls that settle, by partition. `names` are the group's and the consumer's."""
+) -> list[Call]:
+    """Return the calls that settle, one for each partition concerned. `names` are the group's and
+    the consumer's.
+    """
     done: defaultdict[tuple[int, int], list[str]] = defaultdict(list)
     rest: defaultdict[int, list[str | bytes | int]] = defaultdict(list)
     for one in settlements:
@@ -47,18 +49,18 @@ def settling_calls(
             rest[ref.partition] += _words_of(one)
         else:
             done[ref.partition, ref.key_number].append(ref.id)
-    calls = {}
+    calls = []
     for number in {number for number, _ in done} | rest.keys():
         args: list[str | bytes | int] = [*names]
         for key_number in STREAM, AGAIN:
             ids = done[number, key_number]
             args += (len(ids), *ids)
-        calls[number] = Call(_settling_keys(partitions[number]), args + rest[number])
+        calls.append(Call(number, _settling_keys(partitions[number]), args + rest[number]))
     return calls
 
 
 def _words_of(one: Settlement) -> list[str | bytes | int]:
-    """Return what the script is told of a settlement that is more than an acknowledgement."""
+    """Return the arguments for a settlement that is more than an acknowledgement."""
     words: list[str | bytes | int] = [one.ref.key_number, one.ref.id, one.key, one.owner]
     words.append(len(one.follow_ups))
     for follow_up in one.follow_ups:
@@ -70,6 +72,7 @@ def _words_of(one: Settlement) -> list[str | bytes | int]:
 
 
 def _settling_keys(keys: GroupKeys) -> list[str]:
+    """Return the keys of `settle.lua`, in its order."""
     return [
         *(keys.stream, keys.again, keys.delayed, keys.delayed_entries, keys.dead, keys.suspects),
         *(keys.busy, keys.parked, keys.counts, keys.sooner),

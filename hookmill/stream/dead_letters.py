@@ -1,26 +1,24 @@
-"""A group's dead letters: read them, send them back, delete them."""
+"""A group's dead letters: list them, read one, replay them, drop them."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Self
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Self
 
 from hookmill.message import RESET_BY_REPLAY
-from hookmill.stream.client import translated
+from hookmill.stream.client import Client
 from hookmill.stream.entries import DeadLetter
-from hookmill.stream.keys import GroupKeys
-from hookmill.stream.producer import Producer
-from hookmill.stream.script_runner import Call, Scripts
+from hookmill.stream.script_runner import Call, ScriptRunner
 
 _NOT_LISTED = ("headers", "body")
 
 _PAGE_BYTES = 4 * 1024 * 1024
-"""What one step may move in Redis: bodies may be large, and everybody else waits meanwhile."""
+"""Bytes that Redis reads in one step: bodies may be large, and other commands wait meanwhile."""
 
 
 class _DeadID(NamedTuple):
-    """A dead letter's ID in parts: the entry's, and its partition. They sort as the letters do."""
+    """A dead letter's ID in parts: the entry's ID, and the partition. They sort oldest first."""
 
     ms: int
     sequence: int
@@ -41,96 +39,97 @@ class _DeadID(NamedTuple):
 
 
 class DeadLetters:
-    """A group's dead letters, oldest first. An ID ends in `@N` where it lies in a partition other
-    than the first.
+    """A group's dead letters, oldest first. An ID ends in `@N` where the dead letter lies in a
+    partition other than the first.
     """
 
-    def __init__(self, stream: Producer, group: str) -> None:
-        self._partitions = [keys.of_group(group) for keys in stream.partitions]
-        self._redis = stream.redis
-        self._scripts = Scripts(self._redis, drains=False)
+    def __init__(self, client: Client, group: str) -> None:
+        self._client = client
+        self._partitions = [keys.of_group(group) for keys in client.partitions]
+        self._scripts = ScriptRunner(client, drains=False)
 
     async def count(self) -> int:
         """Return how many there are."""
-        with translated():
-            return sum([int(await self._redis.xlen(keys.dead)) for keys in self._partitions])
+        return sum(
+            [
+                int(await self._client.execute(number, "XLEN", keys.dead))
+                for number, keys in enumerate(self._partitions)
+            ]
+        )
 
     async def newest(self) -> str | None:
-        """Return the ID of the newest, or None: there are none."""
+        """Return the ID of the newest, or None where there are none."""
         found: list[_DeadID] = []
         for number, keys in enumerate(self._partitions):
-            with translated():
-                rows: Any = await self._redis.xrevrange(keys.dead, count=1)
+            command = ("XREVRANGE", keys.dead, "+", "-", "COUNT", 1)
+            rows = await self._client.execute(number, *command)
             found += [_dead_id(row[0], number) for row in rows]
         return str(max(found)) if found else None
 
     async def survey(self, first: str, last: str, count: int) -> list[DeadLetter]:
         """Return up to `count` dead letters from `first` to `last`, without headers and bodies.
 
-        A "(" before an ID leaves it out; a `last` that is a time alone (Unix milliseconds) means
-        all of that. Fewer come where they are large; none: no more are there.
+        A "(" before `first` leaves that one out; a `last` that is a time alone (Unix milliseconds)
+        includes all of that time. Fewer come where they are large; an empty list means that there
+        are no more.
         """
         rest = [count, _PAGE_BYTES, *_NOT_LISTED]
         calls = [
-            Call([keys.dead], [_from(first, number), _up_to(last, number), *rest])
+            Call(number, [keys.dead], [_from(first, number), _up_to(last, number), *rest])
             for number, keys in enumerate(self._partitions)
         ]
-        with translated():
-            replies = await self._scripts.run_each("survey", calls)
         rows, ends = [], []
+        replies = await self._scripts.run_each("survey", calls)
         for number, (page, has_ended) in enumerate(replies):
             rows += [(_dead_id(entry_id, number), flat) for entry_id, flat in page]
             if page and not has_ended:
-                # There is more: what other partitions have behind that must wait for it.
+                # This partition has more. What others have after its last one comes later.
                 ends.append(rows[-1][0])
         rows = sorted(row for row in rows if row[0] <= min(ends, default=row[0]))
-        return [
-            DeadLetter(str(dead_id), dict(zip(flat[::2], flat[1::2], strict=True)))
-            for dead_id, flat in rows[:count]
-        ]
+        return [_dead_letter(str(dead_id), flat) for dead_id, flat in rows[:count]]
 
     async def get(self, dead_id: str) -> DeadLetter | None:
         """Return one dead letter, or None."""
-        for keys, (entry_id, *_) in self._by_partition([dead_id]):
-            with translated():
-                rows: Any = await self._redis.xrange(keys.dead, entry_id, entry_id)
-            if rows:
-                return DeadLetter(dead_id, rows[0][1])
+        for number, (entry_id, *_) in self._by_partition([dead_id]):
+            dead = self._partitions[number].dead
+            for _, flat in await self._client.execute(number, "XRANGE", dead, entry_id, entry_id):
+                return _dead_letter(dead_id, flat)
         return None
 
     async def replay(self, dead_ids: Sequence[str]) -> int:
-        """Send dead letters back to be taken again; return how many were still there."""
+        """Have dead letters taken again; return how many were still there."""
         names = [len(RESET_BY_REPLAY), *RESET_BY_REPLAY]
-        return await self._on_each(
-            "replay",
-            dead_ids,
-            lambda keys, ids: Call([keys.dead, keys.again, keys.busy, keys.parked], [*names, *ids]),
-        )
+        calls = []
+        for number, ids in self._by_partition(dead_ids):
+            keys = self._partitions[number]
+            calls.append(
+                Call(number, [keys.dead, keys.again, keys.busy, keys.parked], [*names, *ids])
+            )
+        return sum(await self._scripts.run_each("replay", calls))
 
     async def drop(self, dead_ids: Sequence[str]) -> int:
         """Delete dead letters for good; return how many were still there.
 
-        Their message IDs are released: a sender that delivers one again is heard.
+        Their message IDs are forgotten: where the sender delivers one again, it runs.
         """
-        return await self._on_each(
-            "drop", dead_ids, lambda keys, ids: Call([keys.dead, keys.owners], ids)
-        )
+        calls = []
+        for number, ids in self._by_partition(dead_ids):
+            keys = self._partitions[number]
+            calls.append(Call(number, [keys.dead, keys.owners], ids))
+        return sum(await self._scripts.run_each("drop", calls))
 
-    async def _on_each(
-        self, name: str, dead_ids: Sequence[str], call: Callable[[GroupKeys, list[str]], Call]
-    ) -> int:
-        calls = [call(keys, ids) for keys, ids in self._by_partition(dead_ids)]
-        with translated():
-            return sum(await self._scripts.run_each(name, calls)) if calls else 0
-
-    def _by_partition(self, dead_ids: Sequence[str]) -> Iterator[tuple[GroupKeys, list[str]]]:
-        """Sort IDs by partition; those of partitions that are not there are of no letter."""
+    def _by_partition(self, dead_ids: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+        """Sort IDs by partition. Those of a partition that does not exist are left out."""
         sorted_ids: defaultdict[int, list[str]] = defaultdict(list)
         for dead_id in map(_DeadID.of, dead_ids):
             sorted_ids[dead_id.partition].append(dead_id.entry_id)
         for number, ids in sorted_ids.items():
             if number < len(self._partitions):
-                yield self._partitions[number], ids
+                yield number, ids
+
+
+def _dead_letter(dead_id: str, flat: Sequence[bytes]) -> DeadLetter:
+    return DeadLetter(dead_id, dict(zip(flat[::2], flat[1::2], strict=True)))
 
 
 def _dead_id(entry_id: bytes, partition: int) -> _DeadID:
@@ -138,16 +137,16 @@ def _dead_id(entry_id: bytes, partition: int) -> _DeadID:
 
 
 def _from(first: str, partition: int) -> str:
-    """Say where a partition's part of a range begins."""
+    """Return the entry ID with which a range begins in one partition."""
     dead_id = _DeadID.of(first.lstrip("("))
-    is_behind = partition < dead_id.partition
-    # Of the same time and number, those in lower partitions come before it.
-    is_open = first.startswith("(") and partition == dead_id.partition
-    return f"({dead_id.entry_id}" if is_open or is_behind else dead_id.entry_id
+    # In a lower partition, an entry with the same ID comes before `first`.
+    is_before = partition < dead_id.partition
+    is_left_out = first.startswith("(") and partition == dead_id.partition
+    return f"({dead_id.entry_id}" if is_left_out or is_before else dead_id.entry_id
 
 
 def _up_to(last: str, partition: int) -> str:
-    """Say where it ends."""
+    """Return the entry ID with which a range ends in one partition."""
     if "-" not in last:
         return last
     dead_id = _DeadID.of(last)

@@ -1,7 +1,6 @@
-"""What is taken from Redis and settled there, as plain values, and the names of the keys.
+"""What is taken from Redis and settled there, as plain values. No I/O.
 
-No I/O: `stream` fills these in and writes them down, everybody else passes them on. What is made
-for each message is a struct: a named tuple takes three times as long to make.
+What is made for each message is a struct, because a named tuple takes three times as long to make.
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ import msgspec
 from hookmill.message import Fields
 
 STREAM, AGAIN = 1, 2
-"""The scripts' key numbers of the two streams a group takes from."""
+"""The two streams that a group takes from, by their key numbers in the scripts."""
 
 
 class EntryRef(msgspec.Struct, frozen=True):
-    """Where an entry stands: in a partition's stream, or in the group's again stream beside it
-    (`STREAM`, `AGAIN`).
+    """Where an entry stands: in a partition's stream or in the group's again stream beside it.
+    `key_number` is `STREAM` or `AGAIN`, `id` the entry's ID in Redis.
     """
 
     key_number: int
@@ -27,10 +26,10 @@ class EntryRef(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A stream entry as it was taken, its fields unread.
+    """A stream entry as it was taken, its fields not decoded.
 
-    A suspect is one that was taken over twice: it may be what ends its workers, and has to run
-    alone, so that it does not take its neighbours along.
+    A suspect is an entry that was taken over at least twice. It may be what crashes its workers,
+    so it has to run alone: a crash must not concern other messages.
     """
 
     ref: EntryRef
@@ -39,29 +38,26 @@ class Entry(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> bytes:
-        """The ordering key, whatever wire version the message has; empty: it waits for no other.
-
-        Keys count per source.
-        """
+        """The ordering key with its source, in every wire version; empty where there is none."""
         key = self.fields.get(b"key")
         return self.fields.get(b"source", b"") + b":" + key if key else b""
 
     @property
     def owner(self) -> bytes:
-        """The token by which the group knows who owns the message's ID."""
+        """The owner token: the ID of the entry that owns the message's ID in this group."""
         return self.fields.get(b"owner") or self.ref.id.encode()
 
 
 class Duplicate(NamedTuple):
-    """An entry that only repeated a message ID which another entry owns."""
+    """An entry whose message ID another entry owns. It was acknowledged and does not run."""
 
     ref: EntryRef
     message_id: str
 
 
 class Taken(NamedTuple):
-    """What a take brought: entries to run, the repeats it acknowledged instead, and how many it
-    parked until those with the same key are through.
+    """What a take brought: entries to run, duplicates that it acknowledged, and how many entries it
+    parked, because another message with their ordering key is not finished.
     """
 
     entries: list[Entry]
@@ -80,7 +76,10 @@ class Taken(NamedTuple):
 
 
 class FollowUp(msgspec.Struct, frozen=True):
-    """What stands in a settled entry's place. `token` names it uniquely; `delay_ms` may be 0."""
+    """An entry that takes the place of a settled one: to be taken again, or a dead letter.
+
+    `token` names it uniquely among the delayed; `delay_ms` is in milliseconds and may be 0.
+    """
 
     kind: Literal["again", "dead"]
     token: str
@@ -89,8 +88,9 @@ class FollowUp(msgspec.Struct, frozen=True):
 
 
 class Settlement(msgspec.Struct, frozen=True):
-    """An entry and what became of it: no follow-up means that it is done. `key` and `owner` are
-    the entry's; without a key its settling concerns no other.
+    """What became of an entry. Without a follow-up it is done.
+
+    `key` and `owner` are those of the entry. Where there is no key, no other message waits for it.
     """
 
     ref: EntryRef

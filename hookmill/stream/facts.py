@@ -1,17 +1,34 @@
-"""What a look at the server, the stream and its groups brings, as plain values. No I/O."""
+"""What can be known about the server, the stream and its groups, as plain values. No I/O."""
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import Literal, NamedTuple
 
 import msgspec
 
 SILENCE = 60.0
-"""Seconds after which a worker that nothing was heard of counts as gone, or a lease if longer."""
+"""Seconds of silence after which a worker counts as gone; a lease, if that is longer."""
+
+
+class Backlog(NamedTuple):
+    """How many messages are unfinished, and how many bytes they have. In a limit, 0 means none."""
+
+    messages: int
+    bytes: int
+
+    def share(self, partitions: int) -> Backlog:
+        """Return one partition's part of a limit."""
+        return Backlog(*(math.ceil(number / partitions) for number in self))
+
+
+NO_LIMIT = Backlog(0, 0)
 
 
 class ConsumerFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker process as Redis knows it. `idle_ms`: since it was last heard of."""
+    """A worker process as Redis knows it: how many entries it holds, and for how long it was silent
+    (milliseconds).
+    """
 
     name: str
     pending: int
@@ -21,10 +38,10 @@ class ConsumerFacts(msgspec.Struct, frozen=True, kw_only=True):
 class GroupFacts(msgspec.Struct, frozen=True, kw_only=True):
     """How much of a group's work is in which state. `waiting` is None where Redis cannot say.
 
-    `parked` are those that others with the same ordering key go before. `oldest_ms` is when the
-    oldest message came that waits, is held, or is to be taken again (Unix milliseconds).
-    `remembered` counts message IDs, `duplicates` the deliveries that only repeated one, `late` the
-    outcomes of workers that had lost their message to another.
+    `parked` messages wait for another one with their ordering key. `oldest_ms` is when the oldest
+    message came that waits, is held, or is to be taken again (Unix milliseconds).
+    `remembered` counts message IDs, `duplicates` the entries that only repeated one, `late` the
+    outcomes of workers that had lost their message to another one.
     """
 
     name: str
@@ -46,12 +63,14 @@ class GroupFacts(msgspec.Struct, frozen=True, kw_only=True):
         return self.waiting != 0 or bool(self.held or self.delayed or self.again or self.parked)
 
     def workers(self, lease: float) -> int:
-        """Return how many workers of this group were heard of lately; none: nobody runs it."""
+        """Return how many workers of this group were not silent for too long. `lease` is in
+        seconds.
+        """
         return sum(one.idle_ms < max(SILENCE, lease) * 1000 for one in self.consumers)
 
 
-def together_of(parts: list[GroupFacts]) -> GroupFacts:
-    """Add up a group's parts in the partitions."""
+def sum_of(parts: list[GroupFacts]) -> GroupFacts:
+    """Add up the facts of a group in each of the partitions."""
     waiting = [part.waiting for part in parts if part.waiting is not None]
     oldest = [part.oldest_ms for part in parts if part.oldest_ms is not None]
     consumers: dict[str, list[ConsumerFacts]] = {}
@@ -76,7 +95,9 @@ def together_of(parts: list[GroupFacts]) -> GroupFacts:
 
 
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
-    """The stream and its groups. `now_ms` is Redis' time; `bytes` is None where it cannot say."""
+    """The stream and its groups. `now_ms` is Redis' time (Unix milliseconds), `length` the entries
+    of the stream, `bytes` its size (None where Redis does not say).
+    """
 
     now_ms: int
     partitions: int
@@ -88,10 +109,11 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """A server as it shows itself. None: it could not be looked at, as `hidden` says.
+    """A server and its configuration. None means that the server does not tell, see `hidden`.
 
-    `missing` are commands that we need and that it does not have; `refusal` is what it says to a
-    write; `clock_ahead` is by how many seconds this machine's clock is before Redis' own.
+    `missing` are commands that we need and that it does not have. `refusal` is the error with
+    which it refuses a write ("" where it takes it). `clock_ahead` is by how many seconds this
+    machine's clock is ahead of Redis' own (below 0: behind). `hidden` says what could not be read.
     """
 
     flavour: Literal["Redis", "Valkey"]

@@ -1,157 +1,146 @@
-"""Looks at the server, the stream and its groups, with cheap commands only, and changes nothing.
+"""Gathers the facts of the server, the stream and its groups; changes nothing and judges nothing.
 
-What it finds are the plain facts of `inspection.py`; it judges nothing.
+It uses only commands whose cost does not grow with the stream.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import resources
 from typing import Any
 
 from hookmill.errors import GroupLostError, StreamUnavailableError
 from hookmill.message import about_of
-from hookmill.stream.client import translated
-from hookmill.stream.facts import ConsumerFacts, GroupFacts, Overview, ServerFacts, together_of
+from hookmill.stream.client import Client
+from hookmill.stream.facts import ConsumerFacts, GroupFacts, Overview, ServerFacts, sum_of
 from hookmill.stream.keys import GroupKeys, Keys
 from hookmill.stream.producer import Producer
-from hookmill.stream.script_runner import Scripts, script_text
+from hookmill.stream.script_runner import Call, ScriptRunner, script_text
+from hookmill.stream.wakeup import is_wakeup_group
 
 _FROM_PYTHON = {"CLIENT", "EVALSHA", "SCRIPT", "TIME", "XREADGROUP", "XREVRANGE"}
-"""Commands that we call outside of scripts, less those that the scripts call as well."""
+"""Commands that are called outside of scripts, except those that scripts call as well."""
 
 
 class Inspector:
     """Gathers the facts. `clock` is this machine's, in Unix seconds."""
 
-    def __init__(self, stream: Producer, clock: Callable[[], float] = time.time) -> None:
-        self._stream = stream
-        self._redis = stream.redis
-        self._scripts = Scripts(self._redis, drains=False)
+    def __init__(self, client: Client, clock: Callable[[], float] = time.time) -> None:
+        self._client = client
+        self._scripts = ScriptRunner(client, drains=False)
         self._clock = clock
 
     async def server(self) -> ServerFacts:
         """Look at the server and its configuration."""
         hidden: list[str] = []
-        with translated():
-            info: Any = await self._redis.info()
-            before = self._clock()
-            seconds, microseconds = await self._redis.time()
-            after = self._clock()
+        (info,) = await self._client.info()
+        clock_ahead = await self._clock_ahead()
         commands = await self._commands(hidden)
         is_valkey = "valkey_version" in info
         return ServerFacts(
             flavour="Valkey" if is_valkey else "Redis",
             # Valkey's redis_version is the last that it is compatible with, not its own.
-            version=str(info["valkey_version" if is_valkey else "redis_version"]),
-            aof=bool(info.get("aof_enabled")),
+            version=info["valkey_version" if is_valkey else "redis_version"],
+            aof=info.get("aof_enabled", "0") != "0",
             aof_failed=info.get("aof_last_write_status", "ok") != "ok",
             snapshot_failed=info.get("rdb_last_bgsave_status", "ok") != "ok",
             appendfsync=await self._appendfsync(hidden),
-            policy=str(info.get("maxmemory_policy", "noeviction")),
+            policy=info.get("maxmemory_policy", "noeviction"),
             is_replica=info.get("role") == "slave",
             replicas=int(info.get("connected_slaves", 0)),
-            is_cluster=bool(info.get("cluster_enabled")),
+            is_cluster=info.get("cluster_enabled", "0") != "0",
             missing=None if commands is None else tuple(sorted(needed_commands() - commands)),
             has_waitaof=None if commands is None else "WAITAOF" in commands,
             refusal=await self._refusal(),
-            clock_ahead=_outside(seconds + microseconds / 1_000_000, before, after),
+            clock_ahead=clock_ahead,
             hidden=tuple(hidden),
         )
 
     async def overview(self) -> Overview:
         """Look at the stream and at each of its groups."""
-        with translated():
-            seconds, microseconds = await self._redis.time()
-            memory: Any = await self._redis.info("memory")
+        now = await self._time()
+        (memory,) = await self._client.info("memory")
         length, sizes = 0, []
         groups: dict[str, list[GroupFacts]] = {}
-        for keys in self._stream.partitions:
-            with translated():
-                # A stream that nobody has written to yet is no error here.
-                is_there = await self._redis.exists(keys.stream)
-                rows: Any = await self._redis.xinfo_groups(keys.stream) if is_there else []
-                length += int(await self._redis.xlen(keys.stream))
-            sizes.append(await self._bytes(keys.stream))
+        for number, keys in enumerate(self._client.partitions):
+            # A stream that nobody has written to yet is no error here.
+            is_there = await self._client.execute(number, "EXISTS", keys.stream)
+            rows = await self._infos(number, "GROUPS", keys.stream) if is_there else []
+            length += int(await self._client.execute(number, "XLEN", keys.stream))
+            sizes.append(await self._bytes(number, keys.stream))
             for row in rows:
-                # A group's bell, which wakes its waiting workers, is no group of its own.
-                if not _is_bell(row["name"]):
-                    facts = await self._group(keys, row)
+                if not is_wakeup_group(row["name"]):
+                    facts = await self._group(number, keys, row)
                     groups.setdefault(facts.name, []).append(facts)
         known = [size for size in sizes if size is not None]
         return Overview(
-            now_ms=seconds * 1000 + microseconds // 1000,
-            partitions=len(self._stream.partitions),
+            now_ms=int(now * 1000),
+            partitions=len(self._client.partitions),
             length=length,
             bytes=sum(known) if len(known) == len(sizes) else None,
             used_memory=int(memory["used_memory"]),
             maxmemory=int(memory.get("maxmemory", 0)),
-            groups=tuple(together_of(parts) for parts in groups.values()),
+            groups=tuple(sum_of(parts) for parts in groups.values()),
         )
 
-    async def _group(self, of_partition: Keys, row: dict[str, Any]) -> GroupFacts:
-        """Look at a group's part in one partition."""
+    async def _group(self, number: int, of_partition: Keys, row: dict[str, Any]) -> GroupFacts:
+        """Look at a group's part in one partition. `row` is what XINFO GROUPS says of it."""
         name = row["name"].decode("utf-8", "replace")
         keys = of_partition.of_group(name)
-        held, oldest_held = await self._pending(keys.stream, name)
-        again_held, _ = await self._pending(keys.again, name)
-        undelivered = await self._first(keys.stream, f"({row['last-delivered-id'].decode()}")
-        again = await self._first(keys.again, "-")
-        with translated():
-            in_again = int(await self._redis.xlen(keys.again))
-            delayed = int(await self._redis.zcard(keys.delayed))
-            parked: Any = await self._redis.get(keys.parked)
-            dead = int(await self._redis.xlen(keys.dead))
-            owners: Any = await self._redis.hgetall(keys.owners)
-            counts: Any = await self._redis.hgetall(keys.counts)
+        held, oldest_held = await self._pending(number, keys.stream, name)
+        again_held, _ = await self._pending(number, keys.again, name)
+        last_delivered = row["last-delivered-id"].decode()
+        undelivered = await self._first(number, keys.stream, f"({last_delivered}")
+        again = await self._first(number, keys.again, "-")
+        execute = self._client.execute
+        in_again = int(await execute(number, "XLEN", keys.again))
+        owners = _pairs(await execute(number, "HGETALL", keys.owners))
+        counts = _pairs(await execute(number, "HGETALL", keys.counts))
         came = [oldest_held, undelivered and _ms(undelivered[0]), again and _received_ms(*again)]
         return GroupFacts(
             name=name,
             # Redis counts from 7.0 on, and not where an entry was deleted in between.
             waiting=row.get("lag") if undelivered else 0,
             held=held + again_held,
-            delayed=delayed,
+            delayed=int(await execute(number, "ZCARD", keys.delayed)),
             again=max(0, in_again - again_held),
-            parked=int(parked or 0),
-            dead=dead,
+            parked=int(await execute(number, "GET", keys.parked) or 0),
+            dead=int(await execute(number, "XLEN", keys.dead)),
             oldest_ms=min((ms for ms in came if ms is not None), default=None),
             remembered=sum(int(size) for field, size in owners.items() if field.endswith(b":size")),
             duplicates=int(counts.get(b"repeats", 0)),
             late=int(counts.get(b"late", 0)),
-            consumers=await self._consumers(keys, name),
+            consumers=await self._consumers(number, keys, name),
         )
 
-    async def _pending(self, key: str, group: str) -> tuple[int, int | None]:
+    async def _pending(self, number: int, key: str, group: str) -> tuple[int, int | None]:
         """Return how many entries are held, and when the oldest of them came."""
         try:
-            with translated():
-                summary: Any = await self._redis.xpending(key, group)
+            held, oldest, *_ = await self._client.execute(number, "XPENDING", key, group)
         except GroupLostError:  # a worker will make it anew
             return 0, None
-        return summary["pending"], _ms(summary["min"]) if summary["min"] else None
+        return held, _ms(oldest) if oldest else None
 
-    async def _first(self, key: str, start: str) -> tuple[bytes, dict[bytes, bytes]] | None:
-        """Return the first entry from there on, without the bytes that may be many."""
-        with translated():
-            args = [start, "+", 1, 1, "headers", "body"]
-            rows, _ = await self._scripts.run("survey", [key], args)
-        return (
-            (rows[0][0], dict(zip(rows[0][1][::2], rows[0][1][1::2], strict=True)))
-            if rows
-            else None
-        )
+    async def _first(
+        self, number: int, key: str, start: str
+    ) -> tuple[bytes, dict[bytes, bytes]] | None:
+        """Return the first entry from `start` on, without its headers and body."""
+        args = [start, "+", 1, 1, "headers", "body"]
+        rows, _ = await self._scripts.run("survey", Call(number, [key], args))
+        return (rows[0][0], _pairs(rows[0][1])) if rows else None
 
-    async def _consumers(self, keys: GroupKeys, group: str) -> tuple[ConsumerFacts, ...]:
+    async def _consumers(
+        self, number: int, keys: GroupKeys, group: str
+    ) -> tuple[ConsumerFacts, ...]:
         """Return the group's consumers; each takes from both streams."""
         found: dict[str, ConsumerFacts] = {}
         for key in (keys.stream, keys.again):
-            with translated():
-                there = await self._redis.exists(key)
+            if not await self._client.execute(number, "EXISTS", key):
+                continue
             try:
-                with translated():
-                    rows: Any = await self._redis.xinfo_consumers(key, group) if there else []
+                rows = await self._infos(number, "CONSUMERS", key, group)
             except GroupLostError:
                 continue
             for row in rows:
@@ -164,41 +153,56 @@ class Inspector:
                 )
         return tuple(found[name] for name in sorted(found))
 
-    async def _bytes(self, key: str) -> int | None:
+    async def _infos(self, number: int, *command: str) -> list[dict[str, Any]]:
+        """Return what XINFO says of groups or consumers."""
+        rows = await self._client.execute(number, "XINFO", *command)
+        return [{name.decode(): value for name, value in _pairs(row).items()} for row in rows]
+
+    async def _bytes(self, number: int, key: str) -> int | None:
         try:
-            with translated():
-                return int(await self._redis.memory_usage(key) or 0)
+            return int(await self._client.execute(number, "MEMORY", "USAGE", key) or 0)
         except StreamUnavailableError:  # some providers forbid it
             return None
 
     async def _appendfsync(self, hidden: list[str]) -> str | None:
         try:
-            with translated():
-                found: Any = await self._redis.config_get("appendfsync")
+            found = _pairs(await self._client.execute(0, "CONFIG", "GET", "appendfsync"))
         except StreamUnavailableError as error:
             hidden.append(f"CONFIG ({error})")
             return None
-        return str(found["appendfsync"]) if "appendfsync" in found else None
+        return found[b"appendfsync"].decode() if b"appendfsync" in found else None
 
     async def _commands(self, hidden: list[str]) -> frozenset[str] | None:
         """Return which of the commands that we may use are there."""
         asked = sorted(needed_commands() | {"WAITAOF"})
-        client: Any = self._redis  # execute_command is untyped
         try:
-            with translated():
-                rows = await client.execute_command("COMMAND INFO", *asked)
+            rows = await self._client.execute(0, "COMMAND", "INFO", *asked)
         except StreamUnavailableError as error:
             hidden.append(f"COMMAND ({error})")
             return None
         return frozenset(row[0].decode().upper() for row in rows if row)
 
     async def _refusal(self) -> str:
-        """Return what the server says to a write, "" if it takes it."""
+        """Return the error with which the server refuses a write, "" if it takes it."""
         try:
-            await self._stream.probe()
+            await Producer(self._client).probe()
         except StreamUnavailableError as error:
             return str(error)
         return ""
+
+    async def _time(self) -> float:
+        """Return Redis' own time, in Unix seconds."""
+        seconds, microseconds = await self._client.execute(0, "TIME")
+        return int(seconds) + int(microseconds) / 1_000_000
+
+    async def _clock_ahead(self) -> float:
+        """Return by how many seconds this machine's clock is ahead of Redis' (below 0: behind), as
+        far as the time that the question takes cannot explain it.
+        """
+        before = self._clock()
+        redis_time = await self._time()
+        after = self._clock()
+        return max(0.0, before - redis_time) or min(0.0, after - redis_time)
 
 
 def needed_commands() -> frozenset[str]:
@@ -213,21 +217,16 @@ def needed_commands() -> frozenset[str]:
     return frozenset(called | _FROM_PYTHON)
 
 
+def _pairs(flat: Iterable[Any]) -> dict[Any, Any]:
+    """Read a flat reply: names and values in turn."""
+    words = iter(flat)
+    return dict(zip(words, words, strict=True))
+
+
 def _ms(entry_id: bytes) -> int:
     return int(entry_id.partition(b"-")[0])
 
 
 def _received_ms(entry_id: bytes, fields: dict[bytes, bytes]) -> int:
-    """Return when a message came that is to be taken again: its entry is younger than itself."""
+    """Return when the message of an entry came that is to be taken again: before the entry."""
     return about_of(fields).received_ms or _ms(entry_id)
-
-
-def _outside(moment: float, before: float, after: float) -> float:
-    """Return by how much two readings of a clock, around another's, are both ahead of it (< 0:
-    behind). In between, the difference may be the way there and back.
-    """
-    return max(0.0, before - moment) or min(0.0, after - moment)
-
-
-def _is_bell(name: bytes) -> bool:
-    return name.endswith(b":bell")

@@ -1,51 +1,70 @@
-"""Renews a consumer's leases from a thread of its own."""
+"""Renews a consumer's leases from a thread of its own, over connections of its own."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from hookmill.stream.client import translated
+from hookmill.stream.client import Client, translated
 from hookmill.stream.entries import EntryRef
-from hookmill.stream.keys import GroupKeys
 from hookmill.stream.script_runner import script_text
+
+_TIMEOUT = 2
+"""Seconds for one command. Short, because a worker that stops waits for the renewal under way."""
 
 
 class BlockingLeases:
-    """Renews leases over a connection of its own, from a thread that a busy loop cannot stop."""
+    """Renews leases from a thread, which a busy event loop cannot stop."""
 
-    def __init__(
-        self, url: str, partitions: Sequence[GroupKeys], group: str, consumer: str
-    ) -> None:
-        # Short, for a worker that stops waits for the renewal under way.
-        self._redis = redis.Redis.from_url(
-            url, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0)
-        )
-        self._partitions = partitions
+    def __init__(self, client: Client, group: str, consumer: str) -> None:
+        self._topology = client.topology
+        self._partitions = [keys.of_group(group) for keys in client.partitions]
         self._names = [group, consumer]
+        self._servers = [
+            redis.Redis.from_url(
+                url,
+                socket_timeout=_TIMEOUT,
+                socket_connect_timeout=_TIMEOUT,
+                retry=Retry(NoBackoff(), 0),
+            )
+            for url in self._topology.urls
+        ]
 
     def renew(self, refs: Iterable[EntryRef]) -> list[EntryRef]:
-        """Renew these entries' leases; return those that are no longer ours."""
-        by_partition: defaultdict[int, list[EntryRef]] = defaultdict(list)
+        """Renew these entries' leases; return those that are no longer this consumer's."""
+        by_server: defaultdict[int, defaultdict[int, list[EntryRef]]]
+        by_server = defaultdict(lambda: defaultdict(list))
         for ref in refs:
-            by_partition[ref.partition].append(ref)
+            by_server[self._topology.server_of(ref.partition)][ref.partition].append(ref)
+        lost: list[EntryRef] = []
+        for server, by_partition in by_server.items():
+            try:
+                lost += self._renew_at(self._servers[server], by_partition)
+            except (redis.RedisError, OSError) as error:
+                raise translated(error) from None
+        return lost
+
+    def _renew_at(
+        self, server: redis.Redis, by_partition: dict[int, list[EntryRef]]
+    ) -> list[EntryRef]:
         text = script_text("renew")
-        with translated(), self._redis.pipeline(transaction=False) as pipe:
-            for number, some in by_partition.items():
+        with server.pipeline(transaction=False) as pipe:
+            for number, refs in by_partition.items():
                 keys = self._partitions[number]
-                args = [word for ref in some for word in (ref.key_number, ref.id)]
+                args = [word for ref in refs for word in (ref.key_number, ref.id)]
                 pipe.eval(text, 2, keys.stream, keys.again, *self._names, *args)
             replies = pipe.execute()
         return [
-            some[place - 1]
-            for some, lost in zip(by_partition.values(), replies, strict=True)
+            refs[place - 1]
+            for refs, lost in zip(by_partition.values(), replies, strict=True)
             for place in lost
         ]
 
     def close(self) -> None:
-        """Close the connection."""
-        self._redis.close()
+        """Close the connections."""
+        for server in self._servers:
+            server.close()

@@ -1,4 +1,4 @@
-"""Runs the Lua scripts, and loads those that the server does not know."""
+"""Runs the Lua scripts under `scripts/`, and loads those that the server does not know."""
 
 from __future__ import annotations
 
@@ -8,27 +8,26 @@ from functools import cache
 from importlib import resources
 from typing import Any, NamedTuple
 
-import redis
-
-from hookmill.stream.client import Client, Command
+from hookmill.stream.client import Client, Command, ScriptMissingError, checked
+from hookmill.stream.topology import Place
 
 
 class Call(NamedTuple):
-    """A script's keys and arguments: those of one partition."""
+    """A script's keys and arguments. All its keys lie in one place."""
 
+    place: Place
     keys: Sequence[str]
     args: Sequence[Any] = ()
 
 
 _ALLOW_OOM = "#!lua flags=allow-oom\n"
 
-
-# Redis before 7.0 lets a script go on whose first write takes no memory; this one does nothing.
 _WRITE_FIRST = "redis.call('DEL', KEYS[1] .. ':none')\n"
+"""Redis before 7.0 lets a script go on whose first write takes no memory; this one does nothing."""
 
 
-class Scripts:
-    """The scripts as one client runs them. Where it `drains`, they go on while Redis is full: they
+class ScriptRunner:
+    """The scripts as one client runs them. Scripts that `drains` go on while Redis is full: they
     are what empties it.
     """
 
@@ -37,54 +36,58 @@ class Scripts:
         self._head: str | None = None if drains else ""
         self._texts: dict[str, tuple[str, str]] = {}
 
-    async def run(self, name: str, keys: Sequence[str], args: Sequence[Any] = ()) -> Any:
+    async def run(self, name: str, call: Call) -> Any:
         """Run a script and return its reply."""
-        (reply,) = await self.run_each(name, [Call(keys, args)])
+        (reply,) = await self.run_each(name, [call])
         return reply
 
     async def run_each(self, name: str, calls: Sequence[Call]) -> list[Any]:
         """Run a script several times in one round trip, and return a reply each.
 
-        Raises the first error when all have run: each is a partition's own affair.
+        Raise the first error after all calls have run: each partition succeeds or fails for
+        itself.
         """
-        replies = await self.try_each(name, calls)
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise reply
-        return replies
+        replies = await self.try_each(name, calls) if calls else []
+        return [checked(reply) for reply in replies]
 
-    async def try_each(self, name: str, calls: Sequence[Call], *then: Command) -> list[Any]:
-        """Do so with commands behind it, whose replies come last; an error is its reply."""
+    async def try_each(self, name: str, calls: Sequence[Call], *behind: Command) -> list[Any]:
+        """Do the same, but return an error as the reply of its call. The replies of the commands
+        `behind` the calls come last.
+        """
         sha, text = await self._text(name)
-        runs = [("EVALSHA", sha, len(call.keys), *call.keys, *call.args) for call in calls]
-        replies = await self._client.ask(*runs, *then)
+        runs = [(place, ("EVALSHA", sha, len(keys), *keys, *args)) for place, keys, args in calls]
+        replies = await self._client.ask_places(runs, *behind)
         # The server may have forgotten a script, and then did nothing.
         missed = [
-            number
-            for number, reply in enumerate(replies)
-            if isinstance(reply, redis.exceptions.NoScriptError)
+            number for number, reply in enumerate(replies) if isinstance(reply, ScriptMissingError)
         ]
         if missed:
-            await self._client.script_load(text)
-            anew = await self._client.ask(*(runs[number] for number in missed), *then)
-            replies[len(runs) :] = anew[len(missed) :]
-            for number, reply in zip(missed, anew, strict=False):
+            await self._load(text)
+            again = await self._client.ask_places((runs[number] for number in missed), *behind)
+            replies[len(runs) :] = again[len(missed) :]
+            for number, reply in zip(missed, again, strict=False):
                 replies[number] = reply
         return replies
 
     async def _text(self, name: str) -> tuple[str, str]:
+        """Return a script's SHA-1 and its text."""
         if self._head is None:
-            try:
-                await self._client.script_load(f"{_ALLOW_OOM}return 1")
-            except redis.ResponseError:
-                self._head = _WRITE_FIRST
-            else:
-                self._head = _ALLOW_OOM
+            knows_flags = not await self._faults_of(f"{_ALLOW_OOM}return 1")
+            self._head = _ALLOW_OOM if knows_flags else _WRITE_FIRST
         if name not in self._texts:
             text = self._head + script_text(name)
             sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
             self._texts[name] = sha, text
         return self._texts[name]
+
+    async def _load(self, text: str) -> None:
+        for fault in await self._faults_of(text):
+            raise fault
+
+    async def _faults_of(self, text: str) -> list[Exception]:
+        """Load a script, and return what the servers say against it."""
+        replies = await self._client.ask_servers(("SCRIPT", "LOAD", text))
+        return [reply for reply in replies if isinstance(reply, Exception)]
 
 
 @cache

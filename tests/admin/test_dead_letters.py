@@ -22,7 +22,7 @@ from hookmill.stream.consumer import Consumer
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.entries import AGAIN, Entry, FollowUp, Settlement
 from hookmill.stream.producer import Producer
-from tests.support import Server, dead_letters, message, written_in_version_1
+from tests.support import Server, Stream, dead_letters, message, written_in_version_1
 
 OpenGroup = Callable[..., Awaitable[Consumer]]
 Bury = Callable[..., Awaitable[list[str]]]
@@ -233,7 +233,7 @@ async def test_a_replayed_message_runs_again_for_its_handler_with_a_fresh_count(
     await module.replay(settings(), [dead_id, dead_id])
 
     assert capsys.readouterr().out == "replayed 1 of 1\n"
-    assert await DeadLetters(stream, "main").count() == 0
+    assert await DeadLetters(stream.client, "main").count() == 0
     group = await open_group("c2")
     (entry,) = (await group.take(10)).entries
     assert entry.ref.key_number == AGAIN
@@ -327,7 +327,7 @@ async def test_an_id_that_is_not_there_is_told_after_the_others_are_done(
         await module.show(settings(), "5-1", as_json=False)
 
     assert capsys.readouterr().out == "replayed 1 of 2\ndropped 1 of 2\n"
-    assert await DeadLetters(stream, "main").count() == 0
+    assert await DeadLetters(stream.client, "main").count() == 0
     emptied()
 
 
@@ -351,7 +351,7 @@ async def test_what_is_no_id_is_refused_before_anything_is_touched(
         ):
             await command
 
-    assert await DeadLetters(stream, "main").count() == 1
+    assert await DeadLetters(stream.client, "main").count() == 1
     emptied()
 
 
@@ -484,7 +484,7 @@ async def test_a_dry_run_counts_of_the_ids_given_those_that_are_there(
     await module.drop(settings(), [dead_id, dead_id], dry_run=True)
 
     assert capsys.readouterr().out == "would replay 1\nwould drop 1\n"
-    assert await DeadLetters(stream, "main").count() == 1
+    assert await DeadLetters(stream.client, "main").count() == 1
     emptied()
 
 
@@ -512,7 +512,7 @@ async def test_a_replay_of_all_does_not_chase_what_dies_again_meanwhile(
     await module.replay(settings(), EVERYTHING)
 
     assert capsys.readouterr().out == "replayed 3 of 3\n"
-    assert await DeadLetters(stream, "main").count() == 3
+    assert await DeadLetters(stream.client, "main").count() == 3
     redis_client.delete(group.partitions[0].dead)
 
 
@@ -545,7 +545,7 @@ async def test_large_dead_letters_come_in_small_pages_without_their_bodies(
     bury: Bury, stream: Producer, emptied: Callable[[], None]
 ) -> None:
     await bury(*(message(b"x" * 3_000_000, id=f"m{number}") for number in range(4)))
-    dead_letters = DeadLetters(stream, "main")
+    dead_letters = DeadLetters(stream.client, "main")
 
     page = await dead_letters.survey("0-0", "+", 100)
 
@@ -628,7 +628,7 @@ async def test_dropping_what_was_chosen_is_confirmed_with_its_number_first(
 ) -> None:
     await bury(*(message(type="post.published") for _ in range(3)), message(type="order.paid"))
     asked: list[int] = []
-    dead, letters = stream.partitions[0].of_group("main").dead, DeadLetters(stream, "main")
+    dead, letters = stream.partitions[0].of_group("main").dead, DeadLetters(stream.client, "main")
 
     def answer(number: int) -> bool:
         asked.append(number)
@@ -766,8 +766,8 @@ async def test_on_a_full_redis_dead_letters_can_be_listed_replayed_and_dropped(
 ) -> None:
     server = own_server(binary=binary)
     full = Settings(redis_url=server.url, prefix="full")
-    stream = Producer(server.url, "full")
-    group = Consumer(stream, "main", "c1", dedup_window=60)
+    stream = Stream(server.url, "full")
+    group = Consumer(stream.client, "main", "c1", dedup_window=60)
     await group.open()
     await stream.append([message(), message()])
     await group.settle([_buried(entry, {}, {}) for entry in (await group.take(2)).entries])

@@ -211,7 +211,7 @@ def test_what_keeps_a_receiver_from_starting_is_an_error(monkeypatch: pytest.Mon
     assert [one for one in objections(judge(settings)) if one[0] == "error"] == [
         (
             "error",
-            "sources.github: GITHUB_WEBHOOK_SECRET is not set: it is to hold the signing secret",
+            "sources.github: GITHUB_WEBHOOK_SECRET is not set: it must hold the signing secret",
         ),
         ("error", "sources.svix: a signing secret is not base64: give it as the sender shows it"),
         (

@@ -304,7 +304,9 @@ def test_a_published_body_that_does_not_fit_says_so_and_whose_it_is(
 
 @pytest.mark.parametrize("text", [None, "REDACTED:00", "%%%"])
 def test_a_published_body_that_cannot_be_read_is_said_by_its_path(text: str | None) -> None:
-    with pytest.raises(DecodeError, match=r"not there in base64 - at `\$\.sourceBody`$"):
+    with pytest.raises(
+        DecodeError, match=r"not hold the published body in base64 - at `\$\.sourceBody`$"
+    ):
         failed(sourceBody=text).source_event(PostPublished)
 
 

@@ -19,8 +19,7 @@ import redis
 from hookmill.message import Death, Progress
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import FollowUp, Settlement
-from hookmill.stream.producer import Producer
-from tests.support import CURRENT_KEY, Server, free_port, message
+from tests.support import CURRENT_KEY, Server, Stream, free_port, message
 
 NO_REDIS_URL = "REDIS_URL is not set: give the Redis that receivers and workers share"
 NO_REDIS = {"REDIS_URL": "redis://127.0.0.1:1"}
@@ -150,8 +149,8 @@ async def test_the_dead_letters_are_listed_shown_replayed_and_dropped(
     own_server: Callable[..., Server],
 ) -> None:
     server = own_server()  # what each server does with them is test_graveyard's matter
-    stream = Producer(server.url, "cli")
-    group = Consumer(stream, "orders", "c1", dedup_window=60)
+    stream = Stream(server.url, "cli")
+    group = Consumer(stream.client, "orders", "c1", dedup_window=60)
     await group.open()
     death = Death(reason="failed", error="ValueError: no such order", died_ms=1).to_fields()
     await stream.append([message(b'{"a": 1}', id=f"msg_{number}") for number in range(3)])
@@ -190,8 +189,8 @@ async def test_the_dead_letters_are_listed_shown_replayed_and_dropped(
 
 async def bury(server: Server, *types: str) -> None:
     """Have a message of each type given up, in the group `main`."""
-    stream = Producer(server.url, "hookmill")
-    group = Consumer(stream, "main", "c1", dedup_window=60)
+    stream = Stream(server.url, "hookmill")
+    group = Consumer(stream.client, "main", "c1", dedup_window=60)
     await group.open()
     await stream.append([message(type=one) for one in types])
     death = Death(reason="failed", error="", died_ms=1).to_fields()
@@ -522,7 +521,7 @@ def test_the_schema_of_a_catalogue_comes_as_an_asyncapi_document_too() -> None:
         (["ending"], "'ending' cannot be imported: SystemExit"),
         (["broken"], "'broken' cannot be imported: ModuleNotFoundError"),
         (["broken:handlers"], "'broken:handlers' cannot be imported: ModuleNotFoundError"),
-        (["badly_named"], "Bad: tag: '' is no name on the wire: give printable text without"),
+        (["badly_named"], "Bad: tag: '' cannot be a name on the wire: give printable text without"),
     ],
 )
 def test_what_has_no_schema_is_said_on_stderr_and_ends_in_2(

@@ -1,6 +1,4 @@
-"""Where a delivery's ID, event type and ordering key are found, in bodies and headers of every
-shape.
-"""
+"""Finding the ID, event type and ordering key of a delivery, in bodies and headers of any form."""
 
 from __future__ import annotations
 
@@ -266,7 +264,7 @@ def test_no_header_changes_an_id_that_follows_from_the_body(
 
 
 def test_the_id_that_follows_from_a_body_is_this_in_every_release() -> None:
-    # With another one, repeats of what was handled would run once more.
+    # With another one, duplicates of handled messages would run again.
     found = id_from_body(identify_qstash)(NO_HEADERS, b"{}")
     assert found == Identity(
         "hm_2afb9b83f9314e5d029766197f539792", "", id_is_signed=True

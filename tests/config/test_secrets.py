@@ -74,7 +74,7 @@ def test_a_time_begins_with_its_first_moment_and_ends_before_its_last() -> None:
         (b"\xff\xfe", "sources.github: {path} cannot be read: UnicodeDecodeError"),
         (
             b"1234567",
-            "sources.github: file:{path} has fewer than 8 characters: it could be found by trying",
+            "sources.github: file:{path} has fewer than 8 characters: it could be guessed",
         ),
     ],
 )
@@ -94,8 +94,8 @@ def test_every_fault_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError) as caught:
         read("github", refs("env:UNSET", "env:SHORT"))
     assert [fault.split(": ", 1)[1] for fault in caught.value.faults] == [
-        "UNSET is not set: it is to hold the signing secret",
-        "env:SHORT has fewer than 8 characters: it could be found by trying",
+        "UNSET is not set: it must hold the signing secret",
+        "env:SHORT has fewer than 8 characters: it could be guessed",
     ]
 
 

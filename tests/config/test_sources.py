@@ -477,7 +477,7 @@ def test_another_sender_has_no_public_key_to_sign_with(
             "[sources.slack]\nsecrets = 'env:OURS'\nverify_token = 'env:THEIRS'\n",
             ["sources.slack: THEIRS is not set"],
         ),
-        ("[sources.sns]\ntopics = 'orders'\n", ["sources.sns: a secret of an SNS source is no"]),
+        ("[sources.sns]\ntopics = 'orders'\n", ["sources.sns: a topic of an SNS source is no"]),
     ],
 )
 def test_a_check_of_a_source_finds_every_reason_why_a_receiver_does_not_start_with_it(

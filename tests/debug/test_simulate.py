@@ -21,7 +21,7 @@ from hookmill.signatures.marble import marble_scheme, timestamped
 from hookmill.signatures.presets import PRESETS
 from hookmill.signatures.qstash import QStash
 from hookmill.signatures.spec_verifier import SpecVerifier
-from receiver.intake import Request, admit
+from receiver.intake import ReceivedRequest, admit
 from receiver.responses import Refusal
 from tests.support import CURRENT_KEY, MARBLE_SECRET, free_port
 
@@ -44,7 +44,7 @@ class Endpoint:
     """A real server that keeps what it is sent and answers as it is told to."""
 
     def __init__(self) -> None:
-        self.requests: list[Request] = []
+        self.requests: list[ReceivedRequest] = []
         self.methods: list[str] = []
         self.answer = answering()
         self.base = ""
@@ -52,11 +52,13 @@ class Endpoint:
     async def __call__(self, request: web.BaseRequest) -> web.Response:
         body = await request.read()
         self.methods.append(request.method)
-        self.requests.append(Request(request.raw_path, request.headers, request.raw_headers, body))
+        self.requests.append(
+            ReceivedRequest(request.raw_path, request.headers, request.raw_headers, body)
+        )
         return await self.answer(request)
 
     @property
-    def only(self) -> Request:
+    def only(self) -> ReceivedRequest:
         (request,) = self.requests
         return request
 

@@ -253,7 +253,7 @@ def test_a_source_that_is_not_there_is_answered_with_those_that_are() -> None:
 
 def test_a_secret_that_is_not_set_is_asked_for_by_its_variable() -> None:
     assert faults_of(sender_for, "github", HERE, Settings()) == (
-        "sources.github: GITHUB_WEBHOOK_SECRET is not set: it is to hold the signing secret",
+        "sources.github: GITHUB_WEBHOOK_SECRET is not set: it must hold the signing secret",
     )
 
 

@@ -170,7 +170,7 @@ async def test_a_failed_delivery_reaches_its_handler_typed_and_once(
         what="settled messages",
         timeout=60,
     )
-    worker.wait_for("repeat dropped")
+    worker.wait_for("duplicate dropped")
     assert [receiver.stop(), worker.stop()] == [0, 0]
 
     other = ["msg_4", "succeeded"]
@@ -180,7 +180,7 @@ async def test_a_failed_delivery_reaches_its_handler_typed_and_once(
         ["msg_1", "msg_source", 500, "the disk is full", "Grüße 🎈"],
         ["msg_2", "succeeded"],
     ]
-    assert worker.log.count("repeat dropped") == 1
+    assert worker.log.count("duplicate dropped") == 1
     codes = [json.loads(row).get("code") for row in receiver.log.splitlines() if "refused" in row]
     assert codes[:3] == ["signature_mismatch", "body_mismatch", "wrong_url"]
     assert "Traceback" not in receiver.log + worker.log

@@ -30,7 +30,7 @@ def test_the_samples_flow_and_ctrl_c_ends_all_that_was_started(
         r"handled .*handler=send_receipt",
         r"handled .*handler=rebuild_page",
         r"handled .*attempt=2 .*handler=reindex",
-        r"repeat dropped .*id=msg_sample_order",
+        r"duplicate dropped .*id=msg_sample_order",
         r"refused .*code=body_mismatch",
         r"published .*program=dev",
         r"receipt sent .*order=A-1002",

@@ -13,19 +13,16 @@ from hookmill import Delivery, Handlers, Message, Retry
 from hookmill.handlers import Backoff
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.producer import Producer
-from tests.peers import (
+from tests.peers.deliveries import http_client, order, post, receiving
+from tests.peers.view import View
+from tests.peers.work import (
     LONG,
     MakeSettings,
     StartProgram,
-    View,
     Work,
     die,
     environment,
-    http_client,
     names,
-    order,
-    post,
-    receiving,
     send,
     working,
 )
@@ -33,14 +30,9 @@ from tests.support import CURRENT_KEY, Server, eventually
 from worker import delayed, janitor
 
 
-@pytest.fixture
-def view(redis_client: redis.Redis, prefix: str) -> View:
-    return View(redis_client, prefix)
-
-
 @pytest.fixture(autouse=True)
 def busy_janitor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The upkeep of hours in a moment."""
+    """Let the janitor do in moments what it does in hours."""
     monkeypatch.setattr(janitor, "PERIOD", 0.02)
     monkeypatch.setattr(delayed, "LONGEST_PAUSE", 0.02)
 
@@ -58,7 +50,7 @@ async def test_what_is_acknowledged_leaves_the_stream(
         working(settings(group="other"), two.handlers),
     ):
         for start in range(0, 2000, 500):
-            await send(stream, names(500, start), body=b"x" * 1000)
+            await send(stream, *names(500, start), body=b"x" * 1000)
         await view.drained()
         await View(redis_client, prefix, "other").drained()
         await eventually(lambda: not view.stored(), what="an empty stream")
@@ -102,7 +94,7 @@ async def test_nothing_that_never_expires_grows_with_what_was_handled(
     sizes = []
     async with working(settings(dedup_window=2), handlers):
         for start in range(0, 1200, 200):
-            await send(stream, names(200, start), body=b"x" * 1000)
+            await send(stream, *names(200, start), body=b"x" * 1000)
             await view.drained()
             await eventually(lambda: not view.stored(), what="an empty stream")
             sizes.append(lasting(view, prefix))
@@ -121,9 +113,9 @@ async def test_consumers_of_workers_that_came_and_went_do_not_pile_up(
     for number in range(10):
         work = Work()
         async with working(settings(lease=LONG), work.handlers) as worker:
-            await send(stream, [f"m{number}"])
+            await send(stream, f"m{number}")
             await view.drained()
-            assert view.consumers() == {worker.consumer}
+            assert view.consumers() == {worker.consumer_name}
             await worker.stop(5)
         assert view.consumers() == set()
 
@@ -140,7 +132,7 @@ async def test_consumers_of_workers_that_were_killed_go_when_they_hold_nothing_m
 ) -> None:
     """The same, where the worker had no chance to tidy up."""
     monkeypatch.setattr(janitor, "CONSUMER_IDLE", 0.2)
-    await send(stream, names(3))
+    await send(stream, *names(3))
     die(start_program, tmp_path, environment(server, prefix), "after take")
     (killed,) = view.consumers()
     work = Work()
@@ -154,9 +146,9 @@ async def test_messages_that_were_deleted_under_a_dead_worker_do_not_stay_pendin
     stream: Producer, settings: MakeSettings, view: View
 ) -> None:
     """redis/redis#5718, #10756: what is deleted from a stream stays in the pending list."""
-    gone = Consumer(stream, "main", "gone", dedup_window=3600)
+    gone = Consumer(stream.client, "main", "gone", dedup_window=3600)
     await gone.open()
-    await send(stream, names(3))
+    await send(stream, *names(3))
     for entry in (await gone.take(3)).entries[:2]:
         view.client.xdel(view.stream, entry.ref.id)
     await gone.close()

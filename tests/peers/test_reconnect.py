@@ -1,10 +1,10 @@
-"""Where others never come back: Redis restarts, connections are cut, a group is gone."""
+"""Where others never recover: Redis restarts, connections are cut, a group is gone."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,23 +16,11 @@ import structlog
 from hookmill import Delivery, Handlers, Message, Retry
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.producer import Producer
+from hookmill.stream.upkeep import Upkeep
 from tests.e2e.line import Line
-from tests.peers.scenes import (
-    MakeSettings,
-    Work,
-    Workers,
-    drained,
-    events,
-    fields_of,
-    is_waiting,
-    leave_behind,
-    names,
-    on_one_server,
-    pending,
-    send,
-    settings_of,
-)
-from tests.support import Program, Server, eventually, message
+from tests.peers.view import View
+from tests.peers.work import Work, Workers, events, names, on_one_server, send, settings_of
+from tests.support import Program, Server, Stream, eventually, message
 
 OpenGroup = Callable[..., Awaitable[Consumer]]
 
@@ -40,19 +28,12 @@ AOF = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
 GONE = "the consumer group is gone: opening it anew"
 
 
-@pytest.fixture
-async def workers(settings: MakeSettings) -> AsyncIterator[Workers]:
-    opened = Workers(settings)
-    yield opened
-    await opened.stop()
-
-
 # --- the group is gone ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("lost", ["evicted", "destroyed", "flushed"])
 async def test_a_lost_group_is_made_anew_without_a_flood(
-    stream: Producer, workers: Workers, redis_client: redis.Redis, lost: str
+    stream: Producer, workers: Workers, redis_client: redis.Redis, view: View, lost: str
 ) -> None:
     """ag2ai/faststream#2611, ag2ai/faststream#2945, ag2ai/faststream#2855, jaseci-labs/jac#7452,
     redis/redis#6576: NOGROUP for ever, 600 errors a second, or an app that gives up.
@@ -61,8 +42,8 @@ async def test_a_lost_group_is_made_anew_without_a_flood(
     workers.start(work.handlers)
     await send(stream, "before")
     await eventually(lambda: work.done["before"])
-    await drained(redis_client, stream)
-    await is_waiting(redis_client)
+    await view.drained()
+    await view.blocked()
     with structlog.testing.capture_logs() as logs:
         if lost == "evicted":  # whole keys go, and their groups with them
             redis_client.delete(stream.partitions[0].stream)
@@ -72,19 +53,19 @@ async def test_a_lost_group_is_made_anew_without_a_flood(
             redis_client.delete(*redis_client.keys(f"{stream.partitions[0].base}:*"))
         await send(stream, *names(3))
         await eventually(lambda: set(work.done) >= set(names(3)))
-        await drained(redis_client, stream)
+        await view.drained()
     assert 1 <= events(logs)[GONE] <= 3
-    assert [work.ran[name] for name in names(3)] == [1, 1, 1]
+    assert [work.began[name] for name in names(3)] == [1, 1, 1]
 
 
 @on_one_server
 async def test_what_runs_while_its_group_is_lost_does_not_run_beside_itself(
-    stream: Producer, workers: Workers, redis_client: redis.Redis
+    stream: Producer, workers: Workers, redis_client: redis.Redis, view: View
 ) -> None:
     """ag2ai/faststream#2945: when the group was removed the app went round and round on its task.
 
-    The group restarts behind what it had finished, so what runs is given out once more: to the
-    worker that has it in hand.
+    The group restarts behind what it had finished, so what runs is taken once more, by the worker
+    that holds it.
     """
     work = Work(held=True)
     workers.start(work.handlers)
@@ -92,15 +73,15 @@ async def test_what_runs_while_its_group_is_lost_does_not_run_beside_itself(
     await eventually(lambda: work.running == 3)
     redis_client.xgroup_destroy(stream.partitions[0].stream, "main")
     await send(stream, "after")
-    await eventually(lambda: work.ran["after"])
-    assert pending(redis_client, stream) == 4
+    await eventually(lambda: work.began["after"])
+    assert view.pending() == 4
     work.go_on.set()
-    await drained(redis_client, stream)
-    assert work.ran == Counter([*names(3), "after"])
+    await view.drained()
+    assert work.began == Counter([*names(3), "after"])
 
 
-async def test_a_group_that_is_lost_with_a_backlog_skips_none_and_repeats_none(
-    stream: Producer, workers: Workers, redis_client: redis.Redis
+async def test_a_group_that_is_lost_with_a_backlog_skips_none_and_runs_none_twice(
+    stream: Producer, workers: Workers, redis_client: redis.Redis, view: View
 ) -> None:
     """eggai-tech/EggAI#269, and taskiq-redis 1.2.4, FastStream 0.7.8, read: a group is made at
     `$`, so what came before it is never delivered; made at 0 it would all run once more.
@@ -109,21 +90,22 @@ async def test_a_group_that_is_lost_with_a_backlog_skips_none_and_repeats_none(
     first = workers.start(work.handlers, retention=3600)
     finished, backlog = names(50)[:20], names(50)[20:]
     await send(stream, *finished)
-    await drained(redis_client, stream)
+    await view.drained()
     await workers.stop(first)
-    await stream.trim(retention=3600)  # as each janitor does; it leaves the mark
+    # As each janitor does; it leaves the mark.
+    await Upkeep(stream.client, "main").trim(retention=3600)
     await send(stream, *backlog)
     redis_client.xgroup_destroy(stream.partitions[0].stream, "main")
     assert redis_client.xlen(stream.partitions[0].stream) == 50
     workers.start(work.handlers, retention=3600)
     await eventually(lambda: len(work.done) == 50)
-    await drained(redis_client, stream)
-    assert work.ran == Counter(names(50))
+    await view.drained()
+    assert work.began == Counter(names(50))
 
 
 @on_one_server
 async def test_what_came_before_the_first_worker_is_handled_and_then_it_is_quiet(
-    stream: Producer, workers: Workers, redis_client: redis.Redis
+    stream: Producer, workers: Workers, redis_client: redis.Redis, view: View
 ) -> None:
     """eggai-tech/EggAI#269: no delivery of what lay there, and 8,000 reads a second."""
     handlers = Handlers()
@@ -143,9 +125,9 @@ async def test_what_came_before_the_first_worker_is_handled_and_then_it_is_quiet
     workers.start(handlers)
     await eventually(lambda: len(ran) == 21)
     before = reads()
-    await eventually(lambda: ran.count("waits") == 2)  # a second later, or two
+    await eventually(lambda: ran.count("waits") == 2)  # after one or two seconds
     assert reads() - before < 200
-    await drained(redis_client, stream)
+    await view.drained()
     assert Counter(ran) == Counter([*names(20), "waits", "waits"])
 
 
@@ -154,7 +136,7 @@ async def test_what_came_before_the_first_worker_is_handled_and_then_it_is_quiet
 
 @on_one_server
 async def test_a_worker_whose_connections_are_cut_again_and_again_goes_on(
-    stream: Producer, workers: Workers, redis_client: redis.Redis
+    stream: Producer, workers: Workers, redis_client: redis.Redis, view: View
 ) -> None:
     """celery/celery#8030, celery/celery#8091, taskforcesh/bullmq#3185, python-arq/arq#435: after
     some cuts within seconds the worker is connected, and takes nothing any more.
@@ -171,14 +153,14 @@ async def test_a_worker_whose_connections_are_cut_again_and_again_goes_on(
     await stream.append([message(id="m"), message(id="later", type="waits")])
     await eventually(lambda: work.running == 1 and waits)
     for _ in range(3):
-        await is_waiting(redis_client)
+        await view.blocked()
         redis_client.client_kill_filter(_type="normal", skipme=True)
         await eventually(lambda: redis_client.info("clients")["blocked_clients"] == 0)
     work.go_on.set()
-    redis_client.xadd(stream.partitions[0].stream, fields_of("after"))
+    view.add("after")
     await eventually(lambda: work.done["after"] and waits["later"] == 2)
-    await drained(redis_client, stream)
-    assert work.ran == {"m": 1, "after": 1}
+    await view.drained()
+    assert work.began == {"m": 1, "after": 1}
     assert waits == {"later": 2}
 
 
@@ -244,7 +226,7 @@ async def test_a_connection_that_dies_without_a_word_is_given_up(
     road = Road(server.port)
     settings = settings_of(server)
     work, workers = Work(held=True), Workers(settings)
-    stream = Producer(server.url, "t")
+    stream = Stream(server.url, "t")
     with redis.Redis.from_url(server.url) as client:
         workers.start(work.handlers, redis_url=await road.open())
         await send(stream, "m")
@@ -253,8 +235,8 @@ async def test_a_connection_that_dies_without_a_word_is_given_up(
         work.go_on.set()
         await send(stream, "after")
         await eventually(lambda: work.done["after"], timeout=30)
-        await drained(client, stream)
-    assert work.ran == {"m": 1, "after": 1}
+        await View(client, "t").drained()
+    assert work.began == {"m": 1, "after": 1}
     await workers.stop()
     await stream.close()
     await road.close()
@@ -265,8 +247,8 @@ async def test_a_wait_longer_than_a_commands_timeout_is_no_error(
     server: Server, prefix: str
 ) -> None:
     """chrisguidry/docket#425: the client's socket timeout ends each read that blocks for longer."""
-    stream = Producer(server.url, prefix, timeout=2.0)
-    group = Consumer(stream, "main", "c1", dedup_window=3600)
+    stream = Stream(server.url, prefix, timeout=2.0)
+    group = Consumer(stream.client, "main", "c1", dedup_window=3600)
     await group.open()
     assert not (await group.take(1)).entries
     assert not await group.wait(2.5)
@@ -312,7 +294,7 @@ async def test_a_redis_that_comes_back_empty_is_worked_with_as_a_new_one(
     app only says that the group does not exist.
     """
     server = own_server()
-    stream = Producer(server.url, "t")
+    stream = Stream(server.url, "t")
     work, workers = Work(), Workers(settings_of(server))
     workers.start(work.handlers)
     await send(stream, "before")
@@ -320,13 +302,14 @@ async def test_a_redis_that_comes_back_empty_is_worked_with_as_a_new_one(
     server.kill()
     server.start()
     with redis.Redis.from_url(server.url) as client:
-        client.xadd(stream.partitions[0].stream, fields_of("after"))
+        view = View(client, "t")
+        view.add("after")
         await eventually(lambda: work.done["after"])
-        await drained(client, stream)
-        leave_behind(client, stream, "orphan")
+        await view.drained()
+        view.leave_behind("orphan")
         await eventually(lambda: work.done["orphan"])
-        await drained(client, stream)
-    assert work.ran == {"before": 1, "after": 1, "orphan": 1}
+        await view.drained()
+    assert work.began == {"before": 1, "after": 1, "orphan": 1}
     await workers.stop()
     await stream.close()
 
@@ -336,7 +319,7 @@ async def test_a_delayed_message_outlives_a_restart_and_runs_when_it_is_due(
 ) -> None:
     """taskforcesh/bullmq#2466: after Redis was away, delayed jobs above all are never run."""
     server = own_server(*AOF)
-    stream = Producer(server.url, "t")
+    stream = Stream(server.url, "t")
     handlers, ran = Handlers(), list[int]()
     workers = Workers(settings_of(server))
 
@@ -353,7 +336,7 @@ async def test_a_delayed_message_outlives_a_restart_and_runs_when_it_is_due(
         server.kill()
         server.start()
         await eventually(lambda: len(ran) == 2)
-        await drained(client, stream)
+        await View(client, "t").drained()
     assert ran == [1, 1]
     await workers.stop()
     await stream.close()
@@ -366,19 +349,20 @@ async def test_a_failover_that_ends_a_blocked_read_does_not_end_the_worker(
     changed" ends the loop that takes jobs; they pile up until a redeploy.
     """
     server = own_server()
-    stream = Producer(server.url, "t")
+    stream = Stream(server.url, "t")
     work, workers = Work(), Workers(settings_of(server))
     with redis.Redis.from_url(server.url) as client:
+        view = View(client, "t")
         worker = workers.start(work.handlers, lease=60)
         for number in range(3):
-            await is_waiting(client)
+            await view.blocked()
             client.replicaof("127.0.0.1", "1")
             await eventually(lambda: client.info("clients")["blocked_clients"] == 0)
             client.replicaof("NO", "ONE")
             await send(stream, f"m{number}")
             await eventually(lambda n=number: work.done[f"m{n}"])  # type: ignore[misc] # no lambda has annotations
-        await drained(client, stream)
-    assert work.ran == Counter(names(3))
+        await view.drained()
+    assert work.began == Counter(names(3))
     assert not worker.has_stragglers
     await workers.stop()
     await stream.close()

@@ -15,33 +15,22 @@ import redis
 from hookmill import Delivery, Handlers, Message
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.producer import Producer
-from tests.peers import (
+from tests.peers.deliveries import Post, Senders, http_client, order, post, receiving
+from tests.peers.view import View
+from tests.peers.work import (
     AOF,
     LONG,
     MakeSettings,
     OwnServer,
-    Post,
-    Senders,
     StartProgram,
-    View,
     Work,
     environment,
-    http_client,
     names,
-    order,
-    post,
-    receiving,
     send,
-    settings_for,
+    settings_of,
     working,
 )
-from tests.support import CURRENT_KEY, Server, eventually, free_port, wait_until
-
-
-@pytest.fixture
-def view(redis_client: redis.Redis, prefix: str) -> View:
-    return View(redis_client, prefix)
-
+from tests.support import CURRENT_KEY, Server, Stream, eventually, free_port, wait_until
 
 # --- what is on its way to a worker that stops ----------------------------------------------
 
@@ -53,14 +42,14 @@ async def test_a_message_that_arrives_after_the_stop_began_is_for_the_next_worke
 
     rq/rq#2079, #2236 and taskforcesh/bullmq#3045: popped, but never begun, and orphaned.
     """
-    leaving = Work(wait=True)
+    leaving = Work(held=True)
     async with working(settings(lease=LONG, concurrency=1), leaving.handlers) as worker:
-        await send(stream, names(2))
+        await send(stream, *names(2))
         await eventually(lambda: leaving.began)
         view.client.client_pause(30_000, all=False)
         try:
             leaving.go_on.set()
-            await view.held_up(2)  # an acknowledgement, and the next taking
+            await view.held_up(2)  # an acknowledgement, and the next take
             stopping = asyncio.create_task(worker.stop(20))
             await asyncio.sleep(0)  # it has begun
         finally:
@@ -79,9 +68,9 @@ async def test_what_was_taken_over_after_the_stop_began_is_for_the_next_worker_a
     stream: Producer, settings: MakeSettings, view: View, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """taskiq-python/taskiq-redis#87: a worker closed while it claims leaves the claim locked."""
-    gone = Consumer(stream, "main", "gone", dedup_window=3600)
+    gone = Consumer(stream.client, "main", "gone", dedup_window=3600)
     await gone.open()
-    await send(stream, names(3))
+    await send(stream, *names(3))
     await gone.take(3)
     await gone.close()
     answered, go_on = asyncio.Event(), asyncio.Event()
@@ -118,9 +107,9 @@ async def test_a_worker_that_waits_for_its_last_handlers_goes_on_renewing_their_
     """Bogdanp/dramatiq#159, OptimalBits/bull#1615: a graceful stop ends the heartbeat first, so
     what still runs is run elsewhere as well.
     """
-    work = Work(wait=True)
+    work = Work(held=True)
     async with working(settings(lease=2), work.handlers) as leaving:
-        await send(stream, names(3))
+        await send(stream, *names(3))
         await eventually(lambda: len(work.began) == 3)
         async with working(settings(lease=2), work.handlers):
             stopping = asyncio.create_task(leaving.stop(60))
@@ -139,9 +128,9 @@ async def test_what_does_not_end_in_time_goes_to_the_next_worker_at_once_and_unc
 
     What had not begun was never taken: a worker takes what it has hands for.
     """
-    leaving = Work(wait=True)
+    leaving = Work(held=True)
     async with working(settings(lease=LONG, concurrency=5), leaving.handlers) as worker:
-        await send(stream, names(20))
+        await send(stream, *names(20))
         await eventually(lambda: len(leaving.began) == 5)
         assert view.pending() == 5
         await worker.stop(0)
@@ -154,7 +143,7 @@ async def test_what_does_not_end_in_time_goes_to_the_next_worker_at_once_and_unc
     assert set(work.attempts.values()) == {1}
 
 
-async def test_a_thread_that_outlives_the_stop_keeps_nobody_else_waiting(
+async def test_a_thread_that_outlives_the_stop_keeps_no_other_waiting(
     stream: Producer, settings: MakeSettings, view: View
 ) -> None:
     """celery/celery#4354, for plain functions: those that wait for a thread never begin."""
@@ -168,7 +157,7 @@ async def test_a_thread_that_outlives_the_stop_keeps_nobody_else_waiting(
         assert go_on.wait(30)
 
     async with working(settings(lease=LONG, concurrency=5, threads=2), handlers) as worker:
-        await send(stream, names(5))
+        await send(stream, *names(5))
         await eventually(lambda: len(began) == 2)
         await worker.stop(0)
         assert worker.has_stragglers
@@ -213,7 +202,7 @@ async def test_a_signalled_process_finishes_what_it_runs_takes_no_more_and_ends(
     ledger = tmp_path / "ledger.txt"
     env = {"LEDGER": str(ledger), "HOOKMILL_CONCURRENCY": "5"}
     program = start_program("worker", "slow:handlers", env=environment(server, prefix) | env)
-    await send(stream, names(12))
+    await send(stream, *names(12))
     wait_until(lambda: ledger.exists() and ledger.read_text().count("begin") == 5)
     program.signal(signal.SIGTERM)
     program.wait_for('"stopping"')
@@ -242,7 +231,7 @@ async def test_what_a_cold_stop_cuts_off_is_taken_over(
     ledger = tmp_path / "ledger.txt"
     env = environment(server, prefix) | {"LEDGER": str(ledger)}
     program = start_program("worker", "slow:handlers", env=env)
-    await send(stream, names(5))
+    await send(stream, *names(5))
     wait_until(lambda: ledger.exists() and ledger.read_text().count("begin") == 5)
     program.signal(signal.SIGTERM)
     program.wait_for('"stopping"')
@@ -274,7 +263,7 @@ async def test_what_a_killed_worker_ran_is_found_though_all_else_in_redis_is_los
     ledger = tmp_path / "ledger.txt"
     env = environment(server, prefix) | {"LEDGER": str(ledger)}
     program = start_program("worker", "slow:handlers", env=env)
-    await send(stream, names(5))
+    await send(stream, *names(5))
     wait_until(lambda: ledger.exists() and ledger.read_text().count("begin") == 5)
     program.kill()
     for key in view.client.scan_iter(f"{prefix}:*", count=1000):
@@ -297,11 +286,11 @@ async def test_a_worker_can_be_stopped_without_redis_and_its_messages_are_not_lo
     celery/kombu#305: what was being restored during the shutdown never came back.
     """
     server = own_server(*AOF)
-    stream = Producer(server.url, "t")
-    configured = settings_for(server, lease=0.5, concurrency=2)
-    leaving = Work(wait=True)
+    stream = Stream(server.url, "t")
+    configured = settings_of(server)(lease=0.5, concurrency=2)
+    leaving = Work(held=True)
     async with working(configured, leaving.handlers) as worker:
-        await send(stream, names(4))
+        await send(stream, *names(4))
         await eventually(lambda: len(leaving.began) == 2)
         server.kill()
         async with asyncio.timeout(30):
@@ -352,8 +341,7 @@ async def test_what_lies_in_the_spool_at_the_stop_is_drained_by_the_next_start(
 ) -> None:
     """nazarli-shabnam/clevis#409: what failed to be queued stays behind, whoever starts next."""
     server = own_server()
-    configured = settings_for(
-        server,
+    configured = settings_of(server)(
         append_timeout=1.5,
         spool=tmp_path / "spool.db",
         qstash_current_signing_key=CURRENT_KEY,

@@ -1,15 +1,14 @@
-"""Where others leave a message lying: unread, with the dead, behind a heap, after a failure."""
+"""Where others forget a message: unread, held by a dead worker, behind many, after a failure."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 import redis
 
 from hookmill import Delivery, Handlers, Message, Retry
@@ -18,47 +17,28 @@ from hookmill.stream.consumer import Consumer
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.producer import Producer
 from tests.e2e.line import Line
-from tests.peers.scenes import (
-    MakeSettings,
-    Work,
-    Workers,
-    drained,
-    is_waiting,
-    leave_behind,
-    names,
-    on_one_server,
-    pending,
-    send,
-    settings_of,
-    sweeps_have_passed,
-)
-from tests.support import Program, Server, dead_letters, eventually, message, wait_until
+from tests.peers.view import View
+from tests.peers.work import Work, Workers, names, on_one_server, send, settings_of
+from tests.support import Program, Server, Stream, dead_letters, eventually, message, wait_until
 
 OpenGroup = Callable[..., Awaitable[Consumer]]
 
 HEAP = 100_000
 
 
-@pytest.fixture
-async def workers(settings: MakeSettings) -> AsyncIterator[Workers]:
-    opened = Workers(settings)
-    yield opened
-    await opened.stop()
+# --- held by a dead worker ------------------------------------------------------------------
 
 
-# --- left by the dead -----------------------------------------------------------------------
-
-
-async def test_what_the_dead_left_is_taken_over_though_nothing_new_comes(
-    stream: Producer, workers: Workers, redis_client: redis.Redis
+async def test_what_a_dead_worker_held_is_taken_over_though_nothing_new_comes(
+    stream: Producer, workers: Workers, view: View
 ) -> None:
     """taskiq-redis 1.2.4, run: an orphan on an idle stream lies there until a message comes."""
     work = Work()
     workers.start(work.handlers)
-    await is_waiting(redis_client)
-    leave_behind(redis_client, stream, "orphan")
+    await view.blocked()
+    view.leave_behind("orphan")
     await eventually(lambda: work.done["orphan"])
-    await drained(redis_client, stream)
+    await view.drained()
 
 
 async def test_a_killed_workers_message_waits_for_a_lease_not_for_its_handlers_timeout(
@@ -79,7 +59,7 @@ async def test_a_killed_workers_message_waits_for_a_lease_not_for_its_handlers_t
     )
     env = {"REDIS_URL": server.url, "HOOKMILL_LEASE": "0.5"}
     victim = start_program("worker", "slow:handlers", env=env | {"SECONDS": "600"})
-    stream = Producer(server.url, "hookmill")
+    stream = Stream(server.url, "hookmill")
     await send(stream, "m")
     await stream.close()
     victim.wait_for("begun in")
@@ -87,12 +67,12 @@ async def test_a_killed_workers_message_waits_for_a_lease_not_for_its_handlers_t
     survivor = start_program("worker", "slow:handlers", env=env | {"SECONDS": "0"})
     survivor.wait_for('"handled"')
     with redis.Redis.from_url(server.url) as client:
-        await drained(client, stream)
+        await View(client, "hookmill").drained()
     assert survivor.stop() == 0
 
 
 async def test_what_is_held_needs_no_record_beside_it_to_be_found(
-    stream: Producer, open_group: OpenGroup, workers: Workers, redis_client: redis.Redis
+    stream: Producer, open_group: OpenGroup, workers: Workers, redis_client: redis.Redis, view: View
 ) -> None:
     """hibiken/asynq#1144, hibiken/asynq#1158: an active task whose lease record is lost, to an
     eviction or a restore, is never looked at again.
@@ -106,26 +86,26 @@ async def test_what_is_held_needs_no_record_beside_it_to_be_found(
             redis_client.delete(raw)
     work = Work()
     workers.start(work.handlers)
-    await drained(redis_client, stream)
-    assert work.ran == Counter(names(5))
+    await view.drained()
+    assert work.began == Counter(names(5))
 
 
 async def test_what_was_deleted_while_it_was_held_does_not_stay_pending(
-    stream: Producer, workers: Workers, redis_client: redis.Redis
+    stream: Producer, workers: Workers, redis_client: redis.Redis, view: View
 ) -> None:
     """redis/redis#10198: entries that were deleted or trimmed stay pending, and are claimed from
     one consumer to the next for ever.
     """
     work = Work()
     workers.start(work.handlers)
-    await is_waiting(redis_client)
-    deleted: list[Any] = leave_behind(redis_client, stream, *names(30))[::3]
+    await view.blocked()
+    deleted: list[Any] = view.leave_behind(*names(30))[::3]
     assert redis_client.xdel(stream.partitions[0].stream, *deleted) == 10
-    await drained(redis_client, stream)
-    assert work.ran == Counter(name for n, name in enumerate(names(30)) if n % 3)
+    await view.drained()
+    assert work.began == Counter(name for n, name in enumerate(names(30)) if n % 3)
 
 
-# --- behind a heap --------------------------------------------------------------------------
+# --- behind many others ---------------------------------------------------------------------
 
 
 FILL = """
@@ -148,50 +128,52 @@ def heap(client: redis.Redis, stream: Producer, consumer: str) -> None:
     pairs = message().to_fields().items()
     flat: list[Any] = [text for pair in pairs for text in pair]
     client.eval(FILL, 1, stream.partitions[0].stream, consumer, str(HEAP), *flat)
-    assert pending(client, stream, consumer) == HEAP
+    assert View(client, "t").pending(consumer) == HEAP
 
 
-async def test_a_hundred_thousand_of_the_dead_are_taken_over_a_handful_at_a_time(
+async def test_a_hundred_thousand_messages_of_a_dead_worker_are_taken_over_in_small_batches(
     own_server: Callable[..., Server],
 ) -> None:
     """chrisguidry/docket#467, chrisguidry/docket#463: each claim began at the front, so what lay
     past its window was out of reach; and it took as many as there were.
     """
     server = own_server()
-    stream = Producer(server.url, "t")
+    stream = Stream(server.url, "t")
     work, workers = Work(held=True), Workers(settings_of(server))
     with redis.Redis.from_url(server.url, socket_timeout=60) as client:
+        view = View(client, "t")
         heap(client, stream, "dead")
         worker = workers.start(work.handlers, concurrency=200)
         await eventually(lambda: work.running == 200)
-        assert pending(client, stream, worker.consumer) == 200
-        assert pending(client, stream, "dead") == HEAP - 200
+        assert view.pending(worker.consumer_name) == 200
+        assert view.pending("dead") == HEAP - 200
         work.go_on.set()
         # Several windows on: one claim looks at ten times as many as it may take.
         await eventually(lambda: len(work.done) >= 5_000, timeout=60)
         await workers.stop()
-        # What it took last and had not begun was handed back.
+        # What it took last and had not begun was requeued.
         back: Any = client.xlen(stream.partitions[0].of_group("main").again)
         assert back <= 200
-        assert pending(client, stream, "dead") == HEAP - len(work.done) - back
-    assert work.ran == Counter(names(len(work.ran)))
+        assert view.pending("dead") == HEAP - len(work.done) - back
+    assert work.began == Counter(names(len(work.began)))
     assert work.most == 200
     await stream.close()
 
 
-async def test_one_orphan_behind_a_hundred_thousand_of_the_living_is_found(
+async def test_one_orphan_behind_a_hundred_thousand_held_by_the_living_is_found(
     own_server: Callable[..., Server],
 ) -> None:
     """chrisguidry/docket#467, chrisguidry/docket#463: a window full of what is not to be claimed
     was looked at again and again, and nothing behind it.
     """
     server = own_server()
-    stream = Producer(server.url, "t")
+    stream = Stream(server.url, "t")
     key = stream.partitions[0].stream
     work, workers = Work(), Workers(settings_of(server))
-    # The living renew: the first hundred thousand, and so not the orphan.
+    # The living worker renews the first hundred thousand, and so not the orphan.
     renew = f"XAUTOCLAIM', KEYS[1], 'main', 'living', 0, '0-0', 'COUNT', {HEAP}, 'JUSTID'"
     with redis.Redis.from_url(server.url, socket_timeout=60) as client:
+        view = View(client, "t")
         heap(client, stream, "living")
         (orphan,) = await stream.append([message(id="orphan")])
         client.xreadgroup("main", "dead", {key: ">"})
@@ -205,36 +187,36 @@ async def test_one_orphan_behind_a_hundred_thousand_of_the_living_is_found(
             return bool(work.done["orphan"])
 
         await eventually(is_found, timeout=60)
-        assert work.ran == {"orphan": 1}
-        await eventually(lambda: pending(client, stream) == HEAP)
-        assert pending(client, stream, "living") == HEAP
+        assert work.began == {"orphan": 1}
+        await eventually(lambda: view.pending() == HEAP)
+        assert view.pending("living") == HEAP
     await workers.stop()
     await stream.close()
 
 
 @on_one_server
 async def test_a_message_that_comes_during_a_sweep_is_taken(
-    stream: Producer, workers: Workers, redis_client: redis.Redis
+    stream: Producer, workers: Workers, view: View
 ) -> None:
     """chrisguidry/docket#463: sweeping what others hold keeps a worker from everything else."""
     busy, free = Work(held=True), Work()
     workers.start(busy.handlers, concurrency=200)
     await send(stream, *names(200))
     await eventually(lambda: busy.running == 200)
-    # With one hand a sweep looks at ten of them a step.
+    # With one slot, a sweep looks at ten of them in one step.
     workers.start(free.handlers, concurrency=1)
-    await sweeps_have_passed(redis_client, stream, free)
+    await view.swept_for_a_lease(free)
     for number in range(30):
         await send(stream, f"n{number}")
         await eventually(lambda n=number: free.done[f"n{n}"], what=f"n{number} to be taken")  # type: ignore[misc] # no lambda has annotations
     busy.go_on.set()
-    await drained(redis_client, stream)
-    assert not busy.ran.keys() & free.ran.keys()
+    await view.drained()
+    assert not busy.began.keys() & free.began.keys()
 
 
 @on_one_server
 async def test_no_worker_holds_more_than_it_runs(
-    stream: Producer, workers: Workers, redis_client: redis.Redis
+    stream: Producer, workers: Workers, view: View
 ) -> None:
     """FastStream 0.7.8, run, and taskiq-python/taskiq-redis#84: of four workers and five thousand
     messages one held all.
@@ -243,10 +225,10 @@ async def test_no_worker_holds_more_than_it_runs(
     await send(stream, *names(5_000))
     four = [workers.start(work.handlers, concurrency=10) for _ in range(4)]
     await eventually(lambda: work.running == 40)
-    assert [pending(redis_client, stream, one.consumer) for one in four] == [10] * 4
+    assert [view.pending(one.consumer_name) for one in four] == [10] * 4
     work.go_on.set()
-    await drained(redis_client, stream)
-    assert work.ran == Counter(names(5_000))
+    await view.drained()
+    assert work.began == Counter(names(5_000))
 
 
 # --- failed, and then? ----------------------------------------------------------------------
@@ -254,7 +236,7 @@ async def test_no_worker_holds_more_than_it_runs(
 
 @on_one_server
 async def test_a_message_whose_handler_raised_comes_again_also_after_a_restart(
-    stream: Producer, workers: Workers, redis_client: redis.Redis
+    stream: Producer, workers: Workers, view: View
 ) -> None:
     """FastStream 0.7.8, run: the handler raises, the entry stays pending, and no restart brings
     it back.
@@ -273,10 +255,10 @@ async def test_a_message_whose_handler_raised_comes_again_also_after_a_restart(
     await send(stream, "m")
     await eventually(lambda: len(attempts) >= 2)
     await workers.stop(first)
-    assert pending(redis_client, stream) == 0
+    assert view.pending() == 0
     works = True
     workers.start(handlers)
-    await drained(redis_client, stream)
+    await view.drained()
     assert attempts == list(range(1, len(attempts) + 1))
 
 
@@ -287,26 +269,27 @@ async def test_outcomes_that_could_not_be_written_are_written_later(
     ever, and nobody looked for them.
     """
     server = own_server()
-    stream = Producer(server.url, "t")
+    stream = Stream(server.url, "t")
     work, workers = Work(held=True), Workers(settings_of(server))
     with redis.Redis.from_url(server.url) as client:
+        view = View(client, "t")
         await send(stream, *names(20))
         workers.start(work.handlers)
         await eventually(lambda: work.running == 20)
         client.replicaof("127.0.0.1", "1")  # from here on every write is refused
         work.go_on.set()
         await eventually(lambda: len(work.done) == 20)
-        assert pending(client, stream) == 20
+        assert view.pending() == 20
         client.replicaof("NO", "ONE")
-        await drained(client, stream)
-    assert work.ran == Counter(names(20))
+        await view.drained()
+    assert work.began == Counter(names(20))
     await workers.stop()
     await stream.close()
 
 
 @on_one_server
-async def test_a_retry_for_a_handler_that_is_gone_is_kept_and_hinders_nobody(
-    stream: Producer, workers: Workers, redis_client: redis.Redis
+async def test_a_retry_for_a_handler_that_is_gone_is_kept_and_hinders_no_other(
+    stream: Producer, workers: Workers, redis_client: redis.Redis, view: View
 ) -> None:
     """svix/svix-webhooks#1511: a task for an endpoint that was deleted fails in its worker over
     and over.
@@ -326,11 +309,11 @@ async def test_a_retry_for_a_handler_that_is_gone_is_kept_and_hinders_nobody(
     workers.start(work.handlers, grace=0.5)
     await send(stream, *names(20))
     await eventually(lambda: len(work.done) == 20)
-    await eventually(DeadLetters(stream, "main").count)
-    await drained(redis_client, stream)
+    await eventually(DeadLetters(stream.client, "main").count)
+    await view.drained()
     (letter,) = await dead_letters(stream)
     assert (letter.fields[b"id"], letter.fields[b"reason"]) == (b"m", b"unknown_handler")
-    assert work.ran == Counter(names(20))
+    assert work.began == Counter(names(20))
     redis_client.delete(stream.partitions[0].of_group("main").dead)
 
 

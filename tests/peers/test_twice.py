@@ -1,4 +1,4 @@
-"""Where others run a message twice: reclaims, deadlines, blocked loops, repeats of a sender."""
+"""Where others run a message twice: reclaims, deadlines, blocked loops, a sender that repeats."""
 
 from __future__ import annotations
 
@@ -22,25 +22,17 @@ from hookmill.signatures.marble import marble_scheme
 from hookmill.signatures.qstash import QStash
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.producer import Producer
+from hookmill.stream.upkeep import Upkeep
 from receiver.app import Receiver
 from receiver.main import stream_of
-from tests.peers.scenes import (
-    MakeSettings,
-    Work,
-    Workers,
-    drained,
-    leave_behind,
-    names,
-    on_one_server,
-    pending,
-    send,
-    sweeps_have_passed,
-)
+from tests.peers.view import View
+from tests.peers.work import MakeSettings, Work, Workers, names, on_one_server, send
 from tests.support import (
     CURRENT_KEY,
     MARBLE_SECRET,
     Program,
     Server,
+    Stream,
     eventually,
     message,
     signed_headers,
@@ -51,18 +43,11 @@ OpenGroup = Callable[..., Awaitable[Consumer]]
 Deliver = Callable[..., Awaitable[list[int]]]
 
 
-@pytest.fixture
-async def workers(settings: MakeSettings) -> AsyncIterator[Workers]:
-    opened = Workers(settings)
-    yield opened
-    await opened.stop()
-
-
 # --- reclaimed while it runs ----------------------------------------------------------------
 
 
 async def test_what_many_workers_take_over_at_the_same_time_runs_once(
-    stream: Producer, open_group: OpenGroup, workers: Workers, redis_client: redis.Redis
+    stream: Producer, open_group: OpenGroup, workers: Workers, view: View
 ) -> None:
     """taskiq-python/taskiq-redis#123: two workers pass a lock's check together, and both run what
     each reclaims.
@@ -75,13 +60,13 @@ async def test_what_many_workers_take_over_at_the_same_time_runs_once(
         workers.start(work.handlers, concurrency=50)
     await eventually(lambda: work.running == 200)
     work.go_on.set()
-    await drained(redis_client, stream)
-    assert work.ran == Counter(names(200))
+    await view.drained()
+    assert work.began == Counter(names(200))
 
 
 @on_one_server
 async def test_a_handler_may_run_for_longer_than_a_lease(
-    stream: Producer, workers: Workers, redis_client: redis.Redis
+    stream: Producer, workers: Workers, view: View
 ) -> None:
     """taskiq-python/taskiq-redis#86, chrisguidry/docket#245, svix/svix-webhooks#2181: what runs
     longer than the reclaim time runs a second time beside itself.
@@ -89,16 +74,16 @@ async def test_a_handler_may_run_for_longer_than_a_lease(
     work = Work(held=True, timeout=3600)
     workers.start(work.handlers, concurrency=1)
     await send(stream, "long")
-    await eventually(lambda: work.ran["long"])
+    await eventually(lambda: work.began["long"])
     workers.start(work.handlers, concurrency=10)
-    await sweeps_have_passed(redis_client, stream, work)
+    await view.swept_for_a_lease(work)
     work.go_on.set()
-    await drained(redis_client, stream)
-    assert set(work.ran.values()) == {1}
+    await view.drained()
+    assert set(work.began.values()) == {1}
 
 
 async def test_a_worker_that_takes_over_from_itself_goes_on_with_what_it_runs(
-    stream: Producer, workers: Workers, redis_client: redis.Redis
+    stream: Producer, workers: Workers, redis_client: redis.Redis, view: View
 ) -> None:
     """mastra-ai/mastra#23648: the only consumer reclaims what it is running, onto itself, and
     runs it again.
@@ -106,7 +91,7 @@ async def test_a_worker_that_takes_over_from_itself_goes_on_with_what_it_runs(
     work = Work(held=True)
     worker = workers.start(work.handlers)
     await send(stream, "m")
-    await eventually(lambda: work.ran["m"])
+    await eventually(lambda: work.began["m"])
     key = stream.partitions[0].stream
 
     def has_claimed_its_own() -> bool:
@@ -114,19 +99,19 @@ async def test_a_worker_that_takes_over_from_itself_goes_on_with_what_it_runs(
         (held,) = rows
         # As an outage would: older than its lease before it could be renewed.
         redis_client.xclaim(
-            key, "main", worker.consumer, 0, [held["message_id"]], idle=60_000, justid=True
+            key, "main", worker.consumer_name, 0, [held["message_id"]], idle=60_000, justid=True
         )
         return bool(held["times_delivered"] > 1)
 
     await eventually(has_claimed_its_own, what="the worker to sweep its own message")
-    assert work.ran == {"m": 1}
+    assert work.began == {"m": 1}
     work.go_on.set()
-    await drained(redis_client, stream)
-    assert work.ran == {"m": 1}
+    await view.drained()
+    assert work.began == {"m": 1}
 
 
 async def test_a_sweep_in_the_moment_a_message_is_taken_leaves_it_alone(
-    stream: Producer, workers: Workers, redis_client: redis.Redis
+    stream: Producer, workers: Workers, redis_client: redis.Redis, view: View
 ) -> None:
     """tobymao/saq#277, tobymao/saq#126: the sweeper meets a job between its taking and its start,
     and takes it for stuck.
@@ -135,25 +120,25 @@ async def test_a_sweep_in_the_moment_a_message_is_taken_leaves_it_alone(
     for _ in range(3):
         workers.start(work.handlers, concurrency=5)
     await eventually(lambda: redis_client.exists(stream.partitions[0].stream))
-    # A heap of the dead keeps the sweeps going, batch after batch, while the new ones come.
+    # Many messages of a dead worker keep the sweeps going while new messages come.
     dead = [f"dead-{n}" for n in range(150)]
-    entries: list[Any] = leave_behind(redis_client, stream, *dead)
+    entries: list[Any] = view.leave_behind(*dead)
     redis_client.xclaim(
         stream.partitions[0].stream, "main", "dead", 0, entries, idle=60_000, justid=True
     )
     for message_id in names(150):
         await send(stream, message_id)
     await eventually(lambda: len(work.done) == 300, timeout=30)
-    await drained(redis_client, stream)
-    assert work.ran == Counter([*names(150), *dead])
+    await view.drained()
+    assert work.began == Counter([*names(150), *dead])
 
 
-# --- buffered, waiting for a hand -----------------------------------------------------------
+# --- buffered, waiting for a slot -----------------------------------------------------------
 
 
 @on_one_server
-async def test_what_no_hand_is_free_for_stays_in_the_stream_for_others(
-    stream: Producer, workers: Workers, redis_client: redis.Redis
+async def test_what_no_slot_is_free_for_stays_in_the_stream_for_others(
+    stream: Producer, workers: Workers, view: View
 ) -> None:
     """dapr/components-contrib#4599: eight are read for six hands; the two that wait in the buffer
     grow as old as the dead, and run twice.
@@ -162,18 +147,18 @@ async def test_what_no_hand_is_free_for_stays_in_the_stream_for_others(
     first = workers.start(work.handlers, concurrency=6)
     await send(stream, *names(8))
     await eventually(lambda: work.running == 6)
-    assert pending(redis_client, stream) == pending(redis_client, stream, first.consumer) == 6
+    assert view.pending() == view.pending(first.consumer_name) == 6
     workers.start(work.handlers, concurrency=10)
     await eventually(lambda: work.running == 8)
-    await sweeps_have_passed(redis_client, stream, work)
+    await view.swept_for_a_lease(work)
     work.go_on.set()
-    await drained(redis_client, stream)
-    assert set(work.ran.values()) == {1}
+    await view.drained()
+    assert set(work.began.values()) == {1}
 
 
 @on_one_server
 async def test_what_waits_for_a_thread_is_not_taken_for_dead(
-    stream: Producer, workers: Workers, redis_client: redis.Redis
+    stream: Producer, workers: Workers, view: View
 ) -> None:
     """dapr/components-contrib#4599, for plain functions: three of four wait for the one thread."""
     handlers = Handlers()
@@ -188,15 +173,15 @@ async def test_what_waits_for_a_thread_is_not_taken_for_dead(
     first = workers.start(handlers, concurrency=4, threads=1)
     await send(stream, *names(4))
     try:
-        await eventually(lambda: pending(redis_client, stream, first.consumer) == 4)
+        await eventually(lambda: view.pending(first.consumer_name) == 4)
         other = Work()
         workers.start(other.handlers)
-        await sweeps_have_passed(redis_client, stream, other)
+        await view.swept_for_a_lease(other)
         assert began.total() == 1
-        assert not other.ran.keys() & began.keys()
+        assert not other.began.keys() & began.keys()
     finally:
         go_on.set()
-    await drained(redis_client, stream)
+    await view.drained()
     assert began == Counter(names(4))
 
 
@@ -231,7 +216,7 @@ async def test_a_handler_that_blocks_the_loop_keeps_its_message(
     programs = [start_program("worker", "blocking:handlers", env=env) for _ in range(2)]
     for program in programs:
         program.wait_for('"working"')
-    stream = Producer(server.url, "hookmill")
+    stream = Stream(server.url, "hookmill")
     await send(stream, "blocks")
     await stream.close()
 
@@ -240,11 +225,12 @@ async def test_a_handler_that_blocks_the_loop_keeps_its_message(
 
     wait_until(lambda: ran() == ["blocks"], what="the blocking handler to begin")
     with redis.Redis.from_url(server.url) as client:
-        leave_behind(client, stream, "left behind")
-        # The free one takes this over; the blocked one's is older.
+        view = View(client, "hookmill")
+        view.leave_behind("left behind")
+        # The free worker takes this over; the message of the blocked one is older.
         wait_until(lambda: "left behind" in ran(), what="a sweep")
         (tmp_path / "go-on").touch()
-        await drained(client, stream)
+        await view.drained()
     assert sorted(ran()) == ["blocks", "left behind"]
     assert [program.stop() for program in programs] == [0, 0]
 
@@ -254,7 +240,7 @@ async def test_a_handler_that_blocks_the_loop_keeps_its_message(
 
 @on_one_server
 async def test_a_message_that_waits_longer_than_a_lease_runs_once_when_it_is_due(
-    stream: Producer, workers: Workers, redis_client: redis.Redis
+    stream: Producer, workers: Workers, redis_client: redis.Redis, view: View
 ) -> None:
     """celery/kombu#337, celery/celery#3270, celery/celery#4400, celery/celery#9882: a task whose
     time lies beyond the visibility timeout is restored again and again, and each copy runs.
@@ -272,11 +258,11 @@ async def test_a_message_that_waits_longer_than_a_lease_runs_once_when_it_is_due
         workers.start(work.handlers)
     await stream.append([message(type="later")])
     await eventually(lambda: redis_client.zcard(stream.partitions[0].of_group("main").delayed))
-    assert pending(redis_client, stream) == 0
-    await sweeps_have_passed(redis_client, stream, work)
+    assert view.pending() == 0
+    await view.swept_for_a_lease(work)
     await eventually(lambda: len(attempts) == 2)
-    await drained(redis_client, stream)
-    await sweeps_have_passed(redis_client, stream, work)
+    await view.drained()
+    await view.swept_for_a_lease(work)
     assert attempts == [1, 1]
 
 
@@ -330,11 +316,11 @@ async def deliver(settings: MakeSettings) -> AsyncIterator[Deliver]:
     await http.close()
     for receiver, opened_stream in opened:
         await receiver.stop()
-        await opened_stream.close()
+        await opened_stream.client.close()
 
 
 async def test_deliveries_of_one_id_at_the_same_moment_run_once(
-    stream: Producer, workers: Workers, deliver: Deliver, redis_client: redis.Redis
+    stream: Producer, workers: Workers, deliver: Deliver, view: View
 ) -> None:
     """stellarBank/StellarBank#39, argoproj/argo-events#2682: near-simultaneous copies, at several
     replicas, all pass the check before one of them is remembered.
@@ -345,12 +331,12 @@ async def test_deliveries_of_one_id_at_the_same_moment_run_once(
     copies = [order(message_id) for message_id in names(25) for _ in range(4)]
     assert Counter(await deliver(*copies)) == {200: 100}
     await eventually(lambda: len(work.done) == 25)
-    await drained(redis_client, stream)
-    assert work.ran == Counter(names(25))
+    await view.drained()
+    assert work.began == Counter(names(25))
 
 
 async def test_a_delivery_that_comes_again_after_it_was_handled_does_not_run_again(
-    stream: Producer, workers: Workers, deliver: Deliver, redis_client: redis.Redis
+    stream: Producer, workers: Workers, deliver: Deliver, view: View
 ) -> None:
     """hibiken/asynq#369, zenml-io/zenml#5215: an ID is unique only until its job has completed,
     so the sender's late retry starts another one.
@@ -359,13 +345,14 @@ async def test_a_delivery_that_comes_again_after_it_was_handled_does_not_run_aga
     workers.start(work.handlers)
     assert await deliver(order("m")) == [200]
     await eventually(lambda: work.done["m"])
-    await drained(redis_client, stream)
-    assert await stream.trim(retention=0) == 1  # nothing in the stream is left of it
+    await view.drained()
+    # Nothing of it is left in the stream.
+    assert await Upkeep(stream.client, "main").trim(retention=0) == 1
     assert await deliver(order("m"), order("m")) == [200, 200]
     assert await deliver(order("later")) == [200]
     await eventually(lambda: work.done["later"])
-    await drained(redis_client, stream)
-    assert work.ran == {"m": 1, "later": 1}
+    await view.drained()
+    assert work.began == {"m": 1, "later": 1}
 
 
 @on_one_server
@@ -379,18 +366,18 @@ async def test_a_delivery_that_was_stored_but_never_answered_runs_once_when_it_i
     server.signal(signal.SIGSTOP)
     assert await deliver(order("m"), order("m")) == [503, 503]
     server.signal(signal.SIGCONT)
-    stream = Producer(server.url, settings().prefix)
+    stream = Stream(server.url, settings().prefix)
     with redis.Redis.from_url(server.url) as client:
-        # Given up, and carried out all the same.
+        # The receiver gave these appends up, but Redis carried them out.
         await eventually(lambda: client.xlen(stream.partitions[0].stream) == 4)
         assert await deliver(order("m")) == [200]
         work, there_too = Work(), Workers(settings)
         there_too.start(work.handlers, redis_url=server.url)
         await eventually(lambda: work.done["m"])
-        await drained(client, stream)
+        await View(client, settings().prefix).drained()
         await there_too.stop()
     await stream.close()
-    assert work.ran == {"before": 1, "too": 1, "m": 1}
+    assert work.began == {"before": 1, "too": 1, "m": 1}
 
 
 @pytest.mark.parametrize("body", [b"", b'{"event":"ping"}'], ids=["no body", "a constant body"])
@@ -399,7 +386,7 @@ async def test_deliveries_without_an_id_run_each_though_they_look_alike(
     stream: Producer,
     workers: Workers,
     deliver: Deliver,
-    redis_client: redis.Redis,
+    view: View,
     sender: str,
     body: bytes,
 ) -> None:
@@ -416,5 +403,5 @@ async def test_deliveries_without_an_id_run_each_though_they_look_alike(
     pings = [post(scheme, path, body, headers) for _ in range(3)]
     assert await deliver(*pings, path=path) == [200, 200, 200]
     await eventually(lambda: len(work.done) == 3)
-    await drained(redis_client, stream)
-    assert set(work.ran.values()) == {1}
+    await view.drained()
+    assert set(work.began.values()) == {1}

@@ -1,19 +1,23 @@
-"""Receivers that are started, and what they stored."""
+"""Fixtures: running receivers, what they stored, what they logged."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import aiohttp
 import pytest
 import redis
+import structlog
+from structlog.testing import capture_logs
 
 from hookmill.config.settings import Settings
 from hookmill.config.sources import Source, sources_of
 from hookmill.stream.producer import Producer
-from receiver import app as app_module
+from receiver import app, appender, drainer, health, pipeline
+from receiver import http as http_module
 from receiver.app import Receiver
 from receiver.main import stream_of
 from tests.receiver.serving import (
@@ -33,11 +37,12 @@ from tests.support import (
 
 @pytest.fixture
 async def start_at(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StartAt]:
-    """Start a receiver with the settings given, on the stream given or on one of its own. It is
-    stopped at the end.
+    """Start a receiver with these settings, on this stream or on one of its own, and stop it at the
+    end.
     """
-    # The server goes on reading from a refused sender, and does not see at once that it has gone.
-    monkeypatch.setattr(app_module, "_LINGER", 0.2)
+    # Shorter than in production: the server reads on from a refused sender, and would notice late
+    # that it has hung up.
+    monkeypatch.setattr(http_module, "_LINGER", 0.2)
     started: list[Receiver] = []
     opened: list[Producer] = []
 
@@ -58,12 +63,12 @@ async def start_at(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StartAt]:
         await receiver.stop()
     await eventually(lambda: not lingering(), what="the server to stop lingering")
     for stream in opened:
-        await stream.close()
+        await stream.client.close()
 
 
 @pytest.fixture
 def start(settings: Callable[..., Settings], stream: Producer, start_at: StartAt) -> StartReceiver:
-    """Start a receiver on the test's own prefix, both senders switched on."""
+    """Start a receiver on the test's own prefix, with both senders."""
 
     async def start_one(**fields: Any) -> Running:
         given = {**KEYS, "body_limit": LIMIT, **fields}
@@ -102,3 +107,15 @@ async def connect() -> AsyncIterator[Callable[[Running], Awaitable[Wire]]]:
     yield connect_to
     for wire in opened:
         wire.writer.close()
+
+
+@pytest.fixture
+def lines(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> Iterator[list[dict[str, Any]]]:
+    """Our own log lines. The limits that earlier tests have reached are reset."""
+    for module in (app, appender, drainer, health, pipeline):
+        monkeypatch.setattr(module, "log", structlog.get_logger("receiver"))
+    logging.getLogger("receiver.http").filters.clear()
+    with capture_logs() as captured:
+        yield captured  # type: ignore[misc] # an event is a mutable mapping, here always a dict

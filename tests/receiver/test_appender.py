@@ -1,4 +1,4 @@
-"""Group commit against real servers: few round trips, order kept, errors told to all who wait."""
+"""Group commit with real servers: few round trips, order kept, a result for every request."""
 
 from __future__ import annotations
 
@@ -7,30 +7,42 @@ import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
+import aiohttp
 import pytest
 import redis
 
-from hookmill.errors import StreamUnavailableError
 from hookmill.message import Message
 from hookmill.stream.arrival import Row
 from hookmill.stream.producer import Producer
 from receiver import appender as appender_module
 from receiver.appender import Appender
-from tests.receiver.serving import paused, round_trips
-from tests.support import Server, eventually, message
+from receiver.responses import FAULT, Refusal, Result
+from tests.receiver.serving import HELLO, StartReceiver, Stored, deliver, paused, round_trips
+from tests.support import Server, Stream, eventually, message
 
 PATIENT = 10.0
-"""Seconds for a round trip in tests that hold Redis up on purpose."""
+"""Seconds for a round trip in tests that delay Redis on purpose."""
 
 
 @pytest.fixture
 async def patient(server: Server, prefix: str) -> AsyncIterator[Producer]:
-    """A stream that bears a long pause, its script already known to the server."""
-    opened = Producer(server.url, prefix, timeout=PATIENT)
+    """A stream with a long timeout. Its script is loaded in the server already."""
+    opened = Stream(server.url, prefix, timeout=PATIENT)
     await opened.append([message(id="warm-up")])
-    await opened.redis.delete(opened.partitions[0].stream)
+    await opened.client.execute(0, "DEL", opened.partitions[0].stream)
     yield opened
     await opened.close()
+
+
+UNSTORED = Refusal(503, "stream_unavailable", "the message could not be stored; send it again")
+
+
+class NotStoredError(Exception):
+    """A message was not stored; its one argument is the refusal."""
+
+
+def refusals(results: Sequence[BaseException | None]) -> list[Result]:
+    return [result.args[0] for result in results if isinstance(result, NotStoredError)]
 
 
 def stored_ids(client: redis.Redis, stream: Producer) -> list[str]:
@@ -39,12 +51,12 @@ def stored_ids(client: redis.Redis, stream: Producer) -> list[str]:
 
 
 async def append(appender: Appender, message: Message) -> None:
-    """Return when a message is stored; raise why it was not."""
-    stored: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
-    appender.put(message, stored.set_result)
-    error = await stored
-    if error is not None:
-        raise error
+    """Return when a message is stored; raise the refusal if it is not."""
+    done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+    appender.put(message, done.set_result)
+    result = await done
+    if result is not None:
+        raise NotStoredError(result)
 
 
 def numbered(count: int, **fields: Any) -> list[Message]:
@@ -54,10 +66,10 @@ def numbered(count: int, **fields: Any) -> list[Message]:
 async def append_while_one_is_under_way(
     appender: Appender, messages: list[Message], client: redis.Redis
 ) -> None:
-    """Append the first message; while Redis holds it up, let the rest queue up behind it."""
+    """Append the first message; while Redis delays it, put the rest into the queue."""
     with paused(client):
         first = asyncio.create_task(append(appender, messages[0]))
-        await eventually(lambda: appender._flushing and not appender._queue)
+        await eventually(lambda: appender._writing and not appender._queue)
         rest = [asyncio.create_task(append(appender, one)) for one in messages[1:]]
         await eventually(lambda: len(appender._queue) == len(rest))
     await asyncio.gather(first, *rest)
@@ -82,10 +94,10 @@ async def test_what_arrives_during_an_append_forms_the_next_one(
     assert stored_ids(redis_client, patient) == [f"m{number}" for number in range(17)]
 
 
-async def test_senders_who_wait_for_their_answers_share_the_round_trips_evenly(
+async def test_senders_that_wait_for_their_answers_share_the_round_trips_evenly(
     patient: Producer, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each comes again when it is answered, so a batch of 4 and one of 60 would last for ever."""
+    """A sender sends again when it is answered, so batches of 4 and 60 would alternate for ever."""
     batches: list[int] = []
     begun = asyncio.Event()
     append_rows = patient.append_rows
@@ -178,12 +190,12 @@ async def test_one_that_gives_up_while_it_waits_does_not_disturb_the_others(
         await eventually(lambda: blocked_clients(redis_client) == 1)
         waiting += [asyncio.create_task(append(appender, message(id="late")))]
         await eventually(lambda: len(appender._queue) == 1)
-        for given_up in (waiting[0], waiting[4], waiting[9]):  # under way, and in the queue
+        for given_up in (waiting[0], waiting[4], waiting[9]):  # being written, and in the queue
             given_up.cancel()
     results = await asyncio.gather(*waiting, return_exceptions=True)
     kept = [number for number in range(9) if number not in {0, 4}]
     assert [results[number] for number in kept] == [None] * 7
-    await eventually(lambda: appender._flushing is None)
+    await eventually(lambda: appender._writing is None)
     stored = stored_ids(redis_client, patient)
     assert [one for one in stored if one in {f"m{number}" for number in kept}] == [
         f"m{number}" for number in kept
@@ -195,16 +207,16 @@ async def test_a_refused_connection_fails_all_who_wait_and_nobody_after_the_reco
     own_server: Callable[..., Server],
 ) -> None:
     server = own_server()
-    stream = Producer(server.url, "t")
+    stream = Stream(server.url, "t")
     appender = Appender(stream, 5.0)
     server.kill()
     results = await asyncio.gather(
         *(append(appender, one) for one in numbered(5)), return_exceptions=True
     )
-    assert [type(result) for result in results] == [StreamUnavailableError] * 5
+    assert refusals(results) == [UNSTORED] * 5
     server.start()
     await append(appender, message(id="after"))
-    assert await stream.redis.xlen(stream.partitions[0].stream) == 1
+    assert await stream.client.execute(0, "XLEN", stream.partitions[0].stream) == 1
     await stream.close()
 
 
@@ -212,20 +224,20 @@ async def test_a_frozen_server_fails_those_under_way_and_those_queued_but_not_th
     own_server: Callable[..., Server],
 ) -> None:
     server = own_server()
-    stream = Producer(server.url, "t")
+    stream = Stream(server.url, "t")
     appender = Appender(stream, 2.0)
     await append(appender, message(id="before"))
     server.signal(signal.SIGSTOP)
     under_way = asyncio.create_task(append(appender, message(id="under way")))
-    await eventually(lambda: appender._flushing and not appender._queue)
+    await eventually(lambda: appender._writing and not appender._queue)
     queued = [asyncio.create_task(append(appender, one)) for one in numbered(4)]
     await eventually(lambda: len(appender._queue) == 4)
     queued.pop(1).cancel()
     await asyncio.wait([under_way])
-    assert all(one.done() for one in queued)  # no second timeout for those behind
+    assert all(one.done() for one in queued)  # without a second timeout
     results = await asyncio.gather(under_way, *queued, return_exceptions=True)
-    assert [type(result) for result in results] == [StreamUnavailableError] * 4
-    assert not appender._queue  # they were told no: nothing may append them behind their backs
+    assert refusals(results) == [UNSTORED] * 4
+    assert not appender._queue  # they were refused, so they must not be appended later
     server.signal(signal.SIGCONT)
     await append(appender, message(id="after"))
     with redis.Redis.from_url(server.url) as client:
@@ -235,34 +247,41 @@ async def test_a_frozen_server_fails_those_under_way_and_those_queued_but_not_th
     await stream.close()
 
 
-async def test_an_error_of_redis_itself_names_its_reason(own_server: Callable[..., Server]) -> None:
+async def test_an_error_of_redis_itself_is_logged_with_its_reason(
+    own_server: Callable[..., Server], lines: list[dict[str, Any]]
+) -> None:
     server = own_server("--save", "", "--maxmemory", "1", "--maxmemory-policy", "noeviction")
-    stream = Producer(server.url, "t")
-    with pytest.raises(StreamUnavailableError, match="maxmemory"):
-        await append(Appender(stream, 5.0), message())
+    stream = Stream(server.url, "t")
+    with pytest.raises(NotStoredError):
+        await append(Appender(stream, 5.0), message(id="m1"))
+    (line,) = lines
+    assert (line["event"], line["id"]) == ("append failed", "m1")
+    assert "maxmemory" in line["error"]
     await stream.close()
 
 
-async def test_the_timeout_counts_the_whole_round_trip_and_is_named(
-    own_server: Callable[..., Server],
+async def test_the_timeout_counts_the_whole_round_trip_and_is_logged(
+    own_server: Callable[..., Server], lines: list[dict[str, Any]]
 ) -> None:
     server = own_server()
-    stream = Producer(server.url, "t", timeout=20.0)  # the client alone would wait much longer
+    stream = Stream(server.url, "t", timeout=20.0)  # the client alone would wait much longer
     server.signal(signal.SIGSTOP)
-    with pytest.raises(StreamUnavailableError, match=r"^no answer within 0\.2 s$"):
+    with pytest.raises(NotStoredError):
         await append(Appender(stream, 0.2), message())
+    assert [line["error"] for line in lines] == ["no answer within 0.2 s"]
     server.signal(signal.SIGCONT)
     await stream.close()
 
 
 async def test_a_fault_of_our_own_reaches_those_it_hit_and_nobody_waits_for_ever(
-    patient: Producer, redis_client: redis.Redis
+    patient: Producer, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     appender = Appender(patient, PATIENT)
     unwritable = message(id="\ud800")  # a lone surrogate has no UTF-8
-    with pytest.raises(RuntimeError, match="surrogates not allowed") as raised:
+    with pytest.raises(NotStoredError) as raised:
         await append(appender, unwritable)
-    assert isinstance(raised.value.__cause__, UnicodeEncodeError)
+    assert raised.value.args == (FAULT,)
+    assert "UnicodeEncodeError" in caplog.text
     await append(appender, message(id="after"))
     assert stored_ids(redis_client, patient) == ["after"]
 
@@ -277,9 +296,9 @@ async def test_closing_waits_for_what_is_under_way_even_if_nobody_else_does(
         waiting.cancel()
         closing = asyncio.create_task(appender.close())
     await closing
-    assert appender._flushing is None
+    assert appender._writing is None
     assert stored_ids(redis_client, patient) == ["m1"]
-    await appender.close()  # nothing under way: nothing to wait for
+    await appender.close()  # nothing is being written
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), ValueError("closed file")])
@@ -295,3 +314,38 @@ async def test_a_log_that_cannot_be_written_keeps_nothing_from_being_stored(
     await asyncio.gather(*(append(appender, one) for one in numbered(2)))
     await appender.close()
     assert stored_ids(redis_client, stream) == ["m0", "m1"]
+
+
+async def test_concurrent_deliveries_arrive_in_few_round_trips(
+    start: StartReceiver, http: aiohttp.ClientSession, redis_client: redis.Redis, stored: Stored
+) -> None:
+    running = await start(append_timeout=10)
+    assert (await deliver(running, http))[0] == 200  # the script is loaded in the server now
+    before = round_trips(redis_client)
+    with paused(redis_client):
+        posted = [
+            asyncio.create_task(deliver(running, http, b"%d" % number)) for number in range(100)
+        ]
+        await eventually(lambda: running.receiver._http.in_flight == 100)
+        # All but the first batch wait in the queue, and form the second.
+        await eventually(lambda: len(running.receiver._appender._queue) >= 1)
+    assert {answer[0] for answer in await asyncio.gather(*posted)} == {200}
+    assert round_trips(redis_client) - before <= 10
+    bodies = {entry[b"body"] for entry in stored()}
+    assert bodies == {b"%d" % number for number in range(100)} | {HELLO}
+    assert len(stored()) == 101
+
+
+async def test_a_log_that_cannot_be_written_keeps_no_sender_from_its_answer(
+    own_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(appender_module.log, "error", fail, raising=False)
+    server = own_server()
+    stream = Stream(server.url, "t", timeout=1.0)
+    server.kill()
+    with pytest.raises(NotStoredError):
+        await append(Appender(stream, 1.0), message())
+    await stream.close()

@@ -1,4 +1,4 @@
-"""Certificates fetched over real HTTPS, from a server on loopback that has the senders' names."""
+"""Certificates fetched over real HTTPS, from a local server with the names of the senders."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ from receiver import certificates as module
 from receiver.certificates import (
     A_MINUTE,
     AT_ONCE,
-    GOOD_ONES,
     KEPT,
     KEPT_FAILURE,
+    KNOWN_URLS,
     LARGEST,
     Certificates,
 )
 from tests.authority import Issuer, rsa_key, server_context
+from tests.receiver.serving import ends
 from tests.signatures import test_paypal as paypal
 from tests.signatures import test_sns as sns
 from tests.support import eventually
 
 NAMES = (sns.HOST, "api.paypal.com", "api.sandbox.paypal.com")
 URL = sns.URL
-TLS = Issuer("TLS", time.time())  # the clients' clock is the machine's
+TLS = Issuer("TLS", time.time())  # TLS clients use the clock of the machine
 Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
@@ -48,7 +49,7 @@ class Clock:
 
 
 class Loopback(AbstractResolver):
-    """Finds every host at our server, and notes who was looked for."""
+    """Resolves every host to our server, and notes the hosts."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -77,7 +78,7 @@ class Loopback(AbstractResolver):
 
 
 class World:
-    """The senders' side: an HTTPS server, what it answers, and who asked for what."""
+    """The side of the senders: an HTTPS server, its answers, and the requests it got."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -141,7 +142,7 @@ def notification(**changes: Any) -> Signed:
     return sns.delivery(sns.sign(sns.message(**changes)))
 
 
-# --- judging ---
+# --- verifying a delivery ---
 
 
 async def test_a_delivery_of_sns_is_judged_with_the_certificate_that_it_names(world: World) -> None:
@@ -198,7 +199,7 @@ async def test_no_other_host_is_ever_asked(world: World, url: str) -> None:
     assert world.resolver.asked == []
 
 
-async def test_nobody_is_asked_on_account_of_a_topic_or_a_time_that_does_not_count(
+async def test_no_certificate_is_fetched_for_a_wrong_topic_or_an_old_delivery(
     world: World,
 ) -> None:
     certificates = world.certificates()
@@ -211,14 +212,14 @@ async def test_nobody_is_asked_on_account_of_a_topic_or_a_time_that_does_not_cou
     assert world.resolver.asked == []
 
 
-async def test_a_certificate_that_is_no_good_is_a_refusal(world: World) -> None:
+async def test_a_certificate_of_another_name_refuses_the_delivery(world: World) -> None:
     world.publish(URL, sns.ISSUER.issue(["evil.com"], sns.KEY))
     verdict = await world.certificates().judge(SNS([sns.TOPIC]), notification(), sns.NOW)
     assert isinstance(verdict, Refused)
     assert verdict.code == "certificate_not_theirs"
 
 
-async def test_a_page_in_the_certificates_place_says_nothing_about_the_delivery(
+async def test_a_page_instead_of_a_certificate_does_not_refuse_the_delivery(
     world: World,
 ) -> None:
     world.publish(URL, b"<html>We are back soon</html>")
@@ -230,13 +231,11 @@ async def test_a_page_in_the_certificates_place_says_nothing_about_the_delivery(
     assert await certificates.judge(scheme, notification(), sns.NOW) == Verified(0)
 
 
-# --- what cannot be had ---
+# --- certificates that cannot be fetched ---
 
 
 @pytest.mark.parametrize("status", [204, 301, 302, 307, 308, 403, 404, 429, 500, 503])
-async def test_any_other_answer_is_none_and_no_redirect_is_followed(
-    world: World, status: int
-) -> None:
+async def test_only_a_200_counts_and_no_redirect_is_followed(world: World, status: int) -> None:
     other = f"https://{sns.HOST}/other.pem"
     world.publish(URL, b"", status, {"Location": other})
     world.publish(other, sns.CERTIFICATE)
@@ -245,7 +244,7 @@ async def test_any_other_answer_is_none_and_no_redirect_is_followed(
     assert world.requests == [URL]
 
 
-async def test_an_answer_may_be_as_large_as_it_may_and_no_larger(world: World) -> None:
+async def test_an_answer_larger_than_the_limit_is_refused(world: World) -> None:
     world.publish(URL, b"x" * LARGEST)
     assert len(await world.certificates().fetch(URL)) == LARGEST
     world.publish(URL, b"x" * (LARGEST + 1))
@@ -271,7 +270,7 @@ async def test_a_small_answer_that_inflates_stays_small(world: World) -> None:
     assert await world.certificates().fetch(URL) == packed
 
 
-async def test_a_server_that_does_not_answer_is_left(
+async def test_a_server_that_does_not_answer_is_given_up_after_the_timeout(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "TIMEOUT", 0.2)
@@ -319,7 +318,7 @@ async def test_without_tls_nobody_is_asked(world: World) -> None:
     assert world.resolver.asked == []
 
 
-# --- few requests, whatever is sent to us ---
+# --- few requests, whatever is delivered ---
 
 
 async def test_an_answer_is_kept_for_a_while(world: World) -> None:
@@ -357,7 +356,7 @@ async def test_a_flood_of_urls_causes_few_requests_and_fills_no_memory(world: Wo
     assert len(certificates._answers) == 1
 
 
-async def test_a_certificate_that_was_good_before_is_not_held_up_by_a_flood(world: World) -> None:
+async def test_a_known_url_is_fetched_despite_a_flood_of_others(world: World) -> None:
     world.publish(URL, sns.CERTIFICATE)
     certificates = world.certificates()
     scheme = SNS([sns.TOPIC], tolerance=1e9)
@@ -371,18 +370,18 @@ async def test_a_certificate_that_was_good_before_is_not_held_up_by_a_flood(worl
     assert await certificates.judge(scheme, notification(), tomorrow) == Verified(0)
 
 
-async def test_few_good_ones_are_remembered(world: World) -> None:
+async def test_few_known_urls_are_remembered(world: World) -> None:
     certificates, scheme = world.certificates(), SNS([sns.TOPIC])
-    for number in range(GOOD_ONES + 5):
+    for number in range(KNOWN_URLS + 5):
         world.clock.now += 60
         url = f"https://{sns.HOST}/{number}.pem"
         world.publish(url, sns.CERTIFICATE)
         delivery = notification(SigningCertURL=url)
         assert await certificates.judge(scheme, delivery, sns.NOW) == Verified(0)
-    assert len(certificates._good) == GOOD_ONES
+    assert len(certificates._known) == KNOWN_URLS
 
 
-async def test_few_requests_are_under_way_at_once(world: World) -> None:
+async def test_few_requests_run_at_once(world: World) -> None:
     gate, here, most = asyncio.Event(), 0, 0
 
     async def answer(_request: web.BaseRequest) -> web.StreamResponse:
@@ -403,12 +402,38 @@ async def test_few_requests_are_under_way_at_once(world: World) -> None:
     assert most == AT_ONCE
 
 
-async def test_closing_ends_what_is_under_way(world: World) -> None:
+async def test_closing_cancels_the_running_requests(world: World) -> None:
     world.answers[URL] = world.hang
     certificates = world.certificates()
     waiting = asyncio.create_task(certificates.fetch(URL))
     await eventually(lambda: bool(world.requests))
     await certificates.close()
+    with pytest.raises(CertificateUnavailableError, match="stopping"):
+        await waiting
+
+
+async def test_closing_ends_a_request_whose_first_cancellation_is_swallowed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificates = world.certificates()
+    begun, swallowed = asyncio.Event(), 0
+
+    async def get(_url: str) -> bytes:
+        nonlocal swallowed
+        begun.set()
+        while not swallowed:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                swallowed += 1
+        await asyncio.sleep(60)
+        return b""
+
+    monkeypatch.setattr(certificates, "_get", get)
+    waiting = asyncio.create_task(certificates.fetch(URL))
+    await begun.wait()
+    assert await ends(certificates.close(), within=4)  # a request may take longer
+    assert swallowed == 1
     with pytest.raises(CertificateUnavailableError, match="stopping"):
         await waiting
 
@@ -439,7 +464,7 @@ async def test_a_subscription_that_cannot_be_confirmed_says_so_without_its_token
     assert str(caught.value) == f"{sns.HOST}: the answer was {status}"
     assert world.requests == [sns.CONFIRM]
     world.publish(sns.CONFIRM, b"")
-    await certificates.confirm(sns.CONFIRM)  # asked again, it is tried again
+    await certificates.confirm(sns.CONFIRM)  # a second attempt is possible
 
 
 async def test_an_answer_that_is_no_http_shows_no_token(world: World) -> None:

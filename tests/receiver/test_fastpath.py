@@ -1,4 +1,4 @@
-"""Deliveries that arrive whole are answered without a task, and nobody can tell from outside."""
+"""The fast path: answers without a task, and the same answers as aiohttp's."""
 
 from __future__ import annotations
 
@@ -11,14 +11,19 @@ from typing import Any
 import pytest
 import redis
 
-from receiver import app as app_module
+from hookmill.config.settings import Settings
+from hookmill.config.sources import sources_of
+from hookmill.stream.producer import Producer
 from receiver import fastpath
-from receiver.app import Receiver
+from receiver import http as http_module
+from receiver.http import HttpServer
 from tests.receiver.serving import (
     HELLO,
+    KEYS,
     LIMIT,
     Connect,
     Running,
+    StartAt,
     StartReceiver,
     Stored,
     connections,
@@ -31,20 +36,20 @@ from tests.support import eventually, signed_headers
 
 @pytest.fixture
 def took(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """The bodies of the deliveries that went the short way."""
+    """The bodies of the deliveries that the fast path took."""
     bodies: list[bytes] = []
-    take = Receiver.take
+    take = HttpServer.take
 
-    def noted(self: Receiver, source: Any, request: Any, write: Any) -> None:
+    def noted(self: HttpServer, source: Any, request: Any, connection: Any) -> None:
         bodies.append(request.body)
-        take(self, source, request, write)
+        take(self, source, request, connection)
 
-    monkeypatch.setattr(Receiver, "take", noted)
+    monkeypatch.setattr(HttpServer, "take", noted)
     return bodies
 
 
-def test_this_aiohttp_has_the_parts_that_the_short_way_goes_by() -> None:
-    assert fastpath.is_known()
+def test_this_aiohttp_has_the_attributes_that_the_fast_path_uses() -> None:
+    assert fastpath.is_supported()
 
 
 async def test_a_whole_delivery_is_answered_while_aiohttp_still_waits_for_a_request(
@@ -61,14 +66,14 @@ async def test_a_whole_delivery_is_answered_while_aiohttp_still_waits_for_a_requ
     assert took == [entry[b"body"] for entry in stored()] == [b"0", b"1", b"2"]
 
 
-async def test_where_aiohttp_has_other_parts_deliveries_go_its_own_way(
+async def test_if_aiohttp_has_other_attributes_it_answers_deliveries_itself(
     start: StartReceiver,
     connect: Connect,
     stored: Stored,
     took: list[bytes],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(fastpath, "_PARTS", {"_of_another_release"})
+    monkeypatch.setattr(fastpath, "_USED", {"_of_another_release"})
     running = await start()
     wire = await connect(running)
     for status, sent in ((200, delivery(running.sources["qstash"])), (401, request_bytes())):
@@ -98,7 +103,7 @@ REQUESTS: dict[str, Callable[[Running], bytes]] = {
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-async def test_both_ways_answer_alike(
+async def test_the_fast_path_and_aiohttp_answer_alike(
     start: StartReceiver,
     connect: Connect,
     took: list[bytes],
@@ -110,17 +115,17 @@ async def test_both_ways_answer_alike(
     request = REQUESTS[name](running)
     whole, in_parts = await connect(running), await connect(running)
     await whole.send(request)
-    short = await whole.answer()
+    fast = await whole.answer()
     assert len(took) == 1
     for part in (request[:20], request[20:-1], request[-1:]):
         await in_parts.send(part)
         await asyncio.sleep(0.02)
-    long = await in_parts.answer()
-    for answer in (short, long):
+    slow = await in_parts.answer()
+    for answer in (fast, slow):
         assert re.fullmatch(r"\w{3}, \d\d \w{3} \d{4} [\d:]{8} GMT", answer.headers.pop("Date"))
-    # Of a body that came too late for its refusal the rest is not waited for.
-    long.headers.pop("Connection", None)
-    assert short == long
+    # A refusal before the end of a body closes the connection.
+    slow.headers.pop("Connection", None)
+    assert fast == slow
 
 
 async def test_what_comes_behind_a_delivery_waits_for_its_answer(
@@ -131,7 +136,7 @@ async def test_what_comes_behind_a_delivery_waits_for_its_answer(
     second, third = delivery(source, b"second"), delivery(source, b"third")
     with paused(redis_client):
         await wire.send(delivery(source, b"first"))
-        await eventually(lambda: running.receiver._appender._flushing)
+        await eventually(lambda: running.receiver._appender._writing)
         await wire.send(request_bytes(b"", target="/healthz", method="GET") + second[:70])
         await wire.send(second[70:] + request_bytes(b"forged") + third)
         with pytest.raises(TimeoutError):
@@ -163,18 +168,18 @@ async def test_nothing_is_read_behind_a_delivery_that_is_not_answered(
     sent = 0
     with paused(redis_client):
         await wire.send(delivery(source))
-        await eventually(lambda: running.receiver._appender._flushing)
+        await eventually(lambda: running.receiver._appender._writing)
         flood = request_bytes(bytes(1000)) * 1000
         wire.writer.write(flood * 30)
         await asyncio.sleep(0.3)
         sent = len(flood) * 30 - wire.writer.transport.get_write_buffer_size()
-        assert sent < 20_000_000  # what the kernel's buffers hold, and one read of ours
+        assert sent < 20_000_000  # the buffers of the kernel, and one read
     assert (await wire.answer()).status == 200
     assert (await wire.answer()).status == 401
     wire.hang_up("reset")
 
 
-async def test_while_a_sender_does_not_read_its_answers_it_is_left_to_aiohttp_which_waits(
+async def test_a_sender_that_does_not_read_its_answers_is_left_to_aiohttp(
     start: StartReceiver, took: list[bytes]
 ) -> None:
     running = await start()
@@ -203,14 +208,14 @@ async def test_a_delivery_waits_for_what_aiohttp_is_answering(
     wire = await connect(running)
     with paused(redis_client):
         await wire.send(request_bytes(b"", target="/readyz", method="GET"))
-        await eventually(lambda: running.receiver._in_flight == 1)
+        await eventually(lambda: running.receiver._http.in_flight == 1)
         await wire.send(request_bytes(b"forged"))
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(wire.reader.readexactly(1), 0.1)
     assert [(await wire.answer()).status for _ in range(2)] == [200, 401]
 
 
-async def test_what_was_taken_counts_no_longer_against_what_may_be_pipelined(
+async def test_deliveries_that_were_taken_do_not_count_as_pipelined_requests(
     start: StartReceiver, connect: Connect, took: list[bytes]
 ) -> None:
     running = await start()
@@ -223,7 +228,7 @@ async def test_what_was_taken_counts_no_longer_against_what_may_be_pipelined(
     assert [(await wire.answer()).status for _ in range(2)] == [401, 401]
 
 
-async def test_who_speaks_an_older_http_is_answered_in_it(
+async def test_http_1_0_is_left_to_aiohttp(
     start: StartReceiver, connect: Connect, took: list[bytes]
 ) -> None:
     running = await start()
@@ -243,7 +248,7 @@ async def test_the_last_answer_of_a_quiet_receiver_closes_the_connection(
     wire = await connect(running)
     with paused(redis_client):
         await wire.send(delivery(running.sources["qstash"]))
-        await eventually(lambda: running.receiver._appender._flushing)
+        await eventually(lambda: running.receiver._appender._writing)
         running.receiver.quiet()
     answer = await wire.answer()
     assert (answer.status, answer.headers["Connection"]) == (200, "close")
@@ -253,7 +258,7 @@ async def test_the_last_answer_of_a_quiet_receiver_closes_the_connection(
 async def test_a_connection_in_use_is_kept_and_an_idle_one_is_closed(
     start: StartReceiver, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app_module, "_KEEPALIVE", 2.0)
+    monkeypatch.setattr(http_module, "_KEEPALIVE", 2.0)
     running = await start()
     wire = await connect(running)
     loop = asyncio.get_running_loop()
@@ -278,11 +283,34 @@ async def test_the_message_of_a_sender_that_has_gone_is_stored_all_the_same(
     wire = await connect(running)
     with paused(redis_client):
         await wire.send(delivery(running.sources["qstash"]))
-        await eventually(lambda: running.receiver._appender._flushing)
+        await eventually(lambda: running.receiver._appender._writing)
         wire.hang_up(how)
         await eventually(lambda: not connections(running))
     await eventually(lambda: len(stored()) == 1)
-    await eventually(lambda: running.receiver._in_flight == 0)
+    await eventually(lambda: running.receiver._http.in_flight == 0)
     assert stored()[0][b"body"] == HELLO
-    assert running.receiver._reception.room.bytes == 0
+    assert running.receiver._pipeline.capacity.bytes == 0
     assert not caplog.records
+
+
+@pytest.mark.parametrize("status", [200, 202, 204])
+async def test_the_fast_path_writes_the_same_answer_as_aiohttp(
+    settings: Callable[..., Settings],
+    stream: Producer,
+    start_at: StartAt,
+    connect: Connect,
+    status: int,
+) -> None:
+    configured = settings(**KEYS)
+    (source, *_) = (one._replace(status=status) for one in sources_of(configured))
+    running = await start_at(configured, stream, [source])
+    heads = []
+    for extra in ((), (b"Connection: close",)):  # aiohttp itself answers the latter
+        wire = await connect(running)
+        await wire.send(delivery(source, extra=extra))
+        raw = (await wire.reader.readuntil(b"\r\n\r\n")).decode()
+        heads.append([line for line in raw.splitlines() if not line.startswith("Date: ")])
+        assert re.search(r"^Date: \w{3}, \d\d \w{3} \d{4} [\d:]{8} GMT\r$", raw, re.MULTILINE)
+    ours, aiohttps = heads
+    assert "Connection: close" in aiohttps
+    assert ours == [line for line in aiohttps if line != "Connection: close"]

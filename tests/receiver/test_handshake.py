@@ -1,4 +1,4 @@
-"""What senders ask beside their deliveries: each gets its answer, and nobody gets another's."""
+"""Handshakes: each sender gets the answer of its own handshake only."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from hookmill.signatures import Secret, Signed, Verified
 from hookmill.signatures.presets import PRESETS
 from hookmill.signatures.spec_verifier import SpecVerifier
 from hookmill.stream.arrival import Arrival
-from receiver.handshake import MAX_TEXT, METHODS, asked, question
-from receiver.intake import Admitted, Request, admit
-from receiver.responses import Answer, Refusal
+from receiver.handshake import MAX_TEXT, METHODS, reply_to_request, reply_to_verified
+from receiver.intake import Admitted, ReceivedRequest, admit
+from receiver.responses import Refusal, Reply, handshake_reply
 from tests.support import CURRENT_KEY, NEXT_KEY
 
 NOW = 1_700_000_000.25
@@ -31,7 +31,7 @@ VERIFY_TOKEN = "verify-ä?\N{SNOWMAN}"
 
 
 def source_of(preset: str, **words: Any) -> Source:
-    """A sender of the table, with words changed where given."""
+    """A source with a preset's spec, some of its fields changed."""
     spec = msgspec.structs.replace(PRESETS[preset].spec, **words)
     return Source(
         preset,
@@ -47,7 +47,7 @@ def source_of(preset: str, **words: Any) -> Source:
 META, DROPBOX, INTERCOM = source_of("meta"), source_of("dropbox"), source_of("intercom")
 WOOCOMMERCE, SLACK, TWITCH = source_of("woocommerce"), source_of("slack"), source_of("twitch")
 ZOOM = source_of("zoom")
-# Discord signs with a key that only Discord has; what it asks does not depend on how it signs.
+# Only Discord has its private key, so this source is signed as Slack's.
 DISCORD = source_of("slack", handshake="discord", id=("json:id",), type=("json:event.type",))
 GITHUB = source_of("github")
 SOURCES = [META, DROPBOX, INTERCOM, WOOCOMMERCE, SLACK, TWITCH, ZOOM, DISCORD, GITHUB]
@@ -56,32 +56,36 @@ SOURCES = [META, DROPBOX, INTERCOM, WOOCOMMERCE, SLACK, TWITCH, ZOOM, DISCORD, G
 def delivered(
     source: Source, body: bytes, headers: dict[str, str] | None = None, *, secret: str = CURRENT_KEY
 ) -> Admitted:
-    """What becomes of a delivery that the sender signed."""
+    """Return what a signed delivery turns into."""
     assert isinstance(source.scheme, SpecVerifier)
     scheme = SpecVerifier(source.scheme.spec, [secret])
     signed = scheme.sign(Signed(CIMultiDict(headers or {}), body, source.path), NOW)
-    return admit(source, Request(source.path, signed.headers, (), signed.body), NOW)
+    return admit(source, ReceivedRequest(source.path, signed.headers, (), signed.body), NOW)
 
 
 def unsigned(source: Source, body: bytes, headers: dict[str, str] | None = None) -> object:
-    return admit(source, Request(source.path, CIMultiDict(headers or {}), (), body), NOW)
+    return admit(source, ReceivedRequest(source.path, CIMultiDict(headers or {}), (), body), NOW)
 
 
-def texts(answer: object) -> Answer:
-    """An answer that is text: it says so."""
-    assert isinstance(answer, Answer), answer
-    assert answer.content_type == "text/plain"
+def texts(answer: object) -> Reply:
+    """Check that an answer is plain text."""
+    assert isinstance(answer, Reply), answer
+    assert content_type(answer) == "text/plain"
     return answer
 
 
-# --- no deliveries: Meta ---
+def content_type(reply: Reply) -> str:
+    return dict(reply.headers)["Content-Type"]
+
+
+# --- requests that are no deliveries: Meta ---
 
 TOKEN = quote(VERIFY_TOKEN)
 
 
 def test_meta_gets_its_challenge_with_the_right_token() -> None:
     target = f"/meta?hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token={TOKEN}"
-    assert asked(META, "GET", target) == Answer(200, b"1158201444", "text/plain")
+    assert reply_to_request(META, "GET", target) == handshake_reply(b"1158201444")
 
 
 @pytest.mark.parametrize(
@@ -103,17 +107,17 @@ def test_meta_gets_its_challenge_with_the_right_token() -> None:
     ],
 )
 def test_meta_without_the_right_token_is_forbidden_and_told_nothing(query: str) -> None:
-    refusal = asked(META, "GET", f"/meta{query}")
+    refusal = reply_to_request(META, "GET", f"/meta{query}")
     assert isinstance(refusal, Refusal)
     assert refusal[:2] == (403, "verify_token_mismatch")
     assert "CHALLENGE" not in repr(refusal)
     assert VERIFY_TOKEN not in repr(refusal)
 
 
-def test_a_source_without_a_verify_token_knows_no_right_one() -> None:
+def test_a_source_without_a_verify_token_accepts_none() -> None:
     for token in ("", "&hub.verify_token=", "&hub.verify_token"):
         target = f"/meta?hub.mode=subscribe&hub.challenge=1{token}"
-        refusal = asked(META._replace(verify_token=""), "GET", target)
+        refusal = reply_to_request(META._replace(verify_token=""), "GET", target)
         assert isinstance(refusal, Refusal)
         assert refusal.status == 403
 
@@ -132,12 +136,12 @@ def test_a_source_without_a_verify_token_knows_no_right_one() -> None:
     ],
 )
 def test_meta_with_the_right_token_and_no_proper_question_is_a_bad_request(rest: str) -> None:
-    refusal = asked(META, "GET", f"/meta?hub.verify_token={TOKEN}&{rest}")
+    refusal = reply_to_request(META, "GET", f"/meta?hub.verify_token={TOKEN}&{rest}")
     assert isinstance(refusal, Refusal)
     assert refusal[:2] == (400, "handshake_malformed")
 
 
-# --- no deliveries: Dropbox, Intercom ---
+# --- requests that are no deliveries: Dropbox, Intercom ---
 
 
 @pytest.mark.parametrize(
@@ -145,14 +149,14 @@ def test_meta_with_the_right_token_and_no_proper_question_is_a_bad_request(rest:
     [
         ("?challenge=abc123", b"abc123"),
         ("?challenge=a%20b+c", b"a b c"),
-        # As text/plain, which no browser may take for anything else, it is only text.
+        # Harmless as text/plain, which a browser does not run.
         ("?challenge=%3Cscript%3E", b"<script>"),
         ("?other=1&challenge=x", b"x"),
         (f"?challenge={'x' * MAX_TEXT}", b"x" * MAX_TEXT),
     ],
 )
 def test_dropbox_gets_its_challenge(query: str, text: bytes) -> None:
-    assert asked(DROPBOX, "GET", f"/dropbox{query}") == Answer(200, text, "text/plain")
+    assert reply_to_request(DROPBOX, "GET", f"/dropbox{query}") == handshake_reply(text)
 
 
 @pytest.mark.parametrize(
@@ -174,33 +178,33 @@ def test_dropbox_gets_its_challenge(query: str, text: bytes) -> None:
         "?challenge=\udcff",
     ],
 )
-def test_dropbox_is_not_repeated_what_is_not_plain_short_text(query: str) -> None:
-    refusal = asked(DROPBOX, "GET", f"/dropbox{query}")
+def test_dropbox_gets_back_only_plain_short_text(query: str) -> None:
+    refusal = reply_to_request(DROPBOX, "GET", f"/dropbox{query}")
     assert isinstance(refusal, Refusal)
     assert refusal[:2] == (400, "handshake_malformed")
 
 
 def test_intercom_gets_its_200() -> None:
-    assert asked(INTERCOM, "HEAD", "/intercom") == Answer(200, b"")
+    assert reply_to_request(INTERCOM, "HEAD", "/intercom") == handshake_reply()
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "OPTIONS", "get", ""])
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.handshake)
 def test_no_other_method_than_the_handshakes_own_is_answered(source: Source, method: str) -> None:
-    answered = asked(source, method, f"{source.path}?challenge=x")
+    answered = reply_to_request(source, method, f"{source.path}?challenge=x")
     if method not in METHODS.get(source.handshake, ()):
         assert isinstance(answered, Refusal)
         assert answered[:2] == (405, "method_not_allowed")
 
 
-# --- no deliveries: WooCommerce ---
+# --- requests that are no deliveries: WooCommerce ---
 
 
 @pytest.mark.parametrize("body", [b"webhook_id=1", b"webhook_id=12345678901234567890"])
 def test_woocommerces_unsigned_ping_gets_its_200(body: bytes) -> None:
-    assert unsigned(WOOCOMMERCE, body) == Answer()
-    # It takes nothing but 200 for a yes, whatever acknowledges a delivery.
-    assert unsigned(WOOCOMMERCE._replace(status=202), body) == Answer(200)
+    assert unsigned(WOOCOMMERCE, body) == handshake_reply()
+    # WooCommerce expects a 200 here, whatever status acknowledges a delivery.
+    assert unsigned(WOOCOMMERCE._replace(status=202), body) == handshake_reply()
 
 
 @pytest.mark.parametrize(
@@ -211,7 +215,7 @@ def test_woocommerces_unsigned_ping_gets_its_200(body: bytes) -> None:
         b"webhook_id=a",
         b"webhook_id=1\n",
         b"webhook_id=-1",
-        b"webhook_id=\xd9\xa1",  # a digit, of Arabic
+        b"webhook_id=\xd9\xa1",  # an Arabic digit
         b"webhook_id=1&topic=order.created",
         b" webhook_id=1",
         b"WEBHOOK_ID=1",
@@ -236,7 +240,7 @@ def test_a_ping_with_a_signature_has_to_have_the_right_one(value: str) -> None:
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.handshake)
 def test_only_woocommerce_may_ping_unsigned(source: Source) -> None:
     answered = unsigned(source, b"webhook_id=1")
-    assert isinstance(answered, Answer if source is WOOCOMMERCE else Refusal)
+    assert isinstance(answered, Reply if source is WOOCOMMERCE else Refusal)
 
 
 # --- verified deliveries ---
@@ -260,8 +264,8 @@ def test_twitch_gets_its_challenge() -> None:
 def test_zoom_gets_its_token_under_the_secret_that_it_signed_with(secret: str) -> None:
     body = b'{"event":"endpoint.url_validation","payload":{"plainToken":"qgg8vlvZRS6UYooatFL8Aw"}}'
     answer = delivered(ZOOM, body, secret=secret)
-    assert isinstance(answer, Answer)
-    assert (answer.status, answer.content_type) == (200, "application/json")
+    assert isinstance(answer, Reply)
+    assert (answer.status, content_type(answer)) == (200, "application/json")
     token = b"qgg8vlvZRS6UYooatFL8Aw"
     assert json.loads(answer.body) == {
         "plainToken": token.decode(),
@@ -272,11 +276,11 @@ def test_zoom_gets_its_token_under_the_secret_that_it_signed_with(secret: str) -
 @pytest.mark.parametrize(
     ("body", "answer"),
     [
-        (b'{"id":"1","type":1,"version":1}', Answer(200, b'{"type":1}', "application/json")),
-        (b'{"version":1,"type":0}', Answer(204, b"", "application/json")),
+        (b'{"id":"1","type":1,"version":1}', handshake_reply(b'{"type":1}', "application/json")),
+        (b'{"version":1,"type":0}', handshake_reply(b"", "application/json", 204)),
     ],
 )
-def test_discords_pings_are_answered(body: bytes, answer: Answer) -> None:
+def test_discords_pings_are_answered(body: bytes, answer: Reply) -> None:
     assert delivered(DISCORD, body) == answer
 
 
@@ -296,7 +300,7 @@ def test_discords_pings_are_answered(body: bytes, answer: Answer) -> None:
         (ZOOM, b"not JSON", {}),
         (DISCORD, b'{"id":"2","type":2,"data":{"name":"deploy"}}', {}),
         (DISCORD, b'{"id":"3","type":3}', {}),
-        # An event has the number of an interaction's ping.
+        # An event has the same number as the ping of an interaction.
         (DISCORD, b'{"version":1,"type":1,"event":{"type":"APPLICATION_AUTHORIZED"}}', {}),
         (DISCORD, b'{"type":10}', {}),
         (DISCORD, b"[1]", {}),
@@ -329,7 +333,7 @@ def test_every_other_delivery_is_a_message(
         (ZOOM, b'{"event":"endpoint.url_validation","payload":{"plainToken":"v0:1:{}"}}', {}),
     ],
 )
-def test_a_question_that_is_none_is_a_bad_request(
+def test_a_malformed_question_is_a_bad_request(
     source: Source, body: bytes, headers: dict[str, str]
 ) -> None:
     refusal = delivered(source, body, headers)
@@ -339,7 +343,7 @@ def test_a_question_that_is_none_is_a_bad_request(
 
 def test_two_message_types_of_twitch_are_refused() -> None:
     headers = CIMultiDict([*CALLBACK.items(), *NOTIFICATION.items()])
-    refusal = question(TWITCH, Signed(headers, b'{"challenge":"x"}'), Verified(0))
+    refusal = reply_to_verified(TWITCH, Signed(headers, b'{"challenge":"x"}'), Verified(0))
     assert isinstance(refusal, Refusal)
     assert refusal[:2] == (401, "header_repeated")
 
@@ -366,7 +370,7 @@ def test_a_question_that_does_not_verify_gets_no_answer(
         assert "CHALLENGE" not in repr(refusal)
 
 
-def test_every_handshake_that_a_table_may_name_has_its_place() -> None:
+def test_every_handshake_that_settings_may_name_is_answered_somewhere() -> None:
     here = {"woocommerce", *METHODS} | {"slack", "twitch", "zoom", "discord"}
     assert here == set(HANDSHAKES) - {"sns"}
     assert {preset.spec.handshake for preset in PRESETS.values()} <= {"", *HANDSHAKES}
@@ -378,7 +382,7 @@ def test_what_is_signed_in_answer_shows_no_secret() -> None:
     assert CURRENT_KEY not in scheme.answer_with(0, CURRENT_KEY)
 
 
-# --- whatever stands in a request ---
+# --- any request ---
 
 NAMES = st.sampled_from(
     ["hub.mode", "hub.challenge", "hub.verify_token", "challenge", "CHALLENGE", ""]
@@ -388,7 +392,7 @@ QUERIES = st.lists(st.tuples(NAMES, VALUES), max_size=6).map(
     lambda fields: "&".join(f"{name}={value}" for name, value in fields)
 )
 TARGETS = st.text() | QUERIES.map(lambda query: f"/x?{query}")
-# Surrogates as well: aiohttp shows bytes that are no UTF-8 so.
+# Also surrogates, because aiohttp decodes bytes that are not UTF-8 to them.
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 
 
@@ -401,20 +405,20 @@ ANY_TEXT = st.text(st.characters(exclude_categories=()))
 def test_whatever_is_asked_the_answer_is_plain_short_text_or_a_refusal(
     source: Source, method: str, target: str
 ) -> None:
-    answered = asked(source, method, target)
+    answered = reply_to_request(source, method, target)
     if isinstance(answered, Refusal):
         assert answered.status in {400, 403, 405}
         assert len(answered.detail) < 100
         return
-    assert (answered.status, answered.content_type) == (200, "text/plain")
+    assert (answered.status, content_type(answered)) == (200, "text/plain")
     assert len(answered.body) <= MAX_TEXT
     assert all(0x20 <= byte < 0x7F for byte in answered.body)
 
 
 @given(query=QUERIES | ANY_TEXT)
 def test_meta_is_never_answered_without_its_token(query: str) -> None:
-    answered = asked(META, "GET", f"/meta?{query}")
-    if isinstance(answered, Answer):
+    answered = reply_to_request(META, "GET", f"/meta?{query}")
+    if isinstance(answered, Reply):
         assert f"hub.verify_token={TOKEN}" in query or f"hub.verify_token={VERIFY_TOKEN}" in query
     else:
         assert answered.status in {400, 403}
@@ -460,8 +464,8 @@ def test_whatever_is_delivered_the_answer_is_bounded_or_it_is_a_message(
     source: Source, body: bytes, kind: str
 ) -> None:
     headers = CIMultiDict({"Twitch-Eventsub-Message-Type": kind} if kind else {})
-    answered = question(source, Signed(headers, body), Verified(0))
-    if isinstance(answered, Answer):
+    answered = reply_to_verified(source, Signed(headers, body), Verified(0))
+    if isinstance(answered, Reply):
         assert answered.status in {200, 204}
         assert len(answered.body) < 2 * MAX_TEXT + 200
         assert all(0x20 <= byte < 0x7F for byte in answered.body)

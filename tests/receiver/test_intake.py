@@ -1,4 +1,4 @@
-"""From a request to a message or a refusal: whatever stands in it, it is one of the two."""
+"""Intake: any request becomes a message, a reply or a refusal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from hookmill.signatures.presets import PRESETS
 from hookmill.signatures.qstash import QStash
 from hookmill.signatures.spec_verifier import SpecVerifier
 from hookmill.stream.arrival import Arrival, row_of
-from receiver.intake import Admitted, Request, admit, precheck, too_large
+from receiver.intake import Admitted, ReceivedRequest, admit, precheck, too_large
 from receiver.responses import Refusal
 from tests.support import CURRENT_KEY, MARBLE_SECRET, NEXT_KEY, signed_headers
 
@@ -50,12 +50,12 @@ SOURCES = [QSTASH, MARBLE, TIMESTAMPED, ORDERED, NAMED_AFTER_BODY]
 RawHeaders = tuple[tuple[bytes, bytes], ...]
 
 
-def request(target: str, raw_headers: RawHeaders, body: bytes) -> Request:
-    """A request as aiohttp shows it: what is not UTF-8 becomes surrogate escapes."""
+def request(target: str, raw_headers: RawHeaders, body: bytes) -> ReceivedRequest:
+    """A request as aiohttp decodes it: bytes that are not UTF-8 become surrogate escapes."""
     headers = CIMultiDict[str]()
     for name, value in raw_headers:
         headers.add(_shown(name), _shown(value))
-    return Request(target, headers, raw_headers, body)
+    return ReceivedRequest(target, headers, raw_headers, body)
 
 
 def _shown(raw: bytes) -> str:
@@ -64,8 +64,8 @@ def _shown(raw: bytes) -> str:
 
 def signed(
     source: Source, body: bytes, *more: tuple[bytes, bytes], scheme: Scheme | None = None
-) -> Request:
-    """A genuine delivery to a source, unless another scheme signs it."""
+) -> ReceivedRequest:
+    """A genuine delivery to a source, or one that another scheme has signed."""
     made = signed_headers(scheme or source.scheme, body, source.path, NOW)
     pairs = tuple((name.encode(), value.encode()) for name, value in made.items())
     return request(source.path, (*pairs, *more), body)
@@ -131,7 +131,7 @@ def test_marbles_message_has_the_id_that_was_signed() -> None:
 
 
 def test_a_delivery_without_an_id_gets_a_fresh_one_each_time() -> None:
-    # Two genuine updates may have identical bytes: running a repeat beats dropping one of them.
+    # Two updates may have the same bytes. To run a duplicate is better than to drop an update.
     for source in (QSTASH, MARBLE):
         deliveries = [signed(source, b'{"hello":"world"}') for _ in range(2)]
         first, second = (message_of(admit(source, delivery, NOW)) for delivery in deliveries)
@@ -152,9 +152,9 @@ def test_a_token_is_carried_along_where_the_scheme_has_one() -> None:
     assert len(arrival.token.digest) == 16
     assert arrival.token.expires == 1_700_000_300
     row = row_of(arrival)
-    scoped = b"qstash\0" + arrival.token.digest  # another source that is sent the same has its own
+    scoped = b"qstash\0" + arrival.token.digest  # a digest for each source
     assert row.token == hashlib.blake2b(scoped, digest_size=16).digest()
-    assert row.remember_ms == 299_750  # it was received a quarter of a second later
+    assert row.remember_ms == 299_750  # from the receipt, a quarter of a second later
     signed_alone = arrival_of(admit(MARBLE, signed(MARBLE, b"{}"), NOW))
     row = row_of(signed_alone)
     assert (row.token, row.expires, row.remember_ms) == (b"", 0, 0)
@@ -181,9 +181,9 @@ def test_a_message_has_the_key_that_its_source_is_ordered_by() -> None:
         (MARBLE, CURRENT, (WITH_ID,), True),
         (TIMESTAMPED, CURRENT, (), True),
         (MARBLE, OLDER, (WITH_ID,), False),
-        (MARBLE, OLDER, (), False),  # a fresh one
+        (MARBLE, OLDER, (), False),  # a random ID
         (QSTASH, CURRENT, (WITH_ID,), False),
-        (QSTASH, CURRENT, (), False),  # the one of its token
+        (QSTASH, CURRENT, (), False),  # an ID that follows from the token
         (NAMED_AFTER_BODY, CURRENT, (WITH_ID,), True),
         (NAMED_AFTER_BODY, b"", (), True),
     ],
@@ -200,7 +200,7 @@ def test_an_id_is_signed_where_it_follows_from_the_body(
 def test_no_header_that_is_added_moves_a_delivery_to_another_partition(
     source: Source, body: bytes
 ) -> None:
-    # There its ID, or its token, would not be known: it would run once more.
+    # In another partition its ID or token would not be found, and it would run twice.
     genuine = signed(source, body)
     added = [(), (WITH_ID,), ((b"Upstash-Message-Id", b"msg_2"),)]
     rows = [
@@ -228,10 +228,10 @@ def test_where_ids_follow_from_bodies_no_header_makes_a_copy_another_message() -
     for more in changed:
         copy = request(genuine.target, (*pairs, *more), OLDER)
         assert message_of(admit(NAMED_AFTER_BODY, copy, NOW)).digest == first.digest
-    # A retry comes with a token of its own.
+    # A retry of the sender has a new token.
     later = arrival_of(admit(NAMED_AFTER_BODY, signed(NAMED_AFTER_BODY, OLDER), NOW))
     assert later.digest == first.digest
-    assert later.token is None  # its ID is signed, and says as much
+    assert later.token is None  # its ID is signed, so no token is needed
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_what_does_not_verify_is_unauthorised(source: Source) -> None:
     assert refusal_of(stranger)[:2] == (401, "signature_mismatch")
 
 
-def test_the_refusal_repeats_the_verdict() -> None:
+def test_the_refusal_has_the_code_and_detail_of_the_scheme() -> None:
     late = admit(QSTASH, signed(QSTASH, b"{}"), NOW + 360)
     assert late == Refusal(401, "expired", "the token expired 60 s ago")
 
@@ -349,10 +349,14 @@ def test_an_encoded_body_is_refused_before_it_is_read(encodings: list[str]) -> N
 @pytest.mark.parametrize("length", [LIMIT + 1, 10**30])
 def test_a_body_announced_as_too_large_is_refused_before_it_is_read(length: int) -> None:
     refusal = precheck("POST", CIMultiDict(), length, LIMIT)
-    assert refusal == too_large(LIMIT) == Refusal(413, "too_large", "a body may have 1000 bytes")
+    assert (
+        refusal
+        == too_large(LIMIT)
+        == Refusal(413, "too_large", "a body may have at most 1000 bytes")
+    )
 
 
-# --- whatever comes ---
+# --- any request ---
 
 NAMES = st.sampled_from(
     [
@@ -366,7 +370,7 @@ NAMES = st.sampled_from(
     ]
 )
 SECRETS = (CURRENT_KEY, NEXT_KEY, MARBLE_SECRET)
-ANY_BYTES = st.binary() | st.sampled_from(SECRETS).map(str.encode)  # which nothing may repeat
+ANY_BYTES = st.binary() | st.sampled_from(SECRETS).map(str.encode)  # which must never be shown
 RAW_HEADERS = st.lists(st.tuples(NAMES | ANY_BYTES, ANY_BYTES), max_size=6).map(tuple)
 FIELDS = st.dictionaries(
     st.sampled_from(["id", "type", "event", "data"]),
@@ -381,7 +385,7 @@ def check(admitted: Admitted | Message) -> None:
         assert admitted.id
         list(admitted.headers.items())
         return
-    assert isinstance(admitted, Refusal), admitted  # no source here has a handshake
+    assert isinstance(admitted, Refusal), admitted  # because no source here has a handshake
     assert admitted.status == 401
     assert admitted.code.replace("_", "").isalpha()
     said = f"{admitted.code} {admitted.detail}"
@@ -399,7 +403,7 @@ def check(admitted: Admitted | Message) -> None:
         ("linear", {"Linear-Delivery": "l-1"}, b'{"webhookTimestamp":1700000000000}', True),
         ("svix", {}, b"{}", False),
         ("zoom", {}, b'{"event":"e"}', True),
-        ("github", {"X-GitHub-Delivery": "d-1"}, b"{}", False),  # nothing in it says when
+        ("github", {"X-GitHub-Delivery": "d-1"}, b"{}", False),  # without a signed time
     ],
 )
 def test_a_copy_under_another_id_is_told_by_what_was_signed_once(
@@ -408,12 +412,12 @@ def test_a_copy_under_another_id_is_told_by_what_was_signed_once(
     scheme = SpecVerifier(PRESETS[preset].spec, ["whsec_MDEyMzQ1Njc4OQ=="])
     source = Source(preset, f"/{preset}", scheme, identify_by(scheme.spec))
     delivery = scheme.sign(Signed(CIMultiDict(headers), body, source.path), NOW)
-    sent = Request(source.path, delivery.headers, (), delivery.body)
+    sent = ReceivedRequest(source.path, delivery.headers, (), delivery.body)
     first, second = (arrival_of(admit(source, sent, NOW + later)) for later in (0, 1))
     assert (first.token is not None) == is_remembered
     assert first.token == second.token
     if is_remembered:
-        assert first.id == second.id  # though it may have none of its own
+        assert first.id == second.id  # even if the delivery has no ID
 
 
 @given(
@@ -467,7 +471,7 @@ def test_any_body_that_is_signed_is_accepted_and_comes_back_from_its_fields(
     length=st.none() | st.integers(min_value=0),
 )
 @settings(deadline=None)
-def test_the_look_before_the_body_is_read_is_always_a_verdict(
+def test_the_check_before_the_body_is_read_never_raises(
     method: str, raw_headers: RawHeaders, length: int | None
 ) -> None:
     verdict = precheck(method, request("/", raw_headers, b"").headers, length, LIMIT)

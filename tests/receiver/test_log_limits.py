@@ -1,4 +1,4 @@
-"""What strangers can cause in the log: one line each, few a second; our own faults in full."""
+"""Log lines that anybody can cause are short and few; our own faults keep their tracebacks."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 from aiohttp import ClientPayloadError
 from aiohttp.http_exceptions import BadHttpMessage, BadStatusLine, LineTooLong
 
-from receiver.log_limits import PER_SECOND, Limit, OneLine, server_logger
+from receiver.log_limits import PER_SECOND, LogLimit, OneLineFilter, server_logger
 
 
 class Clock:
-    """A clock that stands until it is moved."""
+    """A clock that the test moves."""
 
     def __init__(self) -> None:
         self.seconds = 1000.0
@@ -52,14 +52,14 @@ def test_what_a_client_caused_is_one_short_warning_without_a_traceback(
     error: BaseException,
 ) -> None:
     line = record(error)
-    assert OneLine().filter(line)
+    assert OneLineFilter().filter(line)
     assert line.getMessage() == f"Error handling request from 192.0.2.7: {type(error).__name__}"
     assert (line.exc_info, line.levelname, line.levelno) == (None, "WARNING", logging.WARNING)
 
 
 def test_a_fault_of_our_own_keeps_its_traceback_and_its_level() -> None:
     line = record(KeyError("ours"))
-    assert OneLine().filter(line)
+    assert OneLineFilter().filter(line)
     assert line.exc_info is not None
     assert line.levelno == logging.ERROR
     assert line.getMessage() == "Error handling request from 192.0.2.7"
@@ -67,13 +67,13 @@ def test_a_fault_of_our_own_keeps_its_traceback_and_its_level() -> None:
 
 def test_a_line_is_cut_at_its_first_line_break() -> None:
     line = record(None, "Bad request from %s\nGET / HTTP/1.1\nforged: line")
-    assert OneLine().filter(line)
+    assert OneLineFilter().filter(line)
     assert line.getMessage() == "Bad request from 192.0.2.7"
 
 
 def test_few_lines_a_second_pass_and_the_next_one_says_how_many_did_not() -> None:
     clock = Clock()
-    one_line = OneLine(clock)
+    one_line = OneLineFilter(clock)
     passed = [one_line.filter(record(ConnectionResetError())) for _ in range(PER_SECOND + 7)]
     assert passed == [True] * PER_SECOND + [False] * 7
     clock.seconds += 1
@@ -87,21 +87,21 @@ def test_few_lines_a_second_pass_and_the_next_one_says_how_many_did_not() -> Non
 
 
 def test_a_crowd_of_strangers_does_not_hide_a_fault_of_our_own() -> None:
-    one_line = OneLine(Clock())
+    one_line = OneLineFilter(Clock())
     for _ in range(10 * PER_SECOND):
         one_line.filter(record(ConnectionResetError()))
     assert one_line.filter(record(KeyError("ours")))
 
 
 def test_a_fault_of_our_own_that_anybody_can_cause_does_not_flood_the_log_either() -> None:
-    one_line = OneLine(Clock())
+    one_line = OneLineFilter(Clock())
     passed = [one_line.filter(record(KeyError("ours"))) for _ in range(10 * PER_SECOND)]
     assert passed.count(True) == PER_SECOND
 
 
 def test_a_limit_reports_what_it_held_back_once() -> None:
     clock = Clock()
-    limit = Limit(clock)
+    limit = LogLimit(clock)
     assert [limit.passes() for _ in range(PER_SECOND + 3)].count(True) == PER_SECOND
     clock.seconds += 0.999
     assert not limit.passes()
@@ -113,4 +113,4 @@ def test_a_limit_reports_what_it_held_back_once() -> None:
 
 def test_the_servers_logger_is_filtered_once_however_often_it_is_asked_for() -> None:
     assert server_logger() is server_logger()
-    assert [type(held) for held in server_logger().filters] == [OneLine]
+    assert [type(held) for held in server_logger().filters] == [OneLineFilter]

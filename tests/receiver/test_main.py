@@ -1,4 +1,4 @@
-"""Program 1 from its start to its end: what stops it at once, what it warns of, how it ends."""
+"""Program 1 from start to end: what keeps it from starting, what it warns of, how it stops."""
 
 from __future__ import annotations
 
@@ -187,8 +187,8 @@ async def test_no_line_of_the_start_shows_a_secret(
 def test_the_process_survives_senders_that_hang_up_and_ends_on_sigterm(
     own_server: Callable[..., Server], start_program: Callable[..., Program]
 ) -> None:
-    # A real process: its event loop (uvloop) sees the end of a connection in another tick than
-    # asyncio's own does.
+    # A real process, because its event loop (uvloop) reports the end of a connection in another
+    # tick than asyncio's.
     server = own_server()
     program = start_program(
         "receiver",

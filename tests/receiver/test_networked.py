@@ -1,4 +1,4 @@
-"""Deliveries that take a certificate, through a whole receiver: real HTTP in, real HTTPS out."""
+"""Deliveries that need a certificate, through a whole receiver: real HTTP in, real HTTPS out."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ async def test_without_its_certificate_a_delivery_is_to_be_sent_again(
     world: World, line: Line
 ) -> None:
     body = sns.sign(sns.message(Timestamp=stamp()))
-    assert await line.post("/sns", body) == 503  # there is none: nothing is known of it
+    assert await line.post("/sns", body) == 503  # there is no certificate, so it cannot be verified
     assert line.stored() == []
     world.publish(sns.URL, SNS_LEAF)
     world.clock.now += 60
@@ -147,7 +147,7 @@ async def test_a_subscription_is_confirmed_and_stores_nothing(world: World, line
     world.answers[sns.CONFIRM] = confirm
     body = sns.sign(sns.question(Timestamp=stamp()))
     assert await line.post("/sns", body.replace(b"chosen", b"choosen")) == 401
-    assert asked == []  # nobody is asked on account of what is not genuine
+    assert asked == []  # a forged delivery causes no request
     assert await line.post("/sns", body) == 503
     world.clock.now += 60
     assert await line.post("/sns", body) == 200
@@ -162,7 +162,7 @@ async def test_a_paypal_delivery_is_stored_under_its_transmission_id(
     sent = paypal.headers(time=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
     assert await line.post("/paypal", paypal.BODY, sent) == 200
     assert await line.post("/paypal", paypal.BODY + b" ", sent) == 401
-    # Only a CRC32 of the body is signed. What is put behind it has the same ID: a repeat.
+    # Only a CRC32 of the body is signed, so this forgery verifies. It has the same ID: a duplicate.
     forged = paypal.with_crc_of(b'{"event_type":"FORGED"}', paypal.BODY)
     assert await line.post("/paypal", forged, sent) == 200
     transmission = paypal.TRANSMISSION

@@ -30,14 +30,14 @@ OLD, NEW = "the old secret of github", "the new secret of github"
 
 
 class Serving:
-    """What a receiver would serve, and what was read for it."""
+    """The sources that are loaded, and those that a receiver would serve."""
 
     def __init__(self) -> None:
         self.read: list[Source] = []
         self.fault: Exception | None = None
         self.replaced: list[list[Source]] = []
 
-    def read_anew(self) -> tuple[Settings, list[Source]]:
+    def load(self) -> tuple[Settings, list[Source]]:
         if self.fault:
             raise self.fault
         return Settings(), self.read
@@ -61,13 +61,13 @@ async def reloader(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "secret").write_text(OLD)
     monkeypatch.setenv("MARBLE_WEBHOOK_SECRET_FILE", str(tmp_path / "secret"))
-    made = Reloader(Settings(), serving.read_anew, serving.replace)
+    made = Reloader(Settings(), serving.load, serving.replace)
     made.start()
     yield made
     await made.stop()
 
 
-async def test_nothing_is_read_anew_while_nothing_changes(
+async def test_nothing_is_loaded_while_nothing_changes(
     reloader: Reloader, serving: Serving
 ) -> None:
     await asyncio.sleep(0.1)
@@ -92,7 +92,7 @@ def change(path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["written", "replaced", "removed", "linked elsewhere"])
-async def test_a_file_that_changes_has_the_sources_read_anew(
+async def test_a_file_that_changes_makes_the_sources_load_again(
     reloader: Reloader, serving: Serving, tmp_path: Path, how: str
 ) -> None:
     change(tmp_path / "secret", how)
@@ -100,14 +100,16 @@ async def test_a_file_that_changes_has_the_sources_read_anew(
     assert serving.replaced[0] == serving.read
 
 
-async def test_the_settings_file_counts_as_well_even_if_it_comes_to_be(
+async def test_a_settings_file_that_is_created_makes_the_sources_load_again(
     reloader: Reloader, serving: Serving, tmp_path: Path
 ) -> None:
     (tmp_path / "hookmill.toml").write_text("[sources.github]\n")
     await eventually(lambda: serving.replaced)
 
 
-async def test_it_can_be_asked_to(reloader: Reloader, serving: Serving) -> None:
+async def test_it_loads_the_sources_again_when_it_is_asked_to(
+    reloader: Reloader, serving: Serving
+) -> None:
     reloader.ask()
     await eventually(lambda: serving.replaced)
 
@@ -115,7 +117,7 @@ async def test_it_can_be_asked_to(reloader: Reloader, serving: Serving) -> None:
 @pytest.mark.parametrize(
     "fault", [SettingsError(["sources.marble: x is empty"]), OSError("disk"), None]
 )
-async def test_what_cannot_be_read_changes_nothing_and_is_said(
+async def test_sources_that_cannot_be_loaded_change_nothing_and_are_logged(
     reloader: Reloader, serving: Serving, fault: Exception | None
 ) -> None:
     serving.fault = fault
@@ -123,7 +125,7 @@ async def test_what_cannot_be_read_changes_nothing_and_is_said(
     with structlog.testing.capture_logs() as logs:
         reloader.ask()
         await eventually(lambda: logs)
-    assert logs[0]["event"] == "sources not read anew: those there were go on"
+    assert logs[0]["event"] == "sources not reloaded, the old ones stay in use"
     assert serving.replaced == []
 
     serving.fault = None
@@ -132,19 +134,19 @@ async def test_what_cannot_be_read_changes_nothing_and_is_said(
     await eventually(lambda: serving.replaced)
 
 
-async def test_what_changes_while_it_is_read_is_read_again(
+async def test_a_file_that_changes_while_it_is_read_is_read_again(
     reloader: Reloader, serving: Serving, tmp_path: Path
 ) -> None:
     reads: list[str] = []
     path = tmp_path / "secret"
 
-    def read_anew() -> tuple[Settings, list[Source]]:
+    def load() -> tuple[Settings, list[Source]]:
         reads.append(path.read_text())
         if len(reads) == 1:
-            path.write_text(NEW)  # the rest of it comes only now
+            path.write_text(NEW)  # the rest of the file comes only now
         return Settings(), serving.read
 
-    reloader._read = read_anew
+    reloader._load = load
     path.write_text(NEW[:5])
     await eventually(lambda: reads[-1:] == [NEW])
 
@@ -186,7 +188,7 @@ class GitHub:
 def github(
     server: Server, prefix: str, tmp_path: Path, start_program: Callable[..., Program]
 ) -> tuple[GitHub, Program]:
-    """A receiver for GitHub's deliveries, whose secret stands in a file."""
+    """A receiver for GitHub's deliveries, with the secret in a file."""
     (tmp_path / "github-secret").write_text(OLD)
     (tmp_path / "hookmill.toml").write_text('[sources.github]\nsecrets = ["file:github-secret"]\n')
     port = free_port()
@@ -217,14 +219,14 @@ async def test_a_secret_is_rotated_under_load_and_no_request_is_dropped(
         path.write_text(f"{OLD}\n{NEW}\n")
         if how == "hangup":
             os.kill(program.pid, signal.SIGHUP)
-        await asyncio.to_thread(program.wait_for, "sources read anew")
+        await asyncio.to_thread(program.wait_for, "sources reloaded")
         assert await sender.post(session, NEW, -2) == 200
         assert await sender.post(session, OLD, -3) == 200
         secret = NEW
         seen = len(statuses)
         await eventually(lambda: len(statuses) > seen + 5)
         path.write_text(NEW)
-        await asyncio.to_thread(wait_until, lambda: program.log.count("read anew") == 2)
+        await asyncio.to_thread(wait_until, lambda: program.log.count("sources reloaded") == 2)
         seen = len(statuses)
         await eventually(lambda: len(statuses) > seen + 5)
         go_on = False
@@ -256,6 +258,6 @@ async def test_a_secret_counts_only_in_its_time(
         assert await sender.post(session, OLD, 1) == 401
         assert await sender.post(session, NEW, 2) == 200
         text = await sender.metrics(session)
-    # An operator sees that nobody signs with the old one any more.
+    # An operator sees that the old secret is no longer used.
     assert 'hookmill_verified_total{secret="env:OLD_SECRET",source="github"} 0.0' in text
     assert 'hookmill_verified_total{secret="env:NEW_SECRET",source="github"} 1.0' in text

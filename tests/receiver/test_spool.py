@@ -1,22 +1,17 @@
-"""The spool's file: nothing lost, order kept, one drainer, whoever shares it and whoever dies."""
+"""The spool's file: nothing lost, order kept, one drainer, also with several processes."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
-import redis
 
-from hookmill.message import Message
-from hookmill.stream.arrival import Row, row_of
-from hookmill.stream.producer import Backlog, Producer
+from hookmill.stream.arrival import Row
 from receiver import spool as spool_module
-from receiver.drainer import Drainer
 from receiver.spool import Spool, SpoolError
-from tests.support import Server, eventually, message, written_in_version_1
+from tests.support import eventually
 
 MIB = 1024 * 1024
 
@@ -25,7 +20,7 @@ OpenSpool = Callable[..., Awaitable[Spool]]
 
 @pytest.fixture
 async def open_spool(tmp_path: Path) -> AsyncIterator[OpenSpool]:
-    """Open the test's file; each is to the others as another process."""
+    """Open the test's file. Each opened spool acts as a process of its own."""
     opened: list[Spool] = []
 
     async def open_one(limit: int = 64 * MIB, path: Path = tmp_path / "spool.db") -> Spool:
@@ -52,7 +47,7 @@ def numbered(count: int) -> list[str]:
 
 
 class Redis:
-    """Where a drain goes: it keeps what it is given, and can be away or slow."""
+    """Takes what is drained, and can be away or slow."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -104,7 +99,7 @@ async def test_what_was_put_is_there_after_a_restart(open_spool: OpenSpool) -> N
 async def test_a_lost_marker_comes_back_with_the_next_start(open_spool: OpenSpool) -> None:
     spool = await open_spool()
     await spool.put(rows("a"))
-    spool._marker.unlink()  # its folder was never synced
+    spool._marker.unlink()  # as after a crash of the machine: its folder was not synced
     assert (await open_spool()).is_active
 
 
@@ -184,12 +179,12 @@ async def test_a_put_during_the_last_batch_waits_and_the_file_is_still_drained_i
     redis.may_answer.set()
     assert await draining == 1
     await asyncio.gather(*putting)
-    assert one.is_active  # for what came behind
+    assert one.is_active  # because of the new rows
     assert await one.drain(redis.append) == 2
     assert redis.names == ["a", "b", "b"]
 
 
-async def test_what_would_follow_the_last_batch_is_not_kept_once_that_has_left(
+async def test_rows_that_would_follow_a_drained_batch_are_not_stored(
     open_spool: OpenSpool,
 ) -> None:
     one, other, redis = await open_spool(), await open_spool(), Redis()
@@ -225,7 +220,7 @@ async def test_what_another_process_puts_during_the_last_batch_is_not_forgotten(
     assert redis.names == ["a", "b"]
 
 
-async def test_under_a_load_that_never_ends_the_file_is_left_all_the_same(
+async def test_under_a_steady_load_the_spool_is_drained_to_its_end(
     open_spool: OpenSpool,
 ) -> None:
     one, other, redis = await open_spool(), await open_spool(), Redis()
@@ -233,7 +228,7 @@ async def test_under_a_load_that_never_ends_the_file_is_left_all_the_same(
     is_over = False
 
     async def write(spool: Spool, sender: str) -> None:
-        """As an appender does: to the spool while it is active, else straight."""
+        """Write as an appender does: to the spool while it is active, else to Redis."""
         number = 0
         while not is_over:
             name = f"{sender}-{number}"
@@ -283,7 +278,7 @@ async def test_a_full_spool_takes_all_of_a_put_or_nothing_until_it_was_drained(
     await spool.put([row("b", MIB // 4)])
     await spool.probe()
     assert await spool.drain(redis.append) == 2
-    await spool.put([row("c", MIB // 2)])  # the room is used again
+    await spool.put([row("c", MIB // 2)])  # the space is used again
     assert await spool.drain(redis.append) == 1
     assert redis.names == ["a", "b", "c"]
 
@@ -323,15 +318,15 @@ async def test_each_put_is_synced_to_the_disk_also_after_a_drain(open_spool: Ope
         await spool.drain(redis.append)
 
 
-async def test_a_writer_that_holds_the_file_too_long_is_an_error_not_a_standstill(
+async def test_another_writer_that_holds_the_file_too_long_is_an_error(
     open_spool: OpenSpool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spool_module, "PATIENCE", 0.05)
+    monkeypatch.setattr(spool_module, "BUSY_TIMEOUT", 0.05)
     stopped, spool = await open_spool(), await open_spool()
     await stopped._in_thread(stopped._begin)
     with pytest.raises(SpoolError, match="locked"):
         await spool.put(rows("a"))
-    await stopped._in_thread(stopped._let_go)
+    await stopped._in_thread(stopped._rollback)
     await spool.put(rows("a"))
 
 
@@ -362,47 +357,3 @@ async def test_a_path_that_cannot_be_a_spool_is_an_error_that_names_it(
     (tmp_path / "not-a-database").write_text("something else entirely\n" * 100)
     with pytest.raises(SpoolError, match=name):
         await open_spool(path=tmp_path / name)
-
-
-async def test_what_an_older_release_spooled_is_drained_before_what_this_one_adds(
-    server: Server, prefix: str, tmp_path: Path
-) -> None:
-    stream, spool = Producer(server.url, prefix), Spool(tmp_path / "spool", 2**30)
-    await spool.open()
-    sent = [message(id=f"m{number}", type="order.paid", key="7") for number in range(4)]
-    await spool.put([Row(written_in_version_1(one), b"t" * 16, 2**32, 60_000) for one in sent[:1]])
-    await spool.put([Row(written_in_version_1(one)) for one in sent[1:2]])
-    await spool.put([row_of(one) for one in sent[2:]])
-
-    await Drainer(spool, stream, 2.0)._turn()
-
-    assert await spool.count() == 0
-    entries: Any = await stream.redis.xrange(stream.partitions[0].stream)
-    assert [Message.from_fields(fields) for _, fields in entries] == sent
-    assert [fields[b"version"] for _, fields in entries] == [b"1", b"1", b"2", b"2"]
-    await spool.close()
-    await stream.close()
-
-
-async def test_a_full_partition_does_not_have_the_others_appended_again_and_again(
-    server: Server, prefix: str, tmp_path: Path, redis_client: redis.Redis
-) -> None:
-    stream = Producer(server.url, prefix, partitions=2, limit=Backlog(2, 0))
-    spool = Spool(tmp_path / "spool", 2**30)
-    await spool.open()
-    sent = [row_of(message(b'{"n":%d}' % number, id=f"m{number}")) for number in range(40)]
-    by_partition = [[one for one in sent if one.partition(2) == number] for number in range(2)]
-    await stream.append_rows(by_partition[0][:1])  # this one is full now
-    await spool.put([*by_partition[0][1:4], *by_partition[1][:1]])
-    drainer = Drainer(spool, stream, 2.0)
-    for _ in range(5):
-        await drainer._turn()
-    assert redis_client.xlen(stream.partitions[1].stream) == 1
-    assert await spool.count() == 4
-    redis_client.delete(stream.partitions[0].stream, stream.partitions[0].backlog)
-    await drainer._turn()
-    assert redis_client.xlen(stream.partitions[0].stream) == 3
-    assert redis_client.xlen(stream.partitions[1].stream) == 1
-    assert await spool.count() == 0
-    await spool.close()
-    await stream.close()

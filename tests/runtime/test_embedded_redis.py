@@ -1,9 +1,10 @@
-"""The embedded server: there while it is needed, and gone with everything it made."""
+"""The embedded server runs while it is needed, and keeps its data if it is asked to."""
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import redis
 
 from hookmill.errors import SettingsError
-from hookmill.runtime.embedded_redis import EmbeddedServerError, embedded_server
+from hookmill.runtime.embedded_redis import EmbeddedServerError, embedded_server, free_port
 
 
 def pid_of(url: str) -> int:
@@ -69,7 +70,16 @@ def test_several_that_start_at_once_each_find_a_port() -> None:
     assert all(url.startswith("redis://") for url in urls)
 
 
-def test_the_terminals_ctrl_c_does_not_end_it_before_those_who_still_write() -> None:
+def test_the_preferred_port_is_given_unless_something_listens_on_it() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = int(listener.getsockname()[1])
+        assert free_port(preferred=port) not in {0, port}
+    assert free_port(preferred=port) == port
+
+
+def test_the_terminals_ctrl_c_does_not_end_it_before_the_programs_that_write_to_it() -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     with embedded_server() as url, redis.Redis.from_url(url) as client:
         assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before, "our own Ctrl-C must work"
@@ -108,7 +118,7 @@ def test_a_server_that_does_not_start_is_an_error_of_ours(
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
-def test_what_is_in_its_folder_is_nobody_elses_to_read(tmp_path: Path) -> None:
+def test_no_other_user_can_read_its_folder(tmp_path: Path) -> None:
     data = tmp_path / "above" / "data"
     with embedded_server(data) as url, redis.Redis.from_url(url) as client:
         client.set("body", "secret")
@@ -124,7 +134,7 @@ def test_a_folder_that_was_there_keeps_its_gitignore(tmp_path: Path) -> None:
     assert (tmp_path / ".gitignore").read_text() == "build\n"
 
 
-def test_another_folders_server_that_has_the_port_of_a_left_over_one_goes_on(
+def test_a_server_of_another_folder_that_has_the_port_of_a_leftover_one_goes_on(
     tmp_path: Path,
 ) -> None:
     data, longer = tmp_path / "data", tmp_path / "data-of-another"
@@ -135,7 +145,7 @@ def test_another_folders_server_that_has_the_port_of_a_left_over_one_goes_on(
             assert client.ping()
 
 
-def test_a_left_over_server_is_ended_and_half_a_command_at_its_files_end_is_no_hindrance(
+def test_a_leftover_server_is_stopped_and_half_a_command_at_the_end_of_its_file_does_no_harm(
     tmp_path: Path,
 ) -> None:
     start = (
@@ -147,10 +157,10 @@ def test_a_left_over_server_is_ended_and_half_a_command_at_its_files_end_is_no_h
     done = subprocess.run(
         [sys.executable, "-c", start, str(tmp_path)], capture_output=True, text=True, check=False
     )
-    left_over = pid_of(done.stdout.strip())
+    leftover = pid_of(done.stdout.strip())
     (file,) = tmp_path.glob("appendonlydir/*.incr.aof")
     with file.open("ab") as half:
         half.write(b"*3\r\n$3\r\nSET\r\n$3\r\nha")
     with embedded_server(tmp_path) as url, redis.Redis.from_url(url) as client:
         assert client.get("kept") == b"1"
-        assert pid_of(url) != left_over
+        assert pid_of(url) != leftover

@@ -1,4 +1,4 @@
-"""Our programs and a user's modules of the same names, loaded into one process."""
+"""Our programs and a user's modules of the same names work in one process."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ async def test_a_users_own_modules_keep_working_whatever_their_names(
         await stream.append([message(id="msg_1")])
         for program in programs.values():
             program.wait_for('"handler":"the_users_own"')
-        # Our own modules, forgotten meanwhile, still do all that a worker does at its end.
+        # Our modules are not in `sys.modules` any more; the workers still end as they should.
         for program in programs.values():
             program.signal(signal.SIGTERM)
         for program in programs.values():
@@ -130,7 +130,7 @@ async def test_a_users_own_modules_keep_working_whatever_their_names(
 
 @pytest.fixture
 def restored_imports() -> Iterator[None]:
-    """What a test imports, and what makes room for it, is as before when the test ends."""
+    """Restore `sys.modules` and `sys.path` at the end of the test."""
     modules, path = dict(sys.modules), list(sys.path)
     yield
     sys.modules.clear()
@@ -226,7 +226,7 @@ def test_modules_are_left_alone_where_the_user_has_none_of_that_name(
     assert run is ours.run
 
 
-def test_a_program_is_loaded_from_our_house_and_leaves_the_path_as_it_was(
+def test_a_program_is_loaded_from_where_it_is_installed_and_leaves_the_path_as_it_was(
     restored_imports: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path, {"worker.py": "1 / 0", "receiver.py": "1 / 0"})

@@ -1,4 +1,4 @@
-"""What is written to the log: one JSON object a line, whatever somebody puts into it."""
+"""The log: one JSON object a line, whatever values a line has."""
 
 from __future__ import annotations
 
@@ -144,11 +144,11 @@ def test_every_line_carries_what_is_bound_to_the_process_and_to_the_message() ->
 
 def test_what_a_line_is_about_is_bound_as_structlog_binds_it() -> None:
     assert lines("""
-        from hookmill.runtime.logs import about
+        from hookmill.runtime.logs import bind_message
 
         configure_logs("json")
         log.info("nothing yet")
-        about("msg_1", "qstash", "order.paid")
+        bind_message("msg_1", "qstash", "order.paid")
         log.info("working", bound=structlog.contextvars.get_contextvars())
         log.info("the line's own counts more", type="other")
         structlog.contextvars.unbind_contextvars("type")
@@ -174,7 +174,7 @@ def test_what_a_line_is_about_is_bound_as_structlog_binds_it() -> None:
     ]
 
 
-def test_the_short_way_writes_what_structlogs_own_steps_would() -> None:
+def test_the_fast_info_writes_what_structlogs_own_processors_would() -> None:
     ours, theirs = run("""
         import time
         from structlog.testing import capture_logs
@@ -299,7 +299,7 @@ def test_an_exception_stays_on_its_line() -> None:
     assert "ValueError: surrogate \\udcff" in line["exception"]
 
 
-def test_where_nobody_watches_the_log_is_json_and_on_a_terminal_it_is_readable() -> None:
+def test_the_log_is_readable_on_a_terminal_and_json_otherwise() -> None:
     script = 'configure_logs(); log.info("working", group="main")'
     assert lines(script) == [{"event": "working", "group": "main", "level": "info"}]
 
@@ -371,18 +371,18 @@ def test_lines_of_other_contexts_are_written_together_as_well() -> None:
 
         configure_logs("json")
         context = copy_context()
-        context.run(logs.about, "msg_1", "qstash", "order.paid")
+        context.run(logs.bind_message, "msg_1", "qstash", "order.paid")
         with logs.written_together():
-            context.run(log.info, "gathered")
+            context.run(log.info, "collected")
             log.info("behind it")
-            assert len(logs._gathered.lines) == 2
+            assert len(logs._collected.lines) == 2
     """
     first, second = lines(script)
-    assert (first["event"], first["id"], second["event"]) == ("gathered", "msg_1", "behind it")
+    assert (first["event"], first["id"], second["event"]) == ("collected", "msg_1", "behind it")
     assert "id" not in second
 
 
-def test_lines_gathered_before_an_error_are_written() -> None:
+def test_lines_collected_before_an_error_are_written() -> None:
     script = """
         from contextlib import suppress
         from hookmill.runtime.logs import written_together

@@ -1,4 +1,4 @@
-"""A program's process: signals that ask and signals that end, in a real one."""
+"""The first signal asks a program to stop, the second ends it: tested with real processes."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from multidict import CIMultiDict, MultiMapping
 
 from hookmill.signatures import Refused, Signed, Verdict
-from hookmill.signatures.content import Reader, Reading
+from hookmill.signatures.content import FoundSignatures, SpecReader
 from hookmill.signatures.presets import PRESETS
 from hookmill.signatures.scheme import Secret
 from hookmill.signatures.signing import put
@@ -111,7 +111,7 @@ def signed_by(
     given = put(plain, spec.timestamp, time)
     if "{id}" in spec.content:
         given = put(given, spec.id[0], "msg_1")
-    contents = Reader(spec).contents(given, Reading([], {}), time.encode())
+    contents = SpecReader(spec).contents(given, FoundSignatures([], {}), time.encode())
     assert not isinstance(contents, Refused)
     raw = sign(contents[0])
     text = raw.hex() if spec.encoding == "hex" else base64.b64encode(raw).decode()

@@ -17,7 +17,7 @@ from multidict import CIMultiDict
 
 from hookmill.config.trust_store import system_roots
 from hookmill.errors import SettingsError
-from hookmill.signatures.certificates import LONGEST, MOST, certificates_in
+from hookmill.signatures.certificates import MAX_AGE, MAX_CERTIFICATES, certificates_in
 from hookmill.signatures.paypal import (
     ALGORITHM,
     CERTIFICATE,
@@ -348,15 +348,15 @@ def test_a_leaf_is_no_authority() -> None:
 
 
 def test_a_certificate_is_forgotten_after_a_day() -> None:
-    assert verify(headers(), now=NOW + LONGEST - 1) == Verified(0)
-    assert verify(headers(), now=NOW + LONGEST) == NeedsCertificate(URL)
+    assert verify(headers(), now=NOW + MAX_AGE - 1) == Verified(0)
+    assert verify(headers(), now=NOW + MAX_AGE) == NeedsCertificate(URL)
 
 
 def test_few_certificates_are_remembered() -> None:
     made = scheme()
-    for number in range(2 * MOST):
+    for number in range(2 * MAX_CERTIFICATES):
         assert made.learn(f"{URL}{number}", CHAIN, NOW) is None
-    assert len(made._keys) == MOST
+    assert len(made._keys) == MAX_CERTIFICATES
     assert made.verify(Signed(headers(), BODY), NOW) == NeedsCertificate(URL)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from hookmill.signatures import Verified
 from hookmill.signatures.presets import PRESETS
-from hookmill.signatures.spec import faults_of
+from hookmill.signatures.spec_rules import faults_of
 from tests.signatures.senders import ASYMMETRIC, NOW, SYMMETRIC, TOKENS, genuine, scheme_of
 
 ALL = sorted(PRESETS)

@@ -47,7 +47,7 @@ def test_a_header_gives_the_very_bytes_that_were_sent(raw: bytes) -> None:
 @pytest.mark.parametrize("value", ["\ud800", "a\udbffb"])
 def test_a_header_that_stands_for_no_bytes_is_refused(value: str) -> None:
     verdict = only_header(CIMultiDict({NAME: value}), NAME)
-    assert verdict == Refused("header_malformed", "the X-Signature header stands for no bytes")
+    assert verdict == Refused("header_malformed", "the X-Signature header cannot be read as bytes")
 
 
 def test_a_secret_is_its_text_and_not_what_the_text_may_encode() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from hookmill.errors import SettingsError
-from hookmill.signatures.certificates import LONGEST, MOST
+from hookmill.signatures.certificates import MAX_AGE, MAX_CERTIFICATES
 from hookmill.signatures.scheme import (
     NeedsCertificate,
     NetworkScheme,
@@ -407,8 +407,8 @@ def test_a_certificate_counts_for_its_own_url_alone() -> None:
 
 def test_a_certificate_is_forgotten_after_a_day_or_when_it_ends() -> None:
     patient = {"tolerance": 1e9}
-    assert verify(message(), NOW + LONGEST - 1, **patient) == Verified(0)
-    assert verify(message(), NOW + LONGEST, **patient) == NeedsCertificate(URL)
+    assert verify(message(), NOW + MAX_AGE - 1, **patient) == Verified(0)
+    assert verify(message(), NOW + MAX_AGE, **patient) == NeedsCertificate(URL)
     made = SNS([TOPIC], **patient)  # type: ignore[arg-type]
     assert made.learn(URL, ISSUER.issue(["sns.amazonaws.com"], KEY, ends=DAY / 2), NOW) is None
     assert made.verify(delivery(sign(message())), NOW + DAY / 2 - 2) == Verified(0)
@@ -417,9 +417,9 @@ def test_a_certificate_is_forgotten_after_a_day_or_when_it_ends() -> None:
 
 def test_few_certificates_are_remembered() -> None:
     made = scheme()
-    for number in range(3 * MOST):
+    for number in range(3 * MAX_CERTIFICATES):
         assert made.learn(f"https://{HOST}/{number}.pem", CERTIFICATE, NOW) is None
-    assert len(made._keys) == MOST
+    assert len(made._keys) == MAX_CERTIFICATES
     assert made.verify(delivery(sign(message())), NOW) == NeedsCertificate(URL)
 
 

@@ -20,7 +20,7 @@ from multidict import CIMultiDict
 
 from hookmill.errors import SettingsError
 from hookmill.signatures import Refused, Signed, Token, Verified
-from hookmill.signatures.content import MOST_CANDIDATES, Reader, Reading
+from hookmill.signatures.content import MAX_SIGNATURES, FoundSignatures, SpecReader
 from hookmill.signatures.presets import PRESETS
 from hookmill.signatures.scheme import Secret
 from hookmill.signatures.spec import SignatureSpec
@@ -166,7 +166,7 @@ def test_of_several_signatures_any_may_match_and_odd_items_are_skipped(
 def test_only_so_many_signatures_are_looked_at() -> None:
     signed = genuine("svix")
     value = signed.headers["svix-signature"]
-    for more, code in ((MOST_CANDIDATES - 1, "verified"), (MOST_CANDIDATES, "signature_mismatch")):
+    for more, code in ((MAX_SIGNATURES - 1, "verified"), (MAX_SIGNATURES, "signature_mismatch")):
         given_ = with_headers(signed, svix_signature=" ".join(["v1,AAAA"] * more + [value]))
         assert code_of(scheme_of("svix").verify(given_, NOW)) == code
 
@@ -218,12 +218,12 @@ BORDERED = {
 
 def content_of(name: str, signed: Signed) -> bytes:
     """What was signed."""
-    reader, spec = Reader(spec_of(name)), spec_of(name)
-    reading = reader.signatures(signed)
-    assert isinstance(reading, Reading)
-    time = reader.value(spec.timestamp, signed, reading) if spec.timestamp else b""
+    reader, spec = SpecReader(spec_of(name)), spec_of(name)
+    found = reader.signatures(signed)
+    assert isinstance(found, FoundSignatures)
+    time = reader.value(spec.timestamp, signed, found) if spec.timestamp else b""
     assert isinstance(time, bytes)
-    contents = reader.contents(signed, reading, time)
+    contents = reader.contents(signed, found, time)
     assert isinstance(contents, list)
     return contents[0]
 
@@ -398,7 +398,7 @@ def test_mailguns_fields_are_read_as_json_is(written: bytes, code: str) -> None:
     verdict = scheme_of("mailgun").verify(delivery(body), NOW)
     assert code_of(verdict) == code
     if isinstance(verdict, Verified):
-        assert verdict.said == b"t"
+        assert verdict.single_use == b"t"
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -452,7 +452,7 @@ def test_a_secret_outside_its_window_is_told_as_such() -> None:
     lines = explained(
         "github", genuine("github"), Secret("a", "OLD", ends=NOW), SYMMETRIC["github"]
     )
-    assert "secret 1 of 2 does not count now OLD" in lines
+    assert "secret 1 of 2 is not valid now OLD" in lines
 
 
 def test_a_long_content_is_told_by_its_beginning_and_its_end() -> None:
@@ -533,7 +533,7 @@ any_bodies = st.one_of(
 
 
 def names_of(spec: SignatureSpec) -> list[str]:
-    """The headers that a shape reads."""
+    """The headers that a spec reads."""
     texts = [spec.signature, spec.timestamp, spec.content, *spec.id, *spec.type]
     found = re.findall(r"header:([A-Za-z0-9-]+)", " ".join(texts))
     return sorted({*found, "Content-Type", "x-contentful-signed-headers", "X-Other"})

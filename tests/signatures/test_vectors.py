@@ -16,7 +16,7 @@ import pytest
 from multidict import CIMultiDict
 
 from hookmill.signatures import Refused, Scheme, Signed, Verified
-from hookmill.signatures.content import Reader
+from hookmill.signatures.content import SpecReader
 from hookmill.signatures.presets import PRESETS
 from hookmill.signatures.qstash import HEADER, QStash
 from hookmill.signatures.spec import SignatureSpec
@@ -160,17 +160,17 @@ def spans_of(vector: Vector) -> dict[str, Span]:
     if vector.preset == "qstash":
         spans = {"signature": Span(HEADER, 0, len(vector.delivery.headers[HEADER]))}
         return spans | {"body": Span("", 0, len(vector.delivery.body))}
-    spec, delivery, reader = vector.spec, vector.delivery, Reader(vector.spec)
-    reading = reader.signatures(delivery)
-    assert not isinstance(reading, Refused)
-    (candidate,) = reading.candidates
+    spec, delivery, reader = vector.spec, vector.delivery, SpecReader(vector.spec)
+    found = reader.signatures(delivery)
+    assert not isinstance(found, Refused)
+    (candidate,) = found.signatures
     spans = {"signature": _span(spec.signature, candidate, spec, delivery)}
     if spec.covers_body:
         spans["body"] = Span("", 0, len(delivery.body))
     places = {"time": spec.timestamp, "id": spec.id[0] if spec.id else ""}
     for what, place in places.items():
         if place and place != "body" and "{" not in place and spec.is_signed(place):
-            value = reader.value(place, delivery, reading)
+            value = reader.value(place, delivery, found)
             if isinstance(value, bytes):
                 spans[what] = _span(place, value, spec, delivery)
     return spans
@@ -328,9 +328,9 @@ def test_a_prefix_in_another_spelling_is_refused(vector: Vector) -> None:
 @each([vector for vector in SHAPED if vector.spec.timestamp])
 def test_a_signed_time_may_be_off_as_far_as_is_tolerated_and_no_further(vector: Vector) -> None:
     spec, delivery = vector.spec, vector.delivery
-    reading = Reader(spec).signatures(delivery)
-    assert not isinstance(reading, Refused)
-    text = Reader(spec).value(spec.timestamp, delivery, reading)
+    found = SpecReader(spec).signatures(delivery)
+    assert not isinstance(found, Refused)
+    text = SpecReader(spec).value(spec.timestamp, delivery, found)
     assert isinstance(text, bytes)
     moment = int(text) / (1000 if spec.unit == "ms" else 1)
     for side in (-1, 1):

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from typing import Any
 
+import hiredis
 import msgspec
 import pytest
 import redis
@@ -20,14 +21,16 @@ from redis.asyncio.connection import Connection, ConnectionPool
 from hookmill.errors import GroupLostError, SettingsError, StreamUnavailableError
 from hookmill.message import Message, Progress
 from hookmill.stream import script_runner
-from hookmill.stream.client import connect
+from hookmill.stream.client import Client
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.entries import AGAIN, STREAM, Entry, EntryRef, FollowUp, Settlement
 from hookmill.stream.keys import Keys
 from hookmill.stream.producer import Producer
+from hookmill.stream.upkeep import Upkeep
 from tests.support import (
     Server,
+    Stream,
     dead_letters,
     eventually,
     hurry,
@@ -75,8 +78,8 @@ def pending(client: redis.Redis, group: Consumer) -> int:
 @asynccontextmanager
 async def opened(server: Server) -> AsyncIterator[tuple[Producer, Consumer]]:
     """A stream and a group on a server of the test's own."""
-    stream = Producer(server.url, "t")
-    group = Consumer(stream, "main", f"c-{secrets.token_hex(2)}", dedup_window=3600)
+    stream = Stream(server.url, "t")
+    group = Consumer(stream.client, "main", f"c-{secrets.token_hex(2)}", dedup_window=3600)
     try:
         yield stream, group
     finally:
@@ -192,7 +195,7 @@ async def test_a_group_may_have_an_odd_name(
     await group.settle([Settlement(entry.ref, (again(entry),))])
     (entry,) = (await group.take(1)).entries
     await settle_all(group, entry)
-    await stream.trim(retention=0)
+    await Upkeep(stream.client, "main").trim(retention=0)
     assert redis_client.exists(group.partitions[0].low_water)
 
 
@@ -463,7 +466,7 @@ async def test_no_id_is_forgotten_when_a_take_fails_after_the_buckets_grew(
     await group.settle([Settlement(entry.ref, (again(entry),)) for entry in entries])
     for key in redis_client.scan_iter(f"{group.partitions[0].owners}*", count=1000):
         redis_client.delete(key)
-    await stream.trim(0)  # notes that all of the stream is finished
+    await Upkeep(stream.client, "main").trim(0)  # notes that all of the stream is finished
     # What runs again is read, its IDs recorded anew, and then the stream's own group is missing.
     redis_client.xgroup_destroy(group.partitions[0].stream, group.name)
     with pytest.raises(GroupLostError):
@@ -563,7 +566,7 @@ async def test_a_bell_pins_nothing_in_the_stream(
     group = await open_group()
     await stream.append([message() for _ in range(3)])
     await settle_all(group, *(await group.take(3)).entries)
-    await stream.trim(0)
+    await Upkeep(stream.client, "main").trim(0)
     assert redis_client.xlen(group.partitions[0].stream) == 0
 
 
@@ -650,7 +653,7 @@ async def test_what_a_group_takes_again_no_other_group_sees(
         redis_client.zadd(group.partitions[0].delayed, {token: 0})
     await group.release(10)
     letters = await dead_letters(stream)
-    await DeadLetters(stream, "main").replay([letter.id for letter in letters])
+    await DeadLetters(stream.client, "main").replay([letter.id for letter in letters])
 
     assert (await other.take(10)).is_empty
     assert redis_client.xlen(stream.partitions[0].stream) == 1
@@ -756,10 +759,10 @@ async def test_an_entry_stays_pending_when_what_should_follow_it_cannot_be_writt
         user, enabled=True, nopass=True, keys=["*"], commands=["+@all", "-zadd"]
     )
     try:
-        limited = Producer(
+        limited = Stream(
             server.url.replace("//", f"//{user}:x@"), stream.partitions[0].base.split(":")[0]
         )
-        with_limits = Consumer(limited, "main", "c1", dedup_window=3600)
+        with_limits = Consumer(limited.client, "main", "c1", dedup_window=3600)
         await stream.append([message()])
         (entry,) = (await with_limits.take(1)).entries
         for _ in range(2):
@@ -986,9 +989,9 @@ async def test_only_an_idle_and_empty_consumer_is_removed(
     (entry,) = (await holds.take(1)).entries
     make_consumers(redis_client, empty, "holds", "empty")
 
-    assert await empty.retire(idle=3600) == 0
+    assert await Upkeep(stream.client, "main").retire(idle=3600) == 0
     # The one that holds an entry of the stream holds none of the again stream.
-    assert await empty.retire(idle=0) == 3
+    assert await Upkeep(stream.client, "main").retire(idle=0) == 3
     assert consumers(redis_client, holds) == {"stream": [b"holds"], "again": []}
     assert pending(redis_client, holds) == 1
     await settle_all(holds, entry)
@@ -999,16 +1002,16 @@ async def test_a_consumer_can_be_removed_by_name(
 ) -> None:
     one = await open_group("one")
     make_consumers(redis_client, one, "one", "two")
-    assert await one.retire(0, "one") == 2
+    assert await Upkeep(stream.client, "main").retire(0, "one") == 2
     assert consumers(redis_client, one) == {"stream": [b"two"], "again": [b"two"]}
 
 
 async def test_removing_consumers_of_a_lost_group_is_no_error(
-    open_group: OpenGroup, redis_client: redis.Redis
+    stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
     group = await open_group()
     redis_client.delete(group.partitions[0].stream, group.partitions[0].again)
-    assert await group.retire(0) == 0
+    assert await Upkeep(stream.client, "main").retire(0) == 0
 
 
 async def test_trimming_never_drops_what_some_group_has_not_finished(
@@ -1019,17 +1022,21 @@ async def test_trimming_never_drops_what_some_group_has_not_finished(
     # What came in this very millisecond is never trimmed.
     await eventually(lambda: now_ms(redis_client) > int(last.partition("-")[0]))
     await settle_all(quick, *(await quick.take(10)).entries)
-    assert await stream.trim(retention=0) == 0  # the slow one has read nothing yet
+    assert (
+        await Upkeep(stream.client, "main").trim(retention=0) == 0
+    )  # the slow one has read nothing yet
 
     held = (await slow.take(6)).entries
     await settle_all(slow, *held[:3], held[5])
-    assert await stream.trim(retention=0) == 3  # up to the oldest it holds
+    assert await Upkeep(stream.client, "main").trim(retention=0) == 3  # up to the oldest it holds
     await settle_all(slow, *held[3:5])
-    assert await stream.trim(retention=0) == 3  # up to the first it has yet to read
+    assert (
+        await Upkeep(stream.client, "main").trim(retention=0) == 3
+    )  # up to the first it has yet to read
     rest = (await slow.take(10)).entries
     assert ids(rest) == ["m6", "m7", "m8", "m9"]
     await settle_all(slow, *rest)
-    assert await stream.trim(retention=0) == 4
+    assert await Upkeep(stream.client, "main").trim(retention=0) == 4
     assert redis_client.xlen(stream.partitions[0].stream) == 0
 
 
@@ -1041,17 +1048,17 @@ async def test_trimming_keeps_what_retention_covers(
     for age in (90_000, 61_000, 59_000, 1_000):
         redis_client.xadd(group.partitions[0].stream, {"version": "9"}, id=f"{now - age}-0")
     await settle_all(group, *(await group.take(10)).entries)
-    assert await stream.trim(retention=3600) == 0
-    assert await stream.trim(retention=60) == 2
-    assert await stream.trim(retention=0) == 2
+    assert await Upkeep(stream.client, "main").trim(retention=3600) == 0
+    assert await Upkeep(stream.client, "main").trim(retention=60) == 2
+    assert await Upkeep(stream.client, "main").trim(retention=0) == 2
 
 
 async def test_nothing_is_trimmed_before_there_is_a_group(
     stream: Producer, redis_client: redis.Redis
 ) -> None:
-    assert await stream.trim(retention=0) == 0
+    assert await Upkeep(stream.client, "main").trim(retention=0) == 0
     await stream.append([message()])
-    assert await stream.trim(retention=0) == 0
+    assert await Upkeep(stream.client, "main").trim(retention=0) == 0
     assert redis_client.xlen(stream.partitions[0].stream) == 1
 
 
@@ -1062,7 +1069,7 @@ async def test_a_lost_group_restarts_behind_what_it_had_finished(
     await stream.append([message(id=f"m{n}") for n in range(6)])
     entries = (await group.take(5)).entries
     await settle_all(group, *entries[:3], entries[4])
-    await stream.trim(retention=3600)
+    await Upkeep(stream.client, "main").trim(retention=3600)
     redis_client.xgroup_destroy(group.partitions[0].stream, "main")
 
     with pytest.raises(GroupLostError):
@@ -1095,7 +1102,7 @@ async def test_the_low_water_mark_lies_just_below_the_oldest_unfinished_entry(
     for entry_id in entry_ids:
         redis_client.xadd(group.partitions[0].stream, {"version": "9"}, id=entry_id)
     held = (await group.take(10)).entries
-    await stream.trim(retention=0)
+    await Upkeep(stream.client, "main").trim(retention=0)
     lowest = redis_client.get(group.partitions[0].low_water)
     assert lowest == mark
     redis_client.xgroup_destroy(group.partitions[0].stream, "main")
@@ -1111,7 +1118,7 @@ async def test_a_deleted_stream_is_made_anew_and_works(
     group = await open_group()
     await stream.append([message(id="old")])
     await settle_all(group, *(await group.take(1)).entries)
-    await stream.trim(retention=0)
+    await Upkeep(stream.client, "main").trim(retention=0)
     redis_client.delete(group.partitions[0].stream, group.partitions[0].again)
 
     await stream.append([message(id="new")])
@@ -1162,7 +1169,11 @@ async def buried(
     await stream.append([message(id=f"m{n}") for n in range(5)])
     for entry in (await group.take(5)).entries:
         await group.settle([Settlement(entry.ref, (dead(entry),))])
-    yield group, DeadLetters(stream, "main"), [letter.id for letter in await dead_letters(stream)]
+    yield (
+        group,
+        DeadLetters(stream.client, "main"),
+        [letter.id for letter in await dead_letters(stream)],
+    )
     redis_client.delete(group.partitions[0].dead)
 
 
@@ -1214,16 +1225,16 @@ def everything(
 ) -> Iterator[tuple[str, Callable[[], Awaitable[Any]]]]:
     yield "append", lambda: stream.append([message()])
     yield "probe", stream.probe
-    yield "trim", lambda: stream.trim(0)
+    yield "trim", lambda: Upkeep(stream.client, "main").trim(0)
     yield "open", group.open
     yield "take", lambda: group.take(1)
     yield "wait", lambda: group.wait(0.1)
     yield "take over", lambda: group.take_over(1, 0, 1)
     yield "settle", lambda: group.settle([Settlement(EntryRef(STREAM, "1-1"))])
     yield "release", lambda: group.release(1)
-    yield "retire", lambda: group.retire(0)
+    yield "retire", lambda: Upkeep(stream.client, "main").retire(0)
     yield "uptime", group.redis_uptime
-    yield "dead", DeadLetters(stream, "main").count
+    yield "dead", DeadLetters(stream.client, "main").count
     yield "renew", lambda: asyncio.to_thread(renew, group)
 
 
@@ -1280,7 +1291,7 @@ async def test_a_command_without_an_answer_is_not_sent_again(
     server = own_server()
     async with opened(server) as (stream, _):
         await stream.append([message()])  # from here on Redis knows the script
-        (connection,) = stream.redis._free
+        (connection,) = stream.client._servers[0]._free
         disconnect = connection.disconnect
 
         async def give_up(**options: Any) -> None:
@@ -1319,7 +1330,7 @@ async def test_a_full_redis_refuses_appends_and_can_still_be_drained(
                     await ask()
             assert client.xlen(stream.partitions[0].stream) == 4
             # A worker that starts now can open the group as well.
-            stream._is_agreed = False
+            stream.client._is_agreed = False
             assert await group.open() == 0
             await group.settle(
                 [
@@ -1333,7 +1344,7 @@ async def test_a_full_redis_refuses_appends_and_can_still_be_drained(
             assert ids(taken.entries) == ["again", "late", "new"]
             await settle_all(group, *taken.entries)
             assert await group.open() == 0
-            assert await stream.trim(0) == 4
+            assert await Upkeep(stream.client, "main").trim(0) == 4
             assert written(client, group) == (0, 0, 0, 1)
 
 
@@ -1342,7 +1353,7 @@ async def test_a_full_redis_refuses_appends_and_can_still_be_drained(
 )
 def test_an_unreadable_url_is_refused_without_showing_it(url: str) -> None:
     with pytest.raises(SettingsError) as refused:
-        Producer(url, "t")
+        Stream(url, "t")
     assert str(refused.value) == "REDIS_URL: the Redis client cannot read it"
 
 
@@ -1351,28 +1362,28 @@ ARGUMENT = (
 )
 
 
-@given(st.lists(ARGUMENT, max_size=20), st.sampled_from(["XADD", "SCRIPT LOAD"]))
+@given(st.lists(ARGUMENT, max_size=20))
 def test_commands_are_packed_as_the_client_itself_packs_them(
-    args: list[str | bytes | int | float], name: str
+    args: list[str | bytes | int | float],
 ) -> None:
-    pool: Any = connect("redis://localhost", None).connection_pool
-    packed = pool.make_connection().pack_command(name, *args)
-    assert b"".join(packed) == b"".join(Connection().pack_command(name, *args))
+    command: Any = ("XADD", *args)
+    assert hiredis.pack_command(command) == b"".join(Connection().pack_command(*command))
 
 
 @pytest.mark.parametrize("url", ["redis://h", "rediss://h", "unix:///run/redis.sock"])
 def test_every_kind_of_connection_is_packed_for(url: str) -> None:
-    pool: Any = connect(url, None).connection_pool
-    assert issubclass(pool.connection_class, ConnectionPool.from_url(url).connection_class)
-    assert pool.make_connection().pack_command("PING") == [b"*1\r\n$4\r\nPING\r\n"]
+    (server,) = Client(url, "t")._servers
+    kind = server.pool.connection_class
+    assert issubclass(kind, ConnectionPool.from_url(url).connection_class)
+    assert kind.__mro__[1].__name__ == "_WrittenAtOnce"
 
 
 async def test_a_command_leaves_before_what_is_ready_by_now_runs(
     stream: Producer, redis_client: redis.Redis
 ) -> None:
     key = f"{stream.partitions[0].base}:left"
-    await stream.redis.ping()  # the connection is there
-    writing = asyncio.ensure_future(stream.redis.set(key, "1"))
+    await stream.client.execute(0, "PING")  # the connection is there
+    writing = asyncio.ensure_future(stream.client.execute(0, "SET", key, "1"))
     await asyncio.sleep(0)  # its first step, and nothing else
     deadline = time.monotonic() + 5
     while not redis_client.exists(key) and time.monotonic() < deadline:

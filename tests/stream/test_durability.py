@@ -12,7 +12,7 @@ import redis
 
 from hookmill.errors import NotDurableError, StreamUnavailableError
 from hookmill.stream.producer import Producer
-from tests.support import Server, eventually, message
+from tests.support import Server, Stream, eventually, message
 
 OwnServer = Callable[..., Server]
 
@@ -41,7 +41,7 @@ def without_waitaof(own_server: OwnServer, *options: str) -> Server:
 
 @asynccontextmanager
 async def opened(server: Server, durability: str, timeout: float = 5.0) -> AsyncIterator[Producer]:
-    stream = Producer(server.url, "t", timeout=timeout, durability=durability)
+    stream = Stream(server.url, "t", timeout=timeout, durability=durability)
     try:
         yield stream
     finally:
@@ -191,7 +191,7 @@ async def test_a_script_that_the_server_forgot_is_told_to_it_again(
     async with opened(server, "aof") as stream:
         for _ in range(2):
             assert len(await stream.append([message()])) == 1
-            await stream.redis.script_flush()
+            await stream.client.ask_servers(("SCRIPT", "FLUSH"))
     assert stored(server) == 2
 
 

@@ -15,7 +15,7 @@ from hookmill.stream.entries import AGAIN, Entry, FollowUp, Settlement
 from hookmill.stream.facts import GroupFacts
 from hookmill.stream.inspector import Inspector, needed_commands
 from hookmill.stream.producer import Producer
-from tests.support import Server, message, written_in_version_1
+from tests.support import Server, Stream, message, written_in_version_1
 
 OpenGroup = Callable[..., Awaitable[Consumer]]
 
@@ -23,7 +23,7 @@ RECEIVED = 1_700_000_000_000
 
 
 async def facts_of(stream: Producer, name: str = "main") -> GroupFacts:
-    overview = await Inspector(stream).overview()
+    overview = await Inspector(stream.client).overview()
     (found,) = (group for group in overview.groups if group.name == name)
     return found
 
@@ -37,8 +37,8 @@ def countable(client: redis.Redis, number: int) -> int | None:
 async def test_an_empty_server_has_no_groups_and_looking_makes_no_keys(
     stream: Producer, redis_client: redis.Redis, prefix: str
 ) -> None:
-    overview = await Inspector(stream).overview()
-    await Inspector(stream).server()
+    overview = await Inspector(stream.client).overview()
+    await Inspector(stream.client).server()
 
     assert (overview.length, overview.bytes, overview.groups) == (0, 0, ())
     assert overview.used_memory > 0
@@ -123,7 +123,7 @@ async def test_each_group_is_counted_for_itself(
     slow = await facts_of(stream, "slow")
     assert (slow.waiting, slow.consumers) == (countable(redis_client, 2), ())
     assert slow.has_work
-    assert (await Inspector(stream).overview()).length == 2
+    assert (await Inspector(stream.client).overview()).length == 2
 
 
 async def test_a_count_that_redis_does_not_know_is_unknown_but_nothing_waiting_is_known(
@@ -172,7 +172,7 @@ async def test_a_server_is_known_by_its_own_version_not_by_the_one_it_resembles(
 ) -> None:
     info: Any = redis_client.info("server")
 
-    server = await Inspector(stream).server()
+    server = await Inspector(stream.client).server()
 
     own = "valkey_version" if "valkey_version" in info else "redis_version"
     assert server.version == info[own]
@@ -192,7 +192,7 @@ async def test_the_difference_of_the_clocks_leaves_out_the_way_there_and_back(
         seconds, microseconds = redis_client.time()
         return float(seconds + microseconds / 1_000_000 + shift)
 
-    server = await Inspector(stream, clock).server()
+    server = await Inspector(stream.client, clock).server()
 
     assert server.clock_ahead == pytest.approx(ahead, abs=2.0)
     assert (server.clock_ahead == 0) is (shift == 0)
@@ -203,7 +203,7 @@ async def test_what_a_managed_server_forbids_is_told_and_the_rest_is_looked_at(
     own_server: Callable[..., Server], binary: str
 ) -> None:
     server = own_server(binary=binary)
-    stream = Producer(server.url, "managed")
+    stream = Stream(server.url, "managed")
     with redis.Redis.from_url(server.url) as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
         # A connection keeps its user's rights as they are now.
@@ -211,7 +211,10 @@ async def test_what_a_managed_server_forbids_is_told_and_the_rest_is_looked_at(
             "ACL SETUSER default -config -memory -command|info -command|docs -command"
         )
 
-    facts, overview = await Inspector(stream).server(), await Inspector(stream).overview()
+    facts, overview = (
+        await Inspector(stream.client).server(),
+        await Inspector(stream.client).overview(),
+    )
 
     assert [text.partition(" ")[0] for text in facts.hidden] == ["COMMAND", "CONFIG"]
     assert "permission" in facts.hidden[0].lower()
@@ -223,9 +226,9 @@ async def test_what_a_managed_server_forbids_is_told_and_the_rest_is_looked_at(
 
 async def test_a_command_that_was_renamed_away_is_missed(own_server: Callable[..., Server]) -> None:
     server = own_server("--save", "", "--rename-command", "XAUTOCLAIM", "")
-    stream = Producer(server.url, "renamed")
+    stream = Stream(server.url, "renamed")
 
-    assert (await Inspector(stream).server()).missing == ("XAUTOCLAIM",)
+    assert (await Inspector(stream.client).server()).missing == ("XAUTOCLAIM",)
     await stream.close()
 
 
@@ -234,25 +237,25 @@ async def test_a_replica_and_its_refusal_are_seen_and_replicas_are_counted(
 ) -> None:
     primary = own_server()
     replica = own_server("--save", "", "--replicaof", f"127.0.0.1 {primary.port}")
-    stream, copy = Producer(primary.url, "p"), Producer(replica.url, "p")
+    stream, copy = Stream(primary.url, "p"), Stream(replica.url, "p")
 
-    seen = await Inspector(copy).server()
+    seen = await Inspector(copy.client).server()
 
     assert seen.is_replica
     assert "READONLY" in seen.refusal or "read only" in seen.refusal
-    assert not (await Inspector(stream).server()).is_replica
+    assert not (await Inspector(stream.client).server()).is_replica
     await stream.close()
     await copy.close()
 
 
 async def test_a_full_server_says_why_it_refuses(own_server: Callable[..., Server]) -> None:
     server = own_server()
-    stream = Producer(server.url, "full")
+    stream = Stream(server.url, "full")
     with redis.Redis.from_url(server.url) as client:
         client.config_set("maxmemory", 1)
 
-    assert "maxmemory" in (await Inspector(stream).server()).refusal
-    assert (await Inspector(stream).overview()).maxmemory == 1
+    assert "maxmemory" in (await Inspector(stream.client).server()).refusal
+    assert (await Inspector(stream.client).overview()).maxmemory == 1
     await stream.close()
 
 

@@ -18,10 +18,13 @@ from hookmill.stream.arrival import Row
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.entries import AGAIN, STREAM, Entry, FollowUp, Settlement, Taken
+from hookmill.stream.facts import Backlog
 from hookmill.stream.inspector import Inspector
-from hookmill.stream.producer import Backlog, Producer
+from hookmill.stream.producer import Producer
+from hookmill.stream.upkeep import Upkeep
 from tests.support import (
     Server,
+    Stream,
     dead_letters,
     eventually,
     message,
@@ -175,7 +178,7 @@ async def test_a_replayed_dead_letter_goes_to_the_tail(
     await send(stream, "a-1", "a-2", "a-3")
     (head,) = (await group.take(10)).entries
     await group.settle([settled(head, dead(head))])
-    letters = DeadLetters(stream, "main")
+    letters = DeadLetters(stream.client, "main")
     second = await group.take(10)
     assert ids(second) == ["a-2"]
     await letters.replay([str(await letters.newest())])
@@ -216,7 +219,7 @@ async def fan_out(group: Consumer) -> tuple[Entry, Entry]:
 async def test_the_next_waits_for_all_of_a_message_that_is_replayed_for_several_handlers(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
-    group, letters = await open_group(), DeadLetters(stream, "main")
+    group, letters = await open_group(), DeadLetters(stream.client, "main")
     await send(stream, "a-1")
     for entry in await fan_out(group):
         await group.settle([settled(entry, dead(entry))])
@@ -234,7 +237,7 @@ async def test_the_next_waits_for_all_of_a_message_that_is_replayed_for_several_
 async def test_a_replay_for_one_handler_joins_the_same_message_of_another(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
-    group, letters = await open_group(), DeadLetters(stream, "main")
+    group, letters = await open_group(), DeadLetters(stream.client, "main")
     await send(stream, "a-1", "a-2")
     index, mail = await fan_out(group)
     await group.settle([settled(index, dead(index))])
@@ -251,7 +254,7 @@ async def test_a_replay_for_one_handler_joins_the_same_message_of_another(
 async def test_replayed_for_several_handlers_behind_another_message_both_wait(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
-    group, letters = await open_group(), DeadLetters(stream, "main")
+    group, letters = await open_group(), DeadLetters(stream.client, "main")
     await send(stream, "a-1", "a-2")
     for entry in await fan_out(group):
         await group.settle([settled(entry, dead(entry))])
@@ -267,7 +270,7 @@ async def test_replayed_for_several_handlers_behind_another_message_both_wait(
 async def test_a_head_that_another_delivery_took_the_id_from_does_not_block_its_key(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
-    group, letters = await open_group(), DeadLetters(stream, "main")
+    group, letters = await open_group(), DeadLetters(stream.client, "main")
     await send(stream, "a-1", "a-2")
     index, mail = await fan_out(group)
     await group.settle([settled(index, dead(index)), settled(mail, again(mail, "mail", 50))])
@@ -413,7 +416,7 @@ async def test_what_older_and_newer_releases_wrote_is_kept_in_one_order(
     await group.settle([settled(entry, dead(entry)) for entry in retried.entries])
     second = await group.take(10)
     assert ids(second) == ["a-1"]
-    letters = DeadLetters(stream, "main")
+    letters = DeadLetters(stream.client, "main")
     await letters.replay([str(await letters.newest())])
     await settle(group, second)
     assert await run_all(group) == ["a-2", "a-3", "a-0"]
@@ -444,9 +447,9 @@ async def test_what_is_parked_counts_as_unfinished_and_shows(
     await send(stream, *(f"a-{n}" for n in range(5)))
     head = await group.take(10)
     assert head.parked == 4
-    await stream.trim(0)
-    assert (await stream.measure_backlog()).messages == 5
-    (facts,) = (await Inspector(stream).overview()).groups
+    await Upkeep(stream.client, "main").trim(0)
+    assert (await Upkeep(stream.client, "main").measure_backlog()).messages == 5
+    (facts,) = (await Inspector(stream.client).overview()).groups
     assert (facts.held, facts.parked, facts.waiting) == (1, 4, 0)
     assert facts.has_work
     await settle(group, head)
@@ -463,9 +466,9 @@ async def test_a_parked_message_survives_trimming_and_keeps_every_field(
     await send(stream, "a-1")
     await stream.append([sent])
     head = await group.take(10)
-    await stream.trim(0)
+    await Upkeep(stream.client, "main").trim(0)
     await settle(group, head)
-    assert await stream.trim(0) == 2
+    assert await Upkeep(stream.client, "main").trim(0) == 2
     (entry,) = (await group.take(10)).entries
     progress = {b"owner"}
     assert {k: v for k, v in entry.fields.items() if k not in progress} == sent.to_fields()
@@ -495,13 +498,13 @@ async def test_a_settlement_that_redis_breaks_off_leaves_the_key_as_it_was(
 async def test_a_hot_key_fills_the_backlog_and_not_more(
     server: Server, prefix: str, open_group: OpenGroup
 ) -> None:
-    limited = Producer(server.url, prefix, limit=Backlog(20, 0))
+    limited = Stream(server.url, prefix, limit=Backlog(20, 0))
     group = await open_group()
     head = Taken([], [])
     for number in range(20):
         await send(limited, f"a-{number}")
         head = Taken([*head.entries, *(await group.take(10)).entries], [])
-        await limited.trim(0)
+        await Upkeep(limited.client, "main").trim(0)
     with pytest.raises(BacklogFullError):
         await send(limited, "a-20")
     await limited.close()
@@ -517,7 +520,9 @@ class Model:
 
     def __init__(self, stream: Producer) -> None:
         self.stream = stream
-        self.workers = [Consumer(stream, "main", f"w{n}", dedup_window=3600) for n in range(3)]
+        self.workers = [
+            Consumer(stream.client, "main", f"w{n}", dedup_window=3600) for n in range(3)
+        ]
         self.in_hand: list[tuple[Consumer, Entry]] = []
         self.sent: list[str] = []
         self.over: list[str] = []
@@ -578,8 +583,9 @@ class Model:
             ended = [name for name in dict.fromkeys(self.over) if name[0] == key]
             assert ended == [name for name in self.sent if name[0] == key]
         keys = self.workers[0].partitions[0]
-        assert not await self.stream.redis.exists(keys.busy)
-        assert not int(await self.stream.redis.get(keys.parked) or 0)
+        execute = self.stream.client.execute
+        assert not await execute(0, "EXISTS", keys.busy)
+        assert not int(await execute(0, "GET", keys.parked) or 0)
 
 
 STEPS = st.lists(
@@ -596,7 +602,7 @@ STEPS = st.lists(
 async def test_whatever_happens_a_key_has_one_message_in_hand_and_none_is_lost(
     server: Server, steps: list[tuple[str, Any]]
 ) -> None:
-    stream = Producer(server.url, f"model{secrets.token_hex(4)}")
+    stream = Stream(server.url, f"model{secrets.token_hex(4)}")
     model = Model(stream)
     await model.workers[0].open()
     try:
@@ -612,8 +618,9 @@ async def test_whatever_happens_a_key_has_one_message_in_hand_and_none_is_lost(
                     await model.settle(what, which)
         await model.finish()
     finally:
-        found = [key async for key in stream.redis.scan_iter(f"{stream.partitions[0].base}*")]
-        await stream.redis.delete(*found, stream.partitions[0].base.split(":")[0] + ":partitions")
+        prefix = stream.partitions[0].base.split(":")[0]
+        with redis.Redis.from_url(server.url) as client:
+            client.delete(*client.scan_iter(f"{prefix}:*"))
         for group in model.workers:
             await group.close()
         await stream.close()

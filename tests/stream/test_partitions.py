@@ -14,26 +14,29 @@ from hookmill.errors import BacklogFullError, GroupLostError, PartitionsError
 from hookmill.message import Message
 from hookmill.signatures import Token
 from hookmill.stream.arrival import Arrival, Row, row_of
+from hookmill.stream.client import Client
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.entries import DeadLetter, Entry, FollowUp, Settlement, Taken
+from hookmill.stream.facts import Backlog
 from hookmill.stream.inspector import Inspector
-from hookmill.stream.producer import Backlog, Producer
-from tests.support import Server, eventually, message, taken_over
+from hookmill.stream.producer import Producer
+from hookmill.stream.upkeep import Upkeep
+from tests.support import Server, Stream, eventually, message, taken_over
 
 PARTITIONS = 4
 
 
 @pytest.fixture
 async def stream(server: Server, prefix: str) -> AsyncIterator[Producer]:
-    opened = Producer(server.url, prefix, partitions=PARTITIONS)
+    opened = Stream(server.url, prefix, partitions=PARTITIONS)
     yield opened
     await opened.close()
 
 
 @pytest.fixture
 async def group(stream: Producer) -> AsyncIterator[Consumer]:
-    opened = Consumer(stream, "main", "c1", dedup_window=3600)
+    opened = Consumer(stream.client, "main", "c1", dedup_window=3600)
     await opened.open()
     yield opened
     await opened.close()
@@ -218,7 +221,7 @@ async def test_who_waits_is_woken_by_any_partition(stream: Producer, group: Cons
 async def test_who_is_woken_leaves_what_came_to_other_partitions_to_wake_others(
     stream: Producer, group: Consumer
 ) -> None:
-    others = [Consumer(stream, "main", f"c{n}", dedup_window=3600) for n in (2, 3, 4)]
+    others = [Consumer(stream.client, "main", f"c{n}", dedup_window=3600) for n in (2, 3, 4)]
     assert (await group.take(10)).is_empty
     await stream.append([in_partition(n, n) for n in range(PARTITIONS)])
     for one in (group, *others):  # each has a hand for one message
@@ -267,7 +270,7 @@ async def test_retries_delays_and_leases_stay_in_their_partition(
 
 
 async def test_the_sweep_goes_through_all_partitions(stream: Producer, group: Consumer) -> None:
-    gone = Consumer(stream, "main", "gone", dedup_window=3600)
+    gone = Consumer(stream.client, "main", "gone", dedup_window=3600)
     await stream.append([in_partition(n % PARTITIONS, n) for n in range(20)])
     held = await gone.take(20)
     found: list[str] = []
@@ -284,7 +287,7 @@ async def test_a_consumer_leaves_all_partitions(
 ) -> None:
     await stream.append([in_partition(n, n) for n in range(PARTITIONS)])
     await settle(group, await group.take(10))
-    assert await group.retire(0, "c1") >= PARTITIONS
+    assert await Upkeep(stream.client, "main").retire(0, "c1") >= PARTITIONS
     for keys in group.partitions:
         assert redis_client.xinfo_consumers(keys.stream, "main") == []
 
@@ -293,14 +296,14 @@ async def test_upkeep_counts_and_trims_every_partition(
     stream: Producer, group: Consumer, redis_client: redis.Redis
 ) -> None:
     await stream.append([in_partition(n % PARTITIONS, n) for n in range(8)])
-    assert (await stream.measure_backlog()).messages == 8
+    assert (await Upkeep(stream.client, "main").measure_backlog()).messages == 8
     await settle(group, await group.take(8))
-    assert await stream.trim(0) == 8
-    assert await stream.measure_backlog() == Backlog(0, 0)
+    assert await Upkeep(stream.client, "main").trim(0) == 8
+    assert await Upkeep(stream.client, "main").measure_backlog() == Backlog(0, 0)
 
 
 async def test_a_full_partition_refuses_its_own_and_no_others(server: Server, prefix: str) -> None:
-    stream = Producer(server.url, prefix, partitions=PARTITIONS, limit=Backlog(8, 0))
+    stream = Stream(server.url, prefix, partitions=PARTITIONS, limit=Backlog(8, 0))
     for n in range(2):
         await stream.append([in_partition(0, n)])
     results = await stream.append_rows(
@@ -341,7 +344,7 @@ async def buried(
         for entry in (await group.take(1)).entries:
             await group.settle([Settlement(entry.ref, (dead(entry),))])
         await asyncio.sleep(0.002)  # those of the same millisecond stand in no order
-    letters = DeadLetters(stream, "main")
+    letters = DeadLetters(stream.client, "main")
     yield await letters.survey("0-0", "9" * 15, 100)
     for keys in group.partitions:
         redis_client.delete(keys.dead)
@@ -353,7 +356,7 @@ async def test_dead_letters_are_listed_oldest_first_whatever_their_partition(
     assert [letter.fields[b"id"].decode() for letter in buried] == [f"m{n}" for n in range(12)]
     assert len({letter.id for letter in buried}) == 12
     assert any(letter.id.endswith("@3") for letter in buried)
-    letters = DeadLetters(stream, "main")
+    letters = DeadLetters(stream.client, "main")
     assert await letters.count() == 12
     assert await letters.newest() == buried[-1].id
 
@@ -362,7 +365,7 @@ async def test_dead_letters_are_listed_oldest_first_whatever_their_partition(
 async def test_pages_of_dead_letters_miss_none_and_repeat_none(
     stream: Producer, buried: list[DeadLetter], page: int
 ) -> None:
-    letters = DeadLetters(stream, "main")
+    letters = DeadLetters(stream.client, "main")
     seen: list[str] = []
     first = "0-0"
     while found := await letters.survey(first, buried[-1].id, page):
@@ -374,7 +377,7 @@ async def test_pages_of_dead_letters_miss_none_and_repeat_none(
 async def test_dead_letters_of_the_same_moment_are_told_apart_by_their_partition(
     stream: Producer, group: Consumer, redis_client: redis.Redis
 ) -> None:
-    letters = DeadLetters(stream, "main")
+    letters = DeadLetters(stream.client, "main")
     for keys in group.partitions:
         redis_client.xadd(keys.dead, {"id": "m"}, id="5-1")
     pages = ["0-0", "(5-1", "(5-1@1", "(5-1@2", "(5-1@3"]
@@ -390,7 +393,7 @@ async def test_dead_letters_of_the_same_moment_are_told_apart_by_their_partition
 async def test_dead_letters_are_shown_replayed_and_dropped_by_their_ids(
     stream: Producer, group: Consumer, buried: list[DeadLetter]
 ) -> None:
-    letters = DeadLetters(stream, "main")
+    letters = DeadLetters(stream.client, "main")
     for letter in buried:
         shown = await letters.get(letter.id)
         assert shown is not None
@@ -410,9 +413,9 @@ async def test_who_asks_for_another_number_of_partitions_is_refused(
     server: Server, prefix: str, stream: Producer
 ) -> None:
     await stream.append([message()])
-    other = Producer(server.url, prefix, partitions=2)
+    other = Stream(server.url, prefix, partitions=2)
     expected = "HOOKMILL_PARTITIONS is 2, but this stream was made with 4"
-    worker = Consumer(other, "main", "c1", dedup_window=60)
+    worker = Consumer(other.client, "main", "c1", dedup_window=60)
     for asked in (other.append([message()]), other.probe(), worker.open()):
         with pytest.raises(PartitionsError, match=expected):
             await asked
@@ -421,10 +424,10 @@ async def test_who_asks_for_another_number_of_partitions_is_refused(
 
 
 async def test_to_look_settles_no_number(server: Server, prefix: str) -> None:
-    looking, using = Producer(server.url, prefix), Producer(server.url, prefix, partitions=2)
+    looking, using = Stream(server.url, prefix), Stream(server.url, prefix, partitions=2)
     await looking.probe()
     await using.append([message()])
-    found = await Producer.as_found(server.url, prefix)
+    found = await Client.as_found(server.url, prefix)
     assert len(found.partitions) == 2
     for each in (looking, using, found):
         await each.close()
@@ -436,7 +439,7 @@ async def test_the_status_adds_the_partitions_up(
     await stream.append([keyed(n, "same") for n in range(3)])
     await stream.append([in_partition(n % PARTITIONS, n + 100) for n in range(8)])
     held = await group.take(9)
-    overview = await Inspector(stream).overview()
+    overview = await Inspector(stream.client).overview()
     (facts,) = overview.groups
     assert (overview.partitions, overview.length) == (PARTITIONS, 11)
     assert facts.held == len(held.entries)

@@ -16,8 +16,10 @@ from hookmill.signatures import Token
 from hookmill.stream.arrival import Arrival, row_of
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import Entry, FollowUp, Settlement
-from hookmill.stream.producer import Backlog, Producer
-from tests.support import Server, eventually, message
+from hookmill.stream.facts import Backlog
+from hookmill.stream.producer import Producer
+from hookmill.stream.upkeep import Upkeep
+from tests.support import Server, Stream, eventually, message
 
 OpenGroup = Callable[..., Awaitable[Consumer]]
 Limited = Callable[..., Any]
@@ -29,7 +31,7 @@ def limited(server: Server, prefix: str) -> Limited:
 
     @asynccontextmanager
     async def opened(messages: int = 0, size: int = 0) -> AsyncIterator[Producer]:
-        stream = Producer(server.url, prefix, limit=Backlog(messages, size))
+        stream = Stream(server.url, prefix, limit=Backlog(messages, size))
         yield stream
         await stream.close()
 
@@ -86,7 +88,7 @@ async def test_what_is_finished_but_retained_is_no_backlog(
             await stream.append([message(), message(), message()])
             await finish(group, 3)
         assert redis_client.xlen(stream.partitions[0].stream) == 15
-        assert await stream.measure_backlog() == (0, 0)
+        assert await Upkeep(stream.client, "main").measure_backlog() == (0, 0)
 
 
 async def test_messages_that_wait_to_be_taken_again_or_later_are_unfinished(
@@ -99,7 +101,7 @@ async def test_messages_that_wait_to_be_taken_again_or_later_are_unfinished(
         await group.settle([settled_again(first, 0), settled_again(second, 60_000)])
         assert await is_full(stream)
         await finish(group, 1)
-        assert (await stream.measure_backlog()).messages == 1
+        assert (await Upkeep(stream.client, "main").measure_backlog()).messages == 1
         redis_client.delete(group.partitions[0].delayed, group.partitions[0].delayed_entries)
 
 
@@ -113,7 +115,7 @@ async def test_the_slowest_group_counts_and_without_any_group_everything_does(
         await finish(quick, 3)
         assert await is_full(stream)
         await finish(slow, 1)
-        assert (await stream.measure_backlog()).messages == 2
+        assert (await Upkeep(stream.client, "main").measure_backlog()).messages == 2
         await finish(slow, 2)
 
 
@@ -125,7 +127,7 @@ async def test_bytes_are_limited_too(limited: Limited, open_group: OpenGroup) ->
         assert await is_full(stream)
         await finish(group, 1)
         # A third of the messages is done, and so are a third of the bytes: an estimate.
-        messages, size = await stream.measure_backlog()
+        messages, size = await Upkeep(stream.client, "main").measure_backlog()
         assert messages == 2
         assert 8_000 < size < 8_500
         await stream.append([message()])
@@ -138,7 +140,7 @@ async def test_a_batch_is_taken_whole_or_not_at_all(limited: Limited) -> None:
         assert len(await stream.append([message()] * 5)) == 5  # the limit was not reached yet
         with pytest.raises(BacklogFullError):
             await stream.append([message()] * 5)
-        assert (await stream.measure_backlog()).messages == 7
+        assert (await Upkeep(stream.client, "main").measure_backlog()).messages == 7
 
 
 async def test_counts_that_are_wrong_are_put_right_before_anybody_is_refused(
@@ -151,11 +153,11 @@ async def test_counts_that_are_wrong_are_put_right_before_anybody_is_refused(
         assert not await is_full(stream)
         assert redis_client.hget(key, "messages") == b"1"
         redis_client.delete(key)  # the bytes are then those of the whole stream
-        measured = await stream.measure_backlog()
+        measured = await Upkeep(stream.client, "main").measure_backlog()
         assert measured.messages == 1
         assert measured.bytes > 0
         await finish(group, 1)
-        await stream.measure_backlog()
+        await Upkeep(stream.client, "main").measure_backlog()
         assert not redis_client.exists(key)  # an idle line leaves nothing
 
 
@@ -168,13 +170,15 @@ async def test_where_the_server_does_not_tell_a_groups_lag_it_is_estimated_by_ti
     redis_client.xgroup_create(stream.partitions[0].stream, "main", "500-0")
     (group_info,) = redis_client.xinfo_groups(stream.partitions[0].stream)
     assert group_info["lag"] is None
-    assert (await stream.measure_backlog()).messages == 50
+    assert (await Upkeep(stream.client, "main").measure_backlog()).messages == 50
     group = await open_group()
     held = (await group.take(49)).entries
-    assert (await stream.measure_backlog()).messages == 50  # one unread, the others in hand
+    assert (
+        await Upkeep(stream.client, "main").measure_backlog()
+    ).messages == 50  # one unread, the others in hand
     await group.settle([Settlement(entry.ref) for entry in held])
     await finish(group, 1)
-    assert await stream.measure_backlog() == (0, 0)
+    assert await Upkeep(stream.client, "main").measure_backlog() == (0, 0)
 
 
 async def test_a_full_backlog_is_an_unavailable_stream_with_a_code_of_its_own() -> None:
@@ -222,7 +226,7 @@ async def test_a_token_is_good_for_one_message_id(
     entry_ids = [entry_id for batch in batches for entry_id in await stream.append(batch)]
     assert [bool(entry_id) for entry_id in entry_ids] == [True, False, True, True, True]
     assert stored_ids(redis_client, stream) == ["m1", "m1", "m3", "m4"]
-    assert (await stream.measure_backlog()).messages == 4
+    assert (await Upkeep(stream.client, "main").measure_backlog()).messages == 4
 
 
 async def test_ids_of_two_sources_are_two_ids(stream: Producer, redis_client: redis.Redis) -> None:

@@ -163,7 +163,7 @@ async def call_directly(delivery: Delivery[OrderPaid], post: Delivery[PostPublis
     await with_resources(post, 5)  # error
 
 
-# What is refused: another event, another resource, another shape.
+# What is refused: another event, another resource, another signature.
 
 
 @plain.on(OrderPaid)  # error

@@ -1,4 +1,4 @@
-"""Delayed messages are let go when they are due, and nobody asks for them in between."""
+"""Delayed messages run when they are due, and Redis is not asked for them in between."""
 
 from __future__ import annotations
 
@@ -45,23 +45,23 @@ async def finish(group: Consumer, redis_client: redis.Redis) -> None:
     redis_client.delete(group.partitions[0].delayed, group.partitions[0].delayed_entries)
 
 
-async def test_where_nothing_waits_a_turn_lasts_until_something_is_delayed(
+async def test_while_nothing_is_delayed_a_run_lasts_until_something_is(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
     fleet = [await open_group(f"c{number}") for number in range(3)]
-    turns = [asyncio.create_task(Delayed(group).turn()) for group in fleet]
+    runs = [asyncio.create_task(Delayed(group).run_once()) for group in fleet]
     await eventually(lambda: listeners(redis_client) == 3)
-    assert not any(turn.done() for turn in turns)
+    assert not any(run.done() for run in runs)
     await delay(stream, await open_group("other"), 200)
-    # All of them hear of it: whoever dies, the others let it go.
+    # All are woken, so that it does not depend on one of them.
     async with asyncio.timeout(10):
-        assert await asyncio.gather(*turns) == [delayed.SHORTEST_PAUSE] * 3
+        assert await asyncio.gather(*runs) == [delayed.SHORTEST_PAUSE] * 3
 
-    async def is_let_go() -> bool:
+    async def is_moved() -> bool:
         await fleet[1].release(1)
         return redis_client.xlen(fleet[0].partitions[0].again) == 1
 
-    await eventually(is_let_go)
+    await eventually(is_moved)
     await finish(fleet[0], redis_client)
 
 
@@ -70,14 +70,14 @@ def listeners(client: redis.Redis) -> int:
     return int(info["blocked_clients"])
 
 
-async def test_where_nobody_tells_a_turn_ends_all_the_same(
+async def test_without_a_wake_up_a_run_ends_after_the_longest_pause(
     open_group: OpenGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delayed, "LONGEST_PAUSE", 0.05)
-    assert await Delayed(await open_group()).turn() == delayed.SHORTEST_PAUSE
+    assert await Delayed(await open_group()).run_once() == delayed.SHORTEST_PAUSE
 
 
-async def test_what_was_delayed_after_a_look_is_not_missed_by_the_wait(
+async def test_a_message_delayed_after_the_release_ends_the_wait(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
     group = await open_group()
@@ -88,7 +88,7 @@ async def test_what_was_delayed_after_a_look_is_not_missed_by_the_wait(
     await finish(group, redis_client)
 
 
-async def test_only_what_is_due_before_all_others_is_told(
+async def test_only_a_message_that_is_due_before_all_others_wakes_the_workers(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
     group = await open_group()
@@ -106,7 +106,7 @@ async def test_only_what_is_due_before_all_others_is_told(
     await finish(group, redis_client)
 
 
-async def test_the_next_turn_comes_when_the_next_message_is_due(
+async def test_the_next_run_comes_when_the_next_message_is_due(
     stream: Producer,
     open_group: OpenGroup,
     redis_client: redis.Redis,
@@ -115,14 +115,14 @@ async def test_the_next_turn_comes_when_the_next_message_is_due(
     monkeypatch.setattr(delayed, "LONGEST_PAUSE", 1.0)
     group = await open_group()
     await delay(stream, group, 1, 500)
-    turn = Delayed(group).turn
+    run_once = Delayed(group).run_once
 
-    async def are_let_go(count: int) -> bool:
-        assert await turn() == delayed.SHORTEST_PAUSE
+    async def are_moved(count: int) -> bool:
+        assert await run_once() == delayed.SHORTEST_PAUSE
         return redis_client.xlen(group.partitions[0].again) == count
 
-    await eventually(lambda: are_let_go(1))
-    await eventually(lambda: are_let_go(2))
+    await eventually(lambda: are_moved(1))
+    await eventually(lambda: are_moved(2))
     await finish(group, redis_client)
 
 
@@ -135,14 +135,14 @@ async def test_a_full_batch_is_followed_by_another_at_once(
     monkeypatch.setattr(delayed, "BATCH", 2)
     group = await open_group()
     await delay(stream, group, 1, 1, 1)
-    duty = Delayed(group)
-    await eventually(lambda: turns_until_two(duty, redis_client, group))
+    mover = Delayed(group)
+    await eventually(lambda: moved_two(mover, redis_client, group))
     monkeypatch.setattr(delayed, "LONGEST_PAUSE", 0.01)
-    assert await duty.turn() == delayed.SHORTEST_PAUSE
+    assert await mover.run_once() == delayed.SHORTEST_PAUSE
     assert redis_client.xlen(group.partitions[0].again) == 3
     await finish(group, redis_client)
 
 
-async def turns_until_two(duty: Delayed, client: redis.Redis, group: Consumer) -> bool:
-    """Whether this turn moved a full batch."""
-    return await duty.turn() == 0.0 and client.xlen(group.partitions[0].again) == 2
+async def moved_two(mover: Delayed, client: redis.Redis, group: Consumer) -> bool:
+    """Whether this run moved a full batch."""
+    return await mover.run_once() == 0.0 and client.xlen(group.partitions[0].again) == 2

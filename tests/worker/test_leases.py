@@ -1,4 +1,4 @@
-"""Leases are renewed for what is in hand, whatever the event loop does meanwhile."""
+"""The leases of held messages are renewed, even while the event loop is blocked."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import redis
 import structlog
 
 from hookmill.errors import StreamUnavailableError
+from hookmill.stream.client import Client
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import STREAM, Entry, EntryRef, Settlement
 from hookmill.stream.leases import BlockingLeases
 from hookmill.stream.producer import Producer
 from tests.support import eventually, message, taken_over, wait_until
-from worker.leases import CAP, LeaseKeeper
+from worker.leases import MAX_BLOCKED, LeaseKeeper
 
 OpenGroup = Callable[..., Awaitable[Consumer]]
 
@@ -27,8 +28,8 @@ LEASE = 0.12
 class Leases(BlockingLeases):
     """Notes what is renewed, and fails when asked to."""
 
-    def __init__(self, url: str, group: Consumer) -> None:
-        super().__init__(url, group.partitions, group.name, group.consumer)
+    def __init__(self, client: Client, group: Consumer) -> None:
+        super().__init__(client, group.name, group.consumer)
         self.renewed: list[list[EntryRef]] = []
         self.faults: list[Exception] = []
         self.meanwhile: Callable[[], Any] = lambda: None
@@ -49,17 +50,17 @@ async def group(open_group: OpenGroup) -> Consumer:
 
 @pytest.fixture
 def leases(stream: Producer, group: Consumer) -> Leases:
-    return Leases(stream.url, group)
+    return Leases(stream.client, group)
 
 
 @pytest.fixture
-def in_hand() -> dict[EntryRef, Entry]:
+def held() -> dict[EntryRef, Entry]:
     return {}
 
 
 @pytest.fixture
-async def keeper(leases: Leases, in_hand: dict[EntryRef, Entry]) -> AsyncIterator[LeaseKeeper]:
-    started = LeaseKeeper(leases, in_hand, LEASE)
+async def keeper(leases: Leases, held: dict[EntryRef, Entry]) -> AsyncIterator[LeaseKeeper]:
+    started = LeaseKeeper(leases, held, LEASE)
     started.start()
     yield started
     started.stop()
@@ -70,13 +71,13 @@ async def take(stream: Producer, group: Consumer, count: int) -> list[Entry]:
     return (await group.take(count)).entries
 
 
-def held(client: redis.Redis, group: Consumer) -> dict[str, dict[str, Any]]:
+def pending_rows(client: redis.Redis, group: Consumer) -> dict[str, dict[str, Any]]:
     rows: Any = client.xpending_range(group.partitions[0].stream, group.name, "-", "+", 100)
     return {row["message_id"].decode(): row for row in rows}
 
 
 def age(client: redis.Redis, group: Consumer, entries: Iterable[Entry]) -> None:
-    """Let them have been held for a minute."""
+    """Make Redis show these entries as held for a minute."""
     ids: list[Any] = [entry.ref.id for entry in entries]
     client.xclaim(
         group.partitions[0].stream, group.name, group.consumer, 0, ids, idle=60_000, justid=True
@@ -87,39 +88,41 @@ async def test_leases_are_renewed_while_the_event_loop_is_blocked(
     stream: Producer,
     group: Consumer,
     keeper: LeaseKeeper,
-    in_hand: dict[EntryRef, Entry],
+    held: dict[EntryRef, Entry],
     redis_client: redis.Redis,
 ) -> None:
     def rows() -> Iterable[dict[str, Any]]:
-        return held(redis_client, group).values()
+        return pending_rows(redis_client, group).values()
 
     entries = await take(stream, group, 2)
-    in_hand.update((entry.ref, entry) for entry in entries)
+    held.update((entry.ref, entry) for entry in entries)
     for _ in range(2):
         age(redis_client, group, entries)
         # This wait blocks the loop, as a careless handler would.
         wait_until(lambda: all(row["time_since_delivered"] < 60_000 for row in rows()))
 
-    assert {row["times_delivered"] for row in rows()} == {1}  # a renewal is no delivery
+    assert {row["times_delivered"] for row in rows()} == {
+        1
+    }  # a renewal does not count as a delivery
     await group.settle([Settlement(entry.ref) for entry in entries])
 
 
-async def test_only_what_is_in_hand_is_renewed(
+async def test_only_what_is_held_is_renewed(
     stream: Producer,
     group: Consumer,
     leases: Leases,
     keeper: LeaseKeeper,
-    in_hand: dict[EntryRef, Entry],
+    held: dict[EntryRef, Entry],
     redis_client: redis.Redis,
 ) -> None:
     mine, forgotten = await take(stream, group, 2)
     age(redis_client, group, [mine, forgotten])
-    in_hand[mine.ref] = mine
+    held[mine.ref] = mine
     await eventually(
-        lambda: held(redis_client, group)[mine.ref.id]["time_since_delivered"] < 60_000
+        lambda: pending_rows(redis_client, group)[mine.ref.id]["time_since_delivered"] < 60_000
     )
-    assert held(redis_client, group)[forgotten.ref.id]["time_since_delivered"] >= 60_000
-    in_hand.clear()
+    assert pending_rows(redis_client, group)[forgotten.ref.id]["time_since_delivered"] >= 60_000
+    held.clear()
     await group.settle([Settlement(mine.ref), Settlement(forgotten.ref)])
 
 
@@ -128,75 +131,75 @@ async def test_a_lost_lease_is_reported_and_left_with_its_new_holder(
     group: Consumer,
     open_group: OpenGroup,
     keeper: LeaseKeeper,
-    in_hand: dict[EntryRef, Entry],
+    held: dict[EntryRef, Entry],
     redis_client: redis.Redis,
 ) -> None:
     other = await open_group("other")
     (entry,) = await take(stream, group, 1)
     with structlog.testing.capture_logs() as logs:
         await taken_over(other)
-        in_hand[entry.ref] = entry
+        held[entry.ref] = entry
         await eventually(lambda: logs)
     assert logs[0]["event"] == "leases lost: another worker has these messages"
     assert logs[0]["entries"] == [entry.ref.id]
-    assert held(redis_client, group)[entry.ref.id]["consumer"] == b"other"
-    in_hand.clear()
+    assert pending_rows(redis_client, group)[entry.ref.id]["consumer"] == b"other"
+    held.clear()
     await other.settle([Settlement(entry.ref)])
 
 
-async def test_what_was_settled_during_a_renewal_is_not_taken_for_lost(
-    leases: Leases, in_hand: dict[EntryRef, Entry]
+async def test_what_was_settled_during_a_renewal_does_not_count_as_lost(
+    leases: Leases, held: dict[EntryRef, Entry]
 ) -> None:
-    ref = EntryRef(STREAM, "1-1")  # pending no more
-    in_hand[ref] = Entry(ref, {})
-    leases.meanwhile = in_hand.clear
-    keeper = LeaseKeeper(leases, in_hand, LEASE)
+    ref = EntryRef(STREAM, "1-1")  # no longer pending
+    held[ref] = Entry(ref, {})
+    leases.meanwhile = held.clear
+    keeper = LeaseKeeper(leases, held, LEASE)
     keeper.start()
     with structlog.testing.capture_logs() as logs:
-        await eventually(lambda: leases.renewed and not in_hand)
+        await eventually(lambda: leases.renewed and not held)
         keeper.stop()
     assert logs == []
 
 
-async def test_messages_are_let_go_when_the_loop_stands_still_for_many_leases(
-    leases: Leases, in_hand: dict[EntryRef, Entry], monkeypatch: pytest.MonkeyPatch
+async def test_a_loop_that_is_blocked_for_many_leases_renews_no_more(
+    leases: Leases, held: dict[EntryRef, Entry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ref = EntryRef(STREAM, "1-1")
-    in_hand[ref] = Entry(ref, {})
-    keeper = LeaseKeeper(leases, in_hand, LEASE)
-    keeper._last_beat = time.monotonic() - CAP * LEASE - 1
+    held[ref] = Entry(ref, {})
+    keeper = LeaseKeeper(leases, held, LEASE)
+    keeper._last_beat = time.monotonic() - MAX_BLOCKED * LEASE - 1
     with structlog.testing.capture_logs() as logs:
         keeper.start()
         await eventually(lambda: logs)
-    assert logs[0]["event"] == "the event loop stands still: letting go"
+    assert logs[0]["event"] == "event loop blocked: leases no longer renewed"
     assert leases.renewed == []
-    # It moves again: whatever is still ours is ours.
+    # When the loop is no longer blocked, the leases are renewed again.
     assert await keeper.beat() == pytest.approx(LEASE / 3)
     await eventually(lambda: leases.renewed)
     keeper.stop()
 
 
 @pytest.mark.parametrize("fault", [StreamUnavailableError("away"), RuntimeError("a fault of ours")])
-async def test_no_fault_ends_the_renewing(
-    leases: Leases, keeper: LeaseKeeper, in_hand: dict[EntryRef, Entry], fault: Exception
+async def test_no_error_ends_the_renewing(
+    leases: Leases, keeper: LeaseKeeper, held: dict[EntryRef, Entry], fault: Exception
 ) -> None:
     ref = EntryRef(STREAM, "1-1")
     leases.faults = [fault]
     with structlog.testing.capture_logs() as logs:
-        in_hand[ref] = Entry(ref, {})
+        held[ref] = Entry(ref, {})
         await eventually(lambda: len(leases.renewed) >= 2)
     assert "renew" in logs[0]["event"]
 
 
 async def test_its_log_lines_carry_what_the_program_has_bound(
-    leases: Leases, in_hand: dict[EntryRef, Entry]
+    leases: Leases, held: dict[EntryRef, Entry]
 ) -> None:
     structlog.contextvars.bind_contextvars(program="worker-1")
-    keeper = LeaseKeeper(leases, in_hand, LEASE)
+    keeper = LeaseKeeper(leases, held, LEASE)
     bound: list[Any] = []
     leases.meanwhile = lambda: bound.append(structlog.contextvars.get_contextvars())
     ref = EntryRef(STREAM, "1-1")
-    in_hand[ref] = Entry(ref, {})
+    held[ref] = Entry(ref, {})
     keeper.start()
     await eventually(lambda: bound)
     keeper.stop()
@@ -204,7 +207,7 @@ async def test_its_log_lines_carry_what_the_program_has_bound(
 
 
 async def test_the_loop_may_write_while_the_thread_reads(
-    stream: Producer, group: Consumer, in_hand: dict[EntryRef, Entry]
+    stream: Producer, group: Consumer, held: dict[EntryRef, Entry]
 ) -> None:
     class Offline(BlockingLeases):
         renewals = 0
@@ -215,16 +218,16 @@ async def test_the_loop_may_write_while_the_thread_reads(
 
     refs = [EntryRef(STREAM, f"1-{n}") for n in range(20_000)]
     entries = {ref: Entry(ref, {}) for ref in refs}
-    offline = Offline(stream.url, group.partitions, group.name, group.consumer)
-    keeper = LeaseKeeper(offline, in_hand, lease=0.1)  # long enough for a busy machine
+    offline = Offline(stream.client, group.name, group.consumer)
+    keeper = LeaseKeeper(offline, held, lease=0.1)  # long enough for a busy machine
     interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)  # so that the threads meet in many places
+    sys.setswitchinterval(1e-5)  # so that the threads switch at many places
     keeper.start()
     try:
         with structlog.testing.capture_logs() as logs:
             while offline.renewals < 10 and not logs:
-                in_hand.update(entries)
-                in_hand.clear()
+                held.update(entries)
+                held.clear()
                 await keeper.beat()
     finally:
         sys.setswitchinterval(interval)

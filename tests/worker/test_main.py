@@ -1,4 +1,4 @@
-"""The worker whole, in this process: it starts, goes quiet, stops, and leaves nothing behind."""
+"""A whole worker in this process: it starts, becomes quiet, stops, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from hookmill.errors import HandlersError
 from hookmill.message import Message
 from hookmill.runtime.tasks import cancel_and_wait
 from hookmill.stream.producer import Producer
-from tests.support import Program, Server, eventually, message
+from hookmill.stream.upkeep import Upkeep
+from tests.support import Program, Server, Stream, eventually, message
 from worker import delayed, janitor, leases, main
 from worker.main import Worker, WorkerFailedError
 
@@ -72,13 +73,13 @@ async def test_a_worker_handles_and_leaves_nothing_behind(
     worker = await start_worker(handlers)
     await stream.append([message(type="async"), message(type="plain")])
     await eventually(lambda: ran == {"async": 1, "plain": 1})
-    assert consumers(redis_client, stream) == {worker.consumer}
+    assert consumers(redis_client, stream) == {worker.consumer_name}
     await worker.stop(5)
     assert consumers(redis_client, stream) == set()
     assert not worker.has_stragglers
 
 
-async def test_delayed_messages_are_let_go_leases_kept_and_the_stream_trimmed(
+async def test_delayed_messages_run_leases_are_kept_and_the_stream_is_trimmed(
     stream: Producer,
     start_worker: StartWorker,
     redis_client: redis.Redis,
@@ -99,7 +100,7 @@ async def test_delayed_messages_are_let_go_leases_kept_and_the_stream_trimmed(
 
     keys = stream.partitions[0].of_group("main")
     await start_worker(handlers, lease=0.5)
-    await eventually(lambda: redis_client.get(keys.low_water) == b"0-0")  # the janitor was there
+    await eventually(lambda: redis_client.get(keys.low_water) == b"0-0")  # the janitor has run
     await stream.append([message()])
     await eventually(lambda: len(attempts) == 2)
     rows: Any = redis_client.xpending_range(keys.again, "main", "-", "+", 10)
@@ -180,7 +181,7 @@ async def test_a_worker_starts_before_redis_does(
         worker.start()
         await eventually(lambda: any(line["event"].startswith("cannot take") for line in logs))
     server.start()
-    late = Producer(server.url, stream.partitions[0].base.split(":")[0])
+    late = Stream(server.url, stream.partitions[0].base.split(":")[0])
     await late.append([message(id="m")])
     await eventually(lambda: ran == ["m"])
     await worker.stop(5)
@@ -222,7 +223,7 @@ async def test_a_signal_ends_the_program_with_its_lifespan_around_everything(
 async def test_a_program_that_lost_a_part_of_itself_ends_with_an_error(
     stream: Producer, settings: MakeSettings, part: str
 ) -> None:
-    # A worker that only seems alive is worse than none: whatever supervises it starts another.
+    # A worker that only looks alive is worse than none, because nothing starts another.
     handlers = Handlers()
     ran = []
 
@@ -279,7 +280,7 @@ def test_handlers_that_do_not_end_do_not_keep_the_process(
     )
 
     async def send() -> None:
-        stream = Producer(server.url, "hookmill")
+        stream = Stream(server.url, "hookmill")
         await stream.append([message(type="plain"), message(type="async")])
         await stream.close()
 
@@ -288,7 +289,7 @@ def test_handlers_that_do_not_end_do_not_keep_the_process(
     program.wait_for("on the loop")
     assert program.stop() == 0
     with redis.Redis.from_url(server.url) as client:
-        # The one was handed back; the other runs out of its lease.
+        # One was requeued; the lease of the other ends.
         assert client.xlen("hookmill:{0}:main:again") == 1
         summary: Any = client.xpending("hookmill:{0}:stream", "main")
         assert summary["pending"] == 1
@@ -320,7 +321,7 @@ async def test_a_group_that_comes_later_gets_all_that_is_retained_and_none_takes
     await start_worker(noting("search"), group="search", retention=3600)
     await stream.append(sent[:10])
     await eventually(lambda: len(ran["search"]) == 10)
-    await stream.trim(3600)
+    await Upkeep(stream.client, "main").trim(3600)
 
     await start_worker(noting("cdn"), group="cdn", retention=3600)
     await stream.append(sent[10:])
@@ -340,8 +341,8 @@ async def test_a_group_that_comes_later_gets_all_that_is_retained_and_none_takes
 async def test_a_worker_that_learns_late_of_another_number_of_partitions_ends(
     stream: Producer, settings: MakeSettings
 ) -> None:
-    # Redis was away when it started, or it would have been refused then.
-    await stream.agree()
+    # Redis was unavailable when it started, or the start would have been refused.
+    await stream.client.agree()
     worker = Worker(settings(partitions=3), Handlers(), None)
     with structlog.testing.capture_logs() as logs:
         async with asyncio.timeout(10):

@@ -20,7 +20,7 @@ from hookmill.stream.consumer import Consumer
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.producer import Producer
 from tests.e2e.line import unfinished
-from tests.support import Server, dead_letters, eventually, message
+from tests.support import Server, Stream, dead_letters, eventually, message
 from worker import delayed as delayed_module
 from worker import pool as pool_module
 from worker.attempt import Attempter
@@ -36,49 +36,49 @@ StartPool = Callable[..., Awaitable[Pool]]
 
 
 @pytest.fixture(autouse=True)
-def no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who waits is woken, or waits for too long; what is delayed goes as soon as it is due."""
-    monkeypatch.setattr(pool_module, "LONGEST_WAIT", 60.0)
+def only_wake_ups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a wake-up ends a wait in time; delayed messages run as soon as they are due."""
+    monkeypatch.setattr(pool_module, "MAX_WAIT", 60.0)
     monkeypatch.setattr(delayed_module, "LONGEST_PAUSE", 0.02)
 
 
 @pytest.fixture
 async def stream(server: Server, prefix: str) -> AsyncIterator[Producer]:
-    opened = Producer(server.url, prefix, partitions=PARTITIONS)
+    opened = Stream(server.url, prefix, partitions=PARTITIONS)
     yield opened
     await opened.close()
 
 
 @pytest.fixture
 async def start_pool(stream: Producer) -> AsyncIterator[StartPool]:
-    """Start a pool and what lets its delayed messages go: `await start_pool(handlers)`."""
+    """Start a pool and the task for its delayed messages: `await start_pool(handlers)`."""
     groups: list[Consumer] = []
     pools: list[Pool] = []
-    duties: list[asyncio.Task[Any]] = []
+    tasks: list[asyncio.Task[Any]] = []
     threads = ThreadPoolExecutor(2, thread_name_prefix="handler")
 
     async def start(handlers: Handlers[Any], *, group: str = "main", concurrency: int = 4) -> Pool:
-        mine = Consumer(stream, group, f"c{len(pools)}", dedup_window=3600)
+        mine = Consumer(stream.client, group, f"c{len(pools)}", dedup_window=3600)
         await mine.open()
         groups.append(mine)
         attempter = Attempter(handlers, None, threads, grace=600)
         pool = Pool(mine, attempter, Takeover(mine, FOR_EVER), concurrency)
         pools.append(pool)
         pool.start()
-        duties.append(asyncio.create_task(run_periodically("delayed", Delayed(mine).turn)))
+        tasks.append(asyncio.create_task(run_periodically("delayed", Delayed(mine).run_once)))
         return pool
 
     yield start
     for pool in pools:
         await pool.stop(0)
-    await cancel_and_wait(duties)
+    await cancel_and_wait(tasks)
     for each in groups:
         await each.close()
     threads.shutdown()
 
 
 class Work:
-    """Two handlers of every message that do whatever may be done, and what they noted."""
+    """Two handlers of every message that succeed, retry, discard and fail, and note what ran."""
 
     def __init__(self, seed: int, pause: float = 0.004) -> None:
         self.handlers: Handlers[Any] = Handlers()
@@ -111,7 +111,7 @@ class Work:
         return handle
 
     def _begin(self, key: str, number: int, name: str) -> None:
-        """Note a begin: of all before it, both handlers must be through."""
+        """Note that one begins: both handlers must have finished all messages before it."""
         self.begun[key].append(number)
         if (
             number != max(self.begun[key])
@@ -141,7 +141,7 @@ def is_through(
 async def drop_dead(stream: Producer, group: str = "main") -> None:
     letters = await dead_letters(stream, group)
     if letters:
-        await DeadLetters(stream, group).drop([letter.id for letter in letters])
+        await DeadLetters(stream.client, group).drop([letter.id for letter in letters])
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -153,7 +153,7 @@ async def test_with_several_handlers_retries_discards_and_stops_a_key_keeps_its_
     await start_pool(work.handlers)
     sending = asyncio.create_task(send(stream, 20))
     await eventually(lambda: len(work.over["k0"]) > 8)
-    await leaving.stop(0)  # what it holds is handed back
+    await leaving.stop(0)  # what it holds is requeued
     await start_pool(work.handlers, concurrency=1)
     await sending
     await eventually(lambda: is_through(redis_client, stream, work, 20))

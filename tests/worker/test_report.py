@@ -1,4 +1,4 @@
-"""One line an outcome, at the level it deserves."""
+"""Each outcome is one line of the log, at the level that fits it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import structlog
 
 from hookmill.message import Progress
 from worker.outcome import (
-    Again,
     DeadLettered,
     Discarded,
     Done,
@@ -19,6 +18,7 @@ from worker.outcome import (
     Ignored,
     Outcome,
     Requeued,
+    RetryLater,
 )
 from worker.report import Reporter, report
 
@@ -43,14 +43,14 @@ FAILED = Progress(owner="7-1", handler="book", attempts=3)
             {"log_level": "debug", "event": "several handlers match", "handlers": ("book", "mail")},
         ),
         (
-            Again(BEFORE, 60.04, "asked to wait"),
+            RetryLater(BEFORE, 60.04, "asked to wait"),
             {
                 "log_level": "info", "event": "will run again", "handler": "book", "attempt": 3,
                 "after": 60.0, "reason": "asked to wait",
             },
         ),
         (
-            Again(FAILED, 1.26, "ValueError: no", "Traceback ..."),
+            RetryLater(FAILED, 1.26, "ValueError: no", "Traceback ..."),
             {
                 "log_level": "warning", "event": "will run again", "handler": "book", "attempt": 3,
                 "after": 1.3, "reason": "ValueError: no",
@@ -63,7 +63,7 @@ FAILED = Progress(owner="7-1", handler="book", attempts=3)
                 "reason": "failed", "error": "ValueError: no",
             },
         ),
-        (Requeued(BEFORE), {"log_level": "info", "event": "handed back"}),
+        (Requeued(BEFORE), {"log_level": "info", "event": "requeued"}),
     ],
 )  # fmt: skip
 def test_an_outcome_is_one_line_in_the_log(outcome: Outcome, line: dict[str, Any]) -> None:
@@ -72,7 +72,7 @@ def test_an_outcome_is_one_line_in_the_log(outcome: Outcome, line: dict[str, Any
     assert logs == [line]
 
 
-async def test_what_ends_in_one_tick_is_told_in_order_each_in_its_own_context() -> None:
+async def test_what_ends_in_one_tick_is_logged_in_order_each_in_its_own_context() -> None:
     reporter = Reporter()
 
     async def work(name: str) -> None:
@@ -88,7 +88,7 @@ async def test_what_ends_in_one_tick_is_told_in_order_each_in_its_own_context() 
 async def test_a_tick_that_takes_long_does_not_hold_lines_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("worker.report.LATEST", -1.0)
+    monkeypatch.setattr("worker.report.MAX_DELAY", -1.0)
     with structlog.testing.capture_logs() as logs:
         Reporter().put(Done("book"), BEFORE, time.perf_counter())
         assert [line["event"] for line in logs] == ["handled"]
@@ -96,12 +96,12 @@ async def test_a_tick_that_takes_long_does_not_hold_lines_back(
     assert len(logs) == 1
 
 
-async def test_a_full_disk_under_the_log_is_no_fault_of_the_worker(
+async def test_a_full_disk_under_the_log_does_not_stop_the_worker(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(*_: object) -> None:
         raise OSError("no space left on device")
 
     monkeypatch.setattr("worker.report.report", fail)
-    monkeypatch.setattr("worker.report.LATEST", -1.0)
+    monkeypatch.setattr("worker.report.MAX_DELAY", -1.0)
     Reporter().put(Done("book"), BEFORE, time.perf_counter())

@@ -1,4 +1,4 @@
-"""The table from outcomes to what is written."""
+"""For each outcome, what is written in the place of its entry."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import pytest
 from hookmill.message import Fields, Progress
 from hookmill.stream.entries import AGAIN, STREAM, Entry, EntryRef, FollowUp, Settlement
 from worker.outcome import (
-    Again,
     DeadLettered,
     Discarded,
     Done,
@@ -15,6 +14,7 @@ from worker.outcome import (
     Ignored,
     Outcome,
     Requeued,
+    RetryLater,
 )
 from worker.settlement import settlement_of
 
@@ -47,7 +47,9 @@ def test_what_has_an_ordering_key_is_settled_with_it_and_its_owner() -> None:
 
 
 def test_a_retry_stands_with_its_progress_in_the_entrys_place() -> None:
-    outcome = Again(Progress(owner="7-1", handler="book", attempts=2), 1.5, "ValueError", "...")
+    outcome = RetryLater(
+        Progress(owner="7-1", handler="book", attempts=2), 1.5, "ValueError", "..."
+    )
     fields = {**SENT, **progress_fields(b"book", b"2")}
     assert settlement_of(ENTRY, outcome, now) == Settlement(
         REF, (FollowUp("again", "7-1/book", fields, 1500),), owner=b"7-1"
@@ -58,18 +60,20 @@ def test_a_retry_stands_with_its_progress_in_the_entrys_place() -> None:
     ("after", "delay_ms"), [(0, 0), (0.0004, 0), (366 * 86_400, 31_622_400_000)]
 )
 def test_delays_are_written_in_milliseconds(after: float, delay_ms: int) -> None:
-    (follow_up,) = settlement_of(ENTRY, Again(Progress(owner="7-1"), after, ""), now).follow_ups
+    (follow_up,) = settlement_of(
+        ENTRY, RetryLater(Progress(owner="7-1"), after, ""), now
+    ).follow_ups
     assert follow_up.delay_ms == delay_ms
 
 
 def test_the_progress_of_an_earlier_attempt_is_replaced() -> None:
     entry = Entry(EntryRef(AGAIN, "9-9"), {**SENT, **progress_fields(b"book", b"1", b"5")})
-    outcome = Again(Progress(owner="7-1", handler="book", attempts=2), 1, "")
+    outcome = RetryLater(Progress(owner="7-1", handler="book", attempts=2), 1, "")
     (follow_up,) = settlement_of(entry, outcome, now).follow_ups
     assert follow_up.fields == {**SENT, **progress_fields(b"book", b"2")}
 
 
-def test_what_is_handed_back_can_be_taken_at_once_with_the_same_count() -> None:
+def test_what_is_requeued_can_be_taken_at_once_with_the_same_count() -> None:
     before = Progress(owner="7-1", handler="book", attempts=2)
     fields = {**SENT, **progress_fields(b"book", b"2")}
     assert settlement_of(ENTRY, Requeued(before), now) == Settlement(
@@ -102,7 +106,7 @@ def test_a_dead_letter_carries_the_message_its_progress_and_its_reason() -> None
     )
 
 
-def test_whose_turn_it_is_goes_by_source_key_and_owner() -> None:
+def test_the_ordering_key_counts_per_source_and_the_owner_is_kept() -> None:
     ordered = {**SENT, b"source": b"marble", b"key": b"post_1"}
     settled = settlement_of(Entry(REF, ordered), Done("book"), now)
     assert settled == Settlement(REF, (), b"marble:post_1", b"7-1")
@@ -114,7 +118,7 @@ def test_whose_turn_it_is_goes_by_source_key_and_owner() -> None:
 
 def test_fields_of_an_unknown_version_are_kept_as_they_are() -> None:
     entry = Entry(REF, {b"version": b"9", b"\xff": b"\x00"})
-    outcome = Again(Progress(owner="7-1", unknown_ms=5), 1, "unknown_wire_version")
+    outcome = RetryLater(Progress(owner="7-1", unknown_ms=5), 1, "unknown_wire_version")
     (follow_up,) = settlement_of(entry, outcome, now).follow_ups
     assert follow_up.fields == {
         b"version": b"9", b"\xff": b"\x00", **progress_fields(unknown=b"5")

@@ -1,4 +1,4 @@
-"""Outcomes are written in batches, and not given up while there is a worker to write them."""
+"""Settlements are written in batches, and kept until they are written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hookmill.message import Progress
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import Entry, EntryRef, FollowUp, Settlement
 from hookmill.stream.producer import Producer
-from tests.support import Server, eventually, message, taken_over
+from tests.support import Server, Stream, eventually, message, taken_over
 from worker import settler as settler_module
 from worker.settler import Settler
 
@@ -27,10 +27,10 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Watched(Consumer):
-    """A group that notes how many settlements went in each round trip."""
+    """A consumer that notes how many settlements went with each round trip."""
 
     def __init__(self, stream: Producer) -> None:
-        super().__init__(stream, "main", "c1", dedup_window=3600)
+        super().__init__(stream.client, "main", "c1", dedup_window=3600)
         self.batches: list[int] = []
         self.faults: list[Exception] = []
 
@@ -51,7 +51,7 @@ async def group(stream: Producer) -> AsyncIterator[Watched]:
 
 
 class Over(list[EntryRef]):
-    """The entries that are over, in the order in which they were said to be."""
+    """The settled entries, in the order in which they were reported."""
 
     def note(self, refs: list[EntryRef]) -> None:
         self += refs
@@ -63,7 +63,7 @@ async def take(stream: Producer, group: Consumer, count: int, body: bytes = b"{}
 
 
 def later(entry: Entry) -> Settlement:
-    """Delayed by a minute."""
+    """A retry in a minute."""
     fields = {**entry.fields, **Progress(owner=entry.ref.id).to_fields()}
     return Settlement(entry.ref, (FollowUp("again", entry.ref.id, fields, 60_000),))
 
@@ -107,9 +107,9 @@ async def test_a_long_queue_goes_in_several_batches(stream: Producer, group: Wat
 async def test_huge_bodies_do_not_make_a_batch_that_redis_refuses(
     own_server: Callable[..., Server],
 ) -> None:
-    # Redis' own limit is 1 GB; with this one the test stays quick.
+    # Redis' own limit is 1 GB; this one keeps the test short.
     server = own_server("--client-query-buffer-limit", "8mb", "--save", "")
-    stream = Producer(server.url, "t")
+    stream = Stream(server.url, "t")
     group = Watched(stream)
     await group.open()
     settler = Settler(group, Over().note)
@@ -129,7 +129,7 @@ async def test_huge_bodies_do_not_make_a_batch_that_redis_refuses(
 
 async def test_outcomes_are_kept_while_redis_is_away(own_server: Callable[..., Server]) -> None:
     server = own_server("--appendonly", "yes", "--appendfsync", "always")
-    stream = Producer(server.url, "t")
+    stream = Stream(server.url, "t")
     group = Watched(stream)
     await group.open()
     over = Over()
@@ -163,7 +163,7 @@ async def test_a_lost_group_is_made_anew_and_its_entries_come_again(
     settler.put(later(entry))
     with structlog.testing.capture_logs() as logs:
         await settler.drain()
-    # The retry is dropped, for the group has not finished the entry: it will be taken again.
+    # The retry is dropped, because the new group has not finished the entry and takes it again.
     assert [line["event"] for line in logs] == ["dropped late outcomes: another worker has them"]
     (came_again,) = (await group.take(10)).entries
     assert came_again == entry
@@ -171,7 +171,7 @@ async def test_a_lost_group_is_made_anew_and_its_entries_come_again(
 
 
 @pytest.mark.parametrize("fault", [GroupLostError("gone"), RuntimeError("a fault of ours")])
-async def test_no_fault_makes_it_give_up_an_outcome(
+async def test_no_error_makes_it_give_up_an_outcome(
     stream: Producer, group: Watched, fault: Exception
 ) -> None:
     settler = Settler(group, Over().note)
@@ -199,7 +199,9 @@ async def test_late_outcomes_are_reported(
     await other.settle([Settlement(theirs.ref)])
 
 
-async def test_stopped_it_says_what_it_leaves_to_others(stream: Producer, group: Watched) -> None:
+async def test_when_stopped_it_logs_how_many_it_leaves_to_others(
+    stream: Producer, group: Watched
+) -> None:
     settler = Settler(group, Over().note)
     entries = await take(stream, group, 2)
     group.faults = [GroupLostError("gone")] * 1000

@@ -1,4 +1,4 @@
-"""Nothing is taken over before its worker had the chance to renew, and nothing stays behind."""
+"""Nothing is taken over before its worker could renew its lease, and nothing is forgotten."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hookmill.message import Progress
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import AGAIN, STREAM, Entry, FollowUp, Settlement, Taken
 from hookmill.stream.producer import Producer
-from tests.support import Server, hurry, message, taken_over
+from tests.support import Server, Stream, hurry, message, taken_over
 from worker.takeover import Takeover
 
 OpenGroup = Callable[..., Awaitable[Consumer]]
@@ -24,7 +24,7 @@ LEASE = 10.0
 
 
 class Clock:
-    """Stands still unless it is moved."""
+    """A clock that only the test moves."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -34,7 +34,7 @@ class Clock:
 
 
 class Settled(Consumer):
-    """A group whose Redis has been up for long; `up` is in seconds."""
+    """A consumer whose Redis has been up for long; `up` is in seconds."""
 
     up = 1e6
 
@@ -50,7 +50,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def group(stream: Producer) -> Any:
-    opened = Settled(stream, "main", "c1", dedup_window=3600)
+    opened = Settled(stream.client, "main", "c1", dedup_window=3600)
     await opened.open()
     yield opened
     await opened.close()
@@ -62,13 +62,13 @@ def takeover(group: Settled, clock: Clock) -> Takeover:
 
 
 async def hold(stream: Producer, gone: Consumer, count: int) -> list[Entry]:
-    """Have another consumer hold messages."""
+    """Let another consumer hold messages."""
     await stream.append([message() for _ in range(count)])
     return (await gone.take(count)).entries
 
 
 def silence(client: redis.Redis, gone: Consumer, entries: list[Entry]) -> None:
-    """Let their consumer have been silent for a minute."""
+    """Make Redis show these entries as idle for a minute."""
     for key_number, key in ((STREAM, gone.partitions[0].stream), (AGAIN, gone.partitions[0].again)):
         ids: list[Any] = [e.ref.id for e in entries if e.ref.key_number == key_number]
         if ids:
@@ -76,7 +76,7 @@ def silence(client: redis.Redis, gone: Consumer, entries: list[Entry]) -> None:
 
 
 async def brought(takeover: Takeover, free: int) -> Taken:
-    """What the sweep brings next; nothing if it comes to its end."""
+    """Return what the sweep takes over next, or nothing at its end."""
     while (taken := await takeover.sweep(free)).is_empty and takeover.wait() == 0:
         pass
     return taken
@@ -132,7 +132,7 @@ async def test_a_sweep_takes_what_runs_again_first_and_no_more_than_asked(
     silence(redis_client, gone, repeated + rest)
 
     assert (await takeover.sweep(2)).entries == repeated
-    assert takeover.wait() == 0  # in the middle of a sweep: go on at once
+    assert takeover.wait() == 0  # in the middle of a sweep: it is due at once
     assert (await takeover.sweep(2)).entries == rest[:2]
     assert takeover.wait() == 0
     assert (await takeover.sweep(2)).entries == rest[2:]
@@ -158,7 +158,7 @@ async def test_sweeps_come_to_the_end_of_a_long_list(
     open_group: OpenGroup,
     redis_client: redis.Redis,
 ) -> None:
-    # With one free hand Redis looks at ten entries a sweep; sixty of the living stand before.
+    # For one free slot, Redis looks at ten entries; sixty of living workers come first.
     gone = await open_group("gone")
     held = await hold(stream, gone, 61)
     silence(redis_client, gone, held[-1:])
@@ -168,7 +168,7 @@ async def test_sweeps_come_to_the_end_of_a_long_list(
         entries = (await takeover.sweep(1)).entries
         sweeps += 1
     assert entries == held[-1:]
-    assert sweeps == 8  # one of them through what is to run again: nothing
+    assert sweeps == 8  # one of them through the again stream, which is empty
     await settle(group, held)
 
 
@@ -183,12 +183,12 @@ async def test_the_workers_of_a_group_share_one_sweep(
     gone = await open_group("gone")
     held = await hold(stream, gone, 40)
     silence(redis_client, gone, held)
-    second = Settled(stream, "main", "second", dedup_window=3600)
+    second = Settled(stream.client, "main", "second", dedup_window=3600)
     other = Takeover(second, LEASE, clock)
 
     mine, theirs = await brought(takeover, 10), await brought(other, 10)
     assert (mine.entries, theirs.entries) == (held[:10], held[10:20])
-    # Whoever goes on, where the other stopped; and when it is through, it is so for all.
+    # Each worker goes on where the other stopped; at its end, the sweep has ended for all.
     assert (await other.sweep(10)).entries == held[20:30]
     assert (await takeover.sweep(20)).entries == held[30:]
     await brought(takeover, 10)
@@ -199,7 +199,7 @@ async def test_the_workers_of_a_group_share_one_sweep(
     await second.close()
 
 
-async def test_a_sweep_goes_on_although_who_began_it_is_gone(
+async def test_a_sweep_goes_on_although_the_worker_that_began_it_is_gone(
     takeover: Takeover,
     clock: Clock,
     group: Settled,
@@ -212,7 +212,7 @@ async def test_a_sweep_goes_on_although_who_began_it_is_gone(
     silence(redis_client, gone, held[-1:])
     for _ in range(4):
         assert (await takeover.sweep(1)).is_empty
-    second = Settled(stream, "main", "second", dedup_window=3600)
+    second = Settled(stream.client, "main", "second", dedup_window=3600)
     other, sweeps, found = Takeover(second, LEASE, clock), 0, list[Entry]()
     while not found:
         found = (await other.sweep(1)).entries
@@ -231,7 +231,7 @@ async def test_a_clock_of_redis_that_was_set_back_does_not_stop_the_sweeps(
     assert takeover.wait() <= LEASE / 2
 
 
-async def test_repeats_found_in_a_sweep_are_passed_on(
+async def test_duplicates_found_in_a_sweep_are_passed_on(
     takeover: Takeover, group: Settled, stream: Producer, redis_client: redis.Redis
 ) -> None:
     await stream.append([message(id="m"), message(id="m")])
@@ -248,10 +248,10 @@ def pending(client: redis.Redis, group: Consumer) -> Any:
     return client.xpending_range(group.partitions[0].stream, group.name, "-", "+", 100)
 
 
-# --- staying in touch -----------------------------------------------------------------------
+# --- contact with Redis ---------------------------------------------------------------------
 
 
-async def test_regular_signs_of_life_leave_the_next_sweep_where_it_was(
+async def test_regular_contact_leaves_the_next_sweep_where_it_was(
     takeover: Takeover, clock: Clock
 ) -> None:
     for _ in range(8):
@@ -263,7 +263,7 @@ async def test_regular_signs_of_life_leave_the_next_sweep_where_it_was(
 async def test_a_late_answer_is_a_lost_contact(
     takeover: Takeover, clock: Clock, own_server: Callable[..., Server]
 ) -> None:
-    # Frozen for longer than half a lease, Redis answers without an error.
+    # Redis was frozen for longer than half a lease, and then answers without an error.
     await takeover.keep_in_touch()
     clock.now += LEASE / 2 + 0.1
     await takeover.keep_in_touch()
@@ -273,10 +273,12 @@ async def test_a_late_answer_is_a_lost_contact(
 async def test_a_sweep_that_is_carried_out_after_an_outage_takes_nothing(
     own_server: Callable[..., Server],
 ) -> None:
-    # Asked for when all was well; then Redis froze, and everybody fell silent for it.
+    # The sweep is sent before the outage. Then Redis freezes, and no worker can renew.
     server = own_server()
-    stream = Producer(server.url, "t")
-    group, gone = (Settled(stream, "main", name, dedup_window=3600) for name in ("c1", "gone"))
+    stream = Stream(server.url, "t")
+    group, gone = (
+        Settled(stream.client, "main", name, dedup_window=3600) for name in ("c1", "gone")
+    )
     await group.open()
     takeover = Takeover(group, 2.0)
     await takeover.sweep(1)
@@ -302,15 +304,15 @@ async def test_a_sweep_that_waited_through_an_outage_takes_nothing(
 
         async def redis_uptime(self) -> float:
             waiting, self.takeover = self.takeover, None
-            if waiting is not None:  # the answer comes late, behind another sign of life
+            if waiting is not None:  # the answer comes late, after another contact
                 await asyncio.sleep(0.3)
                 await waiting.keep_in_touch()
             return await super().redis_uptime()
 
-    gone, group = await open_group("gone"), Frozen(stream, "main", "c1", dedup_window=3600)
+    gone, group = await open_group("gone"), Frozen(stream.client, "main", "c1", dedup_window=3600)
     takeover = Takeover(group, 0.5)
     await takeover.keep_in_touch()
-    await takeover.sweep(1)  # through what is to run again; next is the stream
+    await takeover.sweep(1)  # through the again stream; next is the stream
     takeover.lost_contact()
     held = await hold(stream, gone, 1)
     group.takeover = takeover
@@ -322,8 +324,8 @@ async def test_a_sweep_that_waited_through_an_outage_takes_nothing(
 
 async def test_no_answer_is_a_lost_contact(clock: Clock, own_server: Callable[..., Server]) -> None:
     server = own_server()
-    stream = Producer(server.url, "t")
-    group = Consumer(stream, "main", "c1", dedup_window=3600)
+    stream = Stream(server.url, "t")
+    group = Consumer(stream.client, "main", "c1", dedup_window=3600)
     takeover = Takeover(group, LEASE, clock)
     await takeover.keep_in_touch()
     clock.now += LEASE
@@ -337,7 +339,7 @@ async def test_no_answer_is_a_lost_contact(clock: Clock, own_server: Callable[..
     await stream.close()
 
 
-async def test_a_restart_that_nobody_noticed_is_noticed_by_redis_age(
+async def test_an_unnoticed_restart_is_noticed_by_redis_uptime(
     takeover: Takeover, clock: Clock, group: Settled
 ) -> None:
     await takeover.sweep(1)

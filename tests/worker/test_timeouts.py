@@ -1,4 +1,4 @@
-"""What runs longer than its timeout is ended, and nothing else is."""
+"""A call that runs longer than its timeout is cancelled, and no other is."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def test_what_runs_too_long_is_ended_and_its_task_goes_on() -> None:
     await run(limits, 0, 0.01)
 
 
-async def test_each_of_a_line_ends_at_its_own_time() -> None:
+async def test_each_of_the_same_timeout_expires_at_its_own_time() -> None:
     limits = Timeouts()
     early = asyncio.create_task(run(limits, 60, 2))
     done = asyncio.create_task(run(limits, 0, 2))
@@ -65,7 +65,7 @@ async def test_a_cancellation_from_outside_at_the_same_time_wins() -> None:
         await asyncio.create_task(stubborn())
 
 
-async def test_who_swallows_the_end_is_known() -> None:
+async def test_a_call_that_swallows_its_cancellation_is_known() -> None:
     with Timeouts().of(0.01) as limit, suppress(asyncio.CancelledError):
         await asyncio.sleep(5)
     assert limit.has_expired

@@ -1,0 +1,136 @@
+"""What is wrong with the settings, in words: unknown names, wrong values, contradictions.
+
+`variables` is always the environment variable of each field of `Settings`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from hookmill.config.setting_files import (
+    SECRET_VARIABLES,
+    TOML_FILE,
+    empty_secret,
+    variables_set,
+)
+from hookmill.config.source_options import spec_of
+from hookmill.signatures.marble import DEVELOPMENT_SECRET
+from hookmill.signatures.qstash import DEVELOPMENT_KEYS
+
+if TYPE_CHECKING:
+    from hookmill.config.settings import Settings
+
+# A fault does not show the value of these, because it may be a secret or hold one.
+_HIDDEN = {*SECRET_VARIABLES, "redis_url", "qstash_url", "sources"}
+
+# Of a source's table, a fault shows only these words: a secret may stand behind any other by
+# mistake.
+_SHOWN_OF_SOURCES = {
+    "acknowledge", "algorithm", "encoding", "handshake", "ordered_by", "path", "preset",
+    "timestamped", "tolerance", "unit", "url",
+}  # fmt: skip
+
+
+_UNKNOWN = "there is no such setting, check its spelling"
+
+
+def field_of(name: int | str, variables: Mapping[str, str]) -> str:
+    """Return the field of a name that pydantic reports: the field's own, or its variable."""
+    by_variable = {variable: field for field, variable in variables.items()}
+    return by_variable.get(str(name), str(name))
+
+
+def value_fault(
+    error: dict[str, Any], options: Mapping[str, Any], variables: Mapping[str, str]
+) -> str:
+    """Return what is wrong with a value, under the name that the operator used for the setting.
+
+    `error` is one of pydantic's, `options` are those of the command line.
+    """
+    field, rest = field_of(error["loc"][0], variables), [str(part) for part in error["loc"][1:]]
+    given = variables_set()
+    nested = "__".join([variables[field], *rest]).upper()
+    if field in options:
+        name = f"--{field}"
+    elif nested in given:
+        name = nested
+    elif variables[field] in given:
+        name = variables[field]
+    else:
+        name = f"{TOML_FILE}: {'.'.join([field, *rest])}"
+    if error["type"] == "extra_forbidden":
+        return f"{name}: {_UNKNOWN}"
+    may_show = rest[-1] in _SHOWN_OF_SOURCES if rest else field not in _HIDDEN
+    shown = f" (got {error['input']!r})" if may_show else ""
+    return f"{name}: {error['msg'].removeprefix('Value error, ')}{shown}"
+
+
+def toml_faults(given: Iterable[str], variables: Mapping[str, str]) -> list[str]:
+    """Return the names in `hookmill.toml` that are unknown, or that are secrets."""
+    faults = []
+    for key in given:
+        if variable := SECRET_VARIABLES.get(key.lower()):
+            faults.append(
+                f"{TOML_FILE}: {key}: a secret does not belong in a file that git may keep; "
+                f"set {variable}, or {variable}_FILE to the path of a file that holds it"
+            )
+        elif key not in variables and key not in variables.values():
+            faults.append(f"{TOML_FILE}: {key}: {_UNKNOWN}")
+    return faults
+
+
+def faults_between(settings: Settings) -> list[str]:
+    """Return every fault of settings that are each right by themselves."""
+    return [
+        *_secret_faults(settings),
+        *_limit_faults(settings),
+        *_source_faults(settings),
+    ]
+
+
+def _secret_faults(settings: Settings) -> Iterator[str]:
+    for field, variable in SECRET_VARIABLES.items():
+        secret = getattr(settings, field)
+        text = "" if secret is None else secret.get_secret_value()
+        if text.isspace():
+            yield (f"{variable} {empty_secret(field)}")
+        if not _is_utf8(text):
+            yield (f"{variable} is not text in UTF-8")
+    if settings.qstash_next_signing_key and not settings.qstash_current_signing_key:
+        yield ("QSTASH_NEXT_SIGNING_KEY is set, QSTASH_CURRENT_SIGNING_KEY is not: set both")
+    public = {*DEVELOPMENT_KEYS, DEVELOPMENT_SECRET}
+    if not settings.development and public.intersection(
+        [*settings.qstash_keys, *settings.marble_secrets]
+    ):
+        yield (
+            "the signing keys are public development keys: anyone can sign with them. "
+            "Set HOOKMILL_DEVELOPMENT=1 to accept them on a developer's machine"
+        )
+
+
+def _limit_faults(settings: Settings) -> Iterator[str]:
+    if settings.queue_bytes < settings.body_limit:
+        yield ("HOOKMILL_QUEUE_BYTES is less than HOOKMILL_BODY_LIMIT: give it as many bytes")
+
+
+def _source_faults(settings: Settings) -> Iterator[str]:
+    paths: dict[str, str] = {}
+    # A key alone can switch these two on, without a table.
+    for name in ("qstash", "marble", *(set(settings.sources) - {"qstash", "marble"})):
+        try:
+            spec_of(name, settings.options_of(name))
+        except ValueError as error:
+            yield from str(error).splitlines()
+        other = paths.setdefault(settings.path_of(name), name)
+        if other != name:
+            path = settings.path_of(name)
+            yield f"sources.{other} and sources.{name} share {path}: give one another path"
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # the bytes in the environment were not UTF-8
+        return False
+    return True

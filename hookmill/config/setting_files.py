@@ -1,0 +1,71 @@
+"""The files that settings stand in: `hookmill.toml`, and a file for each secret.
+
+A fault is appended to the list that the caller gives, so that all faults are reported at once.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from hookmill.config.secrets import EMPTY
+
+TOML_FILE = "hookmill.toml"
+
+SECRET_VARIABLES = {
+    "qstash_current_signing_key": "QSTASH_CURRENT_SIGNING_KEY",
+    "qstash_next_signing_key": "QSTASH_NEXT_SIGNING_KEY",
+    "marble_webhook_secret": "MARBLE_WEBHOOK_SECRET",
+    "qstash_token": "QSTASH_TOKEN",
+}
+"""The variable of each setting that is a secret. `<VARIABLE>_FILE` may name a file instead."""
+
+
+def read_toml(faults: list[str]) -> dict[str, Any]:
+    """Return what `hookmill.toml` says; nothing if there is no such file or it cannot be read."""
+    try:
+        return tomllib.loads(Path(TOML_FILE).read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        faults.append(f"{TOML_FILE} cannot be read: {error.strerror}")
+    except ValueError as error:
+        faults.append(f"{TOML_FILE}: {error}")
+    return {}
+
+
+def secrets_from_files(faults: list[str]) -> dict[str, str]:
+    """Return the secrets that stand in files, by the name of the setting.
+
+    An empty variable is a fault. (For other settings it counts as not set.) The operator meant to
+    switch a source on, so it must not stay off in silence.
+    """
+    found: dict[str, str] = {}
+    variables = variables_set()
+    for field, variable in SECRET_VARIABLES.items():
+        text, path = variables.get(variable), variables.get(f"{variable}_FILE")
+        if path and text:
+            faults.append(f"{variable} and {variable}_FILE are both set: keep one")
+        elif path:
+            try:
+                found[field] = Path(path).read_text("utf-8").strip()
+            except (OSError, ValueError) as error:
+                faults.append(f"{variable}_FILE: {path} cannot be read: {type(error).__name__}")
+            else:
+                if not found[field]:
+                    faults.append(f"{variable}_FILE: {path} {empty_secret(field)}")
+        elif text == "" or path == "":
+            faults.append(f"{variable if text == '' else f'{variable}_FILE'} {empty_secret(field)}")
+    return found
+
+
+def empty_secret(field: str) -> str:
+    """Return what is wrong with an empty secret."""
+    return "is empty" if field == "qstash_token" else EMPTY
+
+
+def variables_set() -> dict[str, str]:
+    """Return the environment with names in capitals: pydantic-settings ignores their case too."""
+    return {name.upper(): value for name, value in os.environ.items()}

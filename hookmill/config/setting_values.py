@@ -1,0 +1,66 @@
+"""Checks of single settings. Each returns the value in the form that the programs use, or raises
+`ValueError` with what to write instead.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+
+def check_redis_url(url: str) -> str:
+    """Return the URL of a Redis server. The error does not show it, as it may hold a password."""
+    try:
+        parts = urlsplit(url)
+        usable = bool(parts.path if parts.scheme == "unix" else parts.hostname) and parts.port != 0
+    except ValueError:  # its text could show a part of the password
+        usable = False
+    if not usable or parts.scheme not in {"redis", "rediss", "unix"}:
+        raise ValueError(
+            "give redis://HOST:PORT/NUMBER, rediss:// for TLS, or unix://PATH; "
+            "special characters in a password are written as %XX"
+        )
+    return url
+
+
+def check_public_url(url: str) -> str:
+    """Return the base URL that senders were given, without a slash at its end."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query or parts.fragment:
+        raise ValueError("give the base URL that senders were given, such as https://app.example")
+    return url.rstrip("/")
+
+
+def check_qstash_url(url: str) -> str:
+    """Return the base URL of QStash's API, without a slash at its end.
+
+    The error does not show the URL, because somebody may have put the token into it.
+    """
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    is_plain = url.isascii() and url.isprintable() and not set(url) & set(" ?#@")
+    if not usable or not is_plain:
+        raise ValueError(
+            "give the base URL of QStash's API, such as https://qstash-us-east-1.upstash.io; "
+            "put the token into QSTASH_TOKEN"
+        )
+    return url.rstrip("/")
+
+
+def check_key_part(word: str) -> str:
+    """Return a word that can be part of a key in Redis."""
+    if not word or not word.isascii() or any(c in word for c in "{}: \t\r\n\0"):
+        raise ValueError("use ASCII letters, digits, - _ and . (it becomes part of Redis keys)")
+    return word
+
+
+def check_durability(level: str) -> str:
+    """Return a durability level: `memory`, `aof` or `replicas:N`."""
+    kind, _, count = level.partition(":")
+    if kind == "replicas" and count.isascii() and count.isdecimal() and 1 <= int(count) <= 99:
+        return f"replicas:{int(count)}"
+    if level not in {"memory", "aof"}:
+        raise ValueError("use memory, aof, or replicas:N with N from 1 to 99")
+    return level

@@ -1,0 +1,23 @@
+"""Which server holds which keys. No I/O.
+
+All keys of a partition have its number as their hash tag, so they lie together on one server.
+Today there is one server. With several, or with Redis Cluster, only this module and `client`
+change.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+Place = int | str
+"""Where a key lies: a partition's number, or for a key outside of the partitions its hash tag."""
+
+
+class Topology(NamedTuple):
+    """The servers by their URLs, and which of them holds a key."""
+
+    urls: tuple[str, ...]
+
+    def server_of(self, place: Place) -> int:  # noqa: ARG002 - one server holds every key
+        """Return the number of the server that holds the keys of a place, 0 for the first."""
+        return 0

@@ -1,0 +1,71 @@
+"""Keeps Redis small: trims the stream, counts the backlog, removes consumers that are gone.
+
+The workers' janitor calls these; one worker at a time is enough for a group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hookmill.stream.client import Client
+from hookmill.stream.facts import Backlog
+from hookmill.stream.script_runner import Call, ScriptRunner
+
+
+class Upkeep:
+    """The upkeep of the whole stream, and of one consumer group."""
+
+    def __init__(self, client: Client, group: str) -> None:
+        self._group = group
+        self._partitions = client.partitions
+        self._group_keys = [keys.of_group(group) for keys in client.partitions]
+        self._scripts = ScriptRunner(client, drains=True)
+
+    async def claim(self, seconds: float) -> float:
+        """Claim the group's upkeep for so many seconds. Return 0.0, or for how many seconds it is
+        another worker's.
+        """
+        call = Call(0, [self._group_keys[0].upkeep], [max(1, int(seconds * 1000))])
+        return float(await self._scripts.run("claim", call)) / 1000
+
+    async def trim(self, retention: float) -> int:
+        """Drop what all groups have finished and is older than `retention` seconds; return how
+        many entries that were.
+        """
+        ms = int(retention * 1000)
+        return await self._sum_of(
+            "trim",
+            [
+                Call(number, [keys.stream], [ms, *keys.low_water_parts])
+                for number, keys in enumerate(self._partitions)
+            ],
+        )
+
+    async def measure_backlog(self) -> Backlog:
+        """Count anew how much is unfinished, and correct what the appends go by.
+
+        The messages are exact where the server tells a group's lag (Redis 7.0, Valkey), else
+        estimated by time; the bytes are always an estimate.
+        """
+        calls = [
+            Call(number, [keys.stream, keys.backlog], keys.group_parts)
+            for number, keys in enumerate(self._partitions)
+        ]
+        replies = await self._scripts.run_each("measure", calls)
+        return Backlog(*map(sum, zip(*replies, strict=True)))
+
+    async def retire(self, idle: float, consumer: str = "") -> int:
+        """Remove the group's consumers that hold nothing and were idle for `idle` seconds, or only
+        the one that is named; return how many were removed.
+        """
+        args = [self._group, int(idle * 1000), consumer]
+        return await self._sum_of(
+            "retire",
+            [
+                Call(number, [keys.stream, keys.again], args)
+                for number, keys in enumerate(self._group_keys)
+            ],
+        )
+
+    async def _sum_of(self, name: str, calls: Sequence[Call]) -> int:
+        return sum(await self._scripts.run_each(name, calls))

@@ -1,0 +1,88 @@
+"""Answers whether the receiver lives (/healthz) and whether it can store a delivery (/readyz)."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from hookmill.errors import StreamUnavailableError
+from hookmill.stream.producer import Producer
+from receiver.responses import Refusal, Reply
+from receiver.spool import Spool, SpoolError
+
+log = structlog.get_logger("receiver")
+
+READY = "ready\n"
+READY_SPOOLING = "ready, deliveries go to the spool: Redis takes no writes\n"
+READY_DRAINING = "ready, deliveries go to the spool until it is drained\n"
+
+
+class Health:
+    """Answers the probes of load balancers. `timeout` is in seconds for a question to Redis."""
+
+    def __init__(self, stream: Producer, spool: Spool | None, timeout: float) -> None:
+        self._stream = stream
+        self._spool = spool
+        self._timeout = timeout
+        self._probe: asyncio.Task[str | None] | None = None
+        self._trouble = ""
+        self.is_stopping = False
+        """Whether readiness is denied, because the receiver is about to stop."""
+
+    async def alive(self) -> Reply:
+        """Answer /healthz."""
+        return _text("ok\n")
+
+    async def ready(self) -> Reply | Refusal:
+        """Answer /readyz."""
+        if self.is_stopping:
+            return Refusal(503, "stopping", "the receiver is stopping")
+        if self._probe is None:
+            # One for all who ask meanwhile, so that they do not use up the connections to Redis.
+            self._probe = asyncio.create_task(self._find_out())
+        text = await asyncio.shield(self._probe)
+        if text is None:
+            return Refusal(503, "stream_unavailable", "no message can be stored now")
+        return _text(text)
+
+    async def close(self) -> None:
+        """Wait until the question to Redis is answered."""
+        if self._probe is not None:
+            await asyncio.wait([self._probe])
+
+    async def _find_out(self) -> str | None:
+        """Return the text of /readyz; None: not ready. Log it when it has changed."""
+        try:
+            text, trouble = await self._where_to_store()
+        finally:
+            self._probe = None
+        if trouble and trouble != self._trouble:
+            log.warning("not ready" if text is None else "ready, spooling", error=trouble)
+        elif self._trouble and not trouble:
+            log.info("ready again")
+        self._trouble = trouble
+        return text
+
+    async def _where_to_store(self) -> tuple[str | None, str]:
+        """Return the text of /readyz (None: nothing can be stored), and the trouble ("": none)."""
+        trouble = ""
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._stream.probe()
+        except (StreamUnavailableError, TimeoutError) as error:
+            trouble = str(error) or "Redis did not answer in time"
+        if self._spool is None:
+            return (None if trouble else READY), trouble
+        if not trouble and not self._spool.is_active:
+            return READY, ""
+        # While messages are in the spool, all new ones must go there too, to keep their order.
+        try:
+            await self._spool.probe()
+        except SpoolError as error:
+            return None, f"{trouble}; {error}" if trouble else str(error)
+        return (READY_SPOOLING, trouble) if trouble else (READY_DRAINING, "")
+
+
+def _text(text: str) -> Reply:
+    return Reply(200, text.encode(), (("Content-Type", "text/plain; charset=utf-8"),))

@@ -1,0 +1,255 @@
+"""Speaks HTTP: finds what a request is for, reads its body, takes its delivery, sends its answer.
+
+A delivery that arrives whole comes from the fast path to `take`. Any other request comes from
+aiohttp to `_answer`, which reads the body first. From there both go through the same pipeline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from functools import partial
+
+from aiohttp import ClientPayloadError, HttpVersion11, StreamReader, hdrs, web
+from aiohttp.http_exceptions import BadHttpMessage
+
+from hookmill.config.settings import Settings
+from hookmill.config.sources import Source
+from receiver import handshake
+from receiver.capacity import HeldBytes
+from receiver.fastpath import FastPath, FastServer
+from receiver.health import Health
+from receiver.intake import ReceivedRequest, too_large
+from receiver.log_limits import server_logger
+from receiver.pipeline import Pipeline
+from receiver.responses import BUSY, Refusal, Reply, Result
+
+_KEEPALIVE = 75.0
+_LINGER = 2.0
+"""Seconds for which a refused sender's body is still read, so that the sender sees the answer."""
+
+_CUT_OFF = 0.5
+"""Seconds that aiohttp gets to end the requests that still run when the deadline has passed."""
+
+_BROKEN_OFF = (web.RequestPayloadError, ClientPayloadError, BadHttpMessage, OSError)
+
+_UNKNOWN_SOURCE = Refusal(404, "unknown_source", "no source is configured here")
+_ONLY_GET = Refusal(405, "method_not_allowed", "ask with GET")
+_NO_METRICS = Refusal(501, "not_installed", "install hookmill[metrics] to see metrics here")
+
+
+class HttpServer:
+    """Answers all HTTP requests of a receiver. Only the event loop uses it."""
+
+    def __init__(self, settings: Settings, pipeline: Pipeline, health: Health) -> None:
+        self._settings = settings
+        self._pipeline = pipeline
+        self._sources: dict[str, Source] = {}
+        self._probes: dict[str, Callable[[], Awaitable[Reply | Refusal]]] = {
+            "/healthz": health.alive,
+            "/readyz": health.ready,
+            "/metrics": self._show_metrics,
+        }
+        self.is_quiet = False
+        """Whether every answer is the last one of its connection, because the receiver is about to
+        stop.
+        """
+        self.in_flight = 0
+        """Requests that are not answered yet."""
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._runner = web.ServerRunner(
+            FastServer(
+                self._answer,
+                self,
+                access_log=None,
+                auto_decompress=False,
+                keepalive_timeout=_KEEPALIVE,
+                lingering_time=_LINGER,
+                logger=server_logger(),
+            ),
+            shutdown_timeout=_CUT_OFF,
+        )
+
+    def replace_sources(self, sources: Iterable[Source]) -> None:
+        """Serve these sources from the next request on."""
+        self._sources = {source.path: source for source in sources}
+        for source in self._sources.values():
+            self._pipeline.metrics.add_secrets(source.name, source.scheme.labels)
+
+    async def listen(self) -> int:
+        """Start listening; return the port. Raise `OSError` where that is impossible."""
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._settings.host, self._settings.port, backlog=1024)
+        await site.start()
+        return int(self._runner.addresses[0][1])
+
+    async def stop(self, deadline: float) -> int:
+        """Stop listening, give requests `deadline` seconds to finish, and close all connections.
+        Return how many requests were cut off.
+        """
+        for site in self._runner.sites:
+            await site.stop()
+        # Not left to aiohttp: it stops reading at once, and the rest of a body would never arrive.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(deadline):
+                await self._idle.wait()
+        cut_off = self.in_flight
+        await self._runner.cleanup()
+        return cut_off
+
+    # --- whole deliveries, from the fast path ---
+
+    def find(self, target: str) -> Source | None:
+        """Return the source at a path. None: there is none, or connections are being closed."""
+        return None if self.is_quiet else self._sources.get(target.partition("?")[0])
+
+    def take(self, source: Source, request: ReceivedRequest, connection: FastPath) -> None:
+        """Take a whole delivery, sent with POST, and send its answer when there is one."""
+        pipeline, capacity, size = self._pipeline, self._pipeline.capacity, len(request.body)
+        self._begin()
+        refusal = pipeline.precheck(source, "POST", request.headers, size)
+        capacity.bytes += size  # even if it is refused: the body is in memory until the answer
+
+        def on_result(result: Result) -> None:
+            capacity.bytes -= size
+            self._end()
+            connection.send(self._reply_to(result, source))
+            pipeline.report(source, result)
+
+        if refusal is not None:
+            on_result(refusal)
+        else:
+            pipeline.take(source, request, on_result)
+
+    # --- all other requests, from aiohttp ---
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request, and decide whether its connection is kept."""
+        self._begin()
+        try:
+            response = _response(await self._reply(request))
+        finally:
+            self._end()
+        # The rest of an unread body could be mistaken for the next request.
+        if self.is_quiet or not request.content.is_eof():
+            response.force_close()
+        return response
+
+    async def _reply(self, request: web.BaseRequest) -> Reply:
+        """Find out whether a request is a delivery or a probe, and answer it."""
+        path = request.raw_path.partition("?")[0]
+        source = self._sources.get(path)
+        if source is not None:
+            result = await self._receive(request, source)
+            self._pipeline.report(source, result)
+            return self._reply_to(result, source)
+        probe = self._probes.get(path)
+        if probe is None:
+            return self._refuse(_UNKNOWN_SOURCE)
+        if request.method not in {"GET", "HEAD"}:
+            return self._refuse(_ONLY_GET, allow="GET, HEAD")
+        answer = await probe()
+        return self._refuse(answer) if isinstance(answer, Refusal) else answer
+
+    async def _receive(self, request: web.BaseRequest, source: Source) -> Result:
+        """Read a delivery's body and take the delivery, or answer a handshake's question."""
+        pipeline, length = self._pipeline, request.content_length
+        refusal = pipeline.precheck(source, request.method, request.headers, length)
+        if refusal is not None:
+            return refusal
+        if request.method != "POST":
+            return handshake.reply_to_request(source, request.method, request.raw_path)
+        with HeldBytes(pipeline.capacity) as held:
+            body = await self._read(request, held)
+            if isinstance(body, Refusal):
+                return body
+            result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+            whole = ReceivedRequest(request.raw_path, request.headers, request.raw_headers, body)
+            pipeline.take(source, whole, partial(_resolve, result))
+            return await result
+
+    async def _read(self, request: web.BaseRequest, held: HeldBytes) -> bytes | Refusal:
+        """Read the raw body, within its limit, the receiver's capacity and the deadline."""
+        content = request.content
+        try:
+            await _send_continue(request)
+            if content.is_eof():  # a small body arrives together with its headers
+                body = content.read_nowait()
+                return self._hold(held, len(body)) or body
+            async with asyncio.timeout(self._settings.read_timeout):
+                return await self._read_chunks(content, held)
+        except TimeoutError:
+            return Refusal(400, "slow_body", "the body took too long to arrive")
+        except _BROKEN_OFF as error:
+            return Refusal(400, "broken_body", f"the body broke off: {type(error).__name__}")
+        except RuntimeError:
+            # aiohttp raises this if the sender hung up before its body was read.
+            if request.transport is not None:
+                raise
+            return Refusal(400, "broken_body", "the sender hung up before its body came")
+
+    async def _read_chunks(self, content: StreamReader, held: HeldBytes) -> bytes | Refusal:
+        """Read a body as it arrives, until its end or until it must be refused."""
+        chunks = []
+        while chunk := await content.readany():
+            refusal = self._hold(held, len(chunk))
+            if refusal is not None:
+                return refusal
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def _hold(self, held: HeldBytes, count: int) -> Refusal | None:
+        """Count `count` more bytes of a body; return a refusal if they are too many."""
+        limit = self._settings.body_limit
+        if held.count + count > limit:
+            return too_large(limit)
+        return None if held.grow(count) else BUSY
+
+    async def _show_metrics(self) -> Reply | Refusal:
+        rendered = self._pipeline.metrics.render()
+        if rendered is None:
+            return _NO_METRICS
+        text, content_type = rendered
+        return Reply(200, text, (("Content-Type", content_type),))
+
+    # --- both ---
+
+    def _begin(self) -> None:
+        self.in_flight += 1
+        self._idle.clear()
+
+    def _end(self) -> None:
+        self.in_flight -= 1
+        if not self.in_flight:
+            self._idle.set()
+
+    def _reply_to(self, result: Result, source: Source) -> Reply:
+        """Return the answer that tells a sender its result."""
+        if result is None:
+            return Reply(source.status)
+        if isinstance(result, Refusal):
+            methods = ("POST", *handshake.METHODS.get(source.handshake, ()))
+            return self._refuse(result, allow=", ".join(methods))
+        return result
+
+    def _refuse(self, refusal: Refusal, allow: str = "") -> Reply:
+        return refusal.reply(allow, self._settings.retry_after)
+
+
+def _response(reply: Reply) -> web.Response:
+    return web.Response(status=reply.status, body=reply.body or None, headers=dict(reply.headers))
+
+
+def _resolve(future: asyncio.Future[Result], result: Result) -> None:
+    if not future.done():  # it is done if the request was cancelled meanwhile
+        future.set_result(result)
+
+
+async def _send_continue(request: web.BaseRequest) -> None:
+    """Send "100 Continue" to a sender that waits for it before it sends the body."""
+    expected = request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
+    if expected and request.version >= HttpVersion11:  # HTTP/1.0 does not have it
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # these bytes are not part of the answer

@@ -1,0 +1,100 @@
+"""Every code block of README and docs is run (by the files beside this one), or says why not."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any
+
+import typer
+
+from hookmill.cli.main import app
+from tests.docs.pages import PAGES, blocks_of, name_of, without_blocks
+from tests.docs.runner import commands_of
+
+LANGUAGES = {"sh", "python", "toml", "json", "text", "{toctree}", "{eval-rst}"}
+"""`text` is what programs write, or a drawing. The last two are Sphinx' own."""
+
+INSTALLS = "it would install the last release, not this code"
+REDIS_CLI = "needs redis-cli; `tests/docs/test_procedures.py` does the same"
+
+NOT_RUN = {
+    ("README.md", "pip install hookmill"): INSTALLS,
+    ("docs/explanation/performance.md", "make bench"): (
+        "it takes twenty minutes, and wants the machine for itself"
+    ),
+    ("docs/how-to/deploy.md", "docker build -f deploy/Dockerfile -t hookmill ."): "needs Docker",
+    ("docs/how-to/develop-offline.md", "hookmill dev"): (
+        "the tutorial runs it with handlers of its own, the README with samples"
+    ),
+    ("docs/how-to/develop-offline.md", "python examples/guide.py"): (
+        "`tests/e2e/test_guide.py` runs it"
+    ),
+    (
+        "docs/how-to/remove-a-group.md",
+        "redis-cli -u \"$REDIS_URL\" XGROUP DESTROY 'hookmill:{0}:stream' analytics",
+    ): REDIS_CLI,
+    (
+        "docs/how-to/remove-a-group.md",
+        "redis-cli -u \"$REDIS_URL\" --scan --pattern 'hookmill:{0}:analytics:*' \\",
+    ): REDIS_CLI,
+    ("docs/tutorial/first-handler.md", "mkdir blog && cd blog"): INSTALLS,
+}
+"""Page and first line, and the reason. Whoever adds a mark adds it here as well."""
+
+
+def test_each_block_that_is_not_run_is_listed_here_with_its_reason() -> None:
+    marked = {
+        (
+            name_of(page),
+            block.text.partition("\n")[0].partition("  #")[0].strip(),
+        ): block.why_not_run
+        for page in PAGES
+        for block in blocks_of(page)
+        if block.why_not_run
+    }
+    assert marked == NOT_RUN
+
+
+def test_each_block_names_its_language_and_its_mark_is_known() -> None:
+    for page in PAGES:
+        for block in blocks_of(page):
+            assert block.language in LANGUAGES, block.where
+            known = block.why_not_run or block.file or block.is_output or block.exit_status
+            is_generated = re.fullmatch(r"/?[a-z]+", block.mark)
+            assert not block.mark or known or is_generated, f"{block.where}: {block.mark}"
+
+
+def test_each_command_that_a_page_names_exists_with_its_options() -> None:
+    named = 0
+    for page in PAGES:
+        commands = [
+            command
+            for block in blocks_of(page)
+            if block.language == "sh"
+            for command in commands_of(block.text)
+        ]
+        commands += re.findall(r"`(hookmill [^`]+)`", without_blocks(page))
+        for command in commands:
+            for words in re.findall(r"(?:^|\$\()hookmill((?: +[^\s|#;)]+)+)", command):
+                check_command(words.split(), f"{name_of(page)}: {command}")
+                named += 1
+    assert named > 50
+
+
+def check_command(words: list[str], where: str) -> None:
+    """Follow the words down the tree of commands; each option must be one of the command's."""
+    command = tree()
+    while hasattr(command, "commands") and words and not words[0].startswith("-"):
+        names = words.pop(0).split("/")  # `hookmill dead list/show`
+        if names[0].isupper():  # COMMAND stands for any
+            return
+        assert all(name in command.commands for name in names), where
+        command = command.commands[names[0]]
+    known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+    assert {word for word in words if word.startswith("--")} <= known, where
+
+
+@cache
+def tree() -> Any:
+    return typer.main.get_command(app)

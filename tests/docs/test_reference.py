@@ -1,0 +1,140 @@
+"""The reference pages say what the code says."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import tomllib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import hookmill
+from hookmill import errors
+from hookmill.config.secrets import variable_of
+from hookmill.message import RESET_BY_REPLAY, Death, Progress
+from hookmill.signatures.presets import PRESETS
+from hookmill.stream.keys import GroupKeys, Keys
+from tests.docs.pages import DOCS, ROOT, name_of, runnable
+from tests.docs.runner import Runner
+from tests.support import message
+
+REFERENCE = DOCS / "reference"
+
+
+def generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    return generate
+
+
+@pytest.mark.parametrize("page", runnable("docs/reference", "docs/explanation"), ids=name_of)
+async def test_a_page_to_read_works_block_by_block(page: Path, runner: Runner) -> None:
+    await runner.run_page(page)
+
+
+def test_the_generated_parts_are_current() -> None:
+    generate = generator()
+    assert len(generate.pages()) >= 6
+    for page in generate.pages():
+        assert generate.generated(page.read_text()) == page.read_text(), f"{page}: run `make docs`"
+
+
+def test_each_sender_has_a_section_that_can_be_pasted() -> None:
+    page = (REFERENCE / "sources.md").read_text()
+    headings = re.findall(r"^### (.+)$", page, re.MULTILINE)
+    titles = [preset.title for preset in PRESETS.values()]
+    assert headings == ["QStash", "Amazon SNS", "PayPal", *titles]
+    for name in PRESETS:
+        assert f"\n[sources.{name}]" in page
+        assert f"\nexport {variable_of(name)}=" in page
+
+
+def test_each_code_of_a_refusal_is_listed_and_each_listed_one_exists() -> None:
+    listed = set(re.findall(r"`([a-z_]+)`(?=[^|\n]*\| \d)", (REFERENCE / "answers.md").read_text()))
+    assert codes_of_refusals() == listed
+
+
+def codes_of_refusals() -> set[str]:
+    """The codes in the code: what is refused, and the errors that become a refusal."""
+    found = {
+        getattr(errors, name).code
+        for name in (
+            "BacklogFullError", "CertificateUnavailableError", "NotConfirmedError",
+            "NotDurableError", "PartitionsError", "StreamUnavailableError", "TokenReusedError",
+        )
+    }  # fmt: skip
+    for folder in ("hookmill/signatures", "hookmill/config", "receiver"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                    place = {"Refused": 0, "Refusal": 1}.get(node.func.id)
+                    code = node.args[place] if place is not None else None
+                    if isinstance(code, ast.Constant):
+                        found.add(code.value)
+    return found
+
+
+def test_each_key_in_redis_is_listed() -> None:
+    page = (REFERENCE / "redis-keys.md").read_text()
+    keys = Keys("hookmill")
+    names = [getattr(keys, name) for name in ("stream", "backlog", "tokens", "probe")]
+    names += [getattr(keys.of_group("GROUP"), name) for name in GroupKeys._fields]
+    for name in names:
+        assert re.search(rf"`{re.escape(name)}[`:]", page), name
+
+
+def test_each_field_of_an_entry_is_listed() -> None:
+    page = (REFERENCE / "wire-format.md").read_text()
+    listed = {
+        name for row in re.findall(r"^\| (`.+?) \|", page, re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", row)
+    }  # fmt: skip
+    written = {
+        *message(key="k").to_fields(),
+        *Progress(owner="1-0").to_fields(),
+        *Death(reason="failed", error="", died_ms=0).to_fields(),
+    }
+    assert listed == {name.decode() for name in written}
+    assert "A replay removes `attempts`, `failed`, `unknown`, `reason`, `error` and `died`." in page
+    assert set(RESET_BY_REPLAY) < written
+
+
+def test_the_floors_are_drawn_as_the_contract_of_imports_has_them() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    floors = next(one["layers"] for one in contracts["contracts"] if one["type"] == "layers")
+    page = (DOCS / "explanation" / "architecture.md").read_text()
+    drawing = page.partition("## The floors")[2].split("```")[1]
+    drawn = [set(re.findall(r"\w+", line)) for line in drawing.splitlines() if "─" not in line]
+    drawn = [words for words in drawn if words][-len(floors) :]
+    for floor, words in zip(floors, drawn, strict=True):
+        rooms = {room.removeprefix("hookmill.") for room in re.findall(r"[\w.]+", floor)}
+        assert rooms <= words, (floor, words)
+
+
+def test_each_public_name_is_described() -> None:
+    page = (REFERENCE / "api.md").read_text()
+    assert sorted(re.findall(r"auto\w+:: hookmill\.(\w+)", page)) == sorted(hookmill.__all__)
+
+
+def test_each_reason_of_a_dead_letter_is_listed() -> None:
+    page = (DOCS / "how-to" / "replay-dead-letters.md").read_text()
+    listed = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    code = "".join(path.read_text() for path in (ROOT / "worker").glob("*.py"))
+    assert errors.DecodeError.code in listed
+    assert errors.WireVersionError.code in listed
+    for reason in listed - {errors.DecodeError.code, errors.WireVersionError.code}:
+        assert f'"{reason}"' in code, reason
+
+
+def test_every_test_that_the_guarantees_name_exists() -> None:
+    page = (DOCS / "explanation" / "guarantees.md").read_text()
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", page)
+    assert len(named) > 10
+    for path, name in named:
+        assert f"def {name}" in (ROOT / path).read_text(), f"{path}::{name}"

@@ -1,0 +1,85 @@
+"""What the tests of the worker start with: pools, and attempts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from hookmill import Handlers
+from hookmill.stream.consumer import Consumer
+from hookmill.stream.producer import Producer
+from tests.worker.attempts import Try
+from tests.worker.pools import (
+    FOR_EVER,
+    MakePool,
+    scripted,
+)
+from worker import pool as pool_module
+from worker import settler as settler_module
+from worker.attempt import Attempter
+from worker.pool import Pool
+from worker.takeover import Takeover
+
+
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "PAUSE", 0.02)
+    monkeypatch.setattr(pool_module, "STOP_STEP_TIMEOUT", 0.15)
+    monkeypatch.setattr(settler_module, "PAUSE", 0.02)
+
+
+@pytest.fixture
+async def make_pool(short_pauses: None) -> AsyncIterator[MakePool]:
+    """Start a pool: `await make_pool(handlers, stream, concurrency=1)`. The end stops it."""
+    pools: list[Pool] = []
+    threads = ThreadPoolExecutor(4, thread_name_prefix="handler")
+
+    async def make(
+        handlers: Handlers[Any],
+        stream: Producer | None = None,
+        *,
+        concurrency: int = 10,
+        lease: float = FOR_EVER,
+        consumer: Consumer | None = None,
+        attempter: type[Attempter] = Attempter,
+        start: bool = True,
+    ) -> Pool:
+        if consumer is None:
+            assert stream is not None
+            consumer = scripted(stream, f"c{len(pools)}")
+        pool = Pool(
+            consumer,
+            attempter(handlers, None, threads, grace=600),
+            Takeover(consumer, lease),
+            concurrency,
+        )
+        pools.append(pool)
+        if start:
+            await consumer.open()
+            pool.start()
+        return pool
+
+    yield make
+    for pool in pools:
+        await pool.stop(0)
+        await pool._consumer.close()
+    threads.shutdown()
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2, thread_name_prefix="handler") as pool:
+        yield pool
+
+
+@pytest.fixture
+def handlers() -> Handlers[Any]:
+    return Handlers()
+
+
+@pytest.fixture
+def attempt(handlers: Handlers[Any], threads: ThreadPoolExecutor) -> Try:
+    return Try(handlers, threads)

@@ -1,0 +1,237 @@
+"""A topic of the pool: what was lost on its way, or is held by a silent worker, is taken over."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import redis
+import structlog
+
+from hookmill import Delivery, Handlers, Retry
+from hookmill.errors import StreamUnavailableError
+from hookmill.message import Message
+from hookmill.stream.producer import Producer
+from tests.support import eventually
+from tests.worker.pools import (
+    FOR_EVER,
+    MakePool,
+    Work,
+    is_drained,
+    is_waiting,
+    names,
+    pending,
+    scripted,
+    send,
+)
+
+
+async def test_messages_whose_take_was_never_answered_are_taken_over(
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    faults = [StreamUnavailableError("timed out")]
+
+    def lose() -> None:
+        if faults:
+            raise faults.pop()
+
+    work = Work()
+    consumer = scripted(stream)
+    consumer.uptime = FOR_EVER
+    consumer.after_take = lose
+    await send(stream, *names(5))
+    pool = await make_pool(work.handlers, consumer=consumer, lease=0.1)
+    await eventually(lambda: is_drained(redis_client, stream))
+    assert work.ran == Counter(names(5))
+    await eventually(lambda: not pool.held)
+
+
+async def test_a_silent_worker_loses_its_messages_and_its_late_outcome_is_dropped(
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    # No thread renews here: the first pool is as silent as a stopped process.
+    silent, other = Work(wait=True), Work()
+    silent.fails = ValueError("too late")
+    first = await make_pool(silent.handlers, stream)
+    await send(stream, *names(3))
+    await eventually(lambda: silent.running == 3)
+
+    consumer = scripted(stream, "other")
+    consumer.uptime = FOR_EVER
+    await make_pool(other.handlers, consumer=consumer, lease=0.1)
+    await eventually(lambda: other.done == Counter(names(3)))
+    await eventually(lambda: is_drained(redis_client, stream))
+    with structlog.testing.capture_logs() as logs:
+        silent.go_on.set()
+        await eventually(lambda: not first.held)
+    (late,) = [line for line in logs if line["event"].startswith("dropped late outcomes")]
+    assert len(late["entries"]) == 3
+    assert redis_client.zcard(consumer.partitions[0].delayed) == 0
+
+
+async def test_a_retry_after_the_takeover_does_not_disturb_the_new_holder(
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    silent, other = Work(wait=True), Work(wait=True)
+    silent.fails = Retry(after=0)
+    first = await make_pool(silent.handlers, stream)
+    await send(stream, "m")
+    await eventually(lambda: silent.running)
+    consumer = scripted(stream, "other")
+    consumer.uptime = FOR_EVER
+    second = await make_pool(other.handlers, consumer=consumer, lease=0.1)
+    await eventually(lambda: other.running)
+    silent.go_on.set()
+    await eventually(lambda: not first.held)
+    assert len(second.held) == 1
+    assert pending(redis_client, stream) == 1
+    assert redis_client.xlen(consumer.partitions[0].again) == 0
+    other.go_on.set()
+    await eventually(lambda: is_drained(redis_client, stream))
+    assert (silent.ran + other.ran)["m"] == 2
+
+
+async def test_a_sweep_that_is_always_due_keeps_nothing_new_waiting(
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    work = Work()
+    consumer = scripted(stream, "c1")
+    consumer.uptime = FOR_EVER
+    await send(stream, "before")  # no worker waits, so it wakes none
+    await make_pool(work.handlers, consumer=consumer, lease=0.0)
+    await eventually(lambda: work.done["before"])
+    await send(stream, "after")
+    await eventually(lambda: work.done["after"])
+    await eventually(lambda: is_drained(redis_client, stream))
+
+
+async def test_a_sweep_leaves_alone_what_is_held_and_unsettled(
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    work = Work()
+    consumer = scripted(stream)
+    consumer.uptime = FOR_EVER
+    consumer.settle_fault = StreamUnavailableError("away")
+    sweeps: list[int] = []
+    consumer.after_sweep = lambda taken: sweeps.append(len(taken.entries))
+    await send(stream, *names(3))
+    await make_pool(work.handlers, consumer=consumer, lease=0.1)
+    await eventually(lambda: sum(sweeps) >= 3)
+    consumer.settle_fault = None
+    await eventually(lambda: is_drained(redis_client, stream))
+    assert work.ran == Counter(names(3))
+
+
+async def test_after_a_wake_up_the_new_message_goes_before_a_sweep_that_is_due(
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    work = Work()
+    consumer = scripted(stream)
+    consumer.uptime = FOR_EVER
+    pool = await make_pool(work.handlers, consumer=consumer, lease=0.5, start=False)
+
+    async def make_due() -> None:
+        pool._takeover._next_sweep = 0
+
+    consumer.after_wait = make_due
+    await consumer.open()
+    pool.start()
+    for number in range(5):
+        await is_waiting(redis_client)
+        await send(stream, f"m{number}")
+        await eventually(lambda: sum(work.done.values()) > number)  # noqa: B023 - waited for here
+    await eventually(lambda: is_drained(redis_client, stream))
+
+
+async def test_a_message_whose_wake_up_was_lost_is_found_between_two_sweeps(
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    work = Work()
+    consumer = scripted(stream)
+    consumer.uptime = FOR_EVER
+    key = consumer.partitions[0].stream
+
+    async def wake_another() -> None:
+        if not redis_client.xlen(key):
+            await send(stream, "m")
+            redis_client.xgroup_setid(key, "main:bell", "$")  # the worker that was woken has died
+
+    consumer.before_wait = wake_another
+    await make_pool(work.handlers, consumer=consumer, lease=0.5)
+    await eventually(lambda: work.done["m"])
+    await eventually(lambda: is_drained(redis_client, stream))
+
+
+async def test_a_duplicate_that_ended_a_wait_is_dropped(
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    work = Work()
+    await send(stream, "m")
+    pool = await make_pool(work.handlers, stream)
+    await eventually(lambda: is_drained(redis_client, stream))
+    await is_waiting(redis_client)
+    with structlog.testing.capture_logs() as logs:
+        await send(stream, "m")
+        await eventually(lambda: logs)
+    assert logs == [{"event": "duplicate dropped", "id": "m", "log_level": "info"}]
+    assert not pool.held
+    assert work.ran == {"m": 1}
+
+
+async def test_a_sweep_claims_no_more_than_there_are_free_slots_and_the_rest_is_for_others(
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    busy, idle = Work(wait=True), Work()
+    gone = scripted(stream, "gone")
+    await gone.open()
+    await send(stream, *names(8))
+    held: list[Any] = [entry.ref.id for entry in (await gone.take(8)).entries]
+    key = gone.partitions[0].stream
+    redis_client.xclaim(key, "main", "gone", 0, held, idle=60_000, justid=True)
+    pools = []
+    for number, (work, concurrency) in enumerate(((busy, 2), (idle, 10))):
+        consumer = scripted(stream, f"c{number}")
+        consumer.uptime = FOR_EVER
+        pool = await make_pool(
+            work.handlers, consumer=consumer, concurrency=concurrency, lease=30, start=False
+        )
+        pool._takeover._next_sweep = 0  # it has had contact for a long time
+        pools.append(pool)
+
+    pools[0].start()
+    await eventually(lambda: busy.running == 2)
+    await asyncio.sleep(0.1)  # time for what must not happen
+    assert (busy.running, len(pools[0].held)) == (2, 2)
+    pools[1].start()
+    await eventually(lambda: idle.done == Counter(names(8)[2:]))
+    busy.go_on.set()
+    await eventually(lambda: is_drained(redis_client, stream))
+    assert busy.ran == Counter(names(2))
+    await gone.close()
+
+
+async def test_a_settlement_whose_answer_is_lost_is_carried_out_once(
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    handlers = Handlers()
+    attempts: list[int] = []
+    faults = [StreamUnavailableError("timed out")]
+
+    @handlers.on("*")
+    async def work(delivery: Delivery[Message]) -> None:
+        attempts.append(delivery.attempt)
+        if len(attempts) == 1:
+            raise Retry(after=0)
+
+    def lose() -> None:
+        if faults:
+            raise faults.pop()
+
+    consumer = scripted(stream)
+    consumer.after_settle = lose
+    pool = await make_pool(handlers, consumer=consumer)
+    await send(stream, "m")
+    await eventually(lambda: len(attempts) >= 2)
+    await eventually(lambda: is_drained(redis_client, stream) and not pool.held)
+    assert attempts == [1, 1]
