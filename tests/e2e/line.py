@@ -1,4 +1,4 @@
-"""The whole line for a test: a receiver and workers as real processes, and senders to feed it."""
+"""The whole line for a test: a receiver and workers as real processes, and signed deliveries."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Post(NamedTuple):
 
 
 class Line:
-    """A receiver and some workers over one Redis, with nothing set but URL, port and keys, and the
-    time that an append may take: on a busy machine, the default would bring a 503.
+    """A receiver and some workers with one Redis. Only URL, port and keys are set, and a longer
+    append timeout, because on a busy machine the default would lead to answers with 503.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Line:
         return Post(message_id, path, headers | signed_headers(scheme, body, path), body)
 
     async def send(self, posts: Iterable[Post], concurrency: int = 50) -> Counter[int]:
-        """Post them all; return how often each status came back."""
+        """Post all of them. Return how often each status was the answer."""
         statuses: Counter[int] = Counter()
         waiting = iter(posts)
 
@@ -115,12 +115,12 @@ class Line:
         return statuses
 
     def noted(self, what: str = "end") -> Counter[str]:
-        """How often each message ID stands in the ledger as begun or ended."""
+        """Return how often each message ID began, or ended, in the ledger."""
         rows = (line.split() for line in self.ledger.read_text().splitlines())
         return Counter(row[1] for row in rows if row[0] == what)
 
     def wait_for_handled(self, count: int, timeout: float = 60.0) -> None:
-        """Wait until that many different messages were handled to their end."""
+        """Wait until the handlers of that many different messages have ended."""
         wait_until(
             lambda: len(self.noted()) >= count,
             timeout=timeout,
@@ -140,9 +140,9 @@ class Line:
 def unfinished(
     client: redis.Redis, prefix: str, partitions: int, group: str = "main", *, trimmed: bool = True
 ) -> int:
-    """Count what a group has yet to finish in all partitions: what is held, delayed, to be taken
-    again or parked, and the keys that are in use. What lies in the stream counts only where that
-    is to be `trimmed`: the unread, and what is retained.
+    """Count what a group has not finished in all partitions: pending, requeued, delayed and parked
+    messages, and ordering keys in use. With `trimmed`, count the entries of the stream as well:
+    those that are unread, and those that the janitor has not removed yet.
     """
     left = 0
     for keys in (Keys(prefix, number).of_group(group) for number in range(partitions)):
@@ -158,5 +158,5 @@ def unfinished(
 
 
 def settle_down(seconds: float = 0.5) -> None:
-    """Give a second run that must not happen the time to happen."""
+    """Wait a moment, in which a second run would begin if there was one by mistake."""
     time.sleep(seconds)

@@ -1,4 +1,4 @@
-"""What cannot be read is kept with its reason, and runs once the handler can read it."""
+"""A message that no handler can read is kept with its reason, and can be replayed later."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def test_malformed_json_with_a_valid_signature_is_kept_and_replayed(
     )
     assert worker.stop() == 0
 
-    # The next release has a handler for everything, which takes the bytes as they came.
+    # The next release has a handler for every message, which reads the raw bytes.
     catch_all = 'handlers.on("*")(note_post)\n'
     source = tmp_path / "ledger.py"
     source.write_text(
@@ -70,7 +70,7 @@ async def test_malformed_json_with_a_valid_signature_is_kept_and_replayed(
     assert [worker.stop(), receiver.stop()] == [0, 0]
 
 
-async def test_a_body_of_the_wrong_shape_is_kept_with_the_path_and_replayed(
+async def test_a_body_with_a_field_of_the_wrong_type_is_kept_with_its_path_and_replayed(
     line: Line, redis_client: redis.Redis, tmp_path: Path
 ) -> None:
     receiver, worker = line.receiver(), line.worker()
@@ -92,7 +92,7 @@ async def test_a_body_of_the_wrong_shape_is_kept_with_the_path_and_replayed(
     assert [worker.stop(), receiver.stop()] == [0, 0]
 
 
-async def test_an_event_nobody_handles_waits_its_grace_and_then_lies_in_the_dead_letters(
+async def test_an_event_without_a_handler_waits_for_the_grace_period_and_becomes_a_dead_letter(
     line: Line,
 ) -> None:
     receiver, worker = line.receiver(), line.worker(HOOKMILL_GRACE="1")

@@ -1,4 +1,4 @@
-"""Direct delivery: our sender posts to our receiver, which verifies and stores the messages."""
+"""Direct delivery: `Sender` posts to our receiver, which verifies and stores the messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole line over several partitions, and what becomes of who splits the stream otherwise."""
+"""The whole line with several partitions, and programs with another number of partitions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def line(
 
 
 def hookmill(line: Line, *words: str) -> list[str]:
-    """Run a command that nobody told the number of partitions; return the lines it prints."""
+    """Run a command without HOOKMILL_PARTITIONS. Return the lines that it prints."""
     env = {name: value for name, value in line.env.items() if name != "HOOKMILL_PARTITIONS"}
     done = subprocess.run(
         [sys.executable, "-m", "hookmill", *words],
@@ -63,7 +63,7 @@ async def test_deliveries_sent_twice_over_three_partitions_are_handled_exactly_o
     assert line.noted() == {post.message_id: 1 for post in posts}
 
 
-def test_who_starts_with_another_number_of_partitions_is_refused(line: Line) -> None:
+def test_a_program_with_another_number_of_partitions_does_not_start(line: Line) -> None:
     settled = line.worker()
     for command in (["worker", "ledger:handlers"], ["receiver"]):
         refused = line._start(*command, env=line.env | {"HOOKMILL_PARTITIONS": "2"})
@@ -77,7 +77,7 @@ def test_who_starts_with_another_number_of_partitions_is_refused(line: Line) -> 
     assert settled.stop() == 0
 
 
-async def test_status_and_dead_letters_are_shown_to_who_does_not_know_the_number(
+async def test_status_and_dead_letters_are_shown_without_the_number_of_partitions(
     line: Line, redis_client: redis.Redis
 ) -> None:
     receiver, worker = line.receiver(), line.worker()
