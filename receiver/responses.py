@@ -1,4 +1,4 @@
-"""What a sender is answered with. Values only, no I/O.
+"""The answers that a sender gets. Values only, no I/O.
 
 A `Reply` is an HTTP answer. A `Refusal` says why a request was not accepted, and becomes a reply.
 """

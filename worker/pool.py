@@ -165,7 +165,7 @@ class Pool:
                 log.error("this worker cannot take here", error=str(error))
                 return
             except GroupLostError as error:
-                log.warning("the consumer group is gone: opening it anew", error=str(error))
+                log.warning("the consumer group is gone: opening it again", error=str(error))
                 self._is_open = False
             except StreamUnavailableError as error:
                 self._take_failed()

@@ -144,7 +144,7 @@ def qstash_headers(body: bytes, message_id: str) -> dict[str, str]:
 
 
 def marble_headers(body: bytes, message_id: str) -> dict[str, str]:
-    """Return the headers that Marble sends besides its signature; they repeat what the body says.
+    """Return the headers that Marble sends besides its signature. Their values are in the body too.
 
     Bodies of its older generation came through QStash, with QStash's headers.
     """

@@ -222,7 +222,7 @@ class _Server:
 class _WrittenAtOnce(redis.asyncio.connection.AbstractConnection):
     """A connection that writes a command at once.
 
-    The Redis client writes in a task of its own, for the sake of a timeout. That task runs after
+    The Redis client writes in a separate task, because it has a timeout. That task runs after
     all tasks that are ready by now, a worker's whole batch, and Redis would stand idle meanwhile.
     """
 

@@ -21,7 +21,7 @@ class Consumer:
 
     `consumer` is the worker's unique name; `dedup_window` is for how many seconds at least a
     message ID is remembered. Methods raise `StreamUnavailableError` where Redis does not answer,
-    and `GroupLostError` where the group is gone and must be opened anew.
+    and `GroupLostError` where the group is gone and must be opened again.
     """
 
     def __init__(self, client: Client, group: str, consumer: str, *, dedup_window: int) -> None:

@@ -119,7 +119,7 @@ class Inspector:
         """Return how many entries are held, and when the oldest of them came."""
         try:
             held, oldest, *_ = await self._client.execute(number, "XPENDING", key, group)
-        except GroupLostError:  # a worker will make it anew
+        except GroupLostError:  # a worker will make it again
             return 0, None
         return held, _ms(oldest) if oldest else None
 

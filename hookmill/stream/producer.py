@@ -111,7 +111,7 @@ class Producer:
         if durability.command is None:
             return await self._scripts.try_each("append", calls)
         if not self._is_durable:
-            # Ask before the append: a sender repeats what it got no 200 for, and each repeat
+            # Ask before the append: without a 200, a sender sends the delivery again, and each time
             # would leave one more copy in the stream.
             await self._ask_for_durability()
         self._is_durable = False

@@ -1,4 +1,4 @@
-"""QStash's callbacks: told apart, read whole, and read in part where a part cannot be read."""
+"""QStash's callbacks: which event a callback is, and how it is read if a part is unreadable."""
 
 from __future__ import annotations
 

@@ -313,7 +313,7 @@ def test_callbacks_have_the_keys_of_the_messages_wherever_those_stand(
     "messages",
     [
         "",
-        # What it has for secrets is public, or of another sender.
+        # Its secrets are public, or belong to another sender.
         '[sources.qstash]\npreset = "sns"\ntopics = "arn:aws:sns:eu-west-1:1:orders"\n',
         '[sources.qstash]\npreset = "github"\nsecrets = "env:OUR_KEY"\n',
     ],
@@ -348,8 +348,8 @@ def test_callbacks_are_named_and_ordered_as_their_table_says(
     _, callbacks = sources_of(settings_of(monkeypatch, tmp_path, table, **key))
     assert callbacks.identify(QSTASH_ID, CALLBACK) == identity
     assert callbacks.key_of(CALLBACK) == "msg_0"
-    repeated = CIMultiDict([("Upstash-Message-Id", "a"), ("Upstash-Message-Id", "b")])
-    assert isinstance(callbacks.identify(repeated, CALLBACK), Identity if words else Refused)
+    doubled = CIMultiDict([("Upstash-Message-Id", "a"), ("Upstash-Message-Id", "b")])
+    assert isinstance(callbacks.identify(doubled, CALLBACK), Identity if words else Refused)
 
 
 # --- what a sender asks beside its deliveries ---

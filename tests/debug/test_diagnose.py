@@ -195,7 +195,7 @@ def test_what_is_shown_cannot_move_the_cursor() -> None:
 
 
 def test_the_signature_that_would_be_right_is_not_shown() -> None:
-    # Whoever passes the explanation on must not pass on a way to forge.
+    # A user may show the explanation to others. It must not help them to forge a delivery.
     digest = hmac.digest(SECRET.encode(), BODY, "sha256")
     headers = CIMultiDict({"X-Hub-Signature-256": "sha256=" + "0" * 64})
     shown = repr(judged("github", Signed(headers, BODY), SECRET))

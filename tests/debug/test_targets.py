@@ -281,7 +281,7 @@ def test_secrets_come_from_the_command_line_files_and_variables(
     monkeypatch.setenv("SOME_SECRET", "three\n")
     found = secrets_given([" as it is "], [file], ["SOME_SECRET"])
     assert [one.text for one in found] == [" as it is ", "one", "two", "three"]
-    # What was meant as a secret may have been given as a name: it is not shown.
+    # A user may have given a secret in place of a name, so it is not shown.
     (tmp_path / "empty").write_text("\n")
     assert faults_of(secrets_given, [], [Path("hunter2"), tmp_path / "empty"], ["swordfish"]) == (
         "--secret-file (number 1): FileNotFoundError",

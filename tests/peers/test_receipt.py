@@ -56,7 +56,7 @@ async def test_every_200_of_a_receiver_that_is_killed_is_in_redis(
 async def test_no_200_is_given_for_what_redis_did_not_take(own_server: OwnServer) -> None:
     """argoproj/argo-events#3448 (fix #3449): 200 although the bus had not taken the event.
 
-    frain-dev/convoy and Inngest answer 400, svix-bridge 500: faults that a sender may not repeat.
+    frain-dev/convoy and Inngest answer 400, svix-bridge 500, and a sender may not try again.
     """
     server = own_server(*AOF)
     configured = settings_of(server)(durability="aof", qstash_current_signing_key=CURRENT_KEY)

@@ -266,7 +266,7 @@ async def test_outcomes_that_could_not_be_written_are_written_later(
     own_server: Callable[..., Server],
 ) -> None:
     """hibiken/asynq#1051: tasks that ended while Redis answered with errors stayed active for
-    ever, and nobody looked for them.
+    ever.
     """
     server = own_server()
     stream = Stream(server.url, "t")

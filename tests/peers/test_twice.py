@@ -1,4 +1,4 @@
-"""Where others run a message twice: reclaims, deadlines, blocked loops, a sender that repeats."""
+"""Cases in which others run a message twice: reclaims, deadlines, blocked loops, duplicates."""
 
 from __future__ import annotations
 
@@ -266,7 +266,7 @@ async def test_a_message_that_waits_longer_than_a_lease_runs_once_when_it_is_due
     assert attempts == [1, 1]
 
 
-# --- the sender repeats ---------------------------------------------------------------------
+# --- the sender sends a duplicate -----------------------------------------------------------
 
 QSTASH = QStash([CURRENT_KEY])
 MARBLE = marble_scheme([MARBLE_SECRET])

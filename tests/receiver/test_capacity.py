@@ -1,4 +1,4 @@
-"""Requests above the capacity are refused before they are read, and keep nobody else out."""
+"""Requests above the capacity are refused before they are read and do not block other senders."""
 
 from __future__ import annotations
 

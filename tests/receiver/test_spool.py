@@ -161,10 +161,10 @@ async def test_a_drain_that_ends_between_append_and_delete_repeats_a_batch_and_l
 
     with pytest.raises(asyncio.CancelledError):
         await spool.drain(append_and_die)
-    repeated = list(redis.names)
+    appended_twice = list(redis.names)
     other = await open_spool()
     assert await other.drain(redis.append) == count
-    assert redis.names == repeated + numbered(count)
+    assert redis.names == appended_twice + numbered(count)
 
 
 async def test_a_put_during_the_last_batch_waits_and_the_file_is_still_drained_in_order(

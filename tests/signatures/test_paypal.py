@@ -338,7 +338,7 @@ def test_an_authority_that_has_ended_vouches_for_nothing() -> None:
 
 
 def test_a_leaf_is_no_authority() -> None:
-    # Whoever has a genuine certificate of the same authority cannot make PayPal's with its key.
+    # A genuine certificate of the same authority, for another name, must not count as PayPal's.
     impostor = Issuer("Impostor", NOW)
     made = BETWEEN.issue(["evil.com"], rsa_key("evil")) + BETWEEN.pem
     forged = impostor.issue([NAME], KEY)

@@ -1,4 +1,4 @@
-"""What a signature spec says is signed, and its templates."""
+"""Signature specs: which content is signed, and how templates are read."""
 
 from __future__ import annotations
 

@@ -340,7 +340,7 @@ def test_a_field_that_holds_its_border_is_refused(
     assert code_of(scheme.verify(given_, NOW)) == code
 
 
-# --- what must not come again ---
+# --- deliveries that must not be accepted twice ---
 
 
 def token_of(name: str, signed: Signed, now: float = NOW) -> Token | None:
@@ -365,7 +365,7 @@ def test_mailguns_token_is_good_once_until_its_time_is_too_far() -> None:
 @pytest.mark.parametrize(
     ("written", "code"),
     [
-        # What the one pass does not take is found as it was ever found, or refused by its name.
+        # Content that the fast pass cannot read is read by the slow one, or refused with a reason.
         (b'{"signature":{"signature":"S","timestamp":T,"token":"t"}}', "verified"),
         (b'{"signature":{"token":1,"token":"t","timestamp":"T","signature":"S"}}', "verified"),
         (b'{"signature":7,"signature":{"token":"t","timestamp":"T","signature":"S"}}', "verified"),
@@ -415,7 +415,7 @@ def test_what_has_a_signed_time_is_told_from_its_copies_unless_its_id_is_signed_
     assert isinstance(scheme_of(name).verify(signed, token.expires), Verified)
     assert isinstance(scheme_of(name).verify(signed, token.expires + 1), Refused)
     if name != "mailgun":
-        # What is not signed does not make it another one; what is does.
+        # An unsigned change leaves it the same delivery. A signed change makes it another one.
         assert token_of(name, with_headers(signed, X_Request_Id="other")) == token
         for other in (genuine(name, now=NOW + 1), genuine(name, b'{"other":1}')):
             another = token_of(name, other)

@@ -122,7 +122,7 @@ async def test_a_dropped_dead_letter_releases_its_id(
     (dead_id,) = await give_up(dropped)
     assert await delivered(stream, group, dropped) == "duplicate"
 
-    # It is found although nobody said which duplicate window the workers have.
+    # It is found although the operator does not give the workers' duplicate window.
     assert await letters.drop([dead_id]) == 1
 
     assert await delivered(stream, group, dropped) == "runs"

@@ -177,7 +177,7 @@ async def eventually_appends(stream: Producer) -> bool:
         try:
             return bool(await stream.append([message()]))
         except StreamUnavailableError:
-            return False  # the file is being written anew
+            return False  # the file is being written again
 
     await eventually(appends)
     return True

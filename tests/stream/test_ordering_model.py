@@ -71,7 +71,7 @@ class Model:
             self.over.append(entry.fields[b"id"].decode())
 
     async def take_over(self, which: int) -> None:
-        """One of them takes over whatever was in hand: the others had died."""
+        """One worker takes over everything that is being handled, as if all had died."""
         self.in_hand = []
         wait = 0.0
         while not wait:

@@ -90,7 +90,7 @@ def test_the_partition_follows_the_key_then_the_signed_id_then_the_body() -> Non
         return row_of(Arrival(**given)).partition(1 << 32)  # type: ignore[arg-type] # a table of fields
 
     plain = spread()
-    assert spread(id="m2") == plain  # an ID that nobody signed decides nothing
+    assert spread(id="m2") == plain  # an unsigned ID does not decide the partition
     assert spread(header_block=b"X-Key: 1") == plain
     assert spread(body=b"[]") != plain
     signed = spread(id_is_signed=True)
@@ -227,7 +227,7 @@ async def test_who_is_woken_leaves_what_came_to_other_partitions_to_wake_others(
     others = [Consumer(stream.client, "main", f"c{n}", dedup_window=3600) for n in (2, 3, 4)]
     assert (await group.take(10)).is_empty
     await stream.append([in_partition(n, n) for n in range(PARTITIONS)])
-    for one in (group, *others):  # each has a hand for one message
+    for one in (group, *others):  # each has one free slot
         assert await one.wait(30)
     taken = [await one.take(1) for one in (group, *others)]
     assert sorted(ids(Taken([each.entries[0] for each in taken], []))) == ["m0", "m1", "m2", "m3"]
@@ -346,7 +346,7 @@ async def buried(
         await stream.append([in_partition((n * 3) % PARTITIONS, n)])
         for entry in (await group.take(1)).entries:
             await group.settle([Settlement(entry.ref, (dead(entry),))])
-        await asyncio.sleep(0.002)  # those of the same millisecond stand in no order
+        await asyncio.sleep(0.002)  # within one millisecond there is no order
     letters = DeadLetters(stream.client, "main")
     yield await letters.survey("0-0", "9" * 15, 100)
     for keys in group.partitions:

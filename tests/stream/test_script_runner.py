@@ -80,7 +80,7 @@ async def test_a_script_that_the_server_does_not_know_is_loaded_and_its_calls_ru
         keys = [f"{prefix}:{{{number}}}:suspects" for number in range(2)]
         calls = [Call(number, [key], [1, "1-1"]) for number, key in enumerate(keys)]
         assert await runner.try_each("alone", calls, ("ECHO", "behind")) == [1, 1, b"behind"]
-        redis_client.script_flush()  # as a server that was started anew
+        redis_client.script_flush()  # as a server that was started again
         assert await runner.run_each("alone", calls) == [2, 2]
         assert await runner.run("alone", calls[0]) == 3
     redis_client.delete(*keys)

@@ -240,7 +240,7 @@ async def test_duplicates_found_in_a_sweep_are_passed_on(
     redis_client.xclaim(group.partitions[0].stream, "main", "gone", 0, held, idle=60_000)
     taken = await brought(takeover, 10)
     assert len(taken.entries) == 1
-    assert [repeat.message_id for repeat in taken.duplicates] == ["m"]
+    assert [one.message_id for one in taken.duplicates] == ["m"]
     await settle(group, taken.entries)
 
 
