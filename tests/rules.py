@@ -132,7 +132,7 @@ RULES = (
         "a settlement writes its follow-up entries only if it acknowledges the entry",
         (lua("settle", IS_OURS, "return true"),),
         (
-            f"{SETTLE}a_settlement_whose_reply_was_lost_may_be_repeated",
+            f"{SETTLE}a_settlement_whose_reply_was_lost_may_be_sent_again",
             f"{POOL_TAKEOVER}a_settlement_whose_answer_is_lost_is_carried_out_once",
         ),
     ),
@@ -196,7 +196,7 @@ RULES = (
         (lua("taking", "if token == '' then token = id end", "token = id"),),
         (
             f"{OWNERS}an_entry_with_its_owners_token_runs_again",
-            f"{OWNERS}several_handlers_of_one_message_are_no_repeats_of_each_other",
+            f"{OWNERS}several_handlers_of_one_message_are_no_duplicates_of_each_other",
         ),
     ),
     Rule(
@@ -560,7 +560,7 @@ RULES = (
         7,
         "a head that is done, discarded or dead releases the next one in the same step",
         (lua("settle", "    change_head(key, token, change)\n", ""),),
-        (f"{ORDERING}what_is_over_lets_the_next_go_and_what_is_handed_back_does_not",),
+        (f"{ORDERING}a_finished_message_releases_the_next_and_a_requeued_one_does_not",),
     ),
     Rule(
         7,
@@ -712,7 +712,7 @@ RULES = (
             ),
         ),
         (
-            f"{SPOOL}it_is_active_from_the_first_put_until_it_is_empty_for_all_who_share_it",
+            f"{SPOOL}it_is_active_from_the_first_put_until_it_is_empty_for_every_process_that_shares_it",
             f"{SPOOL}what_was_put_is_there_after_a_restart",
         ),
     ),
@@ -974,7 +974,7 @@ RULES = (
             ),
         ),
         (
-            f"{GROUP_CHECKS}a_group_with_work_that_nobody_runs_raises_an_alarm",
+            f"{GROUP_CHECKS}a_group_with_work_and_no_workers_raises_an_alarm",
             f"{CHECKUP}a_group_without_workers_is_found_as_long_as_messages_wait_for_it",
         ),
     ),

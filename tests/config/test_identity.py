@@ -92,7 +92,7 @@ SHAPELESS = [
 
 @pytest.mark.parametrize("identify", [identify_qstash, identify_marble])
 @pytest.mark.parametrize("body", SHAPELESS, ids=lambda body: ascii(body)[:40])
-def test_a_body_of_any_shape_is_taken_its_type_is_then_empty(identify: Any, body: bytes) -> None:
+def test_a_body_of_any_form_is_accepted_with_an_empty_type(identify: Any, body: bytes) -> None:
     assert identify(NO_HEADERS, body) == Identity(None, "")
 
 
@@ -536,7 +536,7 @@ def test_names_stand_where_the_senders_put_them(
     assert identify(CIMultiDict(headers), body) == expected
 
 
-def test_a_name_that_is_repeated_or_no_text_is_refused_and_a_long_one_is_none() -> None:
+def test_a_name_that_is_doubled_or_not_a_text_is_refused_and_a_long_one_is_none() -> None:
     identify = identify_by(PRESETS["github"].spec)
 
     def found(*headers: tuple[str, str]) -> str:

@@ -219,7 +219,7 @@ def test_qstashs_regions_have_keys_of_their_own(
 
 
 @pytest.mark.parametrize("public", [*DEVELOPMENT_KEYS, DEVELOPMENT_SECRET])
-def test_a_secret_that_anyone_knows_is_refused_wherever_it_came_from(
+def test_a_secret_that_anyone_knows_is_refused_from_any_setting(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, public: str
 ) -> None:
     own = {"QSTASH_CURRENT_SIGNING_KEY": CURRENT_KEY, "GITHUB_WEBHOOK_SECRET": public}
@@ -297,7 +297,7 @@ def test_callbacks_are_verified_as_qstashs_messages_are_for_their_own_url(
     assert judge(CURRENT_KEY, "/qstash-callbacks", body=b"{}") == "body_mismatch"
 
 
-def test_callbacks_have_the_keys_of_the_messages_wherever_those_stand(
+def test_callbacks_have_the_ordering_keys_of_their_messages(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     table = '[sources.qstash]\nsecrets = "env:OUR_KEY"\n'

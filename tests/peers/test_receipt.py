@@ -78,7 +78,7 @@ async def test_no_200_is_given_for_what_redis_did_not_take(own_server: OwnServer
 
 
 @pytest.mark.parametrize("away", ["killed", "frozen"])
-async def test_a_delivery_refused_for_want_of_redis_is_accepted_when_it_is_repeated(
+async def test_a_delivery_refused_while_redis_is_away_is_accepted_when_it_is_sent_again(
     own_server: OwnServer, away: str
 ) -> None:
     """Hookaido's changelog: a nonce spent before the queue took the message, so 401 for the retry.

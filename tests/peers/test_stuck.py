@@ -235,7 +235,7 @@ async def test_no_worker_holds_more_than_it_runs(
 
 
 @on_one_server
-async def test_a_message_whose_handler_raised_comes_again_also_after_a_restart(
+async def test_a_message_whose_handler_raised_is_retried_also_after_a_restart(
     stream: Producer, workers: Workers, view: View
 ) -> None:
     """FastStream 0.7.8, run: the handler raises, the entry stays pending, and no restart brings

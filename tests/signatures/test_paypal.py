@@ -148,7 +148,9 @@ def test_any_of_several_webhooks_verifies_and_the_verdict_says_which() -> None:
     assert code_of(scheme(Secret(WEBHOOK, ends=NOW)).verify(sent, NOW)) == "signature_mismatch"
 
 
-def test_a_body_with_a_mended_checksum_verifies_so_its_transmission_counts_once() -> None:
+def test_a_body_with_a_corrected_checksum_verifies_so_its_transmission_is_accepted_only_once() -> (
+    None
+):
     forged = with_crc_of(b'{"id":"WH-forged","amount":1000000,"x":"', BODY)
     genuine, copy = verify(headers()), verify(headers(), forged)
     assert isinstance(genuine, Verified)

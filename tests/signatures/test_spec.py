@@ -55,7 +55,7 @@ def test_it_says_what_is_under_the_signature(name: str, template: str, is_signed
         ("{body}!", [("", "body"), ("!", "")]),
     ],
 )
-def test_a_template_is_taken_apart(template: str, taken: list[tuple[str, str]]) -> None:
+def test_a_template_is_parsed_into_its_parts(template: str, taken: list[tuple[str, str]]) -> None:
     assert list(parts(template)) == taken
 
 

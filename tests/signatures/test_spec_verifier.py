@@ -402,7 +402,7 @@ def test_mailguns_fields_are_read_as_json_is(written: bytes, code: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_what_has_a_signed_time_is_told_from_its_copies_unless_its_id_is_signed_with_it(
+def test_a_delivery_with_a_signed_time_is_protected_from_copies_unless_its_id_is_signed_too(
     name: str,
 ) -> None:
     spec, signed = spec_of(name), genuine(name)
@@ -433,7 +433,7 @@ def explained(name: str, signed: Signed, *secrets: str | Secret, now: float = NO
     return [*lines, str(verdict)]
 
 
-def test_each_step_is_told() -> None:
+def test_each_step_is_shown() -> None:
     signed = genuine("svix")
     lines = explained(
         "svix", signed, Secret("whsec_b3RoZXI=", "OLD"), SYMMETRIC["svix"], now=NOW + 42
@@ -448,14 +448,14 @@ def test_each_step_is_told() -> None:
     ]
 
 
-def test_a_secret_outside_its_window_is_told_as_such() -> None:
+def test_a_secret_outside_its_window_is_reported_as_such() -> None:
     lines = explained(
         "github", genuine("github"), Secret("a", "OLD", ends=NOW), SYMMETRIC["github"]
     )
     assert "secret 1 of 2 is not valid now OLD" in lines
 
 
-def test_a_long_content_is_told_by_its_beginning_and_its_end() -> None:
+def test_a_long_content_is_shown_by_its_beginning_and_its_end() -> None:
     lines = explained("github", genuine("github", b"begins" + b"x" * 5000 + b"ends"))
     (line,) = [line for line in lines if line.startswith("signed content")]
     assert "5010 bytes" in line
@@ -465,7 +465,7 @@ def test_a_long_content_is_told_by_its_beginning_and_its_end() -> None:
 
 
 @pytest.mark.parametrize("name", TIMED)
-def test_how_far_the_clock_is_off_is_told(name: str) -> None:
+def test_the_error_of_the_clock_is_shown(name: str) -> None:
     signed, tolerance = genuine(name), spec_of(name).tolerance
     lines = explained(name, signed, now=NOW + tolerance + 7)
     assert any(f"{tolerance + 7:.0f} s old" in line for line in lines[:-1])
@@ -475,7 +475,7 @@ def test_how_far_the_clock_is_off_is_told(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SYMMETRIC))
-def test_no_secret_is_told(name: str) -> None:
+def test_no_secret_is_shown(name: str) -> None:
     secret = SYMMETRIC[name]
     signed = genuine(name)
     header = spec_of(name).signature.partition(":")[2]

@@ -22,7 +22,7 @@ from tests.support import (
 )
 
 
-async def test_a_suspect_is_told_from_what_is_taken_over_with_it(
+async def test_a_suspect_is_marked_among_other_entries_that_are_taken_over(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
     first, other = await open_group("first"), await open_group("other")
@@ -102,7 +102,7 @@ async def test_a_deleted_entry_is_not_taken_over_and_no_longer_pending(
     await settle_all(group, *taken.entries)
 
 
-async def test_repeats_among_what_is_taken_over_are_acknowledged(
+async def test_duplicates_among_entries_that_are_taken_over_are_acknowledged(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
     group = await open_group()

@@ -107,7 +107,7 @@ async def test_a_retry_blocks_only_its_own_key(
 
 
 @pytest.mark.parametrize("kind", ["done", "dead", "requeued"])
-async def test_what_is_over_lets_the_next_go_and_what_is_handed_back_does_not(
+async def test_a_finished_message_releases_the_next_and_a_requeued_one_does_not(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis, kind: str
 ) -> None:
     group = await open_group()
@@ -175,7 +175,7 @@ async def test_a_settlement_whose_reply_was_lost_lets_only_one_go(
     assert await run_all(group) == ["a-3"]
 
 
-async def test_a_repeat_of_a_message_in_line_is_dropped(
+async def test_a_duplicate_of_a_parked_message_is_dropped(
     stream: Producer, open_group: OpenGroup
 ) -> None:
     group = await open_group()

@@ -109,7 +109,7 @@ STEPS = st.lists(
 
 
 @given(steps=STEPS)
-async def test_whatever_happens_a_key_has_one_message_in_hand_and_none_is_lost(
+async def test_a_key_never_runs_two_messages_at_once_and_none_is_lost(
     server: Server, steps: list[tuple[str, Any]]
 ) -> None:
     stream = Stream(server.url, f"model{secrets.token_hex(4)}")

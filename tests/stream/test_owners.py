@@ -28,7 +28,7 @@ from tests.support import (
 
 
 @pytest.mark.parametrize("batches", [(2,), (1, 1)], ids=["one take", "two takes"])
-async def test_the_first_entry_owns_an_id_and_a_repeat_is_acknowledged_and_reported(
+async def test_the_first_entry_owns_an_id_and_a_duplicate_is_acknowledged_and_reported(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis, batches: tuple[int, ...]
 ) -> None:
     group = await open_group()
@@ -101,7 +101,7 @@ async def test_an_entry_with_its_owners_token_runs_again(
     await settle_all(group, entry)
 
 
-async def test_several_handlers_of_one_message_are_no_repeats_of_each_other(
+async def test_several_handlers_of_one_message_are_no_duplicates_of_each_other(
     stream: Producer, open_group: OpenGroup
 ) -> None:
     group = await open_group()
@@ -114,7 +114,7 @@ async def test_several_handlers_of_one_message_are_no_repeats_of_each_other(
     await settle_all(group, *taken.entries)
 
 
-async def test_what_runs_again_after_another_came_to_own_its_id_is_a_repeat(
+async def test_an_entry_that_runs_again_after_another_owns_its_id_is_a_duplicate(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
     group = await open_group()
@@ -228,8 +228,8 @@ async def test_no_id_is_forgotten_when_a_take_fails_after_the_buckets_grew(
     await group.open()
     await stream.append([message(id=f"m{n}") for n in range(100)])
     taken = await group.take(300)
-    repeated = {one.message_id for one in taken.duplicates}
-    assert repeated == {f"m{n}" for n in range(100)}
+    dropped = {one.message_id for one in taken.duplicates}
+    assert dropped == {f"m{n}" for n in range(100)}
     await settle_all(group, *taken.entries)
 
 

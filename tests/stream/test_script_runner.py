@@ -43,7 +43,7 @@ async def test_a_full_redis_refuses_appends_and_can_still_be_drained(
         with redis.Redis.from_url(server.url) as client:
             await group.open()
             await stream.append([message(id=name) for name in ("again", "dead", "late", "new")])
-            repeated, buried, late = (await group.take(3)).entries
+            retried, dead_one, late = (await group.take(3)).entries
             used: Any = client.info("memory")
             client.config_set("maxmemory-policy", "noeviction")
             client.config_set("maxmemory", used["used_memory"] // 2)
@@ -57,8 +57,8 @@ async def test_a_full_redis_refuses_appends_and_can_still_be_drained(
             assert await group.open() == 0
             await group.settle(
                 [
-                    Settlement(repeated.ref, (again(repeated),)),
-                    Settlement(buried.ref, (dead(buried),)),
+                    Settlement(retried.ref, (again(retried),)),
+                    Settlement(dead_one.ref, (dead(dead_one),)),
                     Settlement(late.ref, (again(late, delay_ms=1),)),
                 ]
             )
