@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -14,6 +17,7 @@ import aiohttp
 import redis
 
 from hookmill.debug.fixtures import marble_headers, qstash_headers
+from hookmill.message import Message
 from hookmill.signatures import Scheme
 from hookmill.signatures.marble import marble_scheme
 from hookmill.signatures.qstash import QStash
@@ -75,6 +79,21 @@ class Line:
         program = self._start("worker", "ledger:handlers", env=self.env | env)
         program.wait_for('"working"')
         return program
+
+    def hookmill(self, *words: str, without: str = "") -> str:
+        """Run a command of the command line and return what it prints. `without` names a variable
+        that the command does not get.
+        """
+        env = {name: value for name, value in self.env.items() if name != without}
+        done = subprocess.run(
+            [sys.executable, "-m", "hookmill", *words],
+            env={"PATH": os.environ["PATH"], **env},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
+        return done.stdout
 
     def order(self, number: int, body: bytes | None = None) -> Post:
         message_id = f"msg_{number}"
@@ -155,6 +174,17 @@ def unfinished(
             counts.append(client.xlen(keys.stream))
         left += sum(map(int, counts))
     return left
+
+
+def stored(client: redis.Redis, prefix: str) -> dict[str, Message]:
+    """Return the messages in the stream by their source, of which each has one."""
+    found: dict[str, Message] = {}
+    for key in client.scan_iter(f"{prefix}:*:stream"):
+        for _, fields in client.xrange(key):  # type: ignore[union-attr] # it is synchronous
+            message = Message.from_fields(fields)  # type: ignore[arg-type] # bytes, as asked
+            assert message.source not in found
+            found[message.source] = message
+    return found
 
 
 def settle_down(seconds: float = 0.5) -> None:

@@ -4,21 +4,11 @@ from __future__ import annotations
 
 import random
 import signal
-from collections.abc import Callable
-from pathlib import Path
 
-import pytest
 import redis
 
 from tests.e2e.line import Line, settle_down
-from tests.support import Program, Server, wait_until
-
-
-@pytest.fixture
-def line(
-    start_program: Callable[..., Program], tmp_path: Path, server: Server, prefix: str
-) -> Line:
-    return Line(start_program, tmp_path, server.url, prefix)
+from tests.support import Program, wait_until
 
 
 async def test_ten_thousand_deliveries_sent_twice_in_random_order_are_handled_exactly_once(

@@ -3,44 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import subprocess
-import sys
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import redis
 
 from hookmill.stream.keys import Keys
 from tests.e2e.line import Line, unfinished
-from tests.support import Program, Server, wait_until
+from tests.support import wait_until
 
 PARTITIONS = 3
 
 
 @pytest.fixture
-def line(
-    start_program: Callable[..., Program], tmp_path: Path, server: Server, prefix: str
-) -> Line:
-    line = Line(start_program, tmp_path, server.url, prefix)
+def line(line: Line) -> Line:
     line.env["HOOKMILL_PARTITIONS"] = str(PARTITIONS)
     return line
 
 
 def hookmill(line: Line, *words: str) -> list[str]:
     """Run a command without HOOKMILL_PARTITIONS. Return the lines that it prints."""
-    env = {name: value for name, value in line.env.items() if name != "HOOKMILL_PARTITIONS"}
-    done = subprocess.run(
-        [sys.executable, "-m", "hookmill", *words],
-        env={"PATH": os.environ["PATH"], **env},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=True,
-    )
-    return done.stdout.splitlines()
+    return line.hookmill(*words, without="HOOKMILL_PARTITIONS").splitlines()
 
 
 async def test_deliveries_sent_twice_over_three_partitions_are_handled_exactly_once(

@@ -11,7 +11,7 @@ import redis
 
 from hookmill.stream.keys import Keys
 from tests.e2e.line import Line
-from tests.support import Program, Server, wait_until
+from tests.support import Program, wait_until
 
 HANDLERS = """
 import os
@@ -34,10 +34,7 @@ async def work(delivery: Delivery[Message]) -> None:
 
 
 @pytest.fixture
-def line(
-    start_program: Callable[..., Program], tmp_path: Path, server: Server, prefix: str
-) -> Line:
-    line = Line(start_program, tmp_path, server.url, prefix)
+def line(line: Line, tmp_path: Path) -> Line:
     (tmp_path / "retrying.py").write_text(HANDLERS)
     return line
 

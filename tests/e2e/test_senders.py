@@ -18,8 +18,8 @@ from hookmill.config.secrets import variable_of
 from hookmill.config.settings import Settings, load_settings
 from hookmill.debug import simulate
 from hookmill.debug.targets import sender_for
-from hookmill.message import Message
 from hookmill.signatures.presets import PRESETS
+from tests.e2e.line import stored
 from tests.support import CURRENT_KEY, MARBLE_SECRET, Program, free_port
 
 PUBLIC_URL = "https://app.example"
@@ -171,14 +171,3 @@ async def test_the_command_line_does_the_same(
     (message,) = stored(redis_client, environment["HOOKMILL_PREFIX"]).values()
     assert (message.id, message.type) == ("the-id", "the.type")
     assert receiver.stop() == 0
-
-
-def stored(client: redis.Redis, prefix: str) -> dict[str, Message]:
-    """Return the messages in the stream by their source."""
-    found: dict[str, Message] = {}
-    for key in client.scan_iter(f"{prefix}:*:stream"):
-        for _, fields in client.xrange(key):  # type: ignore[union-attr] # it is synchronous
-            message = Message.from_fields(fields)  # type: ignore[arg-type] # bytes, as asked
-            assert message.source not in found
-            found[message.source] = message
-    return found
