@@ -187,7 +187,7 @@ def _values(templates: Iterable[str], text: str) -> dict[str, str]:
 
 
 def _values_for(template: str, text: str) -> dict[str, str] | None:
-    """Return the values of a template's fields that give the text, or None where none do."""
+    """Return the values of a template's fields that give the text, or None if none do."""
     pieces = list(parts(as_template(template)))
     pattern = "".join(re.escape(before) + ("(.+?)" if field else "") for before, field in pieces)
     match = re.fullmatch(pattern, text, re.DOTALL)

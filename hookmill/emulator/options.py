@@ -82,7 +82,7 @@ class Options:
                 yield name[len(prefix) :], value
 
     def text(self, name: str) -> str:
-        """Return the text of an option; "" where it is not given."""
+        """Return the text of an option; "" if it is not given."""
         return self._values.get(name, "")
 
     def items(self, name: str) -> list[str]:
@@ -95,16 +95,16 @@ class Options:
         return whole_number(text, self._title(name), highest=highest) if text else default
 
     def seconds(self, name: str) -> float:
-        """Read a duration such as `1d10h30m`, in seconds; 0 where it is not given."""
+        """Read a duration such as `1d10h30m`, in seconds; 0 if it is not given."""
         text = self.text(name)
         return seconds_of(text, self._title(name)) if text else 0.0
 
     def flag(self, name: str) -> bool:
-        """Read a boolean; False where it is not given."""
+        """Read a boolean; False if it is not given."""
         return bool(self.text(name)) and flag_of(self.text(name), self._title(name))
 
     def method(self) -> str:
-        """Read the HTTP method; POST where it is not given."""
+        """Read the HTTP method; POST if it is not given."""
         text = self.text("method").upper() or "POST"
         if text not in METHODS:
             where = self._title("method")
@@ -112,7 +112,7 @@ class Options:
         return text
 
     def retry_delay(self) -> str:
-        """Return the expression of the retry delay; "" where it is not given."""
+        """Return the expression of the retry delay; "" if it is not given."""
         text = self.text("retry-delay")
         if text:
             retry_delay.check(text)

@@ -100,7 +100,7 @@ class Client:
             return
         key, ours = self._count_key, len(self.partitions)
         found = await self.execute(key, "GET", key)
-        # Only where it is missing: a full Redis refuses the write, and has to be drained.
+        # Only if it is missing: a full Redis refuses the write, and has to be drained.
         if found is None and not only_look:
             await self.execute(key, "SET", key, ours, "NX")
             found = await self.execute(key, "GET", key)
@@ -231,7 +231,7 @@ class _WrittenAtOnce(redis.asyncio.connection.AbstractConnection):
         command: Any,
         check_health: bool = True,  # noqa: FBT001, FBT002 - the client's own way to be called
     ) -> None:
-        """Write a packed command, or several; connect first where there is no connection."""
+        """Write a packed command, or several; connect first if there is no connection."""
         if not self.is_connected or self._writer is None:
             await super().send_packed_command(command, check_health)
             return
@@ -256,7 +256,7 @@ def _written_at_once(kind: type[redis.asyncio.connection.AbstractConnection]) ->
 
 
 def checked(reply: Any) -> Any:
-    """Return a reply; raise it where it is an error."""
+    """Return a reply; raise it if it is an error."""
     if isinstance(reply, Exception):
         raise reply
     return reply

@@ -39,7 +39,7 @@ class Consumer:
         """A partition's error that is still to be raised."""
 
     async def open(self) -> int:
-        """Make the group where it is missing; return in how many streams it was made.
+        """Make the group if it is missing; return in how many streams it was made.
 
         There are two in each partition: the stream, and the group's own again stream.
         """
@@ -86,12 +86,12 @@ class Consumer:
     async def take_over(
         self, count: int, lease: float, pause: float, in_touch: int = 0
     ) -> tuple[Taken, float]:
-        """Go on with the group's sweep: take over up to `count` entries whose consumer was silent
-        for `lease` seconds. All workers share one sweep, and its place is kept in Redis. After its
-        end the next one is due after `pause` seconds. `in_touch` is when this worker was last in
-        touch, by `redis_time` (0: not known): nothing is taken over where that is half a lease ago.
+        """Continue the group's sweep: take over up to `count` entries whose consumer was silent for
+        `lease` seconds. All workers share one sweep, and its place is kept in Redis. After its end,
+        the next one is due after `pause` seconds. `in_touch` is when this worker last had contact
+        with Redis, by `redis_time` (0: unknown). If that is half a lease ago, none is taken over.
 
-        Return the entries, and in how many seconds the sweep is to be gone on with.
+        Return the entries, and in how many seconds to continue the sweep.
         """
         args = [self.name, self.consumer, self._dedup_window]
         args += [int(lease * 1000), int(pause * 1000), in_touch]

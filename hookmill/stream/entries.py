@@ -38,7 +38,7 @@ class Entry(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> bytes:
-        """The ordering key with its source, in every wire version; empty where there is none."""
+        """The ordering key with its source, in every wire version; empty if there is none."""
         key = self.fields.get(b"key")
         return self.fields.get(b"source", b"") + b":" + key if key else b""
 

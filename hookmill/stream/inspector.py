@@ -228,5 +228,5 @@ def _ms(entry_id: bytes) -> int:
 
 
 def _received_ms(entry_id: bytes, fields: dict[bytes, bytes]) -> int:
-    """Return when the message of an entry came that is to be taken again: before the entry."""
+    """Return when the message of a requeued entry was received, which was before the entry."""
     return about_of(fields).received_ms or _ms(entry_id)
