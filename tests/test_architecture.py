@@ -65,12 +65,14 @@ def test_only_the_client_knows_over_which_connection_a_command_goes() -> None:
                 assert path.name in {"client.py", "leases.py"}, f"{path}: {whole}.redis"
 
 
-def test_one_module_imports_aiohttps_server() -> None:
+def test_only_the_receiver_and_the_emulator_import_aiohttps_server() -> None:
     # The emulator is a program of its own, for development.
     assert importers_of("aiohttp.web") == {
         "receiver/fastpath.py",
+        "hookmill/emulator/api.py",
         "receiver/http.py",
         "hookmill/emulator/app.py",
+        "hookmill/emulator/guard.py",
     }
 
 
