@@ -60,13 +60,14 @@ def lua(script: str, old: str, new: str) -> Edit:
 ATTEMPT = "tests/worker/test_attempt.py::test_"
 ATTEMPT_THREADS = "tests/worker/test_attempt_threads.py::test_"
 APPEND = "tests/stream/test_producer.py::test_"
+DEAD_LETTERS = "tests/stream/test_dead_letters.py::test_"
 DRAINER = "tests/receiver/test_drainer.py::test_"
-GRAVEYARD = "tests/admin/test_dead_letters.py::test_"
+HEADS = "tests/stream/test_ordering_heads.py::test_"
 INTAKE = "tests/receiver/test_intake.py::test_"
-INSPECTION = "tests/admin/test_server_checks.py::test_"
+GROUP_CHECKS = "tests/admin/test_group_checks.py::test_"
 LEASES = "tests/worker/test_leases.py::test_"
 ORDERING = "tests/stream/test_ordering.py::test_"
-OVERVIEW = "tests/admin/test_checkup.py::test_"
+CHECKUP = "tests/admin/test_checkup.py::test_"
 PARTITIONS = "tests/stream/test_partitions.py::test_"
 POOL = "tests/worker/test_pool.py::test_"
 RECEIVED = "tests/receiver/test_pipeline.py::test_"
@@ -74,7 +75,11 @@ POOL_FAULTS = "tests/worker/test_pool_faults.py::test_"
 POOL_TAKEOVER = "tests/worker/test_pool_takeover.py::test_"
 SLOW = f"{ATTEMPT_THREADS}a_plain_function_beyond_its_timeout_"
 SPOOL = "tests/receiver/test_spool.py::test_"
-STREAM = "tests/stream/test_consumer.py::test_"
+KEYS = "tests/stream/test_keys.py::test_"
+OWNERS = "tests/stream/test_owners.py::test_"
+SCRIPTS = "tests/stream/test_script_runner.py::test_"
+SETTLE = "tests/stream/test_consumer_settle.py::test_"
+UPKEEP = "tests/stream/test_upkeep.py::test_"
 SUSPECTS = "tests/worker/test_suspects.py::test_"
 TAKEOVER = "tests/worker/test_takeover.py::test_"
 WHOLE = "tests/e2e/test_rules.py::test_"
@@ -116,7 +121,7 @@ RULES = (
         "a settlement acts only on entries still pending for its consumer",
         (lua("settle", IS_OURS, IS_OURS.replace(", consumer", "")),),
         (
-            f"{STREAM}a_late_outcome_without_success_is_dropped_and_reported",
+            f"{SETTLE}a_late_outcome_without_success_is_dropped_and_reported",
             f"{POOL_TAKEOVER}a_retry_after_the_takeover_does_not_disturb_the_new_holder",
             f"{WHOLE}a_worker_that_was_stopped_past_its_lease_changes_nothing_when_it_wakes_up",
         ),
@@ -126,7 +131,7 @@ RULES = (
         "what follows is written only where the entry is acknowledged by it",
         (lua("settle", IS_OURS, "return true"),),
         (
-            f"{STREAM}a_settlement_whose_reply_was_lost_may_be_repeated",
+            f"{SETTLE}a_settlement_whose_reply_was_lost_may_be_repeated",
             f"{POOL_TAKEOVER}a_settlement_whose_answer_is_lost_is_carried_out_once",
         ),
     ),
@@ -145,20 +150,20 @@ RULES = (
                 "    end\n",
             ),
         ),
-        (f"{STREAM}a_late_done_acknowledges",),
+        (f"{SETTLE}a_late_done_acknowledges",),
     ),
     Rule(
         1,
         "a late retry or dead letter is counted",
         (lua("settle", "if #late > 0 then", "if false then"),),
-        (f"{STREAM}a_late_outcome_without_success_is_dropped_and_reported",),
+        (f"{SETTLE}a_late_outcome_without_success_is_dropped_and_reported",),
     ),
     # --- 2: only receivers append to the shared stream ---------------------------------------
     Rule(
         2,
         "a retry and a fan-out go to the group's own stream",
         (lua("settle", "redis.call('XADD', KEYS[2], '*'", "redis.call('XADD', KEYS[1], '*'"),),
-        (f"{STREAM}what_a_group_takes_again_no_other_group_sees",),
+        (f"{SETTLE}what_a_group_takes_again_no_other_group_sees",),
     ),
     Rule(
         2,
@@ -170,7 +175,7 @@ RULES = (
                 f"redis.call('XADD', {SHARED.format('KEYS[1]')},",
             ),
         ),
-        (f"{STREAM}what_a_group_takes_again_no_other_group_sees",),
+        (f"{SETTLE}what_a_group_takes_again_no_other_group_sees",),
     ),
     Rule(
         2,
@@ -182,15 +187,15 @@ RULES = (
                 f"redis.call('XADD', {SHARED.format('again_key')},",
             ),
         ),
-        (f"{STREAM}what_a_group_takes_again_no_other_group_sees",),
+        (f"{SETTLE}what_a_group_takes_again_no_other_group_sees",),
     ),
     Rule(
         2,
         "what is taken again carries the token of the first entry with its ID",
         (lua("taking", "if token == '' then token = id end", "token = id"),),
         (
-            f"{STREAM}an_entry_with_its_owners_token_runs_again",
-            f"{STREAM}several_handlers_of_one_message_are_no_repeats_of_each_other",
+            f"{OWNERS}an_entry_with_its_owners_token_runs_again",
+            f"{OWNERS}several_handlers_of_one_message_are_no_repeats_of_each_other",
         ),
     ),
     Rule(
@@ -203,7 +208,7 @@ RULES = (
                 'base = f"{self.base.partition(chr(123))[0]}:{group}"',
             ),
         ),
-        (f"{STREAM}all_keys_of_a_partition_share_its_hash_tag",),
+        (f"{KEYS}all_keys_of_a_partition_share_its_hash_tag",),
     ),
     # --- 3: after an outage, renew first -----------------------------------------------------
     Rule(
@@ -328,7 +333,7 @@ RULES = (
         "a lost group restarts at its mark, not at the beginning",
         (lua("open", "redis.call('GET', KEYS[3]) or '0'", "'0'"),),
         (
-            f"{STREAM}a_lost_group_restarts_behind_what_it_had_finished",
+            f"{UPKEEP}a_lost_group_restarts_behind_what_it_had_finished",
             f"{POOL_FAULTS}a_lost_group_is_made_anew",
         ),
     ),
@@ -343,7 +348,7 @@ RULES = (
             ),
         ),
         (
-            f"{STREAM}a_lost_group_restarts_behind_what_it_had_finished",
+            f"{UPKEEP}a_lost_group_restarts_behind_what_it_had_finished",
             f"{POOL_FAULTS}a_lost_group_is_made_anew",
         ),
     ),
@@ -352,8 +357,8 @@ RULES = (
         "the mark lies below the oldest unfinished entry, not at the last one given",
         (lua("trim", "preceding(oldest)", "group['last-delivered-id']"),),
         (
-            f"{STREAM}a_lost_group_restarts_behind_what_it_had_finished",
-            f"{STREAM}the_low_water_mark_lies_just_below_the_oldest_unfinished_entry",
+            f"{UPKEEP}a_lost_group_restarts_behind_what_it_had_finished",
+            f"{UPKEEP}the_low_water_mark_lies_just_below_the_oldest_unfinished_entry",
         ),
     ),
     # --- 5: a full Redis can still be drained ----------------------------------------------------
@@ -362,7 +367,7 @@ RULES = (
         "the workers' scripts may exceed maxmemory",
         (Edit("hookmill/stream/script_runner.py", "None if drains else", ""),),
         (
-            f"{STREAM}a_full_redis_refuses_appends_and_can_still_be_drained",
+            f"{SCRIPTS}a_full_redis_refuses_appends_and_can_still_be_drained",
             f"{WHOLE}a_full_redis_is_drained_by_its_workers_and_then_takes_deliveries_again",
         ),
     ),
@@ -376,7 +381,7 @@ RULES = (
                 '_WRITE_FIRST = ""',
             ),
         ),
-        (f"{STREAM}a_full_redis_refuses_appends_and_can_still_be_drained",),
+        (f"{SCRIPTS}a_full_redis_refuses_appends_and_can_still_be_drained",),
     ),
     Rule(
         5,
@@ -548,12 +553,12 @@ RULES = (
                 "change = math.min(0, change + follow_up(kind, delay_ms, place, fields))",
             ),
         ),
-        (f"{ORDERING}the_next_waits_until_every_handler_of_the_head_is_through",),
+        (f"{HEADS}the_next_waits_until_every_handler_of_the_head_is_through",),
     ),
     Rule(
         7,
         "done, discarded or dead lets the next one go in the same step",
-        (lua("settle", "    move_on(key, token, change)\n", ""),),
+        (lua("settle", "    change_head(key, token, change)\n", ""),),
         (f"{ORDERING}what_is_over_lets_the_next_go_and_what_is_handed_back_does_not",),
     ),
     Rule(
@@ -572,7 +577,7 @@ RULES = (
                 "if not names[found[2][f]] and found[2][f] ~= 'key' then",
             ),
         ),
-        (f"{ORDERING}a_replayed_dead_letter_goes_to_the_tail",),
+        (f"{HEADS}a_replayed_dead_letter_goes_to_the_tail",),
     ),
     Rule(
         7,
@@ -621,8 +626,8 @@ RULES = (
         (
             Edit(
                 "hookmill/stream/arrival.py",
-                'self.spread or self.fields.get(b"body", b"")',
-                "self.spread",
+                'self.partition_key or self.fields.get(b"body", b"")',
+                "self.partition_key",
             ),
         ),
         (f"{PARTITIONS}the_partition_follows_the_key_then_the_signed_id_then_the_body",),
@@ -857,13 +862,13 @@ RULES = (
                 "local now_ms = ARGV[6] * 1000",
             ),
         ),
-        (f"{STREAM}a_worker_whose_clock_is_wrong_knows_what_came_before",),
+        (f"{OWNERS}a_worker_whose_clock_is_wrong_knows_what_came_before",),
     ),
     Rule(
         13,
         "an ID is looked up in the generation before as well",
         (lua("owners", "last = generation(number - 1)", "last = nil"),),
-        (f"{STREAM}an_id_is_remembered_for_one_window_at_least_and_two_at_most",),
+        (f"{OWNERS}an_id_is_remembered_for_one_window_at_least_and_two_at_most",),
     ),
     Rule(
         13,
@@ -875,13 +880,13 @@ RULES = (
                 "1",
             ),
         ),
-        (f"{STREAM}a_generations_buckets_follow_the_size_of_the_last_one",),
+        (f"{OWNERS}a_generations_buckets_follow_the_size_of_the_last_one",),
     ),
     Rule(
         13,
         "and their own",
         (lua("owners", "if this.size > this.buckets * PER_BUCKET then grow() end", ""),),
-        (f"{STREAM}every_record_expires_and_keeps_the_compact_encoding",),
+        (f"{OWNERS}every_record_expires_and_keeps_the_compact_encoding",),
     ),
     Rule(
         13,
@@ -899,13 +904,13 @@ RULES = (
                 "  if owner then",
             ),
         ),
-        (f"{STREAM}an_id_is_remembered_for_one_window_at_least_and_two_at_most",),
+        (f"{OWNERS}an_id_is_remembered_for_one_window_at_least_and_two_at_most",),
     ),
     Rule(
         13,
         "dropping a dead letter releases its ID",
         (lua("drop", "disown(digest, token)", ""),),
-        (f"{GRAVEYARD}a_dropped_dead_letter_releases_its_id",),
+        (f"{DEAD_LETTERS}a_dropped_dead_letter_releases_its_id",),
     ),
     Rule(
         13,
@@ -918,7 +923,7 @@ RULES = (
                 "redis.call('HDEL', key, digest)",
             ),
         ),
-        (f"{GRAVEYARD}an_id_that_another_entry_has_come_to_own_stays_with_it",),
+        (f"{DEAD_LETTERS}an_id_that_another_entry_has_come_to_own_stays_with_it",),
     ),
     # --- 14: what nobody knows, what nobody runs -------------------------------------------------
     Rule(
@@ -962,21 +967,21 @@ RULES = (
         "a group that nobody runs raises an alarm",
         (
             Edit(
-                "hookmill/admin/server_checks.py",
+                "hookmill/admin/group_checks.py",
                 "if group.has_work and not group.workers(settings.lease):",
                 "if False:",
             ),
         ),
         (
-            f"{INSPECTION}a_group_with_work_that_nobody_runs_raises_an_alarm",
-            f"{OVERVIEW}a_group_without_workers_is_found_as_long_as_messages_wait_for_it",
+            f"{GROUP_CHECKS}a_group_with_work_that_nobody_runs_raises_an_alarm",
+            f"{CHECKUP}a_group_without_workers_is_found_as_long_as_messages_wait_for_it",
         ),
     ),
     Rule(
         14,
         "a consumer is removed only while it holds nothing, in one step",
         (lua("retire", "consumer['pending'] == 0 and ", ""),),
-        (f"{STREAM}only_an_idle_and_empty_consumer_is_removed",),
+        (f"{UPKEEP}only_an_idle_and_empty_consumer_is_removed",),
     ),
 )
 

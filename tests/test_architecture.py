@@ -65,12 +65,14 @@ def test_only_the_client_knows_over_which_connection_a_command_goes() -> None:
                 assert path.name in {"client.py", "leases.py"}, f"{path}: {whole}.redis"
 
 
-def test_one_module_imports_aiohttps_server() -> None:
+def test_only_the_receiver_and_the_emulator_import_aiohttps_server() -> None:
     # The emulator is a program of its own, for development.
     assert importers_of("aiohttp.web") == {
         "receiver/fastpath.py",
+        "hookmill/emulator/api.py",
         "receiver/http.py",
         "hookmill/emulator/app.py",
+        "hookmill/emulator/guard.py",
     }
 
 
@@ -104,6 +106,25 @@ def test_every_script_states_its_keys_arguments_and_reply() -> None:
         text = path.read_text()
         wanted = [] if path.name in parts else ["-- KEYS", "-- ARGV", "-- Reply"]
         assert all(word in text for word in wanted), path.name
+
+
+def test_only_the_command_line_prints() -> None:
+    printing = {"print", "rich", "typer", "click", "print_exc", "print_exception"}
+    found = set()
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names: set[str] = set()
+            if isinstance(node, ast.Import):
+                names = {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names = {(node.module or "").partition(".")[0]}
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                names = {node.func.id}
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                names = {node.func.attr}
+            if names & printing:
+                found.add(path.relative_to(ROOT).as_posix())
+    assert {path for path in found if not path.startswith("hookmill/cli/")} == set()
 
 
 def test_every_module_of_hookmill_is_in_a_room() -> None:

@@ -1,7 +1,7 @@
-"""A message on its way into the stream, with the signed token it came with. No I/O.
+"""A message on its way into the stream, and the row that is appended for it. No I/O.
 
-The append remembers a token until it expires, so that whoever captures a delivery cannot send it
-again under another ID. A `Row` is what is appended or spooled: fields that pass through unread.
+A delivery may come with a signed token. The append remembers the token until it expires, so that
+nobody can capture the delivery and send it again under another ID.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from hookmill.message import Fields, Message
 from hookmill.signatures.scheme import Token
 
 _LONGEST = 366 * 86_400_000
-"""Milliseconds for which a token is remembered at most, whatever it says of itself."""
+"""Milliseconds for which a token is remembered at most, whatever expiry it has."""
 
 
 class Arrival(Message, frozen=True, kw_only=True):
-    """An accepted webhook and the token that vouched for it, where its scheme has tokens.
+    """An accepted webhook, and the token that it came with where its scheme has tokens.
 
-    `id_is_signed` says whether the sender's signature covers the ID, `secret` is the position of
-    the secret that verified it.
+    `id_is_signed` says whether the sender's signature covers the ID. `secret` is the position of
+    the secret that verified the webhook, 0 for the first.
     """
 
     token: Token | None = None
@@ -29,42 +29,49 @@ class Arrival(Message, frozen=True, kw_only=True):
     secret: int = 0
 
 
-class Row(msgspec.Struct, frozen=True):
-    """What is appended: an entry's fields, and of its token the digest (none: empty), when it
-    expires (Unix time, seconds) and for how many milliseconds to remember it. The partition
-    follows `spread` (empty: the body).
+# The spool keeps rows on disk, with their attributes' names: an old name there stays as it was.
+class Row(msgspec.Struct, frozen=True, rename={"partition_key": "spread"}):
+    """What is appended, or spooled until it can be.
+
+    `fields` are the entry's. `token` is the digest of the delivery's token (empty: it has none),
+    `expires` when the token expires (Unix seconds), `remember_ms` for how many milliseconds to
+    remember it. The partition follows from `partition_key`, or from the body where that is empty.
     """
 
     fields: Fields
     token: bytes = b""
     expires: int = 0
     remember_ms: int = 0
-    spread: bytes = b""
+    partition_key: bytes = b""
 
     def partition(self, partitions: int) -> int:
-        """Return which of so many partitions this belongs to."""
-        spread = self.spread or self.fields.get(b"body", b"")
-        return int.from_bytes(hashlib.blake2b(spread, digest_size=8).digest()) % partitions
+        """Return the number of the partition, of so many, to which this row belongs."""
+        key = self.partition_key or self.fields.get(b"body", b"")
+        return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest()) % partitions
 
 
 def row_of(message: Message) -> Row:
     """Write a message as a row."""
-    fields, spread = message.to_fields(), _spread(message)
+    fields, partition_key = message.to_fields(), _partition_key_of(message)
     token = message.token if isinstance(message, Arrival) else None
     if token is None:
-        return Row(fields, spread=spread)
-    # Counted from the receipt, so that neither Redis' clock nor a time in the spool shortens it.
+        return Row(fields, partition_key=partition_key)
+    # Counted from the receipt. A Redis whose clock is ahead, or a time in the spool, must not make
+    # it shorter.
     remaining = token.expires * 1000 - message.received_ms
     remember_ms = min(max(remaining, 1), _LONGEST)
-    # Of two sources that are sent the same, each has its own.
+    # With the source's name: two sources that get the same token do not share its use.
     name = message.source.encode("utf-8", "surrogatepass") + b"\0" + token.digest
     digest = hashlib.blake2b(name, digest_size=16).digest()
-    return Row(fields, digest, token.expires, remember_ms, spread)
+    return Row(fields, digest, token.expires, remember_ms, partition_key)
 
 
-def _spread(message: Message) -> bytes:
-    """Return what the partition follows: only what is signed, so that nobody can have a repeat
-    looked for where its ID is not known, by changing a header.
+def _partition_key_of(message: Message) -> bytes:
+    """Return from what the partition follows: the ordering key, else the signed ID, else nothing,
+    which means the body.
+
+    Only signed data counts. A duplicate under a changed header would otherwise go to another
+    partition, where nobody knows its ID or its token.
     """
     if message.key:
         name = f"{message.source}\0{message.key}"

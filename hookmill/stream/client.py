@@ -204,8 +204,6 @@ class _Server:
             await connection.send_packed_command(packed)
             return [await _reply_of(connection) for _ in packed]
         except (redis.RedisError, OSError) as error:  # a TimeoutError is an OSError
-            # Replies may still be on their way: they must not meet the next command.
-            await connection.disconnect(nowait=True)
             raise translated(error) from None
         finally:
             self._free.append(connection)

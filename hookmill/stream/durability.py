@@ -1,8 +1,8 @@
 """Durability levels: what an append must have reached before its senders get their 200.
 
-Each level is one command that goes with the append, on the same connection and in the same round
-trip, and a judgement of its reply. So nothing is taken on trust: not after a reconnect, not after
-a failover to another kind of server, not when somebody changes the server's configuration.
+Each level is one command that follows the append, on the same connection and in the same round
+trip, and a check of its reply. So every append is checked: also after a reconnect, after a failover
+to another kind of server, and after somebody changed the server's configuration.
 """
 
 from __future__ import annotations
@@ -12,36 +12,37 @@ from typing import Any
 from hookmill.errors import NotDurableError
 
 _MARGIN = 0.25
-"""Seconds of an append's time that are left for the way, and because Redis looks at its blocked
-clients only ten times a second; at least a fifth of it, at most half.
+"""Seconds of an append's timeout that are kept free, because the network takes time and Redis looks
+at its blocked clients only ten times a second. At least a fifth of the timeout, at most half.
 """
 
 
 class Durability:
-    """One level: `memory`, `aof` or `replicas:N`. `timeout` (seconds) is that of an append."""
+    """One level: `memory`, `aof` or `replicas:N`. `timeout` is that of an append, in seconds."""
 
     def __init__(self, level: str, timeout: float) -> None:
         self.level = level
         margin = min(max(_MARGIN, timeout / 5), timeout / 2)
-        self._patience_ms = max(1, int((timeout - margin) * 1000))
+        self._wait_ms = max(1, int((timeout - margin) * 1000))
         self._replicas = int(level.partition(":")[2] or 0)
         self._has_waitaof = True
 
     @property
     def command(self) -> tuple[str | int, ...] | None:
-        """What to ask Redis behind an append, or None."""
+        """The command that follows an append; None where the level needs none."""
         if self._replicas:
-            return "WAIT", self._replicas, self._patience_ms
+            return "WAIT", self._replicas, self._wait_ms
         if self.level == "memory":
             return None
         if self._has_waitaof:
-            return "WAITAOF", 1, 0, self._patience_ms
+            return "WAITAOF", 1, 0, self._wait_ms
         return "CONFIG", "GET", "append*"
 
     def judge(self, reply: Any) -> bool:
-        """Raise `NotDurableError` unless the reply says that the level was reached.
+        """Raise `NotDurableError` unless the reply to `command` says that the level was reached.
 
-        False: this server does not know the command; ask again, for another way was found.
+        Return False where the server does not know the command: then `command` is another one from
+        now on, which is to be asked.
         """
         if self._replicas:
             self._judge_replicas(reply)
@@ -68,7 +69,7 @@ class Durability:
         return True
 
     def _judge_configuration(self, reply: Any) -> None:
-        """Without WAITAOF only a server that syncs before it answers will do."""
+        """Judge a server without WAITAOF: it must sync each write before it answers."""
         if isinstance(reply, Exception):
             raise NotDurableError(
                 f"Redis has no WAITAOF, and whether it syncs cannot be asked: {reply}"

@@ -1,4 +1,8 @@
-"""The names of the keys in Redis. No I/O."""
+"""The names of the keys in Redis. No I/O.
+
+docs/architecture.md lists what each key holds. Names never change: a running release is upgraded
+while its messages lie under them.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,9 @@ from typing import NamedTuple
 
 
 class Keys:
-    """The names of one partition's keys. `{0}` in them is partition 0's hash tag."""
+    """The names of one partition's keys. Its number in braces is their hash tag, so that Redis
+    Cluster keeps all of them on one server.
+    """
 
     def __init__(self, prefix: str, partition: int = 0) -> None:
         self.base = f"{prefix}:{{{partition}}}"
@@ -14,7 +20,7 @@ class Keys:
         self.probe = f"{self.base}:probe"
         self.backlog = f"{self.base}:backlog"
         self.tokens = f"{self.base}:tokens"
-        # A script that goes through all groups makes up the names of their keys from these.
+        # A script that goes through all groups builds the names of their keys from these parts.
         group = self.of_group("\0")
         before = group.again.split("\0")[0]
         after = [key.split("\0")[1] for key in (group.again, group.delayed, group.parked)]
@@ -22,7 +28,7 @@ class Keys:
         self.low_water_parts = group.low_water.split("\0")
 
     def of_group(self, group: str) -> GroupKeys:
-        """Name the keys of one consumer group in this partition."""
+        """Return the names of the keys of one consumer group in this partition."""
         base = f"{self.base}:{group}"
         return GroupKeys(
             stream=self.stream,

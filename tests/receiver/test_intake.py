@@ -211,7 +211,7 @@ def test_no_header_that_is_added_moves_a_delivery_to_another_partition(
         )
         for more in added
     ]
-    assert len({row.spread for row in rows}) == 1
+    assert len({row.partition_key for row in rows}) == 1
     assert len({row.partition(64) for row in rows}) == 1
 
 

@@ -3,89 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 import pytest
 import redis
-from hypothesis import given
-from hypothesis import strategies as st
 
 from hookmill.errors import BacklogFullError
-from hookmill.message import Message, Progress
+from hookmill.message import Message
 from hookmill.stream.arrival import Row
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.dead_letters import DeadLetters
-from hookmill.stream.entries import AGAIN, STREAM, Entry, FollowUp, Settlement, Taken
+from hookmill.stream.entries import AGAIN, STREAM, Entry, Taken
 from hookmill.stream.facts import Backlog
 from hookmill.stream.inspector import Inspector
 from hookmill.stream.producer import Producer
 from hookmill.stream.upkeep import Upkeep
+from tests.stream.ordering import (
+    OpenGroup,
+    again,
+    dead,
+    ids,
+    parked,
+    run_all,
+    send,
+    settle,
+    settled,
+    traces,
+)
 from tests.support import (
     Server,
     Stream,
-    dead_letters,
     eventually,
     message,
     taken_over,
     written_in_version_1,
 )
-
-OpenGroup = Callable[..., Awaitable[Consumer]]
-
-
-async def send(stream: Producer, *names: str, source: str = "marble") -> None:
-    """Append messages named `KEY-ANYTHING`; a name without a dash has no key."""
-    await stream.append(
-        [
-            message(id=name, source=source, key=name.partition("-")[0] if "-" in name else "")
-            for name in names
-        ]
-    )
-
-
-def ids(taken: Taken) -> list[str]:
-    return [entry.fields[b"id"].decode() for entry in taken.entries]
-
-
-def settled(entry: Entry, *follow_ups: FollowUp) -> Settlement:
-    return Settlement(entry.ref, follow_ups, entry.key, entry.owner)
-
-
-def again(entry: Entry, handler: str = "", delay_ms: int = 0) -> FollowUp:
-    progress = Progress(owner=entry.owner.decode(), handler=handler)
-    fields = {**entry.fields, **progress.to_fields()}
-    return FollowUp("again", f"{progress.owner}/{handler}", fields, delay_ms)
-
-
-def dead(entry: Entry) -> FollowUp:
-    return FollowUp("dead", "", {**entry.fields, b"owner": entry.owner})
-
-
-async def settle(group: Consumer, *takings: Taken) -> None:
-    await group.settle([settled(entry) for taken in takings for entry in taken.entries])
-
-
-async def run_all(group: Consumer) -> list[str]:
-    """Run whatever there is, to its end; return the message IDs in the order they ran."""
-    ran: list[str] = []
-    while not (taken := await group.take(10)).is_empty:
-        ran += ids(taken)
-        await settle(group, taken)
-    return ran
-
-
-def parked(client: redis.Redis, group: Consumer) -> int:
-    count: Any = client.get(group.partitions[0].parked)
-    return int(count or 0)
-
-
-def traces(client: redis.Redis, group: Consumer) -> list[Any]:
-    """What ordering has left in Redis: busy keys and parked messages."""
-    keys = group.partitions[0]
-    busy: list[Any] = client.hkeys(keys.busy)
-    return [*busy, *client.scan_iter(f"{keys.parked}:*")]
 
 
 async def test_of_one_key_only_the_first_is_taken_and_other_keys_go_on(
@@ -169,150 +120,6 @@ async def test_what_is_over_lets_the_next_go_and_what_is_handed_back_does_not(
     await settle(group, next_one)
     await run_all(group)
     redis_client.delete(group.partitions[0].dead)
-
-
-async def test_a_replayed_dead_letter_goes_to_the_tail(
-    stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
-) -> None:
-    group = await open_group()
-    await send(stream, "a-1", "a-2", "a-3")
-    (head,) = (await group.take(10)).entries
-    await group.settle([settled(head, dead(head))])
-    letters = DeadLetters(stream.client, "main")
-    second = await group.take(10)
-    assert ids(second) == ["a-2"]
-    await letters.replay([str(await letters.newest())])
-    assert parked(redis_client, group) == 2
-    assert (await group.take(10)).is_empty
-    await settle(group, second)
-    assert await run_all(group) == ["a-3", "a-1"]
-
-
-async def test_the_next_waits_until_every_handler_of_the_head_is_through(
-    stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
-) -> None:
-    group = await open_group()
-    await send(stream, "a-1", "a-2")
-    (head,) = (await group.take(10)).entries
-    await group.settle([settled(head, again(head, "index"), again(head, "mail"))])
-    index, mail = (await group.take(10)).entries
-    assert {index.fields[b"handler"], mail.fields[b"handler"]} == {b"index", b"mail"}
-    await group.settle([settled(index)])
-    assert (await group.take(10)).is_empty
-    await group.settle([settled(mail, again(mail, "mail"))])  # fails once
-    (mail,) = (await group.take(10)).entries
-    assert mail.fields[b"id"] == b"a-1"
-    await group.settle([settled(mail, dead(mail))])
-    assert await run_all(group) == ["a-2"]
-    assert traces(redis_client, group) == []
-    redis_client.delete(group.partitions[0].dead)
-
-
-async def fan_out(group: Consumer) -> tuple[Entry, Entry]:
-    """Take a message that two handlers want, and then both of its entries."""
-    (head,) = (await group.take(10)).entries
-    await group.settle([settled(head, again(head, "index"), again(head, "mail"))])
-    index, mail = (await group.take(10)).entries
-    return index, mail
-
-
-async def test_the_next_waits_for_all_of_a_message_that_is_replayed_for_several_handlers(
-    stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
-) -> None:
-    group, letters = await open_group(), DeadLetters(stream.client, "main")
-    await send(stream, "a-1")
-    for entry in await fan_out(group):
-        await group.settle([settled(entry, dead(entry))])
-    assert await letters.replay([one.id for one in await dead_letters(stream)]) == 2
-    await send(stream, "a-2")
-    both = await group.take(10)
-    assert (ids(both), both.parked) == (["a-1", "a-1"], 1)
-    await group.settle([settled(both.entries[0])])
-    assert (await group.take(10)).is_empty
-    await group.settle([settled(both.entries[1])])
-    assert await run_all(group) == ["a-2"]
-    assert traces(redis_client, group) == []
-
-
-async def test_a_replay_for_one_handler_joins_the_same_message_of_another(
-    stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
-) -> None:
-    group, letters = await open_group(), DeadLetters(stream.client, "main")
-    await send(stream, "a-1", "a-2")
-    index, mail = await fan_out(group)
-    await group.settle([settled(index, dead(index))])
-    await letters.replay([str(await letters.newest())])
-    replayed = await group.take(10)
-    assert ids(replayed) == ["a-1"]
-    await settle(group, replayed)
-    assert (await group.take(10)).is_empty  # mail is not through
-    await group.settle([settled(mail)])
-    assert await run_all(group) == ["a-2"]
-    assert traces(redis_client, group) == []
-
-
-async def test_replayed_for_several_handlers_behind_another_message_both_wait(
-    stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
-) -> None:
-    group, letters = await open_group(), DeadLetters(stream.client, "main")
-    await send(stream, "a-1", "a-2")
-    for entry in await fan_out(group):
-        await group.settle([settled(entry, dead(entry))])
-    second = await group.take(10)
-    await letters.replay([one.id for one in await dead_letters(stream)])
-    await send(stream, "a-3")
-    assert (await group.take(10)).parked == 1
-    await settle(group, second)
-    assert await run_all(group) == ["a-1", "a-1", "a-3"]
-    assert traces(redis_client, group) == []
-
-
-async def test_a_head_that_another_delivery_took_the_id_from_does_not_block_its_key(
-    stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
-) -> None:
-    group, letters = await open_group(), DeadLetters(stream.client, "main")
-    await send(stream, "a-1", "a-2")
-    index, mail = await fan_out(group)
-    await group.settle([settled(index, dead(index)), settled(mail, again(mail, "mail", 50))])
-    await letters.drop([str(await letters.newest())])  # releases the ID
-    await send(stream, "a-1")
-    assert (await group.take(10)).parked == 1
-
-    async def is_due() -> bool:
-        return (await group.release(10))[0] == 1
-
-    await eventually(is_due)
-    repeated = await group.take(10)
-    assert [repeat.message_id for repeat in repeated.duplicates] == ["a-1"]
-    await settle(group, repeated)
-    assert ids(repeated) + await run_all(group) == ["a-2", "a-1"]
-    assert traces(redis_client, group) == []
-
-
-async def test_a_head_that_ran_anew_after_its_group_was_lost_does_not_block_its_key(
-    stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
-) -> None:
-    group = await open_group()
-    await send(stream, "a-1", "a-2")
-    for entry in await fan_out(group):
-        handler = entry.fields[b"handler"].decode()
-        await group.settle([settled(entry, again(entry, handler, 50))])
-    redis_client.xgroup_destroy(group.partitions[0].stream, "main")
-    await group.open()
-    for entry in await fan_out(group):  # one message, and now both of its entries twice
-        handler = entry.fields[b"handler"].decode()
-        await group.settle([settled(entry, again(entry, handler, 50))])
-
-    moved = 0
-
-    async def all_due() -> bool:
-        nonlocal moved
-        moved += (await group.release(10))[0]  # they may come one by one
-        return moved == 2
-
-    await eventually(all_due)
-    assert await run_all(group) == ["a-1", "a-1", "a-2", "a-2"]
-    assert traces(redis_client, group) == []
 
 
 async def test_a_key_is_its_heads_for_as_long_as_that_takes(
@@ -510,117 +317,3 @@ async def test_a_hot_key_fills_the_backlog_and_not_more(
     await limited.close()
     await settle(group, head)
     assert len(await run_all(group)) == 19
-
-
-# --- against a model -------------------------------------------------------------------------
-
-
-class Model:
-    """Three workers, and what the tests know of their messages."""
-
-    def __init__(self, stream: Producer) -> None:
-        self.stream = stream
-        self.workers = [
-            Consumer(stream.client, "main", f"w{n}", dedup_window=3600) for n in range(3)
-        ]
-        self.in_hand: list[tuple[Consumer, Entry]] = []
-        self.sent: list[str] = []
-        self.over: list[str] = []
-
-    async def send(self, key: str) -> None:
-        name = f"{key}-{len(self.sent)}" if key else f"free{len(self.sent)}"
-        self.sent.append(name)
-        await send(self.stream, name)
-
-    async def take(self, which: int) -> None:
-        self.took(self.workers[which], await self.workers[which].take(2))
-
-    def took(self, group: Consumer, taken: Taken) -> None:
-        refs = [entry.ref for entry in taken.entries]
-        self.in_hand = [(who, entry) for who, entry in self.in_hand if entry.ref not in refs]
-        self.in_hand += [(group, entry) for entry in taken.entries]
-        running: dict[bytes, set[bytes]] = {}
-        for _, entry in self.in_hand:
-            running.setdefault(entry.key, set()).add(entry.fields[b"id"])
-        running.pop(b"", None)
-        assert all(len(messages) == 1 for messages in running.values()), running
-
-    async def settle(self, what: str, which: int) -> None:
-        if not self.in_hand:
-            return
-        group, entry = self.in_hand.pop(which % len(self.in_hand))
-        handler = entry.fields.get(b"handler", b"").decode()
-        follow_ups = {
-            "done": (),
-            "dead": (dead(entry),),
-            "again": (again(entry, handler),),
-            "fan out": tuple(again(entry, one) for one in ([handler] if handler else "xy")),
-        }[what]
-        late = await group.settle([settled(entry, *follow_ups)])
-        if not late and what in {"done", "dead"}:
-            self.over.append(entry.fields[b"id"].decode())
-
-    async def take_over(self, which: int) -> None:
-        """One of them takes over whatever was in hand: the others had died."""
-        self.in_hand = []
-        wait = 0.0
-        while not wait:
-            taken, wait = await self.workers[which].take_over(100, 0, 0.001)
-            self.took(self.workers[which], taken)
-        await asyncio.sleep(wait)
-
-    async def finish(self) -> None:
-        """Have all come to its end, and see that it is all there was, in the order it came."""
-        await self.take_over(0)
-        while True:
-            while self.in_hand:
-                await self.settle("done", 0)
-            await self.take(0)
-            if not self.in_hand:
-                break
-        assert set(self.over) == set(self.sent)
-        for key in "ab":
-            ended = [name for name in dict.fromkeys(self.over) if name[0] == key]
-            assert ended == [name for name in self.sent if name[0] == key]
-        keys = self.workers[0].partitions[0]
-        execute = self.stream.client.execute
-        assert not await execute(0, "EXISTS", keys.busy)
-        assert not int(await execute(0, "GET", keys.parked) or 0)
-
-
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("send"), st.sampled_from(["a", "b", ""])),
-        st.tuples(st.sampled_from(["take", "take over"]), st.integers(0, 2)),
-        st.tuples(st.sampled_from(["done", "again", "dead", "fan out"]), st.integers(0, 5)),
-    ),
-    max_size=60,
-)
-
-
-@given(steps=STEPS)
-async def test_whatever_happens_a_key_has_one_message_in_hand_and_none_is_lost(
-    server: Server, steps: list[tuple[str, Any]]
-) -> None:
-    stream = Stream(server.url, f"model{secrets.token_hex(4)}")
-    model = Model(stream)
-    await model.workers[0].open()
-    try:
-        for what, which in steps:
-            match what:
-                case "send":
-                    await model.send(which)
-                case "take":
-                    await model.take(which)
-                case "take over":
-                    await model.take_over(which)
-                case _:
-                    await model.settle(what, which)
-        await model.finish()
-    finally:
-        prefix = stream.partitions[0].base.split(":")[0]
-        with redis.Redis.from_url(server.url) as client:
-            client.delete(*client.scan_iter(f"{prefix}:*"))
-        for group in model.workers:
-            await group.close()
-        await stream.close()

@@ -1,4 +1,7 @@
-"""A stream in several partitions: each message finds its own, and nobody has to know which."""
+"""A stream in four partitions: every step again, from the append to the dead letters.
+
+All of it is in one file, because each test needs the same stream and group.
+"""
 
 from __future__ import annotations
 

@@ -289,3 +289,10 @@ async def test_an_odd_expiry_does_no_harm(
     )  # fmt: skip
     assert row_of(odd).remember_ms == ms
     assert len(await stream.append([odd])) == 1
+
+
+async def test_a_probe_leaves_nothing_behind(
+    stream: Producer, redis_client: redis.Redis, prefix: str
+) -> None:
+    await stream.probe()
+    assert list(redis_client.scan_iter(f"{prefix}:*")) == []

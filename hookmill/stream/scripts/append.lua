@@ -1,14 +1,15 @@
--- Append the deliveries of one loop tick to the stream: all of them or none, but for those whose
--- signed token came before with another message ID.
+-- Append a batch of messages to the stream: all of them or none. A message is left out where its
+-- signed token was used before, for another message ID.
 --
--- KEYS  1 stream  2 backlog  3 tokens (a prefix: a hash for each minute of expiry)
--- ARGV  1 bytes in all  2 messages, 3 bytes that may be unfinished (0: any number)
+-- KEYS  1 stream  2 backlog  3 tokens (a prefix: there is a hash for each minute of expiry)
+-- ARGV  1 bytes of all messages  2 messages, 3 bytes that may be unfinished (0: no limit)
 --       4 to 7 the parts of the names of a group's keys, as in measure.lua
---       then, for all that have the same fields: how many fields, their names, how many
---       deliveries, and for each of them its message's digest, its token (empty: none), the Unix
---       time in seconds when that expires, ms to remember it, and the fields' values
--- Reply the new entries' IDs in the order given, '' for a token that was used before; or the
---       error BACKLOGFULL, and nothing is appended
+--       then runs of messages with the same field names, each run: number of fields, their names,
+--       number of messages, and for each message: digest of its ID, digest of its token (empty: it
+--       has none), when the token expires (Unix seconds), for how many ms to remember it, and the
+--       values of its fields
+-- Reply the new entries' IDs in the order given, '' for a message that was left out; or the error
+--       BACKLOGFULL, then nothing is appended
 
 --#include backlog
 
@@ -18,16 +19,17 @@ local function is_full(messages, bytes)
   return (max_messages > 0 and messages >= max_messages) or (max_bytes > 0 and bytes >= max_bytes)
 end
 
--- The counts only grow until somebody measures; so measure before saying no.
+-- The counts only grow until they are measured, so measure before refusing.
 if is_full(counted(KEYS[2]))
   and is_full(measure(KEYS[1], KEYS[2], unpack(ARGV, 4, 7))) then
   return redis.error_reply('BACKLOGFULL too many messages are unfinished')
 end
 
-local lasts = {} -- ms that the hashes of tokens last at least, as far as it is known
+local lasts = {} -- for each hash of tokens: in how many ms it expires, as far as it was asked for
 
--- After the entry is there: a token is not spent on an append that failed.
-local function spend(tokens, token, digest, ms)
+-- Remember that a token was used for a message. This follows the append, because a failed append
+-- must not use up the token: the sender delivers once more.
+local function remember(tokens, token, digest, ms)
   redis.call('HSET', tokens, token, digest)
   lasts[tokens] = lasts[tokens] or redis.call('PTTL', tokens)
   if lasts[tokens] < ms then
@@ -36,7 +38,8 @@ local function spend(tokens, token, digest, ms)
   end
 end
 
--- Append the delivery that stands there; return its ID, or '' for a token that was used before.
+-- Append the message whose arguments begin at `at`; return its entry ID, or '' where it is left
+-- out. `fields` has the names of its fields, and a free place after each.
 local function append(at, fields)
   local digest, token = ARGV[at], ARGV[at + 1]
   local tokens = token ~= '' and KEYS[3] .. ':' .. math.floor(tonumber(ARGV[at + 2]) / 60)
@@ -44,7 +47,7 @@ local function append(at, fields)
   if spent and spent ~= digest then return '' end
   for i = 2, #fields, 2 do fields[i] = ARGV[at + 3 + i / 2] end
   local id = redis.call('XADD', KEYS[1], '*', unpack(fields))
-  if tokens and not spent then spend(tokens, token, digest, tonumber(ARGV[at + 3])) end
+  if tokens and not spent then remember(tokens, token, digest, tonumber(ARGV[at + 3])) end
   return id
 end
 

@@ -1,5 +1,8 @@
--- How many messages, and bytes of them, are unfinished: a hash whose counts grow with each append,
--- and which measuring sets right. What is finished but retained does not count.
+-- How many messages are unfinished, and how many bytes they have. A part of append.lua and
+-- measure.lua.
+--
+-- A hash keeps both counts. Each append adds to them, and measuring corrects them. Messages that
+-- are finished but still retained do not count.
 
 local function counted(key)
   local counts = redis.call('HMGET', key, 'messages', 'bytes')
@@ -16,8 +19,9 @@ local function ms_of(id)
   return tonumber(string.match(id, '^%d+'))
 end
 
--- How many entries a group has yet to be given. Redis 6.2 does not tell, nor does any for a while
--- after a group was made anew: then by time, as if the entries had come evenly.
+-- Return how many entries were not delivered to a group yet. Where Redis does not tell (6.2, and
+-- every version for a while after a group was made anew), estimate it by time, as if all entries
+-- had come at the same rate.
 local function unread(stream, group)
   if group['lag'] then return group['lag'] end
   local info = by_name(redis.call('XINFO', 'STREAM', stream))
@@ -29,8 +33,9 @@ local function unread(stream, group)
   return math.max(1, math.floor(info['length'] * rest / whole))
 end
 
--- Count anew: what the group with the most of it has unread, in hand, delayed, to take again or
--- parked. `before` and the others make up the names of a group's keys.
+-- Count anew. What counts for a group is unread, pending, to be taken again, delayed or parked; the
+-- result is that of the group with the most. The name of a group's key is `before`, the group's
+-- name, and `again`, `delayed` or `parked`.
 local function measure(stream, key, before, again, delayed, parked)
   local messages = 0
   local groups = redis.pcall('XINFO', 'GROUPS', stream)
@@ -38,7 +43,7 @@ local function measure(stream, key, before, again, delayed, parked)
     if #groups == 0 then messages = redis.call('XLEN', stream) end
     for _, info in ipairs(groups) do
       local group = by_name(info)
-      if string.sub(group['name'], -5) ~= ':bell' then -- a bell finishes nothing
+      if string.sub(group['name'], -5) ~= ':bell' then -- wake-up groups finish nothing
         local base = before .. group['name']
         messages = math.max(messages, unread(stream, group) + group['pending']
           + redis.call('XLEN', base .. again) + redis.call('ZCARD', base .. delayed)
@@ -50,7 +55,7 @@ local function measure(stream, key, before, again, delayed, parked)
     redis.call('DEL', key)
     return 0, 0
   end
-  -- What was finished is taken to have been as large as the rest.
+  -- As if the messages that were finished were as large as the others, on average.
   local had, bytes = counted(key)
   if had > 0 then
     bytes = math.floor(bytes / had * messages)

@@ -1,15 +1,17 @@
--- Delete dead letters for good, and release the message IDs they own: a sender that delivers one
--- again is then heard. Another entry of the same message (a second handler's) keeps nothing: it
--- takes the ID anew when it runs again, unless a new delivery has done so first.
+-- Delete dead letters for good, and forget the message IDs they own: where a sender delivers one
+-- again, it runs.
+--
+-- There may be another entry of the same message, of a second handler. It loses the ID as well.
+-- When it is replayed it owns the ID anew, unless a new delivery did so first.
 --
 -- KEYS  1 dead  2 owners
 -- ARGV  the dead letters' IDs
--- Reply how many were deleted (one that is gone meanwhile is not counted)
+-- Reply how many were deleted; one that is no longer there does not count
 
 local owners_key = KEYS[2]
 --#include owners
 
--- Every generation there is, whatever window the workers were told: `window` is not needed.
+-- All generations that exist, because the dedup window of the workers is not known here.
 local generations = {}
 for _, field in ipairs(redis.call('HKEYS', owners_key)) do
   local number = string.match(field, '^(%d+):buckets$')
@@ -21,7 +23,7 @@ for _, id in ipairs(ARGV) do
   local found = redis.call('XRANGE', KEYS[1], id, id)[1]
   if found then
     redis.call('XDEL', KEYS[1], found[1])
-    local digest, token = names_of(found[2], places_of(found[2]))
+    local digest, token = identity_of(found[2], places_of(found[2]))
     for _, one in ipairs(#digest < 4 and {} or generations) do
       this, last = one, nil
       disown(digest, token)

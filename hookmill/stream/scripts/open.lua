@@ -1,11 +1,12 @@
--- Make a group's consumer groups where they are missing. A group that was lost restarts behind
--- its low-water mark (all that it finished lies at or below it); a new one starts at the
--- beginning of the stream. Beside each stands its bell, a group that acknowledges as it reads:
--- a worker that waits reads from it, so an entry wakes one worker and is not taken by that.
+-- Make a group in the stream and in its again stream, where it is missing, and the wake-up group
+-- beside it (hookmill/stream/wakeup.py).
+--
+-- A new group starts at the beginning of the stream. One that was lost restarts after its low-water
+-- mark, because it has finished all entries up to that.
 --
 -- KEYS  1 stream  2 again  3 low-water mark
--- ARGV  1 group  2 the bell's name
--- Reply how many were made, the bells not counted
+-- ARGV  1 group  2 wake-up group
+-- Reply how many groups were made (0 to 2), wake-up groups not counted
 
 local function make(key, group, start)
   local reply = redis.pcall('XGROUP', 'CREATE', key, group, start, 'MKSTREAM')

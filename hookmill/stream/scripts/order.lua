@@ -1,12 +1,31 @@
--- Whose turn it is among messages with the same key. A part of the scripts that take, settle and
--- replay.
+-- Messages with the same ordering key run one after another. A part of take.lua and takeover.lua
+-- (by taking.lua), settle.lua and replay.lua.
 --
--- A key belongs to its head, one message, for as long as that is unfinished: in hand, delayed, to
--- be taken again, or all of that where several handlers match. The hash 'busy' has for each key how
--- many entries its head has, and its owner token. What follows is parked, oldest first, in a list
--- of the key's own; beside the lists stands how many are parked in all. Nothing here expires.
--- Needs: `busy_key`, `parked_key` and `again_key`.
+-- The first message with a key is its head until all handlers have finished it. Messages that come
+-- meanwhile are parked, oldest first. When the head is finished, the oldest parked one is the next
+-- head. Nothing of this expires.
+--
+-- `busy_key` names a hash: for each ordering key its head, as 'COUNT TOKEN'. TOKEN is the head's
+-- owner token. COUNT is how many entries the head has: pending, delayed, or in the again stream.
+-- It has several where several handlers match. All that changes COUNT:
+--
+--   set to 1  may_run      an entry is taken whose key has no head: it becomes the head
+--   set to 1  change_head  the count came to 0, and the oldest parked entry becomes the head
+--   n - 1     settle.lua   an entry of the head is settled, and n entries take its place: 0 where
+--                          it is done or dead, 1 for a retry, one for each handler that matches
+--   - 1       taking.lua   an entry of the head is a duplicate, for it no longer owns its ID
+--   - 1       forget_heads somebody deleted the entry of a head
+--   + 1       rejoin       a dead letter of the head's message is replayed, or one whose key has no
+--                          head: it becomes the head
+--
+-- A key whose count comes to 0 with nothing parked leaves the hash. An entry that is not of the
+-- head changes nothing, nor does one that another worker has taken over.
+--
+-- `parked_key` names a counter of all parked entries, and with ':' and a key behind it the list of
+-- the entries that are parked for that key.
+-- Needs: `busy_key`, `parked_key` and `again_key`, set before the include.
 
+-- Return the owner token of a key's head (nil: it has none), and its count of entries.
 local function head_of(key)
   local head = redis.call('HGET', busy_key, key)
   if not head then return nil, 0 end
@@ -14,7 +33,7 @@ local function head_of(key)
   return token, tonumber(count)
 end
 
--- Return whether an entry may be run: it is of its key's head, or becomes it.
+-- Return whether an entry may run: it is of the head, it becomes the head, or it has no key.
 local function may_run(key, token)
   if key == '' then return true end
   local head = head_of(key)
@@ -22,7 +41,8 @@ local function may_run(key, token)
   return not head or head == token
 end
 
--- Keep an entry's fields until it is its turn. The owner token is its own from here on.
+-- Keep an entry's fields until it is its turn. Its owner token goes into the fields, because it
+-- will be another entry in the again stream, with another ID.
 local function park(key, token, fields)
   local kept, has_owner = {}, false
   for i, word in ipairs(fields) do
@@ -37,9 +57,10 @@ local function park(key, token, fields)
   redis.call('INCR', parked_key)
 end
 
--- Note that the head of a key has `change` entries more; with none left it is the next one's turn.
--- What is refused by Redis halfway leaves the head as it was: its entry is settled once more.
-local function move_on(key, token, change)
+-- Add `change` to the count of a key's head, if `token` is the head. With 0 left, the next one is
+-- the head. The order of the writes matters: where Redis refuses one of them, the head is still
+-- the old one, and its entry is settled once more.
+local function change_head(key, token, change)
   if key == '' or change == 0 then return end
   local head, count = head_of(key)
   if head ~= token then return end
@@ -60,8 +81,8 @@ local function move_on(key, token, change)
   redis.call('DECR', parked_key)
 end
 
--- Let what was dead take its place anew: beside its key's head if it is of the same message, at the
--- head of a key that nobody has, else at the tail. The head must know how many entries it has.
+-- Give a replayed dead letter its place. It is taken again at once where its message is the head,
+-- or where the key has no head; otherwise it is parked last.
 local function rejoin(key, token, fields)
   local head, count = head_of(key)
   if head and head ~= token then return park(key, token, fields) end
@@ -69,14 +90,14 @@ local function rejoin(key, token, fields)
   redis.call('HSET', busy_key, key, count + 1 .. ' ' .. token)
 end
 
--- Note that entries are gone from the stream although nobody settled them: somebody deleted them,
--- and a key whose head came in one of them would wait for it for ever.
+-- Note that somebody deleted these entries, so that nobody will settle them. Otherwise a key whose
+-- head is one of them would wait for ever.
 local function forget_heads(ids)
   local is_gone = {}
   for _, id in ipairs(ids) do is_gone[id] = true end
   local heads = redis.call('HGETALL', busy_key)
   for i = 1, #heads, 2 do
     local token = string.match(heads[i + 1], '^%d+ (.*)$')
-    if is_gone[token] then move_on(heads[i], token, -1) end
+    if is_gone[token] then change_head(heads[i], token, -1) end
   end
 end

@@ -1,8 +1,8 @@
--- Renew the leases of entries in hand, where they are still ours.
+-- Renew the leases of entries that a consumer holds, where they are still its own.
 --
 -- KEYS  1 stream  2 again
 -- ARGV  1 group  2 consumer, then for each entry: key number, entry ID
--- Reply the places (1 for the first) of those that are no longer ours
+-- Reply the positions (1 for the first) of the entries that are no longer its own
 
 local group, consumer = ARGV[1], ARGV[2]
 local lost = {}

@@ -1,9 +1,9 @@
--- Send dead letters back to be taken again, with a fresh count of attempts.
+-- Move dead letters to where they are taken again. Their attempts are counted from the start.
 --
 -- KEYS  1 dead  2 again  3 busy  4 parked
--- ARGV  1 the fields that tell of the death, to be left behind: n, then n names
+-- ARGV  1 n, then n names of fields that are left out: those that tell how it came to be dead
 --       then the dead letters' IDs
--- Reply how many were sent back (one that is gone meanwhile is not counted)
+-- Reply how many were moved; one that is no longer there does not count
 
 local again_key, busy_key, parked_key = KEYS[2], KEYS[3], KEYS[4]
 --#include owners
@@ -12,7 +12,7 @@ local again_key, busy_key, parked_key = KEYS[2], KEYS[3], KEYS[4]
 local names = {}
 for i = 2, 1 + tonumber(ARGV[1]) do names[ARGV[i]] = true end
 
--- A full Redis lets a script go on whose first write takes no memory; this one changes nothing.
+-- A full Redis lets a script go on whose first write takes no memory. This one deletes nothing.
 redis.call('XDEL', KEYS[1], '0-0')
 
 local replayed = 0
@@ -26,7 +26,7 @@ for i = 2 + tonumber(ARGV[1]), #ARGV do
         kept[#kept + 1] = found[2][f + 1]
       end
     end
-    local _, token, _, key = names_of(kept, places_of(kept))
+    local _, token, _, key = identity_of(kept, places_of(kept))
     if key == '' or token == '' then
       redis.call('XADD', again_key, '*', unpack(kept))
     else

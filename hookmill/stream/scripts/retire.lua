@@ -1,9 +1,9 @@
--- Remove consumers that hold nothing and have not been heard of for a while: the check and the
--- removal are one step, so that none can take an entry in between.
+-- Remove consumers that hold nothing and were silent for a while. The check and the removal are one
+-- step, so that no consumer takes an entry in between.
 --
 -- KEYS  1 stream  2 again
--- ARGV  1 group  2 idle for at least (ms)  3 this consumer alone ('' for all)
--- Reply how many were removed
+-- ARGV  1 group  2 idle for at least (ms)  3 the one consumer to remove ('': all)
+-- Reply how many were removed; one that is in both streams counts twice
 
 local removed = 0
 for _, key in ipairs(KEYS) do

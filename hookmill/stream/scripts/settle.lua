@@ -1,19 +1,26 @@
--- Write down what became of entries: acknowledge them, and put what is to follow in its place.
+-- Write down what became of entries: acknowledge each, and add the entries that take its place.
 --
--- Success always acknowledges. Anything else counts only while the entry is still pending for
--- this very consumer: a worker that was silent beyond its lease must not retry or bury what
--- another has taken over. With an ordering key even success counts only then: the next in line must
--- not begin while another worker still runs this one. What follows is written before the entry is
--- acknowledged: should a write be refused in between, the entry is still pending and nothing is
--- lost.
+-- A success without an ordering key always acknowledges. Everything else counts only while the
+-- entry is still pending for this consumer. A worker that was silent for longer than its lease
+-- must not retry an entry, or make it a dead letter, that another worker has taken over. With an
+-- ordering key this holds for a success too, because the next message must not start while another
+-- worker still runs this one.
+--
+-- New entries are written before the old one is acknowledged: where Redis refuses a write in
+-- between, the old entry is still pending and nothing is lost. order.lua tells how a head's count
+-- changes.
 --
 -- KEYS  1 stream  2 again  3 delayed  4 delayed entries  5 dead  6 suspects  7 busy  8 parked
 --       9 counts  10 sooner
 -- ARGV  1 group  2 consumer
---       then for either stream: n, then n entry IDs              (done, and without an ordering key)
---       then until the end: key number, entry ID, ordering key, owner token, m, then m times
---         'again' | 'dead', delay (ms), name among the delayed, k, then k strings (fields and values)
--- Reply {acknowledged, late}: how many entries were, and the IDs of those no longer ours
+--       then the successes without an ordering key: n, then n entry IDs in the stream; n, then n
+--       entry IDs in the again stream
+--       then until the end, for each other entry: key number (1 stream, 2 again), entry ID,
+--       ordering key with its source, owner token, m, and for each of m new entries: 'again' or
+--       'dead', delay (ms), name in the set of delayed, k, and k strings (fields and values in
+--       turn)
+-- Reply {acknowledged, late}: how many entries were acknowledged, and the IDs of those that are no
+--       longer this consumer's
 
 local again_key, busy_key, parked_key = KEYS[2], KEYS[7], KEYS[8]
 --#include acknowledge
@@ -25,7 +32,7 @@ local function next_arg()
   return ARGV[at]
 end
 
-local AT_ONCE = 1000 -- a call takes no more than 8000 arguments
+local AT_ONCE = 1000 -- entries in one command: Lua passes at most 8000 arguments
 local acknowledged, late = 0, {}
 local has_suspects = redis.call('EXISTS', KEYS[6]) == 1
 
@@ -52,9 +59,9 @@ end
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
--- All workers sleep until what is due first. Tell them where something comes before that: each must
--- know, for whoever delayed it may die. Told before it is written, so a failure in between hurts no
--- one.
+-- Wake up all workers that wait for a delayed message, where this one is due before all others
+-- (hookmill/stream/wakeup.py). They are told before it is written, because a worker that is woken
+-- for nothing does no harm.
 local first_due
 local function tell_if_sooner(due)
   if not first_due then
@@ -67,8 +74,8 @@ local function tell_if_sooner(due)
   end
 end
 
--- Write what follows; return how many more entries the message has by it: none where it takes the
--- place of a delayed one, of a message that ran anew after its group was lost.
+-- Write one new entry; return how many entries its message has more. A dead letter does not count,
+-- nor does a delayed entry that replaces one: the message ran anew after its group was lost.
 local function follow_up(kind, delay_ms, place, fields)
   if kind == 'dead' then
     redis.call('XADD', KEYS[5], '*', unpack(fields))
@@ -94,7 +101,7 @@ while at < #ARGV do
     if ours then change = change + follow_up(kind, delay_ms, place, fields) end
   end
   if ours then
-    move_on(key, token, change)
+    change_head(key, token, change)
     settle(which, id)
   else
     late[#late + 1] = id

@@ -1,10 +1,10 @@
--- Read entries without the bytes that a list does not show: those stay in Redis. The reply ends
--- early when the entries looked at were large, so that no page holds Redis up.
+-- Read entries without the values of some fields, such as headers and body, which a list does not
+-- show. Reading ends early where entries are large, so that one page does not hold up Redis.
 --
 -- KEYS  1 stream
--- ARGV  1 first ID ('(' before it: the next)  2 last ID  3 count  4 bytes, after which it ends
---       then the names of the fields whose values are left empty
--- Reply {entries, ended}: an entry is {ID, fields}; ended is 1 where there are no more
+-- ARGV  1 first ID ('(' before it: without that one)  2 last ID  3 count  4 bytes after which it
+--       ends then the names of the fields whose values are left empty
+-- Reply {entries, ended}: an entry is {ID, fields}; ended is 1 where there are no more entries
 
 local left_out = {}
 for i = 5, #ARGV do left_out[ARGV[i]] = true end

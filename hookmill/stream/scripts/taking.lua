@@ -1,20 +1,28 @@
--- What becomes of entries that were read. A part of the scripts that take, put before their text.
+-- Decides what becomes of each entry that a script has read. A part of take.lua and takeover.lua.
+--
+-- decide() is called for each entry, finish() once after the last one, answer() makes the reply.
 --
 -- KEYS  1 stream  2 again  3 owners  4 busy  5 parked  6 counts
--- Needs: `group`, `window` (seconds), `now_ms`.
+-- Needs: `group`, `window` (dedup window in seconds), `now_ms` (Redis' time), set before the
+-- include.
+-- Reply {runs, duplicates, parked, ...}
+--       runs: the entries that the worker is to run, see below
+--       duplicates: {key number, entry ID, message ID} of each entry whose ID another entry owns;
+--       they are acknowledged
+--       parked: how many entries have to wait for another message with their ordering key
 
 local owners_key, now = KEYS[3], math.floor(now_ms / 1000)
 local again_key, busy_key, parked_key = KEYS[2], KEYS[4], KEYS[5]
 --#include acknowledge
 --#include owners
 --#include order
-local repeats, parked = {}, 0
+local duplicates, parked = {}, 0
 
--- The entries to be run, in runs of those that are alike: {key number, 1 for suspects, the names of
--- their fields, words}. The words are each one's ID and its fields' values. Mostly all are of one
--- run, so what they have in common is told once.
+-- The entries to run. Entries with the same field names that follow one another are one run: {key
+-- number, 1 for suspects or 0, names of the fields, words}. The words are the ID and the values of
+-- the fields, entry by entry. Mostly all entries are of one run, so the names are sent once.
 local runs = {}
-local names, places = {}, {} -- of the last entry's fields: their names, and where their values are
+local names, places = {}, {} -- the last entry's field names, and the positions of their values
 
 local function has_names(fields)
   if #fields ~= 2 * #names then return false end
@@ -24,13 +32,13 @@ local function has_names(fields)
   return true
 end
 
-local function look_at(fields)
+local function read_names(fields)
   if has_names(fields) then return end
   names, places = {}, places_of(fields)
   for i = 1, #fields, 2 do names[(i + 1) / 2] = fields[i] end
 end
 
-local function hand_out(which, id, fields, suspect)
+local function add_to_runs(which, id, fields, suspect)
   local run = runs[#runs]
   if not run or run[1] ~= which or run[2] ~= suspect or run[3] ~= names then
     run = { which, suspect, names, {} }
@@ -45,20 +53,21 @@ local function hand_out(which, id, fields, suspect)
   end
 end
 
--- Judge an entry: it is to be run, only repeats an ID that another entry owns, or has to wait for
--- others with its key. `suspect` goes with it. An entry without a digest is of a wire version that
--- has none: it is left to the worker.
-local function judge(which, id, fields, suspect)
-  look_at(fields)
-  local digest, token, message_id, key = names_of(fields, places)
+-- Decide about an entry: it runs, it is a duplicate, or it is parked. `suspect` is 1 where it was
+-- taken over before. An entry without a digest is of a wire version that this release does not
+-- know: the worker decides about it.
+local function decide(which, id, fields, suspect)
+  read_names(fields)
+  local digest, token, message_id, key = identity_of(fields, places)
   if token == '' then token = id end
   if #digest >= 4 and not own(digest, token) then
-    -- A head can lose its ID: forgotten after its window, or released with a dead letter.
-    move_on(key, token, -1)
+    -- The head of a key can be a duplicate too: its ID was forgotten after the window, or with a
+    -- dead letter that was dropped, and a new delivery owns it now.
+    change_head(key, token, -1)
     acknowledge(which, group, id)
-    repeats[#repeats + 1] = { which, id, message_id }
+    duplicates[#duplicates + 1] = { which, id, message_id }
   elseif may_run(key, token) then
-    hand_out(which, id, fields, suspect or 0)
+    add_to_runs(which, id, fields, suspect or 0)
   else
     park(key, token, fields)
     acknowledge(which, group, id)
@@ -68,9 +77,9 @@ end
 
 local function finish()
   close_generations()
-  if #repeats > 0 then redis.call('HINCRBY', KEYS[6], 'repeats', #repeats) end
+  if #duplicates > 0 then redis.call('HINCRBY', KEYS[6], 'repeats', #duplicates) end
 end
 
 local function answer(...)
-  return { runs, repeats, parked, ... }
+  return { runs, duplicates, parked, ... }
 end

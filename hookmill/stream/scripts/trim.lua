@@ -1,8 +1,8 @@
--- Drop what every group has finished and retention no longer covers; note each group's
--- low-water mark, from which it restarts if Redis loses it.
+-- Drop the entries that every group has finished and that are older than the retention. Note each
+-- group's low-water mark, up to which it has finished all; a lost group restarts after it.
 --
 -- KEYS  1 stream
--- ARGV  1 retention (ms)  2, 3 what stands before and after a group's name in its mark's key
+-- ARGV  1 retention (ms)  2, 3 what precedes and follows a group's name in the key of its mark
 -- Reply how many entries were dropped
 
 local function split(id)
@@ -18,7 +18,7 @@ end
 
 local function following(id)
   local ms, seq = split(id)
-  -- Beyond 2^53 Lua cannot count; only the last ID of a millisecond is there.
+  -- Lua cannot count beyond 2^53. Only the last possible ID of a millisecond is that great.
   if seq >= 9007199254740992 then return string.format('%.0f-0', ms + 1) end
   return string.format('%.0f-%.0f', ms, seq + 1)
 end
@@ -33,12 +33,12 @@ end
 local groups = redis.pcall('XINFO', 'GROUPS', KEYS[1])
 if groups.err or #groups == 0 then return 0 end
 
--- The oldest entry that some group has yet to finish; nothing from it on may go.
+-- The oldest entry that some group has not finished. It and all later ones must stay.
 local unfinished
 for _, info in ipairs(groups) do
   local group = {}
   for i = 1, #info, 2 do group[info[i]] = info[i + 1] end
-  if string.sub(group['name'], -5) ~= ':bell' then -- a bell finishes nothing
+  if string.sub(group['name'], -5) ~= ':bell' then -- wake-up groups finish nothing
     local oldest = redis.call('XPENDING', KEYS[1], group['name'])[2]
       or following(group['last-delivered-id'])
     if not unfinished or before(oldest, unfinished) then unfinished = oldest end

@@ -1,10 +1,11 @@
--- Take the lease of QStash's stand-in, renew it or give it up.
+-- Take, renew or release the lease of the QStash emulator.
 --
--- A lease that ran out is still ours as long as nobody took it since: the owner has no expiry.
+-- An expired lease can still be renewed while nobody else has taken it, because the owner key does
+-- not expire.
 --
 -- KEYS  1 lease  2 owner
--- ARGV  1 token  2 "take", "hold" or "release"  3 how long it lasts (ms)
--- Reply 1, or 0 where it is somebody else's
+-- ARGV  1 token  2 "take", "hold" or "release"  3 duration of the lease (ms)
+-- Reply 1, or 0 if another process holds the lease
 
 local token, what = ARGV[1], ARGV[2]
 if what == 'take' then

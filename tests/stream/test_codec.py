@@ -1,0 +1,87 @@
+"""What the scripts that take and settle are given, and what is read from their replies."""
+
+from __future__ import annotations
+
+from hookmill.stream.codec import settling_calls, taken_of, taking_keys
+from hookmill.stream.entries import (
+    AGAIN,
+    STREAM,
+    Duplicate,
+    Entry,
+    EntryRef,
+    FollowUp,
+    Settlement,
+)
+from hookmill.stream.keys import Keys
+
+PARTITIONS = [Keys("p", number).of_group("main") for number in range(2)]
+
+
+def test_entries_of_one_run_share_the_names_of_their_fields() -> None:
+    names = [b"id", b"body"]
+    runs = [
+        [1, 0, names, [b"1-0", b"a", b"{}", b"2-0", b"b", b"[]"]],
+        [2, 1, [b"id"], [b"9-0", b"c"]],
+    ]
+    taken = taken_of({3: [runs, [], 0]})
+    assert taken.entries == [
+        Entry(EntryRef(STREAM, "1-0", 3), {b"id": b"a", b"body": b"{}"}),
+        Entry(EntryRef(STREAM, "2-0", 3), {b"id": b"b", b"body": b"[]"}),
+        Entry(EntryRef(AGAIN, "9-0", 3), {b"id": b"c"}, is_suspect=True),
+    ]
+
+
+def test_an_entry_without_fields_is_read() -> None:
+    taken = taken_of({0: [[[1, 0, [], [b"1-0", b"2-0"]]], [], 0]})
+    assert [entry.ref.id for entry in taken.entries] == ["1-0", "2-0"]
+
+
+def test_what_the_partitions_reply_is_added_up() -> None:
+    taken = taken_of({0: [[], [[1, b"1-0", b"m"]], 2, 50], 1: [[], [[2, b"7-1", b"\xff"]], 3, 60]})
+    assert taken.duplicates == [
+        Duplicate(EntryRef(STREAM, "1-0", 0), "m"),
+        Duplicate(EntryRef(AGAIN, "7-1", 1), "\N{REPLACEMENT CHARACTER}"),
+    ]
+    assert (taken.entries, taken.parked) == ([], 5)
+
+
+def test_successes_without_a_key_are_sent_as_bare_ids() -> None:
+    refs = [EntryRef(STREAM, "1-0"), EntryRef(AGAIN, "5-0"), EntryRef(STREAM, "2-0")]
+    (call,) = settling_calls(PARTITIONS, ["main", "c1"], [Settlement(ref) for ref in refs])
+    assert call.place == 0
+    assert list(call.args) == ["main", "c1", 2, "1-0", "2-0", 1, "5-0"]
+
+
+def test_each_partition_has_a_call_of_its_own() -> None:
+    settlements = [Settlement(EntryRef(STREAM, f"{number}-0", number)) for number in (1, 0)]
+    calls = settling_calls(PARTITIONS, ["main", "c1"], settlements)
+    assert {call.place: call.keys[0] for call in calls} == {0: "p:{0}:stream", 1: "p:{1}:stream"}
+
+
+def test_a_settlement_with_a_key_or_a_follow_up_is_sent_whole() -> None:
+    follow_up = FollowUp("again", "1-0/h", {b"id": b"m", b"body": b"{}"}, delay_ms=500)
+    (call,) = settling_calls(
+        PARTITIONS,
+        ["main", "c1"],
+        [
+            Settlement(EntryRef(STREAM, "1-0"), (follow_up,), owner=b"1-0"),
+            Settlement(EntryRef(AGAIN, "2-0"), key=b"s:7", owner=b"1-1"),
+        ],
+    )
+    assert list(call.args) == [
+        *("main", "c1", 0, 0),
+        *(1, "1-0", b"", b"1-0", 1),
+        *("again", 500, "1-0/h", 4, b"id", b"m", b"body", b"{}"),
+        *(2, "2-0", b"s:7", b"1-1", 0),
+    ]
+
+
+def test_nothing_to_settle_is_no_call() -> None:
+    assert settling_calls(PARTITIONS, ["main", "c1"], []) == []
+
+
+def test_the_keys_are_given_in_the_order_in_which_the_scripts_state_them() -> None:
+    keys = PARTITIONS[0]
+    assert taking_keys(keys) == [
+        *(keys.stream, keys.again, keys.owners, keys.busy, keys.parked, keys.counts)
+    ]

@@ -1,0 +1,44 @@
+"""The names of the keys in Redis: a running release is upgraded, so they never change."""
+
+from __future__ import annotations
+
+from hookmill.stream.keys import Keys
+
+
+def test_all_keys_of_a_partition_share_its_hash_tag() -> None:
+    keys = Keys("hookmill", partition=3)
+    names = [keys.stream, keys.probe, *keys.of_group("main")]
+    assert all(name.startswith("hookmill:{3}:") for name in names)
+    assert len(set(names)) == len(names) - 1  # the stream is named twice
+
+
+def test_the_names_are_those_of_release_0_1() -> None:
+    keys = Keys("hookmill")
+    assert (keys.stream, keys.backlog, keys.tokens) == (
+        "hookmill:{0}:stream",
+        "hookmill:{0}:backlog",
+        "hookmill:{0}:tokens",
+    )
+    assert keys.of_group("main")._asdict() == {
+        "stream": "hookmill:{0}:stream",
+        "again": "hookmill:{0}:main:again",
+        "delayed": "hookmill:{0}:main:delayed",
+        "delayed_entries": "hookmill:{0}:main:delayed:entries",
+        "sooner": "hookmill:{0}:main:sooner",
+        "dead": "hookmill:{0}:main:dead",
+        "owners": "hookmill:{0}:main:owners",
+        "low_water": "hookmill:{0}:main:low-water",
+        "suspects": "hookmill:{0}:main:suspects",
+        "busy": "hookmill:{0}:main:busy",
+        "parked": "hookmill:{0}:main:parked",
+        "sweep": "hookmill:{0}:main:sweep",
+        "counts": "hookmill:{0}:main:counts",
+        "upkeep": "hookmill:{0}:main:upkeep",
+    }
+
+
+def test_a_script_builds_the_names_of_any_groups_keys_from_their_parts() -> None:
+    keys, group = Keys("p", 2), Keys("p", 2).of_group("orders")
+    before, *after = keys.group_parts
+    assert [f"{before}orders{end}" for end in after] == [group.again, group.delayed, group.parked]
+    assert "orders".join(keys.low_water_parts) == group.low_water

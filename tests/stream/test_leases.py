@@ -1,0 +1,73 @@
+"""Leases are renewed by the thread's own view of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+import redis
+
+from hookmill.errors import GroupLostError, StreamUnavailableError
+from hookmill.stream.client import Client
+from hookmill.stream.consumer import Consumer
+from hookmill.stream.entries import STREAM, EntryRef
+from hookmill.stream.leases import BlockingLeases
+from hookmill.stream.producer import Producer
+from tests.stream.toolkit import OpenGroup, OwnServer, settle_all
+from tests.support import eventually, message
+
+
+@pytest.fixture
+async def group(open_group: OpenGroup) -> Consumer:
+    return await open_group()
+
+
+@pytest.fixture
+def leases(group: Consumer) -> Iterator[BlockingLeases]:
+    with closing(group.leases()) as opened:
+        yield opened
+
+
+def idle_ms(client: redis.Redis, group: Consumer) -> int:
+    (pending,) = client.xpending_range(group.partitions[0].stream, group.name, "-", "+", 1)
+    return int(pending["time_since_delivered"])
+
+
+async def test_a_renewed_lease_begins_anew_and_is_no_further_delivery(
+    stream: Producer, group: Consumer, leases: BlockingLeases, redis_client: redis.Redis
+) -> None:
+    await stream.append([message()])
+    (entry,) = (await group.take(1)).entries
+    await eventually(lambda: idle_ms(redis_client, group) >= 30)
+    assert leases.renew([entry.ref]) == []
+    assert idle_ms(redis_client, group) < 30
+    (pending,) = redis_client.xpending_range(group.partitions[0].stream, "main", "-", "+", 1)
+    assert pending["times_delivered"] == 1
+    await settle_all(group, entry)
+
+
+async def test_what_is_settled_or_never_was_is_lost(
+    stream: Producer, group: Consumer, leases: BlockingLeases
+) -> None:
+    await stream.append([message(), message()])
+    settled, held = (await group.take(2)).entries
+    await settle_all(group, settled)
+    unknown = EntryRef(STREAM, "1-1")
+    assert leases.renew([settled.ref, held.ref, unknown]) == [settled.ref, unknown]
+    await settle_all(group, held)
+
+
+def test_nothing_to_renew_asks_nothing() -> None:
+    with closing(BlockingLeases(Client("redis://127.0.0.1:1", "t"), "main", "c1")) as leases:
+        assert leases.renew([]) == []
+
+
+def test_a_lost_group_is_told_from_a_redis_that_is_away(own_server: OwnServer) -> None:
+    server = own_server()
+    with closing(BlockingLeases(Client(server.url, "t"), "main", "c1")) as leases:
+        with pytest.raises(GroupLostError):
+            leases.renew([EntryRef(STREAM, "1-1")])
+        server.kill()
+        with pytest.raises(StreamUnavailableError):
+            leases.renew([EntryRef(STREAM, "1-1")])
