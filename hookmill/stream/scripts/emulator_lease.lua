@@ -1,10 +1,11 @@
--- Take the lease of QStash's stand-in, renew it or give it up.
+-- Take the lease of the QStash emulator, renew it, or give it up.
 --
--- A lease that ran out is still ours as long as nobody took it since: the owner has no expiry.
+-- A lease that has run out still belongs to its process until another one takes it, because the
+-- owner's key does not expire.
 --
 -- KEYS  1 lease  2 owner
 -- ARGV  1 token  2 "take", "hold" or "release"  3 how long it lasts (ms)
--- Reply 1, or 0 where it is somebody else's
+-- Reply 1, or 0 where another process has it
 
 local token, what = ARGV[1], ARGV[2]
 if what == 'take' then
