@@ -1,1 +1,1 @@
-"""What things cost, measured on this machine. Each is a command: `python -m benchmarks.NAME`."""
+"""Benchmarks on this machine. Each is a command: `python -m benchmarks.NAME`."""

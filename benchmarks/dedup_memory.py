@@ -1,10 +1,9 @@
-"""What a remembered message ID costs in Redis: `python -m benchmarks.dedup_memory`, from the root.
+"""Memory of a remembered message ID in Redis: `python -m benchmarks.dedup_memory`, from the root.
 
-Starts servers of its own, has the worker's own take script settle whose the IDs are, clears the
-stream away, and divides the memory that deleting the rest gives back by the number of IDs. A small
-number is measured in several groups at once, or what the server itself needs would blur it. It ends
-after `--seconds` a server, with what it has measured by then. `hookmill check` reckons with
-`inspection.BYTES_PER_ID`.
+Starts its own servers, records IDs with the worker's take script, and deletes the stream. Then it
+deletes the records, and divides the memory that this frees by the number of IDs. A small number is
+measured in several groups at once, because the server's own memory would hide it. It stops after
+`--seconds` for each server. `hookmill check` uses the result as `memory_checks.BYTES_PER_ID`.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ BATCH = 1000
 LEAST = 200_000
 WINDOW = 72 * 3600
 
-# Digests as uniform as the real ones, made where they are needed: nothing else is measured.
+# Digests as uniform as real ones. Redis makes them, so that no transfer is measured.
 FILL = """
 for n = ARGV[1], ARGV[2] do
   local hex = redis.sha1hex(n)
@@ -51,7 +50,7 @@ class Row(NamedTuple):
 
 
 async def measure(server: Server, name: str, sizes: list[int], seconds: float) -> list[Row]:
-    """Measure at each of the sizes, as long as there is time."""
+    """Measure at each size, until the time is over."""
     deadline = time.monotonic() + seconds
     stream = Client(server.url, "bench", timeout=60.0)
     rows: list[Row] = []
@@ -66,7 +65,7 @@ async def measure(server: Server, name: str, sizes: list[int], seconds: float) -
                     return rows
             large = sum(1 for _ in not_compact(client))
             before = used(client)
-            # At once, not in the background: what it frees is what the IDs cost.
+            # Synchronously, because the freed memory is the result.
             client.execute_command("FLUSHALL SYNC")
             each = (before - used(client)) / (size * copies)
             rows.append(Row(name, size, round(each, 1), large))
@@ -75,7 +74,7 @@ async def measure(server: Server, name: str, sizes: list[int], seconds: float) -
 
 
 async def remember(group: Consumer, client: redis.Redis, size: int, deadline: float) -> bool:
-    """Have so many IDs taken, each once, and leave nothing but their records; False: too late."""
+    """Record `count` IDs, and leave nothing but their records. False: the time is over."""
     fill: Any = client.register_script(FILL)
     await group.open()
     for first in range(0, size, BATCH):
@@ -85,7 +84,7 @@ async def remember(group: Consumer, client: redis.Redis, size: int, deadline: fl
         await asyncio.to_thread(fill, keys=[group.partitions[0].stream], args=[first, last])
         taken = await group.take(BATCH)
         assert len(taken.entries) == last - first + 1
-        # What was pending goes with its consumer, and the entries with the stream.
+        # Deleting the consumer and the stream leaves only the records.
         client.xgroup_delconsumer(group.partitions[0].stream, group.name, "c")
         client.xtrim(group.partitions[0].stream, maxlen=0, approximate=False)
     else:
@@ -102,7 +101,7 @@ def used(client: redis.Redis) -> int:
 
 
 def not_compact(client: redis.Redis) -> Iterator[bytes]:
-    """Find buckets that have grown out of the compact encoding (a sample of them)."""
+    """Return buckets of a sample that Redis no longer stores in its compact encoding."""
     for number, key in enumerate(client.scan_iter("*:owners:*", count=1000)):
         if number == 20_000:
             return

@@ -1,6 +1,6 @@
-"""Deliveries as QStash sends them, signed beforehand: whole requests of one length in a file.
+"""QStash deliveries, signed in advance: complete requests of equal length in a file.
 
-A request is written out byte for byte, so that the load generator only has to copy it.
+The load generator only copies the bytes of a request.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from benchmarks.peers.counting import order
 
 KEY = "sig_bench_current_2f4e6a8c0b1d3957"
 LIFETIME = 3600
-"""Seconds a token is valid here: longer than any run, or the rounds could not share a file."""
+"""Seconds that a token is valid. It is longer than any run, so that all rounds share a file."""
 
 _WRK = """
 local file = io.open("{path}", "rb")
@@ -40,7 +40,7 @@ end
 
 
 def environment(redis_url: str, port: int) -> dict[str, str]:
-    """Return the variables with which a server receives these deliveries."""
+    """Return the environment of a server that accepts these deliveries."""
     return {
         "REDIS_URL": redis_url,
         "PORT": str(port),
@@ -76,7 +76,7 @@ def delivery(number: int, issued: int, path: str = "/qstash") -> tuple[dict[str,
 
 
 def request(number: int, issued: int, path: str = "/qstash") -> bytes:
-    """Return a delivery as it goes over the wire; all have one length."""
+    """Return the bytes of a delivery. All deliveries have the same length."""
     headers, body = delivery(number, issued, path)
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     head = f"POST {path} HTTP/1.1\r\nHost: app.example\r\n{lines}Content-Length: {len(body)}\r\n"
@@ -84,13 +84,13 @@ def request(number: int, issued: int, path: str = "/qstash") -> bytes:
 
 
 def requests(count: int) -> Iterator[bytes]:
-    """Make so many deliveries, each with an ID of its own."""
+    """Return `count` deliveries with different IDs."""
     issued = int(time.time()) - 1
     return (request(number, issued) for number in range(count))
 
 
 def write(path: Path, count: int) -> int:
-    """Write so many deliveries to a file; return the length of each."""
+    """Write `count` deliveries to a file; return the length of one."""
     size = 0
     with path.open("wb") as file:
         for one in requests(count):
@@ -100,7 +100,7 @@ def write(path: Path, count: int) -> int:
 
 
 def write_script(path: Path, deliveries: Path, size: int) -> None:
-    """Write the script with which wrk sends what is in the file."""
+    """Write the script with which wrk sends the file's requests."""
     path.write_text(_WRK.format(path=deliveries, size=size))
 
 

@@ -1,4 +1,4 @@
-"""Fills the stream with messages, as the receivers would have, and has a worker empty it."""
+"""Fills the stream with messages as receivers do, and measures a worker that handles them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BLOCK = (
 
 
 class Worked(NamedTuple):
-    """What working off some messages took: of the worker, and of Redis."""
+    """What handling the messages needed, of the worker and of Redis."""
 
     rate: float
     worker_us: float
@@ -37,7 +37,7 @@ class Worked(NamedTuple):
 
 
 class Counted(msgspec.Struct):
-    """What a worker wrote down: see `peers/counting.py`."""
+    """What a worker measured: see `peers/counting.py`."""
 
     messages: int
     seconds: float
@@ -45,7 +45,7 @@ class Counted(msgspec.Struct):
 
 
 def fill(server: Server, count: int, first: int = 0, partitions: int = 1) -> None:
-    """Append so many messages, each with an ID of its own."""
+    """Append `count` messages with different IDs."""
     asyncio.run(_fill(server.url, first, count, partitions))
 
 
@@ -59,7 +59,7 @@ async def _fill(url: str, first: int, count: int, partitions: int) -> None:
 
 
 def message(number: int) -> Message:
-    """Make the message that the receiver makes of the benchmark's delivery."""
+    """Return the message that the receiver makes of a delivery of the benchmark."""
     return Message(
         id=f"msg_{number:024d}",
         source="qstash",
@@ -81,7 +81,7 @@ def worker(
     core: int | None = SUBJECT,
     **settings: str,
 ) -> Iterator[Program]:
-    """Run a worker for the time of the block; `settings` are Hookmill's, in small letters."""
+    """Run a worker inside the block. `settings` are Hookmill's settings, in lower case."""
     result.unlink(missing_ok=True)
     env = {
         "REDIS_URL": server.url,
@@ -96,7 +96,7 @@ def worker(
 
 
 def work(bench: Bench, server: Server, handlers: str, messages: int, **settings: str) -> Worked:
-    """Have one worker run so many of the messages that are there."""
+    """Run one worker until it has handled `count` of the messages."""
     result = bench.folder / "result"
     return measured(
         server,
@@ -108,7 +108,7 @@ def work(bench: Bench, server: Server, handlers: str, messages: int, **settings:
 def measured(
     server: Server, result: Path, start: Callable[[], AbstractContextManager[Program]]
 ) -> Worked:
-    """Start something that works off messages and writes down what it took; wait for that."""
+    """Start a program that handles messages, and wait for the result that it writes."""
     with redis.Redis.from_url(server.url) as client:
         reads, used = round_trips(client), cpu_seconds(server.pid)
         with start() as program:

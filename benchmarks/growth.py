@@ -1,8 +1,8 @@
-"""Whether a message costs the same however much there is: `python -m benchmarks.growth`.
+"""Whether the cost of a message depends on the amount of data: `python -m benchmarks.growth`.
 
-The CPU time of worker and Redis a message, while one worker runs no-op handlers: with nothing but
-these messages, behind a backlog, beside what another worker holds, with many IDs remembered, and
-over 16 partitions. CPU time, not time: it does not depend on who else uses the machine.
+It measures the CPU time of worker and Redis for each message, with one worker and no-op handlers:
+with these messages alone, with a backlog, with messages that another worker holds, with many
+remembered IDs, and with 16 partitions. CPU time depends less on other programs than elapsed time.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ CONCURRENCY = "256"
 
 
 class Scenes:
-    """The worlds in which the same messages are worked off.
+    """The situations in which the same messages are handled.
 
-    Backlog and remembered IDs take long to make: each has a server that keeps it for all rounds.
+    The backlog and the remembered IDs take long to make, so each has a server for all rounds.
     """
 
     def __init__(self, bench: Bench, backlog: int, messages: int) -> None:
@@ -40,17 +40,17 @@ class Scenes:
         self._used = 0
 
     def alone(self, server: Server) -> Worked:
-        """Run the messages, and nothing else is there."""
+        """Handle the messages alone."""
         self._fill(server)
         return self._work(server)
 
     def partitioned(self, server: Server) -> Worked:
-        """Run them from 16 partitions."""
+        """Handle them from 16 partitions."""
         self._fill(server, partitions=16)
         return self._work(server, partitions="16")
 
     def beside_pending(self, server: Server) -> Worked:
-        """Run them while another worker holds many."""
+        """Handle them while another worker holds many."""
         count = max(1, int(PENDING * self._share))
         _flush(server)
         fill(server, count)
@@ -59,23 +59,23 @@ class Scenes:
         return self._work(server)
 
     def prepare_backlog(self, server: Server) -> None:
-        """Make a backlog that is that long for the last round as well."""
+        """Make a backlog that is long enough in the last round as well."""
         progress(f"appending {self._backlog:,} messages")
         fill(server, self._backlog + self._bench.rounds * self._messages)
 
     def behind_backlog(self, server: Server) -> Worked:
-        """Run the first of the backlog, in a group of this round's own."""
+        """Handle the first messages of the backlog, in a new group for each round."""
         self._used += 1
         return self._work(server, group=f"round-{self._used}")
 
     def prepare_remembered(self, server: Server) -> None:
-        """Have the group remember many IDs."""
+        """Record many IDs in the group."""
         count = max(1000, int(REMEMBERED * self._share))
         progress(f"remembering {count:,} IDs")
         asyncio.run(_remember(server, count))
 
     def with_remembered(self, server: Server) -> Worked:
-        """Run them with fresh IDs."""
+        """Handle messages with new IDs."""
         self._used += 1
         fill(server, self._messages, first=self._used * self._messages)
         return self._work(server)
@@ -96,7 +96,7 @@ def _flush(server: Server) -> None:
 
 
 async def _hold(server: Server, count: int) -> None:
-    """Take messages as a worker that goes on with them for longer than this takes."""
+    """Take messages as a worker that holds them longer than the measurement lasts."""
     client = Client(server.url, PREFIX, timeout=60.0)
     group = Consumer(client, "main", "holder", dedup_window=WINDOW)
     await group.open()
@@ -117,7 +117,7 @@ async def _remember(server: Server, count: int) -> None:
 
 
 def run(bench: Bench, backlog: int, messages: int) -> None:
-    """Measure."""
+    """Run the benchmark."""
     asked = "within 10 % of the first line"
     total = bench.table("CPU of worker and Redis", "µs a message", against=BASE, digits=1,
                         target=asked)  # fmt: skip

@@ -1,7 +1,7 @@
-"""Handlers for `hookmill worker benchmarks.handlers:NAME`: what the measured messages run.
+"""The handlers of the measured messages: `hookmill worker benchmarks.handlers:NAME`.
 
-An event is decoded to a typed struct before each call. Each set counts its calls and writes down
-how long all of them took (`BENCH_RESULT`); `telling` writes when each call began.
+Before each call, the event is decoded to a typed struct. Each set counts its calls and writes the
+time of all of them to `BENCH_RESULT`; `telling` writes the start time of each call.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ async def compute(_: Delivery[OrderPaid]) -> None:
 async def tell(delivery: Delivery[OrderPaid]) -> None:
     began = time.monotonic_ns()
     line = f"{delivery.id} {began}\n".encode()
-    # One write for a line: it is there whole or not at all.
+    # One write for a line, so that a reader never sees a part of it.
     handle = os.open(os.environ["BENCH_RESULT"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(handle, line)
     os.close(handle)

@@ -1,9 +1,8 @@
-"""What every benchmark stands on: servers and programs on cores of their own, rounds, statistics,
-and the result as a table, as JSON and as a plot.
+"""The base of all benchmarks: servers and programs on their own cores, rounds, and statistics.
 
-Everything listens on loopback alone. Whatever was started is ended by its own process ID when the
-`Bench` is left. The program that is measured has the first core to itself; Redis and whatever
-makes the load share the second.
+The result is a table, a JSON file and a plot. Servers listen on loopback only. Leaving the `Bench`
+ends every started process by its ID. The measured program has the first core; Redis and the load
+generator share the second.
 """
 
 from __future__ import annotations
@@ -38,13 +37,13 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 PLOTS = ROOT / "docs" / "explanation" / "performance"
 ENVIRONMENTS = ROOT / ".bench"
-"""Where the peers' environments and programs are made."""
+"""The folder of the peers' environments and programs."""
 
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
 SUBJECT = CORES[0]
-"""The core of the program that is measured."""
+"""The core of the measured program."""
 OTHERS = CORES[1 % len(CORES)]
-"""The core of Redis and of whatever makes the load."""
+"""The core of Redis and the load generator."""
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _SHOWN_VERSIONS = ("aiohttp", "hiredis", "msgspec", "pyjwt", "redis", "structlog", "uvloop")
@@ -52,7 +51,7 @@ _PASSED_ON = ("PATH", "HOME", "LANG", "GOPATH", "GOPROXY", "GOFLAGS", "GOCACHE",
 
 
 class Line(msgspec.Struct):
-    """A line of a table: one value a round, and how it compares with the line named `against`."""
+    """A line of a table: a value for each round, and its ratio to the line named `against`."""
 
     name: str
     values: list[float]
@@ -60,14 +59,14 @@ class Line(msgspec.Struct):
 
     @property
     def median(self) -> float:
-        """The middle one of the rounds."""
+        """The median of the rounds."""
         return statistics.median(self.values)
 
 
 class Table(msgspec.Struct):
-    """What is printed, stored and drawn together.
+    """A table with a title. It is printed, stored and drawn.
 
-    `against` names the line that the others are compared with; `target` says what was promised.
+    `against` names the line that the others are compared with. `target` is the goal, in words.
     """
 
     title: str
@@ -79,7 +78,7 @@ class Table(msgspec.Struct):
     digits: int = 0
 
     def put(self, name: str, value: float, note: str = "") -> None:
-        """Add one round's value to a line, which is made with its first."""
+        """Add a round's value to a line; the first value creates the line."""
         line = next((line for line in self.lines if line.name == name), None)
         if line is None:
             line = Line(name, [])
@@ -88,13 +87,13 @@ class Table(msgspec.Struct):
         line.note = note or line.note
 
     def ratio(self, line: Line) -> float | None:
-        """Compare a line's median with that of the line they are compared with."""
+        """Return the ratio of a line's median to that of the line named `against`."""
         base = next((other.median for other in self.lines if other.name == self.against), 0.0)
         return line.median / base if base else None
 
 
 class Report(msgspec.Struct):
-    """All that one benchmark found, and where."""
+    """All results of a benchmark, and the machine."""
 
     name: str
     command: str
@@ -108,7 +107,7 @@ class Report(msgspec.Struct):
 
 
 class Bench:
-    """One benchmark's run: what it was asked, what it started, what it found."""
+    """A run of a benchmark: its options, its processes, its results."""
 
     def __init__(self, name: str, given: argparse.Namespace, pinned: Mapping[str, str]) -> None:
         self.quick = bool(given.quick)
@@ -129,7 +128,7 @@ class Bench:
     def __enter__(self) -> Self:
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         if threading.current_thread() is threading.main_thread():
-            # SIGTERM as well ends what was started.
+            # SIGTERM ends the started processes as well.
             before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
             self._stack.callback(signal.signal, signal.SIGTERM, before)
         return self
@@ -144,14 +143,14 @@ class Bench:
         return table
 
     def note(self, text: str) -> None:
-        """Say something once that belongs to the result, such as why a peer is missing."""
+        """Add a note to the result, such as why a peer is missing. Repeated notes count once."""
         if text not in self.report.notes:
             self.report.notes.append(text)
             progress(text)
 
     def each_round(self) -> Iterator[int]:
-        """Count the rounds: in each, everybody has a turn, so that a drift of the machine hits
-        all alike.
+        """Yield the rounds. Every subject runs once in each round, so that a change of the
+        machine's speed affects all of them.
         """
         for number in range(self.rounds):
             progress(f"{self.report.name}: round {number + 1} of {self.rounds}")
@@ -159,7 +158,7 @@ class Bench:
 
     @contextmanager
     def redis(self) -> Iterator[Server]:
-        """Run a server for the time of the block: without persistence, on the others' core."""
+        """Run a server inside the block, without persistence, on the second core."""
         name, binary = next(iter(sorted(server_binaries().items())))
         server = Server(binary, Path(tempfile.mkdtemp(dir=self.folder)))
         with pinned_to(OTHERS):
@@ -177,7 +176,7 @@ class Bench:
     def program(
         self, *command: str | Path, core: int | None, env: Mapping[str, str] | None = None
     ) -> Iterator[Program]:
-        """Run a program for the time of the block."""
+        """Run a program inside the block."""
         program = Program(self.folder, command, core, env or {})
         try:
             yield program
@@ -185,16 +184,16 @@ class Bench:
             program.stop()
 
     def hookmill(self, *command: str, core: int | None = SUBJECT, env: Mapping[str, str]) -> Any:
-        """Run one of ours, as a user would: logs at info, to a file."""
+        """Run one of our programs as a user does: with logs at level info, into a file."""
         return self.program(sys.executable, "-m", "hookmill", *command, core=core, env=env)
 
     def finish(self) -> Report:
-        """Print what was found, and write it where it was asked for."""
+        """Print the result, and write it to the given files."""
         for table in self.report.tables:
             print(f"\n{in_words(table)}")
         for note in self.report.notes:
             print(f"  {note}")
-        # What was only tried must not take the place of what was measured.
+        # A quick run must not overwrite measured results.
         json, svg = self._given.json, self._given.svg
         if json is None and not self.quick:
             json = RESULTS / f"{self.report.name}.json"
@@ -214,7 +213,7 @@ class Bench:
 
 
 class Program:
-    """A process on a core of its own; what it says goes to a file."""
+    """A process on a given core. Its output goes to a file."""
 
     def __init__(
         self,
@@ -236,21 +235,21 @@ class Program:
 
     @property
     def pid(self) -> int:
-        """The process' ID."""
+        """The process ID."""
         return self._process.pid
 
     @property
     def is_running(self) -> bool:
-        """Whether it has not ended yet."""
+        """Whether it is still running."""
         return self._process.poll() is None
 
     @property
     def log(self) -> str:
-        """The last of what it said."""
+        """The end of its output."""
         return self._log.read_text(errors="replace")[-2000:]
 
     def wait_for(self, condition: Callable[[], Any], timeout: float = 60.0) -> None:
-        """Wait until something is so; raise where the program ends before."""
+        """Wait until a condition is true; raise if the program ends before."""
         wait_until(
             lambda: not self.is_running or condition(), timeout=timeout, what=f"...{self.log}"
         )
@@ -258,11 +257,11 @@ class Program:
             raise RuntimeError(f"it ended with {self._process.returncode}: ...{self.log}")
 
     def wait(self, timeout: float = 60.0) -> int:
-        """Wait for its end; return its exit code."""
+        """Wait until it ends; return its exit code."""
         return self._process.wait(timeout)
 
     def stop(self) -> None:
-        """SIGTERM, and after ten seconds SIGKILL."""
+        """Send SIGTERM, and SIGKILL after ten seconds."""
         if self.is_running:
             self._process.send_signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
@@ -273,20 +272,20 @@ class Program:
 
 
 def options(doc: str | None, rounds: int, name: str) -> argparse.ArgumentParser:
-    """Make a benchmark's command line."""
+    """Return the parser of a benchmark's command line."""
     parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=rounds, help=f"default {rounds}")
-    parser.add_argument("--quick", action="store_true", help="tiny: that it works, no figures")
-    parser.add_argument("--json", metavar="FILE", help=f"default {name}.json in the results")
+    parser.add_argument("--quick", action="store_true", help="tiny: shows that it works")
+    parser.add_argument("--json", metavar="FILE", help=f"default {name}.json in the results folder")
     parser.add_argument(
-        "--svg", metavar="FOLDER", help="of the plots; default docs/explanation/performance"
+        "--svg", metavar="FOLDER", help="for the plots; default docs/explanation/performance"
     )
     return parser
 
 
 @contextmanager
 def pinned_to(core: int | None) -> Iterator[None]:
-    """Start what is started meanwhile on this core. Linux alone can; elsewhere nothing happens."""
+    """Pin the processes that are started inside the block to this core. It works on Linux only."""
     if core is None or not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -299,23 +298,23 @@ def pinned_to(core: int | None) -> Iterator[None]:
 
 
 def pins(**cores: int) -> dict[str, str]:
-    """Say what runs where."""
+    """Return the core of each program, for the report."""
     return {what.replace("_", " "): f"core {core}" for what, core in cores.items()}
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the CPU time a process has used, user and system."""
+    """Return the CPU time of a process, user and system, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def peak_mb(pid: int) -> float:
-    """Return the most memory a process ever held (resident), in MB."""
+    """Return the highest resident memory of a process so far, in MB."""
     return _status_mb(pid, "VmHWM")
 
 
 def resident_mb(pid: int) -> float:
-    """Return the memory a process holds now (resident), in MB."""
+    """Return the resident memory of a process now, in MB."""
     return _status_mb(pid, "VmRSS")
 
 
@@ -327,26 +326,26 @@ def _status_mb(pid: int, field: str) -> float:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Return the value below which this share of the values lies."""
+    """Return the value below which this share of the values is."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def round_trips(client: redis.Redis) -> int:
-    """Return how often the server has read from its clients: about the round trips."""
+    """Return how often the server has read from its clients, which is about the round trips."""
     info: Any = client.info("stats")
     return int(info["total_reads_processed"])
 
 
 def tool(name: str) -> str | None:
-    """Find a program outside of Python, such as wrk."""
+    """Return the path of a program such as wrk."""
     return shutil.which(name)
 
 
 def environment(name: str) -> Path:
-    """Return the Python of a peer's environment, which is made where it is missing.
+    """Return the Python of a peer's environment, and create the environment if it is missing.
 
-    Raises `LookupError` with the reason where that does not work.
+    Raises `LookupError` with the reason if that fails.
     """
     wanted = ROOT / "benchmarks" / "peers" / f"{name}.txt"
     folder = ENVIRONMENTS / name
@@ -362,8 +361,9 @@ def environment(name: str) -> Path:
 
 @cache
 def installed() -> Path:
-    """Return the Python of an environment with Hookmill as `pip install hookmill` leaves it: at the
-    locked versions, without extras.
+    """Return the Python of an environment that has Hookmill without extras, at locked versions.
+
+    It is the same as after `pip install hookmill`.
     """
     folder = ENVIRONMENTS / "hookmill"
     lines = (ROOT / "locks" / "run.txt").read_text().splitlines()
@@ -381,7 +381,7 @@ def installed() -> Path:
 
 
 def pinned_version(name: str) -> str:
-    """Return the version of a peer that its environment holds."""
+    """Return the installed version of a peer."""
     text = (ROOT / "benchmarks" / "peers" / f"{name}.txt").read_text()
     found = re.search(rf"^(?:py)?{name}==(\S+)$", text, re.MULTILINE)
     return found[1] if found else "?"
@@ -395,9 +395,9 @@ def _run(name: str, *command: str, cwd: Path | None = None) -> None:
 
 
 def go_program(name: str) -> Path:
-    """Return a Go program of `peers/NAME`, which is built where it is missing or older.
+    """Return the Go program of `peers/NAME`, and build it if it is missing or older.
 
-    Raises `LookupError` with the reason where that does not work.
+    Raises `LookupError` with the reason if that fails.
     """
     folder = ROOT / "benchmarks" / "peers" / name
     binary = ENVIRONMENTS / name
@@ -412,7 +412,7 @@ def go_program(name: str) -> Path:
 
 
 def machine() -> dict[str, str]:
-    """Say where this runs."""
+    """Return the processor, the number of cores, the system and the Python version."""
     cpu = platform.processor()
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -428,17 +428,17 @@ def machine() -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """Say what was measured."""
+    """Return the versions of Hookmill and its main dependencies."""
     return {name: metadata.version(name) for name in ("hookmill", *_SHOWN_VERSIONS)}
 
 
 def progress(text: str) -> None:
-    """Say what goes on, beside the result."""
+    """Print progress to stderr."""
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 def in_words(table: Table) -> str:
-    """Write a table for a terminal."""
+    """Return a table as text for a terminal."""
     rows = cells(table)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     text = [f"{table.title} ({table.unit})"]
@@ -454,7 +454,7 @@ def in_words(table: Table) -> str:
 
 
 def cells(table: Table) -> list[list[str]]:
-    """Write a table as text, the heads first."""
+    """Return rows as text, the headings first."""
     rows = [["", "median", "lowest", "highest", "ratio", ""]]
     for line in table.lines:
         ratio = table.ratio(line)
@@ -471,7 +471,7 @@ def cells(table: Table) -> list[list[str]]:
 
 
 def write_plot(table: Table, path: Path) -> None:
-    """Draw a table: curves where its lines are `NAME @ NUMBER`, else bars."""
+    """Draw a table: curves if its lines are `NAME @ NUMBER`, otherwise bars."""
     if table.chart == "curves":
         path.write_text(_curves(table))
         return
@@ -496,5 +496,5 @@ def _curves(table: Table) -> str:
 
 
 def chunks(total: int, size: int) -> Iterable[range]:
-    """Split so many numbers into ranges of a size."""
+    """Split `count` numbers into ranges of a size."""
     return (range(first, min(first + size, total)) for first in range(0, total, size))

@@ -1,8 +1,7 @@
-"""How long a delivery takes to its handler where nothing else goes on, and what idling costs:
-`python -m benchmarks.latency`.
+"""How long an idle system takes from a delivery to its handler, and what idle workers cost.
 
-From the moment the POST is written to a kept connection until the handler's first line, by the
-clock that all processes of a machine share.
+`python -m benchmarks.latency`. The time runs from writing the POST to an open connection until the
+handler's first line, on the clock that all processes of the machine share.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from benchmarks.startup import is_ready
 from tests.support import Server, free_port, wait_until
 
 EVERY = 0.02
-"""Seconds between deliveries: each finds all idle again."""
+"""Seconds between deliveries, so that each finds an idle system."""
 FLEET = 10
 
 
 def latencies(bench: Bench, server: Server, count: int) -> list[float]:
-    """Send deliveries one by one; return the milliseconds until each was being handled."""
+    """Send deliveries one by one; return the milliseconds until each handler started."""
     port, told = free_port(), bench.folder / "told"
     env = deliveries.environment(server.url, port)
     with ExitStack() as stack:
@@ -37,12 +36,12 @@ def latencies(bench: Bench, server: Server, count: int) -> list[float]:
         sent = send(port, count, told)
         wait_until(lambda: len(read(told)) >= len(sent), what="the last delivery")
     began = read(told)
-    # The first one waited for the worker to start.
+    # The first one is left out, because it waited for the worker to start.
     return [(began[one] - at) / 1e6 for one, at in list(sent.items())[1:]]
 
 
 def send(port: int, count: int, told: Path) -> dict[str, int]:
-    """Send so many deliveries, evenly, once the first has been handled; return when each was."""
+    """Send deliveries evenly after the first was handled; return the time of each (ns)."""
     connection = Connection(port)
     sent: dict[str, int] = {}
     issued = int(time.time()) - 1
@@ -62,14 +61,15 @@ def send(port: int, count: int, told: Path) -> dict[str, int]:
 
 
 def read(told: Path) -> dict[str, int]:
-    """Read which message's handler began when."""
+    """Read when the handler of each message started."""
     lines = told.read_text().splitlines() if told.exists() else []
     return {one: int(at) for one, at in (line.split() for line in lines)}
 
 
 def idle(bench: Bench, server: Server, seconds: float) -> tuple[float, float]:
-    """Return what an idle fleet asks of Redis a second: commands (those in scripts as well), and
-    round trips.
+    """Return what idle workers ask of Redis in a second: commands and round trips.
+
+    The commands include those inside scripts.
     """
     with ExitStack() as stack, redis.Redis.from_url(server.url) as client:
         client.flushall()
@@ -81,7 +81,7 @@ def idle(bench: Bench, server: Server, seconds: float) -> tuple[float, float]:
         before = counts(client)
         time.sleep(seconds)
         after = counts(client)
-    # The second count saw the first one's two commands, and itself.
+    # The second count includes its own commands and those of the first count.
     commands, reads = ((b - a - 2) / seconds for a, b in zip(before, after, strict=True))
     return commands, reads
 
@@ -93,13 +93,13 @@ def waiting_workers(client: redis.Redis) -> int:
 
 
 def counts(client: redis.Redis) -> tuple[int, int]:
-    """Return how many commands and reads the server has seen."""
+    """Return the numbers of commands and reads of the server so far."""
     info: Any = client.info("stats")
     return int(info["total_commands_processed"]), int(info["total_reads_processed"])
 
 
 def run(bench: Bench) -> None:
-    """Measure."""
+    """Run the benchmark."""
     table = bench.table(
         "From the POST to the handler's first line, idle", "ms", digits=2,
         target="p50 at most 3 ms, p99 at most 10 ms",

@@ -1,9 +1,8 @@
-"""A load generator with a constant rate: what wrk has not. `python -m benchmarks.loadgen`.
+"""A load generator with a constant rate, which wrk lacks. `python -m benchmarks.loadgen`.
 
-It is safe from coordinated omission: each request has its time to be sent, fixed beforehand, and
-its latency counts from there, even where all connections were still waiting for answers. Sleeps
-in `select`, whose timeout is exact to microseconds; the epoll of an event loop rounds to
-milliseconds, and would measure itself.
+It avoids coordinated omission: each request has a time at which it is due, and its latency counts
+from that time, even if all connections were still busy then. It sleeps in `select`, whose timeout
+is exact to microseconds. An event loop's epoll rounds to milliseconds, which would be measured.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 class Outcome(msgspec.Struct):
-    """What came of a run: latencies in seconds, from the time each request was due."""
+    """The result of a run. Latencies are in seconds, from the time at which a request was due."""
 
     latencies: list[float]
     refused: int
@@ -31,7 +30,7 @@ class Outcome(msgspec.Struct):
 
 
 class Connection:
-    """One connection with at most one request on its way."""
+    """A connection with at most one request under way."""
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
@@ -40,17 +39,17 @@ class Connection:
         self._answer = b""
 
     def fileno(self) -> int:
-        """Let `select` wait for it."""
+        """Return the socket's number, for `select`."""
         return self.socket.fileno()
 
     def send(self, request: bytes, due: float) -> None:
-        """Send a request that was due then."""
+        """Send a request that was due at this time."""
         self.due = due
         self._answer = b""
         self.socket.sendall(request)
 
     def receive(self) -> bytes:
-        """Read what is there; return the status once the answer is whole."""
+        """Read what has arrived; return the status when the response is complete."""
         more = self.socket.recv(65_536)
         if not more:
             raise ConnectionError("the server closed a connection")
@@ -64,7 +63,7 @@ class Connection:
 def run(
     port: int, requests: list[bytes], rate: float, connections: int, warm_up: float = 0.0
 ) -> Outcome:
-    """Send the requests at this rate (a second); what is due in the `warm_up` does not count."""
+    """Send requests at a rate per second. Those of the first `warm_up` seconds do not count."""
     free = deque(Connection(port) for _ in range(connections))
     busy: set[Connection] = set()
     outcome = Outcome([], 0, 0)

@@ -1,6 +1,6 @@
-"""Draws a table as SVG, without a library: bars with the spread of their rounds, or curves.
+"""Draws a table as SVG without a library: bars with the range of their rounds, or curves.
 
-The colours are legible on a light page and on a dark one.
+The colours are readable on a light and on a dark page.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _WIDTH, _ROW, _LEFT, _RIGHT = 760, 28, 280, 90
 
 
 class Bar(NamedTuple):
-    """One bar: its length, and the least and the most of its rounds."""
+    """A bar: its length, and the lowest and highest value of its rounds."""
 
     name: str
     value: float
@@ -25,14 +25,14 @@ class Bar(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """One curve: its points in order."""
+    """A curve: its points in order."""
 
     name: str
     points: list[tuple[float, float]]
 
 
 def bars(title: str, rows: Sequence[Bar], digits: int = 0) -> str:
-    """Draw horizontal bars, the spread as a thin line over each bar's end."""
+    """Draw horizontal bars. A thin line over the end of a bar shows the range of its rounds."""
     scale = (_WIDTH - _LEFT - _RIGHT) / (max((row.highest for row in rows), default=0.0) or 1.0)
     parts = [_text(0, 18, title, weight="bold")]
     for number, row in enumerate(rows):
@@ -54,7 +54,7 @@ def bars(title: str, rows: Sequence[Bar], digits: int = 0) -> str:
 
 
 def curves(title: str, x_label: str, rows: Sequence[Curve], digits: int = 0) -> str:
-    """Draw curves over a common axis that begins at nought."""
+    """Draw curves over a common axis that starts at 0."""
     height, top, left, bottom = 330, 36, 80, 50
     xs = sorted({x for row in rows for x, _ in row.points}) or [0.0]
     tallest = max((y for row in rows for _, y in row.points), default=0.0) or 1.0

@@ -1,10 +1,9 @@
-"""How many verified, stored deliveries a receiver answers, and how fast: `python -m
-benchmarks.receiver`.
+"""How many verified and stored deliveries a receiver answers: `python -m benchmarks.receiver`.
 
-Side by side, in turns: aiohttp's bare server (the limit: reads the body and says yes), the same
-with nothing but our verification in its handler, and with our append, ours as a real process with
-everything on, FastAPI with PyJWT and one XADD a request, and Go's net/http with one XADD a request.
-After each turn what was answered with 200 is counted in Redis, if it is stored there.
+The servers run in turns: aiohttp's bare server, which only reads the body and answers (the limit);
+the same with our verification; the same with our append; our receiver as a real process with
+everything on; FastAPI with PyJWT and an XADD for each request; Go's net/http with an XADD for each
+request. After each turn, the deliveries that were answered with 200 are counted in Redis.
 """
 
 from __future__ import annotations
@@ -54,14 +53,14 @@ _PEERS = ROOT / "benchmarks" / "peers"
 
 
 class Served(NamedTuple):
-    """A server that answers, and where."""
+    """A running server and its port."""
 
     program: Program
     port: int
 
 
 class Load(NamedTuple):
-    """Deliveries signed beforehand, in a file of requests of one size."""
+    """Deliveries that were signed in advance, in a file of requests of equal size."""
 
     path: Path
     total: int
@@ -70,7 +69,7 @@ class Load(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """What wrk saw: requests answered, in how many seconds, how many of them not well."""
+    """What wrk measured: answered requests, seconds, and failed requests."""
 
     requests: int
     seconds: float
@@ -78,12 +77,12 @@ class Answered(NamedTuple):
 
     @property
     def rate(self) -> float:
-        """Requests a second."""
+        """Requests per second."""
         return self.requests / self.seconds
 
 
 def commands(bench: Bench) -> dict[str, list[str | Path]]:
-    """Return how each server is started; a peer that cannot be is noted instead."""
+    """Return how each server is started. A peer that cannot start is noted."""
     found: dict[str, list[str | Path]] = {
         BARE: [sys.executable, _PEERS / "with_aiohttp.py"],
         VERIFYING: [sys.executable, _PEERS / "with_parts.py", "verify"],
@@ -105,7 +104,7 @@ def commands(bench: Bench) -> dict[str, list[str | Path]]:
 
 
 def ours() -> list[str | Path]:
-    """Return how ours is started, out of an installation without extras."""
+    """Return how our receiver is started, from an installation without extras."""
     return [installed(), "-m", "hookmill", "receiver"]
 
 
@@ -113,7 +112,7 @@ def ours() -> list[str | Path]:
 def serving(
     bench: Bench, command: list[str | Path], url: str, env: Mapping[str, str] | None = None
 ) -> Iterator[Served]:
-    """Run a server for the time of the block."""
+    """Run a server inside the block."""
     port = free_port()
     given = {**deliveries.environment(url, port), "GOMAXPROCS": "1", **(env or {})}
     with bench.program(*command, core=SUBJECT, env=given) as program:
@@ -145,7 +144,7 @@ def wrk(
 
 
 def at_rate(load: Load, port: int, rate: float, seconds: float) -> Outcome:
-    """Send at a constant rate, from a process on the others' core."""
+    """Send at a constant rate, from a process on the second core."""
     count = min(load.total, int(rate * seconds))
     command = [sys.executable, "-m", "benchmarks.loadgen", "--port", str(port)]
     command += ["--rate", str(rate), "--requests", str(load.path), "--size", str(load.size)]
@@ -177,7 +176,7 @@ class Tables:
 
 
 def throughput(bench: Bench, load: Load, server: Server, tables: Tables) -> None:
-    """Let everybody have a turn at full load."""
+    """Run each server once at full load."""
     seconds = 1.0 if bench.quick else 4.0
     starts = commands(bench)
     with redis.Redis.from_url(server.url) as client:
@@ -186,7 +185,7 @@ def throughput(bench: Bench, load: Load, server: Server, tables: Tables) -> None
                 client.flushall()
                 with serving(bench, command, server.url) as served:
                     if not bench.quick:
-                        wrk(bench, load, served.port, 1.0)  # warm
+                        wrk(bench, load, served.port, 1.0)  # warm-up
                     before = cpu_seconds(served.program.pid)
                     stored = stored_in(client)
                     answered = wrk(bench, load, served.port, seconds)
@@ -202,13 +201,13 @@ def throughput(bench: Bench, load: Load, server: Server, tables: Tables) -> None
 
 
 def stored_in(client: redis.Redis) -> int:
-    """Count what the servers have stored."""
+    """Count the stored deliveries."""
     kept: Any = [client.xlen(key) for key in ("bench:{0}:stream", "deliveries")]
     return sum(kept)
 
 
 def check_stored(name: str, answered: Answered, stored: int) -> None:
-    """Raise unless every good answer is a stored delivery (the last may be on their way)."""
+    """Raise unless each answer with 200 is a stored delivery. The last may be under way."""
     if answered.bad or stored < answered.requests:
         raise RuntimeError(
             f"{name}: {answered.requests} answers, {answered.bad} of them bad, {stored} stored"
@@ -216,10 +215,10 @@ def check_stored(name: str, answered: Answered, stored: int) -> None:
 
 
 def latency(bench: Bench, load: Load, server: Server, tables: Tables) -> None:
-    """Measure latencies at half of what ours answers at most."""
+    """Measure latencies at half of the highest rate of our receiver."""
     rate = next(line.median for line in tables.rates.lines if line.name == OURS) / 2
     bench.note(f"latencies at {rate:,.0f} requests/s, {CONNECTIONS} connections")
-    seconds = 0.8 if bench.quick else 5.0  # of them half a second to warm
+    seconds = 0.8 if bench.quick else 5.0  # half a second of it is the warm-up
     starts = commands(bench)
     with redis.Redis.from_url(server.url) as client:
         for _ in bench.each_round():
@@ -234,7 +233,7 @@ def latency(bench: Bench, load: Load, server: Server, tables: Tables) -> None:
 
 
 def overload(bench: Bench, load: Load, server: Server, table: Table) -> None:
-    """Send from 16 times the connections, while Redis stands still for the middle third."""
+    """Send over 16 times the connections, while Redis is stopped for the middle third."""
     seconds = 0.4 if bench.quick else 3.0
     with redis.Redis.from_url(server.url) as client:
         client.flushall()
@@ -261,7 +260,7 @@ def _listens(port: int) -> bool:
 
 
 def run(bench: Bench) -> None:
-    """Measure."""
+    """Run the benchmark."""
     if tool("wrk") is None:
         raise SystemExit("wrk is needed: https://github.com/wg/wrk")
     load = signed(bench, 5_000 if bench.quick else 200_000)

@@ -1,7 +1,7 @@
-"""What Redis carries when its clients are not the limit: commands recorded once, then repeated.
+"""How much Redis can do when its clients are not the limit: replays recorded commands.
 
-A command of ours is recorded on its way to Redis, byte for byte. To repeat it costs a client next
-to nothing: the answers are read, not looked at.
+One of our commands is recorded on its way to Redis, byte for byte. Replaying it needs almost no
+work of the client, because the replies are read but not parsed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _AT_ONCE = 16
 
 
 class Recorder:
-    """Stands between a client and Redis, and keeps what the client says."""
+    """A proxy between a client and Redis that records what the client sends."""
 
     def __init__(self, server: Server) -> None:
         self._port = server.port
@@ -38,7 +38,7 @@ class Recorder:
         return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
 
     async def stop(self) -> None:
-        """End, when the client has hung up."""
+        """Stop, after the client has disconnected."""
         if self._server is not None:
             self._server.close()
         await asyncio.gather(*self._tasks)
@@ -64,7 +64,7 @@ class Recorder:
 async def recorded(
     server: Server, prefix: str, do: Callable[[Producer], Awaitable[object]]
 ) -> bytes:
-    """Return what a second `do` sends to Redis: the first has loaded what it needs."""
+    """Return what the second call of `do` sends to Redis. The first one loads the scripts."""
     recorder = Recorder(server)
     stream = Producer(Client(await recorder.start(), prefix, timeout=60.0))
     try:
@@ -78,13 +78,13 @@ async def recorded(
 
 
 def last_script(said: bytes) -> bytes:
-    """Return the last call of a script; its arguments must hold no line breaks."""
+    """Return the last call of a script. Its arguments must not contain line breaks."""
     call = said[said.rindex(b"EVALSHA") :]
     return b"*%d\r\n$7\r\n" % (call.count(b"\r\n$") + 1) + call
 
 
 async def taking(stream: Producer, count: int) -> None:
-    """Take so many entries."""
+    """Take `count` entries."""
     group = Consumer(stream.client, "main", "bench", dedup_window=72 * 3600)
     await group.open()
     await group.take(count)
@@ -92,7 +92,7 @@ async def taking(stream: Producer, count: int) -> None:
 
 
 def repeat(server: Server, command: bytes, times: int) -> float:
-    """Send a command so many times; return the seconds that took."""
+    """Send a command `times` times; return the seconds."""
     parts = urlsplit(server.url)
     with socket.create_connection((parts.hostname, parts.port)) as connection:
         began = time.perf_counter()

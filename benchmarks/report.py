@@ -1,5 +1,6 @@
-"""Writes the tables into docs/explanation/performance.md, from what the benchmarks have stored:
-`python -m benchmarks.report`.
+"""Writes the stored results of the benchmarks into docs/explanation/performance.md.
+
+`python -m benchmarks.report`
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _MARKED = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 
 
 def filled_in(page: str, reports: dict[str, Report]) -> str:
-    """Return the page with each marked part as its report has it; others stay as they are."""
+    """Return the page with each marked part replaced by its report. Other parts stay."""
 
     def section(found: re.Match[str]) -> str:
         report = reports.get(found[2])
@@ -26,7 +27,7 @@ def filled_in(page: str, reports: dict[str, Report]) -> str:
 
 
 def in_markdown(report: Report) -> str:
-    """Write a report: where it was made, its tables with their plots, its notes."""
+    """Return a report as text: the machine, the tables with their plots, the notes."""
     where = ", ".join([report.machine["cpu"], f"{report.machine['cores']} cores",
                        report.machine["system"], f"Python {report.machine['python']}"])  # fmt: skip
     names = (f"{name} {version}" for name, version in report.versions.items())
@@ -70,7 +71,7 @@ def _cells(table: Table, line: Line) -> list[str]:
 
 
 def stored(folder: Path = RESULTS) -> dict[str, Report]:
-    """Read the reports; what is not one of ours is left alone."""
+    """Read the reports. Other files are ignored."""
     reports = {}
     for path in sorted(folder.glob("*.json")):
         try:

@@ -1,9 +1,8 @@
-"""What more processes bring on this machine, and what one Redis carries: `python -m
-benchmarks.scaling`.
+"""How throughput grows with more processes, and how much one Redis can do.
 
-Nothing is pinned: workers, receivers, the load and Redis share all cores, as the table's head
-says. A curve that flattens at the number of cores says so of the machine, not of Redis; what Redis
-carries by itself stands in a table of its own.
+`python -m benchmarks.scaling`. No process is pinned: workers, receivers, the load generator and
+Redis share all cores. A curve that flattens at the number of cores shows the limit of the machine,
+not of Redis. Redis alone is measured in a table of its own.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ from hookmill.stream.producer import Producer
 from tests.support import Server, free_port, wait_until
 
 BATCH = 64
-"""Messages in one append, as many as wait while the one before is under way."""
+"""Messages in one append: about as many as arrive during the append before."""
 MOUTHFUL = 256
 KEYS = Keys(PREFIX, 0)
 
 
 def workers(bench: Bench, server: Server, count: int, handlers: str) -> float:
-    """Return how many messages so many workers settle a second."""
+    """Return how many messages a number of workers settle per second."""
     seconds = 0.2 if bench.quick else 3.0
     with ExitStack() as stack, redis.Redis.from_url(server.url) as client:
         client.flushall()
@@ -49,23 +48,23 @@ def workers(bench: Bench, server: Server, count: int, handlers: str) -> float:
 
 
 def consumers(client: redis.Redis) -> int:
-    """Count the workers that have taken something."""
+    """Count the workers that have taken a message."""
     try:
         found: Any = client.xinfo_consumers(KEYS.stream, "main")
-    except redis.ResponseError:  # there is no group yet
+    except redis.ResponseError:  # the group does not exist yet
         return 0
     return sum(1 for one in found if one["pending"])
 
 
 def settled(client: redis.Redis) -> int:
-    """Count the messages that are done."""
+    """Count the finished messages."""
     groups: Any = client.xinfo_groups(KEYS.stream)
     group = next(one for one in groups if one["name"] == b"main")
     return int(group["entries-read"]) - int(group["pending"])
 
 
 def receivers(bench: Bench, server: Server, loads: Sequence[Load]) -> float:
-    """Return how many deliveries receivers answer a second, one for each load."""
+    """Return how many deliveries the receivers answer per second; each has its own load."""
     seconds = 1 if bench.quick else 4
     with ExitStack() as stack, redis.Redis.from_url(server.url) as client:
         client.flushall()
@@ -87,7 +86,7 @@ def receivers(bench: Bench, server: Server, loads: Sequence[Load]) -> float:
 
 
 def carried(bench: Bench, server: Server, table: Table) -> None:
-    """Measure what Redis carries of appends, and of takes, by itself."""
+    """Measure how many appends and takes Redis alone can do."""
     batch = [message(number) for number in range(BATCH)]
     appends = 50 if bench.quick else 4_000
     with redis.Redis.from_url(server.url) as client:
@@ -114,7 +113,7 @@ def carried(bench: Bench, server: Server, table: Table) -> None:
 
 
 def run(bench: Bench) -> None:
-    """Measure."""
+    """Run the benchmark."""
     computing = bench.table("Workers, handlers that compute 1 ms", "messages/s", chart="curves")
     waiting = bench.table(
         "Workers, handlers that wait 50 ms, 100 at a time", "messages/s", chart="curves"
@@ -137,7 +136,7 @@ def run(bench: Bench) -> None:
 
 
 def make_loads(bench: Bench) -> list[Load]:
-    """Sign deliveries for two receivers, each with IDs of its own."""
+    """Sign deliveries for two receivers, with different IDs."""
     count = 2_000 if bench.quick else 100_000
     path = bench.folder / "deliveries"
     size = deliveries.write(path, 2 * count)

@@ -25,7 +25,7 @@ def help_ms(bench: Bench) -> float:
 
 
 def python_ms(bench: Bench) -> float:
-    """Time a Python that does nothing: what no program can go below."""
+    """Time a Python that does nothing, which is the lower limit."""
     began = time.perf_counter()
     with bench.program(sys.executable, "-c", "pass", core=SUBJECT) as program:
         program.wait()
@@ -33,7 +33,7 @@ def python_ms(bench: Bench) -> float:
 
 
 def ready_ms(bench: Bench, server: Server) -> float:
-    """Time a receiver from its start until /readyz says yes."""
+    """Time a receiver from its start until /readyz answers with 200."""
     port = free_port()
     began = time.perf_counter()
     env = deliveries.environment(server.url, port)
@@ -46,7 +46,7 @@ def ready_ms(bench: Bench, server: Server) -> float:
 
 
 def is_ready(port: int) -> bool:
-    """Ask /readyz."""
+    """Return whether /readyz answers with 200."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", "/readyz")
@@ -58,7 +58,7 @@ def is_ready(port: int) -> bool:
 
 
 def run(bench: Bench) -> None:
-    """Measure; each round is one start of each."""
+    """Run the benchmark: each round starts each program once."""
     table = bench.table(
         "From nothing to ready", "ms",
         target="hookmill --help under 150 ms, the receiver ready in under 700 ms",

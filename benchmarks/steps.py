@@ -1,9 +1,9 @@
-"""How the cost of one message is spent, step by step: `python -m benchmarks.steps`.
+"""The CPU time of each step of a message: `python -m benchmarks.steps`.
 
-Each step is called by itself, in one process and with real parts, as the programs call it, and its
-CPU time is counted; a round's value is the best of a few turns. In the programs the same steps take
-up to twice that, for between any two of them other messages and the kernel have used the caches.
-What talks to Redis is divided by the messages that share a round trip under load.
+Each step is called alone, in one process, with real parts and as the programs call it. A round's
+value is the best of several tries. In the programs the same steps take up to twice as long, because
+other messages and the kernel use the CPU's caches in between. The cost of a round trip to Redis is
+divided by the messages that share it under load.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ TAKEN = 128
 
 
 class Steps:
-    """Puts what each step takes into a table."""
+    """Adds the time of each step to a table."""
 
     def __init__(self, table: Table, calls: int) -> None:
         self._table = table
@@ -67,7 +67,7 @@ class Steps:
     async def time_awaited(
         self, name: str, step: Callable[[int], Awaitable[object]], messages: int, turns: int
     ) -> None:
-        """Time what `messages` share."""
+        """Time a call that `messages` share."""
         best = float("inf")
         for number in range(turns):
             began = time.process_time()
@@ -76,7 +76,7 @@ class Steps:
         self._table.put(name, best / messages * 1e6, f"a share of {messages}")
 
     def time_lines(self, name: str, write: Callable[[], object]) -> None:
-        """Time a log line, when those of several messages are written together."""
+        """Time a log line, where the lines of several messages are written together."""
 
         def several() -> None:
             with logs.written_together():
@@ -94,7 +94,7 @@ class Steps:
 
 
 async def receiver(steps: Steps, source: Source, raw: bytes, stream: Producer) -> None:
-    """Take one delivery through the receiver's steps."""
+    """Run a delivery through the receiver's steps."""
     loop = asyncio.get_running_loop()
     parser = HttpRequestParser(BaseProtocol(loop), loop, 2**16)
 
@@ -129,7 +129,7 @@ async def receiver(steps: Steps, source: Source, raw: bytes, stream: Producer) -
 
 
 async def worker(bench: Bench, steps: Steps, server: Server) -> None:
-    """Take messages through the worker's steps."""
+    """Run messages through the worker's steps."""
     turns = 2 if bench.quick else 20
     await fill(server, turns * TAKEN)
     stream = Producer(Client(server.url, filling.PREFIX))
@@ -164,7 +164,7 @@ async def worker(bench: Bench, steps: Steps, server: Server) -> None:
 
 
 async def attempts(steps: Steps, attempter: Attempter, entries: list[Entry]) -> None:
-    """Time whole attempts: a task each, with the event decoded and the handler called in it."""
+    """Time whole attempts: each is a task that decodes the event and calls the handler."""
     progress = Progress.from_fields(entries[0].fields, entries[0].ref.id)
 
     async def attempt(_: int) -> None:
@@ -181,7 +181,7 @@ async def fill(server: Server, count: int) -> None:
 
 
 async def measure(bench: Bench, server: Server) -> None:
-    """Measure both programs' steps, round after round."""
+    """Run the benchmark: both programs' steps in each round."""
     received = bench.table("The receiver's steps", "\u00b5s of CPU time a message", digits=1)
     worked = bench.table("The worker's steps", "\u00b5s of CPU time a message", digits=1)
     calls = 10 if bench.quick else CALLS

@@ -1,10 +1,10 @@
-"""What a verdict costs: `python -m benchmarks.verification`.
+"""The CPU time of verifying a delivery: `python -m benchmarks.verification`.
 
-Each sender's scheme judges a genuine delivery of 214 bytes, among headers as a proxy passes them
-on. Beside it stand the plain primitive, `hmac.digest` and `compare_digest` over the bytes that are
-signed, and what else verifies the same delivery: `jwt.decode` and the senders' own libraries, where
-they are installed. All take turns in one process, round after round, and CPU time is counted. A
-round's value is the best of a few turns, for what else runs on the machine only adds to it.
+Each sender's scheme verifies a genuine delivery of 214 bytes, with the headers that a proxy passes
+on. It is compared with the plain primitives, `hmac.digest` and `compare_digest` over the signed
+bytes, and with `jwt.decode` and the senders' own libraries where they are installed. All run in
+turns in one process. A round's value is the best of several tries, because other programs can only
+add time.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ AROUND = {
     "X-Forwarded-Proto": "https",
     "X-Request-Id": "5b1f0c9a7d3e2468",
 }
-"""What stands beside the sender's own headers."""
+"""Headers beside the sender's own."""
 
 ROUNDS = 20
 TURNS = 5
@@ -52,7 +52,7 @@ Verify = Callable[[], object]
 
 
 class Case(NamedTuple):
-    """One thing that is measured: whose deliveries, and who verifies them."""
+    """A measured call: the sender, and the code that verifies its delivery."""
 
     sender: str
     by: str
@@ -60,14 +60,14 @@ class Case(NamedTuple):
 
 
 def received(signed: Signed) -> Signed:
-    """Return the delivery as the receiver gets it."""
+    """Return the delivery as the receiver sees it."""
     headers = CIMultiDict(AROUND)
     headers.update(signed.headers)
     return signed._replace(headers=CIMultiDictProxy(headers))
 
 
 def cases(chosen: set[str]) -> Iterator[Case]:
-    """Make all that is to be measured, and see that each accepts its delivery."""
+    """Return all measured calls, after checking that each accepts its delivery."""
     for sender, make in {"qstash": _qstash, **dict.fromkeys(SYMMETRIC, _shaped)}.items():
         if not chosen or sender in chosen:
             yield from make(sender)
@@ -178,14 +178,14 @@ _LIBRARIES: dict[str, tuple[str, str, Callable[[Any, str, Signed], Verify]]] = {
     "slack": ("slack_sdk.signature", "slack_sdk", _slack),
     "twilio": ("twilio.request_validator", "twilio", _twilio),
 }
-"""Module, name, and what makes a call of it that verifies a delivery."""
+"""Module, name, and a function that returns the call that verifies a delivery."""
 
 
 # --- measuring ---
 
 
 def run(bench: Bench, chosen: set[str]) -> None:
-    """Have all take turns, round after round."""
+    """Run the benchmark: all calls in each round."""
     beside = bench.table(
         "A verdict, and what else verifies the same delivery", "\u00b5s of CPU time", digits=1,
         target="QStash in at most 12 \u00b5s, HMAC schemes in at most 5",

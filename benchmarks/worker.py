@@ -1,10 +1,10 @@
 """How many messages a worker handles: `python -m benchmarks.worker`.
 
-Side by side, in turns, each in one process with handlers that do nothing: a bare loop of
-XREADGROUP and XACK (the limit), ours as a real process with dedup, typed decoding, logs and
-acknowledgement, and the peers, each in its best documented setting for one handler call and one
-acknowledgement of its own a message. The queue is filled beforehand; the clock runs from the first
-call to the last. Peers get a plain dict: less work than ours.
+The programs run in turns, each in one process with handlers that do nothing: a bare loop of
+XREADGROUP and XACK (the limit); our worker as a real process with deduplication, typed decoding,
+logs and acknowledgement; and the peers, each in its best documented configuration with a handler
+call and an acknowledgement for each message. The queue is filled before. The time runs from the
+first call to the last. Peers get a plain dict, which is less work than ours.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ SIZES = {
     "256": (f"{OURS}, 256 at a time", ""),
     "100": (f"{OURS}, 100 at a time", "as by default"),
 }
-"""How many messages ours runs at a time: their number bounds what a take can bring."""
+"""How many messages our worker runs at a time. This limits the size of a take."""
 
 
 class Peer(NamedTuple):
-    """A peer's environment, and how many messages take it a second or two."""
+    """A peer's environment, and how many messages it handles in about two seconds."""
 
     name: str
     environment: str
@@ -86,7 +86,7 @@ class Tables:
         self.memory = bench.table("Memory at its peak", "MB", digits=1, target="ours under 80 MB")
 
     def put(self, name: str, worked: Worked, note: str = "") -> None:
-        """Add what one turn took."""
+        """Add the result of one turn."""
         self.rates.put(name, worked.rate, note)
         self.cpu.put(name, worked.worker_us)
         self.redis.put(name, worked.redis_us)
@@ -95,7 +95,7 @@ class Tables:
 
 
 def bare(bench: Bench, server: Server, messages: int) -> Worked:
-    """Read and acknowledge the stream's entries, nothing else."""
+    """Only read and acknowledge the stream's entries."""
     result = bench.folder / "result"
     result.unlink(missing_ok=True)
     env = {
@@ -110,12 +110,12 @@ def bare(bench: Bench, server: Server, messages: int) -> Worked:
         lambda: bench.program(sys.executable, _PEERS / "with_hiredis.py", core=SUBJECT, env=env),
     )
     with redis.Redis.from_url(server.url) as client:
-        client.xgroup_destroy(env["BENCH_STREAM"], "bare")  # or nothing would be trimmed
+        client.xgroup_destroy(env["BENCH_STREAM"], "bare")  # else nothing is trimmed
     return worked
 
 
 def ours(bench: Bench, server: Server, messages: int, tables: Tables) -> None:
-    """Take turns on one filling: the bare loop has a group of its own."""
+    """Run in turns over the same messages. The bare loop has its own group."""
     with redis.Redis.from_url(server.url) as client:
         for concurrency, (name, note) in SIZES.items():
             client.flushall()
@@ -127,7 +127,7 @@ def ours(bench: Bench, server: Server, messages: int, tables: Tables) -> None:
 
 
 def sleeping(bench: Bench, server: Server, table: Table) -> None:
-    """Handlers that wait: how close to what their sleep allows."""
+    """Measure handlers that wait, compared with the limit that their sleep allows."""
     messages = 2_000 if bench.quick else 40_000
     with redis.Redis.from_url(server.url) as client:
         client.flushall()
@@ -138,7 +138,7 @@ def sleeping(bench: Bench, server: Server, table: Table) -> None:
 
 
 def asleep(bench: Bench, server: Server, messages: int) -> Worked:
-    """Have tasks sleep for which nothing else is done."""
+    """Run tasks that only sleep."""
     result = bench.folder / "result"
     result.unlink(missing_ok=True)
     env = {
@@ -154,7 +154,7 @@ def asleep(bench: Bench, server: Server, messages: int) -> Worked:
 
 
 def peer(bench: Bench, server: Server, given: Peer) -> Worked:
-    """Fill a peer's queue in its own way, and have it emptied."""
+    """Fill a peer's queue with its own producer, and run the peer until it is empty."""
     python = environment(given.environment)
     script = _PEERS / f"with_{given.environment}.py"
     result = bench.folder / "result"
@@ -179,7 +179,7 @@ def peer(bench: Bench, server: Server, given: Peer) -> Worked:
 
 
 def peers(bench: Bench, server: Server, tables: Tables, wanted: list[Peer]) -> None:
-    """Let each peer have its turn; one that cannot be measured is named, not dropped."""
+    """Run each peer once. A peer that cannot be measured is noted."""
     for one in wanted.copy():
         progress(one.name)
         try:
@@ -192,7 +192,7 @@ def peers(bench: Bench, server: Server, tables: Tables, wanted: list[Peer]) -> N
 
 
 def run(bench: Bench, names: list[str] | None = None) -> None:
-    """Measure."""
+    """Run the benchmark."""
     tables = Tables(bench)
     wanted = [one for one in PEERS if names is None or one.environment in names]
     with bench.redis() as server:

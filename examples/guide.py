@@ -1,11 +1,11 @@
-"""The whole loop on one machine: announce a content event, have it delivered, handle it once.
+"""The whole loop on one machine: publish a content event, deliver it, handle it once.
 
     python examples/guide.py
 
-An app publishes `post.published` through QStash (here its stand-in), to be delivered in 5 seconds.
-The subscriber refuses it twice, so QStash tries again: 12 s later, then 2 min 28 s. The third time
-the receiver behind it verifies the signature and stores the message, and a worker handles it. All
-waiting is scaled down to a fiftieth.
+An app publishes `post.published` through QStash (here: its emulator), to be delivered in 5 seconds.
+The subscriber fails twice, so QStash retries after 12 s, and then after 2 min 28 s. The third time
+the receiver verifies the signature and stores the message, and a worker handles it. All waits are
+scaled down to a fiftieth.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from hookmill.emulator import DEVELOPMENT_TOKEN
 from hookmill.runtime.embedded_redis import embedded_server
 
 SCALE = 0.02
-SECRET = "what the app and its subscriber share"  # noqa: S105 - nobody else sees this machine
+SECRET = "what the app and its subscriber share"  # noqa: S105 - it is used on this machine only
 
 
-# --- the event, as both sides know it, and what the subscriber does with it ---
+# --- the event, which both sides know, and the subscriber's handler ---
 
 
 class PostPublished(Event, tag="post.published"):
@@ -43,7 +43,7 @@ handlers = Handlers()
 
 
 def say(text: str) -> None:
-    print(f"{text}\n", end="", flush=True)  # at once: the line of another process may come between
+    print(f"{text}\n", end="", flush=True)  # in one write, because other processes print as well
 
 
 @handlers.on(PostPublished)
@@ -61,7 +61,7 @@ async def publish(qstash: str, subscriber: str) -> None:
     say("published: post.published, to be delivered in 5 s")
 
 
-# --- the subscriber's front: out of order for two requests ---
+# --- the subscriber's front: it fails for the first two requests ---
 
 
 class Front:
@@ -93,7 +93,7 @@ class Front:
             return answer.status
 
 
-# --- all of it together ---
+# --- everything together ---
 
 
 async def main(redis_url: str) -> None:
@@ -103,17 +103,17 @@ async def main(redis_url: str) -> None:
         "REDIS_URL": redis_url, "PORT": str(ports[1]), "HOOKMILL_PUBLIC_URL": subscriber,
         "MARBLE_WEBHOOK_SECRET": SECRET, "HOOKMILL_LOG_LEVEL": "warning",
     }  # fmt: skip
-    standin = ["qstash", "--port", str(ports[2]), "--time-scale", str(SCALE)]
+    emulator = ["qstash", "--port", str(ports[2]), "--time-scale", str(SCALE)]
     front = Front(receiver)
     async with AsyncExitStack() as stack:
-        for command in (["receiver"], ["worker", "guide:handlers"], standin):
+        for command in (["receiver"], ["worker", "guide:handlers"], emulator):
             await stack.enter_async_context(running(command, env))
         await stack.enter_async_context(serving(front, ports[0]))
         await answering(f"{receiver}/readyz", qstash)
         front.published_at = time.monotonic()
         await publish(qstash, f"{subscriber}/marble")
         await front.is_through.wait()
-        await asyncio.sleep(1)  # for the worker's line, and for a second one that must not come
+        await asyncio.sleep(1)  # for the worker's line, and to see that no second one follows
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Publishes an event: `python publish.py` beside `hookmill dev`, with the QSTASH_URL it shows."""
+"""Publishes an event. Start `hookmill dev`, set the QSTASH_URL that it shows, run this file."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ class OrderPaid(Event, tag="order.paid"):
 
 
 async def main() -> None:
-    async with Sender() as sender:  # QSTASH_URL and QSTASH_TOKEN
+    async with Sender() as sender:  # uses QSTASH_URL and QSTASH_TOKEN
         try:
             published = await sender.send(
                 "http://127.0.0.1:8080/qstash",
@@ -21,8 +21,8 @@ async def main() -> None:
                 failure_callback="http://127.0.0.1:8080/qstash-callbacks",
             )
         except SendError as error:
-            known = "may be published" if error.may_be_published else "is not published"
-            print(f"{known}, to be tried again as {error.deduplication_id}: {error}")
+            known = "it may be published" if error.may_be_published else "it is not published"
+            print(f"{known}; send it again with the ID {error.deduplication_id}: {error}")
         else:
             print(f"published as {published.message_id}")
 

@@ -6,9 +6,9 @@ import { createHmac, timingSafeEqual } from "node:crypto";
 import { createServer } from "node:http";
 
 const secret = process.env.MARBLE_WEBHOOK_SECRET;
-if (!secret) throw new Error("set MARBLE_WEBHOOK_SECRET: with none, anyone could sign");
+if (!secret) throw new Error("set MARBLE_WEBHOOK_SECRET: without it, anyone could sign");
 
-// The bytes that came are what was signed: JSON that was parsed and written anew is other bytes.
+// Verify the received bytes. JSON that is parsed and written again has other bytes.
 function isGenuine(body, header) {
   if (!body.length || !header?.startsWith("sha256=")) return false;
   const expected = Buffer.from(createHmac("sha256", secret).update(body).digest("hex"));
@@ -30,7 +30,7 @@ async function receive(request) {
 }
 
 const server = createServer(async (request, response) => {
-  const [status, says] = await receive(request).catch(() => [400, "broken off"]);
+  const [status, says] = await receive(request).catch(() => [400, "connection lost"]);
   console.log(status, says);
   response.writeHead(status).end();
 });

@@ -48,6 +48,9 @@ def __getattr__(name: str) -> Any:
         if name in names:
             found = globals()[name] = getattr(import_module(f"hookmill.{module}"), name)
             return found
+    if name == "Persistence":
+        # An ImportError, because Python replaces the text of an AttributeError in an import.
+        raise ImportError("hookmill.Persistence is now called hookmill.RetryPolicy")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

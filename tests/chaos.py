@@ -172,6 +172,7 @@ class Chaos:
                     "HOOKMILL_PARTITIONS": str(len(self.partitions)),
                     "HOOKMILL_SOURCES__MARBLE__ORDERED_BY": "data.id",
                     "HOOKMILL_DURABILITY": durability,
+                    "HOOKMILL_APPEND_TIMEOUT": "1.5",  # the default: senders give up after 4
                 }
                 self.lines.append(line)
                 self.receivers.append(line.receiver(HOOKMILL_LOG_LEVEL="info"))

@@ -151,14 +151,11 @@ async def open_group(stream: Producer) -> AsyncIterator[Callable[..., Any]]:
 
 @pytest.fixture
 def settings(server: Server, prefix: str) -> Callable[..., Settings]:
-    """Settings for this test's server and prefix, the rest as the test wants it."""
-
-    def make(**fields: Any) -> Settings:
-        return Settings(
-            **{"redis_url": server.url, "prefix": prefix, "host": "127.0.0.1", "port": 0, **fields}
-        )
-
-    return make
+    """Settings for this test's server and prefix, the rest as the test wants it. An append may take
+    longer than the default allows, because a busy machine would answer with 503.
+    """
+    ours = {"redis_url": server.url, "prefix": prefix, "append_timeout": 15}
+    return lambda **fields: Settings(**{"host": "127.0.0.1", "port": 0, **ours, **fields})
 
 
 @pytest.fixture

@@ -60,14 +60,14 @@ def lua(script: str, old: str, new: str) -> Edit:
 ATTEMPT = "tests/worker/test_attempt.py::test_"
 ATTEMPT_THREADS = "tests/worker/test_attempt_threads.py::test_"
 APPEND = "tests/stream/test_producer.py::test_"
+DEAD_LETTERS = "tests/stream/test_dead_letters.py::test_"
 DRAINER = "tests/receiver/test_drainer.py::test_"
-GRAVEYARD = "tests/admin/test_dead_letters.py::test_"
 HEADS = "tests/stream/test_ordering_heads.py::test_"
 INTAKE = "tests/receiver/test_intake.py::test_"
-INSPECTION = "tests/admin/test_server_checks.py::test_"
+GROUP_CHECKS = "tests/admin/test_group_checks.py::test_"
 LEASES = "tests/worker/test_leases.py::test_"
 ORDERING = "tests/stream/test_ordering.py::test_"
-OVERVIEW = "tests/admin/test_checkup.py::test_"
+CHECKUP = "tests/admin/test_checkup.py::test_"
 PARTITIONS = "tests/stream/test_partitions.py::test_"
 POOL = "tests/worker/test_pool.py::test_"
 RECEIVED = "tests/receiver/test_pipeline.py::test_"
@@ -910,7 +910,7 @@ RULES = (
         13,
         "dropping a dead letter releases its ID",
         (lua("drop", "disown(digest, token)", ""),),
-        (f"{GRAVEYARD}a_dropped_dead_letter_releases_its_id",),
+        (f"{DEAD_LETTERS}a_dropped_dead_letter_releases_its_id",),
     ),
     Rule(
         13,
@@ -923,7 +923,7 @@ RULES = (
                 "redis.call('HDEL', key, digest)",
             ),
         ),
-        (f"{GRAVEYARD}an_id_that_another_entry_has_come_to_own_stays_with_it",),
+        (f"{DEAD_LETTERS}an_id_that_another_entry_has_come_to_own_stays_with_it",),
     ),
     # --- 14: what nobody knows, what nobody runs -------------------------------------------------
     Rule(
@@ -967,14 +967,14 @@ RULES = (
         "a group that nobody runs raises an alarm",
         (
             Edit(
-                "hookmill/admin/server_checks.py",
+                "hookmill/admin/group_checks.py",
                 "if group.has_work and not group.workers(settings.lease):",
                 "if False:",
             ),
         ),
         (
-            f"{INSPECTION}a_group_with_work_that_nobody_runs_raises_an_alarm",
-            f"{OVERVIEW}a_group_without_workers_is_found_as_long_as_messages_wait_for_it",
+            f"{GROUP_CHECKS}a_group_with_work_that_nobody_runs_raises_an_alarm",
+            f"{CHECKUP}a_group_without_workers_is_found_as_long_as_messages_wait_for_it",
         ),
     ),
     Rule(

@@ -1,9 +1,17 @@
-"""The house: who may import what. `lint-imports` holds the directions, this the finer rules."""
+"""The house: who may import what, what it is called, how long it may be.
+
+`lint-imports` holds the directions of imports; these tests hold the finer rules.
+"""
 
 from __future__ import annotations
 
 import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 SOURCES = [
@@ -11,6 +19,19 @@ SOURCES = [
     for package in ("hookmill", "receiver", "worker")
     for path in (ROOT / package).rglob("*.py")
 ]
+
+TOP_LEVEL = {"__init__", "__main__", "errors", "events", "handlers", "message", "schema"}
+"""The modules of `hookmill/` that are in no room."""
+
+SAME_THING: dict[str, set[str]] = {}
+"""Public classes that stand in several modules because they are the same thing, by name."""
+
+MOST_LINES_OF_A_FILE = 350
+MOST_LINES_OF_A_FUNCTION = 40
+REASON = re.compile(r"( *)# Long because: \S.{9,}")
+"""The comment that allows a longer one. A file has it between its docstring and its first
+definition, a function before its first statement.
+"""
 
 
 def importers_of(*names: str) -> set[str]:
@@ -44,12 +65,14 @@ def test_only_the_client_knows_over_which_connection_a_command_goes() -> None:
                 assert path.name in {"client.py", "leases.py"}, f"{path}: {whole}.redis"
 
 
-def test_one_module_imports_aiohttps_server() -> None:
-    # The stand-in is a program of its own, for development.
+def test_only_the_receiver_and_the_emulator_import_aiohttps_server() -> None:
+    # The emulator is a program of its own, for development.
     assert importers_of("aiohttp.web") == {
         "receiver/fastpath.py",
+        "hookmill/emulator/api.py",
         "receiver/http.py",
         "hookmill/emulator/app.py",
+        "hookmill/emulator/guard.py",
     }
 
 
@@ -83,3 +106,101 @@ def test_every_script_states_its_keys_arguments_and_reply() -> None:
         text = path.read_text()
         wanted = [] if path.name in parts else ["-- KEYS", "-- ARGV", "-- Reply"]
         assert all(word in text for word in wanted), path.name
+
+
+def test_only_the_command_line_prints() -> None:
+    printing = {"print", "rich", "typer", "click", "print_exc", "print_exception"}
+    found = set()
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names: set[str] = set()
+            if isinstance(node, ast.Import):
+                names = {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names = {(node.module or "").partition(".")[0]}
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                names = {node.func.id}
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                names = {node.func.attr}
+            if names & printing:
+                found.add(path.relative_to(ROOT).as_posix())
+    assert {path for path in found if not path.startswith("hookmill/cli/")} == set()
+
+
+def test_every_module_of_hookmill_is_in_a_room() -> None:
+    assert {path.stem for path in (ROOT / "hookmill").glob("*.py")} == TOP_LEVEL
+
+
+def test_no_two_public_classes_have_the_same_name() -> None:
+    modules: dict[str, set[str]] = defaultdict(set)
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                modules[node.name].add(path.relative_to(ROOT).as_posix())
+    shared = {name: found for name, found in modules.items() if len(found) > 1}
+    assert shared == SAME_THING
+
+
+def too_long_files(source: str) -> Iterator[str]:
+    count = len(source.splitlines())
+    if count > MOST_LINES_OF_A_FILE and not has_reason(source, 0, _first_definition(source)):
+        yield f"{count} lines"
+
+
+def too_long_functions(source: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        assert node.end_lineno is not None
+        count = node.end_lineno - node.lineno + 1
+        if count <= MOST_LINES_OF_A_FUNCTION:
+            continue
+        is_documented = ast.get_docstring(node) is not None and len(node.body) > 1
+        first = node.body[1 if is_documented else 0].lineno
+        if not has_reason(source, node.lineno, first):
+            yield f"{node.name}, {count} lines"
+
+
+def has_reason(source: str, start: int, end: int) -> bool:
+    return any(REASON.fullmatch(line) for line in source.splitlines()[start:end])
+
+
+def _first_definition(source: str) -> int:
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            return node.lineno
+    return len(source.splitlines())
+
+
+def test_no_file_is_long_without_a_reason_beside_it() -> None:
+    found = {path.relative_to(ROOT): [*too_long_files(path.read_text())] for path in SOURCES}
+    assert {path: files for path, files in found.items() if files} == {}
+
+
+def test_no_function_is_long_without_a_reason_beside_it() -> None:
+    found = {path.relative_to(ROOT): [*too_long_functions(path.read_text())] for path in SOURCES}
+    assert {path: functions for path, functions in found.items() if functions} == {}
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_allowed"),
+    [
+        ("# Long because: it is one table.", True),
+        ("# Long because: x", False),
+        ("# Long", False),
+        ("", False),
+    ],
+)
+def test_a_reason_is_a_comment_that_says_something(reason: str, is_allowed: bool) -> None:
+    lines = "\n    pass" * 360
+    function = f'def long() -> None:\n    """Do it."""\n    {reason}{lines}\n'
+    assert [*too_long_functions(function)] == ([] if is_allowed else ["long, 363 lines"])
+    file = f'"""Its duty."""\n\n{reason}\n\n{function}'
+    assert [*too_long_files(file)] == ([] if is_allowed else ["367 lines"])
+
+
+def test_a_reason_counts_only_at_the_top() -> None:
+    function = (
+        "def long() -> None:" + "\n    pass" * 50 + "\n    # Long because: it is one table.\n"
+    )
+    assert [*too_long_functions(function + "    pass\n")] == ["long, 53 lines"]

@@ -1,4 +1,4 @@
-"""Other people's servers and workers, each a script that runs in an environment of its own.
+"""Servers and workers of other projects. Each is a script with an environment of its own.
 
-`with_NAME.py` needs what NAME.txt pins, and nothing of ours but `counting.py` beside it.
+`with_NAME.py` needs the packages that NAME.txt pins, and of our code only `counting.py`.
 """

@@ -1,6 +1,6 @@
-"""What every measured worker shares: what it is given, and when its first and last message came.
+"""Shared by all measured workers: the event, and the count and time of handler calls.
 
-The standard library alone: it runs in the peers' environments, too.
+It uses the standard library only, because it also runs in the peers' environments.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ BODY = 214
 
 
 def order(number: int) -> dict[str, Any]:
-    """Make an event; as compact JSON it has `BODY` bytes."""
+    """Return an event. Its compact JSON has `BODY` bytes."""
     event = {"type": "order.paid", "order_id": f"ord_{number:012d}", "amount": 4200, "note": ""}
     size = len(json.dumps(event, separators=(",", ":")))
     return {**event, "note": "x" * (BODY - size)}
 
 
 class Counter:
-    """Counts handler calls, from however many threads, and writes down what they took.
+    """Counts handler calls, from any number of threads, and writes the time that they took.
 
-    The clock starts with the first call, so that neither the start of the process nor the filling
-    of the queue is measured.
+    The time starts with the first call, so that neither the start of the process nor the filling of
+    the queue is measured.
     """
 
     def __init__(self, messages: int = MESSAGES) -> None:
@@ -40,7 +40,7 @@ class Counter:
         self._began = self._cpu = 0.0
 
     def count(self, calls: int = 1) -> None:
-        """Count a call (or a batch of them)."""
+        """Count a call, or a batch of calls."""
         for _ in range(calls):
             number = next(self._numbers)
             if number == 1:
@@ -60,5 +60,5 @@ class Counter:
 
 
 def asked_to_fill() -> bool:
-    """Say whether this run is to fill the queue; else it is to work it off."""
+    """Return whether this run fills the queue. Otherwise it empties it."""
     return sys.argv[1] == "fill"

@@ -1,4 +1,4 @@
-"""The limit: aiohttp's low-level server on uvloop reads the body and says yes, nothing else."""
+"""The limit: aiohttp's low-level server on uvloop only reads the body and answers."""
 
 from __future__ import annotations
 

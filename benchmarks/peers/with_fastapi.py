@@ -1,5 +1,5 @@
-"""The usual Python stack: FastAPI on uvicorn (uvloop, httptools), PyJWT, redis-py, one XADD a
-request.
+"""The usual Python stack: FastAPI on uvicorn (uvloop, httptools), PyJWT, redis-py, an XADD for
+each request.
 """
 
 from __future__ import annotations

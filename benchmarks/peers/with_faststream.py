@@ -34,7 +34,7 @@ async def main() -> None:
     if not asked_to_fill():
         await FastStream(broker, logger=None).run(log_level=logging.WARNING)
         return
-    # It makes its group at the stream's end: what is to be read has to come after.
+    # It creates its group at the end of the stream, so the messages are added afterwards.
     client = redis.asyncio.Redis.from_url(URL)
     await client.xgroup_create("orders", "main", id="0", mkstream=True)
     await client.aclose()

@@ -1,5 +1,6 @@
-"""The limit: XREADGROUP (COUNT 256) and XACK in a loop, on a bare socket with hiredis; no handler,
-no decoding, no dedup.
+"""The limit: XREADGROUP (COUNT 256) and XACK in a loop, on a plain socket with hiredis.
+
+There is no handler, no decoding and no deduplication.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ COUNT = 256
 
 
 class Connection:
-    """One blocking connection, a command at a time or several in one go."""
+    """A blocking connection. It sends one command, or several together."""
 
     def __init__(self) -> None:
         parts = urlsplit(URL)
@@ -45,7 +46,7 @@ def main() -> None:
         connection.call("XACK", STREAM, "bare", *(entry[0] for entry in entries))
         counter.count(len(entries))
         left -= len(entries)
-    signal.pause()  # its memory is looked at before it is ended
+    signal.pause()  # its memory is measured before it is ended
 
 
 main()

@@ -1,6 +1,7 @@
-"""What the parts allow: aiohttp's low-level server on uvloop with ours in its handler and nothing
-around them, no limits, no metrics, no log lines: `with_parts.py verify`, or `store`, which also
-makes a message of the delivery and appends it, in groups.
+"""The limit of our parts: aiohttp's low-level server on uvloop with our parts in its handler.
+
+There are no limits, no metrics and no log lines. `with_parts.py verify` verifies; `store` makes a
+message of the delivery as well and appends it, in batches.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from receiver.intake import ReceivedRequest, admit, delivery_of
 
 
 class Parts:
-    """The handlers, and what waits to be appended."""
+    """The handlers, and the messages that wait to be appended."""
 
     def __init__(self, stream: Producer) -> None:
         self._stream = stream

@@ -1,4 +1,4 @@
-"""The event loop's own limit: tasks that sleep 50 ms, so many at a time, on uvloop. No queue."""
+"""The limit of the event loop: tasks that sleep 50 ms, on uvloop, without a queue."""
 
 from __future__ import annotations
 
@@ -21,4 +21,4 @@ async def main() -> None:
 
 
 uvloop.run(main())
-signal.pause()  # its memory is looked at before it is ended
+signal.pause()  # its memory is measured before it is ended

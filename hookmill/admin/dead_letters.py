@@ -1,21 +1,18 @@
-"""The `hookmill dead` commands: show a person what was given up, and let them decide."""
+"""What an operator can ask and do with dead letters: list, look at one, count, replay, drop.
+
+Everything is returned as data, step by step where it can be much. `hookmill/cli/dead.py` prints it.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import re
-import sys
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-import msgspec
-from rich.console import Console
-from rich.progress import Progress as Bar
-
-from hookmill.admin.filters import Choice
+from hookmill.admin.filters import Selection
+from hookmill.admin.pace import Pace
 from hookmill.config.settings import Settings
 from hookmill.errors import HookmillError, WireVersionError
 from hookmill.message import Death, Message, Progress
@@ -25,19 +22,13 @@ from hookmill.stream.entries import DeadLetter
 
 _ID = re.compile("[0-9]{1,20}-[0-9]{1,20}(@[0-9]{1,2})?")
 
-EVERYTHING = Choice()
-
-Which = Sequence[str] | Choice
-"""Dead letters by their IDs, or those that are chosen."""
-
 PAGE = 100
-"""Dead letters read, replayed or dropped in one step."""
+"""How many dead letters are read, replayed or dropped in one step."""
 
-_FEW = 10
-"""IDs that are tried in one step: how large they are is not known."""
-
-_LINE = 80
-"""Characters up to which a JSON body is shown in one line."""
+_PAGE_OF_IDS = 10
+"""How many given IDs are replayed or dropped in one step. It is small because nobody has looked at
+how large these dead letters are.
+"""
 
 
 class NoSuchDeadLetterError(HookmillError):
@@ -46,40 +37,23 @@ class NoSuchDeadLetterError(HookmillError):
     code = "no_such_dead_letter"
 
 
-class Step(NamedTuple):
-    """A step through the dead letters: how many were looked at, and those that are meant."""
+class Tally(NamedTuple):
+    """How far a replay or a drop has come.
+
+    `looked_at` counts the dead letters that were compared with the selection, `tried` those that
+    were to be replayed or dropped so far, `done` those of them that were still there.
+    """
+
+    looked_at: int = 0
+    tried: int = 0
+    done: int = 0
+
+
+class _Page(NamedTuple):
+    """Some of the selected IDs, and how many dead letters were looked at for them."""
 
     looked_at: int
-    letters: list[DeadLetter]
-
-
-class Pace:
-    """Lets at most `rate` a second go (None: as many as can)."""
-
-    def __init__(
-        self,
-        rate: float | None,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
-        self._rate = rate
-        self._clock = clock
-        self._sleep = sleep
-        self._free_at = clock()
-
-    @property
-    def step(self) -> int:
-        """How many may go at once: what a tenth of a second allows, so that the load is even."""
-        return PAGE if self._rate is None else max(1, min(PAGE, int(self._rate / 10)))
-
-    async def wait(self, count: int) -> None:
-        """Wait until `count` more may go."""
-        if self._rate is None:
-            return
-        if (ahead := self._free_at - self._clock()) > 0:
-            await self._sleep(ahead)
-        # From now on: what a slow Redis held up is not made good by a burst.
-        self._free_at = max(self._free_at, self._clock()) + count / self._rate
+    ids: list[str]
 
 
 @asynccontextmanager
@@ -89,166 +63,114 @@ async def opened(settings: Settings) -> AsyncIterator[DeadLetters]:
         yield DeadLetters(client, settings.group)
 
 
-async def chosen(
-    dead_letters: DeadLetters, choice: Choice, newest: str | None
-) -> AsyncIterator[Step]:
-    """Walk through what is chosen, oldest first, without headers and bodies, up to `newest`.
+async def find(letters: DeadLetters, dead_id: str, *, group: str) -> DeadLetter:
+    """Return a dead letter, whole. Raises `NoSuchDeadLetterError`, which names the `group`."""
+    _check_ids([dead_id])
+    if (letter := await letters.get(dead_id)) is None:
+        raise NoSuchDeadLetterError(f"no dead letter {dead_id} in group {group}")
+    return letter
 
-    What dies again meanwhile is newer, so a replay of everything does not chase it.
+
+class SelectedDeadLetters:
+    """The dead letters that a selection means at one moment; `select` makes it.
+
+    What dies later does not belong to it. Therefore a replay of everything ends, although some of
+    it dies again meanwhile, and a person drops exactly what they were asked about.
     """
-    if newest is None:
-        return
-    first, last = choice.first_id, choice.last_id(newest)
-    left = choice.limit
-    while left != 0 and (page := await dead_letters.survey(first, last, PAGE)):
-        letters = [letter for letter in page if choice.matches(letter.fields)][:left]
-        if left is not None:
-            left -= len(letters)
-        yield Step(len(page), letters)
-        first = f"({page[-1].id}"
 
+    def __init__(self, letters: DeadLetters, selection: Selection, newest: str | None) -> None:
+        self._letters = letters
+        self._selection = selection
+        self._newest = newest
 
-async def list_all(
-    settings: Settings, choice: Choice = EVERYTHING, *, as_json: bool = False
-) -> None:
-    """Print one line a dead letter."""
-    found = False
-    async with opened(settings) as dead_letters:
-        async for step in chosen(dead_letters, choice, await dead_letters.newest()):
-            for letter in step.letters:
-                found = True
-                seen = describe(letter)
-                if as_json:
-                    _print_json(seen)
-                else:
-                    _console().out(_printable(_line(seen), keep=""))
-    if not found and not as_json:
-        _console().print("no dead letters")
+    async def listed(self) -> AsyncIterator[DeadLetter]:
+        """Give those that the filter matches, oldest first, without headers and bodies."""
+        async for _, letters in self._matching():
+            for letter in letters:
+                yield letter
 
+    async def count(self) -> int:
+        """Return how many there are. Of given IDs, those that are not there do not count."""
+        found = 0
+        async for _, ids in self._pages():
+            if self._selection.ids is None:
+                found += len(ids)
+            else:
+                found += sum([len(await self._letters.survey(one, one, 1)) for one in ids])
+        return found
 
-async def show(settings: Settings, dead_id: str, *, as_json: bool) -> None:
-    """Print one dead letter whole."""
-    _check([dead_id])
-    async with opened(settings) as dead_letters:
-        letter = await dead_letters.get(dead_id)
-    if letter is None:
-        raise NoSuchDeadLetterError(f"no dead letter {dead_id} in group {settings.group}")
-    seen = describe(letter, whole=True)
-    if as_json:
-        _print_json(seen)
-        return
-    if "body" in seen:
-        seen["body"] = _pretty(seen["body"])
-    for name, value in seen.items():
-        text = _printable(str(value))
-        _console().out(f"{name}:\n{text}\n" if "\n" in text else f"{name}: {text}")
+    def replay(self, rate: float | None = None) -> AsyncIterator[Tally]:
+        """Run them again with a fresh count of attempts, at most `rate` a second.
 
+        Gives a tally before and after each step, so that the last one is right even when a step
+        fails. Raises `NoSuchDeadLetterError` at the end where given IDs were not there.
+        """
+        return self._act(self._letters.replay, rate)
 
-async def replay(
-    settings: Settings, which: Which, *, rate: float | None = None, dry_run: bool = False
-) -> None:
-    """Have dead letters run again, at most `rate` a second."""
-    async with opened(settings) as dead_letters:
-        newest = await dead_letters.newest()
-        if dry_run:
-            _console().print(f"would replay {await _number(dead_letters, which, newest)}")
-        else:
-            steps = _steps(dead_letters, which, newest)
-            total = await dead_letters.count()
-            done, tried = await _carry_out("replayed", dead_letters.replay, steps, total, rate)
-            _check_found(which, done, tried)
+    def drop(self) -> AsyncIterator[Tally]:
+        """Delete them for good. Their senders may then deliver the same message IDs again.
 
+        Gives tallies and raises as `replay` does.
+        """
+        return self._act(self._letters.drop, None)
 
-async def drop(
-    settings: Settings,
-    which: Which,
-    *,
-    confirm: Callable[[int], bool] = lambda _: True,
-    dry_run: bool = False,
-) -> None:
-    """Delete dead letters for good; their senders may then deliver the same IDs again.
+    async def _act(
+        self, act: Callable[[Sequence[str]], Awaitable[int]], rate: float | None
+    ) -> AsyncIterator[Tally]:
+        pace, tally = Pace(rate, PAGE), Tally()
+        async for looked_at, ids in self._pages():
+            for start in range(0, len(ids), pace.step):
+                some = ids[start : start + pace.step]
+                await pace.wait(len(some))
+                tally = tally._replace(tried=tally.tried + len(some))
+                yield tally
+                tally = tally._replace(done=tally.done + await act(some))
+                yield tally
+            tally = tally._replace(looked_at=tally.looked_at + looked_at)
+            yield tally
+        if self._selection.ids is not None and tally.done < tally.tried:
+            raise NoSuchDeadLetterError(f"{tally.tried - tally.done} of these IDs are not there")
 
-    Of those chosen, `confirm` is first asked with their number; IDs mean what they say.
-    """
-    async with opened(settings) as dead_letters:
-        newest = await dead_letters.newest()
-        if dry_run:
-            _console().print(f"would drop {await _number(dead_letters, which, newest)}")
+    async def _pages(self) -> AsyncIterator[_Page]:
+        """Give the selected IDs, page by page."""
+        if self._selection.ids is None:
+            async for looked_at, letters in self._matching():
+                yield _Page(looked_at, [letter.id for letter in letters])
             return
-        if isinstance(which, Choice):
-            number = await _number(dead_letters, which, newest)
-            if number and not confirm(number):
-                _console().print("dropped none")
-                return
-        steps = _steps(dead_letters, which, newest)
-        total = await dead_letters.count()
-        done, tried = await _carry_out("dropped", dead_letters.drop, steps, total)
-        _check_found(which, done, tried)
+        ids = list(dict.fromkeys(self._selection.ids))
+        for start in range(0, len(ids), _PAGE_OF_IDS):
+            some = ids[start : start + _PAGE_OF_IDS]
+            yield _Page(len(some), some)
+
+    async def _matching(self) -> AsyncIterator[tuple[int, list[DeadLetter]]]:
+        """Give what the filter matches page by page, each with how many were looked at for it."""
+        if self._newest is None:
+            return
+        wanted, left = self._selection.filter, self._selection.limit
+        first, last = wanted.first_id, wanted.last_id(self._newest)
+        while left != 0 and (page := await self._letters.survey(first, last, PAGE)):
+            letters = [letter for letter in page if wanted.matches(letter.fields)][:left]
+            if left is not None:
+                left -= len(letters)
+            yield len(page), letters
+            first = f"({page[-1].id}"
 
 
-async def _steps(
-    dead_letters: DeadLetters, which: Which, newest: str | None
-) -> AsyncIterator[tuple[int, list[str]]]:
-    """Give the IDs that are meant, and beside each page of them how many were looked at."""
-    if isinstance(which, Choice):
-        async for step in chosen(dead_letters, which, newest):
-            yield step.looked_at, [letter.id for letter in step.letters]
-        return
-    _check(which)
-    ids = list(dict.fromkeys(which))
-    for start in range(0, len(ids), _FEW):
-        yield len(ids[start : start + _FEW]), ids[start : start + _FEW]
+async def select(letters: DeadLetters, selection: Selection) -> SelectedDeadLetters:
+    """Fix which dead letters are meant: those of the selection that are there now.
 
-
-async def _number(dead_letters: DeadLetters, which: Which, newest: str | None) -> int:
-    """Return how many of what is meant are there."""
-    found = 0
-    async for _, ids in _steps(dead_letters, which, newest):
-        if isinstance(which, Choice):
-            found += len(ids)
-        else:
-            found += sum([len(await dead_letters.survey(one, one, 1)) for one in ids])
-    return found
-
-
-async def _carry_out(
-    what: str,
-    act: Callable[[Sequence[str]], Awaitable[int]],
-    steps: AsyncIterator[tuple[int, list[str]]],
-    total: int,
-    rate: float | None = None,
-) -> tuple[int, int]:
-    """Do it step by step; return to how many it was done and how many were tried.
-
-    Both are said even if it is broken off: whoever begins again need not guess.
+    Raises `NoSuchDeadLetterError` where a given ID is no ID at all.
     """
-    pace = Pace(rate)
-    done = tried = 0
-    screen = Console(stderr=True)
-    try:
-        with Bar(console=screen, transient=True, disable=not screen.is_terminal) as bar:
-            task = bar.add_task(what, total=total)
-            async for looked_at, ids in steps:
-                for start in range(0, len(ids), pace.step):
-                    some = ids[start : start + pace.step]
-                    await pace.wait(len(some))
-                    tried += len(some)
-                    done += await act(some)
-                    bar.update(task, description=f"{what} {done}")
-                bar.advance(task, looked_at)
-    finally:
-        if tried or not sys.exc_info()[0]:
-            _console().print(f"{what} {done} of {tried}")
-    return done, tried
-
-
-def _check_found(which: Which, done: int, tried: int) -> None:
-    if done < tried and not isinstance(which, Choice):
-        raise NoSuchDeadLetterError(f"{tried - done} of these IDs are not there")
+    _check_ids(selection.ids or ())
+    return SelectedDeadLetters(letters, selection, await letters.newest())
 
 
 def describe(letter: DeadLetter, *, whole: bool = False) -> dict[str, Any]:
-    """Return what there is to know of a dead letter, as JSON-ready values."""
+    """Return what is known of a dead letter as JSON-ready values; `whole`: with headers and body.
+
+    Times are ISO 8601 in UTC, "" where there is none. A message that this release cannot read has
+    the reason in `unreadable`.
+    """
     progress = Progress.from_fields(letter.fields, letter.id)
     death = Death.from_fields(letter.fields)
     seen: dict[str, Any] = {
@@ -272,22 +194,6 @@ def describe(letter: DeadLetter, *, whole: bool = False) -> dict[str, Any]:
     return seen
 
 
-def _line(seen: dict[str, Any]) -> str:
-    """Sum up a dead letter: its ID first, for the other commands; first and last failure; what
-    died, where and why.
-    """
-    error = seen["error"].strip().rpartition("\n")[2] or seen.get("unreadable")
-    return "  ".join(
-        [
-            seen["id"],
-            *(_short(seen[key]) for key in ("first_failed_at", "died_at")),
-            *(seen[key] or "-" for key in ("source", "type", "message_id")),
-            f"{seen['handler'] or '-'} (attempts: {seen['attempts']})",
-            ": ".join(filter(None, [seen["reason"], error])),
-        ]
-    )
-
-
 def _moment(unix_ms: int) -> str:
     if not unix_ms:
         return ""
@@ -297,38 +203,10 @@ def _moment(unix_ms: int) -> str:
         return f"{unix_ms} ms"  # not written by us; one odd entry must not hide the others
 
 
-def _short(moment: str) -> str:
-    """Leave out what a list need not show: a line has two times."""
-    return re.sub(r"\.[0-9]+\+00:00$", "Z", moment) or "-"
-
-
-def _pretty(body: str) -> str:
-    """Lay JSON out for reading: in one line where it fits. Anything else stays as it is."""
-    try:
-        msgspec.json.decode(body)
-        line = msgspec.json.format(body, indent=0)
-        return line if len(line) <= _LINE else msgspec.json.format(body, indent=2)
-    except (ValueError, RecursionError):
-        return body
-
-
-def _check(dead_ids: Sequence[str]) -> None:
-    """Refuse what Redis would take for a range of IDs, or fail on halfway through."""
+def _check_ids(dead_ids: Sequence[str]) -> None:
+    """Refuse what Redis would read as a range of IDs, and what would fail halfway through."""
     for dead_id in dead_ids:
         if not _ID.fullmatch(dead_id):
-            raise NoSuchDeadLetterError(f"{dead_id!r} is no ID of a dead letter: see `dead list`")
-
-
-def _console() -> Console:
-    return Console(highlight=False)
-
-
-def _print_json(seen: dict[str, Any]) -> None:
-    _console().out(msgspec.json.encode(seen).decode())
-
-
-def _printable(text: str, keep: str = "\n\t") -> str:
-    """Escape what would steer the terminal: the sender chose these characters."""
-    return "".join(
-        c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text
-    )
+            raise NoSuchDeadLetterError(
+                f"{dead_id!r} is not the ID of a dead letter: `hookmill dead list` shows them"
+            )

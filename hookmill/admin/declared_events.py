@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import sys
-import traceback
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,25 +20,23 @@ def load_declared(target: str, folder: Path | None = None) -> Declared:
     """Import `MODULE:ATTRIBUTE` (handlers) or `MODULE` (the events it declares), with `folder` (by
     default the current one) first on the path.
 
-    Raises `HandlersError`. What the module prints goes to stderr: stdout is the document's.
+    Raises `HandlersError`. Where the module itself failed, what it raised is the error's cause.
     """
     try:
-        with contextlib.redirect_stdout(sys.stderr):
-            if ":" in target:
-                return of_handlers(target, load_handlers(target, folder))
-            return of_module(_load_module(target, folder))
+        if ":" in target:
+            return of_handlers(target, load_handlers(target, folder))
+        return of_module(_load_module(target, folder))
     except HandlersError:
         raise
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a module may raise anything
-        traceback.print_exc()
-        raise HandlersError(f"{target!r} cannot be imported: {type(error).__name__}") from None
+    except (Exception, SystemExit) as error:
+        raise HandlersError(f"{target!r} cannot be imported: {type(error).__name__}") from error
 
 
 def of_handlers(target: str, handlers: Handlers[Any]) -> Declared:
     """Return the events of these handlers, in the order of registration."""
     events = tuple(dict.fromkeys(one.event for one in handlers if one.event is not None))
     if not events:
-        raise HandlersError(f"{target!r}: no handler is for an event class; there is no schema")
+        raise HandlersError(f"{target!r}: no handler is for an event class, so there is no schema")
     known = tuple(dict.fromkeys(name for event in events for name in event.names))
     operations = (_operation(handler, known) for handler in handlers)
     title = target.partition(":")[0]
@@ -50,7 +45,7 @@ def of_handlers(target: str, handlers: Handlers[Any]) -> Declared:
 
 
 def of_module(module: ModuleType) -> Declared:
-    """Return the events that the module declares itself; what it imports is another's."""
+    """Return the events that the module itself declares, without those that it imports."""
     name = module.__name__
     found = (one for one in vars(module).values() if isinstance(one, EventMeta) and one.tag)
     own: Iterable[Any] = (one for one in found if one.__module__ == name)
@@ -65,7 +60,7 @@ def of_module(module: ModuleType) -> Declared:
 
 
 def _operation(handler: Handler, known: Iterable[str]) -> Operation:
-    # A handler of a pattern receives more than can be told here: what is known is told.
+    # A handler of a pattern may receive events that nothing declares: only known ones are listed.
     receives = tuple(name for name in known if handler.receives(name))
     function = handler.function
     summary = doc_of(function)[0] if inspect.isroutine(function) else ""
@@ -82,4 +77,4 @@ def _version_of(module: str) -> str:
     try:
         return version(module.partition(".")[0])
     except PackageNotFoundError:
-        return "0.0.0"  # AsyncAPI wants one
+        return "0.0.0"  # AsyncAPI requires a version

@@ -1,13 +1,14 @@
 """A sender in words: what it signs, where its IDs and types come from, and what somebody who
 captures a delivery could do with it.
 
-No I/O. docs/sources.md and `hookmill check` say it with these words.
+No I/O. The documentation's page of sources and `hookmill check` use these words.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hookmill.admin.units import span
 from hookmill.signatures.spec import SignatureSpec, as_template, parts
 
 _ALGORITHMS = {"ed25519": "Ed25519", "ecdsa-p256": "ECDSA on P-256"}
@@ -16,14 +17,6 @@ _RULES = {
     "hubspot": "method, URL, body and time",
     "contentful": "method, path, the headers that are listed as signed, and the body",
 }
-
-
-def span(seconds: float) -> str:
-    """Write seconds as people do."""
-    for unit, length in (("h", 3600), ("min", 60)):
-        if seconds >= length and seconds % length == 0:
-            return f"{seconds / length:g} {unit}"
-    return f"{seconds:g} s"
 
 
 def place(where: str) -> str:
@@ -53,11 +46,11 @@ def signed(spec: SignatureSpec) -> str:
 
 
 def timed(spec: SignatureSpec) -> str:
-    """Say what a delivery's age may be."""
+    """Say how old a delivery may be."""
     if not spec.timestamp:
         return "none is signed: a delivery never gets too old"
     where = place(spec.timestamp)
-    return f"{where}, up to {span(spec.tolerance)} off in either direction"
+    return f"{where}, at most {span(spec.tolerance)} in the past or in the future"
 
 
 def identified(spec: SignatureSpec) -> str:
@@ -66,7 +59,7 @@ def identified(spec: SignatureSpec) -> str:
         return (
             "none: a digest of what is signed (signed)"
             if spec.timestamp
-            else "none: the receiver gives each delivery another"
+            else "none: the receiver makes a new one for each delivery"
         )
     return ", else ".join(_identified(spec, template) for template in spec.id)
 
@@ -91,29 +84,29 @@ def _template(template: str) -> str:
 
 
 def ids_are_signed(spec: SignatureSpec) -> Sequence[bool]:
-    """Say of each of a shape's IDs whether it is signed."""
+    """Return for each of a spec's ID templates whether what it names is signed."""
     return [spec.algorithm != "token" and spec.is_signed(one) for one in spec.id]
 
 
 def replayed(spec: SignatureSpec) -> str:
-    """Say what a captured delivery allows; "" where it allows nothing."""
+    """Say what somebody can do with a captured delivery; "" where they can do nothing."""
     are_signed = ids_are_signed(spec)
-    # Without an ID, yet with a signed time, a message is named after what was signed.
+    # Without an ID but with a signed time, the ID of a message is a digest of what was signed.
     if all(are_signed) and (are_signed or spec.timestamp):
         return ""
     if spec.timestamp:
         return (
-            "a delivery that was stored cannot be sent again under another ID: its signature is "
-            "remembered for as long as its time is near enough. Whoever captures one that is not "
-            "stored can send it under another ID once, until its signed time is "
-            f"{span(spec.tolerance)} old; the sender's own repeat may then run as well"
+            "a delivery that was stored cannot be sent again under another ID, because its "
+            "signature is remembered while its signed time is valid. Anyone who captures one that "
+            "was not stored can send it under another ID once, until its signed time is "
+            f"{span(spec.tolerance)} old; the sender's own second try may then run as well"
         )
     until = "for as long as the secret stays the same"
     if not are_signed:
         return (
-            "deliveries have no ID and no signed time: whoever captures one can send it again, "
-            f"{until}, and each runs; so does each repeat of the sender's own"
+            "deliveries have no ID and no signed time: anyone who captures one can send it again, "
+            f"{until}, and each runs; when the sender sends one again, that runs as well"
         )
-    where = ", where the body has no signed one" if any(are_signed) else ""
-    whoever = f"whoever captures a delivery can send it again under another ID{where}"
-    return f"{whoever}, {until}, and each runs"
+    where = ", if the body has no signed ID" if any(are_signed) else ""
+    who_captures = f"anyone who captures a delivery can send it again under another ID{where}"
+    return f"{who_captures}, {until}, and each runs"

@@ -1,6 +1,6 @@
-"""Which dead letters a person means: by source, type, handler, reason and time.
+"""Which dead letters an operator means: by ID, or by source, type, handler, reason and time.
 
-No I/O: a dead letter's fields in, whether it is meant out.
+No I/O: the fields of a dead letter go in, whether it is meant comes out.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from hookmill.handlers import matches_pattern
 from hookmill.message import Fields, about_of
 
 _AGO = re.compile("([0-9]{1,9})([smhd])")
@@ -19,11 +20,11 @@ LATEST_MS = 2**48 - 1
 """A time after all others, in Unix milliseconds: no entry has a later ID."""
 
 
-class Choice(msgspec.Struct, frozen=True, kw_only=True):
-    """The dead letters for which all is true that is given. In a word, `*` stands for any text.
+class DeadLetterFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Matches the dead letters for which every given field is true; `*` stands for any text.
 
-    `after_ms` and `before_ms` bound the time at which they died by Redis' clock: from the one on,
-    and up to the other without it. `limit` is how many at most, the oldest.
+    `after_ms` and `before_ms` bound the time of death by Redis' clock (Unix milliseconds):
+    `after_ms` itself is included, `before_ms` is not.
     """
 
     source: str | None = None
@@ -32,34 +33,37 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
     after_ms: int | None = None
     before_ms: int | None = None
-    limit: int | None = None
 
     @property
     def is_everything(self) -> bool:
-        """Whether nothing but a limit is given."""
-        return self == Choice(limit=self.limit)
+        """Whether no field is given, so that it matches every dead letter."""
+        return self == DeadLetterFilter()
 
     @property
     def first_id(self) -> str:
-        """The least ID that a dead letter which is meant can have."""
+        """The lowest ID that a matching dead letter can have."""
         return f"{self.after_ms or 0}-0"
 
     def last_id(self, newest: str) -> str:
-        """Return the greatest ID that one can have, `newest` being the newest there is."""
+        """Return the highest ID that a matching one can have; `newest` is the newest ID there is.
+
+        It can be a time alone, without the second half of an ID. As the end of a range, that means
+        the last entry of its millisecond.
+        """
         if self.before_ms is None:
             return newest
-        # An ID without its second half is, as the end of a range, the last of its millisecond.
         bound = str(max(0, self.before_ms - 1))
         return min(newest, bound, key=lambda entry_id: int(entry_id.partition("-")[0]))
 
     def matches(self, fields: Fields) -> bool:
-        """Return whether a dead letter with these fields is meant; its time is the range's part.
+        """Return whether a dead letter with these fields matches. The range of IDs checks its time.
 
-        The fields are read as they stand, so that what this release cannot read can be chosen.
+        The fields are compared undecoded, so that a message which this release cannot read can be
+        selected too.
         """
         about = about_of(fields)
         return all(
-            pattern is None or _matches(pattern, value)
+            pattern is None or matches_pattern(pattern, value)
             for pattern, value in (
                 (self.source, about.source),
                 (self.type, about.type),
@@ -69,24 +73,34 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """The dead letters that a request is about.
+
+    Those with these `ids`, in this order; or, where `ids` is None, the oldest `limit` of those that
+    `filter` matches (None: all of them).
+    """
+
+    ids: tuple[str, ...] | None = None
+    filter: DeadLetterFilter = DeadLetterFilter()
+    limit: int | None = None
+
+
+EVERYTHING = Selection()
+
+
 def moment_ms(text: str, now: float) -> int:
     """Read a time: ISO 8601 (UTC unless it says otherwise), or how long ago: 90s, 30m, 2h, 7d.
 
-    Returns Unix milliseconds; raises `ValueError` where it is neither.
+    `now` is in Unix seconds. Returns Unix milliseconds. Raises `ValueError` for any other text.
     """
     if ago := _AGO.fullmatch(text):
         ms = int((now - int(ago[1]) * _SECONDS[ago[2]]) * 1000)
     else:
         moment = datetime.fromisoformat(text)
-        # timestamp() would otherwise take it for this machine's own time.
+        # Without a zone, timestamp() would use the zone of this machine.
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         ms = round(moment.timestamp() * 1000)
     return min(max(0, ms), LATEST_MS)
-
-
-def _matches(pattern: str, value: str) -> bool:
-    parts = map(re.escape, pattern.split("*"))
-    return re.fullmatch(".*".join(parts), value, re.DOTALL) is not None
 
 
 def _text(raw: bytes) -> str:

@@ -1,14 +1,14 @@
-"""A finding of `hookmill check`, and what a list of them comes to."""
+"""A finding of `hookmill check`, the order of findings, and the exit status that they mean."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
-Level = Literal["note", "warning", "error"]
-"""How bad it is; an error: messages would be lost, or none would get through."""
+Level = Literal["error", "warning", "note"]
+"""How bad it is, the worst first. An error: messages would be lost, or none would get through."""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,6 +18,11 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     what: str
     why: str
     do: str
+
+
+def worst_first(findings: Iterable[Finding]) -> list[Finding]:
+    """Sort findings by level. Those of one level keep their order."""
+    return sorted(findings, key=lambda finding: get_args(Level).index(finding.level))
 
 
 def exit_status(findings: Iterable[Finding]) -> int:

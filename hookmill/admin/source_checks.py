@@ -1,4 +1,4 @@
-"""What `hookmill check` has to say of the sources: what each accepts, and what is unsafe in it.
+"""Judges the sources: what each accepts, and what is unsafe in it.
 
 No I/O: the sources' tables and secrets go in as facts, findings come out.
 """
@@ -6,12 +6,13 @@ No I/O: the sources' tables and secrets go in as facts, findings come out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from hookmill.admin import describe
 from hookmill.admin.findings import Finding
+from hookmill.admin.units import count, day, span
 from hookmill.config.source_options import QSTASH
+from hookmill.errors import see
 from hookmill.signatures import Secret
 from hookmill.signatures.marble import DEVELOPMENT_SECRET, PLAIN
 from hookmill.signatures.presets import PRESETS
@@ -19,12 +20,40 @@ from hookmill.signatures.qstash import DEVELOPMENT_KEYS
 from hookmill.signatures.spec import SignatureSpec
 
 SHORT_SECRET = 16
-"""Characters below which a secret could be found by trying."""
+"""A secret with fewer characters could be found by trying."""
+
+CERTIFIED = {"sns": "MessageId (signed)", "paypal": "PAYPAL-TRANSMISSION-ID (signed)"}
+"""Senders that sign with a certificate, and their message IDs. In place of secrets they have public
+names (topics, webhook IDs).
+"""
+
+_QSTASH_TOKEN = (
+    "a token (HS256) that holds the body's hash and the URL; in Upstash-Signature",
+    "the token's, 5 min",
+)
+
+_CODED_SCHEMES = {
+    "qstash": ("QStash", *_QSTASH_TOKEN),
+    "qstash-callbacks": ("QStash's callbacks", *_QSTASH_TOKEN),
+    "sns": (
+        "Amazon SNS",
+        "the body's own fields; RSA, with a certificate from SNS' host in the topic's region",
+        "Timestamp, up to 65 min old",
+    ),
+    "paypal": (
+        "PayPal",
+        "the transmission's ID and time, the body's CRC32; RSA, with paypal.com's certificate",
+        "PAYPAL-TRANSMISSION-TIME, up to 72 h old",
+    ),
+}
+"""Senders whose scheme is code: their name, what they sign, and their signed time."""
 
 
 class SourceFacts(NamedTuple):
-    """A source as it is configured. No `shape`: its scheme is code. `id` is what its table says of
-    the message ID, `faults` are the reasons why a receiver would not start with it.
+    """A source as it is configured.
+
+    `spec` is None where its scheme is code. `id` is what its table says of the message ID, None
+    where it says nothing. `faults` are the reasons why a receiver would not start with it.
     """
 
     name: str
@@ -37,14 +66,14 @@ class SourceFacts(NamedTuple):
 
     @property
     def is_named_after_body(self) -> bool:
-        """Whether a digest of the body is its ID, unless the body has a signed one."""
+        """Whether a digest of the body is the message ID, unless the body has a signed ID."""
         return self.id == ("body",)
 
 
 def judge_sources(
     sources: Iterable[SourceFacts], now: float, *, development: bool = False
 ) -> Iterator[Finding]:
-    """Judge the sources, and say of each what it accepts."""
+    """Judge each source, and say what it accepts. `now` is in Unix seconds."""
     sources = list(sources)
     if not sources:
         yield Finding(
@@ -52,7 +81,7 @@ def judge_sources(
             what="no source is configured",
             why="a receiver would not start; a worker needs none",
             do="where a receiver runs, set QSTASH_CURRENT_SIGNING_KEY or MARBLE_WEBHOOK_SECRET, or "
-            "add a [sources.NAME] table: see docs/sources.md",
+            "add a [sources.NAME] table to hookmill.toml; " + see("reference/sources.md"),
         )
     yield from _judge_development(sources, is_set=development)
     for source in sources:
@@ -61,7 +90,7 @@ def judge_sources(
                 level="error",
                 what=fault,
                 why=f"a receiver does not start without what {source.name} needs",
-                do="mend it, or remove the source; a worker alone needs no secrets",
+                do="fix it, or remove the source; a worker alone needs no secrets",
             )
         yield from _judge_secrets(source, now)
         yield from _judge_proof(source)
@@ -82,7 +111,7 @@ def _judge_development(sources: list[SourceFacts], *, is_set: bool) -> Iterator[
         yield Finding(
             level="warning",
             what="HOOKMILL_DEVELOPMENT is set",
-            why="public development keys would be accepted, should they come to be set",
+            why="a receiver would start with public development keys: anyone can sign with them",
             do="unset it in production",
         )
 
@@ -99,37 +128,37 @@ def _judge_secrets(source: SourceFacts, now: float) -> Iterator[Finding]:
     if short and not has_public_key:
         yield Finding(
             level="warning",
-            what=f"{_count(short, 'secret', 'secrets')} of {name} "
+            what=f"{count(short, 'secret', 'secrets')} of {name} "
             f"{'is' if short == 1 else 'are'} shorter than {SHORT_SECRET} characters",
-            why="whoever has seen one signed delivery could find it by trying",
+            why="anyone who has seen one signed delivery could find it by trying",
             do="have the sender make a longer one",
         )
     if secrets and not any(secret.counts_at(now) for secret in secrets):
         yield Finding(
             level="error",
-            what=f"no secret of {name} counts now",
-            why="every delivery is refused: the windows have ended, or have not begun",
-            do=f"mend from and until in [sources.{name}]",
+            what=f"no secret of {name} is valid now",
+            why="every delivery is refused: the time of each secret has ended, or has not begun",
+            do=f"correct from and until in [sources.{name}]",
         )
     for secret in secrets:
         if secret.ends <= now:
             yield Finding(
                 level="warning",
-                what=f"a secret of {name} ({secret.label}) has ended on {_day(secret.ends)}",
-                why="it is refused, and kept all the same",
-                do=f"remove it from [sources.{name}], and from where it stands",
+                what=f"a secret of {name} ({secret.label}) expired on {day(secret.ends)}",
+                why="what it signs is refused, so that it is of no use any more",
+                do=f"remove it from [sources.{name}], and from its variable or file",
             )
         elif secret.starts > now:
             yield Finding(
                 level="note",
-                what=f"a secret of {name} ({secret.label}) begins on {_day(secret.starts)}",
-                why="until then what it signed is refused",
-                do="see that the sender does not sign with it earlier",
+                what=f"a secret of {name} ({secret.label}) is valid from {day(secret.starts)}",
+                why="until then, what it signs is refused",
+                do="make sure that the sender does not sign with it earlier",
             )
 
 
 def _judge_proof(source: SourceFacts) -> Iterator[Finding]:
-    """Say where the body is not what a signature proves."""
+    """Warn where the signature does not cover the body."""
     spec = source.spec
     if spec is None or spec.covers_body:
         return
@@ -137,18 +166,19 @@ def _judge_proof(source: SourceFacts) -> Iterator[Finding]:
         yield Finding(
             level="warning",
             what=f"deliveries of {source.name} are not signed: they hold the secret itself",
-            why="nothing about the body is proven, nor when it was sent; whoever sees one delivery "
-            "can send any other",
+            why="nothing proves what the sender wrote, or when; anyone who sees one delivery can "
+            "send any other",
             do="use a scheme that signs, if the sender has one (GitLab: a signing token); have it "
             "deliver over TLS only, and change the secret when somebody may have seen it",
         )
     else:
-        single = " Each token counts once." if spec.single_use else ""
+        single = " Each token is accepted once." if spec.single_use else ""
         yield Finding(
             level="warning",
             what=f"the body of {source.name} is not signed",
-            why=f"whoever captures a delivery before it is stored can put another body in.{single}",
-            do="have it deliver over TLS only, and fetch from the sender's API what matters",
+            why="anyone who captures a delivery before it is stored can exchange its body."
+            f"{single}",
+            do="have it deliver over TLS only, and fetch what matters from the sender's API",
         )
 
 
@@ -158,7 +188,7 @@ def _judge_id(source: SourceFacts) -> Iterator[Finding]:
         return
     body = (
         f'set id = "body" in [sources.{source.name}], if genuine deliveries never have identical '
-        "bytes: of such only the first in a dedup window would run"
+        "bytes: of identical ones only the first in a duplicate window would run"
     )
     if source.preset in QSTASH:
         if source.id is None:
@@ -170,7 +200,7 @@ def _judge_id(source: SourceFacts) -> Iterator[Finding]:
         yield _unsigned_id_of_marble(source.name, source.spec, body)
         return
     why = describe.replayed(source.spec)
-    # Where the body is not signed, its digest would not help: that has been said.
+    # Where the body is not signed, its digest would not help, and `_judge_proof` has warned.
     if not why or not source.spec.covers_body:
         return
     where = "deliveries of {} have no ID" if not source.spec.id else (
@@ -179,7 +209,7 @@ def _judge_id(source: SourceFacts) -> Iterator[Finding]:
     is_partly = any(describe.ids_are_signed(source.spec))
     yield Finding(
         level="note",
-        what=where.format(source.name) + (", where the body has none" if is_partly else ""),
+        what=where.format(source.name) + (", if the body has no ID" if is_partly else ""),
         why=why,
         do=body,
     )
@@ -188,33 +218,33 @@ def _judge_id(source: SourceFacts) -> Iterator[Finding]:
 def _unsigned_id_of_qstash(source: SourceFacts, body: str) -> Finding:
     if source.preset == "qstash-callbacks":
         do = (
-            f'set id = "body" in [sources.{source.name}]: a callback says which attempt at which '
-            "message it is about, so that no two genuine ones have identical bytes"
+            f'set id = "body" in [sources.{source.name}]: a callback names its message and its '
+            "attempt, so that no two genuine ones have identical bytes"
         )
     else:
-        do = f"{body}, and a schedule's have them"
+        do = f"{body}. The deliveries of a QStash schedule have identical bytes"
     return Finding(
         level="note",
         what=f"IDs of {source.name} come from a header that is not signed",
-        why="a delivery that was stored cannot be sent again under another ID: its token is "
-        "remembered until it expires. Whoever captures one that is not stored (on its way, or "
-        "after a 503) can send it under another ID once, until its token expires; QStash's "
-        "own repeat then runs as well",
+        why="a delivery that was stored cannot be sent again under another ID, because its token "
+        "is remembered until it expires. Anyone who captures one that was not stored (on its way, "
+        "or after a 503) can send it under another ID once, until its token expires; QStash's own "
+        "second try then runs as well",
         do=do,
     )
 
 
 def _unsigned_id_of_marble(name: str, spec: SignatureSpec, body: str) -> Finding:
     if spec.timestamp:
-        valid = f"until its signed time is {describe.span(spec.tolerance)} old"
+        valid = f"until its signed time is {span(spec.tolerance)} old"
     else:
         valid = "for as long as the secret stays the same"
     return Finding(
         level="note",
-        what=f"IDs of {name} come from a header that is not signed, where the body has none",
-        why="bodies of Marble's older generation have none: whoever captures such a delivery "
+        what=f"IDs of {name} come from a header that is not signed, if the body has no ID",
+        why="bodies of Marble's older generation have no ID: anyone who captures such a delivery "
         f"can send it again under another ID, {valid}, and each runs",
-        do=f"{body}, and in that generation two updates of one post may have them",
+        do=f"{body}. In that generation, two updates of one post may have identical bytes",
     )
 
 
@@ -222,13 +252,12 @@ def _described(source: SourceFacts, now: float) -> Finding:
     """Say what a source accepts."""
     spec = source.spec
     if spec is None:
-        title, signed, time = _CODE.get(source.preset, (source.preset, "", ""))
+        title, signed, time = _CODED_SCHEMES.get(source.preset, (source.preset, "", ""))
         ids: dict[tuple[str, ...] | None, str] = {
             None: "Upstash-Message-Id (not signed)",
             ("body",): "a digest of the body (signed)",
         }
-        own = {"sns": "MessageId (signed)", "paypal": "PAYPAL-TRANSMISSION-ID (signed)"}
-        identified = own.get(source.preset) or ids.get(source.id, "as its table says")
+        identified = CERTIFIED.get(source.preset) or ids.get(source.id, "as its table says")
         id_and_type = f"ID: {identified}."
     else:
         preset = PRESETS.get(source.preset)
@@ -246,30 +275,6 @@ def _described(source: SourceFacts, now: float) -> Finding:
     )
 
 
-CERTIFIED = {"sns": "MessageId (signed)", "paypal": "PAYPAL-TRANSMISSION-ID (signed)"}
-"""Senders that sign with a certificate, and their message IDs: what they are known by is public."""
-
-_QSTASH_TOKEN = (
-    "a token (HS256) that holds the body's hash and the URL; in Upstash-Signature",
-    "the token's, 5 min",
-)
-
-_CODE = {
-    "qstash": ("QStash", *_QSTASH_TOKEN),
-    "qstash-callbacks": ("QStash's callbacks", *_QSTASH_TOKEN),
-    "sns": (
-        "Amazon SNS",
-        "the body's own fields; RSA, with a certificate from SNS' host in the topic's region",
-        "Timestamp, up to 65 min old",
-    ),
-    "paypal": (
-        "PayPal",
-        "the transmission's ID and time, the body's CRC32; RSA, with paypal.com's certificate",
-        "PAYPAL-TRANSMISSION-TIME, up to 72 h old",
-    ),
-}
-
-
 def _in_words(source: SourceFacts, now: float) -> str:
     secrets = source.secrets
     if source.preset in CERTIFIED:
@@ -277,19 +282,11 @@ def _in_words(source: SourceFacts, now: float) -> str:
     if not secrets:
         return "no secret"
     shown = [
-        f"{secret.label or 'unnamed'}{'' if secret.counts_at(now) else ' (not now)'}"
-        + (f" until {_day(secret.ends)}" if now < secret.ends < float("inf") else "")
+        f"{secret.label or 'unnamed'}{'' if secret.counts_at(now) else ' (not valid now)'}"
+        + (f" until {day(secret.ends)}" if now < secret.ends < float("inf") else "")
         for secret in secrets
     ]
     return (
-        f"{_count(len(secrets), 'secret', 'secrets')} ({', '.join(shown)}); try it with "
+        f"{count(len(secrets), 'secret', 'secrets')} ({', '.join(shown)}); try it with "
         f"`hookmill send --source {source.name}`"
     )
-
-
-def _day(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number:,} {one if number == 1 else many}"

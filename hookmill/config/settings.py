@@ -272,7 +272,7 @@ class Settings(BaseSettings):
         """Return the Redis URL. Raises `SettingsError` if none is set."""
         if self.redis_url is None:
             raise SettingsError(
-                ["REDIS_URL is not set: give the URL of the Redis that receivers and workers share"]
+                ["REDIS_URL is not set: give the Redis that receivers and workers share"]
             )
         return self.redis_url
 

@@ -1,1 +1,1 @@
-"""What `hookmill send` and `hookmill verify` need: imitate a sender, explain a verdict."""
+"""What `hookmill send` and `hookmill verify` need: simulate a sender, explain a verdict."""

@@ -1,8 +1,8 @@
-"""Judges a captured delivery and says why: the verdict, the steps to it, and, where it is refused,
+"""Judges a captured delivery and says why: the verdict, the steps to it and, where it is refused,
 which of the usual mistakes would explain it.
 
-No I/O: what was captured, the secrets and the clock go in, a report comes out. No secret is in it,
-neither its text nor what that decodes to.
+No I/O: what was captured, the secrets and the time go in, a report comes out. The report shows no
+secret, neither its text nor what the text decodes to.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from hookmill.config.identity import Identify, Identity
-from hookmill.debug.hypotheses import Case, changes_of, pairs_of
+from hookmill.debug.hypotheses import Case, hypotheses_of, pairs_of
 from hookmill.errors import HookmillError
 from hookmill.signatures import Refused, Secret, Verdict, Verified
 from hookmill.signatures.presets import PRESETS
@@ -28,20 +28,28 @@ ANY_TIME = 1e12
 """A tolerance (seconds) that no clock exceeds."""
 
 MOST_HINTS = 6
+"""How many explanations a report has at most."""
+
 MOST_SENDERS = 3
+"""How many other senders are named at most."""
+
 MOST_FOR_PAIRS = 65_536
-"""Bytes of a body beyond which two mistakes at once are not tried: it would take too long."""
+"""Two mistakes at once are tried for bodies of at most so many bytes; larger ones take too long."""
 
 LEAST_HIDDEN = 6
-"""Characters of a secret from which on it is looked for in what is shown; a shorter one stands in
-every text by chance.
+"""Secrets of at least so many characters are hidden in a report. Shorter ones are not, because they
+are part of other words by chance.
 """
 
-_OF_TIME = {"timestamp_too_far", "expired", "not_yet_valid"}
+_CODES_OF_TIME = {"timestamp_too_far", "expired", "not_yet_valid"}
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """The verdict on a delivery, the steps to it, and what would have made it another."""
+    """The verdict on a delivery, the steps to it, and what would have changed it.
+
+    `code` and `detail` are those of the refusal. `it_would_match_if` has the usual mistakes that
+    explain it.
+    """
 
     source: str
     verdict: Literal["valid", "refused", "unusable"]
@@ -58,7 +66,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def lines(self) -> list[str]:
-        """Lay it out for reading."""
+        """The report as lines of text."""
         code = f" ({self.code})" if self.code else ""
         head = f"{self.source}: {self.verdict}{code}"
         return [
@@ -69,14 +77,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def verify(case: Case, now: float, identify: Identify | None = None) -> Report:
-    """Judge a delivery as the receiver would at the Unix time `now`, and explain it.
+    """Judge a delivery as the receiver would at the Unix time `now` (seconds), and explain it.
 
-    `identify` finds the names of one that is genuine.
+    `identify` finds the ID and type of a genuine one.
     """
     try:
         report = _judge(case, now, identify)
     except HookmillError as error:
-        # Its secret may be another spelling of the right one: that can still be said.
+        # The secret may be another spelling of the right one, and the hints can still say so.
         report = Report(
             source=case.source,
             verdict="unusable",
@@ -95,14 +103,14 @@ def _judge(case: Case, now: float, identify: Identify | None) -> Report:
             source=case.source,
             verdict="valid",
             steps=tuple(steps),
-            remarks=_names(case, identify),
+            remarks=_identity(case, identify),
         )
-    relaxed = _relaxed(case, now, steps) if verdict.code in _OF_TIME else verdict
+    relaxed = _relaxed(case, now, steps) if verdict.code in _CODES_OF_TIME else verdict
     remarks: list[str] = []
     if isinstance(relaxed, Verified):
         remarks.append(
-            "apart from its time it matches: the delivery is genuine, and too far from now. Give "
-            "--now with the Unix time at which it was captured"
+            "apart from its time it matches: the delivery is genuine, but it was signed at another "
+            "time. Give --now with the Unix time at which it was captured"
         )
     elif relaxed is not verdict:
         remarks.append(f"apart from its time it does not match either: {relaxed.detail}")
@@ -111,8 +119,8 @@ def _judge(case: Case, now: float, identify: Identify | None) -> Report:
     hints = _hints(case) if isinstance(relaxed, Refused) else ()
     if isinstance(relaxed, Refused) and not hints:
         remarks.append(
-            "none of the usual mistakes explains it: see that secret, body and headers are of "
-            "one and the same delivery, each byte as it came"
+            "none of the usual mistakes explains it: check that secret, body and headers belong to "
+            "the same delivery, and that each byte is as it came"
         )
     return Report(
         source=case.source,
@@ -126,7 +134,7 @@ def _judge(case: Case, now: float, identify: Identify | None) -> Report:
 
 
 def _relaxed(case: Case, now: float, steps: list[str]) -> Verdict:
-    """Judge it without regard to its time; tell the steps that were not reached before."""
+    """Judge it as if it was in time, and add the steps that were not reached before."""
     more: list[str] = []
     scheme = _scheme(case, case.secrets, relaxed=True)
     verdict = scheme.explain(case.delivery, now, more.append)
@@ -135,10 +143,11 @@ def _relaxed(case: Case, now: float, steps: list[str]) -> Verdict:
     return verdict
 
 
-def _names(case: Case, identify: Identify | None) -> tuple[str, ...]:
+def _identity(case: Case, identify: Identify | None) -> tuple[str, ...]:
+    """Say which ID and type a genuine delivery has, and whether its ID is signed."""
     identity = identify(case.delivery.headers, case.delivery.body) if identify else None
     if isinstance(identity, Refused):
-        return (f"yet its names are refused ({identity.code}): {identity.detail}",)
+        return (f"but its ID or type is refused ({identity.code}): {identity.detail}",)
     if not isinstance(identity, Identity):
         return ()
     signed = "signed" if identity.id_is_signed else "not signed"
@@ -150,18 +159,18 @@ def _names(case: Case, identify: Identify | None) -> tuple[str, ...]:
 
 
 def _hints(case: Case) -> tuple[str, ...]:
-    """Say which of the usual mistakes would explain that it does not match."""
-    found = [change.says for change in changes_of(case) if _matches(change.case)]
+    """Return which of the usual mistakes explain that it does not match."""
+    found = [one.says for one in hypotheses_of(case) if _matches(one.case)]
     if not found:
         found = list(_other_senders(case))
     if not found and len(case.delivery.body) <= MOST_FOR_PAIRS:
-        pairs = (change.says for change in pairs_of(case) if _matches(change.case))
+        pairs = (one.says for one in pairs_of(case) if _matches(one.case))
         found = list(itertools.islice(pairs, 1))
     return tuple(dict.fromkeys(found[:MOST_HINTS]))
 
 
 def _other_senders(case: Case) -> tuple[str, ...]:
-    """Name the senders of the table as whose delivery it would be genuine."""
+    """Return the senders of the table of which it would be a genuine delivery."""
     found = [
         name
         for name, preset in PRESETS.items()
@@ -173,15 +182,15 @@ def _other_senders(case: Case) -> tuple[str, ...]:
         found.append("qstash")
     if not found:
         return ()
-    return (f"the sender were {' or '.join(found[:MOST_SENDERS])}",)
+    return (f"the sender was {' or '.join(found[:MOST_SENDERS])}",)
 
 
 def _matches(case: Case) -> bool:
-    """Say whether one of the secrets made it, at whatever time."""
+    """Return whether one of the secrets made it, at any time."""
     for secret in case.secrets:
         try:
             scheme = _scheme(case, [Secret(secret.text)], relaxed=True)
-        except HookmillError:  # a shape or a secret that cannot be: not the mistake that was made
+        except HookmillError:  # a spec or secret that is not possible explains nothing
             continue
         if isinstance(scheme.verify(case.delivery, 0.0), Verified):
             return True
@@ -204,19 +213,19 @@ def _base(url: str) -> str | None:
 
 
 def _without_secrets(report: Report, case: Case) -> Report:
-    """Return it without any secret, should one stand in the delivery itself."""
+    """Return it without any secret, because the delivery itself may hold one."""
     hidden = {text for secret in case.secrets for text in _spellings(secret.text)}
     hidden = {text for text in hidden if len(text) >= LEAST_HIDDEN}
     delivery = case.delivery
     known = [delivery.body.decode("utf-8", "replace"), delivery.url, delivery.target]
     known += [repr(delivery.body), *delivery.headers.values()]
-    # Cut in the middle, or escaped, it would not be recognised in an excerpt.
+    # An excerpt may show a part of a secret, or an escaped one, which would not be recognised.
     holds_one = any(text in each for text in hidden for each in known)
     longest_first = sorted(hidden, key=len, reverse=True)
 
     def clean(line: str) -> str:
         if holds_one and line.startswith("signed content"):
-            line = line.partition(" bytes, ")[0] + " bytes, not shown: a secret stands in it"
+            line = line.partition(" bytes, ")[0] + " bytes, not shown: it holds a secret"
         for text in longest_first:
             line = line.replace(text, "[secret]")
         shown = line.encode("utf-8", "backslashreplace").decode()
@@ -233,7 +242,7 @@ def _without_secrets(report: Report, case: Case) -> Report:
 
 
 def _spellings(text: str) -> set[str]:
-    """Return the ways in which a secret, or the key that it stands for, may be written."""
+    """Return the ways in which a secret, or the key that it decodes to, may be written."""
     bare = text.strip().strip("\"'")
     texts = {text, bare, bare.partition("_")[2]}
     raws = {each.encode("utf-8", "surrogateescape") for each in texts if _is_writable(each)}

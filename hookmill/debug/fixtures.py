@@ -1,7 +1,7 @@
-"""What a sender puts into a delivery beside its signature: headers, and a body that fits it.
+"""Writes what a sender puts into a delivery besides its signature: headers, and a fitting body.
 
-No I/O. It follows from the shape where ID and type stand; what a shape does not say is a line in a
-table.
+No I/O. A sender's signature spec says where ID and type stand. What no spec says is in the tables
+of this module.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from hookmill.catalog.qstash import AttemptFailed, DeliveryFailed, DeliverySucce
 from hookmill.signatures.spec import SignatureSpec, as_template, parts
 
 PLAIN_TYPE = "hookmill.test"
-"""The event type of a delivery that nobody gave one."""
+"""The event type of a delivery, unless another one is asked for."""
 
-_BESIDE: dict[str, dict[str, str]] = {
+_OTHER_HEADERS: dict[str, dict[str, str]] = {
     "github": {"User-Agent": "GitHub-Hookshot/0000000"},
     "gitlab": {"X-Gitlab-Instance": "https://gitlab.example"},
     "gitlab-token": {"X-Gitlab-Instance": "https://gitlab.example"},
@@ -31,13 +31,15 @@ _BESIDE: dict[str, dict[str, str]] = {
     "twitch": {"Twitch-Eventsub-Message-Type": "notification"},
     "contentful": {"Content-Type": "application/vnd.contentful.management.v1+json"},
 }
-"""Headers that a sender is known for, beside its signature, the ID and the type."""
+"""Headers that a sender is known for, besides its signature, the ID and the type."""
 
-_BASES: dict[str, Any] = {
+_BODIES: dict[str, Any] = {
     "slack": {"type": "event_callback"},
     "meta": {"object": "page"},
     "dropbox": {"list_folder": {"accounts": ["dbid:1"]}},
 }
+"""What a sender's bodies always hold, besides the ID and the type."""
+
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -51,39 +53,40 @@ class Draft(NamedTuple):
 def draft(
     preset: str, spec: SignatureSpec | None, body: bytes | None, message_id: str, event_type: str
 ) -> Draft:
-    """Write a delivery as the sender would, but for its signature. A `body` that is given stays as
-    it is: only headers then hold ID and type. Raises `ValueError` for a type that this sender does
-    not have.
+    """Write a delivery as the sender would, without its signature.
+
+    A given `body` stays as it is, so that ID and type are in the headers only. Raises `ValueError`
+    for a type that this sender does not have.
     """
     if preset == "qstash-callbacks":
-        return _of_callback(body, message_id, event_type)
+        return _draft_of_callback(body, message_id, event_type)
     event_type = event_type or PLAIN_TYPE
     if spec is None or preset == "qstash":
-        return _of_qstash(body, message_id, event_type)
+        return _draft_of_qstash(body, message_id, event_type)
     if preset == "marble":
-        return _of_marble(body, message_id, event_type)
+        return _draft_of_marble(body, message_id, event_type)
     values = _values(spec.id, message_id) | _values(spec.type, event_type)
     headers = CIMultiDict[str]()
     is_form = not any(_is_json(place) for place in values) and any(map(_is_form, values))
     if body is None:
-        body = _form_of(values) if is_form else _json_of(_BASES.get(preset, {}), values)
+        body = _form_of(values) if is_form else _json_of(_BODIES.get(preset, {}), values)
     is_form = is_form and _fields_of(body) is None
     headers["Content-Type"] = _FORM if is_form else content_type(body)
     headers["User-Agent"] = "hookmill-send"
-    headers.update(_BESIDE.get(preset, {}))
+    headers.update(_OTHER_HEADERS.get(preset, {}))
     for place, value in values.items():
         if place.startswith("header:"):
             headers[place.partition(":")[2]] = value
     return Draft(headers, body)
 
 
-def _of_qstash(body: bytes | None, message_id: str, event_type: str) -> Draft:
+def _draft_of_qstash(body: bytes | None, message_id: str, event_type: str) -> Draft:
     if body is None:
         body = msgspec.json.encode({"type": event_type, "hello": "world"})
     return Draft(CIMultiDict(qstash_headers(body, message_id)), body)
 
 
-def _of_callback(body: bytes | None, message_id: str, event_type: str) -> Draft:
+def _draft_of_callback(body: bytes | None, message_id: str, event_type: str) -> Draft:
     if body is None:
         body = _callback(message_id, event_type or DeliveryFailed.tag)
     return Draft(CIMultiDict(qstash_headers(body, message_id)), body)
@@ -94,11 +97,11 @@ _OUTCOMES: dict[str, dict[str, Any]] = {
     AttemptFailed.tag: {"status": 500, "retried": 0},
     DeliveryFailed.tag: {"status": 500, "retried": 3},
 }
-"""What a callback says, by the event it is."""
+"""Fields of a callback, by its event type."""
 
 
 def _callback(message_id: str, event_type: str) -> bytes:
-    """Write what QStash says of a message that it has delivered, or has not."""
+    """Write the callback that QStash sends about a message that it published."""
     if event_type not in _OUTCOMES:
         known = ", ".join(_OUTCOMES)
         raise ValueError(f"QStash has no callback of type {event_type!r}; it has {known}")
@@ -123,14 +126,14 @@ def _callback(message_id: str, event_type: str) -> bytes:
     return msgspec.json.encode(callback)
 
 
-def _of_marble(body: bytes | None, message_id: str, event_type: str) -> Draft:
+def _draft_of_marble(body: bytes | None, message_id: str, event_type: str) -> Draft:
     if body is None:
         body = msgspec.json.encode({"id": message_id, "type": event_type, "data": {}})
     return Draft(CIMultiDict(marble_headers(body, message_id)), body)
 
 
 def qstash_headers(body: bytes, message_id: str) -> dict[str, str]:
-    """Return the headers QStash sends beside its signature."""
+    """Return the headers that QStash sends besides its signature."""
     return {
         "Content-Type": content_type(body),
         "User-Agent": "Upstash-QStash",
@@ -141,9 +144,9 @@ def qstash_headers(body: bytes, message_id: str) -> dict[str, str]:
 
 
 def marble_headers(body: bytes, message_id: str) -> dict[str, str]:
-    """Return the headers Marble sends beside its signature; they repeat what the body says.
+    """Return the headers that Marble sends besides its signature; they repeat what the body says.
 
-    Its older generation, recognised by the body, came through QStash.
+    Bodies of its older generation came through QStash, with QStash's headers.
     """
     fields = _fields_of(body) or {}
     if "event" in fields:
@@ -159,7 +162,7 @@ def marble_headers(body: bytes, message_id: str) -> dict[str, str]:
 
 
 def content_type(body: bytes) -> str:
-    """Return what kind of body it is."""
+    """Return the content type of a body: JSON or plain text."""
     is_json = _fields_of(body) is not None or body.lstrip().startswith(b"[{")
     return "application/json" if is_json else "text/plain"
 
@@ -168,12 +171,14 @@ def content_type(body: bytes) -> str:
 
 
 def _values(templates: Iterable[str], text: str) -> dict[str, str]:
-    """Return what has to stand at which place, so that the first template that can give the text
-    does. Where none can, the first one's first field holds it.
+    """Return what to write at which place, so that the templates give the text.
+
+    The first template that can give the text is used. Where none can, the first field of the first
+    template holds the text.
     """
     usable = [one for one in templates if one != "body" and "item:" not in one]
     for template in usable:
-        if (values := _filling(template, text)) is not None:
+        if (values := _values_for(template, text)) is not None:
             return values
     if not usable:
         return {}
@@ -181,8 +186,8 @@ def _values(templates: Iterable[str], text: str) -> dict[str, str]:
     return {first: text} | dict.fromkeys(others, "1")
 
 
-def _filling(template: str, text: str) -> dict[str, str] | None:
-    """Return the fields that make a template give the text; None where none do."""
+def _values_for(template: str, text: str) -> dict[str, str] | None:
+    """Return the values of a template's fields that give the text, or None where none do."""
     pieces = list(parts(as_template(template)))
     pattern = "".join(re.escape(before) + ("(.+?)" if field else "") for before, field in pieces)
     match = re.fullmatch(pattern, text, re.DOTALL)
@@ -207,22 +212,22 @@ def _json_of(base: Any, values: dict[str, str]) -> bytes:
     whole = base
     for place, text in values.items():
         if _is_json(place):
-            whole = _with(whole, place.partition(":")[2].split("."), text)
+            whole = _with_text(whole, place.partition(":")[2].split("."), text)
     return msgspec.json.encode(whole)
 
 
-def _with(value: Any, path: list[str], text: str) -> Any:
-    """Return a JSON value in which a text stands at the path; a number in it leads into a list."""
+def _with_text(value: Any, path: list[str], text: str) -> Any:
+    """Return a JSON value with the text at the path. A number in the path leads into a list."""
     if not path:
         return text
     step, *rest = path
     if step.isdecimal() and not (isinstance(value, dict) and value):
         items = list(value) if isinstance(value, list) else []
         items += [{}] * (int(step) + 1 - len(items))
-        items[int(step)] = _with(items[int(step)], rest, text)
+        items[int(step)] = _with_text(items[int(step)], rest, text)
         return items
     fields = value if isinstance(value, dict) else {}
-    return {**fields, step: _with(fields.get(step, {}), rest, text)}
+    return {**fields, step: _with_text(fields.get(step, {}), rest, text)}
 
 
 def _fields_of(body: bytes) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Signs and posts a delivery exactly as another sender would: for trying one's own endpoint."""
+"""Signs and posts a delivery exactly as its sender would, for trying one's own endpoint."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ TIMEOUT = 30.0
 """Seconds one delivery may take."""
 
 
-class Answer(NamedTuple):
-    """What the endpoint said: status, and the beginning of its text."""
+class ReceiverAnswer(NamedTuple):
+    """How the endpoint answered: the status, and the beginning of the text."""
 
     status: int
     text: str
 
 
 def fresh_message_id() -> str:
-    """Make a message ID as a sender would."""
+    """Return a new message ID."""
     return f"msg_{uuid.uuid4().hex}"
 
 
@@ -44,11 +44,11 @@ async def deliver(
     event_type: str = "",
     signed_url: str = "",
     forged: bool = False,
-) -> Answer:
-    """Sign `body` (None: one that fits the sender) and post it to `url` as the sender does.
+) -> ReceiverAnswer:
+    """Sign `body` (None: a body that fits the sender) and post it to `url` as the sender does.
 
-    `signed_url` is the URL that the sender was given, where that is another. `forged` changes the
-    delivery after it was signed. The scheme must know the URL's base as its public URL. Raises
+    `signed_url` is the URL that the sender was given, where that differs. `forged` changes the
+    delivery after signing. QStash's scheme must have the base of the URL as its public URL. Raises
     `SendError`.
     """
     try:
@@ -59,26 +59,26 @@ async def deliver(
         signed = scheme.sign(delivery, time.time())
         if forged:
             signed = _forged(signed, spec)
-        # As it was written: only a sender that signs its URL puts something behind it.
+        # The URL stays as it was written. Only a sender that signs its URL appends to it.
         target = URL(url + signed.target.removeprefix(delivery.target), encoded=True)
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT)) as session,
-            # A redirect is the endpoint's answer: followed, it would be a GET of another place.
+            # A redirect counts as the answer, because following it would be a GET elsewhere.
             session.post(
                 target, data=signed.body, headers=signed.headers, allow_redirects=False
             ) as response,
         ):
             text = (await response.content.read(1000)).decode("utf-8", "replace")
-            return Answer(response.status, text.strip())
+            return ReceiverAnswer(response.status, text.strip())
     except (aiohttp.ClientError, TimeoutError) as error:
         raise SendError(f"{url}: {str(error) or type(error).__name__}") from None
-    except ValueError as error:  # a URL or a header that HTTP has no form for
+    except ValueError as error:  # a URL or a header that HTTP cannot express
         raise SendError(f"{url}: {error}") from None
 
 
 def _forged(signed: Signed, spec: SignatureSpec | None) -> Signed:
-    """Change a delivery so that it must be refused: its body, or what proves who sent it where
-    that says nothing about the body.
+    """Change a signed delivery so that it must be refused: its body, or the signature itself where
+    that does not cover the body.
     """
     if spec is None or spec.covers_body:
         return signed._replace(body=signed.body + b" ")
@@ -88,7 +88,7 @@ def _forged(signed: Signed, spec: SignatureSpec | None) -> Signed:
 
 
 async def answers(url: str) -> bool:
-    """Say whether a GET of `url` is answered with 200."""
+    """Return whether a GET of `url` is answered with 200."""
     try:
         async with aiohttp.ClientSession() as session, session.get(url) as response:
             return response.status == 200

@@ -1,5 +1,5 @@
-"""What `hookmill send` signs with and `hookmill verify` judges by: what is configured, what the
-command line gives, or the keys of `hookmill dev`.
+"""Finds what `hookmill send` signs with and what `hookmill verify` judges by: a configured source,
+what the command line gives, or the public keys of `hookmill dev`.
 """
 
 from __future__ import annotations
@@ -13,22 +13,15 @@ from urllib.parse import urlsplit
 
 from multidict import CIMultiDict
 
-from hookmill.config.identity import (
-    Identify,
-    identify_by,
-    identify_callback,
-    identify_marble,
-    identify_qstash,
-)
-from hookmill.config.settings import Settings, variable_of
+from hookmill.config.identity import Identify, identifier_for
+from hookmill.config.settings import Settings
 from hookmill.config.source_options import CODE, QSTASH, preset_of, spec_of
-from hookmill.config.sources import secrets_of
+from hookmill.config.sources import secrets_of, secrets_to_sign_with, url_of
 from hookmill.debug.hypotheses import Case
 from hookmill.errors import SettingsError
 from hookmill.signatures import Scheme, Secret, Signed
-from hookmill.signatures.marble import DEVELOPMENT_SECRET
 from hookmill.signatures.presets import ALIASES, PRESETS
-from hookmill.signatures.qstash import DEVELOPMENT_KEYS, QStash
+from hookmill.signatures.qstash import QStash
 from hookmill.signatures.spec import SignatureSpec
 from hookmill.signatures.spec_verifier import SpecVerifier
 
@@ -37,9 +30,11 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _METHOD = re.compile("[A-Z]+")
 
 
-class Sender(NamedTuple):
-    """A sender to be imitated: its name in the table of senders, how it signs, and the URL that it
-    was given.
+class SimulatedSender(NamedTuple):
+    """What makes deliveries as a sender does.
+
+    `preset` is its name in the table of senders, `scheme` signs, and `url` is the URL that the
+    sender was given.
     """
 
     preset: str
@@ -48,42 +43,40 @@ class Sender(NamedTuple):
 
 
 def default_url(source: str, settings: Settings) -> str:
-    """Return where a source is received on this machine."""
+    """Return the URL at which a receiver on this machine takes a source's deliveries."""
     return f"http://127.0.0.1:{settings.port}{settings.path_of(source)}"
 
 
-def sender_for(source: str, url: str, settings: Settings) -> Sender:
+def sender_for(source: str, url: str, settings: Settings) -> SimulatedSender:
     """Return what makes deliveries to `url` as the source's sender does.
 
-    Raises `SettingsError` where there is no such source, where only its sender has the key, and
-    where no key is set and `url` is not this machine: a delivery that strangers could forge as well
-    proves nothing.
+    Raises `SettingsError` where there is no such source, and where only its sender has the key. It
+    also does where no key is set and `url` is not on this machine, because the public development
+    keys prove nothing there.
     """
     spec = _spec_of(source, settings)
     base, is_local = _base_of(url)
     preset = preset_of(source, settings.options_of(source))
-    # A receiver on this machine expects the URL that senders were given, not the one it is
-    # reached by here.
-    given = _given_url(source, settings) if is_local else ""
-    if spec is None:
-        secrets = _secrets(source, settings, DEVELOPMENT_KEYS, is_local=is_local)
-        public_url = settings.public_url if is_local else None
-        return Sender(preset, QStash(secrets, public_url=public_url or base), url)
-    if spec.algorithm in {"ed25519", "ecdsa-p256"}:
+    if spec is not None and spec.algorithm in {"ed25519", "ecdsa-p256"}:
         fault = f"{source} signs with {spec.algorithm}: only the sender has the key. "
         raise SettingsError([f"{fault}Have it deliver one, and judge that with `hookmill verify`"])
-    development = [DEVELOPMENT_SECRET] if source == "marble" else []
-    secrets = _secrets(source, settings, development, is_local=is_local)
-    return Sender(preset, SpecVerifier(spec, secrets), given or url)
+    secrets = secrets_to_sign_with(source, settings, allow_public=is_local)
+    if spec is None:
+        public_url = settings.public_url if is_local else None
+        return SimulatedSender(preset, QStash(secrets, public_url=public_url or base), url)
+    # A receiver on this machine expects the URL that the sender was given. That differs from the
+    # URL by which it is reached here.
+    given = url_of(source, settings) if is_local else ""
+    return SimulatedSender(preset, SpecVerifier(spec, secrets), given or url)
 
 
 def scheme_for(source: str, url: str, settings: Settings) -> Scheme:
-    """Return the scheme alone."""
+    """Return only the scheme of `sender_for`."""
     return sender_for(source, url, settings).scheme
 
 
 def known_sources(settings: Settings) -> list[str]:
-    """Name the senders there are: the configured ones first."""
+    """Return the names of all senders, the configured ones first."""
     return list(dict.fromkeys([*settings.sources, *QSTASH, *PRESETS]))
 
 
@@ -103,19 +96,12 @@ def _spec_of(source: str, settings: Settings) -> SignatureSpec | None:
         raise SettingsError(str(error).splitlines()) from None
 
 
-def _given_url(source: str, settings: Settings) -> str:
-    """Return the URL that a source's sender was given; "": not known."""
-    if url := settings.options_of(source).url:
-        return url
-    return f"{settings.public_url}{settings.path_of(source)}" if settings.public_url else ""
-
-
 def _base_of(url: str) -> tuple[str, bool]:
-    """Return a URL's scheme and host as they are written, and whether that is this machine."""
+    """Return scheme and host of a URL as they are written, and whether it is on this machine."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
-        _ = parts.port
+        _ = parts.port  # raises where it is not a number
     except ValueError:
         usable = False
     if not usable:
@@ -123,28 +109,14 @@ def _base_of(url: str) -> tuple[str, bool]:
     return f"{parts.scheme}://{parts.netloc}", parts.hostname in _LOOPBACK
 
 
-def _secrets(
-    source: str, settings: Settings, development: Sequence[str], *, is_local: bool
-) -> Sequence[str | Secret]:
-    options = settings.options_of(source)
-    if preset_of(source, options) == "qstash-callbacks" and not options.secrets:
-        source = "qstash"  # whose keys sign both
-    keys = {"qstash": "qstash_current_signing_key", "marble": "marble_webhook_secret"}
-    field = keys.get(source)
-    if field is None or settings.options_of(source).secrets:
-        return secrets_of(source, settings)
-    if secrets := secrets_of(source, settings):
-        return secrets
-    if is_local:
-        return development
-    raise SettingsError([f"{variable_of(field)} is not set: there is nothing to sign with"])
-
-
 # --- a captured delivery ---
 
 
 class Captured(NamedTuple):
-    """What the command line says of a captured delivery. `url` is the one its sender was given."""
+    """What the command line says of a captured delivery.
+
+    `headers` are lines such as `Name: value`; `url` is the URL that its sender was given.
+    """
 
     headers: Sequence[str]
     body: bytes
@@ -154,10 +126,10 @@ class Captured(NamedTuple):
 
 def case_for(
     source: str, captured: Captured, given: Sequence[Secret], settings: Settings
-) -> tuple[Case, Identify | None]:
-    """Return what is to be judged, and what finds the delivery's names.
+) -> tuple[Case, Identify]:
+    """Return the case to judge, and what finds the delivery's ID and type.
 
-    `given` are the secrets of the command line; without any it is judged by the source's own.
+    `given` are the secrets of the command line. Where it gives none, the source's own are used.
     Raises `SettingsError`.
     """
     spec = _spec_of(source, settings)
@@ -165,24 +137,24 @@ def case_for(
         raise SettingsError(["--method: write it in capital letters, such as POST"])
     url, target = captured.url, settings.path_of(source)
     if url is None:
-        url = _given_url(source, settings)
+        url = url_of(source, settings)
     else:
         base, _ = _base_of(url)
         url = url.partition("#")[0]
         target = url[len(base) :]
         target = target if target.startswith("/") else f"/{target}"
-    secrets = tuple(given) or tuple(_own_secrets(source, settings))
+    options = settings.options_of(source)
+    preset = preset_of(source, options)
+    headers = headers_of(captured.headers)
     case = Case(
         source=source,
-        preset=preset_of(source, settings.options_of(source)),
+        preset=preset,
         spec=spec,
-        secrets=secrets,
-        delivery=Signed(
-            headers_of(captured.headers), captured.body, target, captured.method, url
-        ),
+        secrets=tuple(given) or tuple(_own_secrets(source, settings)),
+        delivery=Signed(headers, captured.body, target, captured.method, url),
         tolerance=settings.clock_tolerance,
-    )  # fmt: skip
-    return case, _identify(case)
+    )
+    return case, identifier_for(preset, spec, options)
 
 
 def headers_of(lines: Iterable[str]) -> CIMultiDict[str]:
@@ -195,7 +167,7 @@ def headers_of(lines: Iterable[str]) -> CIMultiDict[str]:
             faults.append(f"--header (number {number}): write 'Name: value', with a colon")
         elif not _HEADER_NAME.fullmatch(name):
             faults.append(
-                f"--header (number {number}): what stands before the colon is no header's name"
+                f"--header (number {number}): the text before the colon is not a header's name"
             )
         else:
             headers.add(name, value.strip())
@@ -207,8 +179,11 @@ def headers_of(lines: Iterable[str]) -> CIMultiDict[str]:
 def secrets_given(
     texts: Iterable[str], files: Iterable[Path], variables: Iterable[str]
 ) -> list[Secret]:
-    """Return the secrets that the command line gives: as they stand, or a line each of a file or of
-    a variable. Raises `SettingsError`, which shows nothing of what could be a secret by mistake.
+    """Return the secrets that the command line gives: `texts` as they stand, and each line of the
+    files and of the environment variables.
+
+    Raises `SettingsError`. It shows no name and no text, because each could be a secret that was
+    given in the wrong place.
     """
     found = [Secret(text, "--secret") for text in texts]
     faults: list[str] = []
@@ -250,12 +225,3 @@ def _own_secrets(source: str, settings: Settings) -> list[Secret]:
             ]
         )
     return secrets
-
-
-def _identify(case: Case) -> Identify | None:
-    if case.preset in QSTASH:
-        return identify_qstash if case.preset == "qstash" else identify_callback
-    if case.spec is None:
-        return None
-    is_plain = case.spec.id == PRESETS["marble"].spec.id
-    return identify_marble if case.preset == "marble" and is_plain else identify_by(case.spec)

@@ -1,8 +1,7 @@
-"""`hookmill dev`: the whole line on one machine. Embedded server, QStash's stand-in, receiver, two
-workers.
+"""`hookmill dev`: all on one machine. Embedded server, QStash emulator, receiver, two workers.
 
-Everything runs as it does in production, as processes of their own, with public keys that are
-only good for development. Ctrl-C ends all it started: receiver first, server last.
+Each program runs in a process of its own, as it does in production, but with public keys that are
+for development only. Ctrl-C ends all of them: the emulator and the receiver first, the server last.
 """
 
 from __future__ import annotations
@@ -32,17 +31,17 @@ log = structlog.get_logger("dev")
 
 WORKERS = 2
 START = 15.0
-"""Seconds the receiver may take to get ready."""
+"""Seconds within which the receiver must get ready."""
 
 _DEFAULTS = {
     "HOOKMILL_DEVELOPMENT": "1",
-    "HOOKMILL_LEASE": "5",  # so that a killed worker's messages move on while one watches
+    "HOOKMILL_LEASE": "5",  # short, so that one can watch a killed worker's messages move on
     "HOOKMILL_SHUTDOWN": "5",
     "HOOKMILL_LOG_FORMAT": "console",
     "HOOKMILL_SOURCES__qstash-callbacks__path": "/qstash-callbacks",
 }
 
-_KEYS = {
+_DEVELOPMENT_KEYS = {
     "QSTASH_CURRENT_SIGNING_KEY": DEVELOPMENT_KEYS[0],
     "QSTASH_NEXT_SIGNING_KEY": DEVELOPMENT_KEYS[1],
     "MARBLE_WEBHOOK_SECRET": DEVELOPMENT_SECRET,
@@ -50,19 +49,22 @@ _KEYS = {
 
 
 def development_environment() -> bool:
-    """Fill in what is not set in this process' environment; its children inherit it. Return
-    whether QStash's stand-in belongs to it: not if QSTASH_URL names a service already.
+    """Set the variables that are not set in this process; its children inherit them.
+
+    Returns whether the QStash emulator has to run, which is so unless QSTASH_URL already names a
+    service.
     """
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
-    if not any(os.environ.get(name) for name in _KEYS):
-        os.environ.update(_KEYS)
+    if not any(os.environ.get(name) for name in _DEVELOPMENT_KEYS):
+        os.environ.update(_DEVELOPMENT_KEYS)
     os.environ.setdefault("PORT", str(free_port(preferred=8080)))
     os.environ.setdefault("HOOKMILL_HOST", "127.0.0.1")
     os.environ.setdefault("HOOKMILL_PUBLIC_URL", f"http://127.0.0.1:{os.environ['PORT']}")
     if os.environ.get("QSTASH_URL"):
         return False
-    preferred = 8081 if os.environ["PORT"] != "8081" else 8082  # the receiver does not listen yet
+    # The receiver does not listen yet, so that its port still looks free.
+    preferred = 8081 if os.environ["PORT"] != "8081" else 8082
     os.environ["QSTASH_URL"] = f"http://127.0.0.1:{free_port(preferred)}"
     os.environ.setdefault("QSTASH_TOKEN", DEVELOPMENT_TOKEN)
     return True
@@ -81,6 +83,7 @@ def run(handlers: str, *, samples: bool, qstash: bool) -> None:
 
 
 async def _develop(handlers: str, *, samples: bool, qstash: bool) -> None:
+    """Start all programs, and stop them at Ctrl-C, or when one of them has ended by itself."""
     children: list[asyncio.subprocess.Process] = []
     async with process.stop_signal() as stop:
         try:
@@ -104,7 +107,7 @@ async def _develop(handlers: str, *, samples: bool, qstash: bool) -> None:
 
 
 async def _start(*command: str, name: str) -> asyncio.subprocess.Process:
-    # A session of its own: Ctrl-C reaches us alone, and we end the children in their order.
+    # In a session of its own Ctrl-C does not reach it, so that we can stop them in our order.
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "hookmill", *command, "--name", name), start_new_session=True
     )
@@ -119,6 +122,7 @@ async def _stop(children: list[asyncio.subprocess.Process]) -> None:
 
 
 async def _first_to_end(children: list[asyncio.subprocess.Process]) -> int:
+    """Return the exit status of the first child that ends."""
     waiting = [asyncio.create_task(child.wait()) for child in children]
     try:
         done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -128,7 +132,7 @@ async def _first_to_end(children: list[asyncio.subprocess.Process]) -> int:
 
 
 async def _show(settings: Settings, *, samples: bool) -> None:
-    """Wait for the receiver, send the samples if asked to, and say how to go on."""
+    """Wait until the receiver is ready, send the samples if asked to, and say what to try next."""
     base = f"http://127.0.0.1:{settings.port}"
     try:
         async with asyncio.timeout(START):
@@ -165,8 +169,10 @@ async def _send_samples(settings: Settings, base: str) -> None:
 
 
 async def _publish_sample(base: str) -> None:
-    """Have an event of our own come through QStash's stand-in, and be told how that went."""
-    log.info("sample", says="your app publishes order.paid through QStash, for in a second")
+    """Publish an event of our own through the QStash emulator, with a callback about it."""
+    log.info(
+        "sample", says="your app publishes order.paid through QStash, to be delivered in a second"
+    )
     event = OrderPaid(order_id="A-1002", amount=900)
     callback = f"{base}/qstash-callbacks"
     async with Sender() as sender:

@@ -1,4 +1,4 @@
-"""What `hookmill dev` shows: sample events, handlers for them, and signed deliveries to send."""
+"""The samples of `hookmill dev`: events, handlers for them, and deliveries to send."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class OrderPaid(Event, tag="order.paid"):
 
 
 class Site:
-    """Stands for what real handlers share: a database pool, an HTTP client."""
+    """Stands for what handlers share in a real application: a database pool, an HTTP client."""
 
     async def rebuild(self, slug: str) -> None:
         """Pretend to rebuild a page."""
@@ -57,7 +57,7 @@ async def rebuild_page(delivery: Delivery[PostPublished], site: Site) -> None:
 
 @handlers.on(PostPublished)
 def purge_cache(delivery: Delivery[PostPublished]) -> None:
-    """Run beside `rebuild_page`, in a thread: this one is a plain function."""
+    """Run beside `rebuild_page`, in a thread, because this is a plain function."""
     log.info("cache purged", slug=delivery.event.slug)
 
 
@@ -71,7 +71,7 @@ async def reindex(delivery: Delivery[PostUpdated]) -> None:
 
 @handlers.on(DeliverySucceeded)
 async def note_delivery(delivery: Delivery[DeliverySucceeded]) -> None:
-    """Hear from QStash how a message of our own fared."""
+    """Learn from QStash how the delivery of a published message went."""
     event = delivery.event
     log.info("QStash reports a delivery", message=event.source_message_id, status=event.status)
 
@@ -83,7 +83,7 @@ async def log_greeting(delivery: Delivery[Message]) -> None:
 
 
 class Sample(NamedTuple):
-    """A delivery to send, and what should become of it."""
+    """A delivery to send, and the status with which it should be answered."""
 
     source: str
     body: bytes
@@ -108,22 +108,22 @@ SAMPLES = (
         b'"workspaceId":"org_1","resource":{"type":"post","id":"post_1"},"actor":null,'
         b'"data":{"id":"post_1","title":"Hello","slug":"hello","status":"published"}}',
         "evt_sample_1",
-        "Marble announces post.published; two handlers want it, beside the one for everything",
+        "Marble sends post.published; two handlers take it, besides the one for everything",
     ),
     Sample(
         "marble",
         b'{"event":"post.updated","data":{"id":"post_1","slug":"hello","title":"Hello again",'
         b'"userId":"user_1"}}',
         "msg_sample_old",
-        "Marble's older generation announces post.updated; its handler fails once",
+        "Marble's older generation sends post.updated; its handler fails once, then is retried",
     ),
     Sample("qstash", b'{"hello":"world"}', "msg_sample_hello", "a body without a type"),
-    _ORDER._replace(says="the same message once more: accepted, then dropped as a repeat"),
+    _ORDER._replace(says="the same message once more: accepted, then dropped as a duplicate"),
     Sample(
         "qstash",
         b'{"type":"order.paid","order_id":"A-6666","amount":0}',
         "msg_sample_forged",
-        "a forged one, changed after it was signed: refused",
+        "a forged delivery, changed after it was signed: refused",
         status=401,
         forged=True,
     ),

@@ -1,9 +1,9 @@
-"""QStash on your desk: a stand-in that speaks QStash's v2 API, for development and tests.
+"""An emulator of QStash's v2 API, for development and tests. `hookmill qstash` runs it.
 
-It signs, delays, retries, deduplicates and calls back as the service does, keeps its state in
-Redis, and delivers to this machine, which the service does not. It is no replacement for it: one
-process, no plans and limits, public keys.
+It signs, delays, retries, deduplicates and calls back as QStash does, and keeps its state in Redis.
+Unlike QStash it can deliver to this machine. It does not replace QStash: it is one process, has no
+plans and quotas, and signs with public keys by default.
 """
 
-DEVELOPMENT_TOKEN = "eyJVc2VySUQiOiJkZWZhdWx0VXNlciIsIlBhc3N3b3JkIjoiZGVmYXVsdFBhc3N3b3JkIn0="  # noqa: S105
+DEVELOPMENT_TOKEN = "eyJVc2VySUQiOiJkZWZhdWx0VXNlciIsIlBhc3N3b3JkIjoiZGVmYXVsdFBhc3N3b3JkIn0="  # noqa: S105 - published
 """The published token of QStash's own development server."""

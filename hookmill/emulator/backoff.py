@@ -1,5 +1,6 @@
-"""When a failed attempt is made again: what the destination asks for, else the message's own
-expression, else QStash's backoff.
+"""How long a failed attempt waits for its retry.
+
+The destination's response decides, else the message's own expression, else QStash's backoff.
 """
 
 from __future__ import annotations
@@ -9,17 +10,17 @@ import re
 from email.utils import parsedate_to_datetime
 
 from hookmill.emulator import retry_delay
-from hookmill.emulator.models import Answer, Message
+from hookmill.emulator.models import AttemptResult, QStashMessage
 
 DAY_MS = 86_400_000
 
-_ASKING = (
+_RETRY_HEADERS = (
     "retry-after",
     "x-ratelimit-reset",
     "x-ratelimit-reset-requests",
     "x-ratelimit-reset-tokens",
 )
-"""Headers with which a destination may say when to come again; the first that is usable counts."""
+"""Headers that tell when to retry. The first usable one counts."""
 
 _GO_UNITS = {
     "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1, "us": 0.001, "µs": 0.001, "ns": 1e-6,
@@ -27,11 +28,11 @@ _GO_UNITS = {
 _GO_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(h|ms|us|µs|ns|m|s)")
 
 
-def wait_ms(message: Message, answer: Answer, now_ms: int) -> int:
-    """Return how long to wait after this failed attempt of the message."""
-    asked = _asked_ms(answer, now_ms)
-    if asked is not None:
-        return asked
+def wait_ms(message: QStashMessage, result: AttemptResult, now_ms: int) -> int:
+    """Return the milliseconds to wait after a failed attempt of the message."""
+    requested = _requested_ms(result, now_ms)
+    if requested is not None:
+        return requested
     if message.template.retry_delay:
         own = retry_delay.milliseconds(message.template.retry_delay, message.retried)
         if own is not None:
@@ -40,17 +41,17 @@ def wait_ms(message: Message, answer: Answer, now_ms: int) -> int:
 
 
 def default_ms(attempt: int) -> int:
-    """Return QStash's own wait after so many failed attempts: e^(2.5 n) seconds, a day at most."""
+    """Return QStash's own wait after failed attempt n: e^(2.5 n) seconds, a day at most."""
     return DAY_MS if attempt > 4 else round(math.exp(2.5 * attempt) * 1000)
 
 
-def _asked_ms(answer: Answer, now_ms: int) -> int | None:
-    given = {name.lower(): value for name, value in reversed(answer.headers)}
-    for name in _ASKING:
-        asked = _read_ms(given.get(name, ""), now_ms)
-        if asked is not None:
-            # Further away than a day it is not believed.
-            return asked if asked <= DAY_MS else None
+def _requested_ms(result: AttemptResult, now_ms: int) -> int | None:
+    given = {name.lower(): value for name, value in reversed(result.headers)}
+    for name in _RETRY_HEADERS:
+        requested = _read_ms(given.get(name, ""), now_ms)
+        if requested is not None:
+            # A wait of more than a day is ignored.
+            return requested if requested <= DAY_MS else None
     return None
 
 
@@ -68,7 +69,7 @@ def _read_ms(text: str, now_ms: int) -> int | None:
     parts = _GO_PART.findall(text)
     if not parts or "".join(map("".join, parts)) != text:
         return None
-    # A number of 400 digits is infinity to float().
+    # The bound is needed because float() turns a number of 400 digits into infinity.
     return round(min(sum(float(n) * _GO_UNITS[unit] for n, unit in parts), DAY_MS + 1))
 
 

@@ -1,4 +1,4 @@
-"""What QStash reports of an attempt, and of a message that it gave up: messages of their own."""
+"""Callbacks: messages that report the result of an attempt, or a message that failed for good."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from typing import Any
 
 import msgspec
 
-from hookmill.emulator.models import Answer, Callback, Headers, Message, Template
+from hookmill.emulator.models import AttemptResult, CallbackTarget, Headers, QStashMessage, Template
 
 
-def template_of(callback: Callback, message: Message, answer: Answer, dlq_id: str) -> Template:
-    """Return what a callback delivers. `dlq_id`: "" unless the message was given up."""
+def template_of(
+    callback: CallbackTarget, message: QStashMessage, result: AttemptResult, dlq_id: str
+) -> Template:
+    """Return what a callback delivers. `dlq_id` is "" unless the message is in the DLQ."""
     return Template(
         method=callback.method,
         headers=(("Content-Type", "application/json"), *callback.headers),
-        body=body_of(message, answer, dlq_id),
+        body=body_of(message, result, dlq_id),
         retries=callback.retries,
         retry_delay=callback.retry_delay,
         timeout=callback.timeout,
@@ -23,16 +25,16 @@ def template_of(callback: Callback, message: Message, answer: Answer, dlq_id: st
     )
 
 
-def body_of(message: Message, answer: Answer, dlq_id: str) -> bytes:
+def body_of(message: QStashMessage, result: AttemptResult, dlq_id: str) -> bytes:
     """Return the body of a callback as QStash writes it."""
-    said: dict[str, Any] = {
-        "status": answer.status,
-        "header": by_name(answer.headers),
-        "body": _base64(answer.body or answer.error.encode()),
+    content: dict[str, Any] = {
+        "status": result.status,
+        "header": by_name(result.headers),
+        "body": _base64(result.body or result.error.encode()),
         "retried": message.retried,
         "maxRetries": message.template.retries,
         "sourceMessageId": message.id,
-        "topicName": message.topic,
+        "topicName": message.url_group,
         "endpointName": message.endpoint,
         "url": message.url,
         "method": message.template.method,
@@ -44,8 +46,8 @@ def body_of(message: Message, answer: Answer, dlq_id: str) -> bytes:
         "callerIP": message.template.caller_ip,
     }
     if dlq_id:
-        said["dlqId"] = dlq_id
-    return msgspec.json.encode(said)
+        content["dlqId"] = dlq_id
+    return msgspec.json.encode(content)
 
 
 def by_name(headers: Headers) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""The times of a cron expression, in the time zone that `CRON_TZ=` names (else UTC)."""
+"""The times of a cron expression, in UTC or the time zone that `CRON_TZ=` names."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from hookmill.emulator.models import ApiError
 
 
 def next_ms(text: str, after_ms: int) -> int:
-    """Return the first time (Unix ms) after the one given; raise `ApiError` where there is none."""
+    """Return the first time (Unix ms) after `after_ms`; raise `ApiError` if there is none."""
     try:
-        from cronsim import CronSim, CronSimError  # noqa: PLC0415 - an extra
+        from cronsim import CronSim, CronSimError  # noqa: PLC0415 - an optional extra
     except ImportError:
         raise ApiError(
             501, "schedules need cronsim, which is not installed: pip install hookmill[embedded]"

@@ -1,10 +1,9 @@
-"""Carries messages to their destinations: begins what the desk says, and says how that ended."""
+"""Delivers messages over HTTP: makes the attempts that the broker starts, and returns results."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import aiohttp
@@ -12,55 +11,55 @@ import structlog
 from multidict import CIMultiDict
 from yarl import URL
 
-from hookmill.emulator.broker import Desk
-from hookmill.emulator.models import Answer, Keys, Message
+from hookmill.emulator.broker import Broker
+from hookmill.emulator.models import AttemptResult, QStashMessage, SigningKeys
+from hookmill.emulator.state import Save
 from hookmill.errors import StreamUnavailableError
+from hookmill.runtime.tasks import cancel_and_wait
 from hookmill.signatures import Signed
 from hookmill.signatures.qstash import QStash
 
 log = structlog.get_logger("qstash")
 
-AT_A_TIME = 100
-"""Attempts under way at most."""
+MAX_ATTEMPTS = 100
+"""Attempts that are under way at the same time."""
 
-LONGEST = 900.0
-"""Seconds a destination may take where its message does not say less."""
+MAX_TIMEOUT = 900.0
+"""Seconds that a destination may take, unless its message allows less."""
 
-MOST_BYTES = 1024 * 1024
-"""What is kept of an answer's body."""
+MAX_BYTES = 1024 * 1024
+"""Bytes of a response's body that are kept."""
 
-PAUSE = 1.0
-"""Seconds until Redis is asked again that did not take what changed."""
+PAUSE_AFTER_ERROR = 1.0
+"""Seconds until the changes are saved again after Redis did not take them."""
 
 LOOK_AGAIN = 5.0
-"""Seconds until the clock is looked at again, whatever is due: it jumps, as when a laptop wakes."""
+"""Seconds until the clock is read again. It can jump, for example when a laptop wakes up."""
 
 REGION = "EU-CENTRAL-1"
 
-_OURS = {"upstash-signature", "host", "content-length", "connection", "transfer-encoding"}
-"""Headers that no publisher decides."""
-
-Keep = Callable[[], Awaitable[None]]
+_OWN_HEADERS = {"upstash-signature", "host", "content-length", "connection", "transfer-encoding"}
+"""Headers that a publisher cannot set."""
 
 
-class Courier:
-    """Delivers in the background. `keep` writes down what changed."""
+class Dispatcher:
+    """Delivers in the background. `save` saves the changes."""
 
-    def __init__(self, desk: Desk, keep: Keep) -> None:
-        self._desk = desk
-        self._keep = keep
+    def __init__(self, broker: Broker, save: Save) -> None:
+        self._broker = broker
+        self._save = save
         self._woken = asyncio.Event()
         self._running: list[asyncio.Task[None]] = []
         self._attempts: set[asyncio.Task[None]] = set()
-        self._fault: BaseException | None = None
-        """What an attempt died of that is not its destination's doing."""
+        self._bug: BaseException | None = None
+        """An error of our own in an attempt. An error of the destination is a result instead."""
         self._client: aiohttp.ClientSession | None = None
 
     def start(self) -> asyncio.Task[None]:
-        """Begin to deliver. The task returned ends only by `stop`, or by a fault of ours."""
+        """Start delivering. The returned task ends only by `stop`, or by an error of our own."""
         self._client = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
-            cookie_jar=aiohttp.DummyCookieJar(),  # one message's answer is nothing to the next
+            cookie_jar=aiohttp.DummyCookieJar(),  # messages must not share cookies
             auto_decompress=False,
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
         )
@@ -69,91 +68,91 @@ class Courier:
         return running
 
     def wake(self) -> None:
-        """Look again whether something may begin."""
+        """Check now whether an attempt can start."""
         self._woken.set()
 
     async def stop(self) -> None:
-        """Stop. Attempts under way are given up, and made again by the next start."""
-        tasks = [*self._attempts, *self._running]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Stop. Attempts under way are cancelled; the next start makes them again."""
+        await cancel_and_wait(self._running)  # first, because it starts new attempts
+        await cancel_and_wait(self._attempts)
+        # Without this, asyncio would log an error that the caller of `start` never read.
+        await asyncio.gather(*self._running, return_exceptions=True)
         if self._client is not None:
             await self._client.close()
 
     async def _run(self) -> None:
         while True:
             self._woken.clear()
-            if self._fault is not None:
-                raise self._fault
-            begun = self._desk.begin(AT_A_TIME - len(self._attempts))
-            # First, so that nothing is delivered of which a crash, or another stand-in, leaves no
-            # trace: a schedule's message would be made again, under another ID.
-            while not await self._write_down():  # noqa: ASYNC110 - it is Redis that we wait for
-                await asyncio.sleep(PAUSE)
-            for message in begun.messages:
+            if self._bug is not None:
+                raise self._bug
+            started = self._broker.start_attempts(MAX_ATTEMPTS - len(self._attempts))
+            # Saved before anything is delivered. Otherwise, after a crash or a takeover, the
+            # message of a schedule would be published again under another ID.
+            while not await self._try_save():  # noqa: ASYNC110 - there is no event to wait for
+                await asyncio.sleep(PAUSE_AFTER_ERROR)
+            for message in started.messages:
                 attempt = asyncio.create_task(self._attempt(message))
                 self._attempts.add(attempt)
-                attempt.add_done_callback(self._ended)
-            await self._wait_until(begun.look_again_ms)
+                attempt.add_done_callback(self._attempt_ended)
+            await self._wait_until(started.look_again_ms)
 
-    def _ended(self, attempt: asyncio.Task[None]) -> None:
+    def _attempt_ended(self, attempt: asyncio.Task[None]) -> None:
         self._attempts.discard(attempt)
         if not attempt.cancelled() and attempt.exception() is not None:
-            self._fault = attempt.exception()
+            self._bug = attempt.exception()
             self.wake()
 
     async def _wait_until(self, at_ms: int | None) -> None:
-        seconds = LOOK_AGAIN if at_ms is None else at_ms / 1000 - self._desk.now_ms() / 1000
+        seconds = LOOK_AGAIN if at_ms is None else at_ms / 1000 - self._broker.now_ms() / 1000
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, min(seconds, LOOK_AGAIN))):
                 await self._woken.wait()
 
-    async def _attempt(self, message: Message) -> None:
-        answer = await self._deliver(message)
-        self._desk.settle(message, answer)
+    async def _attempt(self, message: QStashMessage) -> None:
+        result = await self._deliver(message)
+        self._broker.finish_attempt(message, result)
         log.info(
-            "delivered" if 200 <= answer.status < 300 else "not delivered",
-            id=message.id, url=message.url, status=answer.status, retried=message.retried,
-            **({"error": answer.error} if answer.error else {}),
+            "delivered" if result.is_success else "not delivered",
+            id=message.id, url=message.url, status=result.status, retried=message.retried,
+            **({"error": result.error} if result.error else {}),
         )  # fmt: skip
-        await self._write_down()
+        await self._try_save()
         self.wake()
 
-    async def _write_down(self) -> bool:
+    async def _try_save(self) -> bool:
         try:
-            await self._keep()
+            await self._save()
         except (StreamUnavailableError, TimeoutError) as error:
-            # It is kept in memory, and written down before anything else begins.
-            log.warning("Redis did not take what changed", error=str(error))
+            # The changes stay in memory, and are saved before another attempt starts.
+            log.warning("changes not saved in Redis", error=str(error))
             return False
         return True
 
-    async def _deliver(self, message: Message) -> Answer:
+    async def _deliver(self, message: QStashMessage) -> AttemptResult:
         if self._client is None:
-            return Answer(error="the courier has not started")
-        if self._desk.is_gone(message):
-            return Answer(error="cancelled")
-        timeout = aiohttp.ClientTimeout(total=min(message.template.timeout or LONGEST, LONGEST))
+            return AttemptResult(error="the dispatcher is not started")
+        if self._broker.is_gone(message):
+            return AttemptResult(error="cancelled")
+        seconds = min(message.template.timeout or MAX_TIMEOUT, MAX_TIMEOUT)
         try:
             async with self._client.request(
                 message.template.method,
                 URL(message.url, encoded=True),
                 data=message.template.body,
-                headers=headers_of(message, self._desk.keys, time.time()),
+                headers=headers_of(message, self._broker.keys, time.time()),
                 allow_redirects=False,
-                timeout=timeout,
+                timeout=aiohttp.ClientTimeout(total=seconds),
             ) as response:
                 headers = tuple((_text(n), _text(value)) for n, value in response.headers.items())
-                return Answer(response.status, headers, await _beginning(response))
+                return AttemptResult(response.status, headers, await _beginning(response))
         except TimeoutError:
-            return Answer(error=f"no answer within {timeout.total:g} s")
+            return AttemptResult(error=f"no response within {seconds:g} s")
         except (aiohttp.ClientError, ValueError, OSError) as error:
-            return Answer(error=_text(str(error)) or type(error).__name__)
+            return AttemptResult(error=_text(str(error)) or type(error).__name__)
 
 
 def _text(given: str) -> str:
-    """Return what can be written down: bytes of an answer that are no UTF-8 cannot."""
+    """Replace what is not UTF-8 in a response, because it cannot be saved."""
     return given.encode(errors="surrogateescape").decode(errors="replace")
 
 
@@ -161,26 +160,27 @@ async def _beginning(response: aiohttp.ClientResponse) -> bytes:
     body = b""
     async for chunk in response.content.iter_any():
         body += chunk
-        if len(body) >= MOST_BYTES:
+        if len(body) >= MAX_BYTES:
             break
-    return body[:MOST_BYTES]
+    return body[:MAX_BYTES]
 
 
-def headers_of(message: Message, keys: Keys, now: float) -> CIMultiDict[str]:
-    """Return the headers of an attempt, with a token of its own."""
-    given = [(name, text) for name, text in message.template.headers if name.lower() not in _OURS]
-    headers = CIMultiDict(given)
+def headers_of(message: QStashMessage, keys: SigningKeys, now: float) -> CIMultiDict[str]:
+    """Return the headers of an attempt, with its own signed token; `now` is in Unix seconds."""
+    given = message.template.headers
+    headers = CIMultiDict((name, text) for name, text in given if name.lower() not in _OWN_HEADERS)
     headers.setdefault("User-Agent", "Upstash-QStash")
     headers["Upstash-Message-Id"] = message.id
     headers["Upstash-Retried"] = str(message.retried)
     headers["Upstash-Caller-Ip"] = message.template.caller_ip
     headers["Upstash-Region"] = REGION
     for name, text in (
-        ("Upstash-Topic-Name", message.topic),
+        ("Upstash-Topic-Name", message.url_group),
         ("Upstash-Schedule-Id", message.schedule_id),
     ):
         if text:
             headers[name] = text
-    # The destination's own text is what the token is for: with no base, the target is all of it.
+    # The token names the destination exactly as it was written: without a base URL, the target is
+    # the whole of it.
     delivery = Signed(headers, message.template.body, target=message.url)
     return CIMultiDict(QStash([keys.current]).sign(delivery, now).headers)

@@ -1,6 +1,6 @@
-"""Flow control: at most so many messages of a key at a time, and so many in a period.
+"""Flow control: limits how many messages of a key run at a time, and how many start in a period.
 
-Each message brings its own limits and is judged by them, unless the key's are pinned.
+A message is judged by its own limits, unless the limits of its key are pinned.
 """
 
 from __future__ import annotations
@@ -9,44 +9,47 @@ from collections.abc import Callable
 
 import msgspec
 
-from hookmill.emulator.models import FlowControl, Gate, Message
+from hookmill.emulator.models import FlowControlKey, FlowLimits, QStashMessage
 from hookmill.emulator.state import State
 
-MOST_IDLE = 10_000
-"""How many keys without messages are remembered: some make a key for each of their users."""
+MAX_IDLE_KEYS = 10_000
+"""Keys without messages that are kept. Some applications use a key for each of their users."""
 
 
-class Gates:
-    """The flow-control keys there are. `now_ms` is the clock."""
+class FlowControls:
+    """All flow-control keys. `now_ms` is the clock."""
 
     def __init__(self, state: State, now_ms: Callable[[], int]) -> None:
         self._state = state
         self._now_ms = now_ms
         self._active: dict[str, int] = {}
-        self._waiting: dict[str, int] = {}
+        """Key to the number of its attempts that are under way."""
+        self._messages: dict[str, int] = {}
+        """Key to the number of its messages."""
 
-    def all(self) -> list[Gate]:
-        """Return every key that is known."""
-        return self._state.gates.all()
+    def all(self) -> list[FlowControlKey]:
+        """Return every known key."""
+        return self._state.flow_controls.all()
 
-    def get(self, key: str) -> Gate:
-        """Return the state of a key; one that is not known has no limits."""
-        return self._state.gates.find(key) or Gate(key)
+    def get(self, key: str) -> FlowControlKey:
+        """Return the state of a key. An unknown key has no limits."""
+        return self._state.flow_controls.find(key) or FlowControlKey(key)
 
     def active(self, key: str) -> int:
         """Return how many attempts with this key are under way."""
         return self._active.get(key, 0)
 
     def waiting(self, key: str) -> int:
-        """Return how many messages with this key are there and are not under way."""
-        return max(0, self._waiting.get(key, 0) - self.active(key))  # a cancelled one may run on
+        """Return how many messages with this key are not under way."""
+        # An attempt of a cancelled message may still run, so the difference can be negative.
+        return max(0, self._messages.get(key, 0) - self.active(key))
 
     def pause(self, key: str) -> None:
-        """Let no message with this key begin."""
+        """Start no attempt with this key."""
         self._change(key, is_paused=True)
 
     def resume(self, key: str) -> None:
-        """Let them begin again."""
+        """Start attempts with this key again."""
         self._change(key, is_paused=False)
 
     def pin(
@@ -57,7 +60,7 @@ class Gates:
         rate: int | None = None,
         period: float | None = None,
     ) -> None:
-        """Have these limits count, whatever messages say."""
+        """Use these limits instead of those of the messages."""
         if parallelism is not None:
             self._change(key, parallelism=parallelism, is_parallelism_pinned=True)
         if rate is not None:
@@ -65,98 +68,100 @@ class Gates:
             self._change(key, period=period or self.get(key).period)
 
     def unpin(self, key: str, *, parallelism: bool = False, rate: bool = False) -> None:
-        """Have messages say it again."""
-        gate = self.get(key)
+        """Use the limits of the messages again."""
+        known = self.get(key)
         self._change(
             key,
-            is_parallelism_pinned=gate.is_parallelism_pinned and not parallelism,
-            is_rate_pinned=gate.is_rate_pinned and not rate,
+            is_parallelism_pinned=known.is_parallelism_pinned and not parallelism,
+            is_rate_pinned=known.is_rate_pinned and not rate,
         )
 
     def reset(self, key: str) -> None:
-        """Begin a new period now."""
-        self._change(key, began=0, period_start_ms=self._now_ms())
+        """Start a new period now."""
+        self._change(key, started=0, period_start_ms=self._now_ms())
 
-    def line_up(self, message: Message) -> None:
-        """Take note of a message, and of the limits that it brings."""
-        control = message.template.flow_control
-        if control is None:
+    def add(self, message: QStashMessage) -> None:
+        """Count a new message, and note its limits."""
+        limits = message.template.flow_control
+        if limits is None:
             return
-        self._waiting[control.key] = self._waiting.get(control.key, 0) + 1
-        gate = self.get(control.key)
-        if not gate.is_parallelism_pinned:
-            gate = msgspec.structs.replace(gate, parallelism=control.parallelism)
-        if not gate.is_rate_pinned:
-            gate = msgspec.structs.replace(gate, rate=control.rate, period=control.period)
-        self._state.gates.put(control.key, gate)
+        self._messages[limits.key] = self._messages.get(limits.key, 0) + 1
+        known = self.get(limits.key)
+        if not known.is_parallelism_pinned:
+            known = msgspec.structs.replace(known, parallelism=limits.parallelism)
+        if not known.is_rate_pinned:
+            known = msgspec.structs.replace(known, rate=limits.rate, period=limits.period)
+        self._state.flow_controls.put(limits.key, known)
 
-    def leave(self, message: Message) -> None:
-        """Take note that a message is done with."""
-        control = message.template.flow_control
-        if control is None:
+    def remove(self, message: QStashMessage) -> None:
+        """Count a message that has ended."""
+        limits = message.template.flow_control
+        if limits is None:
             return
-        self._waiting[control.key] -= 1
-        if len(self._state.gates) > 2 * MOST_IDLE:
-            self._forget()
+        self._messages[limits.key] -= 1
+        if len(self._state.flow_controls) > 2 * MAX_IDLE_KEYS:
+            self._delete_idle_keys()
 
-    def _forget(self) -> None:
-        """Drop what no message is there for and nobody set, but for the latest."""
+    def _delete_idle_keys(self) -> None:
+        """Delete keys without messages and without settings, except for the latest."""
         now = self._now_ms()
         idle = [
-            gate.key
-            for gate in self.all()
-            if not self._waiting.get(gate.key) and not self.active(gate.key)
-            and not (gate.is_paused or gate.is_parallelism_pinned or gate.is_rate_pinned)
-            and gate.period_start_ms + gate.period * 1000 <= now
+            known.key
+            for known in self.all()
+            if not self._messages.get(known.key) and not self.active(known.key)
+            and not (known.is_paused or known.is_parallelism_pinned or known.is_rate_pinned)
+            and known.period_start_ms + known.period * 1000 <= now
         ]  # fmt: skip
-        for key in idle[:-MOST_IDLE]:
-            self._state.gates.drop(key)
-            self._waiting.pop(key, None)
+        for key in idle[:-MAX_IDLE_KEYS]:
+            self._state.flow_controls.drop(key)
+            self._messages.pop(key, None)
             self._active.pop(key, None)
 
-    def opens_ms(self, message: Message) -> int | None:
-        """Return when a message may begin as far as its key goes: now, at the period's end, or not
-        before another one ends (None).
+    def next_start_ms(self, message: QStashMessage) -> int | None:
+        """Return when flow control lets an attempt start: now, or at the end of the period.
+
+        None: not before another attempt ends, or the key is resumed.
         """
-        control = message.template.flow_control
+        limits = message.template.flow_control
         now = self._now_ms()
-        if control is None:
+        if limits is None:
             return now
-        gate = self.get(control.key)
-        limits = self._limits(control, gate)
-        if gate.is_paused or 0 < limits.parallelism <= self.active(control.key):
+        known = self.get(limits.key)
+        limits = _effective_limits(limits, known)
+        if known.is_paused or 0 < limits.parallelism <= self.active(limits.key):
             return None
-        ends = gate.period_start_ms + round(limits.period * 1000)
-        if limits.rate and gate.began >= limits.rate and gate.period_start_ms <= now < ends:
+        ends = known.period_start_ms + round(limits.period * 1000)
+        if limits.rate and known.started >= limits.rate and known.period_start_ms <= now < ends:
             return ends
         return now
 
-    def enter(self, message: Message) -> None:
-        """Count an attempt that begins."""
-        control = message.template.flow_control
-        if control is None:
+    def start_attempt(self, message: QStashMessage) -> None:
+        """Count an attempt that starts."""
+        limits = message.template.flow_control
+        if limits is None:
             return
-        self._active[control.key] = self.active(control.key) + 1
-        gate, now = self.get(control.key), self._now_ms()
-        period_ms = round(self._limits(control, gate).period * 1000)
-        if not gate.period_start_ms <= now < gate.period_start_ms + period_ms:
-            gate = msgspec.structs.replace(gate, began=0, period_start_ms=now)
-        self._state.gates.put(control.key, msgspec.structs.replace(gate, began=gate.began + 1))
+        self._active[limits.key] = self.active(limits.key) + 1
+        known, now = self.get(limits.key), self._now_ms()
+        period_ms = round(_effective_limits(limits, known).period * 1000)
+        if not known.period_start_ms <= now < known.period_start_ms + period_ms:
+            known = msgspec.structs.replace(known, started=0, period_start_ms=now)
+        self._change(limits.key, started=known.started + 1, period_start_ms=known.period_start_ms)
 
-    def exit(self, message: Message) -> None:
-        """Count one that ended."""
-        control = message.template.flow_control
-        if control is not None:
-            self._active[control.key] -= 1
-
-    def _limits(self, control: FlowControl, gate: Gate) -> FlowControl:
-        pinned_rate = gate.is_rate_pinned
-        return FlowControl(
-            control.key,
-            gate.parallelism if gate.is_parallelism_pinned else control.parallelism,
-            gate.rate if pinned_rate else control.rate,
-            gate.period if pinned_rate else control.period,
-        )
+    def end_attempt(self, message: QStashMessage) -> None:
+        """Count an attempt that ended."""
+        limits = message.template.flow_control
+        if limits is not None:
+            self._active[limits.key] -= 1
 
     def _change(self, key: str, **changes: object) -> None:
-        self._state.gates.put(key, msgspec.structs.replace(self.get(key), **changes))
+        changed = msgspec.structs.replace(self.get(key), **changes)
+        self._state.flow_controls.put(key, changed)
+
+
+def _effective_limits(limits: FlowLimits, known: FlowControlKey) -> FlowLimits:
+    return FlowLimits(
+        limits.key,
+        known.parallelism if known.is_parallelism_pinned else limits.parallelism,
+        known.rate if known.is_rate_pinned else limits.rate,
+        known.period if known.is_rate_pinned else limits.period,
+    )

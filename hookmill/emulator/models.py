@@ -1,6 +1,7 @@
-"""What the stand-in keeps: messages, dead letters, schedules, queues, URL groups, flow control.
+"""The records that the emulator stores: messages, DLQ, schedules, queues, URL groups, flow control.
 
-Plain data. Times are Unix milliseconds; 0 stands for "not set" as it does in QStash's own API.
+Plain data. Times are Unix milliseconds; 0 means "not set", as in QStash's API. Redis keeps records
+by their field names: a field that is renamed here keeps its stored name with `rename`.
 """
 
 from __future__ import annotations
@@ -10,15 +11,15 @@ from typing import TypeAlias
 import msgspec
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
-"""Names and values in their order; a name may occur more than once."""
+"""Names and values in their order. A name may occur more than once."""
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The base of what is kept: it is replaced, never changed."""
+    """The base of all stored records. A record is replaced, never changed."""
 
 
 class ApiError(Exception):
-    """A request to the API is refused with this status and text."""
+    """The API refuses a request with this status and text."""
 
     def __init__(self, status: int, text: str) -> None:
         self.status = status
@@ -26,23 +27,26 @@ class ApiError(Exception):
         super().__init__(text)
 
 
-class FlowControl(Record, frozen=True):
-    """At most `parallelism` messages with this key at a time, `rate` of them each `period`."""
+class FlowLimits(Record, frozen=True):
+    """The limits that a message brings for its flow-control key.
+
+    At most `parallelism` messages with this key are delivered at a time, and at most `rate` in each
+    `period` (seconds). 0: no limit.
+    """
 
     key: str
     parallelism: int = 0
     rate: int = 0
     period: float = 1.0
-    """Seconds."""
 
 
-class Callback(Record, frozen=True):
-    """Where to report an attempt or a failure, and how."""
+class CallbackTarget(Record, frozen=True):
+    """Where an attempt or a failure is reported, and how that report is delivered."""
 
     url: str
     method: str = "POST"
     headers: Headers = ()
-    """Forwarded ones."""
+    """The forwarded headers."""
     retries: int = 3
     retry_delay: str = ""
     delay_ms: int = 0
@@ -50,28 +54,28 @@ class Callback(Record, frozen=True):
 
 
 class Template(Record, frozen=True):
-    """What is delivered, and how: all that a request says but where to and when."""
+    """What is delivered, and how: all of a publish request but its destination and its time."""
 
     method: str = "POST"
     headers: Headers = ()
-    """What the destination gets: `Content-Type` and the forwarded ones, without their prefix."""
+    """What the destination receives: `Content-Type`, and the forwarded headers without prefix."""
     body: bytes = b""
     retries: int = 3
     retry_delay: str = ""
-    """An expression in milliseconds with the variable `retried`; "": QStash's own backoff."""
+    """An expression in milliseconds with the variable `retried`. "": QStash's own backoff."""
     timeout: float = 0.0
-    """Seconds the destination may take to answer; 0: what the stand-in allows."""
-    callback: Callback | None = None
-    failure_callback: Callback | None = None
+    """Seconds that the destination may take to answer. 0: the emulator's maximum."""
+    callback: CallbackTarget | None = None
+    failure_callback: CallbackTarget | None = None
     labels: tuple[str, ...] = ()
-    flow_control: FlowControl | None = None
+    flow_control: FlowLimits | None = None
     caller_ip: str = ""
     redact: tuple[str, ...] = ()
-    """What logs leave out: `body`, `header`, `header[NAME]`."""
+    """What logs hide: `body`, `header`, `header[NAME]`."""
 
 
-class Order(Record, frozen=True):
-    """One request to publish, enqueue or, as an item, in a batch."""
+class PublishRequest(Record, frozen=True):
+    """A request to publish or enqueue; an item of a batch is one as well."""
 
     destination: str
     """A URL as it was written, or the name of a URL group."""
@@ -79,73 +83,79 @@ class Order(Record, frozen=True):
     queue: str = ""
     delay_ms: int = 0
     not_before_ms: int = 0
-    """Goes before `delay_ms`."""
+    """Takes precedence over `delay_ms`."""
     deduplication_id: str = ""
     is_deduplicated_by_content: bool = False
 
 
 class Receipt(Record, frozen=True):
-    """What a publisher is told of one message."""
+    """What the API tells a publisher about one message."""
 
     message_id: str
     url: str
     is_duplicate: bool = False
 
 
-class Message(Record, frozen=True):
-    """A message on its way to one URL."""
+class QStashMessage(Record, frozen=True, rename={"url_group": "topic", "callback_for": "source"}):
+    """A message to one URL, from its publishing to its delivery."""
 
     id: str
     url: str
     template: Template
     number: int
-    """Its place in the order of arrival."""
+    """Its position in the order of arrival."""
     created_ms: int
     due_ms: int
-    """When the next attempt may begin."""
+    """When the next attempt may start."""
     not_before_ms: int = 0
-    """When the first one might."""
+    """When the first attempt may start."""
     retried: int = 0
-    """Attempts that failed; `Upstash-Retried` of the next one."""
-    topic: str = ""
+    """Failed attempts so far; the next attempt sends it as `Upstash-Retried`."""
+    url_group: str = ""
     endpoint: str = ""
     queue: str = ""
     schedule_id: str = ""
-    source: str = ""
-    """The message that a callback tells of."""
+    callback_for: str = ""
+    """If this message is a callback: the ID of the message that it reports on."""
     held_queue: str = ""
     """The queue whose next message waits for this callback."""
 
 
-class Answer(Record, frozen=True):
-    """How an attempt ended: the destination's answer, or status 0 and the error."""
+class AttemptResult(Record, frozen=True):
+    """How an attempt ended: the destination's response, or status 0 and the error."""
 
     status: int = 0
     headers: Headers = ()
     body: bytes = b""
     error: str = ""
 
+    @property
+    def is_success(self) -> bool:
+        """Whether the status is 2xx."""
+        return 200 <= self.status < 300
 
-class DeadLetter(Record, frozen=True):
-    """A message that QStash gave up."""
+
+class DlqMessage(Record, frozen=True, rename={"result": "answer", "failed_ms": "died_ms"}):
+    """A message in the dead letter queue (DLQ): all its attempts failed."""
 
     id: str
-    message: Message
-    answer: Answer
-    died_ms: int
+    message: QStashMessage
+    result: AttemptResult
+    """The result of its last attempt."""
+    failed_ms: int
 
 
-class Schedule(Record, frozen=True):
-    """Publishes its order at the times of a cron expression."""
+class CronSchedule(Record, frozen=True, rename={"request": "order"}):
+    """A publish request that is repeated at the times of a cron expression."""
 
     id: str
     cron: str
-    order: Order
+    request: PublishRequest
     created_ms: int
     next_ms: int
     last_ms: int = 0
     last_states: dict[str, str] = {}
-    """Message ID to `IN_PROGRESS`, `SUCCESS` or `FAIL`, of the last time."""
+    """The messages of the last time: ID to `IN_PROGRESS`, `SUCCESS` or `FAIL`."""
     is_paused: bool = False
     error: str = ""
 
@@ -158,7 +168,7 @@ class Endpoint(Record, frozen=True):
 
 
 class UrlGroup(Record, frozen=True):
-    """URLs that get each message under one name (the API's word for it is topic)."""
+    """URLs that each receive every message for one name. The API's paths call it a topic."""
 
     name: str
     created_ms: int
@@ -167,7 +177,7 @@ class UrlGroup(Record, frozen=True):
 
 
 class Queue(Record, frozen=True):
-    """Delivers in order, `parallelism` at a time."""
+    """Delivers its messages in order, `parallelism` at a time."""
 
     name: str
     created_ms: int
@@ -176,8 +186,8 @@ class Queue(Record, frozen=True):
     is_paused: bool = False
 
 
-class Gate(Record, frozen=True):
-    """The state of a flow-control key: what its last message asked for, or what is pinned."""
+class FlowControlKey(Record, frozen=True, rename={"started": "began"}):
+    """The state of a flow-control key: the limits of its last message, or the pinned ones."""
 
     key: str
     parallelism: int = 0
@@ -186,56 +196,31 @@ class Gate(Record, frozen=True):
     is_paused: bool = False
     is_parallelism_pinned: bool = False
     is_rate_pinned: bool = False
-    began: int = 0
-    """How many attempts began in the present period."""
+    started: int = 0
+    """Attempts that started in the current period."""
     period_start_ms: int = 0
 
 
-class Remembered(Record, frozen=True):
-    """What a deduplication ID was given out for, and until when it counts."""
+class Deduplication(Record, frozen=True):
+    """The receipts of the first message with a deduplication ID, and until when it counts."""
 
     receipts: tuple[Receipt, ...]
     expires_ms: int
 
 
-class Keys(Record, frozen=True):
-    """The signing keys."""
+class SigningKeys(Record, frozen=True):
+    """The keys that sign deliveries: the current one, and the next one after a rotation."""
 
     current: str
     next: str
 
 
-class LogEntry(Record, frozen=True):
-    """A change of a message's state: CREATED, ACTIVE, RETRY, ERROR, DELIVERED, FAILED, CANCELED."""
+class LogEntry(Record, frozen=True, rename={"result": "answer"}):
+    """A state of a message: CREATED, ACTIVE, RETRY, ERROR, DELIVERED, FAILED or CANCELED."""
 
     at_ms: int
     state: str
-    message: Message
+    message: QStashMessage
     error: str = ""
     next_ms: int = 0
-    answer: Answer | None = None
-
-
-class Filter(Record, frozen=True):
-    """Which messages, dead letters or log entries are meant: several values mean any of them,
-    several fields all of them, and what is not given excludes nothing.
-    """
-
-    message_ids: tuple[str, ...] = ()
-    dlq_ids: tuple[str, ...] = ()
-    urls: tuple[str, ...] = ()
-    hosts: tuple[str, ...] = ()
-    paths: tuple[str, ...] = ()
-    topics: tuple[str, ...] = ()
-    queues: tuple[str, ...] = ()
-    schedule_ids: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
-    flow_control_keys: tuple[str, ...] = ()
-    caller_ips: tuple[str, ...] = ()
-    response_statuses: tuple[int, ...] = ()
-    """Of dead letters only."""
-    states: tuple[str, ...] = ()
-    """Of log entries only."""
-    from_ms: int = 0
-    to_ms: int = 0
-    """When it was logged, or died; 0: no end."""
+    result: AttemptResult | None = None

@@ -1,4 +1,4 @@
-"""Queues: in order, so many at a time. The next one waits for retries and for callbacks."""
+"""Queues deliver in order: a message waits for the retries and callbacks of the one before."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from hookmill.emulator.models import ApiError, Message, Queue
+from hookmill.emulator.models import ApiError, QStashMessage, Queue
 from hookmill.emulator.state import State
 
 
 class Queues:
-    """The queues there are, and whose turn it is in each. `now_ms` is the clock."""
+    """All queues, and which of their messages may be delivered now. `now_ms` is the clock."""
 
     def __init__(self, state: State, now_ms: Callable[[], int]) -> None:
         self._state = state
         self._now_ms = now_ms
-        self._lines: dict[str, list[tuple[int, str]]] = {}
-        """Queue to its messages (number, ID) in their order."""
+        self._waiting: dict[str, list[tuple[int, str]]] = {}
+        """Queue name to its messages (number, ID), in order."""
         self._callbacks: dict[str, set[tuple[str, str]]] = {}
-        """Queue to the callbacks (ID, ID of what they tell of) that its next message waits for."""
+        """Queue name to the callbacks (ID, ID of the message they report on) that it waits for."""
 
     def all(self) -> list[Queue]:
         """Return every queue."""
         return self._state.queues.all()
 
     def get(self, name: str) -> Queue:
-        """Return one; raise `ApiError` 404 where there is none."""
+        """Return a queue; raise `ApiError` 404 if it is unknown."""
         return self._state.queues.get(name)
 
     def upsert(
         self, name: str, *, parallelism: int | None = None, is_paused: bool | None = None
     ) -> Queue:
-        """Make a queue, or change what is given of it."""
+        """Create a queue, or change the given values of an existing one."""
         now = self._now_ms()
         queue = self._state.queues.find(name) or Queue(name, now, now)
         if parallelism is not None:
@@ -45,36 +45,36 @@ class Queues:
         return self._state.queues.put(name, msgspec.structs.replace(queue, updated_ms=now))
 
     def drop(self, name: str) -> None:
-        """Remove a queue. Messages still in it wait until there is one of its name again."""
+        """Delete a queue. Its messages wait until a queue with this name exists again."""
         self._state.queues.drop(name)
 
     def lag(self, name: str) -> int:
         """Return how many messages are in a queue."""
-        return len(self._lines.get(name, ()))
+        return len(self._waiting.get(name, ()))
 
-    def line_up(self, message: Message) -> None:
-        """Take note of a message or callback of a queue."""
+    def add(self, message: QStashMessage) -> None:
+        """Add a message to its queue, or a callback that its queue waits for."""
         if message.queue:
-            insort(self._lines.setdefault(message.queue, []), (message.number, message.id))
+            insort(self._waiting.setdefault(message.queue, []), (message.number, message.id))
         if message.held_queue:
             held = self._callbacks.setdefault(message.held_queue, set())
-            held.add((message.id, message.source))
+            held.add((message.id, message.callback_for))
 
-    def leave(self, message: Message) -> None:
-        """Take note that a message is done with."""
+    def remove(self, message: QStashMessage) -> None:
+        """Remove a message that has ended."""
         if message.queue:
-            self._lines[message.queue].remove((message.number, message.id))
+            self._waiting[message.queue].remove((message.number, message.id))
         if message.held_queue:
-            self._callbacks[message.held_queue].discard((message.id, message.source))
+            self._callbacks[message.held_queue].discard((message.id, message.callback_for))
 
-    def turns(self) -> Iterator[str]:
-        """Give the IDs of the messages whose turn it is, in every queue."""
-        for name, line in self._lines.items():
+    def deliverable(self) -> Iterator[str]:
+        """Yield the IDs of the messages that may be delivered now, in every queue."""
+        for name, waiting in self._waiting.items():
             queue = self._state.queues.find(name)
-            if queue is None or queue.is_paused or not line:
+            if queue is None or queue.is_paused or not waiting:
                 continue
-            ids = {message_id for _, message_id in line[: queue.parallelism]}
-            # A message that is gone holds its place until its last callback is.
-            gone = {source for _, source in self._callbacks.get(name, ()) if source not in ids}
-            for _, message_id in line[: max(0, queue.parallelism - len(gone))]:
+            ids = {message_id for _, message_id in waiting[: queue.parallelism]}
+            # A message that has ended still counts, until its last callback has ended too.
+            held = {source for _, source in self._callbacks.get(name, ()) if source not in ids}
+            for _, message_id in waiting[: max(0, queue.parallelism - len(held))]:
                 yield message_id

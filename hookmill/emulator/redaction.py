@@ -1,4 +1,4 @@
-"""What a publisher wants left out is shown as its hash: it can be compared, and not be read."""
+"""Replaces redacted values by their hash, which can be compared but not read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hookmill.emulator.models import Headers, Template
 
 
 def headers_shown(headers: Headers, fields: Collection[str]) -> Headers:
-    """Return headers without the values that `fields` (`header`, `header[NAME]`) names."""
+    """Return headers; values that `fields` (`header`, `header[NAME]`) name are hashed."""
     hidden = {field.lower() for field in fields}
     return tuple(
         (name, _hash(value.encode()))
@@ -20,7 +20,7 @@ def headers_shown(headers: Headers, fields: Collection[str]) -> Headers:
 
 
 def body_shown(template: Template) -> bytes:
-    """Return a message's body, or its hash."""
+    """Return a message's body, or its hash if it is redacted."""
     return _hash(template.body).encode() if "body" in template.redact else template.body
 
 

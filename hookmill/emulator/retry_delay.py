@@ -1,7 +1,7 @@
-"""`Upstash-Retry-Delay`: an arithmetic expression in milliseconds over `retried`.
+"""`Upstash-Retry-Delay`: an arithmetic expression in milliseconds with the variable `retried`.
 
-Read with Python's own parser and walked over a short list of what is allowed; nothing is evaluated
-that is not on it.
+Python's parser reads it. Only a short list of operators and functions is allowed, and nothing else
+is ever evaluated.
 """
 
 from __future__ import annotations
@@ -39,14 +39,15 @@ _LONGEST = 256
 
 
 def check(text: str) -> str:
-    """Return the expression; raise `ApiError` where it is none."""
+    """Return the expression; raise `ApiError` if it is invalid."""
     _compiled(_parse(text).body)
     return text
 
 
 def milliseconds(text: str, retried: int) -> int | None:
-    """Return the delay after so many failed attempts (0 first), never below 0; None where the
-    expression has no finite value there.
+    """Return the delay in milliseconds, at least 0; None where the expression has no finite value.
+
+    `retried` is the number of earlier retries, 0 after the first attempt.
     """
     try:
         return max(0, round(_compiled(_parse(text).body)(retried)))
@@ -64,8 +65,9 @@ def _parse(text: str) -> ast.Expression:
 
 
 def _compiled(node: ast.expr) -> Callable[[float], float]:
-    """Return what computes the expression from `retried`; raise `ApiError` where any part of it,
-    computed or not, is not on the list.
+    """Return a function that computes the expression from `retried`.
+
+    Raises `ApiError` where any part is not allowed, even a part that is never computed.
     """
     match node:
         case ast.Constant(value=bool()):

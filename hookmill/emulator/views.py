@@ -1,58 +1,52 @@
-"""The records as the API shows them: JSON objects with the names that the SDKs read. Pure.
+"""Records as the API shows them: JSON objects with the names that the SDKs read. Pure, no I/O.
 
-What is empty is left out, as the service does it.
+Empty values are left out, as QStash does.
 """
 
 from __future__ import annotations
 
 import base64
-from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 from hookmill.emulator.callbacks import by_name
 from hookmill.emulator.models import (
-    Answer,
-    Callback,
-    DeadLetter,
-    Gate,
-    Keys,
+    AttemptResult,
+    CallbackTarget,
+    CronSchedule,
+    DlqMessage,
+    FlowControlKey,
     LogEntry,
-    Message,
-    Order,
+    PublishRequest,
+    QStashMessage,
     Queue,
     Receipt,
-    Schedule,
+    SigningKeys,
     Template,
     UrlGroup,
 )
 from hookmill.emulator.parsing import is_url
 from hookmill.emulator.redaction import body_shown, headers_shown
-from hookmill.emulator.requests import Page
 
 Json: TypeAlias = dict[str, Any]
-Place: TypeAlias = tuple[int, str]
-"""Where an item stands in its list: a time in milliseconds, and what tells apart those of it."""
-
-T = TypeVar("T")
 
 
-def published(order: Order, receipts: Sequence[Receipt]) -> Json | list[Json]:
-    """Show what became of an order: an object for a URL, a list for a URL group."""
-    if is_url(order.destination):
+def published(request: PublishRequest, receipts: Sequence[Receipt]) -> Json | list[Json]:
+    """Show the receipts of a request: an object for a URL, a list for a URL group."""
+    if is_url(request.destination):
         return receipt(receipts[0])
     return [{**receipt(one), "url": one.url} for one in receipts]
 
 
 def receipt(one: Receipt) -> Json:
-    """Show the ID of a message, and whether it was there before."""
+    """Show the ID of a message, and whether it is a duplicate."""
     return {
         "messageId": one.message_id,
         **({"deduplicated": True} if one.is_duplicate else {}),
     }
 
 
-def message(one: Message) -> Json:
+def message(one: QStashMessage) -> Json:
     """Show a message that is on its way."""
     return {
         **_identity(one),
@@ -66,32 +60,33 @@ def message(one: Message) -> Json:
     }
 
 
-def dead_letter(one: DeadLetter) -> Json:
-    """Show a message that was given up, and the answer that was the last."""
-    answer = one.answer
+def dlq_message(one: DlqMessage) -> Json:
+    """Show a DLQ message with the result of its last attempt."""
+    result = one.result
     return {
         **message(one.message),
         "dlqId": one.id,
-        "responseStatus": answer.status,
-        **_filled(responseHeader=by_name(answer.headers)),
-        **_body("responseBody", _said(answer)),
+        "responseStatus": result.status,
+        **_filled(responseHeader=by_name(result.headers)),
+        **_body("responseBody", _response_body(result)),
     }
 
 
 def log_entry(one: LogEntry) -> Json:
-    """Show a change of a message's state. Two names stand twice: the SDK in Python reads others
-    than the documentation has.
+    """Show a log entry.
+
+    Some values have two names, because the Python SDK reads other names than the documentation.
     """
-    template, answer = one.message.template, one.answer
-    seen: Json = {}
-    if answer is not None:
-        headers = by_name(answer.headers)
-        seen = {
-            "responseStatus": answer.status,
+    template, result = one.message.template, one.result
+    response: Json = {}
+    if result is not None:
+        headers = by_name(result.headers)
+        response = {
+            "responseStatus": result.status,
             **_filled(
                 responseHeader=headers,
                 responseHeaders=headers,
-                responseBody=_base64(_said(answer)),
+                responseBody=_base64(_response_body(result)),
             ),
         }
     return {
@@ -108,16 +103,16 @@ def log_entry(one: LogEntry) -> Json:
             retryDelayExpr=template.retry_delay,
         ),
         **_callback_headers(template, "Headers"),
-        **seen,
+        **response,
     }
 
 
-def schedule(one: Schedule) -> Json:
-    """Show a schedule, and how its last messages fare."""
-    order, template = one.order, one.order.template
+def schedule(one: CronSchedule) -> Json:
+    """Show a schedule, and the states of its last messages."""
+    request, template = one.request, one.request.template
     return {
         "scheduleId": one.id,
-        "destination": order.destination,
+        "destination": request.destination,
         "cron": one.cron,
         "createdAt": one.created_ms,
         "isPaused": one.is_paused,
@@ -127,9 +122,9 @@ def schedule(one: Schedule) -> Json:
         **_body("body", body_shown(template)),
         "retries": template.retries,
         **_filled(
-            delay=order.delay_ms // 1000,
+            delay=request.delay_ms // 1000,
             timeout=int(template.timeout),
-            queueName=order.queue,
+            queueName=request.queue,
             callerIp=template.caller_ip,
             lastScheduleTime=one.last_ms,
             lastScheduleStates=one.last_states,
@@ -152,7 +147,7 @@ def url_group(one: UrlGroup) -> Json:
 
 
 def queue(one: Queue, lag: int) -> Json:
-    """Show a queue; `lag` is how many messages are in it."""
+    """Show a queue; `lag` is the number of its messages."""
     return {
         "name": one.name,
         "createdAt": one.created_ms,
@@ -163,15 +158,15 @@ def queue(one: Queue, lag: int) -> Json:
     }
 
 
-def gate(one: Gate, *, waiting: int, active: int) -> Json:
-    """Show a flow-control key, and how many of its messages wait or are under way."""
+def flow_control_key(one: FlowControlKey, *, waiting: int, active: int) -> Json:
+    """Show a flow-control key, with the numbers of waiting and active messages."""
     return {
         "flowControlKey": one.key,
         "waitListSize": waiting,
         "parallelismMax": one.parallelism,
         "parallelismCount": active,
         "rateMax": one.rate,
-        "rateCount": one.began,
+        "rateCount": one.started,
         "ratePeriod": int(one.period),
         "ratePeriodStart": one.period_start_ms // 1000,
         "isPaused": one.is_paused,
@@ -180,61 +175,20 @@ def gate(one: Gate, *, waiting: int, active: int) -> Json:
     }
 
 
-def keys(one: Keys) -> Json:
+def keys(one: SigningKeys) -> Json:
     """Show the signing keys."""
     return {"current": one.current, "next": one.next}
-
-
-# --- pages ---
-
-
-def oldest_first(items: Sequence[T], page: Page, place_of: Callable[[T], Place]) -> tuple[
-    list[T], Json
-]:  # fmt: skip
-    """Cut a page out of items that stand in the order of their places; return them, and the
-    cursor to the next page where there is one.
-
-    A cursor names the last item given, so that what came or went meanwhile shifts nothing.
-    """
-    start = page.cursor
-    left = [one for one in items if start is None or place_of(one) > start]
-    return _cut(left, page.size, place_of)
-
-
-def latest_first(entries: Sequence[LogEntry], page: Page) -> tuple[list[LogEntry], Json]:
-    """Cut a page out of log entries, the latest of which stands first.
-
-    Those of one millisecond are told apart by their number in it, the oldest being the first: what
-    comes later does not change it.
-    """
-    in_order: list[tuple[Place, LogEntry]] = []
-    seen: Counter[int] = Counter()
-    for entry in reversed(entries):
-        seen[entry.at_ms] += 1
-        in_order.append(((entry.at_ms, f"{seen[entry.at_ms]:06d}"), entry))
-    start = page.cursor
-    left = [pair for pair in reversed(in_order) if start is None or pair[0] < start]
-    given, cursor = _cut(left, page.size, lambda pair: pair[0])
-    return [entry for _, entry in given], cursor
-
-
-def _cut(left: list[T], size: int, place_of: Callable[[T], Place]) -> tuple[list[T], Json]:
-    given = left[:size]
-    if len(left) <= size:
-        return given, {}
-    at_ms, which = place_of(given[-1])
-    return given, {"cursor": f"{at_ms}-{which}"}
 
 
 # --- parts ---
 
 
-def _identity(one: Message) -> Json:
+def _identity(one: QStashMessage) -> Json:
     return {
         "messageId": one.id,
         "url": one.url,
         **_filled(
-            topicName=one.topic,
+            topicName=one.url_group,
             endpointName=one.endpoint,
             queueName=one.queue,
             scheduleId=one.schedule_id,
@@ -270,12 +224,12 @@ def _headers(template: Template) -> Json:
     return _filled(header=by_name(headers_shown(template.headers, template.redact)))
 
 
-def _url_of(callback: Callback | None) -> str:
+def _url_of(callback: CallbackTarget | None) -> str:
     return callback.url if callback is not None else ""
 
 
 def _callback_headers(template: Template, ending: str) -> Json:
-    """Show what callbacks are given; the log's names end otherwise than a message's."""
+    """Show the callbacks' headers. The names end in `Headers` in a log, in `Header` elsewhere."""
     found: Json = {}
     for name, callback in (
         ("callback", template.callback),
@@ -286,13 +240,13 @@ def _callback_headers(template: Template, ending: str) -> Json:
     return found
 
 
-def _said(answer: Answer) -> bytes:
-    """Return the answer's body; where there was no answer, why."""
-    return answer.body or answer.error.encode()
+def _response_body(result: AttemptResult) -> bytes:
+    """Return the response's body; the error where there was no response."""
+    return result.body or result.error.encode()
 
 
 def _body(name: str, body: bytes) -> Json:
-    """Show a body as text if it is UTF-8, else as base64 under another name."""
+    """Show a body as text if it is UTF-8, otherwise as base64 under another name."""
     try:
         return {name: body.decode()}
     except UnicodeDecodeError:
@@ -304,5 +258,5 @@ def _base64(body: bytes) -> str:
 
 
 def _filled(**fields: Any) -> Json:
-    """Leave out what is empty."""
+    """Leave out empty values."""
     return {name: value for name, value in fields.items() if value}

@@ -1,1 +1,1 @@
-"""How a message is made ready and handed over: what stands behind `Sender`."""
+"""Everything behind `Sender`: it checks an event, signs it and sends it."""

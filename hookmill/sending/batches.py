@@ -1,6 +1,6 @@
-"""Several messages in as few requests as possible: each is answered for by itself.
+"""Publishes several messages in as few requests as possible; each has its own result.
 
-A batch is signed just before it goes out. What cannot stand in one goes alone.
+A batch is signed just before it is sent. A message that cannot be part of a batch is sent alone.
 """
 
 from __future__ import annotations
@@ -11,59 +11,59 @@ from typing import NamedTuple
 
 from hookmill.errors import SendError
 from hookmill.sending import qstash_api
+from hookmill.sending.exchange import HttpResponse
 from hookmill.sending.outgoing import Published
-from hookmill.sending.prepare import Prepared
-from hookmill.sending.qstash_api import Refusal, Taken
-from hookmill.sending.retry_policy import Answer
-from hookmill.sending.transport import BEGINNING, Errand, Service
+from hookmill.sending.prepare import PreparedMessage
+from hookmill.sending.qstash_api import AcceptedMessage, ItemReply
+from hookmill.sending.qstash_client import QStashClient
+from hookmill.sending.send_errors import SHOWN_CHARACTERS, RequestInfo
+from hookmill.sending.urls import shown
 
-MOST_BYTES = 100_000_000
-MOST_ITEMS = 1000
-"""What one batch may hold; more goes as several."""
+MAX_BYTES = 100_000_000
+MAX_ITEMS = 1000
+"""Limits of one batch. More messages are sent as several batches."""
 
-Result = Published | SendError
+SendResult = Published | SendError
 
-_ENDS_ALL = {None, 401, 403, 429}
-"""How a batch fails after which the next would fail as well; None: there was no answer."""
+_STOPPING_STATUSES = {None, 401, 403, 429}
+"""After a batch failed with one of these, the next would fail as well. None: no response."""
 
 
-class Item(NamedTuple):
-    """A message and how it stands in a batch; `raw` None: it goes alone."""
+class BatchItem(NamedTuple):
+    """A message and its item in a batch. `raw` None: the message is sent alone."""
 
-    prepared: Prepared
+    prepared: PreparedMessage
     raw: bytes | None
 
 
 async def publish_all(
-    service: Service,
-    messages: Sequence[Prepared],
-    alone: Callable[[Prepared], Awaitable[Published]],
-) -> list[Result]:
-    """Publish messages, and return what became of each, in their order. `alone` publishes one."""
-    results: list[Result] = []
+    client: QStashClient,
+    messages: Sequence[PreparedMessage],
+    publish_one: Callable[[PreparedMessage], Awaitable[Published]],
+) -> list[SendResult]:
+    """Publish messages and return their results, in their order."""
+    results: list[SendResult] = []
     for batch in batches(messages):
         if isinstance(batch, SendError):
             results.append(batch)
             continue
         try:
-            results += await _publish(service, batch, alone)
+            results += await _publish(client, batch, publish_one)
         except SendError as error:
-            results += [_shared(error, item.prepared) for item in batch]
-            if _ends_all(error):
+            results += [_for_one_message(error, item.prepared) for item in batch]
+            if _stops_all(error):
                 break
     return results + [_not_tried(one) for one in messages[len(results) :]]
 
 
-def batches(messages: Iterable[Prepared]) -> Iterator[list[Item] | SendError]:
-    """Put messages into batches, one after another and in their order; what cannot be signed is an
-    error of its own.
-    """
-    batch: list[Item] = []
+def batches(messages: Iterable[PreparedMessage]) -> Iterator[list[BatchItem] | SendError]:
+    """Group messages into batches, in their order. A message that cannot be signed is an error."""
+    batch: list[BatchItem] = []
     size = 2
     for prepared in messages:
         made = _item(prepared)
         length = 0 if isinstance(made, SendError) or made.raw is None else len(made.raw) + 1
-        is_full = len(batch) >= MOST_ITEMS or size + length > MOST_BYTES
+        is_full = len(batch) >= MAX_ITEMS or size + length > MAX_BYTES
         if batch and (is_full or not length):
             yield batch
             batch, size = [], 2
@@ -78,17 +78,19 @@ def batches(messages: Iterable[Prepared]) -> Iterator[list[Item] | SendError]:
         yield batch
 
 
-def _item(prepared: Prepared) -> Item | SendError:
+def _item(prepared: PreparedMessage) -> BatchItem | SendError:
     try:
-        raw = prepared.item(time.time())
+        raw = prepared.batch_item(time.time())
     except SendError as error:
         return error
-    is_too_large = raw is not None and len(raw) + 2 > MOST_BYTES
-    return Item(prepared, None if is_too_large else raw)
+    is_too_large = raw is not None and len(raw) + 2 > MAX_BYTES
+    return BatchItem(prepared, None if is_too_large else raw)
 
 
-async def tried(send: Callable[[Prepared], Awaitable[Published]], prepared: Prepared) -> Result:
-    """Send a message, and return the error where it could not be sent."""
+async def result_of(
+    send: Callable[[PreparedMessage], Awaitable[Published]], prepared: PreparedMessage
+) -> SendResult:
+    """Send a message; return the error instead of raising it."""
     try:
         return await send(prepared)
     except SendError as error:
@@ -96,42 +98,44 @@ async def tried(send: Callable[[Prepared], Awaitable[Published]], prepared: Prep
 
 
 async def _publish(
-    service: Service, batch: list[Item], alone: Callable[[Prepared], Awaitable[Published]]
-) -> list[Result]:
+    client: QStashClient,
+    batch: list[BatchItem],
+    publish_one: Callable[[PreparedMessage], Awaitable[Published]],
+) -> list[SendResult]:
     messages = [item.prepared for item in batch]
     if batch[0].raw is None:
-        return [await alone(messages[0])]
+        return [await publish_one(messages[0])]
     request = qstash_api.batch(item.raw for item in batch if item.raw is not None)
 
-    def read(answer: Answer) -> list[Taken | Refusal | None] | None:
-        return qstash_api.read_batch(answer, len(batch))
+    def read(response: HttpResponse) -> list[ItemReply] | None:
+        return qstash_api.read_batch(response, len(batch))
 
     secrets = tuple({one.secret for one in messages})
-    errand = Errand(f"publishing a batch of {len(batch)}", secrets=secrets)
-    answers = await service.ask(errand, lambda: request, read)
-    return [_result(service, one, said) for one, said in zip(messages, answers, strict=True)]
+    info = RequestInfo(f"publishing a batch of {len(batch)}", secrets=secrets)
+    replies = await client.request(info, lambda: request, read)
+    return [_result(client, one, reply) for one, reply in zip(messages, replies, strict=True)]
 
 
-def _result(service: Service, prepared: Prepared, said: Taken | Refusal | None) -> Result:
+def _result(client: QStashClient, prepared: PreparedMessage, reply: ItemReply) -> SendResult:
     url, deduplication_id = prepared.outgoing.url, prepared.deduplication_id
-    if isinstance(said, Taken):
-        return Published(said.message_id, said.deduplicated, deduplication_id, url)
-    what = f"publishing to {qstash_api.shown(url)}, in a batch"
-    if said is None:
-        text = f"{what}: an answer that cannot be read; it may have been taken all the same"
+    if isinstance(reply, AcceptedMessage):
+        return Published(reply.message_id, reply.deduplicated, deduplication_id, url)
+    purpose = f"publishing to {shown(url)}, in a batch"
+    if reply is None:
+        text = f"{purpose}: the response cannot be read; it may have been accepted"
         return SendError(text, deduplication_id=deduplication_id)
-    reason = service.hidden(said.reason, prepared.secret)[:BEGINNING]
-    known = "; it may have been taken before" if said.may_be_taken else ""
+    reason = client.without_secrets(reply.reason, prepared.secret)[:SHOWN_CHARACTERS]
+    known = "; an earlier attempt may have published it" if reply.may_be_published else ""
     return SendError(
-        f"{what}: refused: {reason[:200]}{known}",
+        f"{purpose}: refused: {reason[:200]}{known}",
         body=reason,
         deduplication_id=deduplication_id,
-        may_be_published=said.may_be_taken,
+        may_be_published=reply.may_be_published,
     )
 
 
-def _shared(error: SendError, prepared: Prepared) -> SendError:
-    """Return what became of a whole batch as an error of one message."""
+def _for_one_message(error: SendError, prepared: PreparedMessage) -> SendError:
+    """Return the error of a whole batch as the error of one of its messages."""
     return SendError(
         str(error),
         status=error.status,
@@ -142,14 +146,14 @@ def _shared(error: SendError, prepared: Prepared) -> SendError:
     )
 
 
-def _ends_all(error: SendError) -> bool:
-    return error.status in _ENDS_ALL or (error.status or 0) >= 500
+def _stops_all(error: SendError) -> bool:
+    return error.status in _STOPPING_STATUSES or (error.status or 0) >= 500
 
 
-def _not_tried(prepared: Prepared) -> SendError:
+def _not_tried(prepared: PreparedMessage) -> SendError:
     return SendError(
-        f"publishing to {qstash_api.shown(prepared.outgoing.url)}: not tried, for the batch before "
-        "it failed",
+        f"publishing to {shown(prepared.outgoing.url)}: not tried, because the batch before it "
+        "failed",
         deduplication_id=prepared.deduplication_id,
         may_be_published=False,
     )

@@ -1,7 +1,7 @@
-"""What a user says of an event that is to be sent, and gets back: plain values, nothing is done.
+"""Plain values: an event to send with its options, and the result of sending it.
 
-`Outgoing` holds every option; the typed dictionaries name those that each of the sender's calls
-takes, so that type checkers refuse a wrong one.
+`Outgoing` has every option. The typed dictionaries name the options that each call of `Sender`
+takes, so that a type checker refuses a wrong one.
 """
 
 from __future__ import annotations
@@ -16,23 +16,25 @@ from hookmill.signatures import Secret
 from hookmill.signatures.spec import SignatureSpec
 
 Body: TypeAlias = Event | bytes | Mapping[str, Any]
-"""An event; or raw bytes, sent as they stand; or what JSON can say, sent without an envelope."""
+"""An event; or raw bytes, sent unchanged; or a dict, sent as JSON without an envelope."""
 
 Span: TypeAlias = str | float | timedelta
-"""A length of time: text such as "1d10h30m" or "45s", seconds, or a timedelta. Fractions of a
-second are rounded up.
+"""A duration: text such as "1d10h30m" or "45s", seconds, or a timedelta. Fractions of a second are
+rounded up.
 """
 
 Moment: TypeAlias = datetime | float
-"""A datetime with its time zone, or Unix seconds."""
+"""A datetime with a time zone, or Unix seconds."""
 
 Method: TypeAlias = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowControl:
-    """How many messages with the same `key` QStash delivers: `parallelism` at a time, `rate` in
-    each `period` (at most a week; unset: a second).
+    """Limits how fast QStash delivers messages with the same `key`.
+
+    At most `parallelism` messages are delivered at a time, and at most `rate` in each `period`
+    (unset: one second; at most a week).
     """
 
     key: str
@@ -43,7 +45,7 @@ class FlowControl:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redact:
-    """What QStash's log does not show: the body, all headers (True), or the headers named."""
+    """What QStash's log hides: the body, all headers (True), or the named headers."""
 
     body: bool = False
     headers: bool | Sequence[str] = False
@@ -51,25 +53,27 @@ class Redact:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """An event on its way to `url`, with all that may be said of it.
+    """An event to send to `url`, with its options.
 
-    `secret` and `scheme`: what it is signed with. The subscriber's signing secret, and the name of
-    the way to sign (`marble`, `standard-webhooks`, or another symmetric sender of docs/sources.md)
-    or a `Shape`. Unset: the sender's own defaults; nothing anywhere: it is not signed.
+    `secret` and `scheme` sign it. `secret` is the subscriber's signing secret. `scheme` is a
+    `SignatureSpec` or the name of one: `marble`, `standard-webhooks` or another symmetric scheme of
+    docs/sources.md. Where they are not set, the sender's defaults apply; without any, the event is
+    not signed.
 
-    `delay` or `not_before`: when it is delivered. `retries`: how often it is tried again when the
-    subscriber does not answer with 2xx; `retry_delay`: how long QStash waits before that, as its
-    expression in milliseconds ("1000 * (1 + retried)") or a timedelta. `timeout`: how long the
-    subscriber may take.
+    `delay` or `not_before`: when it is delivered first. `retries`: how often delivery is tried
+    again when the subscriber does not answer with 2xx. `retry_delay`: the wait before each retry, a
+    timedelta or QStash's expression in milliseconds ("1000 * (1 + retried)"). `timeout`: how long
+    the subscriber may take to answer.
 
-    `headers` go to the subscriber. `callback` and `failure_callback` are URLs; `callback_headers`
-    and `failure_callback_headers` configure these deliveries as QStash names it: `Forward-X` sends
-    the header X along, `Retries`, `Retry-Delay`, `Timeout`, `Delay` and `Method` say how.
+    `headers` are sent to the subscriber. `callback` and `failure_callback` are URLs.
+    `callback_headers` and `failure_callback_headers` configure the callback's own delivery with
+    QStash's names: `Forward-X` sends the header X along, and `Retries`, `Retry-Delay`, `Timeout`,
+    `Delay` and `Method` set its options.
 
-    `deduplication_id`: of two messages with the same one QStash takes the first, for ten minutes;
-    unset: one that no other message has. `content_based_deduplication` has QStash compare the
-    content instead. `queue`: the queue it stands in, in a batch or a schedule. `label`: what the
-    log of QStash has it under. Sent directly there is no log: `label` and `redact` change nothing.
+    `deduplication_id`: QStash accepts only the first of several messages with the same ID within
+    ten minutes; unset: a unique ID is made. `content_based_deduplication`: QStash compares the
+    content instead. `queue`: the queue of the message, in a batch or a schedule. `label`: the label
+    in QStash's log. Direct delivery has no such log, so `label` and `redact` do nothing there.
     """
 
     url: str
@@ -97,7 +101,7 @@ class Outgoing:
 
 
 class _Options(TypedDict, total=False):
-    """The options that every call takes, as `Outgoing` describes them."""
+    """The options of every call. `Outgoing` describes them."""
 
     secret: str | Secret | None
     scheme: str | SignatureSpec | None
@@ -115,14 +119,14 @@ class _Options(TypedDict, total=False):
 
 
 class QueueOptions(_Options, total=False):
-    """What `enqueue` takes: a queue decides itself when a message's turn is."""
+    """The options of `enqueue`. There is no delay, because the queue decides the order."""
 
     deduplication_id: str | None
     content_based_deduplication: bool
 
 
 class SendOptions(QueueOptions, total=False):
-    """What `send` and `send_to_group` take."""
+    """The options of `send` and `send_to_group`."""
 
     delay: Span | None
     not_before: Moment | None
@@ -130,7 +134,7 @@ class SendOptions(QueueOptions, total=False):
 
 
 class ScheduleOptions(_Options, total=False):
-    """What `schedules.create` takes."""
+    """The options of `schedules.create`."""
 
     delay: Span | None
     flow_control: FlowControl | None
@@ -138,11 +142,11 @@ class ScheduleOptions(_Options, total=False):
 
 
 class Published(NamedTuple):
-    """What has been taken over for delivery to `url`.
+    """A message that was accepted for delivery to `url`.
 
-    `message_id` is QStash's; sent directly, our own. `deduplicated`: QStash had a message with this
-    `deduplication_id` already, and `message_id` names that one. After an attempt of ours whose
-    answer was lost that is the message itself.
+    `message_id` is QStash's; with direct delivery it is our own. `deduplicated`: QStash already had
+    a message with this `deduplication_id`, and `message_id` names that message. After an attempt
+    whose response was lost, that message is this one.
     """
 
     message_id: str

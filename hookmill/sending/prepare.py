@@ -1,6 +1,6 @@
-"""Judges a message whole before anything goes out, and holds what is needed to send it. No I/O.
+"""Checks a message completely before anything is sent, and keeps what sending it needs. No I/O.
 
-Whatever is wrong with it is a `SendError` that names the option; surely nothing was published then.
+A fault is a `SendError` that names the option; nothing has been published then.
 """
 
 from __future__ import annotations
@@ -15,26 +15,28 @@ from multidict import CIMultiDict
 from hookmill.errors import HookmillError, SendError
 from hookmill.events import Event
 from hookmill.sending import qstash_api
+from hookmill.sending.exchange import HttpRequest
 from hookmill.sending.outgoing import Outgoing
 from hookmill.sending.payload import (
-    Letter,
+    DeliveryRequest,
     Payload,
     encode,
-    seal,
+    sign,
     signer_of,
     signs_id,
-    signs_place,
     signs_time,
-    target_of,
+    signs_url,
     writes_body,
 )
-from hookmill.sending.qstash_api import Request
+from hookmill.sending.qstash_options import forwarded, option_headers
+from hookmill.sending.times import delivered_at
+from hookmill.sending.urls import check_destination, check_name, check_url, target_of
 from hookmill.signatures import Secret
 from hookmill.signatures.spec import SignatureSpec
 from hookmill.signatures.spec_verifier import SpecVerifier
 
-Way = Literal["publish", "group", "schedule", "direct"]
-"""How a message leaves: to a URL, to a URL group, by a schedule, or without QStash."""
+Route = Literal["publish", "group", "schedule", "direct"]
+"""How a message is sent: to a URL, to a URL group, by a schedule, or without QStash."""
 
 _ONLY_QSTASH = (
     "delay", "not_before", "retry_delay", "callback", "callback_headers", "failure_callback",
@@ -42,21 +44,21 @@ _ONLY_QSTASH = (
 )  # fmt: skip
 
 
-class Defaults(NamedTuple):
-    """What is signed with where a message does not say it."""
+class SigningDefaults(NamedTuple):
+    """The secret and scheme of messages that do not set their own."""
 
     secret: str | Secret | None = None
     scheme: str | SignatureSpec | None = None
 
     def __repr__(self) -> str:
-        return "Defaults()"
+        return "SigningDefaults()"
 
 
-class Prepared(NamedTuple):
-    """A message of which everything has been judged, ready to go out.
+class PreparedMessage(NamedTuple):
+    """A message that passed all checks and can be sent.
 
-    `id` is the deduplication ID; "" where the content is compared, for it would be another content
-    each time, and in a schedule, which sends many.
+    `id` is the deduplication ID. It is "" where QStash compares the content, because an ID would
+    change the content, and in a schedule, which sends many messages.
     """
 
     outgoing: Outgoing
@@ -68,108 +70,114 @@ class Prepared(NamedTuple):
     secret: Secret
 
     def __repr__(self) -> str:
-        return f"Prepared({self.id})"  # its headers and its options may hold secrets
+        return f"PreparedMessage({self.id})"  # headers and options may contain secrets
 
     @property
     def deduplication_id(self) -> str | None:
-        """What QStash compares; None: nothing, or the content."""
+        """The ID that QStash compares; None where it compares nothing, or the content."""
         return self.id or None
 
-    def letter(self, now: float) -> Letter:
-        """Return it signed, as of the time at which it will be delivered first.
+    def delivery(self, now: float) -> DeliveryRequest:
+        """Return the signed request to the subscriber; `now` is in Unix seconds.
 
-        Raises `SendError`.
+        It is signed for the time of the first delivery attempt. Raises `SendError`.
         """
         outgoing, payload = self.outgoing, self.payload
         headers = CIMultiDict({"Content-Type": payload.content_type})
         headers.update(self.headers)
-        letter = Letter(outgoing.url, outgoing.method or "POST", headers, payload.body)
-        with refusing(self.deduplication_id):
-            moment = qstash_api.delivered_at(outgoing, now)
-            return seal(letter, self.signer, self.id, moment)
+        method = outgoing.method or "POST"
+        delivery = DeliveryRequest(outgoing.url, method, headers, payload.body)
+        with raise_send_error(self.deduplication_id):
+            return sign(delivery, self.signer, self.id, delivered_at(outgoing, now))
 
-    def published(self, now: float) -> Request:
-        """Return the request that publishes it."""
-        return qstash_api.publish(self.letter(now), self.options, self.outgoing.queue)
+    def publish_request(self, now: float) -> HttpRequest:
+        """Return the request that publishes it through QStash."""
+        return qstash_api.publish(self.delivery(now), self.options, self.outgoing.queue)
 
-    def delivered(self, now: float) -> Request:
-        """Return the request that delivers it to the subscriber itself."""
-        letter = self.letter(now)
-        return Request(letter.method, target_of(letter.url), letter.headers, letter.body)
+    def direct_request(self, now: float) -> HttpRequest:
+        """Return the request that delivers it to the subscriber directly."""
+        delivery = self.delivery(now)
+        target = target_of(delivery.url)
+        return HttpRequest(delivery.method, target, delivery.headers, delivery.body)
 
-    def item(self, now: float) -> bytes | None:
-        """Return it as an item of a batch; None where only a request of its own can hold it."""
-        return qstash_api.batch_item(self.letter(now), self.options, self.outgoing.queue)
+    def batch_item(self, now: float) -> bytes | None:
+        """Return it as an item of a batch; None where it needs a request of its own."""
+        return qstash_api.batch_item(self.delivery(now), self.options, self.outgoing.queue)
 
 
-def prepare(outgoing: Outgoing, way: Way, defaults: Defaults, now: float) -> Prepared:
-    """Judge a message; `now` is in Unix seconds. Raises `SendError`."""
+def prepare(
+    outgoing: Outgoing, route: Route, defaults: SigningDefaults, now: float
+) -> PreparedMessage:
+    """Check a message; `now` is in Unix seconds. Raises `SendError`."""
     given = outgoing.deduplication_id
-    is_repeated = way == "schedule"
-    has_id = not is_repeated and not outgoing.content_based_deduplication
-    with refusing(given):
-        _check_way(outgoing, way)
-        # What is given and empty is a fault: unsigned, or signed by another, nobody would see it.
+    is_schedule = route == "schedule"
+    has_id = not is_schedule and not outgoing.content_based_deduplication
+    with raise_send_error(given):
+        _check_route(outgoing, route)
+        # An empty scheme or secret does not fall back to the default: it is refused as a fault,
+        # because nobody would notice that the message is unsigned.
         scheme = defaults.scheme if outgoing.scheme is None else outgoing.scheme
         secret = defaults.secret if outgoing.secret is None else outgoing.secret
         signer = signer_of(scheme, secret)
         spec = signer.spec if signer else None
-        payload = encode(outgoing.event, spec, now, timed=not is_repeated)
+        payload = encode(outgoing.event, spec, now, timed=not is_schedule)
         if spec:
-            _check_shape(outgoing, spec, way)
+            _check_spec(outgoing, spec, route)
         if outgoing.content_based_deduplication:
             _check_content_based(payload, spec)
-        options = qstash_api.option_headers(outgoing)
+        options = option_headers(outgoing)
         message_id = given or (f"evt_{uuid.uuid4().hex}" if has_id else "")
         if message_id:
             options["Upstash-Deduplication-Id"] = message_id
-        headers = qstash_api.forwarded(outgoing.headers)
+        headers = forwarded(outgoing.headers)
         own = secret if isinstance(secret, Secret) else Secret(secret or "")
-        return Prepared(outgoing, message_id, payload, headers, options, signer, own)
+        return PreparedMessage(outgoing, message_id, payload, headers, options, signer, own)
 
 
-def _check_way(outgoing: Outgoing, way: Way) -> None:
-    if way == "group":
-        qstash_api.check_name("url_group", outgoing.url)
-    elif way == "direct":
-        qstash_api.check_url("url", outgoing.url)
+def _check_route(outgoing: Outgoing, route: Route) -> None:
+    if route == "group":
+        check_name("url_group", outgoing.url)
+    elif route == "direct":
+        check_url("url", outgoing.url)
         for name in _ONLY_QSTASH:
             if getattr(outgoing, name):
-                raise ValueError(f"{name}: only QStash can do that: send it without direct=True")
+                raise ValueError(
+                    f"{name}: only QStash can do that: use a Sender without direct=True"
+                )
     else:
-        qstash_api.check_destination("url", outgoing.url)
+        check_destination("url", outgoing.url)
     if outgoing.queue is not None:
-        qstash_api.check_name("queue", outgoing.queue)
+        check_name("queue", outgoing.queue)
         for name in ("delay", "not_before", "flow_control"):
-            if way != "schedule" and getattr(outgoing, name) is not None:
-                raise ValueError(f"{name}: a queue decides itself when a message's turn is")
+            if route != "schedule" and getattr(outgoing, name) is not None:
+                raise ValueError(f"{name}: it does not go with a queue, which decides the order")
 
 
-def _check_shape(outgoing: Outgoing, spec: SignatureSpec, way: Way) -> None:
-    """Refuse a way to sign that cannot hold for this message."""
-    if way == "group" and signs_place(spec):
+def _check_spec(outgoing: Outgoing, spec: SignatureSpec, route: Route) -> None:
+    """Refuse a scheme that cannot work for this message."""
+    if route == "group" and signs_url(spec):
         raise ValueError("scheme: it signs the URL, and a URL group has several")
-    if way == "schedule" and (signs_time(spec) or signs_id(spec)):
+    if route == "schedule" and (signs_time(spec) or signs_id(spec)):
         raise ValueError(
-            "scheme: it signs a time or an ID, and a schedule sends the same bytes each time: use "
-            "one that signs the body alone, such as marble"
+            "scheme: it signs a time or an ID, but a schedule sends the same bytes each time: use "
+            "a scheme that signs the body alone, such as marble"
         )
     if not isinstance(outgoing.event, Event | Mapping) and writes_body(spec):
-        raise ValueError("scheme: its signature stands in the body: give an Event or a dict")
+        raise ValueError("scheme: it writes its signature into the body: give an Event or a dict")
 
 
 def _check_content_based(payload: Payload, spec: SignatureSpec | None) -> None:
-    """Refuse a comparison by content where no two contents are equal."""
+    """Refuse a comparison by content where the content is never equal."""
     if payload.is_timed or (spec and (signs_time(spec) or signs_id(spec))):
         raise ValueError(
-            "content_based_deduplication: each sending has its own time or ID in what is sent, so "
-            "that no two are equal: give a deduplication_id"
+            "content_based_deduplication: each message contains its own time or ID, so no two are "
+            "equal: give a deduplication_id instead"
         )
 
 
 @contextmanager
-def refusing(deduplication_id: str | None) -> Iterator[None]:
-    """Have what is wrong with a message leave as a `SendError`."""
+def raise_send_error(deduplication_id: str | None) -> Iterator[None]:
+    """Turn a fault of a message into a `SendError`."""
     try:
         yield
     except (HookmillError, ValueError) as error:

@@ -1,7 +1,4 @@
-"""How long a sender goes on: what an answer means, and when it tries again. No I/O, no clock.
-
-An attempt ends as an `Answer` or as `Broken`; `judge` says what follows from it.
-"""
+"""Decides whether an attempt is repeated, and how long to wait before. No I/O, no clock."""
 
 from __future__ import annotations
 
@@ -14,14 +11,15 @@ from email.utils import parsedate_to_datetime
 from typing import Literal, NamedTuple
 
 from hookmill.errors import SettingsError
+from hookmill.sending.exchange import HttpResponse, NoResponse
 
-WINDOW = 590.0
-"""Seconds in which all attempts have to end: QStash knows a deduplication ID for ten minutes, and
-one that it reads later could publish a second time.
+DEDUPLICATION_WINDOW = 590.0
+"""Seconds within which all attempts end. QStash remembers a deduplication ID for ten minutes; an
+attempt that arrives later would publish the message a second time.
 """
 
-_FARTHEST = 400 * 86400.0
-"""Seconds until a reset beyond which it is no reset but nonsense."""
+_LONGEST_WAIT = 400 * 86400.0
+"""Seconds. A reset time further away is ignored."""
 
 _NUMBER = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,9})?")
 _DURATION = re.compile(r"(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,9}(?:\.[0-9]{1,9})?)s)?")
@@ -29,10 +27,12 @@ _DURATION = re.compile(r"(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,9}(?:\.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """How a sender tries: at most `attempts` times, `connect` seconds for a connection and `total`
-    for an attempt as a whole. Pauses are drawn between 0 and a bound that doubles from
-    `first_pause` to `longest_pause` seconds. Where an answer says when to come again, that is
-    waited for, up to `patience` seconds; what takes longer is an error at once.
+    """How often and how long a sender tries.
+
+    It makes at most `attempts` attempts. Each may take `connect` seconds to connect and `total`
+    seconds as a whole. Before a retry it waits a random time, from 0 to a bound that doubles from
+    `first_pause` to `longest_pause` seconds. Where a response says when to retry, it waits that
+    long as well, up to `patience` seconds; a longer wait is an error at once.
     """
 
     attempts: int = 5
@@ -44,16 +44,16 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         faults = [
-            f"Persistence: {name} has to be more than 0, and finite"
+            f"RetryPolicy: {name} has to be more than 0, and finite"
             for name in ("connect", "total")
             if not 0 < getattr(self, name) < math.inf
         ]
         if isinstance(self.attempts, bool) or not (
             isinstance(self.attempts, int) and self.attempts > 0
         ):
-            faults.append("Persistence: attempts has to be a whole number, 1 or more")
+            faults.append("RetryPolicy: attempts has to be a whole number, 1 or more")
         faults += [
-            f"Persistence: {name} has to be 0 or more"
+            f"RetryPolicy: {name} has to be 0 or more"
             for name in ("first_pause", "longest_pause", "patience")
             if not getattr(self, name) >= 0
         ]
@@ -61,77 +61,59 @@ class RetryPolicy:
             raise SettingsError(faults)
 
     def pause(self, attempt: int, asked: float | None) -> float:
-        """Return the seconds to wait after the attempt with that number (1: the first).
+        """Return the seconds to wait after an attempt; the first attempt has the number 1.
 
-        What was `asked` for is waited for in full, and a bit on top: others were told the same.
+        The wait that a server asked for (`asked`) is kept in full. The random pause comes on top,
+        because other senders were told the same time.
         """
-        # Beyond 30 doublings the ceiling holds anyhow, and 2.0 to the power of all does not.
+        # The exponent is limited because 2.0 to the power of any number would overflow.
         bound = min(self.longest_pause, self.first_pause * 2.0 ** min(attempt - 1, 30))
         return (asked or 0.0) + random.uniform(0.0, bound)  # noqa: S311 - no secret
 
 
-class Answer(NamedTuple):
-    """What a server said; `body` whole where it is needed, else its beginning. `may_be_repeat`: an
-    attempt before this one may have taken effect.
+class RetryDecision(NamedTuple):
+    """What follows from an attempt.
+
+    `may_have_counted`: the attempt may have taken effect. `wait`: seconds after which the server
+    wants the next attempt; None where it did not say.
     """
 
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    may_be_repeat: bool = False
-
-
-class Broken(NamedTuple):
-    """There was no usable answer. `may_be_read`: the server may have read the request whole;
-    `is_final`: another attempt would end the same way.
-    """
-
-    reason: str
-    may_be_read: bool = True
-    is_final: bool = False
-
-
-class Judgement(NamedTuple):
-    """What follows from an attempt. `may_have_counted`: it may have taken effect; `wait`: seconds
-    after which the server wants to be asked again, None: it did not say.
-    """
-
-    follows: Literal["accept", "again", "give up"]
+    action: Literal["accept", "retry", "give up"]
     reason: str = ""
     may_have_counted: bool = False
     wait: float | None = None
 
 
-UNUSABLE = Judgement("again", "an answer that cannot be read", may_have_counted=True)
-"""An answer said 2xx, and what else it said makes no sense."""
+UNREADABLE = RetryDecision("retry", "the response cannot be read", may_have_counted=True)
+"""The status is 2xx, but the body is not what was expected."""
 
 
-def judge(outcome: Answer | Broken, patience: float, now: float) -> Judgement:
-    """Say what follows; `now` is the Unix time (seconds)."""
-    if isinstance(outcome, Broken):
-        follows: Literal["again", "give up"] = "give up" if outcome.is_final else "again"
-        return Judgement(follows, outcome.reason, outcome.may_be_read)
+def decide(outcome: HttpResponse | NoResponse, patience: float, now: float) -> RetryDecision:
+    """Decide what follows from an attempt; `now` is in Unix seconds."""
+    if isinstance(outcome, NoResponse):
+        action: Literal["retry", "give up"] = "give up" if outcome.is_final else "retry"
+        return RetryDecision(action, outcome.reason, outcome.may_have_arrived)
     status, reason = outcome.status, f"status {outcome.status}"
     if 200 <= status < 300:
-        return Judgement("accept")
+        return RetryDecision("accept")
     if 300 <= status < 400:
-        return Judgement("give up", f"{reason}: it redirects, which is not followed")
+        return RetryDecision("give up", f"{reason}: redirects are not followed")
     if status != 429 and status < 500:
-        return Judgement("give up", reason)
-    wait = asked_wait(outcome.headers, now)
-    # Whether a server that fails has done its work before is not known; who limits has not.
-    may = status != 429
+        return RetryDecision("give up", reason)
+    wait = requested_wait(outcome.headers, now)
+    # A server that fails may have done its work before. A server that limits has not.
+    may_have_counted = status != 429
     if wait is not None and wait > patience:
-        return Judgement("give up", f"{reason}: a limit is reached", may, wait)
-    return Judgement("again", reason, may, wait)
+        return RetryDecision("give up", f"{reason}: a limit is reached", may_have_counted, wait)
+    return RetryDecision("retry", reason, may_have_counted, wait)
 
 
-def asked_wait(headers: Mapping[str, str], now: float) -> float | None:
-    """Return the seconds after which a limit ends; None where no header says it in a usable way.
+def requested_wait(headers: Mapping[str, str], now: float) -> float | None:
+    """Return the seconds until a limit ends; None where no header says so in a usable way.
 
-    QStash names the limit that was reached by what remains of it; several may stand there.
+    A response may name several limits. The limit that is reached has 0 remaining.
     """
-    # The server's own clock goes before ours, for its resets are times of that clock.
+    # The server's clock is used where it is known, because the resets are times of that clock.
     date = _moment(headers.get("Date", ""))
     now = now if date is None else date
     limits: list[tuple[str, float]] = []
@@ -149,7 +131,7 @@ def asked_wait(headers: Mapping[str, str], now: float) -> float | None:
 
 def _seconds_until(text: str, now: float) -> float | None:
     wait = _wait(text.strip(), now)
-    return None if wait is None or wait > _FARTHEST else max(wait, 0.0)
+    return None if wait is None or wait > _LONGEST_WAIT else max(wait, 0.0)
 
 
 def _wait(text: str, now: float) -> float | None:
@@ -158,7 +140,7 @@ def _wait(text: str, now: float) -> float | None:
         number = float(text)
         if number >= 1e11:
             number /= 1000
-        # What is less than thirty years is no Unix time.
+        # A smaller number is a duration: as a Unix time it would lie before 2001.
         return number - now if number >= 1e9 else number
     match = _DURATION.fullmatch(text)
     if text and match:

@@ -1,4 +1,4 @@
-"""QStash's schedules: messages that it sends again and again, at the times of a cron expression."""
+"""QStash's schedules: messages that it sends repeatedly, at the times of a cron expression."""
 
 from __future__ import annotations
 
@@ -11,19 +11,29 @@ import msgspec
 
 from hookmill.errors import SendError
 from hookmill.sending import qstash_api
+from hookmill.sending.exchange import HttpRequest, HttpResponse
 from hookmill.sending.outgoing import Body, Outgoing, ScheduleOptions
-from hookmill.sending.prepare import Defaults, prepare, refusing
-from hookmill.sending.qstash_api import Request, schedule_path
-from hookmill.sending.retry_policy import Answer
-from hookmill.sending.transport import Errand, Service
+from hookmill.sending.prepare import (
+    PreparedMessage,
+    SigningDefaults,
+    prepare,
+    raise_send_error,
+)
+from hookmill.sending.qstash_api import schedule_path
+from hookmill.sending.qstash_client import QStashClient
+from hookmill.sending.qstash_options import header_value
+from hookmill.sending.send_errors import RequestInfo
+from hookmill.sending.urls import check_name
 from hookmill.signatures import Secret
 
 _T = TypeVar("_T")
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A schedule as QStash has it. Times are in Unix milliseconds, `delay` in seconds; what
-    QStash did not say is None.
+    """A schedule as QStash returns it.
+
+    Times are in Unix milliseconds, `delay` and `timeout` in seconds. A field that QStash did not
+    return is None.
     """
 
     schedule_id: str
@@ -57,10 +67,10 @@ _schedules = msgspec.json.Decoder(list[Schedule])
 
 
 class Schedules:
-    """Makes, lists, pauses and deletes schedules. All raise `SendError`."""
+    """Creates, lists, pauses and deletes schedules. Every method raises `SendError`."""
 
-    def __init__(self, service: Service | None, defaults: Defaults) -> None:
-        self._service = service
+    def __init__(self, client: QStashClient | None, defaults: SigningDefaults) -> None:
+        self._client = client
         self._defaults = defaults
 
     async def create(
@@ -72,83 +82,91 @@ class Schedules:
         schedule_id: str | None = None,
         **options: Unpack[ScheduleOptions],
     ) -> str:
-        """Have `event` sent to `url` at the times of `cron`; return the schedule's ID.
+        """Send `event` to `url` at the times of `cron`; return the schedule's ID.
 
-        A schedule that has the ID already is replaced. Each time the same bytes are sent: the body
-        says no time, and the scheme must sign neither a time nor an ID.
+        A schedule with the same ID is replaced. Each message has the same bytes: the body contains
+        no time, and the scheme must sign neither a time nor an ID.
         """
         schedule_id = f"scd_{uuid.uuid4().hex}" if schedule_id is None else schedule_id
         prepared = prepare(Outgoing(url, event, **options), "schedule", self._defaults, time.time())
-        with refusing(None):
-            qstash_api.check_name("schedule_id", schedule_id)
-            if not cron:
-                raise ValueError("cron: it is empty")
-            headers = {
-                **qstash_api.message_headers(prepared.letter(time.time()), prepared.options),
-                "Upstash-Cron": qstash_api.header("cron", cron),
-                # So that an attempt of ours whose answer is lost does not make a second schedule.
-                "Upstash-Schedule-Id": schedule_id,
-            }
-            if queue := prepared.outgoing.queue:
-                headers["Upstash-Queue-Name"] = queue
-        target = f"{qstash_api.API}/schedules/{prepared.outgoing.url}"
-        request = Request("POST", target, headers, prepared.payload.body)
-        made = await self._ask(
-            f"making the schedule {schedule_id}", request, _created, prepared.secret
-        )
-        return made.schedule_id
+        request = _create_request(prepared, cron, schedule_id)
+        purpose = f"creating the schedule {schedule_id}"
+        created = await self._read(purpose, request, _created, prepared.secret)
+        return created.schedule_id
 
     async def get(self, schedule_id: str) -> Schedule:
         """Return a schedule."""
-        return await self._ask(
-            f"reading the schedule {schedule_id}", _of("GET", schedule_id), _schedule
-        )
+        request = _request("GET", schedule_id)
+        return await self._read(f"reading the schedule {schedule_id}", request, _schedule)
 
     async def list(self) -> list[Schedule]:
         """Return all schedules."""
-        request = Request("GET", f"{qstash_api.API}/schedules", {})
-        return await self._ask("listing the schedules", request, _schedules)
+        request = HttpRequest("GET", f"{qstash_api.API}/schedules", {})
+        return await self._read("listing the schedules", request, _schedules)
 
     async def pause(self, schedule_id: str) -> None:
-        """Have a schedule send nothing until it is resumed."""
-        await self._do(f"pausing the schedule {schedule_id}", _of("PATCH", schedule_id, "/pause"))
+        """Pause a schedule: it sends nothing until it is resumed."""
+        request = _request("PATCH", schedule_id, "/pause")
+        await self._do(f"pausing the schedule {schedule_id}", request)
 
     async def resume(self, schedule_id: str) -> None:
-        """Have a paused schedule send again."""
-        await self._do(f"resuming the schedule {schedule_id}", _of("PATCH", schedule_id, "/resume"))
+        """Resume a paused schedule."""
+        request = _request("PATCH", schedule_id, "/resume")
+        await self._do(f"resuming the schedule {schedule_id}", request)
 
     async def delete(self, schedule_id: str) -> None:
         """Delete a schedule."""
         try:
-            await self._do(f"deleting the schedule {schedule_id}", _of("DELETE", schedule_id))
+            await self._do(f"deleting the schedule {schedule_id}", _request("DELETE", schedule_id))
         except SendError as error:
-            # Gone, after an attempt whose answer was lost: that one deleted it.
+            # After an attempt whose response was lost, 404 means that this attempt deleted it.
             if error.status != 404 or not error.may_be_published:
                 raise
 
-    async def _do(self, what: str, request: Request) -> None:
-        errand = Errand(what, needs_body=False)
-        await self._reached().ask(errand, lambda: request, lambda _: True)
+    async def _do(self, purpose: str, request: HttpRequest) -> None:
+        info = RequestInfo(purpose, needs_body=False)
+        await self._require_client().request(info, lambda: request, lambda _: True)
 
-    async def _ask(
-        self, what: str, request: Request, decoder: msgspec.json.Decoder[_T], *secrets: Secret
+    async def _read(
+        self,
+        purpose: str,
+        request: HttpRequest,
+        decoder: msgspec.json.Decoder[_T],
+        *secrets: Secret,
     ) -> _T:
-        def read(answer: Answer) -> Any:
-            return qstash_api.decode(decoder, answer.body)
+        def read(response: HttpResponse) -> Any:
+            return qstash_api.decode(decoder, response.body)
 
-        errand = Errand(what, secrets=secrets)
-        found: _T = await self._reached().ask(errand, lambda: request, read)
+        info = RequestInfo(purpose, secrets=secrets)
+        found: _T = await self._require_client().request(info, lambda: request, read)
         return found
 
-    def _reached(self) -> Service:
-        if self._service is None:
+    def _require_client(self) -> QStashClient:
+        if self._client is None:
             raise SendError(
                 "schedules: only QStash has them: use a Sender without direct=True",
                 may_be_published=False,
             )
-        return self._service
+        return self._client
 
 
-def _of(method: str, schedule_id: str, what: str = "") -> Request:
-    with refusing(None):
-        return Request(method, schedule_path(schedule_id, what), {})
+def _create_request(prepared: PreparedMessage, cron: str, schedule_id: str) -> HttpRequest:
+    with raise_send_error(None):
+        check_name("schedule_id", schedule_id)
+        if not cron:
+            raise ValueError("cron: it is empty")
+        headers = {
+            **qstash_api.message_headers(prepared.delivery(time.time()), prepared.options),
+            "Upstash-Cron": header_value("cron", cron),
+            # Always sent, so that a retry after a lost response does not create a second schedule.
+            "Upstash-Schedule-Id": schedule_id,
+        }
+        if queue := prepared.outgoing.queue:
+            headers["Upstash-Queue-Name"] = queue
+    target = f"{qstash_api.API}/schedules/{prepared.outgoing.url}"
+    return HttpRequest("POST", target, headers, prepared.payload.body)
+
+
+def _request(method: str, schedule_id: str, action: str = "") -> HttpRequest:
+    with raise_send_error(None):
+        return HttpRequest(method, schedule_path(schedule_id, action), {})

@@ -1,7 +1,7 @@
-"""`Sender`: signs a typed event with the subscriber's secret and has it delivered.
+"""`Sender`: signs a typed event with the subscriber's secret and sends it.
 
-Through QStash, or to the subscriber itself with the same call. A message is judged whole before
-anything goes out (`preparing`), and `posting` then sees it through.
+It sends through QStash, or directly to the subscriber with the same call. `prepare` checks a
+message completely before anything is sent, and `transport` makes the requests.
 """
 
 from __future__ import annotations
@@ -17,34 +17,38 @@ from hookmill.config.setting_values import check_qstash_url
 from hookmill.config.settings import load_settings
 from hookmill.errors import SendError, SettingsError
 from hookmill.sending import qstash_api
-from hookmill.sending.batches import Result, publish_all, tried
+from hookmill.sending.batches import SendResult, publish_all, result_of
+from hookmill.sending.exchange import HttpResponse
 from hookmill.sending.outgoing import Body, Outgoing, Published, QueueOptions, SendOptions
 from hookmill.sending.payload import signer_of
-from hookmill.sending.prepare import Defaults, Prepared, Way, prepare
-from hookmill.sending.qstash_api import shown
-from hookmill.sending.retry_policy import Answer, RetryPolicy
+from hookmill.sending.prepare import PreparedMessage, Route, SigningDefaults, prepare
+from hookmill.sending.qstash_client import QStashClient
+from hookmill.sending.retry_policy import RetryPolicy
 from hookmill.sending.schedules import Schedules
-from hookmill.sending.transport import Errand, Poster, Service
+from hookmill.sending.send_errors import RequestInfo
+from hookmill.sending.times import seconds
+from hookmill.sending.transport import Transport
+from hookmill.sending.urls import base_of, shown
 from hookmill.signatures import Secret
 from hookmill.signatures.spec import SignatureSpec
 
 _T = TypeVar("_T")
 
-AT_A_TIME = 50
-"""Messages of one `send_many` that are delivered directly at the same time."""
+DIRECT_AT_A_TIME = 50
+"""Direct deliveries of one `send_many` that run at the same time."""
 
 
 class Sender:
-    """Sends events. An async context manager; without one, `close` it. It belongs to the event loop
-    in which it first sends.
+    """Sends events. Use it as an async context manager, or `close` it.
 
-    `token` and `url` are QStash's (unset: QSTASH_TOKEN and QSTASH_URL). `direct`: no QStash; each
-    message is posted to its URL, and tried again by this process alone. `secret` and `scheme` sign
-    what does not say otherwise. Raises `SettingsError`.
+    It belongs to the event loop in which it first sends. `token` and `url` are QStash's (unset:
+    QSTASH_TOKEN and QSTASH_URL). With `direct`, QStash is not used: each message is posted to its
+    URL, and only this process retries it. `secret` and `scheme` sign the messages that do not set
+    their own. Raises `SettingsError`.
 
-    What is signed together with a time (Standard Webhooks, Stripe, ...) is signed for the time of
-    its first delivery: attempts of QStash's beyond the scheme's tolerance, five minutes as a rule,
-    are refused by the subscriber. Sent directly, each attempt is signed anew.
+    A scheme that signs a time (Standard Webhooks, Stripe, ...) signs the time of the first delivery
+    attempt. The subscriber refuses QStash's later attempts that are beyond the scheme's tolerance,
+    usually five minutes. With direct delivery each attempt is signed again.
     """
 
     def __init__(
@@ -57,30 +61,30 @@ class Sender:
         scheme: str | SignatureSpec | None = None,
         retry_policy: RetryPolicy | None = None,
     ) -> None:
-        self._persistence = retry_policy or RetryPolicy()
-        self._defaults = Defaults(secret, scheme)
+        self._retry_policy = retry_policy or RetryPolicy()
+        self._defaults = SigningDefaults(secret, scheme)
         if secret is not None and scheme is not None:
             _checked("scheme", lambda: signer_of(scheme, secret))
-        self._poster = Poster()
-        self._service = None if direct else self._reach(token, url)
-        self.schedules = Schedules(self._service, self._defaults)
+        self._transport = Transport()
+        self._client = None if direct else self._make_client(token, url)
+        self.schedules = Schedules(self._client, self._defaults)
         """QStash's schedules."""
 
-    def _reach(self, token: str | None, url: str | None) -> Service:
+    def _make_client(self, token: str | None, url: str | None) -> QStashClient:
         if token is None or url is None:
             settings = load_settings()
             token, url = token or settings.token, url or settings.qstash_url
         if not token:
             raise SettingsError(
-                ["QSTASH_TOKEN is not set: give QStash's token, or direct=True to do without"]
+                ["QSTASH_TOKEN is not set: give QStash's token, or direct=True to send without it"]
             )
         if not (token.isascii() and token.isprintable()) or " " in token:
-            raise SettingsError(["QSTASH_TOKEN: a token is a word of ASCII characters"])
+            raise SettingsError(["QSTASH_TOKEN: a token is one word of ASCII characters"])
         base = _checked("url", lambda: check_qstash_url(url))
-        return Service(base, token, self._poster, self._persistence)
+        return QStashClient(base, token, self._transport, self._retry_policy)
 
     def __repr__(self) -> str:
-        return f"Sender({self._service.url if self._service else 'direct'})"
+        return f"Sender({self._client.url if self._client else 'direct'})"
 
     async def __aenter__(self) -> Self:
         return self
@@ -95,117 +99,117 @@ class Sender:
 
     async def close(self) -> None:
         """Close the connections. Nothing can be sent afterwards."""
-        await self._poster.close()
+        await self._transport.close()
 
     # --- sending ---
 
     async def send(self, url: str, event: Body, **options: Unpack[SendOptions]) -> Published:
-        """Send `event` to `url`; `Outgoing` says what the options are.
+        """Send `event` to `url`; `Outgoing` describes the options.
 
-        However often this has to be tried, it is published once. Raises `SendError`, whose
-        `deduplication_id` lets a caller go on with the same message.
+        It is published once, however many attempts that takes. Raises `SendError`; with its
+        `deduplication_id` a caller can send the same message again.
         """
         return await self._send(self._prepare(Outgoing(url, event, **options)))
 
     async def enqueue(
         self, queue: str, url: str, event: Body, **options: Unpack[QueueOptions]
     ) -> Published:
-        """Put `event` for `url` at the end of a queue. Raises `SendError`."""
+        """Add `event` for `url` to a queue. Raises `SendError`."""
         return await self._send(self._prepare(Outgoing(url, event, queue=queue, **options)))
 
     async def send_to_group(
         self, group: str, event: Body, **options: Unpack[SendOptions]
     ) -> list[Published]:
-        """Send `event` to all endpoints of a URL group, each a message. Raises `SendError`."""
-        service = self._reached("send_to_group")
+        """Send `event` to all endpoints of a URL group, a message to each. Raises `SendError`."""
+        client = self._require_client("send_to_group")
         prepared = self._prepare(Outgoing(group, event, **options), "group")
 
-        def read(answer: Answer) -> list[Published] | None:
-            return qstash_api.read_group(answer, prepared.deduplication_id)
+        def read(response: HttpResponse) -> list[Published] | None:
+            return qstash_api.read_group(response, prepared.deduplication_id)
 
-        errand = _errand(f"publishing to the group {group}", prepared)
-        return await service.ask(errand, lambda: prepared.published(time.time()), read)
+        info = _info(f"publishing to the URL group {group}", prepared)
+        return await client.request(info, lambda: prepared.publish_request(time.time()), read)
 
-    async def send_many(self, messages: Iterable[Outgoing]) -> list[Result]:
-        """Send several together; return what became of each, in their order.
+    async def send_many(self, messages: Iterable[Outgoing]) -> list[SendResult]:
+        """Send several messages together; return their results, in their order.
 
-        Nothing that concerns a message is raised: what could not be sent is a `SendError` in its
-        place, and the others go out all the same.
+        The error of a message is not raised: a `SendError` stands in its place, and the other
+        messages are sent all the same.
         """
-        prepared: list[Prepared | SendError] = [self._judged(one) for one in messages]
+        prepared: list[PreparedMessage | SendError] = [self._prepared(one) for one in messages]
         ready = [one for one in prepared if not isinstance(one, SendError)]
-        if self._service is None:
+        if self._client is None:
             sent = iter(await self._deliver_all(ready))
         else:
-            sent = iter(await publish_all(self._service, ready, self._send))
+            sent = iter(await publish_all(self._client, ready, self._send))
         return [one if isinstance(one, SendError) else next(sent) for one in prepared]
 
-    def _judged(self, outgoing: Outgoing) -> Prepared | SendError:
+    def _prepared(self, outgoing: Outgoing) -> PreparedMessage | SendError:
         try:
             return self._prepare(outgoing)
         except SendError as error:
             return error
 
-    def _prepare(self, outgoing: Outgoing, way: Way | None = None) -> Prepared:
-        way = way or ("direct" if self._service is None else "publish")
-        return prepare(outgoing, way, self._defaults, time.time())
+    def _prepare(self, outgoing: Outgoing, route: Route | None = None) -> PreparedMessage:
+        route = route or ("direct" if self._client is None else "publish")
+        return prepare(outgoing, route, self._defaults, time.time())
 
-    async def _send(self, prepared: Prepared) -> Published:
-        if self._service is None:
+    async def _send(self, prepared: PreparedMessage) -> Published:
+        if self._client is None:
             return await self._deliver(prepared)
-        return await self._publish(self._service, prepared)
+        return await self._publish(self._client, prepared)
 
-    async def _publish(self, service: Service, prepared: Prepared) -> Published:
+    async def _publish(self, client: QStashClient, prepared: PreparedMessage) -> Published:
         url = prepared.outgoing.url
 
-        def read(answer: Answer) -> Published | None:
-            return qstash_api.read_published(answer, url, prepared.deduplication_id)
+        def read(response: HttpResponse) -> Published | None:
+            return qstash_api.read_published(response, url, prepared.deduplication_id)
 
-        errand = _errand(f"publishing to {shown(url)}", prepared)
-        return await service.ask(errand, lambda: prepared.published(time.time()), read)
+        info = _info(f"publishing to {shown(url)}", prepared)
+        return await client.request(info, lambda: prepared.publish_request(time.time()), read)
 
-    async def _deliver(self, prepared: Prepared) -> Published:
-        outgoing, retry_policy = prepared.outgoing, self._persistence
+    async def _deliver(self, prepared: PreparedMessage) -> Published:
+        outgoing, retry_policy = prepared.outgoing, self._retry_policy
         if outgoing.retries is not None:
             retry_policy = replace(retry_policy, attempts=outgoing.retries + 1)
         if outgoing.timeout is not None:
-            total = qstash_api.seconds("timeout", outgoing.timeout)
-            retry_policy = replace(retry_policy, total=total)
-        errand = _errand(f"delivering to {shown(outgoing.url)}", prepared)
-        errand = errand._replace(base=qstash_api.base_of(outgoing.url), needs_body=False)
+            retry_policy = replace(retry_policy, total=seconds("timeout", outgoing.timeout))
+        info = _info(f"delivering to {shown(outgoing.url)}", prepared)
+        info = info._replace(base=base_of(outgoing.url), needs_body=False)
         published = Published(
             prepared.id, deduplicated=False, deduplication_id=prepared.id, url=outgoing.url
         )
-        return await self._poster.post(
-            errand, lambda: prepared.delivered(time.time()), lambda _: published, retry_policy
+        return await self._transport.send(
+            info, lambda: prepared.direct_request(time.time()), lambda _: published, retry_policy
         )
 
-    async def _deliver_all(self, messages: list[Prepared]) -> list[Result]:
-        places = asyncio.Semaphore(AT_A_TIME)
+    async def _deliver_all(self, messages: list[PreparedMessage]) -> list[SendResult]:
+        slots = asyncio.Semaphore(DIRECT_AT_A_TIME)
 
-        async def deliver(prepared: Prepared) -> Result:
-            async with places:
-                return await tried(self._deliver, prepared)
+        async def deliver(prepared: PreparedMessage) -> SendResult:
+            async with slots:
+                return await result_of(self._deliver, prepared)
 
         return await asyncio.gather(*map(deliver, messages))
 
-    def _reached(self, what: str) -> Service:
-        if self._service is None:
+    def _require_client(self, what: str) -> QStashClient:
+        if self._client is None:
             raise SendError(
                 f"{what}: only QStash can do that: use a Sender without direct=True",
                 may_be_published=False,
             )
-        return self._service
+        return self._client
 
 
-def _checked(word: str, check: Callable[[], _T]) -> _T:
-    """Have what a sender is made with be refused as settings are."""
+def _checked(option: str, check: Callable[[], _T]) -> _T:
+    """Raise a fault of an argument as a `SettingsError` that names the argument."""
     try:
         return check()
     except ValueError as error:
         fault = str(error)
-    raise SettingsError([fault if fault.startswith(f"{word}: ") else f"{word}: {fault}"])
+    raise SettingsError([fault if fault.startswith(f"{option}: ") else f"{option}: {fault}"])
 
 
-def _errand(what: str, prepared: Prepared) -> Errand:
-    return Errand(what, deduplication_id=prepared.deduplication_id, secrets=(prepared.secret,))
+def _info(purpose: str, prepared: PreparedMessage) -> RequestInfo:
+    secrets = (prepared.secret,)
+    return RequestInfo(purpose, deduplication_id=prepared.deduplication_id, secrets=secrets)

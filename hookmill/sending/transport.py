@@ -1,66 +1,35 @@
-"""HTTP for the sender: a request again and again until it is known what became of it.
+"""HTTP for the sender: makes a request, and retries it until its result is known.
 
-The only part of the sender that does I/O. What an answer means is `persistence`'s to say; here it
-is asked for, waited for, and told as a `SendError` that holds neither a token nor a secret.
+This is the only module of the sender that does I/O. `retry_policy` decides what follows from a
+response, and `send_errors` writes the error.
 """
 
 from __future__ import annotations
 
 import asyncio
 import io
-import math
 import time
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from collections.abc import Callable
 from itertools import count
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import aiohttp
 from yarl import URL
 
-from hookmill.errors import SendError
-from hookmill.sending.qstash_api import Request
-from hookmill.sending.retry_policy import (
-    UNUSABLE,
-    WINDOW,
-    Answer,
-    Broken,
-    Judgement,
-    RetryPolicy,
-    judge,
-)
-from hookmill.signatures import Secret
+from hookmill.sending.exchange import HttpRequest, HttpResponse, NoResponse
+from hookmill.sending.retry_policy import UNREADABLE, RetryPolicy, decide
+from hookmill.sending.send_errors import SHOWN_CHARACTERS, RequestInfo, send_error
 
-AT_A_TIME = 100
-"""Connections to one host."""
+CONNECTIONS_PER_HOST = 100
 
-MOST = 32 * 1024 * 1024
-"""Bytes of an answer that are read."""
-
-BEGINNING = 1000
-"""Characters of an answer that an error shows."""
+MAX_RESPONSE_BYTES = 32 * 1024 * 1024
+"""Bytes of a response that are read."""
 
 _T = TypeVar("_T")
 
 
-class Errand(NamedTuple):
-    """What is known of a request whatever becomes of it.
-
-    `what` is what it does, for people. `base` is scheme and host; `needs_body`: what it is answered
-    counts, not the status alone; `secrets` must not be shown. `window`: seconds after which another
-    attempt could count a second time.
-    """
-
-    what: str
-    base: str = ""
-    deduplication_id: str | None = None
-    needs_body: bool = True
-    secrets: tuple[Secret, ...] = ()
-    window: float = math.inf
-
-
-class Poster:
-    """Makes requests over connections that it keeps. It is opened by its first request."""
+class Transport:
+    """Makes requests over connections that it keeps. The first request opens it."""
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
@@ -68,234 +37,162 @@ class Poster:
         self._is_closed = False
 
     async def close(self) -> None:
-        """Close the connections; what is under way breaks off."""
+        """Close the connections. Requests that are under way fail."""
         self._is_closed = True
         session, self._session = self._session, None
         if session is not None:
             await session.close()
 
-    async def post(
+    async def send(
         self,
-        errand: Errand,
-        make: Callable[[], Request],
-        read: Callable[[Answer], _T | None],
+        info: RequestInfo,
+        make: Callable[[], HttpRequest],
+        read: Callable[[HttpResponse], _T | None],
         retry_policy: RetryPolicy,
     ) -> _T:
-        """Make the request until `read` finds what it needs in an answer, and return that.
+        """Make the request until `read` can read a response, and return what it read.
 
-        `make` gives the request of an attempt. Raises `SendError`.
+        `make` builds the request of each attempt. Raises `SendError`.
         """
-        begun, may_have_counted = time.monotonic(), False
+        started, may_have_counted = time.monotonic(), False
 
         def is_too_late(after: float) -> bool:
-            # However late in it the next attempt is read, the window must not be over.
-            return time.monotonic() - begun + after + retry_policy.total > errand.window
+            # The next attempt may reach the server at the end of its own time limit. Even then it
+            # has to be within the window.
+            return time.monotonic() - started + after + retry_policy.total > info.window
 
         for attempt in count(1):
             request = make()
-            outcome = self._unusable() or await self._attempt(errand, request, retry_policy)
-            judged = judge(outcome, retry_policy.patience, time.time())
-            if judged.follows == "accept" and isinstance(outcome, Answer):
-                found = read(outcome._replace(may_be_repeat=may_have_counted))
+            outcome = self._unusable() or await self._attempt(info, request, retry_policy)
+            decision = decide(outcome, retry_policy.patience, time.time())
+            if decision.action == "accept" and isinstance(outcome, HttpResponse):
+                found = read(outcome._replace(may_be_duplicate=may_have_counted))
                 if found is not None:
                     return found
-                judged = UNUSABLE
-            may_have_counted |= judged.may_have_counted
-            pause = retry_policy.pause(attempt, judged.wait)
-            is_last = judged.follows == "give up" or attempt >= retry_policy.attempts
+                decision = UNREADABLE
+            may_have_counted |= decision.may_have_counted
+            pause = retry_policy.pause(attempt, decision.wait)
+            is_last = decision.action == "give up" or attempt >= retry_policy.attempts
             if is_last or is_too_late(pause):
                 break
             await asyncio.sleep(pause)
-            if is_too_late(0):  # this process stood still meanwhile
+            if is_too_late(0):  # this process was stopped during the pause
                 break
-        raise _error(errand, outcome, judged, attempt, may_have_counted=may_have_counted)
+        raise send_error(
+            info, outcome, decision,
+            attempts=attempt, may_have_counted=may_have_counted, now=time.time(),
+        )  # fmt: skip
 
     async def _attempt(
-        self, errand: Errand, request: Request, retry_policy: RetryPolicy
-    ) -> Answer | Broken:
-        """Make the request once. Returns what happened: an error of aiohttp's holds the token."""
+        self, info: RequestInfo, request: HttpRequest, retry_policy: RetryPolicy
+    ) -> HttpResponse | NoResponse:
+        """Make the request once. An error is returned, because aiohttp's contains the token."""
+        limits = aiohttp.ClientTimeout(total=retry_policy.total, connect=retry_policy.connect)
         try:
             async with self._open().request(
                 request.method,
-                _url(errand.base, request.target),
+                _url(info.base, request.target),
                 data=_payload(request.body),
                 headers=request.headers,
-                # A redirect would carry the token to another place.
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(
-                    total=retry_policy.total, connect=retry_policy.connect
-                ),
+                allow_redirects=False,  # a redirect would send the token to another server
+                timeout=limits,
             ) as response:
-                body = await _read(response, whole=errand.needs_body)
-                return Answer(response.status, response.headers, body)
-        except aiohttp.ConnectionTimeoutError:
-            waited = f"no connection within {retry_policy.connect:g} s"
-            return Broken(waited, may_be_read=False)
-        except TimeoutError:
-            return Broken(f"no answer within {retry_policy.total:g} s")
-        except aiohttp.ClientConnectorCertificateError as error:
-            return Broken(f"the certificate is refused: {error}", may_be_read=False, is_final=True)
-        except aiohttp.ClientConnectorError as error:
-            return Broken(str(error), may_be_read=False)
-        except aiohttp.InvalidURL as error:
-            return Broken(f"it cannot be asked for: {error}", may_be_read=False, is_final=True)
-        except ValueError as error:
-            return Broken(f"HTTP has no form for it: {error}", is_final=True)
-        except (_BrokenOffError, aiohttp.ClientError, OSError) as error:
-            return Broken(f"the connection broke off ({_said(error)})")
+                body = await _read(response, whole=info.needs_body)
+                return HttpResponse(response.status, response.headers, body)
+        except (_ConnectionLostError, aiohttp.ClientError, OSError, ValueError) as error:
+            return _failure(error, retry_policy)
 
-    def _unusable(self) -> Broken | None:
-        """Return why nothing can go out, as what became of an attempt that was not made."""
+    def _unusable(self) -> NoResponse | None:
+        """Return why no request can be made; None where one can."""
         reason = "the sender is closed: make another" if self._is_closed else ""
         if self._loop not in {None, asyncio.get_running_loop()}:
             reason = "the sender was opened in another event loop: make one in each"
-        return Broken(reason, may_be_read=False, is_final=True) if reason else None
+        return NoResponse(reason, may_have_arrived=False, is_final=True) if reason else None
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._loop = asyncio.get_running_loop()
             self._session = aiohttp.ClientSession(
-                # What waits for one slow host must not keep the others waiting.
-                connector=aiohttp.TCPConnector(limit=0, limit_per_host=AT_A_TIME),
+                # No limit over all hosts: requests to a slow host must not block the others.
+                connector=aiohttp.TCPConnector(limit=0, limit_per_host=CONNECTIONS_PER_HOST),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": "hookmill"},
-                middlewares=(_once,),
+                middlewares=(_without_aiohttps_retry,),
             )
         return self._session
 
 
-def _said(error: Exception) -> str:
-    """Return what broke a connection off, without the URL and what the server wrote."""
+def _failure(error: Exception, retry_policy: RetryPolicy) -> NoResponse:
+    """Return what an error of an attempt means. The order matters: the types are subclasses."""
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            reason = f"no connection within {retry_policy.connect:g} s"
+            return NoResponse(reason, may_have_arrived=False)
+        case TimeoutError():
+            return NoResponse(f"no response within {retry_policy.total:g} s")
+        case aiohttp.ClientConnectorCertificateError():
+            reason = f"the certificate is refused: {error}"
+            return NoResponse(reason, may_have_arrived=False, is_final=True)
+        case aiohttp.ClientConnectorError():
+            return NoResponse(str(error), may_have_arrived=False)
+        case aiohttp.InvalidURL():
+            reason = f"the URL cannot be requested: {error}"
+            return NoResponse(reason, may_have_arrived=False, is_final=True)
+        case ValueError():
+            return NoResponse(f"HTTP cannot express the request: {error}", is_final=True)
+        case _:
+            return NoResponse(f"the connection was lost ({_cause_of(error)})")
+
+
+def _cause_of(error: Exception) -> str:
+    """Return why a connection was lost, without the URL and without what the server wrote."""
     if isinstance(error, aiohttp.ClientPayloadError):
-        return "the answer's body is not whole, or not what it says it is"
-    said = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
-    return said.partition(":")[0].strip() or type(error).__name__
+        return "the response's body is incomplete, or not what its headers say"
+    cause = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    return cause.partition(":")[0].strip() or type(error).__name__
 
 
-class _BrokenOffError(Exception):
-    """A connection broke off; its text names the error that said so."""
+class _ConnectionLostError(Exception):
+    """A connection was lost; its text names the error that said so."""
 
 
-async def _once(
+async def _without_aiohttps_retry(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Have a request go out once.
+    """Make a request only once.
 
-    Where a kept connection breaks off, aiohttp asks again by itself for what HTTP calls idempotent,
-    and nobody would learn that the first request may have counted.
+    When a kept connection is lost, aiohttp itself repeats a request that HTTP calls idempotent. We
+    would not learn that the first request may have taken effect.
     """
     try:
         return await handler(request)
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _BrokenOffError(type(error).__name__) from None
+        raise _ConnectionLostError(type(error).__name__) from None
 
 
 def _url(base: str, target: str) -> URL:
     scheme, _, authority = base.partition("://")
-    # Built, not read: whatever stands in the target is sent as it was written.
+    # Built from parts, because parsing would rewrite the target.
     return URL.build(scheme=scheme, authority=authority, path=target, encoded=True)
 
 
 def _payload(body: bytes) -> io.BytesIO | None:
-    # Written in pieces, so that a large body does not hold up the loop.
+    # A stream is written in pieces, so that a large body does not block the event loop.
     return io.BytesIO(body) if body else None
 
 
 async def _read(response: aiohttp.ClientResponse, *, whole: bool) -> bytes:
-    """Return the body; where the status says it all, what can be had of its beginning."""
+    """Return the whole body; where the status is enough, its beginning."""
     if not (whole and 200 <= response.status < 300):
         try:
-            return await response.content.read(BEGINNING)
+            return await response.content.read(SHOWN_CHARACTERS)
         except (aiohttp.ClientError, TimeoutError):
             return b""
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
-        if len(body) > MOST:
-            return b""  # no answer of the API is that long
+        if len(body) > MAX_RESPONSE_BYTES:
+            return b""  # no reply of the API is that long
     return bytes(body)
-
-
-def _error(
-    errand: Errand, outcome: Answer | Broken, judged: Judgement, attempts: int, *,
-    may_have_counted: bool,
-) -> SendError:  # fmt: skip
-    """Say what is known: what was tried, how it ended, whether it may have counted."""
-    status, body, resets = None, "", None
-    if isinstance(outcome, Answer):
-        status = outcome.status
-        body = outcome.body[:BEGINNING].decode("utf-8", "replace").strip()
-        # First of all: a secret that is cut off afterwards would not be found.
-        body = _without_beginning(hidden(body, errand.secrets), errand.secrets)[:BEGINNING]
-        if judged.wait is not None:
-            resets = datetime.fromtimestamp(time.time() + judged.wait, UTC)
-    known = "it may have been taken all the same" if may_have_counted else "nothing was taken"
-    tries = "1 attempt" if attempts == 1 else f"{attempts} attempts"
-    parts = [f"{errand.what}: {judged.reason}", f"after {tries}; {known}"]
-    if resets is not None:
-        parts.append(f"it asks to come again at {resets:%Y-%m-%d %H:%M:%S} UTC")
-    if body:
-        parts.append(f"it said: {body[:200]}")
-    return SendError(
-        hidden(", ".join(parts[:2]) + "".join(f"; {part}" for part in parts[2:]), errand.secrets),
-        status=status,
-        body=body,
-        deduplication_id=errand.deduplication_id,
-        may_be_published=may_have_counted,
-        resets_at=resets,
-    )
-
-
-def hidden(text: str, secrets: Iterable[Secret]) -> str:
-    """Return a text without secrets: a server may repeat what it was sent."""
-    for secret in secrets:
-        if secret.text:
-            text = text.replace(secret.text, "[hidden]")
-    return text
-
-
-def _without_beginning(text: str, secrets: Iterable[Secret]) -> str:
-    """Return a text that was cut off somewhere without the beginning of a secret at its end."""
-    for secret in secrets:
-        for length in range(len(secret.text) - 1, 3, -1):
-            if text.endswith(secret.text[:length]):
-                return f"{text[:-length]}[hidden]"
-    return text
-
-
-class Service:
-    """QStash's API: where it is, and the token that opens it, which is not shown."""
-
-    def __init__(self, url: str, token: str, poster: Poster, retry_policy: RetryPolicy) -> None:
-        scheme, separator, rest = url.rstrip("/").partition("://")
-        authority, slash, path = rest.partition("/")
-        self.url = url
-        self._base = scheme + separator + authority
-        self._path = slash + path
-        self._token = Secret(token, "token")
-        self._poster = poster
-        self._persistence = retry_policy
-
-    def hidden(self, text: str, *secrets: Secret) -> str:
-        """Return a text without the token and these secrets."""
-        return hidden(text, (self._token, *secrets))
-
-    async def ask(
-        self, errand: Errand, make: Callable[[], Request], read: Callable[[Answer], _T | None]
-    ) -> _T:
-        """Make a request of `make`'s with the token, until `read` finds what it needs.
-
-        Raises `SendError`.
-        """
-
-        def authorized() -> Request:
-            request = make()
-            headers = {"Authorization": f"Bearer {self._token.text}", **request.headers}
-            return request._replace(target=self._path + request.target, headers=headers)
-
-        errand = errand._replace(
-            base=self._base, secrets=(self._token, *errand.secrets), window=WINDOW
-        )
-        return await self._poster.post(errand, authorized, read, self._persistence)

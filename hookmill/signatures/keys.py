@@ -31,9 +31,7 @@ def key_of(spec: SignatureSpec, text: str) -> bytes:
     except (ValueError, binascii.Error):
         key = b""
     if not key:
-        raise SettingsError(
-            [f"a signing secret is not {form}: write it exactly as the sender shows it"]
-        )
+        raise SettingsError([f"a signing secret is not {form}: give it as the sender shows it"])
     return key
 
 

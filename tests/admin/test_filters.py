@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hookmill.admin.filters import Choice, moment_ms
+from hookmill.admin.filters import EVERYTHING, DeadLetterFilter, moment_ms
 from hookmill.message import Fields
 from tests.support import message, written_in_version_1
 
@@ -16,69 +16,76 @@ NOW = 1_795_253_400.5  # 2026-11-21T09:30:00.5Z
 
 @pytest.mark.parametrize("written", LETTERS)
 @pytest.mark.parametrize(
-    ("choice", "meant"),
+    ("wanted", "meant"),
     [
-        (Choice(), True),
-        (Choice(source="qstash", type="post.*", handler="rebuild", reason="failed"), True),
-        (Choice(source="marble"), False),
-        (Choice(source="qstash", handler="reindex"), False),
-        (Choice(reason="exhausted"), False),
-        (Choice(type="post.published"), True),
-        (Choice(type="post"), False),
-        (Choice(type="*"), True),
-        (Choice(type="*.published"), True),
-        (Choice(type="p*st*d"), True),
-        (Choice(type="post.?ublished"), False),
-        (Choice(type="post.[p]ublished"), False),
-        (Choice(type="postXpublished"), False),
-        (Choice(type=""), False),
-        (Choice(handler="re*"), True),
+        (DeadLetterFilter(), True),
+        (
+            DeadLetterFilter(source="qstash", type="post.*", handler="rebuild", reason="failed"),
+            True,
+        ),
+        (DeadLetterFilter(source="marble"), False),
+        (DeadLetterFilter(source="qstash", handler="reindex"), False),
+        (DeadLetterFilter(reason="exhausted"), False),
+        (DeadLetterFilter(type="post.published"), True),
+        (DeadLetterFilter(type="post"), False),
+        (DeadLetterFilter(type="*"), True),
+        (DeadLetterFilter(type="*.published"), True),
+        (DeadLetterFilter(type="p*st*d"), True),
+        (DeadLetterFilter(type="post.?ublished"), False),
+        (DeadLetterFilter(type="post.[p]ublished"), False),
+        (DeadLetterFilter(type="postXpublished"), False),
+        (DeadLetterFilter(type=""), False),
+        (DeadLetterFilter(handler="re*"), True),
     ],
 )
 def test_all_that_is_given_must_be_true_and_only_the_star_is_a_joker(
-    choice: Choice, meant: bool, written: str
+    wanted: DeadLetterFilter, meant: bool, written: str
 ) -> None:
-    assert choice.matches(LETTERS[written]) is meant
+    assert wanted.matches(LETTERS[written]) is meant
 
 
 @pytest.mark.parametrize(
-    ("fields", "choice", "meant"),
+    ("fields", "wanted", "meant"),
     [
-        ({}, Choice(type=""), True),
-        ({}, Choice(type="*"), True),
-        ({}, Choice(type="a"), False),
-        ({b"version": b"9", b"source": b"qstash"}, Choice(source="qstash"), True),
-        ({**LETTERS["now"], b"version": b"9"}, Choice(source="qstash", type="post.*"), True),
-        ({**LETTERS["now"], b"version": b"9"}, Choice(source="marble"), False),
-        ({b"version": b"2", b"about": b"{"}, Choice(source="qstash"), False),
-        ({b"version": b"2", b"about": b"{"}, Choice(source="", type="", reason=""), True),
-        ({b"handler": b"\xff"}, Choice(handler="\ufffd"), True),
-        ({b"type": b"a\nb"}, Choice(type="a*b"), True),
-        ({b"type": b"\xff"}, Choice(type="\ufffd"), True),
+        ({}, DeadLetterFilter(type=""), True),
+        ({}, DeadLetterFilter(type="*"), True),
+        ({}, DeadLetterFilter(type="a"), False),
+        ({b"version": b"9", b"source": b"qstash"}, DeadLetterFilter(source="qstash"), True),
+        (
+            {**LETTERS["now"], b"version": b"9"},
+            DeadLetterFilter(source="qstash", type="post.*"),
+            True,
+        ),
+        ({**LETTERS["now"], b"version": b"9"}, DeadLetterFilter(source="marble"), False),
+        ({b"version": b"2", b"about": b"{"}, DeadLetterFilter(source="qstash"), False),
+        ({b"version": b"2", b"about": b"{"}, DeadLetterFilter(source="", type="", reason=""), True),
+        ({b"handler": b"\xff"}, DeadLetterFilter(handler="\ufffd"), True),
+        ({b"type": b"a\nb"}, DeadLetterFilter(type="a*b"), True),
+        ({b"type": b"\xff"}, DeadLetterFilter(type="\ufffd"), True),
     ],
 )
-def test_what_this_release_cannot_read_can_still_be_chosen(
-    fields: dict[bytes, bytes], choice: Choice, meant: bool
+def test_what_this_release_cannot_read_can_still_be_selected(
+    fields: dict[bytes, bytes], wanted: DeadLetterFilter, meant: bool
 ) -> None:
-    assert choice.matches(fields) is meant
+    assert wanted.matches(fields) is meant
 
 
 @pytest.mark.parametrize(
-    ("choice", "first", "last"),
+    ("wanted", "first", "last"),
     [
-        (Choice(), "0-0", "2000-7"),
-        (Choice(after_ms=1500), "1500-0", "2000-7"),
-        (Choice(before_ms=1500), "0-0", "1499"),
-        (Choice(before_ms=2000), "0-0", "1999"),
-        (Choice(before_ms=2001), "0-0", "2000-7"),
-        (Choice(before_ms=9999), "0-0", "2000-7"),
-        (Choice(before_ms=0), "0-0", "0"),
+        (DeadLetterFilter(), "0-0", "2000-7"),
+        (DeadLetterFilter(after_ms=1500), "1500-0", "2000-7"),
+        (DeadLetterFilter(before_ms=1500), "0-0", "1499"),
+        (DeadLetterFilter(before_ms=2000), "0-0", "1999"),
+        (DeadLetterFilter(before_ms=2001), "0-0", "2000-7"),
+        (DeadLetterFilter(before_ms=9999), "0-0", "2000-7"),
+        (DeadLetterFilter(before_ms=0), "0-0", "0"),
     ],
 )
 def test_times_bound_the_ids_and_the_newest_at_the_start_does_too(
-    choice: Choice, first: str, last: str
+    wanted: DeadLetterFilter, first: str, last: str
 ) -> None:
-    assert (choice.first_id, choice.last_id("2000-7")) == (first, last)
+    assert (wanted.first_id, wanted.last_id("2000-7")) == (first, last)
 
 
 @pytest.mark.parametrize(
@@ -110,8 +117,8 @@ def test_what_is_no_time_is_refused(text: str) -> None:
         moment_ms(text, NOW)
 
 
-def test_a_limit_alone_does_not_narrow_the_choice() -> None:
-    assert Choice().is_everything
-    assert Choice(limit=5).is_everything
-    assert not Choice(type="*").is_everything
-    assert not Choice(before_ms=1).is_everything
+def test_a_filter_without_fields_matches_everything() -> None:
+    assert DeadLetterFilter().is_everything
+    assert EVERYTHING.filter.is_everything
+    assert not DeadLetterFilter(type="*").is_everything
+    assert not DeadLetterFilter(before_ms=1).is_everything

@@ -38,7 +38,7 @@ def facts(name: str, *secrets: Secret, **changes: Any) -> SourceFacts:
 QSTASH_IDS = ("note", "IDs of qstash come from a header that is not signed")
 MARBLE_IDS = (
     "note",
-    "IDs of marble come from a header that is not signed, where the body has none",
+    "IDs of marble come from a header that is not signed, if the body has no ID",
 )
 
 
@@ -177,21 +177,21 @@ def test_a_source_is_described_by_what_it_accepts() -> None:
     [
         (
             [Secret(LONG, "a", ends=NOW), Secret(LONG, "b")],
-            [("warning", "a secret of stripe (a) has ended on 2026-05-22 14:42 UTC")],
-            "2 secrets (a (not now), b)",
+            [("warning", "a secret of stripe (a) expired on 2026-05-22 14:42 UTC")],
+            "2 secrets (a (not valid now), b)",
         ),
         (
             [Secret(LONG, "a", ends=NOW + 60), Secret(LONG, "b", starts=NOW + 60)],
-            [("note", "a secret of stripe (b) begins on 2026-05-22 14:43 UTC")],
-            "2 secrets (a until 2026-05-22 14:43 UTC, b (not now))",
+            [("note", "a secret of stripe (b) is valid from 2026-05-22 14:43 UTC")],
+            "2 secrets (a until 2026-05-22 14:43 UTC, b (not valid now))",
         ),
         (
             [Secret(LONG, "a", ends=NOW - 60)],
             [
-                ("error", "no secret of stripe counts now"),
-                ("warning", "a secret of stripe (a) has ended on 2026-05-22 14:41 UTC"),
+                ("error", "no secret of stripe is valid now"),
+                ("warning", "a secret of stripe (a) expired on 2026-05-22 14:41 UTC"),
             ],
-            "1 secret (a (not now))",
+            "1 secret (a (not valid now))",
         ),
     ],
 )
@@ -213,7 +213,10 @@ def test_what_keeps_a_receiver_from_starting_is_an_error(monkeypatch: pytest.Mon
             "error",
             "sources.github: GITHUB_WEBHOOK_SECRET is not set: it must hold the signing secret",
         ),
-        ("error", "sources.svix: a signing secret is not base64: give it as the sender shows it"),
+        (
+            "error",
+            "sources.svix: a signing secret is not base64: write it exactly as the sender shows it",
+        ),
         (
             "error",
             "sources.square: it signs its URL: set HOOKMILL_PUBLIC_URL, or url in its table",
@@ -236,3 +239,35 @@ def test_a_secret_is_never_shown() -> None:
     assert said.count("is shorter than 16") == 2
     assert "hunter2" not in said
     assert "swordfish" not in said
+
+
+# --- QStash's callbacks ---
+
+CALLBACKS: dict[str, Any] = {"sources": {"qstash-callbacks": {}}}
+
+
+def judge_fields(fields: dict[str, Any]) -> list[Finding]:
+    return judge(Settings(**fields))
+
+
+def test_check_says_what_callbacks_are_and_how_to_close_what_a_capture_allows() -> None:
+    *_, note, described = judge_fields({"qstash_current_signing_key": CURRENT_KEY} | CALLBACKS)
+
+    assert note.what == "IDs of qstash-callbacks come from a header that is not signed"
+    assert note.do.startswith('set id = "body" in [sources.qstash-callbacks]: a callback names')
+    assert described.what == (
+        "source qstash-callbacks accepts QStash's callbacks at /qstash-callbacks"
+    )
+    assert "Time: the token's, 5 min. ID: Upstash-Message-Id (not signed)." in described.why
+    assert "env:QSTASH_CURRENT_SIGNING_KEY" in described.do
+    assert CURRENT_KEY not in repr((note, described))
+
+    closed = {"sources": {"qstash-callbacks": {"id": "body"}}}
+    found = judge_fields({"qstash_current_signing_key": CURRENT_KEY} | closed)
+    assert [one.what for one in found if "qstash-callbacks" in one.what] == [described.what]
+
+
+def test_check_says_that_callbacks_without_a_key_would_not_start() -> None:
+    assert [one.what for one in judge_fields(CALLBACKS) if one.level == "error"] == [
+        "sources.qstash-callbacks: QSTASH_CURRENT_SIGNING_KEY is not set: it signs callbacks too"
+    ]

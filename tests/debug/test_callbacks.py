@@ -1,4 +1,4 @@
-"""QStash's callbacks where people meet them: in what is sent, judged and checked by hand."""
+"""QStash's callbacks in what is sent and judged by hand."""
 
 from __future__ import annotations
 
@@ -6,10 +6,6 @@ from typing import Any
 
 import pytest
 
-from hookmill.admin.checkup import facts_of
-from hookmill.admin.findings import Finding
-from hookmill.admin.server_checks import judge_settings
-from hookmill.admin.source_checks import judge_sources
 from hookmill.catalog import qstash
 from hookmill.catalog.qstash import Callback
 from hookmill.config.identity import Identity, identify_callback
@@ -23,14 +19,6 @@ from hookmill.signatures.qstash import QStash
 from tests.support import CURRENT_KEY
 
 NOW = 1_779_460_951.0
-TABLE: dict[str, Any] = {"sources": {"qstash-callbacks": {}}}
-
-
-def findings(fields: dict[str, Any]) -> list[Finding]:
-    return list(judge_sources(facts_of(Settings(**fields)), NOW))
-
-
-# --- send ---
 
 
 @pytest.mark.parametrize("cls", qstash.EVENTS)
@@ -59,9 +47,6 @@ def test_a_type_that_no_callback_has_is_said_with_those_there_are() -> None:
         draft("qstash-callbacks", None, None, "7", "order.paid")
 
 
-# --- verify ---
-
-
 def test_a_captured_callback_is_judged_by_qstashs_scheme_and_named_as_the_receiver_would() -> None:
     assert "qstash-callbacks" in known_sources(Settings())
     url = "https://app.example/qstash-callbacks"
@@ -85,45 +70,3 @@ def test_a_captured_callback_is_judged_by_qstashs_scheme_and_named_as_the_receiv
 def _with_now(judged: tuple[Any, Any]) -> tuple[Any, float, Any]:
     case, identify = judged
     return case, NOW, identify
-
-
-# --- check ---
-
-
-def test_check_says_what_callbacks_are_and_how_to_close_what_a_capture_allows() -> None:
-    *_, note, described = findings({"qstash_current_signing_key": CURRENT_KEY} | TABLE)
-
-    assert note.what == "IDs of qstash-callbacks come from a header that is not signed"
-    assert note.do.startswith('set id = "body" in [sources.qstash-callbacks]: a callback says')
-    assert described.what == (
-        "source qstash-callbacks accepts QStash's callbacks at /qstash-callbacks"
-    )
-    assert "Time: the token's, 5 min. ID: Upstash-Message-Id (not signed)." in described.why
-    assert "env:QSTASH_CURRENT_SIGNING_KEY" in described.do
-    assert CURRENT_KEY not in repr((note, described))
-
-    closed = {"sources": {"qstash-callbacks": {"id": "body"}}}
-    found = findings({"qstash_current_signing_key": CURRENT_KEY} | closed)
-    assert [one.what for one in found if "qstash-callbacks" in one.what] == [described.what]
-
-
-def test_check_says_that_callbacks_without_a_key_would_not_start() -> None:
-    assert [one.what for one in findings(TABLE) if one.level == "error"] == [
-        "sources.qstash-callbacks: QSTASH_CURRENT_SIGNING_KEY is not set: it signs callbacks too"
-    ]
-
-
-@pytest.mark.parametrize(
-    ("fields", "warned"),
-    [
-        (TABLE, True),
-        ({"sources": {"outcomes": {"preset": "qstash-callbacks"}}}, True),
-        (TABLE | {"public_url": "https://app.example"}, False),
-        ({"sources": {"github": {}}}, False),
-    ],
-)
-def test_check_warns_where_a_callback_for_another_url_would_be_accepted(
-    fields: dict[str, Any], warned: bool
-) -> None:
-    found = [one.what for one in judge_settings(Settings(**fields))]
-    assert found == (["HOOKMILL_PUBLIC_URL is not set"] if warned else [])

@@ -13,7 +13,7 @@ from aiohttp.test_utils import RawTestServer
 
 from hookmill.config.identity import identify_marble, identify_qstash
 from hookmill.config.sources import Source
-from hookmill.debug.simulate import Answer, answers, deliver, fresh_message_id
+from hookmill.debug.simulate import ReceiverAnswer, answers, deliver, fresh_message_id
 from hookmill.errors import SendError
 from hookmill.message import Message
 from hookmill.signatures import Refused, Scheme, Signed, Verified
@@ -77,7 +77,7 @@ async def endpoint() -> AsyncIterator[Endpoint]:
 
 async def send(
     endpoint: Endpoint, source: str, body: bytes, path: str = "/hook", **options: Any
-) -> Answer:
+) -> ReceiverAnswer:
     scheme: Scheme = endpoint.qstash() if source == "qstash" else MARBLE
     given = {"message_id": "msg_1", **options}
     return await deliver(source, scheme, endpoint.base + path, body, **given)
@@ -112,7 +112,7 @@ async def test_the_body_goes_out_byte_for_byte_and_verifies(
     endpoint: Endpoint, source: str, body: bytes
 ) -> None:
     answer = await send(endpoint, source, body)
-    assert answer == Answer(200, "")
+    assert answer == ReceiverAnswer(200, "")
     assert endpoint.methods == ["POST"]
     assert endpoint.only.body == body
     assert endpoint.only.headers["Content-Length"] == str(len(body))
@@ -246,7 +246,7 @@ async def test_the_url_that_is_signed_may_be_another_than_the_one_that_is_asked(
 @pytest.mark.parametrize("status", [200, 204, 401, 413, 503])
 async def test_the_answers_status_is_handed_back(endpoint: Endpoint, status: int) -> None:
     endpoint.answer = answering(status)
-    assert await send(endpoint, "qstash", b"{}") == Answer(status, "")
+    assert await send(endpoint, "qstash", b"{}") == ReceiverAnswer(status, "")
 
 
 async def test_the_answers_text_is_handed_back_trimmed_and_never_whole(endpoint: Endpoint) -> None:

@@ -39,7 +39,9 @@ class Post(NamedTuple):
 
 
 class Line:
-    """A receiver and some workers over one Redis, with nothing set but URL, port and keys."""
+    """A receiver and some workers over one Redis, with nothing set but URL, port and keys, and the
+    time that an append may take: on a busy machine, the default would bring a 503.
+    """
 
     def __init__(
         self, start: Callable[..., Program], folder: Path, redis_url: str, prefix: str
@@ -58,6 +60,7 @@ class Line:
             "MARBLE_WEBHOOK_SECRET": MARBLE_SECRET,
             "HOOKMILL_PREFIX": prefix,
             "HOOKMILL_PARTITIONS": "1",
+            "HOOKMILL_APPEND_TIMEOUT": "15",
             "LEDGER": str(self.ledger),
         }
         self._qstash = QStash([CURRENT_KEY, NEXT_KEY], public_url=self.base)

@@ -1,4 +1,4 @@
-"""What QStash says of a delivery, from a signed request to a typed handler, with real processes."""
+"""QStash's callbacks, from a signed request to a typed handler, with real processes."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def callback(**changed: Any) -> bytes:
 
 
 class Line(NamedTuple):
-    """Where a receiver listens, and what QStash signs with for it."""
+    """A receiver's address, folder and environment, and how QStash posts to it."""
 
     base: str
     folder: Path
@@ -90,7 +90,7 @@ class Line(NamedTuple):
         target: str = PATH,
         token: str = "",
     ) -> int:
-        """Post a callback; what was signed, with which key and for which target may differ."""
+        """Post a callback. The signed body, the key and the target can be other ones."""
         signer = QStash([key], public_url=self.base)
         headers = qstash_headers(body, message_id)
         headers |= signed_headers(signer, body if signed is None else signed, target)
@@ -104,12 +104,12 @@ class Line(NamedTuple):
 
     @property
     def prefix(self) -> str:
-        """What its keys in Redis begin with."""
+        """The prefix of its keys in Redis."""
         return self.env["HOOKMILL_PREFIX"]
 
     @property
     def noted(self) -> list[Any]:
-        """What the handlers wrote down."""
+        """The lines that the handlers wrote."""
         notes = self.folder / "noted.txt"
         return (
             [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []
@@ -140,20 +140,20 @@ async def test_a_failed_delivery_reaches_its_handler_typed_and_once(
     receiver.wait_for('"receiving"')
     failed, succeeded = callback(), callback(dlqId=None, status=204)
 
-    # Forged: another's key, another body under a genuine token, a token for another of our URLs.
+    # Forged: another key, a genuine token with another body, a token for another URL of ours.
     assert await line.post(failed, "msg_f1", key="sig_strange") == 401
     assert await line.post(failed, "msg_f2", signed=succeeded) == 401
     assert await line.post(failed, "msg_f3", target="/qstash") == 401
     assert not redis_client.keys(f"{line.prefix}:*")
 
     assert await line.post(failed, "msg_1", key=NEXT_KEY) == 200
-    assert await line.post(failed, "msg_1") == 200  # its sender came again, with a new token
+    assert await line.post(failed, "msg_1") == 200  # a duplicate, with a new token
     token = signed_headers(QStash([CURRENT_KEY], public_url=line.base), succeeded, PATH)
     again = token["Upstash-Signature"]
     assert await line.post(succeeded, "msg_2", token=again) == 200
     assert await line.post(succeeded, "msg_3", token=again) == 401  # replayed under another ID
 
-    # As `hookmill send --source qstash-callbacks` makes one.
+    # The same as `hookmill send --source qstash-callbacks`.
     made = await simulate.deliver(
         "qstash-callbacks",
         QStash([CURRENT_KEY], public_url=line.base),
@@ -175,7 +175,7 @@ async def test_a_failed_delivery_reaches_its_handler_typed_and_once(
 
     other = ["msg_4", "succeeded"]
     assert line.noted.count(other) == 1
-    # In the order of their arrival: these two are of one message.
+    # These two are in the order of their arrival, because they belong to one message.
     assert [row for row in line.noted if row != other] == [
         ["msg_1", "msg_source", 500, "the disk is full", "Grüße 🎈"],
         ["msg_2", "succeeded"],

@@ -58,7 +58,7 @@ def _is_open(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_the_stand_ins_port_is_never_the_receivers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_emulators_port_is_never_the_receivers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", {"PORT": "8081"})
     assert development_environment()
     assert not os.environ["QSTASH_URL"].endswith(":8081")

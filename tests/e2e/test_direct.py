@@ -1,4 +1,4 @@
-"""The loop without QStash: our sender posts straight to our receiver, which verifies and stores."""
+"""Direct delivery: our sender posts to our receiver, which verifies and stores the messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WHSEC = "whsec_c3Vic2NyaWJlcnMgb3duIHNlY3JldA=="
 POST = PostPublished(id="1", title="ä")
 
 
-async def test_what_is_sent_directly_is_verified_stored_and_a_repeat_is_known(
+async def test_a_direct_delivery_is_verified_and_stored_and_a_forged_one_is_refused(
     tmp_path: Path,
     settings: Callable[..., Settings],
     start_program: Callable[..., Program],

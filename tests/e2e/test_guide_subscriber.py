@@ -1,6 +1,4 @@
-"""A subscriber written from the guide in another language verifies what we sign: Node, on its own
-HTTP server and crypto module, with none of our code.
-"""
+"""A subscriber in Node, written from the guide and without our code, verifies what we sign."""
 
 from __future__ import annotations
 
@@ -22,7 +20,7 @@ from tests.support import MARBLE_SECRET, eventually, signed_headers
 NODE = shutil.which("node")
 SUBSCRIBER = Path(__file__).parents[2] / "examples" / "subscriber.mjs"
 WAIT = 60.0
-"""Seconds that the subscriber may take to start, or to print a line, on a busy machine."""
+"""Seconds for the subscriber to start, or to print a line, on a busy machine."""
 
 pytestmark = [
     pytest.mark.external,
@@ -31,7 +29,7 @@ pytestmark = [
 
 
 class Subscriber:
-    """The subscriber as a process of its own. It prints a line for each delivery."""
+    """The subscriber as a process. It prints a line for each delivery."""
 
     def __init__(self, folder: Path, **env: str) -> None:
         self._log = folder / "subscriber.log"
@@ -56,7 +54,7 @@ class Subscriber:
         return self._log.read_bytes().split(b"\n")[self._read - 1].decode()
 
     async def post(self, body: bytes, headers: dict[str, str]) -> int:
-        """Post a delivery as it is; return the status."""
+        """Post a delivery unchanged; return the status."""
         async with (
             aiohttp.ClientSession() as session,
             session.post(self.url, data=body, headers=headers) as answer,
@@ -78,14 +76,14 @@ async def subscriber(tmp_path: Path) -> AsyncIterator[Subscriber]:
 
 
 class Post(Event, tag="post.published"):
-    """The guide's event, as far as the test needs it."""
+    """The guide's event, with the fields that the test needs."""
 
     id: str
     title: str | None = None
 
 
 async def send(url: str, data: dict[str, Any], secret: str = MARBLE_SECRET) -> int:
-    """Send `post.published` straight; return the subscriber's status."""
+    """Send `post.published` directly; return the subscriber's status."""
     once = RetryPolicy(attempts=1)
     async with Sender(direct=True, scheme="marble", retry_policy=once) as sender:
         try:
@@ -122,8 +120,8 @@ async def test_what_was_changed_or_is_incomplete_is_refused(subscriber: Subscrib
     refused: dict[str, tuple[bytes, dict[str, str]]] = {
         "one byte more": (BODY + b" ", genuine),
         "one byte less": (BODY[:-1], genuine),
-        "another letter": (BODY.replace(b"p1", b"p2"), genuine),
-        "written anew": (json.dumps(json.loads(BODY)).encode(), genuine),
+        "another character": (BODY.replace(b"p1", b"p2"), genuine),
+        "parsed and written again": (json.dumps(json.loads(BODY)).encode(), genuine),
         "no body": (b"", genuine),
         "no body, and its own signature": (b"", of_nothing),
         "no header": (BODY, {}),
@@ -144,7 +142,7 @@ async def test_what_was_changed_or_is_incomplete_is_refused(subscriber: Subscrib
 
     assert await send(subscriber.url, {"id": "p1"}, secret="another secret of ours") == 401
     assert await subscriber.line() == "401 not verified"
-    # It still takes what is genuine.
+    # It still accepts a genuine delivery.
     assert await subscriber.post(BODY, genuine) == 200
     assert (await subscriber.line()).startswith("200 post.published ")
 

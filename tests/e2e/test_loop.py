@@ -1,4 +1,4 @@
-"""The whole loop: `Sender`, QStash's stand-in, receiver, stream, worker, handler, and back."""
+"""The whole loop: `Sender`, QStash's emulator, receiver, stream, worker, handler, and callbacks."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class PostPublished(Event, tag="post.published"):
 
 
 class Loop:
-    """All programs, and what the handlers said."""
+    """All programs, and what the handlers wrote."""
 
     def __init__(self, line: Line, qstash: str, said: Path) -> None:
         self.base = line.base
@@ -115,7 +115,7 @@ def loop(
 
 @pytest.fixture
 async def broken() -> AsyncIterator[str]:
-    """The URL of a subscriber that never takes anything."""
+    """The URL of a subscriber that refuses everything."""
 
     async def refuse(_: web.Request) -> web.Response:
         return web.Response(status=507, text="full")
@@ -158,7 +158,9 @@ async def test_every_way_of_sending_reaches_a_typed_handler_once(loop: Loop) -> 
     )
 
 
-async def test_what_became_of_a_message_comes_back_as_typed_events(loop: Loop, broken: str) -> None:
+async def test_the_result_of_a_delivery_comes_back_as_a_typed_event(
+    loop: Loop, broken: str
+) -> None:
     report = f"{loop.base}/qstash-callbacks"
     async with loop.sender() as sender:
         await sender.send(f"{loop.base}/qstash", PostPublished(id="1"), callback=report)
@@ -174,7 +176,7 @@ async def test_what_became_of_a_message_comes_back_as_typed_events(loop: Loop, b
     )
 
 
-async def test_a_schedule_is_made_shown_paused_and_removed(loop: Loop) -> None:
+async def test_a_schedule_is_created_shown_paused_and_deleted(loop: Loop) -> None:
     async with loop.sender() as sender:
         made = await sender.schedules.create(
             f"{loop.base}/qstash", PostPublished(id="1"), cron="0 0 1 1 *", label="yearly"

@@ -67,6 +67,6 @@ async def test_a_retry_runs_on_time_although_workers_died(
     for worker in fleet[:killed]:
         worker.signal(signal.SIGKILL)
     # Nobody looks again within half a minute who was not told.
-    line.wait_for_handled(1, timeout=10)
+    line.wait_for_handled(1, timeout=20)
     line.wait_for_drained(redis_client)
     assert line.noted("begin") == {"msg_1": 2}

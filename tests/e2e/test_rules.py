@@ -222,7 +222,7 @@ async def test_a_message_that_an_old_release_does_not_know_is_handled_by_the_new
     old = place.other_release()
     await place.line.send([place.line.order(1)])
     with redis.Redis.from_url(place.server.url) as client:
-        wait_until(lambda: place.left(client) == (0, 1, 0), timeout=10, what="it to be put off")
+        wait_until(lambda: place.left(client) == (0, 1, 0), what="it to be put off")
         assert old.stop() == 0
         new = place.worker()
         place.open()

@@ -1,4 +1,4 @@
-// Drives the stand-in with @upstash/qstash through every endpoint that it has, and verifies with
+// Drives the emulator with @upstash/qstash through every endpoint that it has, and verifies with
 // its Receiver what was delivered. Input: {url, token, inbox}; output: each scenario's name with
 // "" or what went wrong.
 import assert from "node:assert/strict";
@@ -219,7 +219,7 @@ await scenario("retries, gives up, calls back, and retries from the DLQ", async 
     await client.publish({ url: failing, body, retries: 1, retryDelay: "1", label: "f", callback: `${inbox}/js/told`, failureCallback: `${inbox}/js/gave-up` });
   }
   await client.publish({ url: final, body: "never again" });
-  const letters = await until(async () => {
+  const dlqMessages = await until(async () => {
     const { messages } = await client.dlq.listMessages();
     return messages.length === 4 && messages;
   });
@@ -228,7 +228,7 @@ await scenario("retries, gives up, calls back, and retries from the DLQ", async 
   const told = (await came("/js/told", 6)).map((one) => JSON.parse(one.text));
   assert.deepEqual(told.map((one) => one.retried).sort(), [0, 0, 0, 1, 1, 1]);
   const ends = (await came("/js/gave-up", 3)).map((one) => JSON.parse(one.text));
-  const ids = letters.filter((one) => one.url === failing).map((one) => one.dlqId);
+  const ids = dlqMessages.filter((one) => one.url === failing).map((one) => one.dlqId);
   assert.deepEqual(ends.map((one) => one.dlqId).sort(), [...ids].sort());
   assert.equal(Buffer.from(ends[0].body, "base64").toString(), "no");
 
@@ -266,7 +266,7 @@ await scenario("retries, gives up, calls back, and retries from the DLQ", async 
   assert.deepEqual(await found(), []);
 });
 
-await scenario("retries all dead letters in pages", async () => {
+await scenario("retries all dead dlqMessages in pages", async () => {
   for (const body of ["1", "2", "3"]) await client.publish({ url: `${inbox}/js/twice`, body, retries: 0 });
   await until(async () => (await client.dlq.listMessages()).messages.length === 3);
   const sent = [];

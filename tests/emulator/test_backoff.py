@@ -5,25 +5,25 @@ from __future__ import annotations
 import pytest
 
 from hookmill.emulator.backoff import default_ms, wait_ms
-from hookmill.emulator.models import Answer, Message, Template
+from hookmill.emulator.models import AttemptResult, QStashMessage, Template
 
 NOW = 1_779_400_000_000
 
 
-def message(retried: int = 0, retry_delay: str = "") -> Message:
+def message(retried: int = 0, retry_delay: str = "") -> QStashMessage:
     template = Template(retry_delay=retry_delay)
-    return Message("m", "http://a.example/", template, 1, NOW, NOW, retried=retried)
+    return QStashMessage("m", "http://a.example/", template, 1, NOW, NOW, retried=retried)
 
 
-def asking(name: str, value: str) -> Answer:
-    return Answer(429, (("Server", "s"), (name, value)))
+def asking(name: str, value: str) -> AttemptResult:
+    return AttemptResult(429, (("Server", "s"), (name, value)))
 
 
 @pytest.mark.parametrize(
     ("retried", "said"), [(0, "12s"), (1, "2m28s"), (2, "30m8s"), (3, "6h7m6s"), (4, "24h0m0s")]
 )
 def test_the_service_s_own_backoff_is_as_documented(retried: int, said: str) -> None:
-    seconds = wait_ms(message(retried), Answer(500), NOW) // 1000
+    seconds = wait_ms(message(retried), AttemptResult(500), NOW) // 1000
     hours, rest = divmod(seconds, 3600)
     shown = f"{hours}h" if hours else ""
     shown += f"{rest // 60}m" if seconds >= 60 else ""
@@ -61,6 +61,6 @@ def test_what_cannot_be_read_or_is_beyond_a_day_is_not(value: str) -> None:
 
 def test_the_messages_own_expression_comes_next() -> None:
     own = message(3, "1000 * (1 + retried)")
-    assert wait_ms(own, Answer(500), NOW) == 4000
+    assert wait_ms(own, AttemptResult(500), NOW) == 4000
     assert wait_ms(own, asking("Retry-After", "9"), NOW) == 9000
-    assert wait_ms(message(0, "1 / retried"), Answer(500), NOW) == default_ms(1)
+    assert wait_ms(message(0, "1 / retried"), AttemptResult(500), NOW) == default_ms(1)

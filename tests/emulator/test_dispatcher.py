@@ -1,4 +1,4 @@
-"""The courier: attempts over real HTTP, signed as the service signs them."""
+"""The dispatcher: attempts over real HTTP, signed as QStash signs them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from aiohttp.test_utils import TestServer
 from multidict import CIMultiDict
 from qstash import Receiver
 
-from hookmill.emulator import dispatcher as courier_module
-from hookmill.emulator.broker import Desk
-from hookmill.emulator.dispatcher import MOST_BYTES, Courier
-from hookmill.emulator.models import Callback, Endpoint, Filter, Keys, Order, Template
+from hookmill.emulator import dispatcher as dispatcher_module
+from hookmill.emulator.broker import Broker
+from hookmill.emulator.dispatcher import MAX_BYTES, Dispatcher
+from hookmill.emulator.filters import Filter
+from hookmill.emulator.models import CallbackTarget, Endpoint, PublishRequest, SigningKeys, Template
 from hookmill.emulator.state import State
 from hookmill.errors import StreamUnavailableError
 from hookmill.signatures.qstash import DEVELOPMENT_KEYS
 from tests.support import eventually, free_port
 
-Start = Callable[..., Awaitable[tuple[Desk, Courier]]]
+Start = Callable[..., Awaitable[tuple[Broker, Dispatcher]]]
 
 
 async def saved() -> None:
@@ -32,20 +33,20 @@ async def saved() -> None:
 
 @pytest.fixture
 async def start() -> AsyncIterator[Start]:
-    couriers: list[Courier] = []
+    dispatchers: list[Dispatcher] = []
 
     async def begin(
-        keep: Callable[[], Awaitable[None]] = saved, **options: Any
-    ) -> tuple[Desk, Courier]:
-        desk = Desk(State(), **{"scale": 0.001, **options})
-        courier = Courier(desk, keep)
-        couriers.append(courier)
-        courier.start()
-        return desk, courier
+        save: Callable[[], Awaitable[None]] = saved, **options: Any
+    ) -> tuple[Broker, Dispatcher]:
+        broker = Broker(State(), **{"scale": 0.001, **options})
+        dispatcher = Dispatcher(broker, save)
+        dispatchers.append(dispatcher)
+        dispatcher.start()
+        return broker, dispatcher
 
     yield begin
-    for courier in couriers:
-        await courier.stop()
+    for dispatcher in dispatchers:
+        await dispatcher.stop()
 
 
 class Subscriber:
@@ -68,7 +69,7 @@ class Subscriber:
 @pytest.fixture
 async def subscriber() -> AsyncIterator[Subscriber]:
     found = Subscriber()
-    app = web.Application(client_max_size=10 * MOST_BYTES)
+    app = web.Application(client_max_size=10 * MAX_BYTES)
     app.router.add_route("*", "/{tail:.*}", found.receive)
     server = TestServer(app)
     await server.start_server()
@@ -77,19 +78,19 @@ async def subscriber() -> AsyncIterator[Subscriber]:
     await server.close()
 
 
-async def test_an_attempt_carries_what_the_service_sends_and_a_token_for_the_verbatim_url(
+async def test_an_attempt_has_qstashs_headers_and_a_token_for_the_unchanged_url(
     start: Start, subscriber: Subscriber
 ) -> None:
-    desk, courier = await start()
+    broker, dispatcher = await start()
     url = f"{subscriber.url}/a%2Fb/../c?x=%2F&y=a+b"
     headers = (
         ("Content-Type", "text/weird"), ("X-A", "1"), ("X-A", "2"), ("Upstash-Signature", "mine"),
         ("Host", "elsewhere"), ("Content-Length", "0"),
     )  # fmt: skip
     template = Template(method="PATCH", headers=headers, body=b"{\n} ", caller_ip="10.0.0.1")
-    (receipt,) = desk.publish(Order(url, template))
-    courier.wake()
-    await eventually(lambda: subscriber.seen and not desk.messages(Filter()))
+    (receipt,) = broker.publish(PublishRequest(url, template))
+    dispatcher.wake()
+    await eventually(lambda: subscriber.seen and not broker.messages(Filter()))
 
     ((method, path, got, body),) = subscriber.seen
     assert (method, path, body) == ("PATCH", "/a%2Fb/../c?x=%2F&y=a+b", b"{\n} ")
@@ -104,15 +105,15 @@ async def test_an_attempt_carries_what_the_service_sends_and_a_token_for_the_ver
     Receiver(*DEVELOPMENT_KEYS).verify(signature=token, body="{\n} ", url=url)
 
 
-async def test_each_attempt_has_a_token_of_its_own_and_counts_the_retries(
+async def test_each_attempt_has_its_own_token_and_counts_the_retries(
     start: Start, subscriber: Subscriber
 ) -> None:
-    desk, courier = await start()
+    broker, dispatcher = await start()
     subscriber.answers = [web.Response(status=500), web.Response(status=404)]
-    desk.topics.add("site", [Endpoint(subscriber.url)])
-    desk.publish(Order("site", Template(headers=(("user-agent", "mine"),))), "scd_1")
-    courier.wake()
-    await eventually(lambda: len(subscriber.seen) == 3 and not desk.messages(Filter()))
+    broker.url_groups.add("site", [Endpoint(subscriber.url)])
+    broker.publish(PublishRequest("site", Template(headers=(("user-agent", "mine"),))), "scd_1")
+    dispatcher.wake()
+    await eventually(lambda: len(subscriber.seen) == 3 and not broker.messages(Filter()))
 
     sent = [headers for _, _, headers, _ in subscriber.seen]
     assert [one["Upstash-Retried"] for one in sent] == ["0", "1", "2"]
@@ -124,99 +125,123 @@ async def test_each_attempt_has_a_token_of_its_own_and_counts_the_retries(
 
 
 async def test_new_keys_sign_from_the_next_attempt_on(start: Start, subscriber: Subscriber) -> None:
-    desk, courier = await start(keys=Keys("sig_" + 30 * "1", "sig_" + 30 * "2"))
-    rotated = desk.rotate_keys()
-    desk.publish(Order(subscriber.url, Template(body=b"x")))
-    courier.wake()
-    await eventually(lambda: len(subscriber.seen) == 1 and not desk.messages(Filter()))
+    broker, dispatcher = await start(keys=SigningKeys("sig_" + 30 * "1", "sig_" + 30 * "2"))
+    rotated = broker.rotate_keys()
+    broker.publish(PublishRequest(subscriber.url, Template(body=b"x")))
+    dispatcher.wake()
+    await eventually(lambda: len(subscriber.seen) == 1 and not broker.messages(Filter()))
     token = subscriber.seen[0][2]["Upstash-Signature"]
     Receiver(rotated.current, rotated.next).verify(signature=token, body="x", url=subscriber.url)
 
 
-async def test_a_redirect_is_an_answer_like_another_and_is_not_followed(
+async def test_a_redirect_is_a_response_like_another_and_is_not_followed(
     start: Start, subscriber: Subscriber
 ) -> None:
-    desk, courier = await start()
+    broker, dispatcher = await start()
     subscriber.answers = [web.Response(status=302, headers={"Location": "/elsewhere"})]
-    desk.publish(Order(f"{subscriber.url}/here", Template(retries=0)))
-    courier.wake()
-    await eventually(lambda: desk.dead_letters(Filter()))
+    broker.publish(PublishRequest(f"{subscriber.url}/here", Template(retries=0)))
+    dispatcher.wake()
+    await eventually(lambda: broker.dlq.find(Filter()))
     assert [path for _, path, _, _ in subscriber.seen] == ["/here"]
-    assert desk.dead_letters(Filter())[0].answer.status == 302
+    assert broker.dlq.find(Filter())[0].result.status == 302
 
 
-async def test_an_answer_is_kept_with_its_headers_and_the_beginning_of_its_body(
+async def test_a_response_is_kept_with_its_headers_and_the_beginning_of_its_body(
     start: Start, subscriber: Subscriber
 ) -> None:
-    desk, courier = await start()
+    broker, dispatcher = await start()
     headers = {"X-Why": "because"}
-    subscriber.answers = [web.Response(status=500, headers=headers, body=b"x" * (MOST_BYTES + 999))]
-    desk.publish(Order(subscriber.url, Template(retries=0)))
-    courier.wake()
-    await eventually(lambda: desk.dead_letters(Filter()))
-    answer = desk.dead_letters(Filter())[0].answer
-    assert answer.body == b"x" * MOST_BYTES
+    subscriber.answers = [web.Response(status=500, headers=headers, body=b"x" * (MAX_BYTES + 999))]
+    broker.publish(PublishRequest(subscriber.url, Template(retries=0)))
+    dispatcher.wake()
+    await eventually(lambda: broker.dlq.find(Filter()))
+    answer = broker.dlq.find(Filter())[0].result
+    assert answer.body == b"x" * MAX_BYTES
     assert dict(answer.headers)["X-Why"] == "because"
 
 
-async def test_a_destination_that_is_slow_gone_or_nonsense_is_a_failed_attempt(
+async def test_a_slow_missing_or_invalid_destination_is_a_failed_attempt(
     start: Start, subscriber: Subscriber
 ) -> None:
-    desk, courier = await start()
+    broker, dispatcher = await start()
     subscriber.waits = asyncio.Event()
     for url in (subscriber.url, f"http://127.0.0.1:{free_port()}/", "http://a b/", "http://[/"):
-        desk.publish(Order(url, Template(retries=0, timeout=0.2)))
-    courier.wake()
-    await eventually(lambda: len(desk.dead_letters(Filter())) == 4)
+        broker.publish(PublishRequest(url, Template(retries=0, timeout=0.2)))
+    dispatcher.wake()
+    await eventually(lambda: len(broker.dlq.find(Filter())) == 4)
     subscriber.waits.set()
-    errors = {one.message.url: one.answer.error for one in desk.dead_letters(Filter())}
-    assert errors[subscriber.url] == "no answer within 0.2 s"
+    errors = {one.message.url: one.result.error for one in broker.dlq.find(Filter())}
+    assert errors[subscriber.url] == "no response within 0.2 s"
     assert all(errors.values())
 
 
 async def test_a_slow_destination_holds_up_no_other(start: Start, subscriber: Subscriber) -> None:
-    desk, courier = await start()
+    broker, dispatcher = await start()
     subscriber.waits = asyncio.Event()
-    desk.publish(Order(f"{subscriber.url}/slow", Template()))
-    courier.wake()
+    broker.publish(PublishRequest(f"{subscriber.url}/slow", Template()))
+    dispatcher.wake()
     await eventually(lambda: len(subscriber.seen) == 1)
-    desk.publish(Order(f"{subscriber.url}/other", Template()))
-    courier.wake()
+    broker.publish(PublishRequest(f"{subscriber.url}/other", Template()))
+    dispatcher.wake()
     await eventually(lambda: len(subscriber.seen) == 2)
     subscriber.waits.set()
-    await eventually(lambda: not desk.messages(Filter()))
+    await eventually(lambda: not broker.messages(Filter()))
 
 
-async def test_what_cannot_be_written_down_now_does_not_stop_the_courier(
+async def test_changes_that_cannot_be_saved_now_do_not_stop_the_dispatcher(
     start: Start, subscriber: Subscriber
 ) -> None:
     failures = [StreamUnavailableError("gone"), TimeoutError()]
 
-    async def keep() -> None:
+    async def save() -> None:
         if failures:
             raise failures.pop()
 
-    desk, courier = await start(keep)
-    desk.publish(Order(subscriber.url, Template()))
-    courier.wake()
-    await eventually(lambda: not desk.messages(Filter()))
+    broker, dispatcher = await start(save)
+    broker.publish(PublishRequest(subscriber.url, Template()))
+    dispatcher.wake()
+    await eventually(lambda: not broker.messages(Filter()))
     assert failures == []
 
 
-async def test_stopping_leaves_an_attempt_under_way_to_the_next_start(
+async def test_an_attempt_under_way_is_left_to_the_next_start(
     start: Start, subscriber: Subscriber
 ) -> None:
-    desk, courier = await start()
+    broker, dispatcher = await start()
     subscriber.waits = asyncio.Event()
-    (receipt,) = desk.publish(Order(subscriber.url, Template()))
-    courier.wake()
+    (receipt,) = broker.publish(PublishRequest(subscriber.url, Template()))
+    dispatcher.wake()
     await eventually(lambda: len(subscriber.seen) == 1)
-    await courier.stop()
+    await dispatcher.stop()
     subscriber.waits.set()
-    assert desk.message(receipt.message_id).retried == 0
+    assert broker.message(receipt.message_id).retried == 0
 
 
-async def test_an_answer_with_bytes_that_are_no_text_can_be_written_down(
+async def test_stopping_ends_a_task_that_swallows_its_first_cancellation(
+    subscriber: Subscriber,
+) -> None:
+    saving, swallowed = asyncio.Event(), asyncio.Event()
+
+    async def save() -> None:
+        saving.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if swallowed.is_set():
+                raise
+            swallowed.set()  # as asyncio.wait_for can do in Python 3.11
+
+    broker = Broker(State())
+    dispatcher = Dispatcher(broker, save)
+    running = dispatcher.start()
+    await saving.wait()
+    async with asyncio.timeout(10):
+        await dispatcher.stop()
+    assert swallowed.is_set()
+    assert running.cancelled()
+
+
+async def test_a_response_with_bytes_that_are_not_text_can_be_saved(
     start: Start, subscriber: Subscriber
 ) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -225,95 +250,93 @@ async def test_an_answer_with_bytes_that_are_no_text_can_be_written_down(
         await writer.drain()
         writer.close()
 
-    desk, courier = await start()
-    callback = Callback(f"{subscriber.url}/callback")
+    broker, dispatcher = await start()
+    callback = CallbackTarget(f"{subscriber.url}/callback")
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        desk.publish(Order(f"http://127.0.0.1:{port}/", Template(callback=callback)))
-        courier.wake()
-        await eventually(lambda: subscriber.seen and not desk.messages(Filter()))
-    for entry in desk.logs(Filter()):
+        broker.publish(PublishRequest(f"http://127.0.0.1:{port}/", Template(callback=callback)))
+        dispatcher.wake()
+        await eventually(lambda: subscriber.seen and not broker.messages(Filter()))
+    for entry in broker.log.find(Filter()):
         msgspec.msgpack.encode(entry)
     assert msgspec.json.decode(subscriber.seen[0][3])["header"]["X-Name"] == ["caf\ufffd"]
 
 
 @pytest.mark.parametrize("failing", [1, 2])
-async def test_a_fault_of_ours_ends_it_in_the_loop_and_in_an_attempt(
-    subscriber: Subscriber, failing: int
-) -> None:
+async def test_an_error_of_ours_ends_the_dispatcher(subscriber: Subscriber, failing: int) -> None:
     calls = 0
 
-    async def keep() -> None:
+    async def save() -> None:
         nonlocal calls
         calls += 1
         if calls == failing:
             raise RuntimeError("a fault of ours")
 
-    desk = Desk(State())
-    desk.publish(Order(subscriber.url, Template()))
-    courier = Courier(desk, keep)
-    running = courier.start()
+    broker = Broker(State())
+    broker.publish(PublishRequest(subscriber.url, Template()))
+    dispatcher = Dispatcher(broker, save)
+    running = dispatcher.start()
     try:
         with pytest.raises(RuntimeError, match="a fault of ours"):
             await asyncio.wait_for(running, 10)
     finally:
-        await courier.stop()
+        await dispatcher.stop()
 
 
-async def test_what_begins_is_written_down_before_it_leaves(
+async def test_a_started_attempt_is_saved_before_it_is_sent(
     start: Start, subscriber: Subscriber
 ) -> None:
     seen_when_written: list[int] = []
 
-    async def keep() -> None:
-        if desk.active and not seen_when_written:
+    async def save() -> None:
+        if broker.active and not seen_when_written:
             await asyncio.sleep(0.3)  # as long as an attempt would take
             seen_when_written.append(len(subscriber.seen))
 
-    desk, courier = await start(keep)
-    desk.publish(Order(subscriber.url, Template()))
-    courier.wake()
-    await eventually(lambda: not desk.messages(Filter()))
+    broker, dispatcher = await start(save)
+    broker.publish(PublishRequest(subscriber.url, Template()))
+    dispatcher.wake()
+    await eventually(lambda: not broker.messages(Filter()))
     assert seen_when_written == [0]
 
 
-async def test_what_is_cancelled_while_it_is_written_down_does_not_leave(
+async def test_a_message_that_is_cancelled_while_it_is_saved_is_not_sent(
     start: Start, subscriber: Subscriber
 ) -> None:
-    async def keep() -> None:
-        if desk.active:
-            desk.cancel(Filter(urls=(f"{subscriber.url}/cancelled",)))
+    async def save() -> None:
+        if broker.active:
+            broker.cancel(Filter(urls=(f"{subscriber.url}/cancelled",)))
 
-    desk, courier = await start(keep)
-    desk.publish(Order(f"{subscriber.url}/cancelled", Template()))
-    desk.publish(Order(f"{subscriber.url}/other", Template()))
-    courier.wake()
-    await eventually(lambda: subscriber.seen and not desk.active)
+    broker, dispatcher = await start(save)
+    broker.publish(PublishRequest(f"{subscriber.url}/cancelled", Template()))
+    broker.publish(PublishRequest(f"{subscriber.url}/other", Template()))
+    dispatcher.wake()
+    await eventually(lambda: subscriber.seen and not broker.active)
     assert [path for _, path, _, _ in subscriber.seen] == ["/other"]
 
 
 async def test_a_clock_that_jumps_is_noticed(
     start: Start, subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(courier_module, "LOOK_AGAIN", 0.1)
+    monkeypatch.setattr(dispatcher_module, "LOOK_AGAIN", 0.1)
     ahead = 0.0
-    desk, courier = await start(clock=lambda: time.time() + ahead, scale=1)
-    desk.publish(Order(subscriber.url, Template(), delay_ms=3_600_000))
-    courier.wake()
+    broker, dispatcher = await start(clock=lambda: time.time() + ahead, scale=1)
+    broker.publish(PublishRequest(subscriber.url, Template(), delay_ms=3_600_000))
+    dispatcher.wake()
     await asyncio.sleep(0.05)
     ahead = 3600.0
-    await eventually(lambda: not desk.messages(Filter()))
+    await eventually(lambda: not broker.messages(Filter()))
     assert len(subscriber.seen) == 1
 
 
 async def test_a_cookie_of_one_answer_is_not_sent_with_another_message(
     start: Start, subscriber: Subscriber
 ) -> None:
-    desk, courier = await start()
+    broker, dispatcher = await start()
     by_name = subscriber.url.replace("127.0.0.1", "localhost")
     for _ in range(2):
         subscriber.answers = [web.Response(headers={"Set-Cookie": "session=1; Path=/"})]
-        desk.publish(Order(by_name, Template()))
-        courier.wake()
-        await eventually(lambda: not desk.messages(Filter()))
+        broker.publish(PublishRequest(by_name, Template()))
+        dispatcher.wake()
+        await eventually(lambda: not broker.messages(Filter()))
     assert ["Cookie" in headers for _, _, headers, _ in subscriber.seen] == [False, False]

@@ -140,7 +140,7 @@ async def test_its_own_token_and_keys_come_from_the_environment_and_are_not_show
     assert not [secret for secret in (token, current, following) if secret in program.log]
 
 
-async def test_it_goes_on_when_redis_was_away(
+async def test_it_continues_after_redis_was_away(
     own_server: Callable[..., Server], start_program: Start, subscriber: Subscriber
 ) -> None:
     server = own_server("--appendonly", "yes", "--appendfsync", "always")
@@ -150,7 +150,7 @@ async def test_it_goes_on_when_redis_was_away(
         server.kill()
         with pytest.raises(QStashError, match="503"):
             await client.message.publish(url=f"{subscriber.url}/not-written-down")
-        program.wait_for("Redis did not take what changed")
+        program.wait_for("changes not saved in Redis")
         server.start()
         await eventually(lambda: subscriber.bodies == ["before"], timeout=30)
     assert program.stop() == 0
@@ -166,7 +166,7 @@ async def test_it_stops_in_order_while_redis_is_away(
     assert "Traceback" not in program.log
 
 
-async def test_one_that_was_frozen_while_another_took_over_ends(
+async def test_a_frozen_emulator_ends_if_another_took_over(
     server: Server, prefix: str, start_program: Start
 ) -> None:
     env = {"REDIS_URL": server.url, "HOOKMILL_PREFIX": prefix}

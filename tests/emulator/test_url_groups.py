@@ -5,29 +5,29 @@ from __future__ import annotations
 import pytest
 
 from hookmill.emulator.models import ApiError, Endpoint
-from tests.emulator.brokers import Trial
+from tests.emulator.brokers import TimedBroker
 
 A, B = Endpoint("http://a.example/", "a"), Endpoint("http://b.example/")
 
 
 def test_endpoints_are_added_renamed_and_removed_by_url_or_name() -> None:
-    topics = Trial().desk.topics
-    topics.add("site", [A, B])
-    topics.add("site", [Endpoint(B.url, "b"), Endpoint("http://c.example/", "c")])
-    assert [one.name for one in topics.get("site").endpoints] == ["a", "b", "c"]
-    topics.remove("site", [Endpoint(A.url), Endpoint("", "c")])
-    assert [one.name for one in topics.get("site").endpoints] == ["b"]
+    url_groups = TimedBroker().broker.url_groups
+    url_groups.add("site", [A, B])
+    url_groups.add("site", [Endpoint(B.url, "b"), Endpoint("http://c.example/", "c")])
+    assert [one.name for one in url_groups.get("site").endpoints] == ["a", "b", "c"]
+    url_groups.remove("site", [Endpoint(A.url), Endpoint("", "c")])
+    assert [one.name for one in url_groups.get("site").endpoints] == ["b"]
     with pytest.raises(ApiError, match="endpoint 'a' not found"):
-        topics.remove("site", [A])
-    topics.remove("site", [Endpoint(B.url)])
-    assert topics.all() == [], "with its last endpoint the group is gone"
+        url_groups.remove("site", [A])
+    url_groups.remove("site", [Endpoint(B.url)])
+    assert url_groups.all() == [], "with its last endpoint the group is gone"
 
 
-def test_a_group_that_is_not_there_is_not_found() -> None:
-    topics = Trial().desk.topics
-    for act in (topics.get, topics.drop, lambda name: topics.remove(name, [A])):
-        with pytest.raises(ApiError, match="topic 'site' not found"):
+def test_an_unknown_group_is_not_found() -> None:
+    url_groups = TimedBroker().broker.url_groups
+    for act in (url_groups.get, url_groups.drop, lambda name: url_groups.remove(name, [A])):
+        with pytest.raises(ApiError, match="URL group 'site' not found"):
             act("site")
-    topics.add("site", [A])
-    topics.drop("site")
-    assert topics.all() == []
+    url_groups.add("site", [A])
+    url_groups.drop("site")
+    assert url_groups.all() == []

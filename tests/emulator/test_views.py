@@ -1,40 +1,38 @@
-"""The records as the API shows them, and pages that nothing shifts."""
+"""The records as the API shows them."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import json
-from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from hookmill.emulator import views
 from hookmill.emulator.models import (
-    Answer,
-    Callback,
-    DeadLetter,
+    AttemptResult,
+    CallbackTarget,
+    CronSchedule,
+    DlqMessage,
     Endpoint,
-    FlowControl,
-    Gate,
-    Keys,
+    FlowControlKey,
+    FlowLimits,
     LogEntry,
-    Message,
-    Order,
+    PublishRequest,
+    QStashMessage,
     Queue,
     Receipt,
-    Schedule,
+    SigningKeys,
     Template,
     UrlGroup,
 )
-from hookmill.emulator.requests import Page
 
 URL = "https://example.com/hook"
-BARE = Message("msg_1", URL, Template(), 1, 1000, 1000)
-FULL = Message(
+
+BARE = QStashMessage("msg_1", URL, Template(), 1, 1000, 1000)
+
+FULL = QStashMessage(
     id="msg_2",
     url=URL,
     template=Template(
@@ -44,21 +42,22 @@ FULL = Message(
         retries=5,
         retry_delay="1000",
         timeout=2.5,
-        callback=Callback("https://example.com/told", headers=(("Y", "1"),)),
-        failure_callback=Callback("https://example.com/failed", headers=(("Z", "2"),)),
+        callback=CallbackTarget("https://example.com/told", headers=(("Y", "1"),)),
+        failure_callback=CallbackTarget("https://example.com/failed", headers=(("Z", "2"),)),
         labels=("one", "two"),
-        flow_control=FlowControl("k", 2, 3, 60.0),
+        flow_control=FlowLimits("k", 2, 3, 60.0),
         caller_ip="10.1.2.3",
     ),
     number=2,
     created_ms=1000,
     due_ms=9000,
     not_before_ms=2000,
-    topic="team",
+    url_group="team",
     endpoint="first",
     queue="q",
     schedule_id="scd_1",
 )
+
 SHOWN = {
     "messageId": "msg_2",
     "url": URL,
@@ -85,6 +84,7 @@ SHOWN = {
     "queueName": "q",
     "scheduleId": "scd_1",
 }
+
 HASH = hashlib.sha256
 
 
@@ -123,33 +123,35 @@ def test_what_is_redacted_shows_its_hash(
     fields: tuple[str, ...], body: str, headers: list[str]
 ) -> None:
     hidden = replace(FULL, template=replace(FULL.template, redact=fields))
-    letter = DeadLetter("dlq_1", hidden, Answer(500), 3000)
-    order = Order(URL, hidden.template)
-    schedule = Schedule("scd_1", "* * * * *", order, 1000, 2000)
-    for shown in (views.message(hidden), views.dead_letter(letter), views.schedule(schedule)):
+    in_dlq = DlqMessage("dlq_1", hidden, AttemptResult(500), 3000)
+    request = PublishRequest(URL, hidden.template)
+    schedule = CronSchedule("scd_1", "* * * * *", request, 1000, 2000)
+    for shown in (views.message(hidden), views.dlq_message(in_dlq), views.schedule(schedule)):
         assert shown["body"] == body
         assert shown["header"]["X"] == headers
         is_all = fields == ("header",)
         assert shown["callbackHeader"]["Y"][0].startswith("REDACTED:" if is_all else "1")
 
 
-def test_a_dead_letter_shows_the_last_answer() -> None:
-    answer = Answer(500, (("X-Why", "busy"), ("X-Why", "very")), b"not now")
-    assert views.dead_letter(DeadLetter("dlq_1", FULL, answer, 3000)) == {
+def test_a_dlq_message_shows_the_last_response() -> None:
+    answer = AttemptResult(500, (("X-Why", "busy"), ("X-Why", "very")), b"not now")
+    assert views.dlq_message(DlqMessage("dlq_1", FULL, answer, 3000)) == {
         **SHOWN,
         "dlqId": "dlq_1",
         "responseStatus": 500,
         "responseHeader": {"X-Why": ["busy", "very"]},
         "responseBody": "not now",
     }
-    binary = views.dead_letter(DeadLetter("dlq_1", BARE, Answer(500, (), b"\xff"), 3000))
+    binary = views.dlq_message(DlqMessage("dlq_1", BARE, AttemptResult(500, (), b"\xff"), 3000))
     assert binary["responseBodyBase64"] == "/w=="
-    silent = views.dead_letter(DeadLetter("dlq_1", BARE, Answer(error="no route to host"), 3000))
+    silent = views.dlq_message(
+        DlqMessage("dlq_1", BARE, AttemptResult(error="no route to host"), 3000)
+    )
     assert (silent["responseStatus"], silent["responseBody"]) == (0, "no route to host")
 
 
 def test_a_log_entry_shows_the_message_and_the_answer() -> None:
-    answer = Answer(500, (("X-Why", "busy"),), b"not now")
+    answer = AttemptResult(500, (("X-Why", "busy"),), b"not now")
     shown = views.log_entry(LogEntry(5000, "ERROR", FULL, "status code 500", 9000, answer))
     common = {
         name: value
@@ -175,10 +177,10 @@ def test_a_log_entry_shows_the_message_and_the_answer() -> None:
     assert not created.keys() & {"error", "nextDeliveryTime", "responseStatus", "timeout"}
 
 
-def test_a_schedule_shows_its_order_and_its_times() -> None:
-    order = Order(URL, FULL.template, queue="q", delay_ms=5000)
-    schedule = Schedule(
-        "scd_1", "* * * * *", order, 1000, 3000, 2000, {"msg_1": "SUCCESS"}, True, "no such group"
+def test_a_schedule_shows_its_request_and_its_times() -> None:
+    request = PublishRequest(URL, FULL.template, queue="q", delay_ms=5000)
+    schedule = CronSchedule(
+        "scd_1", "* * * * *", request, 1000, 3000, 2000, {"msg_1": "SUCCESS"}, True, "no such group"
     )
     shown = views.schedule(schedule)
     wanted = {
@@ -201,7 +203,7 @@ def test_a_schedule_shows_its_order_and_its_times() -> None:
     assert {name: shown[name] for name in wanted} == wanted
 
 
-def test_the_small_ones() -> None:
+def test_url_groups_queues_flow_control_keys_and_signing_keys_are_shown() -> None:
     group = UrlGroup("team", 1, 2, (Endpoint("https://a/", "first"), Endpoint("https://b/")))
     assert views.url_group(group) == {
         "name": "team",
@@ -217,8 +219,8 @@ def test_the_small_ones() -> None:
         "paused": True,
         "lag": 4,
     }
-    gate = Gate("k", 1, 2, 60.0, True, True, False, 3, 5000)
-    assert views.gate(gate, waiting=4, active=1) == {
+    one = FlowControlKey("k", 1, 2, 60.0, True, True, False, 3, 5000)
+    assert views.flow_control_key(one, waiting=4, active=1) == {
         "flowControlKey": "k",
         "waitListSize": 4,
         "parallelismMax": 1,
@@ -231,18 +233,18 @@ def test_the_small_ones() -> None:
         "isPinnedParallelism": True,
         "isPinnedRate": False,
     }
-    assert views.keys(Keys("a", "b")) == {"current": "a", "next": "b"}
+    assert views.keys(SigningKeys("a", "b")) == {"current": "a", "next": "b"}
 
 
 def test_a_url_gets_an_object_and_a_group_a_list() -> None:
     receipt = Receipt("msg_1", "https://a/")
     again = replace(receipt, is_duplicate=True)
-    assert views.published(Order(URL, Template()), [receipt]) == {"messageId": "msg_1"}
-    assert views.published(Order(URL, Template()), [again]) == {
+    assert views.published(PublishRequest(URL, Template()), [receipt]) == {"messageId": "msg_1"}
+    assert views.published(PublishRequest(URL, Template()), [again]) == {
         "messageId": "msg_1",
         "deduplicated": True,
     }
-    assert views.published(Order("team", Template()), [receipt, again]) == [
+    assert views.published(PublishRequest("team", Template()), [receipt, again]) == [
         {"messageId": "msg_1", "url": "https://a/"},
         {"messageId": "msg_1", "url": "https://a/", "deduplicated": True},
     ]
@@ -251,63 +253,3 @@ def test_a_url_gets_an_object_and_a_group_a_list() -> None:
 def test_everything_shown_is_json() -> None:
     for shown in (views.message(FULL), views.log_entry(LogEntry(1, "CREATED", FULL))):
         assert json.loads(json.dumps(shown)) == shown
-
-
-# --- pages ---
-
-TIMES = st.lists(st.integers(1, 4), max_size=12)
-
-
-def entries(times: list[int]) -> list[LogEntry]:
-    """A log, the latest entry first; each can be told from the others."""
-    found = [LogEntry(at, "CREATED", replace(BARE, number=n)) for n, at in enumerate(sorted(times))]
-    return found[::-1]
-
-
-def place_in(given: dict[str, Any]) -> tuple[int, str] | None:
-    cursor = given.get("cursor")
-    at, _, which = cursor.partition("-") if cursor else ("", "", "")
-    return (int(at), which) if cursor else None
-
-
-@given(times=TIMES, size=st.integers(1, 5), later=TIMES)
-def test_the_logs_pages_are_the_log_whatever_comes_meanwhile(
-    times: list[int], size: int, later: list[int]
-) -> None:
-    log, cursor, given = entries(times), None, list[LogEntry]()
-    newest = max(times, default=1)
-    whole = [*entries([max(at, newest) for at in later]), *log]
-    for turn in range(len(times) + 1):
-        page, more = views.latest_first(log if turn == 0 else whole, Page(cursor, size))
-        given += page
-        cursor = place_in(more)
-        if cursor is None:
-            break
-    assert given == log
-
-
-@given(times=TIMES, size=st.integers(1, 5))
-def test_the_dlqs_pages_are_the_dlq_though_each_page_is_deleted(
-    times: list[int], size: int
-) -> None:
-    letters = [DeadLetter(f"dlq_{n}", BARE, Answer(), at) for n, at in enumerate(times)]
-
-    def place_of(letter: DeadLetter) -> views.Place:
-        return letter.died_ms, letter.id
-
-    letters.sort(key=place_of)
-    left, cursor, given = letters, None, list[DeadLetter]()
-    for _ in range(len(times) + 1):
-        page, more = views.oldest_first(left, Page(cursor, size), place_of)
-        given += page
-        left = [letter for letter in left if letter not in page]
-        cursor = place_in(more)
-        if cursor is None:
-            break
-    assert given == letters
-
-
-def test_a_cursor_that_is_a_time_alone_means_what_is_older() -> None:
-    log = entries([1, 2, 2, 3])
-    page, more = views.latest_first(log, Page((3, ""), 10))
-    assert ([entry.at_ms for entry in page], more) == ([2, 2, 1], {})

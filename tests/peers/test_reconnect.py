@@ -247,13 +247,13 @@ async def test_a_wait_longer_than_a_commands_timeout_is_no_error(
     server: Server, prefix: str
 ) -> None:
     """chrisguidry/docket#425: the client's socket timeout ends each read that blocks for longer."""
-    stream = Stream(server.url, prefix, timeout=1.0)
+    stream = Stream(server.url, prefix, timeout=2.0)
     group = Consumer(stream.client, "main", "c1", dedup_window=3600)
     await group.open()
     assert not (await group.take(1)).entries
-    assert not await group.wait(1.5)
+    assert not await group.wait(2.5)
     waiting = asyncio.create_task(group.wait(30))
-    await asyncio.wait([waiting], timeout=1.2)
+    await asyncio.wait([waiting], timeout=2.2)
     assert not waiting.done()
     await send(stream, "m")
     assert await waiting

@@ -212,7 +212,7 @@ async def test_a_handler_that_blocks_the_loop_keeps_its_message(
     (tmp_path / "blocking.py").write_text(BLOCKING)
     ledger = tmp_path / "ledger.txt"
     ledger.touch()
-    env = {"REDIS_URL": server.url, "HOOKMILL_LEASE": "1"}
+    env = {"REDIS_URL": server.url, "HOOKMILL_LEASE": "3"}
     programs = [start_program("worker", "blocking:handlers", env=env) for _ in range(2)]
     for program in programs:
         program.wait_for('"working"')

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -160,7 +159,9 @@ def die(start: StartProgram, folder: Path, env: dict[str, str], when: str) -> li
 
 def settings_of(server: Server) -> MakeSettings:
     """Return a maker of settings for a server of the test's own; its keys begin with `t`."""
-    return functools.partial(Settings, redis_url=server.url, prefix="t", host="127.0.0.1", port=0)
+    # A busy machine may need longer for an append than the default allows.
+    ours = {"redis_url": server.url, "prefix": "t", "append_timeout": 15}
+    return lambda **fields: Settings(**{"host": "127.0.0.1", "port": 0, **ours, **fields})
 
 
 def environment(server: Server, prefix: str) -> dict[str, str]:

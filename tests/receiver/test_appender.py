@@ -207,8 +207,8 @@ async def test_a_refused_connection_fails_all_who_wait_and_nobody_after_the_reco
     own_server: Callable[..., Server],
 ) -> None:
     server = own_server()
-    stream = Stream(server.url, "t", timeout=1.0)
-    appender = Appender(stream, 1.0)
+    stream = Stream(server.url, "t")
+    appender = Appender(stream, 5.0)
     server.kill()
     results = await asyncio.gather(
         *(append(appender, one) for one in numbered(5)), return_exceptions=True
@@ -251,9 +251,9 @@ async def test_an_error_of_redis_itself_is_logged_with_its_reason(
     own_server: Callable[..., Server], lines: list[dict[str, Any]]
 ) -> None:
     server = own_server("--save", "", "--maxmemory", "1", "--maxmemory-policy", "noeviction")
-    stream = Stream(server.url, "t", timeout=1.0)
+    stream = Stream(server.url, "t")
     with pytest.raises(NotStoredError):
-        await append(Appender(stream, 1.0), message(id="m1"))
+        await append(Appender(stream, 5.0), message(id="m1"))
     (line,) = lines
     assert (line["event"], line["id"]) == ("append failed", "m1")
     assert "maxmemory" in line["error"]

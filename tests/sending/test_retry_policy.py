@@ -14,16 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from hookmill import RetryPolicy
+from hookmill import RetryPolicy, Sender
 from hookmill.errors import SettingsError
-from hookmill.sending.retry_policy import Answer, Broken, asked_wait, judge
+from hookmill.sending.exchange import HttpResponse, NoResponse
+from hookmill.sending.retry_policy import decide, requested_wait
 
 NOW = 1_800_000_000.0
 
 
 def asked(**headers: str) -> float | None:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return asked_wait(CIMultiDict(named), NOW)
+    return requested_wait(CIMultiDict(named), NOW)
 
 
 def date(moment: float) -> str:
@@ -77,19 +78,19 @@ HEADER = st.sampled_from(["Retry-After", "RateLimit-Reset", "Burst-RateLimit-Res
 
 
 @given(st.dictionaries(HEADER, st.text(max_size=20) | st.from_regex(r"[0-9hms.]{1,20}")))
-def test_no_header_raises_or_asks_for_less_than_nothing_or_for_ever(given: dict[str, str]) -> None:
-    wait = asked_wait(CIMultiDict(given), NOW)
+def test_no_header_raises_or_asks_for_a_negative_or_endless_wait(given: dict[str, str]) -> None:
+    wait = requested_wait(CIMultiDict(given), NOW)
     assert wait is None or 0 <= wait <= 400 * 86400
 
 
-def follows(outcome: Answer | Broken, patience: float = 60) -> tuple[str, bool]:
-    judged = judge(outcome, patience, NOW)
-    return judged.follows, judged.may_have_counted
+def follows(outcome: HttpResponse | NoResponse, patience: float = 60) -> tuple[str, bool]:
+    decision = decide(outcome, patience, NOW)
+    return decision.action, decision.may_have_counted
 
 
-def said(status: int, **headers: str) -> Answer:
+def said(status: int, **headers: str) -> HttpResponse:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Answer(status, CIMultiDict(named), b"")
+    return HttpResponse(status, CIMultiDict(named), b"")
 
 
 @pytest.mark.parametrize(
@@ -101,17 +102,17 @@ def said(status: int, **headers: str) -> Answer:
         (said(400), ("give up", False)),
         (said(412), ("give up", False)),
         (said(499), ("give up", False)),
-        (said(429), ("again", False)),
-        (said(429, Retry_After="60"), ("again", False)),
+        (said(429), ("retry", False)),
+        (said(429, Retry_After="60"), ("retry", False)),
         (said(429, Retry_After="61"), ("give up", False)),
-        (said(500), ("again", True)),
+        (said(500), ("retry", True)),
         (said(503, Retry_After="61"), ("give up", True)),
-        (Broken("x"), ("again", True)),
-        (Broken("x", may_be_read=False), ("again", False)),
-        (Broken("x", is_final=True), ("give up", True)),
+        (NoResponse("x"), ("retry", True)),
+        (NoResponse("x", may_have_arrived=False), ("retry", False)),
+        (NoResponse("x", is_final=True), ("give up", True)),
     ],
 )
-def test_what_follows_from_an_outcome(outcome: Answer | Broken, expected: Any) -> None:
+def test_what_follows_from_an_outcome(outcome: HttpResponse | NoResponse, expected: Any) -> None:
     assert follows(outcome) == expected
 
 
@@ -121,7 +122,7 @@ def test_what_follows_from_an_outcome(outcome: Answer | Broken, expected: Any) -
     st.floats(0, 1e6),
     st.none() | st.floats(0, 1e6),
 )
-def test_a_pause_is_what_was_asked_for_and_up_to_its_bound_more(
+def test_a_pause_is_the_requested_wait_and_a_random_time_up_to_the_bound(
     attempt: int, first: float, longest: float, wait: float | None
 ) -> None:
     pause = RetryPolicy(first_pause=first, longest_pause=longest).pause(attempt, wait)
@@ -130,7 +131,7 @@ def test_a_pause_is_what_was_asked_for_and_up_to_its_bound_more(
     assert least <= pause <= least + bound
 
 
-def test_pauses_differ_so_that_senders_do_not_come_together() -> None:
+def test_pauses_differ_so_that_senders_do_not_retry_together() -> None:
     pauses = {RetryPolicy().pause(3, None) for _ in range(50)}
     assert len(pauses) > 40
     assert max(pauses) <= 2.0
@@ -140,6 +141,13 @@ def test_pauses_differ_so_that_senders_do_not_come_together() -> None:
                                    {"patience": -1}, {"first_pause": float("nan")},
                                    {"total": math.inf}, {"connect": math.inf}, {"attempts": 2.5},
                                    {"attempts": "3"}, {"attempts": True}])  # fmt: skip
-def test_a_persistence_that_cannot_be_is_refused(given: dict[str, Any]) -> None:
-    with pytest.raises(SettingsError, match=f"Persistence: {next(iter(given))}"):
+def test_an_impossible_retry_policy_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match=f"RetryPolicy: {next(iter(given))}"):
         RetryPolicy(**given)
+
+
+def test_the_old_name_gives_an_error_that_names_the_new_one() -> None:
+    with pytest.raises(ImportError, match=r"Persistence is now called hookmill\.RetryPolicy"):
+        from hookmill import Persistence  # noqa: F401, PLC0415 - the import is what fails
+    with pytest.raises(TypeError, match="persistence"):
+        Sender(direct=True, persistence=RetryPolicy())  # type: ignore[call-arg] # the old name

@@ -193,7 +193,7 @@ def compare_headers(
 
 def lower(headers: Any) -> dict[str, str]:
     found = {name.lower(): value for name, value in headers.items()}
-    assert len(found) == len(headers), "a header stands there twice"
+    assert len(found) == len(headers), "a header is given twice"
     return found
 
 

@@ -38,7 +38,7 @@ async def test_nothing_is_lost_when_redis_dies_and_comes_back(
     own_server: Callable[..., Server], make_pool: MakePool
 ) -> None:
     server = own_server("--appendonly", "yes", "--appendfsync", "always", "--save", "")
-    stream = Stream(server.url, "t", timeout=1)
+    stream = Stream(server.url, "t")
     work = Work()
     sent = names(300)
     consumer = scripted(stream, "c1")

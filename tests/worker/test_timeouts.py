@@ -32,7 +32,7 @@ async def test_each_of_the_same_timeout_expires_at_its_own_time() -> None:
     await asyncio.sleep(1)
     late = asyncio.create_task(run(limits, 60, 2))
     short = asyncio.create_task(run(limits, 60, 0.01))
-    await asyncio.wait({early})
+    await asyncio.wait({early, short})
     assert isinstance(early.exception(), TimeoutError)
     assert isinstance(short.exception(), TimeoutError)
     assert done.exception() is None

@@ -1,5 +1,5 @@
-// The Go peer: net/http verifies the same tokens and appends each delivery with one XADD before it
-// answers. GOMAXPROCS is 1: one core, as the others have.
+// The Go peer: net/http verifies the same tokens, and appends each delivery with an XADD before it
+// answers. GOMAXPROCS is 1, because the other servers have one core as well.
 package main
 
 import (

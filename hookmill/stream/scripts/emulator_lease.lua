@@ -1,11 +1,11 @@
--- Take the lease of the QStash emulator, renew it, or give it up.
+-- Take, renew or release the lease of the QStash emulator.
 --
--- A lease that has run out still belongs to its process until another one takes it, because the
--- owner's key does not expire.
+-- An expired lease can still be renewed while nobody else has taken it, because the owner key does
+-- not expire.
 --
 -- KEYS  1 lease  2 owner
--- ARGV  1 token  2 "take", "hold" or "release"  3 how long it lasts (ms)
--- Reply 1, or 0 where another process has it
+-- ARGV  1 token  2 "take", "hold" or "release"  3 duration of the lease (ms)
+-- Reply 1, or 0 if another process holds the lease
 
 local token, what = ARGV[1], ARGV[2]
 if what == 'take' then

@@ -1,4 +1,4 @@
-"""A stand-in on a real port, in this process, and a subscriber for it to deliver to."""
+"""An emulator on a real port, in this process, and a subscriber for it to deliver to."""
 
 from __future__ import annotations
 
@@ -15,17 +15,22 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from hookmill.emulator.app import make_app
-from hookmill.emulator.broker import Desk
-from hookmill.emulator.dispatcher import Courier
+from hookmill.emulator.broker import Broker
+from hookmill.emulator.dispatcher import Dispatcher
 from hookmill.emulator.state import State
 from tests.support import eventually
 
-TOKEN = "standin-token-6f1c2a"
+TOKEN = "emulator-token-6f1c2a"
 CALLER = "127.0.0.1"
+NOWHERE = "http://127.0.0.1:9/"
+"""A destination where nobody listens."""
+
+MAX_BODY = 20_000
+"""Bytes: the longest body that the tests' emulator takes."""
 
 
 class Clock:
-    """The real time, and what a test has added to it."""
+    """The real time, plus the seconds that a test has added."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
@@ -34,20 +39,19 @@ class Clock:
         return time.time() + self.ahead
 
 
-class Standin(NamedTuple):
-    """A stand-in that runs. Its state is in memory; `kept` counts how often the API wrote it
-    down."""
+class Emulator(NamedTuple):
+    """A running emulator, with its state in memory. `saves` counts how often the API saved it."""
 
-    desk: Desk
+    broker: Broker
     url: str
     clock: Clock
-    courier: Courier
-    kept: list[int]
+    dispatcher: Dispatcher
+    saves: list[int]
 
     def pass_time(self, seconds: float) -> None:
-        """Let time pass, and the courier look at the clock."""
+        """Add seconds to the clock, and wake the dispatcher."""
         self.clock.ahead += seconds
-        self.courier.wake()
+        self.dispatcher.wake()
 
     @asynccontextmanager
     async def asked(
@@ -63,44 +67,46 @@ class Standin(NamedTuple):
             yield response
 
     async def ask(self, method: str, path: str, **more: Any) -> tuple[int, Any]:
-        """Ask as anybody with a token would; return status and JSON (None: nothing was said)."""
+        """Make a request with the token; return status and JSON (None: an empty body)."""
         async with self.asked(method, path, **more) as response:
             raw = await response.read()
             return response.status, await response.json() if raw else None
 
 
 @asynccontextmanager
-async def standin(*, scale: float = 1.0, max_body: int = 1_000_000) -> AsyncIterator[Standin]:
-    """Run a stand-in. `scale` multiplies what messages wait for."""
-    clock, kept, state = Clock(), [0], State()
-    desk = Desk(state, clock=clock, scale=scale)
+async def run_emulator(*, scale: float = 1.0, max_body: int = 1_000_000) -> AsyncIterator[Emulator]:
+    """Run an emulator. `scale` multiplies the waits of messages."""
+    clock, saves, state = Clock(), [0], State()
+    broker = Broker(state, clock=clock, scale=scale)
 
-    async def write_down() -> None:
-        for written in (*(change.record for change in state.journal), *state.entries):
-            msgspec.msgpack.encode(written)  # as it would be for Redis
+    async def save_changes() -> None:
+        for written in (*(change.record for change in state.journal), *state.new_entries):
+            msgspec.msgpack.encode(written)  # as for Redis
         state.journal.clear()
-        state.entries.clear()
+        state.new_entries.clear()
 
-    courier = Courier(desk, write_down)
+    dispatcher = Dispatcher(broker, save_changes)
 
-    async def keep() -> None:
-        kept[0] += 1
-        await write_down()
-        courier.wake()
+    async def save() -> None:
+        saves[0] += 1
+        await save_changes()
+        dispatcher.wake()
 
-    runner = web.AppRunner(make_app(desk, keep, TOKEN, max_body=max_body), shutdown_timeout=1)
+    runner = web.AppRunner(make_app(broker, save, TOKEN, max_body=max_body), shutdown_timeout=1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    courier.start()
+    dispatcher.start()
     try:
-        yield Standin(desk, f"http://127.0.0.1:{runner.addresses[0][1]}", clock, courier, kept)
+        yield Emulator(
+            broker, f"http://127.0.0.1:{runner.addresses[0][1]}", clock, dispatcher, saves
+        )
     finally:
-        await courier.stop()
+        await dispatcher.stop()
         await runner.cleanup()
 
 
 class Delivery(NamedTuple):
-    """What the subscriber got. `url` is what it must be signed for."""
+    """A delivery that the subscriber received. `url` is the URL that it must be signed for."""
 
     url: str
     method: str
@@ -112,7 +118,7 @@ class Delivery(NamedTuple):
         return "/" + self.url.split("/", 3)[3].partition("?")[0]
 
     def shown(self) -> dict[str, Any]:
-        """Return it in JSON."""
+        """Return it as JSON values."""
         headers = {name.lower(): value for name, value in self.headers.items()}
         body = base64.b64encode(self.body).decode()
         return {"url": self.url, "method": self.method, "headers": headers, "body": body}
@@ -123,8 +129,9 @@ OK: Reply = (200, {}, b"done")
 
 
 class Subscriber:
-    """Answers each path with what it was told to, the last of it again and again, else with 200.
-    GET `/captured` shows in JSON what came.
+    """Answers each path with the given replies, and repeats the last one; without any, with 200.
+
+    GET `/captured` returns the deliveries in JSON.
     """
 
     def __init__(self) -> None:
@@ -133,7 +140,7 @@ class Subscriber:
         self._replies: dict[str, list[Reply]] = {}
 
     def answer(self, path: str, *replies: Reply) -> str:
-        """Say how this path answers from now on; return its URL."""
+        """Set the replies of a path; return its URL."""
         self._replies[path] = list(replies)
         return self.url + path
 
@@ -141,7 +148,7 @@ class Subscriber:
         return [delivery for delivery in self.deliveries if delivery.path == path]
 
     async def wait_for(self, path: str, count: int = 1) -> list[Delivery]:
-        """Wait until so many deliveries came to the path."""
+        """Wait until the path has received this number of deliveries."""
         await eventually(lambda: len(self.at(path)) >= count, what=f"{count} deliveries at {path}")
         return self.at(path)
 
@@ -172,5 +179,5 @@ async def subscriber() -> AsyncIterator[Subscriber]:
 
 
 async def in_thread(call: Callable[..., Any], *args: Any, **named: Any) -> Any:
-    """Call what blocks, away from the loop that serves it."""
+    """Call a blocking function in a thread, so that the event loop can serve it."""
     return await asyncio.to_thread(call, *args, **named)

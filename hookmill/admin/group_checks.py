@@ -1,0 +1,54 @@
+"""Judges the consumer groups: whether workers run for what waits, and what lies dead.
+
+No I/O. No advice here removes a group, because only the group knows its unfinished work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hookmill.admin.findings import Finding
+from hookmill.admin.units import count
+from hookmill.config.settings import Settings
+from hookmill.errors import see
+from hookmill.stream.facts import GroupFacts, Overview
+
+
+def judge_groups(overview: Overview, settings: Settings) -> Iterator[Finding]:
+    """Judge each group, and whether the group of the settings is there."""
+    names = {group.name for group in overview.groups}
+    if overview.length and settings.group not in names:
+        yield Finding(
+            level="warning",
+            what=f"no worker of group {settings.group} has ever run, and messages are there",
+            why="nothing in this group handles them",
+            do=f"start `hookmill worker --group {settings.group}`",
+        )
+    for group in overview.groups:
+        if group.has_work and not group.workers(settings.lease):
+            yield _without_workers(group)
+        if group.dead:
+            letters = count(group.dead, "dead letter lies", "dead letters lie")
+            yield Finding(
+                level="note",
+                what=f"{letters} in group {group.name}",
+                why="each is a message that was accepted and not handled",
+                do="look at them with `hookmill dead list`; replay those whose cause is fixed, "
+                "drop those that nobody needs",
+            )
+
+
+def _without_workers(group: GroupFacts) -> Finding:
+    waiting = "an unknown number" if group.waiting is None else f"{group.waiting:,}"
+    counts = ((group.held, "held"), (group.delayed, "delayed"), (group.again, "again"),
+              (group.parked, "parked"))  # fmt: skip
+    states = [f"{waiting} waiting", *(f"{n:,} {state}" for n, state in counts if n)]
+    return Finding(
+        level="warning",
+        what=f"no worker of group {group.name} runs, and messages wait for it",
+        why="nothing handles them, and the stream keeps every message that a group has not "
+        "finished, so that it only grows",
+        do=f"start `hookmill worker --group {group.name}`. If nobody needs this group any more, "
+        "look with `hookmill status` before you remove it, because its unfinished messages "
+        f"({', '.join(states)}) would be lost; {see('how-to/remove-a-group.md')}",
+    )

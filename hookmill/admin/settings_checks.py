@@ -1,0 +1,44 @@
+"""Judges the settings, as far as that is possible without Redis and without the sources' secrets.
+
+No I/O but a look at the names of the environment's variables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hookmill.admin.findings import Finding
+from hookmill.admin.units import span
+from hookmill.config.settings import Settings, unknown_variables
+from hookmill.config.source_options import QSTASH, preset_of
+from hookmill.config.sources import names_of
+from hookmill.errors import see
+
+LEAST_WINDOW = 24 * 3600
+"""The shortest time (seconds) over which senders send a delivery again."""
+
+
+def judge_settings(settings: Settings) -> Iterator[Finding]:
+    """Judge the settings."""
+    by_token = (preset_of(name, settings.options_of(name)) in QSTASH for name in names_of(settings))
+    if settings.public_url is None and any(by_token):
+        yield Finding(
+            level="warning",
+            what="HOOKMILL_PUBLIC_URL is not set",
+            why="a QStash token that was made for another of your URLs would be accepted here",
+            do="set it to the base URL that senders were given, such as https://app.example",
+        )
+    if settings.dedup_window < LEAST_WINDOW:
+        yield Finding(
+            level="warning",
+            what=f"a message ID is remembered for {span(settings.dedup_window)} only",
+            why="senders send a delivery again for days: a later duplicate would run once more",
+            do="set HOOKMILL_DEDUP_WINDOW to 259200 (72 h), unless your senders give up earlier",
+        )
+    for name in unknown_variables():
+        yield Finding(
+            level="warning",
+            what=f"{name} is set, and nothing reads it",
+            why="it may be misspelt: the setting that it should change keeps its default",
+            do="correct its name or unset it; " + see("reference/settings.md"),
+        )

@@ -1,0 +1,69 @@
+"""`hookmill status` without its printing: how much of each group's work is in which state."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import msgspec
+
+from hookmill.admin.checkup import inspecting
+from hookmill.config.settings import Settings
+from hookmill.errors import StreamUnavailableError
+from hookmill.stream.facts import GroupFacts, Overview
+
+
+async def look(settings: Settings) -> Overview:
+    """Look at the stream and its groups once. Raises `StreamUnavailableError`."""
+    async with inspecting(settings) as inspector:
+        return await inspector.overview()
+
+
+async def watch(
+    settings: Settings, every: float
+) -> AsyncGenerator[Overview | StreamUnavailableError, None]:
+    """Look again and again, every so many seconds.
+
+    While Redis is away, the error is given in place of an overview, because a person who watches
+    wants to see it return. At the start the error is raised.
+    """
+    async with inspecting(settings) as inspector:
+        while True:
+            try:
+                seen: Overview | StreamUnavailableError = await inspector.overview()
+            except StreamUnavailableError as error:
+                seen = error
+            yield seen
+            await asyncio.sleep(every)
+
+
+def describe(overview: Overview, lease: float) -> dict[str, Any]:
+    """Return an overview as JSON-ready values, with ages in seconds instead of times.
+
+    `lease` (seconds) decides which workers still count as running.
+    """
+    seen: dict[str, Any] = {
+        "stream": {
+            "partitions": overview.partitions,
+            "length": overview.length,
+            "bytes": overview.bytes,
+        },
+        "used_memory": overview.used_memory,
+        "maxmemory": overview.maxmemory or None,
+        "groups": [],
+    }
+    for group in overview.groups:
+        row = msgspec.to_builtins(group) | {"consumers": msgspec.to_builtins([*group.consumers])}
+        del row["oldest_ms"]
+        row["oldest_age"] = oldest_age(overview, group)
+        row["workers"] = group.workers(lease)
+        seen["groups"].append(row)
+    return seen
+
+
+def oldest_age(overview: Overview, group: GroupFacts) -> float | None:
+    """Return how long ago (seconds, by Redis' clock) the oldest unfinished message came."""
+    if group.oldest_ms is None:
+        return None
+    return max(0, overview.now_ms - group.oldest_ms) / 1000

@@ -1,0 +1,293 @@
+"""`hookmill dead`: list, show, replay and drop dead letters."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hookmill.cli.options import AsJSON, Group
+from hookmill.cli.output import console, fail, printable, say, say_json
+from hookmill.cli.start import read_settings, run
+
+if TYPE_CHECKING:
+    from hookmill.admin.dead_letters import Tally
+    from hookmill.admin.filters import Selection
+    from hookmill.config.settings import Settings
+
+_LINE = 80
+"""A JSON body of at most so many characters is shown in one line."""
+
+app = typer.Typer(
+    help="Dead letters: list, show, replay, drop.", no_args_is_help=True, rich_markup_mode=None
+)
+
+_Source = Annotated[str | None, typer.Option(help="Only this source; * stands for any text.")]
+_Type = Annotated[str | None, typer.Option("--type", help="Only this event type: post.*")]
+_Handler = Annotated[str | None, typer.Option(help="Only those of this handler.")]
+_Reason = Annotated[str | None, typer.Option(help="Only those with this reason.")]
+_After = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Died then or later: 2026-11-21T09:30 (UTC), or 2h ago: 2h."),
+]
+_Before = Annotated[str | None, typer.Option(metavar="TIME", help="Died earlier than that.")]
+_Limit = Annotated[int | None, typer.Option(min=1, help="At most so many, the oldest.")]
+_SomeIDs = Annotated[
+    list[str] | None, typer.Argument(metavar="ID", help="As `dead list` shows them.")
+]
+_All = Annotated[bool, typer.Option("--all", help="All that are there now.")]
+_DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say how many.")]
+
+
+@app.command("list")
+def dead_list(  # noqa: PLR0913 - an option each
+    *,
+    source: _Source = None,
+    event_type: _Type = None,
+    handler: _Handler = None,
+    reason: _Reason = None,
+    after: _After = None,
+    before: _Before = None,
+    limit: _Limit = None,
+    group: Group = None,
+    as_json: AsJSON = False,
+) -> None:
+    """List dead letters, oldest first.
+
+    In each line: ID, first failure, last failure, source, event type, message ID, handler,
+    attempts, reason and the last line of the error.
+    """
+    selection = _filtered(source, event_type, handler, reason, after, before, limit)
+    run(list_all(read_settings(group=group), selection, as_json=as_json))
+
+
+@app.command("show")
+def dead_show(dead_id: str, *, group: Group = None, as_json: AsJSON = False) -> None:
+    """Show one dead letter whole: its reason, the error, the headers and the body."""
+    run(show(read_settings(group=group), dead_id, as_json=as_json))
+
+
+@app.command("replay")
+def dead_replay(  # noqa: PLR0913 - an option each
+    ids: _SomeIDs = None,
+    *,
+    everything: _All = False,
+    source: _Source = None,
+    event_type: _Type = None,
+    handler: _Handler = None,
+    reason: _Reason = None,
+    after: _After = None,
+    before: _Before = None,
+    limit: _Limit = None,
+    rate: Annotated[float | None, typer.Option(min=0.001, help="At most so many a second.")] = None,
+    dry_run: _DryRun = False,
+    group: Group = None,
+) -> None:
+    """Run dead letters again, with a fresh count of attempts."""
+    filtered = _filtered(source, event_type, handler, reason, after, before, limit)
+    selection = _selected(ids, filtered, everything=everything)
+    run(replay(read_settings(group=group), selection, rate=rate, dry_run=dry_run))
+
+
+@app.command("drop")
+def dead_drop(  # noqa: PLR0913 - an option each
+    ids: _SomeIDs = None,
+    *,
+    everything: _All = False,
+    source: _Source = None,
+    event_type: _Type = None,
+    handler: _Handler = None,
+    reason: _Reason = None,
+    after: _After = None,
+    before: _Before = None,
+    limit: _Limit = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    dry_run: _DryRun = False,
+    group: Group = None,
+) -> None:
+    """Delete dead letters for good. Their senders may then deliver the same message IDs again."""
+    filtered = _filtered(source, event_type, handler, reason, after, before, limit)
+    selection = _selected(ids, filtered, everything=everything)
+    settings = read_settings(group=group)
+
+    def confirm(number: int) -> bool:
+        question = f"drop {number} dead letters of group {settings.group} for good?"
+        if not yes and not sys.stdin.isatty():
+            fail(f"{question} There is nobody to ask: give --yes")
+        return yes or typer.confirm(question)
+
+    run(drop(settings, selection, confirm=confirm, dry_run=dry_run))
+
+
+def _filtered(
+    source: str | None,
+    event_type: str | None,
+    handler: str | None,
+    reason: str | None,
+    after: str | None,
+    before: str | None,
+    limit: int | None,
+) -> Selection:
+    from hookmill.admin.filters import DeadLetterFilter, Selection
+
+    wanted = DeadLetterFilter(
+        source=source,
+        type=event_type,
+        handler=handler,
+        reason=reason,
+        after_ms=_moment("--after", after),
+        before_ms=_moment("--before", before),
+    )
+    return Selection(filter=wanted, limit=limit)
+
+
+def _selected(ids: list[str] | None, filtered: Selection, *, everything: bool) -> Selection:
+    """Require exactly one of IDs, filters and --all, so that a slip replays or drops nothing."""
+    from hookmill.admin.filters import Selection
+
+    ways = [bool(ids), everything, not filtered.filter.is_everything]
+    if ways.count(True) != 1 or (ids and filtered.limit):
+        raise typer.BadParameter("give IDs, or filters, or --all")
+    return Selection(ids=tuple(ids)) if ids else filtered
+
+
+def _moment(option: str, text: str | None) -> int | None:
+    from hookmill.admin.filters import moment_ms
+
+    try:
+        return None if text is None else moment_ms(text, time.time())
+    except ValueError:
+        raise typer.BadParameter(
+            f"{option} {text}: give a time such as 2026-11-21T09:30, or how long ago: 30m, 2h, 7d"
+        ) from None
+
+
+async def list_all(settings: Settings, selection: Selection, *, as_json: bool) -> None:
+    """Print one line for each selected dead letter."""
+    from hookmill.admin import dead_letters
+
+    found = False
+    async with dead_letters.opened(settings) as letters:
+        selected = await dead_letters.select(letters, selection)
+        async for letter in selected.listed():
+            found = True
+            seen = dead_letters.describe(letter)
+            if as_json:
+                say_json(seen)
+            else:
+                say(printable(_line(seen), keep=""))
+    if not found and not as_json:
+        say("no dead letters")
+
+
+async def show(settings: Settings, dead_id: str, *, as_json: bool) -> None:
+    """Print one dead letter whole."""
+    from hookmill.admin import dead_letters
+
+    async with dead_letters.opened(settings) as letters:
+        letter = await dead_letters.find(letters, dead_id, group=settings.group)
+    seen = dead_letters.describe(letter, whole=True)
+    if as_json:
+        say_json(seen)
+        return
+    if "body" in seen:
+        seen["body"] = _pretty(seen["body"])
+    for name, value in seen.items():
+        text = printable(str(value))
+        say(f"{name}:\n{text}\n" if "\n" in text else f"{name}: {text}")
+
+
+async def replay(
+    settings: Settings, selection: Selection, *, rate: float | None = None, dry_run: bool = False
+) -> None:
+    """Run the selected dead letters again, and print how many."""
+    from hookmill.admin import dead_letters
+
+    async with dead_letters.opened(settings) as letters:
+        selected = await dead_letters.select(letters, selection)
+        if dry_run:
+            say(f"would replay {await selected.count()}")
+        else:
+            await _follow("replayed", selected.replay(rate), await letters.count())
+
+
+async def drop(
+    settings: Settings,
+    selection: Selection,
+    *,
+    confirm: Callable[[int], bool] = lambda _: True,
+    dry_run: bool = False,
+) -> None:
+    """Delete the selected dead letters, and print how many.
+
+    Where no IDs were given, `confirm` is asked first whether so many shall go.
+    """
+    from hookmill.admin import dead_letters
+
+    async with dead_letters.opened(settings) as letters:
+        selected = await dead_letters.select(letters, selection)
+        if dry_run:
+            say(f"would drop {await selected.count()}")
+            return
+        if selection.ids is None:
+            number = await selected.count()
+            if number and not confirm(number):
+                say("dropped none")
+                return
+        await _follow("dropped", selected.drop(), await letters.count())
+
+
+async def _follow(what: str, tallies: AsyncIterator[Tally], total: int) -> None:
+    """Show the progress of a replay or drop, and at its end how many were done and tried.
+
+    These numbers are printed even when it breaks off, so that nobody has to guess them.
+    """
+    from rich.progress import Progress
+
+    from hookmill.admin.dead_letters import Tally
+
+    screen, tally = console(stderr=True), Tally()
+    try:
+        with Progress(console=screen, transient=True, disable=not screen.is_terminal) as bar:
+            task = bar.add_task(what, total=total)
+            async for tally in tallies:
+                bar.update(task, description=f"{what} {tally.done}", completed=tally.looked_at)
+    finally:
+        # Nothing to say where it failed before the first step.
+        if tally.tried or not sys.exc_info()[0]:
+            say(f"{what} {tally.done} of {tally.tried}")
+
+
+def _line(seen: dict[str, Any]) -> str:
+    """Sum up a dead letter. Its ID comes first, because the other commands take it."""
+    error = seen["error"].strip().rpartition("\n")[2] or seen.get("unreadable")
+    return "  ".join(
+        [
+            seen["id"],
+            *(_short(seen[key]) for key in ("first_failed_at", "died_at")),
+            *(seen[key] or "-" for key in ("source", "type", "message_id")),
+            f"{seen['handler'] or '-'} (attempts: {seen['attempts']})",
+            ": ".join(filter(None, [seen["reason"], error])),
+        ]
+    )
+
+
+def _short(moment: str) -> str:
+    """Leave out the fraction of a second: a line has two times."""
+    return re.sub(r"\.[0-9]+\+00:00$", "Z", moment) or "-"
+
+
+def _pretty(body: str) -> str:
+    """Lay JSON out for reading, in one line where it fits. Anything else stays as it is."""
+    import msgspec
+
+    try:
+        msgspec.json.decode(body)
+        line = msgspec.json.format(body, indent=0)
+        return line if len(line) <= _LINE else msgspec.json.format(body, indent=2)
+    except (ValueError, RecursionError):
+        return body

@@ -1,0 +1,157 @@
+"""`hookmill status` and `hookmill check`: what operators ask about the running system."""
+
+from __future__ import annotations
+
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hookmill.cli.options import AsJSON, Group
+from hookmill.cli.output import console, say, say_error, say_json
+from hookmill.cli.start import read_settings, run
+from hookmill.errors import SettingsError, StreamUnavailableError
+
+if TYPE_CHECKING:
+    from hookmill.admin.findings import Finding
+    from hookmill.config.settings import Settings
+    from hookmill.stream.facts import GroupFacts, Overview
+
+_COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+
+
+def status(
+    *,
+    watch: Annotated[
+        float | None, typer.Option(min=0.1, metavar="SECONDS", help="Again, so often.")
+    ] = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Show how much of each group's work is in which state. It changes nothing."""
+    settings = read_settings()
+    with suppress(KeyboardInterrupt):
+        run(
+            show_once(settings, as_json=as_json)
+            if watch is None
+            else show_again_and_again(settings, watch, as_json=as_json)
+        )
+
+
+def check(
+    *,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0.001, metavar="MESSAGES_PER_SECOND", help="Say what it would cost."),
+    ] = None,
+    group: Group = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Judge the server and the settings. Exit 0: fine, 1: warnings, 2: messages would be lost, or
+    none would get through.
+    """
+    from hookmill.admin import checkup
+    from hookmill.admin.findings import exit_status
+
+    try:
+        settings = read_settings(group=group)
+    except SettingsError as error:
+        findings = checkup.findings_of(error)
+    else:
+        findings = run(checkup.check(settings, rate))
+    show_findings(findings, as_json=as_json)
+    raise typer.Exit(exit_status(findings))
+
+
+async def show_once(settings: Settings, *, as_json: bool) -> None:
+    """Print one look at the stream and its groups."""
+    from hookmill.admin.status import look
+
+    _show(await look(settings), settings.lease, as_json=as_json)
+
+
+async def show_again_and_again(settings: Settings, every: float, *, as_json: bool) -> None:
+    """Print a look every so many seconds; on a terminal each takes the place of the last."""
+    from hookmill.admin import status as looks
+
+    screen = console()
+    async with aclosing(looks.watch(settings, every)) as watching:
+        async for seen in watching:
+            if isinstance(seen, StreamUnavailableError):
+                say_error(str(seen))
+                continue
+            if screen.is_terminal and not as_json:
+                screen.clear()
+            _show(seen, settings.lease, as_json=as_json)
+
+
+def _show(overview: Overview, lease: float, *, as_json: bool) -> None:
+    from hookmill.admin.status import describe
+
+    if as_json:
+        say_json(describe(overview, lease))
+        return
+    for line in table(overview, lease):
+        say(line)
+
+
+def table(overview: Overview, lease: float) -> list[str]:
+    """Lay an overview out for people. `lease` (seconds) decides which workers still count."""
+    from hookmill.admin.units import size
+
+    total = "size unknown" if overview.bytes is None else size(overview.bytes)
+    limit = f" of {size(overview.maxmemory)}" if overview.maxmemory else ""
+    used = f"Redis uses {size(overview.used_memory)}{limit}"
+    split = f" in {overview.partitions} partitions" if overview.partitions > 1 else ""
+    lines = [f"stream: {overview.length:,} entries{split}, {total}; {used}"]
+    if not overview.groups:
+        return [*lines, "no group: no worker has run yet"]
+    head = [
+        *("group", "waiting", "held", "delayed", "again", "parked", "dead", "oldest"),
+        *("IDs", "duplicates", "workers"),
+    ]
+    rows = [head, *(_row(overview, group, lease) for group in overview.groups)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    for row in rows:
+        name, *cells = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        lines.append("  ".join([row[0].ljust(len(name)), *cells]))
+    for group in overview.groups:
+        if not group.workers(lease):
+            lines.append(f"{group.name}: no worker of this group runs")
+        lines += [
+            f"{group.name}: {one.name} holds {one.pending}, seen {one.idle_ms / 1000:.0f} s ago"
+            for one in group.consumers
+        ]
+    return lines
+
+
+def _row(overview: Overview, group: GroupFacts, lease: float) -> list[str]:
+    from hookmill.admin.status import oldest_age
+    from hookmill.admin.units import age
+
+    oldest = oldest_age(overview, group)
+    return [
+        group.name,
+        "unknown" if group.waiting is None else f"{group.waiting:,}",
+        *(f"{n:,}" for n in (group.held, group.delayed, group.again, group.parked, group.dead)),
+        "-" if oldest is None else age(oldest),
+        f"{group.remembered:,}",
+        f"{group.duplicates:,}",
+        str(group.workers(lease)),
+    ]
+
+
+def show_findings(findings: list[Finding], *, as_json: bool) -> None:
+    """Print findings, or that there are none."""
+    if as_json:
+        for finding in findings:
+            say_json(finding)
+        return
+    from rich.text import Text
+
+    screen = console()
+    for finding in findings:
+        head = Text(f"{finding.level}: ", _COLOURS[finding.level]) + Text(finding.what)
+        screen.print(head, soft_wrap=True)
+        screen.print(Text(f"  {finding.why}\n  {finding.do}"), soft_wrap=True)
+    if not findings:
+        say("nothing found")

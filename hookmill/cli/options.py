@@ -1,0 +1,18 @@
+"""Options and arguments that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Target = Annotated[
+    str | None,
+    typer.Argument(metavar="MODULE:ATTRIBUTE", help="The handlers; else HOOKMILL_HANDLERS."),
+]
+Name = Annotated[str | None, typer.Option(help="Bound to every log line of this process.")]
+AsJSON = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+Group = Annotated[str | None, typer.Option("--group", help="Consumer group.")]
+SourceName = Annotated[
+    str, typer.Option("--source", metavar="NAME", help="A configured source, or any known sender.")
+]

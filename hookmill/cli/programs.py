@@ -1,0 +1,72 @@
+"""`hookmill receiver`, `worker`, `dev` and `qstash`: programs that run until they are stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hookmill.cli.options import Group, Name, Target
+from hookmill.cli.start import read_settings
+from hookmill.errors import SettingsError
+
+
+def receiver(name: Name = None) -> None:
+    """Receive: verify deliveries and append them to the stream."""
+    from hookmill.runtime.loading import load_program
+
+    settings = read_settings(name)
+    load_program("receiver")(settings)
+
+
+def worker(
+    target: Target = None,
+    *,
+    group: Group = None,
+    concurrency: Annotated[int | None, typer.Option(help="Messages at the same time.")] = None,
+    name: Name = None,
+) -> None:
+    """Work: take messages from the stream and run their handlers."""
+    from hookmill.runtime.loading import load_handlers, load_program
+
+    settings = read_settings(name, group=group, concurrency=concurrency, handlers=target)
+    settings.need_redis_url()
+    if settings.handlers is None:
+        raise SettingsError(
+            ["no handlers: give MODULE:ATTRIBUTE, or set HOOKMILL_HANDLERS (app.main:handlers)"]
+        )
+    program = load_program("worker")
+    program(settings, load_handlers(settings.handlers))
+
+
+def dev(
+    target: Target = None,
+    *,
+    samples: Annotated[bool, typer.Option("--samples", help="Send signed samples.")] = False,
+) -> None:
+    """Run everything on this machine: embedded server, QStash emulator, receiver, two workers."""
+    from hookmill.dev import main as development
+
+    qstash = development.development_environment()
+    settings = read_settings("dev", handlers=target)
+    handlers = settings.handlers or "hookmill.dev.samples:handlers"
+    development.run(handlers, samples=samples, qstash=qstash)
+
+
+def qstash(
+    *,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine.")] = 8081,
+    time_scale: Annotated[
+        float,
+        typer.Option(min=0.0, max=1000.0, help="Multiplies delays and backoff; 0.01: faster."),
+    ] = 1.0,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder for the state, where REDIS_URL is not set.")
+    ] = None,
+    name: Name = None,
+) -> None:
+    """Emulate QStash: its API, on this machine. A tool for development."""
+    from hookmill.emulator import main as emulator
+
+    emulator.run(emulator.options_of(read_settings(name), port=port, scale=time_scale, data=data))

@@ -1,0 +1,49 @@
+"""What a command does first: it reads the settings, sets up the logs and starts an event loop."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from hookmill.config.settings import Settings
+
+T = TypeVar("T")
+
+
+def read_settings(name: str | None = None, **overrides: Any) -> Settings:
+    """Read the settings and set up logging as they say. Raises `SettingsError`.
+
+    `name` is bound to every log line. `overrides` are the options of the command line; None leaves
+    a setting as it is.
+    """
+    with _without("rich"):  # structlog would load it (3 MB) for tracebacks, which are plain here
+        from hookmill.runtime.logs import configure_logs
+    from hookmill.config.settings import load_settings
+
+    settings = load_settings(**overrides)
+    bound = {"program": name} if name else {}
+    configure_logs(settings.log_format, settings.log_level, **bound)
+    return settings
+
+
+@contextmanager
+def _without(module: str) -> Iterator[None]:
+    """Make a module look missing while another is imported that can do without it."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]  # Python's own sign for a missing module
+    try:
+        yield
+    finally:
+        del sys.modules[module]
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end."""
+    import asyncio
+
+    return asyncio.run(main)

@@ -1,0 +1,84 @@
+"""The judgement on groups: workers that do not run, dead letters, advice that loses nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from hookmill.admin.findings import exit_status
+from hookmill.admin.group_checks import judge_groups
+from hookmill.stream.facts import ConsumerFacts
+from tests.admin.facts import SET, WORKED, levels, with_groups
+
+
+@pytest.mark.parametrize(
+    "changed", [{"waiting": 1}, {"waiting": None}, {"held": 1}, {"delayed": 1}, {"again": 1}]
+)
+@pytest.mark.parametrize(
+    "consumers",
+    [(), (ConsumerFacts(name="gone", pending=1, idle_ms=61_000),)],
+)
+def test_a_group_with_work_that_nobody_runs_raises_an_alarm(
+    changed: dict[str, Any], consumers: tuple[ConsumerFacts, ...]
+) -> None:
+    group = msgspec.structs.replace(WORKED, consumers=consumers, **changed)
+
+    found = list(judge_groups(with_groups(group, length=1), SET))
+
+    assert levels(*found) == [
+        ("warning", "no worker of group main runs, and messages wait for it"),
+    ]
+    assert exit_status(found) == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "lease"),
+    [
+        ({"waiting": 5}, 60.0),
+        ({"consumers": ()}, 60.0),
+        ({"waiting": 5, "consumers": (ConsumerFacts(name="c", pending=5, idle_ms=99_000),)}, 100.0),
+    ],
+)
+def test_a_group_that_is_run_or_has_no_work_raises_none(
+    changed: dict[str, Any], lease: float
+) -> None:
+    group = msgspec.structs.replace(WORKED, **changed)
+    settings = SET.model_copy(update={"lease": lease})
+
+    assert list(judge_groups(with_groups(group, length=5), settings)) == []
+
+
+def test_messages_that_no_group_of_ours_will_ever_see_are_told() -> None:
+    other = msgspec.structs.replace(WORKED, name="other")
+
+    found = judge_groups(with_groups(other, length=3), SET)
+
+    assert levels(*found) == [
+        ("warning", "no worker of group main has ever run, and messages are there"),
+    ]
+    assert list(judge_groups(with_groups(other, length=0), SET)) == []
+
+
+def test_dead_letters_are_noted() -> None:
+    one, many = (msgspec.structs.replace(WORKED, dead=n) for n in (1, 2000))
+
+    assert levels(*judge_groups(with_groups(one), SET)) == [
+        ("note", "1 dead letter lies in group main")
+    ]
+    assert levels(*judge_groups(with_groups(many), SET)) == [
+        ("note", "2,000 dead letters lie in group main")
+    ]
+
+
+def test_no_advice_loses_unfinished_work_unsaid() -> None:
+    fields = {"waiting": 3, "delayed": 2, "parked": 1000, "consumers": ()}
+    group = msgspec.structs.replace(WORKED, **fields)
+
+    (found,) = judge_groups(with_groups(group, length=5), SET)
+
+    assert found.do.startswith("start `hookmill worker --group main`. ")
+    assert "look with `hookmill status` before you remove it" in found.do
+    assert "(3 waiting, 2 delayed, 1,000 parked) would be lost" in found.do
+    assert "DESTROY" not in found.do

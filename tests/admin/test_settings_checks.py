@@ -1,0 +1,54 @@
+"""The judgement on settings: what can be said without Redis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hookmill.admin.settings_checks import judge_settings
+from hookmill.config.settings import Settings
+from tests.admin.facts import SET, levels
+from tests.support import CURRENT_KEY
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, []),
+        (
+            {"qstash_current_signing_key": CURRENT_KEY},
+            [("warning", "HOOKMILL_PUBLIC_URL is not set")],
+        ),
+        ({"dedup_window": 3600}, [("warning", "a message ID is remembered for 1 h only")]),
+    ],
+)
+def test_what_was_set_is_judged(fields: dict[str, Any], expected: list[tuple[str, str]]) -> None:
+    assert levels(*judge_settings(Settings(**fields))) == expected
+
+
+def test_a_variable_that_nothing_reads_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOOKMILL_LAESE", "5")
+
+    assert levels(*judge_settings(SET)) == [
+        ("warning", "HOOKMILL_LAESE is set, and nothing reads it")
+    ]
+
+
+CALLBACKS: dict[str, Any] = {"sources": {"qstash-callbacks": {}}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "warned"),
+    [
+        (CALLBACKS, True),
+        ({"sources": {"outcomes": {"preset": "qstash-callbacks"}}}, True),
+        (CALLBACKS | {"public_url": "https://app.example"}, False),
+        ({"sources": {"github": {}}}, False),
+    ],
+)
+def test_check_warns_where_a_callback_for_another_url_would_be_accepted(
+    fields: dict[str, Any], warned: bool
+) -> None:
+    found = [one.what for one in judge_settings(Settings(**fields))]
+    assert found == (["HOOKMILL_PUBLIC_URL is not set"] if warned else [])

@@ -1,0 +1,42 @@
+"""Numbers as people write them."""
+
+from __future__ import annotations
+
+import pytest
+
+from hookmill.admin.units import age, count, size, span
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0 B"), (999, "999 B"), (1000, "1 kB"), (1500, "1.5 kB"), (99_400, "99 kB"),
+        (999_400, "999 kB"), (1_900_000_000, "1.9 GB"), (5e12, "5.0 TB"),
+    ],
+)  # fmt: skip
+def test_bytes_are_written_as_people_do(number: float, text: str) -> None:
+    assert size(number) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (119, "119 s"), (120, "2 m"), (7_199, "120 m"), (7_200, "2 h"), (200_000, "2 d")],
+)
+def test_an_age_is_rounded_to_the_unit_that_suits_it(seconds: float, text: str) -> None:
+    assert age(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(90, "90 s"), (0.5, "0.5 s"), (300, "5 min"), (3600, "1 h"), (259_200, "72 h")],
+)
+def test_a_span_is_written_in_its_largest_whole_unit(seconds: float, text: str) -> None:
+    assert span(seconds) == text
+
+
+def test_a_counted_word_has_the_right_form() -> None:
+    assert [count(n, "secret", "secrets") for n in (0, 1, 2000)] == [
+        "0 secrets",
+        "1 secret",
+        "2,000 secrets",
+    ]

@@ -1,0 +1,171 @@
+"""`hookmill check` and `hookmill status` as a person and a program read them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from hookmill.admin.findings import Finding
+from hookmill.cli import operation
+from hookmill.config.settings import Settings
+from hookmill.stream.consumer import Consumer
+from hookmill.stream.entries import Settlement
+from hookmill.stream.producer import Producer
+from tests.admin.facts import SEEN
+from tests.cli.running import NO_REDIS, NO_REDIS_URL, faults, give_up_in, hookmill
+from tests.support import Server, eventually, message
+
+OpenGroup = Callable[..., Awaitable[Consumer]]
+
+
+def test_the_status_is_a_table_and_a_group_that_nobody_runs_is_marked() -> None:
+    assert operation.table(SEEN, 60.0) == [
+        "stream: 1,234 entries, 567 kB; Redis uses 20 MB of 100 MB",
+        "group   waiting  held  delayed  again  parked  dead  oldest     IDs  duplicates  workers",
+        "main      1,200    30        4      0       5     2     3 m  50,000          77        1",
+        "search  unknown     0        0      0       0     0       -       0           0        0",
+        "main: host-1 holds 30, seen 0 s ago",
+        "main: host-2 holds 0, seen 90 s ago",
+        "search: no worker of this group runs",
+    ]
+
+
+def test_what_is_not_known_or_not_there_is_said_so() -> None:
+    bare = msgspec.structs.replace(SEEN, bytes=None, maxmemory=0, groups=())
+
+    assert operation.table(bare, 60.0) == [
+        "stream: 1,234 entries, size unknown; Redis uses 20 MB",
+        "no group: no worker has run yet",
+    ]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+async def test_the_status_of_a_real_group_is_printed(
+    settings: Callable[..., Settings],
+    stream: Producer,
+    open_group: OpenGroup,
+    capsys: pytest.CaptureFixture[str],
+    as_json: bool,
+) -> None:
+    group = await open_group()
+    await stream.append([message(), message()])
+    (held,) = (await group.take(1)).entries
+
+    await operation.show_once(settings(), as_json=as_json)
+
+    printed = capsys.readouterr().out
+    if as_json:
+        (row,) = json.loads(printed)["groups"]
+        assert row["waiting"] in {1, None}  # Redis counts them from 7.0 on
+        assert (row["name"], row["held"], row["workers"]) == ("main", 1, 1)
+    else:
+        row = printed.splitlines()[2].split()
+        assert row[1] in {"1", "unknown"}
+        assert (row[0], row[2]) == ("main", "1")
+    rest = (await group.take(1)).entries
+    await group.settle(Settlement(entry.ref) for entry in (held, *rest))
+
+
+async def test_who_watches_sees_redis_go_and_come_back(
+    own_server: Callable[..., Server], capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = own_server()
+    settings = Settings(redis_url=server.url)
+    out: list[str] = []
+    err: list[str] = []
+
+    def said() -> str:
+        printed = capsys.readouterr()
+        out.append(printed.out)
+        err.append(printed.err)
+        return "".join(out)
+
+    watching = asyncio.create_task(operation.show_again_and_again(settings, 0.05, as_json=True))
+    await eventually(lambda: said().count('"stream"') >= 2)
+    server.kill()
+    await eventually(lambda: said() and "".join(err).startswith("hookmill: "))
+    before = said().count('"stream"')
+    server.start()
+    await eventually(lambda: said().count('"stream"') > before)
+    watching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await watching
+
+
+FOUND = [
+    Finding(level="error", what="[red]a long one[/] :star: " + "x" * 100, why="why", do="do"),
+    Finding(level="note", what="b", why="because", do="nothing"),
+]
+
+
+def test_findings_are_printed_as_they_stand_however_long_they_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    operation.show_findings(FOUND, as_json=False)
+
+    assert capsys.readouterr().out == (
+        f"error: {FOUND[0].what}\n  why\n  do\nnote: b\n  because\n  nothing\n"
+    )
+
+
+def test_where_nothing_is_found_that_is_said_to_people_only(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    operation.show_findings([], as_json=False)
+    operation.show_findings([], as_json=True)
+
+    assert capsys.readouterr().out == "nothing found\n"
+
+
+def test_the_findings_for_programs_are_one_json_object_a_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    operation.show_findings(FOUND, as_json=True)
+
+    rows = [json.loads(row) for row in capsys.readouterr().out.splitlines()]
+    assert all(row.keys() == {"level", "what", "why", "do"} for row in rows)
+    assert [row["level"] for row in rows] == ["error", "note"]
+
+
+async def test_check_and_status_look_at_the_server(own_server: Callable[..., Server]) -> None:
+    server = own_server()
+    await give_up_in(server, "a")
+    env = {"REDIS_URL": server.url}
+
+    checked, status, as_json = await asyncio.gather(
+        asyncio.to_thread(hookmill, "check", "--rate", "10", env=env),
+        asyncio.to_thread(hookmill, "status", env=env),
+        asyncio.to_thread(hookmill, "status", "--json", env=env),
+    )
+
+    assert (checked.returncode, checked.stderr) == (2, "")
+    assert checked.stdout.startswith("error: appendonly is off\n  a restart of Redis loses ")
+    assert "note: 1 dead letter lies in group main\n" in checked.stdout
+    assert (status.returncode, status.stdout.splitlines()[2].split()[6]) == (0, "1")
+    assert json.loads(as_json.stdout)["groups"][0]["dead"] == 1
+
+
+def test_check_and_status_of_a_redis_that_is_away() -> None:
+    checked, status = hookmill("check", env=NO_REDIS), hookmill("status", env=NO_REDIS)
+
+    assert (checked.returncode, status.returncode) == (2, 1)
+    assert checked.stdout.startswith("error: Redis cannot be used: Error 111 ")
+    assert status.stderr.startswith("hookmill: Error 111 ")
+    assert hookmill("check").stderr == faults(NO_REDIS_URL)
+
+
+def test_check_reports_faults_of_tables_in_both_forms(tmp_path: Path) -> None:
+    (tmp_path / "hookmill.toml").write_text('[sources.x]\npreset = "y"\n')
+    plain, as_json = (
+        hookmill("check", folder=tmp_path),
+        hookmill("check", "--json", folder=tmp_path),
+    )
+    assert (plain.returncode, as_json.returncode) == (2, 2)
+    (fault,) = [json.loads(line)["what"] for line in as_json.stdout.splitlines()]
+    assert fault.startswith("sources.x.preset: there is no sender y; see https://")
+    assert plain.stdout.startswith(f"error: {fault}\n")
