@@ -2,7 +2,7 @@
 -- again, it runs.
 --
 -- There may be another entry of the same message, of a second handler. It loses the ID as well.
--- When it is replayed it owns the ID anew, unless a new delivery did so first.
+-- When it is replayed it owns the ID again, unless a new delivery did so first.
 --
 -- KEYS  1 dead  2 owners
 -- ARGV  the dead letters' IDs

@@ -75,7 +75,7 @@ local function tell_if_sooner(due)
 end
 
 -- Write one new entry; return how many entries its message has more. A dead letter does not count,
--- nor does a delayed entry that replaces one: the message ran anew after its group was lost.
+-- nor does a delayed entry that replaces one: the message ran again after its group was lost.
 local function follow_up(kind, delay_ms, place, fields)
   if kind == 'dead' then
     redis.call('XADD', KEYS[5], '*', unpack(fields))
