@@ -124,7 +124,7 @@ kept = []
 
 def test_a_thread():
     kept.append(threading.Event())
-    threading.Thread(target=kept[-1].wait, args=(5,), name="leaked-thread").start()
+    threading.Thread(target=kept[-1].wait, name="leaked-thread", daemon=True).start()
 
 
 def test_a_process():

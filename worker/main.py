@@ -86,7 +86,7 @@ async def _check_partitions(settings: Settings) -> None:
     """Refuse to start if the stream exists with another number of partitions."""
     async with _client_of(settings) as client:
         try:
-            await client.agree()
+            await client.agree_on_partitions()
         except PartitionsError as error:
             raise SettingsError([str(error)]) from None
         except StreamUnavailableError:

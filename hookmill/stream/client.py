@@ -90,13 +90,13 @@ class Client:
         (reply,) = await self.ask(place, command)
         return checked(reply)
 
-    async def agree(self, *, only_look: bool = False, anew: bool = False) -> None:
+    async def agree_on_partitions(self, *, only_look: bool = False, again: bool = False) -> None:
         """Raise `PartitionsError` unless all programs split this stream into as many partitions.
 
-        The first program that does more than look settles the number. `anew` asks again although
-        it was settled before, because Redis may have lost it.
+        The first program that does more than look sets the number. `again` asks although it was
+        the same before, because Redis may have lost it.
         """
-        if self._is_agreed and not anew:
+        if self._is_agreed and not again:
             return
         key, ours = self._count_key, len(self.partitions)
         found = await self.execute(key, "GET", key)
@@ -132,7 +132,7 @@ class Client:
 class BlockingConnection:
     """A connection of its own for commands at which Redis lets the caller wait.
 
-    Its patience is longer than the wait that a command asks for. One command at a time.
+    It waits for a reply for longer than such a command takes. It sends one command at a time.
     """
 
     def __init__(self, client: Client, place: Place) -> None:
@@ -145,21 +145,21 @@ class BlockingConnection:
     async def ask(self, command: Command, seconds: float, *, can_be_ended: bool = False) -> Any:
         """Send a command that waits up to `seconds`; return its reply.
 
-        Raise `StreamUnavailableError` where the reply is later than that by the client's timeout.
+        Raise `StreamUnavailableError` where there is no reply after that time and the client's
+        timeout. A command that `can_be_ended` can be ended by `end_wait`.
         """
         try:
             async with asyncio.timeout(seconds + self._client.timeout):
                 if can_be_ended:
-                    (self._id,) = await self._server.ask([("CLIENT", "ID")])
+                    (own_id,) = await self._server.ask([("CLIENT", "ID")])
+                    self._id = checked(own_id)
                 (reply,) = await self._server.ask([command])
         except TimeoutError as error:
             raise translated(error) from None
         return checked(reply)
 
     async def end_wait(self) -> None:
-        """End the wait of a command that `can_be_ended`; it raises `GroupLostError`, or replies
-        as if its time were over.
-        """
+        """End the wait of a command that `can_be_ended`: it replies as if its time were over."""
         if self._id is not None:
             with suppress(StreamUnavailableError):
                 await self._client.ask(self._place, ("CLIENT", "UNBLOCK", self._id))
@@ -197,7 +197,8 @@ class _Server:
         """Send commands in one round trip on one connection; an error is its command's reply."""
         connection = self._free.pop() if self._free else self._keep_another()
         try:
-            if connection.is_connected and await connection.can_read():  # closed, or out of step
+            # It was closed meanwhile, or has a reply that nobody waited for.
+            if connection.is_connected and await connection.can_read():
                 await connection.disconnect()
             # hiredis writes commands six times as fast as the Redis client's own Python.
             packed = [hiredis.pack_command(command) for command in commands]
@@ -270,7 +271,7 @@ async def _reply_of(connection: Any) -> Any:
 
 
 def translated(error: Exception) -> StreamUnavailableError | GroupLostError:
-    """Return Redis' error as one of ours. A timeout is no proof that nothing was written."""
+    """Return an error of Redis as one of Hookmill's. After a timeout something may be written."""
     text = str(error) or type(error).__name__
     if isinstance(error, redis.exceptions.NoScriptError):
         return ScriptMissingError(text)

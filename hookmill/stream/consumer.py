@@ -43,7 +43,7 @@ class Consumer:
 
         There are two in each partition: the stream, and the group's own again stream.
         """
-        await self._client.agree(anew=True)
+        await self._client.agree_on_partitions(again=True)
         args = [self.name, self._wakeup.group]
         return sum(
             await self._scripts.run_each(
@@ -113,7 +113,7 @@ class Consumer:
         return Taken([], []), min(waits) / 1000
 
     async def settle(self, settlements: Iterable[Settlement]) -> list[str]:
-        """Write down what became of entries; return the IDs of those that were no longer ours."""
+        """Write down what became of entries; return the IDs of those that were taken over."""
         calls = settling_calls(self.partitions, [self.name, self.consumer], settlements)
         return [
             entry_id.decode()

@@ -65,7 +65,7 @@ class Inspector:
         length, sizes = 0, []
         groups: dict[str, list[GroupFacts]] = {}
         for number, keys in enumerate(self._client.partitions):
-            # A stream that nobody has written to yet is no error here.
+            # A stream without any entry yet is no error here.
             is_there = await self._client.execute(number, "EXISTS", keys.stream)
             rows = await self._infos(number, "GROUPS", keys.stream) if is_there else []
             length += int(await self._client.execute(number, "XLEN", keys.stream))

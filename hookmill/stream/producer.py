@@ -48,7 +48,7 @@ class Producer:
         """
         if not rows:
             return []
-        await self.client.agree()
+        await self.client.agree_on_partitions()
         numbers = self._by_partition(rows)
         calls = [
             self._append_call(partition, [rows[number] for number in some])
@@ -76,7 +76,7 @@ class Producer:
         """
         probe = self.partitions[0].probe
         await self.client.execute(0, "XADD", probe, "NOMKSTREAM", "*", "probe", "")
-        await self.client.agree(only_look=True)
+        await self.client.agree_on_partitions(only_look=True)
         await self._ask_for_durability()
 
     def _by_partition(self, rows: Sequence[Row]) -> Mapping[int, Sequence[int]]:

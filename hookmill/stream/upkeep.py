@@ -42,7 +42,7 @@ class Upkeep:
         )
 
     async def measure_backlog(self) -> Backlog:
-        """Count again how much is unfinished, and correct what the appends go by.
+        """Count how much is unfinished, and correct the counts by which appends are refused.
 
         The messages are exact where the server tells a group's lag (Redis 7.0, Valkey), else
         estimated by time; the bytes are always an estimate.

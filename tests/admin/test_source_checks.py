@@ -208,19 +208,16 @@ def test_what_keeps_a_receiver_from_starting_is_an_error(monkeypatch: pytest.Mon
     monkeypatch.setenv("SQUARE_WEBHOOK_SECRET", LONG)
     settings = Settings(sources={"github": {}, "svix": {}, "square": {}})  # type: ignore[dict-item] # as a file gives them
 
-    assert [one for one in objections(judge(settings)) if one[0] == "error"] == [
-        (
-            "error",
-            "sources.github: GITHUB_WEBHOOK_SECRET is not set: it must hold the signing secret",
-        ),
-        (
-            "error",
-            "sources.svix: a signing secret is not base64: write it exactly as the sender shows it",
-        ),
-        (
-            "error",
-            "sources.square: it signs its URL: set HOOKMILL_PUBLIC_URL, or url in its table",
-        ),
+    errors = [what for level, what in objections(judge(settings)) if level == "error"]
+    assert [what.partition(": ")[2].partition(":")[0] for what in errors] == [
+        "GITHUB_WEBHOOK_SECRET is not set",
+        "a signing secret is not base64",
+        "it signs its URL",
+    ]
+    assert [what.partition(": ")[0] for what in errors] == [
+        "sources.github",
+        "sources.svix",
+        "sources.square",
     ]
 
 

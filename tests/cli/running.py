@@ -13,7 +13,7 @@ from hookmill.stream.consumer import Consumer
 from tests.given_up import as_dead_letter
 from tests.support import Server, Stream, message
 
-NO_REDIS_URL = "REDIS_URL is not set: give the URL of the Redis that receivers and workers share"
+NO_REDIS_URL = "REDIS_URL is not set: give the Redis that receivers and workers share"
 NO_REDIS = {"REDIS_URL": "redis://127.0.0.1:1"}
 
 Finished = subprocess.CompletedProcess[str]

@@ -336,8 +336,8 @@ async def test_a_stream_is_opened_with_as_many_partitions_as_it_was_made_with(
     async with await Client.as_found(server.url, prefix) as unknown:
         assert len(unknown.partitions) == 1
     async with Client(server.url, prefix, partitions=3) as client:
-        await client.agree(only_look=True)
+        await client.agree_on_partitions(only_look=True)
         assert not redis_client.exists(f"{prefix}:partitions")
-        await client.agree()
+        await client.agree_on_partitions()
     async with await Client.as_found(server.url, prefix) as found:
         assert [keys.base for keys in found.partitions] == [f"{prefix}:{{{n}}}" for n in range(3)]

@@ -215,7 +215,7 @@ async def test_it_stays_with_its_number_of_partitions(server: Server, client: Cl
     prefix = client.partitions[0].base.partition(":")[0]
     async with Client(server.url, prefix, partitions=2) as other:
         with pytest.raises(PartitionsError):
-            await other.agree()
+            await other.agree_on_partitions()
 
 
 def before_the_held(client: redis.Redis, stream: str) -> bytes:

@@ -342,7 +342,7 @@ async def test_a_worker_that_learns_late_of_another_number_of_partitions_ends(
     stream: Producer, settings: MakeSettings
 ) -> None:
     # Redis was unavailable when it started, or the start would have been refused.
-    await stream.client.agree()
+    await stream.client.agree_on_partitions()
     worker = Worker(settings(partitions=3), Handlers(), None)
     with structlog.testing.capture_logs() as logs:
         async with asyncio.timeout(10):

@@ -20,7 +20,7 @@ local function ms_of(id)
 end
 
 -- Return how many entries were not delivered to a group yet. Where Redis does not tell (6.2, and
--- every version for a while after a group was made again), estimate it by time, as if all entries
+-- every version for a while after a lost group was made again), estimate it by time, as if all entries
 -- had come at the same rate.
 local function unread(stream, group)
   if group['lag'] then return group['lag'] end
@@ -33,7 +33,7 @@ local function unread(stream, group)
   return math.max(1, math.floor(info['length'] * rest / whole))
 end
 
--- Count again. What counts for a group is unread, pending, to be taken again, delayed or parked; the
+-- Count once more. What counts for a group is unread, pending, to be taken again, delayed or parked; the
 -- result is that of the group with the most. The name of a group's key is `before`, the group's
 -- name, and `again`, `delayed` or `parked`.
 local function measure(stream, key, before, again, delayed, parked)

@@ -1,4 +1,4 @@
--- Count the unfinished messages again, and keep the counts for the appends.
+-- Count the unfinished messages once more, and keep the counts for the appends.
 --
 -- KEYS  1 stream  2 backlog
 -- ARGV  1 what precedes a group's name in the names of its keys  2, 3, 4 what follows the group's

@@ -110,7 +110,7 @@ local function own(digest, token)
     redis.call('HDEL', key, digest)
     return false
   end
-  -- A new owner, or one from the last generation that is recorded anew: so an ID is remembered for
+  -- A new owner, or one from the last generation that is recorded again: so an ID is remembered for
   -- as long as its message is unfinished.
   if redis.call('HLEN', key) == 1 then expire(key) end
   this.size, this.changed = this.size + 1, true
