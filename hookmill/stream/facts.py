@@ -40,8 +40,8 @@ class GroupFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     `parked` messages wait for another one with their ordering key. `oldest_ms` is when the oldest
     message came that waits, is held, or is to be taken again (Unix milliseconds).
-    `remembered` counts message IDs, `duplicates` the entries that only repeated one, `late` the
-    outcomes of workers that had lost their message to another one.
+    `remembered` counts message IDs. `duplicates` counts entries that were dropped because their ID
+    was known. `late` counts outcomes that were ignored because another worker had the message.
     """
 
     name: str
