@@ -1,1 +1,1 @@
-"""Program 1: takes deliveries over HTTP, verifies them, and appends them to the stream."""
+"""The receiver program: takes deliveries over HTTP, verifies them, appends them to the stream."""

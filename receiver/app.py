@@ -1,4 +1,4 @@
-"""Program 1 as a whole: what it is made of, and how it starts and stops."""
+"""The receiver as a whole: its parts, and how it starts and stops."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ log = structlog.get_logger("receiver")
 
 
 class Receiver:
-    """Program 1. `start` it, `quiet` it (so that the load balancer stops sending deliveries here),
-    `stop` it within the deadline of the settings.
+    """`start` it, `quiet` it (so that the load balancer stops sending deliveries here), and `stop`
+    it within the deadline of the settings.
     """
 
     def __init__(

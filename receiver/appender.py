@@ -98,13 +98,15 @@ class Appender:
         spooled = ["spooled"] * len(rows)
         if self._spool.is_active:
             if self._spool.is_stuck_in_backlog:
-                raise BacklogFullError("too many messages are unfinished, and more are spooled")
+                raise BacklogFullError(
+                    "too many messages are unfinished, and the spool holds more of them"
+                )
             if await self._spool.follow(rows):
                 return spooled
         try:
             return await self._append(rows)
         except BacklogFullError:
-            raise  # Redis works, and senders are to wait: nothing to spool
+            raise  # Redis works, but the backlog is full: a spool would only hide that
         except (StreamUnavailableError, TimeoutError) as error:
             log.warning("append failed, spooling", error=self._text_of(error))
         await self._spool.put(rows)

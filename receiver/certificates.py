@@ -1,8 +1,9 @@
 """Fetches the certificates that some senders sign with, and confirms subscriptions.
 
-Only here the receiver makes requests because of what a delivery says. A sender of forged deliveries
-must not be able to use it against others: a scheme allows only known hosts, and here requests are
-few (one at a time for a URL, a few at once, a few a minute), answers small, and redirects refused.
+Only this module makes requests because of what a delivery says. A forged delivery must not turn
+the receiver against other hosts. So a scheme allows only known hosts. This module makes few
+requests (one at a time for a URL, a few at once, a few a minute), and refuses large answers and
+redirects.
 """
 
 from __future__ import annotations

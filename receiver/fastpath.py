@@ -54,7 +54,7 @@ class FastServer(web.Server):
         """Make the protocol of a new connection."""
         connection = super().__call__()
         if self._has_fast_path:
-            fast_path: Any = FastPath(connection, self._taker)  # it passes for a parser
+            fast_path: Any = FastPath(connection, self._taker)  # has a parser's methods
             connection._parser = fast_path
         return connection
 

@@ -39,7 +39,7 @@ class Health:
         if self.is_stopping:
             return Refusal(503, "stopping", "the receiver is stopping")
         if self._probe is None:
-            # One for all who ask meanwhile, so that they do not use up the connections to Redis.
+            # All probes that come meanwhile wait for this one, to use only one connection to Redis.
             self._probe = asyncio.create_task(self._find_out())
         text = await asyncio.shield(self._probe)
         if text is None:

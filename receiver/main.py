@@ -1,4 +1,4 @@
-"""Starts program 1, and stops it on a signal."""
+"""Starts the receiver, and stops it on a signal."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ class Pool:
                 self._max_take = min(2 * self._max_take, self._concurrency)
                 continue
             except PartitionsError as error:
-                log.error("this worker cannot take here", error=str(error))
+                log.error("taking stopped: wrong number of partitions", error=str(error))
                 return
             except GroupLostError as error:
                 log.warning("the consumer group is gone: opening it again", error=str(error))

@@ -59,7 +59,7 @@ class Settler:
         """Give up what is not written yet: other workers take these messages over and run them."""
         if self._flushing is not None:
             await cancel_and_wait([self._flushing])
-            log.error("unsettled at the end", messages=len(self._queue))
+            log.error("stopped with outcomes that are not written", messages=len(self._queue))
 
     async def _flush(self) -> None:
         try:

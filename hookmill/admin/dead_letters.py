@@ -84,7 +84,7 @@ class SelectedDeadLetters:
         self._newest = newest
 
     async def listed(self) -> AsyncIterator[DeadLetter]:
-        """Give those that the filter matches, oldest first, without headers and bodies."""
+        """Yield those that the filter matches, oldest first, without headers and bodies."""
         async for _, letters in self._matching():
             for letter in letters:
                 yield letter
@@ -132,7 +132,7 @@ class SelectedDeadLetters:
             raise NoSuchDeadLetterError(f"{tally.tried - tally.done} of these IDs are not there")
 
     async def _pages(self) -> AsyncIterator[_Page]:
-        """Give the selected IDs, page by page."""
+        """Yield the selected IDs, page by page."""
         if self._selection.ids is None:
             async for looked_at, letters in self._matching():
                 yield _Page(looked_at, [letter.id for letter in letters])
@@ -143,7 +143,7 @@ class SelectedDeadLetters:
             yield _Page(len(some), some)
 
     async def _matching(self) -> AsyncIterator[tuple[int, list[DeadLetter]]]:
-        """Give what the filter matches page by page, each with how many were looked at for it."""
+        """Yield pages of what the filter matches, each with the number of those looked at."""
         if self._newest is None:
             return
         wanted, left = self._selection.filter, self._selection.limit

@@ -1,6 +1,6 @@
 """Which dead letters an operator means: by ID, or by source, type, handler, reason and time.
 
-No I/O: the fields of a dead letter go in, whether it is meant comes out.
+No I/O: a filter gets the fields of a dead letter and says whether it matches.
 """
 
 from __future__ import annotations

@@ -33,15 +33,16 @@ def judge_groups(overview: Overview, settings: Settings) -> Iterator[Finding]:
                 level="note",
                 what=f"{letters} in group {group.name}",
                 why="each is a message that was accepted and not handled",
-                do="look at them with `hookmill dead list`; replay those whose cause is fixed, "
-                "drop those that nobody needs",
+                # With --group, because without it the commands mean the group of the settings.
+                do=f"look at them with `hookmill dead list --group {group.name}`; replay those "
+                "whose cause is fixed, drop those that nobody needs",
             )
 
 
 def _without_workers(group: GroupFacts) -> Finding:
     waiting = "an unknown number" if group.waiting is None else f"{group.waiting:,}"
     counts = ((group.held, "held"), (group.delayed, "delayed"), (group.again, "again"),
-              (group.parked, "parked"))  # fmt: skip
+              (group.parked, "parked"), (group.dead, "dead"))  # fmt: skip
     states = [f"{waiting} waiting", *(f"{n:,} {state}" for n, state in counts if n)]
     return Finding(
         level="warning",
@@ -49,6 +50,6 @@ def _without_workers(group: GroupFacts) -> Finding:
         why="nothing handles them, and the stream keeps every message that a group has not "
         "finished, so that it only grows",
         do=f"start `hookmill worker --group {group.name}`. If nobody needs this group any more, "
-        "look with `hookmill status` before you remove it, because its unfinished messages "
+        "look with `hookmill status` before you remove it, because its messages "
         f"({', '.join(states)}) would be lost; {see('how-to/remove-a-group.md')}",
     )

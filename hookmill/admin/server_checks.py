@@ -41,7 +41,7 @@ def judge_server(server: ServerFacts, settings: Settings) -> Iterator[Finding]:
             f"{'ahead of' if server.clock_ahead > 0 else 'behind'} Redis'",
             why="this clock decides whether a signed token is in time, Redis' clock decides about "
             "duplicates and delays",
-            do="have both machines follow a time server",
+            do="synchronise the clocks of both machines with a time server (NTP)",
         )
     for text in server.hidden:
         yield Finding(
@@ -99,7 +99,7 @@ def _judge_writes(server: ServerFacts) -> Iterator[Finding]:
             level="error",
             what="the server is a replica",
             why="it refuses writes, or loses them at its next synchronisation",
-            do="have REDIS_URL name the primary",
+            do="set REDIS_URL to the primary",
         )
     elif server.refusal:
         yield Finding(
@@ -124,7 +124,9 @@ def _judge_durability(server: ServerFacts, durability: str) -> Iterator[Finding]
             level="error",
             what="appendonly is off",
             why="a restart of Redis loses messages that were answered with 200",
-            do="set appendonly yes and appendfsync always",
+            do="run CONFIG SET appendonly yes and CONFIG SET appendfsync always on the running "
+            "server, then write both into its configuration file (after a restart with a changed "
+            "file alone, Redis is empty)",
         )
     elif fsync in {"everysec", "no"} and not waits:
         lost = "a second or two" if fsync == "everysec" else "half a minute"

@@ -1,6 +1,6 @@
 """Judges the settings, as far as that is possible without Redis and without the sources' secrets.
 
-No I/O but a look at the names of the environment's variables.
+No I/O, except that it reads the names of the environment's variables.
 """
 
 from __future__ import annotations

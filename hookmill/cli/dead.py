@@ -27,20 +27,27 @@ app = typer.Typer(
 )
 
 _Source = Annotated[str | None, typer.Option(help="Only this source; * stands for any text.")]
-_Type = Annotated[str | None, typer.Option("--type", help="Only this event type: post.*")]
+_Type = Annotated[
+    str | None, typer.Option("--type", help="Only this event type; * stands for any text: post.*")
+]
 _Handler = Annotated[str | None, typer.Option(help="Only those of this handler.")]
 _Reason = Annotated[str | None, typer.Option(help="Only those with this reason.")]
 _After = Annotated[
     str | None,
-    typer.Option(metavar="TIME", help="Died then or later: 2026-11-21T09:30 (UTC), or 2h ago: 2h."),
+    typer.Option(
+        metavar="TIME",
+        help="Dead since then or later: 2026-11-21T09:30 (UTC), or 2h for 2 hours ago.",
+    ),
 ]
-_Before = Annotated[str | None, typer.Option(metavar="TIME", help="Died earlier than that.")]
-_Limit = Annotated[int | None, typer.Option(min=1, help="At most so many, the oldest.")]
+_Before = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Dead since before then. As for --after.")
+]
+_Limit = Annotated[int | None, typer.Option(min=1, help="At most this many, the oldest first.")]
 _SomeIDs = Annotated[
-    list[str] | None, typer.Argument(metavar="ID", help="As `dead list` shows them.")
+    list[str] | None, typer.Argument(metavar="ID", help="IDs, as `dead list` shows them.")
 ]
-_All = Annotated[bool, typer.Option("--all", help="All that are there now.")]
-_DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say how many.")]
+_All = Annotated[bool, typer.Option("--all", help="All dead letters that are there now.")]
+_DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say how many it would be.")]
 
 
 @app.command("list")
@@ -83,7 +90,9 @@ def dead_replay(  # noqa: PLR0913 - an option each
     after: _After = None,
     before: _Before = None,
     limit: _Limit = None,
-    rate: Annotated[float | None, typer.Option(min=0.001, help="At most so many a second.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0.001, help="At most this many a second.")
+    ] = None,
     dry_run: _DryRun = False,
     group: Group = None,
 ) -> None:
@@ -105,7 +114,7 @@ def dead_drop(  # noqa: PLR0913 - an option each
     after: _After = None,
     before: _Before = None,
     limit: _Limit = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     dry_run: _DryRun = False,
     group: Group = None,
 ) -> None:
@@ -115,7 +124,10 @@ def dead_drop(  # noqa: PLR0913 - an option each
     settings = read_settings(group=group)
 
     def confirm(number: int) -> bool:
-        question = f"drop {number} dead letters of group {settings.group} for good?"
+        from hookmill.admin.units import count
+
+        letters = count(number, "dead letter", "dead letters")
+        question = f"drop {letters} of group {settings.group} for good?"
         if not yes and not sys.stdin.isatty():
             fail(f"{question} There is nobody to ask: give --yes")
         return yes or typer.confirm(question)
@@ -195,6 +207,7 @@ async def show(settings: Settings, dead_id: str, *, as_json: bool) -> None:
         say_json(seen)
         return
     if "body" in seen:
+        seen["headers"] = seen["headers"].replace("\r\n", "\n")
         seen["body"] = _pretty(seen["body"])
     for name, value in seen.items():
         text = printable(str(value))

@@ -18,19 +18,25 @@ from hookmill.cli.start import read_settings, run
 def send(
     *,
     source: SourceName = "qstash",
-    url: Annotated[str | None, typer.Option(help="Where to; default: this machine.")] = None,
-    body: Annotated[str | None, typer.Option(help="The body; else one that fits.")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Where to post; default: the receiver on this machine.")
+    ] = None,
+    body: Annotated[
+        str | None, typer.Option(help="The body; default: one that fits the sender.")
+    ] = None,
     body_file: Annotated[
         Path | None, typer.Option(help="A file with the body; - for standard input.")
     ] = None,
     message_id: Annotated[
         str | None,
-        typer.Option("--id", help="Message ID; else a new one. A given body keeps its own."),
+        typer.Option("--id", help="Message ID; default: a new one. A given body is not changed."),
     ] = None,
     event_type: Annotated[
-        str | None, typer.Option("--type", help="Event type. A given body keeps its own.")
+        str | None, typer.Option("--type", help="Event type. A given body is not changed.")
     ] = None,
-    forged: Annotated[bool, typer.Option("--forged", help="Change it after signing.")] = False,
+    forged: Annotated[
+        bool, typer.Option("--forged", help="Change the delivery after signing.")
+    ] = False,
 ) -> None:
     """Sign and post one delivery exactly as the sender would. Exit 0 when it is accepted."""
     from hookmill.debug import simulate, targets
@@ -69,7 +75,7 @@ def verify(  # noqa: PLR0913 - an option each
         list[str] | None, typer.Option(metavar="VARIABLE", help="A variable with a secret.")
     ] = None,
     now: Annotated[
-        float | None, typer.Option(metavar="UNIX", help="When it came; default: now.")
+        float | None, typer.Option(metavar="UNIX", help="Time at which it came; default: now.")
     ] = None,
     method: Annotated[str, typer.Option(help="The request's method.")] = "POST",
     url: Annotated[

@@ -23,7 +23,8 @@ _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 def status(
     *,
     watch: Annotated[
-        float | None, typer.Option(min=0.1, metavar="SECONDS", help="Again, so often.")
+        float | None,
+        typer.Option(min=0.1, metavar="SECONDS", help="Show it again, every so many seconds."),
     ] = None,
     as_json: AsJSON = False,
 ) -> None:
@@ -41,7 +42,9 @@ def check(
     *,
     rate: Annotated[
         float | None,
-        typer.Option(min=0.001, metavar="MESSAGES_PER_SECOND", help="Say what it would cost."),
+        typer.Option(
+            min=0.001, metavar="MESSAGES_PER_SECOND", help="Also judge the memory for this rate."
+        ),
     ] = None,
     group: Group = None,
     as_json: AsJSON = False,
@@ -63,14 +66,14 @@ def check(
 
 
 async def show_once(settings: Settings, *, as_json: bool) -> None:
-    """Print one look at the stream and its groups."""
+    """Print the state of the stream and its groups once."""
     from hookmill.admin.status import look
 
     _show(await look(settings), settings.lease, as_json=as_json)
 
 
 async def show_again_and_again(settings: Settings, every: float, *, as_json: bool) -> None:
-    """Print a look every so many seconds; on a terminal each takes the place of the last."""
+    """Print the state every so many seconds. On a terminal, each replaces the one before."""
     from hookmill.admin import status as looks
 
     screen = console()

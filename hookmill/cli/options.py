@@ -8,11 +8,15 @@ import typer
 
 Target = Annotated[
     str | None,
-    typer.Argument(metavar="MODULE:ATTRIBUTE", help="The handlers; else HOOKMILL_HANDLERS."),
+    typer.Argument(metavar="MODULE:ATTRIBUTE", help="The handlers; default: HOOKMILL_HANDLERS."),
 ]
-Name = Annotated[str | None, typer.Option(help="Bound to every log line of this process.")]
+Name = Annotated[
+    str | None, typer.Option(help="A name for this process, in each of its log lines.")
+]
 AsJSON = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
-Group = Annotated[str | None, typer.Option("--group", help="Consumer group.")]
+Group = Annotated[
+    str | None, typer.Option("--group", help="Consumer group; default: HOOKMILL_GROUP.")
+]
 SourceName = Annotated[
     str, typer.Option("--source", metavar="NAME", help="A configured source, or any known sender.")
 ]

@@ -24,7 +24,9 @@ def worker(
     target: Target = None,
     *,
     group: Group = None,
-    concurrency: Annotated[int | None, typer.Option(help="Messages at the same time.")] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(help="Messages to handle at the same time.")
+    ] = None,
     name: Name = None,
 ) -> None:
     """Work: take messages from the stream and run their handlers."""

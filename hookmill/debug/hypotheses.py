@@ -52,7 +52,7 @@ class Hypothesis(NamedTuple):
 
 
 def hypotheses_of(case: Case) -> Iterator[Hypothesis]:
-    """Give one hypothesis for each usual mistake, the likeliest first."""
+    """Yield one hypothesis for each usual mistake, the likeliest first."""
     is_token = case.spec is not None and case.spec.algorithm == "token"
     if not is_token:
         yield from _of_body(case)
@@ -66,7 +66,7 @@ def hypotheses_of(case: Case) -> Iterator[Hypothesis]:
 
 
 def pairs_of(case: Case) -> Iterator[Hypothesis]:
-    """Give the hypotheses of two mistakes, of which one is in the secret or the headers."""
+    """Yield the hypotheses of two mistakes, of which one is in the secret or the headers."""
     for first in hypotheses_of(case):
         second = [*_of_secret(first.case)]
         if first.case.spec is not None:
@@ -107,7 +107,7 @@ def _bodies(body: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _escaped(body: bytes, rewritten: str) -> Iterator[tuple[str, bytes]]:
-    """Give the body as JSON with and without escapes, compact and spaced."""
+    """Yield the body as JSON with and without escapes, compact and spaced."""
     try:
         whole = json.loads(body)
     except (ValueError, RecursionError):
@@ -134,7 +134,7 @@ def _escaped(body: bytes, rewritten: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _of_window(case: Case) -> Iterator[Hypothesis]:
-    """Give the case with each secret that is valid only for a time, as if it was valid now."""
+    """Yield the case with each secret that is valid only for a time, as if it was valid now."""
     for position, secret in enumerate(case.secrets, 1):
         if secret != Secret(secret.text, secret.label):
             says = f"secret {position} was valid at that time: its time has ended or not begun"
@@ -216,7 +216,7 @@ def _of_headers(case: Case, spec: SignatureSpec) -> Iterator[Hypothesis]:
 
 
 def _signatures(value: str, spec: SignatureSpec) -> Iterator[tuple[str, str]]:
-    """Give other spellings of the signature's header, and what to say of each."""
+    """Yield other spellings of the signature's header, and what to say of each."""
     name = spec.signature.partition(":")[2]
     bare = value.strip().strip("\"'").strip()
     yield f"{name} had no white space or quotation marks around its value", bare
@@ -233,7 +233,7 @@ def _signatures(value: str, spec: SignatureSpec) -> Iterator[tuple[str, str]]:
 
 
 def _renamed(case: Case, spec: SignatureSpec) -> Iterator[Hypothesis]:
-    """Give the case with the headers' names as they were sent.
+    """Yield the case with the headers' names as they were sent.
 
     CGI calls X-Name HTTP_X_NAME, and some proxies leave out the X-.
     """
@@ -326,7 +326,7 @@ def _of_url(case: Case) -> Iterator[Hypothesis]:
 
 
 def _urls(delivery: Signed) -> list[str]:
-    """Give the URL with each scheme, with and without its port, last slash and query."""
+    """Yield the URL with each scheme, with and without its port, last slash and query."""
     split = urlsplit(delivery.url)
     userinfo, at, address = split.netloc.rpartition("@")
     name, colon, port = address.rpartition(":")

@@ -57,8 +57,8 @@ class Outgoing:
 
     `secret` and `scheme` sign it. `secret` is the subscriber's signing secret. `scheme` is a
     `SignatureSpec` or the name of one: `marble`, `standard-webhooks` or another symmetric scheme of
-    docs/sources.md. Where they are not set, the sender's defaults apply; without any, the event is
-    not signed.
+    docs/reference/sources.md. Where they are not set, the sender's defaults apply; without any, the
+    event is not signed.
 
     `delay` or `not_before`: when it is delivered first. `retries`: how often delivery is tried
     again when the subscriber does not answer with 2xx. `retry_delay`: the wait before each retry, a

@@ -49,7 +49,7 @@ class Client:
 
     @classmethod
     async def as_found(cls, url: str, prefix: str) -> Self:
-        """Open a stream with as many partitions as it was made with."""
+        """Open a stream with the number of partitions that it was made with."""
         async with cls(url, prefix) as looking:
             found = await looking.execute(looking._count_key, "GET", looking._count_key)
         return cls(url, prefix, partitions=int(found or 1))
@@ -91,16 +91,16 @@ class Client:
         return checked(reply)
 
     async def agree_on_partitions(self, *, only_look: bool = False, again: bool = False) -> None:
-        """Raise `PartitionsError` unless all programs split this stream into as many partitions.
+        """Raise `PartitionsError` if this stream was made with another number of partitions.
 
-        The first program that does more than look sets the number. `again` asks although it was
-        the same before, because Redis may have lost it.
+        The first program that appends or takes stores the number. `only_look` stores nothing.
+        `again` asks Redis although the number was right before, because Redis may have lost it.
         """
         if self._is_agreed and not again:
             return
         key, ours = self._count_key, len(self.partitions)
         found = await self.execute(key, "GET", key)
-        # Only if it is missing: a full Redis refuses the write, and has to be drained.
+        # Write only if it is missing: a full Redis refuses writes, and workers must still drain it.
         if found is None and not only_look:
             await self.execute(key, "SET", key, ours, "NX")
             found = await self.execute(key, "GET", key)
@@ -121,7 +121,7 @@ class Client:
             await server.close()
 
     async def __aenter__(self) -> Self:
-        """Give the client itself."""
+        """Return the client itself."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -130,9 +130,9 @@ class Client:
 
 
 class BlockingConnection:
-    """A connection of its own for commands at which Redis lets the caller wait.
+    """A connection for blocking commands only, such as XREAD with BLOCK. One command at a time.
 
-    It waits for a reply for longer than such a command takes. It sends one command at a time.
+    It waits for the reply longer than the command blocks.
     """
 
     def __init__(self, client: Client, place: Place) -> None:

@@ -34,7 +34,7 @@ class Consumer:
         self._wakeup = WakeUp(client, group, self.partitions)
         self._next_partition = 0
         self._is_loaded = False
-        """Whether the last take brought all that it asked for."""
+        """Whether the last take brought as many entries as it asked for."""
         self._fault: Exception | None = None
         """A partition's error that is still to be raised."""
 
@@ -86,12 +86,13 @@ class Consumer:
     async def take_over(
         self, count: int, lease: float, pause: float, in_touch: int = 0
     ) -> tuple[Taken, float]:
-        """Continue the group's sweep: take over up to `count` entries whose consumer was silent for
-        `lease` seconds. All workers share one sweep, and its place is kept in Redis. After its end,
-        the next one is due after `pause` seconds. `in_touch` is when this worker last had contact
-        with Redis, by `redis_time` (0: unknown). If that is half a lease ago, none is taken over.
+        """Go on with the group's sweep: take over up to `count` entries whose consumer was silent
+        for `lease` seconds. All workers share one sweep, and Redis keeps its position. The next
+        sweep begins `pause` seconds after the end of this one. `in_touch` is the time by
+        `redis_time` at which Redis last answered this worker (0: not known). If that is more than
+        half a lease ago, nothing is taken over.
 
-        Return the entries, and in how many seconds to continue the sweep.
+        Return the entries, and the seconds after which the sweep goes on.
         """
         args = [self.name, self.consumer, self._dedup_window]
         args += [int(lease * 1000), int(pause * 1000), in_touch]
@@ -113,7 +114,7 @@ class Consumer:
         return Taken([], []), min(waits) / 1000
 
     async def settle(self, settlements: Iterable[Settlement]) -> list[str]:
-        """Write down what became of entries; return the IDs of those that were taken over."""
+        """Write what became of entries; return the IDs of those that another worker took over."""
         calls = settling_calls(self.partitions, [self.name, self.consumer], settlements)
         return [
             entry_id.decode()
@@ -122,18 +123,17 @@ class Consumer:
         ]
 
     async def run_alone(self, ref: EntryRef) -> int:
-        """Note that a suspect is about to run alone; return for which time it does."""
+        """Count that a suspect is about to run alone; return the count, this run included."""
         keys = self.partitions[ref.partition]
         call = Call(ref.partition, [keys.suspects], [ref.key_number, ref.id])
         return int(await self._scripts.run("alone", call))
 
     async def release(self, count: int) -> tuple[int, float | None]:
-        """Move delayed messages that are due to where they are taken again, up to `count` in each
-        partition.
+        """Move due delayed messages to the again stream, up to `count` in each partition.
 
-        Return the most that were moved in one partition, and in how many seconds the next message
-        is due (None: none is delayed). `wait_for_sooner` ends where one is delayed that is due
-        before that.
+        Return the most that were moved in one partition, and the seconds until the next message is
+        due (None: none is delayed). `wait_for_sooner` ends if a message is delayed that is due
+        before that one.
         """
         replies = await self._scripts.run_each(
             "release",
@@ -147,13 +147,14 @@ class Consumer:
         return max(moved for moved, _, _ in replies), min(waits) / 1000 if waits else None
 
     async def wait_for_sooner(self, seconds: float) -> None:
-        """Wait until any worker delays a message that is due before all that the last `release`
-        knew of; at most so many seconds.
+        """Wait until a worker delays a message that is due before all that the last `release` saw.
+
+        Wait at most `seconds`.
         """
         await self._wakeup.wait_for_sooner(seconds)
 
     async def redis_uptime(self) -> float:
-        """Return for how many seconds Redis itself has been up."""
+        """Return Redis' uptime in seconds: that of the server that started last."""
         infos = await self._client.info("server")
         return min(float(info["uptime_in_seconds"]) for info in infos)
 
@@ -163,19 +164,19 @@ class Consumer:
         return int(seconds) * 1000 + int(microseconds) // 1000
 
     def leases(self) -> BlockingLeases:
-        """Open a view of this consumer's leases for a thread of its own."""
+        """Return what renews this consumer's leases; use it from one other thread."""
         return BlockingLeases(self._client, self.name, self.consumer)
 
     async def close(self) -> None:
-        """Close the connections for waiting; the client's own stay open."""
+        """Close the connections of blocking commands; the client's own stay open."""
         await self._wakeup.close()
 
     def _split(self, count: int) -> Iterator[dict[int, int]]:
-        """Split `count` over the partitions; yield which of them to ask for how many at a time.
+        """Split `count` over the partitions. Yield the number to ask of each, round by round.
 
-        All are asked at once, so that each gives an even share. Some are asked after others where
-        there are more partitions than `count`, and under load, where each should give many. The
-        next call begins with another partition.
+        Usually one round asks all partitions for an even share. If there are more partitions than
+        `count`, or under load, a round asks only some of them. Under load that is because one call
+        should bring many entries. The next call begins with another partition.
         """
         several = len(self.partitions)
         at_once = max(1, count // LEAST_COUNT) if self._is_loaded else count
@@ -189,8 +190,8 @@ class Consumer:
     async def _run_taking(self, name: str, calls: dict[int, Call]) -> dict[int, Any]:
         """Run one of the scripts that take; return the replies by partition.
 
-        Where one partition fails, what the others gave is held by this consumer all the same, so
-        it is returned. The error is raised by the next call.
+        If one partition fails, the entries of the others are returned, because this consumer holds
+        them already. The next call raises the error.
         """
         self._raise_fault()
         given: dict[int, Any] = {}

@@ -39,9 +39,9 @@ class GroupFacts(msgspec.Struct, frozen=True, kw_only=True):
     """How much of a group's work is in which state. `waiting` is None where Redis cannot say.
 
     `parked` messages wait for another one with their ordering key. `oldest_ms` is when the oldest
-    message that waits, is held or was requeued was received (Unix milliseconds).
-    `remembered` counts message IDs, `duplicates` the entries that were dropped as such, `late` the
-    outcomes of workers that had lost their message to another one.
+    message came that waits, is held, or is to be taken again (Unix milliseconds).
+    `remembered` counts message IDs. `duplicates` counts entries that were dropped because their ID
+    was known. `late` counts outcomes that were ignored because another worker had the message.
     """
 
     name: str

@@ -101,7 +101,7 @@ class Inspector:
         came = [oldest_held, undelivered and _ms(undelivered[0]), again and _received_ms(*again)]
         return GroupFacts(
             name=name,
-            # Redis counts from 7.0 on, and not where an entry was deleted in between.
+            # Redis tells the lag from 7.0 on, unless an entry was deleted in between.
             waiting=row.get("lag") if undelivered else 0,
             held=held + again_held,
             delayed=int(await execute(number, "ZCARD", keys.delayed)),
@@ -116,7 +116,7 @@ class Inspector:
         )
 
     async def _pending(self, number: int, key: str, group: str) -> tuple[int, int | None]:
-        """Return how many entries are held, and when the oldest of them came."""
+        """Return how many entries are held, and when the oldest of them was added."""
         try:
             held, oldest, *_ = await self._client.execute(number, "XPENDING", key, group)
         except GroupLostError:  # a worker will make it again
@@ -196,8 +196,9 @@ class Inspector:
         return int(seconds) + int(microseconds) / 1_000_000
 
     async def _clock_ahead(self) -> float:
-        """Return by how many seconds this machine's clock is ahead of Redis' (below 0: behind), as
-        far as the time that the question takes cannot explain it.
+        """Return by how many seconds this machine's clock is ahead of Redis' (below 0: behind).
+
+        What the delay of the question could explain does not count.
         """
         before = self._clock()
         redis_time = await self._time()
@@ -206,7 +207,7 @@ class Inspector:
 
 
 def needed_commands() -> frozenset[str]:
-    """Return the commands without which nothing works: what the scripts call, and we ourselves."""
+    """Return the commands that Hookmill cannot work without: those of the scripts and our own."""
     folder = resources.files("hookmill.stream") / "scripts"
     called = {
         command.upper()
@@ -228,5 +229,5 @@ def _ms(entry_id: bytes) -> int:
 
 
 def _received_ms(entry_id: bytes, fields: dict[bytes, bytes]) -> int:
-    """Return when the message of a requeued entry was received, which was before the entry."""
+    """Return when the message of an again entry was accepted. The entry itself is younger."""
     return about_of(fields).received_ms or _ms(entry_id)

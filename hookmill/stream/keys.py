@@ -1,7 +1,7 @@
 """The names of the keys in Redis. No I/O.
 
-docs/architecture.md lists what each key holds. Names never change: a running release is upgraded
-while its messages lie under them.
+docs/reference/redis-keys.md lists what each key holds. Names never change, because a new release
+must find the messages that an older one has stored.
 """
 
 from __future__ import annotations

@@ -111,8 +111,8 @@ class Producer:
         if durability.command is None:
             return await self._scripts.try_each("append", calls)
         if not self._is_durable:
-            # Ask before the append: without a 200, a sender sends the delivery again, and each time
-            # would leave one more copy in the stream.
+            # Ask before the append. A sender that gets no 200 sends again, and each time one more
+            # copy would stay in the stream.
             await self._ask_for_durability()
         self._is_durable = False
         *replies, reached = await self._scripts.try_each("append", calls, durability.command)

@@ -72,13 +72,22 @@ def test_dead_letters_are_noted() -> None:
     ]
 
 
+def test_the_advice_about_dead_letters_names_their_group() -> None:
+    # Without --group, `hookmill dead drop` would drop those of the group of the settings.
+    other = msgspec.structs.replace(WORKED, name="other", dead=1)
+
+    *_, found = judge_groups(with_groups(other), SET)
+
+    assert "`hookmill dead list --group other`" in found.do
+
+
 def test_no_advice_loses_unfinished_work_unsaid() -> None:
-    fields = {"waiting": 3, "delayed": 2, "parked": 1000, "consumers": ()}
+    fields = {"waiting": 3, "delayed": 2, "parked": 1000, "dead": 4, "consumers": ()}
     group = msgspec.structs.replace(WORKED, **fields)
 
-    (found,) = judge_groups(with_groups(group, length=5), SET)
+    found = next(judge_groups(with_groups(group, length=5), SET))
 
     assert found.do.startswith("start `hookmill worker --group main`. ")
     assert "look with `hookmill status` before you remove it" in found.do
-    assert "(3 waiting, 2 delayed, 1,000 parked) would be lost" in found.do
+    assert "(3 waiting, 2 delayed, 1,000 parked, 4 dead) would be lost" in found.do
     assert "DESTROY" not in found.do

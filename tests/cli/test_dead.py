@@ -97,7 +97,7 @@ async def test_one_is_shown_whole_with_its_error_its_headers_and_its_body(
 
     assert f"error:\n{TRACEBACK}" in for_people
     assert "message_id: msg_1\n" in for_people
-    assert "X-B: \\xff" in for_people
+    assert "headers:\nX-A: 1\nX-B: \\xff\n" in for_people
     assert "\\xff" in for_people.splitlines()[-1]
     assert for_programs["headers"] == "X-A: 1\r\nX-B: \\xff"
     assert for_programs["body"] == '{"a":\t1}\\xff'

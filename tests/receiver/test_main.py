@@ -1,4 +1,4 @@
-"""Program 1 from start to end: what keeps it from starting, what it warns of, how it stops."""
+"""The receiver from start to end: what keeps it from starting, what it warns of, how it stops."""
 
 from __future__ import annotations
 

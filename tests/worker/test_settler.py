@@ -210,7 +210,9 @@ async def test_when_stopped_it_logs_how_many_it_leaves_to_others(
     await asyncio.sleep(0)
     with structlog.testing.capture_logs() as logs:
         await settler.stop()
-    assert [(line["event"], line["messages"]) for line in logs] == [("unsettled at the end", 2)]
+    assert [(line["event"], line["messages"]) for line in logs] == [
+        ("stopped with outcomes that are not written", 2)
+    ]
     group.faults = []
     await group.settle([Settlement(entry.ref) for entry in entries])
 

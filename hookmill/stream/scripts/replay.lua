@@ -1,4 +1,4 @@
--- Move dead letters to where they are taken again. Their attempts are counted from the start.
+-- Move dead letters to the again stream. Their attempts are counted from the start.
 --
 -- KEYS  1 dead  2 again  3 busy  4 parked
 -- ARGV  1 n, then n names of fields that are left out: those that tell how it came to be dead

@@ -74,8 +74,9 @@ local function tell_if_sooner(due)
   end
 end
 
--- Write one new entry; return how many entries its message has more. A dead letter does not count,
--- nor does a delayed entry that replaces one: the message ran again after its group was lost.
+-- Write one new entry; return by how many the entries of its message grow: 1, but 0 for a dead
+-- letter. Also 0 where the delayed entry replaces an older one, which happens when the message ran
+-- again after its group was lost.
 local function follow_up(kind, delay_ms, place, fields)
   if kind == 'dead' then
     redis.call('XADD', KEYS[5], '*', unpack(fields))
