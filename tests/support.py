@@ -37,6 +37,16 @@ NEXT_KEY = "sig_test_next_9e8d7c6b5a4f3021"
 MARBLE_SECRET = "marble_test_secret"
 
 
+class Clock:
+    """A clock that only the test moves: it adds seconds to `now`."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class Server:
     """A Redis-compatible server that a test can start, kill, freeze and start again."""
 
