@@ -27,7 +27,7 @@ PROCESSES ?= 3
 unit: .venv/develop.stamp ## The tests alone (make unit ARGS='-k name')
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile $(ARGS)
 
-format: .venv/develop.stamp ## Format the code and apply what the linter can mend
+format: .venv/develop.stamp ## Format the code and apply what the linter can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

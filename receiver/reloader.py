@@ -98,7 +98,7 @@ def files_of(settings: Settings) -> set[Path]:
 
 
 def _versions_of(files: Iterable[Path]) -> _Versions:
-    """Return for each file what changes when the file does; None where there is no file.
+    """Return for each file what changes when the file does; None if there is no file.
 
     The inode is part of it, because Kubernetes changes a secret by pointing a link to a new file.
     """

@@ -50,7 +50,7 @@ def default_url(source: str, settings: Settings) -> str:
 def sender_for(source: str, url: str, settings: Settings) -> SimulatedSender:
     """Return what makes deliveries to `url` as the source's sender does.
 
-    Raises `SettingsError` where there is no such source, and where only its sender has the key. It
+    Raises `SettingsError` if there is no such source, and where only its sender has the key. It
     also does where no key is set and `url` is not on this machine, because the public development
     keys prove nothing there.
     """

@@ -95,12 +95,12 @@ class Options:
         return whole_number(text, self._title(name), highest=highest) if text else default
 
     def seconds(self, name: str) -> float:
-        """Read a duration such as `1d10h30m`, in seconds; 0 where it is not given."""
+        """Read a duration such as `1d10h30m`, in seconds; 0 if it is not given."""
         text = self.text(name)
         return seconds_of(text, self._title(name)) if text else 0.0
 
     def flag(self, name: str) -> bool:
-        """Read a boolean; False where it is not given."""
+        """Read a boolean; False if it is not given."""
         return bool(self.text(name)) and flag_of(self.text(name), self._title(name))
 
     def method(self) -> str:

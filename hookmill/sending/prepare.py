@@ -74,7 +74,7 @@ class PreparedMessage(NamedTuple):
 
     @property
     def deduplication_id(self) -> str | None:
-        """The ID that QStash compares; None where it compares nothing, or the content."""
+        """The ID that QStash compares; None if it compares nothing, or the content."""
         return self.id or None
 
     def delivery(self, now: float) -> DeliveryRequest:
@@ -101,7 +101,7 @@ class PreparedMessage(NamedTuple):
         return HttpRequest(delivery.method, target, delivery.headers, delivery.body)
 
     def batch_item(self, now: float) -> bytes | None:
-        """Return it as an item of a batch; None where it needs a request of its own."""
+        """Return it as an item of a batch; None if it needs a request of its own."""
         return qstash_api.batch_item(self.delivery(now), self.options, self.outgoing.queue)
 
 

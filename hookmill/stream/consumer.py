@@ -20,7 +20,7 @@ class Consumer:
     """One consumer's view of a consumer group in all partitions.
 
     `consumer` is the worker's unique name; `dedup_window` is for how many seconds at least a
-    message ID is remembered. Methods raise `StreamUnavailableError` where Redis does not answer,
+    message ID is remembered. Methods raise `StreamUnavailableError` if Redis does not answer,
     and `GroupLostError` where the group is gone and must be opened anew.
     """
 

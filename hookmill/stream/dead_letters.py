@@ -58,7 +58,7 @@ class DeadLetters:
         )
 
     async def newest(self) -> str | None:
-        """Return the ID of the newest, or None where there are none."""
+        """Return the ID of the newest, or None if there are none."""
         found: list[_DeadID] = []
         for number, keys in enumerate(self._partitions):
             command = ("XREVRANGE", keys.dead, "+", "-", "COUNT", 1)

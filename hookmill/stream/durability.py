@@ -41,8 +41,8 @@ class Durability:
     def judge(self, reply: Any) -> bool:
         """Raise `NotDurableError` unless the reply to `command` says that the level was reached.
 
-        Return False where the server does not know the command: then `command` is another one from
-        now on, which is to be asked.
+        Return False if the server does not know the command. From then on `command` is another one:
+        ask with that.
         """
         if self._replicas:
             self._judge_replicas(reply)
@@ -72,7 +72,7 @@ class Durability:
         """Judge a server without WAITAOF: it must sync each write before it answers."""
         if isinstance(reply, Exception):
             raise NotDurableError(
-                f"Redis has no WAITAOF, and whether it syncs cannot be asked: {reply}"
+                f"Redis has no WAITAOF, and its configuration cannot be read: {reply}"
             )
         found = dict(zip(reply[::2], reply[1::2], strict=True))
         if (found.get(b"appendonly"), found.get(b"appendfsync")) != (b"yes", b"always"):

@@ -38,7 +38,7 @@ class Entry(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> bytes:
-        """The ordering key with its source, in every wire version; empty where there is none."""
+        """The ordering key with its source, in every wire version; empty if there is none."""
         key = self.fields.get(b"key")
         return self.fields.get(b"source", b"") + b":" + key if key else b""
 
@@ -90,7 +90,7 @@ class FollowUp(msgspec.Struct, frozen=True):
 class Settlement(msgspec.Struct, frozen=True):
     """What became of an entry. Without a follow-up it is done.
 
-    `key` and `owner` are those of the entry. Where there is no key, no other message waits for it.
+    `key` and `owner` are those of the entry. If there is no key, no other message waits for it.
     """
 
     ref: EntryRef

@@ -170,7 +170,7 @@ async def test_an_id_that_is_not_there_is_told_after_the_others_are_done(
 ) -> None:
     first, second = await give_up(message(), message())
 
-    with pytest.raises(NoSuchDeadLetterError, match="1 of these IDs are not there"):
+    with pytest.raises(NoSuchDeadLetterError, match="1 of these IDs not found"):
         await replay(
             settings(),
             Selection(
@@ -180,7 +180,7 @@ async def test_an_id_that_is_not_there_is_told_after_the_others_are_done(
                 )
             ),
         )
-    with pytest.raises(NoSuchDeadLetterError, match="1 of these IDs are not there"):
+    with pytest.raises(NoSuchDeadLetterError, match="1 of these IDs not found"):
         await drop(
             settings(),
             Selection(
