@@ -1,4 +1,4 @@
-# Everything a newcomer needs: `make run` to see it work, `make test` to see that it does.
+# Start here: `make run` shows Hookmill at work, `make test` runs all checks.
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
   if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done)
@@ -22,9 +22,9 @@ check: .venv/develop.stamp ## Format, lint, types and import direction, without 
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# A file's tests stay together, on servers of their process' own.
+# The tests of one file run in one process, because each process has its own servers.
 PROCESSES ?= 3
-unit: .venv/develop.stamp ## The tests alone (make unit ARGS='-k name')
+unit: .venv/develop.stamp ## Only the tests (make unit ARGS='-k name')
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile $(ARGS)
 
 format: .venv/develop.stamp ## Format the code and apply what the linter can fix
@@ -35,7 +35,7 @@ LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version
   --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
   --all-extras
 
-lock: .venv/develop.stamp ## Renew the locks from pyproject.toml
+lock: .venv/develop.stamp ## Update the locks from pyproject.toml
 	$(LOCK) --group build -o locks/run.txt --upgrade
 	$(LOCK) --group build --group test --group lint --group docs -c locks/run.txt -o locks/develop.txt --upgrade
 
@@ -45,7 +45,7 @@ chaos: .venv/develop.stamp ## 100,000 messages and 50 faults with real processes
 order: .venv/develop.stamp ## 100,000 messages with ordering keys, workers killed (make order ARGS='--partitions 4')
 	$(BIN)/python -m tests.order $(ARGS)
 
-rules: .venv/develop.stamp ## Take out each rule and see its tests fail (make rules ARGS='3 7')
+rules: .venv/develop.stamp ## Remove each rule and check that its tests fail (make rules ARGS='3 7')
 	$(BIN)/python -m tests.rules $(ARGS)
 
 fuzz: .venv/develop.stamp ## A million mutated requests against a receiver (make fuzz ARGS='--seed 7')
@@ -57,7 +57,7 @@ bench: .venv/develop.stamp ## Every table of docs/explanation/performance.md (ma
 	@$(BIN)/python -m benchmarks.report
 
 SITE := .docs
-docs: .venv/develop.stamp ## Build the documentation into .docs/, its generated parts renewed
+docs: .venv/develop.stamp ## Renew the generated pages and build the documentation into .docs/
 	$(BIN)/python docs/generate.py
 	$(BIN)/python -m sphinx --nitpicky --fail-on-warning --keep-going --quiet docs $(SITE)
 	@echo "the site is in $(SITE)/index.html"
@@ -65,7 +65,7 @@ docs: .venv/develop.stamp ## Build the documentation into .docs/, its generated 
 image: ## Build the container image (needs Docker)
 	docker build -f deploy/Dockerfile -t hookmill .
 
-clean: ## Remove what the targets above made
+clean: ## Remove everything that the other targets made
 	rm -rf .venv .bench .docs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .venv/run.stamp: locks/run.txt pyproject.toml | .venv/bin/python

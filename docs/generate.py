@@ -251,7 +251,7 @@ def pages() -> list[Path]:
 
 
 def main() -> None:
-    """Write the pages anew; with `--check` only say which of them are not current."""
+    """Write the pages again; with `--check` only say which of them are not current."""
     for page in pages():
         text = page.read_text()
         renewed = generated(text)

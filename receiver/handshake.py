@@ -42,7 +42,7 @@ def reply_to_request(source: Source, method: str, target: str) -> Reply | Refusa
 
 
 def reply_to_unsigned(source: Source, delivery: Signed) -> Reply | None:
-    """Answer WooCommerce's ping, which cannot be signed. None: the delivery is to be refused.
+    """Answer WooCommerce's ping, which cannot be signed. None: refuse the delivery.
 
     WooCommerce expects a 200 before it knows the secret. The answer only shows that there is a
     source here, and a refusal shows that as well.

@@ -69,7 +69,7 @@ def admit(source: Source, request: ReceivedRequest, now: float) -> Admitted:
         key=source.key_of(request.body),
         token=token,
         # False for an ID that follows from the token, so that the partition does not depend on it:
-        # a token that comes again with an ID header must be looked for in the same partition.
+        # a token that is used again with an ID header must be looked for in the same partition.
         id_is_signed=identity.id_is_signed,
         secret=verdict.secret,
     )

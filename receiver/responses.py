@@ -1,4 +1,4 @@
-"""What a sender is answered with. Values only, no I/O.
+"""The answers that a sender gets. Values only, no I/O.
 
 A `Reply` is an HTTP answer. A `Refusal` says why a request was not accepted, and becomes a reply.
 """
@@ -74,7 +74,7 @@ def handshake_reply(
 
 
 def refusal_for(error: Exception) -> Refusal:
-    """Return what a sender is told when `error` kept its message from being stored."""
+    """Return the answer for a sender whose message could not be stored because of `error`."""
     if isinstance(error, BacklogFullError):
         return Refusal(503, error.code, "too many messages are unfinished; send it again later")
     if isinstance(error, StreamUnavailableError):

@@ -1,4 +1,4 @@
-"""An authority of the tests' own: it makes roots, intermediate and leaf certificates."""
+"""A certificate authority for the tests. It makes root, intermediate and leaf certificates."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 @cache
 def rsa_key(name: str, bits: int = 2048) -> rsa.RSAPrivateKey:
-    """A key of that name: made once, for making one takes a while."""
+    """Return the key of that name. It is made only once, because making a key is slow."""
     return rsa.generate_private_key(65537, bits)
 
 
@@ -36,7 +36,7 @@ def short_key() -> rsa.RSAPrivateKey:
 
 
 class Issuer:
-    """An authority; one with a `parent` is an intermediate."""
+    """A certificate authority: a root, or an intermediate one if it has a `parent`."""
 
     def __init__(self, name: str, now: float, parent: Issuer | None = None) -> None:
         self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -61,8 +61,8 @@ class Issuer:
         starts: float = -DAY,
         ends: float = 90 * DAY,
     ) -> bytes:
-        """Make a leaf for these DNS names, as PEM; it counts from and until so many seconds from
-        now.
+        """Make a leaf certificate for these DNS names, as PEM. It is valid from `starts` to `ends`,
+        in seconds from now.
         """
         certificate = (
             _builder(
@@ -86,7 +86,7 @@ class Issuer:
 
 
 def self_signed(name: str, key: rsa.RSAPrivateKey, now: float) -> bytes:
-    """Make what a forger makes: the right name, and no authority behind it."""
+    """Make a forged certificate: it has the right name, but no authority has signed it."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     certificate = (
         _builder(subject, subject, key, now - DAY, now + DAY)
@@ -99,7 +99,7 @@ def self_signed(name: str, key: rsa.RSAPrivateKey, now: float) -> bytes:
 
 
 def damaged(pem: bytes, edits: Sequence[tuple[int, int]]) -> bytes:
-    """Put other bytes into a certificate, at places counted round and round."""
+    """Replace bytes of a certificate. A place beyond its end continues at its beginning."""
     raw = bytearray(x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER))
     for place, byte in edits:
         raw[place % len(raw)] = byte
@@ -112,7 +112,7 @@ def signature(key: rsa.RSAPrivateKey, content: bytes, digest: HashAlgorithm) -> 
 
 
 def server_context(folder: Path, chain: bytes, key: Key) -> ssl.SSLContext:
-    """What an HTTPS server shows as its certificate."""
+    """Return the TLS context of an HTTPS server with this certificate chain."""
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (folder / "server.pem").write_bytes(chain + private)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -1,15 +1,15 @@
-"""The chaos run: real processes, a seeded schedule of faults, and a ledger that has the last word.
+"""The chaos run: real processes, a seeded schedule of faults, and a ledger that decides the result.
 
     make chaos                                   100,000 messages, 50 faults
     python -m tests.chaos --messages 5000 --faults 8 --seed 7 --partitions 1
 
-Two receivers, one of which waits for the append-only file before each 200, and three workers share
-one Redis with `appendfsync always`. Senders post signed deliveries and, as a real sender would,
-repeat what was not answered with 200. Half of the messages have an ordering key; a key is one
-sender's own, who sends the next when the last was accepted. Meanwhile workers and receivers are
-killed and frozen, Redis is killed, frozen and restarted, also while it rewrites its file,
-connections are cut. A fault strikes when a given number of deliveries has been accepted, so one
-seed is one schedule. Everything runs on loopback and is bounded in count and time.
+Two receivers and three workers share one Redis with `appendfsync always`. One of the receivers
+waits for the append-only file before each 200. Senders post signed deliveries and send a delivery
+again until it is answered with 200. Half of the messages have an ordering key. A key belongs to one
+sender, which sends the next message only when the last one was accepted. Meanwhile workers and
+receivers are killed and frozen, Redis is killed, frozen and restarted (also while it rewrites its
+file), and connections are cut. A fault happens when a given number of deliveries has been accepted,
+so one seed always gives one schedule. Everything runs on loopback and is bounded in count and time.
 """
 
 from __future__ import annotations
@@ -43,15 +43,17 @@ SENDERS = 40
 KEYS_EACH = 10
 """Ordering keys of one sender."""
 
-LONGEST = 1500.0
+TIME_LIMIT = 1500.0
 """Seconds after which a run is given up."""
 
 SLACK = LEASE * 3
-"""Seconds after a fault in which its consequences (a lost acknowledgement, say) may show."""
+"""Seconds after a fault in which its effects may still show, for example a lost acknowledgement."""
 
 
 class Fault(NamedTuple):
-    """What strikes, whom, and after how many accepted deliveries."""
+    """A planned fault: its kind, its target, how long it lasts, and after how many accepted
+    deliveries it happens.
+    """
 
     after: int
     kind: str
@@ -59,8 +61,8 @@ class Fault(NamedTuple):
     seconds: float
 
 
-class Struck(NamedTuple):
-    """A fault that happened, with its span in Unix time, and the process that it hit."""
+class PastFault(NamedTuple):
+    """A fault that happened: from when to when in Unix time, and to which process."""
 
     fault: Fault
     began: float
@@ -69,7 +71,7 @@ class Struck(NamedTuple):
 
 
 class Run(NamedTuple):
-    """One line of the ledger's story: a handler began, and ended if it did."""
+    """One run of a handler, read from the ledger. `ended` is None if it never ended."""
 
     pid: int
     began: float
@@ -83,16 +85,18 @@ Runs = Mapping[str, Sequence[Run]]
 class Verdict(NamedTuple):
     """What the ledger says at the end.
 
-    Overlapping: a message's run went on beside one of the next with its key, as it may where its
-    worker was frozen beyond its lease. Disordered: it did so without that, or the next began before
-    it had once ended.
+    `run_again` counts the messages that began more than once; `unexplained` those of them for which
+    no fault is the reason. `overlapping` counts messages that ran at the same time as an earlier
+    one of their key, which is allowed if a worker was frozen for longer than its lease.
+    `disordered` counts those that did so without such a freeze, and those that began before the
+    earlier one had ended for the first time.
     """
 
     accepted: int
     handled: int
     dead: int
     lost: int
-    again: int
+    run_again: int
     unexplained: int
     overlapping: int
     disordered: int
@@ -101,7 +105,7 @@ class Verdict(NamedTuple):
 
 
 def schedule(seed: int, faults: int, messages: int) -> list[Fault]:
-    """Draw the faults. They spread over the run, in an order and at targets the seed decides."""
+    """Draw the faults. They are spread over the run. The seed decides their order and targets."""
     draw = random.Random(seed)
     kinds = ["kill worker"] * 4 + ["freeze worker"] * 3 + ["kill receiver"] * 2
     kinds += ["freeze receiver", "kill redis", "freeze redis", "cut connections", "stop worker"]
@@ -150,17 +154,17 @@ class Chaos:
         self.lines: list[Line] = []
         self.receivers: list[Program] = []
         self.workers: list[Program] = []
-        self.everybody: list[Program] = []
+        self.programs: list[Program] = []
         self.accepted: set[str] = set()
-        self.in_line: defaultdict[str, list[str]] = defaultdict(list)
+        self.sent_in_order: defaultdict[str, list[str]] = defaultdict(list)
         """The message IDs of each ordering key, in the order in which they were accepted."""
 
-        self.struck: list[Struck] = []
-        self._sendable = 0
-        self._go = asyncio.Event()
+        self.past_faults: list[PastFault] = []
+        self._may_send = 0
+        self._more_may_be_sent = asyncio.Event()
 
     async def run(self) -> Verdict:
-        """Send, strike, wait for the end, and read the ledger."""
+        """Send messages, cause faults, wait for the end, and read the ledger."""
         began = time.monotonic()
         self.server.start()
         ledger_source = Path(__file__).parent / "e2e" / "ledger.py"
@@ -177,20 +181,20 @@ class Chaos:
                 self.lines.append(line)
                 self.receivers.append(line.receiver(HOOKMILL_LOG_LEVEL="info"))
             self.workers = [self._worker() for _ in range(WORKERS)]
-            async with asyncio.timeout(LONGEST):
-                async with asyncio.TaskGroup() as group:  # where one fails, nobody waits for it
-                    group.create_task(self._strike())
+            async with asyncio.timeout(TIME_LIMIT):
+                async with asyncio.TaskGroup() as group:  # if one fails, the other is cancelled
+                    group.create_task(self._cause_faults())
                     group.create_task(self._send())
                 await asyncio.to_thread(self._wait_for_end)
             return self._verdict(time.monotonic() - began)
         finally:
-            for program in self.everybody:
+            for program in self.programs:
                 program.kill()
             self.server.kill()
 
     def _start(self, *command: str, env: dict[str, str], name: str = "") -> Program:
         program = Program(self.folder, *command, env=env, name=name)
-        self.everybody.append(program)
+        self.programs.append(program)
         return program
 
     def _worker(self) -> Program:
@@ -198,22 +202,22 @@ class Chaos:
         return self._start("worker", "ledger:handlers", env=line.env | self.env)
 
     async def _send(self) -> None:
-        """Post every delivery until it is accepted; one in ten once more, as senders do."""
+        """Post every delivery until it is accepted, and one in ten a second time."""
         numbers = iter(range(self.messages))
         connector = aiohttp.TCPConnector(limit=SENDERS)
         timeout = aiohttp.ClientTimeout(total=4)
 
         async def sender(session: aiohttp.ClientSession, name: int) -> None:
             for number in numbers:
-                while number >= self._sendable:
-                    self._go.clear()
-                    await self._go.wait()
+                while number >= self._may_send:
+                    self._more_may_be_sent.clear()
+                    await self._more_may_be_sent.wait()
                 line = self.lines[number // 2 % RECEIVERS]
                 key = "" if number % 2 else f"post_{name}_{number // 2 % KEYS_EACH}"
                 post = line.post_published(number, key) if key else line.order(number)
                 await self._post(session, line, post)
                 if key:
-                    self.in_line[key].append(post.message_id)
+                    self.sent_in_order[key].append(post.message_id)
                 if number % 20 in {0, 11}:
                     await self._post(session, line, post)
 
@@ -231,29 +235,31 @@ class Chaos:
                         return
                     assert answer.status == 503, await answer.text()
             except (aiohttp.ClientError, TimeoutError):
-                pass  # nobody there, or no answer: the sender still holds it
+                pass  # no receiver, or no answer: the sender still has the delivery
             await asyncio.sleep(0.2)
 
-    async def _strike(self) -> None:
+    async def _cause_faults(self) -> None:
         for fault in self.schedule:
-            self._sendable = fault.after
-            self._go.set()
-            while len(self.accepted) < fault.after:  # noqa: ASYNC110 - senders have better to do
+            self._let_send(fault.after)
+            while len(self.accepted) < fault.after:  # noqa: ASYNC110 - polling is enough here
                 await asyncio.sleep(0.01)
-            # While it lasts, deliveries go on coming: a share of what is left until the next.
-            self._sendable = fault.after + self.messages // (3 * len(self.schedule))
-            self._go.set()
+            # During the fault, senders continue with a third of the messages until the next one.
+            self._let_send(fault.after + self.messages // (3 * len(self.schedule)))
             began = time.time()
-            pid = await asyncio.to_thread(self._do, fault)
-            self.struck.append(Struck(fault, began, time.time(), pid))
+            pid = await asyncio.to_thread(self._cause, fault)
+            self.past_faults.append(PastFault(fault, began, time.time(), pid))
             _say(f"{len(self.accepted):>7} accepted  {fault.kind} ({fault.seconds} s)")
-        self._sendable = self.messages
-        self._go.set()
+        self._let_send(self.messages)
 
-    def _do(self, fault: Fault) -> int:
-        """Let it strike; return the ID of the process that it hit."""
-        kind, _, whom = fault.kind.partition(" ")
-        target = self._target(whom, fault.target)
+    def _let_send(self, count: int) -> None:
+        """Allow the senders to send the first `count` messages."""
+        self._may_send = count
+        self._more_may_be_sent.set()
+
+    def _cause(self, fault: Fault) -> int:
+        """Carry out the fault. Return the ID of the process that it hit."""
+        kind, _, victim = fault.kind.partition(" ")
+        target = self._target(victim, fault.target)
         pid = target.pid
         if kind == "freeze":
             target.signal(signal.SIGSTOP)
@@ -263,7 +269,7 @@ class Chaos:
             with redis.Redis.from_url(self.server.url) as client:
                 client.client_kill_filter(_type="normal", skipme=True)
         elif isinstance(target, Server):
-            if whom == "rewriting redis":
+            if victim == "rewriting redis":
                 with redis.Redis.from_url(self.server.url) as client:
                     client.bgrewriteaof()
             target.kill()
@@ -274,10 +280,10 @@ class Chaos:
             self._replace(target)
         return pid
 
-    def _target(self, whom: str, number: int) -> Program | Server:
-        if whom == "worker":
+    def _target(self, victim: str, number: int) -> Program | Server:
+        if victim == "worker":
             return self.workers[number % WORKERS]
-        return self.receivers[number % RECEIVERS] if whom == "receiver" else self.server
+        return self.receivers[number % RECEIVERS] if victim == "receiver" else self.server
 
     def _replace(self, gone: Program) -> None:
         if gone in self.workers:
@@ -303,23 +309,25 @@ class Chaos:
                 for _, fields in client.xrange(keys.of_group("main").dead)
             }
         handled = {one for one, each in runs.items() if any(run.ended for run in each)}
-        twice = {one: each for one, each in runs.items() if len(each) > 1}
-        overlapping, disordered = order_of(self.in_line.values(), runs, self.struck)
+        run_again = {one: each for one, each in runs.items() if len(each) > 1}
+        overlapping, disordered = count_broken_order(
+            self.sent_in_order.values(), runs, self.past_faults
+        )
         return Verdict(
             accepted=len(self.accepted),
             handled=len(handled),
             dead=len(dead),
             lost=len(self.accepted - handled - dead),
-            again=len(twice),
-            unexplained=sum(not self._explained(each) for each in twice.values()),
+            run_again=len(run_again),
+            unexplained=sum(not self._is_explained(each) for each in run_again.values()),
             overlapping=overlapping,
             disordered=disordered,
-            faults=len(self.struck),
+            faults=len(self.past_faults),
             seconds=seconds,
         )
 
     def _runs(self) -> dict[str, list[Run]]:
-        """Read the ledger: for each message ID the times a handler began and ended."""
+        """Read the ledger: for each message ID, the runs of its handler."""
         runs: defaultdict[str, list[Run]] = defaultdict(list)
         for row in (self.folder / "ledger.txt").read_text().splitlines():
             what, message_id, _, pid, moment = row.split()
@@ -330,65 +338,71 @@ class Chaos:
                 runs[message_id][at] = runs[message_id][at]._replace(ended=float(moment))
         return runs
 
-    def _explained(self, runs: list[Run]) -> bool:
-        """Say whether every run but the last was cut off, or left unacknowledged, by a fault."""
+    def _is_explained(self, runs: list[Run]) -> bool:
+        """Return whether a fault happened near every run but the last, so that the run may have
+        been cut off or not acknowledged.
+        """
         return all(
             any(
-                run.began <= struck.ended + SLACK
-                and (run.ended or run.began) >= struck.began - SLACK
-                for struck in self.struck
+                run.began <= fault.ended + SLACK and (run.ended or run.began) >= fault.began - SLACK
+                for fault in self.past_faults
             )
             for run in runs[:-1]
         )
 
 
-def order_of(
-    lines: Iterable[Sequence[str]], runs: Runs, struck: Sequence[Struck]
+def count_broken_order(
+    keys: Iterable[Sequence[str]], runs: Runs, faults: Sequence[PastFault]
 ) -> tuple[int, int]:
-    """Say how many messages were overlapping, and how many disordered, as `Verdict` has it. A line
-    is the message IDs of one key as they were accepted.
+    """Count the overlapping and the disordered messages; `Verdict` explains the words. `keys` has
+    for each key its message IDs in the order in which they were accepted.
     """
     overlapping: set[str] = set()
     disordered: set[str] = set()
-    for line in lines:
+    for message_ids in keys:
         free_at = 0.0
-        for message_id in line:
+        for message_id in message_ids:
             each = runs.get(message_id, ())
             if each and each[0].began < free_at:
                 disordered.add(message_id)
-            # What never ended, lost or dead, is counted as that.
+            # A message that never ended is counted as lost or dead, not here.
             free_at = max(free_at, min((run.ended for run in each if run.ended), default=0.0))
-        for earlier, later in _beside(line, runs):
-            excused = any(_outlived_its_lease(run, struck) for run in (earlier[1], later[1]))
+        for earlier, later in _overlaps(message_ids, runs):
+            excused = any(_lost_its_lease(run, faults) for run in (earlier[1], later[1]))
             (overlapping if excused else disordered).add(later[0])
     return len(overlapping - disordered), len(disordered)
 
 
-def _beside(line: Sequence[str], runs: Runs) -> Iterator[tuple[tuple[str, Run], tuple[str, Run]]]:
-    """Give the runs of different messages of one key that went on side by side. A run without an
-    end is that of a killed worker, whose message ran once more before anything else.
+def _overlaps(
+    message_ids: Sequence[str], runs: Runs
+) -> Iterator[tuple[tuple[str, Run], tuple[str, Run]]]:
+    """Return the pairs of runs that went on at the same time, for different messages of one key. A
+    run without an end does not count, because its worker was killed.
     """
-    all_of_it = sorted(
-        ((one, run) for one in line for run in runs.get(one, ())), key=lambda pair: pair[1].began
+    all_runs = sorted(
+        ((one, run) for one in message_ids for run in runs.get(one, ())),
+        key=lambda pair: pair[1].began,
     )
-    for place, earlier in enumerate(all_of_it):
-        for later in all_of_it[place + 1 :]:
+    for place, earlier in enumerate(all_runs):
+        for later in all_runs[place + 1 :]:
             if later[1].began >= (earlier[1].ended or earlier[1].began):
                 break
             if later[0] != earlier[0]:
                 yield earlier, later
 
 
-def _outlived_its_lease(run: Run, struck: Iterable[Struck]) -> bool:
-    """Say whether its worker was frozen meanwhile, or just before, for long enough to lose it."""
+def _lost_its_lease(run: Run, faults: Iterable[PastFault]) -> bool:
+    """Return whether the worker was frozen during the run or shortly before it, for so long that
+    it can have lost its lease.
+    """
     return any(
         one.fault.kind == "freeze worker"
         and one.pid == run.pid
-        # A lease is renewed every third of it.
+        # A lease is renewed three times before it expires, so half of it can be too long.
         and one.ended - one.began >= LEASE / 2
         and run.began <= one.ended + LEASE
         and (run.ended or run.began) >= one.began
-        for one in struck
+        for one in faults
     )
 
 
@@ -397,8 +411,8 @@ def _say(text: str) -> None:
 
 
 def main() -> int:
-    """Run it from the command line; exit 1 when a message was lost, or ran twice or out of
-    its turn without cause.
+    """Run it from the command line. Exit 1 if a message was lost, or if one ran twice or out of
+    order without a fault as the reason.
     """
     parser = argparse.ArgumentParser(description="The chaos run.")
     parser.add_argument("--messages", type=int, default=100_000)

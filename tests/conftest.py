@@ -1,4 +1,4 @@
-"""Real parts for every test, and the check that it left nothing behind."""
+"""Fixtures with real servers and programs, and the checks that a test leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.support import Program, Server, Stream, server_binaries
 
 BINARIES = server_binaries()
 
-# How fast a busy machine draws examples is no verdict on the code.
+# A busy machine draws examples slowly, which says nothing about the code.
 hypothesis_settings.register_profile(
     "any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -45,7 +45,9 @@ def pytest_report_header() -> str:
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """A Redis-compatible server for the whole session; tests that use it run on each there is."""
+    """A Redis-compatible server for the whole session. A test that uses it runs once on each
+    server that this machine has.
+    """
     running = Server(BINARIES[request.param], tmp_path_factory.mktemp(request.param))
     running.start()
     yield running
@@ -54,8 +56,8 @@ def server(
 
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Servers of the test's own, to be killed and frozen at will: `own_server(*options)`. A test
-    that asks for a server which this machine lacks is skipped.
+    """Start servers that belong to the test, which may kill and freeze them:
+    `own_server(*options)`. A test that asks for a server which this machine lacks is skipped.
     """
     started: list[Server] = []
 
@@ -76,15 +78,15 @@ def own_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
 @pytest.fixture
 def redis_client(server: Server) -> Iterator[redis.Redis]:
-    """A plain client, to look at what our code wrote."""
+    """A plain client, to read what our code wrote."""
     with redis.Redis.from_url(server.url) as client:
         yield client
 
 
 @pytest.fixture
 def prefix(redis_client: redis.Redis) -> Iterator[str]:
-    """A prefix of the test's own. At the end nothing may be pending, delayed, parked, or dead under
-    it, unless the test says `redis_client.delete` to what it made on purpose.
+    """A prefix that belongs to the test. At the end, no message under it may be pending, delayed,
+    parked or dead. A test that leaves such a message on purpose deletes it with `redis_client`.
     """
     name = f"t{secrets.token_hex(4)}"
     yield name
@@ -151,8 +153,8 @@ async def open_group(stream: Producer) -> AsyncIterator[Callable[..., Any]]:
 
 @pytest.fixture
 def settings(server: Server, prefix: str) -> Callable[..., Settings]:
-    """Settings for this test's server and prefix, the rest as the test wants it. An append may take
-    longer than the default allows, because a busy machine would answer with 503.
+    """Make settings for this test's server and prefix; the test gives the other fields. An append
+    may take longer than by default, because on a busy machine the receiver would answer with 503.
     """
     ours = {"redis_url": server.url, "prefix": prefix, "append_timeout": 15}
     return lambda **fields: Settings(**{"host": "127.0.0.1", "port": 0, **ours, **fields})
@@ -160,7 +162,7 @@ def settings(server: Server, prefix: str) -> Callable[..., Settings]:
 
 @pytest.fixture
 def start_program(tmp_path: Path) -> Iterator[Callable[..., Program]]:
-    """Start `hookmill COMMAND` as a real process; whatever still runs at the end is killed."""
+    """Start `hookmill COMMAND` as a real process. Kill the processes that still run at the end."""
     started: list[Program] = []
 
     def start(*command: str, env: dict[str, str], name: str = "") -> Program:
@@ -175,7 +177,7 @@ def start_program(tmp_path: Path) -> Iterator[Callable[..., Program]]:
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine's own settings must not reach a test."""
+    """Remove the machine's own settings, because they must not affect a test."""
     for name in list(os.environ):
         if name.startswith(("HOOKMILL_", "QSTASH_", "MARBLE_")) or name in {"REDIS_URL", "PORT"}:
             monkeypatch.delenv(name)
@@ -183,15 +185,15 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def nothing_left_running() -> Iterator[None]:
-    """After a test there is no thread, child process or bound log context that it started."""
+    """Check that no thread, child process or bound log context of the test is left after it."""
     threads, children = set(threading.enumerate()), set(_children())
     yield
     structlog.contextvars.clear_contextvars()
     structlog.reset_defaults()
-    # The default executor's threads belong to the loop, which ends after us.
+    # The threads of the default executor belong to the event loop, which ends after this fixture.
     new = [t for t in set(threading.enumerate()) - threads if not t.name.startswith("asyncio_")]
     for thread in new:
-        thread.join(5)  # an executor that was shut down without a wait still ends its threads
+        thread.join(5)  # threads of an executor that was shut down without waiting still end
     left = [t.name for t in new if t.is_alive()]
     assert not left, f"threads left running: {left}"
     running = _ended(set(_children()) - children)
@@ -207,7 +209,7 @@ async def no_task_left() -> AsyncIterator[None]:
 
 
 def _adopt_orphans() -> None:
-    """Become the parent of processes whose own parent has died, so that they count as ours."""
+    """Become the parent of processes whose own parent has died, so that the check finds them."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
@@ -221,19 +223,19 @@ def _children() -> list[int]:
         return []
     children: list[int] = []
     for task in tasks.iterdir():
-        with suppress(OSError):  # the thread has ended meanwhile
+        with suppress(OSError):  # the thread has ended in the meantime
             children += map(int, (task / "children").read_text().split())
     return children
 
 
 def _ended(children: set[int], within: float = 5.0) -> list[str]:
-    """Give processes time to end, as an orphan may be about to. Kill those that still run, because
-    they would disturb the tests that follow, and return their commands.
+    """Give these processes time to end. Kill those that still run, because they would disturb the
+    following tests, and return their commands.
     """
     deadline = time.monotonic() + within
     while (running := children & set(_children())) and time.monotonic() < deadline:
         for pid in running:
-            with suppress(ChildProcessError):  # somebody else has waited for it
+            with suppress(ChildProcessError):  # other code has already waited for it
                 os.waitpid(pid, os.WNOHANG)
         time.sleep(0.01)
     commands = []

@@ -3,13 +3,13 @@
     make fuzz                                    1,000,000 requests
     python -m tests.fuzz_requests --requests 20000 --seed 7
 
-A receiver with a table of senders listens on loopback. Signed deliveries, and handshakes, come to
-it mixed with what was made of them: another method or path, damaged signatures and bodies, headers
-twice, huge, missing or of any bytes, JSON to choke on, lengths that lie, half requests, several at
-once. Some come through an HTTP client, most byte by byte as the run wrote them. What was signed has
-to be accepted and stored; what was changed under its signature must not be; and nothing may cost
-the receiver an error of its own, memory, or lines without end. One seed draws the same mutations
-for each connection.
+A receiver with many sources listens on loopback. It gets signed deliveries and handshakes, mixed
+with changed copies of them: another method or path, damaged signatures and bodies, headers that are
+missing, doubled, huge or of any bytes, JSON that is hard to parse, wrong lengths, half requests,
+and several requests at once. Some come from an HTTP client. Most are written to the socket as raw
+bytes. Every signed delivery has to be accepted and stored, and no request that was changed after it
+was signed may be stored. No request may cause an error in the receiver, make its memory grow, or
+fill its log. One seed draws the same mutations for each connection.
 """
 
 from __future__ import annotations
@@ -53,16 +53,16 @@ LIMIT = 64 * 1024
 """The receiver's body limit."""
 
 WIRES, CLIENTS = 24, 8
-"""Connections on which the run writes the bytes itself, and those of an HTTP client."""
+"""Number of connections on which the run writes raw bytes, and of those of an HTTP client."""
 
-LONGEST = 20.0
-"""Seconds for an answer; what takes longer counts as none."""
+TIME_LIMIT = 20.0
+"""Seconds for an answer. A later one counts as no answer."""
 
 PATIENCE = 0.1
-"""Seconds for the answer to what is no clean request, before the end is sent as well."""
+"""Seconds for the answer to a malformed request, before the run closes its side as well."""
 
 GROWTH = 16 * 1024
-"""KiB that the receiver may grow between the first tenth of the requests and the last."""
+"""KiB that the receiver's memory may grow between the first tenth of the requests and the last."""
 
 PRESET_NAMES = (
     "contentful", "discord", "dropbox", "github", "gitlab-token", "hubspot", "intercom", "meta",
@@ -72,20 +72,22 @@ PRESET_NAMES = (
 
 
 class Expect(Enum):
-    """What has to become of a request."""
+    """What the receiver has to do with a request."""
 
     ACCEPTED = "accepted"
     """A genuine delivery: 200, and stored."""
     ANSWERED = "answered"
     """A genuine handshake: 2xx, and not stored."""
     REFUSED = "refused"
-    """4xx, or no answer at all where it was no request."""
+    """4xx, or no answer if it was not a valid request."""
     EITHER = "either"
-    """What was changed is not under the signature, or may not be: what is stored decides."""
+    """Accepted or refused, because the signature may not cover what was changed. What is stored
+    still has to be what was signed.
+    """
 
 
 class Ask(NamedTuple):
-    """A request in its parts."""
+    """A request, split into its parts."""
 
     method: str
     target: str
@@ -93,7 +95,7 @@ class Ask(NamedTuple):
     body: bytes
     expect: Expect
     key: bytes = b""
-    """Digest of source and body, of a delivery that was signed."""
+    """Digest of source and body, if the delivery was signed."""
 
     def with_header(self, name: bytes, value: bytes) -> Ask:
         return self._replace(headers=(*self.headers, (name, value)))
@@ -112,9 +114,11 @@ class Ask(NamedTuple):
 
 
 class Send(NamedTuple):
-    """Bytes to be written at once. `asks`: what they hold, in order; none: they are no clean row
-    of requests, and the connection is given up with them. `waits`: until the receiver has had
-    enough; else the end is sent as well.
+    """Bytes to be written at once.
+
+    `asks` are the requests in them, in order. Without any, the bytes are malformed, and the
+    connection is closed after them. `waits`: wait until the receiver closes the connection;
+    otherwise the run closes its side first.
     """
 
     kind: str
@@ -125,7 +129,7 @@ class Send(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What the run says at the end. `failures` is empty where all is well."""
+    """The result of a run. `failures` is empty if the receiver did everything right."""
 
     requests: int
     genuine: int
@@ -138,7 +142,7 @@ class Verdict(NamedTuple):
     rss_early: int
     rss_late: int
     log_lines: int
-    noise_lines: int
+    refusal_lines: int
     failures: list[str]
 
 
@@ -146,7 +150,7 @@ class Verdict(NamedTuple):
 
 
 class Sender:
-    """One configured source, and the sender on its other side."""
+    """One configured source, and a sender that signs for it."""
 
     def __init__(self, name: str, secret: str, sign: Callable[[Signed], Signed] | None) -> None:
         self.name, self.path = name, f"/{name}"
@@ -175,7 +179,9 @@ class Sender:
         strange: bool = False,
         more: dict[str, str] | None = None,
     ) -> Ask:
-        """Make a signed delivery, its time `off` by seconds, or signed with a strange secret."""
+        """Make a signed delivery. Its time is wrong by `off` seconds. `strange`: it is signed with
+        a secret that the receiver does not know.
+        """
         given = Signed(CIMultiDict(more or {}), body, self.path, url=PUBLIC_URL + self.path)
         if self._sign is not None:
             signed = self._sign(given)
@@ -195,7 +201,7 @@ def key_of(name: str, body: bytes) -> bytes:
 
 
 def senders() -> list[Sender]:
-    """All that are switched on, each with a secret of its own."""
+    """Return all senders of the run, each with its own secret."""
     found = [Sender("qstash", "sig_fuzz_0123456789abcdef", None)]
     for number, name in enumerate(PRESET_NAMES):
         secret = f"{number:02}" + "Zm9yLXRoZS1mdXp6LXJ1bi1hbG9uZS1zZWNy"[: 42 - 2 * (number % 2)]
@@ -206,7 +212,7 @@ def senders() -> list[Sender]:
             try:
                 secret, sign = discord_keys()
             except ImportError:
-                continue  # its extra is not installed
+                continue  # the extra that it needs is not installed
         try:
             found.append(Sender(name, secret, sign))
         except SettingsError as error:
@@ -215,7 +221,7 @@ def senders() -> list[Sender]:
 
 
 def discord_keys() -> tuple[str, Callable[[Signed], Signed]]:
-    """Return a public key, and what signs with its other half."""
+    """Return a public key, and a function that signs with its private key."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import (  # noqa: PLC0415 - an extra
         Ed25519PrivateKey,
     )
@@ -232,7 +238,7 @@ def discord_keys() -> tuple[str, Callable[[Signed], Signed]]:
     return private.public_key().public_bytes_raw().hex(), sign
 
 
-# --- requests, and what is made of them ---
+# --- genuine and damaged requests ---
 
 BOMBS = (
     b"[" * 20_000,
@@ -295,7 +301,7 @@ METHODS = (
 )  # fmt: skip
 
 ROUGH_METHODS = ("CONNECT", "PRI", "POSTS", "P", "post", "", "P\x00ST", "POST POST", "PÖST")
-"""No methods, or such after which no body is expected: it would be taken for the next request."""
+"""Malformed methods, and methods without a body, after which a body looks like the next request."""
 
 OTHER_PATHS = (
     "/", "//", "/nowhere", "/healthz", "/readyz", "/metrics", "/..%2f", "/%ff", "/a" * 3_000,
@@ -306,7 +312,7 @@ _ALNUM = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
 class Maker:
-    """Draws requests, and damages most of them."""
+    """Draws requests and damages most of them."""
 
     def __init__(self, senders: list[Sender], draw: random.Random, lane: int) -> None:
         self._senders, self._draws, self._lane = senders, draw, lane
@@ -314,16 +320,16 @@ class Maker:
         self._numbers = itertools.count()
         self.signed: set[bytes] = set()
 
-    # What goes through a client or a wire
+    # Requests for a client or a raw connection
 
     def ask(self) -> tuple[str, Ask]:
-        """Draw one request that is clean on the wire, whatever it holds."""
+        """Draw one request that is well-formed HTTP, with any content."""
         self._begin()
         return self._ask()
 
     def _begin(self) -> None:
-        # How much is drawn for a request may depend on its signature, and so on the time: the next
-        # one must not.
+        # How many numbers a request draws may depend on its signature, and so on the time. Each
+        # request has its own generator, so that the next request does not depend on the time.
         self._draw = random.Random(self._draws.getrandbits(64))
 
     def _ask(self) -> tuple[str, Ask]:
@@ -336,7 +342,7 @@ class Maker:
         return "genuine", self._genuine(sender)
 
     def plain(self) -> tuple[Ask, CIMultiDict[str]]:
-        """Draw what any client can send, as it wants the headers."""
+        """Draw a request that any client can send, with its headers as text."""
         ask = self._genuine(self._draw.choice(self._senders))
         return ask, CIMultiDict((name.decode(), value.decode()) for name, value in ask.headers)
 
@@ -359,7 +365,7 @@ class Maker:
 
     def _genuine_bomb(self, sender: Sender) -> Ask:
         body = self._draw.choice(BOMBS)
-        if sender.has_time:  # otherwise the same again within a second is a repeat; so it is new
+        if sender.has_time:  # an equal body within the same second would be a duplicate
             body += b" " * self._draw.randrange(2_000)
         return self._signed(sender, body)
 
@@ -420,7 +426,9 @@ class Maker:
         return ask.refused(method="PUT")
 
     def _odd_question(self, _: Sender) -> Ask:
-        """Sign what is almost a handshake: an answer, a message or a refusal, but no error."""
+        """Sign a request that is almost a handshake. It may be answered, stored or refused, but it
+        must not cause an error.
+        """
         name = self._draw.choice(["slack", "twitch", "zoom"])
         sender = next(one for one in self._senders if one.name == name)
         value = self._draw.choice(
@@ -474,7 +482,7 @@ class Maker:
     def _bad_time(self, sender: Sender) -> Ask:
         if not sender.has_time or sender.name == "discord":
             return self._stranger(sender)
-        # An hour is beyond every tolerance here; a token of QStash's is ahead by its "nbf".
+        # An hour is more than every tolerance here. A QStash token of the future has a later "nbf".
         off = self._draw.choice([-1, 1]) * self._draw.uniform(3_600, 10**8)
         return sender.delivery(self._body(), Expect.REFUSED, off=off)
 
@@ -519,7 +527,7 @@ class Maker:
         return self._genuine(sender).with_header(b"Content-Encoding", value).refused()
 
     def _with_headers(self, sender: Sender) -> Ask:
-        """Double or overwrite a header of the sender's: what is stored is genuine in any case."""
+        """Double or replace a header of the sender. If a message is stored, its body is genuine."""
         ask = self._genuine(sender)
         names = [name for name, _ in ask.headers] + [b"Content-Type", b"X-GitHub-Event"]
         name = self._draw.choice(names)
@@ -548,10 +556,10 @@ class Maker:
         ("headers", 0.06, _with_headers),
     )
 
-    # What only a wire can carry
+    # Bytes that only a raw connection can send
 
     def send(self) -> Send:
-        """Draw what is written at once."""
+        """Draw the bytes of one write."""
         self._begin()
         roll = self._draw.random()
         if roll < 0.74:
@@ -577,22 +585,22 @@ class Maker:
         return Send("chunks, broken", b"%b\r\n\r\n%b" % (head, broken + chunks[:-2]))
 
     def _rough(self) -> Send:
-        # Where the body is not signed, what is damaged could as well be genuine.
+        # Senders that do not sign the body are left out, because a damaged body would be accepted.
         sender = self._draw.choice([one for one in self._senders if one.covers_body])
         ask = self._genuine(sender)
         data = ask.wire()
         head, _, body = data.partition(b"\r\n\r\n")
         kind = self._draw.choice(
-            ["cut", "noise", "garbage", "length", "head", "method", "path", "version"]
+            ["cut", "changed bytes", "garbage", "length", "head", "method", "path", "version"]
         )
         match kind:
             case "cut":
                 return Send(kind, data[: self._draw.randrange(len(data))])
-            case "noise":
-                noisy = bytearray(data)
+            case "changed bytes":
+                changed = bytearray(data)
                 for _ in range(self._draw.randrange(1, 8)):
-                    noisy[self._draw.randrange(len(noisy))] = self._draw.randrange(256)
-                return Send(kind, bytes(noisy), expect=Expect.EITHER)
+                    changed[self._draw.randrange(len(changed))] = self._draw.randrange(256)
+                return Send(kind, bytes(changed), expect=Expect.EITHER)
             case "garbage":
                 return Send(kind, self._draw.randbytes(self._draw.randrange(1, 2_000)))
             case "length":
@@ -613,7 +621,7 @@ class Maker:
                 return Send(kind, data.replace(b"HTTP/1.1", version, 1), expect=Expect.EITHER)
 
     def _lying(self, head: bytes, body: bytes) -> Send:
-        """Announce another length than the body has."""
+        """Give the body a wrong Content-Length."""
         waits = self._draw.random() < 0.1
         more = self._draw.choice([1, 10, LIMIT, 10**12, -1, -len(body)])
         length = max(0, len(body) + more)
@@ -639,7 +647,7 @@ class Fuzz:
         ]
         self.count = 0
         self.kinds: Counter[str] = Counter()
-        self.became: Counter[str] = Counter()
+        self.results: Counter[str] = Counter()
         self.failures: list[str] = []
         self.accepted: set[bytes] = set()
         self.stored: set[bytes] = set()
@@ -647,7 +655,7 @@ class Fuzz:
         self.rss_early = 0
 
     async def run(self) -> Verdict:
-        """Send everything, then look at what is stored, what was logged, and what it took."""
+        """Send everything, then check the stored messages, the log and the memory."""
         self.server.start()
         receiver = self._receiver()
         try:
@@ -656,7 +664,7 @@ class Fuzz:
             share = self.requests // (WIRES + CLIENTS)
             async with aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0),
-                timeout=aiohttp.ClientTimeout(total=LONGEST),
+                timeout=aiohttp.ClientTimeout(total=TIME_LIMIT),
             ) as session:
                 lanes = [self._on_wire(maker) for maker in self.makers[:WIRES]]
                 lanes += [self._by_client(maker, session) for maker in self.makers[WIRES:]]
@@ -722,8 +730,8 @@ class Fuzz:
                     body = await answer.read()
                     self._judge(kind, ask, answer.status, body)
             except (aiohttp.ClientError, TimeoutError, UnicodeEncodeError) as error:
-                # Refused before its end, a client that still sends may not see the answer; and
-                # some of it no client sends.
+                # A client that is refused while it still sends may not see the answer, and some
+                # of these requests a client cannot send.
                 self._judge(kind, ask, 0, repr(error).encode())
 
     async def _on_wire(self, maker: Maker) -> None:
@@ -733,14 +741,15 @@ class Fuzz:
                 wire = await Wire.open(self.port)
             send = maker.send()
             self.kinds[send.kind] += 1
-            # What is pipelined are several requests.
+            # A pipelined write has several requests.
             self.count += max(len(send.asks), 1) - 1
             try:
                 is_open = await self._exchange(wire, send)
             except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError) as error:
-                # What is refused before it was read to its end may be reset, answer and all.
+                # If a request is refused before all of it was read, the connection may be reset,
+                # and its answer is lost.
                 may_be = any(ask.expect in {Expect.REFUSED, Expect.EITHER} for ask in send.asks)
-                self.became["unanswered"] += len(send.asks)
+                self.results["unanswered"] += len(send.asks)
                 self._fail_unless(
                     may_be,
                     f"{send.kind}: {error!r} for {send.data[:300]!r}",
@@ -753,7 +762,7 @@ class Fuzz:
             wire.close()
 
     async def _exchange(self, wire: Wire, send: Send) -> bool:
-        """Write, and read what comes back. Return whether the connection is still good."""
+        """Write, and read the answers. Return whether the connection can still be used."""
         wire.write(send.data)
         if not send.asks:
             for status, body in await wire.answers(waits=send.waits) or [(0, b"")]:
@@ -763,8 +772,8 @@ class Fuzz:
             status, body, is_open = await wire.answer(is_head=ask.method == "HEAD")
             self._judge(send.kind, ask, status, body)
             if not is_open:
-                # What came behind it is not read, and that is what is wanted.
-                self.became["unanswered"] += len(send.asks) - position - 1
+                # The receiver must not read the requests behind this one.
+                self.results["unanswered"] += len(send.asks) - position - 1
                 return False
         return True
 
@@ -779,7 +788,7 @@ class Fuzz:
         self, kind: str, expect: Expect, status: int, body: bytes, what: object
     ) -> None:
         is_yes, is_no = 200 <= status < 300, 400 <= status < 500
-        self.became["unanswered" if status == 0 else expect.value if is_yes else "refused"] += 1
+        self.results["unanswered" if status == 0 else expect.value if is_yes else "refused"] += 1
         good = {
             Expect.ACCEPTED: is_yes,
             Expect.ANSWERED: is_yes,
@@ -788,7 +797,7 @@ class Fuzz:
         }[expect]
         self._fail_unless(
             good,
-            f"{kind}: {status} where {expect.value} was to come: {body[:200]!r} {repr(what)[:600]}",
+            f"{kind}: {status}, but expected {expect.value}: {body[:200]!r} {repr(what)[:600]}",
         )
 
     def _fail_unless(self, good: object, failure: str) -> None:
@@ -796,7 +805,7 @@ class Fuzz:
             self.failures.append(failure)
 
     async def _watch(self, pid: int) -> None:
-        """Keep the server's memory flat as well, and note the receiver's."""
+        """Empty the stream from time to time, and note the receiver's memory."""
         while True:
             await asyncio.sleep(0.2)
             if not self.rss_early and self.count >= self.requests // 10:
@@ -804,7 +813,7 @@ class Fuzz:
             await asyncio.to_thread(self._collect)
 
     def _collect(self) -> None:
-        """Take the stored entries out of the stream, and remember whose they are."""
+        """Remove the entries from the stream, and remember their sources and bodies."""
         with redis.Redis.from_url(self.server.url) as client:
             while True:
                 found: Any = client.xrange("fuzz:{0}:stream", count=2_000)
@@ -818,31 +827,33 @@ class Fuzz:
     def _verdict(self, receiver: Program, seconds: float, rss_late: int) -> Verdict:
         signed = set[bytes]().union(*(maker.signed for maker in self.makers))
         forged, missing = self.stored - signed, self.accepted - self.stored
-        self._fail_unless(not forged, f"{len(forged)} stored that nobody signed")
-        self._fail_unless(not missing, f"{len(missing)} accepted and not stored")
+        self._fail_unless(not forged, f"{len(forged)} stored without having been signed")
+        self._fail_unless(not missing, f"{len(missing)} accepted but not stored")
         grown = rss_late - self.rss_early
         self._fail_unless(
             grown <= max(GROWTH, self.rss_early // 10), f"the receiver grew by {grown} KiB"
         )
-        lines, noise = self._read_log(receiver, seconds)
+        lines, refusals = self._read_log(receiver, seconds)
         return Verdict(
             requests=self.count,
-            genuine=self.became["accepted"],
-            handshakes=self.became["answered"],
-            refused=self.became["refused"],
-            unanswered=self.became["unanswered"],
+            genuine=self.results["accepted"],
+            handshakes=self.results["answered"],
+            refused=self.results["refused"],
+            unanswered=self.results["unanswered"],
             stored=self.entries,
             seconds=seconds,
             rate=round(self.count / seconds),
             rss_early=self.rss_early,
             rss_late=rss_late,
             log_lines=lines,
-            noise_lines=noise,
+            refusal_lines=refusals,
             failures=self.failures,
         )
 
     def _read_log(self, receiver: Program, seconds: float) -> tuple[int, int]:
-        """Count the lines, and those that strangers caused: so many a second of each kind."""
+        """Check the log. Return the number of its lines, and of those about refused requests, which
+        are limited to some lines of each kind per second.
+        """
         lines, kinds = 0, Counter[tuple[str, ...]]()
         with receiver.log_path.open(encoding="utf-8", errors="replace") as log:
             for line in log:
@@ -860,7 +871,7 @@ class Fuzz:
                     kinds[event, str(words.get("source")), str(words.get("code"))] += 1
         for kind, count in kinds.items():
             most = PER_SECOND * (int(seconds) + 3)
-            self._fail_unless(count <= most, f"{count} lines of {kind}, {most} are bearable")
+            self._fail_unless(count <= most, f"{count} lines of {kind}, at most {most} are allowed")
         for secret in [sender.secret for sender in self.senders] + [VERIFY_TOKEN]:
             is_shown = secret.encode() in receiver.log_path.read_bytes()
             self._fail_unless(not is_shown, "a secret is in the log")
@@ -876,7 +887,7 @@ def _words(line: str) -> dict[str, Any] | None:
 
 
 class Wire:
-    """A connection on which the run writes the bytes itself."""
+    """A connection on which the run writes raw bytes."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
@@ -892,8 +903,8 @@ class Wire:
         self._writer.close()
 
     async def answer(self, *, is_head: bool) -> tuple[int, bytes, bool]:
-        """Read one answer: status, body, and whether another can follow."""
-        async with asyncio.timeout(LONGEST):
+        """Read one answer. Return its status, its body, and whether the connection stays open."""
+        async with asyncio.timeout(TIME_LIMIT):
             while True:
                 head = await self._reader.readuntil(b"\r\n\r\n")
                 status = int(head[9:12])
@@ -905,8 +916,9 @@ class Wire:
         return status, body, b"\r\nConnection: close" not in head
 
     async def answers(self, *, waits: bool) -> list[tuple[int, bytes]]:
-        """Read until the other side closes; return every answer there was. Unless that `waits`,
-        the end is sent after a while, for a receiver may do so as well, for the rest.
+        """Read until the receiver closes the connection. Return the status of each answer, with all
+        that was read. Without `waits`, close our side after a moment, because the receiver may wait
+        for the rest of the request.
         """
         found = b""
         try:
@@ -915,13 +927,13 @@ class Wire:
                     async with asyncio.timeout(PATIENCE):
                         found = await self._reader.read(65_536)
                 self._end()
-            async with asyncio.timeout(LONGEST):
+            async with asyncio.timeout(TIME_LIMIT):
                 while chunk := await self._reader.read(65_536):
                     found += chunk
         except OSError as error:
             if isinstance(error, TimeoutError):
                 raise
-            # It was reset: there were bytes that the receiver did not want to read.
+            # The connection was reset, because the receiver closed it without reading all bytes.
         return [(int(one), found) for one in _statuses(found)]
 
     def _end(self) -> None:
@@ -936,14 +948,14 @@ def _statuses(found: bytes) -> Iterator[bytes]:
 def rss_of(pid: int) -> int:
     """Return a process's resident memory in KiB."""
     status = Path(f"/proc/{pid}/status")
-    if status.exists():  # a small image has no `ps`
+    if status.exists():  # a small container image has no `ps`
         return int(status.read_text().partition("VmRSS:")[2].split()[0])
     said = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, check=True)
     return int(said.stdout)
 
 
 def main() -> int:
-    """Run it from the command line; exit 1 when anything was not as it has to be."""
+    """Run it from the command line. Exit 1 if the receiver did anything wrong."""
     parser = argparse.ArgumentParser(description="The fuzz run.")
     parser.add_argument("--requests", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=20261121)

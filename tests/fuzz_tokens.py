@@ -1,10 +1,10 @@
-"""Mutated tokens, judged by our verification and by PyJWT's `jwt.decode` with the same demands.
-They agree, but for differences that are listed here with their reason.
+"""Compares our verification of mutated tokens with PyJWT's `jwt.decode` under the same conditions.
+Both have to agree, except for the differences that `REASONS` lists.
 
     python -m tests.fuzz_tokens --tokens 100000 --seed 7
 
-One seed makes one list of mutations; the tokens are dated at the time of the run, since PyJWT takes
-no clock. A shorter run is part of the suite (tests/signatures/test_qstash.py).
+One seed makes one list of mutations. The tokens have the time of the run, because PyJWT always uses
+the real clock. A shorter run is part of the suite (tests/signatures/test_qstash.py).
 """
 
 from __future__ import annotations
@@ -44,24 +44,26 @@ VALUES: list[Any] = [
 
 REASONS = {
     # We accept:
-    "not UTF-8": "in a field that we skip without looking; PyJWT reads all",
-    "kid is no text": "PyJWT demands one; we skip what we do not use",
-    "b64 is false": "PyJWT wants it listed as critical; we skip what is not listed so",
-    "jti is null": "PyJWT demands a text; it tells nobody anything, and we take it for none",
+    "not UTF-8": "in a field that we skip unread; PyJWT reads all fields",
+    "kid is no text": "PyJWT demands a text; we skip fields that we do not use",
+    "b64 is false": "PyJWT wants it listed as critical; we skip fields that are not listed there",
+    "jti is null": "PyJWT demands a text; for us a null token ID is a missing one",
     # PyJWT accepts:
-    "b64 is critical": "it knows b64; an extension that we do not know must be refused",
-    "no JSON": "it reads NaN and Infinity, which are no JSON",
-    "named twice": "the last one counts for both, but we look at the type of each",
-    "time is text": "it calls int(); the service sends numbers",
-    "time is true or false": "it takes true for 1; the service sends numbers",
-    "audience is falsy": "it takes whatever is falsy for none; we take what the service sends",
-    "padding": "it takes padding; we take the one canonical spelling",
+    "b64 is critical": "it knows b64; we refuse every critical extension that we do not know",
+    "no JSON": "it reads NaN and Infinity, which are not JSON",
+    "named twice": "both use the last value, but we check the type of each",
+    "time is text": "it calls int(); QStash sends numbers",
+    "time is true or false": "it reads true as 1; QStash sends numbers",
+    "audience is falsy": "it reads any falsy value as none; we accept what QStash sends",
+    "padding": "it accepts padding; we accept only the canonical spelling",
 }
 """Why the two may disagree on a token."""
 
 
 class Token(NamedTuple):
-    """A token to be judged, and the parts it was made of (none where nobody signed it again)."""
+    """A token, and the parts that it was made of. The parts are empty if the token was changed
+    after it was signed.
+    """
 
     text: bytes
     header: bytes = b""
@@ -69,7 +71,7 @@ class Token(NamedTuple):
 
 
 class Disagreement(NamedTuple):
-    """A token that one of the two accepts; `reason` is "" where none is known."""
+    """A token that only one of the two accepts. `reason` is "" if none is known."""
 
     token: Token
     ours: bool
@@ -77,7 +79,7 @@ class Disagreement(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What came of a run."""
+    """The result of a run."""
 
     tokens: int
     accepted: int
@@ -89,7 +91,7 @@ class Report(NamedTuple):
 
 
 def run(tokens: int, seed: int) -> Report:
-    """Judge so many mutated tokens."""
+    """Verify that many mutated tokens with both."""
     dice = random.Random(seed)
     scheme = QStash([CURRENT, NEXT])
     accepted, disagreements = 0, []
@@ -104,7 +106,7 @@ def run(tokens: int, seed: int) -> Report:
 
 
 def pyjwt_verifies(text: bytes) -> bool:
-    """Judge by `jwt.decode` alone, with either key."""
+    """Return whether `jwt.decode` accepts the token with one of the two keys."""
     for key in (CURRENT, NEXT):
         try:
             claims = jwt.decode(
@@ -119,12 +121,12 @@ def pyjwt_verifies(text: bytes) -> bool:
             continue
         except (jwt.PyJWTError, KeyError, AttributeError):
             return False
-        except OverflowError:  # int() of an infinite number leaves it so
+        except OverflowError:  # PyJWT does not catch it for int() of an infinite number
             return False
     return False
 
 
-# --- making them ---
+# --- making tokens ---
 
 
 def made(tokens: int, dice: random.Random) -> Iterator[Token]:
@@ -133,7 +135,7 @@ def made(tokens: int, dice: random.Random) -> Iterator[Token]:
         payload = json.dumps(claims, separators=(",", ":")).encode()
         key = dice.choices((CURRENT, NEXT, STRANGER), (6, 3, 1))[0]
         match dice.randrange(6):
-            case 0:  # nobody signs it again
+            case 0:  # changed after it was signed
                 yield Token(mutated(signed(header, payload, key), dice))
                 continue
             case 1:
@@ -150,7 +152,7 @@ def made(tokens: int, dice: random.Random) -> Iterator[Token]:
 
 
 def claims_now() -> dict[str, Any]:
-    """The claims as the service sets them."""
+    """The claims as QStash sets them."""
     now = int(time.time())
     times = {"exp": now + 3600, "iat": now - 60, "nbf": now - 60}
     names = {"iss": "Upstash", "sub": "https://app.example/qstash", "jti": "jwt_7AqGnDKWwKNf6tGT"}
@@ -158,7 +160,7 @@ def claims_now() -> dict[str, Any]:
 
 
 def other_claims(claims: dict[str, Any], dice: random.Random) -> dict[str, Any]:
-    """Leave out, change or add some."""
+    """Remove, change or add some claims."""
     changed = dict(claims)
     for _ in range(dice.choice((1, 1, 2, 3))):
         name = dice.choice([*claims, "other"])
@@ -170,7 +172,7 @@ def other_claims(claims: dict[str, Any], dice: random.Random) -> dict[str, Any]:
 
 
 def other_header(dice: random.Random) -> dict[str, Any]:
-    """A header with fields that have a meaning somewhere."""
+    """Make a header with fields that some JWT library gives a meaning."""
     changed: dict[str, Any] = {"alg": "HS256", "typ": "JWT"}
     for _ in range(dice.choice((1, 2))):
         name = dice.choice(("alg", "typ", "kid", "crit", "b64", "jwk", "zip", "cty", "other"))
@@ -180,7 +182,7 @@ def other_header(dice: random.Random) -> dict[str, Any]:
 
 
 def mutated(raw: bytes, dice: random.Random) -> bytes:
-    """Change, drop, add or repeat a little."""
+    """Change, remove, insert or double a few bytes."""
     changed = bytearray(raw)
     for _ in range(dice.choice((1, 1, 1, 2, 3))):
         place, until = dice.randrange(len(changed)), dice.randrange(1, 12)
@@ -213,8 +215,8 @@ def encoded(raw: bytes) -> bytes:
 
 
 def reason_of(token: Token, *, ours: bool) -> str:
-    """Return why the two disagree on a token that only we (`ours`), or only PyJWT, accepts; ""
-    where no reason is known.
+    """Return why the two disagree on a token, or "" if no reason is known. `ours`: only we accept
+    it; otherwise only PyJWT does.
     """
     if not token.payload:
         return "padding" if b"=" in token.text and not ours else ""
@@ -273,7 +275,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{count:7}  {who}: {reason or 'UNEXPLAINED'}: {REASONS.get(reason, '')}")
     for one in report.unexplained[:20]:
         print("UNEXPLAINED", one)
-    print("no disagreement without a reason" if not report.unexplained else "they disagree")
+    print(
+        "FAILED: disagreements without a reason"
+        if report.unexplained
+        else "no disagreement without a reason"
+    )
     return 1 if report.unexplained else 0
 
 

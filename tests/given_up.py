@@ -1,4 +1,4 @@
-"""Fixtures of the tests of dead letters: messages that were given up, and the cleaning up after."""
+"""Fixtures for tests of dead letters: make dead letters, and remove them at the end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TRACEBACK = 'Traceback (most recent call last):\n  File "app.py"\nValueError: no
 
 @pytest.fixture
 def give_up(stream: Producer, open_group: OpenGroup, redis_client: redis.Redis) -> GiveUp:
-    """Have messages given up as the worker does; return their dead letters' IDs."""
+    """Make dead letters of messages, as a worker does. Return the IDs of the dead letters."""
 
     async def give_up_all(
         *messages: Message, changed: dict[bytes, bytes] | None = None, **death: Any
@@ -40,7 +40,7 @@ def give_up(stream: Producer, open_group: OpenGroup, redis_client: redis.Redis) 
 def as_dead_letter(
     entry: Entry, changed: dict[bytes, bytes] | None = None, **death: Any
 ) -> Settlement:
-    """How a worker gives an entry up."""
+    """Return the settlement with which a worker makes an entry a dead letter."""
     progress = Progress(owner=entry.ref.id, handler="send", attempts=8, failed_ms=DIED - 5000)
     told = Death(**{"reason": "failed", "error": TRACEBACK, "died_ms": DIED, **death})
     fields = {**entry.fields, **progress.to_fields(), **told.to_fields(), **(changed or {})}
@@ -49,7 +49,7 @@ def as_dead_letter(
 
 @pytest.fixture
 def emptied(prefix: str, redis_client: redis.Redis) -> Callable[[], None]:
-    """Clear away what a test leaves dead or to be run again on purpose."""
+    """Delete the dead letters and requeued messages that a test leaves on purpose."""
 
     def empty() -> None:
         redis_client.delete(f"{prefix}:{{0}}:main:dead", f"{prefix}:{{0}}:main:again")

@@ -1,4 +1,4 @@
-"""Programs for Node in the tests: their packages come from npm, once a session."""
+"""Runs programs for Node in the tests. Their packages are installed with npm."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import pytest
 
 
 class Node(NamedTuple):
-    """A folder with packages, and the Node to run programs in it."""
+    """A folder with npm packages, and the path of Node, which runs programs there."""
 
     binary: str
     folder: Path
 
     def ask(self, program: str, given: Any, timeout: float = 90.0) -> Any:
-        """Run an ES module of the folder, which reads JSON from its input and writes JSON to its
-        output.
+        """Run an ES module of the folder. It reads `given` as JSON from its input and writes JSON
+        to its output, which is returned.
         """
         done = subprocess.run(
             [self.binary, program],
@@ -34,14 +34,14 @@ class Node(NamedTuple):
         return json.loads(done.stdout)
 
     async def run(self, program: str, given: Any) -> Any:
-        """Do so without holding up the loop, which may have to answer it."""
-        # Not asyncio's own processes: the thread that waits for one may outlive it and the test.
+        """Do the same without blocking the event loop, which may have to answer the program."""
+        # A subprocess of asyncio has a thread that waits for it, which may outlive the test.
         return await asyncio.to_thread(self.ask, program, given)
 
 
 def node_with(folder: Path, program: Path, *packages: str) -> Node:
-    """Put a program beside its packages, where Node looks for them; skip the test where there is
-    no Node or no registry.
+    """Copy a program into a folder and install its packages there. Skip the test if Node or npm is
+    missing, or if npm cannot fetch the packages.
     """
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:

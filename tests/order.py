@@ -3,10 +3,10 @@
     make order
     python -m tests.order --keys 200 --each 50 --partitions 4 --server redis
 
-The messages come faster than the workers, who are there first, can handle them. The ledger, which
-lies outside Redis, has the last word: of each key the messages began in the order of their arrival,
-no two were under way at a time, none is missing. Before and after that, a single worker runs a
-tenth of it, for comparison: each handler waits a few ms, so keys side by side pay.
+The workers start first. Then messages come faster than they can be handled. A ledger outside Redis
+decides the result: the messages of each key began in the order of their arrival, no two of a key
+ran at the same time, and none is missing. Before and after that, a single worker handles a tenth of
+the messages, for comparison. Each handler waits a few ms, so running many keys at once is faster.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from tests.support import Program, Server, Stream, server_binaries, wait_until
 
 LEASE = 1.0
 PAUSE = 0.02
-"""Seconds that a handler waits: what is bought by running keys side by side."""
+"""Seconds that a handler waits. Running many keys at once saves this time."""
 
 CONCURRENCY = 8
 BATCH = 500
 
 
 class Row(NamedTuple):
-    """A line of the ledger: a handler began or ended, for the message KEY-NUMBER."""
+    """A line of the ledger: the handler of the message KEY-NUMBER began or ended."""
 
     has_ended: bool
     key: str
@@ -50,79 +50,82 @@ class Row(NamedTuple):
 class Verdict(NamedTuple):
     """What the ledger says: how many messages there are of each kind.
 
-    Overtaken: it began before another of its key had ended, or after a later one had begun. Again:
-    it began anew after its worker was killed; unexplained, if that worker was not.
+    `out_of_order`: it began while another message of its key was running, or after a later one.
+    `run_again`: it began more than once. `unexplained`: it did so although its worker was not
+    killed.
     """
 
     messages: int
     missing: int
-    overtaken: int
-    again: int
+    out_of_order: int
+    run_again: int
     unexplained: int
 
     @property
     def holds(self) -> bool:
-        """Whether nothing speaks against it."""
-        return not (self.missing or self.overtaken or self.unexplained)
+        """Whether the run found no fault."""
+        return not (self.missing or self.out_of_order or self.unexplained)
 
 
-class Account:
-    """What the ledger told so far of one key, line by line, in the order it was written."""
+class KeyHistory:
+    """What happened to the messages of one key, read from the ledger line by line."""
 
     def __init__(self) -> None:
         self.ended: set[int] = set()
-        self.overtaken: set[int] = set()
-        self.again: set[int] = set()
+        self.out_of_order: set[int] = set()
+        self.run_again: set[int] = set()
         self.unexplained: set[int] = set()
         self._last = -1
-        self._under_way: dict[int, int] = {}
+        self._running: dict[int, int] = {}
         self._last_pid: dict[int, int] = {}
 
     def read(self, row: Row, killed: Sequence[int]) -> None:
-        """Take down one line."""
+        """Add one line."""
         number, pid = row.number, row.pid
         if row.has_ended:
             self.ended.add(number)
-            if self._under_way.get(number) == pid:
-                del self._under_way[number]
+            if self._running.get(number) == pid:
+                del self._running[number]
             return
         if number in self._last_pid:
-            self.again.add(number)
+            self.run_again.add(number)
             if self._last_pid[number] not in killed:
                 self.unexplained.add(number)
         if not self._may_begin(number):
-            self.overtaken.add(number)
-        # A second run stands for the first one, whose worker is gone.
-        self._under_way[number] = self._last_pid[number] = pid
+            self.out_of_order.add(number)
+        # A second run replaces the first one, because that worker was killed.
+        self._running[number] = self._last_pid[number] = pid
         self._last = number
 
     def _may_begin(self, number: int) -> bool:
-        """Say whether it is this one's turn: it began last and begins anew, or that one is over."""
+        """Return whether this message may begin: it began last and begins again, or it is the next
+        one and the last one has ended.
+        """
         if number == self._last:
             return True
         is_over = self._last in self.ended or self._last == -1
-        return number == self._last + 1 and is_over and not self._under_way
+        return number == self._last + 1 and is_over and not self._running
 
 
 def judge(rows: Iterable[Row], keys: Sequence[str], each: int, killed: Sequence[int]) -> Verdict:
-    """Read the ledger from its first line to its last; of each key the messages 0 to `each` - 1
-    were sent in that order.
+    """Judge a whole ledger. For each key, the messages 0 to `each` - 1 were sent in that order.
+    `killed` has the process IDs of the killed workers.
     """
-    accounts: defaultdict[str, Account] = defaultdict(Account)
+    by_key: defaultdict[str, KeyHistory] = defaultdict(KeyHistory)
     for row in rows:
-        accounts[row.key].read(row, killed)
-    whole = [accounts[key] for key in keys]
+        by_key[row.key].read(row, killed)
+    histories = [by_key[key] for key in keys]
     return Verdict(
         messages=len(keys) * each,
-        missing=sum(each - len(account.ended & set(range(each))) for account in whole),
-        overtaken=sum(len(account.overtaken) for account in whole),
-        again=sum(len(account.again) for account in whole),
-        unexplained=sum(len(account.unexplained) for account in whole),
+        missing=sum(each - len(history.ended & set(range(each))) for history in histories),
+        out_of_order=sum(len(history.out_of_order) for history in histories),
+        run_again=sum(len(history.run_again) for history in histories),
+        unexplained=sum(len(history.unexplained) for history in histories),
     )
 
 
 class Crew:
-    """Some workers over a stream of their own, and the messages they get."""
+    """Some workers with a stream of their own, and the messages that they handle."""
 
     def __init__(self, folder: Path, url: str, prefix: str, *, partitions: int = 1) -> None:
         self.prefix = prefix
@@ -142,8 +145,8 @@ class Crew:
     async def run(
         self, keys: Sequence[str], each: int, *, workers: int, kills: int, seed: int
     ) -> tuple[Verdict, float]:
-        """Have it all handled; return the verdict, and the messages a second from the first
-        begin to the last end.
+        """Have all messages handled. Return the verdict, and how many messages were handled per
+        second, from the first begin to the last end.
         """
         draw = random.Random(seed)
         stream = Stream(self.url, self.prefix, partitions=self.partitions)
@@ -179,14 +182,16 @@ class Crew:
     async def _send(
         self, stream: Producer, draw: random.Random, keys: Sequence[str], numbers: range
     ) -> None:
-        """Append the messages with these numbers of each key, keys mixed anew for each number."""
+        """Append the messages with these numbers for each key. The order of the keys is drawn
+        again for each number.
+        """
         for number in numbers:
             mixed = draw.sample(keys, len(keys))
             for start in range(0, len(mixed), BATCH):
                 await stream.append([_message(key, number) for key in mixed[start : start + BATCH]])
 
     def _kill(self, victims: list[Program], messages: int) -> None:
-        """Kill one after another while there is plenty to do: after a quarter of it, and so on."""
+        """Kill the workers one after another while many messages are left to handle."""
         for place, victim in enumerate(victims, 1):
             self._wait_for_ended(messages * place // (len(victims) + 2))
             victim.kill()
@@ -219,7 +224,7 @@ class Crew:
 
 
 def keys_named(count: int) -> list[str]:
-    """Name so many keys."""
+    """Return that many names of keys."""
     return [f"key-{number}" for number in range(count)]
 
 
@@ -231,7 +236,7 @@ def _message(key: str, number: int) -> Message:
 
 
 async def _compare(given: argparse.Namespace, folder: Path, url: str) -> int:
-    """Run one worker, all, and one once more; print what came of it."""
+    """Run one worker, then all, then one again. Print the results; return the exit code."""
     keys, speeds = keys_named(given.keys), []
     verdicts = []
     for name, workers, kills, each in (
@@ -253,8 +258,8 @@ async def _compare(given: argparse.Namespace, folder: Path, url: str) -> int:
 
 
 def main() -> int:
-    """Run it from the command line; exit 1 when the order was broken, a message is missing or ran
-    twice without cause, or one worker alone was as fast.
+    """Run it from the command line. Exit 1 if the order was broken, if a message is missing or ran
+    twice although its worker was not killed, or if one worker alone was as fast as all.
     """
     parser = argparse.ArgumentParser(description="The order run.")
     parser.add_argument("--keys", type=int, default=1_000)

@@ -1,12 +1,13 @@
-"""The rules that keep the promises, how each is taken out, and the tests that fail then.
+"""The rules that keep the guarantees, how to remove each one, and the tests that then fail.
 
     make rules                     all of them
     make rules ARGS='3 7'          rules 3 and 7
     python -m tests.rules 3 7
 
-A rule closes an interleaving that loses or repeats work. Whether its tests force that interleaving
-shows only without the rule: each entry is tried in a copy of the tree, where its edits are made and
-its tests run, and every one of them has to fail. The table is the first half of this file.
+A rule prevents an order of events that loses a message or runs it twice. Its tests have to force
+that order of events, and only a run without the rule shows whether they do. So for each entry of
+the table, this program makes the edits in a copy of the tree and runs the tests there. Every one of
+them has to fail. The table is the first half of this file.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ ROOT = Path(__file__).resolve().parent.parent
 
 AT_A_TIME = 2
 EMBEDDED_ALONE = str(Path(sys.executable).parent)
-"""A path on which no other server is found: what fails fails on any."""
+"""A PATH without other servers, because one server is enough to see a test fail."""
 
-LONGEST = 150.0
-"""Seconds for the tests of one entry; each of its tests has a third of that."""
+TIME_LIMIT = 150.0
+"""Seconds for the tests of one entry. Each of its tests has a third of that."""
 
 
 class Edit(NamedTuple):
-    """What stands exactly once in a file, and what to put there."""
+    """A text that occurs exactly once in a file, and the text that replaces it."""
 
     file: str
     old: str
@@ -42,8 +43,8 @@ class Edit(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """A rule, or a clause of one: its number, what it says, how it is taken out, and the tests
-    that have to fail then.
+    """A rule, or a part of one: its number, what it says, the edits that remove it, and the tests
+    that have to fail without it.
     """
 
     number: int
@@ -53,7 +54,7 @@ class Rule(NamedTuple):
 
 
 def lua(script: str, old: str, new: str) -> Edit:
-    """An edit in one of the scripts."""
+    """Return an edit of one of the Lua scripts."""
     return Edit(f"hookmill/stream/scripts/{script}.lua", old, new)
 
 
@@ -128,10 +129,10 @@ RULES = (
     ),
     Rule(
         1,
-        "what follows is written only where the entry is acknowledged by it",
+        "a settlement writes its follow-up entries only if it acknowledges the entry",
         (lua("settle", IS_OURS, "return true"),),
         (
-            f"{SETTLE}a_settlement_whose_reply_was_lost_may_be_repeated",
+            f"{SETTLE}a_settlement_whose_reply_was_lost_may_be_sent_again",
             f"{POOL_TAKEOVER}a_settlement_whose_answer_is_lost_is_carried_out_once",
         ),
     ),
@@ -191,11 +192,11 @@ RULES = (
     ),
     Rule(
         2,
-        "what is taken again carries the token of the first entry with its ID",
+        "an entry of the group's own stream carries the token of the first entry with its ID",
         (lua("taking", "if token == '' then token = id end", "token = id"),),
         (
             f"{OWNERS}an_entry_with_its_owners_token_runs_again",
-            f"{OWNERS}several_handlers_of_one_message_are_no_repeats_of_each_other",
+            f"{OWNERS}several_handlers_of_one_message_are_no_duplicates_of_each_other",
         ),
     ),
     Rule(
@@ -213,7 +214,7 @@ RULES = (
     # --- 3: after an outage, renew first -----------------------------------------------------
     Rule(
         3,
-        "nobody takes over before Redis itself has been up for a lease",
+        "no worker takes over before Redis itself has been up for a lease",
         (Edit("worker/takeover.py", "if not self._uptime_is_enough:", "if False:"),),
         (
             f"{TAKEOVER}nothing_is_taken_over_while_redis_is_younger_than_a_lease",
@@ -222,7 +223,7 @@ RULES = (
     ),
     Rule(
         3,
-        "nobody takes over before having been in touch with Redis for a lease",
+        "no worker takes over before it has been in contact with Redis for a lease",
         (
             Edit(
                 "worker/takeover.py",
@@ -237,7 +238,7 @@ RULES = (
     ),
     Rule(
         3,
-        "an answer that came late is a lost contact",
+        "an answer that comes late counts as a lost contact",
         (
             Edit(
                 "worker/takeover.py",
@@ -249,13 +250,13 @@ RULES = (
     ),
     Rule(
         3,
-        "a sweep that was asked for before an outage takes nothing after it",
+        "a sweep that was sent before an outage takes over nothing after it",
         (lua("takeover", "now_ms - in_touch > lease / 2", "false"),),
         (f"{TAKEOVER}a_sweep_that_is_carried_out_after_an_outage_takes_nothing",),
     ),
     Rule(
         3,
-        "nor does one that waited for an answer while it lasted",
+        "nor does a sweep that waited for its answer during the outage",
         (
             Edit(
                 "worker/takeover.py",
@@ -267,7 +268,7 @@ RULES = (
     ),
     Rule(
         3,
-        "after an outage longer than the lease the living renew first (all of the above)",
+        "after an outage longer than the lease, live workers renew first (all of the above)",
         (
             Edit("worker/takeover.py", "if not self._uptime_is_enough:", "if False:"),
             Edit(
@@ -276,7 +277,7 @@ RULES = (
                 "self._next_sweep = self._clock()\n",
             ),
         ),
-        (f"{WHOLE}an_outage_longer_than_the_lease_makes_nobody_run_twice",),
+        (f"{WHOLE}no_message_runs_twice_after_an_outage_longer_than_the_lease",),
     ),
     Rule(
         3,
@@ -313,7 +314,7 @@ RULES = (
     ),
     Rule(
         3,
-        "renewal names what is in hand, not all that is pending",
+        "a renewal names the entries that this worker holds, not all that are pending",
         (
             lua(
                 "renew",
@@ -339,7 +340,7 @@ RULES = (
     ),
     Rule(
         4,
-        "the janitor keeps the mark",
+        "the janitor stores the mark",
         (
             lua(
                 "trim",
@@ -354,7 +355,7 @@ RULES = (
     ),
     Rule(
         4,
-        "the mark lies below the oldest unfinished entry, not at the last one given",
+        "the mark is below the oldest unfinished entry, not at the last delivered one",
         (lua("trim", "preceding(oldest)", "group['last-delivered-id']"),),
         (
             f"{UPKEEP}a_lost_group_restarts_behind_what_it_had_finished",
@@ -373,7 +374,7 @@ RULES = (
     ),
     Rule(
         5,
-        "before Redis 7.0 by a first write that takes no memory",
+        "before Redis 7.0, because their first write needs no memory",
         (
             Edit(
                 "hookmill/stream/script_runner.py",
@@ -385,7 +386,7 @@ RULES = (
     ),
     Rule(
         5,
-        "the append refuses earlier, on the count of what is unfinished",
+        "the append refuses earlier, by the number of unfinished messages",
         (lua("append", "if is_full(counted(KEYS[2]))", "if false"),),
         (
             f"{APPEND}an_append_is_refused_while_too_many_messages_are_unfinished",
@@ -394,13 +395,13 @@ RULES = (
     ),
     Rule(
         5,
-        "and on their bytes",
+        "and by their bytes",
         (lua("append", "(max_bytes > 0 and bytes >= max_bytes)", "false"),),
         (f"{APPEND}bytes_are_limited_too",),
     ),
     Rule(
         5,
-        "never on the length of the stream, which counts what is retained",
+        "never by the length of the stream, which counts retained messages too",
         (
             lua(
                 "backlog",
@@ -413,7 +414,7 @@ RULES = (
     # --- 6: several handlers of one message, slow handlers ---------------------------------------
     Rule(
         6,
-        "each of several handlers has an entry of its own: only what failed runs again",
+        "each of several handlers has its own entry, so only the one that failed runs again",
         (Edit("worker/attempt.py", "if len(matching) == 1:", "if matching:"),),
         (
             f"{POOL}messages_with_several_handlers_fail_and_succeed_for_each",
@@ -422,7 +423,7 @@ RULES = (
     ),
     Rule(
         6,
-        "what several handlers wait with is told apart by the handler's name",
+        "delayed entries of several handlers of one message have the handler's name in their token",
         (
             Edit(
                 "worker/settlement.py",
@@ -449,7 +450,7 @@ RULES = (
     ),
     Rule(
         6,
-        "leases are renewed by a thread, which a blocked event loop cannot stop",
+        "a thread renews the leases, because a blocked event loop cannot stop it",
         (
             Edit("worker/leases.py", "                self._renew()\n", "                pass\n"),
             Edit(
@@ -466,14 +467,14 @@ RULES = (
     ),
     Rule(
         6,
-        "with a limit: a loop that is blocked for many leases renews no more",
+        "but not for ever: while the loop is blocked for many leases, none is renewed",
         (Edit("worker/leases.py", "if blocked_for > MAX_BLOCKED * self._lease:", "if False:"),),
         (f"{LEASES}a_loop_that_is_blocked_for_many_leases_renews_no_more",),
     ),
     # --- 7: ordered mode -------------------------------------------------------------------------
     Rule(
         7,
-        "while a head is in hand its key is blocked",
+        "while the head of a key runs, its key is blocked",
         (lua("order", "return not head or head == token", "return true"),),
         (
             f"{ORDERING}of_one_key_only_the_first_is_taken_and_other_keys_go_on",
@@ -491,7 +492,7 @@ RULES = (
     ),
     Rule(
         7,
-        "it does not expire",
+        "the block does not expire",
         (
             lua(
                 "order",
@@ -513,7 +514,7 @@ RULES = (
     ),
     Rule(
         7,
-        "a retry blocks its key, a delayed one too",
+        "a message that waits for its retry blocks its key, also while it is delayed",
         (
             lua(
                 "settle",
@@ -525,7 +526,7 @@ RULES = (
     ),
     Rule(
         7,
-        "and only its own key",
+        "and no other key",
         (
             lua(
                 "owners",
@@ -545,7 +546,7 @@ RULES = (
     ),
     Rule(
         7,
-        "the next one's turn comes when every handler of the head is through",
+        "the next message may run when every handler of the head has finished",
         (
             lua(
                 "settle",
@@ -557,19 +558,19 @@ RULES = (
     ),
     Rule(
         7,
-        "done, discarded or dead lets the next one go in the same step",
+        "a head that is done, discarded or dead releases the next one in the same step",
         (lua("settle", "    change_head(key, token, change)\n", ""),),
-        (f"{ORDERING}what_is_over_lets_the_next_go_and_what_is_handed_back_does_not",),
+        (f"{ORDERING}a_finished_message_releases_the_next_and_a_requeued_one_does_not",),
     ),
     Rule(
         7,
-        "followers are let go in the order of their arrival",
+        "followers are released in the order of their arrival",
         (lua("order", "redis.call('RPUSH'", "redis.call('LPUSH'"),),
         (f"{ORDERING}of_one_key_only_the_first_is_taken_and_other_keys_go_on",),
     ),
     Rule(
         7,
-        "a replay goes to the tail",
+        "a replayed message goes behind all others of its key",
         (
             lua(
                 "replay",
@@ -581,7 +582,7 @@ RULES = (
     ),
     Rule(
         7,
-        "a late success with a key lets nobody go: another worker runs the head",
+        "a late success releases no follower, because another worker runs the head",
         (
             lua(
                 "settle",
@@ -612,7 +613,7 @@ RULES = (
     ),
     Rule(
         8,
-        "never an ID that nobody signed",
+        "never an unsigned ID",
         (Edit("hookmill/stream/arrival.py", " and message.id_is_signed:", ":"),),
         (
             f"{PARTITIONS}the_partition_follows_the_key_then_the_signed_id_then_the_body",
@@ -635,7 +636,7 @@ RULES = (
     # --- 9: no ID, no dedup ----------------------------------------------------------------------
     Rule(
         9,
-        "a delivery without an ID gets a fresh one: equal bytes are no repeat",
+        "a delivery without an ID gets a fresh one: equal bytes are no duplicate",
         (Edit("receiver/intake.py", "else fresh_id())", "else str(hash(request.body)))"),),
         (
             f"{INTAKE}a_delivery_without_an_id_gets_a_fresh_one_each_time",
@@ -667,7 +668,7 @@ RULES = (
     ),
     Rule(
         10,
-        "with the same message ID it is a repeat",
+        "the same token with the same message ID is a duplicate",
         (lua("append", "if spent and spent ~= digest then", "if spent then"),),
         (
             f"{APPEND}a_token_is_good_for_one_message_id",
@@ -676,13 +677,13 @@ RULES = (
     ),
     Rule(
         10,
-        "it is remembered until it expires",
+        "a token is remembered until it expires",
         (lua("append", "if lasts[tokens] < ms then", "if true then"),),
         (f"{APPEND}a_token_is_forgotten_when_it_has_expired_and_not_before",),
     ),
     Rule(
         10,
-        "by the append itself: none is spent on an append that failed",
+        "the append itself records the token, so a failed append uses up none",
         (
             lua(
                 "append",
@@ -696,13 +697,13 @@ RULES = (
     # --- 11: the spool ---------------------------------------------------------------------------
     Rule(
         11,
-        "after a failed append everything is spooled until the file is empty",
+        "after a failed append, all messages are spooled until the file is empty",
         (Edit("receiver/appender.py", "if self._spool.is_active:", "if False:"),),
         (f"{DRAINER}behind_what_is_spooled_everything_is_spooled_although_redis_is_back",),
     ),
     Rule(
         11,
-        "by every process that shares it",
+        "by every process that shares the file",
         (
             Edit(
                 "receiver/spool.py",
@@ -711,13 +712,13 @@ RULES = (
             ),
         ),
         (
-            f"{SPOOL}it_is_active_from_the_first_put_until_it_is_empty_for_all_who_share_it",
+            f"{SPOOL}it_is_active_from_the_first_put_until_it_is_empty_for_every_process_that_shares_it",
             f"{SPOOL}what_was_put_is_there_after_a_restart",
         ),
     ),
     Rule(
         11,
-        "until it is empty, not until Redis takes the first of it",
+        "until the file is empty, not until Redis accepts its first messages",
         (
             Edit(
                 "receiver/spool.py",
@@ -731,7 +732,7 @@ RULES = (
     ),
     Rule(
         11,
-        "nothing comes in behind the last batch unseen",
+        "a message that is spooled during the last batch is not forgotten",
         (
             Edit(
                 "receiver/spool.py",
@@ -749,7 +750,7 @@ RULES = (
     ),
     Rule(
         11,
-        "one process drains at a time, or two would mix the order",
+        "only one process drains at a time, because two would mix the order",
         (Edit("receiver/spool.py", "fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass"),),
         (f"{SPOOL}only_one_process_drains_at_a_time",),
     ),
@@ -770,7 +771,7 @@ RULES = (
     ),
     Rule(
         11,
-        "ready while the spool can be written, though Redis is away",
+        "the receiver is ready while the spool can be written, even if Redis is away",
         (
             Edit(
                 "receiver/health.py",
@@ -786,7 +787,7 @@ RULES = (
         (Edit("receiver/health.py", "await self._spool.probe()", "pass"),),
         (f"{DRAINER}a_full_spool_is_503_and_unready_until_it_is_drained",),
     ),
-    # --- 12: what crashes its workers runs alone -------------------------------------------------
+    # --- 12: a message that crashes its workers runs alone ---------------------------------------
     Rule(
         12,
         "a message that is taken over for the second time is a suspect",
@@ -825,13 +826,13 @@ RULES = (
     ),
     Rule(
         12,
-        "towards a cap",
+        "and their number is limited",
         (Edit("worker/pool.py", "if times <= MAX_RUNS_ALONE:", "if True:"),),
         (f"{SUSPECTS}what_ended_its_worker_three_times_while_alone_is_a_dead_letter",),
     ),
     Rule(
         12,
-        "what is requeued does not count",
+        "a suspect that is requeued does not count as a crash",
         (
             Edit(
                 "worker/pool.py",
@@ -872,7 +873,7 @@ RULES = (
     ),
     Rule(
         13,
-        "a generation's buckets follow the size of the last one",
+        "the number of a generation's buckets follows the size of the last generation",
         (
             lua(
                 "owners",
@@ -884,13 +885,13 @@ RULES = (
     ),
     Rule(
         13,
-        "and their own",
+        "and grows with its own size",
         (lua("owners", "if this.size > this.buckets * PER_BUCKET then grow() end", ""),),
         (f"{OWNERS}every_record_expires_and_keeps_the_compact_encoding",),
     ),
     Rule(
         13,
-        "taking one's own token records it anew",
+        "an entry that is taken again records its token in the current generation",
         (
             lua(
                 "owners",
@@ -914,7 +915,7 @@ RULES = (
     ),
     Rule(
         13,
-        "unless another entry owns it by now",
+        "unless another entry owns the ID by now",
         (
             lua(
                 "owners",
@@ -925,10 +926,10 @@ RULES = (
         ),
         (f"{DEAD_LETTERS}an_id_that_another_entry_has_come_to_own_stays_with_it",),
     ),
-    # --- 14: what nobody knows, what nobody runs -------------------------------------------------
+    # --- 14: events without a handler, groups without a worker -----------------------------------
     Rule(
         14,
-        "what this release does not know waits for a grace period",
+        "an event that this release does not know waits for a grace period",
         (Edit("worker/attempt.py", "if left <= 0:", "if True:"),),
         (
             f"{ATTEMPT}what_this_release_does_not_know_waits_for_one_that_does_and_is_kept",
@@ -937,13 +938,13 @@ RULES = (
     ),
     Rule(
         14,
-        "and then lies in the dead letters",
+        "and then becomes a dead letter",
         (Edit("worker/attempt.py", "if left <= 0:", "if False:"),),
         (f"{ATTEMPT}what_this_release_does_not_know_waits_for_one_that_does_and_is_kept",),
     ),
     Rule(
         14,
-        "it never disappears: only what is named is ignored",
+        "it never disappears: only event types that handlers name are ignored",
         (Edit("worker/attempt.py", "if self._handlers.ignores(message.type):", "if True:"),),
         (
             f"{ATTEMPT}what_this_release_does_not_know_waits_for_one_that_does_and_is_kept",
@@ -952,7 +953,7 @@ RULES = (
     ),
     Rule(
         14,
-        "an unknown wire version is one of them",
+        "a message of an unknown wire version waits in the same way",
         (
             Edit(
                 "worker/attempt.py",
@@ -964,7 +965,7 @@ RULES = (
     ),
     Rule(
         14,
-        "a group that nobody runs raises an alarm",
+        "a group without a worker raises an alarm",
         (
             Edit(
                 "hookmill/admin/group_checks.py",
@@ -973,7 +974,7 @@ RULES = (
             ),
         ),
         (
-            f"{GROUP_CHECKS}a_group_with_work_that_nobody_runs_raises_an_alarm",
+            f"{GROUP_CHECKS}a_group_with_work_and_no_workers_raises_an_alarm",
             f"{CHECKUP}a_group_without_workers_is_found_as_long_as_messages_wait_for_it",
         ),
     ),
@@ -989,7 +990,9 @@ RULES = (
 
 
 class Ran(NamedTuple):
-    """A run of tests: the names of those that failed, and the first reason given."""
+    """A run of tests: the names of those that failed, the first reason, and whether it ended in
+    time.
+    """
 
     failed: set[str]
     reason: str
@@ -997,7 +1000,7 @@ class Ran(NamedTuple):
 
 
 def main(numbers: Sequence[str]) -> int:
-    """Try the rules of these numbers, or all; exit 1 unless every test does what it has to."""
+    """Try the rules with these numbers, or all. Return 1 if a test did not fail as it has to."""
     chosen = [rule for rule in RULES if not numbers or str(rule.number) in numbers]
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="rules-") as name:
@@ -1009,29 +1012,29 @@ def main(numbers: Sequence[str]) -> int:
                 one for half in threads.map(partial(untouched, folder), halves) for one in half
             ]
             for test in broken:
-                print(f"fails with every rule in its place: {test}")
+                print(f"fails although no rule is removed: {test}")
             if broken:
                 return 1
-            print(f"{len(tests)} tests pass with every rule in its place", flush=True)
+            print(f"{len(tests)} tests pass while no rule is removed", flush=True)
             faults = 0
             for verdict in threads.map(partial(try_without, folder), enumerate(chosen)):
                 print(verdict, flush=True)
                 faults += "FAULT" in verdict
-    print(f"{len(chosen)} tried, {faults} at fault, {time.monotonic() - began:.0f} s")
+    print(f"{len(chosen)} rules tried, {faults} faults, {time.monotonic() - began:.0f} s")
     return 1 if faults else 0
 
 
 def untouched(folder: Path, numbered: tuple[int, list[str]]) -> list[str]:
-    """Return which of the tests do not pass in a copy as it is."""
+    """Return the tests that do not pass in an unchanged copy."""
     number, tests = numbered
     if not tests:
         return []
-    ran = run(copy_of_the_tree(folder / f"untouched{number}"), tests, 2 * LONGEST)
+    ran = run(copy_of_the_tree(folder / f"untouched{number}"), tests, 2 * TIME_LIMIT)
     return sorted(ran.failed) if ran.is_over else tests
 
 
 def try_without(folder: Path, numbered: tuple[int, Rule]) -> str:
-    """Take one rule out of a copy, run its tests there, and say what came of it."""
+    """Remove one rule from a copy and run its tests there. Return a line with the result."""
     number, rule = numbered
     line = f"rule {rule.number:>2}  {rule.says}: "
     tree = copy_of_the_tree(folder / f"without{number}")
@@ -1041,22 +1044,22 @@ def try_without(folder: Path, numbered: tuple[int, Rule]) -> str:
                 return f"{line}FAULT, {fault}"
             path = tree / edit.file
             path.write_text(path.read_text().replace(edit.old, edit.new))
-        ran = run(tree, rule.tests, LONGEST)
+        ran = run(tree, rule.tests, TIME_LIMIT)
     finally:
         shutil.rmtree(tree)
     if passed := [test for test in rule.tests if test not in ran.failed]:
-        return f"{line}FAULT, still passes: {', '.join(passed)} {ran.reason}"
-    return f"{line}failed as it should ({ran.reason[:100]})"
+        return f"{line}FAULT, passes without the rule: {', '.join(passed)} {ran.reason}"
+    return f"{line}its tests fail without it ({ran.reason[:100]})"
 
 
 def fault_of(edit: Edit, tree: Path = ROOT) -> str:
-    """Say why an edit cannot be made, "" if it can."""
+    """Return why an edit cannot be made, or "" if it can."""
     found = (tree / edit.file).read_text().count(edit.old)
-    return "" if found == 1 else f"{edit.old!r} stands {found} times in {edit.file}"
+    return "" if found == 1 else f"{edit.old!r} occurs {found} times in {edit.file}"
 
 
 def copy_of_the_tree(to: Path) -> Path:
-    """Copy what belongs to the tree, committed or not yet."""
+    """Copy the files of the tree, also those that are not committed yet."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, check=True, capture_output=True, text=True,
@@ -1068,17 +1071,17 @@ def copy_of_the_tree(to: Path) -> Path:
     return to
 
 
-def run(tree: Path, tests: Iterable[str], longest: float) -> Ran:
-    """Run tests of a tree, and the programs they start, on that tree's own code."""
+def run(tree: Path, tests: Iterable[str], time_limit: float) -> Ran:
+    """Run tests of a tree. They, and the programs that they start, use that tree's own code."""
     command = [sys.executable, "-m", "pytest", "-q", "--tb=no", "-rfE", "-p", "no:cacheprovider"]
     try:
         done = subprocess.run(
-            [*command, f"--timeout={longest / 3:.0f}", *tests],
-            cwd=tree, timeout=longest, check=False, capture_output=True, text=True,
+            [*command, f"--timeout={time_limit / 3:.0f}", *tests],
+            cwd=tree, timeout=time_limit, check=False, capture_output=True, text=True,
             env=os.environ | {"PYTHONPATH": str(tree), "PATH": EMBEDDED_ALONE, "COLUMNS": "300"},
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return Ran(set(), f"no end within {longest:.0f} s", is_over=False)
+        return Ran(set(), f"not finished within {time_limit:.0f} s", is_over=False)
     rows = [
         row.split(" ", 1)[1] for row in done.stdout.splitlines() if row[:6] in {"FAILED", "ERROR "}
     ]

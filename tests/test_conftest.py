@@ -1,6 +1,6 @@
-"""What the suite asks of a machine, and the checks that no test leaves anything behind.
+"""What the suite needs from a machine, and the checks that no test leaves anything behind.
 
-Both are tried from outside: pytest runs as a process of its own, and its report is read.
+Both are tested from outside: pytest runs in another process, and these tests read its report.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ BASIC_TOOLS = (
 )
 
 Report = dict[str, tuple[str, str]]
-"""What became of each test, by its name: "passed", "failed", "error" or "skipped", and why."""
+"""The result of each test by its name: "passed", "failed", "error" or "skipped", and the reason."""
 
 
 def run_pytest(folder: Path, *arguments: str, path: str = os.environ["PATH"]) -> Report:
-    """Run tests in a process of its own, with `folder` for its files, and read its report."""
+    """Run tests in another process, which has `folder` for its files. Return its report."""
     written = folder / "report.xml"
     done = subprocess.run(
         [
@@ -71,7 +71,7 @@ def bare_path(tmp_path: Path) -> str:
 
 
 @pytest.mark.timeout(300)  # it imports the whole suite, on a machine that may be busy
-def test_what_a_machine_lacks_is_skipped_with_its_name_and_never_failed(
+def test_a_test_of_a_program_that_is_missing_is_skipped_and_names_it(
     tmp_path: Path, bare_path: str
 ) -> None:
     report = run_pytest(tmp_path, "-m", "external", str(TESTS), path=bare_path)
@@ -192,14 +192,14 @@ FOUND = {
     "an_owner_that_never_expires": "never expires",
     "a_key_under_another_prefix": "outside of the test's prefix",
 }
-"""What the checks say of each test above that leaves something behind."""
+"""What the checks say about each test above that leaves something behind."""
 
 
-def test_whatever_a_test_leaves_behind_is_found(tmp_path: Path, bare_path: str) -> None:
+def test_anything_that_a_test_leaves_behind_is_found(tmp_path: Path, bare_path: str) -> None:
     leaking = tmp_path / "test_leaking.py"
     leaking.write_text(LEAKING)
 
-    # On a bare PATH, the tests run on the embedded server alone, which is enough here.
+    # With the bare PATH, the tests run only on the embedded server, which is enough here.
     report = run_pytest(tmp_path, "-p", "tests.conftest", str(leaking), path=bare_path)
     found = {name.removeprefix("test_").partition("[")[0]: why for name, why in report.items()}
 

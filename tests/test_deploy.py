@@ -1,4 +1,4 @@
-"""The deployment files name commands and settings that exist."""
+"""The deployment files use only commands and settings that exist."""
 
 from __future__ import annotations
 

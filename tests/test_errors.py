@@ -1,4 +1,4 @@
-"""The errors: one base, and a code each that logs, metrics and dead letters carry."""
+"""The errors: one base class, and for each a code that logs, metrics and dead letters show."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CODES = {
 }
 
 
-def test_the_codes_are_a_promise_to_whoever_counts_them() -> None:
+def test_the_codes_do_not_change_because_logs_and_metrics_use_them() -> None:
     classes = [cls for cls in vars(errors).values() if isinstance(cls, type)]
     found = {cls.__name__: cls.code for cls in classes if issubclass(cls, HookmillError)}
 
@@ -32,7 +32,7 @@ def test_the_codes_are_a_promise_to_whoever_counts_them() -> None:
     assert len(set(CODES.values())) == len(CODES)
 
 
-def test_every_error_has_the_one_base_and_says_what_it_means() -> None:
+def test_every_error_has_the_same_base_class_and_a_docstring() -> None:
     for name in CODES:
         cls = getattr(errors, name)
         assert issubclass(cls, HookmillError)
@@ -46,6 +46,6 @@ def test_a_settings_error_holds_every_fault_and_shows_one_a_line() -> None:
     assert str(error) == "PORT: too high\nHOOKMILL_LEASE: too short"
 
 
-def test_a_message_leads_to_a_page_that_an_installed_package_does_not_contain() -> None:
+def test_a_message_links_to_a_page_of_the_published_documentation() -> None:
     assert see("reference/sources.md") == f"see {DOCS_URL}/reference/sources.md"
     assert DOCS_URL.startswith("https://")

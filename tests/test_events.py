@@ -1,4 +1,4 @@
-"""An event class: its name on the wire, and how a body becomes one of its instances."""
+"""Event classes: their names on the wire, and how a body becomes an event."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Channel(Enum):
 
 
 class Everything(Event, tag="every thing", aliases=("all",), version=3, rename="camel"):
-    """One field of each kind, some under names that mean something elsewhere."""
+    """One field of each kind. Some have names with a meaning elsewhere, such as `version`."""
 
     order_id: str
     price_paid: Price
@@ -112,17 +112,17 @@ PAID = OrderPaid(order_id="A", amount=7)
         (rb'{"type": "x", "d\u0061ta": {"order_id": "A", "amount": 7}}', PAID),
         (b'{"order_id": "A", "amount": 7, "new": [{"deep": null}]}', PAID),
         (b'{"order_id": "A"}', OrderPaid(order_id="A")),
-        # No envelopes: no name beside the data, or one that is no text; data that is no object.
+        # Not an envelope: the type is missing or not a text, or the data is not an object.
         (b'{"order_id": "A", "amount": 7, "data": {"order_id": "B"}}', PAID),
         (b'{"order_id": "A", "amount": 7, "type": 1, "data": {"order_id": "B"}}', PAID),
         (b'{"order_id": "A", "amount": 7, "type": "x", "data": ["B"]}', PAID),
         (b'{"order_id": "A", "amount": 7, "type": "x", "data": null}', PAID),
         (b'{"orderId": "A"}', Renamed(order_id="A")),
-        # A class that reads `data` itself is given the whole body, whatever Python calls it.
+        # A class with a field `data` on the wire or in Python reads the whole body.
         (b'{"type": "x", "data": {"a": 1}}', WithData(data={"a": 1})),
         (b'{"type": "x", "data": {"a": 1}}', WithDataOnTheWire(payload={"a": 1})),
         (b'{"type": "x", "data": {"figure": 1}}', DataOnlyInPython(data=1)),
-        # An event whose fields are an array: within the envelope, and by itself.
+        # An event whose fields are an array: in an envelope, and without one.
         (b'{"type": "x", "data": [1, null]}', Compact(data=1)),
         (b"[1]", Compact(data=1)),
         (b'{"type": "x", "data": {"tag": "new"}}', Named(label="new")),
@@ -200,7 +200,7 @@ JSON = st.recursive(
 
 
 @given(order_id=st.text(), amount=st.integers(-(2**63), 2**63 - 1), extra=JSON)
-def test_what_an_event_says_survives_the_wire_in_an_envelope_and_out_of_it(
+def test_an_event_keeps_its_fields_on_the_wire_with_and_without_an_envelope(
     order_id: str, amount: int, extra: object
 ) -> None:
     event = OrderPaid(order_id=order_id, amount=amount)
@@ -237,11 +237,11 @@ def test_what_is_encoded_as_data_is_decoded_as_the_equal_event(event: Event, key
         (Compact(data=1), b"[1,null]"),
     ],
 )
-def test_data_is_the_fields_as_they_stand_on_the_wire(event: Event, data: bytes) -> None:
+def test_data_has_the_fields_under_their_names_on_the_wire(event: Event, data: bytes) -> None:
     assert event.to_data() == data
 
 
-def test_what_is_unset_is_left_out_and_what_is_null_is_not() -> None:
+def test_an_unset_field_is_left_out_and_a_null_field_is_not() -> None:
     class Change(Event, tag="change"):
         a: str | UnsetType | None = UNSET
         b: str | UnsetType | None = UNSET
@@ -282,7 +282,7 @@ LOOP.append(LOOP)
         ),
     ],
 )
-def test_what_no_receiver_could_read_is_refused_before_it_is_sent(
+def test_an_event_that_no_receiver_could_read_is_refused_before_it_is_sent(
     make: Callable[[], Event], said: str
 ) -> None:
     with pytest.raises(EncodeError, match=said.replace("$", r"\$")):
@@ -317,7 +317,7 @@ def test_an_event_has_a_name_a_version_and_earlier_names() -> None:
     assert (Event.tag, Event.version, Event.aliases) == ("", 1, ())
 
 
-def test_a_field_may_be_called_as_the_classs_own_version_and_aliases() -> None:
+def test_a_field_may_have_the_name_of_the_version_or_aliases_of_its_class() -> None:
     event = Everything(
         order_id="A",
         price_paid=Price(amount=1),
@@ -392,7 +392,7 @@ def test_any_text_is_a_name_or_refused(tag: str) -> None:
     assert tag.isprintable()
 
 
-def test_a_name_is_as_long_as_a_source_takes_it() -> None:
+def test_a_name_may_be_as_long_as_a_source_accepts() -> None:
     assert MAX_TAG == MAX_NAME
     assert cast("Any", new_class("Long", (Event,), {"tag": "a" * MAX_NAME})).tag
 
@@ -443,7 +443,7 @@ def test_a_field_named_as_a_method_is_refused_because_it_would_hide_it(name: str
         new_class("Wrong", (Event,), {}, lambda body: body.update(__annotations__={name: int}))
 
 
-def test_a_wire_form_of_ones_own_is_a_method_to_override() -> None:
+def test_an_event_class_may_read_its_own_format_in_an_overridden_method() -> None:
     class Csv(Event, tag="csv"):
         cells: tuple[str, ...]
 
@@ -455,7 +455,7 @@ def test_a_wire_form_of_ones_own_is_a_method_to_override() -> None:
     check_fields(Csv)
 
 
-def test_fields_that_nothing_can_fill_are_found_before_a_message_comes() -> None:
+def test_fields_that_cannot_be_decoded_are_found_before_a_message_comes() -> None:
     class NeverImported(Event, tag="never.imported"):
         price: Missing
 

@@ -1,4 +1,4 @@
-"""The table of handlers: who runs for which event, and what is refused before a message comes."""
+"""The table of handlers: which one runs for an event, and what is refused at registration."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hookmill.handlers import MAX_DELAY, Handler
 from tests.support import message
 
 if TYPE_CHECKING:
-    from decimal import Decimal as Price  # an import that a handler's module may lack as well
+    from decimal import Decimal as Price  # like an import that is missing at run time
 
 
 class OrderPaid(Event, tag="order.paid"):
@@ -53,7 +53,7 @@ async def lifespan() -> AsyncIterator[int]:
 
 
 def registered(function: Callable[..., Any], name: str | None = None) -> Handler:
-    """Return how the table holds a function."""
+    """Return the handler that the table makes of a function."""
     handlers = Handlers()
     handlers.on("*", name=name)(function)
     (handler,) = handlers.matching("any")
@@ -78,7 +78,7 @@ def names(handlers: Handlers[Any], event_type: str) -> list[str]:
         ("*", ["", "order.paid", "\n", "a\nb"], []),
         ("a*", ["a\nb"], ["\na"]),
         ("", [""], ["a"]),
-        # Nothing but the star is special.
+        # Only the star is special.
         ("o.der?[p]+", ["o.der?[p]+"], ["order", "o.der?p"]),
         ("(.*", ["(.paid"], ["order.paid"]),
     ],
@@ -157,7 +157,7 @@ def test_a_version_that_names_the_one_before_it_reads_its_messages() -> None:
     assert handler.read(message(body)) == OrderPaidSince1(order_id="A", currency="EUR")
 
 
-def test_an_alias_that_is_ignored_elsewhere_is_handled_all_the_same() -> None:
+def test_an_alias_that_is_also_ignored_is_still_handled() -> None:
     handlers = Handlers()
     handlers.ignore("order.payed", "order.paid.*")
     handlers.on(OrderPaidSince1)(handle)
@@ -166,7 +166,7 @@ def test_an_alias_that_is_ignored_elsewhere_is_handled_all_the_same() -> None:
     assert handlers.ignores("order.payed")
 
 
-def test_the_table_is_looked_through_in_the_order_of_registration() -> None:
+def test_handlers_are_listed_in_the_order_of_registration() -> None:
     handlers = Handlers()
     handlers.on(OrderLost, name="b")(handle)
     handlers.on("*", name="a")(handle)
@@ -186,7 +186,7 @@ def test_a_handler_registered_late_is_found_although_its_type_was_looked_up_befo
     assert names(handlers, "order.paid") == ["handle"]
 
 
-def test_types_from_outside_do_not_fill_the_memory() -> None:
+def test_event_types_that_strangers_send_do_not_fill_the_memory() -> None:
     handlers = Handlers()
     handlers.on("*")(handle)
 
@@ -196,7 +196,7 @@ def test_types_from_outside_do_not_fill_the_memory() -> None:
     assert handlers.matching.cache_info().currsize == 4096
 
 
-def test_what_is_ignored_is_named_and_nothing_else() -> None:
+def test_only_named_event_types_are_ignored() -> None:
     handlers = Handlers()
     handlers.ignore("push", "ping.*")
     handlers.ignore("star")
@@ -224,7 +224,7 @@ def test_a_typed_handler_reads_the_event_and_one_of_a_pattern_the_raw_message() 
         typed.read(bad)
 
 
-def test_the_decorator_gives_back_the_very_function() -> None:
+def test_the_decorator_returns_the_same_function() -> None:
     handlers = Handlers()
 
     assert handlers.on(OrderPaid)(handle) is handle
@@ -245,7 +245,7 @@ def test_options_are_kept_and_have_sound_defaults() -> None:
     assert handlers.named("nobody") is None
 
 
-def test_two_handlers_of_one_name_are_refused_for_their_retries_would_be_mixed_up() -> None:
+def test_two_handlers_of_one_name_are_refused_because_their_retries_would_be_mixed_up() -> None:
     handlers = Handlers()
     handlers.on(OrderPaid)(handle)
 
@@ -285,7 +285,7 @@ async def positional_only(delivery: Delivery[Any], resources: int, /) -> None: .
 
 
 def passing_on(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A plain decorator: what it returns is a coroutine where the function's was."""
+    """A plain decorator. What it returns can be awaited if the result of the function can."""
 
     @functools.wraps(function)
     def inner(*given: Any, **named: Any) -> Any:
@@ -305,7 +305,7 @@ def made_async(function: Callable[..., Any]) -> Callable[..., Awaitable[None]]:
 
 
 def giving_resources(function: Callable[..., Any]) -> Callable[[Delivery[Any]], Awaitable[None]]:
-    """A decorator that fills the second parameter itself."""
+    """A decorator that passes the second argument itself."""
 
     @functools.wraps(function)
     async def inner(delivery: Delivery[Any]) -> None:
@@ -338,7 +338,7 @@ def giving_resources(function: Callable[..., Any]) -> Callable[[Delivery[Any]], 
         (giving_resources(with_resources), True, False),
     ],
 )
-def test_whether_it_is_awaited_and_takes_resources_is_seen_through_wrappers(
+def test_wrappers_do_not_hide_whether_a_handler_is_async_and_takes_resources(
     function: Callable[..., Any], is_async: bool, takes_resources: bool
 ) -> None:
     handler = registered(function, name="h")
@@ -379,7 +379,7 @@ def generator(delivery: Delivery[Any]) -> Any:
         (asynccontextmanager(async_generator), "'async_generator' is a generator"),
     ],
 )
-def test_what_cannot_be_called_with_a_delivery_is_refused(
+def test_a_function_that_cannot_be_called_with_a_delivery_is_refused(
     function: Callable[..., Any], said: str
 ) -> None:
     with pytest.raises(HandlersError, match=said):
@@ -387,7 +387,9 @@ def test_what_cannot_be_called_with_a_delivery_is_refused(
 
 
 @pytest.mark.parametrize("function", [Callable1(), functools.partial(handle)])
-def test_what_has_no_name_of_its_own_must_be_given_one(function: Callable[..., Any]) -> None:
+def test_a_handler_without_a_name_of_its_own_must_be_given_one(
+    function: Callable[..., Any],
+) -> None:
     with pytest.raises(HandlersError, match=r"has no name of its own: give it on\(\.\.\., name="):
         registered(function)
 
@@ -401,21 +403,21 @@ def test_what_has_no_name_of_its_own_must_be_given_one(function: Callable[..., A
         (OrderPaid, {"timeout": -1.0}, "timeout=-1.0"),
         (OrderPaid, {"timeout": float("inf")}, "timeout=inf"),
         (OrderPaid, {"timeout": float("nan")}, "timeout=nan"),
-        # The decorator without its parentheses, and what is no event at all.
+        # The decorator without its parentheses, and values that are not event classes.
         (handle, {}, r"on\(<function handle .*>\): give an event class, or a name or pattern"),
         (int, {}, "give an event class"),
         (OrderPaid(order_id="A"), {}, "give an event class"),
         (b"order.paid", {}, "give an event class"),
     ],
 )
-def test_what_cannot_be_registered_is_refused_at_once(
+def test_a_wrong_event_or_option_is_refused_at_once(
     event: Any, options: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(HandlersError, match=said):
         Handlers().on(event, **options)
 
 
-def test_a_check_finds_what_shows_only_once_everything_is_declared() -> None:
+def test_a_check_finds_faults_that_show_only_after_every_declaration() -> None:
     class Later(Event, tag="later"):
         price: Price
 
@@ -445,7 +447,7 @@ def test_a_lifespan_that_is_no_context_manager_is_refused() -> None:
     assert Handlers().lifespan is None
 
 
-def test_middlewares_are_kept_in_their_order_and_given_back() -> None:
+def test_middlewares_are_kept_in_their_order_and_returned() -> None:
     handlers = Handlers()
 
     async def outer(delivery: Delivery[Any], call_next: Any) -> None:
@@ -476,7 +478,7 @@ def test_retry_waits_for_seconds_or_a_timedelta(after: float | timedelta, second
     assert Retry(after=after).after == seconds
 
 
-def test_retry_waits_half_a_minute_where_nothing_else_is_said() -> None:
+def test_retry_waits_half_a_minute_by_default() -> None:
     asked = Retry()
 
     assert (asked.after, asked.reason, str(asked)) == (30.0, "", "asked to wait 30 s")
@@ -491,7 +493,7 @@ def test_a_retry_in_the_past_or_beyond_the_limit_is_refused(after: float | timed
         Retry(after=after)
 
 
-def test_the_control_words_are_no_errors_of_ours_and_say_their_reason() -> None:
+def test_retry_and_discard_are_not_hookmill_errors_and_show_their_reason() -> None:
     assert not isinstance(Retry(), HookmillError)
     assert not isinstance(Discard("x"), HookmillError)
     assert (Discard("not for us").reason, str(Discard("not for us"))) == (
@@ -500,7 +502,7 @@ def test_the_control_words_are_no_errors_of_ours_and_say_their_reason() -> None:
     )
 
 
-def test_the_backoff_is_the_one_the_documentation_tells_of() -> None:
+def test_the_default_backoff_is_the_documented_one() -> None:
     bounds = [Backoff().bound(failures) for failures in range(1, 10)]
 
     assert bounds == [2.0, 6.0, 18.0, 54.0, 162.0, 486.0, 1458.0, 3600.0, 3600.0]
@@ -523,7 +525,7 @@ def test_a_wait_is_never_below_zero_nor_above_its_bound_nor_the_ceiling(
 
 
 @given(BACKOFFS, FAILURES)
-def test_the_bound_never_falls_as_failures_mount(backoff: Backoff, failures: int) -> None:
+def test_the_bound_never_falls_with_more_failures(backoff: Backoff, failures: int) -> None:
     assert backoff.bound(failures) <= backoff.bound(failures + 1)
 
 
@@ -552,7 +554,7 @@ def test_waits_are_spread_over_the_whole_of_their_bound() -> None:
         {"ceiling": MAX_DELAY + 1},
     ],
 )
-def test_a_backoff_that_could_not_be_waited_for_is_refused(fields: dict[str, float]) -> None:
+def test_a_backoff_with_impossible_numbers_is_refused(fields: dict[str, float]) -> None:
     with pytest.raises(
         HandlersError, match="give first of 0 or more, factor of 1 or more, and ceiling"
     ):

@@ -1,4 +1,4 @@
-"""The message at rest: its wire format to the byte, and how an entry that is not ours is read."""
+"""The stored message: its exact wire format, and how entries that are not ours are read."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ MESSAGE = Message(
     key="order ä",
 )
 
-# The versions as they stand in the streams of those who run them: 2 is written, both are read. A
-# change of any byte here needs a new version, and a reader for this one; a field more needs a value
-# for entries that lack it.
+# The versions that streams in production contain. Version 2 is written, and both are read. Never
+# change a byte here: a change needs a new version, and this one has to stay readable. A new field
+# needs a default value for entries that do not have it.
 VERSION_2: Fields = {
     b"version": b"2",
     b"digest": bytes.fromhex("42f70b087d932b48fadf4228ba1bbaf9"),  # b2sum -l 128
@@ -63,7 +63,7 @@ VERSION_1: Fields = {
 
 
 def about(**values: str | bytes) -> bytes:
-    """What one field says, with these values put there as they are."""
+    """Return the bytes of the field `about`, with these values unchanged in it."""
     given = {"source": '"qstash"', "type": '""', "received": "0", **values}.values()
     return b"[%b]" % b",".join(
         value.encode() if isinstance(value, str) else value for value in given
@@ -89,7 +89,7 @@ def test_version_2_of_the_wire_format_is_this_to_the_byte_and_in_this_order() ->
     assert Message.from_fields(VERSION_2) == MESSAGE
 
 
-def test_a_message_without_a_key_has_two_fields_less_and_the_others_stand_where_they_did() -> None:
+def test_a_message_without_a_key_has_two_fields_less_and_the_others_keep_their_places() -> None:
     free = msgspec.structs.replace(MESSAGE, key="")
     assert list(free.to_fields().items()) == list(VERSION_2.items())[:6]
     assert Message.from_fields(free.to_fields()) == free
@@ -100,14 +100,14 @@ def test_version_1_of_the_wire_format_can_still_be_read() -> None:
     assert Message.from_fields(VERSION_1) == MESSAGE
 
 
-def test_an_older_entry_without_a_key_waits_for_no_other() -> None:
+def test_an_older_entry_without_a_key_has_no_ordering_key() -> None:
     without = {name: value for name, value in VERSION_1.items() if name != b"key"}
     assert Message.from_fields(without).key == ""
 
 
 @pytest.mark.parametrize("written", [VERSION_1, VERSION_2])
-def test_every_version_has_what_the_scripts_go_by(written: Fields) -> None:
-    # A worker of any release asks for these, also where it cannot read the message.
+def test_every_version_has_the_fields_that_the_scripts_read(written: Fields) -> None:
+    # A worker of any release reads these fields, also of a message that it cannot read.
     entry = Entry(EntryRef(STREAM, "5-1"), written)
     assert entry.key == b"qstash:order \xc3\xa4"
     assert written[b"digest"] == MESSAGE.digest
@@ -115,12 +115,12 @@ def test_every_version_has_what_the_scripts_go_by(written: Fields) -> None:
 
 
 @given(MESSAGES)
-def test_every_message_comes_back_as_it_was_written(written: Message) -> None:
+def test_every_message_is_read_as_it_was_written(written: Message) -> None:
     assert Message.from_fields(written.to_fields()) == written
     assert Message.from_fields(written_in_version_1(written)) == written
 
 
-def test_what_a_group_adds_stands_beside_the_message_and_does_not_touch_it() -> None:
+def test_the_fields_that_a_group_adds_do_not_change_the_message() -> None:
     progress = Progress(
         owner="1795253400123-0",
         handler="send",
@@ -148,7 +148,7 @@ def test_what_a_group_adds_stands_beside_the_message_and_does_not_touch_it() -> 
     assert Death.from_fields(added) == msgspec.structs.replace(death, error="Boom \\udcff\n")
 
 
-def test_a_replay_leaves_the_count_and_the_death_behind_and_keeps_owner_and_handler() -> None:
+def test_a_replay_resets_attempts_and_death_and_keeps_owner_and_handler() -> None:
     progress = Progress(owner="1-0", handler="send", attempts=3, failed_ms=5, unknown_ms=7)
     fields = {**progress.to_fields(), **Death(reason="x", error="y", died_ms=1).to_fields()}
 
@@ -160,7 +160,7 @@ def test_a_replay_leaves_the_count_and_the_death_behind_and_keeps_owner_and_hand
 
 
 @given(owner=TEXT, handler=TEXT, attempts=COUNTS, failed_ms=COUNTS, unknown_ms=COUNTS)
-def test_every_progress_comes_back_as_it_was_written(
+def test_every_progress_is_read_as_it_was_written(
     owner: str, handler: str, attempts: int, failed_ms: int, unknown_ms: int
 ) -> None:
     written = Progress(
@@ -170,7 +170,7 @@ def test_every_progress_comes_back_as_it_was_written(
     assert Progress.from_fields(written.to_fields(), "9-9") == written
 
 
-def test_an_entry_straight_from_the_receivers_owns_itself() -> None:
+def test_an_entry_that_a_receiver_appended_is_its_own_owner() -> None:
     assert Progress.from_fields(VERSION_2, "5-1") == Progress(owner="5-1")
 
 
@@ -202,7 +202,7 @@ def test_an_entry_straight_from_the_receivers_owns_itself() -> None:
         (VERSION_1, {b"id": b"\xff"}, "not an entry of ours: 'utf-8' codec can't decode "),
     ],
 )
-def test_an_entry_of_another_version_or_another_hand_is_told_from_a_message(
+def test_an_entry_of_another_version_or_another_program_is_refused(
     written: Fields, changed: dict[bytes, bytes | None], said: str
 ) -> None:
     fields = {name: raw for name, raw in {**written, **changed}.items() if raw is not None}
@@ -213,7 +213,7 @@ def test_an_entry_of_another_version_or_another_hand_is_told_from_a_message(
     assert str(caught.value).startswith(said)
 
 
-def test_what_a_later_release_adds_to_version_2_does_not_keep_this_one_from_reading_it() -> None:
+def test_fields_that_a_later_release_adds_to_version_2_are_ignored() -> None:
     added = {**VERSION_2, b"about": about(more='{"a":[1]}'), b"more": b"\xff"}
     assert Message.from_fields(added) == msgspec.structs.replace(MESSAGE, type="", received_ms=0)
 
@@ -237,14 +237,16 @@ def test_what_a_later_release_adds_to_version_2_does_not_keep_this_one_from_read
         ({}, About("", "", 0)),
     ],
 )
-def test_what_a_message_is_about_is_told_as_far_as_it_can_be_read(
+def test_source_type_and_time_of_a_message_are_read_as_far_as_possible(
     fields: Fields, told: About
 ) -> None:
     assert about_of(fields) == told
 
 
 @pytest.mark.parametrize("write", [Message.to_fields, written_in_version_1])
-def test_a_later_delivery_of_the_same_id_is_another(write: Callable[[Message], Fields]) -> None:
+def test_a_later_delivery_of_the_same_id_has_another_name(
+    write: Callable[[Message], Fields],
+) -> None:
     later = msgspec.structs.replace(MESSAGE, received_ms=MESSAGE.received_ms + 1)
     others = [
         later,
@@ -271,7 +273,7 @@ NAMES = st.sampled_from(
 )
 
 
-# Odd values, and those with which an entry gets far.
+# Random values, and values that are almost right.
 JSONS = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
     lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner),
@@ -281,11 +283,9 @@ VALUES = st.binary() | st.sampled_from([b"1", b"2"]) | (JSONS | ABOUTS).map(msgs
 
 
 @given(st.dictionaries(NAMES, VALUES), st.sampled_from([{}, VERSION_1, VERSION_2]))
-def test_whatever_stands_in_an_entry_only_its_version_may_be_refused(
-    odd: Fields, sound: Fields
-) -> None:
+def test_any_entry_is_read_or_refused_with_a_wire_version_error(odd: Fields, sound: Fields) -> None:
     fields = {**sound, **odd}
-    # Any other raise would lose the message: nobody could say what became of it.
+    # Any other exception would leave the message pending without a reason.
     Progress.from_fields(fields, "1-0")
     Death.from_fields(fields)
     about_of(fields)
@@ -298,7 +298,7 @@ def test_whatever_stands_in_an_entry_only_its_version_may_be_refused(
     assert found.body == fields[b"body"]
 
 
-def test_ids_count_for_each_source_alone() -> None:
+def test_equal_ids_of_different_sources_have_different_digests() -> None:
     def digest(source: str, message_id: str) -> bytes:
         return msgspec.structs.replace(MESSAGE, source=source, id=message_id).digest
 
@@ -314,7 +314,7 @@ def test_the_digest_depends_on_nothing_else() -> None:
     assert other.digest == MESSAGE.digest
 
 
-def test_headers_are_kept_as_they_stood_less_credentials_and_the_connections_own() -> None:
+def test_headers_are_kept_unchanged_without_credentials_and_connection_headers() -> None:
     pairs = (
         (b"Host", b"hooks.example"),
         (b"Upstash-Signature", b"a.b.c"),
@@ -356,7 +356,9 @@ HEADER_VALUES = st.binary().filter(lambda value: b"\r" not in value and b"\n" no
 
 
 @given(st.lists(st.tuples(HEADER_NAMES, HEADER_VALUES)))
-def test_every_header_that_http_allows_comes_back(pairs: list[tuple[bytes, bytes]]) -> None:
+def test_every_header_that_http_allows_is_read_as_it_was_written(
+    pairs: list[tuple[bytes, bytes]],
+) -> None:
     headers = msgspec.structs.replace(MESSAGE, header_block=pack_headers(tuple(pairs))).headers
 
     found = [
@@ -369,7 +371,7 @@ def test_the_time_of_receipt_is_in_utc_to_the_millisecond() -> None:
     assert MESSAGE.received_at == datetime(2026, 11, 21, 9, 30, 0, 123_000, UTC)
 
 
-def test_a_fresh_id_is_never_the_same_and_tells_that_it_is_ours() -> None:
+def test_every_fresh_id_is_different_and_has_our_prefix() -> None:
     made = {fresh_id() for _ in range(1000)}
 
     assert len(made) == 1000

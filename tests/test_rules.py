@@ -1,4 +1,4 @@
-"""The table of rules keeps up with the tree. `make rules` is what tries it."""
+"""The table of rules fits the code. `make rules` tries the rules themselves."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_every_rule_has_an_edit_that_changes_something_and_a_test() -> None:
 
 
 @pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.file)
-def test_what_an_edit_replaces_stands_exactly_once(edit: Edit) -> None:
+def test_the_text_that_an_edit_replaces_occurs_exactly_once(edit: Edit) -> None:
     assert not fault_of(edit)
 
 

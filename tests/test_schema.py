@@ -1,4 +1,4 @@
-"""The documents of `hookmill schema`: what they accept, what they refuse, that they are whole."""
+"""The documents of `hookmill schema`: what they accept and refuse, and that no part is missing."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ OWN: tuple[type[Event], ...] = (OrderPaid, OrderPaid2, Pushed, Whole)
 
 
 def event_class(name: str, options: dict[str, Any], **fields: Any) -> type[Event]:
-    """A class whose fields are of types that have no name here."""
+    """Make an event class. Its fields may have types without a name in this module."""
     said = {"__annotations__": fields, "__module__": __name__, "__qualname__": name}
     return cast("type[Event]", new_class(name, (Event,), options, lambda body: body.update(said)))
 
@@ -150,7 +150,7 @@ def test_every_event_of_marble_that_can_be_sent_is_accepted_in_either_generation
         ({"type": "post.updated", "data": {"id": "p1", "changes": "title"}}, False),
     ],
 )
-def test_what_stands_around_the_data_of_marble_is_described_too(
+def test_the_fields_of_marbles_envelope_are_described_too(
     changed: dict[str, Any], is_accepted: bool
 ) -> None:
     body = {"id": "e1", "type": "post.published", "workspaceId": "w1", "data": {"id": "p1"}}
@@ -158,7 +158,7 @@ def test_what_stands_around_the_data_of_marble_is_described_too(
     assert accepts(MARBLE, body | changed) is is_accepted
 
 
-def test_the_envelope_is_no_part_of_the_data_that_is_described() -> None:
+def test_the_envelope_is_not_part_of_the_described_data() -> None:
     assert "$envelope" not in json.dumps(MARBLE)
     assert set(MARBLE["$defs"]) == {cls.tag for cls in marble.EVENTS} | {
         "Actor",
@@ -177,7 +177,7 @@ MINE = document(*OWN)
 
 
 @given(event=st.one_of(*map(instances, [OrderPaid, OrderPaid2, Pushed])))
-def test_every_event_of_ones_own_that_can_be_sent_is_accepted(event: Event) -> None:
+def test_every_event_of_a_user_that_can_be_sent_is_accepted(event: Event) -> None:
     for name in type(event).names:
         assert accepts(MINE, body_of(event, name))
 
@@ -220,7 +220,7 @@ def test_each_name_on_the_wire_has_an_entry() -> None:
     check_that_every_reference_leads_somewhere(schema)
 
 
-def test_an_alias_of_two_events_must_fit_both_and_one_that_is_a_name_is_its_owners() -> None:
+def test_an_alias_of_two_events_must_fit_both_and_a_tag_is_that_of_its_own_event() -> None:
     class Renamed(Event, tag="renamed", aliases=("order.payed", "order.paid")):
         note: str
 
@@ -237,14 +237,14 @@ def test_an_alias_of_two_events_must_fit_both_and_one_that_is_a_name_is_its_owne
     )
 
 
-def test_a_body_of_a_wire_form_of_its_own_may_be_anything() -> None:
+def test_an_event_that_reads_its_own_format_accepts_any_body() -> None:
     schema = document(Csv)
 
     assert accepts(schema, "a,b")
     assert accepts(schema, {"cells": ["a"]}, of="csv")
 
 
-def test_two_classes_of_one_name_on_the_wire_are_too_much_for_one_document() -> None:
+def test_two_classes_of_one_name_on_the_wire_are_refused() -> None:
     class PostPublished(Event, tag="post.published"):
         headline: str
 
@@ -265,7 +265,7 @@ def declared_under_names(*events: type[Event]) -> Declared:
     return of_handlers("app:handlers", handlers)
 
 
-def test_types_of_one_name_stay_apart_from_each_other_and_from_the_events() -> None:
+def test_types_of_one_name_get_different_names_in_the_document() -> None:
     other = msgspec.defstruct("Money", [("coins", list[int])], module="other")
 
     first = event_class("First", {"tag": "Points"}, money=Money, points=Points)
@@ -297,7 +297,7 @@ def test_a_field_without_a_schema_is_named_with_its_class(annotation: Any, said:
         json_schema(declared(odd))
 
 
-def test_two_types_that_msgspec_cannot_tell_apart_are_named() -> None:
+def test_two_types_that_msgspec_cannot_distinguish_are_named() -> None:
     def local(kind: type) -> type[msgspec.Struct]:
         return msgspec.defstruct("Local", [("x", kind)], module=__name__)
 
@@ -310,7 +310,7 @@ def test_two_types_that_msgspec_cannot_tell_apart_are_named() -> None:
 # --- where the events come from --------------------------------------------------------------
 
 
-def test_a_module_declares_what_it_defines_itself_and_under_a_name_of_the_wire() -> None:
+def test_a_module_declares_only_its_own_events_that_have_a_tag() -> None:
     module = ModuleType("app.events")
 
     class Base(Event):
@@ -336,7 +336,7 @@ def test_the_version_is_that_of_the_package() -> None:
     assert of_module(marble).events == marble.EVENTS
 
 
-def test_handlers_declare_each_event_once_and_who_receives_it() -> None:
+def test_handlers_declare_each_event_once_and_its_receivers() -> None:
     handlers = Handlers()
     handlers.on(OrderPaid2, name="second")(handle)
     handlers.on("order.*", name="orders")(handle)
@@ -371,7 +371,7 @@ def async_document() -> Schema:
     return made
 
 
-def test_an_asyncapi_document_says_what_is_received_and_by_whom() -> None:
+def test_an_asyncapi_document_lists_the_events_and_their_handlers() -> None:
     made = async_document()
 
     assert made["asyncapi"] == "3.0.0"
@@ -429,7 +429,7 @@ def test_the_payloads_of_an_asyncapi_document_are_draft_07() -> None:
 
 @pytest.fixture(scope="module")
 def rules(tmp_path_factory: pytest.TempPathFactory) -> Schema:
-    """AsyncAPI's own schema of its documents, as its makers publish it."""
+    """The JSON Schema of AsyncAPI documents, as the AsyncAPI project publishes it."""
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("npm is not installed")
@@ -446,7 +446,7 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> Schema:
         pytest.skip("the npm registry did not answer in time")
     packed = list(folder.glob("*.tgz"))
     if done.returncode != 0 or not packed:
-        pytest.skip(f"npm could not fetch the rules: {done.stderr.decode()[-200:]}")
+        pytest.skip(f"npm could not fetch the schema: {done.stderr.decode()[-200:]}")
     with tarfile.open(packed[0]) as files:
         found = files.extractfile("package/schemas/3.0.0.json")
         assert found is not None
@@ -485,7 +485,7 @@ def references_in(value: object) -> Iterator[str]:
             yield from references_in(inner)
 
 
-def test_names_and_values_that_look_like_words_of_a_schema_are_left_alone() -> None:
+def test_names_and_values_that_look_like_schema_keywords_are_unchanged() -> None:
     example = {"discriminator": "x", "description": "  a\n  b", "items": 7}
     target = Annotated[Any, msgspec.Meta(examples=[example])]
     link = event_class("Link", {"tag": "link"}, target=target, discriminator=str, properties=str)

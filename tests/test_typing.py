@@ -1,4 +1,4 @@
-"""A user's mistakes are found by mypy and by pyright, before anything runs, and nothing else is."""
+"""mypy and pyright find the mistakes that a user can make, and report nothing else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FOLDER = ROOT / "tests" / "typing"
 FILE = FOLDER / "expected_errors.py"
 
 Errors = dict[int, str]
-"""What a checker says, by the line it says it of."""
+"""The error of a checker for each line number."""
 
 
 def mypy() -> Errors:
@@ -37,7 +37,7 @@ def mypy() -> Errors:
 
 
 def pyright() -> Errors:
-    # basedpyright is pyright with its Node.js in its wheels: nothing is downloaded by a run.
+    # basedpyright is pyright with Node.js in its wheels, so a run downloads nothing.
     done = subprocess.run(
         [
             *(sys.executable, "-m", "basedpyright", "--outputjson"),

@@ -1,5 +1,5 @@
-"""The walk that docs/explanation/architecture.md tells: a POST really passes these files, in this
-order, until its handler runs and its outcome is written.
+"""The walk in docs/explanation/architecture.md is true: a POST passes these files in this order,
+until its handler runs and its outcome is stored.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from worker.main import Worker
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "explanation" / "architecture.md"
-ROOMS = ("hookmill/", "receiver/", "worker/")
+PACKAGES = ("hookmill/", "receiver/", "worker/")
 SCRIPTS = "hookmill/stream/scripts"
-LONGEST = 20
-"""Steps that a stranger follows in a few minutes."""
+MOST_STEPS = 20
+"""A newcomer reads so many steps in a few minutes."""
 
 
 class Step(NamedTuple):
-    """A file, and the function in it (of a Lua script: none)."""
+    """A file, and the function in it. A Lua script has no function."""
 
     file: str
     function: str = ""
@@ -42,7 +42,7 @@ RUN_SCRIPT = Step("hookmill/stream/script_runner.py", "try_each")
 
 
 def steps_told() -> list[Step]:
-    """Read the numbered list: `1. `file`, `function`: what happens there`."""
+    """Read the numbered list of the page: `1. `file`, `function`: what happens there`."""
     found = re.findall(r"^\d+\. `([\w/.]+)`(?:, `(\w+)`)?: \w", PAGE.read_text(), re.MULTILINE)
     return [Step(*words) for words in found]
 
@@ -73,18 +73,18 @@ async def rebuild(delivery: Delivery[PostPublished]) -> None:
 
 @contextmanager
 def steps_taken() -> Iterator[list[Step]]:
-    """Collect each function of ours in the order of its first call, and each script that is run."""
+    """Collect our functions in the order of their first calls, and the scripts that run."""
     taken: dict[Step, None] = {}
 
     def look(frame: FrameType, event: str, _: Any) -> None:
         file = frame.f_code.co_filename.removeprefix(f"{ROOT}/")
-        if not file.startswith(ROOMS):
+        if not file.startswith(PACKAGES):
             return
         step = Step(file, frame.f_code.co_name)
         if event == "call":
             taken.setdefault(step)
         elif event == "return" and step == RUN_SCRIPT:
-            # Its first return is where it waits for Redis, which has been sent the script's call.
+            # A coroutine first returns when it waits, and by then the script's call was sent.
             taken.setdefault(Step(f"{SCRIPTS}/{frame.f_locals['name']}.lua"))
 
     result: list[Step] = []
@@ -98,7 +98,7 @@ def steps_taken() -> Iterator[list[Step]]:
 
 @asynccontextmanager
 async def running(settings: Settings, sources: list[Source]) -> AsyncIterator[str]:
-    """A receiver and a worker in this process; gives the receiver's base URL."""
+    """Run a receiver and a worker in this process. Yields the receiver's base URL."""
     stream, worker = stream_of(settings), Worker(settings, handlers, None)
     receiver = Receiver(settings, sources, stream)
     port = await receiver.start()
@@ -112,7 +112,7 @@ async def running(settings: Settings, sources: list[Source]) -> AsyncIterator[st
 
 
 def is_idle(client: redis.Redis, prefix: str) -> bool:
-    """Whether everything is acknowledged and the worker waits for the next message."""
+    """Return whether all entries are acknowledged and the worker waits for the next message."""
     groups: Any = client.xinfo_groups(f"{prefix}:{{0}}:stream")
     clients: Any = client.client_list()
     waiting = any(one["cmd"] == "xreadgroup" and "b" in one["flags"] for one in clients)
@@ -147,5 +147,5 @@ async def test_a_post_passes_the_files_that_the_architecture_page_lists_in_that_
 
 def test_the_list_is_short_and_names_each_file_once() -> None:
     files = [step.file for step in steps_told()]
-    assert 10 <= len(files) <= LONGEST
+    assert 10 <= len(files) <= MOST_STEPS
     assert len(set(files)) == len(files)

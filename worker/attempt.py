@@ -135,7 +135,7 @@ class Attempter:
         return _Ready(handler, Delivery(event, message, progress.attempts + 1))
 
     def _handler(self, message: Message, progress: Progress) -> Handler | Outcome:
-        """Return the one handler that runs this entry, or the outcome where there is not one."""
+        """Return the one handler that runs this entry, or the outcome if there is not one."""
         if progress.handler:
             named = self._handlers.named(progress.handler)
             return named or self._unknown(

@@ -1,6 +1,6 @@
 """Keeps Redis small: trims what every group has finished, and removes consumers that are gone.
 
-It also counts the unfinished messages anew; receivers refuse deliveries when there are too many.
+It also counts the unfinished messages again; receivers refuse deliveries when there are too many.
 One worker does it for all of its group: the first one claims the task.
 """
 

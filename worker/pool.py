@@ -165,7 +165,7 @@ class Pool:
                 log.error("taking stopped: wrong number of partitions", error=str(error))
                 return
             except GroupLostError as error:
-                log.warning("the consumer group is gone: opening it anew", error=str(error))
+                log.warning("the consumer group is gone: opening it again", error=str(error))
                 self._is_open = False
             except StreamUnavailableError as error:
                 self._take_failed()
@@ -203,8 +203,8 @@ class Pool:
 
     async def _take(self) -> Taken:
         count = min(self._take_size(), self._max_take)
-        # After a wake-up the entry it announced goes first: a sweep does not find that entry, and
-        # no other worker is told of it.
+        # After a wake-up, take the entry that it announced first. A sweep does not find that entry,
+        # and no other worker gets a wake-up for it.
         if not self._is_quiet and not self._has_wakeup and self._takeover.wait() == 0:
             found = await self._takeover.sweep(count)
             if not found.is_empty:

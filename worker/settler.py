@@ -102,4 +102,4 @@ class Settler:
         try:
             await self._consumer.open()
         except StreamUnavailableError as error:
-            log.warning("cannot open the consumer group anew", error=str(error))
+            log.warning("cannot open the consumer group again", error=str(error))

@@ -41,7 +41,7 @@ class Takeover:
         self.lost_contact()
 
     def lost_contact(self) -> None:
-        """Note that Redis did not answer: the wait for one whole lease of contact begins anew."""
+        """Note that Redis did not answer: the wait for one whole lease of contact begins again."""
         self._uptime_is_enough = False
         self._next_sweep = self._clock() + self._lease
 

@@ -168,7 +168,7 @@ async def select(letters: DeadLetters, selection: Selection) -> SelectedDeadLett
 def describe(letter: DeadLetter, *, whole: bool = False) -> dict[str, Any]:
     """Return what is known of a dead letter as JSON-ready values; `whole`: with headers and body.
 
-    Times are ISO 8601 in UTC, "" where there is none. A message that this release cannot read has
+    Times are ISO 8601 in UTC, "" if there is none. A message that this release cannot read has
     the reason in `unreadable`.
     """
     progress = Progress.from_fields(letter.fields, letter.id)

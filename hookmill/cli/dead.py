@@ -270,7 +270,7 @@ async def _follow(what: str, tallies: AsyncIterator[Tally], total: int) -> None:
             async for tally in tallies:
                 bar.update(task, description=f"{what} {tally.done}", completed=tally.looked_at)
     finally:
-        # Nothing to say where it failed before the first step.
+        # Nothing to say if it failed before the first step.
         if tally.tried or not sys.exc_info()[0]:
             say(f"{what} {tally.done} of {tally.tried}")
 
@@ -295,7 +295,7 @@ def _short(moment: str) -> str:
 
 
 def _pretty(body: str) -> str:
-    """Lay JSON out for reading, in one line where it fits. Anything else stays as it is."""
+    """Lay JSON out for reading, in one line if it fits. Anything else stays as it is."""
     import msgspec
 
     try:

@@ -26,7 +26,7 @@ def schema(
         bool, typer.Option("--asyncapi", help="An AsyncAPI 3.0.0 document instead.")
     ] = False,
 ) -> None:
-    """Write a JSON Schema of the events that are handled. Exit 2 where there is none."""
+    """Write a JSON Schema of the events that are handled. Exit 2 if there is none."""
     from hookmill import schema as documents
     from hookmill.admin.declared_events import load_declared
 

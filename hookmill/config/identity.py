@@ -139,7 +139,7 @@ def _text_at(place: str) -> Callable[[Signed], str | Refused]:
 def id_from_body(identify: Identify) -> Identify:
     """Change a sender's function so that it ignores headers, because anybody can change those.
 
-    An ID that stands in the body stays the ID, because it is signed like the rest of the body. Any
+    An ID that is in the body stays the ID, because it is signed like the rest of the body. Any
     other message gets a digest of its body as the ID, so that of two equal bodies only one runs.
     """
 
@@ -159,7 +159,7 @@ _NO_HEADERS = CIMultiDict[str]()
 
 
 def identify_qstash(headers: MultiMapping[str], body: bytes) -> Identity | Refused:
-    """Find ID and type in a QStash delivery. The ID stands in a header that is not signed."""
+    """Find ID and type in a QStash delivery. The ID is in a header that is not signed."""
     message_id = _message_id_header(headers)
     return message_id if isinstance(message_id, Refused) else Identity(message_id, _type_in(body))
 
@@ -279,7 +279,7 @@ _MESSAGE_ID = istr("Upstash-Message-Id")  # an istr computes its lower case only
 
 
 def _type_in(body: bytes) -> str:
-    """Return the event type that stands in a body as `event` or as `type`."""
+    """Return the event type that a body has as `event` or as `type`."""
     try:
         names = _plain_names.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -1,7 +1,7 @@
 """Signing secrets: where the secrets of a source stand, and in which time each one is valid.
 
-A secret stands in an environment variable or a file, never in `hookmill.toml`. Both may hold
-several secrets, one a line. A file is read anew on demand, so that a new secret can be added
+A secret is in an environment variable or a file, never in `hookmill.toml`. Both may hold
+several secrets, one a line. A file is read again on demand, so that a new secret can be added
 beside the old one without a restart.
 """
 

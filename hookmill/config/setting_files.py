@@ -1,4 +1,4 @@
-"""The files that settings stand in: `hookmill.toml`, and a file for each secret.
+"""The files that hold settings: `hookmill.toml`, and a file for each secret.
 
 A fault is appended to the list that the caller gives, so that all faults are reported at once.
 """
@@ -37,7 +37,7 @@ def read_toml(faults: list[str]) -> dict[str, Any]:
 
 
 def secrets_from_files(faults: list[str]) -> dict[str, str]:
-    """Return the secrets that stand in files, by the name of the setting.
+    """Return the secrets that are in files, by the name of the setting.
 
     An empty variable is a fault. (For other settings it counts as not set.) The operator meant to
     switch a source on, so it must not stay off in silence.

@@ -66,7 +66,7 @@ class SourceCheck(NamedTuple):
 
 
 def sources_of(settings: Settings) -> list[Source]:
-    """Return the sources that are switched on. Their secrets are read anew at each call.
+    """Return the sources that are switched on. Their secrets are read again at each call.
 
     Raises `SettingsError` with every fault, because a source without a usable secret must not
     start.

@@ -1,4 +1,4 @@
-"""Judges a captured delivery and says why: the verdict, the steps to it and, where it is refused,
+"""Judges a captured delivery and says why: the verdict, the steps to it and, if it is refused,
 which of the usual mistakes would explain it.
 
 No I/O: what was captured, the secrets and the time go in, a report comes out. The report shows no

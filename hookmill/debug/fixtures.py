@@ -144,7 +144,7 @@ def qstash_headers(body: bytes, message_id: str) -> dict[str, str]:
 
 
 def marble_headers(body: bytes, message_id: str) -> dict[str, str]:
-    """Return the headers that Marble sends besides its signature; they repeat what the body says.
+    """Return the headers that Marble sends besides its signature. Their values are in the body too.
 
     Bodies of its older generation came through QStash, with QStash's headers.
     """
@@ -187,7 +187,7 @@ def _values(templates: Iterable[str], text: str) -> dict[str, str]:
 
 
 def _values_for(template: str, text: str) -> dict[str, str] | None:
-    """Return the values of a template's fields that give the text, or None where none do."""
+    """Return the values of a template's fields that give the text, or None if none do."""
     pieces = list(parts(as_template(template)))
     pattern = "".join(re.escape(before) + ("(.+?)" if field else "") for before, field in pieces)
     match = re.fullmatch(pattern, text, re.DOTALL)

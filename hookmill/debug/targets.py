@@ -101,7 +101,7 @@ def _base_of(url: str) -> tuple[str, bool]:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
-        _ = parts.port  # raises where it is not a number
+        _ = parts.port  # raises if it is not a number
     except ValueError:
         usable = False
     if not usable:

@@ -82,7 +82,7 @@ class Options:
                 yield name[len(prefix) :], value
 
     def text(self, name: str) -> str:
-        """Return the text of an option; "" where it is not given."""
+        """Return the text of an option; "" if it is not given."""
         return self._values.get(name, "")
 
     def items(self, name: str) -> list[str]:
@@ -104,7 +104,7 @@ class Options:
         return bool(self.text(name)) and flag_of(self.text(name), self._title(name))
 
     def method(self) -> str:
-        """Read the HTTP method; POST where it is not given."""
+        """Read the HTTP method; POST if it is not given."""
         text = self.text("method").upper() or "POST"
         if text not in METHODS:
             where = self._title("method")
@@ -112,7 +112,7 @@ class Options:
         return text
 
     def retry_delay(self) -> str:
-        """Return the expression of the retry delay; "" where it is not given."""
+        """Return the expression of the retry delay; "" if it is not given."""
         text = self.text("retry-delay")
         if text:
             retry_delay.check(text)

@@ -43,7 +43,7 @@ def oldest_first(
 ) -> tuple[list[T], dict[str, str]]:
     """Cut a page out of items that are ordered by their position.
 
-    Returns the items, and `{"cursor": ...}` for the next page where there is one. The cursor names
+    Returns the items, and `{"cursor": ...}` for the next page if there is one. The cursor names
     the last item, so items that are added or removed in between shift nothing.
     """
     start = page.cursor

@@ -26,7 +26,7 @@ TIMEOUT = 5.0
 """Seconds for one round trip to Redis."""
 
 _HASH_TAG = "qstash"
-"""The hash tag in the names of all keys, so that they lie in one place of a cluster."""
+"""The hash tag in the names of all keys, so that they are on one node of a cluster."""
 
 _TABLES = tuple(table.name for table in State().tables)
 

@@ -48,7 +48,7 @@ ALGORITHM = "PAYPAL-AUTH-ALGO"
 
 TOLERANCE = 3 * 86_400.0
 """Seconds that a transmission may be old. PayPal retries for three days, and does not say whether
-it signs each attempt anew; with a shorter time the last attempts could be refused. A copy within
+it signs each attempt again; with a shorter time the last attempts could be refused. A copy within
 this time is a duplicate, as long as message IDs are remembered: three days by default.
 """
 

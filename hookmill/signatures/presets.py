@@ -56,13 +56,13 @@ PRESETS = {
     "standard-webhooks": Preset(
         "Standard Webhooks",
         _standard(),
-        "wherever your sender says that it follows Standard Webhooks",
+        "at every sender that says it follows Standard Webhooks",
         "the signing secret, with whsec_",
     ),
     "standard-webhooks-v1a": Preset(
         "Standard Webhooks, asymmetric (v1a)",
         _standard(algorithm="ed25519", key_prefix="whpk_", item="v1a"),
-        "wherever your sender offers asymmetric signatures",
+        "at every sender that offers asymmetric signatures",
         "the public key, with whpk_",
         "needs hookmill[asymmetric]",
     ),
@@ -423,7 +423,7 @@ PRESETS = {
             signature="json:signature.signature",
             content="{timestamp}{json:signature.token}",
             timestamp="json:signature.timestamp",
-            # It retries for eight hours, and does not say whether it signs each attempt anew.
+            # It retries for eight hours, and does not say whether it signs each attempt again.
             tolerance=9 * 3600.0,
             id=("json:signature.token",),
             type=("json:event-data.event",),

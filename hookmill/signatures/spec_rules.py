@@ -1,4 +1,4 @@
-"""What makes a `SignatureSpec` unusable or unsafe, whoever wrote it."""
+"""What makes a `SignatureSpec` unusable or unsafe, in a preset or in a user's settings."""
 
 from __future__ import annotations
 

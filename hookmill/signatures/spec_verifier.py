@@ -1,7 +1,7 @@
 """Verifies and signs by a `SignatureSpec`, for every sender whose scheme is data.
 
 The signature is checked first. Nothing reads the body before it has matched, unless the signature
-itself stands in the body.
+itself is in the body.
 """
 
 from __future__ import annotations

@@ -223,7 +223,7 @@ class _Server:
 class _WrittenAtOnce(redis.asyncio.connection.AbstractConnection):
     """A connection that writes a command at once.
 
-    The Redis client writes in a task of its own, for the sake of a timeout. That task runs after
+    The Redis client writes in a separate task, because it has a timeout. That task runs after
     all tasks that are ready by now, a worker's whole batch, and Redis would stand idle meanwhile.
     """
 
@@ -232,7 +232,7 @@ class _WrittenAtOnce(redis.asyncio.connection.AbstractConnection):
         command: Any,
         check_health: bool = True,  # noqa: FBT001, FBT002 - the client's own way to be called
     ) -> None:
-        """Write a packed command, or several; connect first where there is no connection."""
+        """Write a packed command, or several; connect first if there is no connection."""
         if not self.is_connected or self._writer is None:
             await super().send_packed_command(command, check_health)
             return
@@ -257,7 +257,7 @@ def _written_at_once(kind: type[redis.asyncio.connection.AbstractConnection]) ->
 
 
 def checked(reply: Any) -> Any:
-    """Return a reply; raise it where it is an error."""
+    """Return a reply; raise it if it is an error."""
     if isinstance(reply, Exception):
         raise reply
     return reply

@@ -41,8 +41,8 @@ class Durability:
     def judge(self, reply: Any) -> bool:
         """Raise `NotDurableError` unless the reply to `command` says that the level was reached.
 
-        Return False if the server does not know the command. From then on `command` is another one:
-        ask with that.
+        Return False if the server does not know the command. From then on `command` returns another
+        one, which the caller has to send.
         """
         if self._replicas:
             self._judge_replicas(reply)

@@ -16,7 +16,7 @@ STREAM, AGAIN = 1, 2
 
 
 class EntryRef(msgspec.Struct, frozen=True):
-    """Where an entry stands: in a partition's stream or in the group's again stream beside it.
+    """Where an entry is: in a partition's stream, or in the group's own stream of that partition.
     `key_number` is `STREAM` or `AGAIN`, `id` the entry's ID in Redis.
     """
 

@@ -106,7 +106,7 @@ class Producer:
         return Call(partition, [keys.stream, keys.backlog, keys.tokens], [*head, *args])
 
     async def _run_append(self, calls: list[Call]) -> list[Any]:
-        """Return a reply for each call, an error where it failed."""
+        """Return a reply for each call, an error if it failed."""
         durability = self._durability
         if durability.command is None:
             return await self._scripts.try_each("append", calls)

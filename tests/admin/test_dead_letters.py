@@ -99,7 +99,7 @@ async def test_a_message_that_this_release_cannot_read_is_described_and_replayed
 NEVER = b'["qstash","",18446744073709551615]'
 
 
-async def test_a_time_that_no_calendar_has_is_told_in_milliseconds(
+async def test_a_time_outside_the_calendar_is_shown_in_milliseconds(
     letters: DeadLetters, give_up: GiveUp, emptied: Callable[[], None]
 ) -> None:
     (dead_id,) = await give_up(message(id="odd"), changed={b"about": NEVER, b"died": b"9" * 30})

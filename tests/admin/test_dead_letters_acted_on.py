@@ -72,7 +72,7 @@ async def test_what_is_dropped_is_gone_and_the_rest_stays(
     emptied()
 
 
-async def test_an_id_that_is_not_there_is_told_after_the_others_are_done(
+async def test_an_unknown_id_is_reported_after_the_others_are_done(
     letters: DeadLetters, give_up: GiveUp, emptied: Callable[[], None]
 ) -> None:
     first, second = await give_up(message(), message())

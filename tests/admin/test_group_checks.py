@@ -20,7 +20,7 @@ from tests.admin.facts import SET, WORKED, levels, with_groups
     "consumers",
     [(), (ConsumerFacts(name="gone", pending=1, idle_ms=61_000),)],
 )
-def test_a_group_with_work_that_nobody_runs_raises_an_alarm(
+def test_a_group_with_work_and_no_workers_raises_an_alarm(
     changed: dict[str, Any], consumers: tuple[ConsumerFacts, ...]
 ) -> None:
     group = msgspec.structs.replace(WORKED, consumers=consumers, **changed)

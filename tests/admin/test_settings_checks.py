@@ -27,7 +27,7 @@ def test_what_was_set_is_judged(fields: dict[str, Any], expected: list[tuple[str
     assert levels(*judge_settings(Settings(**fields))) == expected
 
 
-def test_a_variable_that_nothing_reads_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_that_nothing_reads_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOOKMILL_LAESE", "5")
 
     assert levels(*judge_settings(SET)) == [

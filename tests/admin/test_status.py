@@ -49,7 +49,7 @@ def test_a_bound_that_is_not_set_is_none() -> None:
     assert status.describe(bare, 60.0)["maxmemory"] is None
 
 
-async def test_whoever_watches_is_given_the_error_while_redis_is_away(
+async def test_watching_yields_the_error_while_redis_is_away(
     own_server: Callable[..., Server],
 ) -> None:
     server = own_server()

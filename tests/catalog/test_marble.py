@@ -318,7 +318,7 @@ def test_a_word_that_is_new_to_us_is_read() -> None:
     assert event.envelope.actor == Actor(type="robot", id="b1")
 
 
-def test_unknown_extra_fields_are_passed_over_wherever_they_stand() -> None:
+def test_unknown_extra_fields_are_skipped_at_every_place() -> None:
     body = enveloped(
         "author.created",
         {"id": "a1", "socials": [{"platform": "x", "new": 1}], "new": {"deep": [1]}},
@@ -349,7 +349,7 @@ def test_an_event_written_as_json_has_the_wires_names_and_nothing_that_is_unset(
     assert again == event
 
 
-def test_a_test_delivery_is_told_from_a_published_post() -> None:
+def test_a_test_delivery_is_distinguished_from_a_published_post() -> None:
     demo = WIRE["post"] | {"id": "test_post", "test": True}
     body = enveloped("post.published", demo, resource={"type": "post", "id": "test"})
 
@@ -529,7 +529,7 @@ WIRE_NAMES = st.sampled_from(sorted({name for data in WIRE.values() for name in 
     outer=st.dictionaries(st.sampled_from(["id", "type", "createdAt", "actor"]), JSON_VALUES),
     flaw=st.none() | st.tuples(st.integers(min_value=0), st.integers(0, 255)),
 )
-def test_any_body_of_nearly_the_right_shape_ends_in_an_event_or_a_decode_error(
+def test_any_body_with_nearly_the_right_fields_ends_in_an_event_or_a_decode_error(
     cls: type[MarbleEvent],
     data: dict[str, object],
     outer: dict[str, object],

@@ -1,4 +1,4 @@
-"""QStash's callbacks: told apart, read whole, and read in part where a part cannot be read."""
+"""QStash's callbacks: which event a callback is, and how it is read if a part is unreadable."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def test_fields_that_are_new_to_us_are_passed_over() -> None:
     ],
     ids=lambda value: ascii(value)[:40],
 )
-def test_what_nobody_can_read_costs_only_itself(
+def test_an_unreadable_part_does_not_affect_the_others(
     changed: dict[str, Any], name: str, value: object
 ) -> None:
     event = failed(**changed)
@@ -377,7 +377,7 @@ JSON_VALUES = st.sampled_from(VALUES) | st.text(max_size=5) | st.floats() | st.i
     base=st.sampled_from([{}, WIRE, FAILED, {"sourceMessageId": "m"}]),
     flaw=st.none() | st.tuples(st.integers(min_value=0), st.integers(0, 255)),
 )
-def test_any_body_of_nearly_the_right_shape_ends_in_its_event_or_a_decode_error(
+def test_any_body_with_nearly_the_right_fields_ends_in_its_event_or_a_decode_error(
     said: dict[str, object], base: dict[str, Any], flaw: tuple[int, int] | None
 ) -> None:
     body = bytearray(json.dumps(base | said).encode())

@@ -161,7 +161,7 @@ async def test_times_that_no_calendar_has_do_not_hide_the_other_dead_letters(
     emptied()
 
 
-async def test_an_id_that_is_not_there_is_told_after_the_others_are_done(
+async def test_an_unknown_id_is_reported_after_the_others_are_done(
     settings: Callable[..., Settings],
     give_up: GiveUp,
     stream: Producer,

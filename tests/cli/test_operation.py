@@ -23,7 +23,7 @@ from tests.support import Server, eventually, message
 OpenGroup = Callable[..., Awaitable[Consumer]]
 
 
-def test_the_status_is_a_table_and_a_group_that_nobody_runs_is_marked() -> None:
+def test_the_status_is_a_table_and_a_group_without_workers_is_marked() -> None:
     assert operation.table(SEEN, 60.0) == [
         "stream: 1,234 entries, 567 kB; Redis uses 20 MB of 100 MB",
         "group   waiting  held  delayed  again  parked  dead  oldest     IDs  duplicates  workers",
@@ -71,7 +71,7 @@ async def test_the_status_of_a_real_group_is_printed(
     await group.settle(Settlement(entry.ref) for entry in (held, *rest))
 
 
-async def test_who_watches_sees_redis_go_and_come_back(
+async def test_watching_shows_redis_going_away_and_coming_back(
     own_server: Callable[..., Server], capsys: pytest.CaptureFixture[str]
 ) -> None:
     server = own_server()

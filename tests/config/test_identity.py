@@ -92,7 +92,7 @@ SHAPELESS = [
 
 @pytest.mark.parametrize("identify", [identify_qstash, identify_marble])
 @pytest.mark.parametrize("body", SHAPELESS, ids=lambda body: ascii(body)[:40])
-def test_a_body_of_any_shape_is_taken_its_type_is_then_empty(identify: Any, body: bytes) -> None:
+def test_a_body_of_any_form_is_accepted_with_an_empty_type(identify: Any, body: bytes) -> None:
     assert identify(NO_HEADERS, body) == Identity(None, "")
 
 
@@ -281,7 +281,7 @@ def test_bodies_of_other_bytes_are_other_messages(other: bytes) -> None:
 
 
 def test_an_id_that_was_signed_stays_the_messages_id() -> None:
-    # Marble builds a body anew for each attempt: the bytes may change, the event's ID does not.
+    # Marble builds a body again for each attempt: the bytes may change, the event's ID does not.
     body = b'{"id":"evt_1","type":"post.published"}'
     found = id_from_body(identify_marble)(FOREIGN, body)
     assert found == Identity("evt_1", "post.published", id_is_signed=True)
@@ -320,7 +320,7 @@ DIGEST_OF_256 = hashlib.blake2b(TOO_LONG.encode(), digest_size=16).hexdigest()
         ("id", b'{"id":-17}', "-17"),
         ("id", b'{"id":18446744073709551616}', "18446744073709551616"),
         ("id", b'{"id":' + b"9" * 255 + b"}", "9" * 255),
-        # What is too long is represented, and never cut off.
+        # A name that is too long is replaced by a hash, never cut off.
         ("id", json.dumps({"id": LONGEST}).encode(), LONGEST),
         ("id", json.dumps({"id": "é" * 255}).encode(), "é" * 255),
         ("id", json.dumps({"id": TOO_LONG}).encode(), DIGEST_OF_256),
@@ -536,7 +536,7 @@ def test_names_stand_where_the_senders_put_them(
     assert identify(CIMultiDict(headers), body) == expected
 
 
-def test_a_name_that_is_repeated_or_no_text_is_refused_and_a_long_one_is_none() -> None:
+def test_a_name_that_is_doubled_or_not_a_text_is_refused_and_a_long_one_is_none() -> None:
     identify = identify_by(PRESETS["github"].spec)
 
     def found(*headers: tuple[str, str]) -> str:

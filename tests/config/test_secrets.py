@@ -78,7 +78,7 @@ def test_a_time_begins_with_its_first_moment_and_ends_before_its_last() -> None:
         ),
     ],
 )
-def test_what_could_keep_nobody_out_does_not_start(
+def test_a_secret_that_keeps_nobody_out_is_refused_at_the_start(
     tmp_path: Path, content: bytes | None, said: str
 ) -> None:
     path = tmp_path / "secret"
@@ -89,7 +89,7 @@ def test_what_could_keep_nobody_out_does_not_start(
     assert caught.value.faults == (said.format(path=path),)
 
 
-def test_every_fault_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_fault_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHORT", "x")
     with pytest.raises(SettingsError) as caught:
         read("github", refs("env:UNSET", "env:SHORT"))

@@ -31,7 +31,7 @@ BAD_PATH = (
 )
 
 
-def test_every_fault_is_told_at_once_by_the_name_it_was_given_under(
+def test_every_fault_is_reported_at_once_with_the_name_of_its_setting(
     setenv: SetEnv, folder: Path
 ) -> None:
     write_toml(

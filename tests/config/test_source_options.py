@@ -112,7 +112,7 @@ def test_what_is_unknown_or_unsafe_is_a_fault_that_says_so(
         spec_of(name, options(**given))
 
 
-def test_every_fault_of_a_shape_stands_in_a_line_of_its_own() -> None:
+def test_every_fault_of_a_spec_is_reported_on_its_own_line() -> None:
     given = options(signature="nowhere", timestamp="neither", id="nor here")
     with pytest.raises(ValueError, match="no place") as caught:
         spec_of("acme", given)

@@ -219,7 +219,7 @@ def test_qstashs_regions_have_keys_of_their_own(
 
 
 @pytest.mark.parametrize("public", [*DEVELOPMENT_KEYS, DEVELOPMENT_SECRET])
-def test_a_secret_that_anyone_knows_is_refused_wherever_it_came_from(
+def test_a_secret_that_anyone_knows_is_refused_from_any_setting(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, public: str
 ) -> None:
     own = {"QSTASH_CURRENT_SIGNING_KEY": CURRENT_KEY, "GITHUB_WEBHOOK_SECRET": public}
@@ -297,7 +297,7 @@ def test_callbacks_are_verified_as_qstashs_messages_are_for_their_own_url(
     assert judge(CURRENT_KEY, "/qstash-callbacks", body=b"{}") == "body_mismatch"
 
 
-def test_callbacks_have_the_keys_of_the_messages_wherever_those_stand(
+def test_callbacks_have_the_ordering_keys_of_their_messages(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     table = '[sources.qstash]\nsecrets = "env:OUR_KEY"\n'
@@ -313,7 +313,7 @@ def test_callbacks_have_the_keys_of_the_messages_wherever_those_stand(
     "messages",
     [
         "",
-        # What it has for secrets is public, or of another sender.
+        # Its secrets are public, or belong to another sender.
         '[sources.qstash]\npreset = "sns"\ntopics = "arn:aws:sns:eu-west-1:1:orders"\n',
         '[sources.qstash]\npreset = "github"\nsecrets = "env:OUR_KEY"\n',
     ],
@@ -348,8 +348,8 @@ def test_callbacks_are_named_and_ordered_as_their_table_says(
     _, callbacks = sources_of(settings_of(monkeypatch, tmp_path, table, **key))
     assert callbacks.identify(QSTASH_ID, CALLBACK) == identity
     assert callbacks.key_of(CALLBACK) == "msg_0"
-    repeated = CIMultiDict([("Upstash-Message-Id", "a"), ("Upstash-Message-Id", "b")])
-    assert isinstance(callbacks.identify(repeated, CALLBACK), Identity if words else Refused)
+    doubled = CIMultiDict([("Upstash-Message-Id", "a"), ("Upstash-Message-Id", "b")])
+    assert isinstance(callbacks.identify(doubled, CALLBACK), Identity if words else Refused)
 
 
 # --- what a sender asks beside its deliveries ---

@@ -1,4 +1,4 @@
-"""The machine's trusted authorities, wherever it has them."""
+"""The machine's trusted authorities are found, in a file or in a folder."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ from tests.debug.judging import (
 )
 
 
-def test_a_genuine_delivery_is_valid_and_each_step_to_it_is_told() -> None:
+def test_a_genuine_delivery_is_valid_and_each_step_is_shown() -> None:
     delivery = signed("stripe", SECRET)
     case = Case(
         "shop",
@@ -96,7 +96,7 @@ def test_a_secret_that_is_no_key_cannot_judge_yet_the_mistake_is_named() -> None
     assert report.it_would_match_if[0] == "the secret had no quotation marks around it"
 
 
-def test_each_claim_of_a_token_is_told() -> None:
+def test_each_claim_of_a_token_is_shown() -> None:
     report = qstash(from_qstash(), "another-key", SECRET, now=NOW + 10)
     assert report.verdict == "valid"
     assert report.steps[1:] == (
@@ -109,7 +109,7 @@ def test_each_claim_of_a_token_is_told() -> None:
     )
 
 
-def test_an_expired_token_is_said_to_be_genuine_and_a_wrong_body_beside_it_is_told() -> None:
+def test_an_expired_token_is_reported_as_genuine_and_a_wrong_body_is_reported_too() -> None:
     report = qstash(from_qstash(), SECRET, now=NOW + 1000)
     assert report.code == "expired"
     assert "apart from its time it matches" in report.remarks[0]
@@ -195,7 +195,7 @@ def test_what_is_shown_cannot_move_the_cursor() -> None:
 
 
 def test_the_signature_that_would_be_right_is_not_shown() -> None:
-    # Whoever passes the explanation on must not pass on a way to forge.
+    # A user may show the explanation to others. It must not help them to forge a delivery.
     digest = hmac.digest(SECRET.encode(), BODY, "sha256")
     headers = CIMultiDict({"X-Hub-Signature-256": "sha256=" + "0" * 64})
     shown = repr(judged("github", Signed(headers, BODY), SECRET))

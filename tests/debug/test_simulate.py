@@ -156,7 +156,7 @@ async def test_qstashs_headers_are_on_the_wire(endpoint: Endpoint) -> None:
     assert message.id == "msg_7"
 
 
-async def test_marbles_headers_repeat_what_the_body_says(endpoint: Endpoint) -> None:
+async def test_marbles_headers_have_the_values_of_the_body(endpoint: Endpoint) -> None:
     await send(endpoint, "marble", EVENT, message_id="7")
     headers = endpoint.only.headers
     assert headers["x-marble-event"] == "post.published"
@@ -244,12 +244,12 @@ async def test_the_url_that_is_signed_may_be_another_than_the_one_that_is_asked(
 
 
 @pytest.mark.parametrize("status", [200, 204, 401, 413, 503])
-async def test_the_answers_status_is_handed_back(endpoint: Endpoint, status: int) -> None:
+async def test_the_status_of_the_answer_is_returned(endpoint: Endpoint, status: int) -> None:
     endpoint.answer = answering(status)
     assert await send(endpoint, "qstash", b"{}") == ReceiverAnswer(status, "")
 
 
-async def test_the_answers_text_is_handed_back_trimmed_and_never_whole(endpoint: Endpoint) -> None:
+async def test_the_text_of_the_answer_is_returned_trimmed_and_shortened(endpoint: Endpoint) -> None:
     endpoint.answer = answering(400, body=b"\n no \xff" + b"x" * 5000)
     answer = await send(endpoint, "qstash", b"{}")
     assert answer.status == 400
@@ -348,5 +348,5 @@ async def test_an_endpoint_is_there_when_a_get_is_answered_with_200(
     assert endpoint.methods == ["GET"]
 
 
-async def test_nobody_is_there_where_nobody_listens() -> None:
+async def test_a_port_without_a_listener_is_reported_as_such() -> None:
     assert not await answers(f"http://127.0.0.1:{free_port()}/readyz")

@@ -44,7 +44,7 @@ def judge(signer: Scheme, verifier: Scheme, target: str = "/qstash") -> str:
 
 
 @pytest.mark.parametrize("url", [ELSEWHERE, "http://127.0.0.1:8080/qstash"])
-def test_the_configured_keys_sign_wherever_it_goes(url: str) -> None:
+def test_the_configured_keys_sign_for_any_target(url: str) -> None:
     settings = Settings(**CONFIGURED)
     assert judge(scheme_for("qstash", url, settings), QStash([CURRENT_KEY])) == "verified"
     assert judge(scheme_for("marble", url, settings), marble_scheme([MARBLE_SECRET])) == "verified"
@@ -260,7 +260,7 @@ def test_a_secret_that_is_not_set_is_asked_for_by_its_variable() -> None:
 # --- a captured delivery ---
 
 
-def test_headers_are_read_as_they_are_written_and_may_be_repeated() -> None:
+def test_headers_are_read_as_they_are_written_and_may_be_given_twice() -> None:
     headers = headers_of(["A: 1", "b:2:3", "A:  x y ", "c:"])
     assert [*headers.items()] == [("A", "1"), ("b", "2:3"), ("A", "x y"), ("c", "")]
 
@@ -281,7 +281,7 @@ def test_secrets_come_from_the_command_line_files_and_variables(
     monkeypatch.setenv("SOME_SECRET", "three\n")
     found = secrets_given([" as it is "], [file], ["SOME_SECRET"])
     assert [one.text for one in found] == [" as it is ", "one", "two", "three"]
-    # What was meant as a secret may have been given as a name: it is not shown.
+    # A user may have given a secret in place of a name, so it is not shown.
     (tmp_path / "empty").write_text("\n")
     assert faults_of(secrets_given, [], [Path("hunter2"), tmp_path / "empty"], ["swordfish"]) == (
         "--secret-file (number 1): FileNotFoundError",

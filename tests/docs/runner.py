@@ -35,7 +35,7 @@ READY = {
     "qstash": "QSTASH_URL=",
     "status": "stream:",
 }
-"""What a program that goes on writes when it is ready."""
+"""The text that a long-running program prints when it is ready."""
 
 
 class _Running(NamedTuple):
@@ -64,7 +64,7 @@ class Runner:
             "QSTASH_URL": f"http://127.0.0.1:{emulator}",
             "QSTASH_TOKEN": DEVELOPMENT_TOKEN,
         }
-        """What a page's Python publishes through, once the page has started the emulator."""
+        """The sender of the page's Python code, once the page has started the emulator."""
         self._programs: list[_Running] = []
         self._output = folder / ".output"
         self._output.touch()

@@ -1,4 +1,4 @@
-"""What a guide has an operator do with tools that tests do not have."""
+"""Steps of the guides that an operator does with tools that the tests do not have."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Handlers for the tests of the whole line: they write what they did to a file outside Redis.
+"""Handlers for tests with whole programs. They write what they did to a file outside Redis.
 
-Copied beside the worker, which imports it as `ledger:handlers`. A line says begin or end, the
-message ID, the attempt, the process and the time; one write of a short line is one step, whoever
-writes.
+A test copies this file into the worker's folder, and the worker imports it as `ledger:handlers`. A
+line has the word begin or end, the message ID, the attempt, the process ID and the time. Several
+workers may write at once, because a single write of a short line is atomic.
 """
 
 import asyncio

@@ -1,9 +1,12 @@
-"""The whole line for a test: a receiver and workers as real processes, and senders to feed it."""
+"""The whole line for a test: a receiver and workers as real processes, and signed deliveries."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -14,6 +17,7 @@ import aiohttp
 import redis
 
 from hookmill.debug.fixtures import marble_headers, qstash_headers
+from hookmill.message import Message
 from hookmill.signatures import Scheme
 from hookmill.signatures.marble import marble_scheme
 from hookmill.signatures.qstash import QStash
@@ -39,8 +43,8 @@ class Post(NamedTuple):
 
 
 class Line:
-    """A receiver and some workers over one Redis, with nothing set but URL, port and keys, and the
-    time that an append may take: on a busy machine, the default would bring a 503.
+    """A receiver and some workers with one Redis. Only URL, port and keys are set, and a longer
+    append timeout, because on a busy machine the default would lead to answers with 503.
     """
 
     def __init__(
@@ -76,6 +80,21 @@ class Line:
         program.wait_for('"working"')
         return program
 
+    def hookmill(self, *words: str, without: str = "") -> str:
+        """Run a command of the command line and return what it prints. `without` names a variable
+        that the command does not get.
+        """
+        env = {name: value for name, value in self.env.items() if name != without}
+        done = subprocess.run(
+            [sys.executable, "-m", "hookmill", *words],
+            env={"PATH": os.environ["PATH"], **env},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
+        return done.stdout
+
     def order(self, number: int, body: bytes | None = None) -> Post:
         message_id = f"msg_{number}"
         if body is None:
@@ -98,7 +117,7 @@ class Line:
         return Post(message_id, path, headers | signed_headers(scheme, body, path), body)
 
     async def send(self, posts: Iterable[Post], concurrency: int = 50) -> Counter[int]:
-        """Post them all; return how often each status came back."""
+        """Post all of them. Return how often each status was the answer."""
         statuses: Counter[int] = Counter()
         waiting = iter(posts)
 
@@ -115,12 +134,12 @@ class Line:
         return statuses
 
     def noted(self, what: str = "end") -> Counter[str]:
-        """How often each message ID stands in the ledger as begun or ended."""
+        """Return how often each message ID began, or ended, in the ledger."""
         rows = (line.split() for line in self.ledger.read_text().splitlines())
         return Counter(row[1] for row in rows if row[0] == what)
 
     def wait_for_handled(self, count: int, timeout: float = 60.0) -> None:
-        """Wait until that many different messages were handled to their end."""
+        """Wait until the handlers of that many different messages have ended."""
         wait_until(
             lambda: len(self.noted()) >= count,
             timeout=timeout,
@@ -140,9 +159,9 @@ class Line:
 def unfinished(
     client: redis.Redis, prefix: str, partitions: int, group: str = "main", *, trimmed: bool = True
 ) -> int:
-    """Count what a group has yet to finish in all partitions: what is held, delayed, to be taken
-    again or parked, and the keys that are in use. What lies in the stream counts only where that
-    is to be `trimmed`: the unread, and what is retained.
+    """Count what a group has not finished in all partitions: pending, requeued, delayed and parked
+    messages, and ordering keys in use. With `trimmed`, count the entries of the stream as well:
+    those that are unread, and those that the janitor has not removed yet.
     """
     left = 0
     for keys in (Keys(prefix, number).of_group(group) for number in range(partitions)):
@@ -157,6 +176,17 @@ def unfinished(
     return left
 
 
+def stored(client: redis.Redis, prefix: str) -> dict[str, Message]:
+    """Return the messages in the stream by their source, of which each has one."""
+    found: dict[str, Message] = {}
+    for key in client.scan_iter(f"{prefix}:*:stream"):
+        for _, fields in client.xrange(key):  # type: ignore[union-attr] # it is synchronous
+            message = Message.from_fields(fields)  # type: ignore[arg-type] # bytes, as asked
+            assert message.source not in found
+            found[message.source] = message
+    return found
+
+
 def settle_down(seconds: float = 0.5) -> None:
-    """Give a second run that must not happen the time to happen."""
+    """Wait a moment, in which a second run would begin if there was one by mistake."""
     time.sleep(seconds)

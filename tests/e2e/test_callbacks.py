@@ -1,4 +1,4 @@
-"""QStash's callbacks, from a signed request to a typed handler, with real processes."""
+"""Callbacks of QStash, from the signed request to a typed handler, with real processes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def note(delivery: Delivery[DeliveryFailed]) -> None:
 
 
 @handlers.on(DeliverySucceeded)
-def rejoice(delivery: Delivery[DeliverySucceeded]) -> None:
+def note_success(delivery: Delivery[DeliverySucceeded]) -> None:
     with open("noted.txt", "a") as notes:
         notes.write(json.dumps([delivery.id, "succeeded"]) + "\\n")
 """
@@ -90,7 +90,9 @@ class Line(NamedTuple):
         target: str = PATH,
         token: str = "",
     ) -> int:
-        """Post a callback. The signed body, the key and the target can be other ones."""
+        """Post a callback. By default it is genuine. It can be signed with another key, or for
+        another body or target.
+        """
         signer = QStash([key], public_url=self.base)
         headers = qstash_headers(body, message_id)
         headers |= signed_headers(signer, body if signed is None else signed, target)
@@ -140,7 +142,7 @@ async def test_a_failed_delivery_reaches_its_handler_typed_and_once(
     receiver.wait_for('"receiving"')
     failed, succeeded = callback(), callback(dlqId=None, status=204)
 
-    # Forged: another key, a genuine token with another body, a token for another URL of ours.
+    # Forged: another key, a genuine token with another body, a token for another of our URLs.
     assert await line.post(failed, "msg_f1", key="sig_strange") == 401
     assert await line.post(failed, "msg_f2", signed=succeeded) == 401
     assert await line.post(failed, "msg_f3", target="/qstash") == 401
@@ -151,7 +153,7 @@ async def test_a_failed_delivery_reaches_its_handler_typed_and_once(
     token = signed_headers(QStash([CURRENT_KEY], public_url=line.base), succeeded, PATH)
     again = token["Upstash-Signature"]
     assert await line.post(succeeded, "msg_2", token=again) == 200
-    assert await line.post(succeeded, "msg_3", token=again) == 401  # replayed under another ID
+    assert await line.post(succeeded, "msg_3", token=again) == 401  # the same token with another ID
 
     # The same as `hookmill send --source qstash-callbacks`.
     made = await simulate.deliver(
@@ -175,7 +177,7 @@ async def test_a_failed_delivery_reaches_its_handler_typed_and_once(
 
     other = ["msg_4", "succeeded"]
     assert line.noted.count(other) == 1
-    # These two are in the order of their arrival, because they belong to one message.
+    # These two keep the order of their arrival, because they belong to one message.
     assert [row for row in line.noted if row != other] == [
         ["msg_1", "msg_source", 500, "the disk is full", "Grüße 🎈"],
         ["msg_2", "succeeded"],

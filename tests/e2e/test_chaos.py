@@ -1,4 +1,4 @@
-"""A short chaos run for every `make test`; `make chaos` is the long one."""
+"""A short chaos run for every `make test`. `make chaos` runs the long one."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from tests.chaos import (
     LEASE,
     Chaos,
     Fault,
+    PastFault,
     Run,
-    Struck,
-    order_of,
+    count_broken_order,
     schedule,
 )
 from tests.support import server_binaries
 
 
-@pytest.mark.timeout(600)  # it starts a dozen programs, and has them frozen for seconds
-async def test_nothing_is_lost_and_nothing_runs_twice_or_out_of_turn_without_cause(
+@pytest.mark.timeout(600)  # it starts a dozen programs and freezes them for seconds
+async def test_no_message_is_lost_and_none_runs_twice_or_out_of_order_without_a_fault(
     tmp_path: Path,
 ) -> None:
     chaos = Chaos(tmp_path, messages=3_000, faults=8, seed=7, binary=server_binaries()["valkey"])
@@ -28,11 +28,11 @@ async def test_nothing_is_lost_and_nothing_runs_twice_or_out_of_turn_without_cau
     assert verdict.faults == 8
     assert (verdict.lost, verdict.unexplained, verdict.disordered) == (0, 0, 0), verdict
     assert verdict.handled + verdict.dead >= 3_000
-    assert len(chaos.in_line) > 300
-    assert sum(map(len, chaos.in_line.values())) == 1_500
+    assert len(chaos.sent_in_order) > 300
+    assert sum(map(len, chaos.sent_in_order.values())) == 1_500
 
 
-def test_the_same_seed_is_the_same_schedule() -> None:
+def test_the_same_seed_gives_the_same_schedule() -> None:
     assert schedule(1, 50, 100_000) == schedule(1, 50, 100_000)
     assert schedule(1, 50, 100_000) != schedule(2, 50, 100_000)
 
@@ -55,32 +55,32 @@ FROZEN, OTHER = 1, 2
 
 
 def judged(*, freeze: float = 0.0, **runs: list[Run]) -> tuple[int, int]:
-    """Judge one key with the messages `a` and `b`, sent in that order; the worker FROZEN was
-    frozen from second 10 on for so long.
+    """Judge one key with the messages `a` and `b`, sent in that order. The worker FROZEN is frozen
+    for `freeze` seconds from second 10 on.
     """
-    struck = [Struck(Fault(0, "freeze worker", 0, freeze), 10.0, 10.0 + freeze, FROZEN)]
-    return order_of([["a", "b"]], runs, struck if freeze else [])
+    faults = [PastFault(Fault(0, "freeze worker", 0, freeze), 10.0, 10.0 + freeze, FROZEN)]
+    return count_broken_order([["a", "b"]], runs, faults if freeze else [])
 
 
 def test_one_after_another_is_in_order() -> None:
     assert judged(a=[Run(OTHER, 1, 2)], b=[Run(OTHER, 3, 4)]) == (0, 0)
-    # Its worker was killed, and it ran once more.
+    # The first worker was killed, so the message ran again.
     assert judged(a=[Run(OTHER, 1, None), Run(FROZEN, 5, 6)], b=[Run(OTHER, 7, 8)]) == (0, 0)
 
 
-def test_what_began_before_an_earlier_one_had_ended_is_disordered() -> None:
+def test_a_message_that_began_before_an_earlier_one_ended_is_disordered() -> None:
     assert judged(a=[Run(OTHER, 3, 4)], b=[Run(OTHER, 1, 2)]) == (0, 1)
     assert judged(a=[Run(OTHER, 1, 3)], b=[Run(OTHER, 2, 4)]) == (0, 1)
     assert judged(a=[Run(OTHER, 1, None), Run(OTHER, 5, 6)], b=[Run(OTHER, 2, 4)]) == (0, 1)
 
 
-def test_a_second_run_beside_the_next_is_disordered_unless_its_worker_was_frozen() -> None:
-    second_run = [Run(FROZEN, 9, 10 + LEASE), Run(OTHER, 9 + LEASE, 9.1 + LEASE)]
-    beside = [Run(OTHER, 9.2 + LEASE, 10.5 + LEASE)]
-    assert judged(a=second_run, b=beside) == (0, 1)
-    assert judged(a=second_run, b=beside, freeze=LEASE) == (1, 0)
-    assert judged(a=second_run, b=beside, freeze=LEASE / 10) == (0, 1)
+def test_a_second_run_beside_the_next_message_is_disordered_unless_its_worker_was_frozen() -> None:
+    run_twice = [Run(FROZEN, 9, 10 + LEASE), Run(OTHER, 9 + LEASE, 9.1 + LEASE)]
+    next_run = [Run(OTHER, 9.2 + LEASE, 10.5 + LEASE)]
+    assert judged(a=run_twice, b=next_run) == (0, 1)
+    assert judged(a=run_twice, b=next_run, freeze=LEASE) == (1, 0)
+    assert judged(a=run_twice, b=next_run, freeze=LEASE / 10) == (0, 1)
 
 
-def test_a_freeze_excuses_nothing_that_began_too_soon() -> None:
+def test_a_freeze_does_not_excuse_a_message_that_began_too_early() -> None:
     assert judged(a=[Run(FROZEN, 9, 20)], b=[Run(OTHER, 12, 13)], freeze=LEASE) == (0, 1)

@@ -1,43 +1,19 @@
-"""What cannot be read is kept with its reason, and runs once the handler can read it."""
+"""A message that no handler can read is kept with its reason, and can be replayed later."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 import redis
 
 from tests.e2e.line import Line
-from tests.support import Program, Server, wait_until
-
-
-@pytest.fixture
-def line(
-    start_program: Callable[..., Program], tmp_path: Path, server: Server, prefix: str
-) -> Line:
-    return Line(start_program, tmp_path, server.url, prefix)
-
-
-def hookmill(line: Line, *words: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "hookmill", *words],
-        env={"PATH": os.environ["PATH"], **line.env},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=True,
-    )
-    return done.stdout
+from tests.support import wait_until
 
 
 def dead_letters(line: Line) -> list[dict[str, Any]]:
-    return [json.loads(row) for row in hookmill(line, "dead", "list", "--json").splitlines()]
+    return [json.loads(row) for row in line.hookmill("dead", "list", "--json").splitlines()]
 
 
 async def test_malformed_json_with_a_valid_signature_is_kept_and_replayed(
@@ -50,12 +26,12 @@ async def test_malformed_json_with_a_valid_signature_is_kept_and_replayed(
     (letter,) = dead_letters(line)
     assert (letter["message_id"], letter["reason"]) == ("msg_1", "undecodable")
     assert letter["error"] == "the body is not JSON: Input data was truncated"
-    assert json.loads(hookmill(line, "dead", "show", letter["id"], "--json"))["body"] == (
+    assert json.loads(line.hookmill("dead", "show", letter["id"], "--json"))["body"] == (
         '{"type": "order.paid", "order_id'
     )
     assert worker.stop() == 0
 
-    # The next release has a handler for everything, which takes the bytes as they came.
+    # The next release has a handler for every message, which reads the raw bytes.
     catch_all = 'handlers.on("*")(note_post)\n'
     source = tmp_path / "ledger.py"
     source.write_text(
@@ -63,14 +39,14 @@ async def test_malformed_json_with_a_valid_signature_is_kept_and_replayed(
     )
     source.write_text(source.read_text().replace('@handlers.on("post.*")\n', ""))
     worker = line.worker()
-    assert "replayed 1 of 1" in hookmill(line, "dead", "replay", letter["id"])
+    assert "replayed 1 of 1" in line.hookmill("dead", "replay", letter["id"])
     line.wait_for_handled(1)
     line.wait_for_drained(redis_client)
     assert dead_letters(line) == []
     assert [worker.stop(), receiver.stop()] == [0, 0]
 
 
-async def test_a_body_of_the_wrong_shape_is_kept_with_the_path_and_replayed(
+async def test_a_body_with_a_field_of_the_wrong_type_is_kept_with_its_path_and_replayed(
     line: Line, redis_client: redis.Redis, tmp_path: Path
 ) -> None:
     receiver, worker = line.receiver(), line.worker()
@@ -86,13 +62,13 @@ async def test_a_body_of_the_wrong_shape_is_kept_with_the_path_and_replayed(
     source = tmp_path / "ledger.py"
     source.write_text(source.read_text().replace("amount: int", "amount: int | str"))
     worker = line.worker()
-    assert "replayed 1 of 1" in hookmill(line, "dead", "replay", "--all")
+    assert "replayed 1 of 1" in line.hookmill("dead", "replay", "--all")
     line.wait_for_handled(1)
     line.wait_for_drained(redis_client)
     assert [worker.stop(), receiver.stop()] == [0, 0]
 
 
-async def test_an_event_nobody_handles_waits_its_grace_and_then_lies_in_the_dead_letters(
+async def test_an_event_without_a_handler_waits_for_the_grace_period_and_becomes_a_dead_letter(
     line: Line,
 ) -> None:
     receiver, worker = line.receiver(), line.worker(HOOKMILL_GRACE="1")
@@ -102,6 +78,6 @@ async def test_an_event_nobody_handles_waits_its_grace_and_then_lies_in_the_dead
 
     (letter,) = dead_letters(line)
     assert letter["reason"] == "unhandled"
-    assert "dropped 1 of 1" in hookmill(line, "dead", "drop", letter["id"])
+    assert "dropped 1 of 1" in line.hookmill("dead", "drop", letter["id"])
     wait_until(lambda: dead_letters(line) == [], what="no dead letters")
     assert [worker.stop(), receiver.stop()] == [0, 0]

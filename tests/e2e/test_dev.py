@@ -1,4 +1,4 @@
-"""`make run` as a newcomer sees it: samples of both senders flow, and Ctrl-C ends everything."""
+"""`make run` as a newcomer sees it: samples of both senders are handled, and Ctrl-C ends all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hookmill.dev.main import development_environment
 from tests.support import Program, free_port, wait_until
 
 
-def test_the_samples_flow_and_ctrl_c_ends_all_that_was_started(
+def test_the_samples_are_handled_and_ctrl_c_ends_every_process(
     start_program: Callable[..., Program],
 ) -> None:
     port = free_port()
@@ -58,7 +58,7 @@ def _is_open(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_the_emulators_port_is_never_the_receivers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_emulator_never_uses_the_receivers_port(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", {"PORT": "8081"})
     assert development_environment()
     assert not os.environ["QSTASH_URL"].endswith(":8081")

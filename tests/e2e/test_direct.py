@@ -1,4 +1,4 @@
-"""Direct delivery: our sender posts to our receiver, which verifies and stores the messages."""
+"""Direct delivery: `Sender` posts to our receiver, which verifies and stores the messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import redis
 from hookmill import Sender, SendError
 from hookmill.catalog.marble import PostPublished
 from hookmill.config.settings import Settings
-from hookmill.message import Message
+from tests.e2e.line import stored
 from tests.support import MARBLE_SECRET, Program, free_port
 
 WHSEC = "whsec_c3Vic2NyaWJlcnMgb3duIHNlY3JldA=="
@@ -45,8 +45,8 @@ async def test_a_direct_delivery_is_verified_and_stored_and_a_forged_one_is_refu
 
     assert (forged.status, forged.may_be_published) == (401, False)
     found = stored(redis_client, some.prefix)
-    assert {message.source: message.id for message in found} == ids
-    for message in found:
+    assert {source: message.id for source, message in found.items()} == ids
+    for message in found.values():
         assert message.type == "post.published"
         event = PostPublished.from_message(message)
         assert (event.id, event.title) == ("1", "ä")
@@ -59,11 +59,3 @@ async def refused(sender: Sender, url: str) -> SendError:
     except SendError as error:
         return error
     raise AssertionError("it was accepted")
-
-
-def stored(client: redis.Redis, prefix: str) -> list[Message]:
-    return [
-        Message.from_fields(fields)  # type: ignore[arg-type] # bytes, as asked
-        for key in client.scan_iter(f"{prefix}:*:stream")
-        for _, fields in client.xrange(key)  # type: ignore[union-attr] # it is synchronous
-    ]

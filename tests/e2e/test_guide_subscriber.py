@@ -1,4 +1,4 @@
-"""A subscriber in Node, written from the guide and without our code, verifies what we sign."""
+"""A subscriber in Node that follows the guide, without our code, verifies what we sign."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = [
 
 
 class Subscriber:
-    """The subscriber as a process. It prints a line for each delivery."""
+    """The subscriber as a process. It prints one line for each delivery."""
 
     def __init__(self, folder: Path, **env: str) -> None:
         self._log = folder / "subscriber.log"
@@ -97,7 +97,7 @@ async def send(url: str, data: dict[str, Any], secret: str = MARBLE_SECRET) -> i
     "title", ["Hello", "Grüße aus Köln", "🎈👩‍👩‍👧", 'a "quoted" \\ line\n\u2028', ""],
     ids=["ascii", "umlauts", "emoji", "escapes", "empty"],
 )  # fmt: skip
-async def test_what_we_sign_is_verified_and_read_as_it_was_meant(
+async def test_a_delivery_that_we_sign_is_verified_and_read_unchanged(
     subscriber: Subscriber, title: str
 ) -> None:
     data = {"id": "p1", "title": title}
@@ -112,7 +112,7 @@ BODY = '{"event":"post.published","data":{"id":"p1","title":"Grüße 🎈"}}'.en
 RIGHT = signed_headers(marble_scheme([MARBLE_SECRET]), BODY, "/hook")["x-marble-signature"]
 
 
-async def test_what_was_changed_or_is_incomplete_is_refused(subscriber: Subscriber) -> None:
+async def test_a_changed_or_incomplete_delivery_is_refused(subscriber: Subscriber) -> None:
     genuine = {"x-marble-signature": RIGHT}
     assert RIGHT.startswith("sha256=")
     of_nothing = signed_headers(marble_scheme([MARBLE_SECRET]), b"", "/hook")

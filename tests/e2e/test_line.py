@@ -1,24 +1,14 @@
-"""The whole line with real processes: HTTP in, stream, workers, handlers, a ledger at the end."""
+"""The whole line with real processes: requests, receiver, stream, workers, handlers, ledger."""
 
 from __future__ import annotations
 
 import random
 import signal
-from collections.abc import Callable
-from pathlib import Path
 
-import pytest
 import redis
 
 from tests.e2e.line import Line, settle_down
-from tests.support import Program, Server, wait_until
-
-
-@pytest.fixture
-def line(
-    start_program: Callable[..., Program], tmp_path: Path, server: Server, prefix: str
-) -> Line:
-    return Line(start_program, tmp_path, server.url, prefix)
+from tests.support import Program, wait_until
 
 
 async def test_ten_thousand_deliveries_sent_twice_in_random_order_are_handled_exactly_once(
@@ -36,21 +26,21 @@ async def test_ten_thousand_deliveries_sent_twice_in_random_order_are_handled_ex
     assert [program.stop() for program in (receiver, *workers)] == [0, 0, 0]
 
     assert line.noted() == {post.message_id: 1 for post in posts}
-    # Both took part, or this shows nothing about two workers.
+    # Both workers took part. Otherwise this would show nothing about two workers.
     assert len({row.split()[3] for row in line.ledger.read_text().splitlines()}) == 2
 
 
-async def test_what_a_killed_worker_held_is_handled_by_the_other(
+async def test_the_messages_of_a_killed_worker_are_handled_by_the_other(
     line: Line, redis_client: redis.Redis
 ) -> None:
     line.receiver()
     env = {"HOOKMILL_LEASE": "2", "LEDGER_PAUSE": "0.05", "HOOKMILL_CONCURRENCY": "20"}
-    # The victim never comes to an end with what it begins.
+    # The victim never finishes a message.
     victim, survivor = line.worker(**env | {"LEDGER_PAUSE": "600"}), line.worker(**env)
 
     assert await line.send(line.order(n) for n in range(1_500)) == {200: 1_500}
     line.wait_for_handled(300)
-    wait_until(lambda: begun_by(victim, line) == 20, what="it to hold all that it may")
+    wait_until(lambda: begun_by(victim, line) == 20, what="the victim to run as many as it may")
     victim.kill()
     line.wait_for_handled(1_500)
     line.wait_for_drained(redis_client)
@@ -58,7 +48,7 @@ async def test_what_a_killed_worker_held_is_handled_by_the_other(
 
     ended, begun = line.noted("end"), line.noted("begin")
     assert set(ended) == {f"msg_{n}" for n in range(1_500)}
-    # Begun twice is only what the victim had in hand: as many as it may run at once.
+    # Only the messages that the victim was running began twice: as many as it may run at once.
     assert sum(count - 1 for count in begun.values()) == 20
     assert "took over from a silent worker" in survivor.log
 
@@ -87,7 +77,7 @@ async def test_no_message_is_handled_twice_when_a_worker_is_asked_to_stop(
     assert line.noted("end") == line.noted("begin")
 
 
-async def test_work_beyond_the_shutdown_deadline_is_handed_to_another_worker(
+async def test_a_message_that_runs_beyond_the_shutdown_deadline_is_requeued_for_another_worker(
     line: Line, redis_client: redis.Redis
 ) -> None:
     line.receiver()
@@ -97,7 +87,7 @@ async def test_work_beyond_the_shutdown_deadline_is_handed_to_another_worker(
     wait_until(lambda: line.noted("begin"), what="the handler to begin")
     assert leaving.stop() == 0
 
-    # The lease is a minute: only a message that was handed back is there this soon.
+    # The lease is a minute, so a message can be handled this soon only if it was requeued.
     staying = line.worker()
     line.wait_for_handled(1, timeout=30)
     line.wait_for_drained(redis_client)

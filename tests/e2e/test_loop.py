@@ -1,4 +1,4 @@
-"""The whole loop: `Sender`, QStash's emulator, receiver, stream, worker, handler, and callbacks."""
+"""The whole loop: `Sender`, emulator of QStash, receiver, stream, worker, handler, callbacks."""
 
 from __future__ import annotations
 

@@ -1,46 +1,29 @@
-"""The whole line over several partitions, and what becomes of who splits the stream otherwise."""
+"""The whole line with several partitions, and programs with another number of partitions."""
 
 from __future__ import annotations
 
 import json
-import os
 import random
-import subprocess
-import sys
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import redis
 
 from hookmill.stream.keys import Keys
 from tests.e2e.line import Line, unfinished
-from tests.support import Program, Server, wait_until
+from tests.support import wait_until
 
 PARTITIONS = 3
 
 
 @pytest.fixture
-def line(
-    start_program: Callable[..., Program], tmp_path: Path, server: Server, prefix: str
-) -> Line:
-    line = Line(start_program, tmp_path, server.url, prefix)
+def line(line: Line) -> Line:
     line.env["HOOKMILL_PARTITIONS"] = str(PARTITIONS)
     return line
 
 
 def hookmill(line: Line, *words: str) -> list[str]:
-    """Run a command that nobody told the number of partitions; return the lines it prints."""
-    env = {name: value for name, value in line.env.items() if name != "HOOKMILL_PARTITIONS"}
-    done = subprocess.run(
-        [sys.executable, "-m", "hookmill", *words],
-        env={"PATH": os.environ["PATH"], **env},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=True,
-    )
-    return done.stdout.splitlines()
+    """Run a command without HOOKMILL_PARTITIONS. Return the lines that it prints."""
+    return line.hookmill(*words, without="HOOKMILL_PARTITIONS").splitlines()
 
 
 async def test_deliveries_sent_twice_over_three_partitions_are_handled_exactly_once(
@@ -63,7 +46,7 @@ async def test_deliveries_sent_twice_over_three_partitions_are_handled_exactly_o
     assert line.noted() == {post.message_id: 1 for post in posts}
 
 
-def test_who_starts_with_another_number_of_partitions_is_refused(line: Line) -> None:
+def test_a_program_with_another_number_of_partitions_does_not_start(line: Line) -> None:
     settled = line.worker()
     for command in (["worker", "ledger:handlers"], ["receiver"]):
         refused = line._start(*command, env=line.env | {"HOOKMILL_PARTITIONS": "2"})
@@ -77,7 +60,7 @@ def test_who_starts_with_another_number_of_partitions_is_refused(line: Line) -> 
     assert settled.stop() == 0
 
 
-async def test_status_and_dead_letters_are_shown_to_who_does_not_know_the_number(
+async def test_status_and_dead_letters_are_shown_without_the_number_of_partitions(
     line: Line, redis_client: redis.Redis
 ) -> None:
     receiver, worker = line.receiver(), line.worker()

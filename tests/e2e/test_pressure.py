@@ -1,4 +1,4 @@
-"""Ten times what can be stored: a real receiver says no at once and does not grow."""
+"""A real receiver gets much more than it can store. It refuses at once and does not grow."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ from tests.support import CURRENT_KEY, Program, Server, free_port, signed_header
 MIB = 1024 * 1024
 BODY = b"x" * MIB
 SENDERS = 320
-"""Each with a body of a MiB in flight: 40 times what the receiver may hold."""
+"""Each sends a body of one MiB. Together that is 40 times what the receiver may hold."""
 
 QUEUE = 8 * MIB
 BATCH = 8 * MIB
 
 ALLOWED = 3 * QUEUE + 3 * BATCH + SENDERS * MIB // 2
-"""What the receiver may grow by: bodies with the pieces they came in and on their way to Redis,
-and of each connection what aiohttp and the loop may buffer before the first byte is asked for (a
-read of 256 KiB and what its allocation leaves behind). Without the limits it is 320 MiB and more.
+"""Bytes that the receiver's memory may grow: the bodies in its queue and on their way to Redis,
+with their pieces, and for each connection what aiohttp and the event loop buffer before the
+receiver reads (a read of 256 KiB, and what its allocation leaves behind). Without the receiver's
+limits it would be 320 MiB and more.
 """
 
 
 def peak(program: Program) -> int:
-    """The most memory the process ever had, in bytes."""
+    """Return the most memory that the process ever had, in bytes."""
     status = Path(f"/proc/{program.pid}/status").read_text()
     (line,) = [line for line in status.splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) * 1024
@@ -67,7 +68,7 @@ async def test_memory_stays_flat_at_many_times_the_load_that_can_be_stored(
                 ) as answer:
                     statuses[answer.status] += 1
             except aiohttp.ClientError:
-                statuses[0] += 1  # it had answered and hung up while we were still sending
+                statuses[0] += 1  # it answered and closed the connection while we were sending
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         await send(session, 5)

@@ -1,4 +1,4 @@
-"""A retry begins on time whoever is left to begin it: real workers, most of them killed."""
+"""A retry begins on time although most of the workers were killed meanwhile."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import redis
 
 from hookmill.stream.keys import Keys
 from tests.e2e.line import Line
-from tests.support import Program, Server, wait_until
+from tests.support import Program, wait_until
 
 HANDLERS = """
 import os
@@ -34,15 +34,12 @@ async def work(delivery: Delivery[Message]) -> None:
 
 
 @pytest.fixture
-def line(
-    start_program: Callable[..., Program], tmp_path: Path, server: Server, prefix: str
-) -> Line:
-    line = Line(start_program, tmp_path, server.url, prefix)
+def line(line: Line, tmp_path: Path) -> Line:
     (tmp_path / "retrying.py").write_text(HANDLERS)
     return line
 
 
-@pytest.mark.parametrize("killed", [1, 4], ids=["who delayed it", "all but one"])
+@pytest.mark.parametrize("killed", [1, 4], ids=["the worker that delayed it", "all but one"])
 async def test_a_retry_runs_on_time_although_workers_died(
     line: Line,
     start_program: Callable[..., Program],
@@ -57,16 +54,16 @@ async def test_a_retry_runs_on_time_although_workers_died(
     ]
     for worker in fleet:
         worker.wait_for('"working"')
-    # Each waits for something to take, and for something to be delayed.
+    # Each worker has two blocked clients: one waits for a message, one for a delayed message.
     wait_until(lambda: redis_client.info("clients")["blocked_clients"] >= 2 * len(fleet))
     assert await line.send([line.order(1)]) == {200: 1}
-    wait_until(lambda: redis_client.zcard(keys.delayed) == 1, what="it to be delayed")
+    wait_until(lambda: redis_client.zcard(keys.delayed) == 1, what="the message to be delayed")
 
     (row,) = line.ledger.read_text().splitlines()
     fleet.sort(key=lambda worker: worker.pid != int(row.split()[3]))
     for worker in fleet[:killed]:
         worker.signal(signal.SIGKILL)
-    # Nobody looks again within half a minute who was not told.
+    # A worker that gets no wake-up would look for it only after half a minute.
     line.wait_for_handled(1, timeout=20)
     line.wait_for_drained(redis_client)
     assert line.noted("begin") == {"msg_1": 2}

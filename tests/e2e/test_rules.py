@@ -1,4 +1,4 @@
-"""The rules under whole programs: workers that stop and wake up, outages, a full Redis."""
+"""The rules with whole programs: workers that stop and continue, outages, a full Redis."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from tests.e2e.line import Line, settle_down
 from tests.support import Program, Server, wait_until
 
 LEASE = "3"
-"""In seconds. A busy machine may stand still for a second, and nobody is to lose a lease by it."""
+"""In seconds. On a busy machine a worker may pause for a second and must not lose its lease then.
+"""
 
 AOF = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
 
@@ -25,7 +26,7 @@ from hookmill import Delivery, Handlers, Message
 
 handlers = Handlers()
 ledger = os.open(os.environ["LEDGER"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-gate = pathlib.Path(os.environ["GATE"])
+release_file = pathlib.Path(os.environ["RELEASE_FILE"])
 
 def note(what, delivery):
     os.write(ledger, f"{what} {delivery.id} {delivery.attempt} {os.getpid()} 0\\n".encode())
@@ -34,21 +35,21 @@ if os.environ["KIND"] == "plain":
     @handlers.on("*", name="work", timeout=0.2)
     def work(delivery: Delivery[Message]) -> None:
         note("begin", delivery)
-        while not gate.exists():
+        while not release_file.exists():
             time.sleep(0.02)
         note("end", delivery)
 elif os.environ["KIND"] == "blocking":
     @handlers.on("*", name="work")
     async def work(delivery: Delivery[Message]) -> None:
         note("begin", delivery)
-        while not gate.exists():
+        while not release_file.exists():
             time.sleep(0.02)
         note("end", delivery)
 else:
     @handlers.on("*", name="work", attempts=int(os.environ.get("ATTEMPTS", "8")))
     async def work(delivery: Delivery[Message]) -> None:
         note("begin", delivery)
-        while not gate.exists():
+        while not release_file.exists():
             await asyncio.sleep(0.02)
         if os.environ["KIND"] == "failing":
             raise ValueError("too late")
@@ -67,23 +68,27 @@ async def work(delivery: Delivery[Message]) -> None:
 
 
 class Place:
-    """A line whose handlers wait until the gate that their worker was given is opened."""
+    """A line whose handlers wait until the test creates the file that their worker was given."""
 
     def __init__(self, start: Callable[..., Program], folder: Path, server: Server) -> None:
         self.server = server
         self.line = Line(start, folder, server.url, "rules")
         self._start = start
         self._folder = folder
-        (folder / "gated.py").write_text(HANDLERS)
+        (folder / "waiting.py").write_text(HANDLERS)
         (folder / "other.py").write_text(OTHER_HANDLERS)
         self.keys = {
             name: f"rules:{{0}}:main:{name}"
             for name in ("again", "delayed", "dead", "suspects", "sooner")
         }
 
-    def worker(self, gate: str = "gate", kind: str = "steady", **env: str) -> Program:
-        given = {"GATE": str(self._folder / gate), "KIND": kind, "HOOKMILL_LEASE": LEASE}
-        program = self._start("worker", "gated:handlers", env=self.line.env | given | env)
+    def worker(self, release_file: str = "release", kind: str = "steady", **env: str) -> Program:
+        given = {
+            "RELEASE_FILE": str(self._folder / release_file),
+            "KIND": kind,
+            "HOOKMILL_LEASE": LEASE,
+        }
+        program = self._start("worker", "waiting:handlers", env=self.line.env | given | env)
         program.wait_for('"working"')
         return program
 
@@ -92,14 +97,14 @@ class Place:
         program.wait_for('"working"')
         return program
 
-    def open(self, gate: str = "gate") -> None:
-        (self._folder / gate).touch()
+    def release(self, release_file: str = "release") -> None:
+        (self._folder / release_file).touch()
 
     def wait_for_begun(self, count: int) -> None:
         wait_until(lambda: self.line.noted("begin").total() >= count, what=f"{count} begun")
 
     def left(self, client: redis.Redis) -> tuple[int, int, int]:
-        """How many are to be taken again, delayed, and dead."""
+        """Return how many messages are requeued, delayed, and dead."""
         again, delayed, dead, *_ = self.keys.values()
         return int(client.xlen(again)), int(client.zcard(delayed)), int(client.xlen(dead))
 
@@ -125,11 +130,11 @@ async def test_a_worker_that_was_stopped_past_its_lease_changes_nothing_when_it_
 
     sleeper.signal(signal.SIGCONT)
     sleeper.wait_for("leases lost: another worker has these messages")
-    place.open("first")
+    place.release("first")
     sleeper.wait_for("dropped late outcomes: another worker has them")
     with redis.Redis.from_url(place.server.url) as client:
         assert place.left(client) == (0, 0, 0)
-        place.open("second")
+        place.release("second")
         place.line.wait_for_drained(client)
         assert place.left(client) == (0, 0, 0)
     assert (place.line.noted("begin"), place.line.noted()) == ({"msg_1": 2}, {"msg_1": 1})
@@ -137,7 +142,7 @@ async def test_a_worker_that_was_stopped_past_its_lease_changes_nothing_when_it_
 
 
 @pytest.mark.parametrize("how", ["killed", "frozen"])
-async def test_an_outage_longer_than_the_lease_makes_nobody_run_twice(
+async def test_no_message_runs_twice_after_an_outage_longer_than_the_lease(
     place: Place, how: str
 ) -> None:
     receiver = place.line.receiver()
@@ -149,8 +154,8 @@ async def test_an_outage_longer_than_the_lease_makes_nobody_run_twice(
     else:
         place.server.signal(signal.SIGSTOP)
     await asyncio.sleep(4)
-    # Two of them hold ten messages at least, and come to renew only a second after Redis is back;
-    # the third has hands free, and could sweep at once.
+    # Two workers hold at least ten messages and can renew only a second after Redis is back. The
+    # third one may have free slots and could take over at once.
     *late, _ = workers
     for worker in late:
         worker.signal(signal.SIGSTOP)
@@ -161,9 +166,9 @@ async def test_an_outage_longer_than_the_lease_makes_nobody_run_twice(
     await asyncio.sleep(1)
     for worker in late:
         worker.signal(signal.SIGCONT)
-    # Until sweeps are allowed again, and some have been through.
+    # Long enough that sweeps are allowed again and some have been carried out.
     await asyncio.sleep(6)
-    place.open()
+    place.release()
     place.line.wait_for_handled(30)
     with redis.Redis.from_url(place.server.url) as client:
         place.line.wait_for_drained(client)
@@ -180,7 +185,7 @@ async def test_a_handler_keeps_its_message_beyond_its_lease(place: Place, kind: 
     place.wait_for_begun(1)
     place.worker(kind="steady")
     settle_down(2.5 * float(LEASE))
-    place.open()
+    place.release()
     place.line.wait_for_handled(1)
     with redis.Redis.from_url(place.server.url) as client:
         place.line.wait_for_drained(client)
@@ -203,11 +208,11 @@ async def test_a_full_redis_is_drained_by_its_workers_and_then_takes_deliveries_
         statuses = await place.line.send(posts)
         assert statuses[503] > 0
         assert statuses[200] > 0
-        place.open()
+        place.release()
         worker = place.worker()
         place.line.wait_for_handled(statuses[200], timeout=20)
         place.line.wait_for_drained(client)
-        # What is over makes room: the sender is heard again, and what it repeats is dropped.
+        # Finished messages leave room, so new deliveries are accepted. Duplicates are dropped.
         assert await place.line.send(posts[:50]) == {200: 50}
         place.line.wait_for_handled(statuses[200])
         place.line.wait_for_drained(client)
@@ -222,12 +227,12 @@ async def test_a_message_that_an_old_release_does_not_know_is_handled_by_the_new
     old = place.other_release()
     await place.line.send([place.line.order(1)])
     with redis.Redis.from_url(place.server.url) as client:
-        wait_until(lambda: place.left(client) == (0, 1, 0), what="it to be put off")
+        wait_until(lambda: place.left(client) == (0, 1, 0), what="the message to be delayed")
         assert old.stop() == 0
         new = place.worker()
-        place.open()
+        place.release()
         (token,) = client.zrange(place.keys["delayed"], 0, -1)
-        client.zadd(place.keys["delayed"], {token: 0})  # its time has come
+        client.zadd(place.keys["delayed"], {token: 0})  # it is due now
         client.xadd(place.keys["sooner"], {"due": 0})
         place.line.wait_for_handled(1)
         place.line.wait_for_drained(client)

@@ -1,6 +1,4 @@
-"""Every sender with a symmetric scheme, tried as a newcomer would: with `hookmill send` against a
-running receiver.
-"""
+"""Each sender with a symmetric scheme, tried with `hookmill send` and a running receiver."""
 
 from __future__ import annotations
 
@@ -20,8 +18,8 @@ from hookmill.config.secrets import variable_of
 from hookmill.config.settings import Settings, load_settings
 from hookmill.debug import simulate
 from hookmill.debug.targets import sender_for
-from hookmill.message import Message
 from hookmill.signatures.presets import PRESETS
+from tests.e2e.line import stored
 from tests.support import CURRENT_KEY, MARBLE_SECRET, Program, free_port
 
 PUBLIC_URL = "https://app.example"
@@ -34,7 +32,7 @@ SYMMETRIC = [
 ALL = ["qstash", "marble", *SYMMETRIC, "shop", "own"]
 
 NO_ID = {name for name in SYMMETRIC if not PRESETS[name].spec.id}
-"""Senders without an ID: the receiver gives one."""
+"""Senders without an ID. The receiver makes one."""
 
 NO_TYPE = {name for name in SYMMETRIC if not PRESETS[name].spec.type}
 
@@ -42,7 +40,7 @@ TABLES = (
     "".join(f"[sources.{name}]\n" for name in SYMMETRIC if name != "meta")
     + """
 [sources.meta]
-handshake = ""  # nothing is asked here
+handshake = ""  # this test sends no handshake
 
 [sources.shop]
 preset = "shopify"
@@ -64,7 +62,7 @@ type = "{json:kind}:{json:0.verb}"
 
 
 def secret_of(name: str) -> str:
-    """A secret as the sender gives it."""
+    """Return a secret in the format of the sender."""
     spec = PRESETS[name].spec if name in PRESETS else None
     if spec is not None and spec.key == "base64":
         return spec.key_prefix + base64.b64encode(secrets.token_bytes(32)).decode()
@@ -75,7 +73,7 @@ def secret_of(name: str) -> str:
 def environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Callable[..., Settings]
 ) -> dict[str, str]:
-    """All symmetric senders as sources, for the receiver's process and for this one."""
+    """Configure all symmetric senders as sources, for the receiver's process and for this one."""
     (tmp_path / "hookmill.toml").write_text(TABLES)
     some = settings()
     env = {
@@ -93,7 +91,7 @@ def environment(
     return env
 
 
-async def test_one_of_each_sender_is_accepted_under_its_id_and_type_and_a_forged_one_refused(
+async def test_a_delivery_of_each_sender_is_accepted_with_its_id_and_type_and_a_forged_one_refused(
     environment: dict[str, str],
     start_program: Callable[..., Program],
     redis_client: redis.Redis,
@@ -129,11 +127,11 @@ async def test_one_of_each_sender_is_accepted_under_its_id_and_type_and_a_forged
             assert message.id.startswith(("hm_", "msg_")), name
         elif name == "calendly":
             assert message.id == "id-of-calendly@1"
-        elif name in {"hubspot", "woocommerce"}:  # named after its body
+        elif name in {"hubspot", "woocommerce"}:  # its ID is a hash of the body
             assert message.id.startswith("hm_")
         else:
             assert message.id == f"id-of-{name}", name
-        if name == "own":  # nothing stands before the colon: the first field holds it
+        if name == "own":  # `send` puts the whole type into the first field of the template
             assert message.type == "own.tried:1"
         else:
             assert message.type == ("" if name in NO_TYPE else f"{name}.tried"), name
@@ -173,14 +171,3 @@ async def test_the_command_line_does_the_same(
     (message,) = stored(redis_client, environment["HOOKMILL_PREFIX"]).values()
     assert (message.id, message.type) == ("the-id", "the.type")
     assert receiver.stop() == 0
-
-
-def stored(client: redis.Redis, prefix: str) -> dict[str, Message]:
-    """The messages in the stream, by their source."""
-    found: dict[str, Message] = {}
-    for key in client.scan_iter(f"{prefix}:*:stream"):
-        for _, fields in client.xrange(key):  # type: ignore[union-attr] # it is synchronous
-            message = Message.from_fields(fields)  # type: ignore[arg-type] # bytes, as asked
-            assert message.source not in found
-            found[message.source] = message
-    return found

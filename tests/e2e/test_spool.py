@@ -1,4 +1,4 @@
-"""Redis away while real receivers share a spool: no 200 is forgotten, no order is changed."""
+"""Real receivers share a spool while Redis is away. No accepted message is lost or out of order."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tests.support import CURRENT_KEY, Program, Server, eventually, free_port, s
 
 AOF = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
 AWAY = float(os.environ.get("TEST_REDIS_AWAY", "2"))
-"""Seconds that Redis is away in the test with a steady load; the promise was tried with 60."""
+"""Seconds that Redis is away in the test with a steady load. It was also tried with 60."""
 
 
 class Sender:
-    """Delivers one after another over one connection; the next only when the last was accepted."""
+    """Sends deliveries over one connection, each only when the one before was accepted."""
 
     def __init__(self, name: str, port: int, pause: float) -> None:
         self.name = name
@@ -46,7 +46,7 @@ class Sender:
                     async with session.post(self._url, data=body, headers=headers) as answer:
                         status = answer.status
                 except aiohttp.ClientError:
-                    return  # its receiver is dead
+                    return  # its receiver was killed
                 if status == 200:
                     self.accepted.append(message_id)
                     number += 1
@@ -56,7 +56,7 @@ class Sender:
 
 
 class Place:
-    """Receivers over one Redis and one spool file, and senders that feed them."""
+    """Receivers with one Redis and one spool file, and senders that post to them."""
 
     def __init__(self, start: Callable[..., Program], folder: Path, server: Server) -> None:
         self._start = start
@@ -106,7 +106,7 @@ class Place:
         firsts = list(dict.fromkeys(stored))
         for sender in self.senders:
             mine = [one for one in firsts if one.startswith(f"{sender.name}-")]
-            # One more than accepted where the answer was lost with the receiver.
+            # There may be one more than accepted, if its answer was lost with the receiver.
             assert sender.accepted == mine[: len(sender.accepted)]
             assert mine == [f"{sender.name}-{n}" for n in range(len(mine))]
         return stored
@@ -119,7 +119,7 @@ def place(
     return Place(start_program, tmp_path, own_server(*AOF))
 
 
-async def test_what_was_accepted_while_redis_was_down_survives_the_kill_of_a_receiver(
+async def test_deliveries_accepted_while_redis_is_down_survive_the_kill_of_a_receiver(
     place: Place,
 ) -> None:
     victim, first_port = place.receiver()
@@ -133,7 +133,7 @@ async def test_what_was_accepted_while_redis_was_down_survives_the_kill_of_a_rec
     await place.more_are_accepted(100)
     place.server.start()
     await place.is_drained()
-    await place.more_are_accepted(100)  # straight again
+    await place.more_are_accepted(100)  # directly to Redis again
     await place.stop_sending()
     await place.is_drained()
 
@@ -144,7 +144,7 @@ async def test_what_was_accepted_while_redis_was_down_survives_the_kill_of_a_rec
     assert '"spool drained"' in survivor.log
 
 
-async def test_a_spool_that_nobody_was_left_to_drain_is_drained_by_the_next_start(
+async def test_a_receiver_that_starts_drains_the_spool_that_a_killed_one_left(
     place: Place,
 ) -> None:
     receiver, port = place.receiver()
@@ -161,7 +161,9 @@ async def test_a_spool_that_nobody_was_left_to_drain_is_drained_by_the_next_star
     assert again.stop() == 0
 
 
-async def test_a_drain_that_is_killed_is_taken_up_by_the_other_receiver(place: Place) -> None:
+async def test_when_a_receiver_is_killed_while_it_drains_the_other_one_continues(
+    place: Place,
+) -> None:
     receivers = [place.receiver() for _ in range(2)]
     place.server.kill()
     for _, port in receivers:
@@ -179,7 +181,7 @@ async def test_a_drain_that_is_killed_is_taken_up_by_the_other_receiver(place: P
 
 @pytest.mark.timeout(120 + 2 * AWAY)
 @pytest.mark.parametrize("how", ["killed", "frozen"])
-async def test_redis_away_under_a_steady_load_no_delivery_is_refused_none_lost_order_kept(
+async def test_while_redis_is_away_no_delivery_is_refused_or_lost_and_the_order_is_kept(
     place: Place, how: str
 ) -> None:
     receivers = [place.receiver() for _ in range(2)]
@@ -203,7 +205,7 @@ async def test_redis_away_under_a_steady_load_no_delivery_is_refused_none_lost_o
 
     stored = place.assert_nothing_is_lost_and_all_is_in_order()
     assert [sender.refused for sender in place.senders] == [[]] * 20
-    # Repeated is only what was under way when Redis went, and when it came back.
+    # Only deliveries that were being appended when Redis went away or came back are stored twice.
     assert len(stored) - place.accepted() <= 100
     for program, _ in receivers:
         assert program.stop() == 0

@@ -246,7 +246,7 @@ async def test_the_statuses_are_those_of_qstash(emulator: Emulator, inbox: Subsc
 
     await eventually(are_two)
     ids = ",".join(one["dlqId"] for one in await dlq())
-    # Who names them has counted them: `count` is for filters.
+    # `count` is only for filters, not for lists of IDs.
     status, said = await emulator.ask("DELETE", f"/v2/dlq?count=1&dlqIds={ids}")
     assert (status, said) == (200, {"deleted": 2})
     status, said = await emulator.ask("DELETE", "/v2/messages", json={"messageIds": []})

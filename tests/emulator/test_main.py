@@ -1,4 +1,4 @@
-"""`hookmill qstash` as a process: what was accepted is delivered, whoever is killed."""
+"""`hookmill qstash` as a process: an accepted message is delivered, also after a kill."""
 
 from __future__ import annotations
 

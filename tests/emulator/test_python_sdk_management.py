@@ -24,7 +24,9 @@ from tests.emulator.running import (
 from tests.support import eventually
 
 
-async def test_a_message_that_nobody_accepts_goes_to_the_dlq(sdk: Sdk, inbox: Subscriber) -> None:
+async def test_a_message_that_no_destination_accepts_goes_to_the_dlq(
+    sdk: Sdk, inbox: Subscriber
+) -> None:
     final = {"Upstash-NonRetryable-Error": "true"}
     bad = inbox.answer("/final", (489, final, b"\xff\xfe"))
     worse = inbox.answer("/worse", FAILING)

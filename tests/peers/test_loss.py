@@ -154,7 +154,7 @@ def cluster_state(client: redis.Redis) -> str:
 async def test_on_a_server_in_cluster_mode_a_dead_workers_messages_are_taken_over_as_well(
     own_server: OwnServer,
 ) -> None:
-    """taskiq-python/taskiq-redis#130, #97: on Cluster and Sentinel nobody recovers anything.
+    """taskiq-python/taskiq-redis#130, #97: on Cluster and Sentinel no message is recovered.
 
     One node with all slots, as managed servers in cluster mode present themselves: every script
     has to keep to one slot.
@@ -347,7 +347,7 @@ async def test_trimming_waits_for_the_group_that_is_behind(
     stream: Producer, settings: MakeSettings, view: View, redis_client: redis.Redis, prefix: str,
     busy_janitor: None,
 ) -> None:  # fmt: skip
-    """ChasquiMQ, taskiq-redis, FastStream: MAXLEN drops what nobody has read yet."""
+    """ChasquiMQ, taskiq-redis, FastStream: MAXLEN drops unread messages."""
     late = Consumer(stream.client, "late", "c1", dedup_window=3600)
     await late.open()
     await late.close()

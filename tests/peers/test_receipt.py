@@ -56,7 +56,7 @@ async def test_every_200_of_a_receiver_that_is_killed_is_in_redis(
 async def test_no_200_is_given_for_what_redis_did_not_take(own_server: OwnServer) -> None:
     """argoproj/argo-events#3448 (fix #3449): 200 although the bus had not taken the event.
 
-    frain-dev/convoy and Inngest answer 400, svix-bridge 500: faults that a sender may not repeat.
+    frain-dev/convoy and Inngest answer 400, svix-bridge 500, and a sender may not try again.
     """
     server = own_server(*AOF)
     configured = settings_of(server)(durability="aof", qstash_current_signing_key=CURRENT_KEY)
@@ -78,7 +78,7 @@ async def test_no_200_is_given_for_what_redis_did_not_take(own_server: OwnServer
 
 
 @pytest.mark.parametrize("away", ["killed", "frozen"])
-async def test_a_delivery_refused_for_want_of_redis_is_accepted_when_it_is_repeated(
+async def test_a_delivery_refused_while_redis_is_away_is_accepted_when_it_is_sent_again(
     own_server: OwnServer, away: str
 ) -> None:
     """Hookaido's changelog: a nonce spent before the queue took the message, so 401 for the retry.

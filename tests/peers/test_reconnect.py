@@ -25,7 +25,7 @@ from tests.support import Program, Server, Stream, eventually, message
 OpenGroup = Callable[..., Awaitable[Consumer]]
 
 AOF = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
-GONE = "the consumer group is gone: opening it anew"
+GONE = "the consumer group is gone: opening it again"
 
 
 # --- the group is gone ----------------------------------------------------------------------

@@ -339,7 +339,7 @@ async def test_a_receiver_that_is_stopped_under_load_answers_all_it_has_stored(
 async def test_what_lies_in_the_spool_at_the_stop_is_drained_by_the_next_start(
     own_server: OwnServer, tmp_path: Path
 ) -> None:
-    """nazarli-shabnam/clevis#409: what failed to be queued stays behind, whoever starts next."""
+    """nazarli-shabnam/clevis#409: messages that could not be queued are never queued later."""
     server = own_server()
     configured = settings_of(server)(
         append_timeout=1.5,

@@ -235,7 +235,7 @@ async def test_no_worker_holds_more_than_it_runs(
 
 
 @on_one_server
-async def test_a_message_whose_handler_raised_comes_again_also_after_a_restart(
+async def test_a_message_whose_handler_raised_is_retried_also_after_a_restart(
     stream: Producer, workers: Workers, view: View
 ) -> None:
     """FastStream 0.7.8, run: the handler raises, the entry stays pending, and no restart brings
@@ -266,7 +266,7 @@ async def test_outcomes_that_could_not_be_written_are_written_later(
     own_server: Callable[..., Server],
 ) -> None:
     """hibiken/asynq#1051: tasks that ended while Redis answered with errors stayed active for
-    ever, and nobody looked for them.
+    ever.
     """
     server = own_server()
     stream = Stream(server.url, "t")

@@ -1,4 +1,4 @@
-"""Where others run a message twice: reclaims, deadlines, blocked loops, a sender that repeats."""
+"""Cases in which others run a message twice: reclaims, deadlines, blocked loops, duplicates."""
 
 from __future__ import annotations
 
@@ -266,7 +266,7 @@ async def test_a_message_that_waits_longer_than_a_lease_runs_once_when_it_is_due
     assert attempts == [1, 1]
 
 
-# --- the sender repeats ---------------------------------------------------------------------
+# --- the sender sends a duplicate -----------------------------------------------------------
 
 QSTASH = QStash([CURRENT_KEY])
 MARBLE = marble_scheme([MARBLE_SECRET])
@@ -335,7 +335,7 @@ async def test_deliveries_of_one_id_at_the_same_moment_run_once(
     assert work.began == Counter(names(25))
 
 
-async def test_a_delivery_that_comes_again_after_it_was_handled_does_not_run_again(
+async def test_a_duplicate_of_a_handled_delivery_does_not_run_again(
     stream: Producer, workers: Workers, deliver: Deliver, view: View
 ) -> None:
     """hibiken/asynq#369, zenml-io/zenml#5215: an ID is unique only until its job has completed,

@@ -1,4 +1,4 @@
-"""A consumer group as Redis shows it to anybody who looks, past our own code."""
+"""Reads the state of a consumer group with plain Redis commands, without our own code."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class View:
     async def swept_for_a_lease(self, work: Work) -> None:
         """Return when a sweep has looked at all that was held before, for more than a lease.
 
-        What a dead consumer holds is taken over by the sweep that looks at everything else, too,
+        The entries of a dead consumer are taken over by the sweep that looks at everything else,
         and only after a lease.
         """
         left = f"left-behind-{next(_numbers)}"

@@ -203,7 +203,7 @@ async def test_one_that_gives_up_while_it_waits_does_not_disturb_the_others(
     assert len(stored) == len(set(stored))
 
 
-async def test_a_refused_connection_fails_all_who_wait_and_nobody_after_the_recovery(
+async def test_a_refused_connection_fails_all_waiting_appends_and_none_after_the_recovery(
     own_server: Callable[..., Server],
 ) -> None:
     server = own_server()
@@ -220,7 +220,7 @@ async def test_a_refused_connection_fails_all_who_wait_and_nobody_after_the_reco
     await stream.close()
 
 
-async def test_a_frozen_server_fails_those_under_way_and_those_queued_but_not_those_who_come_later(
+async def test_a_frozen_server_fails_the_sent_and_the_queued_appends_but_not_later_ones(
     own_server: Callable[..., Server],
 ) -> None:
     server = own_server()
@@ -273,7 +273,7 @@ async def test_the_timeout_counts_the_whole_round_trip_and_is_logged(
     await stream.close()
 
 
-async def test_a_fault_of_our_own_reaches_those_it_hit_and_nobody_waits_for_ever(
+async def test_a_fault_of_our_own_fails_its_appends_and_none_waits_for_ever(
     patient: Producer, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     appender = Appender(patient, PATIENT)
@@ -286,7 +286,7 @@ async def test_a_fault_of_our_own_reaches_those_it_hit_and_nobody_waits_for_ever
     assert stored_ids(redis_client, patient) == ["after"]
 
 
-async def test_closing_waits_for_what_is_under_way_even_if_nobody_else_does(
+async def test_closing_waits_for_the_appends_that_are_under_way(
     patient: Producer, redis_client: redis.Redis
 ) -> None:
     appender = Appender(patient, PATIENT)

@@ -1,4 +1,4 @@
-"""Requests above the capacity are refused before they are read, and keep nobody else out."""
+"""Requests above the capacity are refused before they are read and do not block other senders."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ async def test_a_chunked_body_is_503_as_soon_as_there_is_no_room_for_it(
     assert (await large)[0] == 200
 
 
-async def test_senders_that_announce_much_and_send_nothing_keep_nobody_out(
+async def test_senders_that_announce_much_and_send_nothing_do_not_block_others(
     start: StartReceiver, connect: Connect, http: aiohttp.ClientSession
 ) -> None:
     running = await start(queue_bytes=LIMIT)

@@ -312,7 +312,7 @@ async def test_the_machines_own_trust_is_the_default(world: World) -> None:
     await certificates.close()
 
 
-async def test_without_tls_nobody_is_asked(world: World) -> None:
+async def test_without_tls_no_certificate_is_fetched(world: World) -> None:
     with pytest.raises(CertificateUnavailableError, match="only https"):
         await world.certificates().fetch(URL.replace("https", "http"))
     assert world.resolver.asked == []

@@ -402,7 +402,7 @@ ANY_TEXT = st.text(st.characters(exclude_categories=()))
     target=TARGETS | ANY_TEXT.map(lambda text: f"/x?challenge={text}"),
 )
 @example(META, "GET", "/x?hub.verify_token=\ud800")
-def test_whatever_is_asked_the_answer_is_plain_short_text_or_a_refusal(
+def test_any_handshake_is_answered_with_plain_short_text_or_refused(
     source: Source, method: str, target: str
 ) -> None:
     answered = reply_to_request(source, method, target)
@@ -460,7 +460,7 @@ BODIES = (
 @example(SLACK, b"[" * 100_000, "")
 @example(ZOOM, b'{"event":' * 100_000, "")
 @example(DISCORD, b'{"type":' + b"9" * 100_000 + b"}", "")
-def test_whatever_is_delivered_the_answer_is_bounded_or_it_is_a_message(
+def test_any_delivery_gets_a_bounded_answer_or_is_a_message(
     source: Source, body: bytes, kind: str
 ) -> None:
     headers = CIMultiDict({"Twitch-Eventsub-Message-Type": kind} if kind else {})

@@ -406,7 +406,7 @@ def check(admitted: Admitted | Message) -> None:
         ("github", {"X-GitHub-Delivery": "d-1"}, b"{}", False),  # without a signed time
     ],
 )
-def test_a_copy_under_another_id_is_told_by_what_was_signed_once(
+def test_a_copy_under_another_id_is_found_by_the_data_that_was_signed_once(
     preset: str, headers: dict[str, str], body: bytes, is_remembered: bool
 ) -> None:
     scheme = SpecVerifier(PRESETS[preset].spec, ["whsec_MDEyMzQ1Njc4OQ=="])

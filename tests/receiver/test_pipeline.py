@@ -170,7 +170,7 @@ async def test_an_accepted_delivery_is_one_log_line_with_its_id_source_and_type(
 @pytest.mark.parametrize(
     ("extra", "before"), [((), ()), ((b"Expect: 100-continue",), (100,))], ids=["", "after 100"]
 )
-async def test_a_bug_of_our_own_is_a_500_with_its_traceback_and_hurts_nobody_else(
+async def test_a_bug_of_our_own_is_a_500_with_its_traceback_and_affects_no_other_delivery(
     settings: Callable[..., Settings],
     stream: Producer,
     start_at: StartAt,

@@ -1,4 +1,4 @@
-"""What a sender is told, as values and over HTTP."""
+"""The answers that a sender gets, as values and over HTTP."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ async def test_a_lost_marker_comes_back_with_the_next_start(open_spool: OpenSpoo
     assert (await open_spool()).is_active
 
 
-async def test_it_is_active_from_the_first_put_until_it_is_empty_for_all_who_share_it(
+async def test_it_is_active_from_the_first_put_until_it_is_empty_for_every_process_that_shares_it(
     open_spool: OpenSpool,
 ) -> None:
     one, other, redis = await open_spool(), await open_spool(), Redis()
@@ -148,7 +148,7 @@ async def test_only_one_process_drains_at_a_time(open_spool: OpenSpool) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 5], ids=["in the last batch", "before it"])
-async def test_a_drain_that_ends_between_append_and_delete_repeats_a_batch_and_loses_none(
+async def test_a_drain_that_ends_between_append_and_delete_appends_a_batch_twice_and_loses_none(
     open_spool: OpenSpool, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     monkeypatch.setattr(spool_module, "BATCH_MESSAGES", 2)
@@ -161,10 +161,10 @@ async def test_a_drain_that_ends_between_append_and_delete_repeats_a_batch_and_l
 
     with pytest.raises(asyncio.CancelledError):
         await spool.drain(append_and_die)
-    repeated = list(redis.names)
+    appended_twice = list(redis.names)
     other = await open_spool()
     assert await other.drain(redis.append) == count
-    assert redis.names == repeated + numbered(count)
+    assert redis.names == appended_twice + numbered(count)
 
 
 async def test_a_put_during_the_last_batch_waits_and_the_file_is_still_drained_in_order(
@@ -341,7 +341,7 @@ def others_rights(folder: Path) -> dict[str, int]:
     return {file.name: file.stat().st_mode & 0o077 for file in files}
 
 
-async def test_many_who_open_a_new_file_at_once_do_not_disturb_each_other(
+async def test_processes_that_open_a_new_file_at_once_do_not_disturb_each_other(
     open_spool: OpenSpool,
 ) -> None:
     spools = await asyncio.gather(*(open_spool() for _ in range(8)))

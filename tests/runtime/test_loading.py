@@ -34,7 +34,7 @@ class Layout(NamedTuple):
 
     target: str
     files: dict[str, str]
-    env: dict[str, str] = {}  # noqa: RUF012 - nobody changes it
+    env: dict[str, str] = {}  # noqa: RUF012 - no test changes it
     script: bool = False
 
 

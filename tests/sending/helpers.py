@@ -1,4 +1,4 @@
-"""What the sender's tests share: an event, secrets, retry policies, and how an error is caught."""
+"""Shared by the sender's tests: an event, secrets, retry policies, and a way to catch an error."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ async def test_direct_delivery_keeps_to_the_given_retries_and_timeout(
 
 
 async def test_a_request_that_may_have_counted_is_never_retried_unnoticed(sender_to: Open) -> None:
-    # aiohttp repeats a PUT by itself when a connection that it kept breaks off.
+    # aiohttp itself sends a PUT again if a connection that it kept is closed.
     async with Scripted([says(200), cut, says(403)]) as server:
         sender = sender_to("", direct=True)
         await sender.send(server.base, POST)

@@ -89,7 +89,7 @@ def delivery(
     target: str = TARGET,
     url: str = URL,
 ) -> Signed:
-    """A delivery as nobody signed it yet."""
+    """An unsigned delivery."""
     return Signed(CIMultiDict(headers or {}), body, target, "POST", url)
 
 

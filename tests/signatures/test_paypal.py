@@ -148,7 +148,9 @@ def test_any_of_several_webhooks_verifies_and_the_verdict_says_which() -> None:
     assert code_of(scheme(Secret(WEBHOOK, ends=NOW)).verify(sent, NOW)) == "signature_mismatch"
 
 
-def test_a_body_with_a_mended_checksum_verifies_so_its_transmission_counts_once() -> None:
+def test_a_body_with_a_corrected_checksum_verifies_so_its_transmission_is_accepted_only_once() -> (
+    None
+):
     forged = with_crc_of(b'{"id":"WH-forged","amount":1000000,"x":"', BODY)
     genuine, copy = verify(headers()), verify(headers(), forged)
     assert isinstance(genuine, Verified)
@@ -338,7 +340,7 @@ def test_an_authority_that_has_ended_vouches_for_nothing() -> None:
 
 
 def test_a_leaf_is_no_authority() -> None:
-    # Whoever has a genuine certificate of the same authority cannot make PayPal's with its key.
+    # A genuine certificate of the same authority, for another name, must not count as PayPal's.
     impostor = Issuer("Impostor", NOW)
     made = BETWEEN.issue(["evil.com"], rsa_key("evil")) + BETWEEN.pem
     forged = impostor.issue([NAME], KEY)

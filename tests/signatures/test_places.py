@@ -213,7 +213,7 @@ literals = st.sampled_from(
     ]
 )
 keys = st.sampled_from([b'"a"', b'"b"', b'"s"', b'"\\u0061"', b'"0"', b'"c"', b'"A"', b"a"])
-"""JSON as a sender writes it, and as nobody should: keys given twice, and what is no JSON."""
+"""JSON as senders write it, JSON with doubled keys, and texts that are not JSON."""
 
 
 def objects(values: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:

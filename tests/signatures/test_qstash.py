@@ -456,7 +456,7 @@ def test_a_header_that_does_not_say_hs256_is_refused_even_when_it_is_signed(head
 
 
 def test_a_header_nested_to_the_interpreters_limit_ends_in_a_verdict() -> None:
-    # How deep JSON may be nested is the interpreter's affair; an exception is nobody's.
+    # The limit depends on the Python version, but there must never be an exception.
     for depth in (100, 1_000, 2_900):
         nested = b'{"alg":"HS256","x":' + b"[" * depth + b"]" * depth + b"}"
         assert isinstance(verify(token(header=nested)), Verified | Refused)
@@ -839,9 +839,9 @@ def differs_on_purpose(given: dict[str, Any]) -> bool:
             value in ("5", "4000000000") or isinstance(value, bool)
             for value in (given.get(name) for name in ("exp", "iat", "nbf"))
         )
-        # It takes whatever is falsy for no audience.
+        # For it, any falsy audience is none.
         or given.get("aud", "") in (0, {})
-        # It refuses a null token ID, which tells nobody anything.
+        # It refuses a null token ID. We do not use the token ID.
         or ("jti" in given and given["jti"] is None)
     )
 

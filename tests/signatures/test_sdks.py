@@ -272,7 +272,7 @@ def other_bits(text: str) -> str:
 
 
 NOT_CANONICAL = "it compares decoded bytes, so that one signature has many spellings"
-FLOATS = "it reads the time as a float and signs the whole seconds of it anew"
+FLOATS = "it reads the time as a float and signs the whole seconds of it again"
 GIVES_UP = "it gives up on a list with an item that is no pair, as a ValueError"
 
 DEFECTS: dict[tuple[str, str], tuple[bool, str]] = (
@@ -294,7 +294,7 @@ DEFECTS: dict[tuple[str, str], tuple[bool, str]] = (
         )
     }
     | {
-        ("stripe", mutation): (True, "it reads the time with int() and signs its digits anew")
+        ("stripe", mutation): (True, "it reads the time with int() and signs its digits again")
         for mutation in ("time: a zero before", "time: a plus before", "time: a space before")
     }
     | {

@@ -1,4 +1,4 @@
-"""What a signature spec says is signed, and its templates."""
+"""Signature specs: which content is signed, and how templates are read."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_it_says_what_is_under_the_signature(name: str, template: str, is_signed
         ("{body}!", [("", "body"), ("!", "")]),
     ],
 )
-def test_a_template_is_taken_apart(template: str, taken: list[tuple[str, str]]) -> None:
+def test_a_template_is_parsed_into_its_parts(template: str, taken: list[tuple[str, str]]) -> None:
     assert list(parts(template)) == taken
 
 

@@ -38,7 +38,7 @@ def spec(**words: Any) -> SignatureSpec:
         ),
         ({"content": "{twilio}", **TIMED}, "timestamp: the signature does not cover it"),
         ({"algorithm": "token", "content": "", **TIMED}, "timestamp: the signature does not"),
-        # A tolerance that keeps nobody out, or everybody.
+        # A tolerance that accepts every time, or none.
         *(
             (
                 {"content": "{timestamp}.{body}", **TIMED, "tolerance": tolerance},

@@ -340,7 +340,7 @@ def test_a_field_that_holds_its_border_is_refused(
     assert code_of(scheme.verify(given_, NOW)) == code
 
 
-# --- what must not come again ---
+# --- deliveries that must not be accepted twice ---
 
 
 def token_of(name: str, signed: Signed, now: float = NOW) -> Token | None:
@@ -365,7 +365,7 @@ def test_mailguns_token_is_good_once_until_its_time_is_too_far() -> None:
 @pytest.mark.parametrize(
     ("written", "code"),
     [
-        # What the one pass does not take is found as it was ever found, or refused by its name.
+        # Content that the fast pass cannot read is read by the slow one, or refused with a reason.
         (b'{"signature":{"signature":"S","timestamp":T,"token":"t"}}', "verified"),
         (b'{"signature":{"token":1,"token":"t","timestamp":"T","signature":"S"}}', "verified"),
         (b'{"signature":7,"signature":{"token":"t","timestamp":"T","signature":"S"}}', "verified"),
@@ -402,7 +402,7 @@ def test_mailguns_fields_are_read_as_json_is(written: bytes, code: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_what_has_a_signed_time_is_told_from_its_copies_unless_its_id_is_signed_with_it(
+def test_a_delivery_with_a_signed_time_is_protected_from_copies_unless_its_id_is_signed_too(
     name: str,
 ) -> None:
     spec, signed = spec_of(name), genuine(name)
@@ -415,7 +415,7 @@ def test_what_has_a_signed_time_is_told_from_its_copies_unless_its_id_is_signed_
     assert isinstance(scheme_of(name).verify(signed, token.expires), Verified)
     assert isinstance(scheme_of(name).verify(signed, token.expires + 1), Refused)
     if name != "mailgun":
-        # What is not signed does not make it another one; what is does.
+        # An unsigned change leaves it the same delivery. A signed change makes it another one.
         assert token_of(name, with_headers(signed, X_Request_Id="other")) == token
         for other in (genuine(name, now=NOW + 1), genuine(name, b'{"other":1}')):
             another = token_of(name, other)
@@ -433,7 +433,7 @@ def explained(name: str, signed: Signed, *secrets: str | Secret, now: float = NO
     return [*lines, str(verdict)]
 
 
-def test_each_step_is_told() -> None:
+def test_each_step_is_shown() -> None:
     signed = genuine("svix")
     lines = explained(
         "svix", signed, Secret("whsec_b3RoZXI=", "OLD"), SYMMETRIC["svix"], now=NOW + 42
@@ -448,14 +448,14 @@ def test_each_step_is_told() -> None:
     ]
 
 
-def test_a_secret_outside_its_window_is_told_as_such() -> None:
+def test_a_secret_outside_its_window_is_reported_as_such() -> None:
     lines = explained(
         "github", genuine("github"), Secret("a", "OLD", ends=NOW), SYMMETRIC["github"]
     )
     assert "secret 1 of 2 is not valid now OLD" in lines
 
 
-def test_a_long_content_is_told_by_its_beginning_and_its_end() -> None:
+def test_a_long_content_is_shown_by_its_beginning_and_its_end() -> None:
     lines = explained("github", genuine("github", b"begins" + b"x" * 5000 + b"ends"))
     (line,) = [line for line in lines if line.startswith("signed content")]
     assert "5010 bytes" in line
@@ -465,7 +465,7 @@ def test_a_long_content_is_told_by_its_beginning_and_its_end() -> None:
 
 
 @pytest.mark.parametrize("name", TIMED)
-def test_how_far_the_clock_is_off_is_told(name: str) -> None:
+def test_the_error_of_the_clock_is_shown(name: str) -> None:
     signed, tolerance = genuine(name), spec_of(name).tolerance
     lines = explained(name, signed, now=NOW + tolerance + 7)
     assert any(f"{tolerance + 7:.0f} s old" in line for line in lines[:-1])
@@ -475,7 +475,7 @@ def test_how_far_the_clock_is_off_is_told(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SYMMETRIC))
-def test_no_secret_is_told(name: str) -> None:
+def test_no_secret_is_shown(name: str) -> None:
     secret = SYMMETRIC[name]
     signed = genuine(name)
     header = spec_of(name).signature.partition(":")[2]

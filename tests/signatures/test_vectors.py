@@ -250,7 +250,7 @@ def read_headers(vector: Vector) -> list[str]:
 
 
 @each(VALID)
-def test_a_header_that_counts_is_refused_when_it_is_missing_or_repeated(vector: Vector) -> None:
+def test_a_signed_header_is_refused_when_it_is_missing_or_doubled(vector: Vector) -> None:
     names = read_headers(vector)
     assert names or vector.preset == "mailgun"
     for name in names:

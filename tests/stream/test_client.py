@@ -89,7 +89,7 @@ async def test_a_connection_that_was_closed_meanwhile_is_made_anew_before_anythi
     redis_client.delete(f"{prefix}:times")
 
 
-async def test_one_that_is_cancelled_leaves_no_reply_to_who_comes_next(
+async def test_a_cancelled_command_leaves_no_reply_for_the_next_one(
     client: Client, redis_client: redis.Redis, prefix: str
 ) -> None:
     cancelled = asyncio.create_task(client.ask(0, ("BLPOP", f"{prefix}:list", 5)))
@@ -100,7 +100,7 @@ async def test_one_that_is_cancelled_leaves_no_reply_to_who_comes_next(
     assert await client.ask(0, ("ECHO", "mine")) == [b"mine"]
 
 
-async def test_a_command_without_an_answer_in_time_fails_and_is_not_repeated(
+async def test_a_command_without_an_answer_in_time_fails_and_is_not_sent_again(
     server: Server, redis_client: redis.Redis, prefix: str
 ) -> None:
     hasty = Client(server.url, "t")

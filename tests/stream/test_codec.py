@@ -1,4 +1,4 @@
-"""What the scripts that take and settle are given, and what is read from their replies."""
+"""The arguments of the scripts that take and settle entries, and the reading of their replies."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ async def test_a_deleted_stream_is_made_anew_and_works(
     await settle_all(group, *taken)
 
 
-async def test_a_lost_group_is_told_from_a_redis_that_is_away(
+async def test_a_lost_group_is_distinguished_from_a_redis_that_is_away(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
     group = await open_group()

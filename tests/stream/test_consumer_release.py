@@ -103,11 +103,11 @@ async def test_what_waits_in_redis_survives_its_restart(own_server: OwnServer) -
     async with opened(server) as (stream, group):
         await group.open()
         await stream.append([message(id=name) for name in ("delayed", "again", "held", "new")])
-        delayed, repeated, held = (await group.take(3)).entries
+        delayed, retried, held = (await group.take(3)).entries
         await group.settle(
             [
                 Settlement(delayed.ref, (again(delayed, "later", delay_ms=1),)),
-                Settlement(repeated.ref, (again(repeated),)),
+                Settlement(retried.ref, (again(retried),)),
             ]
         )
         server.kill()

@@ -118,7 +118,7 @@ async def test_a_late_outcome_without_success_is_dropped_and_reported(
     await settle_all(other, theirs)
 
 
-async def test_a_settlement_whose_reply_was_lost_may_be_repeated(
+async def test_a_settlement_whose_reply_was_lost_may_be_sent_again(
     stream: Producer,
     open_group: OpenGroup,
     redis_client: redis.Redis,

@@ -1,4 +1,4 @@
-"""What is taken over from a silent consumer, and how the group's sweep goes on."""
+"""Which entries are taken over from a silent consumer, and how the group's sweep continues."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support import (
 )
 
 
-async def test_a_suspect_is_told_from_what_is_taken_over_with_it(
+async def test_a_suspect_is_marked_among_other_entries_that_are_taken_over(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
     first, other = await open_group("first"), await open_group("other")
@@ -71,7 +71,7 @@ async def test_what_runs_again_is_taken_over_as_well(
 async def test_a_sweep_goes_on_where_it_stopped(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
-    # Redis looks at ten times the count in one go; a sweep that began anew each time would
+    # Redis looks at ten times the count in one go; a sweep that began again each time would
     # never come to the entries beyond.
     gone, group = await open_group("gone"), await open_group("c2")
     await stream.append([message(id=f"m{n}") for n in range(95)])
@@ -102,7 +102,7 @@ async def test_a_deleted_entry_is_not_taken_over_and_no_longer_pending(
     await settle_all(group, *taken.entries)
 
 
-async def test_repeats_among_what_is_taken_over_are_acknowledged(
+async def test_duplicates_among_entries_that_are_taken_over_are_acknowledged(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
     group = await open_group()
@@ -111,6 +111,6 @@ async def test_repeats_among_what_is_taken_over_are_acknowledged(
     redis_client.xreadgroup("main", "gone", {group.partitions[0].stream: ">"})
     taken = await taken_over(group)
     assert ids(taken.entries) == ["m"]
-    assert [repeat.message_id for repeat in taken.duplicates] == ["m"]
+    assert [one.message_id for one in taken.duplicates] == ["m"]
     assert pending(redis_client, group) == 1
     await settle_all(group, *taken.entries)

@@ -29,7 +29,7 @@ from tests.support import (
 
 
 @pytest.fixture
-async def buried(
+async def given_up(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> AsyncIterator[tuple[Consumer, DeadLetters, list[str]]]:
     """A group with the dead letters m0 to m4, and their IDs."""
@@ -46,9 +46,9 @@ async def buried(
 
 
 async def test_dead_letters_are_read_page_by_page(
-    buried: tuple[Consumer, DeadLetters, list[str]],
+    given_up: tuple[Consumer, DeadLetters, list[str]],
 ) -> None:
-    _, letters, dead_ids = buried
+    _, letters, dead_ids = given_up
     assert await letters.count() == 5
     page = await letters.survey("0-0", dead_ids[-1], 2)
     assert [letter.fields[b"id"] for letter in page] == [b"m0", b"m1"]
@@ -61,9 +61,9 @@ async def test_dead_letters_are_read_page_by_page(
 
 
 async def test_a_replayed_dead_letter_is_taken_again_with_a_fresh_count(
-    buried: tuple[Consumer, DeadLetters, list[str]],
+    given_up: tuple[Consumer, DeadLetters, list[str]],
 ) -> None:
-    group, letters, (first, second, *_) = buried
+    group, letters, (first, second, *_) = given_up
     assert await letters.replay([second, "1-1", first]) == 2
     assert await letters.replay([second]) == 0
     assert await letters.count() == 3
@@ -78,9 +78,9 @@ async def test_a_replayed_dead_letter_is_taken_again_with_a_fresh_count(
 
 
 async def test_a_dropped_dead_letter_is_gone(
-    stream: Producer, buried: tuple[Consumer, DeadLetters, list[str]]
+    stream: Producer, given_up: tuple[Consumer, DeadLetters, list[str]]
 ) -> None:
-    _, letters, dead_ids = buried
+    _, letters, dead_ids = given_up
     assert await letters.drop([*dead_ids[:2], "1-1"]) == 2
     assert [letter.id for letter in await dead_letters(stream)] == dead_ids[2:]
 
@@ -122,7 +122,7 @@ async def test_a_dropped_dead_letter_releases_its_id(
     (dead_id,) = await give_up(dropped)
     assert await delivered(stream, group, dropped) == "duplicate"
 
-    # It is found although nobody said which duplicate window the workers have.
+    # It is found although the operator does not give the workers' duplicate window.
     assert await letters.drop([dead_id]) == 1
 
     assert await delivered(stream, group, dropped) == "runs"

@@ -177,14 +177,14 @@ async def eventually_appends(stream: Producer) -> bool:
         try:
             return bool(await stream.append([message()]))
         except StreamUnavailableError:
-            return False  # the file is being written anew
+            return False  # the file is being written again
 
     await eventually(appends)
     return True
 
 
 @pytest.mark.parametrize("binary", BINARIES)
-async def test_a_script_that_the_server_forgot_is_told_to_it_again(
+async def test_a_script_that_the_server_forgot_is_loaded_again(
     own_server: OwnServer, binary: str
 ) -> None:
     server = own_server(*ALWAYS, binary=binary)

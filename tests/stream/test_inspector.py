@@ -199,7 +199,7 @@ async def test_the_difference_of_the_clocks_leaves_out_the_way_there_and_back(
 
 
 @pytest.mark.parametrize("binary", ["valkey", pytest.param("redis", marks=pytest.mark.external)])
-async def test_what_a_managed_server_forbids_is_told_and_the_rest_is_looked_at(
+async def test_what_a_managed_server_forbids_is_reported_and_the_rest_is_checked(
     own_server: Callable[..., Server], binary: str
 ) -> None:
     server = own_server(binary=binary)

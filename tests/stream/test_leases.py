@@ -63,7 +63,7 @@ def test_nothing_to_renew_asks_nothing() -> None:
         assert leases.renew([]) == []
 
 
-def test_a_lost_group_is_told_from_a_redis_that_is_away(own_server: OwnServer) -> None:
+def test_a_lost_group_is_distinguished_from_a_redis_that_is_away(own_server: OwnServer) -> None:
     server = own_server()
     with closing(BlockingLeases(Client(server.url, "t"), "main", "c1")) as leases:
         with pytest.raises(GroupLostError):

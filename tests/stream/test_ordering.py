@@ -1,4 +1,4 @@
-"""Messages with the same key run one after another, whoever runs them."""
+"""Messages with the same key run one after another, on any worker."""
 
 from __future__ import annotations
 
@@ -106,17 +106,17 @@ async def test_a_retry_blocks_only_its_own_key(
     assert traces(redis_client, group) == []
 
 
-@pytest.mark.parametrize("kind", ["done", "dead", "handed back"])
-async def test_what_is_over_lets_the_next_go_and_what_is_handed_back_does_not(
+@pytest.mark.parametrize("kind", ["done", "dead", "requeued"])
+async def test_a_finished_message_releases_the_next_and_a_requeued_one_does_not(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis, kind: str
 ) -> None:
     group = await open_group()
     await send(stream, "a-1", "a-2")
     (head,) = (await group.take(10)).entries
-    follow_ups = {"done": (), "dead": (dead(head),), "handed back": (again(head),)}[kind]
+    follow_ups = {"done": (), "dead": (dead(head),), "requeued": (again(head),)}[kind]
     await group.settle([settled(head, *follow_ups)])
     next_one = await group.take(10)
-    assert ids(next_one) == (["a-1"] if kind == "handed back" else ["a-2"])
+    assert ids(next_one) == (["a-1"] if kind == "requeued" else ["a-2"])
     await settle(group, next_one)
     await run_all(group)
     redis_client.delete(group.partitions[0].dead)
@@ -175,14 +175,14 @@ async def test_a_settlement_whose_reply_was_lost_lets_only_one_go(
     assert await run_all(group) == ["a-3"]
 
 
-async def test_a_repeat_of_a_message_in_line_is_dropped(
+async def test_a_duplicate_of_a_parked_message_is_dropped(
     stream: Producer, open_group: OpenGroup
 ) -> None:
     group = await open_group()
     await send(stream, "a-1", "a-2", "a-1", "a-2")
     taken = await group.take(10)
     assert ids(taken) == ["a-1"]
-    assert [repeat.message_id for repeat in taken.duplicates] == ["a-1", "a-2"]
+    assert [one.message_id for one in taken.duplicates] == ["a-1", "a-2"]
     await settle(group, taken)
     assert await run_all(group) == ["a-2"]
 

@@ -128,10 +128,10 @@ async def test_a_head_that_another_delivery_took_the_id_from_does_not_block_its_
         return (await group.release(10))[0] == 1
 
     await eventually(is_due)
-    repeated = await group.take(10)
-    assert [repeat.message_id for repeat in repeated.duplicates] == ["a-1"]
-    await settle(group, repeated)
-    assert ids(repeated) + await run_all(group) == ["a-2", "a-1"]
+    dropped = await group.take(10)
+    assert [one.message_id for one in dropped.duplicates] == ["a-1"]
+    await settle(group, dropped)
+    assert ids(dropped) + await run_all(group) == ["a-2", "a-1"]
     assert traces(redis_client, group) == []
 
 

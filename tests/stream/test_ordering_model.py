@@ -71,7 +71,7 @@ class Model:
             self.over.append(entry.fields[b"id"].decode())
 
     async def take_over(self, which: int) -> None:
-        """One of them takes over whatever was in hand: the others had died."""
+        """One worker takes over everything that is being handled, as if all had died."""
         self.in_hand = []
         wait = 0.0
         while not wait:
@@ -109,7 +109,7 @@ STEPS = st.lists(
 
 
 @given(steps=STEPS)
-async def test_whatever_happens_a_key_has_one_message_in_hand_and_none_is_lost(
+async def test_a_key_never_runs_two_messages_at_once_and_none_is_lost(
     server: Server, steps: list[tuple[str, Any]]
 ) -> None:
     stream = Stream(server.url, f"model{secrets.token_hex(4)}")

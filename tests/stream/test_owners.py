@@ -28,7 +28,7 @@ from tests.support import (
 
 
 @pytest.mark.parametrize("batches", [(2,), (1, 1)], ids=["one take", "two takes"])
-async def test_the_first_entry_owns_an_id_and_a_repeat_is_acknowledged_and_reported(
+async def test_the_first_entry_owns_an_id_and_a_duplicate_is_acknowledged_and_reported(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis, batches: tuple[int, ...]
 ) -> None:
     group = await open_group()
@@ -55,7 +55,7 @@ async def test_a_worker_whose_clock_is_wrong_knows_what_came_before(
     await stream.append([message(id="m")])
     taken = await wrong.take(1)
     assert not taken.entries
-    assert [repeat.message_id for repeat in taken.duplicates] == ["m"]
+    assert [one.message_id for one in taken.duplicates] == ["m"]
 
 
 async def test_an_id_stays_owned_once_it_is_done(stream: Producer, open_group: OpenGroup) -> None:
@@ -65,7 +65,7 @@ async def test_an_id_stays_owned_once_it_is_done(stream: Producer, open_group: O
     await stream.append([message(id="m")])
     taken = await group.take(1)
     assert not taken.entries
-    assert [repeat.message_id for repeat in taken.duplicates] == ["m"]
+    assert [one.message_id for one in taken.duplicates] == ["m"]
 
 
 async def test_ids_count_per_source(stream: Producer, open_group: OpenGroup) -> None:
@@ -101,7 +101,7 @@ async def test_an_entry_with_its_owners_token_runs_again(
     await settle_all(group, entry)
 
 
-async def test_several_handlers_of_one_message_are_no_repeats_of_each_other(
+async def test_several_handlers_of_one_message_are_no_duplicates_of_each_other(
     stream: Producer, open_group: OpenGroup
 ) -> None:
     group = await open_group()
@@ -110,11 +110,11 @@ async def test_several_handlers_of_one_message_are_no_repeats_of_each_other(
     await group.settle([Settlement(entry.ref, (again(entry, "one"), again(entry, "two")))])
     taken = await group.take(10)
     assert [entry.fields[b"handler"] for entry in taken.entries] == [b"one", b"two"]
-    assert [repeat.message_id for repeat in taken.duplicates] == ["m"]
+    assert [one.message_id for one in taken.duplicates] == ["m"]
     await settle_all(group, *taken.entries)
 
 
-async def test_what_runs_again_after_another_came_to_own_its_id_is_a_repeat(
+async def test_an_entry_that_runs_again_after_another_owns_its_id_is_a_duplicate(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
     group = await open_group()
@@ -129,7 +129,7 @@ async def test_what_runs_again_after_another_came_to_own_its_id_is_a_repeat(
     await eventually(lambda: release(group))
     taken = await group.take(10)
     assert not taken.entries
-    assert [repeat.message_id for repeat in taken.duplicates] == ["m"]
+    assert [one.message_id for one in taken.duplicates] == ["m"]
     assert redis_client.xlen(group.partitions[0].again) == 0
     assert second.fields[b"body"] == b"second"
     await settle_all(group, second)
@@ -163,7 +163,7 @@ async def test_an_id_is_remembered_for_one_window_at_least_and_two_at_most(
         await settle_all(group, *last.entries)
         if not is_in_time or second() != began + 2:
             return False
-        assert ids(next_one.entries) == [retried]  # its own token: recorded anew
+        assert ids(next_one.entries) == [retried]  # its own token: recorded again
         assert [duplicate.message_id for duplicate in next_one.duplicates] == [done]
         assert ids(last.entries) == [done]  # forgotten, so it runs
         assert [duplicate.message_id for duplicate in last.duplicates] == [retried]
@@ -219,7 +219,7 @@ async def test_no_id_is_forgotten_when_a_take_fails_after_the_buckets_grew(
     for key in redis_client.scan_iter(f"{group.partitions[0].owners}*", count=1000):
         redis_client.delete(key)
     await Upkeep(stream.client, "main").trim(0)  # notes that all of the stream is finished
-    # What runs again is read, its IDs recorded anew, and then the stream's own group is missing.
+    # What runs again is read, its IDs recorded again, and then the stream's own group is missing.
     redis_client.xgroup_destroy(group.partitions[0].stream, group.name)
     with pytest.raises(GroupLostError):
         await group.take(200)
@@ -228,8 +228,8 @@ async def test_no_id_is_forgotten_when_a_take_fails_after_the_buckets_grew(
     await group.open()
     await stream.append([message(id=f"m{n}") for n in range(100)])
     taken = await group.take(300)
-    repeated = {repeat.message_id for repeat in taken.duplicates}
-    assert repeated == {f"m{n}" for n in range(100)}
+    dropped = {one.message_id for one in taken.duplicates}
+    assert dropped == {f"m{n}" for n in range(100)}
     await settle_all(group, *taken.entries)
 
 

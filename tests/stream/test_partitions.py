@@ -90,7 +90,7 @@ def test_the_partition_follows_the_key_then_the_signed_id_then_the_body() -> Non
         return row_of(Arrival(**given)).partition(1 << 32)  # type: ignore[arg-type] # a table of fields
 
     plain = spread()
-    assert spread(id="m2") == plain  # an ID that nobody signed decides nothing
+    assert spread(id="m2") == plain  # an unsigned ID does not decide the partition
     assert spread(header_block=b"X-Key: 1") == plain
     assert spread(body=b"[]") != plain
     signed = spread(id_is_signed=True)
@@ -197,18 +197,20 @@ async def test_with_one_place_what_lies_in_any_partition_is_found(
         await settle(group, taken)
 
 
-async def test_a_repeat_is_found_in_its_partition(stream: Producer, group: Consumer) -> None:
+async def test_a_duplicate_is_found_in_its_partition(stream: Producer, group: Consumer) -> None:
     for n in range(8):
         await stream.append([keyed(n, f"key-{n}")])
     taken = await group.take(100)
     await settle(group, taken)
     await stream.append([keyed(n, f"key-{n}") for n in range(8)])
-    repeated = await group.take(100)
-    assert not repeated.entries
-    assert len(repeated.duplicates) == 8
+    dropped = await group.take(100)
+    assert not dropped.entries
+    assert len(dropped.duplicates) == 8
 
 
-async def test_who_waits_is_woken_by_any_partition(stream: Producer, group: Consumer) -> None:
+async def test_a_waiting_worker_is_woken_by_any_partition(
+    stream: Producer, group: Consumer
+) -> None:
     for partition in range(PARTITIONS):
         assert (await group.take(10)).is_empty
         waiting = asyncio.create_task(group.wait(30))
@@ -221,13 +223,13 @@ async def test_who_waits_is_woken_by_any_partition(stream: Producer, group: Cons
         await settle(group, taken)
 
 
-async def test_who_is_woken_leaves_what_came_to_other_partitions_to_wake_others(
+async def test_a_worker_that_is_woken_leaves_messages_of_other_partitions_to_other_workers(
     stream: Producer, group: Consumer
 ) -> None:
     others = [Consumer(stream.client, "main", f"c{n}", dedup_window=3600) for n in (2, 3, 4)]
     assert (await group.take(10)).is_empty
     await stream.append([in_partition(n, n) for n in range(PARTITIONS)])
-    for one in (group, *others):  # each has a hand for one message
+    for one in (group, *others):  # each has one free slot
         assert await one.wait(30)
     taken = [await one.take(1) for one in (group, *others)]
     assert sorted(ids(Taken([each.entries[0] for each in taken], []))) == ["m0", "m1", "m2", "m3"]
@@ -338,7 +340,7 @@ async def test_what_one_partition_gave_is_not_given_up_because_another_lost_its_
 
 
 @pytest.fixture
-async def buried(
+async def given_up(
     stream: Producer, group: Consumer, redis_client: redis.Redis
 ) -> AsyncIterator[list[DeadLetter]]:
     """Twelve dead letters in all partitions, oldest first."""
@@ -346,7 +348,7 @@ async def buried(
         await stream.append([in_partition((n * 3) % PARTITIONS, n)])
         for entry in (await group.take(1)).entries:
             await group.settle([Settlement(entry.ref, (dead(entry),))])
-        await asyncio.sleep(0.002)  # those of the same millisecond stand in no order
+        await asyncio.sleep(0.002)  # within one millisecond there is no order
     letters = DeadLetters(stream.client, "main")
     yield await letters.survey("0-0", "9" * 15, 100)
     for keys in group.partitions:
@@ -354,30 +356,30 @@ async def buried(
 
 
 async def test_dead_letters_are_listed_oldest_first_whatever_their_partition(
-    stream: Producer, buried: list[DeadLetter]
+    stream: Producer, given_up: list[DeadLetter]
 ) -> None:
-    assert [letter.fields[b"id"].decode() for letter in buried] == [f"m{n}" for n in range(12)]
-    assert len({letter.id for letter in buried}) == 12
-    assert any(letter.id.endswith("@3") for letter in buried)
+    assert [letter.fields[b"id"].decode() for letter in given_up] == [f"m{n}" for n in range(12)]
+    assert len({letter.id for letter in given_up}) == 12
+    assert any(letter.id.endswith("@3") for letter in given_up)
     letters = DeadLetters(stream.client, "main")
     assert await letters.count() == 12
-    assert await letters.newest() == buried[-1].id
+    assert await letters.newest() == given_up[-1].id
 
 
 @pytest.mark.parametrize("page", [1, 2, 5])
-async def test_pages_of_dead_letters_miss_none_and_repeat_none(
-    stream: Producer, buried: list[DeadLetter], page: int
+async def test_pages_of_dead_letters_miss_none_and_show_none_twice(
+    stream: Producer, given_up: list[DeadLetter], page: int
 ) -> None:
     letters = DeadLetters(stream.client, "main")
     seen: list[str] = []
     first = "0-0"
-    while found := await letters.survey(first, buried[-1].id, page):
+    while found := await letters.survey(first, given_up[-1].id, page):
         seen += [letter.id for letter in found]
         first = f"({seen[-1]}"
-    assert seen == [letter.id for letter in buried]
+    assert seen == [letter.id for letter in given_up]
 
 
-async def test_dead_letters_of_the_same_moment_are_told_apart_by_their_partition(
+async def test_dead_letters_of_the_same_moment_differ_by_their_partition(
     stream: Producer, group: Consumer, redis_client: redis.Redis
 ) -> None:
     letters = DeadLetters(stream.client, "main")
@@ -394,15 +396,15 @@ async def test_dead_letters_of_the_same_moment_are_told_apart_by_their_partition
 
 
 async def test_dead_letters_are_shown_replayed_and_dropped_by_their_ids(
-    stream: Producer, group: Consumer, buried: list[DeadLetter]
+    stream: Producer, group: Consumer, given_up: list[DeadLetter]
 ) -> None:
     letters = DeadLetters(stream.client, "main")
-    for letter in buried:
+    for letter in given_up:
         shown = await letters.get(letter.id)
         assert shown is not None
         assert shown.fields[b"id"] == letter.fields[b"id"]
-    assert await letters.drop([letter.id for letter in buried[:4]]) == 4
-    assert await letters.replay([letter.id for letter in buried[4:]]) == 8
+    assert await letters.drop([letter.id for letter in given_up[:4]]) == 4
+    assert await letters.replay([letter.id for letter in given_up[4:]]) == 8
     assert await letters.count() == 0
     taken = await group.take(100)
     assert sorted(ids(taken)) == sorted(f"m{n}" for n in range(4, 12))
@@ -412,7 +414,7 @@ async def test_dead_letters_are_shown_replayed_and_dropped_by_their_ids(
 # --- everybody splits it alike ---------------------------------------------------------------
 
 
-async def test_who_asks_for_another_number_of_partitions_is_refused(
+async def test_a_client_with_another_number_of_partitions_is_refused(
     server: Server, prefix: str, stream: Producer
 ) -> None:
     await stream.append([message()])

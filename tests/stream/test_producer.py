@@ -71,7 +71,7 @@ async def test_an_append_is_refused_while_too_many_messages_are_unfinished(
         assert redis_client.xlen(stream.partitions[0].stream) == 3
 
         held = (await group.take(3)).entries
-        assert await is_full(stream)  # in hand is not finished
+        assert await is_full(stream)  # a held message is not finished
         await group.settle([Settlement(held[0].ref)])
         assert not await is_full(stream)
         assert await is_full(stream)
@@ -175,7 +175,7 @@ async def test_where_the_server_does_not_tell_a_groups_lag_it_is_estimated_by_ti
     held = (await group.take(49)).entries
     assert (
         await Upkeep(stream.client, "main").measure_backlog()
-    ).messages == 50  # one unread, the others in hand
+    ).messages == 50  # one is unread, the others are held
     await group.settle([Settlement(entry.ref) for entry in held])
     await finish(group, 1)
     assert await Upkeep(stream.client, "main").measure_backlog() == (0, 0)

@@ -43,7 +43,7 @@ async def test_a_full_redis_refuses_appends_and_can_still_be_drained(
         with redis.Redis.from_url(server.url) as client:
             await group.open()
             await stream.append([message(id=name) for name in ("again", "dead", "late", "new")])
-            repeated, buried, late = (await group.take(3)).entries
+            retried, dead_one, late = (await group.take(3)).entries
             used: Any = client.info("memory")
             client.config_set("maxmemory-policy", "noeviction")
             client.config_set("maxmemory", used["used_memory"] // 2)
@@ -57,8 +57,8 @@ async def test_a_full_redis_refuses_appends_and_can_still_be_drained(
             assert await group.open() == 0
             await group.settle(
                 [
-                    Settlement(repeated.ref, (again(repeated),)),
-                    Settlement(buried.ref, (dead(buried),)),
+                    Settlement(retried.ref, (again(retried),)),
+                    Settlement(dead_one.ref, (dead(dead_one),)),
                     Settlement(late.ref, (again(late, delay_ms=1),)),
                 ]
             )
@@ -80,7 +80,7 @@ async def test_a_script_that_the_server_does_not_know_is_loaded_and_its_calls_ru
         keys = [f"{prefix}:{{{number}}}:suspects" for number in range(2)]
         calls = [Call(number, [key], [1, "1-1"]) for number, key in enumerate(keys)]
         assert await runner.try_each("alone", calls, ("ECHO", "behind")) == [1, 1, b"behind"]
-        redis_client.script_flush()  # as a server that was started anew
+        redis_client.script_flush()  # as a server that was started again
         assert await runner.run_each("alone", calls) == [2, 2]
         assert await runner.run("alone", calls[0]) == 3
     redis_client.delete(*keys)

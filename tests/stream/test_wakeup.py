@@ -98,7 +98,7 @@ async def test_a_wait_ends_at_once_when_asked(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
     group = await open_group()
-    await group.stop_waiting()  # nobody waits: no harm
+    await group.stop_waiting()  # harmless if no worker waits
     waiting = asyncio.create_task(group.wait(60))
 
     async def asked() -> bool:
@@ -126,7 +126,7 @@ async def test_all_workers_are_told_of_a_message_that_is_due_before_all_they_kne
     await one.settle([Settlement(sooner.ref, (again(sooner, delay_ms=60_000),))])
     await asyncio.wait_for(asyncio.gather(*waiting), 10)
     assert redis_client.xlen(one.partitions[0].sooner) == 1  # only the latest of them is kept
-    # What was delayed before a worker asks is no news to it.
+    # A message that was delayed before the worker asked does not wake it.
     await two.release(10)
     await two.wait_for_sooner(0.01)
     forget_follow_ups(redis_client, one)

@@ -1,4 +1,4 @@
-"""Pools with ordering keys: whatever handlers do and whoever stops, a key keeps its order."""
+"""Pools with ordering keys: a key keeps its order, also if handlers fail or workers stop."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ async def test_outcomes_are_kept_while_redis_is_away(own_server: Callable[..., S
     await stream.close()
 
 
-async def test_a_lost_group_is_made_anew_and_its_entries_come_again(
+async def test_a_lost_group_is_made_again_and_its_entries_are_delivered_again(
     stream: Producer, group: Watched, redis_client: redis.Redis
 ) -> None:
     settler = Settler(group, Over().note)

@@ -128,15 +128,15 @@ async def test_a_sweep_takes_what_runs_again_first_and_no_more_than_asked(
     first, *rest = await hold(stream, gone, 4)
     fields = {**first.fields, **Progress(owner=first.ref.id, handler="h").to_fields()}
     await gone.settle([Settlement(first.ref, (FollowUp("again", "t", fields),))])
-    repeated = (await gone.take(1)).entries
-    silence(redis_client, gone, repeated + rest)
+    requeued = (await gone.take(1)).entries
+    silence(redis_client, gone, requeued + rest)
 
-    assert (await takeover.sweep(2)).entries == repeated
+    assert (await takeover.sweep(2)).entries == requeued
     assert takeover.wait() == 0  # in the middle of a sweep: it is due at once
     assert (await takeover.sweep(2)).entries == rest[:2]
     assert takeover.wait() == 0
     assert (await takeover.sweep(2)).entries == rest[2:]
-    await settle(group, repeated + rest)
+    await settle(group, requeued + rest)
 
 
 async def test_a_finished_sweep_is_followed_by_a_pause(
@@ -240,7 +240,7 @@ async def test_duplicates_found_in_a_sweep_are_passed_on(
     redis_client.xclaim(group.partitions[0].stream, "main", "gone", 0, held, idle=60_000)
     taken = await brought(takeover, 10)
     assert len(taken.entries) == 1
-    assert [repeat.message_id for repeat in taken.duplicates] == ["m"]
+    assert [one.message_id for one in taken.duplicates] == ["m"]
     await settle(group, taken.entries)
 
 
