@@ -79,7 +79,7 @@ class HttpServer:
             self._pipeline.metrics.add_secrets(source.name, source.scheme.labels)
 
     async def listen(self) -> int:
-        """Start listening; return the port. Raise `OSError` where that is impossible."""
+        """Start listening; return the port. Raise `OSError` if that is impossible."""
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._settings.host, self._settings.port, backlog=1024)
         await site.start()

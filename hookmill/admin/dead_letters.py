@@ -1,6 +1,6 @@
 """What an operator can ask and do with dead letters: list, look at one, count, replay, drop.
 
-Everything is returned as data, step by step where it can be much. `hookmill/cli/dead.py` prints it.
+Everything is returned as data; long results come step by step. `hookmill/cli/dead.py` prints it.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class SelectedDeadLetters:
             tally = tally._replace(looked_at=tally.looked_at + looked_at)
             yield tally
         if self._selection.ids is not None and tally.done < tally.tried:
-            raise NoSuchDeadLetterError(f"{tally.tried - tally.done} of these IDs are not there")
+            raise NoSuchDeadLetterError(f"{tally.tried - tally.done} of these IDs not found")
 
     async def _pages(self) -> AsyncIterator[_Page]:
         """Yield the selected IDs, page by page."""
@@ -159,7 +159,7 @@ class SelectedDeadLetters:
 async def select(letters: DeadLetters, selection: Selection) -> SelectedDeadLetters:
     """Fix which dead letters are meant: those of the selection that are there now.
 
-    Raises `NoSuchDeadLetterError` where a given ID is no ID at all.
+    Raises `NoSuchDeadLetterError` if a given ID is no ID at all.
     """
     _check_ids(selection.ids or ())
     return SelectedDeadLetters(letters, selection, await letters.newest())

@@ -1,4 +1,4 @@
-"""Keeps work to a rate: at most so many a second, evenly."""
+"""Keeps work to a rate: at most `rate` a second, evenly."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ _CODED_SCHEMES = {
 class SourceFacts(NamedTuple):
     """A source as it is configured.
 
-    `spec` is None where its scheme is code. `id` is what its table says of the message ID, None
+    `spec` is None if its scheme is code. `id` is what its table says of the message ID, None
     where it says nothing. `faults` are the reasons why a receiver would not start with it.
     """
 
@@ -188,7 +188,7 @@ def _judge_id(source: SourceFacts) -> Iterator[Finding]:
         return
     body = (
         f'set id = "body" in [sources.{source.name}], if genuine deliveries never have identical '
-        "bytes: of identical ones only the first in a duplicate window would run"
+        "bytes: of identical ones only the first would run"
     )
     if source.preset in QSTASH:
         if source.id is None:

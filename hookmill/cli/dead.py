@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hookmill.config.settings import Settings
 
 _LINE = 80
-"""A JSON body of at most so many characters is shown in one line."""
+"""A JSON body of at most this many characters is shown in one line."""
 
 app = typer.Typer(
     help="Dead letters: list, show, replay, drop.", no_args_is_help=True, rich_markup_mode=None
@@ -237,7 +237,7 @@ async def drop(
 ) -> None:
     """Delete the selected dead letters, and print how many.
 
-    Where no IDs were given, `confirm` is asked first whether so many shall go.
+    Where no IDs were given, `confirm` gets their number first, and decides.
     """
     from hookmill.admin import dead_letters
 

@@ -21,6 +21,7 @@ from hookmill.errors import HookmillError
 from hookmill.runtime import process
 from hookmill.runtime.embedded_redis import embedded_server
 from hookmill.runtime.tasks import cancel_and_wait
+from hookmill.signatures.qstash import DEVELOPMENT_KEYS
 
 log = structlog.get_logger("qstash")
 
@@ -112,12 +113,17 @@ async def _work(store: Store, dispatcher: Dispatcher, stop: asyncio.Event) -> No
         await dispatcher.stop()
 
 
+def _are_own(keys: SigningKeys | None) -> bool:
+    # `hookmill dev` sets the public keys as if they were the user's.
+    return keys is not None and keys.current not in DEVELOPMENT_KEYS
+
+
 def _log_start(options: EmulatorOptions, port: int, waiting: int) -> None:
     log.info(
         "the QStash emulator is running, a development tool",
         QSTASH_URL=f"http://{options.host}:{port}",
         QSTASH_TOKEN=options.token if options.token == DEVELOPMENT_TOKEN else "yours",
-        signing_keys="yours" if options.keys else "the public development keys",
+        signing_keys="yours" if _are_own(options.keys) else "the public development keys",
         waiting=waiting,
     )
     if options.scale != 1:

@@ -67,7 +67,7 @@ def _parse(text: str) -> ast.Expression:
 def _compiled(node: ast.expr) -> Callable[[float], float]:
     """Return a function that computes the expression from `retried`.
 
-    Raises `ApiError` where any part is not allowed, even a part that is never computed.
+    Raises `ApiError` if any part is not allowed, even a part that is never computed.
     """
     match node:
         case ast.Constant(value=bool()):

@@ -57,7 +57,7 @@ class DeliveryRequest(NamedTuple):
 def encode(event: Body, spec: SignatureSpec | None, now: float, *, timed: bool = True) -> Payload:
     """Encode an event in the form that the scheme's subscribers expect; `now` is in Unix seconds.
 
-    With `timed` False the body contains no time. Raises `ValueError` where JSON cannot express a
+    With `timed` False the body contains no time. Raises `ValueError` if JSON cannot express a
     value, `EncodeError` where an event's field does not match its class, `HandlersError` where the
     event's class has no tag.
     """
@@ -87,7 +87,7 @@ def _json(value: Any) -> bytes:
 
 
 def spec_of(scheme: str | SignatureSpec) -> SignatureSpec:
-    """Return a scheme's spec. Raises `ValueError` where it is unknown, or cannot sign here."""
+    """Return a scheme's spec. Raises `ValueError` if it is unknown, or cannot sign here."""
     if isinstance(scheme, SignatureSpec):
         name, spec = "this SignatureSpec", scheme
     elif not isinstance(scheme, str):
@@ -106,9 +106,9 @@ def spec_of(scheme: str | SignatureSpec) -> SignatureSpec:
 def signer_of(
     scheme: str | SignatureSpec | None, secret: str | Secret | None
 ) -> SpecVerifier | None:
-    """Return the signer; None where neither scheme nor secret is given.
+    """Return the signer; None if neither scheme nor secret is given.
 
-    Raises `ValueError` where only one is given, `SettingsError` where the secret is not usable.
+    Raises `ValueError` if only one is given, `SettingsError` where the secret is not usable.
     """
     if scheme is None and secret is None:
         return None
@@ -149,7 +149,7 @@ def sign(
     """Return a delivery with its signature as of `now` (Unix seconds).
 
     The result has exactly the bytes that were signed. `message_id` ("": none) is put where the
-    scheme's subscribers look for the ID. Raises `ValueError` where a header of the user is one that
+    scheme's subscribers look for the ID. Raises `ValueError` if a header of the user is one that
     the signature sets, `SettingsError` where the secret cannot sign.
     """
     if signer is None:

@@ -45,7 +45,7 @@ def publish(
 def batch_item(
     delivery: DeliveryRequest, options: Mapping[str, str], queue: str | None
 ) -> bytes | None:
-    """Return a message as an item of a batch; None where its body is not UTF-8 text."""
+    """Return a message as an item of a batch; None if its body is not UTF-8 text."""
     try:
         body = delivery.body.decode()
     except UnicodeDecodeError:

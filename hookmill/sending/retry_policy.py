@@ -75,7 +75,7 @@ class RetryDecision(NamedTuple):
     """What follows from an attempt.
 
     `may_have_counted`: the attempt may have taken effect. `wait`: seconds after which the server
-    wants the next attempt; None where it did not say.
+    wants the next attempt; None if it did not say.
     """
 
     action: Literal["accept", "retry", "give up"]
@@ -109,7 +109,7 @@ def decide(outcome: HttpResponse | NoResponse, patience: float, now: float) -> R
 
 
 def requested_wait(headers: Mapping[str, str], now: float) -> float | None:
-    """Return the seconds until a limit ends; None where no header says so in a usable way.
+    """Return the seconds until a limit ends; None if no header says so in a usable way.
 
     A response may name several limits. The limit that is reached has 0 remaining.
     """

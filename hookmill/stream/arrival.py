@@ -29,7 +29,7 @@ class Arrival(Message, frozen=True, kw_only=True):
     secret: int = 0
 
 
-# The spool keeps rows on disk, with their attributes' names: an old name there stays as it was.
+# The spool stores rows with these names, so `partition_key` keeps its first name there.
 class Row(msgspec.Struct, frozen=True, rename={"partition_key": "spread"}):
     """What is appended, or spooled until it can be.
 
@@ -45,7 +45,7 @@ class Row(msgspec.Struct, frozen=True, rename={"partition_key": "spread"}):
     partition_key: bytes = b""
 
     def partition(self, partitions: int) -> int:
-        """Return the number of the partition, of so many, to which this row belongs."""
+        """Return the number of this row's partition, if the stream has that many partitions."""
         key = self.partition_key or self.fields.get(b"body", b"")
         return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest()) % partitions
 
@@ -67,11 +67,11 @@ def row_of(message: Message) -> Row:
 
 
 def _partition_key_of(message: Message) -> bytes:
-    """Return from what the partition follows: the ordering key, else the signed ID, else nothing,
-    which means the body.
+    """Return what decides the partition: the ordering key, else the signed ID, else b"" (then the
+    body decides).
 
-    Only signed data counts. A duplicate under a changed header would otherwise go to another
-    partition, where nobody knows its ID or its token.
+    Only signed data counts. Otherwise a copy with a changed header would go to another partition,
+    where its ID and its token are not known.
     """
     if message.key:
         name = f"{message.source}\0{message.key}"

@@ -58,7 +58,7 @@ class Client:
         """Send commands about keys of one place, in one round trip on one connection.
 
         Return the replies in order. A command that Redis refused has an exception as its reply.
-        Raise `StreamUnavailableError` where the connection failed.
+        Raise `StreamUnavailableError` if the connection failed.
         """
         return await self._servers[self.topology.server_of(place)].ask(commands)
 
@@ -145,7 +145,7 @@ class BlockingConnection:
     async def ask(self, command: Command, seconds: float, *, can_be_ended: bool = False) -> Any:
         """Send a command that waits up to `seconds`; return its reply.
 
-        Raise `StreamUnavailableError` where there is no reply after that time and the client's
+        Raise `StreamUnavailableError` if there is no reply after that time and the client's
         timeout. A command that `can_be_ended` can be ended by `end_wait`.
         """
         try:
@@ -172,8 +172,8 @@ class BlockingConnection:
 class _Server:
     """Connections to one server, kept open for commands that are sent as they are.
 
-    The Redis client's own way takes a third longer for a small round trip: it lends connections,
-    counts them and prepares to try again. `timeout` is in seconds; None means none.
+    The Redis client's own `execute_command` takes a third longer for a small round trip, because it
+    manages a pool and prepares retries. `timeout` is in seconds; None means none.
     """
 
     def __init__(self, url: str, timeout: float | None) -> None:

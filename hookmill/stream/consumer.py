@@ -20,8 +20,8 @@ class Consumer:
     """One consumer's view of a consumer group in all partitions.
 
     `consumer` is the worker's unique name; `dedup_window` is for how many seconds at least a
-    message ID is remembered. Methods raise `StreamUnavailableError` where Redis does not answer,
-    and `GroupLostError` where the group is gone and must be opened again.
+    message ID is remembered. Methods raise `StreamUnavailableError` if Redis does not answer, and
+    `GroupLostError` if the group is gone and must be opened again.
     """
 
     def __init__(self, client: Client, group: str, consumer: str, *, dedup_window: int) -> None:
@@ -86,13 +86,13 @@ class Consumer:
     async def take_over(
         self, count: int, lease: float, pause: float, in_touch: int = 0
     ) -> tuple[Taken, float]:
-        """Go on with the group's sweep: take over up to `count` entries whose consumer was silent
-        for `lease` seconds. All workers share one sweep, and Redis keeps its position. The next
-        sweep begins `pause` seconds after the end of this one. `in_touch` is the time by
-        `redis_time` at which Redis last answered this worker (0: not known). If that is more than
-        half a lease ago, nothing is taken over.
+        """Continue the group's sweep: take over up to `count` entries whose consumer was silent for
+        `lease` seconds. All workers share one sweep, and Redis keeps its position. The next sweep
+        begins `pause` seconds after the end of this one. `in_touch` is when this worker last had
+        contact with Redis, by `redis_time` (0: unknown). If that is half a lease ago, nothing is
+        taken over.
 
-        Return the entries, and the seconds after which the sweep goes on.
+        Return the entries, and the seconds after which the sweep continues.
         """
         args = [self.name, self.consumer, self._dedup_window]
         args += [int(lease * 1000), int(pause * 1000), in_touch]

@@ -72,7 +72,7 @@ class Durability:
         """Judge a server without WAITAOF: it must sync each write before it answers."""
         if isinstance(reply, Exception):
             raise NotDurableError(
-                f"Redis has no WAITAOF, and whether it syncs cannot be asked: {reply}"
+                f"Redis has no WAITAOF, and its configuration cannot be read: {reply}"
             )
         found = dict(zip(reply[::2], reply[1::2], strict=True))
         if (found.get(b"appendonly"), found.get(b"appendfsync")) != (b"yes", b"always"):

@@ -90,7 +90,7 @@ class FollowUp(msgspec.Struct, frozen=True):
 class Settlement(msgspec.Struct, frozen=True):
     """What became of an entry. Without a follow-up it is done.
 
-    `key` and `owner` are those of the entry. Where there is no key, no other message waits for it.
+    `key` and `owner` are those of the entry. If there is no key, no other message waits for it.
     """
 
     ref: EntryRef

@@ -39,7 +39,7 @@ class GroupFacts(msgspec.Struct, frozen=True, kw_only=True):
     """How much of a group's work is in which state. `waiting` is None where Redis cannot say.
 
     `parked` messages wait for another one with their ordering key. `oldest_ms` is when the oldest
-    message came that waits, is held, or is to be taken again (Unix milliseconds).
+    message that waits, is held or was requeued was received (Unix milliseconds).
     `remembered` counts message IDs. `duplicates` counts entries that were dropped because their ID
     was known. `late` counts outcomes that were ignored because another worker had the message.
     """

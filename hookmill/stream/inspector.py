@@ -229,5 +229,5 @@ def _ms(entry_id: bytes) -> int:
 
 
 def _received_ms(entry_id: bytes, fields: dict[bytes, bytes]) -> int:
-    """Return when the message of an again entry was accepted. The entry itself is younger."""
+    """Return when the message of a requeued entry was received, which was before the entry."""
     return about_of(fields).received_ms or _ms(entry_id)

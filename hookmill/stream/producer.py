@@ -124,7 +124,7 @@ class Producer:
         return replies
 
     async def _ask_for_durability(self) -> None:
-        """Raise `NotDurableError` where the durability cannot be had as things are."""
+        """Raise `NotDurableError` if the durability cannot be had as things are."""
         while (command := self._durability.command) is not None:
             replies = await self.client.ask_servers(command)
             if all(self._durability.judge(reply) for reply in replies):

@@ -27,7 +27,7 @@ _WRITE_FIRST = "redis.call('DEL', KEYS[1] .. ':none')\n"
 
 
 class ScriptRunner:
-    """The scripts as one client runs them. Scripts that `drains` go on while Redis is full: they
+    """Runs scripts for one client. With `drains` they may write while Redis is full, because they
     are what empties it.
     """
 

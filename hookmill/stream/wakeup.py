@@ -48,7 +48,7 @@ def is_wakeup_group(name: bytes) -> bool:
 
 
 class WakeUp:
-    """What one worker waits for. It has two connections, for it may wait for both at once.
+    """What one worker waits for. It has two connections, because it may wait for both at once.
 
     All partitions lie on one server today; with several, each needs connections of its own.
     """
@@ -94,8 +94,9 @@ class WakeUp:
         self._known = sooner
 
     async def wait_for_sooner(self, seconds: float) -> None:
-        """Wait until any worker delays a message that is due before all that were known; at most
-        so many seconds.
+        """Wait until a worker delays a message that is due before all known ones.
+
+        Wait at most `seconds`.
         """
         ms = max(1, round(seconds * 1000))
         command = ("XREAD", "BLOCK", ms, "STREAMS", *self._sooner, *self._known)

@@ -82,7 +82,7 @@ async def test_an_unknown_id_is_reported_after_the_others_are_done(
         (await select(letters, of_ids("5-1", second))).drop(),
     ):
         seen: list[Tally] = []
-        with pytest.raises(NoSuchDeadLetterError, match="1 of these IDs are not there"):
+        with pytest.raises(NoSuchDeadLetterError, match="1 of these IDs not found"):
             await followed(tallies, seen)
         assert seen[-1] == Tally(looked_at=2, tried=2, done=1)
     with pytest.raises(NoSuchDeadLetterError, match="no dead letter 5-1 in group main"):

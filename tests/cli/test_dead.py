@@ -170,7 +170,7 @@ async def test_an_unknown_id_is_reported_after_the_others_are_done(
 ) -> None:
     first, second = await give_up(message(), message())
 
-    with pytest.raises(NoSuchDeadLetterError, match="1 of these IDs are not there"):
+    with pytest.raises(NoSuchDeadLetterError, match="1 of these IDs not found"):
         await replay(
             settings(),
             Selection(
@@ -180,7 +180,7 @@ async def test_an_unknown_id_is_reported_after_the_others_are_done(
                 )
             ),
         )
-    with pytest.raises(NoSuchDeadLetterError, match="1 of these IDs are not there"):
+    with pytest.raises(NoSuchDeadLetterError, match="1 of these IDs not found"):
         await drop(
             settings(),
             Selection(

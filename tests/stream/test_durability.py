@@ -127,7 +127,7 @@ async def test_without_waitaof_a_server_that_will_not_say_whether_it_syncs_is_re
 ) -> None:
     server = without_waitaof(own_server, *ALWAYS, "--rename-command", "CONFIG", "")
     async with opened(server, "aof") as stream:
-        assert "whether it syncs cannot be asked" in await refused(stream.probe)
+        assert "its configuration cannot be read" in await refused(stream.probe)
 
 
 @pytest.mark.external

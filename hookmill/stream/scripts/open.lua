@@ -1,4 +1,4 @@
--- Make a group in the stream and in its again stream, where it is missing, and the wake-up group
+-- Make a group in the stream and in its again stream, if it is missing, and the wake-up group
 -- beside it (hookmill/stream/wakeup.py).
 --
 -- A new group starts at the beginning of the stream. One that was lost restarts after its low-water

@@ -13,7 +13,7 @@
 --   set to 1  change_head  the count came to 0, and the oldest parked entry becomes the head
 --   n - 1     settle.lua   an entry of the head is settled, and n entries take its place: 0 where
 --                          it is done or dead, 1 for a retry, one for each handler that matches
---   - 1       taking.lua   an entry of the head is a duplicate, for it no longer owns its ID
+--   - 1       taking.lua   an entry of the head is a duplicate: it no longer owns its ID
 --   - 1       forget_heads somebody deleted the entry of a head
 --   + 1       rejoin       a dead letter of the head's message is replayed, or one whose key has no
 --                          head: it becomes the head

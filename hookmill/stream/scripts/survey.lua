@@ -4,7 +4,7 @@
 -- KEYS  1 stream
 -- ARGV  1 first ID ('(' before it: without that one)  2 last ID  3 count  4 bytes after which it
 --       ends then the names of the fields whose values are left empty
--- Reply {entries, ended}: an entry is {ID, fields}; ended is 1 where there are no more entries
+-- Reply {entries, ended}: an entry is {ID, fields}; ended is 1 if there are no more entries
 
 local left_out = {}
 for i = 5, #ARGV do left_out[ARGV[i]] = true end

@@ -6,9 +6,9 @@
 --
 -- KEYS  1 to 6 as in taking.lua  7 sweep
 -- ARGV  1 group  2 consumer  3 dedup window (s)  4 lease (ms)  5 pause between sweeps (ms)
---       6 when the caller was last in touch (Unix ms by Redis' clock; 0: not known)  7 count
--- Reply {runs, duplicates, parked, wait}: as in taking.lua; wait is the ms after which the sweep
---       goes on
+--       6 when the caller was last in touch (Unix ms by Redis' clock; 0: unknown)  7 count
+-- Reply {runs, duplicates, parked, wait}: as in taking.lua; wait: the sweep continues after that
+--       many ms
 
 local group, consumer, window, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[7])
 local lease, pause, in_touch = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])

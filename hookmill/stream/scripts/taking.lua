@@ -53,7 +53,7 @@ local function add_to_runs(which, id, fields, suspect)
   end
 end
 
--- Decide about an entry: it runs, it is a duplicate, or it is parked. `suspect` is 1 where it was
+-- Decide about an entry: it runs, it is a duplicate, or it is parked. `suspect` is 1 if it was
 -- taken over before. An entry without a digest is of a wire version that this release does not
 -- know: the worker decides about it.
 local function decide(which, id, fields, suspect)
