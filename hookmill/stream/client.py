@@ -188,6 +188,7 @@ class _Server:
             )
         except ValueError:  # its text may show a part of the password
             raise SettingsError(["REDIS_URL: the Redis client cannot read it"]) from None
+        pool.connection_kwargs["protocol"] = 2  # a URL with `?protocol=3` would win otherwise
         pool.connection_class = _written_at_once(pool.connection_class)
         self.pool: Any = pool  # untyped
         self._kept: list[Any] = []

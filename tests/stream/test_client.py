@@ -341,3 +341,9 @@ async def test_a_stream_is_opened_with_as_many_partitions_as_it_was_made_with(
         await client.agree_on_partitions()
     async with await Client.as_found(server.url, prefix) as found:
         assert [keys.base for keys in found.partitions] == [f"{prefix}:{{{n}}}" for n in range(3)]
+
+
+async def test_a_url_that_asks_for_another_protocol_is_spoken_to_in_resp2(server: Server) -> None:
+    async with Client(f"{server.url}?protocol=3", "t") as client:
+        # RESP3 would reply with a mapping.
+        assert isinstance(await client.execute(0, "CONFIG", "GET", "port"), list)
