@@ -107,16 +107,16 @@ def metrics() -> str:
     return "\n".join(rows)
 
 
-def rooms() -> str:
-    """Return a Markdown table of the rooms: duty, and modules."""
-    rows = ["| room | duty | modules |", "|---|---|---|"]
-    house = [path for path in (ROOT / "hookmill").iterdir() if (path / "__init__.py").exists()]
-    for room in [ROOT / "hookmill", *sorted(house), ROOT / "receiver", ROOT / "worker"]:
-        duty = ast.get_docstring(ast.parse((room / "__init__.py").read_text())) or ""
+def packages() -> str:
+    """Return a Markdown table of the packages: duty, and modules."""
+    rows = ["| package | duty | modules |", "|---|---|---|"]
+    inner = [path for path in (ROOT / "hookmill").iterdir() if (path / "__init__.py").exists()]
+    for package in [ROOT / "hookmill", *sorted(inner), ROOT / "receiver", ROOT / "worker"]:
+        duty = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
         first = re.split(r"(?<=\.)\s", duty.partition("\n\n")[0].replace("\n", " "))[0]
-        modules = sorted(path.stem for path in room.glob("*.py") if path.stem[0] != "_")
+        modules = sorted(path.stem for path in package.glob("*.py") if path.stem[0] != "_")
         shown = ", ".join(f"`{module}`" for module in modules)
-        rows.append(f"| `{room.relative_to(ROOT).as_posix()}/` | {_in_cell(first)} | {shown} |")
+        rows.append(f"| `{package.relative_to(ROOT).as_posix()}/` | {_in_cell(first)} | {shown} |")
     return "\n".join(rows)
 
 
@@ -224,7 +224,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "settings": settings,
     "commands": commands,
     "metrics": metrics,
-    "rooms": rooms,
+    "packages": packages,
     "overview": overview,
     "words": words,
     "senders": senders,

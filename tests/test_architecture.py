@@ -128,7 +128,7 @@ def test_only_the_command_line_prints() -> None:
     assert {path for path in found if not path.startswith("hookmill/cli/")} == set()
 
 
-def test_every_module_of_hookmill_is_in_a_room() -> None:
+def test_every_module_of_hookmill_is_in_a_package_or_listed_here() -> None:
     assert {path.stem for path in (ROOT / "hookmill").glob("*.py")} == TOP_LEVEL
 
 

@@ -1,1 +1,1 @@
-"""The command line, a file for each family of commands. No other room of the package prints."""
+"""The command line, a file for each family of commands. No other package prints."""

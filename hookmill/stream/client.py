@@ -33,7 +33,7 @@ class ScriptMissingError(StreamUnavailableError):
 
 
 class Client:
-    """All that a program needs to talk to Redis about one stream. Whoever opened it closes it.
+    """All that a program needs to talk to Redis about one stream. Its creator has to close it.
 
     `partitions` is into how many parts the stream is split, `timeout` (seconds) bounds each
     command. Producer, Consumer, DeadLetters, Inspector and Upkeep are views on a client.

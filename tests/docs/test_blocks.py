@@ -40,7 +40,7 @@ NOT_RUN = {
     ): REDIS_CLI,
     ("docs/tutorial/first-handler.md", "mkdir blog && cd blog"): INSTALLS,
 }
-"""Page and first line, and the reason. Whoever adds a mark adds it here as well."""
+"""Page and first line, and the reason. Add each new mark here as well."""
 
 
 def test_each_block_that_is_not_run_is_listed_here_with_its_reason() -> None:

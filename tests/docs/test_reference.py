@@ -105,16 +105,16 @@ def test_each_field_of_an_entry_is_listed() -> None:
     assert set(RESET_BY_REPLAY) < written
 
 
-def test_the_floors_are_drawn_as_the_contract_of_imports_has_them() -> None:
+def test_the_page_shows_the_layers_of_the_import_contract() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
-    floors = next(one["layers"] for one in contracts["contracts"] if one["type"] == "layers")
+    layers = next(one["layers"] for one in contracts["contracts"] if one["type"] == "layers")
     page = (DOCS / "explanation" / "architecture.md").read_text()
-    drawing = page.partition("## The floors")[2].split("```")[1]
+    drawing = page.partition("## The layers")[2].split("```")[1]
     drawn = [set(re.findall(r"\w+", line)) for line in drawing.splitlines() if "─" not in line]
-    drawn = [words for words in drawn if words][-len(floors) :]
-    for floor, words in zip(floors, drawn, strict=True):
-        rooms = {room.removeprefix("hookmill.") for room in re.findall(r"[\w.]+", floor)}
-        assert rooms <= words, (floor, words)
+    drawn = [words for words in drawn if words][-len(layers) :]
+    for layer, words in zip(layers, drawn, strict=True):
+        packages = {name.removeprefix("hookmill.") for name in re.findall(r"[\w.]+", layer)}
+        assert packages <= words, (layer, words)
 
 
 def test_each_public_name_is_described() -> None:

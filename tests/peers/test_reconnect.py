@@ -32,7 +32,7 @@ GONE = "the consumer group is gone: opening it again"
 
 
 @pytest.mark.parametrize("lost", ["evicted", "destroyed", "flushed"])
-async def test_a_lost_group_is_made_anew_without_a_flood(
+async def test_a_lost_group_is_made_again_without_a_flood(
     stream: Producer, workers: Workers, redis_client: redis.Redis, view: View, lost: str
 ) -> None:
     """ag2ai/faststream#2611, ag2ai/faststream#2945, ag2ai/faststream#2855, jaseci-labs/jac#7452,

@@ -32,20 +32,12 @@ from tests.authority import Issuer, rsa_key, server_context
 from tests.receiver.serving import ends
 from tests.signatures import test_paypal as paypal
 from tests.signatures import test_sns as sns
-from tests.support import eventually
+from tests.support import Clock, eventually
 
 NAMES = (sns.HOST, "api.paypal.com", "api.sandbox.paypal.com")
 URL = sns.URL
 TLS = Issuer("TLS", time.time())  # TLS clients use the clock of the machine
 Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Loopback(AbstractResolver):

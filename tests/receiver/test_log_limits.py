@@ -10,16 +10,7 @@ from aiohttp import ClientPayloadError
 from aiohttp.http_exceptions import BadHttpMessage, BadStatusLine, LineTooLong
 
 from receiver.log_limits import PER_SECOND, LogLimit, OneLineFilter, server_logger
-
-
-class Clock:
-    """A clock that the test moves."""
-
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def __call__(self) -> float:
-        return self.seconds
+from tests.support import Clock
 
 
 def record(
@@ -76,7 +67,7 @@ def test_few_lines_a_second_pass_and_the_next_one_says_how_many_did_not() -> Non
     one_line = OneLineFilter(clock)
     passed = [one_line.filter(record(ConnectionResetError())) for _ in range(PER_SECOND + 7)]
     assert passed == [True] * PER_SECOND + [False] * 7
-    clock.seconds += 1
+    clock.now += 1
     late, later = record(ConnectionResetError()), record(ConnectionResetError())
     assert one_line.filter(late)
     assert one_line.filter(later)
@@ -103,9 +94,9 @@ def test_a_limit_reports_what_it_held_back_once() -> None:
     clock = Clock()
     limit = LogLimit(clock)
     assert [limit.passes() for _ in range(PER_SECOND + 3)].count(True) == PER_SECOND
-    clock.seconds += 0.999
+    clock.now += 0.999
     assert not limit.passes()
-    clock.seconds += 0.001
+    clock.now += 0.001
     assert limit.passes()
     assert limit.report() == {"held_back": 4}
     assert limit.report() == {}

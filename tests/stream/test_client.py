@@ -79,7 +79,7 @@ async def test_those_at_the_same_time_have_one_each_and_closing_closes_them_all(
     await eventually(lambda: connections(redis_client) == before)
 
 
-async def test_a_connection_that_was_closed_meanwhile_is_made_anew_before_anything_is_sent(
+async def test_a_connection_that_was_closed_meanwhile_is_made_again_before_anything_is_sent(
     client: Client, redis_client: redis.Redis, prefix: str
 ) -> None:
     (number,) = await client.ask(0, ("CLIENT", "ID"))

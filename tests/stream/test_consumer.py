@@ -175,7 +175,7 @@ async def test_entries_that_differ_only_in_a_fields_name_or_in_their_stream_keep
     await settle_all(group, *taken.entries)
 
 
-async def test_a_deleted_stream_is_made_anew_and_works(
+async def test_a_deleted_stream_is_made_again_and_works(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
     group = await open_group()

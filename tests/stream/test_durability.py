@@ -131,7 +131,7 @@ async def test_without_waitaof_a_server_that_will_not_say_whether_it_syncs_is_re
 
 
 @pytest.mark.external
-async def test_a_server_that_came_back_with_another_configuration_is_asked_anew(
+async def test_a_server_that_came_back_with_another_configuration_is_asked_again(
     own_server: OwnServer,
 ) -> None:
     server = without_waitaof(own_server, *ALWAYS)

@@ -34,7 +34,7 @@ def idle_ms(client: redis.Redis, group: Consumer) -> int:
     return int(pending["time_since_delivered"])
 
 
-async def test_a_renewed_lease_begins_anew_and_is_no_further_delivery(
+async def test_a_renewed_lease_begins_again_and_is_no_further_delivery(
     stream: Producer, group: Consumer, leases: BlockingLeases, redis_client: redis.Redis
 ) -> None:
     await stream.append([message()])

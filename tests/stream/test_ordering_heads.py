@@ -135,7 +135,7 @@ async def test_a_head_that_another_delivery_took_the_id_from_does_not_block_its_
     assert traces(redis_client, group) == []
 
 
-async def test_a_head_that_ran_anew_after_its_group_was_lost_does_not_block_its_key(
+async def test_a_head_that_ran_again_after_its_group_was_lost_does_not_block_its_key(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
     group = await open_group()

@@ -59,7 +59,7 @@ async def test_nothing_is_lost_when_redis_dies_and_comes_back(
 
 
 @pytest.mark.parametrize("lost", ["group", "again", "everything"])
-async def test_a_lost_group_is_made_anew(
+async def test_a_lost_group_is_made_again(
     stream: Producer, make_pool: MakePool, redis_client: redis.Redis, lost: str
 ) -> None:
     work = Work()

@@ -15,22 +15,12 @@ from hookmill.message import Progress
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import AGAIN, STREAM, Entry, FollowUp, Settlement, Taken
 from hookmill.stream.producer import Producer
-from tests.support import Server, Stream, hurry, message, taken_over
+from tests.support import Clock, Server, Stream, hurry, message, taken_over
 from worker.takeover import Takeover
 
 OpenGroup = Callable[..., Awaitable[Consumer]]
 
 LEASE = 10.0
-
-
-class Clock:
-    """A clock that only the test moves."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Settled(Consumer):
