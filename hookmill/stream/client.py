@@ -184,11 +184,13 @@ class _Server:
                 socket_timeout=timeout,
                 socket_connect_timeout=CONNECT_TIMEOUT if timeout is None else timeout,
                 retry=AsyncRetry(NoBackoff(), 0),
-                protocol=2,
             )
-        except ValueError:  # its text may show a part of the password
-            raise SettingsError(["REDIS_URL: the Redis client cannot read it"]) from None
-        pool.connection_kwargs["protocol"] = 2  # a URL with `?protocol=3` would win otherwise
+            pool.connection_kwargs["protocol"] = 2  # a URL with `?protocol=3` would win otherwise
+            pool.make_connection()  # without opening it: this refuses options it does not know
+        except (ValueError, TypeError):  # their text may show a part of the password
+            raise SettingsError(
+                ["REDIS_URL: the Redis client cannot read it, or does not know an option in it"]
+            ) from None
         pool.connection_class = _written_at_once(pool.connection_class)
         self.pool: Any = pool  # untyped
         self._kept: list[Any] = []

@@ -214,12 +214,20 @@ async def test_a_command_without_an_answer_is_not_sent_again(
 
 
 @pytest.mark.parametrize(
-    "url", ["127.0.0.1:6379", "redis://u:pa/ss@h:1/0", "redis://h:1/0?socket_timeout=s3cret"]
+    "url",
+    [
+        "127.0.0.1:6379",
+        "redis://u:pa/ss@h:1/0",
+        "redis://h:1/0?socket_timeout=s3cret",
+        "redis://h:1/0?no_such_option=s3cret",
+    ],
 )
 def test_an_unreadable_url_is_refused_without_showing_it(url: str) -> None:
     with pytest.raises(SettingsError) as refused:
         Stream(url, "t")
-    assert str(refused.value) == "REDIS_URL: the Redis client cannot read it"
+    assert str(refused.value) == (
+        "REDIS_URL: the Redis client cannot read it, or does not know an option in it"
+    )
 
 
 ARGUMENT = (
