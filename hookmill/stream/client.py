@@ -179,7 +179,7 @@ class _Server:
     def __init__(self, url: str, timeout: float | None) -> None:
         try:
             # RESP2 replies have one form in every version, and are the cheaper to parse.
-            pool = redis.asyncio.ConnectionPool.from_url(
+            pool: Any = redis.asyncio.ConnectionPool.from_url(  # partly untyped
                 url,
                 socket_timeout=timeout,
                 socket_connect_timeout=CONNECT_TIMEOUT if timeout is None else timeout,
@@ -192,7 +192,7 @@ class _Server:
                 ["REDIS_URL: the Redis client cannot read it, or does not know an option in it"]
             ) from None
         pool.connection_class = _written_at_once(pool.connection_class)
-        self.pool: Any = pool  # untyped
+        self.pool = pool
         self._kept: list[Any] = []
         self._free: list[Any] = []
 
