@@ -9,7 +9,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from hookmill.stream.client import Client, translated
+from hookmill.stream.client import Client
+from hookmill.stream.connections import translated
 from hookmill.stream.entries import EntryRef
 from hookmill.stream.script_runner import script_text
 
@@ -45,6 +46,8 @@ class BlockingLeases:
             try:
                 lost += self._renew_at(self._servers[server], by_partition)
             except (redis.RedisError, OSError) as error:
+                # The connection may lead to a server that was demoted: the next one is a new one.
+                self._servers[server].connection_pool.disconnect()
                 raise translated(error) from None
         return lost
 

@@ -84,7 +84,7 @@ async def test_a_connection_that_was_closed_meanwhile_is_made_again_before_anyth
 ) -> None:
     (number,) = await client.ask(0, ("CLIENT", "ID"))
     redis_client.client_kill_filter(_id=number)
-    await eventually(client._servers[0]._free[0]._reader.at_eof)
+    await eventually(client.servers[0]._free[0]._reader.at_eof)
     assert await client.ask(0, ("INCR", f"{prefix}:times")) == [1]
     redis_client.delete(f"{prefix}:times")
 
@@ -105,7 +105,7 @@ async def test_a_command_without_an_answer_in_time_fails_and_is_not_sent_again(
 ) -> None:
     hasty = Client(server.url, "t")
     await hasty.ask(0, ("PING",))  # the connection is there
-    (connection,) = hasty._servers[0]._free
+    (connection,) = hasty.servers[0]._free
     connection.socket_timeout = 0.1
     disconnect = connection.disconnect
 
@@ -196,7 +196,7 @@ async def test_a_command_without_an_answer_is_not_sent_again(
     server = own_server()
     async with opened(server) as (stream, _):
         await stream.append([message()])  # from here on Redis knows the script
-        (connection,) = stream.client._servers[0]._free
+        (connection,) = stream.client.servers[0]._free
         disconnect = connection.disconnect
 
         async def give_up(**options: Any) -> None:
@@ -245,7 +245,7 @@ def test_commands_are_packed_as_the_client_itself_packs_them(
 
 @pytest.mark.parametrize("url", ["redis://h", "rediss://h", "unix:///run/redis.sock"])
 def test_every_kind_of_connection_is_packed_for(url: str) -> None:
-    (server,) = Client(url, "t")._servers
+    (server,) = Client(url, "t").servers
     kind = server.pool.connection_class
     assert issubclass(kind, ConnectionPool.from_url(url).connection_class)
     assert kind.__mro__[1].__name__ == "_WrittenAtOnce"
