@@ -15,6 +15,7 @@ from hookmill.errors import (
 from hookmill.runtime import process
 from hookmill.signatures.qstash import QStash
 from hookmill.stream.client import Client
+from hookmill.stream.connections import AccessRefusedError
 from hookmill.stream.facts import Backlog
 from hookmill.stream.producer import Producer
 from receiver.app import Receiver
@@ -91,8 +92,12 @@ async def _check_stream(stream: Producer, settings: Settings) -> None:
     except NotDurableError as error:
         if settings.durability == "aof":  # a level that needs replicas may be reached later
             raise SettingsError([f"HOOKMILL_DURABILITY=aof: {error}"]) from None
-    except StreamUnavailableError:
-        pass  # the append checks again before it accepts a message
+    except AccessRefusedError as error:
+        raise SettingsError([f"REDIS_URL: {error}"]) from None
+    except StreamUnavailableError as error:
+        # The append checks again before it accepts a message.
+        then = "503" if settings.spool is None else "the spool"
+        log.warning("Redis cannot be used yet", deliveries_get=then, error=str(error))
 
 
 async def _start(receiver: Receiver, settings: Settings) -> int:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -26,6 +28,9 @@ Command = tuple[Any, ...]
 CONNECT_TIMEOUT = 5.0
 """Seconds to connect, where commands have no timeout of their own."""
 
+REFUSED_PAUSE = 2.0
+"""Seconds until a server that refused us is asked again."""
+
 _KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}
 """How the kernel probes a silent connection, in seconds and tries: one whose other end is gone
 fails after 11 seconds, also while a command blocks.
@@ -34,6 +39,12 @@ fails after 11 seconds, also while a command blocks.
 
 class ScriptMissingError(StreamUnavailableError):
     """The server does not know the script, so it did nothing."""
+
+
+class AccessRefusedError(StreamUnavailableError):
+    """The server refuses us, or is none: a wrong password, number of a database, or protocol. Its
+    text names the address, and no password.
+    """
 
 
 class WaitEndedError(StreamUnavailableError):
@@ -58,6 +69,8 @@ class Connections:
         """All connections that are dropped together."""
         self.together.append(self)
         self._blocks = timeout is None
+        self._refusal = ""
+        self._refused_until = 0.0
         self._kept: list[Any] = []
         self._free: list[Any] = []
 
@@ -76,12 +89,12 @@ class Connections:
                 await connection.disconnect()
             # Apart from the commands, because it says nothing about the other connections.
             if not connection.is_connected:
-                await connection.connect()
+                await self._connect(connection)
             # hiredis writes commands six times as fast as the Redis client's own Python.
             packed = [hiredis.pack_command(command) for command in commands]
             return await self._replies_of(connection, packed)
         except (redis.RedisError, OSError) as error:  # a TimeoutError is an OSError
-            raise translated(error) from None
+            raise self._translated(error) from None
         finally:
             if drops != self.drops:
                 await connection.disconnect(nowait=True)
@@ -131,8 +144,34 @@ class Connections:
                 await self.drop(drops)
             if not replies:
                 raise
-            replies += [translated(error)] * (len(packed) - len(replies))
+            replies += [self._translated(error)] * (len(packed) - len(replies))
         return replies
+
+    async def _connect(self, connection: Any) -> None:
+        """Connect. A server that has just refused us is not asked again at once."""
+        if time.monotonic() < self._refused_until:
+            raise AccessRefusedError(self._refusal)
+        try:
+            await connection.connect()
+        except redis.ResponseError as error:  # such as a database that there is not
+            raise self._refused(f"refuses the connection: {error}") from None
+
+    def _translated(self, error: Exception) -> StreamUnavailableError | GroupLostError:
+        """Return an error of a connection as one of ours, and note that the server refused us."""
+        if isinstance(error, redis.AuthenticationError):
+            return self._refused(f"refuses the login: {error}")
+        cause = error.__context__
+        is_hangup = isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError)
+        if isinstance(cause, ssl.SSLError) and not is_hangup:
+            return self._refused(f"cannot be used with TLS: {cause}")
+        if isinstance(error, redis.exceptions.InvalidResponse):
+            return self._refused(f"does not speak the protocol of Redis: {error}")
+        return translated(error)
+
+    def _refused(self, why: str) -> AccessRefusedError:
+        self._refusal = f"{address_of(self.pool)} {why}"
+        self._refused_until = time.monotonic() + REFUSED_PAUSE
+        return AccessRefusedError(self._refusal)
 
     def _keep_another(self) -> Any:
         connection = self.pool.make_connection()
@@ -161,6 +200,12 @@ def _pool_of(url: str, timeout: float | None) -> Any:
         ) from None
     pool.connection_class = _written_at_once(pool.connection_class)
     return pool
+
+
+def address_of(pool: Any) -> str:
+    """Return where the server of a pool is, without user and password."""
+    options = pool.connection_kwargs
+    return str(options.get("path") or f"{options['host']}:{options.get('port', 6379)}")
 
 
 def keepalive_options() -> dict[int, int]:
