@@ -75,6 +75,7 @@ def stream_of(settings: Settings) -> Producer:
         settings.prefix,
         partitions=settings.partitions,
         timeout=settings.append_timeout,
+        url_file=settings.redis_url_file,
     )
     return Producer(
         client,
@@ -93,7 +94,7 @@ async def _check_stream(stream: Producer, settings: Settings) -> None:
         if settings.durability == "aof":  # a level that needs replicas may be reached later
             raise SettingsError([f"HOOKMILL_DURABILITY=aof: {error}"]) from None
     except AccessRefusedError as error:
-        raise SettingsError([f"REDIS_URL: {error}"]) from None
+        raise SettingsError([f"{settings.redis_variable}: {error}"]) from None
     except StreamUnavailableError as error:
         # The append checks again before it accepts a message.
         then = "503" if settings.spool is None else "the spool"

@@ -53,6 +53,7 @@ def test_one_module_opens_connections_to_redis() -> None:
     # A thread renews the leases, and it needs the blocking Redis client.
     assert importers_of("redis", "hiredis") == {
         "hookmill/stream/connections.py",
+        "hookmill/stream/credentials.py",
         "hookmill/stream/leases.py",
     }
 

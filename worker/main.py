@@ -97,14 +97,19 @@ async def _check_partitions(settings: Settings) -> None:
         except PartitionsError as error:
             raise SettingsError([str(error)]) from None
         except AccessRefusedError as error:
-            raise SettingsError([f"REDIS_URL: {error}"]) from None
+            raise SettingsError([f"{settings.redis_variable}: {error}"]) from None
         except StreamUnavailableError as error:
             # The pool waits for Redis, and checks again.
             log.warning("Redis cannot be used yet", error=str(error))
 
 
 def _client_of(settings: Settings) -> Client:
-    return Client(settings.need_redis_url(), settings.prefix, partitions=settings.partitions)
+    return Client(
+        settings.need_redis_url(),
+        settings.prefix,
+        partitions=settings.partitions,
+        url_file=settings.redis_url_file,
+    )
 
 
 class Worker:

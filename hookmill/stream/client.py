@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Self
 
 from hookmill.errors import PartitionsError, StreamUnavailableError
@@ -21,14 +22,27 @@ class Client:
     """All that a program needs to talk to Redis about one stream. Its creator has to close it.
 
     `partitions` is into how many parts the stream is split, `timeout` (seconds) bounds each
-    command. Producer, Consumer, DeadLetters, Inspector and Upkeep are views on a client.
+    command. `url_file` is a file that holds the URL, too: user and password are read from it again
+    at each new connection.
+    Producer, Consumer, DeadLetters, Inspector and Upkeep are views on a client.
     """
 
-    def __init__(self, url: str, prefix: str, *, partitions: int = 1, timeout: float = 5.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        prefix: str,
+        *,
+        partitions: int = 1,
+        timeout: float = 5.0,
+        url_file: Path | None = None,
+    ) -> None:
         self.partitions = [Keys(prefix, number) for number in range(partitions)]
         self.timeout = timeout
         self.topology = Topology((url,))
-        self.servers = [Connections(each, timeout) for each in self.topology.urls]
+        self.url_file = url_file
+        self.servers = [
+            Connections(each, timeout, url_file=url_file) for each in self.topology.urls
+        ]
         self._count_key = f"{prefix}:partitions"
         self._is_agreed = False
 
@@ -127,7 +141,9 @@ class BlockingConnection:
         self._place = place
         topology = client.topology
         server = topology.server_of(place)
-        self._server = Connections(topology.urls[server], None, beside=client.servers[server])
+        self._server = Connections(
+            topology.urls[server], None, url_file=client.url_file, beside=client.servers[server]
+        )
         self._id: int | None = None
 
     async def ask(self, command: Command, seconds: float, *, can_be_ended: bool = False) -> Any:

@@ -12,6 +12,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import hiredis
@@ -21,6 +22,7 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 
 from hookmill.errors import GroupLostError, SettingsError, StreamUnavailableError
+from hookmill.stream.credentials import read_again
 
 Command = tuple[Any, ...]
 """A command's name and arguments: texts, bytes and numbers."""
@@ -56,13 +58,20 @@ class Connections:
 
     The Redis client's own `execute_command` takes a third longer for a small round trip, because it
     manages a pool and prepares retries. `timeout` is in seconds; None means that the commands
-    block for as long as they say. Those `beside` others are dropped together with them.
+    block for as long as they say. User and password come from `url_file`, if there is one, and are
+    read again at each new connection. Those `beside` others are dropped together with them.
     """
 
     def __init__(
-        self, url: str, timeout: float | None, *, beside: Connections | None = None
+        self,
+        url: str,
+        timeout: float | None,
+        *,
+        url_file: Path | None = None,
+        beside: Connections | None = None,
     ) -> None:
         self.pool = _pool_of(url, timeout)
+        read_again(self.pool, url_file)
         self.drops = 0
         """How often the connections were dropped."""
         self.together: list[Connections] = [] if beside is None else beside.together

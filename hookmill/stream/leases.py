@@ -11,6 +11,7 @@ from redis.retry import Retry
 
 from hookmill.stream.client import Client
 from hookmill.stream.connections import translated
+from hookmill.stream.credentials import read_again
 from hookmill.stream.entries import EntryRef
 from hookmill.stream.script_runner import script_text
 
@@ -34,6 +35,8 @@ class BlockingLeases:
             )
             for url in self._topology.urls
         ]
+        for server in self._servers:
+            read_again(server.connection_pool, client.url_file)
 
     def renew(self, refs: Iterable[EntryRef]) -> list[EntryRef]:
         """Renew these entries' leases; return those that are no longer this consumer's."""

@@ -7,12 +7,13 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
 from tests.e2e.line import Line
-from tests.support import Program, Server, wait_until
+from tests.support import Program, Server, eventually, wait_until
 
 OwnServer = Callable[..., Server]
 StartProgram = Callable[..., Program]
@@ -112,3 +113,52 @@ def test_an_outage_is_a_line_now_and_then_and_not_several_a_second(
     assert sum(lines.values()) <= 8, lines
     server.start()
     assert worker.stop() == 0
+
+
+async def test_a_rotated_password_is_read_from_its_file_again(
+    own_server: OwnServer, start_program: StartProgram, tmp_path: Path
+) -> None:
+    """testomatio/app#1666: after a rotation the program is stuck until it is started again."""
+    server = own_server()
+    url_file = tmp_path / "redis-url"
+    with redis.Redis.from_url(server.url) as operator:
+        operator.acl_setuser(
+            "app", enabled=True, passwords=["+one"], keys="*", categories=["+@all"]
+        )
+        url_file.write_text(f"redis://app:one@127.0.0.1:{server.port}/0")
+        line = Line(start_program, tmp_path, "", "hookmill")
+        del line.env["REDIS_URL"]
+        line.env["REDIS_URL_FILE"] = str(url_file)
+        receiver, worker = line.receiver(), line.worker(HOOKMILL_LEASE="1", LEDGER_PAUSE="8")
+        assert await line.send([line.order(1)]) == {200: 1}
+        wait_until(lambda: line.noted("begin"))
+        # Every connection ends, and none can be made with the old password.
+        operator.acl_setuser("app", enabled=True, passwords=["-one", "+two"])
+        operator.client_kill_filter(_type="normal", skipme=True)
+        worker.wait_for("cannot renew leases")
+        worker.wait_for("refuses the login")
+        assert await line.send([line.order(2)]) == {503: 1}
+        wait_until(lambda: refusals(operator) >= 2)
+        began = time.monotonic(), refusals(operator)
+        wait_until(lambda: time.monotonic() - began[0] > 4)
+        assert (
+            refusals(operator) - began[1] <= 40
+        )  # a client each two seconds, leases three a second
+        url_file.write_text(f"redis://app:two@127.0.0.1:{server.port}/0")
+        wait_until(lambda: set(line.noted()) == {"msg_1"})
+
+        async def is_accepted() -> bool:
+            return await line.send([line.order(3)]) == {200: 1}
+
+        await eventually(is_accepted, timeout=5)
+    line.wait_for_handled(2)
+    assert [receiver.stop(), worker.stop()] == [0, 0]
+    assert set(line.noted("begin").values()) == {1}
+    for program in (receiver, worker):
+        assert "app:" not in program.log
+        assert program.log.count('"level":"warning"') < 20
+
+
+def refusals(client: redis.Redis) -> int:
+    stats: Any = client.info("errorstats")
+    return sum(each["count"] for name, each in stats.items() if "WRONGPASS" in name)
