@@ -1,4 +1,4 @@
-"""PayPal's scheme: RSA over the ID and time of a transmission, the webhook's ID and the body's CRC32.
+"""PayPal's scheme: RSA over a transmission's ID and time, the webhook's ID and the body's CRC32.
 
 A CRC32 is no cryptographic digest. Anybody who has a genuine delivery can change its body, adjust
 four bytes, and the signature still fits. So the signed transmission ID is the message ID, and it

@@ -133,7 +133,6 @@ def test_qstash_goes_by_its_header_alone() -> None:
 
 # --- the ID in Marble's body ---
 
-
 FOREIGN = CIMultiDict(
     [
         ("x-marble-event-id", "evt_forged"),
@@ -191,7 +190,6 @@ def test_a_signed_id_may_hold_any_text() -> None:
 
 
 # --- the ID that follows from the body ---
-
 
 PLAIN = b'{"event":"post.updated","data":{"id":"post_1"}}'
 

@@ -114,7 +114,6 @@ def test_long_values_that_only_begin_alike_are_different_keys() -> None:
 
 # --- whatever comes ---
 
-
 PARTS = st.sampled_from(["id", "data", "type", "größe", "$"])
 NESTED = st.recursive(
     JSON_VALUES | st.integers(-(10**400), 10**400) | st.text(min_size=250),

@@ -84,7 +84,6 @@ def test_a_name_that_is_doubled_or_not_a_text_is_refused_and_a_long_one_is_none(
 
 # --- QStash's callbacks ---
 
-
 CALLBACK = b'{"status":500,"retried":1,"sourceMessageId":"msg_0","sourceBody":"e30="}'
 
 

@@ -164,7 +164,6 @@ async def test_what_waits_for_a_thread_is_not_taken_for_dead(
 
 # --- a blocked loop -------------------------------------------------------------------------
 
-
 BLOCKING = """
 import os, time
 from hookmill import Delivery, Handlers, Message

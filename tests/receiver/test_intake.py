@@ -104,7 +104,6 @@ def test_a_token_is_carried_along_where_the_scheme_has_one() -> None:
 
 # --- the ordering key, and what the partition follows ---
 
-
 OLDER = b'{"event":"post.updated","data":{"id":"post_1"}}'
 CURRENT = b'{"id":"evt_1","type":"post.updated","data":{"id":"post_1"}}'
 WITH_ID = (b"Upstash-Message-Id", b"msg_1")

@@ -70,7 +70,6 @@ def test_hubspots_method_url_and_body_are_signed(changes: dict[str, Any]) -> Non
 
 # --- Contentful ---
 
-
 CONTENTFUL = {"X-Contentful-Topic": "Entry.publish", "X-Contentful-Name": " hello "}
 
 

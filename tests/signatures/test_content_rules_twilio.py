@@ -19,7 +19,6 @@ from tests.signatures.senders import NOW, SYMMETRIC, code_of, delivery, genuine,
 
 # --- Twilio ---
 
-
 HOOK = "https://app.example/hook?foo=1"
 FORM = b"CallSid=CA1&Digits=1234&From=%2B14158675309"
 SIGNED_FORM = "CallSidCA1Digits1234From+14158675309"
@@ -209,7 +208,6 @@ def test_what_twilio_signed_for_an_empty_body_covers_no_other(body: bytes) -> No
 
 
 # --- Twilio: bodies that are no forms ---
-
 
 MARK = f"bodySHA256={HASH}"
 OTHER_HASH = hashlib.sha256(b"other").hexdigest()

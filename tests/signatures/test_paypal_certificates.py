@@ -33,7 +33,6 @@ STRANGER = Issuer("Trusted root", NOW)  # only its name is that of one we trust
 
 # --- where the certificate may be had from ---
 
-
 PATH = "/v1/notifications/certs/CERT-1"
 
 

@@ -67,7 +67,6 @@ def test_any_claim_and_any_header_end_in_a_verdict(
 
 # --- PyJWT ---
 
-
 spelled = st.one_of(
     st.binary(),
     st.binary().map(base64.urlsafe_b64encode),

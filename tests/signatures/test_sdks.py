@@ -117,7 +117,6 @@ def test_what_we_sign_its_sdk_accepts(sdk: Sdk, body: bytes) -> None:
 
 # --- mutations: the verdicts are the same ---
 
-
 Mutate = Callable[[Signed, str, str], Signed]
 """Changes a delivery, given the headers of its signature and of its time ("": none)."""
 

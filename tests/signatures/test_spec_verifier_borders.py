@@ -30,7 +30,6 @@ from tests.signatures.senders import (
 
 # --- borders ---
 
-
 SOON = "2026-05-22T14:45:00.5Z"
 
 BORDERED = {
