@@ -203,8 +203,8 @@ def test_types_of_one_name_get_different_names_in_the_document() -> None:
 @pytest.mark.parametrize(
     ("annotation", "said"),
     [
-        (object, "the fields of tests.test_schema.Odd have no JSON Schema: "),
-        ("Missing", "the fields of tests.test_schema.Odd have no JSON Schema: .*'Missing'"),
+        (object, "the fields of tests.declared_events.Odd have no JSON Schema: "),
+        ("Missing", "the fields of tests.declared_events.Odd have no JSON Schema: .*'Missing'"),
         (dict[str, int] | OrderPaid, "have no JSON Schema: "),
     ],
 )

@@ -1,4 +1,4 @@
-"""QStash's callbacks: the message that was published, as its callback shows it."""
+"""QStash's callbacks: the published message and its times, as a callback shows them."""
 
 from __future__ import annotations
 

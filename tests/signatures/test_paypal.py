@@ -161,7 +161,7 @@ def test_a_time_that_is_none_is_refused(text: str) -> None:
     assert code_of(verify(headers(time=text))) == "timestamp_malformed"
 
 
-# --- certificates ---
+# --- explained, and not installed ---
 
 
 def test_each_step_can_be_told_without_the_webhooks_id() -> None:

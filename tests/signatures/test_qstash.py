@@ -165,7 +165,7 @@ def test_what_it_signs_it_verifies(body: bytes, target: str, now: float) -> None
         assert scheme.verify(Signed(headers, body, target), now) == Verified(0)
 
 
-# --- PyJWT ---
+# --- fields of the header ---
 
 
 @pytest.mark.parametrize("header", [{"kid": 5}, {"b64": False}], ids=str)

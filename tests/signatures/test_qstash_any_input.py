@@ -13,8 +13,6 @@ from hookmill.signatures import Refused, Verdict, Verified
 from hookmill.signatures.qstash import _decode
 from tests.signatures.qstash_tokens import CURRENT, HEADER, NEXT, claims, token, verify
 
-# --- whatever comes ---
-
 
 def check_refusal(verdict: Verdict) -> None:
     assert isinstance(verdict, Refused)
@@ -64,8 +62,6 @@ def test_any_claim_and_any_header_end_in_a_verdict(
     else:
         assert verdict == Verified(0)
 
-
-# --- PyJWT ---
 
 spelled = st.one_of(
     st.binary(),

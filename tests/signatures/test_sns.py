@@ -225,7 +225,7 @@ def test_china_and_government_have_their_own_hosts() -> None:
         assert made.verify(delivery(body), NOW) == Verified(0)
 
 
-# --- confirming, names, explaining ---
+# --- names, and what is explained ---
 
 
 def test_a_message_has_its_signed_id_and_its_topics_name_as_type() -> None:

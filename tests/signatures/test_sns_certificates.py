@@ -106,7 +106,7 @@ def test_few_certificates_are_remembered() -> None:
     assert made.verify(delivery(sign(message())), NOW) == NeedsCertificate(URL)
 
 
-# --- confirming, names, explaining ---
+# --- confirming ---
 
 
 def test_the_url_that_confirms_is_given_for_what_asks_and_for_nothing_else() -> None:

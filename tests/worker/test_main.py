@@ -182,9 +182,6 @@ async def test_a_worker_starts_before_redis_does(
     await late.close()
 
 
-# --- the program ----------------------------------------------------------------------------
-
-
 async def test_a_group_that_comes_later_gets_all_that_is_retained_and_none_takes_from_another(
     stream: Producer, start_worker: StartWorker, redis_client: redis.Redis
 ) -> None:

@@ -1,4 +1,4 @@
-"""The worker as a program: how it starts without Redis, ends, and what keeps it from starting."""
+"""The worker as a program: how it ends, and what keeps it from starting."""
 
 from __future__ import annotations
 
