@@ -63,8 +63,15 @@ def test_a_database_that_there_is_not_ends_the_program(
     assert f"REDIS_URL: 127.0.0.1:{server.port} refuses the connection: " in program.log
 
 
+@pytest.mark.parametrize(
+    ("scheme", "says"),
+    [
+        ("redis", "does not speak the protocol of Redis: "),
+        ("rediss", "cannot be used with TLS: "),
+    ],
+)
 async def test_a_server_of_another_protocol_ends_the_program(
-    start_program: StartProgram, tmp_path: Path
+    start_program: StartProgram, tmp_path: Path, scheme: str, says: str
 ) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1000)
@@ -73,10 +80,10 @@ async def test_a_server_of_another_protocol_ends_the_program(
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    line = Line(start_program, tmp_path, f"redis://127.0.0.1:{port}", "hookmill")
+    line = Line(start_program, tmp_path, f"{scheme}://127.0.0.1:{port}", "hookmill")
     program = start_program("receiver", env=line.env)
     assert await asyncio.to_thread(program.wait) == 2
-    assert f"REDIS_URL: 127.0.0.1:{port} does not speak the protocol of Redis" in program.log
+    assert f"REDIS_URL: 127.0.0.1:{port} {says}" in program.log
     server.close()
 
 
