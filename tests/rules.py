@@ -63,6 +63,7 @@ ATTEMPT_THREADS = "tests/worker/test_attempt_threads.py::test_"
 APPEND = "tests/stream/test_producer.py::test_"
 DEAD_LETTERS = "tests/stream/test_dead_letters.py::test_"
 DRAINER = "tests/receiver/test_drainer.py::test_"
+DRAIN_PACE = "tests/receiver/test_drain_pace.py::test_"
 HEADS = "tests/stream/test_ordering_heads.py::test_"
 INTAKE = "tests/receiver/test_intake.py::test_"
 GROUP_CHECKS = "tests/admin/test_group_checks.py::test_"
@@ -706,9 +707,9 @@ RULES = (
         "by every process that shares the file",
         (
             Edit(
-                "receiver/spool.py",
-                "return self._marker.exists()",
-                "return self._marker.exists() and bool(self._file.total_changes)",
+                "hookmill/runtime/spool_file.py",
+                "return self.marker.exists()",
+                "return self.marker.exists() and bool(self.db.total_changes)",
             ),
         ),
         (
@@ -722,9 +723,9 @@ RULES = (
         (
             Edit(
                 "receiver/spool.py",
-                "                await append(batch.rows)\n                async with",
-                "                await append(batch.rows)\n"
-                "                self._marker.unlink(missing_ok=True)\n"
+                "                self._appended = batch.last\n                async with",
+                "                self._appended = batch.last\n"
+                "                self._file.marker.unlink(missing_ok=True)\n"
                 "                async with",
             ),
         ),
@@ -735,15 +736,15 @@ RULES = (
         "a message that is spooled during the last batch is not forgotten",
         (
             Edit(
-                "receiver/spool.py",
-                "            self._marker.touch()\n        return True\n\n    def _probe",
-                "        return True\n\n    def _probe",
+                "hookmill/runtime/spool_file.py",
+                "            self.make_active()\n        return True\n\n    def probe",
+                "        return True\n\n    def probe",
             ),
             Edit(
-                "receiver/spool.py",
-                "        with self._writing() as db:\n            if only_behind",
-                "        self._marker.touch()\n"
-                "        with self._writing() as db:\n            if only_behind",
+                "hookmill/runtime/spool_file.py",
+                "        with self.writing() as db:\n            if only_behind",
+                "        self.make_active()\n"
+                "        with self.writing() as db:\n            if only_behind",
             ),
         ),
         (f"{SPOOL}what_another_process_puts_during_the_last_batch_is_not_forgotten",),
@@ -751,7 +752,11 @@ RULES = (
     Rule(
         11,
         "only one process drains at a time, because two would mix the order",
-        (Edit("receiver/spool.py", "fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass"),),
+        (
+            Edit(
+                "receiver/drain_lock.py", "fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass"
+            ),
+        ),
         (f"{SPOOL}only_one_process_drains_at_a_time",),
     ),
     Rule(
@@ -759,7 +764,7 @@ RULES = (
         "order holds per spool file",
         (
             Edit(
-                "receiver/spool.py",
+                "hookmill/runtime/spool_file.py",
                 "rows.append(_row.decode(encoded))",
                 "rows.insert(0, _row.decode(encoded))",
             ),
@@ -768,6 +773,59 @@ RULES = (
             f"{SPOOL}what_was_put_is_drained_once_unchanged_and_in_order",
             f"{DRAINER}with_a_spool_deliveries_are_accepted_while_redis_is_away_and_follow_in_order",
         ),
+    ),
+    Rule(
+        11,
+        "a batch that was appended is not appended again, although its rows cannot be deleted",
+        (Edit("receiver/spool.py", "self._file.oldest(self._appended,", "self._file.oldest(0,"),),
+        (f"{SPOOL}a_batch_whose_delete_failed_is_not_appended_again",),
+    ),
+    Rule(
+        11,
+        "nor by the next process, if this one dies before the delete",
+        (
+            Edit(
+                "receiver/drain_lock.py",
+                "os.pwrite(self._held, _FORMAT.pack(*position), 0)",
+                "pass",
+            ),
+        ),
+        (f"{SPOOL}a_process_that_dies_between_append_and_delete_leaves_its_position",),
+    ),
+    Rule(
+        11,
+        "a remembered position counts only for the file that it was written for",
+        (
+            Edit(
+                "receiver/spool.py",
+                "self._file.digest_of(position.number) != position.digest",
+                "position.number == 0",
+            ),
+        ),
+        (f"{SPOOL}the_position_of_another_file_does_not_count",),
+    ),
+    Rule(
+        11,
+        "an append that was given up is not sent on behind a slow line",
+        (
+            Edit(
+                "hookmill/stream/client.py", "            _abort(self._writer)", "            pass"
+            ),
+        ),
+        (f"{DRAIN_PACE}the_time_grows_until_a_message_passes_and_it_is_appended_once",),
+    ),
+    Rule(
+        11,
+        "a spooled message that cannot be read is set aside, and the rest is drained",
+        (
+            Edit(
+                "receiver/spool.py",
+                "            if batch.unreadable:\n                await self._set_aside",
+                "            if batch.unreadable:\n                raise SpoolError\n"
+                "                await self._set_aside",
+            ),
+        ),
+        (f"{SPOOL}a_row_that_cannot_be_read_is_set_aside_and_the_rest_is_drained",),
     ),
     Rule(
         11,

@@ -7,6 +7,8 @@ Redis' errors leave this module as `StreamUnavailableError` and `GroupLostError`
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Self
@@ -44,6 +46,8 @@ class Client:
         self.timeout = timeout
         self.topology = Topology((url,))
         self._servers = [_Server(each, timeout) for each in self.topology.urls]
+        self._url = url
+        self._prefix = prefix
         self._count_key = f"{prefix}:partitions"
         self._is_agreed = False
 
@@ -53,6 +57,11 @@ class Client:
         async with cls(url, prefix) as looking:
             found = await looking.execute(looking._count_key, "GET", looking._count_key)
         return cls(url, prefix, partitions=int(found or 1))
+
+    def with_timeout(self, seconds: float) -> Client:
+        """Return a client of the same stream with connections and a timeout of its own."""
+        partitions = len(self.partitions)
+        return Client(self._url, self._prefix, partitions=partitions, timeout=seconds)
 
     async def ask(self, place: Place, *commands: Command) -> list[Any]:
         """Send commands about keys of one place, in one round trip on one connection.
@@ -252,6 +261,29 @@ class _WrittenAtOnce(redis.asyncio.connection.AbstractConnection):
         except BaseException:
             await self.disconnect(nowait=True)
             raise
+
+    async def disconnect(
+        self,
+        nowait: bool = False,  # noqa: FBT001, FBT002 - the client's own way to be called
+        *rest: Any,
+        **named: Any,
+    ) -> None:
+        """Close the connection. With `nowait` a command was given up, so it is not sent on."""
+        if nowait and self._writer is not None:
+            _abort(self._writer)
+        await super().disconnect(nowait, *rest, **named)
+
+
+def _abort(writer: Any) -> None:
+    """Close a connection without sending what waits to be sent.
+
+    Otherwise an append that was given up would go on behind a slow line, and would be carried out
+    although it counts as failed.
+    """
+    if sock := writer.get_extra_info("socket"):
+        with suppress(OSError, ValueError):  # it is closed already, or no TCP socket
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 def _written_at_once(kind: type[redis.asyncio.connection.AbstractConnection]) -> Any:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from hookmill.runtime import spool_file
+from hookmill.runtime.spool_file import SpoolError
 from hookmill.stream.arrival import Row
-from receiver import spool as spool_module
-from receiver.spool import Spool, SpoolError
+from receiver import drain_pace
+from receiver.spool import Spool
 from tests.support import eventually
 
 MIB = 1024 * 1024
@@ -99,7 +101,7 @@ async def test_what_was_put_is_there_after_a_restart(open_spool: OpenSpool) -> N
 async def test_a_lost_marker_comes_back_with_the_next_start(open_spool: OpenSpool) -> None:
     spool = await open_spool()
     await spool.put(rows("a"))
-    spool._marker.unlink()  # as after a crash of the machine: its folder was not synced
+    spool._file.marker.unlink()  # as after a crash of the machine: its folder was not synced
     assert (await open_spool()).is_active
 
 
@@ -120,7 +122,7 @@ async def test_it_is_active_from_the_first_put_until_it_is_empty_for_every_proce
 async def test_what_could_not_be_appended_stays_and_nothing_overtakes_it(
     open_spool: OpenSpool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spool_module, "BATCH_MESSAGES", 2)
+    monkeypatch.setattr(drain_pace, "BATCH_MESSAGES", 2)
     spool, redis = await open_spool(), Redis()
     await spool.put(rows(*numbered(7)))
     for fails_after in (0, 2, 3):
@@ -151,7 +153,7 @@ async def test_only_one_process_drains_at_a_time(open_spool: OpenSpool) -> None:
 async def test_a_drain_that_ends_between_append_and_delete_appends_a_batch_twice_and_loses_none(
     open_spool: OpenSpool, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    monkeypatch.setattr(spool_module, "BATCH_MESSAGES", 2)
+    monkeypatch.setattr(drain_pace, "BATCH_MESSAGES", 2)
     spool, redis = await open_spool(), Redis()
     await spool.put(rows(*numbered(count)))
 
@@ -260,8 +262,8 @@ async def test_under_a_steady_load_the_spool_is_drained_to_its_end(
 async def test_a_step_of_draining_is_bounded_in_messages_and_bytes(
     open_spool: OpenSpool, monkeypatch: pytest.MonkeyPatch, sizes: list[int], batches: list[int]
 ) -> None:
-    monkeypatch.setattr(spool_module, "BATCH_MESSAGES", 3)
-    monkeypatch.setattr(spool_module, "BATCH_BYTES", 1000)
+    monkeypatch.setattr(drain_pace, "BATCH_MESSAGES", 3)
+    monkeypatch.setattr(drain_pace, "BATCH_BYTES", 1000)
     spool, redis = await open_spool(), Redis()
     await spool.put([row("m", size) for size in sizes])
     await spool.drain(redis.append)
@@ -294,7 +296,7 @@ async def test_a_full_spool_is_not_ready(open_spool: OpenSpool) -> None:
 async def test_a_full_disk_is_an_error_and_no_harm(open_spool: OpenSpool) -> None:
     spool, redis = await open_spool(), Redis()
     await spool.put(rows("a"))
-    file = spool._file
+    file = spool._file.db
     pages = file.execute("PRAGMA page_count").fetchone()[0]
     file.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(SpoolError, match="full"):
@@ -309,31 +311,32 @@ async def test_each_put_is_synced_to_the_disk_also_after_a_drain(open_spool: Ope
     spool, redis = await open_spool(), Redis()
     for _ in range(2):
         modes = [
-            spool._file.execute(f"PRAGMA {name}").fetchone()[0]
+            spool._file.db.execute(f"PRAGMA {name}").fetchone()[0]
             for name in ("journal_mode", "synchronous")
         ]
         assert modes == ["wal", 2]  # FULL
         await spool.put(rows("a"))
-        await spool._in_thread(lambda: spool._delete(1))
+        await spool._in_thread(lambda: spool._file.delete_unsynced(1))
         await spool.drain(redis.append)
 
 
 async def test_another_writer_that_holds_the_file_too_long_is_an_error(
     open_spool: OpenSpool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spool_module, "BUSY_TIMEOUT", 0.05)
+    monkeypatch.setattr(spool_file, "BUSY_TIMEOUT", 0.05)
     stopped, spool = await open_spool(), await open_spool()
-    await stopped._in_thread(stopped._begin)
+    await stopped._in_thread(stopped._file.begin)
     with pytest.raises(SpoolError, match="locked"):
         await spool.put(rows("a"))
-    await stopped._in_thread(stopped._rollback)
+    await stopped._in_thread(stopped._file.rollback)
     await spool.put(rows("a"))
 
 
 async def test_only_its_owner_may_read_it(open_spool: OpenSpool, tmp_path: Path) -> None:
     spool = await open_spool()
     await spool.put(rows("a"))
-    assert others_rights(tmp_path) == {"spool.db": 0, "spool.db-wal": 0, "spool.db-shm": 0}
+    names = ("spool.db", "spool.db-wal", "spool.db-shm", "spool.db.lock", "spool.db.reserve")
+    assert others_rights(tmp_path) == dict.fromkeys(names, 0)
 
 
 def others_rights(folder: Path) -> dict[str, int]:
@@ -357,3 +360,97 @@ async def test_a_path_that_cannot_be_a_spool_is_an_error_that_names_it(
     (tmp_path / "not-a-database").write_text("something else entirely\n" * 100)
     with pytest.raises(SpoolError, match=name):
         await open_spool(path=tmp_path / name)
+
+
+async def test_a_batch_whose_delete_failed_is_not_appended_again(
+    open_spool: OpenSpool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drain_pace, "BATCH_MESSAGES", 2)
+    monkeypatch.setattr(spool_file, "BUSY_TIMEOUT", 0.05)
+    spool, other, redis = await open_spool(), await open_spool(), Redis()
+    await spool.put(rows(*numbered(5)))
+    await other._in_thread(other._file.begin)  # it holds the write lock
+    for _ in range(3):
+        with pytest.raises(SpoolError, match="locked"):
+            await spool.drain(redis.append)
+    await other._in_thread(other._file.rollback)
+    await spool.drain(redis.append)
+    assert redis.names == numbered(5)
+
+
+async def test_a_process_that_dies_between_append_and_delete_leaves_its_position(
+    open_spool: OpenSpool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool, redis = await open_spool(), Redis()
+    await spool.put(rows(*numbered(3)))
+
+    def die() -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(spool._file, "commit", die)
+    with pytest.raises(RuntimeError):
+        await spool.drain(redis.append)
+    following = await open_spool()
+    await following.put(rows("m3"))
+    assert await following.count() == 1
+    assert await following.drain(redis.append) == 1
+    assert redis.names == numbered(4)
+
+
+async def test_the_position_of_another_file_does_not_count(
+    open_spool: OpenSpool, tmp_path: Path
+) -> None:
+    spool, redis = await open_spool(), Redis()
+    await spool.put(rows(*numbered(3)))
+    await spool.drain(redis.append)
+    await spool.close()
+    (tmp_path / "spool.db").unlink()
+    new = await open_spool()
+    await new.put(rows("n0", "n1", "n2", "n3"))
+    assert await new.drain(redis.append) == 4
+
+
+async def test_a_row_that_cannot_be_read_is_set_aside_and_the_rest_is_drained(
+    open_spool: OpenSpool,
+) -> None:
+    spool, redis = await open_spool(), Redis()
+    await spool.put(rows("a", "b", "c", "d"))
+    spool._file.db.execute("UPDATE messages SET row = ? WHERE position = 2", (b"\xc1" * 99,))
+    spool._file.db.execute("UPDATE messages SET row = ? WHERE position = 4", (b"\x01",))
+    assert await spool.drain(redis.append) == 2
+    assert redis.names == ["a", "c"]
+    assert not spool.is_active
+    found = spool._file.all_set_aside()
+    assert [(one.position, one.size) for one in found] == [(2, 99), (4, 1)]
+    assert "MessagePack data is malformed" in found[0].reason
+    assert "Expected `object`, got `int`" in found[1].reason
+
+
+async def test_what_is_set_aside_counts_to_the_limit(open_spool: OpenSpool) -> None:
+    spool, redis = await open_spool(limit=MIB), Redis()
+    await spool.put([row("a", MIB // 2)])
+    spool._file.db.execute("UPDATE messages SET row = zeroblob(length(row))")
+    assert await spool.drain(redis.append) == 0
+    with pytest.raises(SpoolError, match="full"):
+        await spool.put([row("b", MIB // 2)])
+    assert spool._file.drop([1]) == 1
+    await spool.put([row("b", MIB // 2)])
+
+
+async def test_what_was_set_aside_can_be_tried_again_behind_the_others(
+    open_spool: OpenSpool,
+) -> None:
+    spool, redis = await open_spool(), Redis()
+    await spool.put(rows("a", "b"))
+    (genuine,) = spool._file.db.execute("SELECT row FROM messages WHERE position = 1").fetchone()
+    spool._file.db.execute("UPDATE messages SET row = x'c1' WHERE position = 1")
+    await spool.drain(redis.append)
+    assert spool._file.retry([7]) == 0
+    assert not spool.is_active
+    spool._file.db.execute(
+        "UPDATE set_aside SET row = ?", (genuine,)
+    )  # as a newer release reads it
+    await spool.put(rows("c"))
+    assert spool._file.retry([1]) == 1
+    assert await spool.drain(redis.append) == 2
+    assert redis.names == ["b", "c", "a"]
