@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -22,6 +23,11 @@ log = structlog.get_logger("receiver")
 PERIOD = 0.25
 """Seconds between two looks at the spool, and between two attempts while Redis is away."""
 
+CLEAN_PERIOD = 5.0
+"""Seconds between two attempts to delete drained rows from a full disk. Each may write a lot before
+it fails.
+"""
+
 
 class Drainer:
     """Drains the spool in the background. `timeout` is in seconds for one round trip; that of a
@@ -37,6 +43,7 @@ class Drainer:
         self._patient = stream.with_timeout(LONGEST)
         self._timeout = timeout
         self._pace = DrainPace(timeout)
+        self._clean_at = 0.0
         self._task = BackgroundTask("drainer", self._drain_if_needed, PERIOD)
         self._trouble = ""
         self._appended: set[bytes] = set()
@@ -56,7 +63,8 @@ class Drainer:
             await self._drain()
             return
         self._spool.is_stuck_in_backlog = False
-        if self._spool.needs_cleaning:
+        if self._spool.needs_cleaning and time.monotonic() >= self._clean_at:
+            self._clean_at = time.monotonic() + CLEAN_PERIOD
             with suppress(SpoolError):  # the disk is still full
                 await self._spool.clean()
 

@@ -193,10 +193,10 @@ class Spool:
         self._drain_lock.prepare()
         self._appended = self._remembered()
         with self._file.writing():
-            self._reserve.keep()
+            is_kept = self._reserve.keep()
             if self._file.count(self._appended):
                 self._file.make_active()  # a crash of the machine may have lost it
-        self._needs_cleaning = bool(self._appended)
+        self._needs_cleaning = bool(self._appended) or not is_kept
 
     def _take_drain_lock(self) -> bool:
         if not self._drain_lock.take():
@@ -281,7 +281,7 @@ class Spool:
             self._file.free_the_log()
 
     def _clean(self) -> None:
-        if self._file.count() > self._file.count(self._appended):
+        if self._file.has_through(self._appended):
             self._delete()
         if not self._is_out_of_room:
             self._needs_cleaning = not self._reserve.keep()

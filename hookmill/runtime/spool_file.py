@@ -234,6 +234,11 @@ class SpoolFile:
         query = "SELECT count(*) FROM messages WHERE position > ?"
         return int(self.db.execute(query, (after,)).fetchone()[0])
 
+    def has_through(self, last: int) -> bool:
+        """Return whether there is a message up to the position `last`."""
+        query = "SELECT EXISTS (SELECT 1 FROM messages WHERE position <= ?)"
+        return bool(self.db.execute(query, (last,)).fetchone()[0])
+
     def digest_of(self, position: int) -> bytes:
         """Return the digest of the row at a position; b"" if there is none."""
         query = "SELECT row FROM messages WHERE position = ?"

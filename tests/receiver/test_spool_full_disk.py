@@ -14,9 +14,10 @@ import redis
 from hookmill.runtime.spool_file import SpoolError
 from hookmill.stream.arrival import Row, row_of
 from hookmill.stream.producer import Producer
+from receiver import drainer as drainer_module
 from receiver.drainer import Drainer
 from receiver.spool import Spool
-from tests.support import message
+from tests.support import eventually, message
 
 MIB = 1024 * 1024
 
@@ -161,4 +162,26 @@ async def test_a_drainer_appends_what_filled_the_disk_once(
         await drainer._drain_if_needed()
     assert redis_client.xlen(stream.partitions[0].stream) == count
     assert not spool.is_active
+    await spool.close()
+
+
+async def test_a_drainer_keeps_room_as_soon_as_there_is_some(
+    small_disk: Path, stream: Producer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drainer_module, "CLEAN_PERIOD", 0.05)
+    spool = Spool(small_disk / "spool", 2**30)
+    await spool.open()
+    await spool.put([row_of(message())])
+    spool._reserve.release()
+    spool._file.free_the_log()
+    other_log = fill(small_disk)
+    drainer = Drainer(spool, stream, 5.0)
+    drainer.start()
+    await eventually(lambda: not spool.is_active)
+    assert spool.needs_cleaning
+    other_log.unlink()
+    await eventually(lambda: not spool.needs_cleaning)
+    assert spool._reserve.is_there
+    assert spool._file.count() == 0
+    await drainer.stop()
     await spool.close()
