@@ -10,6 +10,8 @@ the table, this program makes the edits in a copy of the tree and runs the tests
 them has to fail. The table is the first half of this file.
 """
 
+# Long because: most of it is one table, with one entry for each part of a rule.
+
 from __future__ import annotations
 
 import os
@@ -77,6 +79,7 @@ POOL_FAULTS = "tests/worker/test_pool_faults.py::test_"
 POOL_TAKEOVER = "tests/worker/test_pool_takeover.py::test_"
 SLOW = f"{ATTEMPT_THREADS}a_plain_function_beyond_its_timeout_"
 SPOOL = "tests/receiver/test_spool.py::test_"
+SPOOL_FAULTS = "tests/receiver/test_spool_faults.py::test_"
 KEYS = "tests/stream/test_keys.py::test_"
 OWNERS = "tests/stream/test_owners.py::test_"
 SCRIPTS = "tests/stream/test_script_runner.py::test_"
@@ -778,7 +781,7 @@ RULES = (
         11,
         "a batch that was appended is not appended again, although its rows cannot be deleted",
         (Edit("receiver/spool.py", "self._file.oldest(self._appended,", "self._file.oldest(0,"),),
-        (f"{SPOOL}a_batch_whose_delete_failed_is_not_appended_again",),
+        (f"{SPOOL_FAULTS}a_batch_whose_delete_failed_is_not_appended_again",),
     ),
     Rule(
         11,
@@ -790,7 +793,7 @@ RULES = (
                 "pass",
             ),
         ),
-        (f"{SPOOL}a_process_that_dies_between_append_and_delete_leaves_its_position",),
+        (f"{SPOOL_FAULTS}a_process_that_dies_between_append_and_delete_leaves_its_position",),
     ),
     Rule(
         11,
@@ -802,7 +805,7 @@ RULES = (
                 "position.number == 0",
             ),
         ),
-        (f"{SPOOL}the_position_of_another_file_does_not_count",),
+        (f"{SPOOL_FAULTS}the_position_of_another_file_does_not_count",),
     ),
     Rule(
         11,
@@ -825,7 +828,7 @@ RULES = (
                 "                await self._set_aside",
             ),
         ),
-        (f"{SPOOL}a_row_that_cannot_be_read_is_set_aside_and_the_rest_is_drained",),
+        (f"{SPOOL_FAULTS}a_row_that_cannot_be_read_is_set_aside_and_the_rest_is_drained",),
     ),
     Rule(
         11,
