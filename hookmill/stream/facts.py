@@ -8,7 +8,9 @@ from typing import Literal, NamedTuple
 import msgspec
 
 SILENCE = 60.0
-"""Seconds of silence after which a worker counts as gone; a lease, if that is longer."""
+"""Seconds of silence after which a worker of an older release, which writes no heartbeat, counts as
+gone; a lease, if that is longer.
+"""
 
 
 class Backlog(NamedTuple):
