@@ -252,6 +252,11 @@ class Handlers(Generic[R]):
         """Return the handler of this name; None if there is none."""
         return self._by_name.get(name)
 
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """The event types and patterns that were named in `ignore`."""
+        return tuple(self._ignored)
+
     def ignores(self, event_type: str) -> bool:
         """Return whether this event type was named in `ignore`."""
         return any(matches_pattern(pattern, event_type) for pattern in self._ignored)

@@ -66,6 +66,9 @@ APPEND = "tests/stream/test_producer.py::test_"
 DEAD_LETTERS = "tests/stream/test_dead_letters.py::test_"
 DRAINER = "tests/receiver/test_drainer.py::test_"
 DRAIN_PACE = "tests/receiver/test_drain_pace.py::test_"
+ALIVE = "tests/e2e/test_heartbeats.py::test_"
+HEARTBEAT = "tests/worker/test_heartbeat.py::test_"
+HEARTBEATS = "tests/stream/test_heartbeats.py::test_"
 HEADS = "tests/stream/test_ordering_heads.py::test_"
 INTAKE = "tests/receiver/test_intake.py::test_"
 GROUP_CHECKS = "tests/admin/test_group_checks.py::test_"
@@ -85,6 +88,7 @@ OWNERS = "tests/stream/test_owners.py::test_"
 SCRIPTS = "tests/stream/test_script_runner.py::test_"
 SETTLE = "tests/stream/test_consumer_settle.py::test_"
 UPKEEP = "tests/stream/test_upkeep.py::test_"
+STREAM_LEASES = "tests/stream/test_leases.py::test_"
 SUSPECTS = "tests/worker/test_suspects.py::test_"
 TAKEOVER = "tests/worker/test_takeover.py::test_"
 WHOLE = "tests/e2e/test_rules.py::test_"
@@ -1044,6 +1048,80 @@ RULES = (
         "a consumer is removed only while it holds nothing, in one step",
         (lua("retire", "consumer['pending'] == 0 and ", ""),),
         (f"{UPKEEP}only_an_idle_and_empty_consumer_is_removed",),
+    ),
+    # --- 17: who is alive ----------------------------------------------------------------------
+    Rule(
+        17,
+        "a heartbeat ends a lease after its worker's event loop",
+        (
+            Edit(
+                "hookmill/stream/heartbeats.py",
+                "max(1, int(heartbeat.lease * 1000))",
+                "10**9",
+            ),
+        ),
+        (
+            f"{HEARTBEATS}one_expires_while_another_goes_on_and_leaves_nothing",
+            f"{ALIVE}a_killed_workers_heartbeat_is_gone_within_a_lease",
+            f"{ALIVE}a_worker_with_a_blocked_event_loop_loses_its_heartbeat_and_keeps_its_messages",
+        ),
+    ),
+    Rule(
+        17,
+        "an idle worker with a heartbeat counts",
+        (
+            Edit(
+                "hookmill/stream/facts.py",
+                "return len(self.heartbeats) + sum(",
+                "return sum(",
+            ),
+        ),
+        (
+            f"{GROUP_CHECKS}an_idle_worker_with_a_heartbeat_raises_none",
+            f"{ALIVE}an_idle_worker_counts_however_long_redis_did_not_hear_of_its_consumer",
+        ),
+    ),
+    Rule(
+        17,
+        "a heartbeat that seems to come from the future was written by another clock",
+        (lua("heartbeat_left", "if age < -tonumber(lasts) then return 0, 0 end", ""),),
+        (f"{HEARTBEATS}after_redis_clock_was_set_back_only_living_workers_are_there",),
+    ),
+    Rule(
+        17,
+        "a stop waits for the heartbeat that is under way, so that it does not arrive afterwards",
+        (
+            Edit(
+                "worker/heartbeat.py",
+                "asyncio.timeout(STOP_STEP_TIMEOUT), self._writing:",
+                "asyncio.timeout(STOP_STEP_TIMEOUT):",
+            ),
+        ),
+        (f"{HEARTBEAT}a_write_under_way_is_removed_too_and_no_other_follows",),
+    ),
+    Rule(
+        17,
+        "a full Redis takes a lease number, for its worker still holds what it holds",
+        (lua("lease_number", "redis.call('DEL', KEYS[1] .. ':none')", ""),),
+        (f"{STREAM_LEASES}a_full_redis_takes_a_lease_number",),
+    ),
+    Rule(
+        17,
+        "the lease number of a worker that lives stays",
+        (
+            Edit(
+                "hookmill/stream/upkeep.py",
+                "else numbered - alive",
+                "else numbered",
+            ),
+        ),
+        (f"{UPKEEP}a_lease_number_goes_with_its_consumer",),
+    ),
+    Rule(
+        17,
+        "the lease number of a consumer that holds something stays",
+        (Edit("hookmill/stream/upkeep.py", "if gone := gone - left:", "if gone:"),),
+        (f"{UPKEEP}a_lease_number_goes_with_its_consumer",),
     ),
 )
 

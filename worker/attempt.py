@@ -86,6 +86,11 @@ class Attempter:
         """Whether a plain function is running; its thread cannot be stopped."""
         return any(future.running() for future in list(self._in_threads))
 
+    @property
+    def busy_threads(self) -> int:
+        """How many plain functions are running."""
+        return sum(future.running() for future in list(self._in_threads))
+
     def expect_cancellation(self) -> None:
         """Note that the worker is about to cancel attempts: from now on, a cancelled attempt is
         requeued. Before this call, a cancellation comes from the handler itself and is a failure.

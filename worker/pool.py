@@ -62,7 +62,8 @@ a reply that is on its way, to end the cancelled messages, to settle.
 class Pool:
     """Runs up to `concurrency` messages at a time.
 
-    `held` has every entry from its take to its settlement; only the event loop writes to it.
+    `held` has every entry from its take to its settlement, and when it was taken (by
+    `time.monotonic`). Only the event loop writes to it.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class Pool:
         self._changed = asyncio.Event()
         self._is_quiet = False
         self._taking: asyncio.Task[None] | None = None
-        self.held: dict[EntryRef, Entry] = {}
+        self.held: dict[EntryRef, float] = {}
 
     def start(self) -> asyncio.Task[None]:
         """Begin to take messages; return the task that does it. The task ends when the pool is
@@ -131,6 +132,12 @@ class Pool:
         if len(self.held) - len(self._running) >= MAX_UNSETTLED:
             return 0
         return self._concurrency - len(self._running)
+
+    @property
+    def oldest_held(self) -> float | None:
+        """For how many seconds the oldest message has been held; None if none is."""
+        taken = next(iter(self.held.values()), None)  # they stand in the order of their takes
+        return None if taken is None else time.monotonic() - taken
 
     @property
     def is_idle(self) -> bool:
@@ -225,10 +232,11 @@ class Pool:
 
     def _start_taken(self, taken: Taken) -> None:
         """Start what was taken, or requeue it where the pool became quiet in the meantime."""
+        now = time.monotonic()
         for entry in taken.entries:
             if entry.ref in self.held:
                 continue  # taken over from ourselves: it still runs here, and will be settled
-            self.held[entry.ref] = entry
+            self.held[entry.ref] = now
             if self._is_quiet:
                 self._settle(entry, Requeued(_progress_of(entry)))
             elif entry.is_suspect:
