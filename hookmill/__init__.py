@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hookmill.errors import HookmillError, SendError
     from hookmill.events import Event
-    from hookmill.handlers import Backoff, Delivery, Discard, Handlers, Retry
+    from hookmill.handlers import Backoff, Dead, Delivery, Discard, Handlers, Retry
     from hookmill.message import Message
     from hookmill.sending.outgoing import FlowControl, Outgoing, Published, Redact
     from hookmill.sending.retry_policy import RetryPolicy
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Backoff",
+    "Dead",
     "Delivery",
     "Discard",
     "Event",
@@ -33,7 +34,7 @@ __all__ = [
 _MODULES = {
     "errors": ("HookmillError", "SendError"),
     "events": ("Event",),
-    "handlers": ("Backoff", "Delivery", "Discard", "Handlers", "Retry"),
+    "handlers": ("Backoff", "Dead", "Delivery", "Discard", "Handlers", "Retry"),
     "message": ("Message",),
     "sending.sender": ("Sender",),
     "sending.outgoing": ("FlowControl", "Outgoing", "Published", "Redact"),

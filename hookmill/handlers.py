@@ -1,7 +1,7 @@
 """`Handlers`: the table of functions that a worker runs for events, with their options. No I/O.
 
 Here are also the objects that such a function meets: `Delivery`, and what it may raise to control
-its message (`Retry`, `Discard`).
+its message (`Retry`, `Discard`, `Dead`).
 """
 
 # Long because: the overloads that type checkers need take 60 lines, and it is one import for users.
@@ -69,6 +69,20 @@ class Discard(Exception):  # noqa: N818 - a control word, not an error
         self.reason = reason
         super().__init__(reason)
 
+
+class Dead(Exception):  # noqa: N818 - a control word, not an error
+    """Raise it in a handler to give up now: the message becomes a dead letter with this reason.
+
+    The reason is one line of at most 300 characters. `hookmill dead list --reason` finds it.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = " ".join(str(reason).split())[:MAX_REASON] or "given_up"
+        super().__init__(self.reason)
+
+
+MAX_REASON = 300
+"""Characters of the reason of `Dead` that are kept. It is short, because lists show it."""
 
 MAX_DELAY = 366 * 86_400
 """The longest time that a message can be made to wait, in seconds."""

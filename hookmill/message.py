@@ -210,7 +210,7 @@ class Death(msgspec.Struct, frozen=True, kw_only=True):
     def to_fields(self) -> Fields:
         """Return it as fields to add to those of the message and of its progress."""
         return {
-            b"reason": self.reason.encode(),
+            b"reason": self.reason.encode("utf-8", "backslashreplace"),
             b"error": self.error.encode("utf-8", "backslashreplace"),
             b"died": b"%d" % self.died_ms,
         }

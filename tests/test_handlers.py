@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookmill import Backoff, Delivery, Discard, Event, Handlers, HookmillError, Retry
+from hookmill import Backoff, Dead, Delivery, Discard, Event, Handlers, HookmillError, Retry
 from hookmill.errors import DecodeError, HandlersError
 from hookmill.handlers import MAX_DELAY, Handler
 from tests.support import message
@@ -559,3 +559,19 @@ def test_a_backoff_with_impossible_numbers_is_refused(fields: dict[str, float]) 
         HandlersError, match="give first of 0 or more, factor of 1 or more, and ceiling"
     ):
         Backoff(**fields)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("no such account", "no such account"),
+        (" two\n  lines\t", "two lines"),
+        ("x" * 1000, "x" * 300),
+        ("", "given_up"),
+        ("\n", "given_up"),
+        (KeyError("o1"), "'o1'"),
+    ],
+)
+def test_the_reason_of_a_dead_letter_is_one_short_line(given: Any, kept: str) -> None:
+    assert (Dead(given).reason, str(Dead(given))) == (kept, kept)
+    assert not isinstance(Dead(given), HookmillError)

@@ -21,7 +21,7 @@ import msgspec
 import structlog
 
 from hookmill.errors import DecodeError, WireVersionError
-from hookmill.handlers import Delivery, Discard, Handler, Handlers, Middleware, Next, Retry
+from hookmill.handlers import Dead, Delivery, Discard, Handler, Handlers, Middleware, Next, Retry
 from hookmill.message import Message, Progress
 from hookmill.runtime import logs
 from hookmill.stream.entries import Entry
@@ -106,6 +106,8 @@ class Attempter:
             )
         except Discard as asked:
             return Discarded(handler.name, asked.reason)
+        except Dead as asked:
+            return self._given_up(_with_handler(progress, handler), asked)
         except GeneratorExit:  # the loop itself is gone
             raise
         except BaseException as error:  # noqa: BLE001 - whatever it is, the message is kept
@@ -167,16 +169,25 @@ class Attempter:
 
     def _failed(self, handler: Handler, progress: Progress, error: BaseException) -> Outcome:
         """Count a failure; return a retry, or a dead letter after the last attempt."""
-        failed = msgspec.structs.replace(
-            progress,
-            attempts=progress.attempts + 1,
-            failed_ms=progress.failed_ms or int(self._clock() * 1000),
-        )
+        failed = self._with_failure(progress)
         text = _traceback_of(error)
         if failed.attempts >= handler.attempts:
             return DeadLettered(failed, "failed", text)
         summary = traceback.format_exception_only(error)[-1].strip()[:MAX_SUMMARY]
         return RetryLater(failed, handler.backoff.wait(failed.attempts), summary, text)
+
+    def _given_up(self, progress: Progress, asked: Dead) -> Outcome:
+        """Return the dead letter that the handler asked for, with the error that it had caught."""
+        caught = asked.__cause__ or (None if asked.__suppress_context__ else asked.__context__)
+        error = "" if caught is None else _traceback_of(caught)
+        return DeadLettered(self._with_failure(progress), asked.reason, error)
+
+    def _with_failure(self, progress: Progress) -> Progress:
+        return msgspec.structs.replace(
+            progress,
+            attempts=progress.attempts + 1,
+            failed_ms=progress.failed_ms or int(self._clock() * 1000),
+        )
 
     async def _run(self, handler: Handler, delivery: Delivery[Any]) -> None:
         call = self._calls.get(handler.name) or self._prepare_call(handler)

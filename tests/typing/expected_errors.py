@@ -15,6 +15,7 @@ from msgspec import UnsetType
 
 from hookmill import (
     Backoff,
+    Dead,
     Delivery,
     Discard,
     Event,
@@ -315,6 +316,9 @@ def steer_by_timedelta() -> None:
 Retry(after="60")  # error
 Discard("not ours")
 Discard()  # error
+Dead("no such account")
+Dead()  # error
+Dead(5)  # error
 Backoff(first="1")  # error
 
 
