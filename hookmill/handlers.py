@@ -19,6 +19,7 @@ from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, overload
 
 import msgspec
 
+from hookmill.error_rules import RETRY_ALL, ErrorRules, Errors, error_rules
 from hookmill.errors import HandlersError
 from hookmill.events import Event, EventMeta, check_fields, check_tag
 from hookmill.message import Message
@@ -130,6 +131,8 @@ class Handler(NamedTuple):
     attempts: int = 8
     timeout: float = 30.0
     backoff: Backoff = Backoff()
+    aliases: tuple[str, ...] = ()
+    errors: ErrorRules = RETRY_ALL
 
     def receives(self, event_type: str) -> bool:
         """Return whether messages of this event type are for this handler."""
@@ -193,6 +196,7 @@ class Handlers(Generic[R]):
         self.lifespan = lifespan
         self.middlewares: list[Middleware] = []
         self._by_name: dict[str, Handler] = {}
+        self._by_alias: dict[str, Handler] = {}
         self._ignored: list[str] = []
         # The cache is bounded, because senders choose the event types.
         self.matching = functools.lru_cache(maxsize=4096)(self._matching)
@@ -207,6 +211,9 @@ class Handlers(Generic[R]):
         attempts: int = 8,
         timeout: float = 30.0,
         backoff: Backoff = ...,
+        aliases: tuple[str, ...] = (),
+        retry_on: tuple[type[BaseException], ...] = (),
+        dead_on: tuple[type[BaseException], ...] = (),
     ) -> _Register[_Event, R]: ...
     @overload
     def on(
@@ -218,6 +225,9 @@ class Handlers(Generic[R]):
         attempts: int = 8,
         timeout: float = 30.0,
         backoff: Backoff = ...,
+        aliases: tuple[str, ...] = (),
+        retry_on: tuple[type[BaseException], ...] = (),
+        dead_on: tuple[type[BaseException], ...] = (),
     ) -> _Register[Message, R]: ...
     def on(
         self,
@@ -228,6 +238,9 @@ class Handlers(Generic[R]):
         attempts: int = 8,
         timeout: float = 30.0,
         backoff: Backoff = Backoff(),  # noqa: B008 - it is frozen
+        aliases: tuple[str, ...] = (),
+        retry_on: Errors = (),
+        dead_on: Errors = (),
     ) -> _Register[Any, R]:
         """Register the decorated function for an event class, or for a name or pattern.
 
@@ -235,17 +248,25 @@ class Handlers(Generic[R]):
         as `Delivery[Class]`. For a pattern, it gets `Delivery[Message]`; `*` stands for any text,
         dots included: `"post.*"`. An `async def` runs on the event loop, a plain `def` in a thread.
         After `attempts` failures the message becomes a dead letter. `timeout` is the time of one
-        attempt, in seconds. Stored retries find the handler by `name`, by default the function's.
+        attempt, in seconds. Stored retries find the handler by `name`, by default the function's,
+        and by `aliases`, its earlier names.
+
+        Errors of the classes `dead_on` make the message a dead letter at once. With `retry_on` only
+        errors of those classes are retried, and all others make it a dead letter at once. The most
+        specific class decides. An exception group is judged by the errors in it.
 
         Every matching handler runs, and succeeds or retries independently of the others. To use one
         function for several events, register it once for each: `handlers.on(A, name="a")(f)`.
         """
         _check_event(event)
         _check_limits(event, attempts, timeout)
+        _check_aliases(event, aliases)
+        errors = error_rules(_shown(event), retry_on, dead_on, (Retry, Discard, Dead))
 
         def add(function: Callable[..., Any]) -> None:
             handler = _handler(function, event, name)
-            self._add(handler._replace(attempts=attempts, timeout=timeout, backoff=backoff))
+            handler = handler._replace(attempts=attempts, timeout=timeout, backoff=backoff)
+            self._add(handler._replace(aliases=aliases, errors=errors))
 
         return _Register(add)
 
@@ -263,8 +284,8 @@ class Handlers(Generic[R]):
         return function
 
     def named(self, name: str) -> Handler | None:
-        """Return the handler of this name; None if there is none."""
-        return self._by_name.get(name)
+        """Return the handler that has this name, or had it earlier; None if there is none."""
+        return self._by_name.get(name) or self._by_alias.get(name)
 
     def ignores(self, event_type: str) -> bool:
         """Return whether this event type was named in `ignore`."""
@@ -300,7 +321,14 @@ class Handlers(Generic[R]):
                 f"two handlers are named {handler.name!r}: rename one, or give it "
                 "on(..., name=...) (retries find their handler by its name)"
             )
+        for name in (handler.name, *handler.aliases):
+            if (other := self.named(name)) is not None:
+                raise HandlersError(
+                    f"{name!r} is a name or an alias of two handlers, {handler.name!r} and "
+                    f"{other.name!r}: stored retries would not know which of them is meant"
+                )
         self._by_name[handler.name] = handler
+        self._by_alias.update(dict.fromkeys(handler.aliases, handler))
         self.matching.cache_clear()
 
 
@@ -320,8 +348,20 @@ def _check_event(event: type[Event] | str) -> None:
     check_tag(event)
 
 
+def _check_aliases(event: type[Event] | str, aliases: tuple[str, ...]) -> None:
+    if not isinstance(aliases, tuple) or not all(isinstance(one, str) and one for one in aliases):
+        raise HandlersError(
+            f"aliases={aliases!r} for {_shown(event)!r}: give a tuple of earlier names of the "
+            'handler, such as ("old_name",)'
+        )
+
+
+def _shown(event: type[Event] | str) -> str:
+    return event if isinstance(event, str) else event.tag
+
+
 def _check_limits(event: type[Event] | str, attempts: int, timeout: float) -> None:
-    shown = event if isinstance(event, str) else event.tag
+    shown = _shown(event)
     if attempts < 1:
         raise HandlersError(f"attempts={attempts} for {shown!r}: give 1 or more")
     if not 0 < timeout <= MAX_DELAY:

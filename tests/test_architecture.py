@@ -20,7 +20,16 @@ SOURCES = [
     for path in (ROOT / package).rglob("*.py")
 ]
 
-TOP_LEVEL = {"__init__", "__main__", "errors", "events", "handlers", "message", "schema"}
+TOP_LEVEL = {
+    "__init__",
+    "__main__",
+    "error_rules",
+    "errors",
+    "events",
+    "handlers",
+    "message",
+    "schema",
+}
 """The modules of `hookmill/` that are in no package of it."""
 
 SAME_THING: dict[str, set[str]] = {}

@@ -256,6 +256,42 @@ def test_two_handlers_of_one_name_are_refused_because_their_retries_would_be_mix
     assert len(handlers) == 2
 
 
+def test_a_renamed_handler_is_found_by_its_earlier_names() -> None:
+    handlers = Handlers()
+    handlers.on(OrderPaid, name="book", aliases=("pay", "book_order"))(handle)
+    book = handlers.named("book")
+
+    assert book is not None
+    assert handlers.named("pay") is handlers.named("book_order") is book
+    assert names(handlers, "order.paid") == ["book"]
+    assert list(handlers) == [book]
+    assert len(handlers) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "aliases", "taken"),
+    [
+        ("mail", ("book",), "book"),
+        ("mail", ("send", "pay"), "pay"),
+        ("pay", (), "pay"),
+    ],
+)
+def test_an_alias_that_is_a_name_of_another_handler_is_refused(
+    name: str, aliases: tuple[str, ...], taken: str
+) -> None:
+    handlers = Handlers()
+    handlers.on(OrderPaid, name="book", aliases=("pay",))(handle)
+
+    with pytest.raises(
+        HandlersError,
+        match=rf"'{taken}' is a name or an alias of two handlers, '{name}' and 'book': stored",
+    ):
+        handlers.on(OrderLost, name=name, aliases=aliases)(handle)
+
+    assert len(handlers) == 1
+    assert handlers.named("send") is None
+
+
 class Callable1:
     async def __call__(self, delivery: Delivery[Any]) -> None: ...
 
@@ -403,6 +439,10 @@ def test_a_handler_without_a_name_of_its_own_must_be_given_one(
         (OrderPaid, {"timeout": -1.0}, "timeout=-1.0"),
         (OrderPaid, {"timeout": float("inf")}, "timeout=inf"),
         (OrderPaid, {"timeout": float("nan")}, "timeout=nan"),
+        (OrderPaid, {"aliases": "old"}, "aliases='old' for 'order.paid': give a tuple of earlier"),
+        (OrderPaid, {"aliases": ["old"]}, "give a tuple of earlier names"),
+        (OrderPaid, {"aliases": ("",)}, "give a tuple of earlier names"),
+        (OrderPaid, {"aliases": (5,)}, "give a tuple of earlier names"),
         # The decorator without its parentheses, and values that are not event classes.
         (handle, {}, r"on\(<function handle .*>\): give an event class, or a name or pattern"),
         (int, {}, "give an event class"),

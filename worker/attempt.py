@@ -168,10 +168,10 @@ class Attempter:
         return RetryLater(waiting, min(step, left), reason)
 
     def _failed(self, handler: Handler, progress: Progress, error: BaseException) -> Outcome:
-        """Count a failure; return a retry, or a dead letter after the last attempt."""
+        """Count a failure; return a retry, or a dead letter where there is no further attempt."""
         failed = self._with_failure(progress)
         text = _traceback_of(error)
-        if failed.attempts >= handler.attempts:
+        if failed.attempts >= handler.attempts or not handler.errors.retries(error):
             return DeadLettered(failed, "failed", text)
         summary = traceback.format_exception_only(error)[-1].strip()[:MAX_SUMMARY]
         return RetryLater(failed, handler.backoff.wait(failed.attempts), summary, text)

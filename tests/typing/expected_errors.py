@@ -237,6 +237,12 @@ plain.on(OrderPaid, attempts="8")  # error
 plain.on(OrderPaid, timeout=timedelta(seconds=5))  # error
 plain.on(OrderPaid, backoff=5)  # error
 plain.on(OrderPaid, tries=8)  # error
+plain.on(OrderPaid, aliases=("old", "older"), retry_on=(OSError,), dead_on=(ValueError, KeyError))
+plain.on("order.*", aliases=("old",), retry_on=(BaseException,), dead_on=(SystemExit,))
+plain.on(OrderPaid, aliases="old")  # error
+plain.on(OrderPaid, retry_on=OSError)  # error
+plain.on(OrderPaid, dead_on=(int,))  # error
+plain.on("order.*", dead_on=(ValueError(),))  # error
 plain.on(OrderPaid)(5)  # error
 plain.ignore(OrderPaid)  # error
 plain.ignore("push", "ping.*")

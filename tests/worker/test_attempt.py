@@ -249,6 +249,35 @@ async def test_the_error_that_a_handler_had_caught_before_it_gave_up_is_kept_too
     assert outcome.error == ""
 
 
+# --- renamed handlers ------------------------------------------------------------------------
+
+
+async def test_an_entry_for_the_old_name_runs_the_new_handler_and_its_retry_has_the_new_name(
+    handlers: Handlers[Any], attempt: Try
+) -> None:
+    @handlers.on(Paid, aliases=("pay",))
+    async def book(delivery: Delivery[Paid]) -> None:
+        if delivery.attempt == 3:
+            raise ValueError("not yet")
+
+    first = await attempt(entry(progress=Progress(owner=OWNER, handler="pay", attempts=2)))
+    assert isinstance(first, RetryLater)
+    assert (first.progress.handler, first.progress.attempts) == ("book", 3)
+    assert await attempt(entry(progress=first.progress)) == Done("book")
+
+
+async def test_a_message_for_several_handlers_is_stored_under_their_new_names_only(
+    handlers: Handlers[Any], attempt: Try
+) -> None:
+    @handlers.on(Paid, aliases=("pay",))
+    async def book(delivery: Delivery[Paid]) -> None: ...
+
+    @handlers.on("order.*", aliases=("mail_old",))
+    async def mail(delivery: Delivery[Message]) -> None: ...
+
+    assert await attempt() == FannedOut(Progress(owner=OWNER), ("book", "mail"))
+
+
 # --- what cannot be attempted ---------------------------------------------------------------
 
 
