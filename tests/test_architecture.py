@@ -24,6 +24,7 @@ TOP_LEVEL = {
     "__init__",
     "__main__",
     "error_rules",
+    "error_text",
     "errors",
     "events",
     "handlers",

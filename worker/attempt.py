@@ -12,7 +12,6 @@ import functools
 import inspect
 import random
 import time
-import traceback
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from hookmill import error_text
 from hookmill.errors import DecodeError, WireVersionError
 from hookmill.handlers import Dead, Delivery, Discard, Handler, Handlers, Middleware, Next, Retry
 from hookmill.message import Message, Progress
@@ -38,12 +38,6 @@ from worker.outcome import (
 from worker.timeouts import Timeouts
 
 log = structlog.get_logger("worker")
-
-MAX_ERROR = 16_384
-"""Characters of a traceback that are kept: its last ones."""
-
-MAX_SUMMARY = 300
-"""Characters of an error's last line that are logged."""
 
 GRACE_STEP = 15.0
 """Seconds until a message whose handler is not known yet is tried again."""
@@ -173,8 +167,9 @@ class Attempter:
         text = _traceback_of(error)
         if failed.attempts >= handler.attempts or not handler.errors.retries(error):
             return DeadLettered(failed, "failed", text)
-        summary = traceback.format_exception_only(error)[-1].strip()[:MAX_SUMMARY]
-        return RetryLater(failed, handler.backoff.wait(failed.attempts), summary, text)
+        return RetryLater(
+            failed, handler.backoff.wait(failed.attempts), error_text.summary_of(error), text
+        )
 
     def _given_up(self, progress: Progress, asked: Dead) -> Outcome:
         """Return the dead letter that the handler asked for, with the error that it had caught."""
@@ -268,4 +263,4 @@ def _call(function: Callable[[], Any]) -> None:
 
 
 def _traceback_of(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error))[-MAX_ERROR:]
+    return error_text.text_of(error)

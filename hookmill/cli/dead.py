@@ -277,7 +277,9 @@ async def _follow(what: str, tallies: AsyncIterator[Tally], total: int) -> None:
 
 def _line(seen: dict[str, Any]) -> str:
     """Sum up a dead letter. Its ID comes first, because the other commands take it."""
-    error = seen["error"].strip().rpartition("\n")[2] or seen.get("unreadable")
+    from hookmill.error_text import last_line
+
+    error = last_line(seen["error"]) or seen.get("unreadable")
     return "  ".join(
         [
             seen["id"],

@@ -12,12 +12,13 @@ import pytest
 import structlog
 
 from hookmill import Delivery, Handlers
+from hookmill.error_text import MAX_ERROR, MAX_SUMMARY
 from hookmill.handlers import Backoff
 from hookmill.message import Message, Progress
 from hookmill.stream.entries import Entry
 from tests.support import eventually
 from tests.worker.attempts import NOW, OWNER, Paid, Try, attempted, entry
-from worker.attempt import MAX_ERROR, MAX_SUMMARY, Attempter
+from worker.attempt import Attempter
 from worker.outcome import (
     DeadLettered,
     Done,
@@ -102,6 +103,29 @@ async def test_a_worker_that_stops_requeues_whatever_the_error_rules_say(
 
     outcome = await cancelled(attempt.attempter, entry(), started.is_set)
     assert outcome == Requeued(Progress(owner=OWNER))
+
+
+async def test_the_errors_of_a_task_group_and_their_notes_are_summed_up(
+    handlers: Handlers[Any], attempt: Try
+) -> None:
+    async def fail(error: Exception) -> None:
+        error.add_note("for order o1")
+        raise error
+
+    @handlers.on(Paid, attempts=2)
+    async def book(delivery: Delivery[Paid]) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail(ValueError("no such account")))
+            group.create_task(fail(KeyError("o1")))
+
+    said = "ValueError: no such account; KeyError: 'o1'; note: for order o1; note: for order o1"
+    first = await attempt()
+    assert isinstance(first, RetryLater)
+    assert first.reason == said
+    last = await attempt(entry(progress=first.progress))
+    assert isinstance(last, DeadLettered)
+    assert last.error.splitlines()[-1] == said
+    assert "in book" in last.error
 
 
 class Odd(BaseException):
