@@ -36,6 +36,7 @@ from worker.outcome import (
     RetryLater,
 )
 from worker.timeouts import Timeouts
+from worker.unmatched import UnmatchedTypes
 
 log = structlog.get_logger("worker")
 
@@ -74,6 +75,7 @@ class Attempter:
         self._expects_cancellation = False
         self._timeouts = Timeouts()
         self._calls: dict[str, Next] = {}
+        self._unmatched = UnmatchedTypes(handlers)
 
     @property
     def has_busy_threads(self) -> bool:
@@ -146,6 +148,7 @@ class Attempter:
             return Ignored()
         if not message.type and (fault := _fault_in(message.body)):
             return DeadLettered(progress, DecodeError.code, fault)
+        self._unmatched.warn(message.type)
         return self._unknown(progress, "unhandled", f"no handler matches {message.type!r}")
 
     def _unknown(self, progress: Progress, reason: str, error: str) -> Outcome:
