@@ -228,6 +228,9 @@ class Death(msgspec.Struct, frozen=True, kw_only=True):
 RESET_BY_REPLAY = (b"attempts", b"failed", b"unknown", b"reason", b"error", b"died")
 """The fields that are removed from a dead letter at its replay. Owner and handler stay."""
 
+HANDLER_FIELD = b"handler"
+"""The field with the name of the handler that an entry is for."""
+
 
 def about_of(fields: Mapping[bytes, bytes]) -> About:
     """Return the facts about an entry as far as they can be read, for any version."""
