@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from hookmill.errors import HookmillError, SendError
     from hookmill.events import Event
     from hookmill.handlers import Backoff, Dead, Delivery, Discard, Handlers, Retry
-    from hookmill.message import Message
+    from hookmill.message import GivenUp, Message
     from hookmill.sending.outgoing import FlowControl, Outgoing, Published, Redact
     from hookmill.sending.retry_policy import RetryPolicy
     from hookmill.sending.sender import Sender
@@ -19,6 +19,7 @@ __all__ = [
     "Discard",
     "Event",
     "FlowControl",
+    "GivenUp",
     "Handlers",
     "HookmillError",
     "Message",
@@ -35,7 +36,7 @@ _MODULES = {
     "errors": ("HookmillError", "SendError"),
     "events": ("Event",),
     "handlers": ("Backoff", "Dead", "Delivery", "Discard", "Handlers", "Retry"),
-    "message": ("Message",),
+    "message": ("GivenUp", "Message"),
     "sending.sender": ("Sender",),
     "sending.outgoing": ("FlowControl", "Outgoing", "Published", "Redact"),
     "sending.retry_policy": ("RetryPolicy",),

@@ -22,7 +22,7 @@ import msgspec
 from hookmill.error_rules import RETRY_ALL, ErrorRules, Errors, error_rules
 from hookmill.errors import HandlersError
 from hookmill.events import Event, EventMeta, check_fields, check_tag
-from hookmill.message import Message
+from hookmill.message import GivenUp, Message
 
 E_co = TypeVar("E_co", covariant=True)
 R = TypeVar("R")
@@ -146,6 +146,15 @@ class Handler(NamedTuple):
         return message if self.event is None else self.event.from_message(message)
 
 
+class DeadWatcher(NamedTuple):
+    """A function that is called for each dead letter."""
+
+    name: str
+    function: Callable[..., Any]
+    takes_resources: bool
+    is_async: bool
+
+
 Next: TypeAlias = Callable[[Delivery[Any]], Awaitable[None]]
 Middleware: TypeAlias = Callable[[Delivery[Any], Next], Awaitable[None]]
 Lifespan: TypeAlias = Callable[[], AbstractAsyncContextManager[R]]
@@ -195,6 +204,7 @@ class Handlers(Generic[R]):
             )
         self.lifespan = lifespan
         self.middlewares: list[Middleware] = []
+        self.dead_watchers: list[DeadWatcher] = []
         self._by_name: dict[str, Handler] = {}
         self._by_alias: dict[str, Handler] = {}
         self._ignored: list[str] = []
@@ -283,6 +293,31 @@ class Handlers(Generic[R]):
         self.middlewares.append(function)
         return function
 
+    @overload
+    def on_dead(
+        self, function: Callable[[GivenUp], _Returned], /
+    ) -> Callable[[GivenUp], _Returned]: ...
+    @overload
+    def on_dead(
+        self, function: Callable[[GivenUp, R], _Returned], /
+    ) -> Callable[[GivenUp, R], _Returned]: ...
+    def on_dead(self, function: Callable[..., Any], /) -> Callable[..., Any]:
+        """Call this function for each message that has become a dead letter, to tell somebody.
+
+        It is called after the dead letter is stored, at most once: a worker that dies in between
+        does not call it. Its own failure is only logged. It may be `async def` or `def`, and take
+        what the lifespan yields as its second parameter. It has 30 seconds.
+        """
+        self.dead_watchers.append(
+            DeadWatcher(
+                name=getattr(function, "__name__", repr(function)),
+                function=function,
+                takes_resources=_takes_resources(function),
+                is_async=_is_async(function),
+            )
+        )
+        return function
+
     def named(self, name: str) -> Handler | None:
         """Return the handler that has this name, or had it earlier; None if there is none."""
         return self._by_name.get(name) or self._by_alias.get(name)
@@ -299,9 +334,11 @@ class Handlers(Generic[R]):
         for handler in self._by_name.values():
             if handler.event is not None:
                 check_fields(handler.event)
-            if handler.takes_resources and self.lifespan is None:
+        functions: list[Handler | DeadWatcher] = [*self._by_name.values(), *self.dead_watchers]
+        for one in functions:
+            if one.takes_resources and self.lifespan is None:
                 raise HandlersError(
-                    f"handler {handler.name!r} takes a second parameter, but there is no lifespan: "
+                    f"handler {one.name!r} takes a second parameter, but there is no lifespan: "
                     "give one, Handlers(lifespan), or remove the parameter"
                 )
 

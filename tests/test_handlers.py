@@ -12,7 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookmill import Backoff, Dead, Delivery, Discard, Event, Handlers, HookmillError, Retry
+from hookmill import (
+    Backoff,
+    Dead,
+    Delivery,
+    Discard,
+    Event,
+    GivenUp,
+    Handlers,
+    HookmillError,
+    Retry,
+)
 from hookmill.errors import DecodeError, HandlersError
 from hookmill.handlers import MAX_DELAY, Handler
 from tests.support import message
@@ -309,6 +319,9 @@ class Callable1:
 async def with_resources(delivery: Delivery[Any], resources: int) -> None: ...
 
 
+async def told_with_resources(given_up: GivenUp, resources: int) -> None: ...
+
+
 async def with_option(delivery: Delivery[Any], *, dry_run: bool = False) -> None: ...
 
 
@@ -471,8 +484,14 @@ def test_a_check_finds_faults_that_show_only_after_every_declaration() -> None:
     with pytest.raises(HandlersError, match="'with_resources' takes a second parameter, but there"):
         handlers.check()
 
+    handlers = Handlers()
+    handlers.on_dead(told_with_resources)  # type: ignore[arg-type] # what the test is about
+    with pytest.raises(HandlersError, match="'told_with_resources' takes a second parameter"):
+        handlers.check()
+
     having = Handlers(lifespan)
     having.on(OrderPaid)(with_resources)
+    assert having.on_dead(told_with_resources) is told_with_resources
     having.check()
 
 

@@ -20,6 +20,7 @@ from hookmill import (
     Discard,
     Event,
     FlowControl,
+    GivenUp,
     Handlers,
     Message,
     Outgoing,
@@ -146,6 +147,22 @@ async def timing(
     await call_next(delivery)
 
 
+@plain.on_dead
+async def told(given_up: GivenUp) -> None:
+    assert_type(given_up.message, Message | None)
+    assert_type((given_up.reason, given_up.attempts), tuple[str, int])
+
+
+@plain.on_dead
+def told_in_a_thread(given_up: GivenUp) -> int:
+    return given_up.attempts
+
+
+@having.on_dead
+async def told_with_resources(given_up: GivenUp, site: Site) -> None:
+    assert_type(site, Site)
+
+
 # What the decorator gives back.
 
 Async = Coroutine[Any, Any, None]
@@ -250,6 +267,18 @@ plain.ignore("push", "ping.*")
 
 @having.middleware  # error
 async def a_middleware_without_the_next(delivery: Delivery[Any]) -> None: ...
+
+
+@plain.on_dead  # error
+async def told_of_a_delivery(delivery: Delivery[Any]) -> None: ...
+
+
+@having.on_dead  # error
+async def told_with_another_resource(given_up: GivenUp, site: int) -> None: ...
+
+
+@plain.on_dead  # error
+async def told_nothing() -> None: ...
 
 
 # Events.
