@@ -58,53 +58,6 @@ async def test_a_failure_is_counted_and_retried_after_its_backoff(
     assert third.error.endswith("ValueError: no such account\n")
 
 
-@pytest.mark.parametrize("kind", ["async", "plain"])
-async def test_an_error_that_is_not_to_be_retried_makes_a_dead_letter_at_once(
-    handlers: Handlers[Any], attempt: Try, kind: str
-) -> None:
-    @handlers.on("async", name="async", dead_on=(LookupError,))
-    async def on_the_loop(delivery: Delivery[Message]) -> None:
-        raise KeyError("o1")
-
-    @handlers.on("plain", name="plain", retry_on=(OSError,))
-    def in_a_thread(delivery: Delivery[Message]) -> None:
-        raise KeyError("o1")
-
-    outcome = await attempt(entry(event_type=kind))
-    assert isinstance(outcome, DeadLettered)
-    assert outcome.reason == "failed"
-    assert outcome.progress == Progress(
-        owner=OWNER, handler=kind, attempts=1, failed_ms=int(NOW * 1000)
-    )
-    assert outcome.error.endswith("KeyError: 'o1'\n")
-
-
-async def test_an_error_that_may_be_retried_still_is_only_as_often_as_attempts_allow(
-    handlers: Handlers[Any], attempt: Try
-) -> None:
-    @handlers.on(Paid, attempts=2, retry_on=(OSError,))
-    async def book(delivery: Delivery[Paid]) -> None:
-        raise TimeoutError
-
-    first = await attempt()
-    assert isinstance(first, RetryLater)
-    assert isinstance(await attempt(entry(progress=first.progress)), DeadLettered)
-
-
-async def test_a_worker_that_stops_requeues_whatever_the_error_rules_say(
-    handlers: Handlers[Any], attempt: Try
-) -> None:
-    started = asyncio.Event()
-
-    @handlers.on(Paid, retry_on=(OSError,))
-    async def book(delivery: Delivery[Paid]) -> None:
-        started.set()
-        await asyncio.sleep(60)
-
-    outcome = await cancelled(attempt.attempter, entry(), started.is_set)
-    assert outcome == Requeued(Progress(owner=OWNER))
-
-
 async def test_the_errors_of_a_task_group_and_their_notes_are_summed_up(
     handlers: Handlers[Any], attempt: Try
 ) -> None:
@@ -364,3 +317,17 @@ async def test_a_handler_that_ends_well_although_it_is_cancelled_is_done(
             await asyncio.sleep(0)
 
     assert await cancelled(attempt.attempter, entry(), started.is_set) == Done("book")
+
+
+async def test_a_worker_that_stops_requeues_whatever_the_error_rules_say(
+    handlers: Handlers[Any], attempt: Try
+) -> None:
+    started = asyncio.Event()
+
+    @handlers.on(Paid, retry_on=(OSError,))
+    async def book(delivery: Delivery[Paid]) -> None:
+        started.set()
+        await asyncio.sleep(60)
+
+    outcome = await cancelled(attempt.attempter, entry(), started.is_set)
+    assert outcome == Requeued(Progress(owner=OWNER))
