@@ -77,6 +77,7 @@ ORDERING = "tests/stream/test_ordering.py::test_"
 CHECKUP = "tests/admin/test_checkup.py::test_"
 PARTITIONS = "tests/stream/test_partitions.py::test_"
 POOL = "tests/worker/test_pool.py::test_"
+SETTLER = "tests/worker/test_settler.py::test_"
 RECEIVED = "tests/receiver/test_pipeline.py::test_"
 POOL_FAULTS = "tests/worker/test_pool_faults.py::test_"
 POOL_TAKEOVER = "tests/worker/test_pool_takeover.py::test_"
@@ -1041,6 +1042,21 @@ RULES = (
         (
             f"{GROUP_CHECKS}a_group_with_work_and_no_workers_raises_an_alarm",
             f"{CHECKUP}a_group_without_workers_is_found_as_long_as_messages_wait_for_it",
+        ),
+    ),
+    Rule(
+        14,
+        "functions that watch for dead letters are told only of those that this worker has stored",
+        (
+            Edit(
+                "worker/settler.py",
+                "if when_stored is not None and settlement.ref.id not in late:",
+                "if when_stored is not None:",
+            ),
+        ),
+        (
+            f"{SETTLER}what_wants_to_know_is_told_after_the_write_and_only_of_outcomes_that_count",
+            f"{SETTLER}where_the_reply_to_a_write_is_lost_nobody_is_told",
         ),
     ),
     Rule(

@@ -29,6 +29,7 @@ from hookmill.stream.consumer import Consumer
 from hookmill.stream.heartbeats import Heartbeats
 from hookmill.stream.upkeep import Upkeep
 from worker.attempt import Attempter
+from worker.dead_watchers import DeadWatchers
 from worker.delayed import Delayed
 from worker.heartbeat import HeartbeatWriter, constant_part
 from worker.janitor import Janitor
@@ -112,7 +113,10 @@ class Worker:
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="handler")
         self._attempter = Attempter(handlers, resources, self._threads, grace=settings.grace)
         takeover = Takeover(self._consumer, settings.lease)
-        self._pool = Pool(self._consumer, self._attempter, takeover, settings.concurrency)
+        self._watchers = DeadWatchers(handlers, resources)
+        self._pool = Pool(
+            self._consumer, self._attempter, takeover, settings.concurrency, self._watchers
+        )
         self._leases = LeaseKeeper(self._consumer.leases(), self._pool.held, settings.lease)
         self._heartbeat = HeartbeatWriter(
             Heartbeats(self._client, settings.group),
@@ -168,7 +172,11 @@ class Worker:
         """Whether a handler still runs after `stop`: in a thread, which cannot be stopped, or
         because it swallowed its cancellation.
         """
-        return self._attempter.has_busy_threads or not self._pool.is_idle
+        return (
+            self._attempter.has_busy_threads
+            or self._watchers.has_stragglers
+            or not self._pool.is_idle
+        )
 
 
 async def _first_to_end(tasks: list[asyncio.Task[None]]) -> str:

@@ -20,6 +20,7 @@ from hookmill.runtime.tasks import cancel_and_wait
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import Entry, EntryRef, Taken
 from worker.attempt import Attempter
+from worker.dead_watchers import DeadWatchers
 from worker.outcome import DeadLettered, Outcome, Requeued
 from worker.report import Reporter
 from worker.settlement import settlement_of
@@ -55,7 +56,7 @@ MAX_RUNS_ALONE = 3
 
 STOP_STEP_TIMEOUT = 2.0
 """Seconds that each of the last steps of a stop may take where the deadline leaves less: to receive
-a reply that is on its way, to end the cancelled messages, to settle.
+a reply that is on its way, to end the cancelled messages, to settle, to end calls of `on_dead`.
 """
 
 
@@ -67,12 +68,18 @@ class Pool:
     """
 
     def __init__(
-        self, consumer: Consumer, attempter: Attempter, takeover: Takeover, concurrency: int
+        self,
+        consumer: Consumer,
+        attempter: Attempter,
+        takeover: Takeover,
+        concurrency: int,
+        watchers: DeadWatchers | None = None,
     ) -> None:
         self._consumer = consumer
         self._attempter = attempter
         self._takeover = takeover
         self._concurrency = concurrency
+        self._watchers = watchers
         self._settler = Settler(consumer, self._settled)
         self._reporter = Reporter()
         self._running: dict[EntryRef, asyncio.Task[None]] = {}
@@ -123,6 +130,8 @@ class Pool:
                 await self._settler.drain()
         except TimeoutError:
             await self._settler.stop()
+        if self._watchers is not None:
+            await self._watchers.drain(max(left(), STOP_STEP_TIMEOUT))
 
     @property
     def free_slots(self) -> int:
@@ -290,7 +299,10 @@ class Pool:
     # --- settle ------------------------------------------------------------------------------
 
     def _settle(self, entry: Entry, outcome: Outcome) -> None:
-        self._settler.put(settlement_of(entry, outcome, time.time))
+        settlement, when_stored = settlement_of(entry, outcome, time.time), None
+        if type(outcome) is DeadLettered and self._watchers is not None:
+            when_stored = self._watchers.call_for(entry, outcome)
+        self._settler.put(settlement, when_stored)
 
     def _settled(self, refs: list[EntryRef]) -> None:
         """Let go of entries whose settlement is written."""
