@@ -91,6 +91,7 @@ SETTLE = "tests/stream/test_consumer_settle.py::test_"
 UPKEEP = "tests/stream/test_upkeep.py::test_"
 STREAM_LEASES = "tests/stream/test_leases.py::test_"
 SUSPECTS = "tests/worker/test_suspects.py::test_"
+SWITCH = "tests/peers/test_switch.py::test_"
 TAKEOVER = "tests/worker/test_takeover.py::test_"
 WHOLE = "tests/e2e/test_rules.py::test_"
 
@@ -375,7 +376,7 @@ RULES = (
     Rule(
         5,
         "the workers' scripts may exceed maxmemory",
-        (Edit("hookmill/stream/script_runner.py", "None if drains else", ""),),
+        (Edit("hookmill/stream/script_runner.py", "None if self._drains else", ""),),
         (
             f"{SCRIPTS}a_full_redis_refuses_appends_and_can_still_be_drained",
             f"{WHOLE}a_full_redis_is_drained_by_its_workers_and_then_takes_deliveries_again",
@@ -817,7 +818,9 @@ RULES = (
         "an append that was given up is not sent on behind a slow line",
         (
             Edit(
-                "hookmill/stream/client.py", "            _abort(self._writer)", "            pass"
+                "hookmill/stream/connections.py",
+                "            _abort(self._writer)",
+                "            pass",
             ),
         ),
         (f"{DRAIN_PACE}the_time_grows_until_a_message_passes_and_it_is_appended_once",),
@@ -1138,6 +1141,40 @@ RULES = (
         "the lease number of a consumer that holds something stays",
         (Edit("hookmill/stream/upkeep.py", "if gone := gone - left:", "if gone:"),),
         (f"{UPKEEP}a_lease_number_goes_with_its_consumer",),
+    ),
+    # --- 24: a connection that is no longer good is dropped ---------------------------------------
+    Rule(
+        24,
+        "a reply that only the wrong server gives drops the connections to it",
+        (Edit("hookmill/stream/connections.py", "if _is_of_wrong_server(error):", "if False:"),),
+        (
+            f"{SWITCH}the_first_refusal_drops_every_idle_connection",
+            f"{SWITCH}receiver_and_worker_go_on_after_their_master_was_demoted_behind_a_proxy",
+        ),
+    ),
+    Rule(
+        24,
+        "for the thread that renews leases, too",
+        (
+            Edit(
+                "hookmill/stream/leases.py",
+                "                self._servers[server].connection_pool.disconnect()\n",
+                "",
+            ),
+        ),
+        (f"{SWITCH}leases_are_renewed_at_the_new_master",),
+    ),
+    Rule(
+        24,
+        "a script is loaded and run on the same connection",
+        (
+            Edit(
+                "hookmill/stream/script_runner.py",
+                'load = calls[missed[0]].place, ("SCRIPT", "LOAD", text)',
+                "await self._faults_of(text); load = calls[missed[0]].place, ('PING',)",
+            ),
+        ),
+        (f"{SWITCH}a_script_is_run_where_it_was_loaded_though_connections_lead_to_two_servers",),
     ),
 )
 

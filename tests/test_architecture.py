@@ -65,17 +65,18 @@ def importers_of(*names: str) -> set[str]:
 def test_one_module_opens_connections_to_redis() -> None:
     # A thread renews the leases, and it needs the blocking Redis client.
     assert importers_of("redis", "hiredis") == {
-        "hookmill/stream/client.py",
+        "hookmill/stream/connections.py",
+        "hookmill/stream/credentials.py",
         "hookmill/stream/leases.py",
     }
 
 
-def test_only_the_client_knows_over_which_connection_a_command_goes() -> None:
+def test_only_two_modules_know_over_which_connection_a_command_goes() -> None:
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and node.attr == "redis":
                 whole = ast.unparse(node.value)
-                assert path.name in {"client.py", "leases.py"}, f"{path}: {whole}.redis"
+                assert path.name in {"connections.py", "leases.py"}, f"{path}: {whole}.redis"
 
 
 def test_only_the_receiver_and_the_emulator_import_aiohttps_server() -> None:

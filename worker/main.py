@@ -25,6 +25,7 @@ from hookmill.handlers import Handlers
 from hookmill.runtime import process
 from hookmill.runtime.tasks import cancel_and_wait, run_periodically
 from hookmill.stream.client import Client
+from hookmill.stream.connections import AccessRefusedError
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.heartbeats import Heartbeats
 from hookmill.stream.upkeep import Upkeep
@@ -64,13 +65,11 @@ async def _work_until_signalled(settings: Settings, handlers: Handlers[Any]) -> 
         worker = Worker(settings, handlers, resources)
         process.collect_garbage_less_often()
         ended = worker.start()
-        log.info(
-            "working", group=settings.group, consumer=worker.consumer_name, handlers=len(handlers),
-            concurrency=settings.concurrency,
-        )  # fmt: skip
+        telling = asyncio.create_task(_tell_when_working(worker, settings, len(handlers)))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({stopping, ended}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
+        telling.cancel()
         failed_part = ended.result() if ended.done() else ""
         log.info("stopping")
         await worker.stop(settings.shutdown)
@@ -85,6 +84,14 @@ async def _work_until_signalled(settings: Settings, handlers: Handlers[Any]) -> 
         raise WorkerFailedError(f"the worker's {failed_part} task ended by itself")
 
 
+async def _tell_when_working(worker: Worker, settings: Settings, handlers: int) -> None:
+    await worker.opened.wait()
+    log.info(
+        "working", group=settings.group, consumer=worker.consumer_name, handlers=handlers,
+        concurrency=settings.concurrency,
+    )  # fmt: skip
+
+
 async def _check_partitions(settings: Settings) -> None:
     """Refuse to start if the stream exists with another number of partitions."""
     async with _client_of(settings) as client:
@@ -92,12 +99,20 @@ async def _check_partitions(settings: Settings) -> None:
             await client.agree_on_partitions()
         except PartitionsError as error:
             raise SettingsError([str(error)]) from None
-        except StreamUnavailableError:
-            pass  # the pool waits for Redis, and checks again
+        except AccessRefusedError as error:
+            raise SettingsError([f"{settings.redis_variable}: {error}"]) from None
+        except StreamUnavailableError as error:
+            # The pool waits for Redis, and checks again.
+            log.warning("Redis cannot be used yet", error=str(error))
 
 
 def _client_of(settings: Settings) -> Client:
-    return Client(settings.need_redis_url(), settings.prefix, partitions=settings.partitions)
+    return Client(
+        settings.need_redis_url(),
+        settings.prefix,
+        partitions=settings.partitions,
+        url_file=settings.redis_url_file,
+    )
 
 
 class Worker:
@@ -166,6 +181,11 @@ class Worker:
         self._threads.shutdown(wait=False, cancel_futures=True)
         await self._consumer.close()
         await self._client.close()
+
+    @property
+    def opened(self) -> asyncio.Event:
+        """Set when the consumer group was opened for the first time: from then on it works."""
+        return self._pool.opened
 
     @property
     def has_stragglers(self) -> bool:

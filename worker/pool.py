@@ -16,6 +16,7 @@ import structlog
 
 from hookmill.errors import GroupLostError, PartitionsError, StreamUnavailableError
 from hookmill.message import Progress
+from hookmill.runtime.log_pace import LogPace
 from hookmill.runtime.tasks import cancel_and_wait
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import Entry, EntryRef, Taken
@@ -82,6 +83,7 @@ class Pool:
         self._watchers = watchers
         self._settler = Settler(consumer, self._settled)
         self._reporter = Reporter()
+        self._log_pace = LogPace()
         self._running: dict[EntryRef, asyncio.Task[None]] = {}
         self._suspects: list[Entry] = []
         self._runs_alone = False
@@ -89,6 +91,8 @@ class Pool:
         self._max_take = concurrency
         self._enough_slots = max(1, int(concurrency * ENOUGH_SHARE))
         self._is_open = False
+        self.opened = asyncio.Event()
+        """Set when the consumer group was opened for the first time."""
         self._changed = asyncio.Event()
         self._is_quiet = False
         self._taking: asyncio.Task[None] | None = None
@@ -176,6 +180,7 @@ class Pool:
             try:
                 await (self._run_suspect() if self._suspects else self._take_and_start())
                 self._max_take = min(2 * self._max_take, self._concurrency)
+                self._log_pace.succeeded()
                 continue
             except PartitionsError as error:
                 log.error("taking stopped: wrong number of partitions", error=str(error))
@@ -185,7 +190,10 @@ class Pool:
                 self._is_open = False
             except StreamUnavailableError as error:
                 self._take_failed()
-                log.warning("cannot take, trying again", error=str(error))
+                if self._log_pace.failed():
+                    log.warning(
+                        "cannot take, trying again", error=str(error), **self._log_pace.failures
+                    )
             except Exception:  # this loop must not end: a worker without it only looks alive
                 self._take_failed()
                 log.exception("taking failed, trying again")
@@ -205,6 +213,7 @@ class Pool:
         if not self._is_open:
             await self._consumer.open()
             self._is_open = True
+            self.opened.set()
         taken = await self._take()
         self._has_wakeup = False
         self._start_taken(taken)

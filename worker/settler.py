@@ -13,6 +13,7 @@ from collections.abc import Callable
 import structlog
 
 from hookmill.errors import GroupLostError, StreamUnavailableError
+from hookmill.runtime.log_pace import LogPace
 from hookmill.runtime.tasks import cancel_and_wait
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import EntryRef, Settlement
@@ -42,6 +43,7 @@ class Settler:
         self._consumer = consumer
         self._settled = settled
         self._queue: list[Settlement] = []
+        self._log_pace = LogPace()
         self._flushing: asyncio.Task[None] | None = None
         self._when_stored: dict[EntryRef, Callable[[], None]] = {}
 
@@ -102,15 +104,22 @@ class Settler:
         """Write a batch, however often that takes; return the IDs of entries that are not ours."""
         while True:
             try:
-                return await self._consumer.settle(batch)
+                late = await self._consumer.settle(batch)
             except GroupLostError:
                 await self._reopen()
             except StreamUnavailableError as error:
-                log.warning(
-                    "cannot settle, trying again", waiting=len(self._queue), error=str(error)
-                )
+                if self._log_pace.failed():
+                    log.warning(
+                        "cannot settle, trying again",
+                        waiting=len(self._queue),
+                        error=str(error),
+                        **self._log_pace.failures,
+                    )
             except Exception:  # whatever the error is, the outcomes are kept
                 log.exception("settling failed, trying again", waiting=len(self._queue))
+            else:
+                self._log_pace.succeeded()
+                return late
             await asyncio.sleep(PAUSE)
 
     async def _reopen(self) -> None:

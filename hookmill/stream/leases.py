@@ -13,7 +13,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from hookmill.stream.client import Client, translated
+from hookmill.stream.client import Client
+from hookmill.stream.connections import translated
+from hookmill.stream.credentials import read_again
 from hookmill.stream.entries import EntryRef
 from hookmill.stream.heartbeats import PLACE
 from hookmill.stream.script_runner import script_text
@@ -39,6 +41,8 @@ class BlockingLeases:
             )
             for url in self._topology.urls
         ]
+        for server in self._servers:
+            read_again(server.connection_pool, client.url_file)
 
     def renew(self, refs: Iterable[EntryRef]) -> list[EntryRef]:
         """Renew these entries' leases and raise the lease number, also where there are no entries;
@@ -56,6 +60,8 @@ class BlockingLeases:
             try:
                 lost += self._renew_at(server, by_partition, raises=server == numbered)
             except (redis.RedisError, OSError) as error:
+                # The connection may lead to a server that was demoted: the next one is a new one.
+                self._servers[server].connection_pool.disconnect()
                 raise translated(error) from None
         return lost
 
