@@ -13,6 +13,7 @@ from hookmill.errors import (
     StreamUnavailableError,
 )
 from hookmill.runtime import process
+from hookmill.runtime.spool_file import SpoolError
 from hookmill.signatures.qstash import QStash
 from hookmill.stream.client import Client
 from hookmill.stream.connections import AccessRefusedError
@@ -20,7 +21,6 @@ from hookmill.stream.facts import Backlog
 from hookmill.stream.producer import Producer
 from receiver.app import Receiver
 from receiver.reloader import Reloader
-from receiver.spool import SpoolError
 
 log = structlog.get_logger("receiver")
 

@@ -65,7 +65,8 @@ class LeaseKeeper:
         self._leases.close()
 
     def _keep(self) -> None:
-        while not self._stopped.wait(self.period):
+        is_stopped = False
+        while not is_stopped:
             try:
                 self._renew()
                 self._log_pace.succeeded()
@@ -74,11 +75,10 @@ class LeaseKeeper:
                     log.warning("cannot renew leases", error=str(error), **self._log_pace.failures)
             except Exception:  # the thread must not end, because then every lease would end
                 log.exception("renewing leases failed, trying again")
+            is_stopped = self._stopped.wait(self.period)
 
     def _renew(self) -> None:
         refs = list(self._held)
-        if not refs:
-            return
         blocked_for = time.monotonic() - self._last_beat
         if blocked_for > MAX_BLOCKED * self._lease:
             log.error("event loop blocked: leases no longer renewed", seconds=round(blocked_for))

@@ -27,9 +27,12 @@ from hookmill.runtime.tasks import cancel_and_wait, run_periodically
 from hookmill.stream.client import Client
 from hookmill.stream.connections import AccessRefusedError
 from hookmill.stream.consumer import Consumer
+from hookmill.stream.heartbeats import Heartbeats
 from hookmill.stream.upkeep import Upkeep
 from worker.attempt import Attempter
+from worker.dead_watchers import DeadWatchers
 from worker.delayed import Delayed
+from worker.heartbeat import HeartbeatWriter, constant_part
 from worker.janitor import Janitor
 from worker.leases import LeaseKeeper
 from worker.pool import STOP_STEP_TIMEOUT, Pool
@@ -125,10 +128,20 @@ class Worker:
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="handler")
         self._attempter = Attempter(handlers, resources, self._threads, grace=settings.grace)
         takeover = Takeover(self._consumer, settings.lease)
-        self._pool = Pool(self._consumer, self._attempter, takeover, settings.concurrency)
+        self._watchers = DeadWatchers(handlers, resources)
+        self._pool = Pool(
+            self._consumer, self._attempter, takeover, settings.concurrency, self._watchers
+        )
         self._leases = LeaseKeeper(self._consumer.leases(), self._pool.held, settings.lease)
+        self._heartbeat = HeartbeatWriter(
+            Heartbeats(self._client, settings.group),
+            constant_part(self.consumer_name, settings, handlers),
+            self._pool,
+            self._attempter,
+        )
         self._periodic = {
             "delayed": Delayed(self._consumer).run_once,
+            "heartbeat": self._heartbeat.run_once,
             "janitor": Janitor(self._upkeep, settings.retention).run_once,
             "leases": self._leases.beat,
             "takeover": takeover.keep_in_touch,
@@ -159,6 +172,7 @@ class Worker:
         """Finish within `deadline` seconds, requeue the rest, and close all connections."""
         self._ended.cancel()
         await self._pool.stop(deadline)
+        await self._heartbeat.stop()
         await cancel_and_wait(self._tasks)
         await asyncio.to_thread(self._leases.stop)
         with suppress(StreamUnavailableError, GroupLostError, TimeoutError):
@@ -178,7 +192,11 @@ class Worker:
         """Whether a handler still runs after `stop`: in a thread, which cannot be stopped, or
         because it swallowed its cancellation.
         """
-        return self._attempter.has_busy_threads or not self._pool.is_idle
+        return (
+            self._attempter.has_busy_threads
+            or self._watchers.has_stragglers
+            or not self._pool.is_idle
+        )
 
 
 async def _first_to_end(tasks: list[asyncio.Task[None]]) -> str:

@@ -21,6 +21,7 @@ from hookmill.runtime.tasks import cancel_and_wait
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import Entry, EntryRef, Taken
 from worker.attempt import Attempter
+from worker.dead_watchers import DeadWatchers
 from worker.outcome import DeadLettered, Outcome, Requeued
 from worker.report import Reporter
 from worker.settlement import settlement_of
@@ -56,23 +57,30 @@ MAX_RUNS_ALONE = 3
 
 STOP_STEP_TIMEOUT = 2.0
 """Seconds that each of the last steps of a stop may take where the deadline leaves less: to receive
-a reply that is on its way, to end the cancelled messages, to settle.
+a reply that is on its way, to end the cancelled messages, to settle, to end calls of `on_dead`.
 """
 
 
 class Pool:
     """Runs up to `concurrency` messages at a time.
 
-    `held` has every entry from its take to its settlement; only the event loop writes to it.
+    `held` has every entry from its take to its settlement, and when it was taken (by
+    `time.monotonic`). Only the event loop writes to it.
     """
 
     def __init__(
-        self, consumer: Consumer, attempter: Attempter, takeover: Takeover, concurrency: int
+        self,
+        consumer: Consumer,
+        attempter: Attempter,
+        takeover: Takeover,
+        concurrency: int,
+        watchers: DeadWatchers | None = None,
     ) -> None:
         self._consumer = consumer
         self._attempter = attempter
         self._takeover = takeover
         self._concurrency = concurrency
+        self._watchers = watchers
         self._settler = Settler(consumer, self._settled)
         self._reporter = Reporter()
         self._log_pace = LogPace()
@@ -88,7 +96,7 @@ class Pool:
         self._changed = asyncio.Event()
         self._is_quiet = False
         self._taking: asyncio.Task[None] | None = None
-        self.held: dict[EntryRef, Entry] = {}
+        self.held: dict[EntryRef, float] = {}
 
     def start(self) -> asyncio.Task[None]:
         """Begin to take messages; return the task that does it. The task ends when the pool is
@@ -126,6 +134,8 @@ class Pool:
                 await self._settler.drain()
         except TimeoutError:
             await self._settler.stop()
+        if self._watchers is not None:
+            await self._watchers.drain(max(left(), STOP_STEP_TIMEOUT))
 
     @property
     def free_slots(self) -> int:
@@ -135,6 +145,12 @@ class Pool:
         if len(self.held) - len(self._running) >= MAX_UNSETTLED:
             return 0
         return self._concurrency - len(self._running)
+
+    @property
+    def oldest_held(self) -> float | None:
+        """For how many seconds the oldest message has been held; None if none is."""
+        taken = next(iter(self.held.values()), None)  # they stand in the order of their takes
+        return None if taken is None else time.monotonic() - taken
 
     @property
     def is_idle(self) -> bool:
@@ -234,10 +250,11 @@ class Pool:
 
     def _start_taken(self, taken: Taken) -> None:
         """Start what was taken, or requeue it where the pool became quiet in the meantime."""
+        now = time.monotonic()
         for entry in taken.entries:
             if entry.ref in self.held:
                 continue  # taken over from ourselves: it still runs here, and will be settled
-            self.held[entry.ref] = entry
+            self.held[entry.ref] = now
             if self._is_quiet:
                 self._settle(entry, Requeued(_progress_of(entry)))
             elif entry.is_suspect:
@@ -291,7 +308,10 @@ class Pool:
     # --- settle ------------------------------------------------------------------------------
 
     def _settle(self, entry: Entry, outcome: Outcome) -> None:
-        self._settler.put(settlement_of(entry, outcome, time.time))
+        settlement, when_stored = settlement_of(entry, outcome, time.time), None
+        if type(outcome) is DeadLettered and self._watchers is not None:
+            when_stored = self._watchers.call_for(entry, outcome)
+        self._settler.put(settlement, when_stored)
 
     def _settled(self, refs: list[EntryRef]) -> None:
         """Let go of entries whose settlement is written."""

@@ -45,10 +45,17 @@ class Settler:
         self._queue: list[Settlement] = []
         self._log_pace = LogPace()
         self._flushing: asyncio.Task[None] | None = None
+        self._when_stored: dict[EntryRef, Callable[[], None]] = {}
 
-    def put(self, settlement: Settlement) -> None:
-        """Write this with the next round trip."""
+    def put(self, settlement: Settlement, when_stored: Callable[[], None] | None = None) -> None:
+        """Write this with the next round trip.
+
+        `when_stored` is called at most once: when it is known that this settlement was written. It
+        is not called if another worker has taken the entry over, nor if the reply was lost.
+        """
         self._queue.append(settlement)
+        if when_stored is not None:
+            self._when_stored[settlement.ref] = when_stored
         if self._flushing is None:
             self._flushing = asyncio.create_task(self._flush())
 
@@ -70,10 +77,18 @@ class Settler:
                 late = await self._write(batch)
                 del self._queue[: len(batch)]
                 self._settled([settlement.ref for settlement in batch])
+                if self._when_stored:
+                    self._tell_stored(batch, late)
                 if late:
                     log.warning("dropped late outcomes: another worker has them", entries=late)
         finally:
             self._flushing = None
+
+    def _tell_stored(self, batch: list[Settlement], late: list[str]) -> None:
+        for settlement in batch:
+            when_stored = self._when_stored.pop(settlement.ref, None)
+            if when_stored is not None and settlement.ref.id not in late:
+                when_stored()
 
     def _batch_size(self) -> int:
         """Return how many settlements of the queue go with the next round trip: at least 1."""

@@ -43,6 +43,8 @@ class Client:
         self.servers = [
             Connections(each, timeout, url_file=url_file) for each in self.topology.urls
         ]
+        self._url = url
+        self._prefix = prefix
         self._count_key = f"{prefix}:partitions"
         self._is_agreed = False
 
@@ -52,6 +54,13 @@ class Client:
         async with cls(url, prefix) as looking:
             found = await looking.execute(looking._count_key, "GET", looking._count_key)
         return cls(url, prefix, partitions=int(found or 1))
+
+    def with_timeout(self, seconds: float) -> Client:
+        """Return a client of the same stream with connections and a timeout of its own."""
+        partitions = len(self.partitions)
+        return Client(
+            self._url, self._prefix, partitions=partitions, timeout=seconds, url_file=self.url_file
+        )
 
     async def ask(self, place: Place, *commands: Command) -> list[Any]:
         """Send commands about keys of one place, in one round trip on one connection.

@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import struct
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -255,6 +257,29 @@ class _WrittenAtOnce(redis.asyncio.connection.AbstractConnection):
         except BaseException:
             await self.disconnect(nowait=True)
             raise
+
+    async def disconnect(
+        self,
+        nowait: bool = False,  # noqa: FBT001, FBT002 - the client's own way to be called
+        *rest: Any,
+        **named: Any,
+    ) -> None:
+        """Close the connection. With `nowait` a command was given up, so it is not sent on."""
+        if nowait and self._writer is not None:
+            _abort(self._writer)
+        await super().disconnect(nowait, *rest, **named)
+
+
+def _abort(writer: Any) -> None:
+    """Close a connection without sending what waits to be sent.
+
+    Otherwise an append that was given up would go on behind a slow line, and would be carried out
+    although it counts as failed.
+    """
+    if sock := writer.get_extra_info("socket"):
+        with suppress(OSError, ValueError):  # it is closed already, or no TCP socket
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 def _written_at_once(kind: type[redis.asyncio.connection.AbstractConnection]) -> Any:

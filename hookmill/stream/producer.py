@@ -27,11 +27,24 @@ class Producer:
     ) -> None:
         self.client = client
         self.partitions = client.partitions
+        self._level = durability
+        self._whole_limit = limit
         self._durability = Durability(durability, client.timeout)
         self._is_durable = False
         """Whether the durability was there when it was last asked for."""
         self._limit = limit.share(len(client.partitions))
         self._scripts = ScriptRunner(client, drains=False)
+
+    def with_timeout(self, seconds: float) -> Producer:
+        """Return a producer with connections of its own, whose commands may take so long.
+
+        It waits for the durability no longer than this one. Whoever uses it closes its client.
+        """
+        other = Producer(
+            self.client.with_timeout(seconds), durability=self._level, limit=self._whole_limit
+        )
+        other._durability = Durability(self._level, self.client.timeout)
+        return other
 
     async def append(self, messages: Sequence[Message]) -> list[str]:
         """Append messages as `append_rows` does; raise the first error of any of them."""
