@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -197,6 +198,10 @@ class _Output:
 
     debug = info = warn = warning = error = exception = critical = fatal = log = msg
 
+    def renew_lock(self) -> None:
+        """Replace the lock, in a forked child: the thread that held it is not there."""
+        self._lock = threading.Lock()
+
     def write(self, lines: list[bytes]) -> None:
         """Write lines and flush them."""
         if self.file is not None and lines:
@@ -217,6 +222,7 @@ def _write_all(file: BinaryIO, lines: bytes) -> None:
 
 
 _output = _Output()
+os.register_at_fork(after_in_child=_output.renew_lock)
 
 
 class _StructlogHandler(logging.Handler):

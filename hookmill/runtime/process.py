@@ -9,7 +9,8 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from types import FrameType
 from typing import Any
 
 
@@ -49,24 +50,49 @@ async def stop_signal() -> AsyncIterator[asyncio.Event]:
             os._exit(128 + number)
         loop.call_soon_threadsafe(asked.set)
 
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, on_signal) for number in numbers}
-    try:
+    with _handling(on_signal, signal.SIGTERM, signal.SIGINT):
         yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextlib.asynccontextmanager
 async def on_hangup(then: Callable[[], None]) -> AsyncIterator[None]:
     """Call `then` in the event loop for each SIGHUP. Without this, SIGHUP ends the process."""
     loop = asyncio.get_running_loop()
-    before = signal.signal(signal.SIGHUP, lambda *_: loop.call_soon_threadsafe(then))
+    with _handling(lambda *_: loop.call_soon_threadsafe(then), signal.SIGHUP):
+        yield
+
+
+_before: dict[signal.Signals, Any] = {}
+"""What was set for each signal before a program set its own handler."""
+
+
+@contextlib.contextmanager
+def _handling(
+    handler: Callable[[int, FrameType | None], object], *numbers: signal.Signals
+) -> Iterator[None]:
+    """Handle these signals in this process. At the end they mean what they meant before."""
+    for number in numbers:
+        _before[number] = signal.signal(number, handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGHUP, before)
+        for number in numbers:
+            signal.signal(number, _before.pop(number))
+
+
+def _forget_signal_handling() -> None:
+    """Undo the signal handling of the parent process.
+
+    A forked child has no event loop that could act on a signal. With our handlers it would ignore
+    SIGTERM, and `multiprocessing.Pool` would wait for the end of its processes for ever.
+    """
+    for number, handler in _before.items():
+        signal.signal(number, handler)
+    if _before:
+        signal.set_wakeup_fd(-1)  # the parent's event loop reads the other end
+
+
+os.register_at_fork(after_in_child=_forget_signal_handling)
 
 
 def consumer_name() -> str:

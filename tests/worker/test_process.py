@@ -1,0 +1,115 @@
+"""A worker as a real process: what handlers do to their process, and what others do to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+import redis
+
+from tests.support import Program, Server, Stream, message, wait_until
+
+START = """
+import asyncio, os, signal, sys, time
+from hookmill import Delivery, Handlers, Message
+
+handlers = Handlers()
+
+def say(text):
+    os.write(1, f"{text}\\n".encode())  # at once, and also where print has been replaced
+"""
+
+
+class House:
+    """A server, and worker processes with handlers that a test writes."""
+
+    def __init__(self, server: Server, start_program: Callable[..., Program], folder: Path) -> None:
+        self.server = server
+        self._start_program = start_program
+        self._folder = folder
+
+    def start(self, script: str, **env: str) -> Program:
+        """Start a worker with the handlers of this script."""
+        (self._folder / "app.py").write_text(START + dedent(script))
+        given = {"REDIS_URL": self.server.url, **env}
+        return self._start_program("worker", "app:handlers", env=given)
+
+    def send(self, *types: str, body: bytes = b"{}") -> None:
+        """Send a message of each type, with the IDs m0, m1 ..."""
+        sent = [
+            message(body, id=f"m{number}", type=event_type)
+            for number, event_type in enumerate(types)
+        ]
+        asyncio.run(self._append(sent))
+
+    async def _append(self, sent: Iterable[Any]) -> None:
+        stream = Stream(self.server.url, "hookmill")
+        for one in sent:
+            await stream.append([one])
+        await stream.close()
+
+    @property
+    def pending(self) -> int:
+        """How many messages some worker holds."""
+        with redis.Redis.from_url(self.server.url) as client:
+            keys = ("hookmill:{0}:stream", "hookmill:{0}:main:again")
+            return sum(_pending(client, key) for key in keys)
+
+    @property
+    def requeued(self) -> int:
+        """How many messages wait to be run again, at once or later."""
+        with redis.Redis.from_url(self.server.url) as client:
+            count: Any = client.xlen("hookmill:{0}:main:again")
+            return int(count)
+
+    def is_drained(self) -> bool:
+        """Whether nothing waits and nothing is held."""
+        return not self.pending and not self.requeued
+
+
+def _pending(client: redis.Redis, key: str) -> int:
+    summary: Any = client.xpending(key, "main")
+    return int(summary["pending"])
+
+
+@pytest.fixture
+def house(
+    own_server: Callable[..., Server], start_program: Callable[..., Program], tmp_path: Path
+) -> House:
+    return House(own_server(), start_program, tmp_path)
+
+
+# --- children of a handler ------------------------------------------------------------------
+
+
+def test_a_process_pool_in_a_plain_handler_ends_and_its_children_heed_sigterm(
+    house: House,
+) -> None:
+    worker = house.start("""
+        import multiprocessing
+
+        def sleep():
+            time.sleep(600)
+
+        @handlers.on("pool")
+        def pool(delivery):
+            with multiprocessing.get_context("fork").Pool(2) as pool:
+                say(f"squares {pool.map(abs, [-1, -2])}")
+
+        @handlers.on("child")
+        def child(delivery):
+            child = multiprocessing.get_context("fork").Process(target=sleep)
+            child.start()
+            child.terminate()
+            child.join()
+            say(f"child {child.exitcode}")
+        """)
+    house.send("pool", "child")
+    worker.wait_for("squares [1, 2]")
+    worker.wait_for("child -15")
+    wait_until(house.is_drained)
+    assert worker.stop() == 0
