@@ -272,6 +272,8 @@ class Pool:
             outcome = Requeued(progress)
         except Exception:  # noqa: BLE001 - a bug of ours must not lose the message
             outcome = DeadLettered(progress, "internal_error", traceback.format_exc())
+        if self._loop.is_closed():
+            return  # nothing can be settled: the process ends, and another worker takes it over
         del self._running[entry.ref]
         if entry.is_suspect:
             self._runs_alone = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from textwrap import dedent
@@ -41,7 +42,7 @@ class House:
     def send(self, *types: str, body: bytes = b"{}") -> None:
         """Send a message of each type, with the IDs m0, m1 ..."""
         sent = [
-            message(body, id=f"m{number}", type=event_type)
+            message(body, id=f"m{number}-{secrets.token_hex(3)}", type=event_type)
             for number, event_type in enumerate(types)
         ]
         asyncio.run(self._append(sent))
@@ -113,3 +114,43 @@ def test_a_process_pool_in_a_plain_handler_ends_and_its_children_heed_sigterm(
     worker.wait_for("child -15")
     wait_until(house.is_drained)
     assert worker.stop() == 0
+
+
+# --- failed handlers ------------------------------------------------------------------------
+
+FAILING = """
+async def check(part):
+    raise ValueError(f"no {part[:1]!r}")
+
+@handlers.on("async", attempts=1)
+async def on_the_loop(delivery):
+    part = delivery.event.body[1:]
+    task = asyncio.create_task(check(part))
+    try:
+        await task
+    except ValueError as error:
+        raise RuntimeError("failed") from error
+
+@handlers.on("plain", attempts=1)
+def in_a_thread(delivery):
+    part = delivery.event.body[1:]
+    raise ValueError(f"no {part[:1]!r}")
+"""
+
+
+@pytest.mark.parametrize("kind", ["async", "plain"])
+def test_failed_handlers_free_their_memory_at_once(house: House, kind: str) -> None:
+    worker = house.start(FAILING, HOOKMILL_CONCURRENCY="4", HOOKMILL_THREADS="4")
+    worker.wait_for("working")
+    for _ in range(50):
+        house.send(*[kind] * 4, body=b"x" * 4_000_000)
+        wait_until(house.is_drained)  # what waits to be settled takes memory, too
+    assert _megabytes(worker, "VmHWM") < 250
+    assert _megabytes(worker, "VmRSS") < 150
+
+
+def _megabytes(program: Program, name: str) -> int:
+    """Return what the kernel says of a process: VmRSS is its memory, VmHWM the most it had."""
+    status = Path(f"/proc/{program.pid}/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith(f"{name}:"))
+    return int(line.split()[1]) // 1024
