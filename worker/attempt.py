@@ -33,7 +33,7 @@ from worker.outcome import (
     Requeued,
     RetryLater,
 )
-from worker.threads import HandlerThreads
+from worker.threads import HandlerThreads, ThreadCall
 from worker.timeouts import Timeouts
 
 log = structlog.get_logger("worker")
@@ -83,6 +83,20 @@ class Attempter:
     def has_busy_threads(self) -> bool:
         """Whether a plain function is running; its thread cannot be stopped."""
         return self._threads.are_busy
+
+    def calls(self) -> list[ThreadCall]:
+        """Return the plain functions that have a thread. Any thread may call it."""
+        return self._threads.running()
+
+    def handlers_of(self, entry: Entry) -> str:
+        """Return the name of the handler that an entry is for, or the names of all that match."""
+        try:
+            message = Message.from_fields(entry.fields)
+        except WireVersionError:
+            return ""
+        if name := Progress.from_fields(entry.fields, entry.ref.id).handler:
+            return name
+        return ", ".join(handler.name for handler in self._handlers.matching(message.type))
 
     def expect_cancellation(self) -> None:
         """Note that the worker is about to cancel attempts: from now on, a cancelled attempt is

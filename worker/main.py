@@ -1,12 +1,14 @@
 """The worker program: runs a `Worker` until a signal comes, or until a part of it fails.
 
 On a signal it takes nothing more, finishes what runs within the deadline, and requeues the rest.
+On SIGUSR1 it writes to standard error what runs.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from typing import Any
@@ -32,6 +34,7 @@ from worker.delayed import Delayed
 from worker.janitor import Janitor
 from worker.leases import LeaseKeeper
 from worker.pool import STOP_STEP_TIMEOUT, Pool
+from worker.stacks import what_runs
 from worker.takeover import Takeover
 
 log = structlog.get_logger("worker")
@@ -53,13 +56,14 @@ async def _work_until_signalled(settings: Settings, handlers: Handlers[Any]) -> 
     for name in unknown_variables():
         log.warning("unknown setting", variable=name)
     async with AsyncExitStack() as stack:
-        stop = await stack.enter_async_context(process.stop_signal())
+        stop = await stack.enter_async_context(process.stop_signal(signal.SIGHUP))
         await _check_partitions(settings)
         resources = None
         if handlers.lifespan is not None:
             resources = await stack.enter_async_context(handlers.lifespan())
         worker = Worker(settings, handlers, resources)
         process.collect_garbage_less_often()
+        stack.enter_context(process.on_signal_aside(signal.SIGUSR1, worker.write_what_runs))
         ended = worker.start()
         log.info(
             "working", group=settings.group, consumer=worker.consumer_name, handlers=len(handlers),
@@ -126,6 +130,7 @@ class Worker:
         Return a task that ends when a part of the worker has ended by itself; its result is the
         part's name. The worker must stop then, because it would only look alive.
         """
+        self._loop = asyncio.get_running_loop()
         self._leases.start()
         periodic = [
             asyncio.create_task(run_periodically(name, run_once), name=name)
@@ -152,6 +157,13 @@ class Worker:
         self._threads.shutdown(wait=False, cancel_futures=True)
         await self._consumer.close()
         await self._client.close()
+
+    def write_what_runs(self) -> None:
+        """Write to standard error which messages, tasks and threads run, and where they are. Any
+        thread may call it.
+        """
+        text = what_runs(self._pool.runs(), self._attempter.calls(), self._loop)
+        process.write_to_stderr(text)
 
     @property
     def has_stragglers(self) -> bool:

@@ -24,6 +24,7 @@ from worker.outcome import DeadLettered, Outcome, Requeued
 from worker.report import Reporter
 from worker.settlement import settlement_of
 from worker.settler import Settler
+from worker.stacks import Run
 from worker.takeover import Takeover
 
 log = structlog.get_logger("worker")
@@ -75,6 +76,7 @@ class Pool:
         self._settler = Settler(consumer, self._settled)
         self._reporter = Reporter()
         self._running: dict[EntryRef, asyncio.Task[None]] = {}
+        self._began: dict[EntryRef, float] = {}
         self._suspects: list[Entry] = []
         self._runs_alone = False
         self._has_wakeup = False
@@ -136,6 +138,16 @@ class Pool:
     def is_idle(self) -> bool:
         """Whether no message is running."""
         return not self._running
+
+    def runs(self) -> list[Run]:
+        """Return the messages that run. Any thread may call it."""
+        found = []
+        for ref, task in list(self._running.items()):
+            entry, began = self.held.get(ref), self._began.get(ref)
+            if entry is not None and began is not None:
+                message_id = entry.fields.get(b"id", b"").decode(errors="replace")
+                found.append(Run(message_id, self._attempter.handlers_of(entry), task, began))
+        return found
 
     async def _quiet_until(self, latest: float) -> None:
         """Make the pool quiet; wait for its loop to end, but not beyond `latest` (monotonic)."""
@@ -263,7 +275,7 @@ class Pool:
 
     async def _run(self, entry: Entry) -> None:
         """Run one message to its outcome, and have that settled and logged."""
-        began = time.perf_counter()
+        began = self._began[entry.ref] = time.perf_counter()
         outcome: Outcome
         progress = _progress_of(entry)
         try:
@@ -274,7 +286,7 @@ class Pool:
             outcome = DeadLettered(progress, "internal_error", traceback.format_exc())
         if self._loop.is_closed():
             return  # nothing can be settled: the process ends, and another worker takes it over
-        del self._running[entry.ref]
+        del self._running[entry.ref], self._began[entry.ref]
         if entry.is_suspect:
             self._runs_alone = False
         self._changed.set()

@@ -21,7 +21,7 @@ from hookmill.handlers import Handler
 log = structlog.get_logger("worker")
 
 
-class Call:
+class ThreadCall:
     """A call of a plain function: for which handler and message, in which thread, since when.
 
     `thread` is the thread's identifier, and 0 while the call waits for a thread. `began` is in
@@ -55,14 +55,14 @@ class HandlerThreads:
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
-        self._calls: dict[Future[Any], Call] = {}
+        self._calls: dict[Future[Any], ThreadCall] = {}
 
     @property
     def are_busy(self) -> bool:
         """Whether a plain function is running; its thread cannot be stopped."""
         return bool(self.running())
 
-    def running(self) -> list[Call]:
+    def running(self) -> list[ThreadCall]:
         """Return the calls that have a thread."""
         return [call for future, call in list(self._calls.items()) if future.running()]
 
@@ -70,7 +70,7 @@ class HandlerThreads:
         """Run a plain function. Beyond its timeout it keeps its slot and its lease, because its
         thread cannot be stopped and another worker would run the message a second time.
         """
-        call = Call(handler, message_id)
+        call = ThreadCall(handler, message_id)
         future = self._executor.submit(contextvars.copy_context().run, call.run, function)
         self._calls[future] = call
         future.add_done_callback(self._forget)

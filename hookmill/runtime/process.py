@@ -6,9 +6,12 @@ import asyncio
 import contextlib
 import gc
 import os
+import queue
 import secrets
 import signal
 import socket
+import threading
+import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from types import FrameType
 from typing import Any
@@ -32,9 +35,10 @@ def collect_garbage_less_often() -> None:
 
 
 @contextlib.asynccontextmanager
-async def stop_signal() -> AsyncIterator[asyncio.Event]:
+async def stop_signal(*gentle: signal.Signals) -> AsyncIterator[asyncio.Event]:
     """Give an event that SIGTERM or SIGINT sets. A second signal ends the process at once, with
-    status 128 + its number.
+    status 128 + its number. The `gentle` signals set the event too, but never end the process at
+    once, because some supervisors send SIGHUP together with SIGTERM.
     """
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -45,12 +49,14 @@ async def stop_signal() -> AsyncIterator[asyncio.Event]:
         nonlocal signals
         signals += 1
         if signals > 1:
-            with contextlib.suppress(OSError):
-                os.write(2, b"second signal: ending at once\n")
+            write_to_stderr("second signal: ending at once\n")
             os._exit(128 + number)
         loop.call_soon_threadsafe(asked.set)
 
-    with _handling(on_signal, signal.SIGTERM, signal.SIGINT):
+    with (
+        _handling(on_signal, signal.SIGTERM, signal.SIGINT),
+        _handling(lambda *_: loop.call_soon_threadsafe(asked.set), *gentle),
+    ):
         yield asked
 
 
@@ -60,6 +66,38 @@ async def on_hangup(then: Callable[[], None]) -> AsyncIterator[None]:
     loop = asyncio.get_running_loop()
     with _handling(lambda *_: loop.call_soon_threadsafe(then), signal.SIGHUP):
         yield
+
+
+@contextlib.contextmanager
+def on_signal_aside(number: signal.Signals, then: Callable[[], None]) -> Iterator[None]:
+    """Call `then` for each such signal in a thread of its own, so that it is called also while the
+    event loop is blocked, and may wait for any lock.
+    """
+    # Only this queue may be used in a signal handler: the others have locks that the interrupted
+    # code may hold.
+    signals: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+
+    def wait_for_signals() -> None:
+        while signals.get() is not None:
+            try:
+                then()
+            except Exception:  # noqa: BLE001 - the thread must be there for the next signal
+                write_to_stderr(traceback.format_exc())
+
+    threading.Thread(target=wait_for_signals, name=number.name, daemon=True).start()
+    try:
+        with _handling(lambda got, _: signals.put(got), number):
+            yield
+    finally:
+        signals.put(None)
+
+
+def write_to_stderr(text: str) -> None:
+    """Write a text to standard error, past all buffers. Where it cannot be written, it is lost."""
+    with contextlib.suppress(OSError):
+        rest = memoryview(text.encode("utf-8", "backslashreplace"))
+        while rest:
+            rest = rest[os.write(2, rest) :]
 
 
 _before: dict[signal.Signals, Any] = {}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
+import signal
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from textwrap import dedent
@@ -154,3 +156,64 @@ def _megabytes(program: Program, name: str) -> int:
     status = Path(f"/proc/{program.pid}/status").read_text()
     (line,) = (line for line in status.splitlines() if line.startswith(f"{name}:"))
     return int(line.split()[1]) // 1024
+
+
+# --- signals --------------------------------------------------------------------------------
+
+
+def test_a_hangup_drains_the_worker(house: House) -> None:
+    worker = house.start("""
+        @handlers.on("slow")
+        async def slow(delivery):
+            say("began")
+            await asyncio.sleep(1)
+            say("ended")
+        """)
+    house.send("slow")
+    worker.wait_for("began")
+    worker.signal(signal.SIGHUP)
+    worker.signal(signal.SIGHUP)
+    assert worker.wait() == 0
+    assert "ended" in worker.log
+    assert house.is_drained()
+
+
+def test_sigusr1_writes_what_runs_even_while_the_event_loop_is_blocked(house: House) -> None:
+    worker = house.start("""
+        async def ask_the_bank():
+            await asyncio.sleep(600)
+
+        @handlers.on("async")
+        async def on_the_loop(delivery):
+            say("async began")
+            await ask_the_bank()
+
+        @handlers.on("plain")
+        def in_a_thread(delivery):
+            say("plain began")
+            read_the_file()
+
+        def read_the_file():
+            time.sleep(600)
+
+        @handlers.on("blocking")
+        async def blocking(delivery):
+            say("blocking began")
+            time.sleep(20)
+        """)
+    house.send("async", "plain", "blocking")
+    for kind in ("async", "plain", "blocking"):
+        worker.wait_for(f"{kind} began")
+    worker.signal(signal.SIGUSR1)
+    worker.wait_for("thread MainThread")
+    worker.wait_for("in read_the_file")
+    worker.wait_for("thread leases")
+    said = worker.log
+    assert re.search(r"message m0-\S+, handler on_the_loop, for \d+\.\d s\n", said)
+    assert re.search(r"message m1-\S+, handler in_a_thread, for \d+\.\d s\n", said)
+    assert re.search(r"message m2-\S+, handler blocking, for \d+\.\d s\n", said)
+    assert re.search(r"thread handler_0, message m1-\S+, handler in_a_thread, for", said)
+    assert "task delayed\n" in said
+    for function in ("ask_the_bank", "read_the_file", "blocking"):
+        assert f", in {function}\n" in said
+    assert worker.returncode is None
