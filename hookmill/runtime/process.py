@@ -16,9 +16,14 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from types import FrameType
 from typing import Any
 
+from hookmill.runtime import logs
+
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    """Run a program to its end, on uvloop if it is installed."""
+    """Run a program to its end, on uvloop if it is installed. From now on, output that cannot be
+    written does not fail.
+    """
+    logs.lose_what_cannot_be_written()
     try:
         import uvloop  # noqa: PLC0415 - not available on every system
     except ImportError:

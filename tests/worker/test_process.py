@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import secrets
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from textwrap import dedent
@@ -217,3 +220,55 @@ def test_sigusr1_writes_what_runs_even_while_the_event_loop_is_blocked(house: Ho
     for function in ("ask_the_bank", "read_the_file", "blocking"):
         assert f", in {function}\n" in said
     assert worker.returncode is None
+
+
+# --- a log that cannot be written -----------------------------------------------------------
+
+CHATTY = """
+import structlog
+
+log = structlog.get_logger("app")
+ledger = os.open("ledger", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+@handlers.on("work")
+async def work(delivery):
+    log.info("working on it")
+    print("by hand", flush=True)
+    print("flushed later")
+    print("an error", file=sys.stderr, flush=True)
+    os.write(ledger, f"{delivery.id}\\n".encode())
+
+@handlers.on("fail", attempts=1)
+def fail(delivery):
+    os.write(ledger, f"{delivery.id}\\n".encode())
+    raise ValueError("a line as well")
+"""
+
+CANNOT_WRITE = {
+    "full disk": "exec >/dev/full 2>&1",
+    "closed": "exec >&- 2>&-",
+    "no reader": "exec > >(exec true) 2>&1; sleep 0.3",
+}
+
+
+@pytest.mark.parametrize("output", CANNOT_WRITE)
+def test_a_log_that_cannot_be_written_costs_lines_and_nothing_else(
+    house: House, tmp_path: Path, output: str
+) -> None:
+    (tmp_path / "app.py").write_text(START + CHATTY)
+    command = f"{CANNOT_WRITE[output]}; exec {sys.executable} -m hookmill worker app:handlers"
+    env = {**os.environ, "REDIS_URL": house.server.url}
+    with subprocess.Popen(["bash", "-c", command], cwd=tmp_path, env=env) as worker:
+        try:
+            ledger = tmp_path / "ledger"
+            house.send("work", "fail", "work", "fail")
+            wait_until(lambda: ledger.exists() and ledger.read_text().count("\n") == 4)
+            wait_until(house.is_drained)
+            house.send("work")
+            wait_until(lambda: ledger.read_text().count("\n") == 5)
+            wait_until(house.is_drained)
+            worker.send_signal(signal.SIGTERM)
+            assert worker.wait(30) == 0
+        finally:
+            worker.kill()
+    assert len(set(ledger.read_text().split())) == 5
