@@ -54,6 +54,9 @@ SLOT_WAIT = 0.001
 MAX_RUNS_ALONE = 3
 """How often a suspect may run alone and crash its worker before it becomes a dead letter."""
 
+UNSTARTED_PERIOD = 1.0
+"""Seconds between two looks for messages whose task ended before it began."""
+
 STOP_STEP_TIMEOUT = 2.0
 """Seconds that each of the last steps of a stop may take where the deadline leaves less: to receive
 a reply that is on its way, to end the cancelled messages, to settle.
@@ -96,6 +99,21 @@ class Pool:
         self._taking = asyncio.create_task(self._take_until_quiet(), name="pool")
         return self._taking
 
+    async def watch_settler(self) -> None:
+        """Return when the settler has ended by itself."""
+        await self._settler.watch()
+
+    async def requeue_unstarted(self) -> float:
+        """Requeue messages whose task was cancelled before its first step, which only a handler can
+        do. Return the seconds until the next call.
+        """
+        for ref, task in list(self._running.items()):
+            if task.done():
+                entry = self.held[ref]
+                self._ended(entry)
+                self._settle(entry, Requeued(_progress_of(entry)))
+        return UNSTARTED_PERIOD
+
     async def quiet(self) -> None:
         """Take nothing more; return when no reply of Redis can bring a message any longer."""
         await self._quiet_until(math.inf)
@@ -119,6 +137,7 @@ class Pool:
             for task in self._running.values():
                 task.cancel()  # once only, because a second one would interrupt a handler's cleanup
             await asyncio.wait(self._running.values(), timeout=STOP_STEP_TIMEOUT)
+        await self.requeue_unstarted()
         try:
             async with asyncio.timeout(max(left(), STOP_STEP_TIMEOUT)):
                 await self._settler.drain()
@@ -286,12 +305,17 @@ class Pool:
             outcome = DeadLettered(progress, "internal_error", traceback.format_exc())
         if self._loop.is_closed():
             return  # nothing can be settled: the process ends, and another worker takes it over
-        del self._running[entry.ref], self._began[entry.ref]
+        self._ended(entry)
+        self._settle(entry, outcome)
+        self._reporter.put(outcome, progress, began)
+
+    def _ended(self, entry: Entry) -> None:
+        """Free the slot of a message."""
+        del self._running[entry.ref]
+        self._began.pop(entry.ref, None)
         if entry.is_suspect:
             self._runs_alone = False
         self._changed.set()
-        self._settle(entry, outcome)
-        self._reporter.put(outcome, progress, began)
 
     # --- settle ------------------------------------------------------------------------------
 
