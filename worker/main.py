@@ -35,6 +35,7 @@ from worker.attempt import Attempter
 from worker.delayed import Delayed
 from worker.janitor import Janitor
 from worker.leases import LeaseKeeper
+from worker.loop_watch import LoopWatch
 from worker.pool import STOP_STEP_TIMEOUT, Pool
 from worker.stacks import Run, what_runs
 from worker.takeover import Takeover
@@ -221,10 +222,12 @@ class Worker:
         takeover = Takeover(self._consumer, settings.lease)
         self._pool = Pool(self._consumer, self._attempter, takeover, settings.concurrency)
         self._leases = LeaseKeeper(self._consumer.leases(), self._pool.held, settings.lease)
+        self._loop_watch = LoopWatch(self._pool.runs)
         self._periodic = {
             "delayed": Delayed(self._consumer).run_once,
             "janitor": Janitor(self._upkeep, settings.retention).run_once,
             "leases": self._leases.beat,
+            "loop watch": self._loop_watch.beat,
             "takeover": takeover.keep_in_touch,
             "unstarted": self._pool.requeue_unstarted,
         }
@@ -237,6 +240,7 @@ class Worker:
         part's name. The worker must stop then, because it would only look alive.
         """
         self._leases.start()
+        self._loop_watch.start()
         periodic = [
             asyncio.create_task(run_periodically(name, run_once), name=name)
             for name, run_once in self._periodic.items()
@@ -258,6 +262,7 @@ class Worker:
         self._ended.cancel()
         await self._pool.stop(deadline)
         await cancel_and_wait(self._tasks)
+        self._loop_watch.stop()
         await asyncio.to_thread(self._leases.stop)
         with suppress(StreamUnavailableError, GroupLostError, TimeoutError):
             async with asyncio.timeout(STOP_STEP_TIMEOUT):

@@ -20,6 +20,7 @@ PARTS = [
     "leases",
     "takeover",
     "unstarted",
+    "loop watch",
     "watch",
     "main",
 ]
