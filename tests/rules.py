@@ -10,6 +10,8 @@ the table, this program makes the edits in a copy of the tree and runs the tests
 them has to fail. The table is the first half of this file.
 """
 
+# Long because: most of it is one table, with one entry for each part of a rule.
+
 from __future__ import annotations
 
 import os

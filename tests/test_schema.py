@@ -2,124 +2,46 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
-import shutil
-import subprocess
-import tarfile
-from collections.abc import Iterator
-from types import ModuleType, new_class
-from typing import Annotated, Any, Literal, cast
-from urllib.parse import unquote
+from types import ModuleType
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jsonschema import Draft7Validator, Draft202012Validator
+from jsonschema import Draft202012Validator
 
-from hookmill import Delivery, Event, Handlers
+from hookmill import Event, Handlers
 from hookmill.admin.declared_events import of_handlers, of_module
 from hookmill.catalog import marble
 from hookmill.errors import HandlersError
 from hookmill.events import Schema
-from hookmill.schema import (
-    Declared,
-    Operation,
-    asyncapi,
-    json_schema,
-    to_json,
+from hookmill.schema import Declared, Operation, asyncapi, json_schema
+from tests.declared_events import (
+    OWN,
+    PAID,
+    Csv,
+    Money,
+    OrderPaid,
+    OrderPaid2,
+    Points,
+    Pushed,
+    body_of,
+    check_that_every_reference_leads_somewhere,
+    declared,
+    document,
+    event_class,
+    handle,
 )
 from tests.strategies import instances
-
-
-class Money(msgspec.Struct, frozen=True, tag="money"):
-    """What is paid.
-
-    In whole units.
-    """
-
-    amount: int
-    currency: Literal["EUR", "USD"] = "EUR"
-
-
-class Points(msgspec.Struct, frozen=True, tag="points"):
-    points: int
-
-
-class OrderPaid(Event, tag="order.paid", rename="camel"):
-    """An order was
-    paid.
-
-    In full, that is.
-    """
-
-    order_id: str
-    price: Money | Points
-    place: tuple[float, float] = (0, 0)
-
-
-class OrderPaid2(Event, tag="order.paid", version=2, aliases=("order.payed",), rename="camel"):
-    order_id: str
-    price: Money
-
-
-class Pushed(Event, tag="Push/Hook ~%é"):
-    ref: str
-
-
-class Whole(Event, tag="whole"):
-    """It reads a body whole."""
-
-    data: dict[str, int]
-
-
-class Csv(Event, tag="csv", aliases=("order.payed",)):
-    cells: tuple[str, ...]
-
-    @classmethod
-    def from_message(cls, message: Any) -> Csv:
-        return cls(cells=tuple(message.body.decode().split(",")))
-
-
-OWN: tuple[type[Event], ...] = (OrderPaid, OrderPaid2, Pushed, Whole)
-
-
-def event_class(name: str, options: dict[str, Any], **fields: Any) -> type[Event]:
-    """Make an event class. Its fields may have types without a name in this module."""
-    said = {"__annotations__": fields, "__module__": __name__, "__qualname__": name}
-    return cast("type[Event]", new_class(name, (Event,), options, lambda body: body.update(said)))
-
-
-def declared(*events: type[Event]) -> Declared:
-    handlers = Handlers()
-    for event in events:
-        handlers.on(event, name=event.tag)(handle)
-    return of_handlers("app.main:handlers", handlers)
-
-
-async def handle(delivery: Delivery[Any]) -> None:
-    """Do it.
-
-    At once.
-    """
-
-
-def document(*events: type[Event]) -> Schema:
-    made: Schema = json.loads(to_json(json_schema(declared(*events))))
-    Draft202012Validator.check_schema(made)
-    return made
 
 
 def accepts(schema: Schema, value: object, *, of: str = "") -> bool:
     if of:
         schema = {"$ref": f"#/$defs/{of}", "$defs": schema["$defs"]}
     return bool(Draft202012Validator(schema).is_valid(value))
-
-
-def body_of(event: Event, name: str = "", key: str = "type") -> dict[str, Any]:
-    return {key: name or event.tag, "data": json.loads(event.to_data())}
 
 
 MARBLE = document(*marble.EVENTS)
@@ -167,10 +89,6 @@ def test_the_envelope_is_not_part_of_the_described_data() -> None:
     }
     assert MARBLE["$defs"]["post.deleted"]["title"] == "PostDeleted"
     assert MARBLE["$defs"]["post.deleted"]["description"].startswith("A post was deleted.")
-
-
-PAID = OrderPaid(order_id="A", price=Money(amount=7))
-PAID2 = OrderPaid2(order_id="A", price=Money(amount=7))
 
 
 MINE = document(*OWN)
@@ -285,8 +203,8 @@ def test_types_of_one_name_get_different_names_in_the_document() -> None:
 @pytest.mark.parametrize(
     ("annotation", "said"),
     [
-        (object, "the fields of tests.test_schema.Odd have no JSON Schema: "),
-        ("Missing", "the fields of tests.test_schema.Odd have no JSON Schema: .*'Missing'"),
+        (object, "the fields of tests.declared_events.Odd have no JSON Schema: "),
+        ("Missing", "the fields of tests.declared_events.Odd have no JSON Schema: .*'Missing'"),
         (dict[str, int] | OrderPaid, "have no JSON Schema: "),
     ],
 )
@@ -356,141 +274,3 @@ def test_handlers_declare_each_event_once_and_its_receivers() -> None:
     untyped.on("*")(handle)
     with pytest.raises(HandlersError, match="'app:handlers': no handler is for an event class"):
         of_handlers("app:handlers", untyped)
-
-
-# --- AsyncAPI --------------------------------------------------------------------------------
-
-
-def async_document() -> Schema:
-    handlers = Handlers()
-    events: tuple[type[Event], ...] = (*OWN, Csv)
-    for event in events:
-        handlers.on(event, name=f"on {event.tag}")(handle)
-    handlers.on("*", name="everything")(handle)
-    made: Schema = json.loads(to_json(asyncapi(of_handlers("app.main:handlers", handlers))))
-    return made
-
-
-def test_an_asyncapi_document_lists_the_events_and_their_handlers() -> None:
-    made = async_document()
-
-    assert made["asyncapi"] == "3.0.0"
-    assert made["info"] == {"title": "app.main", "version": "0.0.0"}
-    assert list(made["operations"]) == [
-        *("on_order.paid", "on_order.paid.v2", "on_Push_Hook____", "on_whole", "on_csv"),
-        "everything",
-    ]
-    assert made["operations"]["on_order.paid.v2"] == {
-        "action": "receive",
-        "channel": {"$ref": "#/channels/webhooks"},
-        "title": "on order.paid.v2",
-        "summary": "Do it.",
-        "bindings": {"http": {"method": "POST"}},
-        "messages": [
-            {"$ref": "#/channels/webhooks/messages/order.paid.v2"},
-            {"$ref": "#/channels/webhooks/messages/order.payed"},
-        ],
-    }
-    assert made["components"]["messages"]["order.paid"] == {
-        "name": "order.paid",
-        "title": "OrderPaid",
-        "summary": "An order was paid.",
-        "description": "In full, that is.",
-        "contentType": "application/json",
-        "payload": {
-            "type": "object",
-            "properties": {
-                "type": {"const": "order.paid"},
-                "data": {"$ref": "#/components/schemas/order.paid"},
-            },
-            "required": ["type", "data"],
-        },
-    }
-    earlier = made["components"]["messages"]["order.payed"]
-    assert earlier["summary"] == "An earlier name of order.paid.v2 and csv."
-    assert made["components"]["messages"]["Push_Hook____"]["name"] == Pushed.tag
-    check_that_every_reference_leads_somewhere(made)
-
-
-def test_the_payloads_of_an_asyncapi_document_are_draft_07() -> None:
-    made = async_document()
-    payload = made["components"]["messages"]["order.paid"]["payload"] | {
-        "components": made["components"]
-    }
-    good = body_of(PAID)
-
-    validator = Draft7Validator(payload)
-    validator.check_schema(payload)
-    assert validator.is_valid(good)
-    for place in ([1.5], [1.5, 2.5, 3.5], ["a", "b"]):
-        bad = good | {"data": good["data"] | {"place": place}}
-        assert not validator.is_valid(bad)
-
-
-@pytest.fixture(scope="module")
-def rules(tmp_path_factory: pytest.TempPathFactory) -> Schema:
-    """The JSON Schema of AsyncAPI documents, as the AsyncAPI project publishes it."""
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("npm is not installed")
-    folder = tmp_path_factory.mktemp("asyncapi")
-    try:
-        done = subprocess.run(
-            [npm, "pack", "@asyncapi/specs@6.11.1"],
-            cwd=folder,
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        pytest.skip("the npm registry did not answer in time")
-    packed = list(folder.glob("*.tgz"))
-    if done.returncode != 0 or not packed:
-        pytest.skip(f"npm could not fetch the schema: {done.stderr.decode()[-200:]}")
-    with tarfile.open(packed[0]) as files:
-        found = files.extractfile("package/schemas/3.0.0.json")
-        assert found is not None
-        read: Schema = json.load(io.BytesIO(found.read()))
-        return read
-
-
-@pytest.mark.external
-def test_asyncapis_own_rules_accept_the_documents(rules: Schema) -> None:
-    validator = Draft7Validator(rules)
-    catalogue = json.loads(to_json(asyncapi(of_module(marble))))
-
-    for made in (async_document(), catalogue):
-        assert [error.message for error in validator.iter_errors(made)] == []
-    assert not validator.is_valid(catalogue | {"info": {"title": "no version"}})
-    assert not validator.is_valid(catalogue | {"operations": {"x": {"action": "eat"}}})
-
-
-def check_that_every_reference_leads_somewhere(made: Schema) -> None:
-    references = set(references_in(made))
-    assert references
-    for reference in references:
-        found: Any = made
-        for part in unquote(reference).removeprefix("#/").split("/"):
-            found = found[part.replace("~1", "/").replace("~0", "~")]
-
-
-def references_in(value: object) -> Iterator[str]:
-    if isinstance(value, dict):
-        if isinstance(reference := value.get("$ref"), str):
-            yield reference
-        for inner in value.values():
-            yield from references_in(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from references_in(inner)
-
-
-def test_names_and_values_that_look_like_schema_keywords_are_unchanged() -> None:
-    example = {"discriminator": "x", "description": "  a\n  b", "items": 7}
-    target = Annotated[Any, msgspec.Meta(examples=[example])]
-    link = event_class("Link", {"tag": "link"}, target=target, discriminator=str, properties=str)
-
-    found = document(link)["$defs"]["link"]["properties"]
-
-    assert list(found) == ["target", "discriminator", "properties"]
-    assert found["target"]["examples"] == [example]

@@ -2,9 +2,8 @@
 
 Generation B (since May 2026) sends an envelope around `data`; generation A sent `{"event", "data"}`
 with fewer fields. Both decode into the same class. A field that a body lacks is `UNSET` (falsy), a
-null is `None`. A null can also mean that Marble did not load the field, see `MarbleEvent`. Only the
-`id` in `data` is required, and `status` or `type` may be any text, so that a new word of Marble's
-does not make a delivery fail.
+null is `None` (see `MarbleEvent`). Only the `id` in `data` is required. `status` and `type` may be
+any text, so that a new word of Marble's does not make a delivery fail.
 """
 
 from __future__ import annotations

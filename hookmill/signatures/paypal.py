@@ -1,10 +1,9 @@
-"""PayPal's scheme: RSA over the transmission's ID and time, the webhook's ID and the body's CRC32,
-with a certificate whose URL is in a header.
+"""PayPal's scheme: RSA over a transmission's ID and time, the webhook's ID and the body's CRC32.
 
-Beware: a CRC32 is no cryptographic digest. Anybody who has a genuine delivery can change its body
-and adjust four bytes, and the signature still fits. So the signed transmission ID is the message
-ID, good for one message: a forged body can replace the genuine one, but never come after it. If
-money is at stake, ask PayPal's API before you act on what a body says.
+A CRC32 is no cryptographic digest. Anybody who has a genuine delivery can change its body, adjust
+four bytes, and the signature still fits. So the signed transmission ID is the message ID, and it
+counts once: a forged body can replace the genuine one, but never come after it. If money is at
+stake, ask PayPal's API before you act on what a body says.
 """
 
 from __future__ import annotations

@@ -25,3 +25,14 @@ def faults(**overrides: Any) -> list[str]:
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None  # a chained error would show the input, secrets and all
     return list(caught.value.faults)
+
+
+def settings_of(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, toml: str = "", **variables: str
+) -> Any:
+    """Read the settings of this `hookmill.toml` and these variables."""
+    (folder / "hookmill.toml").write_text(toml)
+    monkeypatch.chdir(folder)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return load_settings()

@@ -1,8 +1,7 @@
-"""Finding the ID, event type and ordering key of a delivery, in bodies and headers of any form."""
+"""Finding the ID and the event type of a delivery, in bodies and headers of any form."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any
 
@@ -12,26 +11,17 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from hookmill.config.identity import (
-    Identity,
-    id_from_body,
-    identify_by,
-    identify_callback,
-    identify_marble,
-    identify_qstash,
-    ordered_by,
-)
-from hookmill.message import Message
+from hookmill.config.identity import Identity, id_from_body, identify_marble, identify_qstash
 from hookmill.signatures import Refused
-from hookmill.signatures.presets import PRESETS
-from tests.support import message
-
-LONGEST = "n" * 255
-TOO_LONG = "n" * 256
-DEEP = b"[" * 100_000 + b"]" * 100_000
-
-NO_HEADERS = CIMultiDict[str]()
-QSTASH_ID = CIMultiDict({"upstash-message-id": "msg_1"})
+from tests.config.deliveries import (
+    BODIES,
+    LONGEST,
+    NO_HEADERS,
+    QSTASH_ID,
+    SHAPELESS,
+    TOO_LONG,
+    named_after,
+)
 
 
 def type_of(identity: Identity | Refused) -> str:
@@ -45,49 +35,6 @@ def id_of(identity: Identity | Refused) -> str | None:
 
 
 # --- the event type ---
-
-SHAPELESS = [
-    b"",
-    b" ",
-    b"{",
-    b"}",
-    b"null",
-    b"true",
-    b"5",
-    b'"post.published"',
-    b"[]",
-    b'[{"type":"a"}]',
-    b"{}",
-    b'{"hello":"world"}',
-    b"plain text",
-    b"type=a&event=b",
-    b"<type>a</type>",
-    b"\x00\xff\xfe",
-    b"\xef\xbb\xbf" + b'{"type":"a"}',
-    '{"type":"a"}'.encode("utf-16"),
-    b'{"type":"a"}{"type":"b"}',
-    b'{"type":"a",}',
-    b"{'type':'a'}",
-    b'{"Type":"a"}',
-    b'{"data":{"type":"a","event":"a"}}',
-    b'{"type":null}',
-    b'{"type":5}',
-    b'{"type":true}',
-    b'{"type":["a"]}',
-    b'{"type":{"name":"a"}}',
-    b'{"type":""}',
-    b'{"type":"' + TOO_LONG.encode() + b'"}',
-    b'{"type":"\\ud800"}',
-    b'{"type":"\\udc00\\ud800"}',
-    b'{"type":"\xff"}',
-    b'{"type":"\xed\xa0\x80"}',
-    b'{"type":"a',
-    b'{"type":',
-    b"[" * 100_000,
-    b'{"type":' * 100_000,
-    DEEP,
-    b'{"x":' + DEEP + b',"type":"a"}',
-]
 
 
 @pytest.mark.parametrize("identify", [identify_qstash, identify_marble])
@@ -247,11 +194,6 @@ def test_a_signed_id_may_hold_any_text() -> None:
 PLAIN = b'{"event":"post.updated","data":{"id":"post_1"}}'
 
 
-def named_after(body: bytes, event_type: str = "") -> Identity:
-    digest = hashlib.blake2b(body, digest_size=16).hexdigest()
-    return Identity(f"hm_{digest}", event_type, id_is_signed=True)
-
-
 @pytest.mark.parametrize("identify", [identify_qstash, identify_marble])
 @pytest.mark.parametrize(
     "headers",
@@ -297,112 +239,8 @@ def test_an_id_from_a_header_is_not_signed(identify: Any, headers: CIMultiDict[s
     assert not found.id_is_signed
 
 
-# --- the ordering key ---
-
-DIGEST_OF_256 = hashlib.blake2b(TOO_LONG.encode(), digest_size=16).hexdigest()
-
-
-@pytest.mark.parametrize(
-    ("path", "body", "key"),
-    [
-        ("id", b'{"id":"a"}', "a"),
-        ("data.id", b'{"data":{"id":"post_1"}}', "post_1"),
-        ("a.b.c.d", b'{"a":{"b":{"c":{"d":"x"}}}}', "x"),
-        # Both of Marble's generations.
-        ("data.id", b'{"event":"post.updated","data":{"id":"post_1","slug":"s"}}', "post_1"),
-        ("data.id", b'{"id":"evt_1","type":"post.updated","data":{"id":"post_1"}}', "post_1"),
-        # An integer is its text, however large.
-        ("id", b'{"id":5}', "5"),
-        ("id", b'{"id": 5 }', "5"),
-        ("id", b'{"id":"5"}', "5"),
-        ("id", b'{"id":0}', "0"),
-        ("id", b'{"id":-0}', "0"),
-        ("id", b'{"id":-17}', "-17"),
-        ("id", b'{"id":18446744073709551616}', "18446744073709551616"),
-        ("id", b'{"id":' + b"9" * 255 + b"}", "9" * 255),
-        # A name that is too long is replaced by a hash, never cut off.
-        ("id", json.dumps({"id": LONGEST}).encode(), LONGEST),
-        ("id", json.dumps({"id": "é" * 255}).encode(), "é" * 255),
-        ("id", json.dumps({"id": TOO_LONG}).encode(), DIGEST_OF_256),
-        (
-            "id",
-            b'{"id":' + b"9" * 100_000 + b"}",
-            hashlib.blake2b(b"9" * 100_000, digest_size=16).hexdigest(),
-        ),
-        # Whatever stands around it, and however it is spelled.
-        ("data.id", b' {\n"x":[{"id":1}], "data" : {"id" : "a" , "data":{"id":"b"}} }\n', "a"),
-        ("data.id", b'{"d\\u0061ta":{"\\u0069d":"\\u0061"}}', "a"),
-        ("größe.nr", '{"größe":{"nr":"ä"}}'.encode(), "ä"),
-        ("order id", b'{"order id":"a"}', "a"),
-        ("id", b'{"id":"\\ud83d\\ude00"}', "😀"),
-        ("id", b'{"id":" a\\u0000\\n"}', " a\0\n"),
-        ("id", b'{"x":"\xff","id":"a"}', "a"),
-        # Given twice, the last one counts, as it does for the event's decoder.
-        ("id", b'{"id":"a","id":"b"}', "b"),
-        ("data.id", b'{"data":5,"data":{"id":"a"}}', "a"),
-        ("data.id", b'{"data":{"id":"a"},"data":5}', ""),
-    ],
-    ids=lambda value: ascii(value)[:40],
-)
-def test_the_key_is_the_text_or_integer_at_the_path(path: str, body: bytes, key: str) -> None:
-    assert ordered_by(path)(body) == key
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        '""', "null", "true", "false", "{}", "[]", '["a"]', '{"id":"a"}', "1.0", "1e3", "1E400",
-        "-0.0", "0.5", '"\\ud800"', '"\\udc00\\ud800"',
-    ],
-)  # fmt: skip
-def test_any_other_value_is_no_key(value: str) -> None:
-    assert ordered_by("id")(f'{{"id":{value}}}'.encode()) == ""
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        *SHAPELESS,
-        b'{"data":null}',
-        b'{"data":"id"}',
-        b'{"data":["id"]}',
-        b'{"data":[{"id":"a"}]}',
-        b'{"data":{"ID":"a"}}',
-        b'{"data.id":"a"}',
-        b'{"id":"a"}',
-        b'{"data":{"id":"a"}',
-        b'{"data":{"id":"a"}}x',
-        b'{"data":{"id":"\xff"}}',
-        b'{"data":{"id":"\xed\xa0\x80"}}',
-        b'{"data":{"id":01}}',
-        b'{"data":{"id":NaN}}',
-        b'{"data":' * 100_000,
-        b'{"data":{"id":' + DEEP + b"}}",
-        b'{"data":{"x":' + DEEP + b',"id":"a"}}',
-    ],
-    ids=lambda body: ascii(body)[:40],
-)
-def test_a_body_without_the_value_has_no_key(body: bytes) -> None:
-    assert ordered_by("data.id")(body) == ""
-
-
-def test_long_values_that_only_begin_alike_are_different_keys() -> None:
-    values = [LONGEST, TOO_LONG, TOO_LONG + "a", TOO_LONG + "b", "n" * 10_000]
-    keys = [ordered_by("id")(json.dumps({"id": value}).encode()) for value in values]
-    assert len(set(keys)) == len(values)
-    assert max(map(len, keys)) == len(LONGEST)
-
-
 # --- whatever comes ---
 
-JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=5,
-)
-BODIES = st.binary() | st.dictionaries(
-    st.sampled_from(["id", "type", "event", "data"]), JSON_VALUES
-).map(lambda fields: json.dumps(fields).encode())
 HEADERS = st.lists(
     st.tuples(
         st.sampled_from(["Upstash-Message-Id", "x-marble-event-id"]),
@@ -438,137 +276,3 @@ def test_where_ids_follow_from_bodies_any_headers_give_the_same_signed_id(
     assert found.id_is_signed
     assert found.id is not None
     assert 0 < len(found.id.encode()) <= 4 * 255
-
-
-PARTS = st.sampled_from(["id", "data", "type", "größe", "$"])
-NESTED = st.recursive(
-    JSON_VALUES | st.integers(-(10**400), 10**400) | st.text(min_size=250),
-    lambda inner: st.dictionaries(PARTS, inner, min_size=1, max_size=3),
-    max_leaves=6,
-)
-
-
-@given(
-    path=st.lists(PARTS, min_size=1, max_size=3).map(".".join),
-    body=BODIES
-    | NESTED.map(lambda value: json.dumps(value).encode())
-    | NESTED.map(lambda value: json.dumps(value, ensure_ascii=False).encode(errors="replace")),
-    cut=st.none() | st.integers(0, 100),
-)
-@hypothesis_settings(deadline=None, max_examples=500)
-def test_any_body_gives_a_key_that_can_be_stored_or_none(
-    path: str, body: bytes, cut: int | None
-) -> None:
-    key = ordered_by(path)(body[:cut])
-    assert len(key) <= 255
-    assert Message.from_fields(message(body, key=key).to_fields()).key == key
-
-
-@given(value=st.text(st.characters(exclude_categories=["Cs"]), min_size=1) | st.integers())
-@hypothesis_settings(deadline=None)
-def test_the_same_value_is_the_same_key_however_the_body_is_written(value: str | int) -> None:
-    key_of = ordered_by("data.id")
-    spellings = [
-        json.dumps({"data": {"id": value}}).encode(),
-        json.dumps({"a": 1, "data": {"b": [], "id": value}}, ensure_ascii=False, indent=2).encode(),
-    ]
-    text = str(value)
-    key = text if len(text) <= 255 else hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-    assert [key_of(body) for body in spellings] == [key, key]
-
-
-# --- other senders ---
-
-
-@pytest.mark.parametrize(
-    ("preset", "headers", "body", "expected"),
-    [
-        (
-            "github",
-            {"X-GitHub-Delivery": "d-1", "X-GitHub-Event": "issues"},
-            b'{"action":"opened"}',
-            Identity("d-1", "issues.opened"),
-        ),
-        (
-            "github",
-            {"X-GitHub-Delivery": "d-1", "X-GitHub-Event": "push"},
-            b"{}",
-            Identity("d-1", "push"),
-        ),
-        ("github", {}, b"[]", Identity(None, "")),
-        (
-            "stripe",
-            {},
-            b'{"id":"evt_1","type":"charge.paid"}',
-            Identity("evt_1", "charge.paid", id_is_signed=True),
-        ),
-        ("stripe", {}, b"not JSON", Identity(None, "")),
-        (
-            "standard-webhooks",
-            {"webhook-id": "msg_1"},
-            b'{"type":"a.b"}',
-            Identity("msg_1", "a.b", id_is_signed=True),
-        ),
-        (
-            "hubspot",
-            {},
-            b'[{"eventId":7,"subscriptionType":"contact.creation"}]',
-            named_after(
-                b'[{"eventId":7,"subscriptionType":"contact.creation"}]', "contact.creation"
-            ),
-        ),
-        (
-            "calendly",
-            {},
-            b'{"event":"e","created_at":"t","payload":{"uri":"u"}}',
-            Identity("u@t", "e", id_is_signed=True),
-        ),
-        ("calendly", {}, b'{"event":"e","created_at":"t"}', Identity(None, "e")),
-        ("slack", {}, b"command=%2Fdo&trigger_id=5.7", Identity("5.7", "/do", id_is_signed=True)),
-        ("zoom", {}, b'{"event":"meeting.ended"}', Identity(None, "meeting.ended")),
-        ("linear", {"Linear-Delivery": "l"}, b'{"type":"Issue"}', Identity("l", "Issue")),
-    ],
-)
-def test_names_stand_where_the_senders_put_them(
-    preset: str, headers: dict[str, str], body: bytes, expected: Identity
-) -> None:
-    identify = identify_by(PRESETS[preset].spec)
-    assert identify(CIMultiDict(headers), body) == expected
-
-
-def test_a_name_that_is_doubled_or_not_a_text_is_refused_and_a_long_one_is_none() -> None:
-    identify = identify_by(PRESETS["github"].spec)
-
-    def found(*headers: tuple[str, str]) -> str:
-        result = identify(CIMultiDict(headers), b"{}")
-        return result.code if isinstance(result, Refused) else f"{result.id} {result.type}"
-
-    assert found(("X-GitHub-Delivery", "a"), ("x-github-delivery", "b")) == "header_repeated"
-    assert found(("X-GitHub-Event", "a"), ("x-github-event", "b")) == "header_repeated"
-    assert found(("X-GitHub-Delivery", "a\tb")) == "header_malformed"
-    assert found(("X-GitHub-Delivery", "x" * 256), ("X-GitHub-Event", "push")) == "None push"
-
-
-# --- QStash's callbacks ---
-
-CALLBACK = b'{"status":500,"retried":1,"sourceMessageId":"msg_0","sourceBody":"e30="}'
-
-
-@pytest.mark.parametrize(
-    ("body", "event_type"),
-    [
-        (CALLBACK, "delivery.attempt_failed"),
-        (CALLBACK.replace(b"500", b"201"), "delivery.succeeded"),
-        (CALLBACK.replace(b'"status"', b'"dlqId":"1-0","status"'), "delivery.failed"),
-        # What a body calls itself counts for nothing: QStash names no callback.
-        (b'{"type":"delivery.failed","event":"delivery.failed"}', ""),
-        (b"\xff", ""),
-        (b"", ""),
-    ],
-    ids=lambda value: ascii(value)[:30],
-)
-def test_a_callbacks_type_follows_from_what_it_says(body: bytes, event_type: str) -> None:
-    assert identify_callback(QSTASH_ID, body) == Identity("msg_1", event_type)
-    assert identify_callback(NO_HEADERS, body) == Identity(None, event_type)
-    refused = identify_callback(CIMultiDict({"Upstash-Message-Id": "msg_\n"}), body)
-    assert isinstance(refused, Refused)

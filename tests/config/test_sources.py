@@ -2,56 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from multidict import CIMultiDict
 
-from hookmill.config.identity import (
-    Identity,
-    identify_marble,
-    identify_qstash,
-    no_key,
-)
-from hookmill.config.settings import load_settings
-from hookmill.config.sources import (
-    Source,
-    check_source,
-    secrets_to_sign_with,
-    sources_of,
-    url_of,
-)
+from hookmill.config.identity import Identity, identify_marble, identify_qstash, no_key
+from hookmill.config.sources import Source, sources_of
 from hookmill.errors import SettingsError
 from hookmill.message import pack_headers
 from hookmill.signatures import Refused, Scheme, Signed, Verified
 from hookmill.signatures.marble import DEVELOPMENT_SECRET, marble_scheme
 from hookmill.signatures.qstash import DEVELOPMENT_KEYS, QStash
+from tests.config.deliveries import QSTASH_ID, named_after
+from tests.config.support import settings_of
 from tests.support import CURRENT_KEY, MARBLE_SECRET, NEXT_KEY, signed_headers
 
-NO_HEADERS = CIMultiDict[str]()
-QSTASH_ID = CIMultiDict({"upstash-message-id": "msg_1"})
 PLAIN = b'{"event":"post.updated","data":{"id":"post_1"}}'
 
 
-def named_after(body: bytes, event_type: str = "") -> Identity:
-    digest = hashlib.blake2b(body, digest_size=16).hexdigest()
-    return Identity(f"hm_{digest}", event_type, id_is_signed=True)
-
-
 # --- the sources that the settings switch on ---
-
-
-def settings_of(
-    monkeypatch: pytest.MonkeyPatch, folder: Path, toml: str = "", **variables: str
-) -> Any:
-    (folder / "hookmill.toml").write_text(toml)
-    monkeypatch.chdir(folder)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    return load_settings()
 
 
 def test_without_keys_nothing_is_open(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -239,119 +210,6 @@ def test_a_public_key_of_a_region_is_refused(
         sources_of(settings)
 
 
-# --- QStash's callbacks ---
-
-CALLBACK = b'{"status":500,"retried":1,"sourceMessageId":"msg_0","sourceBody":"e30="}'
-CALLBACKS = "[sources.qstash-callbacks]\n"
-
-
-def test_nothing_but_their_table_opens_callbacks(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    keys = {"QSTASH_CURRENT_SIGNING_KEY": CURRENT_KEY, "QSTASH_NEXT_SIGNING_KEY": NEXT_KEY}
-    (qstash,) = sources_of(settings_of(monkeypatch, tmp_path, **keys))
-    assert qstash.name == "qstash"
-    table = f'{CALLBACKS}[sources.outcomes]\npreset = "qstash-callbacks"\npath = "/o"\n'
-    settings = settings_of(monkeypatch, tmp_path, table)
-    assert {source.name: source.path for source in sources_of(settings)} == {
-        "qstash": "/qstash",
-        "qstash-callbacks": "/qstash-callbacks",
-        "outcomes": "/o",
-    }
-
-
-def test_callbacks_are_verified_as_qstashs_messages_are_for_their_own_url(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("US_EAST_1_QSTASH_NEXT_SIGNING_KEY", "sig_of_the_region")
-    settings = settings_of(
-        monkeypatch,
-        tmp_path,
-        CALLBACKS,
-        QSTASH_CURRENT_SIGNING_KEY=CURRENT_KEY,
-        QSTASH_NEXT_SIGNING_KEY=NEXT_KEY,
-        HOOKMILL_PUBLIC_URL="https://app.example",
-        HOOKMILL_CLOCK_TOLERANCE="7",
-    )
-    qstash, callbacks = sources_of(settings)
-    assert callbacks.scheme.labels == qstash.scheme.labels
-
-    def judge(key: str, target: str, late_by: float = 0, body: bytes = CALLBACK) -> str:
-        signer = QStash([key], public_url="https://app.example")
-        headers = CIMultiDict(signed_headers(signer, CALLBACK, target, now=1e9))
-        delivery = Signed(headers, body, "/qstash-callbacks")
-        verdict = callbacks.scheme.verify(delivery, 1e9 + late_by)
-        if isinstance(verdict, Verified):
-            assert verdict.token is not None  # it is remembered: no replay under another ID
-            return "verified"
-        assert isinstance(verdict, Refused)
-        return verdict.code
-
-    for key in (CURRENT_KEY, NEXT_KEY, "sig_of_the_region"):
-        assert judge(key, "/qstash-callbacks") == "verified"
-    assert judge(CURRENT_KEY, "/qstash-callbacks", 306) == "verified"
-    assert judge(CURRENT_KEY, "/qstash-callbacks", 307) == "expired"
-    # A token that was made for a message is none for a callback.
-    assert judge(CURRENT_KEY, "/qstash") == "wrong_url"
-    assert judge("sig_strange", "/qstash-callbacks") == "signature_mismatch"
-    assert judge(CURRENT_KEY, "/qstash-callbacks", body=b"{}") == "body_mismatch"
-
-
-def test_callbacks_have_the_ordering_keys_of_their_messages(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    table = '[sources.qstash]\nsecrets = "env:OUR_KEY"\n'
-    variables = {"OUR_KEY": "sig_of_ours", "THEIR_KEY": "sig_of_theirs"}
-    *_, callbacks = sources_of(settings_of(monkeypatch, tmp_path, table + CALLBACKS, **variables))
-    assert callbacks.scheme.labels == ["env:OUR_KEY"]
-    own = f'{CALLBACKS}secrets = "env:THEIR_KEY"\n'
-    *_, callbacks = sources_of(settings_of(monkeypatch, tmp_path, table + own))
-    assert callbacks.scheme.labels == ["env:THEIR_KEY"]
-
-
-@pytest.mark.parametrize(
-    "messages",
-    [
-        "",
-        # Its secrets are public, or belong to another sender.
-        '[sources.qstash]\npreset = "sns"\ntopics = "arn:aws:sns:eu-west-1:1:orders"\n',
-        '[sources.qstash]\npreset = "github"\nsecrets = "env:OUR_KEY"\n',
-    ],
-)
-def test_without_a_key_of_qstash_callbacks_do_not_start(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, messages: str
-) -> None:
-    settings = settings_of(monkeypatch, tmp_path, messages + CALLBACKS, OUR_KEY="a secret of ours")
-    with pytest.raises(SettingsError) as caught:
-        sources_of(settings)
-    assert caught.value.faults == (
-        "sources.qstash-callbacks: QSTASH_CURRENT_SIGNING_KEY is not set: it signs callbacks too",
-    )
-
-
-@pytest.mark.parametrize(
-    ("words", "identity"),
-    [
-        ("", Identity("msg_1", "delivery.attempt_failed")),
-        ('id = "body"', named_after(CALLBACK, "delivery.attempt_failed")),
-        (
-            'id = ["{json:dlqId}", "{json:sourceMessageId}/{json:retried}"]',
-            Identity("msg_0/1", "delivery.attempt_failed", id_is_signed=True),
-        ),
-    ],
-)
-def test_callbacks_are_named_and_ordered_as_their_table_says(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: str, identity: Identity
-) -> None:
-    table = f'{CALLBACKS}ordered_by = "sourceMessageId"\n{words}\n'
-    key = {"QSTASH_CURRENT_SIGNING_KEY": CURRENT_KEY}
-    _, callbacks = sources_of(settings_of(monkeypatch, tmp_path, table, **key))
-    assert callbacks.identify(QSTASH_ID, CALLBACK) == identity
-    assert callbacks.key_of(CALLBACK) == "msg_0"
-    doubled = CIMultiDict([("Upstash-Message-Id", "a"), ("Upstash-Message-Id", "b")])
-    assert isinstance(callbacks.identify(doubled, CALLBACK), Identity if words else Refused)
-
-
 # --- what a sender asks beside its deliveries ---
 
 
@@ -413,92 +271,3 @@ def test_a_header_that_holds_the_secret_itself_is_named_so_that_it_is_not_kept(
     assert (gitlab.secret_header, github.secret_header) == (b"x-gitlab-token", b"")
     sent = ((b"X-Gitlab-Token", b"long enough a secret"), (b"X-Gitlab-Event", b"Push Hook"))
     assert pack_headers(sent, gitlab.secret_header) == b"X-Gitlab-Event: Push Hook"
-
-
-# --- what commands ask of one source ---
-
-
-def test_the_url_a_sender_was_given_is_that_of_its_table_else_the_public_url_with_its_path(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    table = '[sources.github]\nurl = "https://other.example/hook"\n[sources.shop]\n'
-    table += 'preset = "stripe"\npath = "/pay"\n'
-    settings = settings_of(monkeypatch, tmp_path, table)
-    assert url_of("github", settings) == "https://other.example/hook"
-    assert url_of("shop", settings) == ""
-    monkeypatch.setenv("HOOKMILL_PUBLIC_URL", "https://app.example/hooks/")
-    settings = settings_of(monkeypatch, tmp_path, table)
-    assert url_of("github", settings) == "https://other.example/hook"
-    assert url_of("shop", settings) == "https://app.example/hooks/pay"
-    assert url_of("marble", settings) == "https://app.example/hooks/marble"
-
-
-@pytest.mark.parametrize(
-    ("name", "public", "variable"),
-    [
-        ("qstash", [*DEVELOPMENT_KEYS], "QSTASH_CURRENT_SIGNING_KEY"),
-        ("qstash-callbacks", [*DEVELOPMENT_KEYS], "QSTASH_CURRENT_SIGNING_KEY"),
-        ("marble", [DEVELOPMENT_SECRET], "MARBLE_WEBHOOK_SECRET"),
-    ],
-)
-def test_a_delivery_is_signed_with_a_public_key_only_where_none_is_set_and_it_is_allowed(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, public: list[str], variable: str
-) -> None:
-    settings = settings_of(monkeypatch, tmp_path)
-    found = secrets_to_sign_with(name, settings, allow_public=True)
-    assert [secret.text for secret in found] == public
-    with pytest.raises(SettingsError, match=f"{variable} is not set: there is nothing to sign"):
-        secrets_to_sign_with(name, settings, allow_public=False)
-    settings = settings_of(monkeypatch, tmp_path, **{variable: "a secret of our own"})
-    for allow_public in (True, False):
-        found = secrets_to_sign_with(name, settings, allow_public=allow_public)
-        assert [secret.text for secret in found] == ["a secret of our own"]
-
-
-def test_another_sender_has_no_public_key_to_sign_with(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    settings = settings_of(monkeypatch, tmp_path, "[sources.github]\n")
-    with pytest.raises(SettingsError, match="GITHUB_WEBHOOK_SECRET is not set"):
-        secrets_to_sign_with("github", settings, allow_public=True)
-
-
-@pytest.mark.parametrize(
-    ("table", "faults"),
-    [
-        ("[sources.github]\nsecrets = 'env:OURS'\n", []),
-        ("[sources.github]\n", ["sources.github: GITHUB_WEBHOOK_SECRET is not set"]),
-        (
-            "[sources.square]\n",
-            ["sources.square: it signs its URL", "sources.square: SQUARE_WEBHOOK_SECRET is not"],
-        ),
-        ("[sources.meta]\nsecrets = 'env:OURS'\n", ["sources.meta: handshake: Meta asks with"]),
-        (
-            "[sources.slack]\nsecrets = 'env:OURS'\nverify_token = 'env:THEIRS'\n",
-            ["sources.slack: THEIRS is not set"],
-        ),
-        ("[sources.sns]\ntopics = 'orders'\n", ["sources.sns: a topic of an SNS source is no"]),
-    ],
-)
-def test_a_check_of_a_source_finds_every_reason_why_a_receiver_does_not_start_with_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, table: str, faults: list[str]
-) -> None:
-    settings = settings_of(monkeypatch, tmp_path, table, OURS="a secret of our own")
-    (name,) = settings.sources
-    checked = check_source(name, settings)
-    assert all(found.startswith(fault) for found, fault in zip(checked.faults, faults, strict=True))
-    if faults:
-        with pytest.raises(SettingsError):
-            sources_of(settings)
-    else:
-        assert [secret.label for secret in checked.secrets] == ["env:OURS"]
-        assert len(sources_of(settings)) == 1
-
-
-def test_a_check_of_a_source_accepts_public_development_keys(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    settings = settings_of(
-        monkeypatch, tmp_path, "[sources.github]\n", GITHUB_WEBHOOK_SECRET=DEVELOPMENT_SECRET
-    )
-    assert check_source("github", settings).faults == ()

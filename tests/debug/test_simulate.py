@@ -2,85 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import RawTestServer
 
 from hookmill.config.identity import identify_marble, identify_qstash
 from hookmill.config.sources import Source
-from hookmill.debug.simulate import ReceiverAnswer, answers, deliver, fresh_message_id
-from hookmill.errors import SendError
+from hookmill.debug.simulate import ReceiverAnswer, deliver
 from hookmill.message import Message
-from hookmill.signatures import Refused, Scheme, Signed, Verified
+from hookmill.signatures import Refused, Signed, Verified
 from hookmill.signatures.marble import marble_scheme, timestamped
 from hookmill.signatures.presets import PRESETS
-from hookmill.signatures.qstash import QStash
 from hookmill.signatures.spec_verifier import SpecVerifier
-from receiver.intake import ReceivedRequest, admit
+from receiver.intake import admit
 from receiver.responses import Refusal
-from tests.support import CURRENT_KEY, MARBLE_SECRET, free_port
+from tests.debug.endpoint import MARBLE, Endpoint, send
+from tests.support import MARBLE_SECRET
 
-MARBLE = marble_scheme([MARBLE_SECRET])
 EVENT = '{"id":"evt_1","type":"post.published","data":{"title":"é"}}'.encode()
 OLDER = b'{"event":"post.published","data":{"id":"p","slug":"s"}}'
-
-
-Answerer = Callable[[web.BaseRequest], Awaitable[web.Response]]
-
-
-def answering(status: int = 200, **response: Any) -> Answerer:
-    async def answer(request: web.BaseRequest) -> web.Response:
-        return web.Response(status=status, **response)
-
-    return answer
-
-
-class Endpoint:
-    """A real server that keeps what it is sent and answers as it is told to."""
-
-    def __init__(self) -> None:
-        self.requests: list[ReceivedRequest] = []
-        self.methods: list[str] = []
-        self.answer = answering()
-        self.base = ""
-
-    async def __call__(self, request: web.BaseRequest) -> web.Response:
-        body = await request.read()
-        self.methods.append(request.method)
-        self.requests.append(
-            ReceivedRequest(request.raw_path, request.headers, request.raw_headers, body)
-        )
-        return await self.answer(request)
-
-    @property
-    def only(self) -> ReceivedRequest:
-        (request,) = self.requests
-        return request
-
-    def qstash(self) -> QStash:
-        """The scheme of a sender that was given this server's URL."""
-        return QStash([CURRENT_KEY], public_url=self.base)
-
-
-@pytest.fixture
-async def endpoint() -> AsyncIterator[Endpoint]:
-    endpoint = Endpoint()
-    async with RawTestServer(endpoint, host="127.0.0.1") as server:
-        endpoint.base = str(server.make_url("")).rstrip("/")
-        yield endpoint
-
-
-async def send(
-    endpoint: Endpoint, source: str, body: bytes, path: str = "/hook", **options: Any
-) -> ReceiverAnswer:
-    scheme: Scheme = endpoint.qstash() if source == "qstash" else MARBLE
-    given = {"message_id": "msg_1", **options}
-    return await deliver(source, scheme, endpoint.base + path, body, **given)
 
 
 def judge(endpoint: Endpoint, source: str) -> Message | Refusal:
@@ -238,115 +178,3 @@ async def test_the_url_that_is_signed_may_be_another_than_the_one_that_is_asked(
     sent = endpoint.only
     verdict = scheme.verify(Signed(sent.headers, sent.body, url=url), time.time())
     assert verdict == Verified(0)
-
-
-# --- what comes back ---
-
-
-@pytest.mark.parametrize("status", [200, 204, 401, 413, 503])
-async def test_the_status_of_the_answer_is_returned(endpoint: Endpoint, status: int) -> None:
-    endpoint.answer = answering(status)
-    assert await send(endpoint, "qstash", b"{}") == ReceiverAnswer(status, "")
-
-
-async def test_the_text_of_the_answer_is_returned_trimmed_and_shortened(endpoint: Endpoint) -> None:
-    endpoint.answer = answering(400, body=b"\n no \xff" + b"x" * 5000)
-    answer = await send(endpoint, "qstash", b"{}")
-    assert answer.status == 400
-    assert answer.text.startswith("no \ufffdx")
-    assert len(answer.text) <= 1000
-
-
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_a_redirect_is_an_answer_and_is_not_followed(endpoint: Endpoint, status: int) -> None:
-    # Followed, it would be a GET of another place, whose 200 says nothing about this delivery.
-    endpoint.answer = answering(status, headers={"Location": "/elsewhere"})
-    assert (await send(endpoint, "qstash", b"{}")).status == status
-    assert len(endpoint.requests) == 1
-
-
-async def test_a_refused_connection_is_a_send_error() -> None:
-    url = f"http://127.0.0.1:{free_port()}/hook"
-    with pytest.raises(SendError) as caught:
-        await deliver("marble", MARBLE, url, b"{}", message_id="7")
-    assert str(caught.value).startswith(f"{url}: Cannot connect to host")
-
-
-async def test_a_connection_that_breaks_off_is_a_send_error(endpoint: Endpoint) -> None:
-    async def cut(request: web.BaseRequest) -> web.Response:
-        assert request.transport is not None
-        request.transport.abort()
-        return web.Response()
-
-    endpoint.answer = cut
-    with pytest.raises(SendError, match="/hook: Server disconnected"):
-        await send(endpoint, "qstash", b"{}")
-
-
-async def test_an_endpoint_that_never_answers_is_a_send_error(
-    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hookmill.debug.simulate.TIMEOUT", 0.05)
-    released = asyncio.Event()
-
-    async def hang(request: web.BaseRequest) -> web.Response:
-        await released.wait()
-        return web.Response()
-
-    endpoint.answer = hang
-    with pytest.raises(SendError, match=r"/hook: (?i:.*timeout)"):
-        await send(endpoint, "qstash", b"{}")
-    released.set()
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        "nonsense",
-        "ftp://127.0.0.1/hook",
-        "http:///hook",
-        "http://127.0.0.1:99999/hook",
-        "http://[::1/hook",
-        "http://a..b/hook",
-        f"http://{'a' * 70}.example/hook",
-    ],
-    ids=lambda url: url[:30],
-)
-async def test_what_is_no_url_is_a_send_error(url: str) -> None:
-    with pytest.raises(SendError):
-        await deliver("marble", MARBLE, url, b"{}", message_id="7")
-
-
-@pytest.mark.parametrize("message_id", ["a\nb", "a\r\nX-Forged: 1", "a\0b"])
-async def test_what_cannot_stand_in_a_header_is_a_send_error(
-    endpoint: Endpoint, message_id: str
-) -> None:
-    for source in ("qstash", "marble"):
-        with pytest.raises(SendError):
-            await send(endpoint, source, b"{}", message_id=message_id)
-    with pytest.raises(SendError):
-        await send(endpoint, "marble", b'{"id":"a","type":"b\\nc"}')
-    assert endpoint.requests == []
-
-
-def test_no_two_fresh_message_ids_are_the_same() -> None:
-    made = {fresh_message_id() for _ in range(100)}
-    assert len(made) == 100
-    assert all(each.startswith("msg_") and each.isascii() for each in made)
-
-
-# --- asking whether somebody is there ---
-
-
-@pytest.mark.parametrize(("status", "there"), [(200, True), (503, False), (404, False)])
-async def test_an_endpoint_is_there_when_a_get_is_answered_with_200(
-    endpoint: Endpoint, status: int, there: bool
-) -> None:
-    endpoint.answer = answering(status)
-    assert await answers(f"{endpoint.base}/readyz") is there
-    assert endpoint.methods == ["GET"]
-
-
-async def test_a_port_without_a_listener_is_reported_as_such() -> None:
-    assert not await answers(f"http://127.0.0.1:{free_port()}/readyz")

@@ -6,15 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos import (
-    LEASE,
-    Chaos,
-    Fault,
-    PastFault,
-    Run,
-    count_broken_order,
-    schedule,
-)
+from tests.chaos import Chaos, schedule
+from tests.chaos_ledger import LEASE, Fault, PastFault, Run, count_broken_order
 from tests.support import server_binaries
 
 

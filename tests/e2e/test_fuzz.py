@@ -5,7 +5,10 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from tests.fuzz_requests import Expect, Fuzz, Maker, senders
+from tests.fuzz_requests.maker import Maker
+from tests.fuzz_requests.model import Expect
+from tests.fuzz_requests.run import Fuzz
+from tests.fuzz_requests.sources import senders
 from tests.support import server_binaries
 
 

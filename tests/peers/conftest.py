@@ -9,6 +9,7 @@ import redis
 
 from tests.peers.view import View
 from tests.peers.work import MakeSettings, Workers
+from worker import janitor
 
 
 @pytest.fixture
@@ -23,3 +24,10 @@ async def workers(settings: MakeSettings) -> AsyncIterator[Workers]:
 def view(redis_client: redis.Redis, prefix: str) -> View:
     """The group `main` as the test's server shows it."""
     return View(redis_client, prefix)
+
+
+@pytest.fixture
+def busy_janitor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the janitor do in moments what it does in hours."""
+    monkeypatch.setattr(janitor, "PERIOD", 0.02)
+    monkeypatch.setattr(janitor, "CONSUMER_IDLE", 0.0)

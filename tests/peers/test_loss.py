@@ -1,4 +1,4 @@
-"""Nothing is lost when a worker or Redis dies, when a handler fails, or when the stream is cut."""
+"""Nothing is lost when a worker dies or a handler fails."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pytest
 import redis
-from structlog.testing import capture_logs
 
 from hookmill import Delivery, Event, Handlers, Retry
 from hookmill.handlers import Backoff
@@ -17,7 +15,6 @@ from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.producer import Producer
 from tests.peers.view import View
 from tests.peers.work import (
-    AOF,
     LONG,
     MakeSettings,
     OwnServer,
@@ -30,24 +27,9 @@ from tests.peers.work import (
     settings_of,
     working,
 )
-from tests.support import (
-    Server,
-    Stream,
-    dead_letters,
-    eventually,
-    free_port,
-    wait_until,
-)
-from worker import janitor
+from tests.support import Server, Stream, dead_letters, eventually, free_port, wait_until
 
 AT_ONCE = Backoff(first=0)
-
-
-@pytest.fixture
-def busy_janitor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the janitor do in moments what it does in hours."""
-    monkeypatch.setattr(janitor, "PERIOD", 0.02)
-    monkeypatch.setattr(janitor, "CONSUMER_IDLE", 0.0)
 
 
 # --- a worker dies --------------------------------------------------------------------------
@@ -291,74 +273,3 @@ async def test_what_cannot_be_read_is_kept_with_its_bytes(
     assert kept == {b'{"amount":', b'{"amount":"much"}', b"wrote this?"}
     assert ran == []
     view.client.delete(view.dead)
-
-
-# --- Redis dies -----------------------------------------------------------------------------
-
-
-async def test_what_waits_what_runs_and_what_is_due_later_survive_a_restart_of_redis(
-    own_server: OwnServer,
-) -> None:
-    """celery/celery#1789: Redis goes down and up, workers reconnect, some tasks never run."""
-    server = own_server(*AOF)
-    stream = Stream(server.url, "t")
-    work = Work(held=True)
-    work.fails = lambda given: (
-        Retry(after=1) if given.id == "later" and work.began["later"] == 1 else None
-    )
-    async with working(settings_of(server)(concurrency=1), work.handlers):
-        with redis.Redis.from_url(server.url) as client:
-            view = View(client, "t")
-            await send(stream, "later")
-            await eventually(lambda: work.began)
-            work.go_on.set()
-            await eventually(lambda: client.zcard(view.delayed))
-            work.go_on.clear()
-            await send(stream, "runs", *names(3))
-            await eventually(lambda: work.began["runs"])
-        server.kill()
-        with capture_logs() as lines:
-            work.go_on.set()  # it ends while Redis is unavailable
-            await eventually(lambda: any("cannot settle" in line["event"] for line in lines))
-        server.start()
-        with redis.Redis.from_url(server.url) as client:
-            await eventually(lambda: len(work.done) == 5, timeout=30)
-            await View(client, "t").drained()
-    await stream.close()
-    # What ran is done, though its acknowledgement had to wait: nothing ran twice for it.
-    assert work.done == Counter(["later", "runs", *names(3)])
-
-
-# --- the stream is cut or begun at the wrong place ------------------------------------------
-
-
-async def test_what_came_before_the_first_worker_is_handled(
-    stream: Producer, settings: MakeSettings, view: View
-) -> None:
-    """FastStream and taskiq-redis, in their source: the group begins at `$`, the new end."""
-    await send(stream, *names(5))
-    work = Work()
-    async with working(settings(), work.handlers):
-        await view.drained()
-    assert work.done == Counter(names(5))
-
-
-async def test_trimming_waits_for_the_group_that_is_behind(
-    stream: Producer, settings: MakeSettings, view: View, redis_client: redis.Redis, prefix: str,
-    busy_janitor: None,
-) -> None:  # fmt: skip
-    """ChasquiMQ, taskiq-redis, FastStream: MAXLEN drops unread messages."""
-    late = Consumer(stream.client, "late", "c1", dedup_window=3600)
-    await late.open()
-    await late.close()
-    quick, slow = Work(), Work()
-    async with working(settings(), quick.handlers):
-        await send(stream, *names(200))
-        await view.drained()
-        turns = view.calls("xtrim") + 5
-        await eventually(lambda: view.calls("xtrim") >= turns, what="turns of the janitor")
-    assert len(view.stored()) == 200
-    async with working(settings(group="late"), slow.handlers):
-        await View(redis_client, prefix, "late").drained()
-        await eventually(lambda: not view.stored(), what="the stream to be trimmed")
-    assert quick.done == slow.done == Counter(names(200))

@@ -107,7 +107,6 @@ async def test_what_was_deleted_while_it_was_held_does_not_stay_pending(
 
 # --- behind many others ---------------------------------------------------------------------
 
-
 FILL = """
 local key, consumer, count = KEYS[1], ARGV[1], tonumber(ARGV[2])
 redis.call('XGROUP', 'CREATE', key, 'main', '0', 'MKSTREAM')

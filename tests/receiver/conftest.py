@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
@@ -20,6 +21,8 @@ from receiver import app, appender, drainer, health, pipeline
 from receiver import http as http_module
 from receiver.app import Receiver
 from receiver.main import stream_of
+from receiver.spool import Spool
+from tests.receiver.appending import PATIENT
 from tests.receiver.serving import (
     KEYS,
     LIMIT,
@@ -30,9 +33,11 @@ from tests.receiver.serving import (
     Wire,
     lingering,
 )
-from tests.support import (
-    eventually,
-)
+from tests.receiver.spools import MIB, OpenSpool
+from tests.support import Server, Stream, eventually, message
+
+if TYPE_CHECKING:
+    from tests.receiver.certificate_servers import World
 
 
 @pytest.fixture
@@ -119,3 +124,42 @@ def lines(
     logging.getLogger("receiver.http").filters.clear()
     with capture_logs() as captured:
         yield captured  # type: ignore[misc] # an event is a mutable mapping, here always a dict
+
+
+@pytest.fixture
+async def patient(server: Server, prefix: str) -> AsyncIterator[Producer]:
+    """A stream with a long timeout. Its script is loaded in the server already."""
+    opened = Stream(server.url, prefix, timeout=PATIENT)
+    await opened.append([message(id="warm-up")])
+    await opened.client.execute(0, "DEL", opened.partitions[0].stream)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def open_spool(tmp_path: Path) -> AsyncIterator[OpenSpool]:
+    """Open the test's file. Each opened spool acts as a process of its own."""
+    opened: list[Spool] = []
+
+    async def open_one(limit: int = 64 * MIB, path: Path = tmp_path / "spool.db") -> Spool:
+        spool = Spool(path, limit)
+        opened.append(spool)
+        await spool.open()
+        return spool
+
+    yield open_one
+    for spool in opened:
+        await spool.close()
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    """The HTTPS servers of the senders that publish their certificates."""
+    from tests.receiver.certificate_servers import (  # noqa: PLC0415 - it makes keys, which takes long
+        World,
+    )
+
+    made = World(tmp_path)
+    await made.serve()
+    yield made
+    await made.close()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import aiohttp
@@ -16,51 +15,9 @@ from hookmill.stream.arrival import Row
 from hookmill.stream.producer import Producer
 from receiver import appender as appender_module
 from receiver.appender import Appender
-from receiver.responses import FAULT, Refusal, Result
+from tests.receiver.appending import PATIENT, append, blocked_clients, numbered, stored_ids
 from tests.receiver.serving import HELLO, StartReceiver, Stored, deliver, paused, round_trips
-from tests.support import Server, Stream, eventually, message
-
-PATIENT = 10.0
-"""Seconds for a round trip in tests that delay Redis on purpose."""
-
-
-@pytest.fixture
-async def patient(server: Server, prefix: str) -> AsyncIterator[Producer]:
-    """A stream with a long timeout. Its script is loaded in the server already."""
-    opened = Stream(server.url, prefix, timeout=PATIENT)
-    await opened.append([message(id="warm-up")])
-    await opened.client.execute(0, "DEL", opened.partitions[0].stream)
-    yield opened
-    await opened.close()
-
-
-UNSTORED = Refusal(503, "stream_unavailable", "the message could not be stored; send it again")
-
-
-class NotStoredError(Exception):
-    """A message was not stored; its one argument is the refusal."""
-
-
-def refusals(results: Sequence[BaseException | None]) -> list[Result]:
-    return [result.args[0] for result in results if isinstance(result, NotStoredError)]
-
-
-def stored_ids(client: redis.Redis, stream: Producer) -> list[str]:
-    entries: Any = client.xrange(stream.partitions[0].stream)
-    return [fields[b"id"].decode() for _, fields in entries]
-
-
-async def append(appender: Appender, message: Message) -> None:
-    """Return when a message is stored; raise the refusal if it is not."""
-    done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-    appender.put(message, done.set_result)
-    result = await done
-    if result is not None:
-        raise NotStoredError(result)
-
-
-def numbered(count: int, **fields: Any) -> list[Message]:
-    return [message(id=f"m{number}", **fields) for number in range(count)]
+from tests.support import eventually, message
 
 
 async def append_while_one_is_under_way(
@@ -134,11 +91,6 @@ async def test_an_append_returns_only_when_the_message_is_in_the_stream(
     assert stored_ids(redis_client, patient) == ["m1"]
 
 
-def blocked_clients(client: redis.Redis) -> int:
-    stats: Any = client.info("clients")
-    return int(stats["blocked_clients"])
-
-
 async def test_more_messages_than_a_batch_may_have_are_split(
     patient: Producer, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,111 +133,6 @@ async def test_more_bytes_than_a_batch_may_have_are_split(
     assert len(stored_ids(redis_client, patient)) == len(sizes)
 
 
-async def test_one_that_gives_up_while_it_waits_does_not_disturb_the_others(
-    patient: Producer, redis_client: redis.Redis
-) -> None:
-    appender = Appender(patient, PATIENT)
-    with paused(redis_client):
-        waiting = [asyncio.create_task(append(appender, one)) for one in numbered(9)]
-        await eventually(lambda: blocked_clients(redis_client) == 1)
-        waiting += [asyncio.create_task(append(appender, message(id="late")))]
-        await eventually(lambda: len(appender._queue) == 1)
-        for given_up in (waiting[0], waiting[4], waiting[9]):  # being written, and in the queue
-            given_up.cancel()
-    results = await asyncio.gather(*waiting, return_exceptions=True)
-    kept = [number for number in range(9) if number not in {0, 4}]
-    assert [results[number] for number in kept] == [None] * 7
-    await eventually(lambda: appender._writing is None)
-    stored = stored_ids(redis_client, patient)
-    assert [one for one in stored if one in {f"m{number}" for number in kept}] == [
-        f"m{number}" for number in kept
-    ]
-    assert len(stored) == len(set(stored))
-
-
-async def test_a_refused_connection_fails_all_waiting_appends_and_none_after_the_recovery(
-    own_server: Callable[..., Server],
-) -> None:
-    server = own_server()
-    stream = Stream(server.url, "t")
-    appender = Appender(stream, 5.0)
-    server.kill()
-    results = await asyncio.gather(
-        *(append(appender, one) for one in numbered(5)), return_exceptions=True
-    )
-    assert refusals(results) == [UNSTORED] * 5
-    server.start()
-    await append(appender, message(id="after"))
-    assert await stream.client.execute(0, "XLEN", stream.partitions[0].stream) == 1
-    await stream.close()
-
-
-async def test_a_frozen_server_fails_the_sent_and_the_queued_appends_but_not_later_ones(
-    own_server: Callable[..., Server],
-) -> None:
-    server = own_server()
-    stream = Stream(server.url, "t")
-    appender = Appender(stream, 2.0)
-    await append(appender, message(id="before"))
-    server.signal(signal.SIGSTOP)
-    under_way = asyncio.create_task(append(appender, message(id="under way")))
-    await eventually(lambda: appender._writing and not appender._queue)
-    queued = [asyncio.create_task(append(appender, one)) for one in numbered(4)]
-    await eventually(lambda: len(appender._queue) == 4)
-    queued.pop(1).cancel()
-    await asyncio.wait([under_way])
-    assert all(one.done() for one in queued)  # without a second timeout
-    results = await asyncio.gather(under_way, *queued, return_exceptions=True)
-    assert refusals(results) == [UNSTORED] * 4
-    assert not appender._queue  # they were refused, so they must not be appended later
-    server.signal(signal.SIGCONT)
-    await append(appender, message(id="after"))
-    with redis.Redis.from_url(server.url) as client:
-        ids = stored_ids(client, stream)
-    assert (ids[0], ids[-1]) == ("before", "after")
-    assert not {"m0", "m1", "m2", "m3"} & set(ids)
-    await stream.close()
-
-
-async def test_an_error_of_redis_itself_is_logged_with_its_reason(
-    own_server: Callable[..., Server], lines: list[dict[str, Any]]
-) -> None:
-    server = own_server("--save", "", "--maxmemory", "1", "--maxmemory-policy", "noeviction")
-    stream = Stream(server.url, "t")
-    with pytest.raises(NotStoredError):
-        await append(Appender(stream, 5.0), message(id="m1"))
-    (line,) = lines
-    assert (line["event"], line["id"]) == ("append failed", "m1")
-    assert "maxmemory" in line["error"]
-    await stream.close()
-
-
-async def test_the_timeout_counts_the_whole_round_trip_and_is_logged(
-    own_server: Callable[..., Server], lines: list[dict[str, Any]]
-) -> None:
-    server = own_server()
-    stream = Stream(server.url, "t", timeout=20.0)  # the client alone would wait much longer
-    server.signal(signal.SIGSTOP)
-    with pytest.raises(NotStoredError):
-        await append(Appender(stream, 0.2), message())
-    assert [line["error"] for line in lines] == ["no answer within 0.2 s"]
-    server.signal(signal.SIGCONT)
-    await stream.close()
-
-
-async def test_a_fault_of_our_own_fails_its_appends_and_none_waits_for_ever(
-    patient: Producer, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
-) -> None:
-    appender = Appender(patient, PATIENT)
-    unwritable = message(id="\ud800")  # a lone surrogate has no UTF-8
-    with pytest.raises(NotStoredError) as raised:
-        await append(appender, unwritable)
-    assert raised.value.args == (FAULT,)
-    assert "UnicodeEncodeError" in caplog.text
-    await append(appender, message(id="after"))
-    assert stored_ids(redis_client, patient) == ["after"]
-
-
 async def test_closing_waits_for_the_appends_that_are_under_way(
     patient: Producer, redis_client: redis.Redis
 ) -> None:
@@ -299,21 +146,6 @@ async def test_closing_waits_for_the_appends_that_are_under_way(
     assert appender._writing is None
     assert stored_ids(redis_client, patient) == ["m1"]
     await appender.close()  # nothing is being written
-
-
-@pytest.mark.parametrize("error", [OSError("disk full"), ValueError("closed file")])
-async def test_a_log_that_cannot_be_written_keeps_nothing_from_being_stored(
-    stream: Producer, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise error
-
-    monkeypatch.setattr(appender_module.log, "info", fail, raising=False)
-    monkeypatch.setattr(appender_module, "BATCH_MESSAGES", 1)  # one waits behind the other
-    appender = Appender(stream, PATIENT)
-    await asyncio.gather(*(append(appender, one) for one in numbered(2)))
-    await appender.close()
-    assert stored_ids(redis_client, stream) == ["m0", "m1"]
 
 
 async def test_concurrent_deliveries_arrive_in_few_round_trips(
@@ -334,18 +166,3 @@ async def test_concurrent_deliveries_arrive_in_few_round_trips(
     bodies = {entry[b"body"] for entry in stored()}
     assert bodies == {b"%d" % number for number in range(100)} | {HELLO}
     assert len(stored()) == 101
-
-
-async def test_a_log_that_cannot_be_written_keeps_no_sender_from_its_answer(
-    own_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr(appender_module.log, "error", fail, raising=False)
-    server = own_server()
-    stream = Stream(server.url, "t", timeout=1.0)
-    server.kill()
-    with pytest.raises(NotStoredError):
-        await append(Appender(stream, 1.0), message())
-    await stream.close()

@@ -1,90 +1,32 @@
-"""Intake: any request becomes a message, a reply or a refusal."""
+"""Intake: what a genuine delivery becomes, and its ordering key and partition."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
-import json
-from typing import NoReturn
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from msgspec.structs import replace
-from multidict import CIMultiDict
 
-from hookmill.config.identity import (
-    id_from_body,
-    identify_by,
-    identify_marble,
-    identify_qstash,
-    ordered_by,
-)
 from hookmill.config.sources import Source
 from hookmill.message import Message
-from hookmill.signatures import Scheme, Signed
-from hookmill.signatures.marble import marble_scheme
-from hookmill.signatures.presets import PRESETS
-from hookmill.signatures.qstash import QStash
-from hookmill.signatures.spec_verifier import SpecVerifier
-from hookmill.stream.arrival import Arrival, row_of
-from receiver.intake import Admitted, ReceivedRequest, admit, precheck, too_large
-from receiver.responses import Refusal
-from tests.support import CURRENT_KEY, MARBLE_SECRET, NEXT_KEY, signed_headers
-
-NOW = 1_700_000_000.25
-LIMIT = 1000
-PUBLIC_URL = "https://app.example"
-
-QSTASH = Source(
-    "qstash", "/qstash", QStash([CURRENT_KEY, NEXT_KEY], public_url=PUBLIC_URL), identify_qstash
+from hookmill.stream.arrival import row_of
+from receiver.intake import admit
+from tests.receiver.requests import (
+    MARBLE,
+    NAMED_AFTER_BODY,
+    NOW,
+    ORDERED,
+    QSTASH,
+    SOURCES,
+    TIMESTAMPED,
+    RawHeaders,
+    arrival_of,
+    message_of,
+    refusal_of,
+    request,
+    signed,
 )
-MARBLE = Source("marble", "/marble", marble_scheme([MARBLE_SECRET]), identify_marble)
-TIMESTAMPED = Source(
-    "marble", "/cms", marble_scheme([MARBLE_SECRET], with_time=True), identify_marble
-)
-ORDERED = MARBLE._replace(key_of=ordered_by("data.id"))
-NAMED_AFTER_BODY = QSTASH._replace(identify=id_from_body(identify_qstash))
-SOURCES = [QSTASH, MARBLE, TIMESTAMPED, ORDERED, NAMED_AFTER_BODY]
-
-RawHeaders = tuple[tuple[bytes, bytes], ...]
-
-
-def request(target: str, raw_headers: RawHeaders, body: bytes) -> ReceivedRequest:
-    """A request as aiohttp decodes it: bytes that are not UTF-8 become surrogate escapes."""
-    headers = CIMultiDict[str]()
-    for name, value in raw_headers:
-        headers.add(_shown(name), _shown(value))
-    return ReceivedRequest(target, headers, raw_headers, body)
-
-
-def _shown(raw: bytes) -> str:
-    return raw.decode("utf-8", "surrogateescape")
-
-
-def signed(
-    source: Source, body: bytes, *more: tuple[bytes, bytes], scheme: Scheme | None = None
-) -> ReceivedRequest:
-    """A genuine delivery to a source, or one that another scheme has signed."""
-    made = signed_headers(scheme or source.scheme, body, source.path, NOW)
-    pairs = tuple((name.encode(), value.encode()) for name, value in made.items())
-    return request(source.path, (*pairs, *more), body)
-
-
-def message_of(admitted: Admitted) -> Message:
-    assert isinstance(admitted, Message), admitted
-    return admitted
-
-
-def arrival_of(admitted: Admitted) -> Arrival:
-    assert isinstance(admitted, Arrival), admitted
-    return admitted
-
-
-def refusal_of(admitted: Admitted) -> Refusal:
-    assert isinstance(admitted, Refusal), admitted
-    return admitted
-
 
 # --- accepted ---
 
@@ -258,221 +200,3 @@ def test_the_signature_is_for_the_received_path_and_query() -> None:
     for target in ("/qstash?a=1", "/qstash/", "/QSTASH", "//qstash", "/", ""):
         refusal = refusal_of(admit(QSTASH, replace(delivery, target=target), NOW))
         assert refusal.code == "wrong_url", target
-
-
-# --- refused ---
-
-
-@pytest.mark.parametrize("source", SOURCES)
-def test_what_does_not_verify_is_unauthorised(source: Source) -> None:
-    unsigned = admit(source, request(source.path, (), b"{}"), NOW)
-    assert refusal_of(unsigned)[:2] == (401, "header_missing")
-    tampered = replace(signed(source, b"{}"), body=b"{ }")
-    assert refusal_of(admit(source, tampered, NOW)).status == 401
-    strange: Scheme = QStash(["sig_strange"], public_url=PUBLIC_URL)
-    if source.name == "marble":
-        strange = marble_scheme(["strange"], with_time=source is TIMESTAMPED)
-    stranger = admit(source, signed(source, b"{}", scheme=strange), NOW)
-    assert refusal_of(stranger)[:2] == (401, "signature_mismatch")
-
-
-def test_the_refusal_has_the_code_and_detail_of_the_scheme() -> None:
-    late = admit(QSTASH, signed(QSTASH, b"{}"), NOW + 360)
-    assert late == Refusal(401, "expired", "the token expired 60 s ago")
-
-
-@pytest.mark.parametrize(
-    ("more", "code"),
-    [
-        (((b"Upstash-Message-Id", b"\xff"),), "message_id_malformed"),
-        (((b"Upstash-Message-Id", b""),), "message_id_malformed"),
-        (((b"Upstash-Message-Id", b"m" * 256),), "message_id_malformed"),
-        (((b"Upstash-Message-Id", b"a"), (b"upstash-message-id", b"b")), "header_repeated"),
-        (((b"x-marble-signature", b"x"), (b"Upstash-Signature", b"x")), "header_repeated"),
-    ],
-)
-def test_headers_that_could_mean_two_things_or_none_are_refused(
-    more: RawHeaders, code: str
-) -> None:
-    for source in (QSTASH, MARBLE, TIMESTAMPED, ORDERED):
-        refusal = refusal_of(admit(source, signed(source, b"{}", *more), NOW))
-        assert refusal[:2] == (401, code)
-
-
-def test_nothing_is_read_of_a_delivery_that_does_not_verify() -> None:
-    def must_not_be_asked(*asked: object) -> NoReturn:
-        raise AssertionError("the body was looked at before its signature")
-
-    source = QSTASH._replace(identify=must_not_be_asked, key_of=must_not_be_asked)
-    refusal = admit(source, request("/qstash", ((b"Upstash-Signature", b"x"),), b"{}"), NOW)
-    assert refusal_of(refusal).code == "token_malformed"
-
-
-# --- before the body is read ---
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {},
-        {"Content-Encoding": "identity"},
-        {"content-encoding": " Identity "},
-        {"Content-Type": "text/plain"},
-        {"Content-Type": "application/gzip"},
-        {"Expect": "100-continue"},
-    ],
-)
-@pytest.mark.parametrize("length", [None, 0, LIMIT])
-def test_a_post_within_the_limit_is_read(headers: dict[str, str], length: int | None) -> None:
-    assert precheck("POST", CIMultiDict(headers), length, LIMIT) is None
-
-
-@pytest.mark.parametrize(
-    "method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "post", "", "\udcff"]
-)
-def test_deliveries_come_with_post(method: str) -> None:
-    refusal = precheck(method, CIMultiDict(), 0, LIMIT)
-    assert refusal == Refusal(405, "method_not_allowed", "deliveries are sent with POST")
-
-
-@pytest.mark.parametrize(
-    "encodings",
-    [["gzip"], ["GZIP"], ["br"], ["deflate, gzip"], ["identity", "gzip"], ["\udcff"], [""]],
-)
-def test_an_encoded_body_is_refused_before_it_is_read(encodings: list[str]) -> None:
-    headers = CIMultiDict([("Content-Encoding", each) for each in encodings])
-    assert precheck("POST", headers, 10, LIMIT) == Refusal(
-        415, "content_encoding", "send the body without a Content-Encoding"
-    )
-
-
-@pytest.mark.parametrize("length", [LIMIT + 1, 10**30])
-def test_a_body_announced_as_too_large_is_refused_before_it_is_read(length: int) -> None:
-    refusal = precheck("POST", CIMultiDict(), length, LIMIT)
-    assert (
-        refusal
-        == too_large(LIMIT)
-        == Refusal(413, "too_large", "a body may have at most 1000 bytes")
-    )
-
-
-# --- any request ---
-
-NAMES = st.sampled_from(
-    [
-        b"Upstash-Signature",
-        b"x-marble-signature",
-        b"x-marble-timestamp",
-        b"Upstash-Message-Id",
-        b"Content-Encoding",
-        b"Content-Type",
-        b"Host",
-    ]
-)
-SECRETS = (CURRENT_KEY, NEXT_KEY, MARBLE_SECRET)
-ANY_BYTES = st.binary() | st.sampled_from(SECRETS).map(str.encode)  # which must never be shown
-RAW_HEADERS = st.lists(st.tuples(NAMES | ANY_BYTES, ANY_BYTES), max_size=6).map(tuple)
-FIELDS = st.dictionaries(
-    st.sampled_from(["id", "type", "event", "data"]),
-    st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.text(), max_size=2),
-).map(lambda fields: json.dumps(fields).encode())
-BODIES = ANY_BYTES | FIELDS
-
-
-def check(admitted: Admitted | Message) -> None:
-    if isinstance(admitted, Message):
-        assert Message.from_fields(admitted.to_fields()).to_fields() == admitted.to_fields()
-        assert admitted.id
-        list(admitted.headers.items())
-        return
-    assert isinstance(admitted, Refusal), admitted  # because no source here has a handshake
-    assert admitted.status == 401
-    assert admitted.code.replace("_", "").isalpha()
-    said = f"{admitted.code} {admitted.detail}"
-    assert not any(secret in said for secret in SECRETS)
-    said.encode()  # it can be logged and sent
-
-
-@pytest.mark.parametrize(
-    ("preset", "headers", "body", "is_remembered"),
-    [
-        ("stripe", {}, b'{"id":"evt_1"}', False),
-        ("stripe", {}, b"{}", True),
-        ("slack", {}, b"text=no+id", True),
-        ("slack", {}, b"trigger_id=1.2", False),
-        ("linear", {"Linear-Delivery": "l-1"}, b'{"webhookTimestamp":1700000000000}', True),
-        ("svix", {}, b"{}", False),
-        ("zoom", {}, b'{"event":"e"}', True),
-        ("github", {"X-GitHub-Delivery": "d-1"}, b"{}", False),  # without a signed time
-    ],
-)
-def test_a_copy_under_another_id_is_found_by_the_data_that_was_signed_once(
-    preset: str, headers: dict[str, str], body: bytes, is_remembered: bool
-) -> None:
-    scheme = SpecVerifier(PRESETS[preset].spec, ["whsec_MDEyMzQ1Njc4OQ=="])
-    source = Source(preset, f"/{preset}", scheme, identify_by(scheme.spec))
-    delivery = scheme.sign(Signed(CIMultiDict(headers), body, source.path), NOW)
-    sent = ReceivedRequest(source.path, delivery.headers, (), delivery.body)
-    first, second = (arrival_of(admit(source, sent, NOW + later)) for later in (0, 1))
-    assert (first.token is not None) == is_remembered
-    assert first.token == second.token
-    if is_remembered:
-        assert first.id == second.id  # even if the delivery has no ID
-
-
-@given(
-    source=st.sampled_from(SOURCES),
-    raw_headers=RAW_HEADERS,
-    target=ANY_BYTES,
-    body=BODIES,
-    now=st.floats(0, 4e9),
-)
-@settings(deadline=None, max_examples=300)
-def test_any_bytes_at_all_end_in_a_refusal(
-    source: Source, raw_headers: RawHeaders, target: bytes, body: bytes, now: float
-) -> None:
-    admitted = admit(source, request(_shown(target), raw_headers, body), now)
-    assert isinstance(admitted, Refusal)
-    check(admitted)
-
-
-@given(
-    source=st.sampled_from(SOURCES),
-    raw_headers=RAW_HEADERS,
-    body=BODIES,
-    edit=st.tuples(st.integers(0, 400), st.binary(max_size=3)),
-)
-@settings(deadline=None, max_examples=300)
-def test_any_headers_beside_a_genuine_or_damaged_signature_end_in_a_verdict(
-    source: Source, raw_headers: RawHeaders, body: bytes, edit: tuple[int, bytes]
-) -> None:
-    genuine = signed(source, body)
-    check(admit(source, request(source.path, (*genuine.raw_headers, *raw_headers), body), NOW))
-    place, change = edit
-    damaged = tuple(
-        (name, value[:place] + change + value[place + 1 :]) for name, value in genuine.raw_headers
-    )
-    check(admit(source, request(source.path, (*damaged, *raw_headers), body), NOW))
-
-
-@given(source=st.sampled_from(SOURCES), body=BODIES)
-@settings(deadline=None, max_examples=300)
-def test_any_body_that_is_signed_is_accepted_and_comes_back_from_its_fields(
-    source: Source, body: bytes
-) -> None:
-    admitted = message_of(admit(source, signed(source, body), NOW))
-    assert admitted.body == body
-    check(admitted)
-
-
-@given(
-    method=st.just("POST") | st.text(),
-    raw_headers=RAW_HEADERS,
-    length=st.none() | st.integers(min_value=0),
-)
-@settings(deadline=None)
-def test_the_check_before_the_body_is_read_never_raises(
-    method: str, raw_headers: RawHeaders, length: int | None
-) -> None:
-    verdict = precheck(method, request("/", raw_headers, b"").headers, length, LIMIT)
-    assert verdict is None or verdict.status in {405, 413, 415}

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -24,22 +23,14 @@ from hookmill.stream.producer import Producer
 from receiver.app import Receiver
 from receiver.certificates import A_MINUTE
 from tests.authority import Issuer
-from tests.receiver.test_certificates import World
-from tests.signatures import test_paypal as paypal
-from tests.signatures import test_sns as sns
+from tests.receiver.certificate_servers import World
+from tests.signatures import paypal_deliveries as paypal
+from tests.signatures import sns_messages as sns
 
 NOW = time.time()
 SNS_LEAF = Issuer("SNS", NOW).issue(["sns.amazonaws.com"], sns.KEY)
 ROOT = Issuer("Root", NOW)
 PAYPAL_LEAF = ROOT.issue([paypal.NAME], paypal.KEY)
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    made = World(tmp_path)
-    await made.serve()
-    yield made
-    await made.close()
 
 
 class Line:

@@ -4,6 +4,8 @@ Whatever differs stands in `DIFFERENCES` (and `IN_ITEMS`, for the items of a bat
 anything else fails. Both are real clients on real sockets, and nothing is interpreted in between.
 """
 
+# Long because: the options, the known differences and the comparison are read together.
+
 from __future__ import annotations
 
 import asyncio

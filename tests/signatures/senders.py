@@ -23,6 +23,7 @@ from hookmill.signatures.spec_verifier import SpecVerifier
 NOW = 1_779_460_951.0
 URL = "https://app.example/hook"
 TARGET = "/hook"
+ALL = sorted(PRESETS)
 
 _RAW = b"a key of twenty-four bytes; and more"
 _TEXT = "a_secret_that_is_long_enough_5b1f0c9a"

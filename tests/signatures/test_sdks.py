@@ -4,29 +4,21 @@ refused here, and the other way round, but for their defects, which are named.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, Protocol
-from urllib.parse import parse_qsl
+from typing import Any
 
 import pytest
-import qstash
 import standardwebhooks
 import stripe
 import svix
-from multidict import CIMultiDict, MultiDict
-from qstash.errors import SignatureError
+from multidict import CIMultiDict
 from slack_sdk.signature import SignatureVerifier
-from twilio.request_validator import RequestValidator
 
-from hookmill.signatures import Scheme, Signed, Verified
-from hookmill.signatures.qstash import QStash
-from tests.node import node_with
+from hookmill.signatures import Signed
+from tests.signatures.sdks import EVENT, FORM, URL, Sdk, Twilio, ours
 from tests.signatures.senders import (
-    NOW,
     SYMMETRIC,
     delivery,
     scheme_of,
@@ -34,21 +26,6 @@ from tests.signatures.senders import (
     with_header,
     with_headers,
 )
-
-EVENT = b'{"id":"evt_1","object":"event","type":"order.paid"}'
-FORM = b"token=t&command=%2Fweather&text=94070"
-URL = "https://app.example/hook"
-
-
-class Sdk(Protocol):
-    """A sender's library: it signs a delivery, or says whether it accepts one."""
-
-    name: str
-    secret: str
-
-    def sign(self, body: bytes, now: float) -> Signed: ...
-
-    def accepts(self, signed: Signed, secret: str) -> bool: ...
 
 
 class Standard:
@@ -113,52 +90,12 @@ class Slack:
             return False  # a time that is no number, a signature that is not ASCII
 
 
-class Twilio:
-    """twilio's RequestValidator, given what its documentation says to give it."""
-
-    name = "twilio"
-    secret = "12345678901234567890123456789012"
-
-    def sign(self, body: bytes, now: float) -> Signed:
-        del now
-        validator = RequestValidator(self.secret)
-        if body.startswith(b"{"):
-            target = f"/hook?bodySHA256={hashlib.sha256(body).hexdigest()}"
-            text = validator.compute_signature("https://app.example" + target, {})
-            kind = "application/json"
-        else:
-            target = "/hook"
-            text = validator.compute_signature(URL, MultiDict(parse_qsl(body.decode(), True)))
-            kind = "application/x-www-form-urlencoded"
-        headers = {"X-Twilio-Signature": text, "Content-Type": kind}
-        return delivery(body, headers, target, URL)
-
-    def accepts(self, signed: Signed, secret: str) -> bool:
-        is_form = "form" in signed.headers.get("Content-Type", "")
-        try:
-            text = signed.body.decode()
-        except UnicodeDecodeError:
-            return False
-        given = MultiDict(parse_qsl(text, True)) if is_form else text
-        url = URL if is_form else "https://app.example" + signed.target
-        signature = signed.headers.get("X-Twilio-Signature", "")
-        try:
-            return bool(RequestValidator(secret).validate(url, given, signature))
-        except (TypeError, AttributeError):
-            return False  # a body that is no form, to a URL without its hash
-
-
 STANDARD = Standard("standard-webhooks", "webhook", standardwebhooks.Webhook)
 SVIX = Standard("svix", "svix", svix.Webhook)
 SDKS: list[Sdk] = [STANDARD, SVIX, Stripe(), Slack(), Twilio()]
 SIGNED = [(sdk, body) for sdk in SDKS for body in (EVENT, b'{"a":"\xc3\xbc"}\n')]
 SIGNED += [(Slack(), FORM), (Twilio(), FORM), (Twilio(), b"a=1&a=2&a=1&B=%C3%BC+%26&c=&d=1")]
 by_name = [f"{sdk.name}-{number}" for number, (sdk, _) in enumerate(SIGNED)]
-
-
-def ours(sdk: Sdk, signed: Signed, secret: str | None = None) -> bool:
-    scheme = scheme_of(sdk.name, sdk.secret if secret is None else secret)
-    return isinstance(scheme.verify(signed, time.time()), Verified)
 
 
 # --- signed by one, judged by the other ---
@@ -364,215 +301,3 @@ def test_an_id_that_could_lend_the_time_a_border_is_refused_where_the_sdk_takes_
     headers = {"webhook-id": "msg.1", "webhook-timestamp": str(now), "webhook-signature": text}
     assert STANDARD.accepts(delivery(EVENT, headers), STANDARD.secret)
     assert not ours(STANDARD, delivery(EVENT, headers))
-
-
-def test_twilios_validator_agrees_on_ports_and_on_the_bodys_hash() -> None:
-    sdk = Twilio()
-    validator = RequestValidator(sdk.secret)
-    signed = sdk.sign(FORM, NOW)
-    fields = MultiDict(parse_qsl(FORM.decode()))
-    for configured in (URL, "https://app.example:443/hook", "https://app.example:8443/hook"):
-        for signing in (URL, "https://app.example:443/hook", "https://app.example:8443/hook"):
-            text = validator.compute_signature(signing, fields)
-            mutant = with_headers(signed, X_Twilio_Signature=text)._replace(url=configured)
-            assert ours(sdk, mutant) == validator.validate(configured, fields, text)
-    wrong = sdk.sign(EVENT, NOW)
-    wrong = wrong._replace(target=wrong.target[:-1] + ("0" if wrong.target[-1] != "0" else "1"))
-    text = validator.compute_signature("https://app.example" + wrong.target, {})
-    wrong = with_headers(wrong, X_Twilio_Signature=text)
-    assert not ours(sdk, wrong)
-    assert not sdk.accepts(wrong, sdk.secret)
-
-
-@pytest.mark.parametrize(
-    ("body", "reason"),
-    [
-        (FORM + b"&token=t", "a field twice is the same as once: both take it"),
-        (FORM.replace(b"%2F", b"%2f"), "an escape in lower case is the same field: both take it"),
-        (b"token=tcommand%2Fweather", ""),
-    ],
-)
-def test_what_twilio_does_not_sign_neither_of_us_can_see(body: bytes, reason: str) -> None:
-    sdk = Twilio()
-    mutant = sdk.sign(FORM, NOW)._replace(body=body)
-    assert ours(sdk, mutant) == sdk.accepts(mutant, sdk.secret) == bool(reason)
-
-
-@pytest.mark.parametrize(
-    ("body", "theirs", "mine"),
-    [
-        # Names and values stand without a border in what Twilio signs: this is its scheme's own.
-        (b"command=%2Fweathertext94070tokent", True, True),
-        # The same without a value, or with two, is no form that Twilio sends.
-        (b"command%2Fweather=text94070tokent", True, True),
-        (b"command%2Fweather&text=94070&token=t", True, False),
-        (b"&" + FORM, True, False),
-    ],
-)
-def test_twilios_fields_have_no_borders_and_we_take_no_more_than_forms(
-    body: bytes, theirs: bool, mine: bool
-) -> None:
-    sdk = Twilio()
-    mutant = sdk.sign(FORM, NOW)._replace(body=body)
-    assert sdk.accepts(mutant, sdk.secret) == theirs
-    assert ours(sdk, mutant) == mine
-
-
-# --- QStash, and what runs on Node ---
-
-# As long as QStash's own: PyJWT warns of shorter ones.
-CURRENT_KEY = "sig_3nj4aiyJ2JojDnQ1RRodpYubZAZxAJxNfQcRSKPwVUNbueYk2o"
-NEXT_KEY = "sig_31zVqmL3s7Eo1vpu1jRSMpaetJXvAT3RvNcfoGUp1Toii8fsQE"
-STRANGERS_KEY = "sig_6sG1V9Xq0ZbYw3TnRfKc8eLhJpQmUd2A5oEiWx7yNuBvHtPa4"
-PUBLIC_URL = "https://app.example"
-QSTASH = QStash([CURRENT_KEY, NEXT_KEY], public_url=PUBLIC_URL)
-
-
-class Case(NamedTuple):
-    """What is given to a verifier on Node, and what ours says to it."""
-
-    what: str
-    given: dict[str, Any]
-    expected: bool
-
-
-VERIFIERS = """
-import { readFileSync } from "node:fs";
-import { sign, verify } from "@octokit/webhooks-methods";
-import { Receiver } from "@upstash/qstash";
-
-const verdict = {
-  sign: async ({ secret, body }) => sign(secret, body),
-  github: async ({ secret, body, signature }) => verify(secret, body, signature),
-  qstash: async ({ current, next, ...given }) =>
-    new Receiver({ currentSigningKey: current, nextSigningKey: next }).verify(given),
-};
-const answers = [];
-for (const { what, given } of JSON.parse(readFileSync(0, "utf8"))) {
-  try {
-    answers.push(await verdict[what](given));
-  } catch {
-    answers.push(false);
-  }
-}
-console.log(JSON.stringify(answers));
-"""
-
-
-@pytest.fixture(scope="session")
-def on_node(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[[list[Case]], list[Any]]:
-    """What the SDKs on Node answer, all in one process."""
-    folder = tmp_path_factory.mktemp("node")
-    program = tmp_path_factory.mktemp("program") / "verifiers.mjs"
-    program.write_text(VERIFIERS)
-    node = node_with(folder, program, "@octokit/webhooks-methods@6", "@upstash/qstash@2")
-
-    def run(cases: list[Case]) -> list[Any]:
-        given = [{"what": case.what, "given": case.given} for case in cases]
-        answers: list[Any] = node.ask(program.name, given)
-        return answers
-
-    return run
-
-
-GITHUB_BODIES = ['{"foo":"bar"}', "Hello, World!", '{"\u00fc":"\u2603"}', "a\n", "0"]
-
-
-def octokit(body: str, signature: str, secret: str = "mysecret") -> Case:
-    scheme: Scheme = scheme_of("github", secret)
-    signed = delivery(body.encode(), {"X-Hub-Signature-256": signature})
-    is_ours = isinstance(scheme.verify(signed, NOW), Verified)
-    return Case("github", {"secret": secret, "body": body, "signature": signature}, is_ours)
-
-
-@pytest.mark.external
-def test_octokit_signs_and_verifies_as_we_do(on_node: Callable[[list[Case]], list[Any]]) -> None:
-    signing = [Case("sign", {"secret": "mysecret", "body": body}, True) for body in GITHUB_BODIES]
-    for body, signature in zip(GITHUB_BODIES, on_node(signing), strict=True):
-        signed = scheme_of("github", "mysecret").sign(delivery(body.encode()), NOW)
-        assert signed.headers["X-Hub-Signature-256"] == signature
-        assert octokit(body, signature).expected
-    body = GITHUB_BODIES[0]
-    (genuine,) = on_node(signing[:1])
-    cases = [octokit(body, genuine), octokit(body + " ", genuine), octokit("", genuine)]
-    cases += [octokit(body, genuine, "other"), octokit(body, genuine.upper())]
-    for change in (
-        "",
-        "sha256=",
-        genuine[7:],
-        genuine + "0",
-        genuine[:-1],
-        f" {genuine}",
-        "\u00fc",
-    ):
-        cases.append(octokit(body, change))
-    for place in range(len(genuine)):
-        other = "0" if genuine[place] != "0" else "1"
-        cases.append(octokit(body, genuine[:place] + other + genuine[place + 1 :]))
-    assert on_node(cases) == [case.expected for case in cases]
-    assert sum(case.expected for case in cases) == 1
-
-
-def test_octokit_reads_the_body_as_text_where_we_take_its_bytes() -> None:
-    # GitHub's deliveries are UTF-8; anything else verifies here under its own bytes.
-    signed = scheme_of("github", "mysecret").sign(delivery(b"\xff"), NOW)
-    assert scheme_of("github", "mysecret").verify(signed, NOW) == Verified(0)
-
-
-def qstash_delivery(body: str, target: str = "/qstash", key: str = CURRENT_KEY) -> tuple[str, str]:
-    """A token of ours, and the URL it is for."""
-    scheme = QStash([key], public_url=PUBLIC_URL)
-    plain = Signed(CIMultiDict(), body.encode(), target)
-    return scheme.sign(plain, time.time()).headers["Upstash-Signature"], PUBLIC_URL + target
-
-
-def qstash_cases() -> list[Case]:
-    body = '{"hello":"w\u00f6rld"}'
-    token, url = qstash_delivery(body)
-    rotated, _ = qstash_delivery(body, key=NEXT_KEY)
-    foreign, _ = qstash_delivery(body, key=STRANGERS_KEY)
-    head, payload, signature = token.split(".")
-    unsigned = base64.urlsafe_b64encode(b'{"alg":"none"}').rstrip(b"=").decode()
-    variants = [
-        *((token, body, url), (rotated, body, url), (foreign, body, url)),
-        *((token, body + " ", url), (token, "", url), (token, body, url + "/other")),
-        *((token, body, url + "?a=1"), ("", body, url), (f"{head}.{payload}.", body, url)),
-        *((f"{unsigned}.{payload}.", body, url), (f"{head}.{payload}", body, url)),
-        *((token[:-4], body, url), (token.upper(), body, url), (token + ".x", body, url)),
-        *((f"{head}.{payload}.{signature[::-1]}", body, url),),
-    ]
-    for place in range(0, len(token), 5):
-        other = "A" if token[place] != "A" else "B"
-        variants.append((token[:place] + other + token[place + 1 :], body, url))
-    cases = []
-    for value, text, address in variants:
-        signed = Signed(
-            CIMultiDict({"Upstash-Signature": value}),
-            text.encode(),
-            address.removeprefix(PUBLIC_URL),
-        )
-        is_ours = isinstance(QSTASH.verify(signed, time.time()), Verified)
-        given = {"signature": value, "body": text, "url": address}
-        cases.append(Case("qstash", {"current": CURRENT_KEY, "next": NEXT_KEY, **given}, is_ours))
-    assert sum(case.expected for case in cases) == 2
-    return cases
-
-
-@pytest.mark.external
-def test_qstashs_receiver_on_node_agrees(on_node: Callable[[list[Case]], list[Any]]) -> None:
-    cases = qstash_cases()
-    assert on_node(cases) == [case.expected for case in cases]
-
-
-def test_qstashs_receiver_in_python_agrees() -> None:
-    receiver = qstash.Receiver(CURRENT_KEY, NEXT_KEY)
-    for case in qstash_cases():
-        given = {name: case.given[name] for name in ("signature", "body", "url")}
-        try:
-            receiver.verify(**given)
-        except SignatureError:
-            assert not case.expected, given
-        else:
-            assert case.expected, given

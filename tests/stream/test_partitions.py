@@ -1,7 +1,6 @@
-"""A stream in four partitions: every step again, from the append to the dead letters.
+"""A stream in four partitions: every step again, from the append to the dead letters."""
 
-All of it is in one file, because each test needs the same stream and group.
-"""
+# Long because: each test needs the same stream and group, and there is one for each step.
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@
 Never run, only checked, by `tests/test_typing.py`.
 """
 
+# Long because: type checkers read it as one program of a user.
+
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine

@@ -116,7 +116,6 @@ async def test_a_suspect_that_is_requeued_is_no_suspect_any_more(
 
 # --- with whole programs --------------------------------------------------------------------
 
-
 POISON = """
 import asyncio, os, signal
 from hookmill import Delivery, Handlers, Message

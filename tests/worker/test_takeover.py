@@ -19,7 +19,6 @@ from tests.support import Clock, Server, Stream, hurry, message, taken_over
 from worker.takeover import Takeover
 
 OpenGroup = Callable[..., Awaitable[Consumer]]
-
 LEASE = 10.0
 
 

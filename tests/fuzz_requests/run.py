@@ -1,0 +1,296 @@
+"""One fuzz run. It starts the receiver, sends everything, and checks the answers, the stored
+messages, the log and the memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import redis
+from multidict import CIMultiDict
+from yarl import URL
+
+from hookmill.message import about_of
+from receiver.log_limits import PER_SECOND
+from tests.fuzz_requests.maker import Maker
+from tests.fuzz_requests.model import LIMIT, PUBLIC_URL, VERIFY_TOKEN, Ask, Expect, Send, Verdict
+from tests.fuzz_requests.sources import key_of, senders
+from tests.fuzz_requests.wire import TIME_LIMIT, Wire
+from tests.support import Program, Server, free_port
+
+WIRES, CLIENTS = 24, 8
+"""Number of connections on which the run writes raw bytes, and of those of an HTTP client."""
+
+GROWTH = 16 * 1024
+"""KiB that the receiver's memory may grow between the first tenth of the requests and the last."""
+
+
+class Fuzz:
+    """One run from start to verdict."""
+
+    def __init__(self, folder: Path, *, requests: int, seed: int, binary: str) -> None:
+        self.folder = folder
+        self.requests = requests
+        self.server = Server(binary, folder)
+        self.port = free_port()
+        self.senders = senders()
+        self.makers = [
+            Maker(self.senders, random.Random(f"{seed}:{lane}"), lane)
+            for lane in range(WIRES + CLIENTS)
+        ]
+        self.count = 0
+        self.kinds: Counter[str] = Counter()
+        self.results: Counter[str] = Counter()
+        self.failures: list[str] = []
+        self.accepted: set[bytes] = set()
+        self.stored: set[bytes] = set()
+        self.entries = 0
+        self.rss_early = 0
+
+    async def run(self) -> Verdict:
+        """Send everything, then check the stored messages, the log and the memory."""
+        self.server.start()
+        receiver = self._receiver()
+        try:
+            await asyncio.to_thread(receiver.wait_for, '"receiving"')
+            began = time.monotonic()
+            share = self.requests // (WIRES + CLIENTS)
+            async with aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),
+                timeout=aiohttp.ClientTimeout(total=TIME_LIMIT),
+            ) as session:
+                lanes = [self._on_wire(maker) for maker in self.makers[:WIRES]]
+                lanes += [self._by_client(maker, session) for maker in self.makers[WIRES:]]
+                watching = asyncio.create_task(self._watch(receiver.pid))
+                await asyncio.gather(*lanes)
+                self._fail_unless(share > 0, "fewer requests than connections")
+            watching.cancel()
+            await asyncio.wait([watching])
+            seconds = time.monotonic() - began
+            rss_late = rss_of(receiver.pid)
+            await asyncio.to_thread(self._collect)
+            self._fail_unless(receiver.returncode is None, "the receiver has ended")
+            receiver.stop()
+            return self._verdict(receiver, seconds, rss_late)
+        finally:
+            receiver.kill()
+            self.server.kill()
+
+    def _receiver(self) -> Program:
+        env = {
+            "REDIS_URL": self.server.url,
+            "PORT": str(self.port),
+            "HOOKMILL_HOST": "127.0.0.1",
+            "HOOKMILL_PREFIX": "fuzz",
+            "HOOKMILL_PUBLIC_URL": PUBLIC_URL,
+            "HOOKMILL_BODY_LIMIT": str(LIMIT),
+            "HOOKMILL_READ_TIMEOUT": "2",
+            "HOOKMILL_APPEND_TIMEOUT": "10",
+            "FUZZ_TOKEN": VERIFY_TOKEN,
+        }
+        toml = ""
+        for number, sender in enumerate(self.senders):
+            env[f"FUZZ_SECRET_{number}"] = sender.secret
+            toml += f'[sources.{sender.name}]\nsecrets = "env:FUZZ_SECRET_{number}"\n'
+            toml += 'verify_token = "env:FUZZ_TOKEN"\n' if sender.name == "meta" else ""
+        (self.folder / "hookmill.toml").write_text(toml)
+        return Program(self.folder, "receiver", env=env)
+
+    # Sending
+
+    def _take(self) -> bool:
+        if self.count >= self.requests:
+            return False
+        self.count += 1
+        return True
+
+    async def _by_client(self, maker: Maker, session: aiohttp.ClientSession) -> None:
+        base = f"http://127.0.0.1:{self.port}"
+        while self._take():
+            kind, ask = maker.ask()
+            try:
+                headers = CIMultiDict(
+                    (name.decode(), value.decode()) for name, value in ask.headers
+                )
+            except UnicodeDecodeError:
+                kind, ask, headers = "genuine", *maker.plain()
+            self.kinds[kind] += 1
+            try:
+                async with session.request(
+                    ask.method, URL(base + ask.target, encoded=True), data=ask.body or None,
+                    headers=headers, allow_redirects=False, skip_auto_headers=["Content-Type"],
+                ) as answer:  # fmt: skip
+                    body = await answer.read()
+                    self._judge(kind, ask, answer.status, body)
+            except (aiohttp.ClientError, TimeoutError, UnicodeEncodeError) as error:
+                # A client that is refused while it still sends may not see the answer, and some
+                # of these requests a client cannot send.
+                self._judge(kind, ask, 0, repr(error).encode())
+
+    async def _on_wire(self, maker: Maker) -> None:
+        wire: Wire | None = None
+        while self._take():
+            if wire is None:
+                wire = await Wire.open(self.port)
+            send = maker.send()
+            self.kinds[send.kind] += 1
+            # A pipelined write has several requests.
+            self.count += max(len(send.asks), 1) - 1
+            try:
+                is_open = await self._exchange(wire, send)
+            except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError) as error:
+                # If a request is refused before all of it was read, the connection may be reset,
+                # and its answer is lost.
+                may_be = any(ask.expect in {Expect.REFUSED, Expect.EITHER} for ask in send.asks)
+                self.results["unanswered"] += len(send.asks)
+                self._fail_unless(
+                    may_be,
+                    f"{send.kind}: {error!r} for {send.data[:300]!r}",
+                )
+                is_open = False
+            if not is_open:
+                wire.close()
+                wire = None
+        if wire is not None:
+            wire.close()
+
+    async def _exchange(self, wire: Wire, send: Send) -> bool:
+        """Write, and read the answers. Return whether the connection can still be used."""
+        wire.write(send.data)
+        if not send.asks:
+            for status, body in await wire.answers(waits=send.waits) or [(0, b"")]:
+                self._judge_status(send.kind, send.expect, status, body, send.data)
+            return False
+        for position, ask in enumerate(send.asks):
+            status, body, is_open = await wire.answer(is_head=ask.method == "HEAD")
+            self._judge(send.kind, ask, status, body)
+            if not is_open:
+                # The receiver must not read the requests behind this one.
+                self.results["unanswered"] += len(send.asks) - position - 1
+                return False
+        return True
+
+    # Judging
+
+    def _judge(self, kind: str, ask: Ask, status: int, body: bytes) -> None:
+        self._judge_status(kind, ask.expect, status, body, ask)
+        if ask.expect is Expect.ACCEPTED and 200 <= status < 300:
+            self.accepted.add(ask.key)
+
+    def _judge_status(
+        self, kind: str, expect: Expect, status: int, body: bytes, what: object
+    ) -> None:
+        is_yes, is_no = 200 <= status < 300, 400 <= status < 500
+        self.results["unanswered" if status == 0 else expect.value if is_yes else "refused"] += 1
+        good = {
+            Expect.ACCEPTED: is_yes,
+            Expect.ANSWERED: is_yes,
+            Expect.REFUSED: is_no or status == 0,
+            Expect.EITHER: is_yes or is_no or status == 0,
+        }[expect]
+        self._fail_unless(
+            good,
+            f"{kind}: {status}, but expected {expect.value}: {body[:200]!r} {repr(what)[:600]}",
+        )
+
+    def _fail_unless(self, good: object, failure: str) -> None:
+        if not good and len(self.failures) < 20:
+            self.failures.append(failure)
+
+    async def _watch(self, pid: int) -> None:
+        """Empty the stream from time to time, and note the receiver's memory."""
+        while True:
+            await asyncio.sleep(0.2)
+            if not self.rss_early and self.count >= self.requests // 10:
+                self.rss_early = rss_of(pid)
+            await asyncio.to_thread(self._collect)
+
+    def _collect(self) -> None:
+        """Remove the entries from the stream, and remember their sources and bodies."""
+        with redis.Redis.from_url(self.server.url) as client:
+            while True:
+                found: Any = client.xrange("fuzz:{0}:stream", count=2_000)
+                if not found:
+                    return
+                for _, fields in found:
+                    self.stored.add(key_of(about_of(fields).source, fields[b"body"]))
+                self.entries += len(found)
+                client.xdel("fuzz:{0}:stream", *(entry for entry, _ in found))
+
+    def _verdict(self, receiver: Program, seconds: float, rss_late: int) -> Verdict:
+        signed = set[bytes]().union(*(maker.signed for maker in self.makers))
+        forged, missing = self.stored - signed, self.accepted - self.stored
+        self._fail_unless(not forged, f"{len(forged)} stored without having been signed")
+        self._fail_unless(not missing, f"{len(missing)} accepted but not stored")
+        grown = rss_late - self.rss_early
+        self._fail_unless(
+            grown <= max(GROWTH, self.rss_early // 10), f"the receiver grew by {grown} KiB"
+        )
+        lines, refusals = self._read_log(receiver, seconds)
+        return Verdict(
+            requests=self.count,
+            genuine=self.results["accepted"],
+            handshakes=self.results["answered"],
+            refused=self.results["refused"],
+            unanswered=self.results["unanswered"],
+            stored=self.entries,
+            seconds=seconds,
+            rate=round(self.count / seconds),
+            rss_early=self.rss_early,
+            rss_late=rss_late,
+            log_lines=lines,
+            refusal_lines=refusals,
+            failures=self.failures,
+        )
+
+    def _read_log(self, receiver: Program, seconds: float) -> tuple[int, int]:
+        """Check the log. Return the number of its lines, and of those about refused requests, which
+        are limited to some lines of each kind per second.
+        """
+        lines, kinds = 0, Counter[tuple[str, ...]]()
+        with receiver.log_path.open(encoding="utf-8", errors="replace") as log:
+            for line in log:
+                lines += 1
+                self._fail_unless(len(line) < 2_000, f"a line of {len(line)}: {line[:300]}")
+                words = _words(line)
+                self._fail_unless(words is not None, f"not a line of the log: {line[:300]}")
+                self._fail_unless("Traceback" not in line, f"a traceback: {line[:600]}")
+                if words is None:
+                    continue
+                level = words.get("level")
+                self._fail_unless(level not in {"error", "critical"}, f"an error: {line[:600]}")
+                if words.get("event") != "accepted":
+                    event = str(words.get("event", ""))[:20]
+                    kinds[event, str(words.get("source")), str(words.get("code"))] += 1
+        for kind, count in kinds.items():
+            most = PER_SECOND * (int(seconds) + 3)
+            self._fail_unless(count <= most, f"{count} lines of {kind}, at most {most} are allowed")
+        for secret in [sender.secret for sender in self.senders] + [VERIFY_TOKEN]:
+            is_shown = secret.encode() in receiver.log_path.read_bytes()
+            self._fail_unless(not is_shown, "a secret is in the log")
+        return lines, kinds.total()
+
+
+def _words(line: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def rss_of(pid: int) -> int:
+    """Return a process's resident memory in KiB."""
+    status = Path(f"/proc/{pid}/status")
+    if status.exists():  # a small container image has no `ps`
+        return int(status.read_text().partition("VmRSS:")[2].split()[0])
+    said = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, check=True)
+    return int(said.stdout)
