@@ -6,18 +6,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hookmill.errors import HookmillError, SendError
     from hookmill.events import Event
-    from hookmill.handlers import Backoff, Delivery, Discard, Handlers, Retry
-    from hookmill.message import Message
+    from hookmill.handlers import Backoff, Dead, Delivery, Discard, Handlers, Retry
+    from hookmill.message import GivenUp, Message
     from hookmill.sending.outgoing import FlowControl, Outgoing, Published, Redact
     from hookmill.sending.retry_policy import RetryPolicy
     from hookmill.sending.sender import Sender
 
 __all__ = [
     "Backoff",
+    "Dead",
     "Delivery",
     "Discard",
     "Event",
     "FlowControl",
+    "GivenUp",
     "Handlers",
     "HookmillError",
     "Message",
@@ -33,8 +35,8 @@ __all__ = [
 _MODULES = {
     "errors": ("HookmillError", "SendError"),
     "events": ("Event",),
-    "handlers": ("Backoff", "Delivery", "Discard", "Handlers", "Retry"),
-    "message": ("Message",),
+    "handlers": ("Backoff", "Dead", "Delivery", "Discard", "Handlers", "Retry"),
+    "message": ("GivenUp", "Message"),
     "sending.sender": ("Sender",),
     "sending.outgoing": ("FlowControl", "Outgoing", "Published", "Redact"),
     "sending.retry_policy": ("RetryPolicy",),

@@ -1,7 +1,7 @@
 """`Handlers`: the table of functions that a worker runs for events, with their options. No I/O.
 
 Here are also the objects that such a function meets: `Delivery`, and what it may raise to control
-its message (`Retry`, `Discard`).
+its message (`Retry`, `Discard`, `Dead`).
 """
 
 # Long because: the overloads that type checkers need take 60 lines, and it is one import for users.
@@ -19,9 +19,10 @@ from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, overload
 
 import msgspec
 
+from hookmill.error_rules import RETRY_ALL, ErrorRules, Errors, error_rules
 from hookmill.errors import HandlersError
 from hookmill.events import Event, EventMeta, check_fields, check_tag
-from hookmill.message import Message
+from hookmill.message import GivenUp, Message
 
 E_co = TypeVar("E_co", covariant=True)
 R = TypeVar("R")
@@ -70,6 +71,20 @@ class Discard(Exception):  # noqa: N818 - a control word, not an error
         super().__init__(reason)
 
 
+class Dead(Exception):  # noqa: N818 - a control word, not an error
+    """Raise it in a handler to give up now: the message becomes a dead letter with this reason.
+
+    The reason is one line of at most 300 characters. `hookmill dead list --reason` finds it.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = " ".join(str(reason).split())[:MAX_REASON] or "given_up"
+        super().__init__(self.reason)
+
+
+MAX_REASON = 300
+"""Characters of the reason of `Dead` that are kept. It is short, because lists show it."""
+
 MAX_DELAY = 366 * 86_400
 """The longest time that a message can be made to wait, in seconds."""
 
@@ -116,6 +131,8 @@ class Handler(NamedTuple):
     attempts: int = 8
     timeout: float = 30.0
     backoff: Backoff = Backoff()
+    aliases: tuple[str, ...] = ()
+    errors: ErrorRules = RETRY_ALL
 
     def receives(self, event_type: str) -> bool:
         """Return whether messages of this event type are for this handler."""
@@ -127,6 +144,15 @@ class Handler(NamedTuple):
         Raises `DecodeError` if the body does not fit the event.
         """
         return message if self.event is None else self.event.from_message(message)
+
+
+class DeadWatcher(NamedTuple):
+    """A function that is called for each dead letter."""
+
+    name: str
+    function: Callable[..., Any]
+    takes_resources: bool
+    is_async: bool
 
 
 Next: TypeAlias = Callable[[Delivery[Any]], Awaitable[None]]
@@ -178,7 +204,9 @@ class Handlers(Generic[R]):
             )
         self.lifespan = lifespan
         self.middlewares: list[Middleware] = []
+        self.dead_watchers: list[DeadWatcher] = []
         self._by_name: dict[str, Handler] = {}
+        self._by_alias: dict[str, Handler] = {}
         self._ignored: list[str] = []
         # The cache is bounded, because senders choose the event types.
         self.matching = functools.lru_cache(maxsize=4096)(self._matching)
@@ -193,6 +221,9 @@ class Handlers(Generic[R]):
         attempts: int = 8,
         timeout: float = 30.0,
         backoff: Backoff = ...,
+        aliases: tuple[str, ...] = (),
+        retry_on: tuple[type[BaseException], ...] = (),
+        dead_on: tuple[type[BaseException], ...] = (),
     ) -> _Register[_Event, R]: ...
     @overload
     def on(
@@ -204,6 +235,9 @@ class Handlers(Generic[R]):
         attempts: int = 8,
         timeout: float = 30.0,
         backoff: Backoff = ...,
+        aliases: tuple[str, ...] = (),
+        retry_on: tuple[type[BaseException], ...] = (),
+        dead_on: tuple[type[BaseException], ...] = (),
     ) -> _Register[Message, R]: ...
     def on(
         self,
@@ -214,6 +248,9 @@ class Handlers(Generic[R]):
         attempts: int = 8,
         timeout: float = 30.0,
         backoff: Backoff = Backoff(),  # noqa: B008 - it is frozen
+        aliases: tuple[str, ...] = (),
+        retry_on: Errors = (),
+        dead_on: Errors = (),
     ) -> _Register[Any, R]:
         """Register the decorated function for an event class, or for a name or pattern.
 
@@ -221,17 +258,25 @@ class Handlers(Generic[R]):
         as `Delivery[Class]`. For a pattern, it gets `Delivery[Message]`; `*` stands for any text,
         dots included: `"post.*"`. An `async def` runs on the event loop, a plain `def` in a thread.
         After `attempts` failures the message becomes a dead letter. `timeout` is the time of one
-        attempt, in seconds. Stored retries find the handler by `name`, by default the function's.
+        attempt, in seconds. Stored retries find the handler by `name`, by default the function's,
+        and by `aliases`, its earlier names.
+
+        Errors of the classes `dead_on` make the message a dead letter at once. With `retry_on` only
+        errors of those classes are retried, and all others make it a dead letter at once. The most
+        specific class decides. An exception group is judged by the errors in it.
 
         Every matching handler runs, and succeeds or retries independently of the others. To use one
         function for several events, register it once for each: `handlers.on(A, name="a")(f)`.
         """
         _check_event(event)
         _check_limits(event, attempts, timeout)
+        _check_aliases(event, aliases)
+        errors = error_rules(_shown(event), retry_on, dead_on, (Retry, Discard, Dead))
 
         def add(function: Callable[..., Any]) -> None:
             handler = _handler(function, event, name)
-            self._add(handler._replace(attempts=attempts, timeout=timeout, backoff=backoff))
+            handler = handler._replace(attempts=attempts, timeout=timeout, backoff=backoff)
+            self._add(handler._replace(aliases=aliases, errors=errors))
 
         return _Register(add)
 
@@ -248,9 +293,39 @@ class Handlers(Generic[R]):
         self.middlewares.append(function)
         return function
 
+    @overload
+    def on_dead(
+        self, function: Callable[[GivenUp], _Returned], /
+    ) -> Callable[[GivenUp], _Returned]: ...
+    @overload
+    def on_dead(
+        self, function: Callable[[GivenUp, R], _Returned], /
+    ) -> Callable[[GivenUp, R], _Returned]: ...
+    def on_dead(self, function: Callable[..., Any], /) -> Callable[..., Any]:
+        """Call this function for each message that has become a dead letter, to tell somebody.
+
+        It is called after the dead letter is stored, at most once: a worker that dies in between
+        does not call it. Its own failure is only logged. It may be `async def` or `def`, and take
+        what the lifespan yields as its second parameter. It has 30 seconds.
+        """
+        self.dead_watchers.append(
+            DeadWatcher(
+                name=getattr(function, "__name__", repr(function)),
+                function=function,
+                takes_resources=_takes_resources(function),
+                is_async=_is_async(function),
+            )
+        )
+        return function
+
     def named(self, name: str) -> Handler | None:
-        """Return the handler of this name; None if there is none."""
-        return self._by_name.get(name)
+        """Return the handler that has this name, or had it earlier; None if there is none."""
+        return self._by_name.get(name) or self._by_alias.get(name)
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """The event types and patterns that were named in `ignore`."""
+        return tuple(self._ignored)
 
     def ignores(self, event_type: str) -> bool:
         """Return whether this event type was named in `ignore`."""
@@ -264,9 +339,11 @@ class Handlers(Generic[R]):
         for handler in self._by_name.values():
             if handler.event is not None:
                 check_fields(handler.event)
-            if handler.takes_resources and self.lifespan is None:
+        functions: list[Handler | DeadWatcher] = [*self._by_name.values(), *self.dead_watchers]
+        for one in functions:
+            if one.takes_resources and self.lifespan is None:
                 raise HandlersError(
-                    f"handler {handler.name!r} takes a second parameter, but there is no lifespan: "
+                    f"handler {one.name!r} takes a second parameter, but there is no lifespan: "
                     "give one, Handlers(lifespan), or remove the parameter"
                 )
 
@@ -286,7 +363,14 @@ class Handlers(Generic[R]):
                 f"two handlers are named {handler.name!r}: rename one, or give it "
                 "on(..., name=...) (retries find their handler by its name)"
             )
+        for name in (handler.name, *handler.aliases):
+            if (other := self.named(name)) is not None:
+                raise HandlersError(
+                    f"{name!r} is a name or an alias of two handlers, {handler.name!r} and "
+                    f"{other.name!r}: stored retries would not know which of them is meant"
+                )
         self._by_name[handler.name] = handler
+        self._by_alias.update(dict.fromkeys(handler.aliases, handler))
         self.matching.cache_clear()
 
 
@@ -306,8 +390,20 @@ def _check_event(event: type[Event] | str) -> None:
     check_tag(event)
 
 
+def _check_aliases(event: type[Event] | str, aliases: tuple[str, ...]) -> None:
+    if not isinstance(aliases, tuple) or not all(isinstance(one, str) and one for one in aliases):
+        raise HandlersError(
+            f"aliases={aliases!r} for {_shown(event)!r}: give a tuple of earlier names of the "
+            'handler, such as ("old_name",)'
+        )
+
+
+def _shown(event: type[Event] | str) -> str:
+    return event if isinstance(event, str) else event.tag
+
+
 def _check_limits(event: type[Event] | str, attempts: int, timeout: float) -> None:
-    shown = event if isinstance(event, str) else event.tag
+    shown = _shown(event)
     if attempts < 1:
         raise HandlersError(f"attempts={attempts} for {shown!r}: give 1 or more")
     if not 0 < timeout <= MAX_DELAY:

@@ -210,7 +210,7 @@ class Death(msgspec.Struct, frozen=True, kw_only=True):
     def to_fields(self) -> Fields:
         """Return it as fields to add to those of the message and of its progress."""
         return {
-            b"reason": self.reason.encode(),
+            b"reason": self.reason.encode("utf-8", "backslashreplace"),
             b"error": self.error.encode("utf-8", "backslashreplace"),
             b"died": b"%d" % self.died_ms,
         }
@@ -225,8 +225,30 @@ class Death(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class GivenUp(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that has become a dead letter, as a function of `@handlers.on_dead` gets it.
+
+    `message` is None if this release cannot read it; then `message_id`, `source` and `type` have
+    what could be read. `handler` is the handler that failed (`""` if none was found), `attempts`
+    counts the failed attempts. `reason` and `error` are those of the dead letter; the last line of
+    `error` sums it up.
+    """
+
+    message: Message | None
+    message_id: str
+    source: str
+    type: str
+    handler: str
+    attempts: int
+    reason: str
+    error: str
+
+
 RESET_BY_REPLAY = (b"attempts", b"failed", b"unknown", b"reason", b"error", b"died")
 """The fields that are removed from a dead letter at its replay. Owner and handler stay."""
+
+HANDLER_FIELD = b"handler"
+"""The field with the name of the handler that an entry is for."""
 
 
 def about_of(fields: Mapping[bytes, bytes]) -> About:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import structlog
 
 from hookmill.errors import BacklogFullError, StreamUnavailableError
 from hookmill.message import delivery_name
+from hookmill.runtime.spool_file import SpoolError
 from hookmill.stream.arrival import Row
 from hookmill.stream.producer import Producer
 from receiver.background import BackgroundTask
+from receiver.drain_pace import LONGEST, DrainPace
 from receiver.spool import Spool
 
 log = structlog.get_logger("receiver")
@@ -19,9 +23,15 @@ log = structlog.get_logger("receiver")
 PERIOD = 0.25
 """Seconds between two looks at the spool, and between two attempts while Redis is away."""
 
+CLEAN_PERIOD = 5.0
+"""Seconds between two attempts to delete drained rows from a full disk. Each may write a lot before
+it fails.
+"""
+
 
 class Drainer:
-    """Drains the spool in the background. `timeout` is in seconds for one round trip.
+    """Drains the spool in the background. `timeout` is in seconds for one round trip; that of a
+    batch grows behind a slow line.
 
     Messages of other processes that share the spool's file are drained too: a process may have
     died and left some.
@@ -30,7 +40,10 @@ class Drainer:
     def __init__(self, spool: Spool, stream: Producer, timeout: float) -> None:
         self._spool = spool
         self._stream = stream
+        self._patient = stream.with_timeout(LONGEST)
         self._timeout = timeout
+        self._pace = DrainPace(timeout)
+        self._clean_at = 0.0
         self._task = BackgroundTask("drainer", self._drain_if_needed, PERIOD)
         self._trouble = ""
         self._appended: set[bytes] = set()
@@ -48,8 +61,12 @@ class Drainer:
     async def _drain_if_needed(self) -> None:
         if self._spool.is_active:
             await self._drain()
-        else:
-            self._spool.is_stuck_in_backlog = False
+            return
+        self._spool.is_stuck_in_backlog = False
+        if self._spool.needs_cleaning and time.monotonic() >= self._clean_at:
+            self._clean_at = time.monotonic() + CLEAN_PERIOD
+            with suppress(SpoolError):  # the disk is still full
+                await self._spool.clean()
 
     async def _drain(self) -> None:
         """Drain the spool if Redis takes writes. Log what has changed since the last attempt."""
@@ -57,7 +74,7 @@ class Drainer:
         try:
             async with asyncio.timeout(self._timeout):
                 await self._stream.probe()
-            if drained := await self._spool.drain(self._append):
+            if drained := await self._spool.drain(self._append, self._pace):
                 log.info("spool drained", count=drained)
         except (StreamUnavailableError, TimeoutError) as error:
             is_stuck = isinstance(error, BacklogFullError)
@@ -66,6 +83,8 @@ class Drainer:
             trouble = repr(error)
             if trouble != self._trouble:
                 log.exception("draining failed")
+        finally:
+            await self._patient.client.close()
         self._spool.is_stuck_in_backlog = is_stuck
         if trouble and not self._trouble:
             log.warning("the spool cannot be drained", error=trouble)
@@ -79,8 +98,7 @@ class Drainer:
         """
         self._appended &= {delivery_name(row.fields) for row in rows}
         missing = [row for row in rows if delivery_name(row.fields) not in self._appended]
-        async with asyncio.timeout(self._timeout):
-            results = await self._stream.append_rows(missing)
+        results = await self._patient.append_rows(missing)
         refused: StreamUnavailableError | None = None
         for row, result in zip(missing, results, strict=True):
             if isinstance(result, StreamUnavailableError):

@@ -7,9 +7,10 @@ import asyncio
 import structlog
 
 from hookmill.errors import StreamUnavailableError
+from hookmill.runtime.spool_file import SpoolError
 from hookmill.stream.producer import Producer
 from receiver.responses import Refusal, Reply
-from receiver.spool import Spool, SpoolError
+from receiver.spool import Spool
 
 log = structlog.get_logger("receiver")
 

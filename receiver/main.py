@@ -13,13 +13,14 @@ from hookmill.errors import (
     StreamUnavailableError,
 )
 from hookmill.runtime import process
+from hookmill.runtime.spool_file import SpoolError
 from hookmill.signatures.qstash import QStash
 from hookmill.stream.client import Client
+from hookmill.stream.connections import AccessRefusedError
 from hookmill.stream.facts import Backlog
 from hookmill.stream.producer import Producer
 from receiver.app import Receiver
 from receiver.reloader import Reloader
-from receiver.spool import SpoolError
 
 log = structlog.get_logger("receiver")
 
@@ -74,6 +75,7 @@ def stream_of(settings: Settings) -> Producer:
         settings.prefix,
         partitions=settings.partitions,
         timeout=settings.append_timeout,
+        url_file=settings.redis_url_file,
     )
     return Producer(
         client,
@@ -91,8 +93,12 @@ async def _check_stream(stream: Producer, settings: Settings) -> None:
     except NotDurableError as error:
         if settings.durability == "aof":  # a level that needs replicas may be reached later
             raise SettingsError([f"HOOKMILL_DURABILITY=aof: {error}"]) from None
-    except StreamUnavailableError:
-        pass  # the append checks again before it accepts a message
+    except AccessRefusedError as error:
+        raise SettingsError([f"{settings.redis_variable}: {error}"]) from None
+    except StreamUnavailableError as error:
+        # The append checks again before it accepts a message.
+        then = "503" if settings.spool is None else "the spool"
+        log.warning("Redis cannot be used yet", deliveries_get=then, error=str(error))
 
 
 async def _start(receiver: Receiver, settings: Settings) -> int:

@@ -9,52 +9,27 @@ otherwise overtake an earlier one. A second file, the marker, tells this to the 
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
 import sqlite3
-import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import msgspec
+import structlog
 
-from hookmill.errors import StreamUnavailableError
+from hookmill.runtime.spool_file import Batch, SpoolError, SpoolFile, Unreadable, is_out_of_room
 from hookmill.stream.arrival import Row
+from receiver.disk_reserve import DiskReserve
+from receiver.drain_lock import DrainLock, Position
+from receiver.drain_pace import DrainPace
 
-BATCH_MESSAGES = 512
-BATCH_BYTES = 8 * 1024 * 1024
-"""The most that is drained in one step (a larger message goes alone)."""
-
-BUSY_TIMEOUT = 5.0
-"""Seconds to wait while another process writes to the file."""
-
-_BUSY_PAUSE = 0.002
-"""Seconds between two attempts to write. SQLite's own pauses grow to 0.1 seconds, so that a process
-could wait for ever beside a busy one.
-"""
+log = structlog.get_logger("receiver")
 
 _T = TypeVar("_T")
 Append = Callable[[Sequence[Row]], Awaitable[object]]
-
-_row = msgspec.msgpack.Decoder(Row)
-
-
-class SpoolError(StreamUnavailableError):
-    """The spool cannot take a message: it is full, or its file cannot be written."""
-
-    code = "spool"
-
-
-class _Batch(NamedTuple):
-    """The oldest rows, the position of the last one, and whether there are more."""
-
-    rows: list[Row]
-    last: int
-    has_more: bool
 
 
 class Spool:
@@ -66,12 +41,18 @@ class Spool:
 
     def __init__(self, path: Path, limit: int) -> None:
         self.path = path
-        self._limit = limit
-        self._marker = path.with_name(f"{path.name}.active")
-        self._drain_lock = path.with_name(f"{path.name}.lock")
+        self._file = SpoolFile(path, limit)
+        self._reserve = DiskReserve(path.with_name(f"{path.name}.reserve"), limit)
+        self._drain_lock = DrainLock(path.with_name(f"{path.name}.lock"))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
         self._transaction_lock = asyncio.Lock()
-        self._db: sqlite3.Connection | None = None
+        self._appended = 0
+        """The position up to which all rows were appended. Those of them that are still in the
+        file could not be deleted: they are not drained again, and deleted later.
+        """
+        self._is_out_of_room = False
+        """Whether the disk is so full that this drain cannot delete what it appended."""
+        self._needs_cleaning = False
         self.is_stuck_in_backlog = False
         """Whether draining failed because of a full backlog. Then nothing more is put here. The
         drainer sets this, the appender reads it.
@@ -83,21 +64,25 @@ class Spool:
 
     async def close(self) -> None:
         """Close the file. Its messages stay in it. A second call does nothing."""
-        if self._db is not None:
-            await self._in_thread(self._db.close)
-            self._db = None
+        if self._file.is_open:
+            await self._in_thread(self._file.close)
         self._thread.shutdown()
 
     @property
     def is_active(self) -> bool:
         """Whether messages must go through the spool, here or in another process."""
-        return self._marker.exists()
+        return self._file.is_active
+
+    @property
+    def needs_cleaning(self) -> bool:
+        """Whether `clean` has something to do: the disk was full."""
+        return self._needs_cleaning
 
     async def put(self, rows: Sequence[Row]) -> None:
         """Store all rows or none. On return they are synced to the disk."""
         encoded = [(msgspec.msgpack.encode(row),) for row in rows]
         async with self._transaction_lock:
-            await self._in_thread(partial(self._put, encoded))
+            await self._in_thread(partial(self._file.put, encoded))
 
     async def follow(self, rows: Sequence[Row]) -> bool:
         """Put rows behind those that are here. Return False, and store none, if the spool has been
@@ -108,67 +93,92 @@ class Spool:
         """
         encoded = [(msgspec.msgpack.encode(row),) for row in rows]
         async with self._transaction_lock:
-            return await self._in_thread(partial(self._put, encoded, only_behind=True))
+            return await self._in_thread(partial(self._file.put, encoded, only_behind=True))
 
     async def probe(self) -> None:
         """Raise `SpoolError` unless a message could be put now. It writes, to be sure."""
         async with self._transaction_lock:
-            await self._in_thread(self._probe)
+            await self._in_thread(self._file.probe)
 
-    async def drain(self, append: Append) -> int:
+    async def drain(self, append: Append, pace: DrainPace | None = None) -> int:
         """Append the messages, oldest first, until the spool is empty. Return how many there were.
 
-        While another process drains, this does nothing. An error of `append` is raised; the batches
-        before it are deleted from the file. A crash between append and delete means that a batch is
-        appended twice: the workers drop the duplicates by their IDs.
+        While another process drains, this does nothing. `pace` bounds the size and time of a batch.
+        An error of `append` is raised; the batches before it are deleted from the file. A batch
+        whose append was answered is not appended again, even if it cannot be deleted. A batch whose
+        append was not answered is: the workers drop the duplicates by their IDs.
         """
-        lock = await self._in_thread(self._try_lock)
-        if lock is None:
+        if not await self._in_thread(self._take_drain_lock):
             return 0
         try:
-            return await self._drain(append)
+            return await self._drain(append, pace or DrainPace())
         finally:
-            os.close(lock)
+            self._drain_lock.release()
+
+    async def clean(self) -> None:
+        """Do what a full disk made impossible: delete drained rows, and keep room again."""
+        if not await self._in_thread(self._take_drain_lock):
+            return
+        try:
+            async with self._transaction_lock:
+                await self._in_thread(self._clean)
+        finally:
+            self._drain_lock.release()
 
     async def count(self) -> int:
-        """Return how many messages are here."""
-        return await self._in_thread(self._count)
+        """Return how many messages are here that have to be drained."""
+        return await self._in_thread(lambda: self._file.count(self._appended))
 
-    async def _drain(self, append: Append) -> int:
+    async def _drain(self, append: Append, pace: DrainPace) -> int:
         drained = 0
         while True:
-            batch = await self._in_thread(self._oldest)
-            if batch.has_more:
-                await append(batch.rows)
+            batch = await self._in_thread(partial(self._oldest, pace))
+            if batch.unreadable:
+                await self._set_aside(batch.unreadable)
+            elif batch.has_more or batch.size > pace.locked_bytes:
+                async with pace.step(batch.size, len(batch.rows)):
+                    await append(batch.rows)
+                self._appended = batch.last
                 async with self._transaction_lock:
-                    await self._in_thread(partial(self._delete, batch.last))
+                    await asyncio.shield(self._in_thread(self._delete))
                 drained += len(batch.rows)
-                continue
-            last = await self._drain_last(append)
-            if last is not None:
-                return drained + last
+            else:
+                appended, is_empty = await self._drain_last(append, pace)
+                drained += appended
+                if is_empty:
+                    return drained
 
-    async def _drain_last(self, append: Append) -> int | None:
+    async def _drain_last(self, append: Append, pace: DrainPace) -> tuple[int, bool]:
         """Append the last batch, and delete the marker so that messages go to Redis again.
 
         The write lock is held meanwhile, so that nothing is put behind the batch. Otherwise, under
-        a steady load, the file would never be found empty. Return None, and append nothing, if
-        there is more than one batch by now.
+        a steady load, the file would never be found empty. Return how many messages were appended,
+        and whether the spool is empty now. If it is not, it has to be looked at again: there is
+        more by now, or the disk is full.
         """
         async with self._transaction_lock:
             try:
-                batch = await self._in_thread(self._begin_with_oldest)
-                if batch.has_more:
-                    await self._in_thread(self._rollback)
-                    return None
+                batch = await self._in_thread(partial(self._begin_with_oldest, pace))
+                if batch.has_more or batch.unreadable or batch.size > pace.locked_bytes:
+                    await self._in_thread(self._file.rollback)
+                    return 0, False
                 if batch.rows:
-                    await append(batch.rows)
-                await self._in_thread(partial(self._delete_last, batch.last))
+                    async with pace.step(batch.size, len(batch.rows), is_locked=True):
+                        await append(batch.rows)
+                    self._appended = batch.last
+                is_empty = await asyncio.shield(self._in_thread(self._finish))
             except BaseException:
                 # Shielded, because the drainer's task may be cancelled more than once.
-                await asyncio.shield(self._in_thread(self._rollback))
+                await asyncio.shield(self._in_thread(self._file.rollback))
                 raise
-        return len(batch.rows)
+        return len(batch.rows), is_empty
+
+    async def _set_aside(self, unreadable: Sequence[Unreadable]) -> None:
+        async with self._transaction_lock:
+            await self._in_thread(partial(self._move_aside, unreadable))
+        for position, reason in unreadable:
+            log.error("set aside a spooled message that cannot be read", position=position,
+                      error=reason)  # fmt: skip
 
     async def _in_thread(self, function: Callable[[], _T]) -> _T:
         try:
@@ -178,136 +188,100 @@ class Spool:
 
     # --- in the thread ---
 
-    @property
-    def _file(self) -> sqlite3.Connection:
-        if self._db is None:
-            raise OSError("the spool is not open")
-        return self._db
-
     def _open(self) -> None:
-        # Only the owner may read bodies. SQLite gives its other files the same permissions.
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
-        self._db = sqlite3.connect(
-            self.path, timeout=0, isolation_level=None, check_same_thread=False
-        )
-        self._execute_when_free("PRAGMA journal_mode = WAL")
-        # Without this macOS leaves writes in the cache of the disk.
-        self._db.execute("PRAGMA fullfsync = ON")
-        self._db.execute("PRAGMA synchronous = FULL")
-        with self._writing() as db:
-            db.execute(
-                "CREATE TABLE IF NOT EXISTS messages"
-                " (position INTEGER PRIMARY KEY AUTOINCREMENT, row BLOB NOT NULL)"
-            )
-            db.execute("CREATE TABLE IF NOT EXISTS probes (one INTEGER PRIMARY KEY, count INTEGER)")
-            if self._count():
-                self._marker.touch()  # a crash of the machine may have lost it
+        self._file.open()
+        self._drain_lock.prepare()
+        self._appended = self._remembered()
+        with self._file.writing():
+            is_kept = self._reserve.keep()
+            if self._file.count(self._appended):
+                self._file.make_active()  # a crash of the machine may have lost it
+        self._needs_cleaning = bool(self._appended) or not is_kept
 
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """Hold the file's write lock, and commit at the end."""
-        self._begin()
-        try:
-            yield self._file
-            self._file.execute("COMMIT")
-        except BaseException:
-            self._rollback()
-            raise
+    def _take_drain_lock(self) -> bool:
+        if not self._drain_lock.take():
+            return False
+        self._is_out_of_room = False
+        # Another process may have drained further than this one.
+        self._appended = max(self._appended, self._remembered())
+        return True
 
-    def _begin(self) -> None:
-        self._execute_when_free("BEGIN IMMEDIATE")
+    def _remembered(self) -> int:
+        """Return the position in the lock file if it belongs to this file; else 0."""
+        position = self._drain_lock.remembered()
+        if position is None or self._file.digest_of(position.number) != position.digest:
+            return 0
+        return position.number
 
-    def _execute_when_free(self, statement: str) -> None:
-        deadline = time.monotonic() + BUSY_TIMEOUT
+    def _remember(self) -> None:
+        """Write down, before the rows are deleted, how far they were appended."""
+        if digest := self._file.digest_of(self._appended):
+            self._drain_lock.remember(Position(self._appended, digest))
+
+    def _oldest(self, pace: DrainPace) -> Batch:
+        return self._file.oldest(self._appended, pace.messages, pace.bytes)
+
+    def _begin_with_oldest(self, pace: DrainPace) -> Batch:
+        self._file.begin()
+        return self._oldest(pace)
+
+    def _move_aside(self, unreadable: Sequence[Unreadable]) -> None:
         while True:
             try:
-                self._file.execute(statement)
-            except sqlite3.OperationalError as error:
-                is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-                if not is_busy or time.monotonic() > deadline:
+                self._file.set_aside(unreadable)
+            except sqlite3.Error as error:
+                self._make_room(error)
+                if self._is_out_of_room:
                     raise
-                time.sleep(_BUSY_PAUSE)
             else:
                 return
 
-    def _rollback(self) -> None:
-        if self._file.in_transaction:  # on a full disk SQLite has already rolled back
-            self._file.execute("ROLLBACK")
+    def _delete(self) -> None:
+        """Delete appended rows. On a full disk they stay in the file until there is room."""
+        self._remember()
+        while not self._is_out_of_room:
+            try:
+                # Not synced: if it is lost, `_remember` still knows. The next put syncs it.
+                self._file.delete_unsynced(self._appended)
+            except sqlite3.Error as error:
+                self._make_room(error)
+            else:
+                return
 
-    def _put(self, encoded: list[tuple[bytes]], *, only_behind: bool = False) -> bool:
-        with self._writing() as db:
-            if only_behind and not self.is_active:
-                return False
-            if self._bytes() + sum(len(row) for (row,) in encoded) > self._limit:
-                raise OSError(f"it is full: it may hold {self._limit} bytes")
-            db.executemany("INSERT INTO messages (row) VALUES (?)", encoded)
-            # Still under the write lock, so that no drain deletes the marker in between.
-            self._marker.touch()
+    def _finish(self) -> bool:
+        """Delete the last rows and the marker, and commit what `_begin_with_oldest` began.
+
+        Return False if the disk is full: the write lock is released then, so there may be new rows.
+        When that is certain the next call deletes the marker only, because all rows were appended.
+        """
+        self._remember()
+        try:
+            if not self._is_out_of_room:
+                self._file.delete_through(self._appended)
+            self._file.marker.unlink(missing_ok=True)
+            self._file.commit()
+        except sqlite3.Error as error:
+            self._file.make_active()
+            self._file.rollback()
+            self._make_room(error)
+            return False
+        if not self._is_out_of_room:
+            self._needs_cleaning = not self._reserve.keep()
         return True
 
-    def _probe(self) -> None:
-        with self._writing() as db:
-            if self._bytes() >= self._limit:
-                raise OSError(f"it is full: it may hold {self._limit} bytes")
-            db.execute(
-                "INSERT INTO probes VALUES (1, 1) ON CONFLICT (one) DO UPDATE SET count = count + 1"
-            )
-
-    def _bytes(self) -> int:
-        pages, free, size = (
-            self._file.execute(f"PRAGMA {name}").fetchone()[0]
-            for name in ("page_count", "freelist_count", "page_size")
-        )
-        return int((pages - free) * size)
-
-    def _oldest(self) -> _Batch:
-        rows: list[Row] = []
-        last = size = 0
-        query = "SELECT position, row FROM messages ORDER BY position"
-        with closing(self._file.execute(query)) as found:
-            for position, encoded in found:
-                size += len(encoded)
-                if rows and (len(rows) == BATCH_MESSAGES or size > BATCH_BYTES):
-                    return _Batch(rows, last, has_more=True)
-                rows.append(_row.decode(encoded))
-                last = position
-        return _Batch(rows, last, has_more=False)
-
-    def _delete(self, last: int) -> None:
-        # Not synced: if it is lost, messages are appended twice. The next put syncs it.
-        self._file.execute("PRAGMA synchronous = NORMAL")
-        try:
-            with self._writing() as db:
-                db.execute("DELETE FROM messages WHERE position <= ?", (last,))
-        finally:
-            self._file.execute("PRAGMA synchronous = FULL")
-
-    def _begin_with_oldest(self) -> _Batch:
-        self._begin()
-        return self._oldest()
-
-    def _delete_last(self, last: int) -> None:
-        """Delete the last rows and the marker, and commit what `_begin_with_oldest` began."""
-        self._file.execute("DELETE FROM messages WHERE position <= ?", (last,))
-        self._marker.unlink(missing_ok=True)
-        try:
-            self._file.execute("COMMIT")
-        except sqlite3.Error:
-            self._marker.touch()
-            raise
-
-    def _count(self) -> int:
-        return int(self._file.execute("SELECT count(*) FROM messages").fetchone()[0])
-
-    def _try_lock(self) -> int | None:
-        """Take the lock of the process that drains; None if another process has it.
-
-        The lock ends with the process.
+    def _make_room(self, error: sqlite3.Error) -> None:
+        """Release the reserve, so that the next delete has room. Raise `error` if it says anything
+        else than that the disk is full.
         """
-        lock = os.open(self._drain_lock, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            return None
-        return lock
+        if not is_out_of_room(error):
+            raise error
+        self._needs_cleaning = True
+        self._is_out_of_room = not self._reserve.release()
+        with suppress(sqlite3.Error):  # it has done what was possible
+            self._file.free_the_log()
+
+    def _clean(self) -> None:
+        if self._file.has_through(self._appended):
+            self._delete()
+        if not self._is_out_of_room:
+            self._needs_cleaning = not self._reserve.keep()

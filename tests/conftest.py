@@ -179,7 +179,11 @@ def start_program(tmp_path: Path) -> Iterator[Callable[..., Program]]:
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Remove the machine's own settings, because they must not affect a test."""
     for name in list(os.environ):
-        if name.startswith(("HOOKMILL_", "QSTASH_", "MARBLE_")) or name in {"REDIS_URL", "PORT"}:
+        if name.startswith(("HOOKMILL_", "QSTASH_", "MARBLE_")) or name in {
+            "REDIS_URL",
+            "REDIS_URL_FILE",
+            "PORT",
+        }:
             monkeypatch.delenv(name)
 
 

@@ -65,6 +65,10 @@ ATTEMPT_THREADS = "tests/worker/test_attempt_threads.py::test_"
 APPEND = "tests/stream/test_producer.py::test_"
 DEAD_LETTERS = "tests/stream/test_dead_letters.py::test_"
 DRAINER = "tests/receiver/test_drainer.py::test_"
+DRAIN_PACE = "tests/receiver/test_drain_pace.py::test_"
+ALIVE = "tests/e2e/test_heartbeats.py::test_"
+HEARTBEAT = "tests/worker/test_heartbeat.py::test_"
+HEARTBEATS = "tests/stream/test_heartbeats.py::test_"
 HEADS = "tests/stream/test_ordering_heads.py::test_"
 INTAKE = "tests/receiver/test_intake.py::test_"
 GROUP_CHECKS = "tests/admin/test_group_checks.py::test_"
@@ -73,17 +77,21 @@ ORDERING = "tests/stream/test_ordering.py::test_"
 CHECKUP = "tests/admin/test_checkup.py::test_"
 PARTITIONS = "tests/stream/test_partitions.py::test_"
 POOL = "tests/worker/test_pool.py::test_"
+SETTLER = "tests/worker/test_settler.py::test_"
 RECEIVED = "tests/receiver/test_pipeline.py::test_"
 POOL_FAULTS = "tests/worker/test_pool_faults.py::test_"
 POOL_TAKEOVER = "tests/worker/test_pool_takeover.py::test_"
 SLOW = f"{ATTEMPT_THREADS}a_plain_function_beyond_its_timeout_"
 SPOOL = "tests/receiver/test_spool.py::test_"
+SPOOL_FAULTS = "tests/receiver/test_spool_faults.py::test_"
 KEYS = "tests/stream/test_keys.py::test_"
 OWNERS = "tests/stream/test_owners.py::test_"
 SCRIPTS = "tests/stream/test_script_runner.py::test_"
 SETTLE = "tests/stream/test_consumer_settle.py::test_"
 UPKEEP = "tests/stream/test_upkeep.py::test_"
+STREAM_LEASES = "tests/stream/test_leases.py::test_"
 SUSPECTS = "tests/worker/test_suspects.py::test_"
+SWITCH = "tests/peers/test_switch.py::test_"
 TAKEOVER = "tests/worker/test_takeover.py::test_"
 WHOLE = "tests/e2e/test_rules.py::test_"
 
@@ -368,7 +376,7 @@ RULES = (
     Rule(
         5,
         "the workers' scripts may exceed maxmemory",
-        (Edit("hookmill/stream/script_runner.py", "None if drains else", ""),),
+        (Edit("hookmill/stream/script_runner.py", "None if self._drains else", ""),),
         (
             f"{SCRIPTS}a_full_redis_refuses_appends_and_can_still_be_drained",
             f"{WHOLE}a_full_redis_is_drained_by_its_workers_and_then_takes_deliveries_again",
@@ -708,9 +716,9 @@ RULES = (
         "by every process that shares the file",
         (
             Edit(
-                "receiver/spool.py",
-                "return self._marker.exists()",
-                "return self._marker.exists() and bool(self._file.total_changes)",
+                "hookmill/runtime/spool_file.py",
+                "return self.marker.exists()",
+                "return self.marker.exists() and bool(self.db.total_changes)",
             ),
         ),
         (
@@ -724,9 +732,9 @@ RULES = (
         (
             Edit(
                 "receiver/spool.py",
-                "                await append(batch.rows)\n                async with",
-                "                await append(batch.rows)\n"
-                "                self._marker.unlink(missing_ok=True)\n"
+                "                self._appended = batch.last\n                async with",
+                "                self._appended = batch.last\n"
+                "                self._file.marker.unlink(missing_ok=True)\n"
                 "                async with",
             ),
         ),
@@ -737,15 +745,15 @@ RULES = (
         "a message that is spooled during the last batch is not forgotten",
         (
             Edit(
-                "receiver/spool.py",
-                "            self._marker.touch()\n        return True\n\n    def _probe",
-                "        return True\n\n    def _probe",
+                "hookmill/runtime/spool_file.py",
+                "            self.make_active()\n        return True\n\n    def probe",
+                "        return True\n\n    def probe",
             ),
             Edit(
-                "receiver/spool.py",
-                "        with self._writing() as db:\n            if only_behind",
-                "        self._marker.touch()\n"
-                "        with self._writing() as db:\n            if only_behind",
+                "hookmill/runtime/spool_file.py",
+                "        with self.writing() as db:\n            if only_behind",
+                "        self.make_active()\n"
+                "        with self.writing() as db:\n            if only_behind",
             ),
         ),
         (f"{SPOOL}what_another_process_puts_during_the_last_batch_is_not_forgotten",),
@@ -753,7 +761,11 @@ RULES = (
     Rule(
         11,
         "only one process drains at a time, because two would mix the order",
-        (Edit("receiver/spool.py", "fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass"),),
+        (
+            Edit(
+                "receiver/drain_lock.py", "fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass"
+            ),
+        ),
         (f"{SPOOL}only_one_process_drains_at_a_time",),
     ),
     Rule(
@@ -761,7 +773,7 @@ RULES = (
         "order holds per spool file",
         (
             Edit(
-                "receiver/spool.py",
+                "hookmill/runtime/spool_file.py",
                 "rows.append(_row.decode(encoded))",
                 "rows.insert(0, _row.decode(encoded))",
             ),
@@ -770,6 +782,61 @@ RULES = (
             f"{SPOOL}what_was_put_is_drained_once_unchanged_and_in_order",
             f"{DRAINER}with_a_spool_deliveries_are_accepted_while_redis_is_away_and_follow_in_order",
         ),
+    ),
+    Rule(
+        11,
+        "a batch that was appended is not appended again, although its rows cannot be deleted",
+        (Edit("receiver/spool.py", "self._file.oldest(self._appended,", "self._file.oldest(0,"),),
+        (f"{SPOOL_FAULTS}a_batch_whose_delete_failed_is_not_appended_again",),
+    ),
+    Rule(
+        11,
+        "nor by the next process, if this one dies before the delete",
+        (
+            Edit(
+                "receiver/drain_lock.py",
+                "os.pwrite(self._held, _FORMAT.pack(*position), 0)",
+                "pass",
+            ),
+        ),
+        (f"{SPOOL_FAULTS}a_process_that_dies_between_append_and_delete_leaves_its_position",),
+    ),
+    Rule(
+        11,
+        "a remembered position counts only for the file that it was written for",
+        (
+            Edit(
+                "receiver/spool.py",
+                "self._file.digest_of(position.number) != position.digest",
+                "position.number == 0",
+            ),
+        ),
+        (f"{SPOOL_FAULTS}the_position_of_another_file_does_not_count",),
+    ),
+    Rule(
+        11,
+        "an append that was given up is not sent on behind a slow line",
+        (
+            Edit(
+                "hookmill/stream/connections.py",
+                "            _abort(self._writer)",
+                "            pass",
+            ),
+        ),
+        (f"{DRAIN_PACE}the_time_grows_until_a_message_passes_and_it_is_appended_once",),
+    ),
+    Rule(
+        11,
+        "a spooled message that cannot be read is set aside, and the rest is drained",
+        (
+            Edit(
+                "receiver/spool.py",
+                "            if batch.unreadable:\n                await self._set_aside",
+                "            if batch.unreadable:\n                raise SpoolError\n"
+                "                await self._set_aside",
+            ),
+        ),
+        (f"{SPOOL_FAULTS}a_row_that_cannot_be_read_is_set_aside_and_the_rest_is_drained",),
     ),
     Rule(
         11,
@@ -982,9 +1049,132 @@ RULES = (
     ),
     Rule(
         14,
+        "functions that watch for dead letters are told only of those that this worker has stored",
+        (
+            Edit(
+                "worker/settler.py",
+                "if when_stored is not None and settlement.ref.id not in late:",
+                "if when_stored is not None:",
+            ),
+        ),
+        (
+            f"{SETTLER}what_wants_to_know_is_told_after_the_write_and_only_of_outcomes_that_count",
+            f"{SETTLER}where_the_reply_to_a_write_is_lost_nobody_is_told",
+        ),
+    ),
+    Rule(
+        14,
         "a consumer is removed only while it holds nothing, in one step",
         (lua("retire", "consumer['pending'] == 0 and ", ""),),
         (f"{UPKEEP}only_an_idle_and_empty_consumer_is_removed",),
+    ),
+    # --- 17: who is alive ----------------------------------------------------------------------
+    Rule(
+        17,
+        "a heartbeat ends a lease after its worker's event loop",
+        (
+            Edit(
+                "hookmill/stream/heartbeats.py",
+                "max(1, int(heartbeat.lease * 1000))",
+                "10**9",
+            ),
+        ),
+        (
+            f"{HEARTBEATS}one_expires_while_another_goes_on_and_leaves_nothing",
+            f"{ALIVE}a_killed_workers_heartbeat_is_gone_within_a_lease",
+            f"{ALIVE}a_worker_with_a_blocked_event_loop_loses_its_heartbeat_and_keeps_its_messages",
+        ),
+    ),
+    Rule(
+        17,
+        "an idle worker with a heartbeat counts",
+        (
+            Edit(
+                "hookmill/stream/facts.py",
+                "return len(self.heartbeats) + sum(",
+                "return sum(",
+            ),
+        ),
+        (
+            f"{GROUP_CHECKS}an_idle_worker_with_a_heartbeat_raises_none",
+            f"{ALIVE}an_idle_worker_counts_however_long_redis_did_not_hear_of_its_consumer",
+        ),
+    ),
+    Rule(
+        17,
+        "a heartbeat that seems to come from the future was written by another clock",
+        (lua("heartbeat_left", "if age < -tonumber(lasts) then return 0, 0 end", ""),),
+        (f"{HEARTBEATS}after_redis_clock_was_set_back_only_living_workers_are_there",),
+    ),
+    Rule(
+        17,
+        "a stop waits for the heartbeat that is under way, so that it does not arrive afterwards",
+        (
+            Edit(
+                "worker/heartbeat.py",
+                "asyncio.timeout(STOP_STEP_TIMEOUT), self._writing:",
+                "asyncio.timeout(STOP_STEP_TIMEOUT):",
+            ),
+        ),
+        (f"{HEARTBEAT}a_write_under_way_is_removed_too_and_no_other_follows",),
+    ),
+    Rule(
+        17,
+        "a full Redis takes a lease number, for its worker still holds what it holds",
+        (lua("lease_number", "redis.call('DEL', KEYS[1] .. ':none')", ""),),
+        (f"{STREAM_LEASES}a_full_redis_takes_a_lease_number",),
+    ),
+    Rule(
+        17,
+        "the lease number of a worker that lives stays",
+        (
+            Edit(
+                "hookmill/stream/upkeep.py",
+                "else numbered - alive",
+                "else numbered",
+            ),
+        ),
+        (f"{UPKEEP}a_lease_number_goes_with_its_consumer",),
+    ),
+    Rule(
+        17,
+        "the lease number of a consumer that holds something stays",
+        (Edit("hookmill/stream/upkeep.py", "if gone := gone - left:", "if gone:"),),
+        (f"{UPKEEP}a_lease_number_goes_with_its_consumer",),
+    ),
+    # --- 24: a connection that is no longer good is dropped ---------------------------------------
+    Rule(
+        24,
+        "a reply that only the wrong server gives drops the connections to it",
+        (Edit("hookmill/stream/connections.py", "if _is_of_wrong_server(error):", "if False:"),),
+        (
+            f"{SWITCH}the_first_refusal_drops_every_idle_connection",
+            f"{SWITCH}receiver_and_worker_go_on_after_their_master_was_demoted_behind_a_proxy",
+        ),
+    ),
+    Rule(
+        24,
+        "for the thread that renews leases, too",
+        (
+            Edit(
+                "hookmill/stream/leases.py",
+                "                self._servers[server].connection_pool.disconnect()\n",
+                "",
+            ),
+        ),
+        (f"{SWITCH}leases_are_renewed_at_the_new_master",),
+    ),
+    Rule(
+        24,
+        "a script is loaded and run on the same connection",
+        (
+            Edit(
+                "hookmill/stream/script_runner.py",
+                'load = calls[missed[0]].place, ("SCRIPT", "LOAD", text)',
+                "await self._faults_of(text); load = calls[missed[0]].place, ('PING',)",
+            ),
+        ),
+        (f"{SWITCH}a_script_is_run_where_it_was_loaded_though_connections_lead_to_two_servers",),
     ),
 )
 

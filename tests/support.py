@@ -212,7 +212,7 @@ def hurry(stream: Producer, seconds: float) -> None:
     """Shorten the time that the stream's connections wait for an answer, from now on. What the test
     did before may take longer, because the machine may be busy.
     """
-    for server in stream.client._servers:
+    for server in stream.client.servers:
         for connection in server._kept:
             connection.socket_timeout = seconds
         server.pool.connection_kwargs |= {

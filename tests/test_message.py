@@ -127,14 +127,14 @@ def test_the_fields_that_a_group_adds_do_not_change_the_message() -> None:
         failed_ms=1_795_253_401_000,
         unknown_ms=7,
     )
-    death = Death(reason="failed", error="Boom \udcff\n", died_ms=1_795_253_402_000)
+    death = Death(reason="no \udcff", error="Boom \udcff\n", died_ms=1_795_253_402_000)
     added = {
         b"owner": b"1795253400123-0",
         b"handler": b"send",
         b"attempts": b"3",
         b"failed": b"1795253401000",
         b"unknown": b"7",
-        b"reason": b"failed",
+        b"reason": b"no \\udcff",
         b"error": b"Boom \\udcff\n",
         b"died": b"1795253402000",
     }
@@ -144,7 +144,9 @@ def test_the_fields_that_a_group_adds_do_not_change_the_message() -> None:
         assert not added.keys() & written.keys()
         assert Message.from_fields({**written, **added}) == MESSAGE
         assert Progress.from_fields({**written, **added}, "9-9") == progress
-    assert Death.from_fields(added) == msgspec.structs.replace(death, error="Boom \\udcff\n")
+    assert Death.from_fields(added) == msgspec.structs.replace(
+        death, reason="no \\udcff", error="Boom \\udcff\n"
+    )
 
 
 def test_a_replay_resets_attempts_and_death_and_keeps_owner_and_handler() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import random
 import time
-import traceback
 from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any
@@ -17,8 +16,9 @@ from typing import Any
 import msgspec
 import structlog
 
+from hookmill import error_text
 from hookmill.errors import DecodeError, WireVersionError
-from hookmill.handlers import Delivery, Discard, Handler, Handlers, Middleware, Next, Retry
+from hookmill.handlers import Dead, Delivery, Discard, Handler, Handlers, Middleware, Next, Retry
 from hookmill.message import Message, Progress
 from hookmill.runtime import logs
 from hookmill.stream.entries import Entry
@@ -35,14 +35,9 @@ from worker.outcome import (
 )
 from worker.threads import HandlerThreads, ThreadCall
 from worker.timeouts import Timeouts
+from worker.unmatched import UnmatchedTypes
 
 log = structlog.get_logger("worker")
-
-MAX_ERROR = 16_384
-"""Characters of a traceback that are kept: its last ones."""
-
-MAX_SUMMARY = 300
-"""Characters of an error's last line that are logged."""
 
 GRACE_STEP = 15.0
 """Seconds until a message whose handler is not known yet is tried again."""
@@ -78,6 +73,7 @@ class Attempter:
         self._expects_cancellation = False
         self._timeouts = Timeouts()
         self._calls: dict[str, Next] = {}
+        self._unmatched = UnmatchedTypes(handlers)
 
     @property
     def has_busy_threads(self) -> bool:
@@ -88,15 +84,21 @@ class Attempter:
         """Return the plain functions that have a thread. Any thread may call it."""
         return self._threads.running()
 
-    def handlers_of(self, entry: Entry) -> str:
-        """Return the name of the handler that an entry is for, or the names of all that match."""
+    def names_of(self, entry: Entry) -> tuple[str, str]:
+        """Return an entry's message ID and the name of its handler, or of all that match."""
         try:
             message = Message.from_fields(entry.fields)
         except WireVersionError:
-            return ""
+            return "", ""
         if name := Progress.from_fields(entry.fields, entry.ref.id).handler:
-            return name
-        return ", ".join(handler.name for handler in self._handlers.matching(message.type))
+            return message.id, name
+        names = [handler.name for handler in self._handlers.matching(message.type)]
+        return message.id, ", ".join(names)
+
+    @property
+    def busy_threads(self) -> int:
+        """How many plain functions are running."""
+        return len(self._threads.running())
 
     def expect_cancellation(self) -> None:
         """Note that the worker is about to cancel attempts: from now on, a cancelled attempt is
@@ -118,6 +120,8 @@ class Attempter:
             )
         except Discard as asked:
             return Discarded(handler.name, asked.reason)
+        except Dead as asked:
+            return self._given_up(_with_handler(progress, handler), asked)
         except BaseException as error:  # noqa: BLE001 - whatever it is, the message is kept
             if self._expects_cancellation:
                 return Requeued(progress)
@@ -162,6 +166,7 @@ class Attempter:
             return Ignored()
         if not message.type and (fault := _fault_in(message.body)):
             return DeadLettered(progress, DecodeError.code, fault)
+        self._unmatched.warn(message.type)
         return self._unknown(progress, "unhandled", f"no handler matches {message.type!r}")
 
     def _unknown(self, progress: Progress, reason: str, error: str) -> Outcome:
@@ -178,17 +183,27 @@ class Attempter:
         return RetryLater(waiting, min(step, left), reason)
 
     def _failed(self, handler: Handler, progress: Progress, error: BaseException) -> Outcome:
-        """Count a failure; return a retry, or a dead letter after the last attempt."""
-        failed = msgspec.structs.replace(
+        """Count a failure; return a retry, or a dead letter where there is no further attempt."""
+        failed = self._with_failure(progress)
+        text = _traceback_of(error)
+        if failed.attempts >= handler.attempts or not handler.errors.retries(error):
+            return DeadLettered(failed, "failed", text)
+        return RetryLater(
+            failed, handler.backoff.wait(failed.attempts), error_text.summary_of(error), text
+        )
+
+    def _given_up(self, progress: Progress, asked: Dead) -> Outcome:
+        """Return the dead letter that the handler asked for, with the error that it had caught."""
+        caught = asked.__cause__ or (None if asked.__suppress_context__ else asked.__context__)
+        error = "" if caught is None else _traceback_of(caught)
+        return DeadLettered(self._with_failure(progress), asked.reason, error)
+
+    def _with_failure(self, progress: Progress) -> Progress:
+        return msgspec.structs.replace(
             progress,
             attempts=progress.attempts + 1,
             failed_ms=progress.failed_ms or int(self._clock() * 1000),
         )
-        text = _traceback_of(error)
-        if failed.attempts >= handler.attempts:
-            return DeadLettered(failed, "failed", text)
-        summary = traceback.format_exception_only(error)[-1].strip()[:MAX_SUMMARY]
-        return RetryLater(failed, handler.backoff.wait(failed.attempts), summary, text)
 
     async def _run(self, handler: Handler, delivery: Delivery[Any]) -> None:
         call = self._calls.get(handler.name) or self._prepare_call(handler)
@@ -238,4 +253,4 @@ def _fault_in(body: bytes) -> str:
 
 
 def _traceback_of(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error))[-MAX_ERROR:]
+    return error_text.text_of(error)

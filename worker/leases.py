@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import structlog
 
 from hookmill.errors import HookmillError
+from hookmill.runtime.log_pace import LogPace
 from hookmill.stream.entries import EntryRef
 from hookmill.stream.leases import BlockingLeases
 
@@ -36,6 +37,7 @@ class LeaseKeeper:
         self._held = held
         self._lease = lease
         self._last_beat = time.monotonic()
+        self._log_pace = LogPace()
         self._stopped = threading.Event()
         # With a copy of our context, so that its log lines name the program, too.
         self._thread = threading.Thread(
@@ -63,18 +65,20 @@ class LeaseKeeper:
         self._leases.close()
 
     def _keep(self) -> None:
-        while not self._stopped.wait(self.period):
+        is_stopped = False
+        while not is_stopped:
             try:
                 self._renew()
+                self._log_pace.succeeded()
             except HookmillError as error:
-                log.warning("cannot renew leases", error=str(error))
+                if self._log_pace.failed():
+                    log.warning("cannot renew leases", error=str(error), **self._log_pace.failures)
             except Exception:  # the thread must not end, because then every lease would end
                 log.exception("renewing leases failed, trying again")
+            is_stopped = self._stopped.wait(self.period)
 
     def _renew(self) -> None:
         refs = list(self._held)
-        if not refs:
-            return
         blocked_for = time.monotonic() - self._last_beat
         if blocked_for > MAX_BLOCKED * self._lease:
             log.error("event loop blocked: leases no longer renewed", seconds=round(blocked_for))

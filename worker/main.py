@@ -29,10 +29,14 @@ from hookmill.handlers import Handlers
 from hookmill.runtime import process
 from hookmill.runtime.tasks import cancel_and_wait, run_periodically
 from hookmill.stream.client import Client
+from hookmill.stream.connections import AccessRefusedError
 from hookmill.stream.consumer import Consumer
+from hookmill.stream.heartbeats import Heartbeats
 from hookmill.stream.upkeep import Upkeep
 from worker.attempt import Attempter
+from worker.dead_watchers import DeadWatchers
 from worker.delayed import Delayed
+from worker.heartbeat import HeartbeatWriter, constant_part
 from worker.janitor import Janitor
 from worker.leases import LeaseKeeper
 from worker.loop_watch import LoopWatch
@@ -152,11 +156,9 @@ async def _work(
     process.collect_garbage_less_often()
     forced_end.seconds = settings.shutdown + STOP_STEPS
     ended = worker.start()
-    log.info(
-        "working", group=settings.group, consumer=worker.consumer_name,
-        handlers=worker.handler_count, concurrency=settings.concurrency,
-    )  # fmt: skip
+    telling = asyncio.create_task(_tell_when_working(worker, settings), name="start")
     failed_part = await _stop_or_failure(stop, ended)
+    telling.cancel()
     ends = time.monotonic() + settings.shutdown
     log.info("stopping")
     forced_end.start()
@@ -191,6 +193,14 @@ async def _close(lifespan: AsyncExitStack, seconds: float) -> None:
         log.error("the lifespan did not end in time", seconds=round(seconds, 1))
 
 
+async def _tell_when_working(worker: Worker, settings: Settings) -> None:
+    await worker.opened.wait()
+    log.info(
+        "working", group=settings.group, consumer=worker.consumer_name,
+        handlers=worker.handler_count, concurrency=settings.concurrency,
+    )  # fmt: skip
+
+
 async def _check_partitions(settings: Settings) -> None:
     """Refuse to start if the stream exists with another number of partitions."""
     async with _client_of(settings) as client:
@@ -198,12 +208,20 @@ async def _check_partitions(settings: Settings) -> None:
             await client.agree_on_partitions()
         except PartitionsError as error:
             raise SettingsError([str(error)]) from None
-        except StreamUnavailableError:
-            pass  # the pool waits for Redis, and checks again
+        except AccessRefusedError as error:
+            raise SettingsError([f"{settings.redis_variable}: {error}"]) from None
+        except StreamUnavailableError as error:
+            # The pool waits for Redis, and checks again.
+            log.warning("Redis cannot be used yet", error=str(error))
 
 
 def _client_of(settings: Settings) -> Client:
-    return Client(settings.need_redis_url(), settings.prefix, partitions=settings.partitions)
+    return Client(
+        settings.need_redis_url(),
+        settings.prefix,
+        partitions=settings.partitions,
+        url_file=settings.redis_url_file,
+    )
 
 
 class Worker:
@@ -220,11 +238,21 @@ class Worker:
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="handler")
         self._attempter = Attempter(handlers, resources, self._threads, grace=settings.grace)
         takeover = Takeover(self._consumer, settings.lease)
-        self._pool = Pool(self._consumer, self._attempter, takeover, settings.concurrency)
+        self._watchers = DeadWatchers(handlers, resources)
+        self._pool = Pool(
+            self._consumer, self._attempter, takeover, settings.concurrency, self._watchers
+        )
         self._leases = LeaseKeeper(self._consumer.leases(), self._pool.held, settings.lease)
         self._loop_watch = LoopWatch(self._pool.runs)
+        self._heartbeat = HeartbeatWriter(
+            Heartbeats(self._client, settings.group),
+            constant_part(self.consumer_name, settings, handlers),
+            self._pool,
+            self._attempter,
+        )
         self._periodic = {
             "delayed": Delayed(self._consumer).run_once,
+            "heartbeat": self._heartbeat.run_once,
             "janitor": Janitor(self._upkeep, settings.retention).run_once,
             "leases": self._leases.beat,
             "loop watch": self._loop_watch.beat,
@@ -261,6 +289,7 @@ class Worker:
         """Finish within `deadline` seconds, requeue the rest, and close all connections."""
         self._ended.cancel()
         await self._pool.stop(deadline)
+        await self._heartbeat.stop()
         await cancel_and_wait(self._tasks)
         self._loop_watch.stop()
         await asyncio.to_thread(self._leases.stop)
@@ -276,11 +305,20 @@ class Worker:
         return self._pool.runs(), self._attempter.calls()
 
     @property
+    def opened(self) -> asyncio.Event:
+        """Set when the consumer group was opened for the first time: from then on it works."""
+        return self._pool.opened
+
+    @property
     def has_stragglers(self) -> bool:
         """Whether a handler still runs after `stop`: in a thread, which cannot be stopped, or
         because it swallowed its cancellation.
         """
-        return self._attempter.has_busy_threads or not self._pool.is_idle
+        return (
+            self._attempter.has_busy_threads
+            or self._watchers.has_stragglers
+            or not self._pool.is_idle
+        )
 
 
 async def _first_to_end(tasks: list[asyncio.Task[None]]) -> str:

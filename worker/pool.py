@@ -5,6 +5,8 @@ requeue the rest). Its methods follow a message's way: take, start, run, settle.
 takes entries (new ones, retries, and those of a silent worker), so it knows the free slots.
 """
 
+# Long because: one object owns the slots, and every step of a message's way changes them.
+
 from __future__ import annotations
 
 import asyncio
@@ -16,10 +18,12 @@ import structlog
 
 from hookmill.errors import GroupLostError, PartitionsError, StreamUnavailableError
 from hookmill.message import Progress
+from hookmill.runtime.log_pace import LogPace
 from hookmill.runtime.tasks import cancel_and_wait
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import Entry, EntryRef, Taken
 from worker.attempt import Attempter
+from worker.dead_watchers import DeadWatchers
 from worker.outcome import DeadLettered, Outcome, Requeued
 from worker.report import Reporter
 from worker.settlement import settlement_of
@@ -59,37 +63,47 @@ UNSTARTED_PERIOD = 1.0
 
 STOP_STEP_TIMEOUT = 2.0
 """Seconds that each of the last steps of a stop may take where the deadline leaves less: to receive
-a reply that is on its way, to end the cancelled messages, to settle.
+a reply that is on its way, to end the cancelled messages, to settle, to end calls of `on_dead`.
 """
 
 
 class Pool:
     """Runs up to `concurrency` messages at a time.
 
-    `held` has every entry from its take to its settlement; only the event loop writes to it.
+    `held` has every entry from its take to its settlement, and when it was taken (by
+    `time.monotonic`). Only the event loop writes to it.
     """
 
     def __init__(
-        self, consumer: Consumer, attempter: Attempter, takeover: Takeover, concurrency: int
+        self,
+        consumer: Consumer,
+        attempter: Attempter,
+        takeover: Takeover,
+        concurrency: int,
+        watchers: DeadWatchers | None = None,
     ) -> None:
         self._consumer = consumer
         self._attempter = attempter
         self._takeover = takeover
         self._concurrency = concurrency
+        self._watchers = watchers
         self._settler = Settler(consumer, self._settled)
         self._reporter = Reporter()
+        self._log_pace = LogPace()
         self._running: dict[EntryRef, asyncio.Task[None]] = {}
-        self._began: dict[EntryRef, float] = {}
+        self._began: dict[EntryRef, tuple[Entry, float]] = {}
         self._suspects: list[Entry] = []
         self._runs_alone = False
         self._has_wakeup = False
         self._max_take = concurrency
         self._enough_slots = max(1, int(concurrency * ENOUGH_SHARE))
         self._is_open = False
+        self.opened = asyncio.Event()
+        """Set when the consumer group was opened for the first time."""
         self._changed = asyncio.Event()
         self._is_quiet = False
         self._taking: asyncio.Task[None] | None = None
-        self.held: dict[EntryRef, Entry] = {}
+        self.held: dict[EntryRef, float] = {}
 
     def start(self) -> asyncio.Task[None]:
         """Begin to take messages; return the task that does it. The task ends when the pool is
@@ -109,7 +123,7 @@ class Pool:
         """
         for ref, task in list(self._running.items()):
             if task.done():
-                entry = self.held[ref]
+                entry, _ = self._began[ref]
                 self._ended(entry)
                 self._settle(entry, Requeued(_progress_of(entry)))
         return UNSTARTED_PERIOD
@@ -143,6 +157,8 @@ class Pool:
                 await self._settler.drain()
         except TimeoutError:
             await self._settler.stop()
+        if self._watchers is not None:
+            await self._watchers.drain(max(left(), STOP_STEP_TIMEOUT))
 
     @property
     def free_slots(self) -> int:
@@ -154,19 +170,23 @@ class Pool:
         return self._concurrency - len(self._running)
 
     @property
+    def oldest_held(self) -> float | None:
+        """For how many seconds the oldest message has been held; None if none is."""
+        taken = next(iter(self.held.values()), None)  # they stand in the order of their takes
+        return None if taken is None else time.monotonic() - taken
+
+    @property
     def is_idle(self) -> bool:
         """Whether no message is running."""
         return not self._running
 
     def runs(self) -> list[Run]:
         """Return the messages that run. Any thread may call it."""
-        found = []
-        for ref, task in list(self._running.items()):
-            entry, began = self.held.get(ref), self._began.get(ref)
-            if entry is not None and began is not None:
-                message_id = entry.fields.get(b"id", b"").decode(errors="replace")
-                found.append(Run(message_id, self._attempter.handlers_of(entry), task, began))
-        return found
+        running, names_of = self._running.copy(), self._attempter.names_of
+        began = self._began.copy().items()
+        return [
+            Run(*names_of(entry), running[ref], at) for ref, (entry, at) in began if ref in running
+        ]
 
     async def _quiet_until(self, latest: float) -> None:
         """Make the pool quiet; wait for its loop to end, but not beyond `latest` (monotonic)."""
@@ -191,6 +211,7 @@ class Pool:
             try:
                 await (self._run_suspect() if self._suspects else self._take_and_start())
                 self._max_take = min(2 * self._max_take, self._concurrency)
+                self._log_pace.succeeded()
                 continue
             except PartitionsError as error:
                 log.error("taking stopped: wrong number of partitions", error=str(error))
@@ -200,7 +221,10 @@ class Pool:
                 self._is_open = False
             except StreamUnavailableError as error:
                 self._take_failed()
-                log.warning("cannot take, trying again", error=str(error))
+                if self._log_pace.failed():
+                    log.warning(
+                        "cannot take, trying again", error=str(error), **self._log_pace.failures
+                    )
             except Exception:  # this loop must not end: a worker without it only looks alive
                 self._take_failed()
                 log.exception("taking failed, trying again")
@@ -220,6 +244,7 @@ class Pool:
         if not self._is_open:
             await self._consumer.open()
             self._is_open = True
+            self.opened.set()
         taken = await self._take()
         self._has_wakeup = False
         self._start_taken(taken)
@@ -256,10 +281,11 @@ class Pool:
 
     def _start_taken(self, taken: Taken) -> None:
         """Start what was taken, or requeue it where the pool became quiet in the meantime."""
+        now = time.monotonic()
         for entry in taken.entries:
             if entry.ref in self.held:
                 continue  # taken over from ourselves: it still runs here, and will be settled
-            self.held[entry.ref] = entry
+            self.held[entry.ref] = now
             if self._is_quiet:
                 self._settle(entry, Requeued(_progress_of(entry)))
             elif entry.is_suspect:
@@ -270,6 +296,7 @@ class Pool:
             log.info("duplicate dropped", id=message_id)
 
     def _start(self, entry: Entry) -> None:
+        self._began[entry.ref] = entry, time.perf_counter()
         self._running[entry.ref] = self._loop.create_task(self._run(entry))
 
     @property
@@ -294,7 +321,7 @@ class Pool:
 
     async def _run(self, entry: Entry) -> None:
         """Run one message to its outcome, and have that settled and logged."""
-        began = self._began[entry.ref] = time.perf_counter()
+        began = time.perf_counter()
         outcome: Outcome
         progress = _progress_of(entry)
         try:
@@ -311,8 +338,7 @@ class Pool:
 
     def _ended(self, entry: Entry) -> None:
         """Free the slot of a message."""
-        del self._running[entry.ref]
-        self._began.pop(entry.ref, None)
+        del self._running[entry.ref], self._began[entry.ref]
         if entry.is_suspect:
             self._runs_alone = False
         self._changed.set()
@@ -320,7 +346,10 @@ class Pool:
     # --- settle ------------------------------------------------------------------------------
 
     def _settle(self, entry: Entry, outcome: Outcome) -> None:
-        self._settler.put(settlement_of(entry, outcome, time.time))
+        settlement, when_stored = settlement_of(entry, outcome, time.time), None
+        if type(outcome) is DeadLettered and self._watchers is not None:
+            when_stored = self._watchers.call_for(entry, outcome)
+        self._settler.put(settlement, when_stored)
 
     def _settled(self, refs: list[EntryRef]) -> None:
         """Let go of entries whose settlement is written."""

@@ -10,6 +10,7 @@ from contextlib import suppress
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from hookmill.error_text import last_line
 from hookmill.message import Progress
 from hookmill.runtime.logs import written_together
 from worker.outcome import (
@@ -84,7 +85,7 @@ def report(log: FilteringBoundLogger, outcome: Outcome, before: Progress, second
         case DeadLettered(progress, reason, error):
             log.error(
                 "dead letter", handler=progress.handler, attempts=progress.attempts,
-                reason=reason, error=error.strip().rpartition("\n")[2],
+                reason=reason, error=last_line(error),
             )  # fmt: skip
         case Requeued():
             log.info("requeued")

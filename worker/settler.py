@@ -13,6 +13,7 @@ from collections.abc import Callable
 import structlog
 
 from hookmill.errors import GroupLostError, StreamUnavailableError
+from hookmill.runtime.log_pace import LogPace
 from hookmill.runtime.tasks import cancel_and_wait
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import EntryRef, Settlement
@@ -42,12 +43,20 @@ class Settler:
         self._consumer = consumer
         self._settled = settled
         self._queue: list[Settlement] = []
+        self._log_pace = LogPace()
         self._flushing: asyncio.Task[None] | None = None
         self._has_died = asyncio.Event()
+        self._when_stored: dict[EntryRef, Callable[[], None]] = {}
 
-    def put(self, settlement: Settlement) -> None:
-        """Write this with the next round trip."""
+    def put(self, settlement: Settlement, when_stored: Callable[[], None] | None = None) -> None:
+        """Write this with the next round trip.
+
+        `when_stored` is called at most once: when it is known that this settlement was written. It
+        is not called if another worker has taken the entry over, nor if the reply was lost.
+        """
         self._queue.append(settlement)
+        if when_stored is not None:
+            self._when_stored[settlement.ref] = when_stored
         if self._flushing is None:
             self._start_flush()
 
@@ -86,8 +95,16 @@ class Settler:
             late = await self._write(batch)
             del self._queue[: len(batch)]
             self._settled([settlement.ref for settlement in batch])
+            if self._when_stored:
+                self._tell_stored(batch, late)
             if late:
                 log.warning("dropped late outcomes: another worker has them", entries=late)
+
+    def _tell_stored(self, batch: list[Settlement], late: list[str]) -> None:
+        for settlement in batch:
+            when_stored = self._when_stored.pop(settlement.ref, None)
+            if when_stored is not None and settlement.ref.id not in late:
+                when_stored()
 
     def _batch_size(self) -> int:
         """Return how many settlements of the queue go with the next round trip: at least 1."""
@@ -103,15 +120,22 @@ class Settler:
         """Write a batch, however often that takes; return the IDs of entries that are not ours."""
         while True:
             try:
-                return await self._consumer.settle(batch)
+                late = await self._consumer.settle(batch)
             except GroupLostError:
                 await self._reopen()
             except StreamUnavailableError as error:
-                log.warning(
-                    "cannot settle, trying again", waiting=len(self._queue), error=str(error)
-                )
+                if self._log_pace.failed():
+                    log.warning(
+                        "cannot settle, trying again",
+                        waiting=len(self._queue),
+                        error=str(error),
+                        **self._log_pace.failures,
+                    )
             except Exception:  # whatever the error is, the outcomes are kept
                 log.exception("settling failed, trying again", waiting=len(self._queue))
+            else:
+                self._log_pace.succeeded()
+                return late
             await asyncio.sleep(PAUSE)
 
     async def _reopen(self) -> None:

@@ -5,6 +5,7 @@ Everything is returned as data; long results come step by step. `hookmill/cli/de
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -99,13 +100,15 @@ class SelectedDeadLetters:
                 found += sum([len(await self._letters.survey(one, one, 1)) for one in ids])
         return found
 
-    def replay(self, rate: float | None = None) -> AsyncIterator[Tally]:
+    def replay(self, rate: float | None = None, *, to: str | None = None) -> AsyncIterator[Tally]:
         """Run them again with a fresh count of attempts, at most `rate` a second.
 
-        Gives a tally before and after each step, so that the last one is right even when a step
-        fails. Raises `NoSuchDeadLetterError` at the end where given IDs were not there.
+        With `to`, the handler of that name runs them, instead of the one that failed or of all that
+        match. Gives a tally before and after each step, so that the last one is right even when a
+        step fails. Raises `NoSuchDeadLetterError` at the end where given IDs were not there.
         """
-        return self._act(self._letters.replay, rate)
+        act = self._letters.replay
+        return self._act(act if to is None else functools.partial(act, to=to), rate)
 
     def drop(self) -> AsyncIterator[Tally]:
         """Delete them for good. Their senders may then deliver the same message IDs again.

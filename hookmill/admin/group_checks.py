@@ -11,7 +11,7 @@ from hookmill.admin.findings import Finding
 from hookmill.admin.units import count
 from hookmill.config.settings import Settings
 from hookmill.errors import see
-from hookmill.stream.facts import GroupFacts, Overview
+from hookmill.stream.facts import ConsumerFacts, GroupFacts, Overview
 
 
 def judge_groups(overview: Overview, settings: Settings) -> Iterator[Finding]:
@@ -27,6 +27,8 @@ def judge_groups(overview: Overview, settings: Settings) -> Iterator[Finding]:
     for group in overview.groups:
         if group.has_work and not group.workers(settings.lease):
             yield _without_workers(group)
+        for one in group.blocked(settings.lease):
+            yield _blocked(group, one)
         if group.dead:
             letters = count(group.dead, "dead letter lies", "dead letters lie")
             yield Finding(
@@ -39,6 +41,18 @@ def judge_groups(overview: Overview, settings: Settings) -> Iterator[Finding]:
             )
 
 
+def _blocked(group: GroupFacts, worker: ConsumerFacts) -> Finding:
+    messages = count(worker.pending, "message", "messages")
+    return Finding(
+        level="warning",
+        what=f"the event loop of worker {worker.name} in group {group.name} is blocked",
+        why=f"it renews the leases of {messages} but writes no heartbeat, and nothing else in it "
+        "runs. After ten leases others take over its messages",
+        do="find the handler that blocks the loop, and make it a plain `def`, which runs in a "
+        "thread. If it does not end, stop the worker: others take over its messages",
+    )
+
+
 def _without_workers(group: GroupFacts) -> Finding:
     waiting = "an unknown number" if group.waiting is None else f"{group.waiting:,}"
     counts = ((group.held, "held"), (group.delayed, "delayed"), (group.again, "again"),
@@ -47,9 +61,10 @@ def _without_workers(group: GroupFacts) -> Finding:
     return Finding(
         level="warning",
         what=f"no worker of group {group.name} runs, and messages wait for it",
-        why="nothing handles them, and the stream keeps every message that a group has not "
-        "finished, so that it only grows",
-        do=f"start `hookmill worker --group {group.name}`. If nobody needs this group any more, "
-        "look with `hookmill status` before you remove it, because its messages "
-        f"({', '.join(states)}) would be lost; {see('how-to/remove-a-group.md')}",
+        why="no heartbeat of a worker is there, and none of an older release was active. So "
+        "nothing handles them, and the stream keeps every message that a group has not finished: "
+        "it only grows",
+        do=f"start `hookmill worker --group {group.name}`. This is no reason to remove the group: "
+        f"its unfinished work ({', '.join(states)}) would be lost. Where nobody needs that, look "
+        f"with `hookmill status` before you remove it; {see('how-to/remove-a-group.md')}",
     )

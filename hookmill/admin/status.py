@@ -41,7 +41,7 @@ async def watch(
 def describe(overview: Overview, lease: float) -> dict[str, Any]:
     """Return an overview as JSON-ready values, with ages in seconds instead of times.
 
-    `lease` (seconds) decides which workers still count as running.
+    `lease` (seconds) decides which workers of an older release still count as running.
     """
     seen: dict[str, Any] = {
         "stream": {
@@ -54,7 +54,9 @@ def describe(overview: Overview, lease: float) -> dict[str, Any]:
         "groups": [],
     }
     for group in overview.groups:
-        row = msgspec.to_builtins(group) | {"consumers": msgspec.to_builtins([*group.consumers])}
+        row = msgspec.structs.asdict(group)
+        row["consumers"] = [msgspec.structs.asdict(one) for one in group.consumers]
+        row["heartbeats"] = [msgspec.structs.asdict(one) for one in group.heartbeats]
         del row["oldest_ms"]
         row["oldest_age"] = oldest_age(overview, group)
         row["workers"] = group.workers(lease)

@@ -93,13 +93,21 @@ def dead_replay(  # noqa: PLR0913 - an option each
     rate: Annotated[
         float | None, typer.Option(min=0.001, help="At most this many a second.")
     ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HANDLER",
+            help="Run them with this handler, instead of the one that failed or all that match.",
+        ),
+    ] = None,
     dry_run: _DryRun = False,
     group: Group = None,
 ) -> None:
     """Run dead letters again, with a fresh count of attempts."""
+    _check_handler(to)
     filtered = _filtered(source, event_type, handler, reason, after, before, limit)
     selection = _selected(ids, filtered, everything=everything)
-    run(replay(read_settings(group=group), selection, rate=rate, dry_run=dry_run))
+    run(replay(read_settings(group=group), selection, rate=rate, to=to, dry_run=dry_run))
 
 
 @app.command("drop")
@@ -178,6 +186,12 @@ def _moment(option: str, text: str | None) -> int | None:
         ) from None
 
 
+def _check_handler(name: str | None) -> None:
+    """Refuse a name that no handler can have, because its dead letters could only die again."""
+    if name is not None and (not name.strip() or not name.isprintable()):
+        raise typer.BadParameter(f"--to {name!r}: give the name of a handler")
+
+
 async def list_all(settings: Settings, selection: Selection, *, as_json: bool) -> None:
     """Print one line for each selected dead letter."""
     from hookmill.admin import dead_letters
@@ -215,9 +229,14 @@ async def show(settings: Settings, dead_id: str, *, as_json: bool) -> None:
 
 
 async def replay(
-    settings: Settings, selection: Selection, *, rate: float | None = None, dry_run: bool = False
+    settings: Settings,
+    selection: Selection,
+    *,
+    rate: float | None = None,
+    to: str | None = None,
+    dry_run: bool = False,
 ) -> None:
-    """Run the selected dead letters again, and print how many."""
+    """Run the selected dead letters again, with the handler `to` if given; print how many."""
     from hookmill.admin import dead_letters
 
     async with dead_letters.opened(settings) as letters:
@@ -225,7 +244,7 @@ async def replay(
         if dry_run:
             say(f"would replay {await selected.count()}")
         else:
-            await _follow("replayed", selected.replay(rate), await letters.count())
+            await _follow("replayed", selected.replay(rate, to=to), await letters.count())
 
 
 async def drop(
@@ -277,7 +296,9 @@ async def _follow(what: str, tallies: AsyncIterator[Tally], total: int) -> None:
 
 def _line(seen: dict[str, Any]) -> str:
     """Sum up a dead letter. Its ID comes first, because the other commands take it."""
-    error = seen["error"].strip().rpartition("\n")[2] or seen.get("unreadable")
+    from hookmill.error_text import last_line
+
+    error = last_line(seen["error"]) or seen.get("unreadable")
     return "  ".join(
         [
             seen["id"],

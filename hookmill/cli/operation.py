@@ -13,6 +13,8 @@ from hookmill.cli.start import read_settings, run
 from hookmill.errors import SettingsError, StreamUnavailableError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from hookmill.admin.findings import Finding
     from hookmill.config.settings import Settings
     from hookmill.stream.facts import GroupFacts, Overview
@@ -98,7 +100,9 @@ def _show(overview: Overview, lease: float, *, as_json: bool) -> None:
 
 
 def table(overview: Overview, lease: float) -> list[str]:
-    """Lay an overview out for people. `lease` (seconds) decides which workers still count."""
+    """Lay an overview out for people. `lease` (seconds) decides which workers of an older release
+    still count.
+    """
     from hookmill.admin.units import size
 
     total = "size unknown" if overview.bytes is None else size(overview.bytes)
@@ -120,11 +124,32 @@ def table(overview: Overview, lease: float) -> list[str]:
     for group in overview.groups:
         if not group.workers(lease):
             lines.append(f"{group.name}: no worker of this group runs")
-        lines += [
-            f"{group.name}: {one.name} holds {one.pending}, seen {one.idle_ms / 1000:.0f} s ago"
-            for one in group.consumers
-        ]
+        lines += [f"{group.name}: {line}" for line in _workers(group, lease)]
     return lines
+
+
+def _workers(group: GroupFacts, lease: float) -> Iterator[str]:
+    """Describe each worker: first those with a heartbeat, then the others."""
+    from hookmill.admin.units import age
+
+    pending = {one.name: one.pending for one in group.consumers}
+    for one in group.heartbeats:
+        oldest = f", the oldest for {age(one.oldest_held)}" if one.oldest_held is not None else ""
+        yield (
+            f"{one.name} holds {pending.get(one.name, one.held)}{oldest}; "
+            f"{one.free_slots} of {one.concurrency} slots and {one.free_threads} of {one.threads} "
+            f"threads free; release {one.version or 'unknown'} on {one.host or 'unknown'}, "
+            f"up for {age(one.uptime)}, heartbeat {age(one.age_ms / 1000)} ago"
+        )
+    blocked = group.blocked(lease)
+    for other in group.without_heartbeat:
+        if other.lease_number is None:
+            state = "of an older release"
+        elif other in blocked:
+            state = "no heartbeat, its event loop is blocked"
+        else:
+            state = "no heartbeat"
+        yield f"{other.name} holds {other.pending}, {state}, seen {other.idle_ms / 1000:.0f} s ago"
 
 
 def _row(overview: Overview, group: GroupFacts, lease: float) -> list[str]:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hookmill.config.secrets import EMPTY
+from hookmill.config.setting_values import check_redis_url
 
 TOML_FILE = "hookmill.toml"
 
@@ -59,6 +61,27 @@ def secrets_from_files(faults: list[str]) -> dict[str, str]:
         elif text == "" or path == "":
             faults.append(f"{variable if text == '' else f'{variable}_FILE'} {empty_secret(field)}")
     return found
+
+
+def redis_url_from_file(toml: Mapping[str, Any], faults: list[str]) -> dict[str, str]:
+    """Return the Redis URL that is in the file of REDIS_URL_FILE; nothing where that is not set."""
+    variables = variables_set()
+    path = variables.get("REDIS_URL_FILE") or toml.get("redis_url_file")
+    if not path:
+        return {}
+    if variables.get("REDIS_URL") or toml.get("redis_url"):
+        faults.append("REDIS_URL and REDIS_URL_FILE are both set: keep one")
+        return {}
+    try:
+        url = Path(str(path)).read_text("utf-8").strip()
+    except (OSError, ValueError) as error:
+        faults.append(f"REDIS_URL_FILE: {path} cannot be read: {type(error).__name__}")
+        return {}
+    try:
+        return {"redis_url": check_redis_url(url)}
+    except ValueError as error:
+        faults.append(f"REDIS_URL_FILE: {path}: {error}")
+        return {}
 
 
 def empty_secret(field: str) -> str:

@@ -31,6 +31,7 @@ from hookmill.config.setting_faults import faults_between, field_of, toml_faults
 from hookmill.config.setting_files import (
     SECRET_VARIABLES,
     read_toml,
+    redis_url_from_file,
     secrets_from_files,
 )
 from hookmill.config.setting_values import (
@@ -71,6 +72,12 @@ class Settings(BaseSettings):
         repr=False,  # it may hold a password
         validation_alias=AliasChoices("REDIS_URL", "redis_url"),
         description="URL of Redis or Valkey, such as redis://host:6379/0; rediss:// for TLS",
+    )
+    redis_url_file: Path | None = Field(
+        default=None,
+        validation_alias=AliasChoices("REDIS_URL_FILE", "redis_url_file"),
+        description="file that holds the URL instead. Receivers and workers read user and password "
+        "from it again for each new connection",
     )
     host: str = Field(default="0.0.0.0", description="address that the receiver listens on")  # noqa: S104 - a load balancer is in front of it
     port: int = Field(
@@ -268,6 +275,11 @@ class Settings(BaseSettings):
         """Return the path of a source: `/NAME`, or the `path` of its table."""
         return self.options_of(source).path or f"/{source}"
 
+    @property
+    def redis_variable(self) -> str:
+        """The variable that says where Redis is."""
+        return "REDIS_URL" if self.redis_url_file is None else "REDIS_URL_FILE"
+
     def need_redis_url(self) -> str:
         """Return the Redis URL. Raises `SettingsError` if none is set."""
         if self.redis_url is None:
@@ -286,8 +298,9 @@ def load_settings(**overrides: Any) -> Settings:
     options = {name: value for name, value in overrides.items() if value is not None}
     faults: list[str] = []
     variables = {field: variable_of(field) for field in Settings.model_fields}
-    faults += toml_faults(read_toml(faults), variables)
-    given = secrets_from_files(faults) | options
+    toml = read_toml(faults)
+    faults += toml_faults(toml, variables)
+    given = secrets_from_files(faults) | redis_url_from_file(toml, faults) | options
     try:
         settings = Settings(**given)
     except ValidationError as error:

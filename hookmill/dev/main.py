@@ -72,7 +72,7 @@ def development_environment() -> bool:
 
 def run(handlers: str, *, samples: bool, qstash: bool) -> None:
     """Run everything until Ctrl-C. Call `development_environment` first."""
-    if os.environ.get("REDIS_URL"):
+    if os.environ.get("REDIS_URL") or os.environ.get("REDIS_URL_FILE"):
         process.run(_develop(handlers, samples=samples, qstash=qstash))
         return
     with embedded_server() as url:

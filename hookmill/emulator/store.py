@@ -16,7 +16,8 @@ import msgspec
 from hookmill.emulator.models import LogEntry
 from hookmill.emulator.state import MAX_LOG_ENTRIES, RecordChange, State
 from hookmill.errors import HookmillError, StreamUnavailableError
-from hookmill.stream.client import Client, Command, checked
+from hookmill.stream.client import Client, checked
+from hookmill.stream.connections import Command
 from hookmill.stream.script_runner import Call, ScriptRunner
 
 LEASE = 3.0

@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 
 from hookmill.errors import GroupLostError, StreamUnavailableError
+from hookmill.runtime.log_pace import LogPace
 
 log = structlog.get_logger("runtime")
 
@@ -26,13 +27,18 @@ async def run_periodically(name: str, run_once: Callable[[], Awaitable[float]]) 
     """Call `run_once` again and again, until this task is cancelled.
 
     `run_once` returns the seconds to wait before its next call. An error is logged under `name`
-    and does not end the task.
+    and does not end the task. Of an outage of Redis not every failure is logged.
     """
+    pace = LogPace()
     while True:
         try:
             pause = await run_once()
+            pace.succeeded()
         except (GroupLostError, StreamUnavailableError) as error:
-            log.warning("background task waits for Redis", task=name, error=str(error))
+            if pace.failed():
+                log.warning(
+                    "background task waits for Redis", task=name, error=str(error), **pace.failures
+                )
             pause = PAUSE_AFTER_ERROR
         except Exception:  # an error in one run must not end the task
             log.exception("background task failed, trying again", task=name)

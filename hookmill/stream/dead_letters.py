@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Self
 
-from hookmill.message import RESET_BY_REPLAY
+from hookmill.message import HANDLER_FIELD, RESET_BY_REPLAY
 from hookmill.stream.client import Client
 from hookmill.stream.entries import DeadLetter
 from hookmill.stream.script_runner import Call, ScriptRunner
@@ -96,9 +96,14 @@ class DeadLetters:
                 return _dead_letter(dead_id, flat)
         return None
 
-    async def replay(self, dead_ids: Sequence[str]) -> int:
-        """Have dead letters taken again; return how many were still there."""
-        names = [len(RESET_BY_REPLAY), *RESET_BY_REPLAY]
+    async def replay(self, dead_ids: Sequence[str], to: str | None = None) -> int:
+        """Have dead letters taken again; return how many were still there.
+
+        With `to` they are for the handler of that name from now on.
+        """
+        left_out = RESET_BY_REPLAY if to is None else (*RESET_BY_REPLAY, HANDLER_FIELD)
+        added = [] if to is None else [HANDLER_FIELD, to.encode()]
+        names = [len(left_out), *left_out, len(added), *added]
         calls = []
         for number, ids in self._by_partition(dead_ids):
             keys = self._partitions[number]

@@ -8,7 +8,9 @@ from typing import Literal, NamedTuple
 import msgspec
 
 SILENCE = 60.0
-"""Seconds of silence after which a worker counts as gone; a lease, if that is longer."""
+"""Seconds of silence after which a worker of an older release, which writes no heartbeat, counts as
+gone; a lease, if that is longer.
+"""
 
 
 class Backlog(NamedTuple):
@@ -27,12 +29,38 @@ NO_LIMIT = Backlog(0, 0)
 
 class ConsumerFacts(msgspec.Struct, frozen=True, kw_only=True):
     """A worker process as Redis knows it: how many entries it holds, and for how long it was silent
-    (milliseconds).
+    (milliseconds). `lease_number` is None for a worker of an older release, which writes none.
     """
 
     name: str
     pending: int
     idle_ms: int
+    lease_number: int | None = None
+
+
+class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a worker says of itself. What a heartbeat of another release leaves out is at its
+    default. docs/reference/redis-keys.md describes each field; spans of time are in seconds.
+    """
+
+    name: str
+    host: str = ""
+    pid: int = 0
+    version: str = ""
+    group: str = ""
+    wire_versions: tuple[int, ...] = ()
+    handlers: dict[str, tuple[str, ...]] = {}
+    ignored: tuple[str, ...] = ()
+    concurrency: int = 0
+    threads: int = 0
+    lease: float = 0.0
+    uptime: float = 0.0
+    held: int = 0
+    oldest_held: float | None = None
+    free_slots: int = 0
+    free_threads: int = 0
+    age_ms: int = 0
+    """How old it is, by Redis' clock. The reader sets it; it is not written."""
 
 
 class GroupFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +70,7 @@ class GroupFacts(msgspec.Struct, frozen=True, kw_only=True):
     message that waits, is held or was requeued was received (Unix milliseconds).
     `remembered` counts message IDs. `duplicates` counts entries that were dropped because their ID
     was known. `late` counts outcomes that were ignored because another worker had the message.
+    `heartbeats` are those of the workers whose event loop runs.
     """
 
     name: str
@@ -56,6 +85,7 @@ class GroupFacts(msgspec.Struct, frozen=True, kw_only=True):
     duplicates: int
     late: int
     consumers: tuple[ConsumerFacts, ...]
+    heartbeats: tuple[Heartbeat, ...] = ()
 
     @property
     def has_work(self) -> bool:
@@ -63,10 +93,32 @@ class GroupFacts(msgspec.Struct, frozen=True, kw_only=True):
         return self.waiting != 0 or bool(self.held or self.delayed or self.again or self.parked)
 
     def workers(self, lease: float) -> int:
-        """Return how many workers of this group were not silent for too long. `lease` is in
-        seconds.
+        """Return how many workers of this group run: those with a heartbeat, and those of an older
+        release that were not silent for too long. `lease` is in seconds.
         """
-        return sum(one.idle_ms < max(SILENCE, lease) * 1000 for one in self.consumers)
+        limit = max(SILENCE, lease) * 1000
+        older = [one for one in self.without_heartbeat if one.lease_number is None]
+        return len(self.heartbeats) + sum(one.idle_ms < limit for one in older)
+
+    @property
+    def without_heartbeat(self) -> list[ConsumerFacts]:
+        """The consumers without a heartbeat: of an older release (without a lease number), killed,
+        or with a blocked event loop.
+        """
+        alive = {one.name for one in self.heartbeats}
+        return [one for one in self.consumers if one.name not in alive]
+
+    def blocked(self, lease: float) -> list[ConsumerFacts]:
+        """Return the workers whose event loop is blocked while their leases are still renewed.
+
+        A killed worker was silent for two thirds of a lease when its heartbeat ends, because both
+        are written every third of a lease. A blocked one renewed what it holds since then.
+        """
+        return [
+            one
+            for one in self.without_heartbeat
+            if one.lease_number is not None and one.pending and one.idle_ms < lease * 500
+        ]
 
 
 def sum_of(parts: list[GroupFacts]) -> GroupFacts:

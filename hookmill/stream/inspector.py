@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterable
 from importlib import resources
 from typing import Any
 
+import msgspec
+
 from hookmill.errors import GroupLostError, StreamUnavailableError
 from hookmill.message import about_of
 from hookmill.stream.client import Client
 from hookmill.stream.facts import ConsumerFacts, GroupFacts, Overview, ServerFacts, sum_of
+from hookmill.stream.heartbeats import PLACE, Heartbeats
 from hookmill.stream.keys import GroupKeys, Keys
 from hookmill.stream.producer import Producer
 from hookmill.stream.script_runner import Call, ScriptRunner, script_text
@@ -82,8 +85,21 @@ class Inspector:
             bytes=sum(known) if len(known) == len(sizes) else None,
             used_memory=int(memory["used_memory"]),
             maxmemory=int(memory.get("maxmemory", 0)),
-            groups=tuple(sum_of(parts) for parts in groups.values()),
+            groups=tuple([await self._with_workers(sum_of(parts)) for parts in groups.values()]),
         )
+
+    async def _with_workers(self, group: GroupFacts) -> GroupFacts:
+        """Add what the group's workers say of themselves: heartbeats and lease numbers."""
+        keys = self._client.partitions[PLACE].of_group(group.name)
+        numbers = _pairs(await self._client.execute(PLACE, "HGETALL", keys.lease_numbers))
+        consumers = tuple(
+            msgspec.structs.replace(one, lease_number=int(number))
+            if (number := numbers.get(one.name.encode()))
+            else one
+            for one in group.consumers
+        )
+        heartbeats = await Heartbeats(self._client, group.name).read()
+        return msgspec.structs.replace(group, consumers=consumers, heartbeats=heartbeats)
 
     async def _group(self, number: int, of_partition: Keys, row: dict[str, Any]) -> GroupFacts:
         """Look at a group's part in one partition. `row` is what XINFO GROUPS says of it."""

@@ -45,11 +45,17 @@ class Keys:
             sweep=f"{base}:sweep",
             counts=f"{base}:counts",
             upkeep=f"{base}:upkeep",
+            heartbeats=f"{base}:heartbeats",
+            heartbeat_times=f"{base}:heartbeats:times",
+            lease_numbers=f"{base}:lease-numbers",
         )
 
 
 class GroupKeys(NamedTuple):
-    """The names of the keys that one consumer group uses in one partition."""
+    """The names of the keys that one consumer group uses in one partition.
+
+    Heartbeats and lease numbers are about a worker, not about a partition. They lie in partition 0.
+    """
 
     stream: str
     again: str
@@ -65,3 +71,6 @@ class GroupKeys(NamedTuple):
     sweep: str
     counts: str
     upkeep: str
+    heartbeats: str
+    heartbeat_times: str
+    lease_numbers: str

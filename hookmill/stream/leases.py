@@ -1,4 +1,8 @@
-"""Renews a consumer's leases from a thread of its own, over connections of its own."""
+"""Renews a consumer's leases from a thread of its own, over connections of its own.
+
+With each renewal it raises the consumer's lease number. A number that rises says that the consumer
+still holds what it holds.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,11 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from hookmill.stream.client import Client, translated
+from hookmill.stream.client import Client
+from hookmill.stream.connections import translated
+from hookmill.stream.credentials import read_again
 from hookmill.stream.entries import EntryRef
+from hookmill.stream.heartbeats import PLACE
 from hookmill.stream.script_runner import script_text
 
 _TIMEOUT = 2
@@ -24,6 +31,7 @@ class BlockingLeases:
         self._topology = client.topology
         self._partitions = [keys.of_group(group) for keys in client.partitions]
         self._names = [group, consumer]
+        self._number = 0
         self._servers = [
             redis.Redis.from_url(
                 url,
@@ -33,31 +41,43 @@ class BlockingLeases:
             )
             for url in self._topology.urls
         ]
+        for server in self._servers:
+            read_again(server.connection_pool, client.url_file)
 
     def renew(self, refs: Iterable[EntryRef]) -> list[EntryRef]:
-        """Renew these entries' leases; return those that are no longer this consumer's."""
+        """Renew these entries' leases and raise the lease number, also where there are no entries;
+        return those that are no longer this consumer's.
+        """
         by_server: defaultdict[int, defaultdict[int, list[EntryRef]]]
         by_server = defaultdict(lambda: defaultdict(list))
+        numbered = self._topology.server_of(PLACE)
+        by_server[numbered] = defaultdict(list)
+        self._number += 1
         for ref in refs:
             by_server[self._topology.server_of(ref.partition)][ref.partition].append(ref)
         lost: list[EntryRef] = []
         for server, by_partition in by_server.items():
             try:
-                lost += self._renew_at(self._servers[server], by_partition)
+                lost += self._renew_at(server, by_partition, raises=server == numbered)
             except (redis.RedisError, OSError) as error:
+                # The connection may lead to a server that was demoted: the next one is a new one.
+                self._servers[server].connection_pool.disconnect()
                 raise translated(error) from None
         return lost
 
     def _renew_at(
-        self, server: redis.Redis, by_partition: dict[int, list[EntryRef]]
+        self, server: int, by_partition: dict[int, list[EntryRef]], *, raises: bool
     ) -> list[EntryRef]:
         text = script_text("renew")
-        with server.pipeline(transaction=False) as pipe:
+        with self._servers[server].pipeline(transaction=False) as pipe:
             for number, refs in by_partition.items():
                 keys = self._partitions[number]
                 args = [word for ref in refs for word in (ref.key_number, ref.id)]
                 pipe.eval(text, 2, keys.stream, keys.again, *self._names, *args)
-            replies = pipe.execute()
+            if raises:  # after the renewals, because it says that they were made
+                key, consumer = self._partitions[PLACE].lease_numbers, self._names[1]
+                pipe.eval(script_text("lease_number"), 1, key, consumer, str(self._number))
+            replies = pipe.execute()[: len(by_partition)]
         return [
             refs[place - 1]
             for refs, lost in zip(by_partition.values(), replies, strict=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from hookmill.errors import BacklogFullError, StreamUnavailableError
+from hookmill.errors import BacklogFullError, NotDurableError, StreamUnavailableError
 from hookmill.message import Message
 from hookmill.stream.arrival import Row, row_of
 from hookmill.stream.client import Client, checked
@@ -27,11 +27,24 @@ class Producer:
     ) -> None:
         self.client = client
         self.partitions = client.partitions
+        self._level = durability
+        self._whole_limit = limit
         self._durability = Durability(durability, client.timeout)
         self._is_durable = False
         """Whether the durability was there when it was last asked for."""
         self._limit = limit.share(len(client.partitions))
         self._scripts = ScriptRunner(client, drains=False)
+
+    def with_timeout(self, seconds: float) -> Producer:
+        """Return a producer with connections of its own, whose commands may take so long.
+
+        It waits for the durability no longer than this one. Whoever uses it closes its client.
+        """
+        other = Producer(
+            self.client.with_timeout(seconds), durability=self._level, limit=self._whole_limit
+        )
+        other._durability = Durability(self._level, self.client.timeout)
+        return other
 
     async def append(self, messages: Sequence[Message]) -> list[str]:
         """Append messages as `append_rows` does; raise the first error of any of them."""
@@ -42,7 +55,7 @@ class Producer:
         """Append rows in one round trip, each partition's all or none.
 
         Return for each row its entry ID, "" where its token was used before, or the error with
-        which its partition refused it. Raise that error where every partition refused:
+        which its partition refused it. Raise that error where all partitions refused alike:
         `BacklogFullError` where too much is unfinished, `NotDurableError` where the durability
         asked for was not reached (then the messages may be there all the same).
         """
@@ -55,7 +68,8 @@ class Producer:
             for partition, some in numbers.items()
         ]
         replies = await self._run_append(calls)
-        if all(isinstance(reply, Exception) for reply in replies):
+        refusals = {type(_refused(reply)) for reply in replies if isinstance(reply, Exception)}
+        if len(refusals) == 1 and all(isinstance(reply, Exception) for reply in replies):
             raise _refused(replies[0])
         results: list[str | StreamUnavailableError] = [""] * len(rows)
         for some, reply in zip(numbers.values(), replies, strict=True):
@@ -118,8 +132,13 @@ class Producer:
         *replies, reached = await self._scripts.try_each("append", calls, durability.command)
         if all(isinstance(reply, Exception) for reply in replies):
             return replies
-        if not durability.judge(reached):
-            await self._ask_for_durability()
+        try:
+            if not durability.judge(reached):
+                await self._ask_for_durability()
+        except StreamUnavailableError as error:
+            # What was refused keeps its own error: it is not there, and the sender learns why.
+            fault = NotDurableError(str(error))
+            return [reply if isinstance(reply, Exception) else fault for reply in replies]
         self._is_durable = True
         return replies
 
@@ -137,6 +156,8 @@ def _names_of(row: Row) -> tuple[bytes, ...]:
 
 
 def _refused(reply: Exception) -> StreamUnavailableError:
+    if isinstance(reply, NotDurableError):
+        return reply
     if str(reply).startswith("BACKLOGFULL"):
         return BacklogFullError("too many messages are unfinished")
     return StreamUnavailableError(str(reply))

@@ -8,7 +8,8 @@ from functools import cache
 from importlib import resources
 from typing import Any, NamedTuple
 
-from hookmill.stream.client import Client, Command, ScriptMissingError, checked
+from hookmill.stream.client import Client, checked
+from hookmill.stream.connections import Command, ScriptMissingError
 from hookmill.stream.topology import Place
 
 
@@ -33,8 +34,10 @@ class ScriptRunner:
 
     def __init__(self, client: Client, *, drains: bool) -> None:
         self._client = client
-        self._head: str | None = None if drains else ""
+        self._drains = drains
+        self._head: str | None
         self._texts: dict[str, tuple[str, str]] = {}
+        self._forget()
 
     async def run(self, name: str, call: Call) -> Any:
         """Run a script and return its reply."""
@@ -62,8 +65,14 @@ class ScriptRunner:
             number for number, reply in enumerate(replies) if isinstance(reply, ScriptMissingError)
         ]
         if missed:
-            await self._load(text)
-            again = await self._client.ask_places((runs[number] for number in missed), *behind)
+            # Load it and run it on one connection: another may lead to another server meanwhile.
+            load = calls[missed[0]].place, ("SCRIPT", "LOAD", text)
+            loaded, *again = await self._client.ask_places(
+                [load, *(runs[number] for number in missed)], *behind
+            )
+            if isinstance(loaded, Exception):
+                self._forget()
+                raise loaded
             replies[len(runs) :] = again[len(missed) :]
             for number, reply in zip(missed, again, strict=False):
                 replies[number] = reply
@@ -80,9 +89,10 @@ class ScriptRunner:
             self._texts[name] = sha, text
         return self._texts[name]
 
-    async def _load(self, text: str) -> None:
-        for fault in await self._faults_of(text):
-            raise fault
+    def _forget(self) -> None:
+        """Find out anew what the server knows: after a switch it can be of another version."""
+        self._head = None if self._drains else ""
+        self._texts.clear()
 
     async def _faults_of(self, text: str) -> list[Exception]:
         """Load a script, and return what the servers say against it."""

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hookmill.stream.client import Client
+from hookmill.stream.client import Client, checked
 from hookmill.stream.facts import Backlog
+from hookmill.stream.heartbeats import PLACE
 from hookmill.stream.script_runner import Call, ScriptRunner
 
 
@@ -16,6 +17,7 @@ class Upkeep:
     """The upkeep of the whole stream, and of one consumer group."""
 
     def __init__(self, client: Client, group: str) -> None:
+        self._client = client
         self._group = group
         self._partitions = client.partitions
         self._group_keys = [keys.of_group(group) for keys in client.partitions]
@@ -59,13 +61,27 @@ class Upkeep:
         the one that is named; return how many were removed.
         """
         args = [self._group, int(idle * 1000), consumer]
-        return await self._sum_of(
+        replies = await self._scripts.run_each(
             "retire",
             [
                 Call(number, [keys.stream, keys.again], args)
                 for number, keys in enumerate(self._group_keys)
             ],
         )
+        left = {name for _, names in replies for name in names}
+        await self._forget_lease_numbers(left, consumer)
+        return sum(removed for removed, _ in replies)
+
+    async def _forget_lease_numbers(self, left: set[bytes], consumer: str) -> None:
+        """Remove the lease numbers of consumers that are not `left`, or only that of the one that
+        is named. A worker that has not taken anything yet is no consumer, but has a heartbeat.
+        """
+        keys = self._group_keys[PLACE]
+        asked = [("HKEYS", key) for key in (keys.lease_numbers, keys.heartbeats)]
+        numbered, alive = map(set, map(checked, await self._client.ask(PLACE, *asked)))
+        gone = numbered & {consumer.encode()} if consumer else numbered - alive
+        if gone := gone - left:
+            await self._client.execute(PLACE, "HDEL", keys.lease_numbers, *gone)
 
     async def _sum_of(self, name: str, calls: Sequence[Call]) -> int:
         return sum(await self._scripts.run_each(name, calls))

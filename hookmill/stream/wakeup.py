@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hookmill.stream.client import Client, Command
+from hookmill.stream.client import Client
+from hookmill.stream.connections import Command
 from hookmill.stream.keys import GroupKeys
 
 # New entries. Each consumer group has a second one beside it in both of its streams, the wake-up

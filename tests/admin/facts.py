@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from hookmill.admin.findings import Finding
 from hookmill.config.settings import Settings
 from hookmill.config.source_options import SourceOptions
-from hookmill.stream.facts import ConsumerFacts, GroupFacts, Overview, ServerFacts
+from hookmill.stream.facts import ConsumerFacts, GroupFacts, Heartbeat, Overview, ServerFacts
 from tests.support import CURRENT_KEY
 
 GB = 1_000_000_000
@@ -52,6 +52,26 @@ WORKED = GroupFacts(
     consumers=(ConsumerFacts(name="c1", pending=0, idle_ms=1000),),
 )
 """A group that has one worker and nothing to do."""
+
+BEATING = Heartbeat(
+    name="c1",
+    host="web-1",
+    pid=7,
+    version="0.2.0",
+    group="main",
+    wire_versions=(1, 2),
+    handlers={"work": ("order.paid",)},
+    concurrency=100,
+    threads=16,
+    lease=60.0,
+    uptime=7200.0,
+    held=3,
+    oldest_held=12.0,
+    free_slots=97,
+    free_threads=16,
+    age_ms=4000,
+)
+"""The heartbeat of a worker that has been up for two hours."""
 
 SEEN = Overview(
     now_ms=1_700_000_200_000,

@@ -10,7 +10,7 @@ import pytest
 from hookmill.admin.findings import exit_status
 from hookmill.admin.group_checks import judge_groups
 from hookmill.stream.facts import ConsumerFacts
-from tests.admin.facts import SET, WORKED, levels, with_groups
+from tests.admin.facts import BEATING, SET, WORKED, levels, with_groups
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,26 @@ def test_a_group_that_is_run_or_has_no_work_raises_none(
     assert list(judge_groups(with_groups(group, length=5), settings)) == []
 
 
+def test_an_idle_worker_with_a_heartbeat_raises_none() -> None:
+    # On Redis 7.0, a worker that waits for messages is idle.
+    idle = ConsumerFacts(name="c1", pending=0, idle_ms=3_600_000, lease_number=9)
+    group = msgspec.structs.replace(WORKED, delayed=2, consumers=(idle,), heartbeats=(BEATING,))
+
+    assert list(judge_groups(with_groups(group, length=2), SET)) == []
+
+
+def test_a_worker_with_a_blocked_event_loop_is_named() -> None:
+    blocked = ConsumerFacts(name="c2", pending=1, idle_ms=20_000, lease_number=9)
+    group = msgspec.structs.replace(WORKED, held=1, consumers=(blocked,), heartbeats=(BEATING,))
+
+    (found,) = judge_groups(with_groups(group), SET)
+
+    assert levels(found) == [
+        ("warning", "the event loop of worker c2 in group main is blocked"),
+    ]
+    assert "the leases of 1 message " in found.why
+
+
 def test_messages_that_no_group_of_ours_will_ever_see_are_told() -> None:
     other = msgspec.structs.replace(WORKED, name="other")
 
@@ -87,7 +107,9 @@ def test_no_advice_loses_unfinished_work_unsaid() -> None:
 
     found = next(judge_groups(with_groups(group, length=5), SET))
 
-    assert found.do.startswith("start `hookmill worker --group main`. ")
+    assert found.do.startswith(
+        "start `hookmill worker --group main`. This is no reason to remove the group: "
+    )
     assert "look with `hookmill status` before you remove it" in found.do
     assert "(3 waiting, 2 delayed, 1,000 parked, 4 dead) would be lost" in found.do
     assert "DESTROY" not in found.do

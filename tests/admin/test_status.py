@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import aclosing
 
@@ -12,7 +13,7 @@ from hookmill.admin import status
 from hookmill.config.settings import Settings
 from hookmill.errors import StreamUnavailableError
 from hookmill.stream.facts import Overview
-from tests.admin.facts import SEEN
+from tests.admin.facts import BEATING, SEEN, WORKED, with_groups
 from tests.support import Server
 
 
@@ -36,11 +37,41 @@ def test_the_status_for_programs_gives_ages_instead_of_times() -> None:
         "late": 1,
         "workers": 1,
         "consumers": [
-            {"name": "host-1", "pending": 30, "idle_ms": 400},
-            {"name": "host-2", "pending": 0, "idle_ms": 90_000},
+            {"name": "host-1", "pending": 30, "idle_ms": 400, "lease_number": None},
+            {"name": "host-2", "pending": 0, "idle_ms": 90_000, "lease_number": None},
         ],
+        "heartbeats": [],
     }
     assert (search["waiting"], search["oldest_age"], search["workers"]) == (None, None, 0)
+
+
+def test_the_status_for_programs_lists_each_heartbeat() -> None:
+    group = msgspec.structs.replace(WORKED, heartbeats=(BEATING,))
+
+    (row,) = status.describe(with_groups(group), 60.0)["groups"]
+
+    assert row["heartbeats"] == [
+        {
+            "name": "c1",
+            "host": "web-1",
+            "pid": 7,
+            "version": "0.2.0",
+            "group": "main",
+            "wire_versions": (1, 2),
+            "handlers": {"work": ("order.paid",)},
+            "ignored": (),
+            "concurrency": 100,
+            "threads": 16,
+            "lease": 60.0,
+            "uptime": 7200.0,
+            "held": 3,
+            "oldest_held": 12.0,
+            "free_slots": 97,
+            "free_threads": 16,
+            "age_ms": 4000,
+        }
+    ]
+    json.dumps(row)  # all of it can be written
 
 
 def test_a_bound_that_is_not_set_is_none() -> None:

@@ -45,11 +45,16 @@ async def test_the_dead_letters_are_listed_shown_replayed_and_dropped(
 
     assert await dead("drop", second) == "dropped 1 of 1\n"
     assert await dead("replay", first) == "replayed 1 of 1\n"
-    assert await dead("replay", "--all") == "replayed 1 of 1\n"
+    for name in "", " ", "a\nb":
+        refused = await dead("replay", "--all", "--to", name, status=2)
+        assert f"--to {name!r}: give the name of a handler" in " ".join(refused.split())
+    assert await dead("replay", "--all", "--to", "mail", "--dry-run") == "would replay 1\n"
+    assert await dead("replay", "--all", "--to", "mail") == "replayed 1 of 1\n"
     unknown = await dead("show", third, status=1)
     assert unknown == f"hookmill: no dead letter {third} in group orders\n"
     again = (await group.take(10)).entries
     assert [entry.fields[b"id"] for entry in again] == [b"msg_0", b"msg_2"]
+    assert [entry.fields[b"handler"] for entry in again] == [b"send", b"mail"]
 
     await group.close()
     await stream.close()

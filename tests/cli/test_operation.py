@@ -15,8 +15,9 @@ from hookmill.cli import operation
 from hookmill.config.settings import Settings
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import Settlement
+from hookmill.stream.facts import ConsumerFacts
 from hookmill.stream.producer import Producer
-from tests.admin.facts import SEEN
+from tests.admin.facts import BEATING, SEEN, WORKED, with_groups
 from tests.cli.running import NO_REDIS, NO_REDIS_URL, faults, give_up_in, hookmill
 from tests.support import Server, eventually, message
 
@@ -29,9 +30,28 @@ def test_the_status_is_a_table_and_a_group_without_workers_is_marked() -> None:
         "group   waiting  held  delayed  again  parked  dead  oldest     IDs  duplicates  workers",
         "main      1,200    30        4      0       5     2     3 m  50,000          77        1",
         "search  unknown     0        0      0       0     0       -       0           0        0",
-        "main: host-1 holds 30, seen 0 s ago",
-        "main: host-2 holds 0, seen 90 s ago",
+        "main: host-1 holds 30, of an older release, seen 0 s ago",
+        "main: host-2 holds 0, of an older release, seen 90 s ago",
         "search: no worker of this group runs",
+    ]
+
+
+def test_each_worker_is_shown_by_its_heartbeat_or_says_that_it_has_none() -> None:
+    consumers = tuple(
+        ConsumerFacts(name=name, pending=2, idle_ms=idle_ms, lease_number=7)
+        for name, idle_ms in (("blocked", 20_000), ("c1", 90_000), ("killed", 45_000))
+    )
+    fresh = msgspec.structs.replace(BEATING, name="fresh", oldest_held=None, held=0)
+    group = msgspec.structs.replace(WORKED, consumers=consumers, heartbeats=(BEATING, fresh))
+
+    rest = "release 0.2.0 on web-1, up for 2 h, heartbeat 4 s ago"
+    slots = "97 of 100 slots and 16 of 16 threads free"
+    assert operation.table(with_groups(group), 60.0)[2:] == [
+        "main         0     0        0      0       0     0       -    0           0        2",
+        f"main: c1 holds 2, the oldest for 12 s; {slots}; {rest}",
+        f"main: fresh holds 0; {slots}; {rest}",
+        "main: blocked holds 2, no heartbeat, its event loop is blocked, seen 20 s ago",
+        "main: killed holds 2, no heartbeat, seen 45 s ago",
     ]
 
 

@@ -135,3 +135,44 @@ def test_spaces_and_line_ends_around_a_secret_do_not_belong_to_it(setenv: SetEnv
     setenv(QSTASH_CURRENT_SIGNING_KEY=" one\n", QSTASH_NEXT_SIGNING_KEY="two ")
 
     assert load_settings().qstash_keys == ["one", "two"]
+
+
+def test_the_redis_url_can_stand_in_a_file(setenv: SetEnv, folder: Path) -> None:
+    (folder / "redis").write_text("redis://:hunter2@host:6379/0\n")
+    setenv(REDIS_URL_FILE="redis")
+
+    settings = load_settings()
+
+    assert settings.need_redis_url() == "redis://:hunter2@host:6379/0"
+    assert settings.redis_url_file == Path("redis")
+    assert settings.redis_variable == "REDIS_URL_FILE"
+
+
+def test_the_file_of_the_redis_url_can_be_named_in_the_toml(folder: Path) -> None:
+    (folder / "redis").write_text("redis://host")
+    write_toml('redis_url_file = "redis"')
+
+    assert load_settings().need_redis_url() == "redis://host"
+
+
+@pytest.mark.parametrize(
+    ("text", "env", "said"),
+    [
+        (None, {}, "REDIS_URL_FILE: redis cannot be read: FileNotFoundError"),
+        ("redis://h", {"REDIS_URL": "redis://h"}, "REDIS_URL and REDIS_URL_FILE are both set"),
+        ("", {}, "REDIS_URL_FILE: redis: give redis://HOST:PORT/NUMBER"),
+        ("hunter2@host", {}, "REDIS_URL_FILE: redis: give redis://HOST:PORT/NUMBER"),
+    ],
+    ids=["missing", "both", "empty", "no URL"],
+)
+def test_a_file_without_a_redis_url_is_a_fault_that_does_not_show_it(
+    setenv: SetEnv, folder: Path, text: str | None, env: dict[str, str], said: str
+) -> None:
+    if text is not None:
+        (folder / "redis").write_text(text)
+    setenv(REDIS_URL_FILE="redis", **env)
+
+    (fault,) = faults()
+
+    assert fault.startswith(said)
+    assert "hunter2" not in fault

@@ -41,6 +41,7 @@ def test_the_variables_are_the_promised_ones() -> None:
 
     assert outside == {
         "redis_url": "REDIS_URL",
+        "redis_url_file": "REDIS_URL_FILE",
         "port": "PORT",
         "qstash_current_signing_key": "QSTASH_CURRENT_SIGNING_KEY",
         "qstash_next_signing_key": "QSTASH_NEXT_SIGNING_KEY",

@@ -16,6 +16,7 @@ from hookmill import errors
 from hookmill.config.secrets import variable_of
 from hookmill.message import RESET_BY_REPLAY, Death, Progress
 from hookmill.signatures.presets import PRESETS
+from hookmill.stream.facts import Heartbeat
 from hookmill.stream.keys import GroupKeys, Keys
 from tests.docs.pages import DOCS, ROOT, name_of, runnable
 from tests.docs.runner import Runner
@@ -87,6 +88,15 @@ def test_each_key_in_redis_is_listed() -> None:
     names += [getattr(keys.of_group("GROUP"), name) for name in GroupKeys._fields]
     for name in names:
         assert re.search(rf"`{re.escape(name)}[`:]", page), name
+
+
+def test_each_field_of_a_heartbeat_is_listed() -> None:
+    page = (REFERENCE / "redis-keys.md").read_text().partition("## Heartbeats")[2]
+    listed = {
+        name for row in re.findall(r"^\| (`.+?) \|", page, re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", row)
+    }  # fmt: skip
+    assert listed == {*Heartbeat.__struct_fields__} - {"age_ms"}
 
 
 def test_each_field_of_an_entry_is_listed() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from hookmill import Delivery, Handlers, Message, Retry
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.producer import Producer
 from hookmill.stream.upkeep import Upkeep
+from tests.peers.road import Road
 from tests.peers.view import View
 from tests.peers.work import Work, Workers, events, names, on_one_server, send, settings_of
 from tests.support import Server, Stream, eventually, message
@@ -157,58 +157,6 @@ async def test_a_worker_whose_connections_are_cut_again_and_again_goes_on(
     await view.drained()
     assert work.began == {"m": 1, "after": 1}
     assert waits == {"later": 2}
-
-
-class Road:
-    """A way to a server that can turn into a black hole: connections stay, nothing arrives."""
-
-    def __init__(self, port: int) -> None:
-        self._target = port
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._swallowed = asyncio.Event()
-
-    async def open(self) -> str:
-        self._server = await asyncio.start_server(self._travel, "127.0.0.1", 0)
-        port = self._server.sockets[0].getsockname()[1]
-        return f"redis://127.0.0.1:{port}/0"
-
-    def swallow(self) -> None:
-        """From here on nothing arrives over the connections there are; new ones are good."""
-        self._swallowed.set()
-        self._swallowed = asyncio.Event()
-
-    async def close(self) -> None:
-        assert self._server is not None
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _travel(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        there, back = await asyncio.open_connection("127.0.0.1", self._target)
-        swallowed = self._swallowed
-        try:
-            with suppress(ConnectionError):
-                await asyncio.gather(
-                    self._carry(reader, back, swallowed), self._carry(there, writer, swallowed)
-                )
-        finally:
-            back.close()
-            writer.close()
-            self._tasks.discard(task)
-
-    @staticmethod
-    async def _carry(
-        source: asyncio.StreamReader, target: asyncio.StreamWriter, swallowed: asyncio.Event
-    ) -> None:
-        while data := await source.read(65_536):
-            if not swallowed.is_set():
-                target.write(data)
-        target.close()
 
 
 async def test_a_connection_that_dies_without_a_word_is_given_up(

@@ -6,8 +6,8 @@ import aiohttp
 import pytest
 
 from hookmill.errors import BacklogFullError, NotDurableError, StreamUnavailableError
+from hookmill.runtime.spool_file import SpoolError
 from receiver.responses import Refusal, handshake_reply, refusal_for
-from receiver.spool import SpoolError
 from tests.receiver.serving import (
     Connect,
     OwnServer,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from hookmill.stream.arrival import Row
-from receiver import spool as spool_module
+from receiver import drain_pace
 from receiver.spool import Spool
 from tests.receiver.spools import OpenSpool, Redis, row, rows
 from tests.support import eventually
@@ -51,7 +51,7 @@ async def test_what_was_put_is_there_after_a_restart(open_spool: OpenSpool) -> N
 async def test_a_lost_marker_comes_back_with_the_next_start(open_spool: OpenSpool) -> None:
     spool = await open_spool()
     await spool.put(rows("a"))
-    spool._marker.unlink()  # as after a crash of the machine: its folder was not synced
+    spool._file.marker.unlink()  # as after a crash of the machine: its folder was not synced
     assert (await open_spool()).is_active
 
 
@@ -72,7 +72,7 @@ async def test_it_is_active_from_the_first_put_until_it_is_empty_for_every_proce
 async def test_what_could_not_be_appended_stays_and_nothing_overtakes_it(
     open_spool: OpenSpool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spool_module, "BATCH_MESSAGES", 2)
+    monkeypatch.setattr(drain_pace, "BATCH_MESSAGES", 2)
     spool, redis = await open_spool(), Redis()
     await spool.put(rows(*numbered(7)))
     for fails_after in (0, 2, 3):
@@ -103,7 +103,7 @@ async def test_only_one_process_drains_at_a_time(open_spool: OpenSpool) -> None:
 async def test_a_drain_that_ends_between_append_and_delete_appends_a_batch_twice_and_loses_none(
     open_spool: OpenSpool, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    monkeypatch.setattr(spool_module, "BATCH_MESSAGES", 2)
+    monkeypatch.setattr(drain_pace, "BATCH_MESSAGES", 2)
     spool, redis = await open_spool(), Redis()
     await spool.put(rows(*numbered(count)))
 
@@ -212,8 +212,8 @@ async def test_under_a_steady_load_the_spool_is_drained_to_its_end(
 async def test_a_step_of_draining_is_bounded_in_messages_and_bytes(
     open_spool: OpenSpool, monkeypatch: pytest.MonkeyPatch, sizes: list[int], batches: list[int]
 ) -> None:
-    monkeypatch.setattr(spool_module, "BATCH_MESSAGES", 3)
-    monkeypatch.setattr(spool_module, "BATCH_BYTES", 1000)
+    monkeypatch.setattr(drain_pace, "BATCH_MESSAGES", 3)
+    monkeypatch.setattr(drain_pace, "BATCH_BYTES", 1000)
     spool, redis = await open_spool(), Redis()
     await spool.put([row("m", size) for size in sizes])
     await spool.drain(redis.append)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from receiver import spool as spool_module
-from receiver.spool import SpoolError
+from hookmill.runtime import spool_file
+from hookmill.runtime.spool_file import SpoolError
 from tests.receiver.spools import MIB, OpenSpool, Redis, row, rows
 
 
@@ -38,7 +38,7 @@ async def test_a_full_spool_is_not_ready(open_spool: OpenSpool) -> None:
 async def test_a_full_disk_is_an_error_and_no_harm(open_spool: OpenSpool) -> None:
     spool, redis = await open_spool(), Redis()
     await spool.put(rows("a"))
-    file = spool._file
+    file = spool._file.db
     pages = file.execute("PRAGMA page_count").fetchone()[0]
     file.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(SpoolError, match="full"):
@@ -53,31 +53,32 @@ async def test_each_put_is_synced_to_the_disk_also_after_a_drain(open_spool: Ope
     spool, redis = await open_spool(), Redis()
     for _ in range(2):
         modes = [
-            spool._file.execute(f"PRAGMA {name}").fetchone()[0]
+            spool._file.db.execute(f"PRAGMA {name}").fetchone()[0]
             for name in ("journal_mode", "synchronous")
         ]
         assert modes == ["wal", 2]  # FULL
         await spool.put(rows("a"))
-        await spool._in_thread(lambda: spool._delete(1))
+        await spool._in_thread(lambda: spool._file.delete_unsynced(1))
         await spool.drain(redis.append)
 
 
 async def test_another_writer_that_holds_the_file_too_long_is_an_error(
     open_spool: OpenSpool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spool_module, "BUSY_TIMEOUT", 0.05)
+    monkeypatch.setattr(spool_file, "BUSY_TIMEOUT", 0.05)
     stopped, spool = await open_spool(), await open_spool()
-    await stopped._in_thread(stopped._begin)
+    await stopped._in_thread(stopped._file.begin)
     with pytest.raises(SpoolError, match="locked"):
         await spool.put(rows("a"))
-    await stopped._in_thread(stopped._rollback)
+    await stopped._in_thread(stopped._file.rollback)
     await spool.put(rows("a"))
 
 
 async def test_only_its_owner_may_read_it(open_spool: OpenSpool, tmp_path: Path) -> None:
     spool = await open_spool()
     await spool.put(rows("a"))
-    assert others_rights(tmp_path) == {"spool.db": 0, "spool.db-wal": 0, "spool.db-shm": 0}
+    names = ("spool.db", "spool.db-wal", "spool.db-shm", "spool.db.lock", "spool.db.reserve")
+    assert others_rights(tmp_path) == dict.fromkeys(names, 0)
 
 
 def others_rights(folder: Path) -> dict[str, int]:

@@ -60,7 +60,7 @@ async def test_a_connection_that_was_closed_meanwhile_is_made_again_before_anyth
 ) -> None:
     (number,) = await client.ask(0, ("CLIENT", "ID"))
     redis_client.client_kill_filter(_id=number)
-    await eventually(client._servers[0]._free[0]._reader.at_eof)
+    await eventually(client.servers[0]._free[0]._reader.at_eof)
     assert await client.ask(0, ("INCR", f"{prefix}:times")) == [1]
     redis_client.delete(f"{prefix}:times")
 
@@ -80,7 +80,7 @@ def test_commands_are_packed_as_the_client_itself_packs_them(
 
 @pytest.mark.parametrize("url", ["redis://h", "rediss://h", "unix:///run/redis.sock"])
 def test_every_kind_of_connection_is_packed_for(url: str) -> None:
-    (server,) = Client(url, "t")._servers
+    (server,) = Client(url, "t").servers
     kind = server.pool.connection_class
     assert issubclass(kind, ConnectionPool.from_url(url).connection_class)
     assert kind.__mro__[1].__name__ == "_WrittenAtOnce"

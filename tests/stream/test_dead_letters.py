@@ -77,6 +77,22 @@ async def test_a_replayed_dead_letter_is_taken_again_with_a_fresh_count(
     await settle_all(group, *taken.entries)
 
 
+async def test_a_dead_letter_can_be_replayed_for_another_handler(
+    given_up: tuple[Consumer, DeadLetters, list[str]],
+) -> None:
+    group, letters, (first, second, *_) = given_up
+    assert await letters.replay([second, "1-1", first], to="mail") == 2
+    taken = await group.take(10)
+    assert ids(taken.entries) == ["m1", "m0"]
+    assert not taken.duplicates
+    for entry in taken.entries:
+        progress = Progress.from_fields(entry.fields, "")
+        assert (progress.handler, progress.attempts) == ("mail", 0)
+        assert b"reason" not in entry.fields
+        assert Message.from_fields(entry.fields).body
+    await settle_all(group, *taken.entries)
+
+
 async def test_a_dropped_dead_letter_is_gone(
     stream: Producer, given_up: tuple[Consumer, DeadLetters, list[str]]
 ) -> None:

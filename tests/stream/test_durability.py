@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ import pytest
 import redis
 
 from hookmill.errors import NotDurableError, StreamUnavailableError
+from hookmill.stream.arrival import row_of
 from hookmill.stream.producer import Producer
 from tests.support import Server, Stream, eventually, message
 
@@ -246,3 +248,54 @@ async def test_a_redis_that_is_away_is_away_and_not_merely_not_durable(
             with pytest.raises(StreamUnavailableError) as raised:
                 await ask()
             assert raised.type is StreamUnavailableError
+
+
+async def test_an_append_that_was_done_is_not_durable_where_its_connection_fails_while_it_waits(
+    own_server: OwnServer,
+) -> None:
+    primary = own_server(*MEMORY, "--repl-diskless-sync-delay", "0")
+    replica = own_server(*MEMORY, "--replicaof", "127.0.0.1", str(primary.port))
+    async with opened(primary, "replicas:1", timeout=SLOW) as stream:
+        await eventually(lambda: can_append(stream))
+        before = stored(primary)
+        replica.signal(signal.SIGSTOP)
+        appending = asyncio.create_task(refused(lambda: stream.append([message()])))
+        with redis.Redis.from_url(primary.url) as client:
+            await eventually(lambda: client.info("clients")["blocked_clients"] == 1)
+            client.client_kill_filter(_type="normal", skipme=True)
+        assert (await appending).startswith("WAIT: ")
+        assert stored(primary) == before + 1
+        replica.signal(signal.SIGCONT)
+
+
+async def test_a_partition_that_refused_says_why_though_the_others_are_not_durable(
+    own_server: OwnServer,
+) -> None:
+    primary = own_server(*MEMORY, "--repl-diskless-sync-delay", "0")
+    replica = own_server(*MEMORY, "--replicaof", "127.0.0.1", str(primary.port))
+    stream = Stream(primary.url, "t", partitions=2, timeout=SLOW, durability="replicas:1")
+    await eventually(lambda: can_append(stream))
+    with redis.Redis.from_url(primary.url) as client:
+        bad, good = stream.partitions
+        client.delete(bad.stream, good.stream)
+        client.set(bad.stream, "no stream")
+        await eventually(lambda: can_probe(stream))
+        replica.signal(signal.SIGSTOP)
+        rows = [row_of(message(b"%d" % number)) for number in range(20)]
+        results = await stream.append_rows(rows)
+        parts = [row.partition(2) for row in rows]
+        assert {0, 1} == set(parts)
+        for part, result in zip(parts, results, strict=True):
+            assert isinstance(result, NotDurableError) == (part == 1)
+            assert ("WRONGTYPE" in str(result)) == (part == 0)
+        assert client.xlen(good.stream) == parts.count(1)
+    replica.signal(signal.SIGCONT)
+    await stream.close()
+
+
+async def can_probe(stream: Producer) -> bool:
+    try:
+        await stream.probe()
+    except StreamUnavailableError:
+        return False
+    return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hookmill.stream.facts import Backlog, ConsumerFacts, GroupFacts, sum_of
+from hookmill.stream.facts import Backlog, ConsumerFacts, GroupFacts, Heartbeat, sum_of
 
 
 def group(**facts: object) -> GroupFacts:
@@ -59,6 +59,31 @@ def test_a_worker_counts_until_it_was_silent_for_a_minute_or_a_lease(
         for name, idle_ms in (("new", 59_000), ("old", 61_000))
     )
     assert group(consumers=both).workers(lease) == workers
+
+
+def test_a_worker_with_a_heartbeat_counts_however_long_it_was_idle() -> None:
+    idle = ConsumerFacts(name="c1", pending=0, idle_ms=3_600_000, lease_number=9)
+    assert group(consumers=(idle,)).workers(60.0) == 0
+    assert group(consumers=(idle,), heartbeats=(Heartbeat(name="c1"),)).workers(60.0) == 1
+    assert group(heartbeats=(Heartbeat(name="c1"),)).workers(60.0) == 1  # it has taken nothing yet
+
+
+def test_a_worker_of_this_release_does_not_count_without_a_heartbeat() -> None:
+    one = ConsumerFacts(name="c1", pending=0, idle_ms=10, lease_number=9)
+    assert group(consumers=(one,)).workers(60.0) == 0
+    assert group(consumers=(one,)).without_heartbeat == [one]
+
+
+@pytest.mark.parametrize(
+    ("idle_ms", "pending", "lease_number", "is_blocked"),
+    [(20_000, 1, 9, True), (40_000, 1, 9, False), (20_000, 0, 9, False), (20_000, 1, None, False)],
+)
+def test_a_loop_is_blocked_where_leases_are_renewed_without_a_heartbeat(
+    idle_ms: int, pending: int, lease_number: int | None, is_blocked: bool
+) -> None:
+    one = ConsumerFacts(name="c1", pending=pending, idle_ms=idle_ms, lease_number=lease_number)
+    assert group(consumers=(one,)).blocked(60.0) == ([one] if is_blocked else [])
+    assert group(consumers=(one,), heartbeats=(Heartbeat(name="c1"),)).blocked(60.0) == []
 
 
 def test_a_limit_is_split_so_that_no_partition_has_none() -> None:

@@ -19,7 +19,9 @@ def test_the_names_are_those_of_release_0_1() -> None:
         "hookmill:{0}:backlog",
         "hookmill:{0}:tokens",
     )
-    assert keys.of_group("main")._asdict() == {
+    group = keys.of_group("main")._asdict()
+    new = {"heartbeats", "heartbeat_times", "lease_numbers"}
+    assert {name: key for name, key in group.items() if name not in new} == {
         "stream": "hookmill:{0}:stream",
         "again": "hookmill:{0}:main:again",
         "delayed": "hookmill:{0}:main:delayed",
@@ -35,6 +37,13 @@ def test_the_names_are_those_of_release_0_1() -> None:
         "counts": "hookmill:{0}:main:counts",
         "upkeep": "hookmill:{0}:main:upkeep",
     }
+
+
+def test_the_names_that_came_with_release_0_2() -> None:
+    group = Keys("hookmill").of_group("main")
+    assert group.heartbeats == "hookmill:{0}:main:heartbeats"
+    assert group.heartbeat_times == "hookmill:{0}:main:heartbeats:times"
+    assert group.lease_numbers == "hookmill:{0}:main:lease-numbers"
 
 
 def test_a_script_builds_the_names_of_any_groups_keys_from_their_parts() -> None:

@@ -15,7 +15,7 @@ from hookmill.stream.entries import STREAM, EntryRef
 from hookmill.stream.leases import BlockingLeases
 from hookmill.stream.producer import Producer
 from tests.stream.toolkit import OpenGroup, OwnServer, settle_all
-from tests.support import eventually, message
+from tests.support import eventually, message, server_binaries
 
 
 @pytest.fixture
@@ -58,9 +58,37 @@ async def test_what_is_settled_or_never_was_is_lost(
     await settle_all(group, held)
 
 
-def test_nothing_to_renew_asks_nothing() -> None:
-    with closing(BlockingLeases(Client("redis://127.0.0.1:1", "t"), "main", "c1")) as leases:
-        assert leases.renew([]) == []
+async def test_each_renewal_raises_the_lease_number_also_where_nothing_is_held(
+    stream: Producer, group: Consumer, leases: BlockingLeases, redis_client: redis.Redis
+) -> None:
+    key = group.partitions[0].lease_numbers
+    assert leases.renew([]) == []
+    assert redis_client.hgetall(key) == {b"c1": b"1"}
+
+    await stream.append([message()])
+    (entry,) = (await group.take(1)).entries
+    assert leases.renew([entry.ref]) == []
+    assert redis_client.hgetall(key) == {b"c1": b"2"}
+
+    # The worker counts. So a number that Redis lost does not begin again.
+    redis_client.delete(key)
+    leases.renew([])
+    assert redis_client.hgetall(key) == {b"c1": b"3"}
+    await settle_all(group, entry)
+
+
+@pytest.mark.parametrize("binary", list(server_binaries()))
+def test_a_full_redis_takes_a_lease_number(own_server: OwnServer, binary: str) -> None:
+    # A number that stands still would say that the worker no longer holds what it holds.
+    server = own_server(binary=binary)
+    with (
+        redis.Redis.from_url(server.url) as client,
+        closing(BlockingLeases(Client(server.url, "t"), "main", "c1")) as leases,
+    ):
+        client.config_set("maxmemory-policy", "noeviction")
+        client.config_set("maxmemory", 1)
+        leases.renew([])
+        assert client.hgetall("t:{0}:main:lease-numbers") == {b"c1": b"1"}
 
 
 def test_a_lost_group_is_distinguished_from_a_redis_that_is_away(own_server: OwnServer) -> None:

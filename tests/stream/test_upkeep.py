@@ -9,6 +9,8 @@ import redis
 
 from hookmill.errors import GroupLostError
 from hookmill.stream.consumer import Consumer
+from hookmill.stream.facts import Heartbeat
+from hookmill.stream.heartbeats import Heartbeats
 from hookmill.stream.producer import Producer
 from hookmill.stream.upkeep import Upkeep
 from tests.stream.toolkit import (
@@ -65,6 +67,25 @@ async def test_a_consumer_can_be_removed_by_name(
     make_consumers(redis_client, one, "one", "two")
     assert await Upkeep(stream.client, "main").retire(0, "one") == 2
     assert consumers(redis_client, one) == {"stream": [b"two"], "again": [b"two"]}
+
+
+@pytest.mark.parametrize("named", ["", "empty"])
+async def test_a_lease_number_goes_with_its_consumer(
+    stream: Producer, open_group: OpenGroup, redis_client: redis.Redis, named: str
+) -> None:
+    holds, empty = await open_group("holds"), await open_group("empty")
+    await stream.append([message()])
+    (entry,) = (await holds.take(1)).entries
+    make_consumers(redis_client, empty, "empty")
+    numbers = holds.partitions[0].lease_numbers
+    redis_client.hset(numbers, mapping={"holds": 1, "empty": 1, "fresh": 1})
+    # It has not taken anything yet, so Redis does not know it as a consumer.
+    await Heartbeats(stream.client, "main").write(Heartbeat(name="fresh", lease=60))
+
+    await Upkeep(stream.client, "main").retire(0, named)
+
+    assert redis_client.hgetall(numbers) == {b"holds": b"1", b"fresh": b"1"}
+    await settle_all(holds, entry)
 
 
 async def test_removing_consumers_of_a_lost_group_is_no_error(

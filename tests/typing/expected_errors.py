@@ -17,10 +17,12 @@ from msgspec import UnsetType
 
 from hookmill import (
     Backoff,
+    Dead,
     Delivery,
     Discard,
     Event,
     FlowControl,
+    GivenUp,
     Handlers,
     Message,
     Outgoing,
@@ -147,6 +149,22 @@ async def timing(
     await call_next(delivery)
 
 
+@plain.on_dead
+async def told(given_up: GivenUp) -> None:
+    assert_type(given_up.message, Message | None)
+    assert_type((given_up.reason, given_up.attempts), tuple[str, int])
+
+
+@plain.on_dead
+def told_in_a_thread(given_up: GivenUp) -> int:
+    return given_up.attempts
+
+
+@having.on_dead
+async def told_with_resources(given_up: GivenUp, site: Site) -> None:
+    assert_type(site, Site)
+
+
 # What the decorator gives back.
 
 Async = Coroutine[Any, Any, None]
@@ -238,6 +256,12 @@ plain.on(OrderPaid, attempts="8")  # error
 plain.on(OrderPaid, timeout=timedelta(seconds=5))  # error
 plain.on(OrderPaid, backoff=5)  # error
 plain.on(OrderPaid, tries=8)  # error
+plain.on(OrderPaid, aliases=("old", "older"), retry_on=(OSError,), dead_on=(ValueError, KeyError))
+plain.on("order.*", aliases=("old",), retry_on=(BaseException,), dead_on=(SystemExit,))
+plain.on(OrderPaid, aliases="old")  # error
+plain.on(OrderPaid, retry_on=OSError)  # error
+plain.on(OrderPaid, dead_on=(int,))  # error
+plain.on("order.*", dead_on=(ValueError(),))  # error
 plain.on(OrderPaid)(5)  # error
 plain.ignore(OrderPaid)  # error
 plain.ignore("push", "ping.*")
@@ -245,6 +269,18 @@ plain.ignore("push", "ping.*")
 
 @having.middleware  # error
 async def a_middleware_without_the_next(delivery: Delivery[Any]) -> None: ...
+
+
+@plain.on_dead  # error
+async def told_of_a_delivery(delivery: Delivery[Any]) -> None: ...
+
+
+@having.on_dead  # error
+async def told_with_another_resource(given_up: GivenUp, site: int) -> None: ...
+
+
+@plain.on_dead  # error
+async def told_nothing() -> None: ...
 
 
 # Events.
@@ -317,6 +353,9 @@ def steer_by_timedelta() -> None:
 Retry(after="60")  # error
 Discard("not ours")
 Discard()  # error
+Dead("no such account")
+Dead()  # error
+Dead(5)  # error
 Backoff(first="1")  # error
 
 

@@ -12,12 +12,13 @@ import pytest
 import structlog
 
 from hookmill import Delivery, Handlers
+from hookmill.error_text import MAX_ERROR, MAX_SUMMARY
 from hookmill.handlers import Backoff
 from hookmill.message import Message, Progress
 from hookmill.stream.entries import Entry
 from tests.support import eventually
 from tests.worker.attempts import NOW, OWNER, Paid, Try, attempted, entry
-from worker.attempt import MAX_ERROR, MAX_SUMMARY, Attempter
+from worker.attempt import Attempter
 from worker.outcome import (
     DeadLettered,
     Done,
@@ -55,6 +56,29 @@ async def test_a_failure_is_counted_and_retried_after_its_backoff(
     assert isinstance(third, DeadLettered)
     assert (third.reason, third.progress.attempts) == ("failed", 3)
     assert third.error.endswith("ValueError: no such account\n")
+
+
+async def test_the_errors_of_a_task_group_and_their_notes_are_summed_up(
+    handlers: Handlers[Any], attempt: Try
+) -> None:
+    async def fail(error: Exception) -> None:
+        error.add_note("for order o1")
+        raise error
+
+    @handlers.on(Paid, attempts=2)
+    async def book(delivery: Delivery[Paid]) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail(ValueError("no such account")))
+            group.create_task(fail(KeyError("o1")))
+
+    said = "ValueError: no such account; KeyError: 'o1'; note: for order o1; note: for order o1"
+    first = await attempt()
+    assert isinstance(first, RetryLater)
+    assert first.reason == said
+    last = await attempt(entry(progress=first.progress))
+    assert isinstance(last, DeadLettered)
+    assert last.error.splitlines()[-1] == said
+    assert "in book" in last.error
 
 
 class Odd(BaseException):
@@ -298,3 +322,17 @@ async def test_a_handler_that_ends_well_although_it_is_cancelled_is_done(
             await asyncio.sleep(0)
 
     assert await cancelled(attempt.attempter, entry(), started.is_set) == Done("book")
+
+
+async def test_a_worker_that_stops_requeues_whatever_the_error_rules_say(
+    handlers: Handlers[Any], attempt: Try
+) -> None:
+    started = asyncio.Event()
+
+    @handlers.on(Paid, retry_on=(OSError,))
+    async def book(delivery: Delivery[Paid]) -> None:
+        started.set()
+        await asyncio.sleep(60)
+
+    outcome = await cancelled(attempt.attempter, entry(), started.is_set)
+    assert outcome == Requeued(Progress(owner=OWNER))

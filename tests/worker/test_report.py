@@ -63,6 +63,13 @@ FAILED = Progress(owner="7-1", handler="book", attempts=3)
                 "reason": "failed", "error": "ValueError: no",
             },
         ),
+        (
+            DeadLettered(FAILED, "failed", "  | X: (1)\n    | ValueError: no\n    +------\n"),
+            {
+                "log_level": "error", "event": "dead letter", "handler": "book", "attempts": 3,
+                "reason": "failed", "error": "ValueError: no",
+            },
+        ),
         (Requeued(BEFORE), {"log_level": "info", "event": "requeued"}),
     ],
 )  # fmt: skip

@@ -2,6 +2,7 @@
 --
 -- KEYS  1 dead  2 again  3 busy  4 parked
 -- ARGV  1 n, then n names of fields that are left out: those that tell how it came to be dead
+--       then m, and m strings that are added: fields and values in turn
 --       then the dead letters' IDs
 -- Reply how many were moved; one that is no longer there does not count
 
@@ -11,12 +12,14 @@ local again_key, busy_key, parked_key = KEYS[2], KEYS[3], KEYS[4]
 
 local names = {}
 for i = 2, 1 + tonumber(ARGV[1]) do names[ARGV[i]] = true end
+local added_at = 2 + tonumber(ARGV[1])
+local ids_at = added_at + 1 + tonumber(ARGV[added_at])
 
 -- A full Redis lets a script go on whose first write takes no memory. This one deletes nothing.
 redis.call('XDEL', KEYS[1], '0-0')
 
 local replayed = 0
-for i = 2 + tonumber(ARGV[1]), #ARGV do
+for i = ids_at, #ARGV do
   local found = redis.call('XRANGE', KEYS[1], ARGV[i], ARGV[i])[1]
   if found then
     local kept = {}
@@ -26,6 +29,7 @@ for i = 2 + tonumber(ARGV[1]), #ARGV do
         kept[#kept + 1] = found[2][f + 1]
       end
     end
+    for a = added_at + 1, ids_at - 1 do kept[#kept + 1] = ARGV[a] end
     local _, token, _, key = identity_of(kept, places_of(kept))
     if key == '' or token == '' then
       redis.call('XADD', again_key, '*', unpack(kept))

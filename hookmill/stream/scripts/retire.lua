@@ -3,9 +3,10 @@
 --
 -- KEYS  1 stream  2 again
 -- ARGV  1 group  2 idle for at least (ms)  3 the one consumer to remove ('': all)
--- Reply how many were removed; one that is in both streams counts twice
+-- Reply {removed, left}: how many were removed, where one that is in both streams counts twice, and
+--       the names of those that are still there
 
-local removed = 0
+local removed, left = 0, {}
 for _, key in ipairs(KEYS) do
   local consumers = redis.pcall('XINFO', 'CONSUMERS', key, ARGV[1])
   for _, info in ipairs(consumers.err and {} or consumers) do
@@ -15,7 +16,9 @@ for _, key in ipairs(KEYS) do
     if asked and consumer['pending'] == 0 and consumer['idle'] >= tonumber(ARGV[2]) then
       redis.call('XGROUP', 'DELCONSUMER', key, ARGV[1], consumer['name'])
       removed = removed + 1
+    else
+      left[#left + 1] = consumer['name']
     end
   end
 end
-return removed
+return { removed, left }

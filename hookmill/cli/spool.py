@@ -1,0 +1,109 @@
+"""`hookmill spool`: what receivers could not read in their spool, and set aside."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from hookmill.cli.options import AsJSON
+from hookmill.cli.output import fail, printable, say, say_json
+from hookmill.cli.start import read_settings
+
+app = typer.Typer(
+    help="Spooled messages that were set aside: list, show, retry, drop.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+_ID = Annotated[int, typer.Argument(metavar="ID", min=1, help="As `spool list` shows it.")]
+_SomeIDs = Annotated[
+    list[int] | None, typer.Argument(metavar="ID", min=1, help="IDs, as `spool list` shows them.")
+]
+_All = Annotated[bool, typer.Option("--all", help="All that are set aside now.")]
+
+
+@app.command("list")
+def spool_list(*, as_json: AsJSON = False) -> None:
+    """List the messages that were set aside because they cannot be read, oldest first.
+
+    In each line: ID, when it was set aside, bytes and reason. They count to HOOKMILL_SPOOL_LIMIT.
+    """
+    from hookmill.admin import spool
+
+    with spool.opened(read_settings()) as file:
+        found = [spool.describe(one) for one in file.all_set_aside()]
+    for seen in found:
+        if as_json:
+            say_json(seen)
+        else:
+            line = f"{seen['id']}  {seen['since']}  {seen['bytes']} bytes  {seen['reason']}"
+            say(printable(line, keep=""))
+    if not found and not as_json:
+        say("nothing is set aside")
+
+
+@app.command("show")
+def spool_show(row_id: _ID, *, as_json: AsJSON = False) -> None:
+    """Show one message that was set aside: its reason, and as much as can be read of it."""
+    import msgspec
+
+    from hookmill.admin import spool
+
+    with spool.opened(read_settings()) as file:
+        seen = spool.find(file, row_id)
+    if as_json:
+        say_json(seen)
+        return
+    content = seen["content"]
+    if not isinstance(content, str):
+        seen["content"] = msgspec.json.format(msgspec.json.encode(content), indent=2).decode()
+    for name, value in seen.items():
+        text = printable(str(value))
+        say(f"{name}:\n{text}" if "\n" in text else f"{name}: {text}")
+
+
+@app.command("retry")
+def spool_retry(ids: _SomeIDs = None, *, everything: _All = False) -> None:
+    """Put messages back into the spool, behind all others. A receiver then drains them, or sets
+    them aside again.
+    """
+    from hookmill.admin import spool
+
+    chosen = _chosen(ids, everything=everything)
+    with spool.opened(read_settings()) as file:
+        done = file.retry(spool.positions(file, chosen))
+    say(f"put back {done}")
+
+
+@app.command("drop")
+def spool_drop(
+    ids: _SomeIDs = None,
+    *,
+    everything: _All = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+) -> None:
+    """Delete messages for good. Their senders were told that these were accepted."""
+    from hookmill.admin import spool
+    from hookmill.admin.units import count
+
+    chosen = _chosen(ids, everything=everything)
+    with spool.opened(read_settings()) as file:
+        found = spool.positions(file, chosen)
+        question = f"drop {count(len(found), 'spooled message', 'spooled messages')} for good?"
+        if found and not yes:
+            if not sys.stdin.isatty():
+                fail(f"{question} There is nobody to ask: give --yes")
+            if not typer.confirm(question):
+                say("dropped none")
+                return
+        done = file.drop(found)
+    say(f"dropped {done}")
+
+
+def _chosen(ids: list[int] | None, *, everything: bool) -> list[int] | None:
+    """Require either IDs or --all, so that a slip retries or drops nothing. None stands for all."""
+    if bool(ids) == everything:
+        raise typer.BadParameter("give IDs, or --all")
+    return ids or None

@@ -1,0 +1,178 @@
+"""Who is alive, with real worker processes: idle, killed, blocked and stopped ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import redis
+
+from hookmill.admin.group_checks import judge_groups
+from hookmill.config.settings import Settings
+from hookmill.stream import facts
+from hookmill.stream.facts import GroupFacts
+from hookmill.stream.inspector import Inspector
+from hookmill.stream.producer import Producer
+from tests.e2e.line import Line
+from tests.support import Program, eventually, message
+
+LEASE = 2.0
+
+
+@pytest.fixture
+def worker(line: Line) -> Callable[..., Program]:
+    def start(lease: float = LEASE) -> Program:
+        return line.worker(HOOKMILL_LEASE=str(lease))
+
+    return start
+
+
+async def group_of(stream: Producer) -> GroupFacts | None:
+    overview = await Inspector(stream.client).overview()
+    return next((group for group in overview.groups if group.name == "main"), None)
+
+
+async def with_heartbeats(stream: Producer, count: int) -> GroupFacts:
+    found: list[GroupFacts] = []
+
+    async def is_so() -> bool:
+        group = await group_of(stream)
+        if group is not None:
+            found.append(group)
+        return group is not None and len(group.heartbeats) == count
+
+    await eventually(is_so, what=f"{count} heartbeats")
+    return found[-1]
+
+
+async def test_an_idle_worker_counts_however_long_redis_did_not_hear_of_its_consumer(
+    stream: Producer,
+    worker: Callable[..., Program],
+    settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(facts, "SILENCE", 0.0)  # so that two seconds count as a minute
+    running = worker(lease=60)  # nor does it sweep meanwhile
+    await stream.append([message(type="post.published")])  # from here on Redis knows the consumer
+
+    async def is_idle() -> bool:
+        group = await group_of(stream)
+        return bool(group and group.consumers and group.consumers[0].idle_ms > LEASE * 1000)
+
+    await eventually(is_idle, what="an idle consumer")
+    group = await with_heartbeats(stream, 1)
+
+    assert group.workers(LEASE) == 1
+    assert group.heartbeats[0].pid == running.pid
+    assert group.heartbeats[0].handlers == {
+        "note_order": ("order.paid",),
+        "note_post": ("post.*",),
+    }
+    # It holds nothing, but the group has work: nobody is told that no worker runs.
+    waiting = msgspec.structs.replace(group, delayed=1)
+    overview = await Inspector(stream.client).overview()
+    judged = msgspec.structs.replace(overview, groups=(waiting,))
+    assert list(judge_groups(judged, settings(lease=LEASE))) == []
+    assert running.stop() == 0
+
+
+async def test_a_killed_workers_heartbeat_is_gone_within_a_lease(
+    stream: Producer, worker: Callable[..., Program], redis_client: redis.Redis
+) -> None:
+    victim, survivor = worker(), worker()
+    await with_heartbeats(stream, 2)
+    victim.kill()
+    killed = time.monotonic()
+    group = await with_heartbeats(stream, 1)
+    # The time limit has some room for a busy machine.
+    assert time.monotonic() - killed < LEASE + 1
+    assert [one.pid for one in group.heartbeats] == [survivor.pid]
+    assert group.workers(60.0) == 1
+
+    survivor.kill()
+    keys = stream.partitions[0].of_group("main")
+    await eventually(lambda: not redis_client.exists(keys.heartbeats, keys.heartbeat_times))
+
+
+async def test_a_worker_with_a_blocked_event_loop_loses_its_heartbeat_and_keeps_its_messages(
+    stream: Producer,
+    worker: Callable[..., Program],
+    line: Line,
+    redis_client: redis.Redis,
+    tmp_path: Path,
+) -> None:
+    blocked = _blocking_worker(worker, line, tmp_path)
+    await with_heartbeats(stream, 1)
+    await stream.append([message(type="block")])
+    group = await with_heartbeats(stream, 0)
+    keys = stream.partitions[0].of_group("main")
+    number = int(str(group.consumers[0].lease_number))
+    name = group.consumers[0].name
+
+    def is_raised() -> bool:
+        return int(redis_client.hget(keys.lease_numbers, name) or 0) > number + 3
+
+    await eventually(is_raised)  # for longer than a lease
+    rows: Any = redis_client.xpending_range(keys.stream, "main", "-", "+", 10)
+    (held,) = rows
+    assert held["times_delivered"] == 1
+    assert held["time_since_delivered"] < LEASE * 1000
+    group = await with_heartbeats(stream, 0)
+    assert (group.workers(LEASE), [one.name for one in group.blocked(LEASE)]) == (0, [name])
+    checked = _findings(line)
+    assert f"the event loop of worker {name} in group main is blocked" in checked
+    assert "its event loop is blocked" in line.hookmill("status")
+
+    (tmp_path / "go").touch()
+    group = await with_heartbeats(stream, 1)
+    assert group.workers(LEASE) == 1
+    assert blocked.stop() == 0
+
+
+def _blocking_worker(worker: Callable[..., Program], line: Line, folder: Path) -> Program:
+    """Start a worker whose handler blocks its event loop until there is a file `go`."""
+    (folder / "ledger.py").write_text(
+        "import os, time\n"
+        "from hookmill import Handlers\n"
+        "handlers = Handlers()\n"
+        "@handlers.on('block')\n"
+        "async def block(delivery):\n"
+        "    while not os.path.exists('go'):\n"
+        "        time.sleep(0.02)\n"
+    )
+    line.env["HOOKMILL_LEASE"] = str(LEASE)  # `status` and `check` judge by it
+    return worker()
+
+
+def _findings(line: Line) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "hookmill", "check", "--json"],
+        env={"PATH": os.environ["PATH"], **line.env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,  # it finds something
+    )
+    return [json.loads(row)["what"] for row in done.stdout.splitlines()]
+
+
+async def test_a_stop_removes_what_the_worker_said_of_itself(
+    stream: Producer, worker: Callable[..., Program], redis_client: redis.Redis, line: Line
+) -> None:
+    running = worker()
+    group = await with_heartbeats(stream, 1)
+    shown: Any = json.loads(line.hookmill("status", "--json"))
+    (row,) = shown["groups"]
+    assert (row["workers"], row["heartbeats"][0]["pid"]) == (1, running.pid)
+    assert f"main: {group.heartbeats[0].name} holds 0; " in line.hookmill("status")
+    assert running.stop() == 0
+    keys = stream.partitions[0].of_group("main")
+    assert not redis_client.exists(keys.heartbeats, keys.heartbeat_times, keys.lease_numbers)

@@ -1,0 +1,66 @@
+"""A TCP proxy between our programs and a server, which does what proxies and networks do."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+
+class Road:
+    """A TCP proxy in front of a server. It can become a black hole (connections stay, nothing
+    arrives), and it can lead new connections to another server while it keeps the old ones.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.opened = 0
+        self._swallowed = asyncio.Event()
+
+    async def open(self) -> str:
+        self._server = await asyncio.start_server(self._travel, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
+        return f"redis://127.0.0.1:{port}/0"
+
+    def lead_to(self, port: int) -> None:
+        """From here on new connections go to another server; those that are there stay."""
+        self._target = port
+
+    def swallow(self) -> None:
+        """From here on nothing arrives over the connections there are; new ones are good."""
+        self._swallowed.set()
+        self._swallowed = asyncio.Event()
+
+    async def close(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _travel(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.opened += 1
+        there, back = await asyncio.open_connection("127.0.0.1", self._target)
+        swallowed = self._swallowed
+        try:
+            with suppress(ConnectionError):
+                await asyncio.gather(
+                    self._carry(reader, back, swallowed), self._carry(there, writer, swallowed)
+                )
+        finally:
+            back.close()
+            writer.close()
+            self._tasks.discard(task)
+
+    @staticmethod
+    async def _carry(
+        source: asyncio.StreamReader, target: asyncio.StreamWriter, swallowed: asyncio.Event
+    ) -> None:
+        while data := await source.read(65_536):
+            if not swallowed.is_set():
+                target.write(data)
+        target.close()

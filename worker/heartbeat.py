@@ -1,0 +1,88 @@
+"""Writes the worker's heartbeat: who it is, what it can handle, and what it holds.
+
+The event loop writes it, because a worker whose loop is blocked must not look well. Its leases are
+renewed by a thread, so it keeps its messages meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from contextlib import suppress
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+
+from hookmill.config.settings import Settings
+from hookmill.errors import StreamUnavailableError
+from hookmill.handlers import Handlers
+from hookmill.message import OLDER_VERSION, WIRE_VERSION
+from hookmill.stream.facts import Heartbeat
+from hookmill.stream.heartbeats import Heartbeats
+from worker.attempt import Attempter
+from worker.pool import STOP_STEP_TIMEOUT, Pool
+
+
+class HeartbeatWriter:
+    """Call `run_once` regularly from the event loop, and `stop` at the end. `constant` is what does
+    not change while the worker runs.
+    """
+
+    def __init__(
+        self, heartbeats: Heartbeats, constant: Heartbeat, pool: Pool, attempter: Attempter
+    ) -> None:
+        self._heartbeats = heartbeats
+        self._constant = constant
+        self._pool = pool
+        self._attempter = attempter
+        self._started = time.monotonic()
+        self._writing = asyncio.Lock()
+        self._is_stopped = False
+
+    async def run_once(self) -> float:
+        """Write the heartbeat; return the seconds until the next call. Two in a row may fail before
+        the heartbeat ends.
+        """
+        async with self._writing:
+            if not self._is_stopped:
+                await self._heartbeats.write(self._now())
+        return self._constant.lease / 3
+
+    async def stop(self) -> None:
+        """Remove the heartbeat and write no more. If Redis is away, it expires by itself."""
+        self._is_stopped = True
+        with suppress(StreamUnavailableError, TimeoutError):
+            # A write that is under way must not arrive behind the removal.
+            async with asyncio.timeout(STOP_STEP_TIMEOUT), self._writing:
+                await self._heartbeats.remove(self._constant.name)
+
+    def _now(self) -> Heartbeat:
+        pool, oldest = self._pool, self._pool.oldest_held
+        return msgspec.structs.replace(
+            self._constant,
+            uptime=round(time.monotonic() - self._started, 1),
+            held=len(pool.held),
+            oldest_held=None if oldest is None else round(oldest, 1),
+            free_slots=max(0, pool.free_slots),
+            free_threads=max(0, self._constant.threads - self._attempter.busy_threads),
+        )
+
+
+def constant_part(name: str, settings: Settings, handlers: Handlers[Any]) -> Heartbeat:
+    """Return what does not change in a worker's heartbeat."""
+    return Heartbeat(
+        name=name,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        version=version("hookmill"),
+        group=settings.group,
+        wire_versions=(int(OLDER_VERSION), int(WIRE_VERSION)),
+        handlers={handler.name: handler.patterns for handler in handlers},
+        ignored=handlers.ignored,
+        concurrency=settings.concurrency,
+        threads=settings.threads,
+        lease=settings.lease,
+    )
