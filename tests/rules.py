@@ -448,7 +448,7 @@ RULES = (
         "a timed-out plain function keeps its slot and its lease until it returns",
         (
             Edit(
-                "worker/attempt.py",
+                "worker/threads.py",
                 'log.warning("handler overruns its timeout in a thread", handler=handler.name)',
                 "raise TimeoutError",
             ),

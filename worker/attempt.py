@@ -6,14 +6,11 @@ does, an outcome is returned.
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import functools
-import inspect
 import random
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from typing import Any
 
 import msgspec
@@ -25,6 +22,7 @@ from hookmill.handlers import Dead, Delivery, Discard, Handler, Handlers, Middle
 from hookmill.message import Message, Progress
 from hookmill.runtime import logs
 from hookmill.stream.entries import Entry
+from worker.error_memory import release_frames
 from worker.outcome import (
     DeadLettered,
     Discarded,
@@ -35,6 +33,7 @@ from worker.outcome import (
     Requeued,
     RetryLater,
 )
+from worker.threads import HandlerThreads, ThreadCall
 from worker.timeouts import Timeouts
 from worker.unmatched import UnmatchedTypes
 
@@ -68,10 +67,9 @@ class Attempter:
     ) -> None:
         self._handlers = handlers
         self._resources = resources
-        self._threads = threads
+        self._threads = HandlerThreads(threads)
         self._grace = grace
         self._clock = clock
-        self._in_threads: set[Future[Any]] = set()
         self._expects_cancellation = False
         self._timeouts = Timeouts()
         self._calls: dict[str, Next] = {}
@@ -80,12 +78,27 @@ class Attempter:
     @property
     def has_busy_threads(self) -> bool:
         """Whether a plain function is running; its thread cannot be stopped."""
-        return any(future.running() for future in list(self._in_threads))
+        return self._threads.are_busy
+
+    def calls(self) -> list[ThreadCall]:
+        """Return the plain functions that have a thread. Any thread may call it."""
+        return self._threads.running()
+
+    def names_of(self, entry: Entry) -> tuple[str, str]:
+        """Return an entry's message ID and the name of its handler, or of all that match."""
+        try:
+            message = Message.from_fields(entry.fields)
+        except WireVersionError:
+            return "", ""
+        if name := Progress.from_fields(entry.fields, entry.ref.id).handler:
+            return message.id, name
+        names = [handler.name for handler in self._handlers.matching(message.type)]
+        return message.id, ", ".join(names)
 
     @property
     def busy_threads(self) -> int:
         """How many plain functions are running."""
-        return sum(future.running() for future in list(self._in_threads))
+        return len(self._threads.running())
 
     def expect_cancellation(self) -> None:
         """Note that the worker is about to cancel attempts: from now on, a cancelled attempt is
@@ -109,12 +122,12 @@ class Attempter:
             return Discarded(handler.name, asked.reason)
         except Dead as asked:
             return self._given_up(_with_handler(progress, handler), asked)
-        except GeneratorExit:  # the loop itself is gone
-            raise
         except BaseException as error:  # noqa: BLE001 - whatever it is, the message is kept
             if self._expects_cancellation:
                 return Requeued(progress)
-            return self._failed(handler, _with_handler(progress, handler), error)
+            outcome = self._failed(handler, _with_handler(progress, handler), error)
+            release_frames(error)
+            return outcome
         return Done(handler.name)
 
     def _prepare(self, entry: Entry, progress: Progress) -> _Ready | Outcome:
@@ -195,7 +208,7 @@ class Attempter:
     async def _run(self, handler: Handler, delivery: Delivery[Any]) -> None:
         call = self._calls.get(handler.name) or self._prepare_call(handler)
         if not handler.is_async:
-            await call(delivery)  # `_in_thread` watches its timeout: a thread cannot be stopped
+            await call(delivery)  # without a timeout, because a thread cannot be stopped
             return
         with self._timeouts.of(handler.timeout) as timeout:
             await call(delivery)
@@ -210,7 +223,8 @@ class Attempter:
             await function(delivery, *rest)
 
         async def call_in_thread(delivery: Delivery[Any]) -> None:
-            await self._in_thread(handler, functools.partial(function, delivery, *rest))
+            run = functools.partial(function, delivery, *rest)
+            await self._threads.run(handler, delivery.id, run)
 
         call: Next = call_in_thread
         if handler.is_async:
@@ -219,26 +233,6 @@ class Attempter:
             call = _wrapped(middleware, call)
         self._calls[handler.name] = call
         return call
-
-    async def _in_thread(self, handler: Handler, function: Callable[[], Any]) -> None:
-        """Run a plain function. Beyond its timeout it keeps its slot and its lease, because its
-        thread cannot be stopped and another worker would run the message a second time.
-        """
-        future = self._threads.submit(contextvars.copy_context().run, _call, function)
-        self._in_threads.add(future)
-        future.add_done_callback(self._in_threads.discard)
-        running = asyncio.wrap_future(future)
-        try:
-            done, _ = await asyncio.wait({running}, timeout=handler.timeout)
-            if not done and future.running():
-                log.warning("handler overruns its timeout in a thread", handler=handler.name)
-            elif not done:
-                log.warning("handler waits for a thread: give it more", handler=handler.name)
-            await running
-        finally:
-            # A running thread cannot be stopped, but a function still in the queue must not begin.
-            future.cancel()
-            running.cancel()
 
 
 def _wrapped(middleware: Middleware, inner: Next) -> Next:
@@ -256,18 +250,6 @@ def _fault_in(body: bytes) -> str:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return f"the body is not JSON: {error}"
     return ""
-
-
-def _call(function: Callable[[], Any]) -> None:
-    """Call a plain function in its thread, and refuse what no plain function may do."""
-    try:
-        returned = function()
-    except StopIteration as error:  # a future cannot hold it, so the attempt would never end
-        raise RuntimeError("the handler raised StopIteration") from error
-    if inspect.isawaitable(returned):
-        if inspect.iscoroutine(returned):
-            returned.close()
-        raise TypeError("the handler returned an awaitable: declare it with `async def`")
 
 
 def _traceback_of(error: BaseException) -> str:

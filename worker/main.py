@@ -1,14 +1,18 @@
 """The worker program: runs a `Worker` until a signal comes, or until a part of it fails.
 
 On a signal it takes nothing more, finishes what runs within the deadline, and requeues the rest.
+On SIGUSR1 it writes to standard error what runs.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import time
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import structlog
@@ -35,10 +39,16 @@ from worker.delayed import Delayed
 from worker.heartbeat import HeartbeatWriter, constant_part
 from worker.janitor import Janitor
 from worker.leases import LeaseKeeper
+from worker.loop_watch import LoopWatch
 from worker.pool import STOP_STEP_TIMEOUT, Pool
+from worker.stacks import Run, what_runs
 from worker.takeover import Takeover
+from worker.threads import ThreadCall
 
 log = structlog.get_logger("worker")
+
+STOP_STEPS = 10.0
+"""Seconds that the last steps of a stop may take together, beyond `HOOKMILL_SHUTDOWN`."""
 
 
 class WorkerFailedError(HookmillError):
@@ -50,29 +60,46 @@ class WorkerFailedError(HookmillError):
 def run(settings: Settings, handlers: Handlers[Any]) -> None:
     """Handle messages until SIGTERM or SIGINT. Raises `WorkerFailedError`."""
     handlers.check()
-    process.run(_work_until_signalled(settings, handlers))
+    forced_end = process.ForcedEnd(settings.shutdown)
+    forced_end.arm()
+    process.run(_work_until_signalled(settings, handlers, forced_end))
 
 
-async def _work_until_signalled(settings: Settings, handlers: Handlers[Any]) -> None:
+async def _work_until_signalled(
+    settings: Settings, handlers: Handlers[Any], forced_end: process.ForcedEnd
+) -> None:
     for name in unknown_variables():
         log.warning("unknown setting", variable=name)
+    worker: Worker | None = None
+    loop = asyncio.get_running_loop()
+
+    def write_what_runs() -> None:
+        runs, calls = ([], []) if worker is None else worker.what_runs()
+        process.write_to_stderr(what_runs(runs, calls, loop))
+
     async with AsyncExitStack() as stack:
-        stop = await stack.enter_async_context(process.stop_signal())
-        await _check_partitions(settings)
-        resources = None
-        if handlers.lifespan is not None:
-            resources = await stack.enter_async_context(handlers.lifespan())
+        stop = await stack.enter_async_context(
+            process.stop_signal(signal.SIGHUP, forced_end=forced_end)
+        )
+        stack.enter_context(process.on_signal_aside(signal.SIGUSR1, write_what_runs))
+        lifespan = await stack.enter_async_context(AsyncExitStack())
+        try:
+            async with _interrupted_by(stop):
+                resources = await _prepare(settings, handlers, lifespan)
+        except _StoppedEarlyError:
+            log.info("stopped before it began to work")
+            forced_end.end_within(STOP_STEP_TIMEOUT, status=0)
+            return
         worker = Worker(settings, handlers, resources)
-        process.collect_garbage_less_often()
-        ended = worker.start()
-        telling = asyncio.create_task(_tell_when_working(worker, settings, len(handlers)))
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({stopping, ended}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        telling.cancel()
-        failed_part = ended.result() if ended.done() else ""
-        log.info("stopping")
-        await worker.stop(settings.shutdown)
+        failed_part, ends = await _work(worker, settings, stop, forced_end)
+        left = max(ends - time.monotonic(), STOP_STEP_TIMEOUT)
+        # The lifespan may never end, and neither may threads that the user's code has started.
+        forced_end.end_within(left + 1.0, status=1 if failed_part else 0)
+        await _close(lifespan, left)
+    _end(worker, failed_part)
+
+
+def _end(worker: Worker, failed_part: str) -> None:
     log.info("stopped")
     if failed_part:
         log.error("a part of the worker had ended by itself", part=failed_part)
@@ -84,11 +111,93 @@ async def _work_until_signalled(settings: Settings, handlers: Handlers[Any]) -> 
         raise WorkerFailedError(f"the worker's {failed_part} task ended by itself")
 
 
-async def _tell_when_working(worker: Worker, settings: Settings, handlers: int) -> None:
+async def _prepare(settings: Settings, handlers: Handlers[Any], lifespan: AsyncExitStack) -> Any:
+    """Check what may keep the worker from starting; return what the handlers' lifespan yields."""
+    await _check_partitions(settings)
+    if handlers.lifespan is None:
+        return None
+    return await lifespan.enter_async_context(handlers.lifespan())
+
+
+class _StoppedEarlyError(Exception):
+    """A signal asked to stop while the worker was starting."""
+
+
+@asynccontextmanager
+async def _interrupted_by(stop: asyncio.Event) -> AsyncIterator[None]:
+    """Cancel this block when `stop` is set; it ends with `_StoppedEarlyError` then.
+
+    The block stays in its task, because a lifespan has to end in the task in which it began.
+    """
+    task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]  # a coroutine has one
+
+    async def interrupt() -> None:
+        await stop.wait()
+        task.cancel()
+
+    interrupting = asyncio.create_task(interrupt(), name="start")
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
+        task.uncancel()
+        raise _StoppedEarlyError from None
+    finally:
+        interrupting.cancel()
+
+
+async def _work(
+    worker: Worker, settings: Settings, stop: asyncio.Event, forced_end: process.ForcedEnd
+) -> tuple[str, float]:
+    """Run the worker until it is asked to stop or a part of it has ended. Return this part's name,
+    and the monotonic time at which `HOOKMILL_SHUTDOWN` is over.
+    """
+    process.collect_garbage_less_often()
+    forced_end.seconds = settings.shutdown + STOP_STEPS
+    ended = worker.start()
+    telling = asyncio.create_task(_tell_when_working(worker, settings), name="start")
+    failed_part = await _stop_or_failure(stop, ended)
+    telling.cancel()
+    ends = time.monotonic() + settings.shutdown
+    log.info("stopping")
+    forced_end.start()
+    await worker.stop(settings.shutdown)
+    return failed_part, ends
+
+
+async def _stop_or_failure(stop: asyncio.Event, ended: asyncio.Task[str]) -> str:
+    """Wait for a signal or for the end of a part of the worker. Return the part's name; "" if there
+    was a signal.
+    """
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    try:
+        await asyncio.wait({stopping, ended}, return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        return "main"  # a handler cancels every task that it finds
+    finally:
+        stopping.cancel()
+    if ended.done():
+        return "main" if ended.cancelled() else ended.result()
+    return "" if stop.is_set() else "main"
+
+
+async def _close(lifespan: AsyncExitStack, seconds: float) -> None:
+    """End the lifespan of the handlers. Where it takes longer, it is cancelled."""
+    try:
+        async with asyncio.timeout(seconds) as timeout:
+            await lifespan.aclose()
+    except TimeoutError:
+        if not timeout.expired():
+            raise
+        log.error("the lifespan did not end in time", seconds=round(seconds, 1))
+
+
+async def _tell_when_working(worker: Worker, settings: Settings) -> None:
     await worker.opened.wait()
     log.info(
-        "working", group=settings.group, consumer=worker.consumer_name, handlers=handlers,
-        concurrency=settings.concurrency,
+        "working", group=settings.group, consumer=worker.consumer_name,
+        handlers=worker.handler_count, concurrency=settings.concurrency,
     )  # fmt: skip
 
 
@@ -120,6 +229,7 @@ class Worker:
 
     def __init__(self, settings: Settings, handlers: Handlers[Any], resources: Any) -> None:
         self.consumer_name = process.consumer_name()
+        self.handler_count = len(handlers)
         self._client = _client_of(settings)
         self._consumer = Consumer(
             self._client, settings.group, self.consumer_name, dedup_window=settings.dedup_window
@@ -133,6 +243,7 @@ class Worker:
             self._consumer, self._attempter, takeover, settings.concurrency, self._watchers
         )
         self._leases = LeaseKeeper(self._consumer.leases(), self._pool.held, settings.lease)
+        self._loop_watch = LoopWatch(self._pool.runs)
         self._heartbeat = HeartbeatWriter(
             Heartbeats(self._client, settings.group),
             constant_part(self.consumer_name, settings, handlers),
@@ -144,7 +255,9 @@ class Worker:
             "heartbeat": self._heartbeat.run_once,
             "janitor": Janitor(self._upkeep, settings.retention).run_once,
             "leases": self._leases.beat,
+            "loop watch": self._loop_watch.beat,
             "takeover": takeover.keep_in_touch,
+            "unstarted": self._pool.requeue_unstarted,
         }
         self._tasks: list[asyncio.Task[Any]] = []
 
@@ -155,12 +268,16 @@ class Worker:
         part's name. The worker must stop then, because it would only look alive.
         """
         self._leases.start()
+        self._loop_watch.start()
         periodic = [
             asyncio.create_task(run_periodically(name, run_once), name=name)
             for name, run_once in self._periodic.items()
         ]
-        self._ended = asyncio.create_task(_first_to_end([self._pool.start(), *periodic]))
-        self._tasks = [self._ended, *periodic]
+        settler = asyncio.create_task(self._pool.watch_settler(), name="settler watch")
+        self._ended = asyncio.create_task(
+            _first_to_end([self._pool.start(), settler, *periodic]), name="watch"
+        )
+        self._tasks = [self._ended, settler, *periodic]
         return self._ended
 
     async def quiet(self) -> None:
@@ -174,6 +291,7 @@ class Worker:
         await self._pool.stop(deadline)
         await self._heartbeat.stop()
         await cancel_and_wait(self._tasks)
+        self._loop_watch.stop()
         await asyncio.to_thread(self._leases.stop)
         with suppress(StreamUnavailableError, GroupLostError, TimeoutError):
             async with asyncio.timeout(STOP_STEP_TIMEOUT):
@@ -181,6 +299,10 @@ class Worker:
         self._threads.shutdown(wait=False, cancel_futures=True)
         await self._consumer.close()
         await self._client.close()
+
+    def what_runs(self) -> tuple[list[Run], list[ThreadCall]]:
+        """Return the messages and the plain functions that run. Any thread may call it."""
+        return self._pool.runs(), self._attempter.calls()
 
     @property
     def opened(self) -> asyncio.Event:

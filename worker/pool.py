@@ -5,6 +5,8 @@ requeue the rest). Its methods follow a message's way: take, start, run, settle.
 takes entries (new ones, retries, and those of a silent worker), so it knows the free slots.
 """
 
+# Long because: one object owns the slots, and every step of a message's way changes them.
+
 from __future__ import annotations
 
 import asyncio
@@ -26,6 +28,7 @@ from worker.outcome import DeadLettered, Outcome, Requeued
 from worker.report import Reporter
 from worker.settlement import settlement_of
 from worker.settler import Settler
+from worker.stacks import Run
 from worker.takeover import Takeover
 
 log = structlog.get_logger("worker")
@@ -54,6 +57,9 @@ SLOT_WAIT = 0.001
 
 MAX_RUNS_ALONE = 3
 """How often a suspect may run alone and crash its worker before it becomes a dead letter."""
+
+UNSTARTED_PERIOD = 1.0
+"""Seconds between two looks for messages whose task ended before it began."""
 
 STOP_STEP_TIMEOUT = 2.0
 """Seconds that each of the last steps of a stop may take where the deadline leaves less: to receive
@@ -85,6 +91,7 @@ class Pool:
         self._reporter = Reporter()
         self._log_pace = LogPace()
         self._running: dict[EntryRef, asyncio.Task[None]] = {}
+        self._began: dict[EntryRef, tuple[Entry, float]] = {}
         self._suspects: list[Entry] = []
         self._runs_alone = False
         self._has_wakeup = False
@@ -105,6 +112,21 @@ class Pool:
         self._loop = asyncio.get_running_loop()  # kept, because asking for it is a system call
         self._taking = asyncio.create_task(self._take_until_quiet(), name="pool")
         return self._taking
+
+    async def watch_settler(self) -> None:
+        """Return when the settler has ended by itself."""
+        await self._settler.watch()
+
+    async def requeue_unstarted(self) -> float:
+        """Requeue messages whose task was cancelled before its first step, which only a handler can
+        do. Return the seconds until the next call.
+        """
+        for ref, task in list(self._running.items()):
+            if task.done():
+                entry, _ = self._began[ref]
+                self._ended(entry)
+                self._settle(entry, Requeued(_progress_of(entry)))
+        return UNSTARTED_PERIOD
 
     async def quiet(self) -> None:
         """Take nothing more; return when no reply of Redis can bring a message any longer."""
@@ -129,6 +151,7 @@ class Pool:
             for task in self._running.values():
                 task.cancel()  # once only, because a second one would interrupt a handler's cleanup
             await asyncio.wait(self._running.values(), timeout=STOP_STEP_TIMEOUT)
+        await self.requeue_unstarted()
         try:
             async with asyncio.timeout(max(left(), STOP_STEP_TIMEOUT)):
                 await self._settler.drain()
@@ -156,6 +179,14 @@ class Pool:
     def is_idle(self) -> bool:
         """Whether no message is running."""
         return not self._running
+
+    def runs(self) -> list[Run]:
+        """Return the messages that run. Any thread may call it."""
+        running, names_of = self._running.copy(), self._attempter.names_of
+        began = self._began.copy().items()
+        return [
+            Run(*names_of(entry), running[ref], at) for ref, (entry, at) in began if ref in running
+        ]
 
     async def _quiet_until(self, latest: float) -> None:
         """Make the pool quiet; wait for its loop to end, but not beyond `latest` (monotonic)."""
@@ -265,6 +296,7 @@ class Pool:
             log.info("duplicate dropped", id=message_id)
 
     def _start(self, entry: Entry) -> None:
+        self._began[entry.ref] = entry, time.perf_counter()
         self._running[entry.ref] = self._loop.create_task(self._run(entry))
 
     @property
@@ -298,12 +330,18 @@ class Pool:
             outcome = Requeued(progress)
         except Exception:  # noqa: BLE001 - a bug of ours must not lose the message
             outcome = DeadLettered(progress, "internal_error", traceback.format_exc())
-        del self._running[entry.ref]
+        if self._loop.is_closed():
+            return  # nothing can be settled: the process ends, and another worker takes it over
+        self._ended(entry)
+        self._settle(entry, outcome)
+        self._reporter.put(outcome, progress, began)
+
+    def _ended(self, entry: Entry) -> None:
+        """Free the slot of a message."""
+        del self._running[entry.ref], self._began[entry.ref]
         if entry.is_suspect:
             self._runs_alone = False
         self._changed.set()
-        self._settle(entry, outcome)
-        self._reporter.put(outcome, progress, began)
 
     # --- settle ------------------------------------------------------------------------------
 

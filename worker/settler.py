@@ -45,6 +45,7 @@ class Settler:
         self._queue: list[Settlement] = []
         self._log_pace = LogPace()
         self._flushing: asyncio.Task[None] | None = None
+        self._has_died = asyncio.Event()
         self._when_stored: dict[EntryRef, Callable[[], None]] = {}
 
     def put(self, settlement: Settlement, when_stored: Callable[[], None] | None = None) -> None:
@@ -57,32 +58,47 @@ class Settler:
         if when_stored is not None:
             self._when_stored[settlement.ref] = when_stored
         if self._flushing is None:
-            self._flushing = asyncio.create_task(self._flush())
+            self._start_flush()
+
+    async def watch(self) -> None:
+        """Return when writing has ended by itself, although something was left to write."""
+        await self._has_died.wait()
 
     async def drain(self) -> None:
         """Return when all that was put is written."""
-        while self._flushing is not None:
-            await asyncio.shield(self._flushing)
+        while self._queue or self._flushing is not None:
+            await asyncio.wait({self._flushing or self._start_flush()})
 
     async def stop(self) -> None:
         """Give up what is not written yet: other workers take these messages over and run them."""
         if self._flushing is not None:
             await cancel_and_wait([self._flushing])
+        if self._queue:
             log.error("stopped with outcomes that are not written", messages=len(self._queue))
 
+    def _start_flush(self) -> asyncio.Task[None]:
+        self._flushing = asyncio.create_task(self._flush(), name="settler")
+        self._flushing.add_done_callback(self._flushed)
+        return self._flushing
+
+    def _flushed(self, task: asyncio.Task[None]) -> None:
+        # Not in `_flush`, because a task that is cancelled before its first step runs no code.
+        self._flushing = None
+        if task.cancelled() or task.exception() is not None:
+            self._has_died.set()
+        elif self._queue:
+            self._start_flush()
+
     async def _flush(self) -> None:
-        try:
-            while self._queue:
-                batch = self._queue[: self._batch_size()]
-                late = await self._write(batch)
-                del self._queue[: len(batch)]
-                self._settled([settlement.ref for settlement in batch])
-                if self._when_stored:
-                    self._tell_stored(batch, late)
-                if late:
-                    log.warning("dropped late outcomes: another worker has them", entries=late)
-        finally:
-            self._flushing = None
+        while self._queue:
+            batch = self._queue[: self._batch_size()]
+            late = await self._write(batch)
+            del self._queue[: len(batch)]
+            self._settled([settlement.ref for settlement in batch])
+            if self._when_stored:
+                self._tell_stored(batch, late)
+            if late:
+                log.warning("dropped late outcomes: another worker has them", entries=late)
 
     def _tell_stored(self, batch: list[Settlement], late: list[str]) -> None:
         for settlement in batch:

@@ -22,7 +22,9 @@ def read_settings(name: str | None = None, **overrides: Any) -> Settings:
     with _without("rich"):  # structlog would load it (3 MB) for tracebacks, which are plain here
         from hookmill.runtime.logs import configure_logs
     from hookmill.config.settings import load_settings
+    from hookmill.runtime.lossy_output import open_missing_files
 
+    open_missing_files()
     settings = load_settings(**overrides)
     bound = {"program": name} if name else {}
     configure_logs(settings.log_format, settings.log_level, **bound)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -23,6 +24,9 @@ from structlog.contextvars import STRUCTLOG_KEY_PREFIX
 from structlog.processors import format_exc_info
 from structlog.typing import EventDict
 
+from hookmill.runtime import lossy_output
+from hookmill.runtime.lossy_output import LossyFile
+
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
@@ -31,14 +35,13 @@ def configure_logs(log_format: str = "auto", level: str = "info", **bound: str) 
     name.
     """
     logger_class = structlog.make_filtering_bound_logger(_LEVELS[level])
-    if log_format == "console" or (log_format == "auto" and sys.stdout.isatty()):
+    _output.file = _standard_output()
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    if log_format == "console" or (log_format == "auto" and is_terminal):
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")
-        factory: Any = structlog.PrintLoggerFactory(sys.stdout)
-        processors = _console_processors(bound)
+        processors = _console_processors(bound, has_colors=is_terminal)
     else:
-        _output.file = sys.stdout.buffer
-        factory = lambda *_: _output  # noqa: E731 - a function of one expression
         processors = [_JsonRenderer(bound)]
         if _LEVELS[level] <= logging.INFO:
             logger_class = _with_fast_info(logger_class)
@@ -46,7 +49,7 @@ def configure_logs(log_format: str = "auto", level: str = "info", **bound: str) 
         cache_logger_on_first_use=True,
         wrapper_class=logger_class,
         processors=processors,
-        logger_factory=factory,
+        logger_factory=lambda *_: _output,
     )
     # The handler has the level too, because a library may set a lower level for its own logger.
     logging.basicConfig(
@@ -54,20 +57,38 @@ def configure_logs(log_format: str = "auto", level: str = "info", **bound: str) 
     )
 
 
-def _console_processors(bound: dict[str, str]) -> list[Any]:
+def _standard_output() -> LossyFile | BinaryIO | None:
+    """Return where the log is written; None if standard output was closed before the start."""
+    if sys.stdout is None:
+        return None
+    try:
+        return LossyFile(sys.stdout.fileno())
+    except OSError:  # something that a test put in its place
+        return sys.stdout.buffer
+
+
+def lose_what_cannot_be_written() -> None:
+    """Make sure that output which cannot be written costs lines, and nothing else."""
+    file = _output.file
+    lossy_output.lose_what_cannot_be_written(file if isinstance(file, LossyFile) else None)
+
+
+def _console_processors(bound: dict[str, str], *, has_colors: bool) -> list[Any]:
     """Return the structlog processors that make a readable line."""
 
     def add_bound(_: Any, __: str, line: EventDict) -> EventDict:
         return {**bound, **line}  # not by context variables, because a new thread has none
 
+    encoding = sys.stdout.encoding if sys.stdout else "utf-8"
     return [
         add_bound,
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S.%f", utc=False),
         structlog.dev.ConsoleRenderer(
-            colors=sys.stdout.isatty(), exception_formatter=structlog.dev.plain_traceback
+            colors=has_colors, exception_formatter=structlog.dev.plain_traceback
         ),
+        lambda _, __, line: line.encode(encoding, "backslashreplace"),
     ]
 
 
@@ -185,7 +206,7 @@ class _Output:
     """Standard output as a structlog logger, which has a method for each level."""
 
     def __init__(self) -> None:
-        self.file: BinaryIO | None = None
+        self.file: LossyFile | BinaryIO | None = None
         self._lock = threading.Lock()
 
     def msg(self, line: bytes) -> None:
@@ -197,26 +218,29 @@ class _Output:
 
     debug = info = warn = warning = error = exception = critical = fatal = log = msg
 
+    def renew_lock(self) -> None:
+        """Replace the lock, in a forked child: the thread that held it is not there."""
+        self._lock = threading.Lock()
+
     def write(self, lines: list[bytes]) -> None:
-        """Write lines and flush them."""
-        if self.file is not None and lines:
-            lines.append(b"")
-            with self._lock:
-                _write_all(self.file, b"\n".join(lines))
-                self.file.flush()
-
-
-def _write_all(file: BinaryIO, lines: bytes) -> None:
-    """Write all lines: an unbuffered file (PYTHONUNBUFFERED) may accept only a part at once."""
-    written = 0
-    while written < len(lines):
-        count = file.write(lines[written:])
-        if not count:  # a non-blocking file that accepts no more
-            break
-        written += count
+        """Write lines and flush them. Where they cannot be written, they are lost and counted."""
+        file = self.file
+        if file is None or not lines:
+            return
+        lines.append(b"")
+        with self._lock:
+            lost_before = getattr(file, "lost_lines", 0)
+            file.write(b"\n".join(lines))
+            file.flush()
+        if lost_before and isinstance(file, LossyFile) and file.lost_lines == lost_before:
+            file.lost_lines = 0
+            structlog.get_logger("runtime").warning("log lines were lost", lines=lost_before)
+            if file.lost_lines:  # this one, too
+                file.lost_lines += lost_before
 
 
 _output = _Output()
+os.register_at_fork(after_in_child=_output.renew_lock)
 
 
 class _StructlogHandler(logging.Handler):

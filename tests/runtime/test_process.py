@@ -178,6 +178,62 @@ def test_an_error_passes_and_is_not_taken_for_an_end(start: Start) -> None:
     assert err.rstrip().endswith("RuntimeError: on the way")
 
 
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_a_task_that_calls_sys_exit_ends_the_program_in_order(start: Start, loop: str) -> None:
+    child = start(f"""
+        if {loop!r} == "asyncio":
+            sys.modules["uvloop"] = None
+
+        async def leave():
+            sys.exit(3)
+
+        async def main():
+            async with process.stop_signal() as stop:
+                leaving = asyncio.create_task(leave())
+                await stop.wait()
+                await asyncio.sleep(0.01)
+                say("stopped in order")
+
+        process.run(main())
+        """)
+
+    status, out, _ = child.end()
+
+    assert status == 3
+    assert out.endswith("stopped in order\n")
+
+
+def test_a_program_that_calls_sys_exit_itself_ends_at_once(start: Start) -> None:
+    child = start("""
+        async def main():
+            async with process.stop_signal() as stop:
+                sys.exit(4)
+
+        process.run(main())
+        """)
+
+    assert child.end() == (4, "", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_stop_that_takes_too_long_ends_by_force(start: Start, number: signal.Signals) -> None:
+    child = start("""
+        async def main():
+            forced_end = process.ForcedEnd(0.1)
+            forced_end.arm()
+            async with process.stop_signal(signal.SIGHUP, forced_end=forced_end) as stop:
+                say("ready")
+                time.sleep(60)
+
+        process.run(main())
+        """)
+    assert child.said() == "ready"
+
+    child.signal(number)
+
+    assert child.end() == (1, "", "the stop takes too long: ending at once\n")
+
+
 def test_the_event_loop_is_uvloops_where_it_is_installed(start: Start) -> None:
     child = start("""
         async def main():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,12 +12,14 @@ import pytest
 from hookmill import Handlers
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.producer import Producer
+from tests.support import Program, Server
 from tests.worker.attempts import Try
 from tests.worker.pools import (
     FOR_EVER,
     MakePool,
     scripted,
 )
+from tests.worker.processes import WorkerProcesses
 from worker import pool as pool_module
 from worker import settler as settler_module
 from worker.attempt import Attempter
@@ -83,3 +86,10 @@ def handlers() -> Handlers[Any]:
 @pytest.fixture
 def attempt(handlers: Handlers[Any], threads: ThreadPoolExecutor) -> Try:
     return Try(handlers, threads)
+
+
+@pytest.fixture
+def processes(
+    own_server: Callable[..., Server], start_program: Callable[..., Program], tmp_path: Path
+) -> WorkerProcesses:
+    return WorkerProcesses(own_server(), start_program, tmp_path)

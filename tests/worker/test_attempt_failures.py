@@ -113,6 +113,10 @@ def stop_iteration() -> None:
     next(iter([]))
 
 
+def close_generator() -> None:
+    raise GeneratorExit
+
+
 def recurse() -> None:
     recurse()
 
@@ -124,6 +128,7 @@ def recurse() -> None:
         (leave, "SystemExit: 3"),
         (interrupt, "KeyboardInterrupt"),
         (be_odd, "Odd: odd"),
+        (close_generator, "GeneratorExit"),
         (cancel, "CancelledError"),
         (cancel_future, "CancelledError"),
         (several, "BaseExceptionGroup: two"),

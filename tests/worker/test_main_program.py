@@ -18,6 +18,7 @@ from hookmill import Delivery, Handlers
 from hookmill.config.settings import Settings
 from hookmill.errors import HandlersError
 from hookmill.message import Message
+from hookmill.runtime import process
 from hookmill.runtime.tasks import cancel_and_wait
 from hookmill.stream.producer import Producer
 from tests.support import Program, Server, Stream, message
@@ -50,13 +51,13 @@ async def test_a_signal_ends_the_program_with_its_lifespan_around_everything(
 
     await stream.append([message()])
     with structlog.testing.capture_logs() as logs:
-        await main._work_until_signalled(settings(), handlers)
+        await main._work_until_signalled(settings(), handlers, process.ForcedEnd(0))
     assert order == ["open", "work with the database", "done", "close"]
     said = [line["event"] for line in logs]
     assert said == ["working", "stopping", "handled", "stopped"]
 
 
-@pytest.mark.parametrize("part", ["pool", "delayed"])
+@pytest.mark.parametrize("part", ["pool", "delayed", "settler watch", "unstarted"])
 async def test_a_program_that_lost_a_part_of_itself_ends_with_an_error(
     stream: Producer, settings: MakeSettings, part: str
 ) -> None:
@@ -72,7 +73,7 @@ async def test_a_program_that_lost_a_part_of_itself_ends_with_an_error(
 
     await stream.append([message(id="m")])
     with pytest.raises(WorkerFailedError, match=part):
-        await main._work_until_signalled(settings(), handlers)
+        await main._work_until_signalled(settings(), handlers, process.ForcedEnd(0))
     assert ran == ["m"]
 
 
