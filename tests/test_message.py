@@ -196,7 +196,11 @@ def test_an_entry_that_a_receiver_appended_is_its_own_owner() -> None:
         (VERSION_2, {b"about": about(received="1.5")}, "not an entry of ours: Expected `int`"),
         (VERSION_2, {b"about": about(received="-1")}, "not an entry of ours: Expected `int` >= 0"),
         (VERSION_2, {b"about": about(received="9" * 9000)}, "not an entry of ours: Integer value"),
-        (VERSION_2, {b"about": about(more="[" * 100_000)}, "not an entry of ours: maximum recursion"),
+        (
+            VERSION_2,
+            {b"about": about(more="[" * 100_000)},
+            "not an entry of ours: maximum recursion",
+        ),
         (VERSION_1, {b"body": None}, "not an entry of ours: no field b'body'"),
         (VERSION_1, {b"received": b"yesterday"}, "not an entry of ours: invalid literal for int()"),
         (VERSION_1, {b"received": b"9" * 9000}, "not an entry of ours: Exceeds the limit"),
