@@ -101,10 +101,13 @@ class View:
         await eventually(lambda: self.calls("xautoclaim") >= enough, timeout=30, what="sweeps")
 
     async def blocked(self, count: int = 1) -> None:
-        """Return when so many workers wait for something to come."""
+        """Return when so many workers wait for new entries. A worker waits for delayed messages,
+        too, and may do so before it has made its group.
+        """
 
         def waiting() -> int:
-            return sum("b" in row["flags"] for row in self.client.client_list())
+            rows = self.client.client_list()
+            return sum("b" in row["flags"] and row["cmd"] == "xreadgroup" for row in rows)
 
         await eventually(lambda: waiting() >= count, what="workers that wait")
 
