@@ -114,14 +114,10 @@ class Attempter:
         handler = ready.handler
         try:
             await self._run(handler, ready.delivery)
-        except Retry as asked:
-            return RetryLater(
-                _with_handler(progress, handler), asked.after, asked.reason or "asked to wait"
-            )
-        except Discard as asked:
-            return Discarded(handler.name, asked.reason)
-        except Dead as asked:
-            return self._given_up(_with_handler(progress, handler), asked)
+        except (Retry, Discard, Dead) as asked:
+            outcome = self._asked_for(handler, progress, asked)
+            release_frames(asked)
+            return outcome
         except BaseException as error:  # noqa: BLE001 - whatever it is, the message is kept
             if self._expects_cancellation:
                 return Requeued(progress)
@@ -129,6 +125,17 @@ class Attempter:
             release_frames(error)
             return outcome
         return Done(handler.name)
+
+    def _asked_for(
+        self, handler: Handler, progress: Progress, asked: Retry | Discard | Dead
+    ) -> Outcome:
+        """Return the outcome that a handler asked for by raising it."""
+        if isinstance(asked, Discard):
+            return Discarded(handler.name, asked.reason)
+        handled = _with_handler(progress, handler)
+        if isinstance(asked, Dead):
+            return self._given_up(handled, asked)
+        return RetryLater(handled, asked.after, asked.reason or "asked to wait")
 
     def _prepare(self, entry: Entry, progress: Progress) -> _Ready | Outcome:
         """Read the message, find its handler, decode its event; return an outcome if that fails."""

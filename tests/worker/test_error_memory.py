@@ -5,9 +5,12 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from hookmill import Dead, Delivery, Discard, Handlers, Retry
+from tests.worker.attempts import Paid, Try
 from worker.error_memory import release_frames
 
 
@@ -64,3 +67,26 @@ def test_errors_that_are_linked_in_a_circle_are_released_as_well() -> None:
     first, second = ValueError(), KeyError()
     first.__cause__, second.__cause__ = second, first
     release_frames(first)
+
+
+@pytest.mark.parametrize(
+    "raised", [Retry(after=1), Discard("no need"), Dead("never"), ValueError()]
+)
+async def test_what_a_handler_held_is_freed_whatever_it_raised(
+    handlers: Handlers[Any], attempt: Try, raised: Exception
+) -> None:
+    bodies: list[weakref.ref[Body]] = []
+
+    @handlers.on(Paid)
+    async def book(delivery: Delivery[Paid]) -> None:
+        body = Body()
+        bodies.append(weakref.ref(body))
+        in_its_own_frame = raised
+        raise in_its_own_frame
+
+    gc.disable()
+    try:
+        await attempt()
+        assert [held() for held in bodies] == [None]
+    finally:
+        gc.enable()
