@@ -6,7 +6,8 @@ that release 0.1 made has none, and is known all the same because Redis has it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, Literal, NamedTuple
 
 from hookmill.errors import GroupLostError, GroupRefusedError, StreamUnavailableError
@@ -96,6 +97,47 @@ class Groups:
                     "look with `hookmill group list`"
                 )
 
+    async def has_keys(self, name: str) -> bool:
+        """Return whether any key of a group is there, whatever is known of the group."""
+        asked = [(number, ("EXISTS", *keys.of_group(name).own)) for number, keys in self._each]
+        return any(map(checked, await self._client.ask_places(asked)))
+
+    async def drop(self, name: str) -> None:
+        """Remove a group with all of its keys, and note that it was dropped, so that no worker
+        makes it again. Raises `GroupRefusedError` if a heartbeat of the group lives.
+
+        A call that broke off can be repeated. The order of the steps matters: once a partition's
+        group is noted as dropped and destroyed, which is one step, no script writes its keys there.
+        """
+        for number, keys in self._each:  # PLACE comes first, because the heartbeats lie there
+            own = keys.of_group(name)
+            place = [keys.stream, own.again, own.heartbeats, own.heartbeat_times, keys.groups]
+            alive, now = await self._scripts.run("drop_group", Call(number, place, _names(name)))
+            if alive:
+                raise workers_run(name, sorted(map(_text, alive)))
+        for number, keys in self._each:
+            await self._client.execute(number, "UNLINK", *keys.of_group(name).own)
+        async for number, found in self._more_keys(name):
+            await self._client.execute(number, "UNLINK", *found)
+        for number, keys in reversed(self._each):  # PLACE comes last, because it decides
+            await self._client.execute(number, "HSET", keys.groups, name, b"dropped " + now)
+
+    async def _more_keys(self, name: str) -> AsyncIterator[tuple[int, list[bytes]]]:
+        """Yield the keys of a group whose names nobody knows in advance, by partition.
+
+        Senders choose ordering keys, so a key of another group may look like one of this group:
+        only the beginning of a name counts.
+        """
+        before = {
+            number: tuple(f"{key}:".encode() for key in keys.of_group(name).own)
+            for number, keys in self._each
+        }
+        prefix = self._client.partitions[PLACE].base.removesuffix(f"{{{PLACE}}}")
+        async for page in self._client.scan(f"{_literal(prefix)}{{*}}:{_literal(name)}:*"):
+            for number, beginnings in before.items():
+                if found := [key for key in page if key.startswith(beginnings)]:
+                    yield number, found
+
     @property
     def _each(self) -> list[tuple[int, Keys]]:
         return list(enumerate(self._client.partitions))
@@ -114,6 +156,14 @@ def unknown_group(name: str, known: Iterable[KnownGroup]) -> GroupRefusedError:
     return GroupRefusedError(
         f"there is no group {shown(name)}; there are: {names or 'none'}. Make it once with "
         f"`hookmill group add {shown(name)} --from beginning` (or `--from now`)"
+    )
+
+
+def workers_run(name: str, workers: Iterable[str]) -> GroupRefusedError:
+    """Return the error that names the workers that keep a group from being dropped."""
+    return GroupRefusedError(
+        f"workers of group {shown(name)} run: {', '.join(map(shown, workers))}. Stop them first; a "
+        "worker that was killed counts as running for one lease"
     )
 
 
@@ -171,6 +221,11 @@ def _known_of(name: str, note: str) -> KnownGroup:
             return KnownGroup(name, state, "", int(since))
         case _:
             return KnownGroup(name)
+
+
+def _literal(text: str) -> str:
+    """Escape what has a meaning in a pattern of Redis."""
+    return re.sub(r"([*?\[\]\\^])", r"\\\1", text)
 
 
 def _text(word: bytes) -> str:
