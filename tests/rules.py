@@ -81,6 +81,8 @@ SETTLER = "tests/worker/test_settler.py::test_"
 RECEIVED = "tests/receiver/test_pipeline.py::test_"
 POOL_FAULTS = "tests/worker/test_pool_faults.py::test_"
 POOL_TAKEOVER = "tests/worker/test_pool_takeover.py::test_"
+STUCK = "tests/worker/test_stuck_threads.py::test_"
+WAITING = "tests/worker/test_waiting.py::test_"
 SLOW = f"{ATTEMPT_THREADS}a_plain_function_beyond_its_timeout_"
 SPOOL = "tests/receiver/test_spool.py::test_"
 SPOOL_FAULTS = "tests/receiver/test_spool_faults.py::test_"
@@ -449,8 +451,8 @@ RULES = (
         (
             Edit(
                 "worker/threads.py",
-                'log.warning("handler overruns its timeout in a thread", handler=handler.name)',
-                "raise TimeoutError",
+                'log.warning("handler overruns its timeout in a thread", ',
+                "raise TimeoutError(), (",
             ),
         ),
         (
@@ -1175,6 +1177,52 @@ RULES = (
             ),
         ),
         (f"{SWITCH}a_script_is_run_where_it_was_loaded_though_connections_lead_to_two_servers",),
+    ),
+    # --- 30: threads, and no half-dead worker ----------------------------------------------------
+    Rule(
+        30,
+        "a worker of plain functions takes no more than it has free threads",
+        (
+            Edit(
+                "worker/attempt.py",
+                "return self._threads.usable if self.needs_thread else sys.maxsize",
+                "return sys.maxsize",
+            ),
+        ),
+        (f"{WAITING}a_worker_of_plain_functions_takes_no_more_than_it_has_free_threads",),
+    ),
+    Rule(
+        30,
+        "what waits for a thread goes to a worker that has one",
+        (Edit("worker/waiting.py", "self._threads.requeue(one, ", "(one, "),),
+        (f"{WAITING}what_waits_for_a_thread_goes_to_an_idle_worker_and_runs_once",),
+    ),
+    Rule(
+        30,
+        "but at most once a lease",
+        (Edit("worker/waiting.py", "moved_ms) >= self._lease * 1000", "moved_ms) >= 0"),),
+        (f"{WAITING}a_message_is_moved_once_a_lease_and_no_attempt_is_counted",),
+    ),
+    Rule(
+        30,
+        "stuck attempts have failed when their worker ends",
+        (Edit("worker/stuck_threads.py", "        call.give_up()", "        pass"),),
+        (
+            f"{STUCK}stuck_attempts_have_failed_and_what_is_in_time_goes_on",
+            f"{STUCK}poison_that_sticks_to_threads_ends_each_worker_and_becomes_a_dead_letter",
+        ),
+    ),
+    Rule(
+        30,
+        "a thread that nobody waits for is not free",
+        (
+            Edit(
+                "worker/threads.py",
+                "return self.count - len(self._left_running)",
+                "return self.count",
+            ),
+        ),
+        (f"{WAITING}a_thread_that_nobody_waits_for_is_not_free",),
     ),
 )
 

@@ -11,7 +11,6 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
@@ -42,8 +41,10 @@ from worker.leases import LeaseKeeper
 from worker.loop_watch import LoopWatch
 from worker.pool import STOP_STEP_TIMEOUT, Pool
 from worker.stacks import Run, what_runs
+from worker.stuck_threads import watch_stuck_threads
 from worker.takeover import Takeover
-from worker.threads import ThreadCall
+from worker.threads import HandlerThreads, ThreadCall
+from worker.waiting import WaitingMover
 
 log = structlog.get_logger("worker")
 
@@ -235,7 +236,8 @@ class Worker:
             self._client, settings.group, self.consumer_name, dedup_window=settings.dedup_window
         )
         self._upkeep = Upkeep(self._client, settings.group)
-        self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="handler")
+        self._threads = HandlerThreads(settings.threads)
+        self._stuck_limit = settings.stuck_limit
         self._attempter = Attempter(handlers, resources, self._threads, grace=settings.grace)
         takeover = Takeover(self._consumer, settings.lease)
         self._watchers = DeadWatchers(handlers, resources)
@@ -244,11 +246,15 @@ class Worker:
         )
         self._leases = LeaseKeeper(self._consumer.leases(), self._pool.held, settings.lease)
         self._loop_watch = LoopWatch(self._pool.runs)
+        heartbeats = Heartbeats(self._client, settings.group)
         self._heartbeat = HeartbeatWriter(
-            Heartbeats(self._client, settings.group),
+            heartbeats,
             constant_part(self.consumer_name, settings, handlers),
             self._pool,
-            self._attempter,
+            self._threads,
+        )
+        waiting = WaitingMover(
+            self._threads, heartbeats, self._pool.rest, self.consumer_name, settings.lease
         )
         self._periodic = {
             "delayed": Delayed(self._consumer).run_once,
@@ -258,6 +264,7 @@ class Worker:
             "loop watch": self._loop_watch.beat,
             "takeover": takeover.keep_in_touch,
             "unstarted": self._pool.requeue_unstarted,
+            "waiting": waiting.run_once,
         }
         self._tasks: list[asyncio.Task[Any]] = []
 
@@ -274,10 +281,13 @@ class Worker:
             for name, run_once in self._periodic.items()
         ]
         settler = asyncio.create_task(self._pool.watch_settler(), name="settler watch")
-        self._ended = asyncio.create_task(
-            _first_to_end([self._pool.start(), settler, *periodic]), name="watch"
+        stuck = asyncio.create_task(
+            watch_stuck_threads(self._threads, self._stuck_limit), name="stuck threads"
         )
-        self._tasks = [self._ended, settler, *periodic]
+        self._ended = asyncio.create_task(
+            _first_to_end([self._pool.start(), settler, stuck, *periodic]), name="watch"
+        )
+        self._tasks = [self._ended, settler, stuck, *periodic]
         return self._ended
 
     async def quiet(self) -> None:
@@ -296,13 +306,13 @@ class Worker:
         with suppress(StreamUnavailableError, GroupLostError, TimeoutError):
             async with asyncio.timeout(STOP_STEP_TIMEOUT):
                 await self._upkeep.retire(0, self.consumer_name)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
         await self._consumer.close()
         await self._client.close()
 
     def what_runs(self) -> tuple[list[Run], list[ThreadCall]]:
         """Return the messages and the plain functions that run. Any thread may call it."""
-        return self._pool.runs(), self._attempter.calls()
+        return self._pool.runs(), self._threads.running()
 
     @property
     def opened(self) -> asyncio.Event:
@@ -315,9 +325,7 @@ class Worker:
         because it swallowed its cancellation.
         """
         return (
-            self._attempter.has_busy_threads
-            or self._watchers.has_stragglers
-            or not self._pool.is_idle
+            bool(self._threads.running()) or self._watchers.has_stragglers or not self._pool.is_idle
         )
 
 

@@ -30,11 +30,11 @@ class WorkerProcesses:
     def __init__(self, server: Server, start_program: Callable[..., Program], folder: Path) -> None:
         self.server = server
         self._start_program = start_program
-        self._folder = folder
+        self.folder = folder
 
     def start(self, script: str, **env: str) -> Program:
         """Start a worker with the handlers of this script."""
-        (self._folder / "app.py").write_text(START + dedent(script))
+        (self.folder / "app.py").write_text(START + dedent(script))
         given = {"REDIS_URL": self.server.url, **env}
         return self._start_program("worker", "app:handlers", env=given)
 
