@@ -39,6 +39,7 @@ from worker.heartbeat import HeartbeatWriter, constant_part
 from worker.janitor import Janitor
 from worker.leases import LeaseKeeper
 from worker.loop_watch import LoopWatch
+from worker.parts import first_to_end, watch_thread
 from worker.pool import STOP_STEP_TIMEOUT, Pool
 from worker.stacks import Run, what_runs
 from worker.stuck_threads import watch_stuck_threads
@@ -48,8 +49,13 @@ from worker.waiting import WaitingMover
 
 log = structlog.get_logger("worker")
 
-STOP_STEPS = 10.0
-"""Seconds that the last steps of a stop may take together, beyond `HOOKMILL_SHUTDOWN`."""
+STOP_STEPS = 5.0
+"""Seconds that the last steps of a stop may take together beyond `HOOKMILL_SHUTDOWN`, where Redis
+does not answer. After that the process ends by force.
+"""
+
+CANCEL_TIMEOUT = 1.0
+"""Seconds that a lifespan has to end after it was cancelled."""
 
 
 class WorkerFailedError(HookmillError):
@@ -93,9 +99,9 @@ async def _work_until_signalled(
             return
         worker = Worker(settings, handlers, resources)
         failed_part, ends = await _work(worker, settings, stop, forced_end)
-        left = max(ends - time.monotonic(), STOP_STEP_TIMEOUT)
+        left = max(ends - time.monotonic() - CANCEL_TIMEOUT, STOP_STEP_TIMEOUT)
         # The lifespan may never end, and neither may threads that the user's code has started.
-        forced_end.end_within(left + 1.0, status=1 if failed_part else 0)
+        forced_end.end_within(left + CANCEL_TIMEOUT, status=1 if failed_part else 0)
         await _close(lifespan, left)
     _end(worker, failed_part)
 
@@ -276,18 +282,16 @@ class Worker:
         """
         self._leases.start()
         self._loop_watch.start()
-        periodic = [
-            asyncio.create_task(run_periodically(name, run_once), name=name)
-            for name, run_once in self._periodic.items()
-        ]
-        settler = asyncio.create_task(self._pool.watch_settler(), name="settler watch")
-        stuck = asyncio.create_task(
-            watch_stuck_threads(self._threads, self._stuck_limit), name="stuck threads"
-        )
-        self._ended = asyncio.create_task(
-            _first_to_end([self._pool.start(), settler, stuck, *periodic]), name="watch"
-        )
-        self._tasks = [self._ended, settler, stuck, *periodic]
+        parts = {
+            "settler watch": self._pool.watch_settler(),
+            "stuck threads": watch_stuck_threads(self._threads, self._stuck_limit),
+            "leases thread": watch_thread(self._leases.is_alive),
+            "loop watch thread": watch_thread(self._loop_watch.is_alive),
+        }
+        parts |= {name: run_periodically(name, once) for name, once in self._periodic.items()}
+        tasks = [asyncio.create_task(part, name=name) for name, part in parts.items()]
+        self._ended = asyncio.create_task(first_to_end([self._pool.start(), *tasks]), name="watch")
+        self._tasks = [self._ended, *tasks]
         return self._ended
 
     async def quiet(self) -> None:
@@ -327,8 +331,3 @@ class Worker:
         return (
             bool(self._threads.running()) or self._watchers.has_stragglers or not self._pool.is_idle
         )
-
-
-async def _first_to_end(tasks: list[asyncio.Task[None]]) -> str:
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    return ", ".join(task.get_name() for task in done)

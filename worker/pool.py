@@ -64,6 +64,11 @@ UNSTARTED_PERIOD = 1.0
 REST_STEP = 0.02
 """Seconds between two looks whether a pool that is to rest has ended its take."""
 
+STOP_RESERVE = 5.0
+"""Seconds of a stop's deadline that are for its last steps, not for handlers; of a short deadline
+it is a quarter.
+"""
+
 STOP_STEP_TIMEOUT = 2.0
 """Seconds that each of the last steps of a stop may take where the deadline leaves less: to receive
 a reply that is on its way, to end the cancelled messages, to settle, to end calls of `on_dead`.
@@ -155,19 +160,23 @@ class Pool:
         self._changed.set()
 
     async def stop(self, deadline: float) -> None:
-        """Let messages finish within `deadline` seconds, requeue those that do not, settle all."""
+        """Let messages finish, requeue those that do not, settle all: within `deadline` seconds, of
+        which the last ones are not for messages.
+        """
         ends = time.monotonic() + deadline
+        handlers_end = ends - min(STOP_RESERVE, deadline / 4)
 
         def left() -> float:
             return max(0.0, ends - time.monotonic())
 
-        await self._quiet_until(max(ends, time.monotonic() + STOP_STEP_TIMEOUT))
+        await self._quiet_until(max(handlers_end, time.monotonic() + STOP_STEP_TIMEOUT))
         if self._taking is not None and not self._taking.done():
             # Redis does not answer. Another worker takes over what the reply would have given us.
             await cancel_and_wait([self._taking])
         self._attempter.requeue_waiting()
         if self._running:
-            await asyncio.wait(self._running.values(), timeout=left())
+            timeout = max(0.0, handlers_end - time.monotonic())
+            await asyncio.wait(self._running.values(), timeout=timeout)
         if self._running:
             log.warning("requeueing what did not finish", messages=len(self._running))
             self._attempter.expect_cancellation()
