@@ -66,9 +66,9 @@ class WorkerProcesses:
             count: Any = client.xlen("hookmill:{0}:main:again")
             return int(count)
 
-    def is_drained(self) -> bool:
-        """Whether nothing waits and nothing is held."""
-        return not self.pending and not self.requeued
+    def is_drained(self, but: int = 0) -> bool:
+        """Whether nothing waits, and nothing is held but so many messages."""
+        return self.pending == but and not self.requeued
 
 
 def _pending(client: redis.Redis, key: str) -> int:
