@@ -81,6 +81,7 @@ SETTLER = "tests/worker/test_settler.py::test_"
 RECEIVED = "tests/receiver/test_pipeline.py::test_"
 POOL_FAULTS = "tests/worker/test_pool_faults.py::test_"
 POOL_TAKEOVER = "tests/worker/test_pool_takeover.py::test_"
+PROCESS_END = "tests/worker/test_process_end.py::test_"
 STUCK = "tests/worker/test_stuck_threads.py::test_"
 WAITING = "tests/worker/test_waiting.py::test_"
 SLOW = f"{ATTEMPT_THREADS}a_plain_function_beyond_its_timeout_"
@@ -1223,6 +1224,84 @@ RULES = (
             ),
         ),
         (f"{WAITING}a_thread_that_nobody_waits_for_is_not_free",),
+    ),
+    Rule(
+        30,
+        "the pool is watched",
+        (
+            Edit(
+                "worker/main.py",
+                "first_to_end([self._pool.start(), *tasks])",
+                "first_to_end([(self._pool.start(), task)[1] for task in tasks])",
+            ),
+        ),
+        (f"{PROCESS_END}a_worker_that_loses_a_part_of_itself_ends_and_requeues_its_work",),
+    ),
+    Rule(
+        30,
+        "the background tasks are watched",
+        (
+            Edit(
+                "worker/main.py",
+                "first_to_end([self._pool.start(), *tasks])",
+                "first_to_end([self._pool.start(), *tasks[:1]])",
+            ),
+        ),
+        (f"{PROCESS_END}a_worker_that_loses_a_part_of_itself_ends_and_requeues_its_work",),
+    ),
+    Rule(
+        30,
+        "the settler is watched",
+        (Edit("worker/main.py", '            "settler watch": self._pool.watch_settler(),\n', ""),),
+        (f"{PROCESS_END}a_worker_that_loses_a_part_of_itself_ends_and_requeues_its_work",),
+    ),
+    Rule(
+        30,
+        "the thread that renews leases is watched",
+        (
+            Edit(
+                "worker/main.py",
+                '            "leases thread": watch_thread(self._leases.is_alive),\n',
+                "",
+            ),
+        ),
+        (f"{PROCESS_END}a_worker_that_loses_a_thread_of_its_own_ends_and_requeues_its_work",),
+    ),
+    Rule(
+        30,
+        "the thread that watches the event loop is watched",
+        (
+            Edit(
+                "worker/main.py",
+                '            "loop watch thread": watch_thread(self._loop_watch.is_alive),\n',
+                "",
+            ),
+        ),
+        (f"{PROCESS_END}a_worker_that_loses_a_thread_of_its_own_ends_and_requeues_its_work",),
+    ),
+    Rule(
+        30,
+        "the task that watches the others is watched",
+        (
+            Edit(
+                "worker/main.py",
+                'return "main" if ended.cancelled() else ended.result()',
+                'return "" if ended.cancelled() else ended.result()',
+            ),
+        ),
+        (f"{PROCESS_END}a_worker_that_loses_a_part_of_itself_ends_and_requeues_its_work",),
+    ),
+    Rule(
+        30,
+        "the main task is not ended by a handler",
+        (
+            Edit(
+                "worker/main.py",
+                '        return "main"  # a handler cancels every task that it finds',
+                '        return ""',
+            ),
+        ),
+        (f"{PROCESS_END}a_worker_that_loses_a_part_of_itself_ends_and_requeues_its_work",),
     ),
 )
 

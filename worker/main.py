@@ -54,7 +54,7 @@ STOP_STEPS = 5.0
 does not answer. After that the process ends by force.
 """
 
-CANCEL_TIMEOUT = 1.0
+CANCEL_TIMEOUT = 0.5
 """Seconds that a lifespan has to end after it was cancelled."""
 
 
@@ -99,7 +99,7 @@ async def _work_until_signalled(
             return
         worker = Worker(settings, handlers, resources)
         failed_part, ends = await _work(worker, settings, stop, forced_end)
-        left = max(ends - time.monotonic() - CANCEL_TIMEOUT, STOP_STEP_TIMEOUT)
+        left = max(ends - time.monotonic() - 2 * CANCEL_TIMEOUT, STOP_STEP_TIMEOUT)
         # The lifespan may never end, and neither may threads that the user's code has started.
         forced_end.end_within(left + CANCEL_TIMEOUT, status=1 if failed_part else 0)
         await _close(lifespan, left)

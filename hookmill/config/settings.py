@@ -236,7 +236,8 @@ class Settings(BaseSettings):
         default=25.0,
         ge=0,
         le=_YEAR,
-        description="seconds that running work may still take after SIGTERM",
+        description="seconds that a stop may take after SIGTERM. In a worker, handlers have them "
+        "without the last 5 (or without the last quarter, if that is less)",
     )
     log_format: Literal["auto", "console", "json"] = Field(
         default="auto", description="`auto`: text on a terminal, JSON otherwise"
