@@ -81,6 +81,7 @@ SETTLER = "tests/worker/test_settler.py::test_"
 RECEIVED = "tests/receiver/test_pipeline.py::test_"
 POOL_FAULTS = "tests/worker/test_pool_faults.py::test_"
 POOL_TAKEOVER = "tests/worker/test_pool_takeover.py::test_"
+DEAD_BOUNDS = "tests/worker/test_dead_letter_bounds.py::test_"
 PROCESS_END = "tests/worker/test_process_end.py::test_"
 STUCK = "tests/worker/test_stuck_threads.py::test_"
 WAITING = "tests/worker/test_waiting.py::test_"
@@ -1279,6 +1280,48 @@ RULES = (
     ),
     Rule(
         30,
+        "without a bound no dead letter is dropped",
+        (
+            Edit(
+                "worker/dead_letter_bounds.py",
+                "excess = count - self._bounds.messages if self._bounds.messages else 0",
+                "excess = count - self._bounds.messages",
+            ),
+            Edit("worker/dead_letter_bounds.py", "if not any(self._bounds):", "if False:"),
+            Edit(
+                "worker/dead_letter_bounds.py",
+                "        if 0 < self._bounds.messages < count:",
+                "        if True:",
+            ),
+        ),
+        (f"{DEAD_BOUNDS}without_a_bound_nothing_is_dropped",),
+    ),
+    Rule(
+        30,
+        "a dead letter is too old only by two clocks",
+        (Edit("worker/dead_letter_bounds.py", "if min(ages) >=", "if max(ages) >="),),
+        (f"{DEAD_BOUNDS}what_is_too_old_is_dropped_by_two_clocks",),
+    ),
+    Rule(
+        30,
+        "dead letters are counted after the oldest were read",
+        (
+            Edit(
+                "worker/dead_letter_bounds.py",
+                "        now_ms, oldest = await self._letters.oldest(AT_ONCE)\n",
+                "        before = await self._letters.count()\n"
+                "        now_ms, oldest = await self._letters.oldest(AT_ONCE)\n",
+            ),
+            Edit(
+                "worker/dead_letter_bounds.py",
+                "count, excess_bytes = await self._letters.count(), ",
+                "count, excess_bytes = before, ",
+            ),
+        ),
+        (f"{DEAD_BOUNDS}two_workers_that_drop_at_the_same_time_drop_no_more_than_one",),
+    ),
+    Rule(
+        30,
         "the pool is watched",
         (
             Edit(
@@ -1296,7 +1339,7 @@ RULES = (
             Edit(
                 "worker/main.py",
                 "first_to_end([self._pool.start(), *tasks])",
-                "first_to_end([self._pool.start(), *tasks[:1]])",
+                "first_to_end([self._pool.start(), *tasks[:-1]])",
             ),
         ),
         (f"{PROCESS_END}a_worker_that_loses_a_part_of_itself_ends_and_requeues_its_work",),

@@ -30,9 +30,11 @@ from hookmill.runtime.tasks import cancel_and_wait, run_periodically
 from hookmill.stream.client import Client
 from hookmill.stream.connections import AccessRefusedError
 from hookmill.stream.consumer import Consumer
+from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.heartbeats import Heartbeats
 from hookmill.stream.upkeep import Upkeep
 from worker.attempt import Attempter
+from worker.dead_letter_bounds import Bounds, DeadLetterBounds
 from worker.dead_watchers import DeadWatchers
 from worker.delayed import Delayed
 from worker.heartbeat import HeartbeatWriter, constant_part
@@ -265,7 +267,7 @@ class Worker:
         self._periodic = {
             "delayed": Delayed(self._consumer).run_once,
             "heartbeat": self._heartbeat.run_once,
-            "janitor": Janitor(self._upkeep, settings.retention).run_once,
+            "janitor": self._janitor(settings).run_once,
             "leases": self._leases.beat,
             "loop watch": self._loop_watch.beat,
             "takeover": takeover.keep_in_touch,
@@ -273,6 +275,11 @@ class Worker:
             "waiting": waiting.run_once,
         }
         self._tasks: list[asyncio.Task[Any]] = []
+
+    def _janitor(self, settings: Settings) -> Janitor:
+        letters = DeadLetters(self._client, settings.group, drains=True)
+        bounds = DeadLetterBounds(letters, Bounds.of(settings))
+        return Janitor(self._upkeep, settings.retention, bounds)
 
     def start(self) -> asyncio.Task[str]:
         """Begin to take messages, as soon as Redis is available.

@@ -225,6 +225,24 @@ class Settings(BaseSettings):
         le=_YEAR,
         description="seconds that a handled message stays in the stream",
     )
+    dead_age: float = Field(
+        default=0.0,
+        ge=0,
+        le=100 * _YEAR,
+        description="seconds after which a worker drops a dead letter. 0: never",
+    )
+    dead_messages: int = Field(
+        default=0,
+        ge=0,
+        description="dead letters that a group may have; a worker drops the oldest beyond that. "
+        "0: no limit",
+    )
+    dead_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="bytes of Redis' memory that a group's dead letters may take; a worker drops "
+        "the oldest beyond that. 0: no limit",
+    )
     grace: float = Field(
         default=600.0,
         ge=0,
