@@ -240,7 +240,12 @@ class Worker:
         takeover = Takeover(self._consumer, settings.lease)
         self._watchers = DeadWatchers(handlers, resources)
         self._pool = Pool(
-            self._consumer, self._attempter, takeover, settings.concurrency, self._watchers
+            self._consumer,
+            self._attempter,
+            takeover,
+            settings.concurrency,
+            self._watchers,
+            max_bytes=settings.take_bytes,
         )
         self._leases = LeaseKeeper(self._consumer.leases(), self._pool.held, settings.lease)
         self._loop_watch = LoopWatch(self._pool.runs)

@@ -32,6 +32,7 @@ class Keys:
         base = f"{self.base}:{group}"
         return GroupKeys(
             stream=self.stream,
+            backlog=self.backlog,
             again=f"{base}:again",
             delayed=f"{base}:delayed",
             delayed_entries=f"{base}:delayed:entries",
@@ -58,6 +59,7 @@ class GroupKeys(NamedTuple):
     """
 
     stream: str
+    backlog: str
     again: str
     delayed: str
     delayed_entries: str
