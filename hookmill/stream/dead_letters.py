@@ -107,7 +107,8 @@ class DeadLetters:
         calls = []
         for number, ids in self._by_partition(dead_ids):
             keys = self._partitions[number]
-            used = [keys.dead, keys.again, keys.busy, keys.parked, keys.backlog]
+            backlog = self._client.partitions[number].backlog
+            used = [keys.dead, keys.again, keys.busy, keys.parked, backlog]
             calls.append(Call(number, used, [*names, *ids]))
         return sum(await self._scripts.run_each("replay", calls))
 

@@ -20,6 +20,7 @@ class Keys:
         self.probe = f"{self.base}:probe"
         self.backlog = f"{self.base}:backlog"
         self.tokens = f"{self.base}:tokens"
+        self.groups = f"{self.base}:groups"
         # A script that goes through all groups builds the names of their keys from these parts.
         group = self.of_group("\0")
         before = group.again.split("\0")[0]
@@ -32,7 +33,6 @@ class Keys:
         base = f"{self.base}:{group}"
         return GroupKeys(
             stream=self.stream,
-            backlog=self.backlog,
             again=f"{base}:again",
             delayed=f"{base}:delayed",
             delayed_entries=f"{base}:delayed:entries",
@@ -59,7 +59,6 @@ class GroupKeys(NamedTuple):
     """
 
     stream: str
-    backlog: str
     again: str
     delayed: str
     delayed_entries: str

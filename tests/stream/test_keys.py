@@ -23,7 +23,6 @@ def test_the_names_are_those_of_release_0_1() -> None:
     new = {"heartbeats", "heartbeat_times", "lease_numbers"}
     assert {name: key for name, key in group.items() if name not in new} == {
         "stream": "hookmill:{0}:stream",
-        "backlog": "hookmill:{0}:backlog",
         "again": "hookmill:{0}:main:again",
         "delayed": "hookmill:{0}:main:delayed",
         "delayed_entries": "hookmill:{0}:main:delayed:entries",

@@ -35,8 +35,8 @@ def sizes(taken: Taken) -> list[int]:
     return [len(entry.fields[b"body"]) for entry in taken.entries]
 
 
-def largest(client: redis.Redis, group: Consumer) -> int | None:
-    found: Any = client.hget(group.partitions[0].backlog, "largest")
+def largest(client: redis.Redis, stream: Producer) -> int | None:
+    found: Any = client.hget(stream.partitions[0].backlog, "largest")
     return None if found is None else int(found)
 
 
@@ -95,11 +95,11 @@ async def test_where_the_largest_is_not_known_entries_are_read_one_by_one(
 ) -> None:
     group = await open_group()
     await append(stream, *[100 * KB] * 20)
-    redis_client.hdel(group.partitions[0].backlog, "largest")  # as release 0.1 leaves it
+    redis_client.hdel(stream.partitions[0].backlog, "largest")  # as release 0.1 leaves it
     taken = await group.take(20, 250 * KB)
     assert (len(taken.entries), taken.largest) == (3, None)
     await append(stream, 10)
-    assert largest(redis_client, group) is None  # what came before may be larger
+    assert largest(redis_client, stream) is None  # what came before may be larger
     await finish(group, taken)
     await finish_all(group)
 
@@ -114,7 +114,7 @@ async def test_what_a_release_that_does_not_note_it_appends_is_noted_when_it_is_
         row = row_of(message(bytes(100 * KB), id=f"old{n}"))
         redis_client.xadd(group.partitions[0].stream, row.fields)  # type: ignore[arg-type] # bytes
     taken = await group.take(1, 150 * KB)
-    assert taken.largest == largest(redis_client, group) == weight_of(taken.entries[0].fields)
+    assert taken.largest == largest(redis_client, stream) == weight_of(taken.entries[0].fields)
     more = await group.take(5, 150 * KB)
     assert len(more.entries) == 2
     await finish(group, taken)
@@ -127,20 +127,20 @@ async def test_the_largest_goes_when_the_stream_is_empty(
 ) -> None:
     group, upkeep = await open_group(), Upkeep(stream.client, "main")
     await append(stream, 1000, 10)
-    noted = largest(redis_client, group)
+    noted = largest(redis_client, stream)
     assert noted is not None
     assert noted > 1000
     taken = await group.take(2)
     await upkeep.measure_backlog()
-    assert largest(redis_client, group) == noted  # both are unfinished
+    assert largest(redis_client, stream) == noted  # both are unfinished
     await finish(group, taken)
     await upkeep.measure_backlog()
-    assert largest(redis_client, group) == noted  # a new group would begin with both
+    assert largest(redis_client, stream) == noted  # a new group would begin with both
     await upkeep.trim(0)
     await upkeep.measure_backlog()
-    assert largest(redis_client, group) is None
+    assert largest(redis_client, stream) is None
     await append(stream, 10)
-    noted = largest(redis_client, group)
+    noted = largest(redis_client, stream)
     assert noted is not None
     assert noted < 1000
     await finish_all(group)
@@ -153,7 +153,7 @@ async def test_a_replayed_dead_letter_counts_as_well(
     await append(stream, *[100 * KB] * 20)
     taken = await group.take(20)
     await group.settle([Settlement(one.ref, (dead(one),)) for one in taken.entries])
-    redis_client.delete(group.partitions[0].backlog)
+    redis_client.delete(stream.partitions[0].backlog)
     assert await letters.replay([one.id for one in await letters.survey("0-0", "9" * 15, 20)]) == 20
     await append(stream, 10)
     taken = await group.take(21, 250 * KB)

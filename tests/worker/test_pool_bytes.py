@@ -18,7 +18,7 @@ async def append(stream: Producer, *sizes: int) -> None:
 
 
 async def test_a_pool_takes_nothing_while_what_it_holds_uses_up_its_budget(
-    make_pool: MakePool, stream: Producer, redis_client: redis.Redis
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     work = Work(wait=True)
     await append(stream, *[100 * KB] * 10)
@@ -31,7 +31,7 @@ async def test_a_pool_takes_nothing_while_what_it_holds_uses_up_its_budget(
 
 
 async def test_a_message_larger_than_the_budget_is_handled_alone(
-    make_pool: MakePool, stream: Producer, redis_client: redis.Redis
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     work = Work()
     await append(stream, 10, 500 * KB, 10, 500 * KB)
@@ -41,7 +41,7 @@ async def test_a_message_larger_than_the_budget_is_handled_alone(
 
 
 async def test_a_message_that_is_settled_makes_room_for_the_next(
-    make_pool: MakePool, stream: Producer, redis_client: redis.Redis
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     work = Work(wait=True)
     await append(stream, 150 * KB, 10)
@@ -55,7 +55,7 @@ async def test_a_message_that_is_settled_makes_room_for_the_next(
 
 
 async def test_small_messages_use_all_slots(
-    make_pool: MakePool, stream: Producer, redis_client: redis.Redis
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     work = Work(wait=True)
     await append(stream, *[1 * KB] * 20)
