@@ -127,12 +127,14 @@ class Ledger:
 
 def is_explained(run: Run, past: Iterable[PastFault], deaths: Mapping[int, Death]) -> bool:
     """Return whether the guarantees name a cause for another run after this one: its worker died,
-    or was silent beyond its lease, before it had acknowledged the message. A worker that was asked
-    to stop acknowledges before it ends.
+    or was silent beyond its lease, before it had acknowledged the message. A worker that ends by
+    itself, or that was asked to, acknowledges before.
     """
     death = deaths.get(run.pid)
     until = (run.ended or math.inf) + SLACK
-    has_died = death is not None and death.why != "stop" and run.began <= death.moment <= until
+    has_died = (
+        death is not None and death.why in {"kill", "memory"} and run.began <= death.moment <= until
+    )
     return has_died or _lost_its_lease(run, past, SLACK)
 
 
