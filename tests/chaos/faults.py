@@ -102,7 +102,7 @@ class Faults:
         return 0
 
     async def _send_big_bodies(self, fault: Fault) -> int:
-        self._senders.send_extra(self._big_bodies(fault, 6))
+        self._senders.send_extra(self._big_bodies(fault, 12))
         return 0
 
     def _big_bodies(self, fault: Fault, count: int) -> list[Post]:
