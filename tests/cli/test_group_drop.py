@@ -30,7 +30,7 @@ from hookmill.stream.connections import Connections
 
 left, ask = int(sys.argv.pop(1)), Connections.ask
 
-async def ask_or_die(self, commands):
+async def ask_or_die(self, commands, *rest):
     global left
     commands = list(commands)
     steps = ("UNLINK", "SCAN", "HSET")
@@ -38,7 +38,7 @@ async def ask_or_die(self, commands):
         left -= 1
         if left < 0:
             os.kill(os.getpid(), signal.SIGKILL)
-    return await ask(self, commands)
+    return await ask(self, commands, *rest)
 
 Connections.ask = ask_or_die
 main()
