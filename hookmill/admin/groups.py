@@ -17,7 +17,7 @@ from hookmill.config.settings import Settings
 from hookmill.errors import PartitionsError, SettingsError
 from hookmill.stream.client import Client
 from hookmill.stream.facts import SILENCE, GroupFacts, Overview
-from hookmill.stream.groups import From, Groups, KnownGroup, unknown_group, workers_run
+from hookmill.stream.groups import From, Groups, KnownGroup, workers_run
 from hookmill.stream.inspector import Inspector
 
 
@@ -55,9 +55,7 @@ async def drop(settings: Settings, name: str, confirm: Callable[[GroupFacts], bo
     async with await Client.as_found(settings.need_redis_url(), settings.prefix) as client:
         groups = Groups(client)
         known = await groups.known()
-        # One that somebody destroyed by hand has left its keys.
-        if name not in known and not await groups.has_keys(name):
-            raise unknown_group(name, known.values())
+        await groups.find(name)  # one that somebody destroyed by hand has left its keys
         facts = await Inspector(client).group(name)
         if name in known and known[name].state == "dropped":  # what late workers may have left
             facts = msgspec.structs.replace(facts, waiting=0)

@@ -62,8 +62,13 @@ class Client:
     async def as_found(cls, url: str, prefix: str) -> Self:
         """Open a stream with the number of partitions that it was made with."""
         async with cls(url, prefix) as looking:
-            found = await looking.execute(looking._count_key, "GET", looking._count_key)
-        return cls(url, prefix, partitions=int(found or 1))
+            found = await looking.agreed_partitions()
+        return cls(url, prefix, partitions=found or 1)
+
+    async def agreed_partitions(self) -> int | None:
+        """Return the number of partitions that the stream was made with; None if there is none."""
+        found = await self.execute(self._count_key, "GET", self._count_key)
+        return None if found is None else int(found)
 
     def with_timeout(self, seconds: float) -> Client:
         """Return a client of the same stream with connections and a timeout of its own."""

@@ -26,12 +26,14 @@ State = Literal["made", "adding", "dropping", "dropped"]
 class KnownGroup(NamedTuple):
     """A group, as it is noted. `origin` is how it was made: `beginning`, `now`, `first` (by its
     first worker), "" where nobody noted it. `since_ms` is Unix milliseconds, 0 if unknown.
+    `is_there`: Redis has it, in one partition at least.
     """
 
     name: str
     state: State = "made"
     origin: str = ""
     since_ms: int = 0
+    is_there: bool = True
 
 
 class Groups:
@@ -51,8 +53,8 @@ class Groups:
         notes, *infos = await self._client.ask_places(asked)
         found = {name: KnownGroup(name) for info in infos for name in _names_in(info)}
         words = iter(checked(notes))
-        for name, note in zip(words, words, strict=True):
-            found[_text(name)] = _known_of(_text(name), _text(note))
+        for name, note in zip(map(_text, words), words, strict=True):
+            found[name] = _known_of(name, _text(note))._replace(is_there=name in found)
         return dict(sorted(found.items()))
 
     async def check(self, name: str, *, may_make: bool = False) -> None:
@@ -60,9 +62,15 @@ class Groups:
         known = await self.known()
         group = known.get(name)
         if group is None and not may_make:
-            raise unknown_group(name, known.values())
+            raise _unknown(name, known.values())
         if group is not None and group.state != "made":
             raise _refused(group)
+
+    async def find(self, name: str) -> None:
+        """Raise `GroupRefusedError` unless there is something of a group, if only its keys."""
+        known = await self.known()
+        if name not in known and not await self.has_keys(name):
+            raise no_group(name, known.values())
 
     async def make(self, name: str) -> int:
         """Make the group where it is missing; return in how many streams it was made.
@@ -150,12 +158,17 @@ def shown(name: str) -> str:
     return name.encode("unicode_escape").decode()
 
 
-def unknown_group(name: str, known: Iterable[KnownGroup]) -> GroupRefusedError:
-    """Return the error that names the groups there are, and how to make one."""
+def no_group(name: str, known: Iterable[KnownGroup]) -> GroupRefusedError:
+    """Return the error that names the groups there are."""
     names = ", ".join(shown(group.name) for group in known if group.state == "made")
+    return GroupRefusedError(f"there is no group {shown(name)}; there are: {names or 'none'}")
+
+
+def _unknown(name: str, known: Iterable[KnownGroup]) -> GroupRefusedError:
+    """Return the same for a worker, with how to make the group."""
     return GroupRefusedError(
-        f"there is no group {shown(name)}; there are: {names or 'none'}. Make it once with "
-        f"`hookmill group add {shown(name)} --from beginning` (or `--from now`)"
+        f"{no_group(name, known)}. Make it once with `hookmill group add {shown(name)} --from "
+        "beginning` (or `--from now`)"
     )
 
 

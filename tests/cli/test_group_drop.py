@@ -154,7 +154,7 @@ def test_a_group_that_there_is_not_is_not_dropped(own_server: Callable[..., Serv
     server = own_server()
     group(server.url, "add", "search", "--from", "now")
     said = group(server.url, "drop", "typo\x1b", "--yes", status=1)
-    assert said.startswith("hookmill: there is no group typo\\x1b; there are: search. ")
+    assert said == "hookmill: there is no group typo\\x1b; there are: search\n"
 
 
 WORKER = """
