@@ -93,6 +93,7 @@ STREAM_LEASES = "tests/stream/test_leases.py::test_"
 SUSPECTS = "tests/worker/test_suspects.py::test_"
 SWITCH = "tests/peers/test_switch.py::test_"
 TAKEOVER = "tests/worker/test_takeover.py::test_"
+WAKE_UP = "tests/stream/test_wakeup.py::test_"
 WHOLE = "tests/e2e/test_rules.py::test_"
 
 IS_OURS = "return #redis.call('XPENDING', KEYS[which], group, id, id, 1, consumer) == 1"
@@ -173,7 +174,13 @@ RULES = (
     Rule(
         2,
         "a retry and a fan-out go to the group's own stream",
-        (lua("settle", "redis.call('XADD', KEYS[2], '*'", "redis.call('XADD', KEYS[1], '*'"),),
+        (
+            lua(
+                "settle",
+                "add_again(fields)\n    return 1",
+                "redis.call('XADD', KEYS[1], '*', unpack(fields))\n    return 1",
+            ),
+        ),
         (f"{SETTLE}what_a_group_takes_again_no_other_group_sees",),
     ),
     Rule(
@@ -182,8 +189,9 @@ RULES = (
         (
             lua(
                 "release",
-                "redis.call('XADD', KEYS[1],",
-                f"redis.call('XADD', {SHARED.format('KEYS[1]')},",
+                "add_again(cmsgpack.unpack(packed))",
+                f"redis.call('XADD', {SHARED.format('KEYS[1]')}, '*', "
+                "unpack(cmsgpack.unpack(packed)))",
             ),
         ),
         (f"{SETTLE}what_a_group_takes_again_no_other_group_sees",),
@@ -194,8 +202,8 @@ RULES = (
         (
             lua(
                 "replay",
-                "redis.call('XADD', again_key,",
-                f"redis.call('XADD', {SHARED.format('again_key')},",
+                "add_again(kept)",
+                f"redis.call('XADD', {SHARED.format('again_key')}, '*', unpack(kept))",
             ),
         ),
         (f"{SETTLE}what_a_group_takes_again_no_other_group_sees",),
@@ -918,8 +926,8 @@ RULES = (
         (
             Edit(
                 "hookmill/stream/consumer.py",
-                "Call(number, taking_keys(self.partitions[number]), [*args, share])",
-                "Call(number, taking_keys(self.partitions[number]), [*args, share, time.time()])",
+                "Call(number, take_keys(self.partitions[number]), [*args, share])",
+                "Call(number, take_keys(self.partitions[number]), [*args, share, time.time()])",
             ),
             Edit(
                 "hookmill/stream/consumer.py",
@@ -929,7 +937,7 @@ RULES = (
             lua(
                 "take",
                 "local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)",
-                "local now_ms = ARGV[6] * 1000",
+                "local now_ms = ARGV[5] * 1000",
             ),
         ),
         (f"{OWNERS}a_worker_whose_clock_is_wrong_knows_what_came_before",),
@@ -1175,6 +1183,52 @@ RULES = (
             ),
         ),
         (f"{SWITCH}a_script_is_run_where_it_was_loaded_though_connections_lead_to_two_servers",),
+    ),
+    # --- 27: where an entry waits, no worker waits ------------------------------------------------
+    Rule(
+        27,
+        "a take that leaves entries behind wakes another worker",
+        (lua("left_behind", "    ring()\n", ""),),
+        (
+            f"{WAKE_UP}a_batch_wakes_one_worker_after_the_other_until_nothing_is_left",
+            "tests/stream/test_wakeup_model.py::test_no_entry_waits_beside_a_worker_that_waits",
+        ),
+    ),
+    Rule(
+        27,
+        "a take that leaves nothing keeps a wake-up that it gave itself",
+        (lua("left_behind", "if not has_rung then", "if true then"),),
+        (f"{WAKE_UP}the_next_message_of_a_key_whose_head_is_a_duplicate_wakes_a_worker",),
+    ),
+    Rule(
+        27,
+        "what is taken again wakes a worker",
+        (lua("ring", "  ring()\n", ""),),
+        (f"{WAKE_UP}an_entry_of_the_again_stream_wakes_a_worker",),
+    ),
+    Rule(
+        27,
+        "a worker that is woken while it stops wakes another",
+        (Edit("worker/pool.py", "if self._has_wakeup:  #", "if False:  #"),),
+        ("tests/worker/test_pool_stop.py::test_a_pool_that_is_woken_while_it_stops_wakes_another",),
+    ),
+    Rule(
+        27,
+        "what is appended while no group is there wakes a worker",
+        (lua("ring_all", "if is_alone then", "if false then"),),
+        (f"{WAKE_UP}what_is_appended_while_the_group_is_lost_wakes_a_worker_that_makes_it_again",),
+    ),
+    Rule(
+        27,
+        "a worker that is woken all the time takes from all partitions now and then",
+        (
+            Edit(
+                "hookmill/stream/wakeup.py",
+                "return self._clock() >= self._whole_take_at",
+                "return False",
+            ),
+        ),
+        (f"{WAKE_UP}a_lost_wake_up_is_repaired_by_a_worker_that_is_woken_all_the_time",),
     ),
 )
 

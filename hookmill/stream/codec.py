@@ -16,6 +16,11 @@ def taking_keys(keys: GroupKeys) -> list[str]:
     return [keys.stream, keys.again, keys.owners, keys.busy, keys.parked, keys.counts]
 
 
+def take_keys(keys: GroupKeys) -> list[str]:
+    """Return the keys of `take.lua`, in its order."""
+    return [*taking_keys(keys), keys.wake]
+
+
 def taken_of(replies: Mapping[int, Any]) -> Taken:
     """Read the replies of the scripts that take. They are given by partition."""
     entries: list[Entry] = []
@@ -33,6 +38,11 @@ def taken_of(replies: Mapping[int, Any]) -> Taken:
             duplicates.append(Duplicate(ref, message_id.decode("utf-8", "replace")))
         parked += waiting
     return Taken(entries, duplicates, parked)
+
+
+def may_be_left(replies: Mapping[int, Any]) -> bool:
+    """Return whether there may be more entries in a partition that replied to `take.lua`."""
+    return any(left for *_, left in replies.values())
 
 
 def settling_calls(
@@ -75,5 +85,5 @@ def _settling_keys(keys: GroupKeys) -> list[str]:
     """Return the keys of `settle.lua`, in its order."""
     return [
         *(keys.stream, keys.again, keys.delayed, keys.delayed_entries, keys.dead, keys.suspects),
-        *(keys.busy, keys.parked, keys.counts, keys.sooner),
+        *(keys.busy, keys.parked, keys.counts, keys.sooner, keys.wake),
     ]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from hookmill.stream.client import Client
-from hookmill.stream.codec import settling_calls, taken_of, taking_keys
+from hookmill.stream.codec import may_be_left, settling_calls, take_keys, taken_of, taking_keys
 from hookmill.stream.entries import EntryRef, Settlement, Taken
 from hookmill.stream.leases import BlockingLeases
 from hookmill.stream.script_runner import Call, ScriptRunner
@@ -31,7 +31,7 @@ class Consumer:
         self._client = client
         self._dedup_window = dedup_window
         self._scripts = ScriptRunner(client, drains=True)
-        self._wakeup = WakeUp(client, group, self.partitions)
+        self._wakeup = WakeUp(client, client.partitions, self.partitions)
         self._next_partition = 0
         self._is_loaded = False
         """Whether the last take brought as many entries as it asked for."""
@@ -44,40 +44,48 @@ class Consumer:
         There are two in each partition: the stream, and the group's own again stream.
         """
         await self._client.agree_on_partitions(again=True)
-        args = [self.name, self._wakeup.group]
         return sum(
             await self._scripts.run_each(
                 "open",
                 [
-                    Call(number, [keys.stream, keys.again, keys.low_water], args)
+                    Call(number, [keys.stream, keys.again, keys.low_water], [self.name])
                     for number, keys in enumerate(self.partitions)
                 ],
             )
         )
 
     async def take(self, count: int) -> Taken:
-        """Take up to `count` entries, from all partitions fairly. Duplicates of an ID that another
-        entry owns are acknowledged, and what must wait for others with its key is parked.
+        """Take up to `count` entries, from all partitions fairly, or after a wake-up from its
+        partition. Duplicates of an ID that another entry owns are acknowledged, and what must wait
+        for others with its key is parked.
 
-        An empty result means that there is nothing to take anywhere.
+        If the result has no more, this worker may wait: it will be woken for all that is left.
         """
-        args = [self.name, self.consumer, self._dedup_window, self._wakeup.group]
-        for shares in self._split(count):
+        args = [self.name, self.consumer, self._dedup_window]
+        taken, asked, is_left = Taken([], []), 0, False
+        for shares in self._rounds(count):
             calls = {
-                number: Call(number, taking_keys(self.partitions[number]), [*args, share])
+                number: Call(number, take_keys(self.partitions[number]), [*args, share])
                 for number, share in shares.items()
             }
-            taken = taken_of(await self._run_taking("take", calls))
+            replies = await self._run_taking("take", calls)
+            taken, asked = taken_of(replies), asked + len(shares)
+            is_left = may_be_left(replies) or len(replies) < len(calls)
             self._is_loaded = taken.read == count >= LEAST_COUNT
             if not taken.is_empty:
-                return taken
-        return Taken([], [])
+                break
+        self._wakeup.took(from_all=asked == len(self.partitions), found=not taken.is_empty)
+        return taken._replace(has_more=is_left or self._wakeup.is_whole_take_due)
 
     async def wait(self, seconds: float) -> bool:
         """Wait until there may be something to take; return whether there may. A worker that gets
         True should take at once: no other is woken for the same entry.
         """
         return await self._wakeup.wait(seconds)
+
+    async def wake_another(self) -> None:
+        """Wake another worker in place of this one, which was woken and takes nothing more."""
+        await self._wakeup.wake_another()
 
     async def stop_waiting(self) -> None:
         """End a `wait` that is under way."""
@@ -101,10 +109,11 @@ class Consumer:
             calls = {
                 number: Call(
                     number,
-                    [*taking_keys(self.partitions[number]), self.partitions[number].sweep],
+                    [*taking_keys(keys), keys.sweep, keys.wake],
                     [*args, share],
                 )
                 for number, share in shares.items()
+                for keys in [self.partitions[number]]
             }
             replies = await self._run_taking("takeover", calls)
             waits += [reply[3] for reply in replies.values()]
@@ -138,7 +147,11 @@ class Consumer:
         replies = await self._scripts.run_each(
             "release",
             [
-                Call(number, [keys.again, keys.delayed, keys.delayed_entries, keys.sooner], [count])
+                Call(
+                    number,
+                    [keys.again, keys.delayed, keys.delayed_entries, keys.sooner, keys.wake],
+                    [count],
+                )
                 for number, keys in enumerate(self.partitions)
             ],
         )
@@ -170,6 +183,16 @@ class Consumer:
     async def close(self) -> None:
         """Close the connections of blocking commands; the client's own stay open."""
         await self._wakeup.close()
+
+    def _rounds(self, count: int) -> Iterable[dict[int, int]]:
+        """Yield which partitions a take asks for how many entries, round by round."""
+        partition = self._wakeup.woken_for()
+        if partition is None:
+            return self._split(count)
+        if not self._wakeup.is_whole_take_due:
+            return [{partition: count}]
+        self._next_partition = partition  # no other worker is woken for it, so it comes first
+        return self._split(count)
 
     def _split(self, count: int) -> Iterator[dict[int, int]]:
         """Split `count` over the partitions. Yield the number to ask of each, round by round.

@@ -108,7 +108,11 @@ class DeadLetters:
         for number, ids in self._by_partition(dead_ids):
             keys = self._partitions[number]
             calls.append(
-                Call(number, [keys.dead, keys.again, keys.busy, keys.parked], [*names, *ids])
+                Call(
+                    number,
+                    [keys.dead, keys.again, keys.busy, keys.parked, keys.wake],
+                    [*names, *ids],
+                )
             )
         return sum(await self._scripts.run_each("replay", calls))
 

@@ -57,12 +57,14 @@ class Duplicate(NamedTuple):
 
 class Taken(NamedTuple):
     """What a take brought: entries to run, duplicates that it acknowledged, and how many entries it
-    parked, because another message with their ordering key is not finished.
+    parked, because another message with their ordering key is not finished. Where it may have left
+    something that this worker can take at once, it `has_more`.
     """
 
     entries: list[Entry]
     duplicates: list[Duplicate]
     parked: int = 0
+    has_more: bool = True
 
     @property
     def read(self) -> int:

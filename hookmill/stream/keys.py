@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from hookmill.stream.topology import wake_up_partition
+
 
 class Keys:
     """The names of one partition's keys. Its number in braces is their hash tag, so that Redis
@@ -20,6 +22,8 @@ class Keys:
         self.probe = f"{self.base}:probe"
         self.backlog = f"{self.base}:backlog"
         self.tokens = f"{self.base}:tokens"
+        self._wake_base = f"{prefix}:{{{wake_up_partition(partition)}}}"
+        self.wake = f"{self._wake_base}:wake"
         # A script that goes through all groups builds the names of their keys from these parts.
         group = self.of_group("\0")
         before = group.again.split("\0")[0]
@@ -48,6 +52,7 @@ class Keys:
             heartbeats=f"{base}:heartbeats",
             heartbeat_times=f"{base}:heartbeats:times",
             lease_numbers=f"{base}:lease-numbers",
+            wake=f"{self._wake_base}:{group}:wake",
         )
 
 
@@ -55,6 +60,7 @@ class GroupKeys(NamedTuple):
     """The names of the keys that one consumer group uses in one partition.
 
     Heartbeats and lease numbers are about a worker, not about a partition. They lie in partition 0.
+    Where the wake-ups lie, says `wake_up_partition`.
     """
 
     stream: str
@@ -74,3 +80,4 @@ class GroupKeys(NamedTuple):
     heartbeats: str
     heartbeat_times: str
     lease_numbers: str
+    wake: str

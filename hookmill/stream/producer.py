@@ -117,7 +117,8 @@ class Producer:
                 args += fields.values()
                 size += sum(map(len, fields.values()))
         head = [size, *self._limit, *keys.group_parts]
-        return Call(partition, [keys.stream, keys.backlog, keys.tokens], [*head, *args])
+        names_of_keys = [keys.stream, keys.backlog, keys.tokens, keys.wake]
+        return Call(partition, names_of_keys, [*head, *args])
 
     async def _run_append(self, calls: list[Call]) -> list[Any]:
         """Return a reply for each call, an error if it failed."""

@@ -2,6 +2,7 @@
 -- signed token was used before, for another message ID.
 --
 -- KEYS  1 stream  2 backlog  3 tokens (a prefix: there is a hash for each minute of expiry)
+--       4 wake-ups of all groups
 -- ARGV  1 bytes of all messages  2 messages, 3 bytes that may be unfinished (0: no limit)
 --       4 to 7 the parts of the names of a group's keys, as in measure.lua
 --       then runs of messages with the same field names, each run: number of fields, their names,
@@ -12,6 +13,7 @@
 --       BACKLOGFULL, then nothing is appended
 
 --#include backlog
+--#include ring_all
 
 local max_messages, max_bytes = tonumber(ARGV[2]), tonumber(ARGV[3])
 
@@ -69,5 +71,6 @@ end
 if appended > 0 then
   redis.call('HINCRBY', KEYS[2], 'messages', appended)
   redis.call('HINCRBY', KEYS[2], 'bytes', ARGV[1])
+  ring_all()
 end
 return ids

@@ -1,11 +1,13 @@
 -- Move delayed messages that are due to the again stream.
 --
--- KEYS  1 again  2 delayed  3 delayed entries  4 sooner
+-- KEYS  1 again  2 delayed  3 delayed entries  4 sooner  5 the group's wake-ups
 -- ARGV  1 how many at most
 -- Reply {moved, wait, last ID}: how many were moved, in how many ms the next one is due (-1: none
 --       is delayed), and the last ID of `sooner`. Where a message is delayed that is due before
 --       that, an entry with a greater ID follows (hookmill/stream/wakeup.py).
 
+local again_key = KEYS[1]
+--#include ring
 local MOST_BYTES = 16 * 1024 * 1024 -- in one step: large bodies must not hold up other commands
 
 local time = redis.call('TIME')
@@ -28,7 +30,7 @@ local moved, bytes = 0, 0
 for _, token in ipairs(due) do
   if bytes >= MOST_BYTES then break end
   local packed = redis.call('HGET', KEYS[3], token)
-  if packed then redis.call('XADD', KEYS[1], '*', unpack(cmsgpack.unpack(packed))) end
+  if packed then add_again(cmsgpack.unpack(packed)) end
   redis.call('HDEL', KEYS[3], token)
   redis.call('ZREM', KEYS[2], token)
   moved, bytes = moved + 1, bytes + #(packed or '')

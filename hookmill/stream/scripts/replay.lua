@@ -1,6 +1,6 @@
 -- Move dead letters to the again stream. Their attempts are counted from the start.
 --
--- KEYS  1 dead  2 again  3 busy  4 parked
+-- KEYS  1 dead  2 again  3 busy  4 parked  5 the group's wake-ups
 -- ARGV  1 n, then n names of fields that are left out: those that tell how it came to be dead
 --       then m, and m strings that are added: fields and values in turn
 --       then the dead letters' IDs
@@ -32,7 +32,7 @@ for i = ids_at, #ARGV do
     for a = added_at + 1, ids_at - 1 do kept[#kept + 1] = ARGV[a] end
     local _, token, _, key = identity_of(kept, places_of(kept))
     if key == '' or token == '' then
-      redis.call('XADD', again_key, '*', unpack(kept))
+      add_again(kept)
     else
       rejoin(key, token, kept)
     end

@@ -11,7 +11,7 @@
 -- changes.
 --
 -- KEYS  1 stream  2 again  3 delayed  4 delayed entries  5 dead  6 suspects  7 busy  8 parked
---       9 counts  10 sooner
+--       9 counts  10 sooner  11 the group's wake-ups
 -- ARGV  1 group  2 consumer
 --       then the successes without an ordering key: n, then n entry IDs in the stream; n, then n
 --       entry IDs in the again stream
@@ -83,7 +83,7 @@ local function follow_up(kind, delay_ms, place, fields)
     return 0
   end
   if delay_ms == 0 then
-    redis.call('XADD', KEYS[2], '*', unpack(fields))
+    add_again(fields)
     return 1
   end
   tell_if_sooner(now_ms + delay_ms)
