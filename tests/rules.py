@@ -63,6 +63,7 @@ def lua(script: str, old: str, new: str) -> Edit:
 ATTEMPT = "tests/worker/test_attempt.py::test_"
 ATTEMPT_THREADS = "tests/worker/test_attempt_threads.py::test_"
 APPEND = "tests/stream/test_producer.py::test_"
+DELAYED = "tests/worker/test_delayed.py::test_"
 DEAD_LETTERS = "tests/stream/test_dead_letters.py::test_"
 DRAINER = "tests/receiver/test_drainer.py::test_"
 DRAIN_PACE = "tests/receiver/test_drain_pace.py::test_"
@@ -1281,6 +1282,40 @@ RULES = (
             ),
         ),
         (f"{WAKE_UP}a_lost_wake_up_is_repaired_by_a_worker_that_is_woken_all_the_time",),
+    ),
+    Rule(
+        27,
+        "where the releaser of delayed messages stands still, another takes its task over",
+        (Edit("worker/delayed.py", "elif now >= self._must_move_by:", "elif False:"),),
+        (
+            f"{DELAYED}a_worker_gives_the_releaser_its_time_and_then_takes_its_task_over",
+            f"{DELAYED}a_retry_does_not_wait_for_a_releaser_that_is_gone",
+        ),
+    ),
+    Rule(
+        27,
+        "but only where its number has not moved",
+        (Edit("worker/delayed.py", "if seen.number != self._number:", "if self._number < 0:"),),
+        (f"{DELAYED}a_worker_gives_the_releaser_its_time_and_then_takes_its_task_over",),
+    ),
+    Rule(
+        27,
+        "and one of them alone",
+        (lua("look_at_delayed", "and tonumber(ARGV[2]) == number then", "then"),),
+        (f"{DELAYED}of_several_that_take_the_task_over_one_is_the_releaser",),
+    ),
+    Rule(
+        27,
+        "the releaser looks at every partition now and then",
+        (
+            Edit(
+                "worker/delayed.py",
+                "self._look_at_all_at = now + LONGEST_PAUSE",
+                "self._look_at_all_at = math.inf",
+            ),
+            Edit("worker/delayed.py", "import random\n", "import math\nimport random\n"),
+        ),
+        (f"{DELAYED}what_a_worker_of_release_0_1_delayed_is_found_by_the_releaser",),
     ),
 )
 

@@ -85,5 +85,5 @@ def _settling_keys(keys: GroupKeys) -> list[str]:
     """Return the keys of `settle.lua`, in its order."""
     return [
         *(keys.stream, keys.again, keys.delayed, keys.delayed_entries, keys.dead, keys.suspects),
-        *(keys.busy, keys.parked, keys.counts, keys.sooner, keys.wake),
+        *(keys.busy, keys.parked, keys.counts, keys.sooner, keys.due, keys.wake),
     ]

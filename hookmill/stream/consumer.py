@@ -9,6 +9,7 @@ from hookmill.stream.client import Client
 from hookmill.stream.codec import may_be_left, settling_calls, take_keys, taken_of, taking_keys
 from hookmill.stream.entries import EntryRef, Settlement, Taken
 from hookmill.stream.leases import BlockingLeases
+from hookmill.stream.releases import Look, Releases
 from hookmill.stream.script_runner import Call, ScriptRunner
 from hookmill.stream.wakeup import WakeUp
 
@@ -32,6 +33,7 @@ class Consumer:
         self._dedup_window = dedup_window
         self._scripts = ScriptRunner(client, drains=True)
         self._wakeup = WakeUp(client, client.partitions, self.partitions)
+        self._releases = Releases(client, group, consumer)
         self._next_partition = 0
         self._is_loaded = False
         """Whether the last take brought as many entries as it asked for."""
@@ -137,34 +139,26 @@ class Consumer:
         call = Call(ref.partition, [keys.suspects], [ref.key_number, ref.id])
         return int(await self._scripts.run("alone", call))
 
-    async def release(self, count: int) -> tuple[int, float | None]:
-        """Move due delayed messages to the again stream, up to `count` in each partition.
+    async def look_at_delayed(self, *, instead_of: int | None = None) -> Look:
+        """Look at what is delayed. Take the releaser's task over if its number is `instead_of`."""
+        return await self._releases.look(instead_of=instead_of)
+
+    async def release(
+        self, count: int, partitions: Iterable[int] | None = None
+    ) -> tuple[int, float | None]:
+        """Move due delayed messages of these partitions (None: of all) to the again stream, up to
+        `count` in each.
 
         Return the most that were moved in one partition, and the seconds until the next message is
-        due (None: none is delayed). `wait_for_sooner` ends if a message is delayed that is due
-        before that one.
+        due there (None: none is delayed).
         """
-        replies = await self._scripts.run_each(
-            "release",
-            [
-                Call(
-                    number,
-                    [keys.again, keys.delayed, keys.delayed_entries, keys.sooner, keys.wake],
-                    [count],
-                )
-                for number, keys in enumerate(self.partitions)
-            ],
-        )
-        self._wakeup.knows([last_id for _, _, last_id in replies])
-        waits = [wait_ms for _, wait_ms, _ in replies if wait_ms >= 0]
-        return max(moved for moved, _, _ in replies), min(waits) / 1000 if waits else None
+        return await self._releases.release(count, partitions)
 
-    async def wait_for_sooner(self, seconds: float) -> None:
-        """Wait until a worker delays a message that is due before all that the last `release` saw.
-
-        Wait at most `seconds`.
+    async def wait_for_sooner(self, seconds: float) -> bool:
+        """Wait until a message is delayed that is due before all that the last look saw; return
+        whether there was one. Wait at most `seconds`.
         """
-        await self._wakeup.wait_for_sooner(seconds)
+        return await self._releases.wait_for_sooner(seconds)
 
     async def redis_uptime(self) -> float:
         """Return Redis' uptime in seconds: that of the server that started last."""
@@ -183,6 +177,7 @@ class Consumer:
     async def close(self) -> None:
         """Close the connections of blocking commands; the client's own stay open."""
         await self._wakeup.close()
+        await self._releases.close()
 
     def _rounds(self, count: int) -> Iterable[dict[int, int]]:
         """Yield which partitions a take asks for how many entries, round by round."""

@@ -34,12 +34,13 @@ class Keys:
     def of_group(self, group: str) -> GroupKeys:
         """Return the names of the keys of one consumer group in this partition."""
         base = f"{self.base}:{group}"
+        shared = f"{self._wake_base}:{group}"
         return GroupKeys(
             stream=self.stream,
             again=f"{base}:again",
             delayed=f"{base}:delayed",
             delayed_entries=f"{base}:delayed:entries",
-            sooner=f"{base}:sooner",
+            sooner=f"{shared}:sooner",
             dead=f"{base}:dead",
             owners=f"{base}:owners",
             low_water=f"{base}:low-water",
@@ -52,7 +53,9 @@ class Keys:
             heartbeats=f"{base}:heartbeats",
             heartbeat_times=f"{base}:heartbeats:times",
             lease_numbers=f"{base}:lease-numbers",
-            wake=f"{self._wake_base}:{group}:wake",
+            wake=f"{shared}:wake",
+            due=f"{shared}:due",
+            releaser=f"{shared}:releaser",
         )
 
 
@@ -60,7 +63,7 @@ class GroupKeys(NamedTuple):
     """The names of the keys that one consumer group uses in one partition.
 
     Heartbeats and lease numbers are about a worker, not about a partition. They lie in partition 0.
-    Where the wake-ups lie, says `wake_up_partition`.
+    Wake-ups, and what tells when delayed messages are due, lie where `wake_up_partition` says.
     """
 
     stream: str
@@ -81,3 +84,5 @@ class GroupKeys(NamedTuple):
     heartbeat_times: str
     lease_numbers: str
     wake: str
+    due: str
+    releaser: str

@@ -14,7 +14,7 @@ Place = int | str
 
 
 def wake_up_partition(partition: int) -> int:  # noqa: ARG001 - one server holds every key
-    """Return the partition among whose keys the wake-ups for a partition lie.
+    """Return the partition among whose keys lies what wakes up workers for a partition.
 
     Those of all partitions on one server lie together, so that a waiting worker is blocked on few
     keys: an append costs the server time for each blocked worker and each of its keys. In a cluster

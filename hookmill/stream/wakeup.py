@@ -1,4 +1,4 @@
-"""Wakes up a worker that waits: for an entry to take, or for a message that is delayed.
+"""Wakes up a worker that waits for an entry to take.
 
 The protocol has parts in several scripts, in `consumer` and here; below it is stated whole.
 """
@@ -36,14 +36,6 @@ from hookmill.stream.keys import GroupKeys, Keys
 # Programs of release 0.1 add entries without a wake-up, because their workers block on the streams
 # themselves, each group by a second consumer group `GROUP:bell`. They make it when they start. So
 # where a take finds something after a wait that nothing ended, waits are short for a while.
-#
-# Delayed messages. All workers sleep until the first delayed message is due. Where a message is
-# delayed that is due before that, `settle.lua` adds an entry to the stream `GROUP:sooner`. All
-# workers read that stream, without a group: each of them must know, because the one that delayed
-# the message may die.
-#
-# * `release.lua` moves what is due to the again stream, and returns the last ID of `sooner`.
-# * `wait_for_sooner` waits for an entry after that ID.
 
 WHOLE_TAKE_PERIOD = 20.0
 """Seconds after which a worker takes from all partitions, although it is woken for single ones."""
@@ -63,9 +55,9 @@ def is_wakeup_group(name: bytes) -> bool:
 
 
 class WakeUp:
-    """What one worker waits for. It has two connections, because it may wait for both at once.
+    """What one worker waits for. All partitions lie on one server today; with several, each needs a
+    connection of its own.
 
-    All partitions lie on one server today; with several, each needs connections of its own.
     `clock` returns monotonic seconds.
     """
 
@@ -87,10 +79,7 @@ class WakeUp:
         self._waited_in_vain = False
         self._short_until = -SHORT_FOR
         self._whole_take_at = clock() + WHOLE_TAKE_PERIOD
-        self._sooner = [keys.sooner for keys in groups]
-        self._known: Sequence[bytes | str] = ["$"] * len(groups)
         self._new_entries = client.blocking(0)
-        self._delayed_sooner = client.blocking(0)
 
     async def wait(self, seconds: float) -> bool:
         """Wait until there may be something to take; return whether there may.
@@ -141,20 +130,6 @@ class WakeUp:
         """End a `wait` that is under way."""
         await self._new_entries.end_wait()
 
-    def knows(self, sooner: Sequence[bytes]) -> None:
-        """Note the last ID of each partition's `sooner` stream that this worker has seen."""
-        self._known = sooner
-
-    async def wait_for_sooner(self, seconds: float) -> None:
-        """Wait until a worker delays a message that is due before all known ones.
-
-        Wait at most `seconds`.
-        """
-        ms = max(1, round(seconds * 1000))
-        command = ("XREAD", "BLOCK", ms, "STREAMS", *self._sooner, *self._known)
-        await self._delayed_sooner.ask(command, seconds)
-
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connection."""
         await self._new_entries.close()
-        await self._delayed_sooner.close()

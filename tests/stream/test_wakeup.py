@@ -324,25 +324,24 @@ async def test_all_workers_are_told_of_a_message_that_is_due_before_all_they_kne
     far, sooner, later = (await one.take(3)).entries
     await one.settle([Settlement(far.ref, (again(far, delay_ms=3_600_000),))])
     for group in (one, two):
-        moved, next_due = await group.release(10)
-        assert (moved, round((next_due or 0) / 60)) == (0, 60)
+        assert round(((await group.look_at_delayed()).next_due or 0) / 60) == 60
     waiting = [asyncio.create_task(group.wait_for_sooner(30)) for group in (one, two)]
     await eventually(lambda: blocked(redis_client) == 2)
 
     await one.settle([Settlement(later.ref, (again(later, delay_ms=7_200_000),))])
     await one.settle([Settlement(sooner.ref, (again(sooner, delay_ms=60_000),))])
-    await asyncio.wait_for(asyncio.gather(*waiting), 10)
+    assert await asyncio.wait_for(asyncio.gather(*waiting), 10) == [True, True]
     assert redis_client.xlen(one.partitions[0].sooner) == 1  # only the latest of them is kept
     # A message that was delayed before the worker asked does not wake it.
-    await two.release(10)
-    await two.wait_for_sooner(0.01)
+    assert round(((await two.look_at_delayed()).next_due or 0) / 60) == 1
+    assert not await two.wait_for_sooner(0.01)
     forget_follow_ups(redis_client, one)
 
 
 async def test_a_worker_that_never_asked_waits_for_what_comes_from_now_on(
     open_group: OpenGroup,
 ) -> None:
-    await (await open_group()).wait_for_sooner(0.01)
+    assert not await (await open_group()).wait_for_sooner(0.01)
 
 
 def test_a_wake_up_group_of_release_0_1_is_known_by_its_name() -> None:
