@@ -22,6 +22,7 @@ import redis
 from benchmarks.filling import PREFIX, message
 from benchmarks.harness import OTHERS, Bench, Table, options, pinned_to, pins, progress
 from hookmill.stream.client import Client
+from hookmill.stream.connections import Command
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.keys import Keys
 from hookmill.stream.producer import Producer
@@ -39,10 +40,11 @@ def waits(keys: list[Keys]) -> dict[str, bytes]:
     groups = [each.of_group("main") for each in keys]
     streams = [name for each in groups for name in (each.stream, each.again)]
     old = ("XREADGROUP", "GROUP", "main:bell", "bell", "COUNT", 1, "BLOCK", BLOCK * 1000, "NOACK")
-    return {
-        "0.1": hiredis.pack_command((*old, "STREAMS", *streams, *(">" for _ in streams))),
-        "today": hiredis.pack_command(("BZPOPMIN", groups[0].wake, keys[0].wake, BLOCK)),
+    commands: dict[str, Command] = {
+        "0.1": (*old, "STREAMS", *streams, *(">" for _ in streams)),
+        "today": ("BZPOPMIN", groups[0].wake, keys[0].wake, BLOCK),
     }
+    return {release: hiredis.pack_command(command) for release, command in commands.items()}
 
 
 class Fleet:
@@ -65,7 +67,7 @@ class Fleet:
 
 
 async def appended(server: Server, fleet: Fleet, partitions: int, appends: int) -> None:
-    """Append messages one by one, each to the next partition in turn, as far as bodies allow."""
+    """Append messages one by one. Their bodies decide to which partitions."""
     async with Client(server.url, PREFIX, partitions=partitions, timeout=60.0) as client:
         producer = Producer(client)
         for number in range(appends):
