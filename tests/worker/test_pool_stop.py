@@ -58,7 +58,7 @@ async def test_a_pool_that_is_woken_while_it_stops_wakes_another(
     other = await make_pool(second.handlers, stream)
     await is_waiting(redis_client, 2)
     await send(stream, "m")
-    await eventually(lambda: second.done["m"])
+    await eventually(lambda: second.done["m"], timeout=10)  # a lost one is found after 20 s
     await eventually(lambda: is_drained(redis_client, stream))
     await pool.stop(5)
     await other.stop(5)
