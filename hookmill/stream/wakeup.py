@@ -49,6 +49,11 @@ SHORT_FOR = 60.0
 _SUFFIX = ":bell"
 
 
+def wakeup_group_of(group: str) -> str:
+    """Return the name of the group by which release 0.1 woke the workers of a group."""
+    return group + _SUFFIX
+
+
 def is_wakeup_group(name: bytes) -> bool:
     """Return whether a consumer group in Redis is one by which release 0.1 woke its workers."""
     return name.endswith(_SUFFIX.encode())

@@ -17,7 +17,7 @@ from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.entries import Settlement
 from hookmill.stream.producer import Producer
 from hookmill.stream.upkeep import Upkeep
-from hookmill.stream.wakeup import is_wakeup_group
+from hookmill.stream.wakeup import is_wakeup_group, wakeup_group_of
 from tests.stream.toolkit import (
     OpenGroup,
     again,
@@ -345,5 +345,6 @@ async def test_a_worker_that_never_asked_waits_for_what_comes_from_now_on(
 
 
 def test_a_wake_up_group_of_release_0_1_is_known_by_its_name() -> None:
+    assert wakeup_group_of("main") == "main:bell"
     assert is_wakeup_group(b"main:bell")
     assert not is_wakeup_group(b"main")
