@@ -1320,6 +1320,7 @@ RULES = (
             Edit("worker/delayed.py", "import random\n", "import math\nimport random\n"),
         ),
         (f"{DELAYED}what_a_worker_of_release_0_1_delayed_is_found_by_the_releaser",),
+    ),
     # --- 30: threads, and no half-dead worker ----------------------------------------------------
     Rule(
         30,
