@@ -16,11 +16,6 @@ def taking_keys(keys: GroupKeys) -> list[str]:
     return [keys.stream, keys.again, keys.owners, keys.busy, keys.parked, keys.counts]
 
 
-def take_keys(keys: GroupKeys) -> list[str]:
-    """Return the keys of `take.lua`, in its order."""
-    return [*taking_keys(keys), keys.wake]
-
-
 def taken_of(replies: Mapping[int, Any]) -> Taken:
     """Read the replies of the scripts that take. They are given by partition."""
     entries: list[Entry] = []

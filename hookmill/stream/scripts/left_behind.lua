@@ -3,29 +3,30 @@
 --
 -- Needs: KEYS 1 stream  2 again; `group`, and ring.lua.
 
--- Return whether a stream has entries that were not delivered to the group. Where Redis does not
--- tell (6.2, or after entries were deleted by hand), there may be some.
-local function has_unread(which)
-  for _, info in ipairs(redis.call('XINFO', 'GROUPS', KEYS[which])) do
-    if info[2] == group then
-      for i = 1, #info, 2 do
-        if info[i] == 'lag' then return info[i + 1] ~= 0 end
-      end
-    end
+-- Return whether one of the streams may have an entry that was not read yet. Redis before 7.0 does
+-- not tell, nor does a stream of which somebody deleted an entry: then it may have.
+local function may_have_more(which)
+  if redis.call('XLEN', KEYS[which]) == 0 then return false end
+  for _, flat in ipairs(redis.call('XINFO', 'GROUPS', KEYS[which])) do
+    local info = {}
+    for i = 1, #flat, 2 do info[flat[i]] = flat[i + 1] end
+    if info['name'] == group then return info['lag'] ~= 0 end
   end
-  return true
+  return false -- the group is gone: to read says so
 end
 
--- Wake another worker where entries are left; where none are, take the wake-up back. Both arguments
--- say whether a stream may have more. Return 1 where entries may be left.
-local function left_behind(new, again)
-  if not has_rung then
-    if (new or again) and redis.call('ZSCORE', wake_key, again_key) then return 1 end
-    if not (new and has_unread(1)) and not (again and has_unread(2)) then
-      redis.call('ZREM', wake_key, again_key)
-      return 0
+-- Wake another worker where entries are left; where none are, take the wake-up back. `may_have` says
+-- of each stream whether it may have more. Return 1 where entries may be left.
+local function left_behind(may_have)
+  if has_rung then return 1 end
+  local is_left = may_have[1] or may_have[2]
+  if is_left and redis.call('ZSCORE', wake_key, again_key) then return 1 end
+  for which = 1, 2 do
+    if may_have[which] and may_have_more(which) then
+      ring()
+      return 1
     end
-    ring()
   end
-  return 1
+  redis.call('ZREM', wake_key, again_key)
+  return 0
 end
