@@ -1437,7 +1437,7 @@ RULES = (
                 "first_to_end([self._pool.start(), *tasks[:-1]])",
             ),
         ),
-        (f"{PROCESS_END}a_worker_that_loses_a_part_of_itself_ends_and_requeues_its_work",),
+        (f"{PROCESS_END}a_worker_that_loses_a_background_task_ends_and_requeues_its_work",),
     ),
     Rule(
         30,
