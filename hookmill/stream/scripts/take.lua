@@ -23,12 +23,11 @@ local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 --#include taking
 --#include left_behind
---#include weight
 --#include largest
 local budget, is_shared = tonumber(ARGV[5]), ARGV[6] == '1'
 local noted = tonumber(redis.call('HGET', KEYS[7], 'largest') or '')
 local largest = noted or math.huge
-local read, bytes, alone = 0, 0, 0
+local read, bytes, alone, is_older = 0, 0, 0, older_entries()
 
 local function take_in(which, id, fields)
   local weight = weight_of(fields)
@@ -36,7 +35,8 @@ local function take_in(which, id, fields)
   if noted and weight > largest then -- it is of a release that does not note it
     largest = note_largest(KEYS[7], weight, largest)
   end
-  decide(which, id, fields)
+  if which == 1 and is_older(id) then note_finished(-1, -weight) end -- it counts from now on
+  decide(which, id, fields, 0, weight)
 end
 
 -- Read up to `wanted` entries of one of the streams; return whether it may have more.
