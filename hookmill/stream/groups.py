@@ -77,7 +77,7 @@ class Groups:
 
         Raises `GroupRefusedError` if it was dropped.
         """
-        calls = [Call(number, _keys(keys, name), _names(name)) for number, keys in self._each]
+        calls = [Call(number, _keys(keys, name), [name]) for number, keys in self._each]
         made = await self._scripts.run_each("open", calls)
         if min(made) < 0:
             group = (await self.known()).get(name)
@@ -97,7 +97,7 @@ class Groups:
             raise _refused_to_add(_known_of(name, _text(note)))
         others = [each for each in self._each if each[0] != PLACE]
         for number, keys in [*others, (PLACE, first)]:
-            args = [*_names(name), start, int(number == PLACE)]
+            args = [name, start, int(number == PLACE)]
             call = Call(number, [*_keys(keys, name)], args)
             if not await self._scripts.run("add_group", call):
                 raise GroupRefusedError(
@@ -120,7 +120,8 @@ class Groups:
         for number, keys in self._each:  # PLACE comes first, because the heartbeats lie there
             own = keys.of_group(name)
             place = [keys.stream, own.again, own.heartbeats, own.heartbeat_times, keys.groups]
-            alive, now = await self._scripts.run("drop_group", Call(number, place, _names(name)))
+            call = Call(number, place, [name, wakeup_group_of(name)])
+            alive, now = await self._scripts.run("drop_group", call)
             if alive:
                 raise workers_run(name, sorted(map(_text, alive)))
         for number, keys in self._each:
@@ -201,10 +202,6 @@ def _refused_to_add(group: KnownGroup) -> GroupRefusedError:
     if group.state == "made":
         return GroupRefusedError(f"there is a group {shown(group.name)} already")
     return _refused(group)
-
-
-def _names(group: str) -> list[str]:
-    return [group, wakeup_group_of(group)]
 
 
 def _keys(keys: Keys, group: str) -> list[str]:

@@ -204,7 +204,7 @@ def test_it_is_refused_while_a_worker_runs_and_a_worker_that_slept_through_it_en
         wait_until(lambda: not alive(server.url), what="the end of the heartbeat")
         group(server.url, "drop", "search", "--yes")
         worker.signal(signal.SIGCONT)
-        assert worker.wait() == 2
+        assert worker.wait(60) == 2
         assert worker.log.endswith(
             "hookmill: group search was dropped. `hookmill group add search --from beginning` (or "
             "`--from now`) makes it anew\n"

@@ -36,7 +36,7 @@ def test_removing_a_group_as_the_guide_says_lets_the_stream_be_trimmed(
         assert "with its messages: 1 waiting" in drop.log
 
         wait_until(lambda: client.xlen(keys.stream) == 0, what="the stream to be trimmed")
-        assert groups(client, keys) == {"main", "main:bell"}
+        assert groups(client, keys) == {"main"}
         assert list(client.scan_iter("hookmill:{0}:analytics*")) == []
 
 

@@ -2,7 +2,7 @@
 -- on no script writes anything for it there. Its keys go later (hookmill/stream/groups.py).
 --
 -- KEYS  1 stream  2 again  3 heartbeats  4 their times  5 groups
--- ARGV  1 group  2 wake-up group
+-- ARGV  1 group  2 the group by which release 0.1 woke its workers
 -- Reply {consumers, time}: the consumers whose heartbeat lives (then nothing is done), and Redis'
 --       time (Unix ms). Heartbeats lie in partition 0 only, so that partition comes first
 
