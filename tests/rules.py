@@ -1349,7 +1349,7 @@ RULES = (
     Rule(
         18,
         "of those who add a group at the same time one succeeds",
-        (lua("add_group", "(ARGV[4] == '1' and state ~= 'adding')", "false"),),
+        (lua("add_group", "(ARGV[3] == '1' and state ~= 'adding')", "false"),),
         (f"{GROUPS}of_those_who_add_a_group_at_the_same_time_one_succeeds",),
     ),
     Rule(
