@@ -97,14 +97,15 @@ class Taken(NamedTuple):
 
 
 class FollowUp(msgspec.Struct, frozen=True):
-    """An entry that takes the place of a settled one: to be taken again, or a dead letter.
+    """An entry that takes the place of a settled one: to be taken again, or a dead letter. It has
+    the fields of the settled one, but for those that `changes` has.
 
     `token` names it uniquely among the delayed; `delay_ms` is in milliseconds and may be 0.
     """
 
     kind: Literal["again", "dead"]
     token: str
-    fields: Fields
+    changes: Fields
     delay_ms: int = 0
 
 
@@ -112,12 +113,20 @@ class Settlement(msgspec.Struct, frozen=True):
     """What became of an entry. Without a follow-up it is done.
 
     `key` and `owner` are those of the entry. If there is no key, no other message waits for it.
+    `fields` are the entry's own. They are sent only if it is no longer in Redis.
     """
 
     ref: EntryRef
     follow_ups: tuple[FollowUp, ...] = ()
     key: bytes = b""
     owner: bytes = b""
+    fields: Fields = {}
+
+    @property
+    def weight(self) -> int:
+        """How many bytes are written for it, at most."""
+        size = len(self.follow_ups) * weight_of(self.fields)
+        return size + sum(weight_of(follow_up.changes) for follow_up in self.follow_ups)
 
 
 class DeadLetter(NamedTuple):
