@@ -21,11 +21,11 @@ from worker.outcome import (
 def settlement_of(entry: Entry, outcome: Outcome, clock: Callable[[], float]) -> Settlement:
     """Return how an entry is settled after this outcome. `clock` returns Unix seconds."""
     if type(outcome) is Done and not entry.key:  # the usual case, which needs no owner
-        return Settlement(entry.ref)
+        return Settlement(entry.ref, weight=entry.weight)
     follow_ups = _follow_ups(outcome, clock)
     # The fields, because Redis copies them from the entry, and somebody may have deleted that.
     fields = entry.fields if follow_ups else {}
-    return Settlement(entry.ref, follow_ups, entry.key, entry.owner, fields)
+    return Settlement(entry.ref, follow_ups, entry.key, entry.owner, entry.weight, fields)
 
 
 def _follow_ups(outcome: Outcome, clock: Callable[[], float]) -> tuple[FollowUp, ...]:

@@ -110,7 +110,7 @@ class Settler:
         size = 0
         for number, settlement in enumerate(self._queue[:BATCH]):
             if settlement.follow_ups:
-                size += settlement.weight
+                size += settlement.written_bytes
             if size > BATCH_BYTES:
                 return max(1, number)
         return BATCH

@@ -146,7 +146,7 @@ class Consumer:
         """
         names = [self.name, self.consumer]
         calls = settling_calls(self.partitions, names, settlements, whole=whole)
-        size = sum(one.weight for one in settlements if one.follow_ups)
+        size = sum(one.written_bytes for one in settlements if one.follow_ups)
         replies = await self._scripts.run_each(
             "settle", [call for call, _ in calls], allowance=allowance_for(size)
         )
@@ -240,11 +240,8 @@ class Consumer:
         replies = await self._run_taking("take", calls, allowance)
         for number, reply in replies.items():
             self._largest[number] = reply[3]
-        largest = [reply[3] for reply in replies.values() if reply[0]]
-        taken = taken_of(replies)._replace(
-            weight=sum(reply[4] for reply in replies.values()),
-            largest=None if -1 in largest else max(largest, default=0),
-        )
+        weight = sum(reply[4] for reply in replies.values())
+        taken = taken_of(replies)._replace(weight=weight)
         return taken, [number for number, reply in replies.items() if reply[5]]
 
     async def _take_alone(

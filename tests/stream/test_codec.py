@@ -20,19 +20,19 @@ PARTITIONS = [Keys("p", number).of_group("main") for number in range(2)]
 def test_entries_of_one_run_share_the_names_of_their_fields() -> None:
     names = [b"id", b"body"]
     runs = [
-        [1, 0, names, [b"1-0", b"a", b"{}", b"2-0", b"b", b"[]"]],
-        [2, 1, [b"id"], [b"9-0", b"c"]],
+        [1, 0, names, [b"1-0", 3, b"a", b"{}", b"2-0", 4, b"b", b"[]"]],
+        [2, 1, [b"id"], [b"9-0", 1, b"c"]],
     ]
     taken = taken_of({3: [runs, [], 0]})
     assert taken.entries == [
-        Entry(EntryRef(STREAM, "1-0", 3), {b"id": b"a", b"body": b"{}"}),
-        Entry(EntryRef(STREAM, "2-0", 3), {b"id": b"b", b"body": b"[]"}),
-        Entry(EntryRef(AGAIN, "9-0", 3), {b"id": b"c"}, is_suspect=True),
+        Entry(EntryRef(STREAM, "1-0", 3), {b"id": b"a", b"body": b"{}"}, weight=3),
+        Entry(EntryRef(STREAM, "2-0", 3), {b"id": b"b", b"body": b"[]"}, weight=4),
+        Entry(EntryRef(AGAIN, "9-0", 3), {b"id": b"c"}, is_suspect=True, weight=1),
     ]
 
 
 def test_an_entry_without_fields_is_read() -> None:
-    taken = taken_of({0: [[[1, 0, [], [b"1-0", b"2-0"]]], [], 0]})
+    taken = taken_of({0: [[[1, 0, [], [b"1-0", 0, b"2-0", 0]]], [], 0]})
     assert [entry.ref.id for entry in taken.entries] == ["1-0", "2-0"]
 
 
@@ -47,10 +47,10 @@ def test_what_the_partitions_reply_is_added_up() -> None:
 
 def test_successes_without_a_key_are_sent_as_bare_ids() -> None:
     refs = [EntryRef(STREAM, "1-0"), EntryRef(AGAIN, "5-0"), EntryRef(STREAM, "2-0")]
-    settled = [Settlement(ref) for ref in refs]
+    settled = [Settlement(ref, weight=7) for ref in refs]
     ((call, others),) = settling_calls(PARTITIONS, ["main", "c1"], settled)
     assert (call.place, others) == (0, [])
-    assert list(call.args) == ["main", "c1", 2, "1-0", "2-0", 1, "5-0"]
+    assert list(call.args) == ["main", "c1", 2, 14, "1-0", "2-0", 1, 7, "5-0"]
 
 
 def test_each_partition_has_a_call_of_its_own() -> None:
@@ -64,16 +64,16 @@ def test_of_a_follow_up_only_what_changes_is_sent() -> None:
     follow_up = FollowUp("again", "1-0/h", {b"handler": b"h", b"attempts": b"1"}, delay_ms=500)
     fields = {b"id": b"m", b"body": b"{}"}
     settled = [
-        Settlement(EntryRef(STREAM, "1-0"), (follow_up,), owner=b"1-0", fields=fields),
+        Settlement(EntryRef(STREAM, "1-0"), (follow_up,), owner=b"1-0", weight=9, fields=fields),
         Settlement(EntryRef(AGAIN, "2-0"), key=b"s:7", owner=b"1-1"),
     ]
     ((call, others),) = settling_calls(PARTITIONS, ["main", "c1"], settled)
     assert others == settled
     assert list(call.args) == [
-        *("main", "c1", 0, 0),
-        *(1, "1-0", b"", b"1-0", 0, 1),
+        *("main", "c1", 0, 0, 0, 0),
+        *(1, "1-0", 9, b"", b"1-0", 0, 1),
         *("again", 500, "1-0/h", 4, b"handler", b"h", b"attempts", b"1"),
-        *(2, "2-0", b"s:7", b"1-1", 0, 0),
+        *(2, "2-0", 0, b"s:7", b"1-1", 0, 0),
     ]
 
 
@@ -81,8 +81,8 @@ def test_the_fields_of_an_entry_are_sent_where_redis_does_not_have_them() -> Non
     follow_up = FollowUp("dead", "1-0/h", {b"reason": b"failed"})
     settled = [Settlement(EntryRef(STREAM, "1-0"), (follow_up,), fields={b"id": b"m"})]
     ((call, _),) = settling_calls(PARTITIONS, ["main", "c1"], settled, whole=True)
-    assert list(call.args)[4:] == [
-        *(1, "1-0", b"", b"", 2, b"id", b"m", 1),
+    assert list(call.args)[6:] == [
+        *(1, "1-0", 0, b"", b"", 2, b"id", b"m", 1),
         *("dead", 0, "1-0/h", 2, b"reason", b"failed"),
     ]
 

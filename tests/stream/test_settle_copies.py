@@ -28,7 +28,7 @@ def retry(changes: dict[bytes, bytes], delay_ms: int = 0, token: str = "t") -> F
 
 
 def settled(entry: Entry, *follow_ups: FollowUp) -> Settlement:
-    return Settlement(entry.ref, follow_ups, entry.key, entry.owner, entry.fields)
+    return Settlement(entry.ref, follow_ups, entry.key, entry.owner, entry.weight, entry.fields)
 
 
 def received(client: redis.Redis) -> int:

@@ -14,20 +14,19 @@
 -- KEYS  1 to 6 as in taking.lua  7 backlog
 -- ARGV  1 group  2 consumer  3 dedup window (s)  4 wake-up group  5 count  6 budget (bytes)
 --       7 1 where other partitions are asked in the same round trip, else 0
--- Reply {runs, duplicates, parked, largest, bytes, alone}: as in taking.lua; largest: no entry in
---       the reply has more bytes (-1: not known); bytes: of all entries that were read; alone: 1
---       where nothing was read that may pass the budget, so that the partition has to be asked alone
+-- Reply {runs, duplicates, parked, largest, bytes, alone}: as in taking.lua; largest: the bytes of the
+--       largest entry (-1: not known); bytes: of all entries that were read; alone: 1 where nothing
+--       was read that may pass the budget, so that the partition has to be asked alone
 
 local group, consumer, window, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[5])
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 --#include taking
---#include weight
 --#include largest
 local budget, is_shared = tonumber(ARGV[6]), ARGV[7] == '1'
 local noted = tonumber(redis.call('HGET', KEYS[7], 'largest') or '')
 local largest = noted or math.huge
-local read, bytes, alone = 0, 0, 0
+local read, bytes, alone, is_older = 0, 0, 0, older_entries()
 
 -- Return whether one of the streams may have an entry that was not read yet. Redis before 7.0 does
 -- not tell, nor does a stream of which somebody deleted an entry: then it may have.
@@ -47,7 +46,8 @@ local function take_in(which, id, fields)
   if noted and weight > largest then -- it is of a release that does not note it
     largest = note_largest(KEYS[7], weight, largest)
   end
-  decide(which, id, fields)
+  if which == 1 and is_older(id) then note_finished(-1, -weight) end -- it counts from now on
+  decide(which, id, fields, 0, weight)
 end
 
 -- Read up to `wanted` entries of one of the streams; return whether it had none.
