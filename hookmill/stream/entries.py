@@ -65,13 +65,15 @@ class Taken(NamedTuple):
     """What a take brought: entries to run, duplicates that it acknowledged, and how many entries it
     parked, because another message with their ordering key is not finished.
 
-    `weight` is the bytes of all that it read.
+    `weight` is the bytes of all that it read. Where it may have left something that this worker can
+    take at once, it `has_more`.
     """
 
     entries: list[Entry]
     duplicates: list[Duplicate]
     parked: int = 0
     weight: int = 0
+    has_more: bool = True
 
     def and_then(self, more: Taken) -> Taken:
         """Return both as one."""
@@ -80,6 +82,7 @@ class Taken(NamedTuple):
             self.duplicates + more.duplicates,
             self.parked + more.parked,
             self.weight + more.weight,
+            self.has_more or more.has_more,
         )
 
     @property
