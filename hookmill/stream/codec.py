@@ -52,23 +52,21 @@ def settling_calls(
     settlements that are more than an acknowledgement. `names` are the group's and the consumer's.
     If `whole`, the fields of the entries go along.
     """
-    done: defaultdict[tuple[int, int], list[str]] = defaultdict(list)
-    weights: defaultdict[tuple[int, int], int] = defaultdict(int)
+    done: defaultdict[tuple[int, int], list[Settlement]] = defaultdict(list)
     rest: defaultdict[int, list[Settlement]] = defaultdict(list)
     for one in settlements:
         ref = one.ref
         if one.follow_ups or one.key:
             rest[ref.partition].append(one)
         else:
-            place = ref.partition, ref.key_number
-            done[place].append(ref.id)
-            weights[place] += one.weight
+            done[ref.partition, ref.key_number].append(one)
     calls = []
     for number in {number for number, _ in done} | rest.keys():
         args: list[str | bytes | int] = [*names]
         for key_number in STREAM, AGAIN:
-            ids = done[number, key_number]
-            args += (len(ids), weights[number, key_number], *ids)
+            some = done[number, key_number]
+            args += (len(some), sum([one.weight for one in some]))
+            args += [one.ref.id for one in some]
         for one in rest[number]:
             args += _words_of(one, whole=whole)
         calls.append((Call(number, _settling_keys(partitions[number]), args), rest[number]))
