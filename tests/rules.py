@@ -86,6 +86,7 @@ SPOOL = "tests/receiver/test_spool.py::test_"
 SPOOL_FAULTS = "tests/receiver/test_spool_faults.py::test_"
 KEYS = "tests/stream/test_keys.py::test_"
 OWNERS = "tests/stream/test_owners.py::test_"
+WINDOWS = "tests/stream/test_owners_windows.py::test_"
 SCRIPTS = "tests/stream/test_script_runner.py::test_"
 SETTLE = "tests/stream/test_consumer_settle.py::test_"
 UPKEEP = "tests/stream/test_upkeep.py::test_"
@@ -937,7 +938,7 @@ RULES = (
     Rule(
         13,
         "an ID is looked up in the generation before as well",
-        (lua("owners", "last = generation(number - 1)", "last = nil"),),
+        (lua("owners", "earlier[#earlier + 1] = gens[i]", "gens[i].span = 1"),),
         (f"{OWNERS}an_id_is_remembered_for_one_window_at_least_and_two_at_most",),
     ),
     Rule(
@@ -946,7 +947,7 @@ RULES = (
         (
             lua(
                 "owners",
-                "math.max(1, math.floor((last and last.size or 0) / PER_BUCKET / 4))",
+                "math.max(1, math.floor(expected / PER_BUCKET / 4))",
                 "1",
             ),
         ),
@@ -964,22 +965,83 @@ RULES = (
         (
             lua(
                 "owners",
-                "  local owner = last and redis.call('HGET', bucket_key(last, digest), digest)\n"
-                "  if owner and owner ~= ours then",
-                "  local owner = last and redis.call('HGET', bucket_key(last, digest), digest)\n"
-                "  if owner == ours then\n"
-                "    redis.call('HDEL', key, digest)\n"
-                "    return true\n"
-                "  end\n"
-                "  if owner then",
+                "    if owner and owner ~= ours then",
+                "    if owner == ours then\n"
+                "      redis.call('HDEL', key, digest)\n"
+                "      return true\n"
+                "    end\n"
+                "    if owner then",
             ),
         ),
         (f"{OWNERS}an_id_is_remembered_for_one_window_at_least_and_two_at_most",),
     ),
     Rule(
         13,
+        "a worker with another window asks the generations that there are",
+        (
+            lua(
+                "generations",
+                "local into = #remembered < MOST_GENERATIONS and",
+                "local into = gen.window == opened.window and",
+            ),
+        ),
+        (
+            f"{WINDOWS}while_the_window_changes_no_id_is_forgotten",
+            f"{WINDOWS}a_changed_window_counts_from_the_next_generation_on",
+        ),
+    ),
+    Rule(
+        13,
+        "a smaller window waits while two generations of larger ones are remembered",
+        (lua("generations", "if remembered > 1 then", "if remembered > 99 then"),),
+        (
+            f"{WINDOWS}a_look_up_asks_three_generations_at_most_however_often_the_window_gets_smaller",
+        ),
+    ),
+    Rule(
+        13,
+        "what a worker of 0.1 recorded is asked, whatever its window is",
+        (
+            lua(
+                "generations",
+                "  sort_out(unlisted_generations(listed), now, gens, forgotten)\n",
+                "",
+            ),
+        ),
+        (
+            f"{WINDOWS}beside_workers_of_0_1_with_the_same_window_no_id_is_forgotten",
+            f"{WINDOWS}what_0_1_recorded_is_known_with_another_window",
+        ),
+    ),
+    Rule(
+        13,
+        "a step back of Redis' clock forgets no ID",
+        (
+            lua("generations", "if gen.forgotten > latest then", "if gen.ends > now then"),
+            lua(
+                "generations",
+                "    local latest = now + 2 * gen.window\n",
+                "    local latest = now\n",
+            ),
+        ),
+        (
+            f"{WINDOWS}an_id_is_known_after_the_clock_was_set_back",
+            f"{WINDOWS}while_the_clock_steps_no_id_is_forgotten_before_its_time_and_all_of_them_end",
+        ),
+    ),
+    Rule(
+        13,
+        "and none stays until a time that a wrong clock has named",
+        (lua("generations", "if gen.forgotten > latest then", "if false then"),),
+        (
+            f"{WINDOWS}what_a_clock_far_ahead_recorded_does_not_stay_for_years",
+            f"{WINDOWS}while_the_clock_steps_no_id_is_forgotten_before_its_time_and_all_of_them_end",
+        ),
+    ),
+    Rule(
+        13,
         "dropping a dead letter releases its ID",
-        (lua("drop", "disown(digest, token)", ""),),
+        (lua("drop", "disown(generations, digest, token)", ""),),
         (f"{DEAD_LETTERS}a_dropped_dead_letter_releases_its_id",),
     ),
     Rule(
