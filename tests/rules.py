@@ -1152,7 +1152,7 @@ RULES = (
         (
             Edit(
                 "hookmill/admin/group_checks.py",
-                "if group.has_work and not group.workers(settings.lease):",
+                "if group.pins(settings.lease):",
                 "if False:",
             ),
         ),

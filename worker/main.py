@@ -20,16 +20,14 @@ import structlog
 from hookmill.config.settings import Settings, unknown_variables
 from hookmill.errors import (
     GroupLostError,
+    GroupRefusedError,
     HookmillError,
-    PartitionsError,
     SettingsError,
     StreamUnavailableError,
 )
 from hookmill.handlers import Handlers
 from hookmill.runtime import process
 from hookmill.runtime.tasks import cancel_and_wait, run_periodically
-from hookmill.stream.client import Client
-from hookmill.stream.connections import AccessRefusedError
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.heartbeats import Heartbeats
 from hookmill.stream.upkeep import Upkeep
@@ -40,6 +38,7 @@ from worker.heartbeat import HeartbeatWriter, constant_part
 from worker.janitor import Janitor
 from worker.leases import LeaseKeeper
 from worker.loop_watch import LoopWatch
+from worker.opening import check_stream, client_of, makes_group
 from worker.pool import STOP_STEP_TIMEOUT, Pool
 from worker.stacks import Run, what_runs
 from worker.takeover import Takeover
@@ -58,7 +57,9 @@ class WorkerFailedError(HookmillError):
 
 
 def run(settings: Settings, handlers: Handlers[Any]) -> None:
-    """Handle messages until SIGTERM or SIGINT. Raises `WorkerFailedError`."""
+    """Handle messages until SIGTERM or SIGINT. Raises `WorkerFailedError`, and `SettingsError` if
+    the consumer group cannot be used.
+    """
     handlers.check()
     forced_end = process.ForcedEnd(settings.shutdown)
     forced_end.arm()
@@ -94,26 +95,32 @@ async def _work_until_signalled(
         failed_part, ends = await _work(worker, settings, stop, forced_end)
         left = max(ends - time.monotonic(), STOP_STEP_TIMEOUT)
         # The lifespan may never end, and neither may threads that the user's code has started.
-        forced_end.end_within(left + 1.0, status=1 if failed_part else 0)
+        forced_end.end_within(left + 1.0, status=_status_of(worker, failed_part))
         await _close(lifespan, left)
     _end(worker, failed_part)
 
 
+def _status_of(worker: Worker, failed_part: str) -> int:
+    return 2 if worker.refusal else 1 if failed_part else 0
+
+
 def _end(worker: Worker, failed_part: str) -> None:
     log.info("stopped")
-    if failed_part:
+    if failed_part and not worker.refusal:
         log.error("a part of the worker had ended by itself", part=failed_part)
     if worker.has_stragglers:
         # A handler that runs beyond the deadline would keep the process alive. Its message was
         # requeued, or another worker takes it over after its lease.
-        os._exit(1 if failed_part else 0)
+        os._exit(_status_of(worker, failed_part))
+    if worker.refusal:
+        raise SettingsError([str(worker.refusal)])
     if failed_part:
         raise WorkerFailedError(f"the worker's {failed_part} task ended by itself")
 
 
 async def _prepare(settings: Settings, handlers: Handlers[Any], lifespan: AsyncExitStack) -> Any:
     """Check what may keep the worker from starting; return what the handlers' lifespan yields."""
-    await _check_partitions(settings)
+    await check_stream(settings)
     if handlers.lifespan is None:
         return None
     return await lifespan.enter_async_context(handlers.lifespan())
@@ -201,38 +208,19 @@ async def _tell_when_working(worker: Worker, settings: Settings) -> None:
     )  # fmt: skip
 
 
-async def _check_partitions(settings: Settings) -> None:
-    """Refuse to start if the stream exists with another number of partitions."""
-    async with _client_of(settings) as client:
-        try:
-            await client.agree_on_partitions()
-        except PartitionsError as error:
-            raise SettingsError([str(error)]) from None
-        except AccessRefusedError as error:
-            raise SettingsError([f"{settings.redis_variable}: {error}"]) from None
-        except StreamUnavailableError as error:
-            # The pool waits for Redis, and checks again.
-            log.warning("Redis cannot be used yet", error=str(error))
-
-
-def _client_of(settings: Settings) -> Client:
-    return Client(
-        settings.need_redis_url(),
-        settings.prefix,
-        partitions=settings.partitions,
-        url_file=settings.redis_url_file,
-    )
-
-
 class Worker:
     """A pool and its background tasks: `start`, `quiet`, `stop(deadline)`."""
 
     def __init__(self, settings: Settings, handlers: Handlers[Any], resources: Any) -> None:
         self.consumer_name = process.consumer_name()
         self.handler_count = len(handlers)
-        self._client = _client_of(settings)
+        self._client = client_of(settings)
         self._consumer = Consumer(
-            self._client, settings.group, self.consumer_name, dedup_window=settings.dedup_window
+            self._client,
+            settings.group,
+            self.consumer_name,
+            dedup_window=settings.dedup_window,
+            makes_group=makes_group(settings),
         )
         self._upkeep = Upkeep(self._client, settings.group)
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="handler")
@@ -308,6 +296,11 @@ class Worker:
     def opened(self) -> asyncio.Event:
         """Set when the consumer group was opened for the first time: from then on it works."""
         return self._pool.opened
+
+    @property
+    def refusal(self) -> GroupRefusedError | None:
+        """Why the consumer group cannot be used, if that is what ended the worker."""
+        return self._pool.refusal
 
     @property
     def has_stragglers(self) -> bool:

@@ -16,7 +16,12 @@ import traceback
 
 import structlog
 
-from hookmill.errors import GroupLostError, PartitionsError, StreamUnavailableError
+from hookmill.errors import (
+    GroupLostError,
+    GroupRefusedError,
+    PartitionsError,
+    StreamUnavailableError,
+)
 from hookmill.message import Progress
 from hookmill.runtime.log_pace import LogPace
 from hookmill.runtime.tasks import cancel_and_wait
@@ -100,6 +105,8 @@ class Pool:
         self._is_open = False
         self.opened = asyncio.Event()
         """Set when the consumer group was opened for the first time."""
+        self.refusal: GroupRefusedError | None = None
+        """Why the consumer group cannot be used. The pool has ended then."""
         self._changed = asyncio.Event()
         self._is_quiet = False
         self._taking: asyncio.Task[None] | None = None
@@ -215,6 +222,10 @@ class Pool:
                 continue
             except PartitionsError as error:
                 log.error("taking stopped: wrong number of partitions", error=str(error))
+                return
+            except GroupRefusedError as error:
+                log.error("taking stopped: the consumer group cannot be used", error=str(error))
+                self.refusal = error
                 return
             except GroupLostError as error:
                 log.warning("the consumer group is gone: opening it again", error=str(error))

@@ -51,6 +51,9 @@ _YEAR = 366 * 86_400
 
 _KeyPart = Annotated[str, AfterValidator(check_key_part)]
 
+DEFAULT_GROUP = "main"
+"""The one consumer group that its first worker makes."""
+
 
 class Settings(BaseSettings):
     """All settings. The variable of a field is `HOOKMILL_` and its name in capitals, unless the
@@ -190,7 +193,7 @@ class Settings(BaseSettings):
     handlers: str | None = Field(
         default=None, description="where the worker finds its handlers: MODULE:ATTRIBUTE"
     )
-    group: _KeyPart = Field(default="main", description="consumer group of the worker")
+    group: _KeyPart = Field(default=DEFAULT_GROUP, description="consumer group of the worker")
     concurrency: int = Field(
         default=100, ge=1, le=10_000, description="messages that a worker handles at the same time"
     )

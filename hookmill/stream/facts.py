@@ -92,6 +92,19 @@ class GroupFacts(msgspec.Struct, frozen=True, kw_only=True):
         """Whether anything waits for a worker of this group."""
         return self.waiting != 0 or bool(self.held or self.delayed or self.again or self.parked)
 
+    @property
+    def backlog(self) -> int | None:
+        """How many messages are unfinished; None where Redis cannot say how many wait."""
+        if self.waiting is None:
+            return None
+        return self.waiting + self.held + self.delayed + self.again + self.parked
+
+    def pins(self, lease: float) -> bool:
+        """Return whether there is unfinished work and no worker for it. Then the stream keeps it,
+        and it counts as backlog, for as long as nobody does anything.
+        """
+        return self.has_work and not self.workers(lease)
+
     def workers(self, lease: float) -> int:
         """Return how many workers of this group run: those with a heartbeat, and those of an older
         release that were not silent for too long. `lease` is in seconds.
