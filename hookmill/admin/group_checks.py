@@ -1,4 +1,4 @@
-"""Judges the consumer groups: whether workers run for what waits, and what lies dead.
+"""Judges the consumer groups: whether workers run for what waits.
 
 No I/O. No advice here removes a group, because only the group knows its unfinished work.
 """
@@ -29,16 +29,6 @@ def judge_groups(overview: Overview, settings: Settings) -> Iterator[Finding]:
             yield _without_workers(group)
         for one in group.blocked(settings.lease):
             yield _blocked(group, one)
-        if group.dead:
-            letters = count(group.dead, "dead letter lies", "dead letters lie")
-            yield Finding(
-                level="note",
-                what=f"{letters} in group {group.name}",
-                why="each is a message that was accepted and not handled",
-                # With --group, because without it the commands mean the group of the settings.
-                do=f"look at them with `hookmill dead list --group {group.name}`; replay those "
-                "whose cause is fixed, drop those that nobody needs",
-            )
 
 
 def _made_with(group: str) -> str:

@@ -73,8 +73,8 @@ class Faults:
     # --- processes -------------------------------------------------------------------------------
 
     async def _end(self, fault: Fault) -> int:
-        verb, _, _ = fault.kind.partition(" ")
-        program = self._program(fault)
+        verb, _, what = fault.kind.partition(" ")
+        program = self._site.to_end(what, fault.target)
         await asyncio.to_thread(self._site.end, program, verb)
         return program.pid
 
@@ -186,7 +186,7 @@ class Faults:
                 proxy.cut_idle(None)
 
         self._last(3 * IDLE + 3 * fault.seconds, end)
-        program = self._site.workers[fault.target % WORKERS]
+        program = self._site.to_end("worker", fault.target)
         await asyncio.to_thread(self._site.end, program, "kill")
         return program.pid
 

@@ -41,9 +41,10 @@ class Chaos:
         partitions: int = 4,
         kinds: Sequence[str] = KINDS,
         rate: float | None = None,
+        spares_first: bool = False,
     ) -> None:
         self.schedule = schedule(seed, faults, messages, kinds)
-        self.site = Site(folder, binary, partitions)
+        self.site = Site(folder, binary, partitions, spares_first=spares_first)
         self.watch = Watch(self.site)
         self.senders = Senders(self.site.lines, messages, rate)
         self.faults = Faults(self.site, self.senders)

@@ -11,7 +11,7 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,6 +22,9 @@ MEMORY_LIMIT = 256
 """Megabytes of memory at which a worker is killed."""
 
 _PAUSE = 0.1
+
+ALLOWED_GROWTH = (1.25, 30.0)
+"""How much memory may grow from the second to the last quarter: a factor, and MB on top."""
 
 
 class Watch:
@@ -47,6 +50,14 @@ class Watch:
             for program, status in await asyncio.to_thread(self._site.replace_ended):
                 self.ended.append(f"{program.log_path.name} ended with {status}")
 
+    def grown(self) -> list[str]:
+        """Return the programs whose memory has grown beyond what is allowed."""
+        factor, more = ALLOWED_GROWTH
+        quarters = {name: growth(samples) for name, samples in self.sampled.items()}
+        return [
+            name for name, (before, after) in quarters.items() if after > before * factor + more
+        ]
+
     def _programs(self) -> Iterator[tuple[str, Program]]:
         for number, worker in enumerate(self._site.workers):
             yield f"worker {number}", worker
@@ -63,8 +74,8 @@ def memory_of(pid: int) -> float:
     return 0.0
 
 
-def growth(samples: list[tuple[float, float]]) -> tuple[float, float]:
-    """Return the median memory in the second and in the last quarter of the run."""
+def growth(samples: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return the median memory in the second and in the last quarter of the samples' time."""
     first, last = samples[0][0], samples[-1][0]
     quarter = (last - first) / 4
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from worker import settler as settler_module
 from worker.attempt import Attempter
 from worker.pool import Pool
 from worker.takeover import Takeover
+from worker.threads import HandlerThreads
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 async def make_pool(short_pauses: None) -> AsyncIterator[MakePool]:
     """Start a pool: `await make_pool(handlers, stream, concurrency=1)`. The end stops it."""
     pools: list[Pool] = []
-    threads = ThreadPoolExecutor(4, thread_name_prefix="handler")
+    threads = HandlerThreads(4)
 
     async def make(
         handlers: Handlers[Any],
@@ -69,13 +69,14 @@ async def make_pool(short_pauses: None) -> AsyncIterator[MakePool]:
     for pool in pools:
         await pool.stop(0)
         await pool._consumer.close()
-    threads.shutdown()
+    threads.close()
 
 
 @pytest.fixture
-def threads() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(2, thread_name_prefix="handler") as pool:
-        yield pool
+def threads() -> Iterator[HandlerThreads]:
+    pool = HandlerThreads(2)
+    yield pool
+    pool.close()
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def handlers() -> Handlers[Any]:
 
 
 @pytest.fixture
-def attempt(handlers: Handlers[Any], threads: ThreadPoolExecutor) -> Try:
+def attempt(handlers: Handlers[Any], threads: HandlerThreads) -> Try:
     return Try(handlers, threads)
 
 
