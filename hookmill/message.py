@@ -231,6 +231,20 @@ class Death(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+MAX_LAST_ERROR = 2000
+"""Characters of an error that are kept while its message waits for the next attempt: the last ones,
+because very many messages may wait.
+"""
+
+
+def last_error_fields(error: str) -> Fields:
+    """Return the error of a failed attempt as a field to add; no field where there is none. The
+    next failure replaces it.
+    """
+    kept = error[-MAX_LAST_ERROR:].encode("utf-8", "backslashreplace")
+    return {b"error": kept} if kept else {}
+
+
 class GivenUp(msgspec.Struct, frozen=True, kw_only=True):
     """A message that has become a dead letter, as a function of `@handlers.on_dead` gets it.
 

@@ -36,7 +36,7 @@ def test_compose_sets_only_variables_that_exist() -> None:
 
 
 def test_an_init_collects_the_processes_that_handlers_leave_behind() -> None:
-    """Case 25: 50 zombies under a worker that is PID 1."""
+    """A worker that was PID 1 had 50 zombies."""
     dockerfile = (DEPLOY / "Dockerfile").read_text()
     assert 'ENTRYPOINT ["tini", "-s", "--", "hookmill"]' in dockerfile
     assert "apt-get install -y --no-install-recommends tini " in dockerfile

@@ -157,23 +157,24 @@ async def test_many_are_dropped_in_steps_of_few(
     assert await dying.left() == ["m09"]
 
 
+@pytest.mark.parametrize("moment", ["before it reads", "after it has read"])
 async def test_two_workers_that_drop_at_the_same_time_drop_no_more_than_one(
-    dying: Dying, monkeypatch: pytest.MonkeyPatch
+    dying: Dying, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     await dying.die(*(f"m{n}" for n in range(6)))
     first, second = dying.bounded(messages=4), dying.bounded(messages=4)
-    count = dying.letters.count
-    calls = 0
+    oldest = dying.letters.oldest
 
-    async def other_drops_meanwhile() -> int:
-        nonlocal calls
-        calls += 1
-        if calls == 2:  # after the oldest were read
-            monkeypatch.setattr(dying.letters, "count", count)
+    async def oldest_while_the_other_drops(count: int) -> Any:
+        monkeypatch.setattr(dying.letters, "oldest", oldest)
+        if moment == "before it reads":
             await second.enforce()
-        return await count()
+            return await oldest(count)
+        found = await oldest(count)
+        await second.enforce()
+        return found
 
-    monkeypatch.setattr(dying.letters, "count", other_drops_meanwhile)
+    monkeypatch.setattr(dying.letters, "oldest", oldest_while_the_other_drops)
     await first.enforce()
     assert await dying.left() == ["m2", "m3", "m4", "m5"]
 
@@ -198,7 +199,7 @@ async def test_the_oldest_of_all_partitions_are_dropped(
 def test_dead_letters_that_fill_redis_are_dropped_by_a_worker_and_messages_go_on(
     processes: WorkerProcesses,
 ) -> None:
-    """Case 37: 1,620 dead letters filled 40 MB, and appends were refused."""
+    """Dead letters once filled Redis, and every delivery was refused."""
     worker = processes.start(
         """
         @handlers.on("bad", attempts=1)

@@ -135,6 +135,7 @@ def test_a_handler_that_cancels_every_task_ends_a_worker_that_requeues_its_work(
 
 
 def test_handlers_that_raise_generator_exit_keep_no_slot(processes: WorkerProcesses) -> None:
+    """dask/distributed#5958: a handler that raises GeneratorExit takes its slot with it."""
     worker = processes.start(
         """
         @handlers.on("bad", attempts=1)
@@ -157,6 +158,7 @@ def test_handlers_that_raise_generator_exit_keep_no_slot(processes: WorkerProces
 def test_sys_exit_in_a_task_of_a_handler_ends_a_worker_that_has_settled_everything(
     processes: WorkerProcesses,
 ) -> None:
+    """kuyruk#66: a worker that exits within a task requeues nothing."""
     worker = processes.start(
         """
         async def leave():
@@ -299,7 +301,7 @@ def stuck(delivery):
 
 
 def test_a_stop_ends_within_its_time_whatever_hangs(processes: WorkerProcesses) -> None:
-    """Case 16: SIGTERM was ignored for good by a lifespan, and by a thread, that never end."""
+    """A lifespan and a thread that never end ignored SIGTERM for good."""
     worker = processes.start(
         EVERYTHING_HANGS, HOOKMILL_SHUTDOWN="20", HOOKMILL_LEASE="3600", HOOKMILL_STUCK_THREADS="0"
     )

@@ -118,7 +118,7 @@ async def slow(delivery):
 def test_poison_that_sticks_to_threads_ends_each_worker_and_becomes_a_dead_letter(
     processes: WorkerProcesses,
 ) -> None:
-    """Case 21: the leases of stuck messages were renewed for ever."""
+    """python-arq/arq#395: the leases of stuck messages were renewed for ever."""
     limits = {"HOOKMILL_THREADS": "4", "HOOKMILL_LEASE": "3600"}
     first = processes.start(POISON, **limits)
     first.wait_for("working")

@@ -214,7 +214,7 @@ def ledger(processes: WorkerProcesses) -> list[str]:
 def test_a_worker_of_plain_functions_takes_no_more_than_it_has_free_threads(
     processes: WorkerProcesses,
 ) -> None:
-    """Case 21: four stuck threads held 16 more messages beside an idle worker."""
+    """python-arq/arq#395: four stuck threads held 16 more messages beside an idle worker."""
     first = processes.start(PLAIN, HOOKMILL_THREADS="4", HOOKMILL_LEASE="3600")
     first.wait_for("working")
     processes.send(*["stick"] * 4, *["quick"] * 16)
@@ -228,7 +228,7 @@ def test_a_worker_of_plain_functions_takes_no_more_than_it_has_free_threads(
 def test_what_waits_for_a_thread_goes_to_an_idle_worker_and_runs_once(
     processes: WorkerProcesses,
 ) -> None:
-    """Case 21 with handlers of both kinds: what needs a thread is not known before the take."""
+    """python-arq/arq#395, with both kinds of handlers: what needs a thread is not known before."""
     limits = {"HOOKMILL_THREADS": "4", "HOOKMILL_LEASE": "6"}
     first = processes.start(MIXED, **limits)
     first.wait_for("working")
