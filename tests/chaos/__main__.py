@@ -81,8 +81,10 @@ def _tell_memory(watch: Watch, grown: list[str]) -> None:
 
 def _tell(chaos: Chaos, verdict: Verdict) -> None:
     for name, value in verdict._asdict().items():
-        print(f"{name:>20}  {value if isinstance(value, int) else len(value)}")
+        text = f"{value:.0f}" if isinstance(value, int | float) else f"{len(value)}"
+        print(f"{name.replace('_', ' '):>20}  {text}")
     print(f"{'killed for memory':>20}  {chaos.watch.killed_for_memory}")
+    print(f"{'ended for threads':>20}  {chaos.watch.ended_for_threads}")
     print(f"{'seconds':>20}  {chaos.seconds:.0f}")
     for reason, count in chaos.faults.left_out.items():
         print(f"left out {count} times: {reason}")

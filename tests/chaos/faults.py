@@ -57,7 +57,8 @@ class Faults:
             "full disk": self._fill_disk,
             "clock step": self._step_clock,
             "big bodies": self._send_big_bodies,
-            "out of memory": self._send_hungry,
+            "out of memory": self._send_harmful,
+            "stuck thread": self._send_harmful,
         }
 
     async def cause(self, fault: Fault) -> None:
@@ -92,15 +93,16 @@ class Faults:
             return self._site.workers[fault.target % WORKERS]
         return self._site.receivers[fault.target % RECEIVERS]
 
-    async def _send_hungry(self, fault: Fault) -> int:
-        line = self._senders.lines[0]
-        name = f"hungry_{fault.after}"
-        body = b'{"type":"hungry"}'
-        self._senders.send_extra([line.order_of(name, body)])
+    async def _send_harmful(self, fault: Fault) -> int:
+        what = "stuck" if fault.kind == "stuck thread" else "hungry"
+        post = self._senders.lines[0].order_of(
+            f"{what}_{fault.after}", b'{"type":"%b"}' % what.encode()
+        )
+        self._senders.send_extra([post])
         return 0
 
     async def _send_big_bodies(self, fault: Fault) -> int:
-        self._senders.send_extra(self._big_bodies(fault, 6))
+        self._senders.send_extra(self._big_bodies(fault, 12))
         return 0
 
     def _big_bodies(self, fault: Fault, count: int) -> list[Post]:

@@ -90,7 +90,9 @@ class Chaos:
 
         def left() -> int:
             ledger.read()
-            return len(self.senders.accepted - ledger.handled - self._dead_letters().keys())
+            return len(
+                self.senders.accepted.keys() - ledger.handled.keys() - self._dead_letters().keys()
+            )
 
         try:
             wait_until(lambda: left() == 0, timeout=END, what="everything handled")

@@ -106,6 +106,7 @@ class Site:
             "HOOKMILL_LEASE": str(LEASE),
             "HOOKMILL_CONCURRENCY": "50",
             "HOOKMILL_SHUTDOWN": "5",
+            "HOOKMILL_STUCK_THREADS": "1",
             "LEDGER_PAUSE": "0.05",
             "CHAOS_HARM": "no" if self.spares_first and number == 0 else "yes",
         }

@@ -21,6 +21,9 @@ from tests.support import Program
 MEMORY_LIMIT = 256
 """Megabytes of memory at which a worker is killed."""
 
+STUCK = "too many threads are stuck"
+"""What a worker logs that ends because its threads are stuck."""
+
 _PAUSE = 0.1
 
 ALLOWED_GROWTH = (1.25, 30.0)
@@ -33,6 +36,7 @@ class Watch:
     def __init__(self, site: Site) -> None:
         self._site = site
         self.killed_for_memory = 0
+        self.ended_for_threads = 0
         self.ended: list[str] = []
         self.sampled: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
         """For each program: the moments of the samples, and its memory then in MB."""
@@ -48,7 +52,10 @@ class Watch:
                     self.killed_for_memory += 1
                     await asyncio.to_thread(self._site.end, program, "memory")
             for program, status in await asyncio.to_thread(self._site.replace_ended):
-                self.ended.append(f"{program.log_path.name} ended with {status}")
+                if STUCK in program.log:
+                    self.ended_for_threads += 1
+                else:
+                    self.ended.append(f"{program.log_path.name} ended with {status}")
 
     def grown(self) -> list[str]:
         """Return the programs whose memory has grown beyond what is allowed."""
