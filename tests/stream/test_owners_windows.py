@@ -91,7 +91,7 @@ class Owners:
 
     def own(self, which: int, token: str, window: int, release: str = "today") -> Reply:
         digest = b"%016d" % which
-        args = [self.now, window, digest, token]
+        args: list[Any] = [self.now, window, digest, token]
         owns, *rest = self.scripts[release](keys=[self.key], args=args)
         return Reply(owns == 1, *rest)
 
