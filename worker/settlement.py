@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 from hookmill.message import Death, Progress
 from hookmill.stream.entries import Entry, FollowUp, Settlement
@@ -29,8 +30,8 @@ def _follow_ups(entry: Entry, outcome: Outcome, clock: Callable[[], float]) -> t
     match outcome:
         case Done() | Ignored() | Discarded():
             return ()
-        case RetryLater(progress, after):
-            return (_to_run_again(entry, progress, after),)
+        case RetryLater(progress, after, keeps_key=keeps_key):
+            return (_to_run_again(entry, progress, after, "again" if keeps_key else "aside"),)
         case Requeued(progress):
             return (_to_run_again(entry, progress),)
         case FannedOut(progress, handlers):
@@ -44,9 +45,14 @@ def _follow_ups(entry: Entry, outcome: Outcome, clock: Callable[[], float]) -> t
             return (FollowUp("dead", _token(progress), fields),)
 
 
-def _to_run_again(entry: Entry, progress: Progress, after: float = 0.0) -> FollowUp:
+def _to_run_again(
+    entry: Entry,
+    progress: Progress,
+    after: float = 0.0,
+    kind: Literal["again", "aside"] = "again",
+) -> FollowUp:
     fields = {**entry.fields, **progress.to_fields()}
-    return FollowUp("again", _token(progress), fields, int(after * 1000))
+    return FollowUp(kind, _token(progress), fields, int(after * 1000))
 
 
 def _token(progress: Progress) -> str:
