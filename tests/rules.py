@@ -61,6 +61,8 @@ def lua(script: str, old: str, new: str) -> Edit:
 
 
 ATTEMPT = "tests/worker/test_attempt.py::test_"
+ASIDE = "tests/stream/test_ordering_aside.py::test_"
+UNKNOWN_TYPES = "tests/e2e/test_unknown_types.py::test_"
 ATTEMPT_THREADS = "tests/worker/test_attempt_threads.py::test_"
 APPEND = "tests/stream/test_producer.py::test_"
 DEAD_LETTERS = "tests/stream/test_dead_letters.py::test_"
@@ -534,8 +536,8 @@ RULES = (
         (
             lua(
                 "settle",
-                "  return added\n",
-                "  return 0\n",
+                "and 0 or added\n",
+                "and 0 or 0\n",
             ),
         ),
         (f"{ORDERING}a_retry_blocks_only_its_own_key",),
@@ -1122,6 +1124,36 @@ RULES = (
             f"{ATTEMPT}what_this_release_does_not_know_waits_for_one_that_does_and_is_kept",
             f"{WHOLE}a_message_that_an_old_release_does_not_know_is_handled_by_the_new_one",
         ),
+    ),
+    Rule(
+        14,
+        "while it waits it does not hold its ordering key",
+        (lua("settle", "return kind == 'aside' and 0 or added", "return added"),),
+        (
+            f"{ASIDE}what_is_set_aside_lets_the_next_run_and_comes_behind_all_others_of_its_key",
+            f"{UNKNOWN_TYPES}unknown_types_do_not_hold_up_the_messages_of_their_ordering_key",
+        ),
+    ),
+    Rule(
+        14,
+        "what is taken again at once as well",
+        (lua("settle", "return kind == 'aside' and 0 or 1", "return 1"),),
+        (
+            f"{ASIDE}what_is_set_aside_holds_its_key_again_while_it_runs",
+            f"{ASIDE}several_that_are_set_aside_again_and_again_hold_up_nothing",
+        ),
+    ),
+    Rule(
+        14,
+        "a retry whose handler is missing does keep its key",
+        (
+            Edit(
+                "worker/attempt.py",
+                "reason: str, error: str, *, keeps_key: bool = True",
+                "reason: str, error: str, *, keeps_key: bool = False",
+            ),
+        ),
+        (f"{ATTEMPT}what_this_release_does_not_know_waits_for_one_that_does_and_is_kept",),
     ),
     Rule(
         14,

@@ -186,9 +186,14 @@ class Attempter:
         if not message.type and (fault := _fault_in(message.body)):
             return DeadLettered(progress, DecodeError.code, fault)
         self._unmatched.warn(message.type)
-        return self._unknown(progress, "unhandled", f"no handler matches {message.type!r}")
+        # Other messages with its key go on, because nobody may ever want this one. Where a handler
+        # or a wire version is missing, the type is one that somebody wants, so its order counts.
+        unmatched = f"no handler matches {message.type!r}"
+        return self._unknown(progress, "unhandled", unmatched, keeps_key=False)
 
-    def _unknown(self, progress: Progress, reason: str, error: str) -> Outcome:
+    def _unknown(
+        self, progress: Progress, reason: str, error: str, *, keeps_key: bool = True
+    ) -> Outcome:
         """Retry for `grace` seconds, because a rolling deploy may bring a release that knows it."""
         now_ms = int(self._clock() * 1000)
         since_ms = progress.unknown_ms or now_ms
@@ -199,7 +204,7 @@ class Attempter:
             )
         waiting = msgspec.structs.replace(progress, unknown_ms=since_ms)
         step = GRACE_STEP * random.uniform(0.5, 1.0)  # noqa: S311 - it spreads load
-        return RetryLater(waiting, min(step, left), reason)
+        return RetryLater(waiting, min(step, left), reason, keeps_key=keeps_key)
 
     def _failed(self, handler: Handler, progress: Progress, error: BaseException) -> Outcome:
         """Count a failure; return a retry, or a dead letter where there is no further attempt."""

@@ -16,8 +16,8 @@
 --       then the successes without an ordering key: n, then n entry IDs in the stream; n, then n
 --       entry IDs in the again stream
 --       then until the end, for each other entry: key number (1 stream, 2 again), entry ID,
---       ordering key with its source, owner token, m, and for each of m new entries: 'again' or
---       'dead', delay (ms), name in the set of delayed, k, and k strings (fields and values in
+--       ordering key with its source, owner token, m, and for each of m new entries: 'again',
+--       'aside' (the same, but its key does not wait for it) or 'dead', delay (ms), name in the set of delayed, k, and k strings (fields and values in
 --       turn)
 -- Reply {acknowledged, late}: how many entries were acknowledged, and the IDs of those that are no
 --       longer this consumer's
@@ -74,9 +74,9 @@ local function tell_if_sooner(due)
   end
 end
 
--- Write one new entry; return by how many the entries of its message grow: 1, but 0 for a dead
--- letter. Also 0 where the delayed entry replaces an older one, which happens when the message ran
--- again after its group was lost.
+-- Write one new entry; return by how many the entries of its message grow that its ordering key
+-- waits for: 1, but 0 for a dead letter or an entry set aside. Also 0 where the delayed entry
+-- replaces an older one, which happens when the message ran again after its group was lost.
 local function follow_up(kind, delay_ms, place, fields)
   if kind == 'dead' then
     redis.call('XADD', KEYS[5], '*', unpack(fields))
@@ -84,12 +84,12 @@ local function follow_up(kind, delay_ms, place, fields)
   end
   if delay_ms == 0 then
     redis.call('XADD', KEYS[2], '*', unpack(fields))
-    return 1
+    return kind == 'aside' and 0 or 1
   end
   tell_if_sooner(now_ms + delay_ms)
   local added = redis.call('ZADD', KEYS[3], now_ms + delay_ms, place)
   redis.call('HSET', KEYS[4], place, cmsgpack.pack(fields))
-  return added
+  return kind == 'aside' and 0 or added
 end
 
 while at < #ARGV do
