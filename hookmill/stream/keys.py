@@ -49,13 +49,14 @@ class Keys:
             heartbeats=f"{base}:heartbeats",
             heartbeat_times=f"{base}:heartbeats:times",
             lease_numbers=f"{base}:lease-numbers",
+            first_sights=f"{base}:first-sights",
         )
 
 
 class GroupKeys(NamedTuple):
     """The names of the keys that one consumer group uses in one partition.
 
-    Heartbeats and lease numbers are about a worker, not about a partition. They lie in partition 0.
+    Heartbeats, lease numbers and first sights are not about a partition. They lie in partition 0.
     """
 
     stream: str
@@ -75,3 +76,4 @@ class GroupKeys(NamedTuple):
     heartbeats: str
     heartbeat_times: str
     lease_numbers: str
+    first_sights: str
