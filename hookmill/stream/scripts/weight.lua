@@ -1,0 +1,8 @@
+-- How many bytes an entry has: those of its values, as weight_of() in hookmill/stream/entries.py
+-- counts them. A part of replay.lua and take.lua.
+
+local function weight_of(fields)
+  local bytes = 0
+  for i = 2, #fields, 2 do bytes = bytes + #fields[i] end
+  return bytes
+end
