@@ -63,6 +63,8 @@ def lua(script: str, old: str, new: str) -> Edit:
 ATTEMPT = "tests/worker/test_attempt.py::test_"
 ASIDE = "tests/stream/test_ordering_aside.py::test_"
 UNKNOWN_TYPES = "tests/e2e/test_unknown_types.py::test_"
+FIRST_SIGHTS = "tests/stream/test_first_sights.py::test_"
+SIGHTS = "tests/worker/test_unknown_types.py::test_"
 ATTEMPT_THREADS = "tests/worker/test_attempt_threads.py::test_"
 APPEND = "tests/stream/test_producer.py::test_"
 DEAD_LETTERS = "tests/stream/test_dead_letters.py::test_"
@@ -1126,6 +1128,46 @@ RULES = (
             f"{ATTEMPT}what_this_release_does_not_know_waits_for_one_that_does_and_is_kept",
             f"{WHOLE}a_message_that_an_old_release_does_not_know_is_handled_by_the_new_one",
         ),
+    ),
+    Rule(
+        14,
+        "the period counts from the first message of the type",
+        (
+            Edit(
+                "worker/attempt.py",
+                "left = self._grace - max(unknown_for, (now_ms - since_ms) / 1000)",
+                "left = self._grace - (now_ms - since_ms) / 1000",
+            ),
+        ),
+        (
+            f"{UNKNOWN_TYPES}the_grace_period_counts_from_the_first_message_of_the_type",
+            f"{SIGHTS}a_message_waits_for_the_rest_of_its_types_grace_period",
+        ),
+    ),
+    Rule(
+        14,
+        "and anew while a living worker knows the type",
+        (Edit("worker/unknown_types.py", "is_known = knows(", "is_known = False and knows("),),
+        (f"{SIGHTS}a_type_that_a_living_worker_knows_is_known",),
+    ),
+    Rule(
+        14,
+        "or after one did that has gone",
+        (
+            Edit(
+                "worker/main.py",
+                '            "first sights": unknown_types.forget_known,\n',
+                "",
+            ),
+            Edit("worker/unknown_types.py", "is_known = knows(", "is_known = False and knows("),
+        ),
+        (f"{UNKNOWN_TYPES}the_grace_period_begins_anew_after_a_deploy_that_knew_the_type",),
+    ),
+    Rule(
+        14,
+        "a step of Redis' clock does not end it early",
+        (lua("first_sight", "math.min(passed, most_growth)", "passed"),),
+        (f"{FIRST_SIGHTS}a_step_of_redis_clock_ends_no_grace_period_early",),
     ),
     Rule(
         14,

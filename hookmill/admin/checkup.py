@@ -10,6 +10,7 @@ from hookmill.admin.dead_letter_checks import judge_dead_letters
 from hookmill.admin.findings import Finding, worst_first
 from hookmill.admin.group_checks import judge_groups
 from hookmill.admin.memory_checks import judge_memory
+from hookmill.admin.partition_checks import judge_partitions
 from hookmill.admin.server_checks import judge_server
 from hookmill.admin.settings_checks import judge_settings
 from hookmill.admin.source_checks import SourceFacts, judge_sources
@@ -35,7 +36,8 @@ async def check(settings: Settings, rate: float | None = None) -> list[Finding]:
     used is a finding, too.
     """
     findings = list(judge_settings(settings))
-    findings += judge_sources(facts_of(settings), time.time(), development=settings.development)
+    sources = facts_of(settings)
+    findings += judge_sources(sources, time.time(), development=settings.development)
     try:
         async with inspecting(settings) as inspector:
             server, overview = await inspector.server(), await inspector.overview()
@@ -53,6 +55,7 @@ async def check(settings: Settings, rate: float | None = None) -> list[Finding]:
         findings += judge_memory(server, overview, settings, rate)
         findings += judge_groups(overview, settings)
         findings += judge_dead_letters(overview, settings)
+        findings += judge_partitions(sources, overview.partitions)
     return worst_first(findings)
 
 
@@ -85,4 +88,5 @@ def _facts_of(name: str, settings: Settings) -> SourceFacts:
         options.id,
         checked.secrets,
         checked.faults,
+        options.ordered_by,
     )

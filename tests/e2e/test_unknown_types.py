@@ -9,7 +9,7 @@ from pathlib import Path
 import redis
 
 from tests.e2e.line import Line, settle_down, unfinished
-from tests.support import Stream, message, wait_until
+from tests.support import Program, Stream, message, wait_until
 
 UNKNOWN = ("created", "labelled", "renamed", "deleted")
 
@@ -39,46 +39,61 @@ async def test_unknown_types_do_not_hold_up_the_messages_of_their_ordering_key(
     await stream.close()
 
 
-async def test_grace_counts_from_the_first_message_of_a_type_and_anew_after_a_deploy_that_knew_it(
+async def test_the_grace_period_counts_from_the_first_message_of_the_type(
+    line: Line, prefix: str
+) -> None:
+    stream = Stream(line.env["REDIS_URL"], prefix)
+    worker = line.worker(HOOKMILL_GRACE="3")
+    await stream.append([message(id="first", type="repo.created")])
+    wait_until(lambda: dead(line) == ["first"], what="the first dead letter")
+    assert waited("first", worker)
+
+    await stream.append([message(id="second", type="repo.created")])
+    wait_until(lambda: dead(line) == ["first", "second"], what="the second dead letter")
+    assert not waited("second", worker)
+    assert "dropped 2 of 2" in line.hookmill("dead", "drop", "--all", "--yes")
+    assert worker.stop() == 0
+    await stream.close()
+
+
+async def test_the_grace_period_begins_anew_after_a_deploy_that_knew_the_type(
     line: Line, redis_client: redis.Redis, prefix: str, tmp_path: Path
 ) -> None:
     stream = Stream(line.env["REDIS_URL"], prefix)
-    grace = {"HOOKMILL_GRACE": "3"}
-    old = line.worker(**grace)
-
-    async def comes(name: str) -> None:
-        await stream.append([message(id=name, type="repo.created")])
-
-    def waited(name: str) -> int:
-        return sum("will run again" in row and f'"{name}"' in row for row in old.log.splitlines())
-
-    await comes("first")
-    wait_until(lambda: dead(line) == ["first"], what="the first dead letter")
-    assert waited("first")
-    await comes("second")  # the type has had its grace period
-    wait_until(lambda: dead(line) == ["first", "second"], what="the second dead letter")
-    assert not waited("second")
+    old = line.worker(HOOKMILL_GRACE="120")
+    # The type has been unknown for an hour.
+    seconds, _ = redis_client.time()
+    sights = stream.partitions[0].of_group("main").first_sights
+    redis_client.hset(sights, "repo.created", f"3600000 {seconds * 1000}")
+    await stream.append([message(id="too-late", type="repo.created")])
+    wait_until(lambda: dead(line) == ["too-late"], what="the dead letter")
+    assert not waited("too-late", old)
 
     # A release that knows the type, beside the one that does not.
     source = tmp_path / "ledger.py"
-    before = source.read_text()
-    source.write_text(before.replace('@handlers.on("post.*")', '@handlers.on("repo.*")'))
-    new = line.worker(**grace)
-    settle_down(1.5)  # the old one has asked again who lives
-    for number in range(10):
-        await comes(f"new-{number}")
+    source.write_text(source.read_text().replace('on("post.*")', 'on("repo.*")'))
+    new = line.worker()
+    settle_down(1.5)  # the old one asks again who lives
+    await stream.append([message(id=f"new-{n}", type="repo.created") for n in range(10)])
     line.wait_for_handled(10)
-    assert dead(line) == ["first", "second"]
+    assert dead(line) == ["too-late"]
 
-    # It is rolled back. What comes now may wait for its return.
+    # It is rolled back. What comes now waits for its return.
     assert new.stop() == 0
     settle_down(1.5)
-    await comes("third")
-    wait_until(lambda: len(dead(line)) == 3, what="the third dead letter")
-    assert waited("third")
-    assert "dropped 3 of 3" in line.hookmill("dead", "drop", "--all", "--yes")
-    assert old.stop() == 0
+    await stream.append([message(id="waits", type="repo.created")])
+    wait_until(lambda: waited("waits", old), what="a message that waits")
+    new = line.worker()
+    line.wait_for_handled(11)
+    assert "dropped 1 of 1" in line.hookmill("dead", "drop", "--all", "--yes")
+    assert [old.stop(), new.stop()] == [0, 0]
     await stream.close()
+
+
+def waited(name: str, worker: Program) -> bool:
+    """Whether a worker has put a message off."""
+    rows = worker.log.splitlines()
+    return any("will run again" in row and f'"{name}"' in row for row in rows)
 
 
 def dead(line: Line) -> list[str]:
