@@ -66,7 +66,9 @@ UNKNOWN_TYPES = "tests/e2e/test_unknown_types.py::test_"
 FIRST_SIGHTS = "tests/stream/test_first_sights.py::test_"
 SIGHTS = "tests/worker/test_unknown_types.py::test_"
 ATTEMPT_THREADS = "tests/worker/test_attempt_threads.py::test_"
+BACKLOG = "tests/stream/test_backlog.py::test_"
 APPEND = "tests/stream/test_producer.py::test_"
+DELAYED = "tests/worker/test_delayed.py::test_"
 DEAD_LETTERS = "tests/stream/test_dead_letters.py::test_"
 DRAINER = "tests/receiver/test_drainer.py::test_"
 DRAIN_PACE = "tests/receiver/test_drain_pace.py::test_"
@@ -105,6 +107,7 @@ SUSPECTS = "tests/worker/test_suspects.py::test_"
 SWITCH = "tests/peers/test_switch.py::test_"
 TAKE_BYTES = "tests/stream/test_take_bytes.py::test_"
 TAKEOVER = "tests/worker/test_takeover.py::test_"
+WAKE_UP = "tests/stream/test_wakeup.py::test_"
 WHOLE = "tests/e2e/test_rules.py::test_"
 
 IS_OURS = "return #redis.call('XPENDING', KEYS[which], group, id, id, 1, consumer) == 1"
@@ -185,7 +188,13 @@ RULES = (
     Rule(
         2,
         "a retry and a fan-out go to the group's own stream",
-        (lua("settle", "redis.call('XADD', KEYS[2], '*'", "redis.call('XADD', KEYS[1], '*'"),),
+        (
+            lua(
+                "settle",
+                "add_again(fields)\n    note_finished",
+                "redis.call('XADD', KEYS[1], '*', unpack(fields))\n    note_finished",
+            ),
+        ),
         (f"{SETTLE}what_a_group_takes_again_no_other_group_sees",),
     ),
     Rule(
@@ -194,8 +203,9 @@ RULES = (
         (
             lua(
                 "release",
-                "redis.call('XADD', KEYS[1],",
-                f"redis.call('XADD', {SHARED.format('KEYS[1]')},",
+                "add_again(cmsgpack.unpack(packed))",
+                f"redis.call('XADD', {SHARED.format('KEYS[1]')}, '*', "
+                "unpack(cmsgpack.unpack(packed)))",
             ),
         ),
         (f"{SETTLE}what_a_group_takes_again_no_other_group_sees",),
@@ -206,8 +216,8 @@ RULES = (
         (
             lua(
                 "replay",
-                "redis.call('XADD', again_key,",
-                f"redis.call('XADD', {SHARED.format('again_key')},",
+                "add_again(kept)",
+                f"redis.call('XADD', {SHARED.format('again_key')}, '*', unpack(kept))",
             ),
         ),
         (f"{SETTLE}what_a_group_takes_again_no_other_group_sees",),
@@ -363,13 +373,7 @@ RULES = (
     Rule(
         4,
         "the janitor stores the mark",
-        (
-            lua(
-                "trim",
-                "redis.call('SET', ARGV[2] .. group['name'] .. ARGV[3], preceding(oldest))",
-                "",
-            ),
-        ),
+        (lua("trim", "redis.call('SET', mark, preceding(oldest))", ""),),
         (
             f"{UPKEEP}a_lost_group_restarts_behind_what_it_had_finished",
             f"{POOL_FAULTS}a_lost_group_is_made_again",
@@ -409,7 +413,13 @@ RULES = (
     Rule(
         5,
         "the append refuses earlier, by the number of unfinished messages",
-        (lua("append", "if is_full(messages, bytes) then", "if false then"),),
+        (
+            lua(
+                "append",
+                "if is_full(messages, bytes) then\n  local group",
+                "if false then\n  local group",
+            ),
+        ),
         (
             f"{APPEND}an_append_is_refused_while_too_many_messages_are_unfinished",
             f"{RECEIVED}a_full_backlog_is_503_at_once_and_is_not_spooled",
@@ -427,11 +437,47 @@ RULES = (
         (
             lua(
                 "backlog",
-                "unread(stream, group) + group['pending']",
-                "redis.call('XLEN', stream)",
+                "if lag then return math.min(lag, since or lag) + others, true end",
+                "if lag then return redis.call('XLEN', stream) + others, true end",
             ),
         ),
         (f"{APPEND}what_is_finished_but_retained_is_no_backlog",),
+    ),
+    Rule(
+        5,
+        "nor by what was there before the group was made",
+        (lua("backlog", "math.min(lag, since or lag)", "lag"),),
+        (f"{BACKLOG}what_came_before_a_group_was_made_is_not_its_backlog",),
+    ),
+    Rule(
+        5,
+        "the bytes are those of what is unfinished, not an average of all that came",
+        (lua("settle", "if bytes > 0 then note_finished(count, bytes) end", ""),),
+        (f"{BACKLOG}while_nothing_goes_wrong_no_entry_is_read_to_measure",),
+    ),
+    Rule(
+        5,
+        "a copy for each handler counts",
+        (
+            lua(
+                "settle",
+                "note_finished(-1, -weight_of(fields))\n    return 1",
+                "return 1",
+            ),
+        ),
+        (f"{BACKLOG}while_nothing_goes_wrong_no_entry_is_read_to_measure",),
+    ),
+    Rule(
+        5,
+        "where something was not noted, the bytes are counted again",
+        (lua("backlog", "redis.call('HSET', names.counts, 'recount', '')", ""),),
+        (f"{BACKLOG}entries_that_somebody_deletes_are_right_after_one_run_of_the_janitor",),
+    ),
+    Rule(
+        5,
+        "also where a janitor of release 0.1 has overwritten the counts",
+        (lua("backlog", "average_bytes(stream, key, added - kept), false", "bytes, true"),),
+        (f"{BACKLOG}what_a_janitor_of_release_0_1_overwrites_is_counted_again",),
     ),
     # --- 6: several handlers of one message, slow handlers ---------------------------------------
     Rule(
@@ -540,8 +586,8 @@ RULES = (
         (
             lua(
                 "settle",
-                "and 0 or added\n",
-                "and 0 or 0\n",
+                "  return added\n",
+                "  return 0\n",
             ),
         ),
         (f"{ORDERING}a_retry_blocks_only_its_own_key",),
@@ -572,8 +618,8 @@ RULES = (
         (
             lua(
                 "settle",
-                "change = change + follow_up(kind, delay_ms, place, fields)",
-                "change = math.min(0, change + follow_up(kind, delay_ms, place, fields))",
+                "if kind ~= 'aside' then change = change + added end",
+                "if kind ~= 'aside' then change = math.min(0, change + added) end",
             ),
         ),
         (f"{HEADS}the_next_waits_until_every_handler_of_the_head_is_through",),
@@ -882,8 +928,7 @@ RULES = (
             ),
         ),
         (
-            f"{SPOOL_PARTITIONS}a_partition_that_refuses_its_messages_stops_no_other_and_keeps_its_order",
-            f"{SPOOL_PARTITIONS}whatever_refuses_and_fails_each_partition_gets_its_messages_once_and_in_order",
+            f"{SPOOL_PARTITIONS}what_follows_a_refused_message_does_not_overtake_it_where_the_partition_recovers",
         ),
     ),
     Rule(
@@ -897,8 +942,7 @@ RULES = (
             ),
         ),
         (
-            f"{SPOOL_PARTITIONS}every_process_that_shares_the_file_knows_which_partitions_are_spooled",
-            f"{SPOOL_PARTITIONS}whatever_refuses_and_fails_each_partition_gets_its_messages_once_and_in_order",
+            f"{SPOOL_PARTITIONS}a_partition_that_refuses_its_messages_stops_no_other_and_keeps_its_order",
         ),
     ),
     Rule(
@@ -992,7 +1036,7 @@ RULES = (
             lua(
                 "take",
                 "local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)",
-                "local now_ms = ARGV[8] * 1000",
+                "local now_ms = ARGV[7] * 1000",
             ),
         ),
         (f"{OWNERS}a_worker_whose_clock_is_wrong_knows_what_came_before",),
@@ -1172,19 +1216,18 @@ RULES = (
     Rule(
         14,
         "while it waits it does not hold its ordering key",
-        (lua("settle", "return kind == 'aside' and 0 or added", "return added"),),
+        (
+            lua(
+                "settle",
+                "if kind ~= 'aside' then change = change + added end",
+                "change = change + added",
+            ),
+        ),
         (
             f"{ASIDE}what_is_set_aside_lets_the_next_run_and_comes_behind_all_others_of_its_key",
-            f"{UNKNOWN_TYPES}unknown_types_do_not_hold_up_the_messages_of_their_ordering_key",
-        ),
-    ),
-    Rule(
-        14,
-        "what is taken again at once as well",
-        (lua("settle", "return kind == 'aside' and 0 or 1", "return 1"),),
-        (
             f"{ASIDE}what_is_set_aside_holds_its_key_again_while_it_runs",
             f"{ASIDE}several_that_are_set_aside_again_and_again_hold_up_nothing",
+            f"{UNKNOWN_TYPES}unknown_types_do_not_hold_up_the_messages_of_their_ordering_key",
         ),
     ),
     Rule(
@@ -1427,6 +1470,86 @@ RULES = (
             ),
         ),
         (f"{SWITCH}a_script_is_run_where_it_was_loaded_though_connections_lead_to_two_servers",),
+    ),
+    # --- 27: where an entry waits, no worker waits ------------------------------------------------
+    Rule(
+        27,
+        "a take that leaves entries behind wakes another worker",
+        (lua("left_behind", "      ring()\n", ""),),
+        (
+            f"{WAKE_UP}a_batch_wakes_one_worker_after_the_other_until_nothing_is_left",
+            "tests/stream/test_wakeup_model.py::test_no_entry_waits_beside_a_worker_that_waits",
+        ),
+    ),
+    Rule(
+        27,
+        "a take that leaves nothing keeps a wake-up that it gave itself",
+        (lua("left_behind", "if has_rung then return 1 end", ""),),
+        (f"{WAKE_UP}the_next_message_of_a_key_whose_head_is_a_duplicate_wakes_a_worker",),
+    ),
+    Rule(
+        27,
+        "what is taken again wakes a worker",
+        (lua("ring", "  ring()\n", ""),),
+        (f"{WAKE_UP}an_entry_of_the_again_stream_wakes_a_worker",),
+    ),
+    Rule(
+        27,
+        "a worker that is woken while it stops wakes another",
+        (Edit("worker/pool.py", "if self._has_wakeup:  #", "if False:  #"),),
+        ("tests/worker/test_pool_stop.py::test_a_pool_that_is_woken_while_it_stops_wakes_another",),
+    ),
+    Rule(
+        27,
+        "what is appended while no group is there wakes a worker",
+        (lua("ring_all", "if is_alone then", "if false then"),),
+        (f"{WAKE_UP}what_is_appended_while_the_group_is_lost_wakes_a_worker_that_makes_it_again",),
+    ),
+    Rule(
+        27,
+        "a worker that is woken all the time takes from all partitions now and then",
+        (
+            Edit(
+                "hookmill/stream/wakeup.py",
+                "return self._clock() >= self._whole_take_at",
+                "return False",
+            ),
+        ),
+        (f"{WAKE_UP}a_lost_wake_up_is_repaired_by_a_worker_that_is_woken_all_the_time",),
+    ),
+    Rule(
+        27,
+        "where the releaser of delayed messages stands still, another takes its task over",
+        (Edit("worker/delayed.py", "elif now >= self._must_move_by:", "elif False:"),),
+        (
+            f"{DELAYED}a_worker_gives_the_releaser_its_time_and_then_takes_its_task_over",
+            f"{DELAYED}a_retry_does_not_wait_for_a_releaser_that_is_gone",
+        ),
+    ),
+    Rule(
+        27,
+        "but only where its number has not moved",
+        (Edit("worker/delayed.py", "if seen.number != self._number:", "if self._number < 0:"),),
+        (f"{DELAYED}a_worker_gives_the_releaser_its_time_and_then_takes_its_task_over",),
+    ),
+    Rule(
+        27,
+        "and one of them alone",
+        (lua("look_at_delayed", "and tonumber(ARGV[2]) == number then", "then"),),
+        (f"{DELAYED}of_several_that_take_the_task_over_one_is_the_releaser",),
+    ),
+    Rule(
+        27,
+        "the releaser looks at every partition now and then",
+        (
+            Edit(
+                "worker/delayed.py",
+                "self._look_at_all_at = now + LONGEST_PAUSE",
+                "self._look_at_all_at = math.inf",
+            ),
+            Edit("worker/delayed.py", "import random\n", "import math\nimport random\n"),
+        ),
+        (f"{DELAYED}what_a_worker_of_release_0_1_delayed_is_found_by_the_releaser",),
     ),
     # --- 30: threads, and no half-dead worker ----------------------------------------------------
     Rule(

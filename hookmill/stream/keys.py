@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from hookmill.stream.topology import wake_up_partition
+
 
 class Keys:
     """The names of one partition's keys. Its number in braces is their hash tag, so that Redis
@@ -20,23 +22,32 @@ class Keys:
         self.probe = f"{self.base}:probe"
         self.backlog = f"{self.base}:backlog"
         self.tokens = f"{self.base}:tokens"
+        self._wake_base = f"{prefix}:{{{wake_up_partition(partition)}}}"
+        self.wake = f"{self._wake_base}:wake"
         self.groups = f"{self.base}:groups"
         # A script that goes through all groups builds the names of their keys from these parts.
         group = self.of_group("\0")
         before = group.again.split("\0")[0]
-        after = [key.split("\0")[1] for key in (group.again, group.delayed, group.parked)]
-        self.group_parts = [before, *after]
-        self.low_water_parts = group.low_water.split("\0")
+        named = (
+            group.again,
+            group.delayed,
+            group.parked,
+            group.counts,
+            group.busy,
+            group.low_water,
+        )
+        self.group_parts = [before, *(key.split("\0")[1] for key in named)]
 
     def of_group(self, group: str) -> GroupKeys:
         """Return the names of the keys of one consumer group in this partition."""
         base = f"{self.base}:{group}"
+        shared = f"{self._wake_base}:{group}"
         return GroupKeys(
             stream=self.stream,
             again=f"{base}:again",
             delayed=f"{base}:delayed",
             delayed_entries=f"{base}:delayed:entries",
-            sooner=f"{base}:sooner",
+            sooner=f"{shared}:sooner",
             dead=f"{base}:dead",
             owners=f"{base}:owners",
             low_water=f"{base}:low-water",
@@ -50,6 +61,9 @@ class Keys:
             heartbeat_times=f"{base}:heartbeats:times",
             lease_numbers=f"{base}:lease-numbers",
             first_sights=f"{base}:first-sights",
+            wake=f"{shared}:wake",
+            due=f"{shared}:due",
+            releaser=f"{shared}:releaser",
         )
 
 
@@ -57,6 +71,7 @@ class GroupKeys(NamedTuple):
     """The names of the keys that one consumer group uses in one partition.
 
     Heartbeats, lease numbers and first sights are not about a partition. They lie in partition 0.
+    Wake-ups, and what tells when delayed messages are due, lie where `wake_up_partition` says.
     """
 
     stream: str
@@ -77,3 +92,6 @@ class GroupKeys(NamedTuple):
     heartbeat_times: str
     lease_numbers: str
     first_sights: str
+    wake: str
+    due: str
+    releaser: str

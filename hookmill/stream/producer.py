@@ -136,7 +136,8 @@ class Producer:
                 size += weight
                 largest = max(largest, weight)
         head = [size, *self._limit, *keys.group_parts, largest]
-        return Call(partition, [keys.stream, keys.backlog, keys.tokens], [*head, *args])
+        used = [keys.stream, keys.backlog, keys.tokens, keys.wake]
+        return Call(partition, used, [*head, *args])
 
     async def _run_append(self, calls: list[Call]) -> list[Any]:
         """Return a reply for each call, an error if it failed."""
@@ -174,8 +175,10 @@ class Producer:
         if isinstance(reply, NotDurableError):
             return reply
         where = f"partition {partition}: " if len(self.partitions) > 1 else ""
-        if str(reply).startswith("BACKLOGFULL"):
-            return BacklogFullError(f"{where}too many messages are unfinished")
+        code, _, group = str(reply).partition(" ")
+        if code == "BACKLOGFULL":
+            by = f" by group {group}" if group else ""
+            return BacklogFullError(f"{where}too many messages are unfinished{by}")
         return StreamUnavailableError(f"{where}{reply}")
 
 

@@ -27,7 +27,9 @@
 --
 -- `parked_key` names a counter of all parked entries, and with ':' and a key behind it the list of
 -- the entries that are parked for that key.
--- Needs: `busy_key`, `parked_key` and `again_key`, set before the include.
+-- Needs: `busy_key`, `parked_key` and `again_key`, set before the include; what ring.lua needs.
+
+--#include ring
 
 -- Return the owner token of a key's head (nil: it has none), and its count of entries.
 local function head_of(key)
@@ -46,7 +48,7 @@ local function may_run(key, token)
 end
 
 -- Keep an entry's fields until it is its turn. Its owner token goes into the fields, because it
--- will be another entry in the again stream, with another ID.
+-- will be another entry in the again stream, with another ID. Return by how many bytes it grows.
 local function park(key, token, fields)
   local kept, has_owner = {}, false
   for i, word in ipairs(fields) do
@@ -59,6 +61,7 @@ local function park(key, token, fields)
   end
   redis.call('RPUSH', parked_key .. ':' .. key, cmsgpack.pack({ token, kept }))
   redis.call('INCR', parked_key)
+  return has_owner and 0 or #token
 end
 
 -- Add `change` to the count of a key's head, if `token` is the head. With 0 left, the next one is
@@ -79,7 +82,7 @@ local function change_head(key, token, change)
     return
   end
   local next_token, fields = unpack(cmsgpack.unpack(packed))
-  redis.call('XADD', again_key, '*', unpack(fields))
+  add_again(fields)
   redis.call('HSET', busy_key, key, '1 ' .. next_token)
   redis.call('LPOP', list)
   redis.call('DECR', parked_key)
@@ -90,7 +93,7 @@ end
 local function rejoin(key, token, fields)
   local head, count = head_of(key)
   if head and head ~= token then return park(key, token, fields) end
-  redis.call('XADD', again_key, '*', unpack(fields))
+  add_again(fields)
   redis.call('HSET', busy_key, key, count + 1 .. ' ' .. token)
 end
 

@@ -11,20 +11,24 @@
 -- changes.
 --
 -- KEYS  1 stream  2 again  3 delayed  4 delayed entries  5 dead  6 suspects  7 busy  8 parked
---       9 counts  10 sooner
+--       9 counts  10 sooner  11 due  12 the group's wake-ups
 -- ARGV  1 group  2 consumer
---       then the successes without an ordering key: n, then n entry IDs in the stream; n, then n
---       entry IDs in the again stream
---       then until the end, for each other entry: key number (1 stream, 2 again), entry ID,
+--       then the successes without an ordering key: n, their bytes, then n entry IDs in the
+--       stream; n, their bytes, then n entry IDs in the again stream
+--       then until the end, for each other entry: key number (1 stream, 2 again), entry ID, bytes,
 --       ordering key with its source, owner token, m, and for each of m new entries: 'again',
---       'aside' (the same, but its key does not wait for it) or 'dead', delay (ms), name in the set of delayed, k, and k strings (fields and values in
---       turn)
+--       'aside' (the same, but its key does not wait for it) or 'dead', delay (ms), name in the set
+--       of delayed, k, and k strings (fields and values in turn). 0 bytes: not known
 -- Reply {acknowledged, late}: how many entries were acknowledged, and the IDs of those that are no
 --       longer this consumer's
 
-local again_key, busy_key, parked_key = KEYS[2], KEYS[7], KEYS[8]
+local again_key, busy_key, parked_key, counts_key = KEYS[2], KEYS[7], KEYS[8], KEYS[9]
+local delayed_key, due_key = KEYS[3], KEYS[11]
 --#include acknowledge
+--#include weight
+--#include finished
 --#include order
+--#include due
 local group, consumer = ARGV[1], ARGV[2]
 local at = 2
 local function next_arg()
@@ -43,13 +47,22 @@ local function settle(which, ...)
   acknowledged = acknowledged + acknowledge(which, group, ...)
 end
 
+-- Note entries as finished. Where their bytes are not known they are left out; then the number of
+-- messages is wrong, so that all is counted again.
+local function note_settled(count, bytes)
+  if bytes > 0 then note_finished(count, bytes) end
+end
+
 for which = 1, 2 do
-  local ends = tonumber(next_arg()) + at
+  local count, bytes, had = tonumber(next_arg()), tonumber(next_arg()), acknowledged
+  local ends = at + count
   while at < ends do
     local first = at + 1
     at = math.min(at + AT_ONCE, ends)
     settle(which, unpack(ARGV, first, at))
   end
+  local settled = acknowledged - had
+  if settled > 0 then note_settled(settled, math.floor(bytes * settled / count)) end
 end
 
 local function is_ours(which, id)
@@ -59,54 +72,45 @@ end
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
--- Wake up all workers that wait for a delayed message, where this one is due before all others
--- (hookmill/stream/wakeup.py). They are told before it is written, because a worker that is woken
--- for nothing does no harm.
-local first_due
-local function tell_if_sooner(due)
-  if not first_due then
-    local head = redis.call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')
-    first_due = tonumber(head[2]) or math.huge
-  end
-  if due < first_due then
-    redis.call('XADD', KEYS[10], 'MAXLEN', 1, '*', 'due', due)
-    first_due = due
-  end
-end
-
--- Write one new entry; return by how many the entries of its message grow that its ordering key
--- waits for: 1, but 0 for a dead letter or an entry set aside. Also 0 where the delayed entry
--- replaces an older one, which happens when the message ran again after its group was lost.
+-- Write one new entry; return by how many the entries of its message grow: 1, but 0 for a dead
+-- letter. Also 0 where the delayed entry replaces an older one, which happens when the message ran
+-- again after its group was lost.
 local function follow_up(kind, delay_ms, place, fields)
   if kind == 'dead' then
     redis.call('XADD', KEYS[5], '*', unpack(fields))
     return 0
   end
   if delay_ms == 0 then
-    redis.call('XADD', KEYS[2], '*', unpack(fields))
-    return kind == 'aside' and 0 or 1
+    add_again(fields)
+    note_finished(-1, -weight_of(fields))
+    return 1
   end
-  tell_if_sooner(now_ms + delay_ms)
+  note_delayed(now_ms + delay_ms, KEYS[10])
   local added = redis.call('ZADD', KEYS[3], now_ms + delay_ms, place)
   redis.call('HSET', KEYS[4], place, cmsgpack.pack(fields))
-  return kind == 'aside' and 0 or added
+  if added == 1 then note_finished(-1, -weight_of(fields)) end
+  return added
 end
 
 while at < #ARGV do
-  local which, id, key, token = tonumber(next_arg()), next_arg(), next_arg(), next_arg()
+  local which, id, bytes = tonumber(next_arg()), next_arg(), tonumber(next_arg())
+  local key, token = next_arg(), next_arg()
   local ours, change = is_ours(which, id), -1
   for _ = 1, tonumber(next_arg()) do
     local kind, delay_ms, place = next_arg(), tonumber(next_arg()), next_arg()
     local fields = {}
     for i = 1, tonumber(next_arg()) do fields[i] = next_arg() end
-    if ours then change = change + follow_up(kind, delay_ms, place, fields) end
+    local added = ours and follow_up(kind, delay_ms, place, fields) or 0
+    if kind ~= 'aside' then change = change + added end
   end
   if ours then
     change_head(key, token, change)
     settle(which, id)
+    note_settled(1, bytes)
   else
     late[#late + 1] = id
   end
 end
+keep_finished()
 if #late > 0 then redis.call('HINCRBY', KEYS[9], 'late', #late) end
 return { acknowledged, late }

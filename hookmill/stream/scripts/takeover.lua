@@ -4,7 +4,7 @@
 -- All workers share one sweep. Its position is kept in Redis, so it goes on where it stopped, no
 -- matter which worker calls, and each pending entry is looked at once in a sweep.
 --
--- KEYS  1 to 6 as in taking.lua  7 sweep
+-- KEYS  1 to 6 as in taking.lua  7 sweep  8 the group's wake-ups
 -- ARGV  1 group  2 consumer  3 dedup window (s)  4 lease (ms)  5 pause between sweeps (ms)
 --       6 when the caller was last in touch (Unix ms by Redis' clock; 0: unknown)  7 count
 -- Reply {runs, duplicates, parked, wait}: as in taking.lua; wait: the sweep continues after that
@@ -30,7 +30,7 @@ local function claim(which, cursor)
   local is_old = false
   for _, entry in ipairs(claimed[2]) do
     if entry then
-      decide(which, entry[1], entry[2], is_suspect(key, entry[1]))
+      decide(which, entry[1], entry[2], is_suspect(key, entry[1]), weight_of(entry[2]))
     else
       is_old = true
     end
