@@ -15,7 +15,6 @@ from hookmill.config.settings import Settings
 from hookmill.signatures.presets import PRESETS
 from tests.support import CURRENT_KEY, Stream, message
 
-
 Names = tuple[str, ...] | None
 
 
