@@ -1236,8 +1236,8 @@ RULES = (
         (
             Edit(
                 "worker/attempt.py",
-                "reason: str, error: str, *, keeps_key: bool = True",
-                "reason: str, error: str, *, keeps_key: bool = False",
+                "keeps_key: bool = True,",
+                "keeps_key: bool = False,",
             ),
         ),
         (f"{ATTEMPT}what_this_release_does_not_know_waits_for_one_that_does_and_is_kept",),

@@ -1,8 +1,7 @@
 """One attempt: find an entry's handler, decode its event, run it, and return an `Outcome`.
 
-It does no I/O with Redis, except where no handler matches the event type: then it asks for how long
-that is so. `settlement` says what is written for each outcome. Whatever a handler does, an outcome
-is returned.
+It does no I/O with Redis itself: `settlement` says what is written for each outcome. Whatever a
+handler does, an outcome is returned.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import functools
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -36,8 +35,7 @@ from worker.outcome import (
 )
 from worker.threads import HandlerThreads
 from worker.timeouts import Timeouts
-from worker.unknown_types import Sight, UnknownTypes
-from worker.unmatched import UnmatchedTypes
+from worker.unmatched import Sight, UnmatchedTypes, never_seen
 
 log = structlog.get_logger("worker")
 
@@ -64,8 +62,8 @@ class _Unmatched(msgspec.Struct, frozen=True):
 class Attempter:
     """Runs attempts. Plain functions run in `threads`; `resources` is what the handlers' lifespan
     yields. A message without a known handler becomes a dead letter after `grace` seconds. They
-    count from the first message of its type, if `unknown_types` says when that was. `clock` returns
-    Unix seconds.
+    count from the first message of its type, as far as `look` knows it. `clock` returns Unix
+    seconds.
     """
 
     def __init__(
@@ -75,14 +73,14 @@ class Attempter:
         threads: HandlerThreads,
         *,
         grace: float,
-        unknown_types: UnknownTypes | None = None,
+        look: Callable[[str], Awaitable[Sight]] = never_seen,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._handlers = handlers
         self._resources = resources
         self._threads = threads
         self._grace = grace
-        self._unknown_types = unknown_types
+        self._look = look
         self._clock = clock
         self._expects_cancellation = False
         self._timeouts = Timeouts()
@@ -205,9 +203,7 @@ class Attempter:
         """Wait for a handler of this event type. It does not keep its ordering key, because nobody
         may ever want it.
         """
-        sight = Sight()
-        if self._grace > 0 and self._unknown_types is not None:
-            sight = await self._unknown_types.look(event_type)
+        sight = await self._look(event_type) if self._grace > 0 else Sight()
         if sight.is_known:
             progress = msgspec.structs.replace(progress, unknown_ms=0)
         error = f"no handler matches {event_type!r}"

@@ -231,30 +231,21 @@ class Worker:
         self._threads = HandlerThreads(settings.threads)
         self._stuck_limit = settings.stuck_limit
         heartbeats = Heartbeats(self._client, settings.group)
-        unknown_types = UnknownTypes(
-            FirstSights(self._client, settings.group), heartbeats, handlers
-        )
+        sights = FirstSights(self._client, settings.group)
+        unknown_types = UnknownTypes(sights, heartbeats, handlers)
         self._attempter = Attempter(
-            handlers, resources, self._threads, grace=settings.grace, unknown_types=unknown_types
+            handlers, resources, self._threads, grace=settings.grace, look=unknown_types.look
         )
         takeover = Takeover(self._consumer, settings.lease)
         self._watchers = DeadWatchers(handlers, resources)
         self._pool = Pool(
-            self._consumer,
-            self._attempter,
-            takeover,
-            settings.concurrency,
-            self._watchers,
+            self._consumer, self._attempter, takeover, settings.concurrency, self._watchers,
             max_bytes=settings.take_bytes,
-        )
+        )  # fmt: skip
         self._leases = LeaseKeeper(self._consumer.leases(), self._pool.held, settings.lease)
         self._loop_watch = LoopWatch(self._pool.runs)
-        self._heartbeat = HeartbeatWriter(
-            heartbeats,
-            constant_part(self.consumer_name, settings, handlers),
-            self._pool,
-            self._threads,
-        )
+        about = constant_part(self.consumer_name, settings, handlers)
+        self._heartbeat = HeartbeatWriter(heartbeats, about, self._pool, self._threads)
         self._periodic = {
             "delayed": Delayed(self._consumer).run_once,
             "first sights": unknown_types.forget_known,

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from hookmill.errors import StreamUnavailableError
 from hookmill.handlers import Handlers, matches_pattern
 from hookmill.stream.facts import Heartbeat
 from hookmill.stream.first_sights import FirstSights
 from hookmill.stream.heartbeats import Heartbeats
+from worker.unmatched import Sight
 
 LOOK_PERIOD = 1.0
 """Seconds in which Redis is asked once about a type, and once about the workers."""
@@ -25,15 +26,6 @@ MOST_KEPT = 1000
 
 FORGET_PERIOD = 600.0
 """Seconds after which this worker looks again for types that it knows."""
-
-
-class Sight(NamedTuple):
-    """For how many seconds a type has been unknown. `is_known` says that a living worker has a
-    handler for it.
-    """
-
-    unknown_for: float = 0.0
-    is_known: bool = False
 
 
 class UnknownTypes:

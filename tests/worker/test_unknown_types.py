@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -16,7 +17,8 @@ from tests.worker.attempts import NOW, OWNER, Try, entry
 from worker.attempt import Attempter
 from worker.outcome import DeadLettered, RetryLater
 from worker.threads import HandlerThreads
-from worker.unknown_types import LOOK_PERIOD, MOST_KEPT, Sight, UnknownTypes, knows
+from worker.unknown_types import LOOK_PERIOD, MOST_KEPT, UnknownTypes, knows
+from worker.unmatched import Sight
 
 
 class Asked(FirstSights):
@@ -126,20 +128,19 @@ async def test_a_worker_that_starts_forgets_the_types_that_it_knows(
     assert await sights.types() == ["other"]
 
 
-class Told(UnknownTypes):
-    """Answers what a test says."""
+def told(sight: Sight) -> Callable[[str], Awaitable[Sight]]:
+    """Answer what a test says."""
 
-    def __init__(self, sight: Sight) -> None:
-        self.sight = sight
+    async def look(event_type: str) -> Sight:
+        return sight
 
-    async def look(self, event_type: str) -> Sight:  # noqa: ARG002 - the same for each
-        return self.sight
+    return look
 
 
 def attempter(threads: HandlerThreads, sight: Sight, grace: float = 600) -> Try:
     tried = Try(Handlers(), threads)
     tried.attempter = Attempter(
-        Handlers(), None, threads, grace=grace, unknown_types=Told(sight), clock=lambda: NOW
+        Handlers(), None, threads, grace=grace, look=told(sight), clock=lambda: NOW
     )
     return tried
 
