@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from hookmill.admin.dead_letter_checks import judge_dead_letters
 from hookmill.admin.findings import Finding, worst_first
 from hookmill.admin.group_checks import judge_groups
+from hookmill.admin.id_checks import judge_ids
 from hookmill.admin.memory_checks import judge_memory
-from hookmill.admin.partition_checks import judge_partitions
 from hookmill.admin.server_checks import judge_server
 from hookmill.admin.settings_checks import judge_partitions, judge_settings
 from hookmill.admin.source_checks import SourceFacts, judge_sources
@@ -62,7 +62,7 @@ async def check(settings: Settings, rate: float | None = None) -> list[Finding]:
         findings += judge_memory(server, overview, settings, rate)
         findings += judge_groups(overview, settings)
         findings += judge_dead_letters(overview, settings)
-        findings += judge_partitions(sources, overview.partitions)
+        findings += judge_ids(sources, overview.partitions)
     return worst_first(findings)
 
 

@@ -14,7 +14,7 @@ from hookmill.admin.source_checks import SourceFacts
 from hookmill.config.source_options import QSTASH
 
 
-def judge_partitions(sources: Iterable[SourceFacts], partitions: int) -> Iterator[Finding]:
+def judge_ids(sources: Iterable[SourceFacts], partitions: int) -> Iterator[Finding]:
     """Name the sources of which an ID that comes twice can lie in two partitions."""
     if partitions == 1:
         return

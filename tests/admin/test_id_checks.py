@@ -9,7 +9,7 @@ import redis
 
 from hookmill.admin.checkup import check
 from hookmill.admin.findings import Finding
-from hookmill.admin.partition_checks import judge_partitions
+from hookmill.admin.id_checks import judge_ids
 from hookmill.admin.source_checks import SourceFacts
 from hookmill.config.settings import Settings
 from hookmill.signatures.presets import PRESETS
@@ -25,7 +25,7 @@ def facts(name: str, ordered_by: str | None = None, named: Names = None) -> Sour
 
 
 def named(*sources: SourceFacts, partitions: int = 4) -> list[str]:
-    return [one.what for one in judge_partitions(sources, partitions)]
+    return [one.what for one in judge_ids(sources, partitions)]
 
 
 KEY = "an ID that comes again with another ordering key may run twice: "
