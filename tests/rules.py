@@ -1253,6 +1253,24 @@ RULES = (
     ),
     Rule(
         30,
+        "only a heartbeat that is newer than the last move says who has free threads",
+        (Edit("worker/waiting.py", "one.age_ms < since_move * 1000", "True"),),
+        (f"{WAITING}after_a_move_only_what_others_said_since_then_counts",),
+    ),
+    Rule(
+        30,
+        "who runs moved messages says more often how many free threads it has",
+        (
+            Edit(
+                "worker/heartbeat.py",
+                " or now - self._threads.ran_moved_at < third:",
+                ":",
+            ),
+        ),
+        (f"{WAITING}all_that_waits_goes_to_an_idle_worker_soon",),
+    ),
+    Rule(
+        30,
         "but at most once a lease",
         (Edit("worker/waiting.py", "moved_ms) >= self._lease * 1000", "moved_ms) >= 0"),),
         (f"{WAITING}a_message_is_moved_once_a_lease_and_no_attempt_is_counted",),
