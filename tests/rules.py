@@ -1254,7 +1254,7 @@ RULES = (
     Rule(
         30,
         "only a heartbeat that is newer than the last move says who has free threads",
-        (Edit("worker/waiting.py", "one.age_ms < since_move * 1000", "True"),),
+        (Edit("worker/waiting.py", "one.age_ms < oldest", "True"),),
         (f"{WAITING}after_a_move_only_what_others_said_since_then_counts",),
     ),
     Rule(

@@ -25,6 +25,9 @@ it is moved: mostly a thread is free before.
 PERIOD_AFTER_MOVE = 1.0
 """Seconds between two looks after some were moved: who runs them writes heartbeats so often."""
 
+TAKEN_AFTER = 0.1
+"""Seconds after which others have taken what was moved."""
+
 REST = 0.3
 """Seconds in which this worker takes nothing, so that another one takes what it has requeued."""
 
@@ -63,7 +66,8 @@ class WaitingMover:
         alive = await self._heartbeats.read()
         since_move = time.monotonic() - self._moved_at
         # An older heartbeat does not know yet of what was moved then.
-        others = [one for one in alive if one.name != self._name and one.age_ms < since_move * 1000]
+        oldest = (since_move - TAKEN_AFTER) * 1000
+        others = [one for one in alive if one.name != self._name and one.age_ms < oldest]
         if movable := _with_free_threads(waiting, others):
             await self._rest(REST)
             now_ms = int(self._clock() * 1000)

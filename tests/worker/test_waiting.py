@@ -125,7 +125,7 @@ async def test_a_message_is_moved_once_a_lease_and_no_attempt_is_counted(waiting
     assert again == progress
     waiting.tasks.pop()
     await waiting.put(again)
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(2 * waiting_module.TAKEN_AFTER)
     await waiting.beat("other", 9, 9)
     waiting.clock.now += LEASE - 1
     assert await waiting.moved() == []
@@ -137,7 +137,7 @@ async def test_after_a_move_only_what_others_said_since_then_counts(waiting: Wai
     await waiting.beat("other", 9, 1)
     await waiting.put(Progress(owner="2-0"), Progress(owner="3-0"))
     assert await waiting.moved() == [1]
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(2 * waiting_module.TAKEN_AFTER)
     assert await waiting.moved() == [1]  # the heartbeat is older than the move
     await waiting.beat("other", 9, 1)
     assert await waiting.moved() == [1, 2]
