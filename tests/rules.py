@@ -62,6 +62,7 @@ def lua(script: str, old: str, new: str) -> Edit:
 
 ATTEMPT = "tests/worker/test_attempt.py::test_"
 ATTEMPT_THREADS = "tests/worker/test_attempt_threads.py::test_"
+BACKLOG = "tests/stream/test_backlog.py::test_"
 APPEND = "tests/stream/test_producer.py::test_"
 DEAD_LETTERS = "tests/stream/test_dead_letters.py::test_"
 DRAINER = "tests/receiver/test_drainer.py::test_"
@@ -80,6 +81,7 @@ POOL = "tests/worker/test_pool.py::test_"
 SETTLER = "tests/worker/test_settler.py::test_"
 RECEIVED = "tests/receiver/test_pipeline.py::test_"
 POOL_FAULTS = "tests/worker/test_pool_faults.py::test_"
+POOL_BYTES = "tests/worker/test_pool_bytes.py::test_"
 POOL_TAKEOVER = "tests/worker/test_pool_takeover.py::test_"
 DEAD_BOUNDS = "tests/worker/test_dead_letter_bounds.py::test_"
 PROCESS_END = "tests/worker/test_process_end.py::test_"
@@ -97,6 +99,7 @@ UPKEEP = "tests/stream/test_upkeep.py::test_"
 STREAM_LEASES = "tests/stream/test_leases.py::test_"
 SUSPECTS = "tests/worker/test_suspects.py::test_"
 SWITCH = "tests/peers/test_switch.py::test_"
+TAKE_BYTES = "tests/stream/test_take_bytes.py::test_"
 TAKEOVER = "tests/worker/test_takeover.py::test_"
 WHOLE = "tests/e2e/test_rules.py::test_"
 
@@ -297,7 +300,7 @@ RULES = (
     Rule(
         3,
         "a sweep skips what this worker holds",
-        (Edit("worker/pool.py", "if entry.ref in self.held:", "if False:"),),
+        (Edit("worker/held.py", "if entry.ref not in self.entries", "if True"),),
         (f"{POOL_TAKEOVER}a_sweep_leaves_alone_what_is_held_and_unsettled",),
     ),
     Rule(
@@ -356,13 +359,7 @@ RULES = (
     Rule(
         4,
         "the janitor stores the mark",
-        (
-            lua(
-                "trim",
-                "redis.call('SET', ARGV[2] .. group['name'] .. ARGV[3], preceding(oldest))",
-                "",
-            ),
-        ),
+        (lua("trim", "redis.call('SET', mark, preceding(oldest))", ""),),
         (
             f"{UPKEEP}a_lost_group_restarts_behind_what_it_had_finished",
             f"{POOL_FAULTS}a_lost_group_is_made_again",
@@ -402,7 +399,13 @@ RULES = (
     Rule(
         5,
         "the append refuses earlier, by the number of unfinished messages",
-        (lua("append", "if is_full(counted(KEYS[2]))", "if false"),),
+        (
+            lua(
+                "append",
+                "if is_full(messages, bytes) then\n  local group",
+                "if false then\n  local group",
+            ),
+        ),
         (
             f"{APPEND}an_append_is_refused_while_too_many_messages_are_unfinished",
             f"{RECEIVED}a_full_backlog_is_503_at_once_and_is_not_spooled",
@@ -420,11 +423,47 @@ RULES = (
         (
             lua(
                 "backlog",
-                "unread(stream, group) + group['pending']",
-                "redis.call('XLEN', stream)",
+                "if lag then return math.min(lag, since or lag) + others, true end",
+                "if lag then return redis.call('XLEN', stream) + others, true end",
             ),
         ),
         (f"{APPEND}what_is_finished_but_retained_is_no_backlog",),
+    ),
+    Rule(
+        5,
+        "nor by what was there before the group was made",
+        (lua("backlog", "math.min(lag, since or lag)", "lag"),),
+        (f"{BACKLOG}what_came_before_a_group_was_made_is_not_its_backlog",),
+    ),
+    Rule(
+        5,
+        "the bytes are those of what is unfinished, not an average of all that came",
+        (lua("settle", "if bytes > 0 then note_finished(count, bytes) end", ""),),
+        (f"{BACKLOG}while_nothing_goes_wrong_no_entry_is_read_to_measure",),
+    ),
+    Rule(
+        5,
+        "a copy for each handler counts",
+        (
+            lua(
+                "settle",
+                "note_finished(-1, -weight_of(fields))\n    return 1",
+                "return 1",
+            ),
+        ),
+        (f"{BACKLOG}while_nothing_goes_wrong_no_entry_is_read_to_measure",),
+    ),
+    Rule(
+        5,
+        "where something was not noted, the bytes are counted again",
+        (lua("backlog", "redis.call('HSET', names.counts, 'recount', '')", ""),),
+        (f"{BACKLOG}entries_that_somebody_deletes_are_right_after_one_run_of_the_janitor",),
+    ),
+    Rule(
+        5,
+        "also where a janitor of release 0.1 has overwritten the counts",
+        (lua("backlog", "average_bytes(stream, key, added - kept), false", "bytes, true"),),
+        (f"{BACKLOG}what_a_janitor_of_release_0_1_overwrites_is_counted_again",),
     ),
     # --- 6: several handlers of one message, slow handlers ---------------------------------------
     Rule(
@@ -875,8 +914,7 @@ RULES = (
             ),
         ),
         (
-            f"{SPOOL_PARTITIONS}a_partition_that_refuses_its_messages_stops_no_other_and_keeps_its_order",
-            f"{SPOOL_PARTITIONS}whatever_refuses_and_fails_each_partition_gets_its_messages_once_and_in_order",
+            f"{SPOOL_PARTITIONS}what_follows_a_refused_message_does_not_overtake_it_where_the_partition_recovers",
         ),
     ),
     Rule(
@@ -890,8 +928,7 @@ RULES = (
             ),
         ),
         (
-            f"{SPOOL_PARTITIONS}every_process_that_shares_the_file_knows_which_partitions_are_spooled",
-            f"{SPOOL_PARTITIONS}whatever_refuses_and_fails_each_partition_gets_its_messages_once_and_in_order",
+            f"{SPOOL_PARTITIONS}a_partition_that_refuses_its_messages_stops_no_other_and_keeps_its_order",
         ),
     ),
     Rule(
@@ -974,8 +1011,8 @@ RULES = (
         (
             Edit(
                 "hookmill/stream/consumer.py",
-                "Call(number, taking_keys(self.partitions[number]), [*args, share])",
-                "Call(number, taking_keys(self.partitions[number]), [*args, share, time.time()])",
+                "[*args, share, *rest]",
+                "[*args, share, *rest, time.time()]",
             ),
             Edit(
                 "hookmill/stream/consumer.py",
@@ -985,7 +1022,7 @@ RULES = (
             lua(
                 "take",
                 "local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)",
-                "local now_ms = ARGV[6] * 1000",
+                "local now_ms = ARGV[8] * 1000",
             ),
         ),
         (f"{OWNERS}a_worker_whose_clock_is_wrong_knows_what_came_before",),
@@ -1123,6 +1160,64 @@ RULES = (
         "a consumer is removed only while it holds nothing, in one step",
         (lua("retire", "consumer['pending'] == 0 and ", ""),),
         (f"{UPKEEP}only_an_idle_and_empty_consumer_is_removed",),
+    ),
+    # --- 15: a budget of bytes -----------------------------------------------------------------
+    Rule(
+        15,
+        "a take stops at the first entry that passes its budget",
+        (lua("take", "while wanted > 0 and bytes < budget do", "while wanted > 0 do"),),
+        (f"{TAKE_BYTES}a_take_stops_at_the_first_entry_that_passes_its_budget",),
+    ),
+    Rule(
+        15,
+        "and reads no more in a step than surely fits",
+        (lua("take", "math.max(1, math.floor(left / largest))", "wanted"),),
+        (
+            f"{TAKE_BYTES}a_take_stops_at_the_first_entry_that_passes_its_budget",
+            f"{TAKE_BYTES}where_the_largest_is_not_known_entries_are_read_one_by_one",
+        ),
+    ),
+    Rule(
+        15,
+        "what is appended beside unfinished messages of an older release says nothing about those",
+        (lua("largest", " or not largest and messages > 0", ""),),
+        (f"{TAKE_BYTES}where_the_largest_is_not_known_entries_are_read_one_by_one",),
+    ),
+    Rule(
+        15,
+        "a message that is larger than what is noted is noted",
+        (lua("take", "if noted and weight > largest then", "if false then"),),
+        (f"{TAKE_BYTES}what_a_release_that_does_not_note_it_appends_is_noted_when_it_is_taken",),
+    ),
+    Rule(
+        15,
+        "so is one that is replayed",
+        (lua("replay", "largest = note_largest(KEYS[5],", "local _ = tostring("),),
+        (f"{TAKE_BYTES}a_replayed_dead_letter_counts_as_well",),
+    ),
+    Rule(
+        15,
+        "the size of the largest message stays while the stream has messages",
+        (lua("backlog", "if redis.call('XLEN', stream) == 0 then", "if true then"),),
+        (f"{TAKE_BYTES}the_largest_goes_when_the_stream_is_empty",),
+    ),
+    Rule(
+        15,
+        "of several partitions, one with a large message is asked alone",
+        (
+            lua(
+                "take",
+                "if is_shared and left < largest and may_have_more(which) then",
+                "if false then",
+            ),
+        ),
+        (f"{TAKE_BYTES}partitions_share_the_budget_and_do_not_pass_it",),
+    ),
+    Rule(
+        15,
+        "a worker takes nothing while what it holds uses up its budget",
+        (Edit("worker/pool.py", "_is_resting or self._holdings.is_full:", "_is_resting:"),),
+        (f"{POOL_BYTES}a_pool_takes_nothing_while_what_it_holds_uses_up_its_budget",),
     ),
     # --- 17: who is alive ----------------------------------------------------------------------
     Rule(

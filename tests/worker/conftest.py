@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hookmill import Handlers
-from hookmill.stream.consumer import Consumer
+from hookmill.stream.consumer import TAKE_BYTES, Consumer
 from hookmill.stream.producer import Producer
 from tests.support import Program, Server
 from tests.worker.attempts import Try
@@ -49,6 +49,7 @@ async def make_pool(short_pauses: None) -> AsyncIterator[MakePool]:
         consumer: Consumer | None = None,
         attempter: type[Attempter] = Attempter,
         start: bool = True,
+        max_bytes: int = TAKE_BYTES,
     ) -> Pool:
         if consumer is None:
             assert stream is not None
@@ -58,6 +59,7 @@ async def make_pool(short_pauses: None) -> AsyncIterator[MakePool]:
             attempter(handlers, None, threads, grace=600),
             Takeover(consumer, lease),
             concurrency,
+            max_bytes=max_bytes,
         )
         pools.append(pool)
         if start:

@@ -30,7 +30,7 @@ local function claim(which, cursor)
   local is_old = false
   for _, entry in ipairs(claimed[2]) do
     if entry then
-      decide(which, entry[1], entry[2], is_suspect(key, entry[1]))
+      decide(which, entry[1], entry[2], is_suspect(key, entry[1]), weight_of(entry[2]))
     else
       is_old = true
     end
