@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from hookmill.stream.topology import wake_up_partition
+
 
 class Keys:
     """The names of one partition's keys. Its number in braces is their hash tag, so that Redis
@@ -20,6 +22,8 @@ class Keys:
         self.probe = f"{self.base}:probe"
         self.backlog = f"{self.base}:backlog"
         self.tokens = f"{self.base}:tokens"
+        self._wake_base = f"{prefix}:{{{wake_up_partition(partition)}}}"
+        self.wake = f"{self._wake_base}:wake"
         self.groups = f"{self.base}:groups"
         # A script that goes through all groups builds the names of their keys from these parts.
         group = self.of_group("\0")
@@ -37,12 +41,13 @@ class Keys:
     def of_group(self, group: str) -> GroupKeys:
         """Return the names of the keys of one consumer group in this partition."""
         base = f"{self.base}:{group}"
+        shared = f"{self._wake_base}:{group}"
         return GroupKeys(
             stream=self.stream,
             again=f"{base}:again",
             delayed=f"{base}:delayed",
             delayed_entries=f"{base}:delayed:entries",
-            sooner=f"{base}:sooner",
+            sooner=f"{shared}:sooner",
             dead=f"{base}:dead",
             owners=f"{base}:owners",
             low_water=f"{base}:low-water",
@@ -55,6 +60,9 @@ class Keys:
             heartbeats=f"{base}:heartbeats",
             heartbeat_times=f"{base}:heartbeats:times",
             lease_numbers=f"{base}:lease-numbers",
+            wake=f"{shared}:wake",
+            due=f"{shared}:due",
+            releaser=f"{shared}:releaser",
         )
 
 
@@ -62,6 +70,7 @@ class GroupKeys(NamedTuple):
     """The names of the keys that one consumer group uses in one partition.
 
     Heartbeats and lease numbers are about a worker, not about a partition. They lie in partition 0.
+    Wake-ups, and what tells when delayed messages are due, lie where `wake_up_partition` says.
     """
 
     stream: str
@@ -81,3 +90,6 @@ class GroupKeys(NamedTuple):
     heartbeats: str
     heartbeat_times: str
     lease_numbers: str
+    wake: str
+    due: str
+    releaser: str

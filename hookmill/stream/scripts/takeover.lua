@@ -4,7 +4,7 @@
 -- All workers share one sweep. Its position is kept in Redis, so it goes on where it stopped, no
 -- matter which worker calls, and each pending entry is looked at once in a sweep.
 --
--- KEYS  1 to 6 as in taking.lua  7 sweep
+-- KEYS  1 to 6 as in taking.lua  7 sweep  8 the group's wake-ups
 -- ARGV  1 group  2 consumer  3 dedup window (s)  4 lease (ms)  5 pause between sweeps (ms)
 --       6 when the caller was last in touch (Unix ms by Redis' clock; 0: unknown)  7 count
 -- Reply {runs, duplicates, parked, wait}: as in taking.lua; wait: the sweep continues after that
