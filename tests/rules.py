@@ -71,6 +71,9 @@ DRAIN_PACE = "tests/receiver/test_drain_pace.py::test_"
 ALIVE = "tests/e2e/test_heartbeats.py::test_"
 HEARTBEAT = "tests/worker/test_heartbeat.py::test_"
 HEARTBEATS = "tests/stream/test_heartbeats.py::test_"
+GROUPS = "tests/stream/test_groups.py::test_"
+GROUPS_DROPPED = "tests/stream/test_groups_dropped.py::test_"
+UNKNOWN_GROUP = "tests/worker/test_unknown_group.py::test_"
 HEADS = "tests/stream/test_ordering_heads.py::test_"
 INTAKE = "tests/receiver/test_intake.py::test_"
 GROUP_CHECKS = "tests/admin/test_group_checks.py::test_"
@@ -79,6 +82,7 @@ ORDERING = "tests/stream/test_ordering.py::test_"
 CHECKUP = "tests/admin/test_checkup.py::test_"
 PARTITIONS = "tests/stream/test_partitions.py::test_"
 POOL = "tests/worker/test_pool.py::test_"
+SETTLE_COPIES = "tests/stream/test_settle_copies.py::test_"
 SETTLER = "tests/worker/test_settler.py::test_"
 RECEIVED = "tests/receiver/test_pipeline.py::test_"
 POOL_FAULTS = "tests/worker/test_pool_faults.py::test_"
@@ -619,8 +623,9 @@ RULES = (
         (
             lua(
                 "settle",
-                "change = change + follow_up(kind, delay_ms, place, fields)",
-                "change = math.min(0, change + follow_up(kind, delay_ms, place, fields))",
+                "change = change + follow_up(new.kind, new.delay_ms, new.place, its_fields)",
+                "change = math.min(0, change + follow_up(\n"
+                "        new.kind, new.delay_ms, new.place, its_fields))",
             ),
         ),
         (f"{HEADS}the_next_waits_until_every_handler_of_the_head_is_through",),
@@ -628,7 +633,7 @@ RULES = (
     Rule(
         7,
         "a head that is done, discarded or dead releases the next one in the same step",
-        (lua("settle", "    change_head(key, token, change)\n", ""),),
+        (lua("settle", "    change_head(one.key, one.token, change)\n", ""),),
         (f"{ORDERING}a_finished_message_releases_the_next_and_a_requeued_one_does_not",),
     ),
     Rule(
@@ -655,8 +660,8 @@ RULES = (
         (
             lua(
                 "settle",
-                "local ours, change = is_ours(which, id), -1",
-                "local ours, change = is_ours(which, id) or ARGV[at + 1] == '0', -1",
+                "local ours, change = is_ours(one.which, one.id), -1",
+                "local ours, change = is_ours(one.which, one.id) or #one.follow_ups == 0, -1",
             ),
         ),
         (f"{ORDERING}a_late_success_does_not_let_the_next_overtake_a_second_run",),
@@ -1234,6 +1239,18 @@ RULES = (
         (Edit("worker/pool.py", "_is_resting or self._holdings.is_full:", "_is_resting:"),),
         (f"{POOL_BYTES}a_pool_takes_nothing_while_what_it_holds_uses_up_its_budget",),
     ),
+    Rule(
+        15,
+        "a settlement is bounded by the bytes that Redis copies for it",
+        (Edit("worker/settler.py", "size += settlement.written_bytes", "size += 0"),),
+        (f"{SETTLER}huge_bodies_do_not_make_a_batch_that_stops_redis_for_long",),
+    ),
+    Rule(
+        15,
+        "Redis copies the fields of an entry, and what somebody deleted is sent",
+        (Edit("hookmill/stream/codec.py", "one.fields if whole else {}", "{}"),),
+        (f"{SETTLE_COPIES}what_somebody_deleted_is_sent_once_more",),
+    ),
     # --- 17: who is alive ----------------------------------------------------------------------
     Rule(
         17,
@@ -1307,6 +1324,59 @@ RULES = (
         "the lease number of a consumer that holds something stays",
         (Edit("hookmill/stream/upkeep.py", "if gone := gone - left:", "if gone:"),),
         (f"{UPKEEP}a_lease_number_goes_with_its_consumer",),
+    ),
+    # --- 18: a group is made on purpose --------------------------------------------------------
+    Rule(
+        18,
+        "a group that nobody made is not made by its worker",
+        (Edit("hookmill/stream/consumer.py", "if not self._makes_group:", "if False:"),),
+        (
+            f"{GROUPS}an_unknown_group_is_refused_and_nothing_is_left_of_it",
+            f"{GROUPS}where_nothing_is_there_yet_a_group_is_refused_too",
+            f"{UNKNOWN_GROUP}a_worker_of_an_unknown_group_that_starts_before_its_redis_ends",
+        ),
+    ),
+    Rule(
+        18,
+        "no worker makes a group again that was dropped",
+        (lua("open", "if is_closed(state) then return -1 end", ""),),
+        (
+            f"{GROUPS_DROPPED}no_worker_makes_a_dropped_group_again",
+            f"{GROUPS_DROPPED}while_a_group_is_being_dropped_nobody_works_in_it_or_adds_it",
+        ),
+    ),
+    Rule(
+        18,
+        "a group is not dropped while a heartbeat of it lives, which is one step with the note",
+        (lua("drop_group", "if #alive > 0 then return { alive, now_text } end", ""),),
+        (f"{GROUPS_DROPPED}a_group_is_not_dropped_while_a_heartbeat_of_it_lives",),
+    ),
+    Rule(
+        18,
+        "only what begins like a key of the group is deleted with it",
+        (
+            Edit(
+                "hookmill/stream/groups.py",
+                "[key for key in page if key.startswith(beginnings)]",
+                "page",
+            ),
+        ),
+        (
+            f"{GROUPS_DROPPED}all_keys_of_a_group_go_and_those_of_others_stay",
+            f"{GROUPS_DROPPED}a_group_named_like_a_key_of_the_stream_takes_nothing_of_it_along",
+        ),
+    ),
+    Rule(
+        18,
+        "of those who add a group at the same time one succeeds",
+        (lua("add_group", "(ARGV[3] == '1' and state ~= 'adding')", "false"),),
+        (f"{GROUPS}of_those_who_add_a_group_at_the_same_time_one_succeeds",),
+    ),
+    Rule(
+        18,
+        "a group from now on starts there again if it is lost before the first trim",
+        (lua("add_group", "redis.call('SET', KEYS[3], start)", ""),),
+        (f"{GROUPS}a_group_from_now_that_is_lost_before_the_first_trim_starts_there_again",),
     ),
     # --- 24: a connection that is no longer good is dropped ---------------------------------------
     Rule(
@@ -1440,6 +1510,24 @@ RULES = (
         "what waits for a thread goes to a worker that has one",
         (Edit("worker/waiting.py", "self._threads.requeue(one, ", "(one, "),),
         (f"{WAITING}what_waits_for_a_thread_goes_to_an_idle_worker_and_runs_once",),
+    ),
+    Rule(
+        30,
+        "only a heartbeat that is newer than the last move says who has free threads",
+        (Edit("worker/waiting.py", "one.age_ms < oldest", "True"),),
+        (f"{WAITING}after_a_move_only_what_others_said_since_then_counts",),
+    ),
+    Rule(
+        30,
+        "who runs moved messages says more often how many free threads it has",
+        (
+            Edit(
+                "worker/heartbeat.py",
+                " or now - self._threads.ran_moved_at < third:",
+                ":",
+            ),
+        ),
+        (f"{WAITING}all_that_waits_goes_to_an_idle_worker_soon",),
     ),
     Rule(
         30,
