@@ -45,7 +45,7 @@ def again(entry: Entry, handler: str = "", delay_ms: int = 0) -> FollowUp:
 def aside(entry: Entry, delay_ms: int = 0) -> FollowUp:
     """What is left of a message whose event type no handler knows."""
     retry = again(entry, delay_ms=delay_ms)
-    return FollowUp("aside", retry.token, retry.fields, delay_ms)
+    return FollowUp("aside", retry.token, retry.changes, delay_ms)
 
 
 def dead(entry: Entry) -> FollowUp:
