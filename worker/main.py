@@ -38,7 +38,7 @@ from worker.dead_watchers import DeadWatchers
 from worker.delayed import Delayed
 from worker.heartbeat import HeartbeatWriter, constant_part
 from worker.janitor import Janitor
-from worker.leases import LeaseKeeper
+from worker.leases import LeaseKeeper, timeout_of
 from worker.loop_watch import LoopWatch
 from worker.pool import STOP_STEP_TIMEOUT, Pool
 from worker.stacks import Run, what_runs
@@ -242,7 +242,13 @@ class Worker:
         self._pool = Pool(
             self._consumer, self._attempter, takeover, settings.concurrency, self._watchers
         )
-        self._leases = LeaseKeeper(self._consumer.leases(), self._pool.held, settings.lease)
+        self._leases = LeaseKeeper(
+            self._consumer.leases(timeout_of(settings.lease)),
+            self._pool.held,
+            settings.lease,
+            lambda: self._consumer.in_use(settings.lease),
+            self._pool.settling,
+        )
         self._loop_watch = LoopWatch(self._pool.runs)
         self._heartbeat = HeartbeatWriter(
             Heartbeats(self._client, settings.group),
@@ -256,7 +262,7 @@ class Worker:
             "janitor": Janitor(self._upkeep, settings.retention).run_once,
             "leases": self._leases.beat,
             "loop watch": self._loop_watch.beat,
-            "takeover": takeover.keep_in_touch,
+            "takeover": takeover.look,
             "unstarted": self._pool.requeue_unstarted,
         }
         self._tasks: list[asyncio.Task[Any]] = []

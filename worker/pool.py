@@ -113,6 +113,10 @@ class Pool:
         self._taking = asyncio.create_task(self._take_until_quiet(), name="pool")
         return self._taking
 
+    def settling(self) -> set[EntryRef]:
+        """Return the entries whose settlement is under way. Any thread may call it."""
+        return self._settler.waiting()
+
     async def watch_settler(self) -> None:
         """Return when the settler has ended by itself."""
         await self._settler.watch()
@@ -220,13 +224,11 @@ class Pool:
                 log.warning("the consumer group is gone: opening it again", error=str(error))
                 self._is_open = False
             except StreamUnavailableError as error:
-                self._take_failed()
                 if self._log_pace.failed():
                     log.warning(
                         "cannot take, trying again", error=str(error), **self._log_pace.failures
                     )
             except Exception:  # this loop must not end: a worker without it only looks alive
-                self._take_failed()
                 log.exception("taking failed, trying again")
             await asyncio.sleep(PAUSE)
 
@@ -245,27 +247,32 @@ class Pool:
             await self._consumer.open()
             self._is_open = True
             self.opened.set()
-        taken = await self._take()
-        self._has_wakeup = False
+        try:
+            taken = await self._take()
+        except GroupLostError:
+            raise
+        except Exception:
+            self._reply_lost()
+            raise
+        finally:
+            self._has_wakeup = False
         self._start_taken(taken)
         if taken.is_empty and not self._is_quiet and (pause := self._takeover.wait()):
             self._has_wakeup = await self._consumer.wait(min(MAX_WAIT, max(0.01, pause)))
 
-    def _take_failed(self) -> None:
-        self._takeover.lost_contact()
+    def _reply_lost(self) -> None:
+        self._takeover.lost_reply()
         # The bodies may be so large that a full batch cannot arrive within the time limit.
         self._max_take = 1
-        self._has_wakeup = False
 
     async def _take(self) -> Taken:
         count = min(self._take_size(), self._max_take)
-        # After a wake-up, take the entry that it announced first. A sweep does not find that entry,
-        # and no other worker gets a wake-up for it.
+        # After a wake-up, take the entry that it announced first. A takeover does not find it, and
+        # no other worker gets a wake-up for it.
         if not self._is_quiet and not self._has_wakeup and self._takeover.wait() == 0:
-            found = await self._takeover.sweep(count)
+            found = await self._takeover.take(count, self.held)
             if not found.is_empty:
                 return found
-        # The sweep may go on later; entries in the stream do not wait for its end.
         return await self._consumer.take(count)
 
     def _take_size(self) -> int:
@@ -284,7 +291,7 @@ class Pool:
         now = time.monotonic()
         for entry in taken.entries:
             if entry.ref in self.held:
-                continue  # taken over from ourselves: it still runs here, and will be settled
+                continue  # the group was lost and made again: it still runs here
             self.held[entry.ref] = now
             if self._is_quiet:
                 self._settle(entry, Requeued(_progress_of(entry)))

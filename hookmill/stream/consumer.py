@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ from hookmill.stream.client import Client
 from hookmill.stream.codec import settling_calls, taken_of, taking_keys
 from hookmill.stream.entries import EntryRef, Settlement, Taken
 from hookmill.stream.leases import BlockingLeases
+from hookmill.stream.looks import Looks
 from hookmill.stream.script_runner import Call, ScriptRunner
 from hookmill.stream.wakeup import WakeUp
 
@@ -37,6 +39,10 @@ class Consumer:
         """Whether the last take brought as many entries as it asked for."""
         self._fault: Exception | None = None
         """A partition's error that is still to be raised."""
+        self._asking: tuple[int, ...] = ()
+        """The partitions that are asked for entries now."""
+        self._gave: dict[int, float] = {}
+        """When a partition last gave entries, by `time.monotonic`."""
 
     async def open(self) -> int:
         """Make the group if it is missing; return in how many streams it was made.
@@ -84,34 +90,25 @@ class Consumer:
         await self._wakeup.end_wait()
 
     async def take_over(
-        self, count: int, lease: float, pause: float, in_touch: int = 0
-    ) -> tuple[Taken, float]:
-        """Continue the group's sweep: take over up to `count` entries whose consumer was silent for
-        `lease` seconds. All workers share one sweep, and Redis keeps its position. The next sweep
-        begins `pause` seconds after the end of this one. `in_touch` is when this worker last had
-        contact with Redis, by `redis_time` (0: unknown). If that is half a lease ago, nothing is
-        taken over.
+        self, partition: int, count: int, lease: float, max_bytes: int
+    ) -> tuple[Taken, bool]:
+        """Take over up to `count` entries from holders that are silent; return them, and whether
+        there may be more. They have `max_bytes` together at most, but a single one may have more.
 
-        Return the entries, and the seconds after which the sweep continues.
+        Who is silent, is known from looks (hookmill/stream/looks.py). `lease` is in seconds.
         """
-        args = [self.name, self.consumer, self._dedup_window]
-        args += [int(lease * 1000), int(pause * 1000), in_touch]
-        waits: list[int] = []
-        for shares in self._split(count):
-            calls = {
-                number: Call(
-                    number,
-                    [*taking_keys(self.partitions[number]), self.partitions[number].sweep],
-                    [*args, share],
-                )
-                for number, share in shares.items()
-            }
-            replies = await self._run_taking("takeover", calls)
-            waits += [reply[3] for reply in replies.values()]
-            taken = taken_of(replies)
-            if not taken.is_empty:
-                return taken, 0.0
-        return Taken([], []), min(waits) / 1000
+        return await self._take_over(partition, count, lease, max_bytes, "silent", [])
+
+    async def recover(
+        self, partition: int, count: int, lease: float, max_bytes: int, known: Iterable[EntryRef]
+    ) -> tuple[Taken, bool]:
+        """Do the same with entries of this consumer itself that it does not know of, because the
+        reply that brought them was lost. Those that it knows are `known`.
+        """
+        words = [
+            word for ref in known if ref.partition == partition for word in (ref.key_number, ref.id)
+        ]
+        return await self._take_over(partition, count, lease, max_bytes, "own", words)
 
     async def settle(self, settlements: Iterable[Settlement]) -> list[str]:
         """Write what became of entries; return the IDs of those that another worker took over."""
@@ -153,23 +150,48 @@ class Consumer:
         """
         await self._wakeup.wait_for_sooner(seconds)
 
-    async def redis_uptime(self) -> float:
-        """Return Redis' uptime in seconds: that of the server that started last."""
-        infos = await self._client.info("server")
-        return min(float(info["uptime_in_seconds"]) for info in infos)
+    def in_use(self, seconds: float) -> set[int]:
+        """Return the partitions in which this consumer may hold entries that the caller does not
+        know of: it asks there now, or was given some within the last `seconds`. Any thread may call
+        it.
+        """
+        # In this order: a reply is noted before it is no longer waited for.
+        asking, gave = self._asking, self._gave.copy()  # the copy is one atomic step
+        since = time.monotonic() - seconds
+        return {*asking, *(number for number, at in gave.items() if at >= since)}
 
-    async def redis_time(self) -> int:
-        """Return Redis' own time, in Unix milliseconds."""
-        seconds, microseconds = await self._client.execute(0, "TIME")
-        return int(seconds) * 1000 + int(microseconds) // 1000
+    def leases(self, timeout: float = 2.0) -> BlockingLeases:
+        """Return what renews this consumer's leases; use it from one other thread. `timeout` is in
+        seconds, for one command.
+        """
+        return BlockingLeases(self._client, self.name, self.consumer, timeout)
 
-    def leases(self) -> BlockingLeases:
-        """Return what renews this consumer's leases; use it from one other thread."""
-        return BlockingLeases(self._client, self.name, self.consumer)
+    def looks(self) -> Looks:
+        """Return how this consumer takes part in the group's looks."""
+        return Looks(self._client, self.name, self.consumer)
 
     async def close(self) -> None:
         """Close the connections of blocking commands; the client's own stay open."""
         await self._wakeup.close()
+
+    async def _take_over(
+        self,
+        partition: int,
+        count: int,
+        lease: float,
+        max_bytes: int,
+        whose: str,
+        known: list[str | int],
+    ) -> tuple[Taken, bool]:
+        keys = self.partitions[partition]
+        args = [self.name, self.consumer, self._dedup_window, int(lease * 1000), count, max_bytes]
+        call = Call(
+            partition,
+            [*taking_keys(keys), keys.lease_numbers, keys.watched],
+            [*args, whose, *known],
+        )
+        replies = await self._run_taking("takeover", {partition: call})
+        return taken_of(replies), replies[partition][3] == 1
 
     def _split(self, count: int) -> Iterator[dict[int, int]]:
         """Split `count` over the partitions. Yield the number to ask of each, round by round.
@@ -195,12 +217,19 @@ class Consumer:
         """
         self._raise_fault()
         given: dict[int, Any] = {}
-        replies = await self._scripts.try_each(name, list(calls.values()))
-        for number, reply in zip(calls, replies, strict=True):
-            if isinstance(reply, Exception):
-                self._fault = reply
-            else:
+        self._asking = tuple(calls)
+        try:
+            replies = await self._scripts.try_each(name, list(calls.values()))
+            now = time.monotonic()
+            for number, reply in zip(calls, replies, strict=True):
+                if isinstance(reply, Exception):
+                    self._fault = reply
+                    continue
                 given[number] = reply
+                if reply[0]:
+                    self._gave[number] = now
+        finally:
+            self._asking = ()
         if not any(entries for entries, *_ in given.values()):
             self._raise_fault()
         return given

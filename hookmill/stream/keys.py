@@ -48,13 +48,16 @@ class Keys:
             heartbeats=f"{base}:heartbeats",
             heartbeat_times=f"{base}:heartbeats:times",
             lease_numbers=f"{base}:lease-numbers",
+            looks=f"{base}:looks",
+            watched=f"{base}:watched",
         )
 
 
 class GroupKeys(NamedTuple):
     """The names of the keys that one consumer group uses in one partition.
 
-    Heartbeats and lease numbers are about a worker, not about a partition. They lie in partition 0.
+    Heartbeats and looks are not about a partition. They lie in partition 0. `sweep` is written by
+    release 0.1 only.
     """
 
     stream: str
@@ -74,3 +77,5 @@ class GroupKeys(NamedTuple):
     heartbeats: str
     heartbeat_times: str
     lease_numbers: str
+    looks: str
+    watched: str

@@ -112,7 +112,7 @@ async def test_a_worker_that_waits_for_its_last_handlers_goes_on_renewing_their_
         await eventually(lambda: len(work.began) == 3)
         async with working(settings(lease=2), work.handlers):
             stopping = asyncio.create_task(leaving.stop(60))
-            await view.sweeps(8)
+            await view.looks(12)
             work.go_on.set()
             await stopping
             await view.drained()

@@ -53,7 +53,7 @@ async def test_a_handler_may_run_for_longer_than_a_lease(
     await send(stream, "long")
     await eventually(lambda: work.began["long"])
     workers.start(work.handlers, concurrency=10)
-    await view.swept_for_a_lease(work)
+    await view.watched_for_a_lease(work)
     work.go_on.set()
     await view.drained()
     assert set(work.began.values()) == {1}
@@ -127,7 +127,7 @@ async def test_what_no_slot_is_free_for_stays_in_the_stream_for_others(
     assert view.pending() == view.pending(first.consumer_name) == 6
     workers.start(work.handlers, concurrency=10)
     await eventually(lambda: work.running == 8)
-    await view.swept_for_a_lease(work)
+    await view.watched_for_a_lease(work)
     work.go_on.set()
     await view.drained()
     assert set(work.began.values()) == {1}
@@ -153,7 +153,7 @@ async def test_what_waits_for_a_thread_is_not_taken_for_dead(
         await eventually(lambda: view.pending(first.consumer_name) == 4)
         other = Work()
         workers.start(other.handlers)
-        await view.swept_for_a_lease(other)
+        await view.watched_for_a_lease(other)
         assert began.total() == 1
         assert not other.began.keys() & began.keys()
     finally:
@@ -236,8 +236,8 @@ async def test_a_message_that_waits_longer_than_a_lease_runs_once_when_it_is_due
     await stream.append([message(type="later")])
     await eventually(lambda: redis_client.zcard(stream.partitions[0].of_group("main").delayed))
     assert view.pending() == 0
-    await view.swept_for_a_lease(work)
+    await view.watched_for_a_lease(work)
     await eventually(lambda: len(attempts) == 2)
     await view.drained()
-    await view.swept_for_a_lease(work)
+    await view.watched_for_a_lease(work)
     assert attempts == [1, 1]

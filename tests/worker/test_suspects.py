@@ -19,7 +19,6 @@ from hookmill.stream.producer import Producer
 from tests.e2e.line import Line
 from tests.support import Program, Server, dead_letters, eventually, wait_until
 from tests.worker.pools import (
-    FOR_EVER,
     MakePool,
     Work,
     is_drained,
@@ -43,9 +42,8 @@ async def suspect(stream: Producer, client: redis.Redis) -> str:
     return entry.ref.id
 
 
-async def pool_that_sweeps(make_pool: MakePool, stream: Producer, work: Work) -> Pool:
+async def pool_that_takes_over(make_pool: MakePool, stream: Producer, work: Work) -> Pool:
     consumer = scripted(stream, f"c-{id(work)}")
-    consumer.uptime = FOR_EVER
     return await make_pool(work.handlers, consumer=consumer, concurrency=5, lease=0.1)
 
 
@@ -67,7 +65,6 @@ async def test_a_suspect_begins_when_nothing_else_runs_and_nothing_begins_beside
     await suspect(stream, redis_client)
     await send(stream, "m0", "m1")
     consumer = scripted(stream)
-    consumer.uptime = FOR_EVER
     pool = await make_pool(handlers, consumer=consumer, concurrency=5, lease=0.1)
     await eventually(lambda: pool._suspects or "suspect" in running)
     assert running == {"m0", "m1"}
@@ -88,7 +85,7 @@ async def test_what_ended_its_worker_three_times_while_alone_is_a_dead_letter(
     keys = stream.partitions[0].of_group("main")
     redis_client.hset(keys.suspects, f"1 {entry_id}", "3")
     work = Work()
-    await pool_that_sweeps(make_pool, stream, work)
+    await pool_that_takes_over(make_pool, stream, work)
     await eventually(lambda: is_drained(redis_client, stream))
     assert not work.ran
     (letter,) = await dead_letters(stream)
@@ -103,7 +100,7 @@ async def test_a_suspect_that_is_requeued_is_no_suspect_any_more(
     await suspect(stream, redis_client)
     await send(stream, "m0")
     leaving, staying = Work(wait=True), Work()
-    first = await pool_that_sweeps(make_pool, stream, leaving)
+    first = await pool_that_takes_over(make_pool, stream, leaving)
     await eventually(lambda: first._suspects)
     await first.stop(0)
     assert pending(redis_client, stream) == 0
