@@ -39,7 +39,7 @@ lock: .venv/develop.stamp ## Update the locks from pyproject.toml
 	$(LOCK) --group build -o locks/run.txt --upgrade
 	$(LOCK) --group build --group test --group lint --group docs -c locks/run.txt -o locks/develop.txt --upgrade
 
-chaos: .venv/develop.stamp ## 100,000 messages and 50 faults with real processes (make chaos ARGS='--seed 7')
+chaos: .venv/develop.stamp ## 100,000 messages and 200 faults with real processes (make chaos ARGS='--seed 7')
 	$(BIN)/python -m tests.chaos $(ARGS)
 
 order: .venv/develop.stamp ## 100,000 messages with ordering keys, workers killed (make order ARGS='--partitions 4')

@@ -144,10 +144,22 @@ def wrk(
 
 
 def at_rate(load: Load, port: int, rate: float, seconds: float) -> Outcome:
-    """Send at a constant rate, from a process on the second core."""
+    """Send at a constant rate, from a process on the second core. The first half second is the
+    warm-up, or the first half of the deliveries if they last for less than a second.
+    """
     count = min(load.total, int(rate * seconds))
+    warm_up = min(0.5, count / rate / 2)
     command = [sys.executable, "-m", "benchmarks.loadgen", "--port", str(port)]
-    command += ["--rate", str(rate), "--requests", str(load.path), "--size", str(load.size)]
+    command += [
+        "--rate",
+        str(rate),
+        "--warm-up",
+        str(warm_up),
+        "--requests",
+        str(load.path),
+        "--size",
+        str(load.size),
+    ]
     taskset = ["taskset", "-c", str(OTHERS)] if tool("taskset") else []
     done = subprocess.run(
         [*taskset, *command, "--count", str(count)], cwd=ROOT, capture_output=True, check=True
@@ -218,7 +230,7 @@ def latency(bench: Bench, load: Load, server: Server, tables: Tables) -> None:
     """Measure latencies at half of the highest rate of our receiver."""
     rate = next(line.median for line in tables.rates.lines if line.name == OURS) / 2
     bench.note(f"latencies at {rate:,.0f} requests/s, {CONNECTIONS} connections")
-    seconds = 0.8 if bench.quick else 5.0  # half a second of it is the warm-up
+    seconds = 0.8 if bench.quick else 5.0
     starts = commands(bench)
     with redis.Redis.from_url(server.url) as client:
         for _ in bench.each_round():

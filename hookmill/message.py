@@ -263,12 +263,6 @@ def about_of(fields: Mapping[bytes, bytes]) -> About:
         )
 
 
-def delivery_name(fields: Mapping[bytes, bytes]) -> bytes:
-    """Return bytes that differ for each delivery, also for two with the same message ID."""
-    names = (b"digest", b"id", b"about", b"received")
-    return b"\0".join(fields.get(name, b"") for name in names)
-
-
 def fresh_id() -> str:
     """Return a new message ID, for a delivery that came without one."""
     return f"hm_{uuid.uuid4().hex}"

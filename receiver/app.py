@@ -34,7 +34,9 @@ class Receiver:
     ) -> None:
         self._shutdown = settings.shutdown
         timeout = settings.append_timeout
-        self._spool = Spool(settings.spool, settings.spool_limit) if settings.spool else None
+        self._spool = None
+        if settings.spool:
+            self._spool = Spool(settings.spool, settings.spool_limit, settings.partitions)
         self._drainer = Drainer(self._spool, stream, timeout) if self._spool else None
         self._appender = Appender(stream, timeout, self._spool)
         self._pipeline = Pipeline(settings, self._appender, certificates)

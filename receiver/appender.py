@@ -2,7 +2,8 @@
 
 One batch is written at a time. Messages that arrive meanwhile form the next batch, so batches grow
 with the load, and an idle receiver does not wait. With a spool, what Redis does not take goes
-there, and so does everything after it until the spool is empty. Only the event loop uses the queue.
+there, and so does everything after it of the same partition, until that is drained. Only the event
+loop uses the queue.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import structlog
 from hookmill.errors import BacklogFullError, StreamUnavailableError
 from hookmill.message import Message
 from hookmill.runtime.logs import written_together
+from hookmill.runtime.spool_file import SpoolError
 from hookmill.stream.arrival import Row, row_of
 from hookmill.stream.producer import Producer
 from receiver.log_limits import server_logger
@@ -35,6 +37,9 @@ MIN_BATCH = 16
 """A batch of up to this many messages is never split in two, because with so few messages one more
 round trip costs more than waiting.
 """
+
+SPOOLED = "spooled"
+"""Where a message was stored that is in the spool."""
 
 _Queued = tuple[Message, OnResult]
 
@@ -93,24 +98,64 @@ class Appender:
 
     async def _store(self, rows: list[Row]) -> Sequence[Stored]:
         """Write rows to the stream, or to the spool; return what became of each."""
-        if self._spool is None:
+        spool = self._spool
+        if spool is None:
             return await self._append(rows)
-        spooled = ["spooled"] * len(rows)
-        if self._spool.is_active:
-            if self._spool.is_stuck_in_backlog:
-                raise BacklogFullError(
-                    "too many messages are unfinished, and the spool holds more of them"
+        behind = await self._put_behind(spool, rows) if spool.is_active else {}
+        rest = [number for number in range(len(rows)) if number not in behind]
+        appended = await self._append_or_spool(spool, [rows[number] for number in rest])
+        behind.update(zip(rest, appended, strict=True))
+        return [behind[number] for number in range(len(rows))]
+
+    async def _put_behind(self, spool: Spool, rows: list[Row]) -> dict[int, Stored]:
+        """Spool the rows whose partitions have messages in the spool; return what became of them,
+        by their numbers.
+        """
+        results: dict[int, Stored] = {}
+        spooled, numbers = spool.spooled, []
+        for number, row in enumerate(rows):
+            partition = row.partition(spool.partitions)
+            if partition not in spooled:
+                continue
+            if partition in spool.full:
+                results[number] = BacklogFullError(
+                    f"partition {partition}: too many messages are unfinished, and the spool holds "
+                    "more of them"
                 )
-            if await self._spool.follow(rows):
-                return spooled
+            else:
+                numbers.append(number)
         try:
-            return await self._append(rows)
-        except BacklogFullError:
-            raise  # Redis works, but the backlog is full: a spool would only hide that
+            stored = await spool.follow([rows[number] for number in numbers]) if numbers else []
+        except SpoolError as error:
+            return results | dict.fromkeys(numbers, error)
+        for number, is_stored in zip(numbers, stored, strict=True):
+            if is_stored:
+                results[number] = SPOOLED
+        return results
+
+    async def _append_or_spool(self, spool: Spool, rows: list[Row]) -> list[Stored]:
+        """Append rows, and spool those that Redis does not take. A full backlog is not spooled:
+        Redis works, and a spool would only hide that too much is unfinished.
+        """
+        if not rows:
+            return []
+        results: list[Stored]
+        try:
+            results = list(await self._append(rows))
         except (StreamUnavailableError, TimeoutError) as error:
-            log.warning("append failed, spooling", error=self._text_of(error))
-        await self._spool.put(rows)
-        return spooled
+            results = [StreamUnavailableError(self._text_of(error))] * len(rows)
+        failed = [number for number, result in enumerate(results) if _can_be_spooled(result)]
+        if not failed:
+            return results
+        log.warning("append failed, spooling", error=str(results[failed[0]]))
+        outcome: Stored = SPOOLED
+        try:
+            await spool.put([rows[number] for number in failed])
+        except SpoolError as error:
+            outcome = error
+        for number in failed:
+            results[number] = outcome
+        return results
 
     async def _append(self, rows: list[Row]) -> Sequence[Stored]:
         async with asyncio.timeout(self._timeout):
@@ -165,6 +210,10 @@ def _batch_limit(queued: int, sent: int) -> int:
     if sent == 0:
         return BATCH_MESSAGES
     return min(max((queued + sent + 1) // 2, MIN_BATCH), BATCH_MESSAGES)
+
+
+def _can_be_spooled(result: Stored) -> bool:
+    return isinstance(result, StreamUnavailableError) and not isinstance(result, BacklogFullError)
 
 
 def _call(on_result: OnResult, result: Result) -> None:

@@ -1,8 +1,8 @@
-"""The lock of the process that drains the spool, and the position that it has drained to.
+"""The lock of the process that drains the spool, and the positions that it has drained to.
 
-The position stands in the lock's file, at a place that has its room from the start. So it can be
-written on a full disk too, where the drained rows cannot be deleted, and they are not appended
-again: neither by this process nor by the next one.
+The position of each partition stands in the lock's file, at a place that has its room from the
+start. So it can be written on a full disk too, where the drained rows cannot be deleted, and they
+are not appended again: neither by this process nor by the next one.
 """
 
 from __future__ import annotations
@@ -31,17 +31,19 @@ class Position(NamedTuple):
 class DrainLock:
     """The lock file of one spool. Only the holder of the lock may `remember` a position."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, partitions: int) -> None:
         self._path = path
+        self._partitions = partitions
         self._held: int | None = None
 
     def prepare(self) -> None:
-        """Make the file, and take the room of a position. Without room it stays empty."""
+        """Make the file, and take the room of the positions. Without room it stays as it is."""
         file = self._open()
+        size = self._partitions * _FORMAT.size
         try:
-            if os.fstat(file).st_size == 0:
+            if (there := os.fstat(file).st_size) < size:
                 with suppress(OSError):
-                    os.pwrite(file, bytes(_FORMAT.size), 0)
+                    os.pwrite(file, bytes(size - there), there)
         finally:
             os.close(file)
 
@@ -62,22 +64,21 @@ class DrainLock:
             os.close(self._held)
             self._held = None
 
-    def remember(self, position: Position) -> None:
-        """Write the position into the file, if the disk allows it."""
+    def remember(self, partition: int, position: Position) -> None:
+        """Write a partition's position into the file, if the disk allows it."""
         if self._held is not None:
             with suppress(OSError):
-                os.pwrite(self._held, _FORMAT.pack(*position), 0)
+                os.pwrite(self._held, _FORMAT.pack(*position), partition * _FORMAT.size)
 
-    def remembered(self) -> Position | None:
-        """Return the position in the file; None if there is none."""
+    def remembered(self) -> dict[int, Position]:
+        """Return the positions in the file, by partition."""
         try:
             found = self._path.read_bytes()
         except OSError:
-            return None
-        if len(found) < _FORMAT.size:
-            return None
-        position = Position(*_FORMAT.unpack_from(found))
-        return position if position.number else None
+            return {}
+        whole = found[: len(found) // _FORMAT.size * _FORMAT.size]
+        positions = enumerate(Position(*each) for each in _FORMAT.iter_unpack(whole))
+        return {partition: position for partition, position in positions if position.number}
 
     def _open(self) -> int:
         return os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)

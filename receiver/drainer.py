@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import structlog
 
-from hookmill.errors import BacklogFullError, StreamUnavailableError
-from hookmill.message import delivery_name
+from hookmill.errors import BacklogFullError, NotDurableError, StreamUnavailableError
 from hookmill.runtime.spool_file import SpoolError
 from hookmill.stream.arrival import Row
 from hookmill.stream.producer import Producer
@@ -46,7 +45,7 @@ class Drainer:
         self._clean_at = 0.0
         self._task = BackgroundTask("drainer", self._drain_if_needed, PERIOD)
         self._trouble = ""
-        self._appended: set[bytes] = set()
+        self._held_up: set[int] = set()
 
     def start(self) -> None:
         """Start draining. It can be started again after `stop`."""
@@ -62,7 +61,7 @@ class Drainer:
         if self._spool.is_active:
             await self._drain()
             return
-        self._spool.is_stuck_in_backlog = False
+        self._spool.full = frozenset()
         if self._spool.needs_cleaning and time.monotonic() >= self._clean_at:
             self._clean_at = time.monotonic() + CLEAN_PERIOD
             with suppress(SpoolError):  # the disk is still full
@@ -70,14 +69,13 @@ class Drainer:
 
     async def _drain(self) -> None:
         """Drain the spool if Redis takes writes. Log what has changed since the last attempt."""
-        trouble, is_stuck = "", False
+        held_up: Mapping[int, StreamUnavailableError] = {}
+        trouble = ""
         try:
-            async with asyncio.timeout(self._timeout):
-                await self._stream.probe()
-            if drained := await self._spool.drain(self._append, self._pace):
-                log.info("spool drained", count=drained)
+            await self._drain_what_can_be()
+            held_up = self._spool.held_up
+            trouble = "; ".join(str(error) for error in held_up.values())
         except (StreamUnavailableError, TimeoutError) as error:
-            is_stuck = isinstance(error, BacklogFullError)
             trouble = str(error) or "Redis did not answer in time"
         except Exception as error:  # our own fault: logged once, and tried again
             trouble = repr(error)
@@ -85,31 +83,35 @@ class Drainer:
                 log.exception("draining failed")
         finally:
             await self._patient.client.close()
-        self._spool.is_stuck_in_backlog = is_stuck
-        if trouble and not self._trouble:
-            log.warning("the spool cannot be drained", error=trouble)
-        self._trouble = trouble
+        self._spool.full = frozenset(
+            number for number, error in held_up.items() if isinstance(error, BacklogFullError)
+        )
+        if trouble and (not self._trouble or set(held_up) != self._held_up):
+            log.warning(
+                "the spool cannot be drained", error=trouble,
+                **({"partitions": sorted(held_up)} if held_up else {}),
+            )  # fmt: skip
+        self._trouble, self._held_up = trouble, set(held_up)
 
-    async def _append(self, rows: Sequence[Row]) -> None:
-        """Append a batch; raise the error of a partition that refused its part.
+    async def _drain_what_can_be(self) -> None:
+        async with asyncio.timeout(self._timeout):
+            await self._stream.probe()
+            full = await self._stream.full(self._spool.full)
+        if drained := await self._spool.drain(self._append, self._pace, full):
+            log.info("spool drained", count=drained)
 
-        The whole batch then stays in the spool and comes here again. `_appended` remembers which of
-        its rows were appended, so that they are not appended twice.
-        """
-        self._appended &= {delivery_name(row.fields) for row in rows}
-        missing = [row for row in rows if delivery_name(row.fields) not in self._appended]
-        results = await self._patient.append_rows(missing)
-        refused: StreamUnavailableError | None = None
-        for row, result in zip(missing, results, strict=True):
+    async def _append(self, rows: Sequence[Row]) -> Mapping[int, StreamUnavailableError]:
+        """Append a batch; return the partitions that refused their part, and why."""
+        results = await self._patient.append_rows(rows)
+        refused: dict[int, StreamUnavailableError] = {}
+        for row, result in zip(rows, results, strict=True):
+            if isinstance(result, NotDurableError):
+                raise result  # it concerns the server
             if isinstance(result, StreamUnavailableError):
-                refused = result
-                continue
-            self._appended.add(delivery_name(row.fields))
-            if not result:
+                refused[row.partition(self._spool.partitions)] = result
+            elif not result:
                 log.warning(
                     "refused behind the spool", code="token_reused",
                     id=row.fields.get(b"id", b"").decode("utf-8", "replace"),
                 )  # fmt: skip
-        if refused is not None:
-            raise refused
-        self._appended.clear()
+        return refused

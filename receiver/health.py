@@ -17,6 +17,7 @@ log = structlog.get_logger("receiver")
 READY = "ready\n"
 READY_SPOOLING = "ready, deliveries go to the spool: Redis takes no writes\n"
 READY_DRAINING = "ready, deliveries go to the spool until it is drained\n"
+READY_BUT = "ready, but partitions {} cannot be drained from the spool, or are full\n"
 
 
 class Health:
@@ -77,6 +78,10 @@ class Health:
             return (None if trouble else READY), trouble
         if not trouble and not self._spool.is_active:
             return READY, ""
+        spooled = self._spool.spooled
+        if not trouble and spooled and not spooled.is_all:
+            # A partition that is full or broken must not have the deliveries of the others refused.
+            return READY_BUT.format(", ".join(map(str, sorted(spooled.partitions)))), ""
         # While messages are in the spool, all new ones must go there too, to keep their order.
         try:
             await self._spool.probe()

@@ -84,9 +84,10 @@ class Pipeline:
             self.metrics.count(source.name, "accepted")
         elif isinstance(result, Refusal):
             self.metrics.count(source.name, result.code)
+            cause = {"cause": result.cause} if result.cause else {}
             self._log(
                 log.warning, "refused", source, result.code, code=result.code,
-                detail=result.detail, status=result.status,
+                detail=result.detail, status=result.status, **cause,
             )  # fmt: skip
         else:
             self.metrics.count(source.name, "answered")

@@ -30,11 +30,14 @@ class Reply(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """Why a request was not accepted: the HTTP status, a short code, and a sentence."""
+    """Why a request was not accepted: the HTTP status, a short code, and a sentence. The `cause` is
+    for our own log, where that says more than a sender may know.
+    """
 
     status: int
     code: str
     detail: str
+    cause: str = ""
 
     def reply(self, allow: str, retry_after: int) -> Reply:
         """Return the answer that says so. `allow` names the methods for a 405; `retry_after` is in
@@ -76,7 +79,8 @@ def handshake_reply(
 def refusal_for(error: Exception) -> Refusal:
     """Return the answer for a sender whose message could not be stored because of `error`."""
     if isinstance(error, BacklogFullError):
-        return Refusal(503, error.code, "too many messages are unfinished; send it again later")
+        detail = "too many messages are unfinished; send it again later"
+        return Refusal(503, error.code, detail, str(error))
     if isinstance(error, StreamUnavailableError):
         return Refusal(503, error.code, "the message could not be stored; send it again")
     return FAULT

@@ -84,6 +84,7 @@ POOL_TAKEOVER = "tests/worker/test_pool_takeover.py::test_"
 SLOW = f"{ATTEMPT_THREADS}a_plain_function_beyond_its_timeout_"
 SPOOL = "tests/receiver/test_spool.py::test_"
 SPOOL_FAULTS = "tests/receiver/test_spool_faults.py::test_"
+SPOOL_PARTITIONS = "tests/receiver/test_spool_partitions.py::test_"
 KEYS = "tests/stream/test_keys.py::test_"
 OWNERS = "tests/stream/test_owners.py::test_"
 SCRIPTS = "tests/stream/test_script_runner.py::test_"
@@ -707,8 +708,8 @@ RULES = (
     # --- 11: the spool ---------------------------------------------------------------------------
     Rule(
         11,
-        "after a failed append, all messages are spooled until the file is empty",
-        (Edit("receiver/appender.py", "if self._spool.is_active:", "if False:"),),
+        "after a failed append, all messages of that partition are spooled until it is drained",
+        (Edit("receiver/appender.py", "if spool.is_active else {}", "if False else {}"),),
         (f"{DRAINER}behind_what_is_spooled_everything_is_spooled_although_redis_is_back",),
     ),
     Rule(
@@ -732,10 +733,10 @@ RULES = (
         (
             Edit(
                 "receiver/spool.py",
-                "                self._appended = batch.last\n                async with",
-                "                self._appended = batch.last\n"
-                "                self._file.marker.unlink(missing_ok=True)\n"
-                "                async with",
+                "        appended = self._progress.note(batch, refused)\n        async with",
+                "        appended = self._progress.note(batch, refused)\n"
+                "        self._file.marker.narrow([])\n"
+                "        async with",
             ),
         ),
         (f"{SPOOL}what_could_not_be_appended_stays_and_nothing_overtakes_it",),
@@ -746,14 +747,14 @@ RULES = (
         (
             Edit(
                 "hookmill/runtime/spool_file.py",
-                "            self.make_active()\n        return True\n\n    def probe",
-                "        return True\n\n    def probe",
+                "            self.marker.add(partitions)\n\n    def put_behind",
+                "            pass\n\n    def put_behind",
             ),
             Edit(
                 "hookmill/runtime/spool_file.py",
-                "        with self.writing() as db:\n            if only_behind",
-                "        self.make_active()\n"
-                "        with self.writing() as db:\n            if only_behind",
+                "        with self.writing():\n            self._insert(encoded)",
+                "        self.marker.add(partitions)\n"
+                "        with self.writing():\n            self._insert(encoded)",
             ),
         ),
         (f"{SPOOL}what_another_process_puts_during_the_last_batch_is_not_forgotten",),
@@ -774,8 +775,8 @@ RULES = (
         (
             Edit(
                 "hookmill/runtime/spool_file.py",
-                "rows.append(_row.decode(encoded))",
-                "rows.insert(0, _row.decode(encoded))",
+                "batch.rows.append(row)",
+                "batch.rows.insert(0, row)",
             ),
         ),
         (
@@ -786,7 +787,14 @@ RULES = (
     Rule(
         11,
         "a batch that was appended is not appended again, although its rows cannot be deleted",
-        (Edit("receiver/spool.py", "self._file.oldest(self._appended,", "self._file.oldest(0,"),),
+        (
+            Edit("receiver/spool.py", "span = progress.cursor, LAST", "span = 0, LAST"),
+            Edit(
+                "receiver/drain_progress.py",
+                "return position > self.appended.get(row.partition(self.partitions), 0)",
+                "return True",
+            ),
+        ),
         (f"{SPOOL_FAULTS}a_batch_whose_delete_failed_is_not_appended_again",),
     ),
     Rule(
@@ -795,7 +803,7 @@ RULES = (
         (
             Edit(
                 "receiver/drain_lock.py",
-                "os.pwrite(self._held, _FORMAT.pack(*position), 0)",
+                "os.pwrite(self._held, _FORMAT.pack(*position), partition * _FORMAT.size)",
                 "pass",
             ),
         ),
@@ -806,9 +814,9 @@ RULES = (
         "a remembered position counts only for the file that it was written for",
         (
             Edit(
-                "receiver/spool.py",
-                "self._file.digest_of(position.number) != position.digest",
-                "position.number == 0",
+                "receiver/drained_rows.py",
+                "self._file.digest_of(position.number) == position.digest",
+                "position.number",
             ),
         ),
         (f"{SPOOL_FAULTS}the_position_of_another_file_does_not_count",),
@@ -837,6 +845,50 @@ RULES = (
             ),
         ),
         (f"{SPOOL_FAULTS}a_row_that_cannot_be_read_is_set_aside_and_the_rest_is_drained",),
+    ),
+    Rule(
+        11,
+        "a partition that refuses its spooled messages does not stop the others",
+        (
+            Edit(
+                "receiver/spool.py",
+                "while not self._progress.is_held_up:",
+                "while not self._progress.held_up:",
+            ),
+        ),
+        (
+            f"{SPOOL_PARTITIONS}a_partition_that_refuses_its_messages_stops_no_other_and_keeps_its_order",
+        ),
+    ),
+    Rule(
+        11,
+        "and none of its own messages overtakes those that wait",
+        (
+            Edit(
+                "receiver/drain_progress.py",
+                "return row.partition(self.partitions) not in self._held_up",
+                "return True",
+            ),
+        ),
+        (
+            f"{SPOOL_PARTITIONS}a_partition_that_refuses_its_messages_stops_no_other_and_keeps_its_order",
+            f"{SPOOL_PARTITIONS}whatever_refuses_and_fails_each_partition_gets_its_messages_once_and_in_order",
+        ),
+    ),
+    Rule(
+        11,
+        "also where another process sends them",
+        (
+            Edit(
+                "hookmill/runtime/spool_marker.py",
+                "return self.is_all or partition in self.partitions",
+                "return self.is_all",
+            ),
+        ),
+        (
+            f"{SPOOL_PARTITIONS}every_process_that_shares_the_file_knows_which_partitions_are_spooled",
+            f"{SPOOL_PARTITIONS}whatever_refuses_and_fails_each_partition_gets_its_messages_once_and_in_order",
+        ),
     ),
     Rule(
         11,

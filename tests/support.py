@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -53,8 +53,11 @@ class Clock:
 class Server:
     """A Redis-compatible server that a test can start, kill, freeze and start again."""
 
-    def __init__(self, binary: str, folder: Path, *options: str) -> None:
+    def __init__(
+        self, binary: str, folder: Path, *options: str, env: Mapping[str, str] | None = None
+    ) -> None:
         self.binary = binary
+        self._env = {**os.environ, **(env or {})}
         self.folder = folder
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
@@ -72,6 +75,7 @@ class Server:
                 *(self.binary, "--port", str(self.port), "--bind", "127.0.0.1"),
                 *("--dir", str(self.folder), *self._options),
             ],
+            env=self._env,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib.util
 import socket
+import socketserver
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ from benchmarks import (
     harness,
     loadgen,
     plots,
+    receiver,
     report,
     worker,
 )
@@ -28,6 +30,8 @@ from hookmill.signatures.qstash import QStash
 from hookmill.signatures.scheme import Verified
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the benchmarks read /proc")
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 def test_presigned_deliveries_are_genuine_and_of_one_length() -> None:
@@ -51,12 +55,31 @@ def test_the_load_generator_counts_from_when_a_request_was_due() -> None:
     assert sum(latency > 0.05 for latency in outcome.latencies) > 50
 
 
+def test_a_short_load_is_measured_though_it_ends_within_the_usual_warm_up(tmp_path: Path) -> None:
+    path = tmp_path / "requests"
+    path.write_bytes(b"x" * 40)
+    load = receiver.Load(path, total=40, size=1, script=path)
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Answering) as server:
+        threading.Thread(target=server.serve_forever).start()
+        outcome = receiver.at_rate(load, server.server_address[1], rate=400.0, seconds=5.0)
+        server.shutdown()
+    assert 1 <= len(outcome.latencies) <= 20
+
+
+class Answering(socketserver.BaseRequestHandler):
+    """Answers each byte that arrives with 200."""
+
+    def handle(self) -> None:
+        while self.request.recv(1):
+            self.request.sendall(ANSWER)
+
+
 def stand_still_once(listener: socket.socket, seconds: float) -> None:
     connection, _ = listener.accept()
     with connection:
         time.sleep(seconds)
         while connection.recv(1):
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            connection.sendall(ANSWER)
 
 
 def test_a_table_is_written_into_the_page_between_its_marks() -> None:

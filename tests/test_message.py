@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 import msgspec
@@ -19,7 +18,6 @@ from hookmill.message import (
     Message,
     Progress,
     about_of,
-    delivery_name,
     fresh_id,
 )
 from hookmill.stream.entries import STREAM, Entry, EntryRef
@@ -248,21 +246,6 @@ def test_source_type_and_time_of_a_message_are_read_as_far_as_possible(
     assert about_of(fields) == told
 
 
-@pytest.mark.parametrize("write", [Message.to_fields, written_in_version_1])
-def test_a_later_delivery_of_the_same_id_has_another_name(
-    write: Callable[[Message], Fields],
-) -> None:
-    later = msgspec.structs.replace(MESSAGE, received_ms=MESSAGE.received_ms + 1)
-    others = [
-        later,
-        msgspec.structs.replace(MESSAGE, id="msg_3"),
-        msgspec.structs.replace(MESSAGE, source="marble"),
-    ]
-    names = {delivery_name(write(message)) for message in (MESSAGE, *others)}
-    assert len(names) == 4
-    assert delivery_name(write(MESSAGE)) in names
-
-
 NAMES = st.sampled_from(
     [
         *(VERSION_1 | VERSION_2),
@@ -294,7 +277,6 @@ def test_any_entry_is_read_or_refused_with_a_wire_version_error(odd: Fields, sou
     Progress.from_fields(fields, "1-0")
     Death.from_fields(fields)
     about_of(fields)
-    delivery_name(fields)
     try:
         found = Message.from_fields(fields)
     except WireVersionError:

@@ -11,14 +11,15 @@ import hashlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
 from hookmill.errors import StreamUnavailableError
+from hookmill.runtime.spool_marker import SpoolMarker
 from hookmill.stream.arrival import Row
 
 BUSY_TIMEOUT = 5.0
@@ -37,6 +38,9 @@ _TABLES = (
 )
 
 _row = msgspec.msgpack.Decoder(Row)
+
+_MOST_PASSED = 64 * 1024 * 1024
+"""Bytes of rows that one read passes over, at most, so that a put need not wait long for it."""
 
 
 class SpoolError(StreamUnavailableError):
@@ -62,17 +66,25 @@ class SetAside(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """The oldest rows, in order.
+    """The oldest rows, in order, with their positions.
 
-    `last` is the position of the last one, `size` the bytes of all. `has_more` says whether
-    further rows follow.
+    `last` is the position up to which all rows were looked at, `size` the bytes of the rows.
+    `has_more` says whether further rows follow.
     """
 
     rows: list[Row]
+    positions: list[int]
     last: int
     size: int
     has_more: bool
     unreadable: list[Unreadable]
+
+
+LAST = 2**63 - 1
+"""A position behind all others."""
+
+IsWanted = Callable[[int, Row], bool]
+"""Whether the row at a position belongs to the batch that is read."""
 
 
 class SpoolFile:
@@ -80,7 +92,7 @@ class SpoolFile:
 
     def __init__(self, path: Path, limit: int) -> None:
         self.path = path
-        self.marker = path.with_name(f"{path.name}.active")
+        self.marker = SpoolMarker(path.with_name(f"{path.name}.active"))
         self._limit = limit
         self._opened: sqlite3.Connection | None = None
 
@@ -166,25 +178,28 @@ class SpoolFile:
         """Whether messages must go through the spool, here or in another process."""
         return self.marker.exists()
 
-    def make_active(self) -> None:
-        """Make the marker if there is none. The caller holds the write lock."""
-        if not self.is_active:  # it may be another user's, who ran `hookmill spool retry`
-            self.marker.touch()
+    def put(self, encoded: Sequence[bytes], partitions: Iterable[int]) -> None:
+        """Store all rows or none, and have everything of their partitions follow them here."""
+        with self.writing():
+            self._insert(encoded)
+            # Still under the write lock, so that no drain changes the marker in between.
+            self.marker.add(partitions)
 
-    def put(self, encoded: list[tuple[bytes]], *, only_behind: bool = False) -> bool:
-        """Store all rows or none, and make the spool active.
-
-        With `only_behind`, return False and store nothing if the spool is not active.
+    def put_behind(self, encoded: Sequence[bytes], partitions: Sequence[int]) -> list[bool]:
+        """Store the rows whose partitions still go through the spool, each with its partition at
+        the same place. Return for each row whether it was stored.
         """
-        with self.writing() as db:
-            if only_behind and not self.is_active:
-                return False
-            if self._bytes() + sum(len(row) for (row,) in encoded) > self._limit:
-                raise OSError(f"it is full: it may hold {self._limit} bytes")
-            db.executemany("INSERT INTO messages (row) VALUES (?)", encoded)
-            # Still under the write lock, so that no drain deletes the marker in between.
-            self.make_active()
-        return True
+        with self.writing():
+            spooled = self.marker.read()
+            stored = [partition in spooled for partition in partitions]
+            self._insert([row for row, is_stored in zip(encoded, stored, strict=True) if is_stored])
+        return stored
+
+    def _insert(self, encoded: Sequence[bytes]) -> None:
+        if encoded and self._bytes() + sum(map(len, encoded)) > self._limit:
+            raise OSError(f"it is full: it may hold {self._limit} bytes")
+        insert = "INSERT INTO messages (row) VALUES (?)"
+        self.db.executemany(insert, [(row,) for row in encoded])
 
     def probe(self) -> None:
         """Raise unless a message could be put now. It writes, to be sure."""
@@ -195,49 +210,66 @@ class SpoolFile:
                 "INSERT INTO probes VALUES (1, 1) ON CONFLICT (one) DO UPDATE SET count = count + 1"
             )
 
-    def oldest(self, after: int, most_messages: int, most_bytes: int) -> Batch:
-        """Read the oldest rows behind the position `after`; a larger row comes alone."""
-        batch = Batch([], 0, 0, has_more=False, unreadable=[])
-        size = 0
-        query = "SELECT position, row FROM messages WHERE position > ? ORDER BY position"
-        with closing(self.db.execute(query, (after,))) as found:
+    def oldest(
+        self, span: tuple[int, int], most_messages: int, most_bytes: int, is_wanted: IsWanted
+    ) -> Batch:
+        """Read the oldest wanted rows behind a position and up to another one; a row that is larger
+        comes alone.
+        """
+        after, through = span
+        batch = Batch([], [], after, 0, has_more=False, unreadable=[])
+        size = passed = 0
+        query = (
+            "SELECT position, row FROM messages WHERE position > ? AND position <= ?"
+            " ORDER BY position"
+        )
+        with closing(self.db.execute(query, (after, through))) as found:
             for position, encoded in found:
-                rows = batch.rows
-                if rows and (len(rows) == most_messages or size + len(encoded) > most_bytes):
-                    return batch._replace(has_more=True)
                 try:
-                    rows.append(_row.decode(encoded))
+                    row = _row.decode(encoded)
                 except msgspec.DecodeError as error:
                     batch.unreadable.append(Unreadable(position, str(error)))
                     if len(batch.unreadable) == most_messages:
                         return batch._replace(has_more=True)
                     continue
-                size += len(encoded)
+                if is_wanted(position, row):
+                    is_full = len(batch.rows) == most_messages or size + len(encoded) > most_bytes
+                    if batch.rows and is_full:
+                        return batch._replace(has_more=True)
+                    batch.rows.append(row)
+                    batch.positions.append(position)
+                    size += len(encoded)
+                elif (passed := passed + len(encoded)) > _MOST_PASSED:
+                    return batch._replace(has_more=True)
                 batch = batch._replace(last=position, size=size)
         return batch
 
-    def delete_through(self, last: int) -> None:
-        """Delete the rows up to this position, within the transaction that is open."""
-        self.db.execute("DELETE FROM messages WHERE position <= ?", (last,))
+    def delete(self, positions: Sequence[int]) -> None:
+        """Delete the rows at these positions, within the transaction that is open."""
+        query = "DELETE FROM messages WHERE position = ?"
+        self.db.executemany(query, [(position,) for position in positions])
 
-    def delete_unsynced(self, last: int) -> None:
-        """Delete the rows up to this position. A crash of the machine may bring them back."""
+    def delete_unsynced(self, positions: Sequence[int]) -> None:
+        """Delete the rows at these positions. A crash of the machine may bring them back."""
         self.db.execute("PRAGMA synchronous = NORMAL")
         try:
             with self.writing():
-                self.delete_through(last)
+                self.delete(positions)
         finally:
             self.db.execute("PRAGMA synchronous = FULL")
 
-    def count(self, after: int = 0) -> int:
-        """Return how many messages are behind the position `after`."""
-        query = "SELECT count(*) FROM messages WHERE position > ?"
-        return int(self.db.execute(query, (after,)).fetchone()[0])
+    def count(self) -> int:
+        """Return how many messages are here."""
+        return int(self.db.execute("SELECT count(*) FROM messages").fetchone()[0])
 
-    def has_through(self, last: int) -> bool:
-        """Return whether there is a message up to the position `last`."""
-        query = "SELECT EXISTS (SELECT 1 FROM messages WHERE position <= ?)"
-        return bool(self.db.execute(query, (last,)).fetchone()[0])
+    def positions(self, is_wanted: IsWanted) -> list[int]:
+        """Return the positions of the rows that are wanted, among those that can be read."""
+        wanted = []
+        for position, encoded in self.db.execute("SELECT position, row FROM messages"):
+            with suppress(msgspec.DecodeError):
+                if is_wanted(position, _row.decode(encoded)):
+                    wanted.append(position)
+        return wanted
 
     def digest_of(self, position: int) -> bytes:
         """Return the digest of the row at a position; b"" if there is none."""
@@ -292,8 +324,8 @@ class SpoolFile:
                     (position,),
                 )
             done = self._delete_set_aside(positions)
-            if done:
-                self.make_active()
+            if done and not self.is_active:  # it may be another user's file
+                self.marker.add_all()
         return done
 
     def drop(self, positions: Sequence[int]) -> int:

@@ -46,6 +46,8 @@ class Row(msgspec.Struct, frozen=True, rename={"partition_key": "spread"}):
 
     def partition(self, partitions: int) -> int:
         """Return the number of this row's partition, if the stream has that many partitions."""
+        if partitions == 1:
+            return 0
         key = self.partition_key or self.fields.get(b"body", b"")
         return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest()) % partitions
 

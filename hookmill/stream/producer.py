@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -55,9 +55,9 @@ class Producer:
         """Append rows in one round trip, each partition's all or none.
 
         Return for each row its entry ID, "" where its token was used before, or the error with
-        which its partition refused it. Raise that error where all partitions refused alike:
-        `BacklogFullError` where too much is unfinished, `NotDurableError` where the durability
-        asked for was not reached (then the messages may be there all the same).
+        which its partition refused it: `BacklogFullError` where too much is unfinished. Raise an
+        error that concerns all: `NotDurableError` where the durability asked for was not reached
+        (then the messages may be there all the same), and where Redis did not answer.
         """
         if not rows:
             return []
@@ -68,18 +68,34 @@ class Producer:
             for partition, some in numbers.items()
         ]
         replies = await self._run_append(calls)
-        refusals = {type(_refused(reply)) for reply in replies if isinstance(reply, Exception)}
-        if len(refusals) == 1 and all(isinstance(reply, Exception) for reply in replies):
-            raise _refused(replies[0])
+        if all(isinstance(reply, NotDurableError) for reply in replies):
+            raise replies[0]
         results: list[str | StreamUnavailableError] = [""] * len(rows)
-        for some, reply in zip(numbers.values(), replies, strict=True):
+        for (partition, some), reply in zip(numbers.items(), replies, strict=True):
             if isinstance(reply, Exception):
+                error = self._refusal_of(partition, reply)
                 for number in some:
-                    results[number] = _refused(reply)
+                    results[number] = error
             else:
                 for number, entry_id in zip(some, reply, strict=True):
                     results[number] = entry_id.decode()
         return results
+
+    async def full(self, partitions: Iterable[int]) -> set[int]:
+        """Return which of these partitions would refuse an append because too much is unfinished
+        there.
+        """
+        asked = list(partitions)
+        if not asked:
+            return set()
+        calls = [self._append_call(partition, []) for partition in asked]
+        replies = await self._scripts.try_each("append", calls)
+        errors = [
+            isinstance(reply, Exception)
+            and isinstance(self._refusal_of(partition, reply), BacklogFullError)
+            for partition, reply in zip(asked, replies, strict=True)
+        ]
+        return {partition for partition, is_full in zip(asked, errors, strict=True) if is_full}
 
     async def probe(self) -> None:
         """Raise `StreamUnavailableError` unless Redis takes writes now, at the durability asked
@@ -150,14 +166,15 @@ class Producer:
                 break
         self._is_durable = True
 
+    def _refusal_of(self, partition: int, reply: Exception) -> StreamUnavailableError:
+        """Return the error for the rows of a partition that refused them."""
+        if isinstance(reply, NotDurableError):
+            return reply
+        where = f"partition {partition}: " if len(self.partitions) > 1 else ""
+        if str(reply).startswith("BACKLOGFULL"):
+            return BacklogFullError(f"{where}too many messages are unfinished")
+        return StreamUnavailableError(f"{where}{reply}")
+
 
 def _names_of(row: Row) -> tuple[bytes, ...]:
     return tuple(row.fields)
-
-
-def _refused(reply: Exception) -> StreamUnavailableError:
-    if isinstance(reply, NotDurableError):
-        return reply
-    if str(reply).startswith("BACKLOGFULL"):
-        return BacklogFullError("too many messages are unfinished")
-    return StreamUnavailableError(str(reply))

@@ -26,7 +26,7 @@ def path(tmp_path: Path) -> Path:
     file.open()
     row = Row({b"id": b"m\x1b[1m", b"body": b"caf\xe9"})
     torn = b"\xc1" + b"x" * 9
-    file.put([(msgspec.msgpack.encode(row),), (torn,), (msgspec.msgpack.encode([1, row]),)])
+    file.put([msgspec.msgpack.encode(row), torn, msgspec.msgpack.encode([1, row])], [0])
     file.set_aside([Unreadable(2, "torn"), Unreadable(3, "Expected `object`, got `array`")])
     file.close()
     return tmp_path / "spool"
@@ -122,7 +122,7 @@ async def test_it_works_while_a_receiver_runs_which_drains_what_was_put_back(
     server, path = own_server(), tmp_path / "spool"
     file = SpoolFile(path, 2**30)
     file.open()
-    file.put([(msgspec.msgpack.encode(row_of(message(id="m1"))),)])
+    file.put([msgspec.msgpack.encode(row_of(message(id="m1")))], [0])
     file.set_aside([Unreadable(1, "as an older release saw it")])
     file.close()
     env = {"REDIS_URL": server.url, "HOOKMILL_SPOOL": str(path), "PORT": str(free_port())}

@@ -25,15 +25,15 @@ handlers = Handlers()
 
 @handlers.on(OrderPaid)
 async def note_order(delivery: Delivery[OrderPaid]) -> None:
-    await _note(delivery.id, delivery.attempt)
+    await note(delivery.id, delivery.attempt)
 
 
 @handlers.on("post.*")
 async def note_post(delivery: Delivery[Message]) -> None:
-    await _note(delivery.id, delivery.attempt)
+    await note(delivery.id, delivery.attempt)
 
 
-async def _note(message_id: str, attempt: int) -> None:
+async def note(message_id: str, attempt: int) -> None:
     _write("begin", message_id, attempt)
     if _pause:
         await asyncio.sleep(_pause)

@@ -99,6 +99,9 @@ class Line:
         message_id = f"msg_{number}"
         if body is None:
             body = b'{"type":"order.paid","order_id":"A-%d","amount":%d}' % (number, number)
+        return self.order_of(message_id, body)
+
+    def order_of(self, message_id: str, body: bytes) -> Post:
         headers = qstash_headers(body, message_id)
         return self._post(message_id, "/qstash", self._qstash, headers, body)
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos import Chaos, schedule
-from tests.chaos_ledger import LEASE, Fault, PastFault, Run, count_broken_order
+from tests.chaos.ledger import PastFault, Run, count_broken_order, is_explained
+from tests.chaos.run import Chaos
+from tests.chaos.schedule import KINDS, LEASE, Fault, schedule
+from tests.chaos.site import Death
 from tests.support import server_binaries
 
 
@@ -19,10 +21,11 @@ async def test_no_message_is_lost_and_none_runs_twice_or_out_of_order_without_a_
     verdict = await chaos.run()
     assert verdict.accepted == 3_000
     assert verdict.faults == 8
-    assert (verdict.lost, verdict.unexplained, verdict.disordered) == (0, 0, 0), verdict
-    assert verdict.handled + verdict.dead >= 3_000
-    assert len(chaos.sent_in_order) > 300
-    assert sum(map(len, chaos.sent_in_order.values())) == 1_500
+    assert verdict.is_good, verdict
+    assert (chaos.stuck, chaos.watch.ended) == ("", [])
+    assert verdict.handled + len(verdict.dead) >= 3_000
+    assert len(chaos.senders.in_order) > 300
+    assert sum(map(len, chaos.senders.in_order.values())) == 1_500
 
 
 def test_the_same_seed_gives_the_same_schedule() -> None:
@@ -32,10 +35,7 @@ def test_the_same_seed_gives_the_same_schedule() -> None:
 
 def test_a_schedule_of_fifty_has_every_kind_of_fault_spread_over_the_run() -> None:
     faults = schedule(3, 50, 100_000)
-    assert {fault.kind for fault in faults} == {
-        *("kill worker", "freeze worker", "stop worker", "kill receiver", "freeze receiver"),
-        *("kill redis", "kill rewriting redis", "freeze redis", "cut connections"),
-    }
+    assert {fault.kind for fault in faults} == set(KINDS)
     moments = [fault.after for fault in faults]
     assert moments == sorted(moments)
     assert moments[0] < 4_000
@@ -77,3 +77,37 @@ def test_a_second_run_beside_the_next_message_is_disordered_unless_its_worker_wa
 
 def test_a_freeze_does_not_excuse_a_message_that_began_too_early() -> None:
     assert judged(a=[Run(FROZEN, 9, 20)], b=[Run(OTHER, 12, 13)], freeze=LEASE) == (0, 1)
+
+
+# --- how a second run is judged ----------------------------------------------------------------
+
+
+def explained(run: Run, *past: PastFault, died: float | None = None, why: str = "kill") -> bool:
+    deaths = {} if died is None else {run.pid: Death(died, why)}
+    return is_explained(run, past, deaths)
+
+
+def test_a_second_run_is_explained_if_the_worker_died_before_it_acknowledged() -> None:
+    assert explained(Run(OTHER, 1, 2), died=2 + LEASE)
+    assert explained(Run(OTHER, 1, None), died=50)
+    assert not explained(Run(OTHER, 1, 2), died=2 + 4 * LEASE)
+    assert not explained(Run(OTHER, 5, 6), died=4)
+    assert not explained(Run(OTHER, 1, 2))
+
+
+def test_a_worker_that_was_asked_to_stop_explains_nothing() -> None:
+    assert not explained(Run(OTHER, 1, 2), died=2, why="stop")
+
+
+def test_a_second_run_is_explained_by_a_silence_beyond_the_lease_and_by_no_other_fault() -> None:
+    def fault(kind: str, seconds: float, pid: int = OTHER) -> PastFault:
+        return PastFault(Fault(0, kind, 0, seconds), 10.0, 10.0 + seconds, pid)
+
+    run = Run(OTHER, 9, 11)
+    assert explained(run, fault("freeze worker", LEASE))
+    assert not explained(run, fault("freeze worker", LEASE / 10))
+    assert not explained(run, fault("freeze worker", LEASE, pid=FROZEN))
+    assert explained(run, fault("half-open", 0))
+    assert explained(run, fault("switch, sessions kept", 0))
+    for kind in ("clock step", "slow line", "cut connections", "kill redis", "freeze redis"):
+        assert not explained(run, fault(kind, 2 * LEASE, pid=0))

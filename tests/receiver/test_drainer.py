@@ -146,7 +146,7 @@ async def test_behind_a_spool_that_a_full_backlog_holds_up_nothing_more_is_spool
     spool = running.receiver._spool
     assert spool is not None
     await spool.put([row_of(message())])
-    await eventually(lambda: spool.is_stuck_in_backlog)
+    await eventually(lambda: spool.full)
     status, _, body = await deliver(running, http)
     assert (status, b"backlog_full" in body) == (503, True)
     assert await spool.count() == 1
@@ -210,7 +210,7 @@ async def test_a_full_partition_does_not_have_the_others_appended_again_and_agai
     server: Server, prefix: str, tmp_path: Path, redis_client: redis.Redis
 ) -> None:
     stream = Stream(server.url, prefix, partitions=2, limit=Backlog(2, 0))
-    spool = Spool(tmp_path / "spool", 2**30)
+    spool = Spool(tmp_path / "spool", 2**30, partitions=2)
     await spool.open()
     sent = [row_of(message(b'{"n":%d}' % number, id=f"m{number}")) for number in range(40)]
     by_partition = [[one for one in sent if one.partition(2) == number] for number in range(2)]
@@ -220,10 +220,11 @@ async def test_a_full_partition_does_not_have_the_others_appended_again_and_agai
     for _ in range(5):
         await drainer._drain()
     assert redis_client.xlen(stream.partitions[1].stream) == 1
-    assert await spool.count() == 4
-    redis_client.delete(stream.partitions[0].stream, stream.partitions[0].backlog)
-    await drainer._drain()
-    assert redis_client.xlen(stream.partitions[0].stream) == 3
+    for left in (3, 2, 1):
+        assert await spool.count() == left
+        redis_client.delete(stream.partitions[0].stream, stream.partitions[0].backlog)
+        await drainer._drain()
+        assert redis_client.xlen(stream.partitions[0].stream) == 1
     assert redis_client.xlen(stream.partitions[1].stream) == 1
     assert await spool.count() == 0
     await spool.close()

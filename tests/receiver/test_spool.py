@@ -9,6 +9,7 @@ import pytest
 
 from hookmill.stream.arrival import Row
 from receiver import drain_pace
+from receiver.drain_progress import Refusals
 from receiver.spool import Spool
 from tests.receiver.spools import OpenSpool, Redis, row, rows
 from tests.support import eventually
@@ -28,8 +29,9 @@ async def test_what_was_put_is_drained_once_unchanged_and_in_order(open_spool: O
         await spool.put([one])
     drained: list[Row] = []
 
-    async def append(batch: Sequence[Row]) -> None:
+    async def append(batch: Sequence[Row]) -> Refusals:
         drained.extend(batch)
+        return {}
 
     assert await spool.drain(append) == 21
     assert drained == given
@@ -51,7 +53,7 @@ async def test_what_was_put_is_there_after_a_restart(open_spool: OpenSpool) -> N
 async def test_a_lost_marker_comes_back_with_the_next_start(open_spool: OpenSpool) -> None:
     spool = await open_spool()
     await spool.put(rows("a"))
-    spool._file.marker.unlink()  # as after a crash of the machine: its folder was not synced
+    spool._file.marker.path.unlink()  # as after a crash of the machine: its folder was not synced
     assert (await open_spool()).is_active
 
 
@@ -107,7 +109,7 @@ async def test_a_drain_that_ends_between_append_and_delete_appends_a_batch_twice
     spool, redis = await open_spool(), Redis()
     await spool.put(rows(*numbered(count)))
 
-    async def append_and_die(batch: Sequence[Row]) -> None:
+    async def append_and_die(batch: Sequence[Row]) -> Refusals:
         await redis.append(batch)
         raise asyncio.CancelledError
 
@@ -148,7 +150,7 @@ async def test_rows_that_would_follow_a_drained_batch_are_not_stored(
     following = [asyncio.create_task(spool.follow(rows("c"))) for spool in (one, other)]
     redis.may_answer.set()
     assert await draining == 2
-    assert await asyncio.gather(*following) == [False, False]
+    assert await asyncio.gather(*following) == [[False], [False]]
     assert not one.is_active
     assert await one.count() == 0
     assert redis.names == ["a", "b"]
@@ -184,7 +186,7 @@ async def test_under_a_steady_load_the_spool_is_drained_to_its_end(
         number = 0
         while not is_over:
             name = f"{sender}-{number}"
-            if not (spool.is_active and await spool.follow(rows(name))):
+            if not (spool.is_active and all(await spool.follow(rows(name)))):
                 await redis.append(rows(name))
             written.append(name)
             number += 1

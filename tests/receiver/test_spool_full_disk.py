@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 import redis
 
+from hookmill.errors import StreamUnavailableError
 from hookmill.runtime.spool_file import SpoolError
 from hookmill.stream.arrival import Row, row_of
 from hookmill.stream.producer import Producer
 from receiver import drainer as drainer_module
+from receiver.drain_progress import Refusals
 from receiver.drainer import Drainer
 from receiver.spool import Spool
+from tests.receiver.spools import in_partition
 from tests.support import eventually, message
 
 MIB = 1024 * 1024
@@ -66,8 +69,9 @@ class Redis:
     def __init__(self) -> None:
         self.names: list[str] = []
 
-    async def append(self, given: Sequence[Row]) -> None:
+    async def append(self, given: Sequence[Row]) -> Refusals:
         self.names += [one.fields[b"id"].decode() for one in given]
+        return {}
 
 
 @pytest.mark.parametrize("size", [500, 20_000, MIB, 7 * MIB])
@@ -85,7 +89,7 @@ async def test_what_filled_the_disk_is_drained_once_and_the_room_is_used_again(
     assert target.names == [f"m{number}" for number in range(count)]
     assert not spool.is_active
     assert await spool.count() == 0
-    assert not spool._is_out_of_room
+    assert not spool._drained.is_out_of_room
     await spool.put([Row({b"id": b"new", b"body": os.urandom(size)})])
     assert await spool.drain(target.append) == 1
     assert target.names[-1] == "new"
@@ -99,7 +103,7 @@ async def test_rows_that_cannot_be_deleted_are_appended_once_also_by_the_next_pr
     await spool.open()
     for number in range(3):
         await spool.put([Row({b"id": b"m%d" % number, b"body": os.urandom(100_000)})])
-    spool._reserve.release()
+    spool._drained.reserve.release()
     spool._file.free_the_log()
     other_log = fill(small_disk)
 
@@ -122,7 +126,7 @@ async def test_rows_that_cannot_be_deleted_are_appended_once_also_by_the_next_pr
     await following.clean()
     assert not following.needs_cleaning
     assert following._file.count() == 0
-    assert following._reserve.is_there
+    assert following._drained.reserve.is_there
     await following.put([Row({b"id": b"m3"})])
     assert await following.drain(target.append) == 1
     assert target.names == ["m0", "m1", "m2", "m3"]
@@ -133,7 +137,7 @@ async def test_what_is_behind_rows_that_cannot_be_deleted_is_drained(small_disk:
     spool, target = Spool(small_disk / "spool", 2**30), Redis()
     await spool.open()
     await spool.put([Row({b"id": b"m0"})])
-    spool._reserve.release()
+    spool._drained.reserve.release()
     spool._file.free_the_log()
     other_log = fill(small_disk)
     assert await spool.drain(target.append) == 1
@@ -144,6 +148,40 @@ async def test_what_is_behind_rows_that_cannot_be_deleted_is_drained(small_disk:
     assert await spool.drain(target.append) == 1
     assert target.names == ["m0", "m1"]
     await spool.close()
+
+
+async def test_on_a_full_disk_what_was_drained_past_a_held_up_partition_is_appended_once(
+    small_disk: Path,
+) -> None:
+    spool = Spool(small_disk / "spool", 2**30, partitions=2)
+    names: list[bytes] = []
+    is_refusing = True
+
+    async def append(given: Sequence[Row]) -> Refusals:
+        taken = [one for one in given if not (is_refusing and one.partition(2))]
+        names.extend(one.fields[b"id"] for one in taken)
+        return {1: StreamUnavailableError("refused")} if len(taken) < len(given) else {}
+
+    await spool.open()
+    await spool.put([in_partition(number % 2, f"m{number}", 2) for number in range(6)])
+    spool._drained.reserve.release()
+    spool._file.free_the_log()
+    other_log = fill(small_disk)
+    assert await spool.drain(append) == 3
+    assert spool._file.count() == 6
+    assert 1 in spool.spooled
+    await spool.close()
+
+    following = Spool(small_disk / "spool", 2**30, partitions=2)
+    await following.open()
+    assert await following.count() == 3
+    other_log.unlink()
+    is_refusing = False
+    assert await following.drain(append) == 3
+    assert names == [b"m0", b"m2", b"m4", b"m1", b"m3", b"m5"]
+    assert not following.is_active
+    assert following._file.count() == 0
+    await following.close()
 
 
 async def test_a_drainer_appends_what_filled_the_disk_once(
@@ -172,7 +210,7 @@ async def test_a_drainer_keeps_room_as_soon_as_there_is_some(
     spool = Spool(small_disk / "spool", 2**30)
     await spool.open()
     await spool.put([row_of(message())])
-    spool._reserve.release()
+    spool._drained.reserve.release()
     spool._file.free_the_log()
     other_log = fill(small_disk)
     drainer = Drainer(spool, stream, 5.0)
@@ -181,7 +219,7 @@ async def test_a_drainer_keeps_room_as_soon_as_there_is_some(
     assert spool.needs_cleaning
     other_log.unlink()
     await eventually(lambda: not spool.needs_cleaning)
-    assert spool._reserve.is_there
+    assert spool._drained.reserve.is_there
     assert spool._file.count() == 0
     await drainer.stop()
     await spool.close()

@@ -58,7 +58,7 @@ async def test_each_put_is_synced_to_the_disk_also_after_a_drain(open_spool: Ope
         ]
         assert modes == ["wal", 2]  # FULL
         await spool.put(rows("a"))
-        await spool._in_thread(lambda: spool._file.delete_unsynced(1))
+        await spool._in_thread(lambda: spool._file.delete_unsynced([1]))
         await spool.drain(redis.append)
 
 
