@@ -206,7 +206,7 @@ async def watch_for(group: Consumer, seconds: float, lease: float | None = None)
             seen = look.number
             look = await looks.ask(seen)
         seen = look.number
-        found = await looks.watch(seen, watched, seconds if lease is None else lease)
+        found = await looks.watch(seen, watched, look.found_by, seconds if lease is None else lease)
     return found
 
 

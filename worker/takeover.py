@@ -40,8 +40,8 @@ class Takeover:
         self._began = clock()
         self._seen = ""
         """The number of the last look, as the last good ask has told it."""
-        self._watches_since: float | None = None
-        """From when on we have watched who holds what; None: we have not."""
+        self._watches: tuple[float, str] | None = None
+        """From when on we watch, and which look was over then; None: our last ask failed."""
         self._last_good_ask: float | None = None
         self._swept = ""
         """The look whose findings this worker has."""
@@ -66,19 +66,19 @@ class Takeover:
         call. In its first lease a worker asks more often, so that even a short life adds something.
         """
         asked = self._clock()
-        since, self._watches_since = self._watches_since, None
+        watches, self._watches = self._watches, None
         look = await self._asked_twice()
         before, self._last_good_ask = self._last_good_ask, self._clock()
         self._seen = look.number
         found_by, found = look.found_by, look.found
         if look.is_ours:
-            watched: float | None = 0.0 if since is None else asked - since
+            since, last_look = watches or (asked, "")
+            watched: float | None = asked - since
             if before is None or asked - before > self._lease / 2:
                 watched = None
-            found = tuple(await self._looks.watch(look.number, watched, self._lease))
+            found = tuple(await self._looks.watch(look.number, watched, last_look, self._lease))
             found_by = look.number
-        if found_by == look.number:  # a look that is under way may note something yet
-            self._watches_since = self._clock()
+        self._watches = self._clock(), found_by
         if found_by != self._swept:
             self._swept, self._found = found_by, list(found)
             if self._found:

@@ -52,15 +52,18 @@ class Looks:
             tuple(each for each in map(int, filter(None, partitions.split(","))) if each < several),
         )
 
-    async def watch(self, number: str, watched: float | None, lease: float) -> list[int]:
+    async def watch(
+        self, number: str, watched: float | None, before: str, lease: float
+    ) -> list[int]:
         """Note in each partition for how long the holders have been silent; return the partitions
         in which entries may be taken over.
 
-        `number` is that of our look. `watched` is for how many seconds we have watched since the
-        last one; None means that nobody has watched for so long that all ages begin anew.
+        `number` is that of our look. `watched` is for how many seconds we have watched, alone; None
+        means that nobody has, for so long that all ages begin anew. `before` is the last look that
+        was over when we began to watch ("": none).
         """
         ms = -1 if watched is None else int(watched * 1000)
-        args = [*self._names, number, ms, int(lease * 1000)]
+        args = [*self._names, number, ms, before or "0", int(lease * 1000)]
         replies = await self._scripts.run_each(
             "watch",
             [

@@ -71,7 +71,7 @@ def everything(
     yield "take over", lambda: group.take_over(0, 1, 0, 1)
     yield "recover", lambda: group.recover(0, 1, 0, 1, [])
     yield "look", lambda: group.looks().ask("")
-    yield "watch", lambda: group.looks().watch("1", 0, 1)
+    yield "watch", lambda: group.looks().watch("1", 0, "", 1)
     yield "settle", lambda: group.settle([Settlement(EntryRef(STREAM, "1-1"))])
     yield "release", lambda: group.release(1)
     yield "retire", lambda: Upkeep(stream.client, "main").retire(0)

@@ -69,7 +69,7 @@ async def test_entries_behind_those_of_living_workers_are_found_at_once(
             leases._number = number
             leases.renew([entry.ref for entry in held])
         await looks.ask(str(number - 1))
-        await looks.watch(str(number), 1.0, 1.5)
+        await looks.watch(str(number), 1.0, str(number - 1), 1.5)
     # It is of release 0.1 as it seems, so its entries have to be idle as well.
     silent: list[Any] = [entry.ref.id for entry in lost]
     keys = group.partitions[0]

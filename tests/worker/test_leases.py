@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -130,16 +131,19 @@ async def test_a_lost_lease_is_reported_and_left_with_its_new_holder(
     stream: Producer,
     group: Consumer,
     open_group: OpenGroup,
-    keeper: LeaseKeeper,
+    leases: Leases,
     held: dict[EntryRef, Entry],
     redis_client: redis.Redis,
 ) -> None:
     other = await open_group("other")
     (entry,) = await take(stream, group, 1)
+    await taken_over(other)
+    held[entry.ref] = entry
+    keeper = LeaseKeeper(leases, held, LEASE)
     with structlog.testing.capture_logs() as logs:
-        await taken_over(other)
-        held[entry.ref] = entry
+        keeper.start()
         await eventually(lambda: logs)
+        keeper.stop()
     assert logs[0]["event"] == "leases lost: another worker has these messages"
     assert logs[0]["entries"] == [entry.ref.id]
     assert pending_rows(redis_client, group)[entry.ref.id]["consumer"] == b"other"
@@ -220,6 +224,33 @@ async def test_a_renewal_that_failed_is_tried_again_soon(
     await eventually(lambda: len(leases.renewed) == 2)
     keeper.stop()
     assert time.monotonic() - began < 7  # before the next renewal would be due
+
+
+async def test_the_number_rises_where_something_is_asked_for_or_was_given(
+    stream: Producer, group: Consumer, held: dict[EntryRef, Entry]
+) -> None:
+    # A reply may lie unread for long, where the event loop is blocked.
+    (entry,) = await take(stream, group, 1)
+    assert group.in_use(60) == {0}
+    assert group.in_use(0) == set()
+    raised: list[list[int]] = []
+
+    class Noting(BlockingLeases):
+        def renew(self, refs: Iterable[EntryRef], partitions: Iterable[int] = ()) -> list[EntryRef]:
+            raised.append(list(partitions))
+            return super().renew(refs, partitions)
+
+    noting = Noting(stream.client, group.name, group.consumer)
+    keeper = LeaseKeeper(noting, held, LEASE, lambda: group.in_use(60))
+    keeper.start()
+    await eventually(lambda: raised)
+    keeper.stop()
+    assert raised[0] == [0]
+    taking = asyncio.create_task(group.take(1))
+    await asyncio.sleep(0)
+    assert group.in_use(0) == {0}
+    await taking
+    await group.settle([Settlement(entry.ref)])
 
 
 async def test_a_loop_that_is_blocked_for_many_leases_renews_no_more(

@@ -27,7 +27,7 @@ from tests.worker.pools import (
 )
 
 
-async def test_messages_whose_take_was_never_answered_are_taken_over(
+async def test_messages_whose_take_was_never_answered_are_recovered(
     stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     faults = [StreamUnavailableError("timed out")]

@@ -169,10 +169,12 @@ class Shaky(Looks):
             raise StreamUnavailableError("away")
         return await super().ask(seen)
 
-    async def watch(self, number: str, watched: float | None, lease: float) -> list[int]:
+    async def watch(
+        self, number: str, watched: float | None, before: str, lease: float
+    ) -> list[int]:
         if self.fails == "watch":
             raise StreamUnavailableError("away")
-        return await super().watch(number, watched, lease)
+        return await super().watch(number, watched, before, lease)
 
 
 @pytest.fixture
@@ -315,6 +317,24 @@ async def test_in_its_first_lease_a_worker_asks_every_second(group: Consumer, cl
     assert await takeover.look() == 10.0
 
 
+async def test_workers_that_ask_at_the_same_moments_look_in_turn_and_lose_no_time(
+    stream: Producer,
+    takeover: Takeover,
+    gone: Consumer,
+    open_group: OpenGroup,
+    clock: Clock,
+) -> None:
+    held = await hold(stream, gone, 1)
+    both = [takeover, Takeover(await open_group("other"), LEASE, clock)]
+    for _ in range(12):
+        both.reverse()  # each time the other one is a little earlier
+        await asyncio.gather(*(one.look() for one in both))
+        clock.now += PERIOD
+    found = await brought(takeover) or await brought(both[1])
+    assert found == held
+    await settle(gone, held)
+
+
 async def test_two_workers_never_count_the_same_time_twice(
     stream: Producer,
     takeover: Takeover,
@@ -365,7 +385,9 @@ async def test_a_takeover_that_is_carried_out_after_an_outage_takes_nothing(
     looks, lease = group.looks(), 2.0
     await looks.ask("")
     for number in ("1", "2"):
-        await looks.watch(number, lease, lease)  # it has held something for longer than a lease
+        await looks.watch(
+            number, lease, "1", lease
+        )  # it has held something for longer than a lease
     server.signal(signal.SIGSTOP)
     taking = asyncio.create_task(group.take_over(0, 10, lease, 10**6))
     await asyncio.sleep(2.2)

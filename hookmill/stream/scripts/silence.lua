@@ -9,8 +9,9 @@
 -- for one lease as well. By Redis' clock that is: so an outage counts as idle time, and such a
 -- holder is silent only while somebody has looked recently.
 --
--- `watched_key` names a hash: for each holder 'AGE NUMBER', for how many ms its number has stood
--- still, and the number ('' if it has none); and under '' the last look, 'LOOK NOW_MS'.
+-- `watched_key` names a hash: for each holder 'AGE BORN NUMBER', for how many ms its number has
+-- stood still, the look that has seen this number first, and the number ('' if it has none); and
+-- under '' the last look, 'LOOK NOW_MS'.
 -- `numbers_key` names the hash of the lease numbers.
 -- Needs: `watched_key`, `numbers_key`, `lease` (ms) and `now_ms` (Redis' time), set before the
 -- include.
@@ -19,7 +20,7 @@
 -- where that does not matter, nil where nothing may be taken over from it. `note` is its text in
 -- the hash.
 local function least_idle_of(holder, note)
-  local age, number = string.match(note, '^(%d+) (.*)$')
+  local age, number = string.match(note, '^(%d+) %d+ (.*)$')
   if not age or tonumber(age) < lease then return nil end
   -- It may have renewed since somebody looked.
   if number ~= (redis.call('HGET', numbers_key, holder) or '') then return nil end

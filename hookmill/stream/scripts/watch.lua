@@ -1,32 +1,41 @@
 -- Note for how long each holder's lease number has stood still (silence.lua).
 --
--- A look that arrives late, behind a later one, changes nothing: its time is not behind the notes
--- that the later one made. The numbers of looks begin anew where Redis lost them.
+-- Time that was watched counts only for notes that were there when that time began. So a note that a
+-- later look has made begins with 0, and a look that arrives behind a later one changes nothing. The
+-- numbers of looks begin anew where Redis lost them.
 --
 -- KEYS  1 stream  2 again  3 lease numbers  4 watched
 -- ARGV  1 group  2 consumer, whose own entries are not looked at  3 the number of the look
---       4 for how many ms this worker has watched since the last look, alone (-1: nobody has, for
---       so long that all ages begin anew)  5 lease (ms)
+--       4 for how many ms this worker has watched, alone (-1: nobody has, for so long that all ages
+--       begin anew)  5 the last look that was over when it began to watch  6 lease (ms)
 -- Reply 1 if entries may be taken over, else 0
 
-local group, watched_ms, lease = ARGV[1], tonumber(ARGV[4]), tonumber(ARGV[5])
+local group, watched_ms, lease = ARGV[1], tonumber(ARGV[4]), tonumber(ARGV[6])
 local numbers_key, watched_key = KEYS[3], KEYS[4]
+local look, before = tonumber(ARGV[3]), tonumber(ARGV[5])
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 --#include silence
 local MOST_LATE = 100
 
 local last = string.match(redis.call('HGET', watched_key, '') or '', '^(%d+) ')
-local behind = last and tonumber(last) - tonumber(ARGV[3])
+local behind = last and tonumber(last) - look
 if behind and behind >= 0 and behind < MOST_LATE then return 0 end
 redis.call('HSET', watched_key, '', ARGV[3] .. ' ' .. string.format('%.0f', now_ms))
 
 -- Write a holder's note anew and return it.
 local function noted(holder)
   local number = redis.call('HGET', numbers_key, holder) or ''
-  local age, old = string.match(redis.call('HGET', watched_key, holder) or '', '^(%d+) (.*)$')
-  age = (old == number and watched_ms >= 0) and tonumber(age) + watched_ms or 0
-  local note = string.format('%.0f ', age) .. number
+  local old = redis.call('HGET', watched_key, holder) or ''
+  local age, born, seen = string.match(old, '^(%d+) (%d+) (.*)$')
+  if seen ~= number or watched_ms < 0 then
+    age, born = 0, look
+  elseif tonumber(born) > look then -- the numbers of looks have begun anew
+    born = look
+  elseif tonumber(born) <= before then
+    age = age + watched_ms
+  end
+  local note = string.format('%.0f %.0f ', age, born) .. number
   redis.call('HSET', watched_key, holder, note)
   return note
 end
