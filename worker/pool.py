@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import secrets
 import time
 import traceback
 
@@ -93,6 +94,8 @@ class Pool:
         self._running: dict[EntryRef, asyncio.Task[None]] = {}
         self._began: dict[EntryRef, tuple[Entry, float]] = {}
         self._suspects: list[Entry] = []
+        self._run_token = ""
+        """Names the next run of a suspect, until Redis has counted it."""
         self._runs_alone = False
         self._has_wakeup = False
         self._max_take = concurrency
@@ -313,10 +316,12 @@ class Pool:
     async def _run_suspect(self) -> None:
         """Run one suspect alone; after `MAX_RUNS_ALONE` runs make it a dead letter instead."""
         entry = self._suspects[0]
-        times = await self._consumer.run_alone(entry.ref)
+        self._run_token = self._run_token or secrets.token_hex(8)
+        times = await self._consumer.run_alone(entry.ref, self._run_token)
         if entry not in self._suspects:
             return  # the pool became quiet in the meantime and requeued it
         self._suspects.remove(entry)
+        self._run_token = ""
         if times <= MAX_RUNS_ALONE:
             self._runs_alone = True
             self._start(entry)

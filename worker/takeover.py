@@ -116,7 +116,11 @@ class Takeover:
             taken = await self._recover(count, held)
         else:
             taken = await self._take_over(count)
+        if taken.entries:
+            await self._confirm(taken)
         self._is_asking = False
+        for _, message_id, error in taken.undeliverable:
+            log.error("dead letter", id=message_id, reason="undeliverable", error=error)
         if not taken.is_empty:
             self._most = 2 * count
         return taken
@@ -137,6 +141,16 @@ class Takeover:
         soon = min(self._recovers_at, now + self._lease / 8)
         self._recovers_at = max(self._rests_until, soon)
         self._is_asking = False
+
+    async def _confirm(self, taken: Taken) -> None:
+        """Note that these entries have arrived, before they run. Where that fails, they count as
+        not received, and are recovered later.
+        """
+        refs = [entry.ref for entry in taken.entries]
+        try:
+            await self._consumer.confirm(refs)
+        except StreamUnavailableError:  # a proxy may have cut the connection
+            await self._consumer.confirm(refs)
 
     async def _take_over(self, count: int) -> Taken:
         if not self._found:

@@ -6,7 +6,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from hookmill.stream.entries import AGAIN, STREAM, Duplicate, Entry, EntryRef, Settlement, Taken
+from hookmill.stream.entries import (
+    AGAIN,
+    STREAM,
+    Duplicate,
+    Entry,
+    EntryRef,
+    Settlement,
+    Taken,
+    Undeliverable,
+)
 from hookmill.stream.keys import GroupKeys
 from hookmill.stream.script_runner import Call
 
@@ -33,6 +42,19 @@ def taken_of(replies: Mapping[int, Any]) -> Taken:
             duplicates.append(Duplicate(ref, message_id.decode("utf-8", "replace")))
         parked += waiting
     return Taken(entries, duplicates, parked)
+
+
+def undeliverable_of(replies: Mapping[int, Any]) -> tuple[Undeliverable, ...]:
+    """Read from the replies of `takeover.lua` what has become a dead letter there."""
+    return tuple(
+        Undeliverable(
+            EntryRef(key_number, entry_id.decode(), partition),
+            message_id.decode("utf-8", "replace"),
+            error.decode(),
+        )
+        for partition, reply in replies.items()
+        for key_number, entry_id, message_id, error in reply[4]
+    )
 
 
 def settling_calls(

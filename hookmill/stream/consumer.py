@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from hookmill.stream.client import Client
-from hookmill.stream.codec import settling_calls, taken_of, taking_keys
+from hookmill.stream.codec import settling_calls, taken_of, taking_keys, undeliverable_of
 from hookmill.stream.entries import EntryRef, Settlement, Taken
 from hookmill.stream.leases import BlockingLeases
 from hookmill.stream.looks import Looks
@@ -119,10 +119,22 @@ class Consumer:
             for entry_id in late
         ]
 
-    async def run_alone(self, ref: EntryRef) -> int:
-        """Count that a suspect is about to run alone; return the count, this run included."""
+    async def confirm(self, refs: Iterable[EntryRef]) -> None:
+        """Note that a takeover has brought these entries. All are of one partition."""
+        refs = list(refs)
+        number = refs[0].partition
+        words = [word for ref in refs for word in (ref.key_number, ref.id)]
+        call = Call(number, [self.partitions[number].deliveries], words)
+        await self._scripts.run("confirm", call)
+
+    async def run_alone(self, ref: EntryRef, token: str) -> int:
+        """Count that a suspect is about to run alone; return the count, this run included. Another
+        call with the same token is about the same run and does not count.
+        """
         keys = self.partitions[ref.partition]
-        call = Call(ref.partition, [keys.suspects], [ref.key_number, ref.id])
+        call = Call(
+            ref.partition, [keys.suspects, keys.deliveries], [ref.key_number, ref.id, token]
+        )
         return int(await self._scripts.run("alone", call))
 
     async def release(self, count: int) -> tuple[int, float | None]:
@@ -187,11 +199,12 @@ class Consumer:
         args = [self.name, self.consumer, self._dedup_window, int(lease * 1000), count, max_bytes]
         call = Call(
             partition,
-            [*taking_keys(keys), keys.lease_numbers, keys.watched],
+            [*taking_keys(keys), keys.lease_numbers, keys.watched, keys.deliveries, keys.dead],
             [*args, whose, *known],
         )
         replies = await self._run_taking("takeover", {partition: call})
-        return taken_of(replies), replies[partition][3] == 1
+        taken = taken_of(replies)._replace(undeliverable=undeliverable_of(replies))
+        return taken, replies[partition][3] == 1
 
     def _split(self, count: int) -> Iterator[dict[int, int]]:
         """Split `count` over the partitions. Yield the number to ask of each, round by round.

@@ -55,19 +55,29 @@ class Duplicate(NamedTuple):
     message_id: str
 
 
+class Undeliverable(NamedTuple):
+    """An entry that no worker received. It has become a dead letter; `error` says why."""
+
+    ref: EntryRef
+    message_id: str
+    error: str
+
+
 class Taken(NamedTuple):
     """What a take brought: entries to run, duplicates that it acknowledged, and how many entries it
-    parked, because another message with their ordering key is not finished.
+    parked, because another message with their ordering key is not finished. A takeover also makes
+    dead letters.
     """
 
     entries: list[Entry]
     duplicates: list[Duplicate]
     parked: int = 0
+    undeliverable: tuple[Undeliverable, ...] = ()
 
     @property
     def read(self) -> int:
         """How many entries were read."""
-        return len(self.entries) + len(self.duplicates) + self.parked
+        return len(self.entries) + len(self.duplicates) + self.parked + len(self.undeliverable)
 
     @property
     def is_empty(self) -> bool:

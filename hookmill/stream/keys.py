@@ -50,6 +50,7 @@ class Keys:
             lease_numbers=f"{base}:lease-numbers",
             looks=f"{base}:looks",
             watched=f"{base}:watched",
+            deliveries=f"{base}:deliveries",
         )
 
 
@@ -79,3 +80,4 @@ class GroupKeys(NamedTuple):
     lease_numbers: str
     looks: str
     watched: str
+    deliveries: str

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from hookmill.stream.client import Client
 from hookmill.stream.heartbeats import PLACE
+from hookmill.stream.keys import GroupKeys
 from hookmill.stream.script_runner import Call, ScriptRunner
 
 
@@ -66,12 +67,14 @@ class Looks:
         args = [*self._names, number, ms, before or "0", int(lease * 1000)]
         replies = await self._scripts.run_each(
             "watch",
-            [
-                Call(place, [keys.stream, keys.again, keys.lease_numbers, keys.watched], args)
-                for place, keys in enumerate(self._partitions)
-            ],
+            [Call(place, _watch_keys(keys), args) for place, keys in enumerate(self._partitions)],
         )
         found = [place for place, is_found in enumerate(replies) if is_found]
         args = [number, ",".join(map(str, found))]
         await self._scripts.run("looked", Call(PLACE, self._keys, args))
         return found
+
+
+def _watch_keys(keys: GroupKeys) -> list[str]:
+    """Return the keys of `watch.lua`, in its order."""
+    return [keys.stream, keys.again, keys.lease_numbers, keys.watched, keys.deliveries]

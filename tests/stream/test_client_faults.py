@@ -70,6 +70,8 @@ def everything(
     yield "wait", lambda: group.wait(0.1)
     yield "take over", lambda: group.take_over(0, 1, 0, 1)
     yield "recover", lambda: group.recover(0, 1, 0, 1, [])
+    yield "confirm", lambda: group.confirm([EntryRef(STREAM, "1-1")])
+    yield "run alone", lambda: group.run_alone(EntryRef(STREAM, "1-1"), "t")
     yield "look", lambda: group.looks().ask("")
     yield "watch", lambda: group.looks().watch("1", 0, "", 1)
     yield "settle", lambda: group.settle([Settlement(EntryRef(STREAM, "1-1"))])

@@ -20,7 +20,7 @@ def test_the_names_are_those_of_release_0_1() -> None:
         "hookmill:{0}:tokens",
     )
     group = keys.of_group("main")._asdict()
-    new = {"heartbeats", "heartbeat_times", "lease_numbers", "looks", "watched"}
+    new = {"heartbeats", "heartbeat_times", "lease_numbers", "looks", "watched", "deliveries"}
     assert {name: key for name, key in group.items() if name not in new} == {
         "stream": "hookmill:{0}:stream",
         "again": "hookmill:{0}:main:again",
@@ -46,6 +46,7 @@ def test_the_names_that_came_with_release_0_2() -> None:
     assert group.lease_numbers == "hookmill:{0}:main:lease-numbers"
     assert group.looks == "hookmill:{0}:main:looks"
     assert group.watched == "hookmill:{0}:main:watched"
+    assert group.deliveries == "hookmill:{0}:main:deliveries"
 
 
 def test_a_script_builds_the_names_of_any_groups_keys_from_their_parts() -> None:

@@ -128,7 +128,7 @@ async def test_what_a_worker_of_0_1_held_is_taken_over(group: Consumer) -> None:
     (suspect,) = taken.entries
     assert suspect.is_suspect
     assert Message.from_fields(suspect.fields) == as_sent("suspect")
-    assert await group.run_alone(suspect.ref) == 2  # it ran alone once with 0.1
+    assert await group.run_alone(suspect.ref, "t") == 2  # it ran alone once with 0.1
     await settle(group, taken)
 
 

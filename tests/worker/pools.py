@@ -14,7 +14,7 @@ import redis
 from hookmill import Delivery, Handlers
 from hookmill.message import Message
 from hookmill.stream.consumer import Consumer
-from hookmill.stream.entries import Settlement, Taken
+from hookmill.stream.entries import EntryRef, Settlement, Taken
 from hookmill.stream.producer import Producer
 from tests.support import eventually, message
 from worker.pool import Pool
@@ -34,6 +34,7 @@ class Scripted(Consumer):
     after_recovery: Callable[[Taken], Any] = staticmethod(lambda _: None)
     after_wait: Callable[[], Awaitable[Any]] = staticmethod(lambda: asyncio.sleep(0))
     after_settle: Callable[[], Any] = staticmethod(lambda: None)
+    after_run_alone: Callable[[int], Any] = staticmethod(lambda _: None)
     settle_fault: Exception | None = None
 
     async def take(self, count: int) -> Taken:
@@ -51,6 +52,11 @@ class Scripted(Consumer):
         taken, has_more = await super().recover(*args)
         self.after_recovery(taken)
         return taken, has_more
+
+    async def run_alone(self, ref: EntryRef, token: str) -> int:
+        times = await super().run_alone(ref, token)
+        self.after_run_alone(times)
+        return times
 
     async def wait(self, seconds: float) -> bool:
         await self.before_wait()

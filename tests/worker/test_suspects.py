@@ -14,6 +14,7 @@ from typing import Any
 import redis
 
 from hookmill import Delivery, Handlers
+from hookmill.errors import StreamUnavailableError
 from hookmill.message import Message
 from hookmill.stream.producer import Producer
 from tests.e2e.line import Line
@@ -22,6 +23,7 @@ from tests.worker.pools import (
     MakePool,
     Work,
     is_drained,
+    names,
     pending,
     scripted,
     send,
@@ -92,6 +94,59 @@ async def test_what_ended_its_worker_three_times_while_alone_is_a_dead_letter(
     assert letter.fields[b"reason"] == b"crashed"
     assert not redis_client.exists(keys.suspects)
     redis_client.delete(keys.dead)
+
+
+async def test_lost_replies_to_the_count_of_runs_do_not_count(
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    entry_id = await suspect(stream, redis_client)
+    keys = stream.partitions[0].of_group("main")
+    work = Work(wait=True)
+    consumer = scripted(stream)
+    counts: list[int] = []
+
+    def lose(times: int) -> None:
+        counts.append(times)
+        if len(counts) <= 4:
+            raise StreamUnavailableError("no reply")
+
+    consumer.after_run_alone = lose
+    await make_pool(work.handlers, consumer=consumer, lease=0.1)
+    await eventually(lambda: work.running)
+    assert counts == [1] * 5
+    assert redis_client.hget(keys.suspects, f"1 {entry_id}") == b"1"
+    work.go_on.set()
+    await eventually(lambda: is_drained(redis_client, stream))
+    assert work.done == Counter(["suspect"])
+    assert not redis_client.exists(keys.suspects)
+    await eventually(lambda: not redis_client.exists(keys.deliveries))  # with the next look
+
+
+async def test_suspects_are_shared_by_all_workers_while_each_runs_one_alone(
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    gone = scripted(stream, "gone")
+    await gone.open()
+    await send(stream, *names(12))
+    held: list[Any] = [entry.ref.id for entry in (await gone.take(12)).entries]
+    key = stream.partitions[0].stream
+    redis_client.xclaim(key, "main", "gone", 0, held, idle=60_000, retrycount=2, justid=True)
+    works = [Work(wait=True) for _ in range(3)]
+    for number, work in enumerate(works):
+        consumer = scripted(stream, f"c{number}")
+        await make_pool(work.handlers, consumer=consumer, concurrency=5, lease=0.2)
+    await eventually(lambda: all(work.running == 1 for work in works))
+    held_by = redis_client.xpending(key, "main")["consumers"]
+    assert {row["name"]: row["pending"] for row in held_by} == {
+        **{f"c{number}".encode(): 1 for number in range(3)},
+        b"gone": 9,
+    }
+    for work in works:
+        work.go_on.set()
+    await eventually(lambda: is_drained(redis_client, stream))
+    assert sum((work.done for work in works), Counter()) == Counter(names(12))
+    assert {work.most for work in works} == {1}
+    await gone.close()
 
 
 async def test_a_suspect_that_is_requeued_is_no_suspect_any_more(

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 import redis
+import structlog
 
 from hookmill.errors import StreamUnavailableError
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import Entry, EntryRef, Settlement, Taken
 from hookmill.stream.looks import Look, Looks
 from hookmill.stream.producer import Producer
-from tests.support import Clock, Server, Stream, message
+from tests.support import Clock, Server, Stream, dead_letters, message
 from worker.takeover import Takeover
 
 OpenGroup = Callable[..., Awaitable[Consumer]]
@@ -506,3 +507,56 @@ async def test_where_the_reply_of_a_takeover_is_lost_it_is_asked_for_after_a_lea
     clock.now += 0.2
     assert [entry.ref for entry in await brought(takeover)] == [held[0].ref]
     await settle(recovering, held)
+
+
+# --- deliveries that nobody confirmed -------------------------------------------------------
+
+
+async def test_what_was_brought_is_confirmed_before_it_runs(
+    stream: Producer, takeover: Takeover, group: Consumer, gone: Consumer, clock: Clock
+) -> None:
+    held = await hold(stream, gone, 1)
+    await looked(clock, LEASE + 3 * PERIOD, takeover)
+    assert (await takeover.take(10, [])).entries == held
+    keys = group.partitions[0]
+    assert await stream.client.execute(0, "EXISTS", keys.deliveries) == 0
+    await settle(group, held)
+
+
+async def test_what_no_worker_received_ten_times_is_a_dead_letter_after_ten_leases(
+    stream: Producer, recovering: Recovering, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    takeover = Takeover(recovering, LEASE, clock)
+    await stream.append([message(id="large"), message(id="small")])
+    large, small = (await recovering.take(2)).entries
+    recover = Consumer.recover
+    lost: list[float] = []
+
+    async def lose(*args: Any) -> Any:
+        taken, has_more = await recover(*args)
+        if any(entry.ref == large.ref for entry in taken.entries):
+            lost.append(clock.now)
+            raise StreamUnavailableError("too large")
+        return taken, has_more
+
+    monkeypatch.setattr(Consumer, "recover", lose)
+    takeover.lost_reply()
+    found: list[Entry] = []
+    with structlog.testing.capture_logs() as logs:
+        while not any(line.get("reason") for line in logs):
+            clock.now += LEASE / 16
+            if takeover.wait() > 0:
+                continue
+            try:
+                found += (await takeover.take(10, [one.ref for one in found])).entries
+            except StreamUnavailableError:
+                takeover.lost_reply()
+    assert [entry.ref for entry in found] == [small.ref]  # it did not wait for the other
+    assert len(lost) == 10
+    assert all(later - one >= LEASE for one, later in itertools.pairwise(lost))
+    (line,) = [line for line in logs if line.get("reason")]
+    assert (line["event"], line["id"], line["reason"]) == ("dead letter", "large", "undeliverable")
+    (letter,) = await dead_letters(stream)
+    assert letter.fields[b"id"] == b"large"
+    await settle(recovering, [small])
+    await stream.client.execute(0, "DEL", recovering.partitions[0].dead)

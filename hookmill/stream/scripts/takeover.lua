@@ -7,27 +7,33 @@
 --
 -- The entries have `budget` bytes together at most. A single one may have more.
 --
--- KEYS  1 to 6 as in taking.lua  7 lease numbers  8 watched
+-- Each delivery of an entry that is alone in its reply is counted here, because the reply may never
+-- arrive. A worker that receives it takes the count away (confirm.lua). At MOST_DELIVERIES the entry
+-- becomes a dead letter. A worker asks at most once a lease, so that takes as many leases.
+--
+-- KEYS  1 to 6 as in taking.lua  7 lease numbers  8 watched  9 deliveries  10 dead
 -- ARGV  1 group  2 consumer  3 dedup window (s)  4 lease (ms)  5 count  6 budget (bytes)
 --       7 'silent': from others; 'own': the consumer's own, and then for each entry that it knows
 --       of: key number, entry ID
--- Reply {runs, duplicates, parked, more}: as in taking.lua; more: 1 if there may be more to take
---       over
+-- Reply {runs, duplicates, parked, more, buried}: as in taking.lua; more: 1 if there may be more to
+--       take over; buried: {key number, entry ID, message ID, error} of each dead letter
 
 local group, consumer, window, lease = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local count, budget, is_own = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == 'own'
-local numbers_key, watched_key = KEYS[7], KEYS[8]
+local numbers_key, watched_key, deliveries_key, dead_key = KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 --#include taking
 --#include silence
 --#include weight
-local PAGE = 100
+--#include undeliverable
+local PAGE, MOST_DELIVERIES = 100, 10
 
 local known = {}
 for i = 8, #ARGV, 2 do known[ARGV[i] .. ' ' .. ARGV[i + 1]] = true end
 
-local seen, bytes, more, suspect, deleted = 0, 0, 0, nil, {}
+local seen, bytes, more, suspect, deleted, buried = 0, 0, 0, nil, {}, {}
+local first -- the first entry of this reply, by its field in the hash of deliveries
 
 -- Take over one entry, unless it is too large for what is left of the budget.
 local function claim(which, id, deliveries)
@@ -37,12 +43,19 @@ local function claim(which, id, deliveries)
     deleted[#deleted + 1] = id
     return
   end
+  local field = which .. ' ' .. id
+  local unconfirmed = tonumber(redis.call('HGET', deliveries_key, field) or 0)
+  if unconfirmed >= MOST_DELIVERIES then
+    buried[#buried + 1] = bury(which, id, entry[2], unconfirmed)
+    redis.call('HDEL', deliveries_key, field)
+    return
+  end
   bytes = bytes + weight_of(entry[2])
   if seen > 0 and bytes > budget then
     more = 1
     return
   end
-  seen = seen + 1
+  seen, first = seen + 1, first or field
   redis.call('XCLAIM', KEYS[which], group, consumer, 0, id, 'RETRYCOUNT', deliveries + 1, 'JUSTID')
   decide(which, id, entry[2], deliveries >= 2 and 1 or 0)
 end
@@ -91,4 +104,5 @@ elseif suspect then
 end
 if #deleted > 0 then forget_heads(deleted) end
 finish()
-return answer(more)
+if seen == 1 and #runs == 1 then redis.call('HINCRBY', deliveries_key, first, 1) end
+return answer(more, buried)

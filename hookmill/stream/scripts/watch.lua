@@ -4,7 +4,9 @@
 -- later look has made begins with 0, and a look that arrives behind a later one changes nothing. The
 -- numbers of looks begin anew where Redis lost them.
 --
--- KEYS  1 stream  2 again  3 lease numbers  4 watched
+-- It also forgets what was noted of deliveries of entries that are finished.
+--
+-- KEYS  1 stream  2 again  3 lease numbers  4 watched  5 deliveries
 -- ARGV  1 group  2 consumer, whose own entries are not looked at  3 the number of the look
 --       4 for how many ms this worker has watched, alone (-1: nobody has, for so long that all ages
 --       begin anew)  5 the last look that was over when it began to watch  6 lease (ms)
@@ -55,5 +57,10 @@ for which = 1, 2 do
 end
 for _, holder in ipairs(redis.call('HKEYS', watched_key)) do
   if holder ~= '' and not notes[holder] then redis.call('HDEL', watched_key, holder) end
+end
+for _, field in ipairs(redis.call('HKEYS', KEYS[5])) do
+  local which, id = string.match(field, '^([12]) (%S+)')
+  local held = redis.pcall('XPENDING', KEYS[tonumber(which)], group, id, id, 1)
+  if #held == 0 then redis.call('HDEL', KEYS[5], field) end
 end
 return found
