@@ -96,6 +96,7 @@ OWNERS = "tests/stream/test_owners.py::test_"
 SCRIPTS = "tests/stream/test_script_runner.py::test_"
 SETTLE = "tests/stream/test_consumer_settle.py::test_"
 UPKEEP = "tests/stream/test_upkeep.py::test_"
+RECOVERY = "tests/worker/test_takeover_recovery.py::test_"
 STREAM_LEASES = "tests/stream/test_leases.py::test_"
 STREAM_TAKEOVER = "tests/stream/test_consumer_takeover.py::test_"
 SUSPECTS = "tests/worker/test_suspects.py::test_"
@@ -1234,7 +1235,7 @@ RULES = (
                 "is_over = True",
             ),
         ),
-        (f"{TAKEOVER}it_asks_once_more_after_a_lease_because_a_command_may_be_carried_out_late",),
+        (f"{RECOVERY}it_asks_once_more_after_a_lease_because_a_command_may_be_carried_out_late",),
     ),
     Rule(
         16,

@@ -240,13 +240,7 @@ class Worker:
         self._pool = Pool(
             self._consumer, self._attempter, takeover, settings.concurrency, self._watchers
         )
-        self._leases = LeaseKeeper(
-            self._consumer.leases(timeout_of(settings.lease)),
-            self._pool.held,
-            settings.lease,
-            lambda: self._consumer.in_use(settings.lease),
-            self._pool.settling,
-        )
+        self._leases = self._lease_keeper(settings.lease)
         self._loop_watch = LoopWatch(self._pool.runs)
         heartbeats = Heartbeats(self._client, settings.group)
         self._heartbeat = HeartbeatWriter(
@@ -266,6 +260,11 @@ class Worker:
             "waiting": self._waiting_mover(settings, heartbeats).run_once,
         }
         self._tasks: list[asyncio.Task[Any]] = []
+
+    def _lease_keeper(self, lease: float) -> LeaseKeeper:
+        consumer, pool = self._consumer, self._pool
+        leases = consumer.leases(timeout_of(lease))
+        return LeaseKeeper(leases, pool.held, lease, lambda: consumer.in_use(lease), pool.settling)
 
     def _waiting_mover(self, settings: Settings, heartbeats: Heartbeats) -> WaitingMover:
         rest, name = self._pool.rest, self.consumer_name

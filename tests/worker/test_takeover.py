@@ -1,12 +1,10 @@
-"""Who looks, what time counts, and when a worker takes over, or recovers messages of its own."""
+"""Who looks, what time counts, and when a worker takes over."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import signal
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import closing
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,15 +12,13 @@ import redis
 
 from hookmill.errors import StreamUnavailableError
 from hookmill.stream.consumer import Consumer
-from hookmill.stream.entries import Entry, EntryRef, Settlement, Taken
+from hookmill.stream.entries import Entry, Taken
 from hookmill.stream.looks import Look, Looks
 from hookmill.stream.producer import Producer
+from tests.stream.toolkit import OpenGroup
 from tests.support import Clock, Server, Stream, message
+from tests.worker.takeovers import LEASE, PERIOD, brought, hold, looked, renew, settle
 from worker.takeover import Takeover
-
-OpenGroup = Callable[..., Awaitable[Consumer]]
-LEASE = 8.0
-PERIOD = LEASE / 8
 
 
 @pytest.fixture
@@ -43,40 +39,6 @@ async def gone(open_group: OpenGroup) -> Consumer:
 @pytest.fixture
 def takeover(group: Consumer, clock: Clock) -> Takeover:
     return Takeover(group, LEASE, clock)
-
-
-async def hold(stream: Producer, gone: Consumer, count: int) -> list[Entry]:
-    """Let another consumer hold messages. It has a lease number and renews no more."""
-    await stream.append([message() for _ in range(count)])
-    entries = (await gone.take(count)).entries
-    renew(gone, entries)
-    return entries
-
-
-def renew(gone: Consumer, entries: list[Entry], number: int = 0) -> None:
-    with closing(gone.leases()) as leases:
-        leases._number = number
-        assert leases.renew([entry.ref for entry in entries]) == []
-
-
-async def settle(group: Consumer, entries: list[Entry]) -> None:
-    await group.settle([Settlement(entry.ref) for entry in entries])
-
-
-async def looked(clock: Clock, seconds: float, *takeovers: Takeover) -> None:
-    """Let workers look for so long, one after another."""
-    for _ in range(round(seconds / PERIOD)):
-        for takeover in takeovers:
-            await takeover.look()
-        clock.now += PERIOD
-
-
-async def brought(takeover: Takeover, count: int = 100) -> list[Entry]:
-    """Return all that is due to be taken over or recovered now."""
-    entries: list[Entry] = []
-    while takeover.wait() == 0:
-        entries += (await takeover.take(count, [entry.ref for entry in entries])).entries
-    return entries
 
 
 # --- the rule -------------------------------------------------------------------------------
@@ -397,112 +359,3 @@ async def test_a_takeover_that_is_carried_out_after_an_outage_takes_nothing(
     await group.close()
     await gone.close()
     await stream.close()
-
-
-# --- recovering its own ---------------------------------------------------------------------
-
-
-class Recovering(Consumer):
-    """Notes what is asked for; fails when it is told to."""
-
-    fails = False
-
-    def prepare(self) -> None:
-        self.asked: list[list[EntryRef]] = []
-
-    async def recover(
-        self, partition: int, count: int, lease: float, max_bytes: int, known: Iterable[EntryRef]
-    ) -> tuple[Taken, bool]:
-        self.asked.append(list(known))
-        if self.fails:
-            raise StreamUnavailableError("no reply")
-        return await super().recover(partition, count, lease, max_bytes, known)
-
-
-@pytest.fixture
-async def recovering(stream: Producer, open_group: OpenGroup) -> Any:
-    await open_group()
-    opened = Recovering(stream.client, "main", "c1", dedup_window=3600)
-    opened.prepare()
-    yield opened
-    await opened.close()
-
-
-async def test_what_a_lost_reply_brought_is_recovered_soon_and_what_is_held_is_left_alone(
-    stream: Producer, recovering: Recovering, clock: Clock
-) -> None:
-    takeover = Takeover(recovering, LEASE, clock)
-    await stream.append([message() for _ in range(4)])
-    known, *lost = (await recovering.take(4)).entries
-    takeover.lost_reply()
-    assert 0 < takeover.wait() <= LEASE / 8
-    clock.now += LEASE / 8
-    found: list[Entry] = []
-    while takeover.wait() == 0:
-        found += (await takeover.take(10, [entry.ref for entry in (known, *found)])).entries
-    assert found == lost
-    await settle(recovering, [known, *lost])
-
-
-async def test_it_asks_once_more_after_a_lease_because_a_command_may_be_carried_out_late(
-    stream: Producer, recovering: Recovering, clock: Clock
-) -> None:
-    takeover = Takeover(recovering, LEASE, clock)
-    takeover.lost_reply()
-    clock.now += LEASE / 8
-    assert await brought(takeover) == []
-    await stream.append([message()])
-    late = (await recovering.take(1)).entries  # the command that had no reply
-    clock.now += LEASE - PERIOD - 0.1
-    assert takeover.wait() > 0
-    clock.now += 0.2
-    assert await brought(takeover) == late
-    clock.now += 10 * LEASE
-    assert takeover.wait() > 0
-    assert len(recovering.asked) == 2
-    await settle(recovering, late)
-
-
-async def test_while_it_fails_it_asks_once_a_lease(recovering: Recovering, clock: Clock) -> None:
-    takeover = Takeover(recovering, LEASE, clock)
-    recovering.fails = True
-    takeover.lost_reply()
-    asked: list[float] = []
-    for _ in range(100):
-        if takeover.wait() == 0:
-            asked.append(clock.now)
-            with pytest.raises(StreamUnavailableError):
-                await takeover.take(10, [])
-            takeover.lost_reply()
-        elif len(asked) < 3:
-            takeover.lost_reply()  # takes fail meanwhile
-        clock.now += LEASE / 16
-    assert len(asked) >= 5
-    assert all(later - one >= LEASE for one, later in itertools.pairwise(asked))
-
-
-async def test_where_the_reply_of_a_takeover_is_lost_it_is_asked_for_after_a_lease(
-    stream: Producer,
-    recovering: Recovering,
-    gone: Consumer,
-    clock: Clock,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    takeover = Takeover(recovering, LEASE, clock)
-    held = await hold(stream, gone, 1)
-    await looked(clock, LEASE + 3 * PERIOD, takeover)
-    take_over = Consumer.take_over
-
-    async def lose(*args: Any) -> Any:
-        await take_over(*args)
-        raise StreamUnavailableError("no reply")
-
-    monkeypatch.setattr(Consumer, "take_over", lose)
-    with pytest.raises(StreamUnavailableError):
-        await takeover.take(10, [])
-    takeover.lost_reply()
-    clock.now += LEASE - 0.1
-    assert takeover.wait() > 0
-    clock.now += 0.2
-    assert [entry.ref for entry in await brought(takeover)] == [held[0].ref]
-    await settle(recovering, held)
