@@ -259,7 +259,7 @@ RULES = (
         3,
         "a takeover that was sent before an outage takes nothing of a worker of 0.1 after it",
         (lua("silence", "since <= math.max(lease / 2, 1000) and lease or nil", "lease"),),
-        (f"{TAKEOVER}a_takeover_that_is_carried_out_after_an_outage_takes_nothing",),
+        (f"{STREAM_TAKEOVER}a_takeover_that_is_carried_out_after_an_outage_takes_nothing",),
     ),
     Rule(
         3,

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from contextlib import closing
 from typing import Any
 
 import redis
 
 from hookmill.message import Progress
-from hookmill.stream.entries import Settlement
+from hookmill.stream.consumer import Consumer
+from hookmill.stream.entries import Settlement, Taken
 from hookmill.stream.producer import Producer
 from tests.stream.toolkit import (
     OpenGroup,
+    OwnServer,
     again,
     ids,
     pending,
@@ -19,6 +23,7 @@ from tests.stream.toolkit import (
 )
 from tests.support import (
     ANY_BYTES,
+    Stream,
     message,
     taken_over,
     watch_for,
@@ -158,3 +163,32 @@ async def test_duplicates_among_entries_that_are_taken_over_are_acknowledged(
     assert [one.message_id for one in taken.duplicates] == ["m"]
     assert pending(redis_client, group) == 1
     await settle_all(group, *taken.entries)
+
+
+async def test_a_takeover_that_is_carried_out_after_an_outage_takes_nothing(
+    own_server: OwnServer,
+) -> None:
+    # The holder is of release 0.1, so its entries go by idle time, to which an outage adds.
+    server = own_server()
+    stream = Stream(server.url, "t")
+    group, gone = (
+        Consumer(stream.client, "main", name, dedup_window=3600) for name in ("c1", "gone")
+    )
+    await group.open()
+    await stream.append([message()])
+    held = (await gone.take(1)).entries
+    looks, lease = group.looks(), 2.0
+    await looks.ask("")
+    for number in ("1", "2"):
+        await looks.watch(
+            number, lease, "1", lease
+        )  # it has held something for longer than a lease
+    server.signal(signal.SIGSTOP)
+    taking = asyncio.create_task(group.take_over(0, 10, lease, 10**6))
+    await asyncio.sleep(2.2)
+    server.signal(signal.SIGCONT)
+    assert await taking == (Taken([], []), False)
+    await settle_all(gone, *held)
+    await group.close()
+    await gone.close()
+    await stream.close()

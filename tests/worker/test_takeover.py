@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,11 +10,11 @@ import redis
 
 from hookmill.errors import StreamUnavailableError
 from hookmill.stream.consumer import Consumer
-from hookmill.stream.entries import Entry, Taken
+from hookmill.stream.entries import Entry
 from hookmill.stream.looks import Look, Looks
 from hookmill.stream.producer import Producer
 from tests.stream.toolkit import OpenGroup
-from tests.support import Clock, Server, Stream, message
+from tests.support import Clock
 from tests.worker.takeovers import LEASE, PERIOD, brought, hold, looked, renew, settle
 from worker.takeover import Takeover
 
@@ -330,32 +328,3 @@ async def test_a_worker_that_is_new_takes_over_one_and_then_more(
         counts.append(len((await takeover.take(100, [])).entries))
     assert counts == [1, 2, 4, 3]
     await settle(group, held)
-
-
-async def test_a_takeover_that_is_carried_out_after_an_outage_takes_nothing(
-    own_server: Callable[..., Server],
-) -> None:
-    # The holder is of release 0.1, so its entries go by idle time, to which an outage adds.
-    server = own_server()
-    stream = Stream(server.url, "t")
-    group, gone = (
-        Consumer(stream.client, "main", name, dedup_window=3600) for name in ("c1", "gone")
-    )
-    await group.open()
-    await stream.append([message()])
-    held = (await gone.take(1)).entries
-    looks, lease = group.looks(), 2.0
-    await looks.ask("")
-    for number in ("1", "2"):
-        await looks.watch(
-            number, lease, "1", lease
-        )  # it has held something for longer than a lease
-    server.signal(signal.SIGSTOP)
-    taking = asyncio.create_task(group.take_over(0, 10, lease, 10**6))
-    await asyncio.sleep(2.2)
-    server.signal(signal.SIGCONT)
-    assert await taking == (Taken([], []), False)
-    await settle(gone, held)
-    await group.close()
-    await gone.close()
-    await stream.close()
