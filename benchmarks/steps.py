@@ -12,7 +12,6 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -42,6 +41,7 @@ from worker.attempt import Attempter
 from worker.outcome import Done
 from worker.report import report
 from worker.settlement import settlement_of
+from worker.threads import HandlerThreads
 
 log = structlog.get_logger("benchmark")
 
@@ -144,9 +144,8 @@ async def worker(bench: Bench, steps: Steps, server: Server) -> None:
     entries = [entry for one in taken for entry in one.entries]
     entry = entries[0]
     steps.time("its fields are read", lambda: Message.from_fields(entry.fields), "in the attempt")
-    with ThreadPoolExecutor(1) as threads:
-        attempter = Attempter(noop, None, threads, grace=60.0)
-        await attempts(steps, attempter, entries[:TAKEN])
+    attempter = Attempter(noop, None, HandlerThreads(1), grace=60.0)
+    await attempts(steps, attempter, entries[:TAKEN])
     steps.time("its settlement is made", lambda: settlement_of(entry, Done("noop"), time.time))
     progress = Progress.from_fields(entry.fields, entry.ref.id)
     logs.bind_message("msg_1", "qstash", "order.paid")

@@ -121,6 +121,14 @@ class GroupLostError(HookmillError):
     code = "group_lost"
 
 
+class GroupRefusedError(HookmillError):
+    """The consumer group cannot be used: there is none of this name, it was dropped, or it is only
+    half made. The text says what to do.
+    """
+
+    code = "group_refused"
+
+
 class SendError(HookmillError):
     """A message was not sent, or it is not known whether it was.
 

@@ -162,7 +162,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     `owner` tells the group which entry owns the message's ID: it is the ID of the first stream
     entry with that message. `handler` is the handler that this entry is for (`""` if none was found
     yet). `attempts` counts the failed ones, and `failed_ms` is the time of the first of them.
-    `unknown_ms` is the time since which no worker has known the event type.
+    `unknown_ms` is the time since which no worker has known the event type. `moved_ms` is when a
+    worker without a free thread last requeued it for another one.
     """
 
     owner: str
@@ -170,16 +171,20 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 0
     failed_ms: int = 0
     unknown_ms: int = 0
+    moved_ms: int = 0
 
     def to_fields(self) -> Fields:
         """Return it as fields to add to those of the message."""
-        return {
+        fields = {
             b"owner": self.owner.encode(),
             b"handler": self.handler.encode(),
             b"attempts": b"%d" % self.attempts,
             b"failed": b"%d" % self.failed_ms,
             b"unknown": b"%d" % self.unknown_ms,
         }
+        if self.moved_ms:
+            fields[b"moved"] = b"%d" % self.moved_ms
+        return fields
 
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes], entry_id: str) -> Progress:
@@ -197,6 +202,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
             attempts=_number(fields, b"attempts"),
             failed_ms=_number(fields, b"failed"),
             unknown_ms=_number(fields, b"unknown"),
+            moved_ms=_number(fields, b"moved"),
         )
 
 
@@ -223,6 +229,20 @@ class Death(msgspec.Struct, frozen=True, kw_only=True):
             error=fields.get(b"error", b"").decode("utf-8", "replace"),
             died_ms=_number(fields, b"died"),
         )
+
+
+MAX_LAST_ERROR = 2000
+"""Characters of an error that are kept while its message waits for the next attempt: the last ones,
+because very many messages may wait.
+"""
+
+
+def last_error_fields(error: str) -> Fields:
+    """Return the error of a failed attempt as a field to add; no field where there is none. The
+    next failure replaces it.
+    """
+    kept = error[-MAX_LAST_ERROR:].encode("utf-8", "backslashreplace")
+    return {b"error": kept} if kept else {}
 
 
 class GivenUp(msgspec.Struct, frozen=True, kw_only=True):

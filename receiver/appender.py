@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 import structlog
 
 from hookmill.errors import BacklogFullError, StreamUnavailableError
 from hookmill.message import Message
+from hookmill.runtime.log_pace import LogPace
 from hookmill.runtime.logs import written_together
 from hookmill.runtime.spool_file import SpoolError
 from hookmill.stream.arrival import Row, row_of
@@ -43,6 +44,8 @@ SPOOLED = "spooled"
 
 _Queued = tuple[Message, OnResult]
 
+_Failed = tuple[_Queued, StreamUnavailableError]
+
 Stored = str | StreamUnavailableError
 """Where a message was stored ("": nowhere, its token was used before), or why it was not."""
 
@@ -56,6 +59,7 @@ class Appender:
         self._spool = spool
         self._queue: deque[_Queued] = deque()
         self._writing: asyncio.Task[None] | None = None
+        self._log_pace = LogPace()
 
     def put(self, message: Message, on_result: OnResult) -> None:
         """Queue a message. `on_result` is called later: with None when the message is stored, else
@@ -84,7 +88,9 @@ class Appender:
                     results = await self._store([row_of(message) for message, _ in batch])
                 except (StreamUnavailableError, TimeoutError) as error:
                     # Also those in the queue: they have waited for one timeout already.
-                    self._fail([*batch, *self._queue], error)
+                    if not isinstance(error, StreamUnavailableError):
+                        error = StreamUnavailableError(self._text_of(error))
+                    self._fail([(queued, error) for queued in (*batch, *self._queue)])
                     self._queue.clear()
                 except Exception:  # noqa: BLE001 - our own fault: still, every sender gets an answer
                     server_logger().exception("cannot append")
@@ -175,26 +181,25 @@ class Appender:
 
     def _report(self, batch: list[_Queued], results: Sequence[Stored]) -> None:
         """Tell each request of a written batch what became of its message."""
-        for (message, on_result), result in zip(batch, results, strict=True):
+        failed: list[_Failed] = []
+        for queued, result in zip(batch, results, strict=True):
             if isinstance(result, StreamUnavailableError):
-                self._fail([(message, on_result)], result)
+                failed.append((queued, result))
             else:
-                _call(on_result, None if result else TOKEN_REUSED)
+                _call(queued[1], None if result else TOKEN_REUSED)
+        self._fail(failed)
 
-    def _fail(
-        self, queued: Iterable[_Queued], error: StreamUnavailableError | TimeoutError
-    ) -> None:
+    def _fail(self, failed: Sequence[_Failed]) -> None:
         """Tell these requests that their messages could not be stored."""
-        text = self._text_of(error)
-        if not isinstance(error, StreamUnavailableError):
-            error = StreamUnavailableError(text)
-        refusal = refusal_for(error)
-        for message, on_result in queued:
-            if not isinstance(error, BacklogFullError):
-                # A log that cannot be written must not keep a sender from its answer.
-                with suppress(OSError, ValueError):
-                    log.error("append failed", error=text, id=message.id, source=message.source)
-            _call(on_result, refusal)
+        worth_a_line = [one for one in failed if not isinstance(one[1], BacklogFullError)]
+        if not worth_a_line:
+            self._log_pace.succeeded()
+        elif self._log_pace.failed():
+            # A log that cannot be written must not keep a sender from its answer.
+            with suppress(OSError, ValueError):
+                _log_failed(worth_a_line, self._log_pace.failures)
+        for (_, on_result), error in failed:
+            _call(on_result, refusal_for(error))
 
     def _text_of(self, error: Exception) -> str:
         return str(error) or f"no answer within {self._timeout:g} s"
@@ -221,6 +226,19 @@ def _call(on_result: OnResult, result: Result) -> None:
         on_result(result)
     except Exception:  # noqa: BLE001 - a fault in one request must not keep the others waiting
         server_logger().exception("cannot answer a delivery")
+
+
+def _log_failed(failed: Sequence[_Failed], failures: dict[str, int]) -> None:
+    """Log one line for messages that could not be stored. It names the first of them."""
+    (message, _), error = failed[0]
+    log.error(
+        "append failed",
+        error=str(error),
+        messages=len(failed),
+        id=message.id,
+        source=message.source,
+        **failures,
+    )
 
 
 def _log_accepted(batch: list[_Queued], results: Sequence[Stored]) -> None:

@@ -83,6 +83,10 @@ SETTLER = "tests/worker/test_settler.py::test_"
 RECEIVED = "tests/receiver/test_pipeline.py::test_"
 POOL_FAULTS = "tests/worker/test_pool_faults.py::test_"
 POOL_TAKEOVER = "tests/worker/test_pool_takeover.py::test_"
+DEAD_BOUNDS = "tests/worker/test_dead_letter_bounds.py::test_"
+PROCESS_END = "tests/worker/test_process_end.py::test_"
+STUCK = "tests/worker/test_stuck_threads.py::test_"
+WAITING = "tests/worker/test_waiting.py::test_"
 SLOW = f"{ATTEMPT_THREADS}a_plain_function_beyond_its_timeout_"
 SPOOL = "tests/receiver/test_spool.py::test_"
 SPOOL_FAULTS = "tests/receiver/test_spool_faults.py::test_"
@@ -92,6 +96,7 @@ OWNERS = "tests/stream/test_owners.py::test_"
 SCRIPTS = "tests/stream/test_script_runner.py::test_"
 SETTLE = "tests/stream/test_consumer_settle.py::test_"
 UPKEEP = "tests/stream/test_upkeep.py::test_"
+RECOVERY = "tests/worker/test_takeover_recovery.py::test_"
 STREAM_LEASES = "tests/stream/test_leases.py::test_"
 STREAM_TAKEOVER = "tests/stream/test_consumer_takeover.py::test_"
 SUSPECTS = "tests/worker/test_suspects.py::test_"
@@ -254,7 +259,7 @@ RULES = (
         3,
         "a takeover that was sent before an outage takes nothing of a worker of 0.1 after it",
         (lua("silence", "since <= math.max(lease / 2, 1000) and lease or nil", "lease"),),
-        (f"{TAKEOVER}a_takeover_that_is_carried_out_after_an_outage_takes_nothing",),
+        (f"{STREAM_TAKEOVER}a_takeover_that_is_carried_out_after_an_outage_takes_nothing",),
     ),
     Rule(
         3,
@@ -442,8 +447,8 @@ RULES = (
         (
             Edit(
                 "worker/threads.py",
-                'log.warning("handler overruns its timeout in a thread", handler=handler.name)',
-                "raise TimeoutError",
+                'log.warning("handler overruns its timeout in a thread", ',
+                "raise TimeoutError(), (",
             ),
         ),
         (
@@ -1086,7 +1091,7 @@ RULES = (
         (
             Edit(
                 "hookmill/admin/group_checks.py",
-                "if group.has_work and not group.workers(settings.lease):",
+                "if group.pins(settings.lease):",
                 "if False:",
             ),
         ),
@@ -1230,7 +1235,7 @@ RULES = (
                 "is_over = True",
             ),
         ),
-        (f"{TAKEOVER}it_asks_once_more_after_a_lease_because_a_command_may_be_carried_out_late",),
+        (f"{RECOVERY}it_asks_once_more_after_a_lease_because_a_command_may_be_carried_out_late",),
     ),
     Rule(
         16,
@@ -1370,6 +1375,172 @@ RULES = (
             ),
         ),
         (f"{SWITCH}a_script_is_run_where_it_was_loaded_though_connections_lead_to_two_servers",),
+    ),
+    # --- 30: threads, and no half-dead worker ----------------------------------------------------
+    Rule(
+        30,
+        "a worker of plain functions takes no more than it has free threads",
+        (
+            Edit(
+                "worker/attempt.py",
+                "return self._threads.usable if self.needs_thread else sys.maxsize",
+                "return sys.maxsize",
+            ),
+        ),
+        (f"{WAITING}a_worker_of_plain_functions_takes_no_more_than_it_has_free_threads",),
+    ),
+    Rule(
+        30,
+        "what waits for a thread goes to a worker that has one",
+        (Edit("worker/waiting.py", "self._threads.requeue(one, ", "(one, "),),
+        (f"{WAITING}what_waits_for_a_thread_goes_to_an_idle_worker_and_runs_once",),
+    ),
+    Rule(
+        30,
+        "but at most once a lease",
+        (Edit("worker/waiting.py", "moved_ms) >= self._lease * 1000", "moved_ms) >= 0"),),
+        (f"{WAITING}a_message_is_moved_once_a_lease_and_no_attempt_is_counted",),
+    ),
+    Rule(
+        30,
+        "stuck attempts have failed when their worker ends",
+        (Edit("worker/stuck_threads.py", "        call.give_up()", "        pass"),),
+        (
+            f"{STUCK}stuck_attempts_have_failed_and_what_is_in_time_goes_on",
+            f"{STUCK}poison_that_sticks_to_threads_ends_each_worker_and_becomes_a_dead_letter",
+        ),
+    ),
+    Rule(
+        30,
+        "a thread that nobody waits for is not free",
+        (
+            Edit(
+                "worker/threads.py",
+                "return self.count - len(self._left_running)",
+                "return self.count",
+            ),
+        ),
+        (f"{WAITING}a_thread_that_nobody_waits_for_is_not_free",),
+    ),
+    Rule(
+        30,
+        "without a bound no dead letter is dropped",
+        (
+            Edit(
+                "worker/dead_letter_bounds.py",
+                "excess = count - self._bounds.messages if self._bounds.messages else 0",
+                "excess = count - self._bounds.messages",
+            ),
+            Edit("worker/dead_letter_bounds.py", "if not any(self._bounds):", "if False:"),
+            Edit(
+                "worker/dead_letter_bounds.py",
+                "        if 0 < self._bounds.messages < count:",
+                "        if True:",
+            ),
+        ),
+        (f"{DEAD_BOUNDS}without_a_bound_nothing_is_dropped",),
+    ),
+    Rule(
+        30,
+        "a dead letter is too old only by two clocks",
+        (Edit("worker/dead_letter_bounds.py", "if min(ages) >=", "if max(ages) >="),),
+        (f"{DEAD_BOUNDS}what_is_too_old_is_dropped_by_two_clocks",),
+    ),
+    Rule(
+        30,
+        "dead letters are counted after the oldest were read",
+        (
+            Edit(
+                "worker/dead_letter_bounds.py",
+                "        now_ms, oldest = await self._letters.oldest(AT_ONCE)\n",
+                "        before = await self._letters.count()\n"
+                "        now_ms, oldest = await self._letters.oldest(AT_ONCE)\n",
+            ),
+            Edit(
+                "worker/dead_letter_bounds.py",
+                "count, excess_bytes = await self._letters.count(), ",
+                "count, excess_bytes = before, ",
+            ),
+        ),
+        (f"{DEAD_BOUNDS}two_workers_that_drop_at_the_same_time_drop_no_more_than_one",),
+    ),
+    Rule(
+        30,
+        "the pool is watched",
+        (
+            Edit(
+                "worker/main.py",
+                "first_to_end([self._pool.start(), *tasks])",
+                "first_to_end([(self._pool.start(), task)[1] for task in tasks])",
+            ),
+        ),
+        (f"{PROCESS_END}a_worker_that_loses_a_part_of_itself_ends_and_requeues_its_work",),
+    ),
+    Rule(
+        30,
+        "the background tasks are watched",
+        (
+            Edit(
+                "worker/main.py",
+                "first_to_end([self._pool.start(), *tasks])",
+                "first_to_end([self._pool.start(), *tasks[:-1]])",
+            ),
+        ),
+        (f"{PROCESS_END}a_worker_that_loses_a_part_of_itself_ends_and_requeues_its_work",),
+    ),
+    Rule(
+        30,
+        "the settler is watched",
+        (Edit("worker/main.py", '            "settler watch": self._pool.watch_settler(),\n', ""),),
+        (f"{PROCESS_END}a_worker_that_loses_a_part_of_itself_ends_and_requeues_its_work",),
+    ),
+    Rule(
+        30,
+        "the thread that renews leases is watched",
+        (
+            Edit(
+                "worker/main.py",
+                '            "leases thread": watch_thread(self._leases.is_alive),\n',
+                "",
+            ),
+        ),
+        (f"{PROCESS_END}a_worker_that_loses_a_thread_of_its_own_ends_and_requeues_its_work",),
+    ),
+    Rule(
+        30,
+        "the thread that watches the event loop is watched",
+        (
+            Edit(
+                "worker/main.py",
+                '            "loop watch thread": watch_thread(self._loop_watch.is_alive),\n',
+                "",
+            ),
+        ),
+        (f"{PROCESS_END}a_worker_that_loses_a_thread_of_its_own_ends_and_requeues_its_work",),
+    ),
+    Rule(
+        30,
+        "the task that watches the others is watched",
+        (
+            Edit(
+                "worker/main.py",
+                'return "main" if ended.cancelled() else ended.result()',
+                'return "" if ended.cancelled() else ended.result()',
+            ),
+        ),
+        (f"{PROCESS_END}a_worker_that_loses_a_part_of_itself_ends_and_requeues_its_work",),
+    ),
+    Rule(
+        30,
+        "the main task is not ended by a handler",
+        (
+            Edit(
+                "worker/main.py",
+                '        return "main"  # a handler cancels every task that it finds',
+                '        return ""',
+            ),
+        ),
+        (f"{PROCESS_END}a_worker_that_loses_a_part_of_itself_ends_and_requeues_its_work",),
     ),
 )
 

@@ -20,6 +20,7 @@ CODES = {
     "CertificateUnavailableError": "certificate_unavailable",
     "NotConfirmedError": "not_confirmed",
     "GroupLostError": "group_lost",
+    "GroupRefusedError": "group_refused",
     "SendError": "send",
 }
 

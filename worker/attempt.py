@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import functools
 import random
+import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor
 from typing import Any
 
 import msgspec
@@ -33,7 +33,7 @@ from worker.outcome import (
     Requeued,
     RetryLater,
 )
-from worker.threads import HandlerThreads, ThreadCall
+from worker.threads import HandlerThreads
 from worker.timeouts import Timeouts
 from worker.unmatched import UnmatchedTypes
 
@@ -41,6 +41,9 @@ log = structlog.get_logger("worker")
 
 GRACE_STEP = 15.0
 """Seconds until a message whose handler is not known yet is tried again."""
+
+NO_THREAD = "all threads are busy"
+"""Why a message is requeued that has waited for a thread."""
 
 
 class _Ready(msgspec.Struct, frozen=True):
@@ -60,14 +63,14 @@ class Attempter:
         self,
         handlers: Handlers[Any],
         resources: Any,
-        threads: Executor,
+        threads: HandlerThreads,
         *,
         grace: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._handlers = handlers
         self._resources = resources
-        self._threads = HandlerThreads(threads)
+        self._threads = threads
         self._grace = grace
         self._clock = clock
         self._expects_cancellation = False
@@ -75,14 +78,20 @@ class Attempter:
         self._calls: dict[str, Next] = {}
         self._unmatched = UnmatchedTypes(handlers)
 
-    @property
-    def has_busy_threads(self) -> bool:
-        """Whether a plain function is running; its thread cannot be stopped."""
-        return self._threads.are_busy
+    @functools.cached_property
+    def needs_thread(self) -> bool:
+        """Whether every handler is a plain function, so that no message runs without a thread."""
+        return bool(self._handlers) and not any(one.is_async for one in self._handlers)
 
-    def calls(self) -> list[ThreadCall]:
-        """Return the plain functions that have a thread. Any thread may call it."""
-        return self._threads.running()
+    @property
+    def most_at_once(self) -> int:
+        """How many messages may run at the same time, as far as threads are concerned."""
+        return self._threads.usable if self.needs_thread else sys.maxsize
+
+    @property
+    def has_free_thread(self) -> bool:
+        """Whether a plain function could begin now."""
+        return self._threads.free > 0
 
     def names_of(self, entry: Entry) -> tuple[str, str]:
         """Return an entry's message ID and the name of its handler, or of all that match."""
@@ -95,16 +104,15 @@ class Attempter:
         names = [handler.name for handler in self._handlers.matching(message.type)]
         return message.id, ", ".join(names)
 
-    @property
-    def busy_threads(self) -> int:
-        """How many plain functions are running."""
-        return len(self._threads.running())
-
     def expect_cancellation(self) -> None:
         """Note that the worker is about to cancel attempts: from now on, a cancelled attempt is
         requeued. Before this call, a cancellation comes from the handler itself and is a failure.
         """
         self._expects_cancellation = True
+
+    def requeue_waiting(self) -> None:
+        """Have the messages requeued that wait for a thread, because this worker stops."""
+        self._threads.requeue_waiting()
 
     async def attempt(self, entry: Entry, progress: Progress) -> Outcome:
         """Find the entry's handler, decode its event, run it, and return what happened."""
@@ -113,6 +121,10 @@ class Attempter:
             return ready
         handler = ready.handler
         try:
+            if not handler.is_async:
+                requeued = await self._threads.wait_for_turn(handler, progress)
+                if requeued is not None:
+                    return Requeued(requeued, NO_THREAD)
             await self._run(handler, ready.delivery)
         except (Retry, Discard, Dead) as asked:
             outcome = self._asked_for(handler, progress, asked)
@@ -215,7 +227,10 @@ class Attempter:
     async def _run(self, handler: Handler, delivery: Delivery[Any]) -> None:
         call = self._calls.get(handler.name) or self._prepare_call(handler)
         if not handler.is_async:
-            await call(delivery)  # without a timeout, because a thread cannot be stopped
+            try:
+                await call(delivery)  # without a timeout, because a thread cannot be stopped
+            finally:
+                self._threads.end_turn()
             return
         with self._timeouts.of(handler.timeout) as timeout:
             await call(delivery)

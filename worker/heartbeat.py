@@ -22,8 +22,8 @@ from hookmill.handlers import Handlers
 from hookmill.message import OLDER_VERSION, WIRE_VERSION
 from hookmill.stream.facts import Heartbeat
 from hookmill.stream.heartbeats import Heartbeats
-from worker.attempt import Attempter
 from worker.pool import STOP_STEP_TIMEOUT, Pool
+from worker.threads import HandlerThreads
 
 
 class HeartbeatWriter:
@@ -32,12 +32,12 @@ class HeartbeatWriter:
     """
 
     def __init__(
-        self, heartbeats: Heartbeats, constant: Heartbeat, pool: Pool, attempter: Attempter
+        self, heartbeats: Heartbeats, constant: Heartbeat, pool: Pool, threads: HandlerThreads
     ) -> None:
         self._heartbeats = heartbeats
         self._constant = constant
         self._pool = pool
-        self._attempter = attempter
+        self._threads = threads
         self._started = time.monotonic()
         self._writing = asyncio.Lock()
         self._is_stopped = False
@@ -67,7 +67,7 @@ class HeartbeatWriter:
             held=len(pool.held),
             oldest_held=None if oldest is None else round(oldest, 1),
             free_slots=max(0, pool.free_slots),
-            free_threads=max(0, self._constant.threads - self._attempter.busy_threads),
+            free_threads=self._threads.free,
         )
 
 

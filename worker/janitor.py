@@ -1,6 +1,7 @@
 """Keeps Redis small: trims what every group has finished, and removes consumers that are gone.
 
 It also counts the unfinished messages again; receivers refuse deliveries when there are too many.
+Dead letters beyond a bound are dropped, where one is set.
 One worker does it for all of its group: the first one claims the task.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import random
 
 from hookmill.stream.upkeep import Upkeep
+from worker.dead_letter_bounds import DeadLetterBounds
 
 PERIOD = 5.0
 """Seconds between two runs for one group."""
@@ -20,9 +22,12 @@ CONSUMER_IDLE = 3600.0
 class Janitor:
     """The upkeep of the stream and of one group. `retention` is in seconds."""
 
-    def __init__(self, upkeep: Upkeep, retention: float) -> None:
+    def __init__(
+        self, upkeep: Upkeep, retention: float, dead_letters: DeadLetterBounds | None = None
+    ) -> None:
         self._upkeep = upkeep
         self._retention = retention
+        self._dead_letters = dead_letters
 
     async def run_once(self) -> float:
         """Do the upkeep if no other worker does it; return the seconds until the next call.
@@ -35,4 +40,6 @@ class Janitor:
         await self._upkeep.trim(self._retention)
         await self._upkeep.measure_backlog()
         await self._upkeep.retire(CONSUMER_IDLE)
+        if self._dead_letters is not None:
+            await self._dead_letters.enforce()
         return PERIOD

@@ -49,6 +49,10 @@ class LoopWatch:
         self._last_beat = time.monotonic()
         self._thread.start()
 
+    def is_alive(self) -> bool:
+        """Return whether the thread runs."""
+        return self._thread.is_alive()
+
     async def beat(self) -> float:
         """Note that the event loop is not blocked; return the seconds until the next call."""
         now = time.monotonic()

@@ -11,7 +11,6 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
@@ -20,35 +19,44 @@ import structlog
 from hookmill.config.settings import Settings, unknown_variables
 from hookmill.errors import (
     GroupLostError,
+    GroupRefusedError,
     HookmillError,
-    PartitionsError,
     SettingsError,
     StreamUnavailableError,
 )
 from hookmill.handlers import Handlers
 from hookmill.runtime import process
 from hookmill.runtime.tasks import cancel_and_wait, run_periodically
-from hookmill.stream.client import Client
-from hookmill.stream.connections import AccessRefusedError
 from hookmill.stream.consumer import Consumer
+from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.heartbeats import Heartbeats
 from hookmill.stream.upkeep import Upkeep
 from worker.attempt import Attempter
+from worker.dead_letter_bounds import Bounds, DeadLetterBounds
 from worker.dead_watchers import DeadWatchers
 from worker.delayed import Delayed
 from worker.heartbeat import HeartbeatWriter, constant_part
 from worker.janitor import Janitor
 from worker.leases import LeaseKeeper, timeout_of
 from worker.loop_watch import LoopWatch
+from worker.opening import check_stream, client_of, makes_group
+from worker.parts import first_to_end, watch_thread
 from worker.pool import STOP_STEP_TIMEOUT, Pool
 from worker.stacks import Run, what_runs
+from worker.stuck_threads import watch_stuck_threads
 from worker.takeover import Takeover
-from worker.threads import ThreadCall
+from worker.threads import HandlerThreads, ThreadCall
+from worker.waiting import WaitingMover
 
 log = structlog.get_logger("worker")
 
-STOP_STEPS = 10.0
-"""Seconds that the last steps of a stop may take together, beyond `HOOKMILL_SHUTDOWN`."""
+STOP_STEPS = 5.0
+"""Seconds that the last steps of a stop may take together beyond `HOOKMILL_SHUTDOWN`, where Redis
+does not answer. After that the process ends by force.
+"""
+
+CANCEL_TIMEOUT = 0.5
+"""Seconds that a lifespan has to end after it was cancelled."""
 
 
 class WorkerFailedError(HookmillError):
@@ -58,7 +66,9 @@ class WorkerFailedError(HookmillError):
 
 
 def run(settings: Settings, handlers: Handlers[Any]) -> None:
-    """Handle messages until SIGTERM or SIGINT. Raises `WorkerFailedError`."""
+    """Handle messages until SIGTERM or SIGINT. Raises `WorkerFailedError`, and `SettingsError` if
+    the consumer group cannot be used.
+    """
     handlers.check()
     forced_end = process.ForcedEnd(settings.shutdown)
     forced_end.arm()
@@ -92,28 +102,34 @@ async def _work_until_signalled(
             return
         worker = Worker(settings, handlers, resources)
         failed_part, ends = await _work(worker, settings, stop, forced_end)
-        left = max(ends - time.monotonic(), STOP_STEP_TIMEOUT)
+        left = max(ends - time.monotonic() - 2 * CANCEL_TIMEOUT, STOP_STEP_TIMEOUT)
         # The lifespan may never end, and neither may threads that the user's code has started.
-        forced_end.end_within(left + 1.0, status=1 if failed_part else 0)
+        forced_end.end_within(left + CANCEL_TIMEOUT, status=_status_of(worker, failed_part))
         await _close(lifespan, left)
     _end(worker, failed_part)
 
 
+def _status_of(worker: Worker, failed_part: str) -> int:
+    return 2 if worker.refusal else 1 if failed_part else 0
+
+
 def _end(worker: Worker, failed_part: str) -> None:
     log.info("stopped")
-    if failed_part:
+    if failed_part and not worker.refusal:
         log.error("a part of the worker had ended by itself", part=failed_part)
     if worker.has_stragglers:
         # A handler that runs beyond the deadline would keep the process alive. Its message was
         # requeued, or another worker takes it over after its lease.
-        os._exit(1 if failed_part else 0)
+        os._exit(_status_of(worker, failed_part))
+    if worker.refusal:
+        raise SettingsError([str(worker.refusal)])
     if failed_part:
         raise WorkerFailedError(f"the worker's {failed_part} task ended by itself")
 
 
 async def _prepare(settings: Settings, handlers: Handlers[Any], lifespan: AsyncExitStack) -> Any:
     """Check what may keep the worker from starting; return what the handlers' lifespan yields."""
-    await _check_partitions(settings)
+    await check_stream(settings)
     if handlers.lifespan is None:
         return None
     return await lifespan.enter_async_context(handlers.lifespan())
@@ -201,71 +217,63 @@ async def _tell_when_working(worker: Worker, settings: Settings) -> None:
     )  # fmt: skip
 
 
-async def _check_partitions(settings: Settings) -> None:
-    """Refuse to start if the stream exists with another number of partitions."""
-    async with _client_of(settings) as client:
-        try:
-            await client.agree_on_partitions()
-        except PartitionsError as error:
-            raise SettingsError([str(error)]) from None
-        except AccessRefusedError as error:
-            raise SettingsError([f"{settings.redis_variable}: {error}"]) from None
-        except StreamUnavailableError as error:
-            # The pool waits for Redis, and checks again.
-            log.warning("Redis cannot be used yet", error=str(error))
-
-
-def _client_of(settings: Settings) -> Client:
-    return Client(
-        settings.need_redis_url(),
-        settings.prefix,
-        partitions=settings.partitions,
-        url_file=settings.redis_url_file,
-    )
-
-
 class Worker:
     """A pool and its background tasks: `start`, `quiet`, `stop(deadline)`."""
 
     def __init__(self, settings: Settings, handlers: Handlers[Any], resources: Any) -> None:
         self.consumer_name = process.consumer_name()
         self.handler_count = len(handlers)
-        self._client = _client_of(settings)
+        self._client = client_of(settings)
         self._consumer = Consumer(
-            self._client, settings.group, self.consumer_name, dedup_window=settings.dedup_window
+            self._client,
+            settings.group,
+            self.consumer_name,
+            dedup_window=settings.dedup_window,
+            makes_group=makes_group(settings),
         )
         self._upkeep = Upkeep(self._client, settings.group)
-        self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="handler")
+        self._threads = HandlerThreads(settings.threads)
+        self._stuck_limit = settings.stuck_limit
         self._attempter = Attempter(handlers, resources, self._threads, grace=settings.grace)
         takeover = Takeover(self._consumer, settings.lease)
         self._watchers = DeadWatchers(handlers, resources)
         self._pool = Pool(
             self._consumer, self._attempter, takeover, settings.concurrency, self._watchers
         )
-        self._leases = LeaseKeeper(
-            self._consumer.leases(timeout_of(settings.lease)),
-            self._pool.held,
-            settings.lease,
-            lambda: self._consumer.in_use(settings.lease),
-            self._pool.settling,
-        )
+        self._leases = self._lease_keeper(settings.lease)
         self._loop_watch = LoopWatch(self._pool.runs)
+        heartbeats = Heartbeats(self._client, settings.group)
         self._heartbeat = HeartbeatWriter(
-            Heartbeats(self._client, settings.group),
+            heartbeats,
             constant_part(self.consumer_name, settings, handlers),
             self._pool,
-            self._attempter,
+            self._threads,
         )
         self._periodic = {
             "delayed": Delayed(self._consumer).run_once,
             "heartbeat": self._heartbeat.run_once,
-            "janitor": Janitor(self._upkeep, settings.retention).run_once,
+            "janitor": self._janitor(settings).run_once,
             "leases": self._leases.beat,
             "loop watch": self._loop_watch.beat,
             "takeover": takeover.look,
             "unstarted": self._pool.requeue_unstarted,
+            "waiting": self._waiting_mover(settings, heartbeats).run_once,
         }
         self._tasks: list[asyncio.Task[Any]] = []
+
+    def _lease_keeper(self, lease: float) -> LeaseKeeper:
+        consumer, pool = self._consumer, self._pool
+        leases = consumer.leases(timeout_of(lease))
+        return LeaseKeeper(leases, pool.held, lease, lambda: consumer.in_use(lease), pool.settling)
+
+    def _waiting_mover(self, settings: Settings, heartbeats: Heartbeats) -> WaitingMover:
+        rest, name = self._pool.rest, self.consumer_name
+        return WaitingMover(self._threads, heartbeats, rest, name, settings.lease)
+
+    def _janitor(self, settings: Settings) -> Janitor:
+        letters = DeadLetters(self._client, settings.group, drains=True)
+        bounds = DeadLetterBounds(letters, Bounds.of(settings))
+        return Janitor(self._upkeep, settings.retention, bounds)
 
     def start(self) -> asyncio.Task[str]:
         """Begin to take messages, as soon as Redis is available.
@@ -275,15 +283,16 @@ class Worker:
         """
         self._leases.start()
         self._loop_watch.start()
-        periodic = [
-            asyncio.create_task(run_periodically(name, run_once), name=name)
-            for name, run_once in self._periodic.items()
-        ]
-        settler = asyncio.create_task(self._pool.watch_settler(), name="settler watch")
-        self._ended = asyncio.create_task(
-            _first_to_end([self._pool.start(), settler, *periodic]), name="watch"
-        )
-        self._tasks = [self._ended, settler, *periodic]
+        parts = {
+            "settler watch": self._pool.watch_settler(),
+            "stuck threads": watch_stuck_threads(self._threads, self._stuck_limit),
+            "leases thread": watch_thread(self._leases.is_alive),
+            "loop watch thread": watch_thread(self._loop_watch.is_alive),
+        }
+        parts |= {name: run_periodically(name, once) for name, once in self._periodic.items()}
+        tasks = [asyncio.create_task(part, name=name) for name, part in parts.items()]
+        self._ended = asyncio.create_task(first_to_end([self._pool.start(), *tasks]), name="watch")
+        self._tasks = [self._ended, *tasks]
         return self._ended
 
     async def quiet(self) -> None:
@@ -302,13 +311,13 @@ class Worker:
         with suppress(StreamUnavailableError, GroupLostError, TimeoutError):
             async with asyncio.timeout(STOP_STEP_TIMEOUT):
                 await self._upkeep.retire(0, self.consumer_name)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
         await self._consumer.close()
         await self._client.close()
 
     def what_runs(self) -> tuple[list[Run], list[ThreadCall]]:
         """Return the messages and the plain functions that run. Any thread may call it."""
-        return self._pool.runs(), self._attempter.calls()
+        return self._pool.runs(), self._threads.running()
 
     @property
     def opened(self) -> asyncio.Event:
@@ -316,17 +325,15 @@ class Worker:
         return self._pool.opened
 
     @property
+    def refusal(self) -> GroupRefusedError | None:
+        """Why the consumer group cannot be used, if that is what ended the worker."""
+        return self._pool.refusal
+
+    @property
     def has_stragglers(self) -> bool:
         """Whether a handler still runs after `stop`: in a thread, which cannot be stopped, or
         because it swallowed its cancellation.
         """
         return (
-            self._attempter.has_busy_threads
-            or self._watchers.has_stragglers
-            or not self._pool.is_idle
+            bool(self._threads.running()) or self._watchers.has_stragglers or not self._pool.is_idle
         )
-
-
-async def _first_to_end(tasks: list[asyncio.Task[None]]) -> str:
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    return ", ".join(task.get_name() for task in done)

@@ -51,9 +51,12 @@ class DeadLettered(msgspec.Struct, frozen=True):
 
 
 class Requeued(msgspec.Struct, frozen=True):
-    """Not finished, because this worker stops: another worker runs it. Counts as no attempt."""
+    """Not finished here: another worker runs it. Counts as no attempt. `reason` is empty where this
+    worker stops.
+    """
 
     progress: Progress
+    reason: str = ""
 
 
 Outcome = Done | Ignored | Discarded | FannedOut | RetryLater | DeadLettered | Requeued

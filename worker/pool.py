@@ -17,7 +17,12 @@ import traceback
 
 import structlog
 
-from hookmill.errors import GroupLostError, PartitionsError, StreamUnavailableError
+from hookmill.errors import (
+    GroupLostError,
+    GroupRefusedError,
+    PartitionsError,
+    StreamUnavailableError,
+)
 from hookmill.message import Progress
 from hookmill.runtime.log_pace import LogPace
 from hookmill.runtime.tasks import cancel_and_wait
@@ -62,6 +67,14 @@ MAX_RUNS_ALONE = 3
 UNSTARTED_PERIOD = 1.0
 """Seconds between two looks for messages whose task ended before it began."""
 
+REST_STEP = 0.02
+"""Seconds between two looks whether a pool that is to rest has ended its take."""
+
+STOP_RESERVE = 5.0
+"""Seconds of a stop's deadline that are for its last steps, not for handlers; of a short deadline
+it is a quarter.
+"""
+
 STOP_STEP_TIMEOUT = 2.0
 """Seconds that each of the last steps of a stop may take where the deadline leaves less: to receive
 a reply that is on its way, to end the cancelled messages, to settle, to end calls of `on_dead`.
@@ -103,8 +116,12 @@ class Pool:
         self._is_open = False
         self.opened = asyncio.Event()
         """Set when the consumer group was opened for the first time."""
+        self.refusal: GroupRefusedError | None = None
+        """Why the consumer group cannot be used. The pool has ended then."""
         self._changed = asyncio.Event()
         self._is_quiet = False
+        self._is_resting = False
+        self._waits_for_slots = False
         self._taking: asyncio.Task[None] | None = None
         self.held: dict[EntryRef, float] = {}
 
@@ -139,19 +156,41 @@ class Pool:
         """Take nothing more; return when no reply of Redis can bring a message any longer."""
         await self._quiet_until(math.inf)
 
+    async def rest(self, seconds: float) -> None:
+        """End a take or a wait that is under way, and take nothing for so many seconds from then
+        on, so that another worker gets what this one requeues.
+        """
+        self._is_resting = True
+        latest = time.monotonic() + seconds
+        try:
+            while not (self._waits_for_slots or self._is_quiet) and time.monotonic() < latest:
+                await self._consumer.stop_waiting()
+                await asyncio.sleep(REST_STEP)
+        finally:
+            self._loop.call_later(seconds, self._end_rest)
+
+    def _end_rest(self) -> None:
+        self._is_resting = False
+        self._changed.set()
+
     async def stop(self, deadline: float) -> None:
-        """Let messages finish within `deadline` seconds, requeue those that do not, settle all."""
+        """Let messages finish, requeue those that do not, settle all: within `deadline` seconds, of
+        which the last ones are not for messages.
+        """
         ends = time.monotonic() + deadline
+        handlers_end = ends - min(STOP_RESERVE, deadline / 4)
 
         def left() -> float:
             return max(0.0, ends - time.monotonic())
 
-        await self._quiet_until(max(ends, time.monotonic() + STOP_STEP_TIMEOUT))
+        await self._quiet_until(max(handlers_end, time.monotonic() + STOP_STEP_TIMEOUT))
         if self._taking is not None and not self._taking.done():
             # Redis does not answer. Another worker takes over what the reply would have given us.
             await cancel_and_wait([self._taking])
+        self._attempter.requeue_waiting()
         if self._running:
-            await asyncio.wait(self._running.values(), timeout=left())
+            timeout = max(0.0, handlers_end - time.monotonic())
+            await asyncio.wait(self._running.values(), timeout=timeout)
         if self._running:
             log.warning("requeueing what did not finish", messages=len(self._running))
             self._attempter.expect_cancellation()
@@ -172,9 +211,12 @@ class Pool:
         """How many more messages may begin now."""
         if self._suspects or self._runs_alone:
             return 0
+        if self._is_resting:
+            return 0
         if len(self.held) - len(self._running) >= MAX_UNSETTLED:
             return 0
-        return self._concurrency - len(self._running)
+        slots = min(self._concurrency, self._attempter.most_at_once)
+        return max(0, slots - len(self._running))
 
     @property
     def oldest_held(self) -> float | None:
@@ -223,6 +265,10 @@ class Pool:
             except PartitionsError as error:
                 log.error("taking stopped: wrong number of partitions", error=str(error))
                 return
+            except GroupRefusedError as error:
+                log.error("taking stopped: the consumer group cannot be used", error=str(error))
+                self.refusal = error
+                return
             except GroupLostError as error:
                 log.warning("the consumer group is gone: opening it again", error=str(error))
                 self._is_open = False
@@ -240,7 +286,9 @@ class Pool:
         costs more than a short handler.
         """
         self._changed.clear()
+        self._waits_for_slots = True
         await self._changed.wait()
+        self._waits_for_slots = False
         if 0 < self.free_slots < self._enough_slots:
             await asyncio.sleep(SLOT_WAIT)
 
@@ -279,13 +327,15 @@ class Pool:
         return await self._consumer.take(count)
 
     def _take_size(self) -> int:
-        """Return how many to take now: most of the free slots, or all where these are few.
+        """Return how many to take now: most of the free slots, or all where these are few. While
+        no thread is free it is few, because what comes may need one.
 
         The remaining slots are for the next take. It begins while these messages still run, so
         that taking overlaps with running, and messages do not all begin and end together.
         """
         free = self.free_slots
-        return min(free, max(self._enough_slots, math.ceil(free * TAKE_SHARE)))
+        share = math.ceil(free * TAKE_SHARE) if self._attempter.has_free_thread else 0
+        return min(free, max(self._enough_slots, share))
 
     # --- start and run -----------------------------------------------------------------------
 

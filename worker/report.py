@@ -87,8 +87,8 @@ def report(log: FilteringBoundLogger, outcome: Outcome, before: Progress, second
                 "dead letter", handler=progress.handler, attempts=progress.attempts,
                 reason=reason, error=last_line(error),
             )  # fmt: skip
-        case Requeued():
-            log.info("requeued")
+        case Requeued(_, reason):
+            log.info("requeued", **({"reason": reason} if reason else {}))
 
 
 def _round_to_tenths(number: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hookmill.message import Death, Progress
+from hookmill.message import Death, Progress, last_error_fields
 from hookmill.stream.entries import Entry, FollowUp, Settlement
 from worker.outcome import (
     DeadLettered,
@@ -29,8 +29,8 @@ def _follow_ups(entry: Entry, outcome: Outcome, clock: Callable[[], float]) -> t
     match outcome:
         case Done() | Ignored() | Discarded():
             return ()
-        case RetryLater(progress, after):
-            return (_to_run_again(entry, progress, after),)
+        case RetryLater(progress, after, _, error):
+            return (_to_run_again(entry, progress, after, error),)
         case Requeued(progress):
             return (_to_run_again(entry, progress),)
         case FannedOut(progress, handlers):
@@ -44,8 +44,10 @@ def _follow_ups(entry: Entry, outcome: Outcome, clock: Callable[[], float]) -> t
             return (FollowUp("dead", _token(progress), fields),)
 
 
-def _to_run_again(entry: Entry, progress: Progress, after: float = 0.0) -> FollowUp:
-    fields = {**entry.fields, **progress.to_fields()}
+def _to_run_again(
+    entry: Entry, progress: Progress, after: float = 0.0, error: str = ""
+) -> FollowUp:
+    fields = {**entry.fields, **progress.to_fields(), **last_error_fields(error)}
     return FollowUp("again", _token(progress), fields, int(after * 1000))
 
 

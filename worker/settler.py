@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import structlog
 
-from hookmill.errors import GroupLostError, StreamUnavailableError
+from hookmill.errors import GroupLostError, GroupRefusedError, StreamUnavailableError
 from hookmill.runtime.log_pace import LogPace
 from hookmill.runtime.tasks import cancel_and_wait
 from hookmill.stream.consumer import Consumer
@@ -126,7 +126,9 @@ class Settler:
             try:
                 late = await self._consumer.settle(batch)
             except GroupLostError:
-                await self._reopen()
+                if not await self._reopen():
+                    log.warning("outcomes dropped: the group was dropped", outcomes=len(batch))
+                    return [settlement.ref.id for settlement in batch]
             except StreamUnavailableError as error:
                 if self._log_pace.failed():
                     log.warning(
@@ -142,8 +144,12 @@ class Settler:
                 return late
             await asyncio.sleep(PAUSE)
 
-    async def _reopen(self) -> None:
+    async def _reopen(self) -> bool:
+        """Open the group again; return False if that is not allowed, because it was dropped."""
         try:
             await self._consumer.open()
-        except StreamUnavailableError as error:
+        except GroupRefusedError:
+            return False
+        except (GroupLostError, StreamUnavailableError) as error:
             log.warning("cannot open the consumer group again", error=str(error))
+        return True

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from hookmill.admin.dead_letter_checks import judge_dead_letters
 from hookmill.admin.findings import Finding, worst_first
 from hookmill.admin.group_checks import judge_groups
 from hookmill.admin.memory_checks import judge_memory
@@ -51,6 +52,7 @@ async def check(settings: Settings, rate: float | None = None) -> list[Finding]:
         findings += judge_server(server, settings)
         findings += judge_memory(server, overview, settings, rate)
         findings += judge_groups(overview, settings)
+        findings += judge_dead_letters(overview, settings)
     return worst_first(findings)
 
 

@@ -19,6 +19,7 @@ from hookmill.errors import HookmillError, WireVersionError
 from hookmill.message import Death, Message, Progress
 from hookmill.stream.client import Client
 from hookmill.stream.dead_letters import DeadLetters
+from hookmill.stream.delayed import DelayedMessage, DelayedMessages
 from hookmill.stream.entries import DeadLetter
 
 _ID = re.compile("[0-9]{1,20}-[0-9]{1,20}(@[0-9]{1,2})?")
@@ -66,9 +67,12 @@ async def opened(settings: Settings) -> AsyncIterator[DeadLetters]:
 
 async def find(letters: DeadLetters, dead_id: str, *, group: str) -> DeadLetter:
     """Return a dead letter, whole. Raises `NoSuchDeadLetterError`, which names the `group`."""
-    _check_ids([dead_id])
-    if (letter := await letters.get(dead_id)) is None:
-        raise NoSuchDeadLetterError(f"no dead letter {dead_id} in group {group}")
+    letter = await letters.get(dead_id) if _ID.fullmatch(dead_id) else None
+    if letter is None:
+        raise NoSuchDeadLetterError(
+            f"no dead letter {dead_id} in group {group}, and no message with this ID waits for a "
+            "retry there: `hookmill dead list` shows the dead letters"
+        )
     return letter
 
 
@@ -166,6 +170,24 @@ async def select(letters: DeadLetters, selection: Selection) -> SelectedDeadLett
     """
     _check_ids(selection.ids or ())
     return SelectedDeadLetters(letters, selection, await letters.newest())
+
+
+async def find_waiting(settings: Settings, message_id: str) -> list[DelayedMessage]:
+    """Return the messages with this ID that are not dead, but wait for their next attempt."""
+    async with await Client.as_found(settings.need_redis_url(), settings.prefix) as client:
+        return await DelayedMessages(client, settings.group).find(message_id)
+
+
+def describe_waiting(waiting: DelayedMessage) -> dict[str, Any]:
+    """Return what is known of a message that waits for its next attempt, as `describe` does."""
+    seen = describe(DeadLetter("", waiting.fields), whole=True)
+    del seen["id"], seen["died_at"], seen["reason"]
+    return {
+        "state": "not dead: it waits for its next attempt",
+        "next_attempt": seen["attempts"] + 1,
+        "due_at": _moment(waiting.due_ms),
+        **seen,
+    }
 
 
 def describe(letter: DeadLetter, *, whole: bool = False) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Judges the consumer groups: whether workers run for what waits, and what lies dead.
+"""Judges the consumer groups: whether workers run for what waits.
 
 No I/O. No advice here removes a group, because only the group knows its unfinished work.
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from hookmill.admin.findings import Finding
 from hookmill.admin.units import count
-from hookmill.config.settings import Settings
+from hookmill.config.settings import DEFAULT_GROUP, Settings
 from hookmill.errors import see
 from hookmill.stream.facts import ConsumerFacts, GroupFacts, Overview
 
@@ -22,23 +22,20 @@ def judge_groups(overview: Overview, settings: Settings) -> Iterator[Finding]:
             level="warning",
             what=f"no worker of group {settings.group} has ever run, and messages are there",
             why="nothing in this group handles them",
-            do=f"start `hookmill worker --group {settings.group}`",
+            do=f"{_made_with(settings.group)}start `hookmill worker --group {settings.group}`",
         )
     for group in overview.groups:
-        if group.has_work and not group.workers(settings.lease):
+        if group.pins(settings.lease):
             yield _without_workers(group)
         for one in group.blocked(settings.lease):
             yield _blocked(group, one)
-        if group.dead:
-            letters = count(group.dead, "dead letter lies", "dead letters lie")
-            yield Finding(
-                level="note",
-                what=f"{letters} in group {group.name}",
-                why="each is a message that was accepted and not handled",
-                # With --group, because without it the commands mean the group of the settings.
-                do=f"look at them with `hookmill dead list --group {group.name}`; replay those "
-                "whose cause is fixed, drop those that nobody needs",
-            )
+
+
+def _made_with(group: str) -> str:
+    """Return what has to be done before the first worker of a group can start."""
+    if group == DEFAULT_GROUP:
+        return ""
+    return f"make it with `hookmill group add {group} --from beginning` (or `--from now`), then "
 
 
 def _blocked(group: GroupFacts, worker: ConsumerFacts) -> Finding:

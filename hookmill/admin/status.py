@@ -57,8 +57,9 @@ def describe(overview: Overview, lease: float) -> dict[str, Any]:
         row = msgspec.structs.asdict(group)
         row["consumers"] = [msgspec.structs.asdict(one) for one in group.consumers]
         row["heartbeats"] = [msgspec.structs.asdict(one) for one in group.heartbeats]
-        del row["oldest_ms"]
+        del row["oldest_ms"], row["oldest_dead_ms"]
         row["oldest_age"] = oldest_age(overview, group)
+        row["oldest_dead_age"] = _age(overview, group.oldest_dead_ms)
         row["workers"] = group.workers(lease)
         seen["groups"].append(row)
     return seen
@@ -66,6 +67,8 @@ def describe(overview: Overview, lease: float) -> dict[str, Any]:
 
 def oldest_age(overview: Overview, group: GroupFacts) -> float | None:
     """Return how long ago (seconds, by Redis' clock) the oldest unfinished message came."""
-    if group.oldest_ms is None:
-        return None
-    return max(0, overview.now_ms - group.oldest_ms) / 1000
+    return _age(overview, group.oldest_ms)
+
+
+def _age(overview: Overview, since_ms: int | None) -> float | None:
+    return None if since_ms is None else max(0, overview.now_ms - since_ms) / 1000

@@ -74,7 +74,11 @@ def dead_list(  # noqa: PLR0913 - an option each
 
 @app.command("show")
 def dead_show(dead_id: str, *, group: Group = None, as_json: AsJSON = False) -> None:
-    """Show one dead letter whole: its reason, the error, the headers and the body."""
+    """Show one dead letter whole: its reason, the error, the headers and the body.
+
+    With a message ID, show the message that is not dead, but waits for its next attempt: when that
+    is, and the error of the last one.
+    """
     run(show(read_settings(group=group), dead_id, as_json=as_json))
 
 
@@ -211,12 +215,21 @@ async def list_all(settings: Settings, selection: Selection, *, as_json: bool) -
 
 
 async def show(settings: Settings, dead_id: str, *, as_json: bool) -> None:
-    """Print one dead letter whole."""
+    """Print one dead letter whole, or what waits for a retry and has this message ID."""
     from hookmill.admin import dead_letters
 
-    async with dead_letters.opened(settings) as letters:
-        letter = await dead_letters.find(letters, dead_id, group=settings.group)
-    seen = dead_letters.describe(letter, whole=True)
+    try:
+        async with dead_letters.opened(settings) as letters:
+            letter = await dead_letters.find(letters, dead_id, group=settings.group)
+        _show_one(dead_letters.describe(letter, whole=True), as_json=as_json)
+    except dead_letters.NoSuchDeadLetterError:
+        if not (waiting := await dead_letters.find_waiting(settings, dead_id)):
+            raise
+        for one in waiting:  # one for each handler that has failed
+            _show_one(dead_letters.describe_waiting(one), as_json=as_json)
+
+
+def _show_one(seen: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         say_json(seen)
         return

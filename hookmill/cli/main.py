@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from hookmill.cli import dead, deliveries, operation, programs, schema, spool
+from hookmill.cli import dead, deliveries, groups, operation, programs, schema, spool
 from hookmill.cli.output import say_error
 from hookmill.errors import HandlersError, HookmillError, SettingsError
 
@@ -34,6 +34,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(dead.app, name="dead")
+app.add_typer(groups.app, name="group")
 app.add_typer(spool.app, name="spool")
 
 

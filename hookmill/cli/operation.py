@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hookmill.cli.options import AsJSON, Group
-from hookmill.cli.output import console, say, say_error, say_json
+from hookmill.cli.output import console, printable, say, say_error, say_json
 from hookmill.cli.start import read_settings, run
 from hookmill.errors import SettingsError, StreamUnavailableError
 
@@ -96,7 +96,7 @@ def _show(overview: Overview, lease: float, *, as_json: bool) -> None:
         say_json(describe(overview, lease))
         return
     for line in table(overview, lease):
-        say(line)
+        say(printable(line, keep=""))
 
 
 def table(overview: Overview, lease: float) -> list[str]:
@@ -178,8 +178,9 @@ def show_findings(findings: list[Finding], *, as_json: bool) -> None:
 
     screen = console()
     for finding in findings:
-        head = Text(f"{finding.level}: ", _COLOURS[finding.level]) + Text(finding.what)
+        what, why, do = (printable(text) for text in (finding.what, finding.why, finding.do))
+        head = Text(f"{finding.level}: ", _COLOURS[finding.level]) + Text(what)
         screen.print(head, soft_wrap=True)
-        screen.print(Text(f"  {finding.why}\n  {finding.do}"), soft_wrap=True)
+        screen.print(Text(f"  {why}\n  {do}"), soft_wrap=True)
     if not findings:
         say("nothing found")

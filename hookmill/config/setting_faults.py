@@ -112,6 +112,11 @@ def _secret_faults(settings: Settings) -> Iterator[str]:
 def _limit_faults(settings: Settings) -> Iterator[str]:
     if settings.queue_bytes < settings.body_limit:
         yield ("HOOKMILL_QUEUE_BYTES is less than HOOKMILL_BODY_LIMIT: give it as many bytes")
+    if settings.stuck_limit > settings.threads:
+        yield (
+            "HOOKMILL_STUCK_THREADS is more than HOOKMILL_THREADS: it would never be reached; "
+            "give 0 if that is meant"
+        )
 
 
 def _source_faults(settings: Settings) -> Iterator[str]:

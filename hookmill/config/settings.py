@@ -4,6 +4,8 @@ All faults are reported at once, each under the name that the operator used, and
 A secret comes from its variable, or from the file that `<VARIABLE>_FILE` names.
 """
 
+# Long because: it has one field for each setting, with what its documentation says.
+
 from __future__ import annotations
 
 import os
@@ -50,6 +52,9 @@ _YEAR = 366 * 86_400
 """The longest time that a setting accepts, in seconds."""
 
 _KeyPart = Annotated[str, AfterValidator(check_key_part)]
+
+DEFAULT_GROUP = "main"
+"""The one consumer group that its first worker makes."""
 
 
 class Settings(BaseSettings):
@@ -190,12 +195,19 @@ class Settings(BaseSettings):
     handlers: str | None = Field(
         default=None, description="where the worker finds its handlers: MODULE:ATTRIBUTE"
     )
-    group: _KeyPart = Field(default="main", description="consumer group of the worker")
+    group: _KeyPart = Field(default=DEFAULT_GROUP, description="consumer group of the worker")
     concurrency: int = Field(
         default=100, ge=1, le=10_000, description="messages that a worker handles at the same time"
     )
     threads: int = Field(
         default=16, ge=1, le=1000, description="threads for handlers that are a plain `def`"
+    )
+    stuck_threads: int | None = Field(
+        default=None,
+        ge=0,
+        le=1000,
+        description="threads that run beyond the `timeout` of their handler from which on a worker "
+        "ends, so that a fresh one can start. Unset: half of `HOOKMILL_THREADS`. 0: never",
     )
     lease: float = Field(
         default=60.0,
@@ -216,6 +228,24 @@ class Settings(BaseSettings):
         le=_YEAR,
         description="seconds that a handled message stays in the stream",
     )
+    dead_age: float = Field(
+        default=0.0,
+        ge=0,
+        le=100 * _YEAR,
+        description="seconds after which a worker drops a dead letter. 0: never",
+    )
+    dead_messages: int = Field(
+        default=0,
+        ge=0,
+        description="dead letters that a group may have; a worker drops the oldest beyond that. "
+        "0: no limit",
+    )
+    dead_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="bytes of Redis' memory that a group's dead letters may take; a worker drops "
+        "the oldest beyond that. 0: no limit",
+    )
     grace: float = Field(
         default=600.0,
         ge=0,
@@ -227,7 +257,8 @@ class Settings(BaseSettings):
         default=25.0,
         ge=0,
         le=_YEAR,
-        description="seconds that running work may still take after SIGTERM",
+        description="seconds that a stop may take after SIGTERM. In a worker, handlers have them "
+        "without the last 5 (or without the last quarter, if that is less)",
     )
     log_format: Literal["auto", "console", "json"] = Field(
         default="auto", description="`auto`: text on a terminal, JSON otherwise"
@@ -274,6 +305,11 @@ class Settings(BaseSettings):
     def path_of(self, source: str) -> str:
         """Return the path of a source: `/NAME`, or the `path` of its table."""
         return self.options_of(source).path or f"/{source}"
+
+    @property
+    def stuck_limit(self) -> int:
+        """The number of stuck threads at which a worker ends; 0: it never does."""
+        return max(1, self.threads // 2) if self.stuck_threads is None else self.stuck_threads
 
     @property
     def redis_variable(self) -> str:

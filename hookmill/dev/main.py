@@ -14,7 +14,8 @@ from contextlib import suppress
 
 import structlog
 
-from hookmill.config.settings import Settings, load_settings
+from hookmill.admin.groups import add_if_unknown
+from hookmill.config.settings import DEFAULT_GROUP, Settings, load_settings
 from hookmill.config.sources import sources_of
 from hookmill.debug.simulate import answers, deliver
 from hookmill.dev.samples import SAMPLES, OrderPaid
@@ -84,6 +85,9 @@ def run(handlers: str, *, samples: bool, qstash: bool) -> None:
 
 async def _develop(handlers: str, *, samples: bool, qstash: bool) -> None:
     """Start all programs, and stop them at Ctrl-C, or when one of them has ended by itself."""
+    settings = load_settings()
+    if settings.group != DEFAULT_GROUP:
+        await add_if_unknown(settings, settings.group)
     children: list[asyncio.subprocess.Process] = []
     async with process.stop_signal() as stop:
         try:
@@ -95,7 +99,7 @@ async def _develop(handlers: str, *, samples: bool, qstash: bool) -> None:
                 await _start("worker", handlers, name=f"worker-{number}")
                 for number in range(1, WORKERS + 1)
             ]
-            show = asyncio.create_task(_show(load_settings(), samples=samples))
+            show = asyncio.create_task(_show(settings, samples=samples))
             ended = asyncio.create_task(_first_to_end(children))
             stopped = asyncio.create_task(stop.wait())
             await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)

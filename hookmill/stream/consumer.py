@@ -9,6 +9,7 @@ from typing import Any
 from hookmill.stream.client import Client
 from hookmill.stream.codec import settling_calls, taken_of, taking_keys, undeliverable_of
 from hookmill.stream.entries import EntryRef, Settlement, Taken
+from hookmill.stream.groups import Groups
 from hookmill.stream.leases import BlockingLeases
 from hookmill.stream.looks import Looks
 from hookmill.stream.script_runner import Call, ScriptRunner
@@ -22,15 +23,26 @@ class Consumer:
     """One consumer's view of a consumer group in all partitions.
 
     `consumer` is the worker's unique name; `dedup_window` is for how many seconds at least a
-    message ID is remembered. Methods raise `StreamUnavailableError` if Redis does not answer, and
-    `GroupLostError` if the group is gone and must be opened again.
+    message ID is remembered. `makes_group`: the first `open` may make the group. Methods raise
+    `StreamUnavailableError` if Redis does not answer, and `GroupLostError` if the group is gone and
+    must be opened again.
     """
 
-    def __init__(self, client: Client, group: str, consumer: str, *, dedup_window: int) -> None:
+    def __init__(
+        self,
+        client: Client,
+        group: str,
+        consumer: str,
+        *,
+        dedup_window: int,
+        makes_group: bool = True,
+    ) -> None:
         self.name = group
         self.consumer = consumer
         self.partitions = [keys.of_group(group) for keys in client.partitions]
         self._client = client
+        self._groups = Groups(client)
+        self._makes_group = makes_group
         self._dedup_window = dedup_window
         self._scripts = ScriptRunner(client, drains=True)
         self._wakeup = WakeUp(client, group, self.partitions)
@@ -45,21 +57,18 @@ class Consumer:
         """When a partition last gave entries, by `time.monotonic`."""
 
     async def open(self) -> int:
-        """Make the group if it is missing; return in how many streams it was made.
+        """Make the group if it is missing; return in how many streams it was made. There are two in
+        each partition: the stream, and the group's own again stream.
 
-        There are two in each partition: the stream, and the group's own again stream.
+        Raises `GroupRefusedError` if the group was dropped, or is unknown and this consumer may not
+        make it. A consumer that has opened its group once makes it again after a loss.
         """
+        if not self._makes_group:
+            await self._groups.check(self.name)
         await self._client.agree_on_partitions(again=True)
-        args = [self.name, self._wakeup.group]
-        return sum(
-            await self._scripts.run_each(
-                "open",
-                [
-                    Call(number, [keys.stream, keys.again, keys.low_water], args)
-                    for number, keys in enumerate(self.partitions)
-                ],
-            )
-        )
+        made = await self._groups.make(self.name)
+        self._makes_group = True
+        return made
 
     async def take(self, count: int) -> Taken:
         """Take up to `count` entries, from all partitions fairly. Duplicates of an ID that another

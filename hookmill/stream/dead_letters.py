@@ -6,12 +6,14 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Self
 
-from hookmill.message import HANDLER_FIELD, RESET_BY_REPLAY
+from hookmill.message import HANDLER_FIELD, RESET_BY_REPLAY, Death
 from hookmill.stream.client import Client
 from hookmill.stream.entries import DeadLetter
 from hookmill.stream.script_runner import Call, ScriptRunner
 
 _NOT_LISTED = ("headers", "body")
+
+_MEMORY_OF, _EXACTLY = ("MEMORY", "USAGE"), ("SAMPLES", 0)
 
 _PAGE_BYTES = 4 * 1024 * 1024
 """Bytes that Redis reads in one step: bodies may be large, and other commands wait meanwhile."""
@@ -38,15 +40,27 @@ class _DeadID(NamedTuple):
         return f"{self.entry_id}@{self.partition}" if self.partition else self.entry_id
 
 
-class DeadLetters:
-    """A group's dead letters, oldest first. An ID ends in `@N` where the dead letter lies in a
-    partition other than the first.
+class OldDeadLetter(NamedTuple):
+    """What must be known of a dead letter to drop it: when it died by its worker's clock, when it
+    was written by Redis' clock (Unix milliseconds), and how many bytes its fields have.
     """
 
-    def __init__(self, client: Client, group: str) -> None:
+    id: str
+    died_ms: int
+    written_ms: int
+    handler: str
+    bytes: int
+
+
+class DeadLetters:
+    """A group's dead letters, oldest first. An ID ends in `@N` where the dead letter lies in a
+    partition other than the first. With `drains`, they can be dropped while Redis is full.
+    """
+
+    def __init__(self, client: Client, group: str, *, drains: bool = False) -> None:
         self._client = client
         self._partitions = [keys.of_group(group) for keys in client.partitions]
-        self._scripts = ScriptRunner(client, drains=False)
+        self._scripts = ScriptRunner(client, drains=drains)
 
     async def count(self) -> int:
         """Return how many there are."""
@@ -65,6 +79,35 @@ class DeadLetters:
             rows = await self._client.execute(number, *command)
             found += [_dead_id(row[0], number) for row in rows]
         return str(max(found)) if found else None
+
+    async def memory(self) -> int:
+        """Return how many bytes of Redis' memory they take."""
+        return sum(
+            [
+                int(await self._client.execute(number, *_MEMORY_OF, keys.dead, *_EXACTLY) or 0)
+                for number, keys in enumerate(self._partitions)
+            ]
+        )
+
+    async def oldest(self, count: int) -> tuple[int, list[OldDeadLetter]]:
+        """Return Redis' time (Unix milliseconds), and up to `count` of the oldest. Fewer come where
+        they are large.
+        """
+        calls = [
+            Call(number, [keys.dead], [count, _PAGE_BYTES])
+            for number, keys in enumerate(self._partitions)
+        ]
+        found: list[tuple[_DeadID, OldDeadLetter]] = []
+        ends, times = [], []
+        for number, (now_ms, rows, has_ended) in enumerate(
+            await self._scripts.run_each("oldest_dead", calls)
+        ):
+            found += [_old_one(number, *row) for row in rows]
+            times.append(now_ms)
+            if rows and not has_ended:
+                ends.append(found[-1][0])  # this partition has more, see `survey`
+        found = sorted(one for one in found if one[0] <= min(ends, default=one[0]))
+        return min(times), [letter for _, letter in found[:count]]
 
     async def survey(self, first: str, last: str, count: int) -> list[DeadLetter]:
         """Return up to `count` dead letters from `first` to `last`, without headers and bodies.
@@ -139,6 +182,15 @@ def _dead_letter(dead_id: str, flat: Sequence[bytes]) -> DeadLetter:
 
 def _dead_id(entry_id: bytes, partition: int) -> _DeadID:
     return _DeadID.of(f"{entry_id.decode()}@{partition}")
+
+
+def _old_one(
+    partition: int, entry_id: bytes, died: bytes, handler: bytes, size: int
+) -> tuple[_DeadID, OldDeadLetter]:
+    dead_id = _dead_id(entry_id, partition)
+    died_ms = Death.from_fields({b"died": died}).died_ms
+    name = handler.decode("utf-8", "replace")
+    return dead_id, OldDeadLetter(str(dead_id), died_ms, dead_id.ms, name, size)
 
 
 def _from(first: str, partition: int) -> str:

@@ -70,6 +70,8 @@ class GroupFacts(msgspec.Struct, frozen=True, kw_only=True):
     message that waits, is held or was requeued was received (Unix milliseconds).
     `remembered` counts message IDs. `duplicates` counts entries that were dropped because their ID
     was known. `late` counts outcomes that were ignored because another worker had the message.
+    `dead_bytes` is what dead letters take of Redis' memory, about (None where Redis does not say);
+    `oldest_dead_ms` is when the oldest one was written.
     `heartbeats` are those of the workers whose event loop runs.
     """
 
@@ -85,12 +87,27 @@ class GroupFacts(msgspec.Struct, frozen=True, kw_only=True):
     duplicates: int
     late: int
     consumers: tuple[ConsumerFacts, ...]
+    dead_bytes: int | None = None
+    oldest_dead_ms: int | None = None
     heartbeats: tuple[Heartbeat, ...] = ()
 
     @property
     def has_work(self) -> bool:
         """Whether anything waits for a worker of this group."""
         return self.waiting != 0 or bool(self.held or self.delayed or self.again or self.parked)
+
+    @property
+    def backlog(self) -> int | None:
+        """How many messages are unfinished; None where Redis cannot say how many wait."""
+        if self.waiting is None:
+            return None
+        return self.waiting + self.held + self.delayed + self.again + self.parked
+
+    def pins(self, lease: float) -> bool:
+        """Return whether there is unfinished work and no worker for it. Then the stream keeps it,
+        and it counts as backlog, for as long as nobody does anything.
+        """
+        return self.has_work and not self.workers(lease)
 
     def workers(self, lease: float) -> int:
         """Return how many workers of this group run: those with a heartbeat, and those of an older
@@ -125,6 +142,7 @@ def sum_of(parts: list[GroupFacts]) -> GroupFacts:
     """Add up the facts of a group in each of the partitions."""
     waiting = [part.waiting for part in parts if part.waiting is not None]
     oldest = [part.oldest_ms for part in parts if part.oldest_ms is not None]
+    sizes = [part.dead_bytes for part in parts if part.dead_bytes is not None]
     consumers: dict[str, list[ConsumerFacts]] = {}
     for part in parts:
         for one in part.consumers:
@@ -134,6 +152,10 @@ def sum_of(parts: list[GroupFacts]) -> GroupFacts:
         name=parts[0].name,
         waiting=sum(waiting) if len(waiting) == len(parts) else None,
         oldest_ms=min(oldest, default=None),
+        dead_bytes=sum(sizes) if len(sizes) == len(parts) else None,
+        oldest_dead_ms=min(
+            [part.oldest_dead_ms for part in parts if part.oldest_dead_ms is not None], default=None
+        ),
         consumers=tuple(
             ConsumerFacts(
                 name=name,

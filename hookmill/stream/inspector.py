@@ -111,6 +111,7 @@ class Inspector:
         undelivered = await self._first(number, keys.stream, f"({last_delivered}")
         again = await self._first(number, keys.again, "-")
         execute = self._client.execute
+        oldest_dead = await self._first(number, keys.dead, "-")
         in_again = int(await execute(number, "XLEN", keys.again))
         owners = _pairs(await execute(number, "HGETALL", keys.owners))
         counts = _pairs(await execute(number, "HGETALL", keys.counts))
@@ -124,6 +125,8 @@ class Inspector:
             again=max(0, in_again - again_held),
             parked=int(await execute(number, "GET", keys.parked) or 0),
             dead=int(await execute(number, "XLEN", keys.dead)),
+            dead_bytes=await self._bytes(number, keys.dead),
+            oldest_dead_ms=oldest_dead and _ms(oldest_dead[0]),
             oldest_ms=min((ms for ms in came if ms is not None), default=None),
             remembered=sum(int(size) for field, size in owners.items() if field.endswith(b":size")),
             duplicates=int(counts.get(b"repeats", 0)),

@@ -1,4 +1,4 @@
-"""The judgement on groups: workers that do not run, dead letters, advice that loses nothing."""
+"""The judgement on groups: workers that do not run, advice that loses nothing."""
 
 from __future__ import annotations
 
@@ -79,26 +79,6 @@ def test_messages_that_no_group_of_ours_will_ever_see_are_told() -> None:
         ("warning", "no worker of group main has ever run, and messages are there"),
     ]
     assert list(judge_groups(with_groups(other, length=0), SET)) == []
-
-
-def test_dead_letters_are_noted() -> None:
-    one, many = (msgspec.structs.replace(WORKED, dead=n) for n in (1, 2000))
-
-    assert levels(*judge_groups(with_groups(one), SET)) == [
-        ("note", "1 dead letter lies in group main")
-    ]
-    assert levels(*judge_groups(with_groups(many), SET)) == [
-        ("note", "2,000 dead letters lie in group main")
-    ]
-
-
-def test_the_advice_about_dead_letters_names_their_group() -> None:
-    # Without --group, `hookmill dead drop` would drop those of the group of the settings.
-    other = msgspec.structs.replace(WORKED, name="other", dead=1)
-
-    *_, found = judge_groups(with_groups(other), SET)
-
-    assert "`hookmill dead list --group other`" in found.do
 
 
 def test_no_advice_loses_unfinished_work_unsaid() -> None:

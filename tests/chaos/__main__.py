@@ -1,7 +1,8 @@
 """The command line of the chaos run.
 
 Exit 1 if a message was lost, if one ran twice or out of order without a cause that the guarantees
-name, if something was left unfinished, or if a program ended that nobody had asked to.
+name, if something was left unfinished, if a program ended that nobody had asked to, or if memory
+grew in a soak.
 """
 
 from __future__ import annotations
@@ -18,7 +19,11 @@ import uvloop
 from tests.chaos.ledger import Verdict
 from tests.chaos.run import Chaos
 from tests.chaos.schedule import KINDS
+from tests.chaos.watch import Watch, growth
 from tests.support import server_binaries
+
+RATE = 250.0
+"""Messages a second in a soak: about half of what the programs manage while faults happen."""
 
 SHOWN = 10
 """How many of the messages that break the promises are shown."""
@@ -29,16 +34,21 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     chaos = Chaos(
         folder,
-        messages=given.messages,
+        messages=int(given.minutes * 60 * given.rate) or given.messages,
         faults=given.faults,
         seed=given.seed,
         binary=server_binaries()[given.server],
         partitions=given.partitions,
         kinds=given.only or KINDS,
+        rate=given.rate if given.minutes else None,
+        spares_first=bool(given.minutes),
     )
     verdict = uvloop.run(chaos.run())
     _tell(chaos, verdict)
-    if verdict.is_good and not chaos.stuck and not chaos.watch.ended:
+    grown = chaos.watch.grown() if given.minutes else []
+    if given.minutes:
+        _tell_memory(chaos.watch, grown)
+    if verdict.is_good and not (chaos.stuck or chaos.watch.ended or grown):
         shutil.rmtree(folder)
         return 0
     print(f"the logs and the ledger are in {folder}", file=sys.stderr)
@@ -55,13 +65,26 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--only", action="append", choices=sorted(set(KINDS)), help="this kind; may be repeated"
     )
+    parser.add_argument("--minutes", type=float, default=0, help="a soak of this length instead")
+    parser.add_argument("--rate", type=float, default=RATE, help="messages a second in a soak")
     return parser.parse_args()
+
+
+def _tell_memory(watch: Watch, grown: list[str]) -> None:
+    print("memory in MB: median of the second quarter, median of the last quarter, peak")
+    for name, samples in sorted(watch.sampled.items()):
+        before, after = growth(samples)
+        peak = max(used for _, used in samples)
+        told = "  has grown" if name in grown else ""
+        print(f"{name:>20}  {before:6.1f} {after:6.1f} {peak:6.1f}{told}")
 
 
 def _tell(chaos: Chaos, verdict: Verdict) -> None:
     for name, value in verdict._asdict().items():
-        print(f"{name:>20}  {value if isinstance(value, int) else len(value)}")
+        text = f"{value:.0f}" if isinstance(value, int | float) else f"{len(value)}"
+        print(f"{name.replace('_', ' '):>20}  {text}")
     print(f"{'killed for memory':>20}  {chaos.watch.killed_for_memory}")
+    print(f"{'ended for threads':>20}  {chaos.watch.ended_for_threads}")
     print(f"{'seconds':>20}  {chaos.seconds:.0f}")
     for reason, count in chaos.faults.left_out.items():
         print(f"left out {count} times: {reason}")

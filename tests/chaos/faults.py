@@ -57,7 +57,8 @@ class Faults:
             "full disk": self._fill_disk,
             "clock step": self._step_clock,
             "big bodies": self._send_big_bodies,
-            "out of memory": self._send_hungry,
+            "out of memory": self._send_harmful,
+            "stuck thread": self._send_harmful,
         }
 
     async def cause(self, fault: Fault) -> None:
@@ -73,8 +74,8 @@ class Faults:
     # --- processes -------------------------------------------------------------------------------
 
     async def _end(self, fault: Fault) -> int:
-        verb, _, _ = fault.kind.partition(" ")
-        program = self._program(fault)
+        verb, _, what = fault.kind.partition(" ")
+        program = self._site.to_end(what, fault.target)
         await asyncio.to_thread(self._site.end, program, verb)
         return program.pid
 
@@ -92,15 +93,16 @@ class Faults:
             return self._site.workers[fault.target % WORKERS]
         return self._site.receivers[fault.target % RECEIVERS]
 
-    async def _send_hungry(self, fault: Fault) -> int:
-        line = self._senders.lines[0]
-        name = f"hungry_{fault.after}"
-        body = b'{"type":"hungry"}'
-        self._senders.send_extra([line.order_of(name, body)])
+    async def _send_harmful(self, fault: Fault) -> int:
+        what = "stuck" if fault.kind == "stuck thread" else "hungry"
+        post = self._senders.lines[0].order_of(
+            f"{what}_{fault.after}", b'{"type":"%b"}' % what.encode()
+        )
+        self._senders.send_extra([post])
         return 0
 
     async def _send_big_bodies(self, fault: Fault) -> int:
-        self._senders.send_extra(self._big_bodies(fault, 6))
+        self._senders.send_extra(self._big_bodies(fault, 12))
         return 0
 
     def _big_bodies(self, fault: Fault, count: int) -> list[Post]:
@@ -186,7 +188,7 @@ class Faults:
                 proxy.cut_idle(None)
 
         self._last(3 * IDLE + 3 * fault.seconds, end)
-        program = self._site.workers[fault.target % WORKERS]
+        program = self._site.to_end("worker", fault.target)
         await asyncio.to_thread(self._site.end, program, "kill")
         return program.pid
 

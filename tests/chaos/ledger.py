@@ -48,18 +48,20 @@ Runs = Mapping[str, Sequence[Run]]
 class Verdict(NamedTuple):
     """What the ledger says at the end.
 
-    `dead` has the reason of each dead letter by its message ID. `run_again` counts the messages
-    that began more than once; `unexplained` has the runs of those of them for which the guarantees
-    name no cause. `overlapping` counts messages that ran at the same time as an earlier one of
-    their key, which is allowed if a worker was silent for longer than its lease. `disordered`
-    counts those that did so without such a silence, and those that began before the earlier one
-    had ended for the first time.
+    `dead` has the reason of each dead letter by its message ID. `longest_wait` is in seconds, from
+    when a message was accepted until its handler ended. `run_again` counts the messages that began
+    more than once; `unexplained` has the runs of those of them for which the guarantees name no
+    cause. `overlapping` counts messages that ran at the same time as an earlier one of their key,
+    which is allowed if a worker was silent for longer than its lease. `disordered` counts those
+    that did so without such a silence, and those that began before the earlier one had ended for
+    the first time.
     """
 
     accepted: int
     handled: int
     dead: Mapping[str, str]
     lost: frozenset[str]
+    longest_wait: float
     run_again: int
     unexplained: Mapping[str, Sequence[Run]]
     overlapping: int
@@ -78,7 +80,8 @@ class Ledger:
         self._path = folder / "ledger.txt"
         self._place = 0
         self.runs: defaultdict[str, list[Run]] = defaultdict(list)
-        self.handled: set[str] = set()
+        self.handled: dict[str, float] = {}
+        """When each message was handled for the first time, in Unix time."""
 
     def read(self) -> None:
         with self._path.open() as file:
@@ -96,11 +99,11 @@ class Ledger:
         else:
             at = max(n for n, run in enumerate(runs) if run.pid == int(pid))
             runs[at] = runs[at]._replace(ended=float(moment))
-            self.handled.add(message_id)
+            self.handled.setdefault(message_id, float(moment))
 
     def judge(
         self,
-        accepted: set[str],
+        accepted: Mapping[str, float],
         in_order: Iterable[Sequence[str]],
         dead: Mapping[str, str],
         past: Sequence[PastFault],
@@ -112,7 +115,11 @@ class Ledger:
             accepted=len(accepted),
             handled=len(self.handled),
             dead=dead,
-            lost=frozenset(accepted - self.handled - dead.keys()),
+            lost=frozenset(accepted.keys() - self.handled.keys() - dead.keys()),
+            longest_wait=max(
+                (self.handled[one] - at for one, at in accepted.items() if one in self.handled),
+                default=0.0,
+            ),
             run_again=len(run_again),
             unexplained={
                 one: each
@@ -127,12 +134,14 @@ class Ledger:
 
 def is_explained(run: Run, past: Iterable[PastFault], deaths: Mapping[int, Death]) -> bool:
     """Return whether the guarantees name a cause for another run after this one: its worker died,
-    or was silent beyond its lease, before it had acknowledged the message. A worker that was asked
-    to stop acknowledges before it ends.
+    or was silent beyond its lease, before it had acknowledged the message. A worker that ends by
+    itself, or that was asked to, acknowledges before.
     """
     death = deaths.get(run.pid)
     until = (run.ended or math.inf) + SLACK
-    has_died = death is not None and death.why != "stop" and run.began <= death.moment <= until
+    has_died = (
+        death is not None and death.why in {"kill", "memory"} and run.began <= death.moment <= until
+    )
     return has_died or _lost_its_lease(run, past, SLACK)
 
 

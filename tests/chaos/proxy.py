@@ -115,6 +115,8 @@ class Proxy:
             if self._rate is not None:
                 self._free_at[way] = max(self._free_at[way], session.used) + len(piece) / self._rate
                 await asyncio.sleep(self._free_at[way] - session.used)
+            if target.is_closing():
+                break
             target.write(piece)
             await target.drain()
         raise ConnectionResetError("one end has closed the connection")

@@ -41,9 +41,10 @@ class Chaos:
         partitions: int = 4,
         kinds: Sequence[str] = KINDS,
         rate: float | None = None,
+        spares_first: bool = False,
     ) -> None:
         self.schedule = schedule(seed, faults, messages, kinds)
-        self.site = Site(folder, binary, partitions)
+        self.site = Site(folder, binary, partitions, spares_first=spares_first)
         self.watch = Watch(self.site)
         self.senders = Senders(self.site.lines, messages, rate)
         self.faults = Faults(self.site, self.senders)
@@ -89,7 +90,9 @@ class Chaos:
 
         def left() -> int:
             ledger.read()
-            return len(self.senders.accepted - ledger.handled - self._dead_letters().keys())
+            return len(
+                self.senders.accepted.keys() - ledger.handled.keys() - self._dead_letters().keys()
+            )
 
         try:
             wait_until(lambda: left() == 0, timeout=END, what="everything handled")

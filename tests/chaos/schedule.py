@@ -12,7 +12,7 @@ ONCE_IN_FULL = (
     *("kill worker", "freeze worker", "kill redis", "switch, sessions kept", "half-open"),
     *("kill receiver", "full disk", "idle cuts", "freeze redis", "slow line", "big bodies"),
     *("clock step", "out of memory", "switch, sessions moved", "freeze receiver"),
-    *("cut connections", "stop worker", "kill rewriting redis"),
+    *("cut connections", "stop worker", "kill rewriting redis", "stuck thread"),
 )
 """All kinds of faults. A short run has the first ones."""
 

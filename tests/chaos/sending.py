@@ -28,7 +28,9 @@ class Senders:
     def __init__(self, lines: list[Line], messages: int, rate: float | None = None) -> None:
         self.lines = lines
         self.messages = messages
-        self.accepted: set[str] = set()
+        self.accepted: dict[str, float] = {}
+        """When each message was accepted, in Unix time, by its ID."""
+
         self.in_order: defaultdict[str, list[str]] = defaultdict(list)
         """The message IDs of each ordering key, in the order in which they were accepted."""
 
@@ -103,7 +105,7 @@ class Senders:
                     line.base + post.path, data=post.body, headers=post.headers
                 ) as answer:
                     if answer.status == 200:
-                        self.accepted.add(post.message_id)
+                        self.accepted.setdefault(post.message_id, time.time())
                         return
                     assert answer.status == 503, await answer.text()
             except (aiohttp.ClientError, TimeoutError):

@@ -34,7 +34,7 @@ class Servers:
             "FAKETIME_CACHE_DURATION": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         }
-        self._both = []
+        self._both: list[Server] = []
         for name in ("one", "two"):
             place = folder / name
             place.mkdir()
@@ -44,6 +44,10 @@ class Servers:
     @property
     def master(self) -> Server:
         return self._both[0]
+
+    @property
+    def replica(self) -> Server:
+        return self._both[1]
 
     def start(self) -> None:
         self.step_clock(0)
@@ -84,7 +88,7 @@ class Servers:
         return True
 
     def _follow(self) -> None:
-        with redis.Redis.from_url(self._both[1].url) as client:
+        with redis.Redis.from_url(self.replica.url) as client:
             client.replicaof("127.0.0.1", str(self.master.port))
 
 

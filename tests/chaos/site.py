@@ -37,11 +37,15 @@ class Death(NamedTuple):
 
 class Site:
     """The programs and what they stand on. The receivers share a spool and reach Redis through one
-    proxy, the workers through another.
+    proxy, the workers through another. With `spares_first`, no fault ends the first receiver and
+    the first worker, so that memory which they do not free shows.
     """
 
-    def __init__(self, folder: Path, binary: str, partitions: int) -> None:
+    def __init__(
+        self, folder: Path, binary: str, partitions: int, *, spares_first: bool = False
+    ) -> None:
         self.folder = folder
+        self.spares_first = spares_first
         self.servers = Servers(binary, folder)
         self.partitions = partitions
         self.disk = folder / "disk"
@@ -82,21 +86,29 @@ class Site:
             }
             self.lines.append(line)
             self.receivers.append(line.receiver())
-        self.workers = [self._worker() for _ in range(WORKERS)]
+        self.workers = [self._worker(number) for number in range(WORKERS)]
 
     def _start(self, *command: str, env: dict[str, str], name: str = "") -> Program:
         program = Program(self.folder, *command, env=env, name=name)
         self._programs.append(program)
         return program
 
-    def _worker(self) -> Program:
+    def to_end(self, what: str, number: int) -> Program:
+        """Return the worker or the receiver that a fault with this number ends."""
+        programs = self.workers if what == "worker" else self.receivers
+        programs = programs[1:] if self.spares_first else programs
+        return programs[number % len(programs)]
+
+    def _worker(self, number: int) -> Program:
         env = {
             "REDIS_URL": f"redis://127.0.0.1:{self.proxies[1].port}/0",
             "PYTHONPATH": str(ROOT),
             "HOOKMILL_LEASE": str(LEASE),
             "HOOKMILL_CONCURRENCY": "50",
             "HOOKMILL_SHUTDOWN": "5",
+            "HOOKMILL_STUCK_THREADS": "1",
             "LEDGER_PAUSE": "0.05",
+            "CHAOS_HARM": "no" if self.spares_first and number == 0 else "yes",
         }
         handlers = "tests.chaos.workload:handlers"
         return self._start("worker", handlers, env=self.lines[0].env | env)
@@ -122,7 +134,8 @@ class Site:
 
     def _replace(self, gone: Program) -> None:
         if gone in self.workers:
-            self.workers[self.workers.index(gone)] = self._worker()
+            at = self.workers.index(gone)
+            self.workers[at] = self._worker(at)
         else:
             at = self.receivers.index(gone)
             self.receivers[at] = self.lines[at].receiver()

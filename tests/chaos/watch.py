@@ -11,7 +11,7 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,7 +21,13 @@ from tests.support import Program
 MEMORY_LIMIT = 256
 """Megabytes of memory at which a worker is killed."""
 
+STUCK = "too many threads are stuck"
+"""What a worker logs that ends because its threads are stuck."""
+
 _PAUSE = 0.1
+
+ALLOWED_GROWTH = (1.25, 30.0)
+"""How much memory may grow from the second to the last quarter: a factor, and MB on top."""
 
 
 class Watch:
@@ -30,6 +36,7 @@ class Watch:
     def __init__(self, site: Site) -> None:
         self._site = site
         self.killed_for_memory = 0
+        self.ended_for_threads = 0
         self.ended: list[str] = []
         self.sampled: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
         """For each program: the moments of the samples, and its memory then in MB."""
@@ -45,7 +52,18 @@ class Watch:
                     self.killed_for_memory += 1
                     await asyncio.to_thread(self._site.end, program, "memory")
             for program, status in await asyncio.to_thread(self._site.replace_ended):
-                self.ended.append(f"{program.log_path.name} ended with {status}")
+                if STUCK in program.log:
+                    self.ended_for_threads += 1
+                else:
+                    self.ended.append(f"{program.log_path.name} ended with {status}")
+
+    def grown(self) -> list[str]:
+        """Return the programs whose memory has grown beyond what is allowed."""
+        factor, more = ALLOWED_GROWTH
+        quarters = {name: growth(samples) for name, samples in self.sampled.items()}
+        return [
+            name for name, (before, after) in quarters.items() if after > before * factor + more
+        ]
 
     def _programs(self) -> Iterator[tuple[str, Program]]:
         for number, worker in enumerate(self._site.workers):
@@ -63,8 +81,8 @@ def memory_of(pid: int) -> float:
     return 0.0
 
 
-def growth(samples: list[tuple[float, float]]) -> tuple[float, float]:
-    """Return the median memory in the second and in the last quarter of the run."""
+def growth(samples: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return the median memory in the second and in the last quarter of the samples' time."""
     first, last = samples[0][0], samples[-1][0]
     quarter = (last - first) / 4
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -15,11 +17,13 @@ from hookmill.admin.filters import EVERYTHING, DeadLetterFilter, Selection
 from hookmill.cli.dead import drop, list_all, replay, show
 from hookmill.config.settings import Settings
 from hookmill.errors import StreamUnavailableError
-from hookmill.message import about_of
+from hookmill.message import Progress, about_of
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.producer import Producer
-from tests.given_up import TRACEBACK, GiveUp
+from tests.given_up import DIED, TRACEBACK, GiveUp, OpenGroup
 from tests.support import dead_letters, message
+from worker.outcome import RetryLater
+from worker.settlement import settlement_of
 
 
 async def test_where_there_are_no_dead_letters_that_is_said(
@@ -302,3 +306,35 @@ async def test_dropping_what_was_selected_is_confirmed_with_its_number_first(
     left = await dead_letters(stream)
     assert [about_of(letter.fields).type for letter in left] == ["order.paid", "post.late"]
     redis_client.delete(dead)
+
+
+async def test_a_message_that_waits_for_its_next_attempt_is_shown_by_its_message_id(
+    settings: Callable[..., Settings],
+    stream: Producer,
+    open_group: OpenGroup,
+    redis_client: redis.Redis,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    group = await open_group()
+    await stream.append([message(b'{"a": 1}', id="msg_1", type="order.paid")])
+    (entry,) = (await group.take(1)).entries
+    progress = Progress(owner=entry.ref.id, handler="send", attempts=2, failed_ms=DIED)
+    retry = RetryLater(progress, 90.0, "ValueError: no such order", TRACEBACK)
+    await group.settle([settlement_of(entry, retry, time.time)])
+
+    await show(settings(), "msg_1", as_json=True)
+    seen = json.loads(capsys.readouterr().out)
+    assert seen["state"] == "not dead: it waits for its next attempt"
+    assert (seen["next_attempt"], seen["attempts"], seen["handler"]) == (3, 2, "send")
+    assert (seen["error"], seen["body"]) == (TRACEBACK, '{"a": 1}')
+    due = datetime.fromisoformat(seen["due_at"]).timestamp()
+    assert 0 < due - time.time() <= 91
+
+    await show(settings(), "msg_1", as_json=False)
+    shown = capsys.readouterr().out
+    assert "state: not dead: it waits for its next attempt\n" in shown
+    assert "ValueError: no such order" in shown
+    with pytest.raises(NoSuchDeadLetterError, match="no dead letter msg_2 in group main"):
+        await show(settings(), "msg_2", as_json=False)
+    keys = group.partitions[0]
+    redis_client.delete(keys.delayed, keys.delayed_entries, keys.sooner)

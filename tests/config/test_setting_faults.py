@@ -275,3 +275,13 @@ def test_a_queue_into_which_the_largest_body_never_fits_is_a_fault(setenv: SetEn
     ]
     setenv(HOOKMILL_BODY_LIMIT="1000")
     assert load_settings().queue_bytes == 1000
+
+
+def test_more_stuck_threads_than_threads_is_a_fault_and_never_is_said_with_0(
+    setenv: SetEnv,
+) -> None:
+    setenv(HOOKMILL_THREADS="4", HOOKMILL_STUCK_THREADS="5")
+    (fault,) = faults()
+    assert fault.startswith("HOOKMILL_STUCK_THREADS is more than HOOKMILL_THREADS")
+    setenv(HOOKMILL_STUCK_THREADS="0")
+    assert load_settings().stuck_limit == 0

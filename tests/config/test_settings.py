@@ -230,3 +230,8 @@ def test_settings_are_frozen_down_to_the_sources() -> None:
         settings.sources["marble"].path = "/other"
     with pytest.raises(TypeError):
         settings.sources["qstash"] = settings.sources["marble"]
+
+
+@pytest.mark.parametrize(("threads", "limit"), [(1, 1), (2, 1), (3, 1), (16, 8)])
+def test_a_worker_ends_when_half_of_its_threads_are_stuck(threads: int, limit: int) -> None:
+    assert load_settings(threads=threads).stuck_limit == limit

@@ -107,7 +107,7 @@ def test_each_field_of_an_entry_is_listed() -> None:
     }  # fmt: skip
     written = {
         *message(key="k").to_fields(),
-        *Progress(owner="1-0").to_fields(),
+        *Progress(owner="1-0", moved_ms=1).to_fields(),
         *Death(reason="failed", error="", died_ms=0).to_fields(),
     }
     assert listed == {name.decode() for name in written}

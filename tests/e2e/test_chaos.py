@@ -10,6 +10,7 @@ from tests.chaos.ledger import PastFault, Run, count_broken_order, is_explained
 from tests.chaos.run import Chaos
 from tests.chaos.schedule import KINDS, LEASE, Fault, schedule
 from tests.chaos.site import Death
+from tests.chaos.watch import growth
 from tests.support import server_binaries
 
 
@@ -77,6 +78,14 @@ def test_a_second_run_beside_the_next_message_is_disordered_unless_its_worker_wa
 
 def test_a_freeze_does_not_excuse_a_message_that_began_too_early() -> None:
     assert judged(a=[Run(FROZEN, 9, 20)], b=[Run(OTHER, 12, 13)], freeze=LEASE) == (0, 1)
+
+
+def test_memory_is_flat_if_its_last_quarter_is_like_its_second() -> None:
+    def samples(*levels: float) -> list[tuple[float, float]]:
+        return [(10.0 * n, level) for n, level in enumerate(levels)]
+
+    assert growth(samples(60, 300, 80, 80, 80, 80, 80, 80, 500)) == (80, 80)
+    assert growth(samples(60, 70, 80, 90, 100, 110, 120, 130, 140)) == (90, 130)
 
 
 # --- how a second run is judged ----------------------------------------------------------------

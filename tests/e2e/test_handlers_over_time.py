@@ -79,6 +79,7 @@ def tell_in_a_thread(given_up: GivenUp) -> None:
 async def test_what_is_stored_for_a_renamed_handler_runs_once_under_its_new_name(
     line: Line, redis_client: redis.Redis, tmp_path: Path
 ) -> None:
+    """oban-bg/oban#1289: what is stored for a renamed handler fails for ever."""
     source = tmp_path / "ledger.py"
     (tmp_path / "note.py").write_text(source.read_text())
     head = HEAD.replace("from ledger", "from note")

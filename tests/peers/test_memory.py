@@ -12,6 +12,7 @@ import redis
 from hookmill import Delivery, Handlers, Message, Retry
 from hookmill.handlers import Backoff
 from hookmill.stream.consumer import Consumer
+from hookmill.stream.groups import Groups
 from hookmill.stream.producer import Producer
 from tests.peers.deliveries import http_client, order, post, receiving
 from tests.peers.view import View
@@ -45,6 +46,7 @@ async def test_what_is_acknowledged_leaves_the_stream(
     ag2ai/faststream#2232 and dapr/components-contrib#1436, #3100 report the same.
     """
     one, two = Work(), Work()
+    await Groups(stream.client).add("other", "beginning")
     async with (
         working(settings(), one.handlers),
         working(settings(group="other"), two.handlers),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import redis
 
+from hookmill.runtime.log_pace import LogPace
 from hookmill.stream.producer import Producer
 from receiver import appender as appender_module
 from receiver.appender import Appender
@@ -23,7 +24,7 @@ from tests.receiver.appending import (
     stored_ids,
 )
 from tests.receiver.serving import paused
-from tests.support import Server, Stream, eventually, message
+from tests.support import Clock, Server, Stream, eventually, message
 
 UNSTORED = Refusal(503, "stream_unavailable", "the message could not be stored; send it again")
 
@@ -108,6 +109,33 @@ async def test_an_error_of_redis_itself_is_logged_with_its_reason(
     (line,) = lines
     assert (line["event"], line["id"]) == ("append failed", "m1")
     assert "maxmemory" in line["error"]
+    await stream.close()
+
+
+async def test_an_outage_is_logged_once_a_batch_and_then_from_time_to_time(
+    own_server: Callable[..., Server], lines: list[dict[str, Any]]
+) -> None:
+    server = own_server("--save", "", "--maxmemory", "1", "--maxmemory-policy", "noeviction")
+    stream, clock = Stream(server.url, "t"), Clock()
+    appender = Appender(stream, 5.0)
+    appender._log_pace = LogPace(clock)
+    for batch in range(4):
+        each = [append(appender, message(id=f"m{batch}-{n}")) for n in range(3)]
+        results = await asyncio.gather(*each, return_exceptions=True)
+        assert all(isinstance(result, NotStoredError) for result in results)
+        clock.now += 4
+    assert [(line["id"], line["messages"], line.get("failures")) for line in lines] == [
+        ("m0-0", 3, None),
+        ("m3-0", 3, 4),
+    ]
+    with redis.Redis.from_url(server.url) as client:
+        client.config_set("maxmemory", 0)
+    await append(appender, message())
+    with redis.Redis.from_url(server.url) as client:
+        client.config_set("maxmemory", 1)
+    with pytest.raises(NotStoredError):
+        await append(appender, message(id="next"))
+    assert lines[-1]["id"] == "next"
     await stream.close()
 
 

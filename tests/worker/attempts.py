@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from hookmill import Event, Handlers
@@ -14,6 +13,7 @@ from worker.attempt import Attempter
 from worker.outcome import (
     Outcome,
 )
+from worker.threads import HandlerThreads
 
 NOW = 1_800_000_000.0
 OWNER = "1700000000000-0"
@@ -38,8 +38,9 @@ def entry(
 class Try:
     """Makes attempts, with a clock that only a test sets: `await attempt(entry)`."""
 
-    def __init__(self, handlers: Handlers[Any], threads: ThreadPoolExecutor) -> None:
+    def __init__(self, handlers: Handlers[Any], threads: HandlerThreads) -> None:
         self.now = NOW
+        self.threads = threads
         self.attempter = Attempter(
             handlers, {"db": "pool"}, threads, grace=600, clock=lambda: self.now
         )

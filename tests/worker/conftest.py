@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from worker import settler as settler_module
 from worker.attempt import Attempter
 from worker.pool import Pool
 from worker.takeover import Takeover
+from worker.threads import HandlerThreads
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ async def make_pool(short_pauses: None) -> AsyncIterator[MakePool]:
     """Start a pool: `await make_pool(handlers, stream, concurrency=1)`. The end stops it."""
     pools: list[Pool] = []
     looking: list[asyncio.Task[None]] = []
-    threads = ThreadPoolExecutor(4, thread_name_prefix="handler")
+    threads = HandlerThreads(4)
 
     async def make(
         handlers: Handlers[Any],
@@ -71,13 +71,14 @@ async def make_pool(short_pauses: None) -> AsyncIterator[MakePool]:
     for pool in pools:
         await pool.stop(0)
         await pool._consumer.close()
-    threads.shutdown()
+    threads.close()
 
 
 @pytest.fixture
-def threads() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(2, thread_name_prefix="handler") as pool:
-        yield pool
+def threads() -> Iterator[HandlerThreads]:
+    pool = HandlerThreads(2)
+    yield pool
+    pool.close()
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def handlers() -> Handlers[Any]:
 
 
 @pytest.fixture
-def attempt(handlers: Handlers[Any], threads: ThreadPoolExecutor) -> Try:
+def attempt(handlers: Handlers[Any], threads: HandlerThreads) -> Try:
     return Try(handlers, threads)
 
 

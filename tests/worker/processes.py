@@ -30,11 +30,11 @@ class WorkerProcesses:
     def __init__(self, server: Server, start_program: Callable[..., Program], folder: Path) -> None:
         self.server = server
         self._start_program = start_program
-        self._folder = folder
+        self.folder = folder
 
     def start(self, script: str, **env: str) -> Program:
         """Start a worker with the handlers of this script."""
-        (self._folder / "app.py").write_text(START + dedent(script))
+        (self.folder / "app.py").write_text(START + dedent(script))
         given = {"REDIS_URL": self.server.url, **env}
         return self._start_program("worker", "app:handlers", env=given)
 
@@ -66,9 +66,9 @@ class WorkerProcesses:
             count: Any = client.xlen("hookmill:{0}:main:again")
             return int(count)
 
-    def is_drained(self) -> bool:
-        """Whether nothing waits and nothing is held."""
-        return not self.pending and not self.requeued
+    def is_drained(self, but: int = 0) -> bool:
+        """Whether nothing waits, and nothing is held but so many messages."""
+        return self.pending == but and not self.requeued
 
 
 def _pending(client: redis.Redis, key: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -24,6 +23,7 @@ from worker.outcome import (
     Outcome,
     RetryLater,
 )
+from worker.threads import HandlerThreads
 
 # --- good ends ------------------------------------------------------------------------------
 
@@ -70,7 +70,7 @@ async def test_the_attempt_counts_the_failures_before_it(
 
 
 async def test_the_lifespans_resources_reach_a_handler_that_asks_for_them(
-    threads: ThreadPoolExecutor,
+    threads: HandlerThreads,
 ) -> None:
     @asynccontextmanager
     async def lifespan() -> Any:
@@ -338,7 +338,7 @@ async def test_a_release_that_knows_the_type_ends_the_wait(
     assert outcome.progress == Progress(owner=OWNER, handler="book")
 
 
-async def test_without_grace_the_unknown_is_dead_at_once(threads: ThreadPoolExecutor) -> None:
+async def test_without_grace_the_unknown_is_dead_at_once(threads: HandlerThreads) -> None:
     outcome = await attempted(Attempter(Handlers(), None, threads, grace=0), entry())
     assert isinstance(outcome, DeadLettered)
     assert outcome.reason == "unhandled"

@@ -61,11 +61,11 @@ async def test_a_plain_function_beyond_its_timeout_keeps_its_slot_and_is_done_wh
         task = asyncio.create_task(attempt())
         await eventually(lambda: logs)
         assert not task.done()
-        assert attempt.attempter.has_busy_threads
+        assert attempt.threads.running()
         go_on.set()
         assert await task == Done("book")
     assert [line["event"] for line in logs] == ["handler overruns its timeout in a thread"]
-    await eventually(lambda: not attempt.attempter.has_busy_threads)
+    await eventually(lambda: not attempt.threads.running())
 
 
 async def test_a_plain_function_that_waits_for_a_thread_is_not_said_to_be_slow(
@@ -108,9 +108,9 @@ async def test_a_plain_function_that_was_requeued_before_it_began_never_begins(
         task.cancel()
     requeued = Requeued(Progress(owner=OWNER))
     assert await asyncio.gather(*tasks) == [requeued] * 4
-    assert attempt.attempter.has_busy_threads  # two cannot be stopped
+    assert attempt.threads.running()  # two cannot be stopped
     go_on.set()
-    await eventually(lambda: not attempt.attempter.has_busy_threads)
+    await eventually(lambda: not attempt.threads.running())
     assert ran == ["m0", "m1"]
 
 

@@ -148,9 +148,7 @@ async def slow_writer(
     await first(heartbeats)
     slow = _Slow(stream.client, "main")
     slow.prepare()
-    writer = HeartbeatWriter(
-        slow, Heartbeat(name="slow", lease=60), worker._pool, worker._attempter
-    )
+    writer = HeartbeatWriter(slow, Heartbeat(name="slow", lease=60), worker._pool, worker._threads)
     return slow, writer
 
 

@@ -14,6 +14,7 @@ import structlog
 from hookmill import Delivery, Handlers, Retry
 from hookmill.config.settings import Settings
 from hookmill.message import Message
+from hookmill.stream.groups import Groups
 from hookmill.stream.producer import Producer
 from hookmill.stream.upkeep import Upkeep
 from tests.support import Server, Stream, eventually, message
@@ -199,11 +200,13 @@ async def test_a_group_that_comes_later_gets_all_that_is_retained_and_none_takes
         return handlers
 
     sent = [message(id=f"m{n}") for n in range(20)]
+    await Groups(stream.client).add("search", "beginning")
     await start_worker(noting("search"), group="search", retention=3600)
     await stream.append(sent[:10])
     await eventually(lambda: len(ran["search"]) == 10)
     await Upkeep(stream.client, "main").trim(3600)
 
+    await Groups(stream.client).add("cdn", "beginning")
     await start_worker(noting("cdn"), group="cdn", retention=3600)
     await stream.append(sent[10:])
     once, twice = ({message.id: times for message in sent} for times in (1, 2))

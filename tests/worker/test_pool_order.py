@@ -6,7 +6,6 @@ import asyncio
 import random
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -27,6 +26,7 @@ from worker.attempt import Attempter
 from worker.delayed import Delayed
 from worker.pool import Pool
 from worker.takeover import Takeover
+from worker.threads import HandlerThreads
 
 FOR_EVER = 1e9
 
@@ -55,7 +55,7 @@ async def start_pool(stream: Producer) -> AsyncIterator[StartPool]:
     groups: list[Consumer] = []
     pools: list[Pool] = []
     tasks: list[asyncio.Task[Any]] = []
-    threads = ThreadPoolExecutor(2, thread_name_prefix="handler")
+    threads = HandlerThreads(2)
 
     async def start(handlers: Handlers[Any], *, group: str = "main", concurrency: int = 4) -> Pool:
         mine = Consumer(stream.client, group, f"c{len(pools)}", dedup_window=3600)
@@ -74,7 +74,7 @@ async def start_pool(stream: Producer) -> AsyncIterator[StartPool]:
     await cancel_and_wait(tasks)
     for each in groups:
         await each.close()
-    threads.shutdown()
+    threads.close()
 
 
 class Work:

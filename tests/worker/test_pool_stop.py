@@ -155,7 +155,7 @@ async def test_a_plain_function_past_the_deadline_is_requeued_and_its_thread_not
     await eventually(lambda: sum(ran.values()) == 4)
     await pool.stop(0)
     assert pool.is_idle
-    assert pool._attempter.has_busy_threads
+    assert pool._attempter._threads.running()
     go_on.set()
     await make_pool(handlers, stream)
     await eventually(lambda: is_drained(redis_client, stream))

@@ -20,6 +20,7 @@ from tests.worker.processes import START, WorkerProcesses
 def test_a_process_pool_in_a_plain_handler_ends_and_its_children_heed_sigterm(
     processes: WorkerProcesses,
 ) -> None:
+    """dagster-io/dagster#25749: a child with its parent's signal handling ignores SIGTERM."""
     worker = processes.start("""
         import multiprocessing
 
@@ -73,6 +74,7 @@ def in_a_thread(delivery):
 
 @pytest.mark.parametrize("kind", ["async", "plain"])
 def test_failed_handlers_free_their_memory_at_once(processes: WorkerProcesses, kind: str) -> None:
+    """Bogdanp/dramatiq#878: tracebacks keep the bodies of failed messages."""
     worker = processes.start(FAILING, HOOKMILL_CONCURRENCY="4", HOOKMILL_THREADS="4")
     worker.wait_for("working")
     for _ in range(50):
@@ -185,6 +187,7 @@ CANNOT_WRITE = {
 def test_a_log_that_cannot_be_written_costs_lines_and_nothing_else(
     processes: WorkerProcesses, tmp_path: Path, output: str
 ) -> None:
+    """graphile/worker#440: a log without a reader ends the worker."""
     (tmp_path / "app.py").write_text(START + CHATTY)
     command = f"{CANNOT_WRITE[output]}; exec {sys.executable} -m hookmill worker app:handlers"
     env = {**os.environ, "REDIS_URL": processes.server.url}

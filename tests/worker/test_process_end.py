@@ -15,12 +15,18 @@ from tests.worker.processes import WorkerProcesses
 PARTS = [
     "pool",
     "settler",
+    "settler watch",
     "delayed",
+    "heartbeat",
     "janitor",
     "leases",
+    "leases thread",
     "takeover",
     "unstarted",
+    "waiting",
+    "stuck threads",
     "loop watch",
+    "loop watch thread",
     "watch",
     "main",
 ]
@@ -68,6 +74,39 @@ def test_a_worker_that_loses_a_part_of_itself_ends_and_requeues_its_work(
     assert processes.requeued >= 2  # what was taken while it stopped is requeued, too
 
 
+@pytest.mark.parametrize("thread", ["leases", "loop watch"])
+def test_a_worker_that_loses_a_thread_of_its_own_ends_and_requeues_its_work(
+    processes: WorkerProcesses, thread: str
+) -> None:
+    worker = processes.start(
+        """
+        import ctypes, threading
+
+        @handlers.on("slow")
+        async def slow(delivery):
+            say("slow began")
+            await asyncio.sleep(600)
+
+        @handlers.on("kill")
+        async def kill(delivery):
+            (one,) = (one for one in threading.enumerate() if one.name == os.environ["THREAD"])
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                ctypes.c_ulong(one.ident), ctypes.py_object(SystemExit)
+            )
+        """,
+        THREAD=thread,
+        HOOKMILL_SHUTDOWN="0.5",
+        HOOKMILL_LEASE="1.5",  # the thread sleeps for a third of it, and cannot be ended meanwhile
+    )
+    processes.send("slow", "slow")
+    wait_until(lambda: worker.log.count("slow began") == 2)
+    processes.send("kill")
+    assert worker.wait() == 1
+    assert f"{thread} thread" in worker.log
+    assert processes.pending == 0
+    assert processes.requeued == 2
+
+
 def test_a_handler_that_cancels_every_task_ends_a_worker_that_requeues_its_work(
     processes: WorkerProcesses,
 ) -> None:
@@ -96,6 +135,7 @@ def test_a_handler_that_cancels_every_task_ends_a_worker_that_requeues_its_work(
 
 
 def test_handlers_that_raise_generator_exit_keep_no_slot(processes: WorkerProcesses) -> None:
+    """dask/distributed#5958: a handler that raises GeneratorExit takes its slot with it."""
     worker = processes.start(
         """
         @handlers.on("bad", attempts=1)
@@ -118,6 +158,7 @@ def test_handlers_that_raise_generator_exit_keep_no_slot(processes: WorkerProces
 def test_sys_exit_in_a_task_of_a_handler_ends_a_worker_that_has_settled_everything(
     processes: WorkerProcesses,
 ) -> None:
+    """kuyruk#66: a worker that exits within a task requeues nothing."""
     worker = processes.start(
         """
         async def leave():
@@ -226,3 +267,50 @@ def test_neither_a_lifespan_nor_a_thread_that_does_not_end_keeps_a_worker_that_s
     assert time.monotonic() - began < 1 + 6
     assert processes.pending == 0
     assert processes.requeued == 1
+
+
+EVERYTHING_HANGS = """
+import threading
+from contextlib import asynccontextmanager
+
+@asynccontextmanager
+async def lifespan():
+    yield
+    while True:
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            say("the lifespan clings")
+
+handlers = Handlers(lifespan)
+
+@handlers.on("clings")
+async def clings(delivery):
+    say("began")
+    while True:
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            say("a handler clings")
+
+@handlers.on("stuck")
+def stuck(delivery):
+    say("began")
+    time.sleep(600)
+"""
+
+
+def test_a_stop_ends_within_its_time_whatever_hangs(processes: WorkerProcesses) -> None:
+    """A lifespan and a thread that never end ignored SIGTERM for good."""
+    worker = processes.start(
+        EVERYTHING_HANGS, HOOKMILL_SHUTDOWN="20", HOOKMILL_LEASE="3600", HOOKMILL_STUCK_THREADS="0"
+    )
+    processes.send("clings", "stuck")
+    wait_until(lambda: worker.log.count("began") == 2)
+    began = time.monotonic()
+    assert worker.stop() == 0
+    assert time.monotonic() - began < 20
+    assert "a handler clings" in worker.log
+    assert "the lifespan clings" in worker.log
+    assert processes.requeued == 1  # the other one can be anywhere in its work: it waits its lease
+    assert processes.pending == 1

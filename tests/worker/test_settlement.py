@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hookmill.message import Fields, Progress
+from hookmill.message import MAX_LAST_ERROR, Fields, Progress
 from hookmill.stream.entries import AGAIN, STREAM, Entry, EntryRef, FollowUp, Settlement
 from worker.outcome import (
     DeadLettered,
@@ -47,13 +47,27 @@ def test_what_has_an_ordering_key_is_settled_with_it_and_its_owner() -> None:
 
 
 def test_a_retry_stands_with_its_progress_in_the_entrys_place() -> None:
-    outcome = RetryLater(
-        Progress(owner="7-1", handler="book", attempts=2), 1.5, "ValueError", "..."
-    )
+    outcome = RetryLater(Progress(owner="7-1", handler="book", attempts=2), 1.5, "asked to wait")
     fields = {**SENT, **progress_fields(b"book", b"2")}
     assert settlement_of(ENTRY, outcome, now) == Settlement(
         REF, (FollowUp("again", "7-1/book", fields, 1500),), owner=b"7-1"
     )
+
+
+def test_a_retry_carries_the_end_of_its_last_error_until_the_next_one() -> None:
+    progress = Progress(owner="7-1", handler="book", attempts=2)
+    failed = RetryLater(progress, 1.5, "ValueError", "x" * MAX_LAST_ERROR + "oh \udcff no")
+    (follow_up,) = settlement_of(ENTRY, failed, now).follow_ups
+    error = follow_up.fields[b"error"]
+    assert error.endswith(b"xxoh \\udcff no")
+    assert len(error.decode()) == MAX_LAST_ERROR + len("\\udcff") - 1
+    entry = Entry(EntryRef(AGAIN, "9-9"), follow_up.fields)
+    (asked,) = settlement_of(entry, RetryLater(progress, 1, "asked"), now).follow_ups
+    assert asked.fields[b"error"] == error
+    (next_one,) = settlement_of(entry, RetryLater(progress, 1, "", "KeyError"), now).follow_ups
+    assert next_one.fields[b"error"] == b"KeyError"
+    (dead,) = settlement_of(entry, DeadLettered(progress, "failed", "the last"), now).follow_ups
+    assert dead.fields[b"error"] == b"the last"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,94 @@
+"""What an operator can ask and do with consumer groups: list them, add one.
+
+Everything is returned as data; `hookmill/cli/groups.py` prints it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from hookmill.admin.status import oldest_age
+from hookmill.config.settings import Settings
+from hookmill.errors import PartitionsError, SettingsError
+from hookmill.stream.client import Client
+from hookmill.stream.facts import GroupFacts, Overview
+from hookmill.stream.groups import From, Groups, KnownGroup
+from hookmill.stream.inspector import Inspector
+
+
+class ListedGroup(NamedTuple):
+    """A group as it is noted, and what is known of its work; None where Redis has lost it."""
+
+    known: KnownGroup
+    facts: GroupFacts | None
+
+
+async def list_all(settings: Settings) -> tuple[Overview, list[ListedGroup]]:
+    """Return all groups that were not dropped, by their names, and what the stream holds."""
+    async with await Client.as_found(settings.need_redis_url(), settings.prefix) as client:
+        known = await Groups(client).known()
+        overview = await Inspector(client).overview()
+    facts = {group.name: group for group in overview.groups}
+    # One that is noted as dropped and is there all the same was made again by release 0.1.
+    names = sorted({*(name for name in known if known[name].state != "dropped"), *facts})
+    groups = [(known.get(name, KnownGroup(name)), facts.get(name)) for name in names]
+    return overview, [ListedGroup(*group) for group in groups]
+
+
+async def add(settings: Settings, name: str, start: From) -> None:
+    """Make a new group. Raises `GroupRefusedError` if there is one of this name."""
+    async with _writing(settings) as client:
+        await Groups(client).add(name, start)
+
+
+async def add_if_unknown(settings: Settings, name: str) -> None:
+    """Make a group that gets all that the stream has, unless there is one of this name."""
+    async with _writing(settings) as client:
+        groups = Groups(client)
+        if name not in await groups.known():
+            await groups.add(name, "beginning")
+
+
+def describe(overview: Overview, group: ListedGroup, lease: float) -> dict[str, Any]:
+    """Return what is known of a group as JSON-ready values. What is not known is None.
+
+    `lease` (seconds) decides which workers of an older release still count as running.
+    """
+    known, facts = group
+    since = datetime.fromtimestamp(known.since_ms / 1000, UTC) if known.since_ms else None
+    seen: dict[str, Any] = {
+        "name": known.name,
+        "state": known.state,
+        "from": known.origin or None,
+        "since": since and since.isoformat(timespec="milliseconds"),
+        **dict.fromkeys(("backlog", "oldest_age", "waiting", "held", "delayed", "again")),
+        **dict.fromkeys(("parked", "dead", "workers", "pins")),
+    }
+    if facts is None:
+        return seen
+    counts = ("waiting", "held", "delayed", "again", "parked", "dead")
+    return seen | {
+        "backlog": facts.backlog,
+        "oldest_age": oldest_age(overview, facts),
+        **{count: getattr(facts, count) for count in counts},
+        "workers": facts.workers(lease),
+        "pins": facts.pins(lease),
+    }
+
+
+@asynccontextmanager
+async def _writing(settings: Settings) -> AsyncIterator[Client]:
+    """Open the stream, which may not be there yet. Raises `SettingsError` if it has another number
+    of partitions.
+    """
+    async with Client(
+        settings.need_redis_url(), settings.prefix, partitions=settings.partitions
+    ) as client:
+        try:
+            await client.agree_on_partitions()
+        except PartitionsError as error:
+            raise SettingsError([str(error)]) from None
+        yield client

@@ -1,0 +1,106 @@
+"""`hookmill group`: the consumer groups there are, and how to make one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from hookmill.cli.options import AsJSON
+from hookmill.cli.output import printable, say, say_json
+from hookmill.cli.start import read_settings, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+app = typer.Typer(help="Consumer groups: list, add.", no_args_is_help=True, rich_markup_mode=None)
+
+_Name = Annotated[str, typer.Argument(metavar="NAME", help="The group's name.")]
+
+
+@app.command("list")
+def group_list(*, as_json: AsJSON = False) -> None:
+    """List the consumer groups, with their unfinished work and whether anybody works on it.
+
+    A group pins the stream if it has unfinished work and no worker: the stream keeps all of that.
+    """
+    from hookmill.admin import groups
+
+    settings = read_settings()
+    overview, found = run(groups.list_all(settings))
+    seen = [groups.describe(overview, group, settings.lease) for group in found]
+    if as_json:
+        for one in seen:
+            say_json(one)
+        return
+    for line in table(seen):
+        say(printable(line, keep=""))
+
+
+@app.command("add")
+def group_add(
+    name: _Name,
+    *,
+    start: Annotated[
+        Literal["beginning", "now"],
+        typer.Option(
+            "--from",
+            help="What it gets: all that the stream has, or what comes from now on.",
+        ),
+    ],
+) -> None:
+    """Make a consumer group, once. Then its workers can start.
+
+    Only the group `main` needs no such command: its first worker makes it.
+    """
+    from hookmill.admin import groups
+
+    settings = read_settings()
+    _check_name(name)
+    run(groups.add(settings, name, start))
+    say(f"added group {name}, from {'the beginning' if start == 'beginning' else 'now on'}")
+
+
+def _check_name(name: str) -> None:
+    from hookmill.config.setting_values import check_key_part
+
+    try:
+        check_key_part(name)
+        if not name.isprintable():
+            raise ValueError("it holds a character that cannot be printed")
+    except ValueError as error:
+        raise typer.BadParameter(f"{name!r}: {error}") from None
+
+
+def table(groups: list[dict[str, Any]]) -> list[str]:
+    """Lay groups out for people, as `admin.groups.describe` gives them."""
+    if not groups:
+        return ["no group: no worker has run yet"]
+    head = ["group", "backlog", "oldest", "held", "delayed", "parked", "dead", "workers"]
+    rows = [head, *(_row(group) for group in groups)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    lines = []
+    for row in rows:
+        name, *cells = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        lines.append("  ".join([row[0].ljust(len(name)), *cells]))
+    return [*lines, *(line for group in groups for line in _remarks(group))]
+
+
+def _row(group: dict[str, Any]) -> list[str]:
+    from hookmill.admin.units import age
+
+    oldest, counts = group["oldest_age"], ("held", "delayed", "parked", "dead", "workers")
+    return [
+        group["name"],
+        "unknown" if group["backlog"] is None else f"{group['backlog']:,}",
+        "-" if oldest is None else age(oldest),
+        *("-" if group[name] is None else f"{group[name]:,}" for name in counts),
+    ]
+
+
+def _remarks(group: dict[str, Any]) -> Iterator[str]:
+    name, state = group["name"], group["state"]
+    if state == "adding":
+        yield f"{name}: half made; finish `hookmill group add {name} --from {group['from']}`"
+    elif group["pins"]:
+        yield f"{name}: pins the stream; it has unfinished work, and no worker of it runs"

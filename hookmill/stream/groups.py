@@ -1,0 +1,177 @@
+"""Which consumer groups there are: made on purpose, added, dropped.
+
+A hash in each partition has a note of each group (scripts/group_state.lua states them). A group
+that release 0.1 made has none, and is known all the same because Redis has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal, NamedTuple
+
+from hookmill.errors import GroupLostError, GroupRefusedError, StreamUnavailableError
+from hookmill.stream.client import Client, checked
+from hookmill.stream.heartbeats import PLACE
+from hookmill.stream.keys import Keys
+from hookmill.stream.script_runner import Call, ScriptRunner
+from hookmill.stream.wakeup import is_wakeup_group, wakeup_group_of
+
+From = Literal["beginning", "now"]
+"""Where a new group starts: with all that the stream still has, or with what comes later."""
+
+State = Literal["made", "adding", "dropping", "dropped"]
+
+
+class KnownGroup(NamedTuple):
+    """A group, as it is noted. `origin` is how it was made: `beginning`, `now`, `first` (by its
+    first worker), "" where nobody noted it. `since_ms` is Unix milliseconds, 0 if unknown.
+    """
+
+    name: str
+    state: State = "made"
+    origin: str = ""
+    since_ms: int = 0
+
+
+class Groups:
+    """The consumer groups of a stream. Methods raise `StreamUnavailableError`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._scripts = ScriptRunner(client, drains=True)
+
+    async def known(self) -> dict[str, KnownGroup]:
+        """Return all groups by their names, also those that were dropped."""
+        first = self._client.partitions[PLACE]
+        asked = [(PLACE, ("HGETALL", first.groups))] + [
+            (number, ("XINFO", "GROUPS", keys.stream))
+            for number, keys in enumerate(self._client.partitions)
+        ]
+        notes, *infos = await self._client.ask_places(asked)
+        found = {name: KnownGroup(name) for info in infos for name in _names_in(info)}
+        words = iter(checked(notes))
+        for name, note in zip(words, words, strict=True):
+            found[_text(name)] = _known_of(_text(name), _text(note))
+        return dict(sorted(found.items()))
+
+    async def check(self, name: str, *, may_make: bool = False) -> None:
+        """Raise `GroupRefusedError` unless the group exists, or unless it may be made now."""
+        known = await self.known()
+        group = known.get(name)
+        if group is None and not may_make:
+            raise unknown_group(name, known.values())
+        if group is not None and group.state != "made":
+            raise _refused(group)
+
+    async def make(self, name: str) -> int:
+        """Make the group where it is missing; return in how many streams it was made.
+
+        Raises `GroupRefusedError` if it was dropped.
+        """
+        calls = [Call(number, _keys(keys, name), _names(name)) for number, keys in self._each]
+        made = await self._scripts.run_each("open", calls)
+        if min(made) < 0:
+            group = (await self.known()).get(name)
+            if group is None or group.state == "made":
+                raise GroupLostError("somebody adds or drops the group in this moment")
+            raise _refused(group)
+        return sum(made)
+
+    async def add(self, name: str, start: From) -> None:
+        """Make a new group in all partitions. Raises `GroupRefusedError` if there is one.
+
+        A call that broke off can be repeated; until its end no worker works in the group.
+        """
+        first = self._client.partitions[PLACE]
+        call = Call(PLACE, [first.stream, first.groups], [name, start])
+        if note := await self._scripts.run("claim_group", call):
+            raise _refused_to_add(_known_of(name, _text(note)))
+        others = [each for each in self._each if each[0] != PLACE]
+        for number, keys in [*others, (PLACE, first)]:
+            args = [*_names(name), start, int(number == PLACE)]
+            call = Call(number, [*_keys(keys, name)], args)
+            if not await self._scripts.run("add_group", call):
+                raise GroupRefusedError(
+                    f"group {shown(name)} was added or dropped by somebody else at the same time: "
+                    "look with `hookmill group list`"
+                )
+
+    @property
+    def _each(self) -> list[tuple[int, Keys]]:
+        return list(enumerate(self._client.partitions))
+
+
+def shown(name: str) -> str:
+    """Return a group's name without what would steer a terminal: anybody who may use Redis can make
+    a group of any name.
+    """
+    return name.encode("unicode_escape").decode()
+
+
+def unknown_group(name: str, known: Iterable[KnownGroup]) -> GroupRefusedError:
+    """Return the error that names the groups there are, and how to make one."""
+    names = ", ".join(shown(group.name) for group in known if group.state == "made")
+    return GroupRefusedError(
+        f"there is no group {shown(name)}; there are: {names or 'none'}. Make it once with "
+        f"`hookmill group add {shown(name)} --from beginning` (or `--from now`)"
+    )
+
+
+def _refused(group: KnownGroup) -> GroupRefusedError:
+    name = shown(group.name)
+    if group.state == "adding":
+        return GroupRefusedError(
+            f"group {name} is only half made: finish `hookmill group add {name} "
+            f"--from {group.origin}`"
+        )
+    if group.state == "dropping":
+        return GroupRefusedError(
+            f"group {name} is being dropped: finish `hookmill group drop {name}`"
+        )
+    return GroupRefusedError(
+        f"group {name} was dropped. `hookmill group add {name} --from beginning` (or `--from now`) "
+        "makes it anew"
+    )
+
+
+def _refused_to_add(group: KnownGroup) -> GroupRefusedError:
+    if group.state == "made":
+        return GroupRefusedError(f"there is a group {shown(group.name)} already")
+    return _refused(group)
+
+
+def _names(group: str) -> list[str]:
+    return [group, wakeup_group_of(group)]
+
+
+def _keys(keys: Keys, group: str) -> list[str]:
+    """Return the keys of the scripts that make a group."""
+    of_group = keys.of_group(group)
+    return [keys.stream, of_group.again, of_group.low_water, keys.groups]
+
+
+def _names_in(info: Any) -> list[str]:
+    """Return the names of the groups in a reply of XINFO GROUPS; none where there is no stream."""
+    if isinstance(info, GroupLostError):
+        return []
+    if isinstance(info, StreamUnavailableError) and "no such key" in str(info):
+        return []
+    names = [dict(zip(row[::2], row[1::2], strict=True))[b"name"] for row in checked(info)]
+    return [_text(name) for name in names if not is_wakeup_group(name)]
+
+
+def _known_of(name: str, note: str) -> KnownGroup:
+    """Read a note. One of a later release that this one does not know stands for a group."""
+    match note.split():
+        case ["made", origin, since] if since.isdecimal():
+            return KnownGroup(name, "made", origin, int(since))
+        case ["adding", origin]:
+            return KnownGroup(name, "adding", origin)
+        case ["dropping" | "dropped" as state, since] if since.isdecimal():
+            return KnownGroup(name, state, "", int(since))
+        case _:
+            return KnownGroup(name)
+
+
+def _text(word: bytes) -> str:
+    return word.decode("utf-8", "surrogateescape")
