@@ -13,7 +13,7 @@ from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import Entry, EntryRef, Taken
 from hookmill.stream.producer import Producer
 from tests.stream.toolkit import OpenGroup
-from tests.support import Clock, message
+from tests.support import ANY_BYTES, Clock, message
 from tests.worker.takeovers import LEASE, PERIOD, brought, hold, looked, settle
 from worker.takeover import Takeover
 
@@ -65,7 +65,9 @@ async def test_what_a_lost_reply_brought_is_recovered_soon_and_what_is_held_is_l
     clock.now += LEASE / 8
     found: list[Entry] = []
     while takeover.wait() == 0:
-        found += (await takeover.take(10, [entry.ref for entry in (known, *found)])).entries
+        found += (
+            await takeover.take(10, [entry.ref for entry in (known, *found)], ANY_BYTES)
+        ).entries
     assert found == lost
     await settle(recovering, [known, *lost])
 
@@ -98,7 +100,7 @@ async def test_while_it_fails_it_asks_once_a_lease(recovering: Recovering, clock
         if takeover.wait() == 0:
             asked.append(clock.now)
             with pytest.raises(StreamUnavailableError):
-                await takeover.take(10, [])
+                await takeover.take(10, [], ANY_BYTES)
             takeover.lost_reply()
         elif len(asked) < 3:
             takeover.lost_reply()  # takes fail meanwhile
@@ -125,7 +127,7 @@ async def test_where_the_reply_of_a_takeover_is_lost_it_is_asked_for_after_a_lea
 
     monkeypatch.setattr(Consumer, "take_over", lose)
     with pytest.raises(StreamUnavailableError):
-        await takeover.take(10, [])
+        await takeover.take(10, [], ANY_BYTES)
     takeover.lost_reply()
     clock.now += LEASE - 0.1
     assert takeover.wait() > 0

@@ -1,6 +1,9 @@
--- Tells how many bytes the fields of an entry have. A part of takeover.lua.
+-- How many bytes an entry has: those of its values, as weight_of() in hookmill/stream/entries.py
+-- counts them. A part of replay.lua, take.lua and
+-- takeover.lua.
+
 local function weight_of(fields)
   local bytes = 0
-  for _, word in ipairs(fields) do bytes = bytes + #word end
+  for i = 2, #fields, 2 do bytes = bytes + #fields[i] end
   return bytes
 end
