@@ -82,6 +82,7 @@ POOL = "tests/worker/test_pool.py::test_"
 SETTLER = "tests/worker/test_settler.py::test_"
 RECEIVED = "tests/receiver/test_pipeline.py::test_"
 POOL_FAULTS = "tests/worker/test_pool_faults.py::test_"
+POOL_BYTES = "tests/worker/test_pool_bytes.py::test_"
 POOL_TAKEOVER = "tests/worker/test_pool_takeover.py::test_"
 DEAD_BOUNDS = "tests/worker/test_dead_letter_bounds.py::test_"
 PROCESS_END = "tests/worker/test_process_end.py::test_"
@@ -101,6 +102,7 @@ STREAM_LEASES = "tests/stream/test_leases.py::test_"
 STREAM_TAKEOVER = "tests/stream/test_consumer_takeover.py::test_"
 SUSPECTS = "tests/worker/test_suspects.py::test_"
 SWITCH = "tests/peers/test_switch.py::test_"
+TAKE_BYTES = "tests/stream/test_take_bytes.py::test_"
 TAKEOVER = "tests/worker/test_takeover.py::test_"
 WHOLE = "tests/e2e/test_rules.py::test_"
 
@@ -283,7 +285,7 @@ RULES = (
         "a recovery skips what this worker holds",
         (
             Edit("hookmill/stream/consumer.py", "if ref.partition == partition", "if False"),
-            Edit("worker/pool.py", "if entry.ref in self.held:", "if False:"),
+            Edit("worker/held.py", "if entry.ref not in self.entries", "if True"),
         ),
         (f"{POOL_TAKEOVER}a_recovery_leaves_alone_what_is_held_and_unsettled",),
     ),
@@ -293,8 +295,8 @@ RULES = (
         (
             Edit(
                 "worker/pool.py",
-                "self._takeover.take(count, self.held)",
-                "self._takeover.take(100, self.held)",
+                "self._takeover.take(count, self.held,",
+                "self._takeover.take(100, self.held,",
             ),
         ),
         (
@@ -395,7 +397,7 @@ RULES = (
     Rule(
         5,
         "the append refuses earlier, by the number of unfinished messages",
-        (lua("append", "if is_full(counted(KEYS[2]))", "if false"),),
+        (lua("append", "if is_full(messages, bytes) then", "if false then"),),
         (
             f"{APPEND}an_append_is_refused_while_too_many_messages_are_unfinished",
             f"{RECEIVED}a_full_backlog_is_503_at_once_and_is_not_spooled",
@@ -971,8 +973,8 @@ RULES = (
         (
             Edit(
                 "hookmill/stream/consumer.py",
-                "Call(number, taking_keys(self.partitions[number]), [*args, share])",
-                "Call(number, taking_keys(self.partitions[number]), [*args, share, time.time()])",
+                "[*args, share, *rest]",
+                "[*args, share, *rest, time.time()]",
             ),
             Edit(
                 "hookmill/stream/consumer.py",
@@ -982,7 +984,7 @@ RULES = (
             lua(
                 "take",
                 "local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)",
-                "local now_ms = ARGV[6] * 1000",
+                "local now_ms = ARGV[8] * 1000",
             ),
         ),
         (f"{OWNERS}a_worker_whose_clock_is_wrong_knows_what_came_before",),
@@ -1120,6 +1122,64 @@ RULES = (
         "a consumer is removed only while it holds nothing, in one step",
         (lua("retire", "consumer['pending'] == 0 and ", ""),),
         (f"{UPKEEP}only_an_idle_and_empty_consumer_is_removed",),
+    ),
+    # --- 15: a budget of bytes -----------------------------------------------------------------
+    Rule(
+        15,
+        "a take stops at the first entry that passes its budget",
+        (lua("take", "while wanted > 0 and bytes < budget do", "while wanted > 0 do"),),
+        (f"{TAKE_BYTES}a_take_stops_at_the_first_entry_that_passes_its_budget",),
+    ),
+    Rule(
+        15,
+        "and reads no more in a step than surely fits",
+        (lua("take", "math.max(1, math.floor(left / largest))", "wanted"),),
+        (
+            f"{TAKE_BYTES}a_take_stops_at_the_first_entry_that_passes_its_budget",
+            f"{TAKE_BYTES}where_the_largest_is_not_known_entries_are_read_one_by_one",
+        ),
+    ),
+    Rule(
+        15,
+        "what is appended beside unfinished messages of an older release says nothing about those",
+        (lua("largest", " or not largest and messages > 0", ""),),
+        (f"{TAKE_BYTES}where_the_largest_is_not_known_entries_are_read_one_by_one",),
+    ),
+    Rule(
+        15,
+        "a message that is larger than what is noted is noted",
+        (lua("take", "if noted and weight > largest then", "if false then"),),
+        (f"{TAKE_BYTES}what_a_release_that_does_not_note_it_appends_is_noted_when_it_is_taken",),
+    ),
+    Rule(
+        15,
+        "so is one that is replayed",
+        (lua("replay", "largest = note_largest(KEYS[5],", "local _ = tostring("),),
+        (f"{TAKE_BYTES}a_replayed_dead_letter_counts_as_well",),
+    ),
+    Rule(
+        15,
+        "the size of the largest message stays while the stream has messages",
+        (lua("backlog", "if redis.call('XLEN', stream) == 0 then", "if true then"),),
+        (f"{TAKE_BYTES}the_largest_goes_when_the_stream_is_empty",),
+    ),
+    Rule(
+        15,
+        "of several partitions, one with a large message is asked alone",
+        (
+            lua(
+                "take",
+                "if is_shared and left < largest and may_have_more(which) then",
+                "if false then",
+            ),
+        ),
+        (f"{TAKE_BYTES}partitions_share_the_budget_and_do_not_pass_it",),
+    ),
+    Rule(
+        15,
+        "a worker takes nothing while what it holds uses up its budget",
+        (Edit("worker/pool.py", "_is_resting or self._holdings.is_full:", "_is_resting:"),),
+        (f"{POOL_BYTES}a_pool_takes_nothing_while_what_it_holds_uses_up_its_budget",),
     ),
     # --- 16: who may be taken over from ----------------------------------------------------------
     Rule(

@@ -224,13 +224,7 @@ class Worker:
         self.consumer_name = process.consumer_name()
         self.handler_count = len(handlers)
         self._client = client_of(settings)
-        self._consumer = Consumer(
-            self._client,
-            settings.group,
-            self.consumer_name,
-            dedup_window=settings.dedup_window,
-            makes_group=makes_group(settings),
-        )
+        self._consumer = self._new_consumer(settings)
         self._upkeep = Upkeep(self._client, settings.group)
         self._threads = HandlerThreads(settings.threads)
         self._stuck_limit = settings.stuck_limit
@@ -238,7 +232,12 @@ class Worker:
         takeover = Takeover(self._consumer, settings.lease)
         self._watchers = DeadWatchers(handlers, resources)
         self._pool = Pool(
-            self._consumer, self._attempter, takeover, settings.concurrency, self._watchers
+            self._consumer,
+            self._attempter,
+            takeover,
+            settings.concurrency,
+            self._watchers,
+            max_bytes=settings.take_bytes,
         )
         self._leases = self._lease_keeper(settings.lease)
         self._loop_watch = LoopWatch(self._pool.runs)
@@ -265,6 +264,15 @@ class Worker:
         consumer, pool = self._consumer, self._pool
         leases = consumer.leases(timeout_of(lease))
         return LeaseKeeper(leases, pool.held, lease, lambda: consumer.in_use(lease), pool.settling)
+
+    def _new_consumer(self, settings: Settings) -> Consumer:
+        return Consumer(
+            self._client,
+            settings.group,
+            self.consumer_name,
+            dedup_window=settings.dedup_window,
+            makes_group=makes_group(settings),
+        )
 
     def _waiting_mover(self, settings: Settings, heartbeats: Heartbeats) -> WaitingMover:
         rest, name = self._pool.rest, self.consumer_name

@@ -26,10 +26,11 @@ from hookmill.errors import (
 from hookmill.message import Progress
 from hookmill.runtime.log_pace import LogPace
 from hookmill.runtime.tasks import cancel_and_wait
-from hookmill.stream.consumer import Consumer
+from hookmill.stream.consumer import TAKE_BYTES, Consumer
 from hookmill.stream.entries import Entry, EntryRef, Taken
 from worker.attempt import Attempter
 from worker.dead_watchers import DeadWatchers
+from worker.held import Holdings
 from worker.outcome import DeadLettered, Outcome, Requeued
 from worker.report import Reporter
 from worker.settlement import settlement_of
@@ -84,8 +85,8 @@ a reply that is on its way, to end the cancelled messages, to settle, to end cal
 class Pool:
     """Runs up to `concurrency` messages at a time.
 
-    `held` has every entry from its take to its settlement, and when it was taken (by
-    `time.monotonic`). Only the event loop writes to it.
+    `held` has every entry from its take to its settlement. They may have `max_bytes` together; the
+    entry that passes this is the last one until something is settled.
     """
 
     def __init__(
@@ -95,6 +96,8 @@ class Pool:
         takeover: Takeover,
         concurrency: int,
         watchers: DeadWatchers | None = None,
+        *,
+        max_bytes: int = TAKE_BYTES,
     ) -> None:
         self._consumer = consumer
         self._attempter = attempter
@@ -123,7 +126,8 @@ class Pool:
         self._is_resting = False
         self._waits_for_slots = False
         self._taking: asyncio.Task[None] | None = None
-        self.held: dict[EntryRef, float] = {}
+        self._holdings = Holdings(max_bytes)
+        self.held = self._holdings.entries
 
     def start(self) -> asyncio.Task[None]:
         """Begin to take messages; return the task that does it. The task ends when the pool is
@@ -211,7 +215,7 @@ class Pool:
         """How many more messages may begin now."""
         if self._suspects or self._runs_alone:
             return 0
-        if self._is_resting:
+        if self._is_resting or self._holdings.is_full:
             return 0
         if len(self.held) - len(self._running) >= MAX_UNSETTLED:
             return 0
@@ -221,8 +225,8 @@ class Pool:
     @property
     def oldest_held(self) -> float | None:
         """For how many seconds the oldest message has been held; None if none is."""
-        taken = next(iter(self.held.values()), None)  # they stand in the order of their takes
-        return None if taken is None else time.monotonic() - taken
+        oldest = next(iter(self.held.values()), None)  # they stand in the order of their takes
+        return None if oldest is None else time.monotonic() - oldest.since
 
     @property
     def is_idle(self) -> bool:
@@ -321,10 +325,10 @@ class Pool:
         # After a wake-up, take the entry that it announced first. A takeover does not find it, and
         # no other worker gets a wake-up for it.
         if not self._is_quiet and not self._has_wakeup and self._takeover.wait() == 0:
-            found = await self._takeover.take(count, self.held)
+            found = await self._takeover.take(count, self.held, self._holdings.bytes_left)
             if not found.is_empty:
                 return found
-        return await self._consumer.take(count)
+        return await self._consumer.take(count, self._holdings.bytes_left)
 
     def _take_size(self) -> int:
         """Return how many to take now: most of the free slots, or all where these are few. While
@@ -341,11 +345,8 @@ class Pool:
 
     def _start_taken(self, taken: Taken) -> None:
         """Start what was taken, or requeue it where the pool became quiet in the meantime."""
-        now = time.monotonic()
-        for entry in taken.entries:
-            if entry.ref in self.held:
-                continue  # the group was lost and made again: it still runs here
-            self.held[entry.ref] = now
+        # What is held already still runs here: the group was lost and made again.
+        for entry in self._holdings.add(taken, time.monotonic()):
             if self._is_quiet:
                 self._settle(entry, Requeued(_progress_of(entry)))
             elif entry.is_suspect:
@@ -415,8 +416,7 @@ class Pool:
 
     def _settled(self, refs: list[EntryRef]) -> None:
         """Let go of entries whose settlement is written."""
-        for ref in refs:
-            self.held.pop(ref, None)
+        self._holdings.let_go(refs)
         self._changed.set()
 
 

@@ -20,9 +20,6 @@ from hookmill.stream.looks import Look
 
 log = structlog.get_logger("worker")
 
-MOST_BYTES = 16 * 1024 * 1024
-"""The most bytes of messages in one reply; a single message may have more."""
-
 
 class Takeover:
     """Looks for silent workers, and decides when this worker takes over.
@@ -105,17 +102,17 @@ class Takeover:
             return 0.0
         return max(0.0, min(self._lease / 4, self._recovers_at - self._clock()))
 
-    async def take(self, count: int, held: Iterable[EntryRef]) -> Taken:
-        """Recover messages of our own, or take over those of others, up to `count`.
+    async def take(self, count: int, held: Iterable[EntryRef], max_bytes: int) -> Taken:
+        """Recover messages of our own, or take over those of others, up to `count` and `max_bytes`.
 
         `held` are all that this worker holds: no take may be under way.
         """
         count = min(count, self._most)
         self._is_asking = True
         if self._clock() >= self._recovers_at:
-            taken = await self._recover(count, held)
+            taken = await self._recover(count, held, max_bytes)
         else:
-            taken = await self._take_over(count)
+            taken = await self._take_over(count, max_bytes)
         if taken.entries:
             await self._confirm(taken)
         self._is_asking = False
@@ -152,18 +149,18 @@ class Takeover:
         except StreamUnavailableError:  # a proxy may have cut the connection
             await self._consumer.confirm(refs)
 
-    async def _take_over(self, count: int) -> Taken:
+    async def _take_over(self, count: int, max_bytes: int) -> Taken:
         if not self._found:
             return Taken([], [])
         partition = self._found.pop(0)
-        taken, has_more = await self._consumer.take_over(partition, count, self._lease, MOST_BYTES)
+        taken, has_more = await self._consumer.take_over(partition, count, self._lease, max_bytes)
         if has_more and partition not in self._found:
             self._found.append(partition)  # last, so that the partitions take turns
         if taken.entries:
             log.warning("took over from a silent worker", messages=len(taken.entries))
         return taken
 
-    async def _recover(self, count: int, held: Iterable[EntryRef]) -> Taken:
+    async def _recover(self, count: int, held: Iterable[EntryRef], max_bytes: int) -> Taken:
         """Ask the partitions one after another until one has something, or all were asked."""
         if not self._unrecovered:  # the one that was asked last comes last: its reply was lost
             several = len(self._consumer.partitions)
@@ -173,7 +170,7 @@ class Takeover:
             partition = self._unrecovered.pop(0)
             self._next_partition = partition + 1
             taken, has_more = await self._consumer.recover(
-                partition, count, self._lease, MOST_BYTES, held
+                partition, count, self._lease, max_bytes, held
             )
             if has_more:
                 self._unrecovered.append(partition)

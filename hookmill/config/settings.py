@@ -199,6 +199,12 @@ class Settings(BaseSettings):
     concurrency: int = Field(
         default=100, ge=1, le=10_000, description="messages that a worker handles at the same time"
     )
+    take_bytes: int = Field(
+        default=16 * 1024 * 1024,
+        ge=1,
+        description="bytes of unfinished messages that a worker holds. The message that passes it "
+        "is the last one that it takes until it has finished others",
+    )
     threads: int = Field(
         default=16, ge=1, le=1000, description="threads for handlers that are a plain `def`"
     )

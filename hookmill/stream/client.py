@@ -17,6 +17,16 @@ from hookmill.stream.connections import Command, Connections, WaitEndedError
 from hookmill.stream.keys import Keys
 from hookmill.stream.topology import Place, Topology
 
+LEAST_PACE = 1024 * 1024
+"""Bytes a second that the line to Redis has to carry at least."""
+
+
+def allowance_for(size: int) -> float:
+    """Return for how many seconds more than usual a command may last that sends or brings so many
+    bytes, or has Redis copy them. For what is small that is none.
+    """
+    return size / LEAST_PACE if size >= LEAST_PACE else 0.0
+
 
 class Client:
     """All that a program needs to talk to Redis about one stream. Its creator has to close it.
@@ -72,15 +82,16 @@ class Client:
         return await self.servers[self.topology.server_of(place)].ask(commands)
 
     async def ask_places(
-        self, asked: Iterable[tuple[Place, Command]], *behind: Command
+        self, asked: Iterable[tuple[Place, Command]], *behind: Command, allowance: float = 0.0
     ) -> list[Any]:
-        """Do the same with commands about keys of several places, in one round trip.
+        """Do the same with commands about keys of several places, in one round trip. It may last
+        `allowance` seconds longer, if the server answers at all.
 
         The commands `behind` follow on the same connection, and their replies come last. Here
         the commands would be split by server, if there were several.
         """
         (server,) = self.servers
-        return await server.ask([*(command for _, command in asked), *behind])
+        return await server.ask([*(command for _, command in asked), *behind], allowance)
 
     async def ask_servers(self, command: Command) -> list[Any]:
         """Send a command about the server itself to each of the servers; return a reply each."""

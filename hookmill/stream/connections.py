@@ -85,8 +85,9 @@ class Connections:
         self._kept: list[Any] = []
         self._free: list[Any] = []
 
-    async def ask(self, commands: Iterable[Command]) -> list[Any]:
-        """Send commands in one round trip on one connection; return a reply each.
+    async def ask(self, commands: Iterable[Command], allowance: float = 0.0) -> list[Any]:
+        """Send commands in one round trip on one connection; return a reply each. With an
+        `allowance` each of them may last so many seconds longer.
 
         An error is its command's reply, and each command is judged by itself: where the connection
         fails after some replies, the commands without a reply have that error as theirs. Raise it
@@ -103,7 +104,7 @@ class Connections:
                 await self._connect(connection)
             # hiredis writes commands six times as fast as the Redis client's own Python.
             packed = [hiredis.pack_command(command) for command in commands]
-            return await self._replies_of(connection, packed)
+            return await self._replies_of(connection, packed, allowance)
         except (redis.RedisError, OSError) as error:  # a TimeoutError is an OSError
             raise self._translated(error) from None
         finally:
@@ -133,12 +134,17 @@ class Connections:
         for connection in self._kept:
             await connection.disconnect()
 
-    async def _replies_of(self, connection: Any, packed: list[bytes]) -> list[Any]:
+    async def _replies_of(
+        self, connection: Any, packed: list[bytes], allowance: float
+    ) -> list[Any]:
         """Send packed commands and read their replies; drop the connections if these say so."""
-        drops = self.drops
+        drops, usual = self.drops, connection.socket_timeout
         replies: list[Any] = []
         try:
-            await connection.send_packed_command(packed)
+            if allowance and usual is not None:
+                await self._send_large(connection, packed, usual + allowance)
+            else:
+                await connection.send_packed_command(packed)
             for _ in packed:
                 try:
                     replies.append(await connection.read_response())
@@ -156,7 +162,20 @@ class Connections:
             if not replies:
                 raise
             replies += [self._translated(error)] * (len(packed) - len(replies))
+        finally:
+            connection.socket_timeout = usual
         return replies
+
+    async def _send_large(self, connection: Any, packed: list[bytes], longer: float) -> None:
+        """Send commands that may be large, or have large replies, so they have a longer timeout. A
+        small one goes first: a server that does not answer is found within the usual time.
+        """
+        usual, connection.socket_timeout = connection.socket_timeout, longer
+        await connection.send_packed_command([hiredis.pack_command(("PING",)), *packed])
+        connection.socket_timeout = usual
+        with suppress(redis.ResponseError):  # a user without the right to PING
+            await connection.read_response()
+        connection.socket_timeout = longer
 
     async def _connect(self, connection: Any) -> None:
         """Connect. A server that has just refused us is not asked again at once."""

@@ -6,7 +6,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from hookmill.stream.client import Client
+from hookmill.errors import GroupLostError, StreamUnavailableError
+from hookmill.stream.client import Client, allowance_for
 from hookmill.stream.codec import settling_calls, taken_of, taking_keys, undeliverable_of
 from hookmill.stream.entries import EntryRef, Settlement, Taken
 from hookmill.stream.groups import Groups
@@ -14,6 +15,12 @@ from hookmill.stream.leases import BlockingLeases
 from hookmill.stream.looks import Looks
 from hookmill.stream.script_runner import Call, ScriptRunner
 from hookmill.stream.wakeup import WakeUp
+
+TAKE_BYTES = 16 * 1024 * 1024
+"""The most bytes that a take brings, where its caller does not say it."""
+
+UNKNOWN_BYTES = 64 * 1024 * 1024
+"""How many bytes an entry is expected to have at most, where that is not known."""
 
 LEAST_COUNT = 50
 """Entries to ask a partition for, at least, under load: a call costs as much as several entries."""
@@ -47,6 +54,10 @@ class Consumer:
         self._scripts = ScriptRunner(client, drains=True)
         self._wakeup = WakeUp(client, group, self.partitions)
         self._next_partition = 0
+        self._asked_alone = -1
+        """The partition that was asked alone last."""
+        self._largest: dict[int, int] = {}
+        """The bytes of each partition's largest entry, when it was last asked; -1: unknown."""
         self._is_loaded = False
         """Whether the last take brought as many entries as it asked for."""
         self._fault: Exception | None = None
@@ -70,19 +81,17 @@ class Consumer:
         self._makes_group = True
         return made
 
-    async def take(self, count: int) -> Taken:
-        """Take up to `count` entries, from all partitions fairly. Duplicates of an ID that another
-        entry owns are acknowledged, and what must wait for others with its key is parked.
+    async def take(self, count: int, max_bytes: int = TAKE_BYTES) -> Taken:
+        """Take up to `count` entries, from all partitions fairly, until they have `max_bytes`; the
+        last one may pass that. Duplicates of an ID that another entry owns are acknowledged, and
+        what must wait for others with its key is parked.
 
         An empty result means that there is nothing to take anywhere.
         """
-        args = [self.name, self.consumer, self._dedup_window, self._wakeup.group]
         for shares in self._split(count):
-            calls = {
-                number: Call(number, taking_keys(self.partitions[number]), [*args, share])
-                for number, share in shares.items()
-            }
-            taken = taken_of(await self._run_taking("take", calls))
+            taken, alone = await self._take_from(shares, max_bytes // len(shares))
+            if alone:
+                taken = await self._take_alone(alone, taken, count, max_bytes)
             self._is_loaded = taken.read == count >= LEAST_COUNT
             if not taken.is_empty:
                 return taken
@@ -211,7 +220,8 @@ class Consumer:
             [*taking_keys(keys), keys.lease_numbers, keys.watched, keys.deliveries, keys.dead],
             [*args, whose, *known],
         )
-        replies = await self._run_taking("takeover", {partition: call})
+        allowance = self._allowance({partition: count}, max_bytes)
+        replies = await self._run_taking("takeover", {partition: call}, allowance)
         taken = taken_of(replies)._replace(undeliverable=undeliverable_of(replies))
         return taken, replies[partition][3] == 1
 
@@ -231,7 +241,67 @@ class Consumer:
             each, more = divmod(count, len(asked))
             yield {number: each + (place < more) for place, number in enumerate(asked)}
 
-    async def _run_taking(self, name: str, calls: dict[int, Call]) -> dict[int, Any]:
+    async def _take_from(self, shares: dict[int, int], max_bytes: int) -> tuple[Taken, list[int]]:
+        """Take from partitions in one round trip, up to `max_bytes` of each. Return also those that
+        have to be asked alone, because one of their entries may be larger than that.
+        """
+        args = [self.name, self.consumer, self._dedup_window, self._wakeup.group]
+        rest, keys = [max(1, max_bytes), int(len(shares) > 1)], self.partitions
+        calls = {
+            number: Call(
+                number,
+                [*taking_keys(keys[number]), self._client.partitions[number].backlog],
+                [*args, share, *rest],
+            )
+            for number, share in shares.items()
+        }
+        allowance = self._allowance(shares, max_bytes)
+        replies = await self._run_taking("take", calls, allowance)
+        for number, reply in replies.items():
+            self._largest[number] = reply[3]
+        largest = [reply[3] for reply in replies.values() if reply[0]]
+        taken = taken_of(replies)._replace(
+            weight=sum(reply[4] for reply in replies.values()),
+            largest=None if -1 in largest else max(largest, default=0),
+        )
+        return taken, [number for number, reply in replies.items() if reply[5]]
+
+    async def _take_alone(
+        self, numbers: list[int], taken: Taken, count: int, max_bytes: int
+    ) -> Taken:
+        """Ask partitions one after another, for what is left of `count` and `max_bytes`. The next
+        call begins with another one. Return what they gave, and `taken` before it.
+        """
+        several = len(self.partitions)
+        numbers.sort(key=lambda number: (number - self._asked_alone - 1) % several)
+        for number in numbers:
+            left = max_bytes - taken.weight
+            if left <= 0 or taken.read >= count:
+                break
+            self._asked_alone = number
+            try:
+                more, _ = await self._take_from({number: count - taken.read}, left)
+            except (StreamUnavailableError, GroupLostError) as error:
+                if taken.is_empty:
+                    raise
+                self._fault = error
+                break
+            taken = taken.and_then(more)
+        return taken
+
+    def _allowance(self, shares: dict[int, int], max_bytes: int) -> float:
+        """Return for how many seconds beyond the client's timeout a take may last."""
+        size = 0
+        for number, share in shares.items():
+            largest = self._largest.get(number, -1)
+            if largest < 0:
+                largest = UNKNOWN_BYTES
+            size += min(share * largest, max_bytes + largest)
+        return allowance_for(size)
+
+    async def _run_taking(
+        self, name: str, calls: dict[int, Call], allowance: float = 0.0
+    ) -> dict[int, Any]:
         """Run one of the scripts that take; return the replies by partition.
 
         If one partition fails, the entries of the others are returned, because this consumer holds
@@ -241,7 +311,7 @@ class Consumer:
         given: dict[int, Any] = {}
         self._asking = tuple(calls)
         try:
-            replies = await self._scripts.try_each(name, list(calls.values()))
+            replies = await self._scripts.try_each(name, list(calls.values()), allowance=allowance)
             now = time.monotonic()
             for number, reply in zip(calls, replies, strict=True):
                 if isinstance(reply, Exception):

@@ -150,9 +150,9 @@ class DeadLetters:
         calls = []
         for number, ids in self._by_partition(dead_ids):
             keys = self._partitions[number]
-            calls.append(
-                Call(number, [keys.dead, keys.again, keys.busy, keys.parked], [*names, *ids])
-            )
+            backlog = self._client.partitions[number].backlog
+            used = [keys.dead, keys.again, keys.busy, keys.parked, backlog]
+            calls.append(Call(number, used, [*names, *ids]))
         return sum(await self._scripts.run_each("replay", calls))
 
     async def drop(self, dead_ids: Sequence[str]) -> int:

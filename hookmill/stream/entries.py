@@ -15,6 +15,11 @@ STREAM, AGAIN = 1, 2
 """The two streams that a group takes from, by their key numbers in the scripts."""
 
 
+def weight_of(fields: Fields) -> int:
+    """Return how many bytes an entry has: those of its values, as `weight.lua` counts them."""
+    return sum(map(len, fields.values()))
+
+
 class EntryRef(msgspec.Struct, frozen=True):
     """Where an entry is: in a partition's stream, or in the group's own stream of that partition.
     `key_number` is `STREAM` or `AGAIN`, `id` the entry's ID in Redis.
@@ -65,14 +70,29 @@ class Undeliverable(NamedTuple):
 
 class Taken(NamedTuple):
     """What a take brought: entries to run, duplicates that it acknowledged, and how many entries it
-    parked, because another message with their ordering key is not finished. A takeover also makes
-    dead letters.
+    parked, because another message with their ordering key is not finished.
+
+    `weight` is the bytes of all that it read. No entry has more than `largest` bytes; None means
+    that this is not known. `undeliverable` are dead letters that a takeover has made.
     """
 
     entries: list[Entry]
     duplicates: list[Duplicate]
     parked: int = 0
+    weight: int = 0
+    largest: int | None = None
     undeliverable: tuple[Undeliverable, ...] = ()
+
+    def and_then(self, more: Taken) -> Taken:
+        """Return both as one."""
+        known = [one.largest for one in (self, more) if one.largest is not None]
+        return Taken(
+            self.entries + more.entries,
+            self.duplicates + more.duplicates,
+            self.parked + more.parked,
+            self.weight + more.weight,
+            max(known) if len(known) == 2 else None,
+        )
 
     @property
     def read(self) -> int:

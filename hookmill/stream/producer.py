@@ -11,6 +11,7 @@ from hookmill.message import Message
 from hookmill.stream.arrival import Row, row_of
 from hookmill.stream.client import Client, checked
 from hookmill.stream.durability import Durability
+from hookmill.stream.entries import weight_of
 from hookmill.stream.facts import NO_LIMIT, Backlog
 from hookmill.stream.script_runner import Call, ScriptRunner
 
@@ -121,7 +122,7 @@ class Producer:
 
     def _append_call(self, partition: int, rows: list[Row]) -> Call:
         keys = self.partitions[partition]
-        size = 0
+        size = largest = 0
         args: list[str | bytes | int] = []
         # Rows with the same field names follow one another, so that the names are sent once.
         for names, alike in groupby(rows, key=_names_of):
@@ -131,8 +132,10 @@ class Producer:
                 fields = row.fields
                 args += (fields.get(b"digest", b""), row.token, row.expires, row.remember_ms)
                 args += fields.values()
-                size += sum(map(len, fields.values()))
-        head = [size, *self._limit, *keys.group_parts]
+                weight = weight_of(fields)
+                size += weight
+                largest = max(largest, weight)
+        head = [size, *self._limit, *keys.group_parts, largest]
         return Call(partition, [keys.stream, keys.backlog, keys.tokens], [*head, *args])
 
     async def _run_append(self, calls: list[Call]) -> list[Any]:

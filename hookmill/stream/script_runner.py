@@ -44,22 +44,27 @@ class ScriptRunner:
         (reply,) = await self.run_each(name, [call])
         return reply
 
-    async def run_each(self, name: str, calls: Sequence[Call]) -> list[Any]:
-        """Run a script several times in one round trip, and return a reply each.
+    async def run_each(
+        self, name: str, calls: Sequence[Call], *, allowance: float = 0.0
+    ) -> list[Any]:
+        """Run a script several times in one round trip, and return a reply each. `allowance` is
+        for how many seconds more than usual that may last.
 
         Raise the first error after all calls have run: each partition succeeds or fails for
         itself.
         """
-        replies = await self.try_each(name, calls) if calls else []
+        replies = await self.try_each(name, calls, allowance=allowance) if calls else []
         return [checked(reply) for reply in replies]
 
-    async def try_each(self, name: str, calls: Sequence[Call], *behind: Command) -> list[Any]:
+    async def try_each(
+        self, name: str, calls: Sequence[Call], *behind: Command, allowance: float = 0.0
+    ) -> list[Any]:
         """Do the same, but return an error as the reply of its call. The replies of the commands
         `behind` the calls come last.
         """
         sha, text = await self._text(name)
         runs = [(place, ("EVALSHA", sha, len(keys), *keys, *args)) for place, keys, args in calls]
-        replies = await self._client.ask_places(runs, *behind)
+        replies = await self._client.ask_places(runs, *behind, allowance=allowance)
         # The server may have forgotten a script, and then did nothing.
         missed = [
             number for number, reply in enumerate(replies) if isinstance(reply, ScriptMissingError)
@@ -68,7 +73,7 @@ class ScriptRunner:
             # Load it and run it on one connection: another may lead to another server meanwhile.
             load = calls[missed[0]].place, ("SCRIPT", "LOAD", text)
             loaded, *again = await self._client.ask_places(
-                [load, *(runs[number] for number in missed)], *behind
+                [load, *(runs[number] for number in missed)], *behind, allowance=allowance
             )
             if isinstance(loaded, Exception):
                 self._forget()

@@ -19,7 +19,7 @@ from receiver.drain_pace import BATCH_BYTES, BATCH_MESSAGES, LONGEST, DrainPace
 from receiver.drainer import Drainer
 from receiver.spool import Spool
 from tests.receiver.serving import KEYS, StartAt, deliver
-from tests.receiver.slow_line import SlowLine
+from tests.slow_line import SlowLine
 from tests.support import Server, Stream, eventually, message
 
 MB = 1_000_000

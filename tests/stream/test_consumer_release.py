@@ -85,7 +85,7 @@ async def test_one_release_moves_no_more_than_some_megabytes(
 ) -> None:
     group = await open_group()
     await stream.append([message(bytes(7_000_000), id=f"m{n}") for n in range(4)])
-    entries = (await group.take(4)).entries
+    entries = (await group.take(4, 30_000_000)).entries
     for entry in entries:
         await group.settle([Settlement(entry.ref, (again(entry, delay_ms=1),))])
     await eventually(
@@ -93,7 +93,7 @@ async def test_one_release_moves_no_more_than_some_megabytes(
     )
     assert await group.release(100) == (3, 0.0)
     assert await group.release(100) == (1, None)
-    entries = (await group.take(4)).entries
+    entries = (await group.take(4, 30_000_000)).entries
     assert ids(entries) == ["m0", "m1", "m2", "m3"]
     await settle_all(group, *entries)
 

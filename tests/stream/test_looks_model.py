@@ -15,7 +15,7 @@ from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import Entry
 from hookmill.stream.looks import Look, Looks
 from hookmill.stream.producer import Producer
-from tests.support import Clock, Server, Stream, message
+from tests.support import ANY_BYTES, Clock, Server, Stream, message
 from worker.takeover import Takeover
 
 LEASE = 24.0
@@ -115,7 +115,7 @@ class Model:
             pause = await takeover.look()
         self.next_look[which] = self.clock.now + pause
         while takeover.wait() == 0:
-            self.found += (await takeover.take(10, [])).entries
+            self.found += (await takeover.take(10, [], ANY_BYTES)).entries
             assert not {e.ref for e in self.found} & {e.ref for e in self.held}
 
     async def end(self) -> None:

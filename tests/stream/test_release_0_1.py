@@ -80,8 +80,10 @@ async def settle(group: Consumer, taken: Taken) -> None:
 async def test_new_messages_of_both_wire_versions_and_a_retry_are_taken(group: Consumer) -> None:
     taken = await group.take(100)
 
-    assert names(taken.entries) == ["retried", "new", "new-1"]
-    retried, new, old = taken.entries
+    # A new entry and one to be taken again: which stream goes first is decided by chance.
+    by_name = {entry.fields[b"id"].decode(): entry for entry in taken.entries}
+    assert by_name.keys() == {"retried", "new", "new-1"}
+    retried, new, old = by_name["retried"], by_name["new"], by_name["new-1"]
     for entry in taken.entries:
         assert Message.from_fields(entry.fields) == as_sent(entry.fields[b"id"].decode())
     assert (new.fields[b"version"], old.fields[b"version"]) == (b"2", b"1")
@@ -174,8 +176,8 @@ async def test_a_dead_letter_that_is_dropped_releases_its_id(
     assert await letters.drop([one.id for one in await letters.survey("0-0", "9" * 15, 10)]) == 2
     await Producer(client).append([as_sent("dead"), as_sent("dead-1"), as_sent("held")])
     taken = await group.take(100)
-    assert names(taken.entries)[-2:] == ["dead", "dead-1"]
-    assert [one.message_id for one in taken.duplicates] == ["done", "held"]
+    assert {"dead", "dead-1"} < set(names(taken.entries))
+    assert {one.message_id for one in taken.duplicates} == {"done", "held"}
 
 
 async def test_a_token_that_0_1_accepted_is_good_for_its_message_only(client: Client) -> None:
@@ -209,7 +211,7 @@ async def test_the_backlog_and_the_low_water_mark_are_kept(
     assert redis_client.get(keys.low_water) == b"%s" % before_the_held(redis_client, keys.stream)
     redis_client.xgroup_destroy(keys.stream, "main")
     assert await group.open() == 1
-    assert names((await group.take(5)).entries)[:1] == ["retried"]
+    assert "retried" in names((await group.take(5)).entries)
     measured = await Upkeep(client, "main").measure_backlog()
     assert measured.messages > 0
 

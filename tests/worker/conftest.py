@@ -11,7 +11,7 @@ import pytest
 
 from hookmill import Handlers
 from hookmill.runtime.tasks import cancel_and_wait, run_periodically
-from hookmill.stream.consumer import Consumer
+from hookmill.stream.consumer import TAKE_BYTES, Consumer
 from hookmill.stream.producer import Producer
 from tests.support import Program, Server
 from tests.worker.attempts import Try
@@ -52,12 +52,19 @@ async def make_pool(short_pauses: None) -> AsyncIterator[MakePool]:
         consumer: Consumer | None = None,
         attempter: type[Attempter] = Attempter,
         start: bool = True,
+        max_bytes: int = TAKE_BYTES,
     ) -> Pool:
         if consumer is None:
             assert stream is not None
             consumer = scripted(stream, f"c{len(pools)}")
         takeover = Takeover(consumer, lease)
-        pool = Pool(consumer, attempter(handlers, None, threads, grace=600), takeover, concurrency)
+        pool = Pool(
+            consumer,
+            attempter(handlers, None, threads, grace=600),
+            takeover,
+            concurrency,
+            max_bytes=max_bytes,
+        )
         pools.append(pool)
         if start:
             await consumer.open()

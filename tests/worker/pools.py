@@ -13,7 +13,7 @@ import redis
 
 from hookmill import Delivery, Handlers
 from hookmill.message import Message
-from hookmill.stream.consumer import Consumer
+from hookmill.stream.consumer import TAKE_BYTES, Consumer
 from hookmill.stream.entries import EntryRef, Settlement, Taken
 from hookmill.stream.producer import Producer
 from tests.support import eventually, message
@@ -37,9 +37,9 @@ class Scripted(Consumer):
     after_run_alone: Callable[[int], Any] = staticmethod(lambda _: None)
     settle_fault: Exception | None = None
 
-    async def take(self, count: int) -> Taken:
+    async def take(self, count: int, max_bytes: int = TAKE_BYTES) -> Taken:
         self.before_take(count)
-        taken = await super().take(count)
+        taken = await super().take(count, max_bytes)
         self.after_take()
         return taken
 

@@ -7,7 +7,7 @@ from contextlib import closing
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import Entry, Settlement
 from hookmill.stream.producer import Producer
-from tests.support import Clock, message
+from tests.support import ANY_BYTES, Clock, message
 from worker.takeover import Takeover
 
 LEASE = 8.0
@@ -44,5 +44,5 @@ async def brought(takeover: Takeover, count: int = 100) -> list[Entry]:
     """Return all that is due to be taken over or recovered now."""
     entries: list[Entry] = []
     while takeover.wait() == 0:
-        entries += (await takeover.take(count, [entry.ref for entry in entries])).entries
+        entries += (await takeover.take(count, [entry.ref for entry in entries], ANY_BYTES)).entries
     return entries

@@ -14,7 +14,7 @@ from hookmill.stream.entries import Entry
 from hookmill.stream.looks import Look, Looks
 from hookmill.stream.producer import Producer
 from tests.stream.toolkit import OpenGroup
-from tests.support import Clock
+from tests.support import ANY_BYTES, Clock
 from tests.worker.takeovers import LEASE, PERIOD, brought, hold, looked, renew, settle
 from worker.takeover import Takeover
 
@@ -229,8 +229,8 @@ async def test_one_worker_looks_and_all_take_over_what_it_finds(
 
     assert (takeover.wait(), other.wait()) == (0, 0)
     takeover._most = other._most = 10
-    mine = (await takeover.take(10, [])).entries
-    theirs = (await other.take(10, [])).entries
+    mine = (await takeover.take(10, [], ANY_BYTES)).entries
+    theirs = (await other.take(10, [], ANY_BYTES)).entries
     assert (mine, theirs) == (held[:10], held[10:20])
     assert await brought(other) == held[20:]
     await settle(group, held)
@@ -325,7 +325,7 @@ async def test_a_worker_that_is_new_takes_over_one_and_then_more(
     await looked(clock, LEASE + 3 * PERIOD, takeover)
     counts = []
     while takeover.wait() == 0:
-        counts.append(len((await takeover.take(100, [])).entries))
+        counts.append(len((await takeover.take(100, [], ANY_BYTES)).entries))
     assert counts == [1, 2, 4, 3]
     await settle(group, held)
 
@@ -335,7 +335,7 @@ async def test_what_was_brought_is_confirmed_before_it_runs(
 ) -> None:
     held = await hold(stream, gone, 1)
     await looked(clock, LEASE + 3 * PERIOD, takeover)
-    assert (await takeover.take(10, [])).entries == held
+    assert (await takeover.take(10, [], ANY_BYTES)).entries == held
     keys = group.partitions[0]
     assert await stream.client.execute(0, "EXISTS", keys.deliveries) == 0
     await settle(group, held)

@@ -14,7 +14,7 @@ from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import Entry, EntryRef, Taken
 from hookmill.stream.producer import Producer
 from tests.stream.toolkit import OpenGroup
-from tests.support import Clock, dead_letters, message
+from tests.support import ANY_BYTES, Clock, dead_letters, message
 from tests.worker.takeovers import LEASE, PERIOD, brought, hold, looked, settle
 from worker.takeover import Takeover
 
@@ -66,7 +66,9 @@ async def test_what_a_lost_reply_brought_is_recovered_soon_and_what_is_held_is_l
     clock.now += LEASE / 8
     found: list[Entry] = []
     while takeover.wait() == 0:
-        found += (await takeover.take(10, [entry.ref for entry in (known, *found)])).entries
+        found += (
+            await takeover.take(10, [entry.ref for entry in (known, *found)], ANY_BYTES)
+        ).entries
     assert found == lost
     await settle(recovering, [known, *lost])
 
@@ -99,7 +101,7 @@ async def test_while_it_fails_it_asks_once_a_lease(recovering: Recovering, clock
         if takeover.wait() == 0:
             asked.append(clock.now)
             with pytest.raises(StreamUnavailableError):
-                await takeover.take(10, [])
+                await takeover.take(10, [], ANY_BYTES)
             takeover.lost_reply()
         elif len(asked) < 3:
             takeover.lost_reply()  # takes fail meanwhile
@@ -126,7 +128,7 @@ async def test_where_the_reply_of_a_takeover_is_lost_it_is_asked_for_after_a_lea
 
     monkeypatch.setattr(Consumer, "take_over", lose)
     with pytest.raises(StreamUnavailableError):
-        await takeover.take(10, [])
+        await takeover.take(10, [], ANY_BYTES)
     takeover.lost_reply()
     clock.now += LEASE - 0.1
     assert takeover.wait() > 0
@@ -160,7 +162,7 @@ async def test_what_no_worker_received_ten_times_is_a_dead_letter_after_ten_leas
             if takeover.wait() > 0:
                 continue
             try:
-                found += (await takeover.take(10, [one.ref for one in found])).entries
+                found += (await takeover.take(10, [one.ref for one in found], ANY_BYTES)).entries
             except StreamUnavailableError:
                 takeover.lost_reply()
     assert [entry.ref for entry in found] == [small.ref]  # it did not wait for the other

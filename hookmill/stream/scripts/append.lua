@@ -4,6 +4,7 @@
 -- KEYS  1 stream  2 backlog  3 tokens (a prefix: there is a hash for each minute of expiry)
 -- ARGV  1 bytes of all messages  2 messages, 3 bytes that may be unfinished (0: no limit)
 --       4 to 7 the parts of the names of a group's keys, as in measure.lua
+--       8 bytes of the largest message
 --       then runs of messages with the same field names, each run: number of fields, their names,
 --       number of messages, and for each message: digest of its ID, digest of its token (empty: it
 --       has none), when the token expires (Unix seconds), for how many ms to remember it, and the
@@ -12,6 +13,7 @@
 --       BACKLOGFULL, then nothing is appended
 
 --#include backlog
+--#include largest
 
 local max_messages, max_bytes = tonumber(ARGV[2]), tonumber(ARGV[3])
 
@@ -20,9 +22,12 @@ local function is_full(messages, bytes)
 end
 
 -- The counts only grow until they are measured, so measure before refusing.
-if is_full(counted(KEYS[2]))
-  and is_full(measure(KEYS[1], KEYS[2], unpack(ARGV, 4, 7))) then
-  return redis.error_reply('BACKLOGFULL too many messages are unfinished')
+local messages, bytes, largest = counted(KEYS[2])
+if is_full(messages, bytes) then
+  if is_full(measure(KEYS[1], KEYS[2], unpack(ARGV, 4, 7))) then
+    return redis.error_reply('BACKLOGFULL too many messages are unfinished')
+  end
+  messages, bytes, largest = counted(KEYS[2])
 end
 
 local lasts = {} -- for each hash of tokens: in how many ms it expires, as far as it was asked for
@@ -51,7 +56,10 @@ local function append(at, fields)
   return id
 end
 
-local ids, appended, at = {}, 0, 8
+-- Before the appends: an entry that is larger than what is noted could be taken beside many others.
+note_largest(KEYS[2], tonumber(ARGV[8]), largest, messages)
+
+local ids, appended, at = {}, 0, 9
 while at <= #ARGV do
   local count, fields = tonumber(ARGV[at]), {}
   for i = 1, count do

@@ -4,9 +4,10 @@
 -- A hash keeps both counts. Each append adds to them, and measuring corrects them. Messages that
 -- are finished but still retained do not count.
 
+-- Return both counts, and how many bytes the largest message has (nil: not known; see largest.lua).
 local function counted(key)
-  local counts = redis.call('HMGET', key, 'messages', 'bytes')
-  return tonumber(counts[1] or 0), tonumber(counts[2] or 0)
+  local counts = redis.call('HMGET', key, 'messages', 'bytes', 'largest')
+  return tonumber(counts[1] or 0), tonumber(counts[2] or 0), tonumber(counts[3] or '')
 end
 
 local function by_name(flat)
@@ -52,7 +53,9 @@ local function measure(stream, key, before, again, delayed, parked)
     end
   end
   if messages == 0 then
-    redis.call('DEL', key)
+    redis.call('HDEL', key, 'messages', 'bytes')
+    -- What is finished and retained may be as large, and a new group begins with it.
+    if redis.call('XLEN', stream) == 0 then redis.call('DEL', key) end
     return 0, 0
   end
   -- As if the messages that were finished were as large as the others, on average.

@@ -1,6 +1,6 @@
 -- Move dead letters to the again stream. Their attempts are counted from the start.
 --
--- KEYS  1 dead  2 again  3 busy  4 parked
+-- KEYS  1 dead  2 again  3 busy  4 parked  5 backlog
 -- ARGV  1 n, then n names of fields that are left out: those that tell how it came to be dead
 --       then m, and m strings that are added: fields and values in turn
 --       then the dead letters' IDs
@@ -9,6 +9,8 @@
 local again_key, busy_key, parked_key = KEYS[2], KEYS[3], KEYS[4]
 --#include owners
 --#include order
+--#include weight
+--#include largest
 
 local names = {}
 for i = 2, 1 + tonumber(ARGV[1]) do names[ARGV[i]] = true end
@@ -18,6 +20,8 @@ local ids_at = added_at + 1 + tonumber(ARGV[added_at])
 -- A full Redis lets a script go on whose first write takes no memory. This one deletes nothing.
 redis.call('XDEL', KEYS[1], '0-0')
 
+local found = redis.call('HMGET', KEYS[5], 'largest', 'messages')
+local largest, messages = tonumber(found[1] or ''), tonumber(found[2] or 0)
 local replayed = 0
 for i = ids_at, #ARGV do
   local found = redis.call('XRANGE', KEYS[1], ARGV[i], ARGV[i])[1]
@@ -30,6 +34,7 @@ for i = ids_at, #ARGV do
       end
     end
     for a = added_at + 1, ids_at - 1 do kept[#kept + 1] = ARGV[a] end
+    largest = note_largest(KEYS[5], weight_of(kept), largest, messages)
     local _, token, _, key = identity_of(kept, places_of(kept))
     if key == '' or token == '' then
       redis.call('XADD', again_key, '*', unpack(kept))

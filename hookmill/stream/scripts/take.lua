@@ -6,32 +6,79 @@
 -- the wake-up group is moved to the end, so that the next entry wakes a worker
 -- (hookmill/stream/wakeup.py).
 --
--- KEYS  as in taking.lua
--- ARGV  1 group  2 consumer  3 dedup window (s)  4 wake-up group  5 count
--- Reply {runs, duplicates, parked}, as in taking.lua
+-- Entries are taken until their bytes pass a budget. They are read in steps that fit into what is
+-- left of it, even if all of them are as large as the largest one (largest.lua). Mostly that is one
+-- step. A step reads at least one entry, so the last one may pass the budget. Where other partitions
+-- are asked in the same round trip, the last one does not: then nothing is read that may be too large.
+--
+-- KEYS  1 to 6 as in taking.lua  7 backlog
+-- ARGV  1 group  2 consumer  3 dedup window (s)  4 wake-up group  5 count  6 budget (bytes)
+--       7 1 where other partitions are asked in the same round trip, else 0
+-- Reply {runs, duplicates, parked, largest, bytes, alone}: as in taking.lua; largest: no entry in
+--       the reply has more bytes (-1: not known); bytes: of all entries that were read; alone: 1
+--       where nothing was read that may pass the budget, so that the partition has to be asked alone
 
 local group, consumer, window, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[5])
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 --#include taking
-local read = 0
+--#include weight
+--#include largest
+local budget, is_shared = tonumber(ARGV[6]), ARGV[7] == '1'
+local noted = tonumber(redis.call('HGET', KEYS[7], 'largest') or '')
+local largest = noted or math.huge
+local read, bytes, alone = 0, 0, 0
+
+-- Return whether one of the streams may have an entry that was not read yet. Redis before 7.0 does
+-- not tell, nor does a stream of which somebody deleted an entry: then it may have.
+local function may_have_more(which)
+  if redis.call('XLEN', KEYS[which]) == 0 then return false end
+  for _, flat in ipairs(redis.call('XINFO', 'GROUPS', KEYS[which])) do
+    local info = {}
+    for i = 1, #flat, 2 do info[flat[i]] = flat[i + 1] end
+    if info['name'] == group then return info['lag'] ~= 0 end
+  end
+  return false -- the group is gone: to read says so
+end
+
+local function take_in(which, id, fields)
+  local weight = weight_of(fields)
+  read, bytes = read + 1, bytes + weight
+  if noted and weight > largest then -- it is of a release that does not note it
+    largest = note_largest(KEYS[7], weight, largest)
+  end
+  decide(which, id, fields)
+end
 
 -- Read up to `wanted` entries of one of the streams; return whether it had none.
 local function read_from(which, wanted)
-  if wanted <= 0 then return false end
-  local reply = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', wanted,
-    'STREAMS', KEYS[which], '>')
-  for _, entry in ipairs(reply and reply[1][2] or {}) do
-    read = read + 1
-    decide(which, entry[1], entry[2])
+  while wanted > 0 and bytes < budget do
+    local left = budget - bytes
+    if is_shared and left < largest and may_have_more(which) then
+      if read == 0 then alone = 1 end
+      return false
+    end
+    local step = math.min(wanted, math.max(1, math.floor(left / largest)))
+    local reply = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', step,
+      'STREAMS', KEYS[which], '>')
+    if not reply then
+      redis.call('XGROUP', 'SETID', KEYS[which], ARGV[4], '$')
+      return true
+    end
+    local entries = reply[1][2]
+    for _, entry in ipairs(entries) do take_in(which, entry[1], entry[2]) end
+    if #entries < step then return false end
+    wanted = wanted - step
   end
-  if not reply then redis.call('XGROUP', 'SETID', KEYS[which], ARGV[4], '$') end
-  return not reply
+  return false
 end
 
--- Of an odd count, the last one comes from either, by chance.
-local is_empty = read_from(2, math.floor((count + tonumber(time[2]) % 2) / 2))
-read_from(1, count - read)
-if not is_empty then read_from(2, count - read) end
+-- Of an odd count, the last entry comes from either stream, by chance. So do the last bytes of the
+-- budget, where it may not last for all.
+local micros, first = tonumber(time[2]), 2
+if largest * count > budget then first = 1 + math.floor(micros / 2) % 2 end
+local is_empty = read_from(first, math.floor((count + micros % 2) / 2))
+read_from(3 - first, count - read)
+if not is_empty then read_from(first, count - read) end
 finish()
-return answer()
+return answer(noted and largest or -1, bytes, alone)

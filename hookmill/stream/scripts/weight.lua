@@ -1,4 +1,6 @@
--- Tells how many bytes an entry has: those of its values. A part of takeover.lua.
+-- How many bytes an entry has: those of its values, as weight_of() in hookmill/stream/entries.py
+-- counts them. A part of replay.lua, take.lua and
+-- takeover.lua.
 
 local function weight_of(fields)
   local bytes = 0

@@ -13,11 +13,14 @@ _PIECE = 16 * 1024
 
 
 class SlowLine:
-    """`url` is that of Redis, through the line. `bytes_per_second` may be changed at any time."""
+    """`url` is that of Redis, through the line. `bytes_per_second` may be changed at any time. It
+    holds for each connection, on the way to Redis; with `both_ways` on the way back as well.
+    """
 
-    def __init__(self, url: str, bytes_per_second: int) -> None:
+    def __init__(self, url: str, bytes_per_second: int, *, both_ways: bool = False) -> None:
         self._to = urlsplit(url)
         self.bytes_per_second = bytes_per_second
+        self._both_ways = both_ways
         self._serving: set[asyncio.Task[None]] = set()
         self.url = ""
 
@@ -29,7 +32,7 @@ class SlowLine:
             await loop.sock_connect(server, (self._to.hostname, self._to.port))
             ways = [
                 asyncio.ensure_future(self._pass_on(client, server, is_slow=True)),
-                asyncio.ensure_future(self._pass_on(server, client, is_slow=False)),
+                asyncio.ensure_future(self._pass_on(server, client, is_slow=self._both_ways)),
             ]
             try:
                 await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)

@@ -1,0 +1,57 @@
+"""What a worker holds, and the budget of bytes that it shares."""
+
+from __future__ import annotations
+
+from hookmill.stream.entries import Entry, EntryRef, Taken
+from worker.held import Holdings
+
+
+def entry(number: int, size: int) -> Entry:
+    return Entry(EntryRef(1, f"{number}-0"), {b"id": b"m%d" % number, b"body": bytes(size - 2)})
+
+
+def taken(*sizes: int, largest: int | None = None) -> Taken:
+    return Taken([entry(n, size) for n, size in enumerate(sizes)], [], largest=largest)
+
+
+def test_where_nothing_is_held_the_whole_budget_is_left() -> None:
+    holdings = Holdings(1000)
+    assert (holdings.bytes_left, holdings.is_full) == (1000, False)
+
+
+def test_the_bytes_of_what_is_held_count_until_it_is_let_go() -> None:
+    holdings = Holdings(1000)
+    held = holdings.add(taken(300, 500), 7.0)
+    assert (holdings.bytes_left, len(held), len(holdings.entries)) == (200, 2, 2)
+    holdings.let_go([held[0].ref])
+    assert holdings.bytes_left == 500
+    holdings.let_go([held[0].ref, held[1].ref])
+    assert (holdings.bytes_left, holdings.entries) == (1000, {})
+
+
+def test_the_budget_is_used_up_by_the_entry_that_passes_it() -> None:
+    holdings = Holdings(1000)
+    holdings.add(taken(300, 900), 7.0)
+    assert (holdings.bytes_left, holdings.is_full) == (-200, True)
+
+
+def test_entries_that_are_surely_small_are_not_weighed() -> None:
+    holdings = Holdings(1000)
+    held = holdings.add(taken(10, 20, largest=100), 7.0)
+    assert holdings.bytes_left == 800  # as if each were as large as the largest
+    holdings.let_go([one.ref for one in held])
+    assert holdings.bytes_left == 1000
+
+
+def test_entries_that_may_be_large_are_weighed() -> None:
+    holdings = Holdings(1000)
+    holdings.add(taken(10, 20, largest=300), 7.0)
+    assert holdings.bytes_left == 970
+
+
+def test_an_entry_that_is_held_already_is_not_held_twice() -> None:
+    holdings = Holdings(1000)
+    holdings.add(taken(300), 7.0)
+    assert [one.ref.id for one in holdings.add(taken(300, 100), 8.0)] == ["1-0"]
+    assert holdings.bytes_left == 600
+    assert [hold.since for hold in holdings.entries.values()] == [7.0, 8.0]
