@@ -96,7 +96,9 @@ KEYS = "tests/stream/test_keys.py::test_"
 OWNERS = "tests/stream/test_owners.py::test_"
 SCRIPTS = "tests/stream/test_script_runner.py::test_"
 SETTLE = "tests/stream/test_consumer_settle.py::test_"
+UNDELIVERABLE = "tests/stream/test_undeliverable.py::test_"
 UPKEEP = "tests/stream/test_upkeep.py::test_"
+COUNTED = "tests/e2e/test_counted_deliveries.py::test_"
 RECOVERY = "tests/worker/test_takeover_recovery.py::test_"
 STREAM_LEASES = "tests/stream/test_leases.py::test_"
 STREAM_TAKEOVER = "tests/stream/test_consumer_takeover.py::test_"
@@ -965,6 +967,71 @@ RULES = (
             ),
         ),
         (f"{SUSPECTS}a_suspect_that_is_requeued_is_no_suspect_any_more",),
+    ),
+    Rule(
+        12,
+        "a suspect goes alone in a reply",
+        (
+            lua(
+                "takeover",
+                "suspect = suspect or { which, id, deliveries }",
+                "claim(which, id, deliveries)",
+            ),
+        ),
+        (
+            f"{STREAM_TAKEOVER}suspects_are_taken_over_one_at_a_time_after_all_others",
+            f"{SUSPECTS}suspects_are_shared_by_all_workers_while_each_runs_one_alone",
+        ),
+    ),
+    Rule(
+        12,
+        "a lost reply to the count of a run does not count it twice",
+        (
+            lua(
+                "alone",
+                "if redis.call('HGET', KEYS[2], entry .. ' run') == ARGV[3] then",
+                "if false then",
+            ),
+        ),
+        (
+            f"{SUSPECTS}lost_replies_to_the_count_of_runs_do_not_count",
+            f"{COUNTED}lost_replies_to_the_count_of_runs_bury_no_message",
+        ),
+    ),
+    Rule(
+        12,
+        "a delivery that nobody confirms is counted where it is given out",
+        (lua("takeover", "if seen == 1 and #runs == 1 then", "if false then"),),
+        (
+            f"{RECOVERY}what_no_worker_received_ten_times_is_a_dead_letter_after_ten_leases",
+            f"{UNDELIVERABLE}an_undeliverable_entry_is_a_dead_letter_as_a_worker_would_write_it",
+        ),
+    ),
+    Rule(
+        12,
+        "one that a worker received does not count",
+        (lua("confirm", "redis.call('HDEL', KEYS[1],", "redis.call('HGET', KEYS[1],"),),
+        (
+            f"{UNDELIVERABLE}only_deliveries_that_nobody_confirmed_count_and_only_where_an_entry_was_alone",
+            f"{TAKEOVER}what_was_brought_is_confirmed_before_it_runs",
+        ),
+    ),
+    Rule(
+        12,
+        "where the reply of a takeover is lost, the next one comes after a lease",
+        (Edit("worker/takeover.py", "self._rests_until = now + self._lease", "pass"),),
+        (
+            f"{RECOVERY}where_the_reply_of_a_takeover_is_lost_it_is_asked_for_after_a_lease",
+            f"{RECOVERY}what_no_worker_received_ten_times_is_a_dead_letter_after_ten_leases",
+        ),
+    ),
+    Rule(
+        12,
+        "an undeliverable message is no longer pending, and its ordering key goes on",
+        (lua("undeliverable", "  change_head(key, token, -1)\n", ""),),
+        (
+            f"{UNDELIVERABLE}behind_an_undeliverable_entry_its_ordering_key_goes_on_and_it_can_be_replayed",
+        ),
     ),
     # --- 13: dedup generations -------------------------------------------------------------------
     Rule(
