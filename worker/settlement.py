@@ -21,8 +21,9 @@ from worker.outcome import (
 def settlement_of(entry: Entry, outcome: Outcome, clock: Callable[[], float]) -> Settlement:
     """Return how an entry is settled after this outcome. `clock` returns Unix seconds."""
     if type(outcome) is Done and not entry.key:  # the usual case, which needs no owner
-        return Settlement(entry.ref)
-    return Settlement(entry.ref, _follow_ups(entry, outcome, clock), entry.key, entry.owner)
+        return Settlement(entry.ref, weight=entry.weight)
+    follow_ups = _follow_ups(entry, outcome, clock)
+    return Settlement(entry.ref, follow_ups, entry.key, entry.owner, entry.weight)
 
 
 def _follow_ups(entry: Entry, outcome: Outcome, clock: Callable[[], float]) -> tuple[FollowUp, ...]:

@@ -144,7 +144,8 @@ class HandlerThreads:
 
     def requeue(self, waiting: WaitingMessage, progress: Progress) -> None:
         """Have a message requeued with this progress, unless it has its turn by now."""
-        if not waiting.turn.done():
+        if waiting in self._waiting:
+            del self._waiting[waiting]
             waiting.turn.set_result(progress)
 
     def requeue_waiting(self) -> None:
@@ -202,9 +203,9 @@ class HandlerThreads:
         for waiting in list(self._waiting):
             if not self.free:
                 return
-            if not waiting.turn.done():
-                self._turns += 1
-                waiting.turn.set_result(None)
+            del self._waiting[waiting]
+            self._turns += 1
+            waiting.turn.set_result(None)
 
     def _leave_running(self, future: Future[Any]) -> None:
         loop = asyncio.get_running_loop()

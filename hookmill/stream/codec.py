@@ -34,9 +34,9 @@ def taken_of(replies: Mapping[int, Any]) -> Taken:
         for key_number, is_suspect, names, words in runs:
             word = iter(words)
             for entry_id in word:
-                ref = EntryRef(key_number, entry_id.decode(), partition)
+                ref, weight = EntryRef(key_number, entry_id.decode(), partition), next(word)
                 fields = dict(zip(names, word, strict=False))  # as many words as there are names
-                entries.append(Entry(ref, fields, is_suspect == 1))
+                entries.append(Entry(ref, fields, is_suspect == 1, weight))
         for key_number, entry_id, message_id in repeated:
             ref = EntryRef(key_number, entry_id.decode(), partition)
             duplicates.append(Duplicate(ref, message_id.decode("utf-8", "replace")))
@@ -64,27 +64,30 @@ def settling_calls(
     the consumer's.
     """
     done: defaultdict[tuple[int, int], list[str]] = defaultdict(list)
+    weights: defaultdict[tuple[int, int], int] = defaultdict(int)
     rest: defaultdict[int, list[str | bytes | int]] = defaultdict(list)
     for one in settlements:
         ref = one.ref
         if one.follow_ups or one.key:
             rest[ref.partition] += _words_of(one)
         else:
-            done[ref.partition, ref.key_number].append(ref.id)
+            place = ref.partition, ref.key_number
+            done[place].append(ref.id)
+            weights[place] += one.weight
     calls = []
     for number in {number for number, _ in done} | rest.keys():
         args: list[str | bytes | int] = [*names]
         for key_number in STREAM, AGAIN:
             ids = done[number, key_number]
-            args += (len(ids), *ids)
+            args += (len(ids), weights[number, key_number], *ids)
         calls.append(Call(number, _settling_keys(partitions[number]), args + rest[number]))
     return calls
 
 
 def _words_of(one: Settlement) -> list[str | bytes | int]:
     """Return the arguments for a settlement that is more than an acknowledgement."""
-    words: list[str | bytes | int] = [one.ref.key_number, one.ref.id, one.key, one.owner]
-    words.append(len(one.follow_ups))
+    words: list[str | bytes | int] = [one.ref.key_number, one.ref.id, one.weight]
+    words += (one.key, one.owner, len(one.follow_ups))
     for follow_up in one.follow_ups:
         fields = follow_up.fields
         words += (follow_up.kind, follow_up.delay_ms, follow_up.token, 2 * len(fields))

@@ -151,7 +151,7 @@ class DeadLetters:
         for number, ids in self._by_partition(dead_ids):
             keys = self._partitions[number]
             backlog = self._client.partitions[number].backlog
-            used = [keys.dead, keys.again, keys.busy, keys.parked, backlog]
+            used = [keys.dead, keys.again, keys.busy, keys.parked, backlog, keys.counts]
             calls.append(Call(number, used, [*names, *ids]))
         return sum(await self._scripts.run_each("replay", calls))
 

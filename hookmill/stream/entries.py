@@ -31,7 +31,7 @@ class EntryRef(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A stream entry as it was taken, its fields not decoded.
+    """A stream entry as it was taken, its fields not decoded. `weight` is how many bytes it has.
 
     A suspect is an entry that was taken over at least twice. It may be what crashes its workers,
     so it has to run alone: a crash must not concern other messages.
@@ -40,6 +40,7 @@ class Entry(msgspec.Struct, frozen=True):
     ref: EntryRef
     fields: Fields
     is_suspect: bool = False
+    weight: int = 0
 
     @property
     def key(self) -> bytes:
@@ -120,13 +121,15 @@ class FollowUp(msgspec.Struct, frozen=True):
 class Settlement(msgspec.Struct, frozen=True):
     """What became of an entry. Without a follow-up it is done.
 
-    `key` and `owner` are those of the entry. If there is no key, no other message waits for it.
+    `key`, `owner` and `weight` are those of the entry. If there is no key, no other message waits
+    for it; a weight of 0 means that it is not known.
     """
 
     ref: EntryRef
     follow_ups: tuple[FollowUp, ...] = ()
     key: bytes = b""
     owner: bytes = b""
+    weight: int = 0
 
 
 class DeadLetter(NamedTuple):

@@ -24,9 +24,15 @@ class Keys:
         # A script that goes through all groups builds the names of their keys from these parts.
         group = self.of_group("\0")
         before = group.again.split("\0")[0]
-        after = [key.split("\0")[1] for key in (group.again, group.delayed, group.parked)]
-        self.group_parts = [before, *after]
-        self.low_water_parts = group.low_water.split("\0")
+        named = (
+            group.again,
+            group.delayed,
+            group.parked,
+            group.counts,
+            group.busy,
+            group.low_water,
+        )
+        self.group_parts = [before, *(key.split("\0")[1] for key in named)]
 
     def of_group(self, group: str) -> GroupKeys:
         """Return the names of the keys of one consumer group in this partition."""

@@ -174,8 +174,10 @@ class Producer:
         if isinstance(reply, NotDurableError):
             return reply
         where = f"partition {partition}: " if len(self.partitions) > 1 else ""
-        if str(reply).startswith("BACKLOGFULL"):
-            return BacklogFullError(f"{where}too many messages are unfinished")
+        code, _, group = str(reply).partition(" ")
+        if code == "BACKLOGFULL":
+            by = f" by group {group}" if group else ""
+            return BacklogFullError(f"{where}too many messages are unfinished{by}")
         return StreamUnavailableError(f"{where}{reply}")
 
 

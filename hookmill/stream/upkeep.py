@@ -12,6 +12,12 @@ from hookmill.stream.facts import Backlog
 from hookmill.stream.heartbeats import PLACE
 from hookmill.stream.script_runner import Call, ScriptRunner
 
+RECOUNT_BYTES = 4 * 1024 * 1024
+"""Bytes that one step of a recount reads: other commands wait for so long."""
+
+RECOUNT_STEPS = 32
+"""Steps of a recount in one go."""
+
 
 class Upkeep:
     """The upkeep of the whole stream, and of one consumer group."""
@@ -38,7 +44,7 @@ class Upkeep:
         return await self._sum_of(
             "trim",
             [
-                Call(number, [keys.stream], [ms, *keys.low_water_parts])
+                Call(number, [keys.stream, keys.backlog], [ms, *keys.group_parts])
                 for number, keys in enumerate(self._partitions)
             ],
         )
@@ -46,15 +52,39 @@ class Upkeep:
     async def measure_backlog(self) -> Backlog:
         """Count how much is unfinished, and correct the counts by which appends are refused.
 
-        The messages are exact where the server tells a group's lag (Redis 7.0, Valkey), else
-        estimated by time; the bytes are always an estimate.
+        Where what was reckoned is not what is there, entries are counted again, up to some amount;
+        the next call goes on. Until all of it was counted, the bytes are an estimate.
         """
+        backlog, again = await self._measure()
+        steps = RECOUNT_STEPS
+        while again and steps > 0:
+            steps -= len(again)
+            again = await self._recount(again)
+            if not again:
+                backlog, _ = await self._measure()
+        return backlog
+
+    async def _measure(self) -> tuple[Backlog, list[int]]:
+        """Return the backlog, and the partitions in which bytes have to be counted again."""
         calls = [
             Call(number, [keys.stream, keys.backlog], keys.group_parts)
             for number, keys in enumerate(self._partitions)
         ]
         replies = await self._scripts.run_each("measure", calls)
-        return Backlog(*map(sum, zip(*replies, strict=True)))
+        messages, size, again = zip(*replies, strict=True)
+        return Backlog(sum(messages), sum(size)), [
+            n for n, is_wrong in enumerate(again) if is_wrong
+        ]
+
+    async def _recount(self, partitions: Sequence[int]) -> list[int]:
+        """Count a step further in these partitions; return those where there is more to count."""
+        calls = []
+        for number in partitions:
+            keys = self._partitions[number]
+            args = [RECOUNT_BYTES, *keys.group_parts]
+            calls.append(Call(number, [keys.stream, keys.backlog], args))
+        replies = await self._scripts.run_each("recount", calls)
+        return [number for number, more in zip(partitions, replies, strict=True) if more]
 
     async def retire(self, idle: float, consumer: str = "") -> int:
         """Remove the group's consumers that hold nothing and were idle for `idle` seconds, or only

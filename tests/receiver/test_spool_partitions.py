@@ -27,6 +27,7 @@ class Partitions:
     def __init__(self) -> None:
         self.names: list[str] = []
         self.refused: dict[int, StreamUnavailableError] = {}
+        self.refusals = 1_000_000  # so many appends, and then nothing is refused any more
         self.asked = 0
 
     async def append(self, given: Sequence[Row]) -> Refusals:
@@ -34,10 +35,11 @@ class Partitions:
         refused = {}
         for row in given:
             partition = row.partition(PARTITIONS)
-            if partition in self.refused:
+            if partition in self.refused and self.refusals > 0:
                 refused[partition] = self.refused[partition]
             else:
                 self.names.append(row.fields[b"id"].decode())
+        self.refusals -= bool(refused)
         return refused
 
     def of(self, partition: int) -> list[str]:
@@ -85,6 +87,19 @@ async def test_a_partition_that_refuses_its_messages_stops_no_other_and_keeps_it
     assert redis.of(1) == ["1-1", "1-4", "1-7", "1-10", "1-101"]
     assert not spool.is_active
     assert await spool.count() == 0
+    await spool.close()
+
+
+async def test_what_follows_a_refused_message_does_not_overtake_it_where_the_partition_recovers(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drain_pace, "BATCH_MESSAGES", 2)
+    spool, redis = await opened(path), Partitions()
+    redis.refused, redis.refusals = {1: StreamUnavailableError("refused")}, 1
+    await spool.put([one(number % PARTITIONS, number) for number in range(12)])
+    assert await spool.drain(redis.append) == 8
+    assert await spool.drain(redis.append) == 4
+    assert redis.of(1) == ["1-1", "1-4", "1-7", "1-10"]
     await spool.close()
 
 
@@ -238,14 +253,16 @@ async def test_whatever_refuses_and_fails_each_partition_gets_its_messages_once_
 ) -> None:
     model = Model(tmp_path_factory.mktemp("model") / "spool")
     model.spools = [await opened(model.path) for _ in range(2)]
-    for what, which in steps:
-        await getattr(model, what)(which)
-        for partition, sent in model.sent.items():
-            drained = model.redis.of(partition)
-            assert drained == sent[: len(drained)]
-    model.redis.refused = {}
-    await model.drain(0)
-    assert {partition: model.redis.of(partition) for partition in model.sent} == model.sent
-    assert not model.spools[1].is_active
-    for spool in model.spools:
-        await spool.close()
+    try:
+        for what, which in steps:
+            await getattr(model, what)(which)
+            for partition, sent in model.sent.items():
+                drained = model.redis.of(partition)
+                assert drained == sent[: len(drained)]
+        model.redis.refused = {}
+        await model.drain(0)
+        assert {partition: model.redis.of(partition) for partition in model.sent} == model.sent
+        assert not model.spools[1].is_active
+    finally:
+        for spool in model.spools:
+            await spool.close()

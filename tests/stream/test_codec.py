@@ -20,19 +20,19 @@ PARTITIONS = [Keys("p", number).of_group("main") for number in range(2)]
 def test_entries_of_one_run_share_the_names_of_their_fields() -> None:
     names = [b"id", b"body"]
     runs = [
-        [1, 0, names, [b"1-0", b"a", b"{}", b"2-0", b"b", b"[]"]],
-        [2, 1, [b"id"], [b"9-0", b"c"]],
+        [1, 0, names, [b"1-0", 3, b"a", b"{}", b"2-0", 4, b"b", b"[]"]],
+        [2, 1, [b"id"], [b"9-0", 1, b"c"]],
     ]
     taken = taken_of({3: [runs, [], 0]})
     assert taken.entries == [
-        Entry(EntryRef(STREAM, "1-0", 3), {b"id": b"a", b"body": b"{}"}),
-        Entry(EntryRef(STREAM, "2-0", 3), {b"id": b"b", b"body": b"[]"}),
-        Entry(EntryRef(AGAIN, "9-0", 3), {b"id": b"c"}, is_suspect=True),
+        Entry(EntryRef(STREAM, "1-0", 3), {b"id": b"a", b"body": b"{}"}, weight=3),
+        Entry(EntryRef(STREAM, "2-0", 3), {b"id": b"b", b"body": b"[]"}, weight=4),
+        Entry(EntryRef(AGAIN, "9-0", 3), {b"id": b"c"}, is_suspect=True, weight=1),
     ]
 
 
 def test_an_entry_without_fields_is_read() -> None:
-    taken = taken_of({0: [[[1, 0, [], [b"1-0", b"2-0"]]], [], 0]})
+    taken = taken_of({0: [[[1, 0, [], [b"1-0", 0, b"2-0", 0]]], [], 0]})
     assert [entry.ref.id for entry in taken.entries] == ["1-0", "2-0"]
 
 
@@ -47,9 +47,10 @@ def test_what_the_partitions_reply_is_added_up() -> None:
 
 def test_successes_without_a_key_are_sent_as_bare_ids() -> None:
     refs = [EntryRef(STREAM, "1-0"), EntryRef(AGAIN, "5-0"), EntryRef(STREAM, "2-0")]
-    (call,) = settling_calls(PARTITIONS, ["main", "c1"], [Settlement(ref) for ref in refs])
+    settlements = [Settlement(ref, weight=7) for ref in refs]
+    (call,) = settling_calls(PARTITIONS, ["main", "c1"], settlements)
     assert call.place == 0
-    assert list(call.args) == ["main", "c1", 2, "1-0", "2-0", 1, "5-0"]
+    assert list(call.args) == ["main", "c1", 2, 14, "1-0", "2-0", 1, 7, "5-0"]
 
 
 def test_each_partition_has_a_call_of_its_own() -> None:
@@ -64,15 +65,15 @@ def test_a_settlement_with_a_key_or_a_follow_up_is_sent_whole() -> None:
         PARTITIONS,
         ["main", "c1"],
         [
-            Settlement(EntryRef(STREAM, "1-0"), (follow_up,), owner=b"1-0"),
+            Settlement(EntryRef(STREAM, "1-0"), (follow_up,), owner=b"1-0", weight=9),
             Settlement(EntryRef(AGAIN, "2-0"), key=b"s:7", owner=b"1-1"),
         ],
     )
     assert list(call.args) == [
-        *("main", "c1", 0, 0),
-        *(1, "1-0", b"", b"1-0", 1),
+        *("main", "c1", 0, 0, 0, 0),
+        *(1, "1-0", 9, b"", b"1-0", 1),
         *("again", 500, "1-0/h", 4, b"id", b"m", b"body", b"{}"),
-        *(2, "2-0", b"s:7", b"1-1", 0),
+        *(2, "2-0", 0, b"s:7", b"1-1", 0),
     ]
 
 

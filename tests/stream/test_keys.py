@@ -52,5 +52,6 @@ def test_the_names_that_came_with_release_0_2() -> None:
 def test_a_script_builds_the_names_of_any_groups_keys_from_their_parts() -> None:
     keys, group = Keys("p", 2), Keys("p", 2).of_group("orders")
     before, *after = keys.group_parts
-    assert [f"{before}orders{end}" for end in after] == [group.again, group.delayed, group.parked]
-    assert "orders".join(keys.low_water_parts) == group.low_water
+    assert [f"{before}orders{end}" for end in after] == [
+        *(group.again, group.delayed, group.parked, group.counts, group.busy, group.low_water)
+    ]

@@ -25,6 +25,7 @@ from hookmill.stream.entries import Entry, Settlement, Taken
 from hookmill.stream.inspector import Inspector
 from hookmill.stream.producer import Producer
 from hookmill.stream.upkeep import Upkeep
+from tests.stream.backlogs import walked
 from tests.support import Server, taken_over
 
 RECORDED = Path(__file__).with_name("release_0_1.txt")
@@ -214,6 +215,18 @@ async def test_the_backlog_and_the_low_water_mark_are_kept(
     assert "retried" in names((await group.take(5)).entries)
     measured = await Upkeep(client, "main").measure_backlog()
     assert measured.messages > 0
+
+
+async def test_the_bytes_of_what_0_1_left_are_right_after_one_run_of_the_janitor(
+    client: Client, group: Consumer, redis_client: redis.Redis
+) -> None:
+    there = walked(redis_client, group.partitions[0])
+    assert there.messages == 12
+    assert await Upkeep(client, "main").measure_backlog() == there
+    await settle(group, await group.take(100))
+    assert await Upkeep(client, "main").measure_backlog() == walked(
+        redis_client, group.partitions[0]
+    )
 
 
 async def test_it_stays_with_its_number_of_partitions(server: Server, client: Client) -> None:

@@ -12,10 +12,9 @@ from tests.worker.processes import WorkerProcesses
 
 # --- no half-dead worker --------------------------------------------------------------------
 
-PARTS = [
-    "pool",
-    "settler",
-    "settler watch",
+PARTS = ["pool", "settler", "settler watch", "watch", "main"]
+
+BACKGROUND_TASKS = [
     "delayed",
     "heartbeat",
     "janitor",
@@ -27,8 +26,6 @@ PARTS = [
     "stuck threads",
     "loop watch",
     "loop watch thread",
-    "watch",
-    "main",
 ]
 
 
@@ -36,6 +33,18 @@ PARTS = [
 def test_a_worker_that_loses_a_part_of_itself_ends_and_requeues_its_work(
     processes: WorkerProcesses, part: str
 ) -> None:
+    lose(processes, part)
+
+
+@pytest.mark.parametrize("task", BACKGROUND_TASKS)
+def test_a_worker_that_loses_a_background_task_ends_and_requeues_its_work(
+    processes: WorkerProcesses, task: str
+) -> None:
+    lose(processes, task)
+
+
+def lose(processes: WorkerProcesses, part: str) -> None:
+    """Start a worker, have a handler cancel a part of it, and see it end in order."""
     worker = processes.start(
         """
         def the_part():

@@ -156,6 +156,27 @@ async def test_a_cancelled_message_leaves_its_thread_to_the_next(waiting: Waitin
     assert second.cancelled()
 
 
+async def test_a_message_that_comes_while_another_is_about_to_begin_has_the_free_thread(
+    waiting: Waiting,
+) -> None:
+    threads = HandlerThreads(2)
+    first, second, third, fourth = (
+        asyncio.create_task(threads.wait_for_turn(plain(), Progress(owner=f"{n}-0")))
+        for n in range(4)
+    )
+    await eventually(lambda: len(threads.waiting()) == 2)
+    assert first.done()
+    assert second.done()
+    third.cancel()
+    await eventually(third.done)
+    threads.end_turn()  # for the fourth, which has not noticed it yet
+    threads.end_turn()
+    assert await threads.wait_for_turn(plain(), Progress(owner="5-0")) is None
+    assert await fourth is None
+    assert threads.free == 0
+    threads.close()
+
+
 async def test_a_thread_that_nobody_waits_for_is_not_free(waiting: Waiting) -> None:
     waiting.threads.end_turn()
     began, go_on = asyncio.Event(), asyncio.Event()

@@ -3,14 +3,14 @@
 --
 -- KEYS  1 stream  2 backlog  3 tokens (a prefix: there is a hash for each minute of expiry)
 -- ARGV  1 bytes of all messages  2 messages, 3 bytes that may be unfinished (0: no limit)
---       4 to 7 the parts of the names of a group's keys, as in measure.lua
---       8 bytes of the largest message
+--       4 to 10 the parts of the names of a group's keys, as in measure.lua
+--       11 bytes of the largest message
 --       then runs of messages with the same field names, each run: number of fields, their names,
 --       number of messages, and for each message: digest of its ID, digest of its token (empty: it
 --       has none), when the token expires (Unix seconds), for how many ms to remember it, and the
 --       values of its fields
 -- Reply the new entries' IDs in the order given, '' for a message that was left out; or the error
---       BACKLOGFULL, then nothing is appended
+--       BACKLOGFULL with the name of the group that has the most, then nothing is appended
 
 --#include backlog
 --#include largest
@@ -24,9 +24,9 @@ end
 -- The counts only grow until they are measured, so measure before refusing.
 local messages, bytes, largest = counted(KEYS[2])
 if is_full(messages, bytes) then
-  if is_full(measure(KEYS[1], KEYS[2], unpack(ARGV, 4, 7))) then
-    return redis.error_reply('BACKLOGFULL too many messages are unfinished')
-  end
+  local group
+  messages, bytes, group = measure(KEYS[1], KEYS[2], unpack(ARGV, 4, 10))
+  if is_full(messages, bytes) then return redis.error_reply('BACKLOGFULL ' .. group) end
   messages, bytes, largest = counted(KEYS[2])
 end
 
@@ -57,9 +57,9 @@ local function append(at, fields)
 end
 
 -- Before the appends: an entry that is larger than what is noted could be taken beside many others.
-note_largest(KEYS[2], tonumber(ARGV[8]), largest, messages)
+note_largest(KEYS[2], tonumber(ARGV[11]), largest, messages)
 
-local ids, appended, at = {}, 0, 9
+local ids, appended, at = {}, 0, 12
 while at <= #ARGV do
   local count, fields = tonumber(ARGV[at]), {}
   for i = 1, count do

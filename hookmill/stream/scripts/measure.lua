@@ -1,10 +1,16 @@
 -- Count the unfinished messages once more, and keep the counts for the appends.
 --
 -- KEYS  1 stream  2 backlog
--- ARGV  1 what precedes a group's name in the names of its keys  2, 3, 4 what follows the group's
---       name in those of its again stream, its delayed and its parked messages
--- Reply {messages, bytes}: how many messages are unfinished, and how many bytes they have
+-- ARGV  the parts of the names of a group's keys, as names_of() in group_names.lua takes them
+-- Reply {messages, bytes, recount}: how many messages are unfinished, how many bytes they have, and 1
+--       where the bytes of a group have to be counted again (recount.lua)
 
 --#include backlog
 
-return {measure(KEYS[1], KEYS[2], unpack(ARGV))}
+local messages, bytes = measure(KEYS[1], KEYS[2], unpack(ARGV))
+local recount = 0
+for _, group in ipairs(groups_of(KEYS[1])) do
+  local counts = names_of(group['name'], unpack(ARGV)).counts
+  if redis.call('HEXISTS', counts, 'recount') == 1 then recount = 1 end
+end
+return { messages, math.floor(bytes), recount }

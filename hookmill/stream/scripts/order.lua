@@ -42,7 +42,7 @@ local function may_run(key, token)
 end
 
 -- Keep an entry's fields until it is its turn. Its owner token goes into the fields, because it
--- will be another entry in the again stream, with another ID.
+-- will be another entry in the again stream, with another ID. Return by how many bytes it grows.
 local function park(key, token, fields)
   local kept, has_owner = {}, false
   for i, word in ipairs(fields) do
@@ -55,6 +55,7 @@ local function park(key, token, fields)
   end
   redis.call('RPUSH', parked_key .. ':' .. key, cmsgpack.pack({ token, kept }))
   redis.call('INCR', parked_key)
+  return has_owner and 0 or #token
 end
 
 -- Add `change` to the count of a key's head, if `token` is the head. With 0 left, the next one is

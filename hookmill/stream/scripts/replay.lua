@@ -1,12 +1,13 @@
 -- Move dead letters to the again stream. Their attempts are counted from the start.
 --
--- KEYS  1 dead  2 again  3 busy  4 parked  5 backlog
+-- KEYS  1 dead  2 again  3 busy  4 parked  5 backlog  6 counts
 -- ARGV  1 n, then n names of fields that are left out: those that tell how it came to be dead
 --       then m, and m strings that are added: fields and values in turn
 --       then the dead letters' IDs
 -- Reply how many were moved; one that is no longer there does not count
 
-local again_key, busy_key, parked_key = KEYS[2], KEYS[3], KEYS[4]
+local again_key, busy_key, parked_key, counts_key = KEYS[2], KEYS[3], KEYS[4], KEYS[6]
+--#include finished
 --#include owners
 --#include order
 --#include weight
@@ -42,7 +43,9 @@ for i = ids_at, #ARGV do
       rejoin(key, token, kept)
     end
     redis.call('XDEL', KEYS[1], found[1])
+    note_finished(-1, -weight_of(kept))
     replayed = replayed + 1
   end
 end
+keep_finished()
 return replayed

@@ -13,17 +13,19 @@
 -- KEYS  1 stream  2 again  3 delayed  4 delayed entries  5 dead  6 suspects  7 busy  8 parked
 --       9 counts  10 sooner
 -- ARGV  1 group  2 consumer
---       then the successes without an ordering key: n, then n entry IDs in the stream; n, then n
---       entry IDs in the again stream
---       then until the end, for each other entry: key number (1 stream, 2 again), entry ID,
+--       then the successes without an ordering key: n, their bytes, then n entry IDs in the
+--       stream; n, their bytes, then n entry IDs in the again stream
+--       then until the end, for each other entry: key number (1 stream, 2 again), entry ID, bytes,
 --       ordering key with its source, owner token, m, and for each of m new entries: 'again' or
 --       'dead', delay (ms), name in the set of delayed, k, and k strings (fields and values in
---       turn)
+--       turn). 0 bytes: not known
 -- Reply {acknowledged, late}: how many entries were acknowledged, and the IDs of those that are no
 --       longer this consumer's
 
-local again_key, busy_key, parked_key = KEYS[2], KEYS[7], KEYS[8]
+local again_key, busy_key, parked_key, counts_key = KEYS[2], KEYS[7], KEYS[8], KEYS[9]
 --#include acknowledge
+--#include weight
+--#include finished
 --#include order
 local group, consumer = ARGV[1], ARGV[2]
 local at = 2
@@ -43,13 +45,22 @@ local function settle(which, ...)
   acknowledged = acknowledged + acknowledge(which, group, ...)
 end
 
+-- Note entries as finished. Where their bytes are not known they are left out; then the number of
+-- messages is wrong, so that all is counted again.
+local function note_settled(count, bytes)
+  if bytes > 0 then note_finished(count, bytes) end
+end
+
 for which = 1, 2 do
-  local ends = tonumber(next_arg()) + at
+  local count, bytes, had = tonumber(next_arg()), tonumber(next_arg()), acknowledged
+  local ends = at + count
   while at < ends do
     local first = at + 1
     at = math.min(at + AT_ONCE, ends)
     settle(which, unpack(ARGV, first, at))
   end
+  local settled = acknowledged - had
+  if settled > 0 then note_settled(settled, math.floor(bytes * settled / count)) end
 end
 
 local function is_ours(which, id)
@@ -84,16 +95,19 @@ local function follow_up(kind, delay_ms, place, fields)
   end
   if delay_ms == 0 then
     redis.call('XADD', KEYS[2], '*', unpack(fields))
+    note_finished(-1, -weight_of(fields))
     return 1
   end
   tell_if_sooner(now_ms + delay_ms)
   local added = redis.call('ZADD', KEYS[3], now_ms + delay_ms, place)
   redis.call('HSET', KEYS[4], place, cmsgpack.pack(fields))
+  if added == 1 then note_finished(-1, -weight_of(fields)) end
   return added
 end
 
 while at < #ARGV do
-  local which, id, key, token = tonumber(next_arg()), next_arg(), next_arg(), next_arg()
+  local which, id, bytes = tonumber(next_arg()), next_arg(), tonumber(next_arg())
+  local key, token = next_arg(), next_arg()
   local ours, change = is_ours(which, id), -1
   for _ = 1, tonumber(next_arg()) do
     local kind, delay_ms, place = next_arg(), tonumber(next_arg()), next_arg()
@@ -104,9 +118,11 @@ while at < #ARGV do
   if ours then
     change_head(key, token, change)
     settle(which, id)
+    note_settled(1, bytes)
   else
     late[#late + 1] = id
   end
 end
+keep_finished()
 if #late > 0 then redis.call('HINCRBY', KEYS[9], 'late', #late) end
 return { acknowledged, late }

@@ -22,12 +22,11 @@ local group, consumer, window, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonu
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 --#include taking
---#include weight
 --#include largest
 local budget, is_shared = tonumber(ARGV[6]), ARGV[7] == '1'
 local noted = tonumber(redis.call('HGET', KEYS[7], 'largest') or '')
 local largest = noted or math.huge
-local read, bytes, alone = 0, 0, 0
+local read, bytes, alone, is_older = 0, 0, 0, older_entries()
 
 -- Return whether one of the streams may have an entry that was not read yet. Redis before 7.0 does
 -- not tell, nor does a stream of which somebody deleted an entry: then it may have.
@@ -47,7 +46,8 @@ local function take_in(which, id, fields)
   if noted and weight > largest then -- it is of a release that does not note it
     largest = note_largest(KEYS[7], weight, largest)
   end
-  decide(which, id, fields)
+  if which == 1 and is_older(id) then note_finished(-1, -weight) end -- it counts from now on
+  decide(which, id, fields, 0, weight)
 end
 
 -- Read up to `wanted` entries of one of the streams; return whether it had none.

@@ -25,7 +25,6 @@ local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 --#include taking
 --#include silence
---#include weight
 --#include undeliverable
 local PAGE, MOST_DELIVERIES = 100, 10
 
@@ -50,14 +49,15 @@ local function claim(which, id, deliveries)
     redis.call('HDEL', deliveries_key, field)
     return
   end
-  bytes = bytes + weight_of(entry[2])
+  local weight = weight_of(entry[2])
+  bytes = bytes + weight
   if seen > 0 and bytes > budget then
     more = 1
     return
   end
   seen, first = seen + 1, first or field
   redis.call('XCLAIM', KEYS[which], group, consumer, 0, id, 'RETRYCOUNT', deliveries + 1, 'JUSTID')
-  decide(which, id, entry[2], deliveries >= 2 and 1 or 0)
+  decide(which, id, entry[2], deliveries >= 2 and 1 or 0, weight)
 end
 
 local function look_at(which, id, deliveries)

@@ -12,15 +12,17 @@
 --       parked: how many entries have to wait for another message with their ordering key
 
 local owners_key, now = KEYS[3], math.floor(now_ms / 1000)
-local again_key, busy_key, parked_key = KEYS[2], KEYS[4], KEYS[5]
+local again_key, busy_key, parked_key, counts_key = KEYS[2], KEYS[4], KEYS[5], KEYS[6]
+--#include weight
+--#include finished
 --#include acknowledge
 --#include owners
 --#include order
 local duplicates, parked = {}, 0
 
 -- The entries to run. Entries with the same field names that follow one another are one run: {key
--- number, 1 for suspects or 0, names of the fields, words}. The words are the ID and the values of
--- the fields, entry by entry. Mostly all entries are of one run, so the names are sent once.
+-- number, 1 for suspects or 0, names of the fields, words}. The words are the ID, the bytes and the
+-- values of the fields, entry by entry. Mostly all entries are of one run, so the names are sent once.
 local runs = {}
 local names, places = {}, {} -- the last entry's field names, and the positions of their values
 
@@ -38,15 +40,15 @@ local function read_names(fields)
   for i = 1, #fields, 2 do names[(i + 1) / 2] = fields[i] end
 end
 
-local function add_to_runs(which, id, fields, suspect)
+local function add_to_runs(which, id, fields, suspect, bytes)
   local run = runs[#runs]
   if not run or run[1] ~= which or run[2] ~= suspect or run[3] ~= names then
     run = { which, suspect, names, {} }
     runs[#runs + 1] = run
   end
   local words = run[4]
-  local n = #words + 1
-  words[n] = id
+  local n = #words + 2
+  words[n - 1], words[n] = id, bytes
   for i = 2, #fields, 2 do
     n = n + 1
     words[n] = fields[i]
@@ -54,9 +56,9 @@ local function add_to_runs(which, id, fields, suspect)
 end
 
 -- Decide about an entry: it runs, it is a duplicate, or it is parked. `suspect` is 1 if it was
--- taken over before. An entry without a digest is of a wire version that this release does not
--- know: the worker decides about it.
-local function decide(which, id, fields, suspect)
+-- taken over before, `bytes` its weight. An entry without a digest is of a wire version that this
+-- release does not know: the worker decides about it.
+local function decide(which, id, fields, suspect, bytes)
   read_names(fields)
   local digest, token, message_id, key = identity_of(fields, places)
   if token == '' then token = id end
@@ -65,11 +67,12 @@ local function decide(which, id, fields, suspect)
     -- dead letter that was dropped, and a new delivery owns it now.
     change_head(key, token, -1)
     acknowledge(which, group, id)
+    note_finished(1, bytes)
     duplicates[#duplicates + 1] = { which, id, message_id }
   elseif may_run(key, token) then
-    add_to_runs(which, id, fields, suspect or 0)
+    add_to_runs(which, id, fields, suspect, bytes)
   else
-    park(key, token, fields)
+    note_finished(0, -park(key, token, fields))
     acknowledge(which, group, id)
     parked = parked + 1
   end
@@ -77,6 +80,7 @@ end
 
 local function finish()
   close_generations()
+  keep_finished()
   if #duplicates > 0 then redis.call('HINCRBY', KEYS[6], 'repeats', #duplicates) end
 end
 

@@ -1,9 +1,11 @@
 -- Drop the entries that every group has finished and that are older than the retention. Note each
 -- group's low-water mark, up to which it has finished all; a lost group restarts after it.
 --
--- KEYS  1 stream
--- ARGV  1 retention (ms)  2, 3 what precedes and follows a group's name in the key of its mark
+-- KEYS  1 stream  2 backlog
+-- ARGV  1 retention (ms), then the parts of the names of a group's keys, as in measure.lua
 -- Reply how many entries were dropped
+
+--#include group_names
 
 local function split(id)
   local ms, seq = string.match(id, '^(%d+)-(%d+)$')
@@ -30,22 +32,20 @@ local function preceding(id)
   return string.format('%.0f-18446744073709551615', ms - 1)
 end
 
-local groups = redis.pcall('XINFO', 'GROUPS', KEYS[1])
-if groups.err or #groups == 0 then return 0 end
+local groups = groups_of(KEYS[1])
+if #groups == 0 then return 0 end
+for _, group in ipairs(groups) do notice_new(KEYS[1], KEYS[2], groups, group, unpack(ARGV, 2)) end
 
 -- The oldest entry that some group has not finished. It and all later ones must stay.
 local unfinished
-for _, info in ipairs(groups) do
-  local group = {}
-  for i = 1, #info, 2 do group[info[i]] = info[i + 1] end
-  if string.sub(group['name'], -5) ~= ':bell' then -- wake-up groups finish nothing
-    local oldest = redis.call('XPENDING', KEYS[1], group['name'])[2]
-      or following(group['last-delivered-id'])
-    if not unfinished or before(oldest, unfinished) then unfinished = oldest end
-    redis.call('SET', ARGV[2] .. group['name'] .. ARGV[3], preceding(oldest))
-  end
+for _, group in ipairs(groups) do
+  local oldest = redis.call('XPENDING', KEYS[1], group['name'])[2]
+    or following(group['last-delivered-id'])
+  if not unfinished or before(oldest, unfinished) then unfinished = oldest end
+  local mark = names_of(group['name'], unpack(ARGV, 2)).low_water
+  redis.call('SET', mark, preceding(oldest))
 end
-if not unfinished then return 0 end
+
 
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)

@@ -4,7 +4,7 @@
 -- them (hookmill/message.py: Progress, Death).
 --
 -- `dead_key` names the dead letters.
--- Needs: acknowledge, order and owners, `group`, `dead_key` and `now_ms`, set before the include.
+-- Needs: taking.lua, `group`, `dead_key` and `now_ms`, set before the include.
 
 local UNDELIVERABLE = 'it was given out %d times, alone, and no worker received it: it may be too '
   .. 'large for the connection, for a limit of Redis, or for the memory of a worker'
@@ -35,5 +35,6 @@ local function bury(which, id, fields, deliveries)
   redis.call('XADD', dead_key, '*', unpack(letter))
   change_head(key, token, -1)
   acknowledge(which, group, id)
+  note_finished(1, weight_of(fields))
   return { which, id, message_id, text }
 end
