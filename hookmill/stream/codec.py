@@ -35,6 +35,11 @@ def taken_of(replies: Mapping[int, Any]) -> Taken:
     return Taken(entries, duplicates, parked)
 
 
+def may_be_left(replies: Mapping[int, Any]) -> bool:
+    """Return whether there may be more entries in a partition that replied to `take.lua`."""
+    return any(left for *_, left in replies.values())
+
+
 def settling_calls(
     partitions: Sequence[GroupKeys], names: Sequence[str], settlements: Iterable[Settlement]
 ) -> list[Call]:
@@ -78,5 +83,5 @@ def _settling_keys(keys: GroupKeys) -> list[str]:
     """Return the keys of `settle.lua`, in its order."""
     return [
         *(keys.stream, keys.again, keys.delayed, keys.delayed_entries, keys.dead, keys.suspects),
-        *(keys.busy, keys.parked, keys.counts, keys.sooner),
+        *(keys.busy, keys.parked, keys.counts, keys.sooner, keys.due, keys.wake),
     ]

@@ -66,7 +66,8 @@ class Taken(NamedTuple):
     parked, because another message with their ordering key is not finished.
 
     `weight` is the bytes of all that it read. No entry has more than `largest` bytes; None means
-    that this is not known.
+    that this is not known. Where it may have left something that this worker can take at once, it
+    `has_more`.
     """
 
     entries: list[Entry]
@@ -74,6 +75,7 @@ class Taken(NamedTuple):
     parked: int = 0
     weight: int = 0
     largest: int | None = None
+    has_more: bool = True
 
     def and_then(self, more: Taken) -> Taken:
         """Return both as one."""
@@ -84,6 +86,7 @@ class Taken(NamedTuple):
             self.parked + more.parked,
             self.weight + more.weight,
             max(known) if len(known) == 2 else None,
+            self.has_more or more.has_more,
         )
 
     @property

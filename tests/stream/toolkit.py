@@ -10,12 +10,14 @@ import msgspec
 import redis
 
 from hookmill.message import Progress
+from hookmill.stream.arrival import row_of
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import Entry, FollowUp, Settlement
 from hookmill.stream.producer import Producer
 from tests.support import (
     Server,
     Stream,
+    message,
 )
 
 OpenGroup = Callable[..., Awaitable[Consumer]]
@@ -33,6 +35,15 @@ def again(entry: Entry, handler: str = "h", delay_ms: int = 0, attempts: int = 1
 def dead(entry: Entry) -> FollowUp:
     fields = {**again(entry).fields, b"reason": b"failed"}
     return msgspec.structs.replace(again(entry), kind="dead", fields=fields)
+
+
+def bodies(partitions: int) -> list[bytes]:
+    """A body for each partition. A message's ID is not signed here, so the body alone decides."""
+    found: dict[int, bytes] = {}
+    for number in range(100 * partitions):
+        body = b"%d" % number
+        found.setdefault(row_of(message(body)).partition(partitions), body)
+    return [found[number] for number in range(partitions)]
 
 
 def ids(entries: list[Entry]) -> list[str]:
