@@ -71,9 +71,9 @@ class Keys:
 class GroupKeys(NamedTuple):
     """The names of the keys that one consumer group uses in one partition.
 
-    Heartbeats and looks are not about a partition. They lie in partition 0. Wake-ups, and what tells
-    when delayed messages are due, lie where `wake_up_partition` says. `sweep` is written by release
-    0.1 only.
+    Heartbeats and looks are not about a partition: they lie in partition 0. Wake-ups, and what
+    tells when delayed messages are due, lie where `wake_up_partition` says. Only release 0.1 writes
+    `sweep`.
     """
 
     stream: str
