@@ -79,7 +79,7 @@ async def opened(server: Server) -> AsyncIterator[tuple[Producer, Consumer]]:
 
 
 async def all_taken_over(group: Consumer) -> AsyncIterator[Taken]:
-    """Have a consumer take over all that is held, as if all others had died, and recover its own."""
+    """Have a consumer take over all that is held, as if all had died, and recover its own."""
     await watch_for(group, 0)
     known: list[EntryRef] = []
     for take in (group.take_over, partial(group.recover, known=known)):
