@@ -64,6 +64,7 @@ ATTEMPT = "tests/worker/test_attempt.py::test_"
 ATTEMPT_THREADS = "tests/worker/test_attempt_threads.py::test_"
 BACKLOG = "tests/stream/test_backlog.py::test_"
 APPEND = "tests/stream/test_producer.py::test_"
+DELAYED = "tests/worker/test_delayed.py::test_"
 DEAD_LETTERS = "tests/stream/test_dead_letters.py::test_"
 DRAINER = "tests/receiver/test_drainer.py::test_"
 DRAIN_PACE = "tests/receiver/test_drain_pace.py::test_"
@@ -107,6 +108,7 @@ SUSPECTS = "tests/worker/test_suspects.py::test_"
 SWITCH = "tests/peers/test_switch.py::test_"
 TAKE_BYTES = "tests/stream/test_take_bytes.py::test_"
 TAKEOVER = "tests/worker/test_takeover.py::test_"
+WAKE_UP = "tests/stream/test_wakeup.py::test_"
 WHOLE = "tests/e2e/test_rules.py::test_"
 
 IS_OURS = "return #redis.call('XPENDING', KEYS[which], group, id, id, 1, consumer) == 1"
@@ -187,7 +189,13 @@ RULES = (
     Rule(
         2,
         "a retry and a fan-out go to the group's own stream",
-        (lua("settle", "redis.call('XADD', KEYS[2], '*'", "redis.call('XADD', KEYS[1], '*'"),),
+        (
+            lua(
+                "settle",
+                "add_again(fields)\n    note_finished",
+                "redis.call('XADD', KEYS[1], '*', unpack(fields))\n    note_finished",
+            ),
+        ),
         (f"{SETTLE}what_a_group_takes_again_no_other_group_sees",),
     ),
     Rule(
@@ -196,8 +204,9 @@ RULES = (
         (
             lua(
                 "release",
-                "redis.call('XADD', KEYS[1],",
-                f"redis.call('XADD', {SHARED.format('KEYS[1]')},",
+                "add_again(cmsgpack.unpack(packed))",
+                f"redis.call('XADD', {SHARED.format('KEYS[1]')}, '*', "
+                "unpack(cmsgpack.unpack(packed)))",
             ),
         ),
         (f"{SETTLE}what_a_group_takes_again_no_other_group_sees",),
@@ -208,8 +217,8 @@ RULES = (
         (
             lua(
                 "replay",
-                "redis.call('XADD', again_key,",
-                f"redis.call('XADD', {SHARED.format('again_key')},",
+                "add_again(kept)",
+                f"redis.call('XADD', {SHARED.format('again_key')}, '*', unpack(kept))",
             ),
         ),
         (f"{SETTLE}what_a_group_takes_again_no_other_group_sees",),
@@ -1086,7 +1095,7 @@ RULES = (
             lua(
                 "take",
                 "local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)",
-                "local now_ms = ARGV[8] * 1000",
+                "local now_ms = ARGV[7] * 1000",
             ),
         ),
         (f"{OWNERS}a_worker_whose_clock_is_wrong_knows_what_came_before",),
@@ -1537,6 +1546,86 @@ RULES = (
             ),
         ),
         (f"{SWITCH}a_script_is_run_where_it_was_loaded_though_connections_lead_to_two_servers",),
+    ),
+    # --- 27: where an entry waits, no worker waits ------------------------------------------------
+    Rule(
+        27,
+        "a take that leaves entries behind wakes another worker",
+        (lua("left_behind", "      ring()\n", ""),),
+        (
+            f"{WAKE_UP}a_batch_wakes_one_worker_after_the_other_until_nothing_is_left",
+            "tests/stream/test_wakeup_model.py::test_no_entry_waits_beside_a_worker_that_waits",
+        ),
+    ),
+    Rule(
+        27,
+        "a take that leaves nothing keeps a wake-up that it gave itself",
+        (lua("left_behind", "if has_rung then return 1 end", ""),),
+        (f"{WAKE_UP}the_next_message_of_a_key_whose_head_is_a_duplicate_wakes_a_worker",),
+    ),
+    Rule(
+        27,
+        "what is taken again wakes a worker",
+        (lua("ring", "  ring()\n", ""),),
+        (f"{WAKE_UP}an_entry_of_the_again_stream_wakes_a_worker",),
+    ),
+    Rule(
+        27,
+        "a worker that is woken while it stops wakes another",
+        (Edit("worker/pool.py", "if self._has_wakeup:  #", "if False:  #"),),
+        ("tests/worker/test_pool_stop.py::test_a_pool_that_is_woken_while_it_stops_wakes_another",),
+    ),
+    Rule(
+        27,
+        "what is appended while no group is there wakes a worker",
+        (lua("ring_all", "if is_alone then", "if false then"),),
+        (f"{WAKE_UP}what_is_appended_while_the_group_is_lost_wakes_a_worker_that_makes_it_again",),
+    ),
+    Rule(
+        27,
+        "a worker that is woken all the time takes from all partitions now and then",
+        (
+            Edit(
+                "hookmill/stream/wakeup.py",
+                "return self._clock() >= self._whole_take_at",
+                "return False",
+            ),
+        ),
+        (f"{WAKE_UP}a_lost_wake_up_is_repaired_by_a_worker_that_is_woken_all_the_time",),
+    ),
+    Rule(
+        27,
+        "where the releaser of delayed messages stands still, another takes its task over",
+        (Edit("worker/delayed.py", "elif now >= self._must_move_by:", "elif False:"),),
+        (
+            f"{DELAYED}a_worker_gives_the_releaser_its_time_and_then_takes_its_task_over",
+            f"{DELAYED}a_retry_does_not_wait_for_a_releaser_that_is_gone",
+        ),
+    ),
+    Rule(
+        27,
+        "but only where its number has not moved",
+        (Edit("worker/delayed.py", "if seen.number != self._number:", "if self._number < 0:"),),
+        (f"{DELAYED}a_worker_gives_the_releaser_its_time_and_then_takes_its_task_over",),
+    ),
+    Rule(
+        27,
+        "and one of them alone",
+        (lua("look_at_delayed", "and tonumber(ARGV[2]) == number then", "then"),),
+        (f"{DELAYED}of_several_that_take_the_task_over_one_is_the_releaser",),
+    ),
+    Rule(
+        27,
+        "the releaser looks at every partition now and then",
+        (
+            Edit(
+                "worker/delayed.py",
+                "self._look_at_all_at = now + LONGEST_PAUSE",
+                "self._look_at_all_at = math.inf",
+            ),
+            Edit("worker/delayed.py", "import random\n", "import math\nimport random\n"),
+        ),
+        (f"{DELAYED}what_a_worker_of_release_0_1_delayed_is_found_by_the_releaser",),
     ),
     # --- 30: threads, and no half-dead worker ----------------------------------------------------
     Rule(

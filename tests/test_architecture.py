@@ -117,9 +117,10 @@ def test_every_module_opens_with_its_duty() -> None:
 
 def test_every_script_states_its_keys_arguments_and_reply() -> None:
     parts = {"owners.lua", "order.lua", "taking.lua", "acknowledge.lua", "backlog.lua"}
-    parts |= {"heartbeat_left.lua", "largest.lua", "weight.lua"}
+    parts |= {"heartbeat_left.lua", "largest.lua", "weight.lua", "due.lua", "left_behind.lua"}
     parts |= {"group_state.lua", "make_group.lua", "group_names.lua", "finished.lua"}
     parts |= {"silence.lua", "undeliverable.lua"}
+    parts |= {"ring.lua", "ring_all.lua"}
     for path in (ROOT / "hookmill" / "stream" / "scripts").glob("*.lua"):
         text = path.read_text()
         wanted = [] if path.name in parts else ["-- KEYS", "-- ARGV", "-- Reply"]

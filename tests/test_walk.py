@@ -115,7 +115,7 @@ def is_idle(client: redis.Redis, prefix: str) -> bool:
     """Return whether all entries are acknowledged and the worker waits for the next message."""
     groups: Any = client.xinfo_groups(f"{prefix}:{{0}}:stream")
     clients: Any = client.client_list()
-    waiting = any(one["cmd"] == "xreadgroup" and "b" in one["flags"] for one in clients)
+    waiting = any(one["cmd"] == "bzpopmin" and "b" in one["flags"] for one in clients)
     return waiting and not any(group["pending"] for group in groups)
 
 

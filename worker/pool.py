@@ -14,6 +14,7 @@ import math
 import secrets
 import time
 import traceback
+from contextlib import suppress
 
 import structlog
 
@@ -255,9 +256,7 @@ class Pool:
     # --- take --------------------------------------------------------------------------------
 
     async def _take_until_quiet(self) -> None:
-        # A wake-up that reached us reaches no other worker. So even a quiet pool takes the entry
-        # that it announced, and requeues it.
-        while not self._is_quiet or self._has_wakeup:
+        while not self._is_quiet:
             if self.free_slots == 0 and not self._may_run_suspect:
                 await self._wait_for_free_slots()
                 continue
@@ -284,6 +283,9 @@ class Pool:
             except Exception:  # this loop must not end: a worker without it only looks alive
                 log.exception("taking failed, trying again")
             await asyncio.sleep(PAUSE)
+        if self._has_wakeup:  # it reached us, and so it reaches no other worker
+            with suppress(StreamUnavailableError):
+                await self._consumer.wake_another()
 
     async def _wait_for_free_slots(self) -> None:
         """Wait for a free slot, and then briefly for more, because a take for one message alone
@@ -297,7 +299,7 @@ class Pool:
             await asyncio.sleep(SLOT_WAIT)
 
     async def _take_and_start(self) -> None:
-        """Take once and start what came. Where nothing came, wait until something may."""
+        """Take once and start what came. Where nothing is left, wait until something may come."""
         if not self._is_open:
             await self._consumer.open()
             self._is_open = True
@@ -312,7 +314,7 @@ class Pool:
         finally:
             self._has_wakeup = False
         self._start_taken(taken)
-        if taken.is_empty and not self._is_quiet and (pause := self._takeover.wait()):
+        if not taken.has_more and not self._is_quiet and (pause := self._takeover.wait()):
             self._has_wakeup = await self._consumer.wait(min(MAX_WAIT, max(0.01, pause)))
 
     def _reply_lost(self) -> None:

@@ -16,7 +16,7 @@ import structlog
 from hookmill.errors import StreamUnavailableError
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import EntryRef, Taken
-from hookmill.stream.looks import Look
+from hookmill.stream.looks import Turn
 
 log = structlog.get_logger("worker")
 
@@ -83,7 +83,7 @@ class Takeover:
         is_new = self._clock() - self._began < self._lease
         return min(1.0, self._lease / 8) if is_new else self._lease / 8
 
-    async def _asked_twice(self) -> Look:
+    async def _asked_twice(self) -> Turn:
         """Ask whether it is our turn, and again at once if that fails: a proxy may have cut the
         connection while it was idle.
         """

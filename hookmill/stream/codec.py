@@ -25,6 +25,19 @@ def taking_keys(keys: GroupKeys) -> list[str]:
     return [keys.stream, keys.again, keys.owners, keys.busy, keys.parked, keys.counts]
 
 
+def takeover_keys(keys: GroupKeys) -> list[str]:
+    """Return the keys of `takeover.lua`, in its order."""
+    return [
+        *taking_keys(keys),
+        *(keys.lease_numbers, keys.watched, keys.deliveries, keys.dead, keys.wake),
+    ]
+
+
+def words_of(refs: Iterable[EntryRef]) -> list[str | int]:
+    """Return where entries are in their partition, as arguments of a script."""
+    return [word for ref in refs for word in (ref.key_number, ref.id)]
+
+
 def taken_of(replies: Mapping[int, Any]) -> Taken:
     """Read the replies of the scripts that take. They are given by partition."""
     entries: list[Entry] = []
@@ -55,6 +68,11 @@ def undeliverable_of(replies: Mapping[int, Any]) -> tuple[Undeliverable, ...]:
         for partition, reply in replies.items()
         for key_number, entry_id, message_id, error in reply[4]
     )
+
+
+def may_be_left(replies: Mapping[int, Any]) -> bool:
+    """Return whether there may be more entries in a partition that replied to `take.lua`."""
+    return any(left for *_, left in replies.values())
 
 
 def settling_calls(
@@ -100,5 +118,5 @@ def _settling_keys(keys: GroupKeys) -> list[str]:
     """Return the keys of `settle.lua`, in its order."""
     return [
         *(keys.stream, keys.again, keys.delayed, keys.delayed_entries, keys.dead, keys.suspects),
-        *(keys.busy, keys.parked, keys.counts, keys.sooner),
+        *(keys.busy, keys.parked, keys.counts, keys.sooner, keys.due, keys.wake),
     ]

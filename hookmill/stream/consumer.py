@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from hookmill.errors import GroupLostError, StreamUnavailableError
 from hookmill.stream.client import Client, allowance_for
-from hookmill.stream.codec import settling_calls, taken_of, taking_keys, undeliverable_of
+from hookmill.stream.codec import (
+    may_be_left,
+    settling_calls,
+    taken_of,
+    takeover_keys,
+    taking_keys,
+    undeliverable_of,
+    words_of,
+)
 from hookmill.stream.entries import EntryRef, Settlement, Taken
 from hookmill.stream.groups import Groups
 from hookmill.stream.leases import BlockingLeases
 from hookmill.stream.looks import Looks
+from hookmill.stream.releases import Look, Releases
 from hookmill.stream.script_runner import Call, ScriptRunner
 from hookmill.stream.wakeup import WakeUp
 
@@ -52,7 +61,8 @@ class Consumer:
         self._makes_group = makes_group
         self._dedup_window = dedup_window
         self._scripts = ScriptRunner(client, drains=True)
-        self._wakeup = WakeUp(client, group, self.partitions)
+        self._wakeup = WakeUp(client, client.partitions, self.partitions)
+        self._releases = Releases(client, group, consumer)
         self._next_partition = 0
         self._asked_alone = -1
         """The partition that was asked alone last."""
@@ -82,26 +92,33 @@ class Consumer:
         return made
 
     async def take(self, count: int, max_bytes: int = TAKE_BYTES) -> Taken:
-        """Take up to `count` entries, from all partitions fairly, until they have `max_bytes`; the
-        last one may pass that. Duplicates of an ID that another entry owns are acknowledged, and
-        what must wait for others with its key is parked.
+        """Take up to `count` entries, from all partitions fairly, or after a wake-up from its
+        partition, until they have `max_bytes`; the last one may pass that. Duplicates of an ID that
+        another entry owns are acknowledged, and what must wait for others with its key is parked.
 
-        An empty result means that there is nothing to take anywhere.
+        If the result has no more, this worker may wait: it will be woken for all that is left.
         """
-        for shares in self._split(count):
+        taken, asked = Taken([], []), 0
+        for shares in self._rounds(count):
+            asked += len(shares)
             taken, alone = await self._take_from(shares, max_bytes // len(shares))
             if alone:
                 taken = await self._take_alone(alone, taken, count, max_bytes)
             self._is_loaded = taken.read == count >= LEAST_COUNT
             if not taken.is_empty:
-                return taken
-        return Taken([], [])
+                break
+        self._wakeup.took(from_all=asked == len(self.partitions), found=not taken.is_empty)
+        return taken._replace(has_more=taken.has_more or self._wakeup.is_whole_take_due)
 
     async def wait(self, seconds: float) -> bool:
         """Wait until there may be something to take; return whether there may. A worker that gets
         True should take at once: no other is woken for the same entry.
         """
         return await self._wakeup.wait(seconds)
+
+    async def wake_another(self) -> None:
+        """Wake another worker in place of this one, which was woken and takes nothing more."""
+        await self._wakeup.wake_another()
 
     async def stop_waiting(self) -> None:
         """End a `wait` that is under way."""
@@ -115,7 +132,7 @@ class Consumer:
 
         Who is silent, is known from looks (hookmill/stream/looks.py). `lease` is in seconds.
         """
-        return await self._take_over(partition, count, lease, max_bytes, "silent", [])
+        return await self._take_over(partition, [int(lease * 1000), count, max_bytes, "silent"])
 
     async def recover(
         self, partition: int, count: int, lease: float, max_bytes: int, known: Iterable[EntryRef]
@@ -123,10 +140,9 @@ class Consumer:
         """Do the same with entries of this consumer itself that it does not know of, because the
         reply that brought them was lost. Those that it knows are `known`.
         """
-        words = [
-            word for ref in known if ref.partition == partition for word in (ref.key_number, ref.id)
-        ]
-        return await self._take_over(partition, count, lease, max_bytes, "own", words)
+        words = words_of(ref for ref in known if ref.partition == partition)
+        args = [int(lease * 1000), count, max_bytes, "own", *words]
+        return await self._take_over(partition, args)
 
     async def settle(self, settlements: Iterable[Settlement]) -> list[str]:
         """Write what became of entries; return the IDs of those that another worker took over."""
@@ -137,12 +153,10 @@ class Consumer:
             for entry_id in late
         ]
 
-    async def confirm(self, refs: Iterable[EntryRef]) -> None:
+    async def confirm(self, refs: Sequence[EntryRef]) -> None:
         """Note that a takeover has brought these entries. All are of one partition."""
-        refs = list(refs)
         number = refs[0].partition
-        words = [word for ref in refs for word in (ref.key_number, ref.id)]
-        call = Call(number, [self.partitions[number].deliveries], words)
+        call = Call(number, [self.partitions[number].deliveries], words_of(refs))
         await self._scripts.run("confirm", call)
 
     async def run_alone(self, ref: EntryRef, token: str) -> int:
@@ -150,35 +164,30 @@ class Consumer:
         call with the same token is about the same run and does not count.
         """
         keys = self.partitions[ref.partition]
-        call = Call(
-            ref.partition, [keys.suspects, keys.deliveries], [ref.key_number, ref.id, token]
-        )
+        args = [*words_of([ref]), token]
+        call = Call(ref.partition, [keys.suspects, keys.deliveries], args)
         return int(await self._scripts.run("alone", call))
 
-    async def release(self, count: int) -> tuple[int, float | None]:
-        """Move due delayed messages to the again stream, up to `count` in each partition.
+    async def look_at_delayed(self, *, instead_of: int | None = None) -> Look:
+        """Look at what is delayed. Take the releaser's task over if its number is `instead_of`."""
+        return await self._releases.look(instead_of=instead_of)
+
+    async def release(
+        self, count: int, partitions: Iterable[int] | None = None
+    ) -> tuple[int, float | None]:
+        """Move due delayed messages of these partitions (None: of all) to the again stream, up to
+        `count` in each.
 
         Return the most that were moved in one partition, and the seconds until the next message is
-        due (None: none is delayed). `wait_for_sooner` ends if a message is delayed that is due
-        before that one.
+        due there (None: none is delayed).
         """
-        replies = await self._scripts.run_each(
-            "release",
-            [
-                Call(number, [keys.again, keys.delayed, keys.delayed_entries, keys.sooner], [count])
-                for number, keys in enumerate(self.partitions)
-            ],
-        )
-        self._wakeup.knows([last_id for _, _, last_id in replies])
-        waits = [wait_ms for _, wait_ms, _ in replies if wait_ms >= 0]
-        return max(moved for moved, _, _ in replies), min(waits) / 1000 if waits else None
+        return await self._releases.release(count, partitions)
 
-    async def wait_for_sooner(self, seconds: float) -> None:
-        """Wait until a worker delays a message that is due before all that the last `release` saw.
-
-        Wait at most `seconds`.
+    async def wait_for_sooner(self, seconds: float) -> bool:
+        """Wait until a message is delayed that is due before all that the last look saw; return
+        whether there was one. Wait at most `seconds`.
         """
-        await self._wakeup.wait_for_sooner(seconds)
+        return await self._releases.wait_for_sooner(seconds)
 
     def in_use(self, seconds: float) -> set[int]:
         """Return the partitions in which this consumer may hold entries that the caller does not
@@ -203,23 +212,22 @@ class Consumer:
     async def close(self) -> None:
         """Close the connections of blocking commands; the client's own stay open."""
         await self._wakeup.close()
+        await self._releases.close()
 
-    async def _take_over(
-        self,
-        partition: int,
-        count: int,
-        lease: float,
-        max_bytes: int,
-        whose: str,
-        known: list[str | int],
-    ) -> tuple[Taken, bool]:
-        keys = self.partitions[partition]
-        args = [self.name, self.consumer, self._dedup_window, int(lease * 1000), count, max_bytes]
-        call = Call(
-            partition,
-            [*taking_keys(keys), keys.lease_numbers, keys.watched, keys.deliveries, keys.dead],
-            [*args, whose, *known],
-        )
+    def _rounds(self, count: int) -> Iterable[dict[int, int]]:
+        """Yield which partitions a take asks for how many entries, round by round."""
+        partition = self._wakeup.woken_for()
+        if partition is None:
+            return self._split(count)
+        if not self._wakeup.is_whole_take_due:
+            return [{partition: count}]
+        self._next_partition = partition  # no other worker is woken for it, so it comes first
+        return self._split(count)
+
+    async def _take_over(self, partition: int, args: list[Any]) -> tuple[Taken, bool]:
+        _, count, max_bytes, *_ = args
+        names = [self.name, self.consumer, self._dedup_window]
+        call = Call(partition, takeover_keys(self.partitions[partition]), [*names, *args])
         allowance = self._allowance({partition: count}, max_bytes)
         replies = await self._run_taking("takeover", {partition: call}, allowance)
         taken = taken_of(replies)._replace(undeliverable=undeliverable_of(replies))
@@ -245,12 +253,16 @@ class Consumer:
         """Take from partitions in one round trip, up to `max_bytes` of each. Return also those that
         have to be asked alone, because one of their entries may be larger than that.
         """
-        args = [self.name, self.consumer, self._dedup_window, self._wakeup.group]
+        args = [self.name, self.consumer, self._dedup_window]
         rest, keys = [max(1, max_bytes), int(len(shares) > 1)], self.partitions
         calls = {
             number: Call(
                 number,
-                [*taking_keys(keys[number]), self._client.partitions[number].backlog],
+                [
+                    *taking_keys(keys[number]),
+                    self._client.partitions[number].backlog,
+                    keys[number].wake,
+                ],
                 [*args, share, *rest],
             )
             for number, share in shares.items()
@@ -263,6 +275,7 @@ class Consumer:
         taken = taken_of(replies)._replace(
             weight=sum(reply[4] for reply in replies.values()),
             largest=None if -1 in largest else max(largest, default=0),
+            has_more=may_be_left(replies) or len(replies) < len(calls),
         )
         return taken, [number for number, reply in replies.items() if reply[5]]
 

@@ -152,7 +152,7 @@ class DeadLetters:
             keys = self._partitions[number]
             backlog = self._client.partitions[number].backlog
             used = [keys.dead, keys.again, keys.busy, keys.parked, backlog, keys.counts]
-            calls.append(Call(number, used, [*names, *ids]))
+            calls.append(Call(number, [*used, keys.wake], [*names, *ids]))
         return sum(await self._scripts.run_each("replay", calls))
 
     async def drop(self, dead_ids: Sequence[str]) -> int:

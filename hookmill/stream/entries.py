@@ -74,7 +74,8 @@ class Taken(NamedTuple):
     parked, because another message with their ordering key is not finished.
 
     `weight` is the bytes of all that it read. No entry has more than `largest` bytes; None means
-    that this is not known. `undeliverable` are dead letters that a takeover has made.
+    that this is not known. Where it may have left something that this worker can take at once, it
+    `has_more`. `undeliverable` are dead letters that a takeover has made.
     """
 
     entries: list[Entry]
@@ -82,6 +83,7 @@ class Taken(NamedTuple):
     parked: int = 0
     weight: int = 0
     largest: int | None = None
+    has_more: bool = True
     undeliverable: tuple[Undeliverable, ...] = ()
 
     def and_then(self, more: Taken) -> Taken:
@@ -93,6 +95,7 @@ class Taken(NamedTuple):
             self.parked + more.parked,
             self.weight + more.weight,
             max(known) if len(known) == 2 else None,
+            self.has_more or more.has_more,
         )
 
     @property

@@ -14,7 +14,7 @@ from hookmill.stream.client import Client, checked
 from hookmill.stream.heartbeats import PLACE
 from hookmill.stream.keys import Keys
 from hookmill.stream.script_runner import Call, ScriptRunner
-from hookmill.stream.wakeup import is_wakeup_group, wakeup_group_of
+from hookmill.stream.wakeup import is_wakeup_group
 
 From = Literal["beginning", "now"]
 """Where a new group starts: with all that the stream still has, or with what comes later."""
@@ -68,7 +68,7 @@ class Groups:
 
         Raises `GroupRefusedError` if it was dropped.
         """
-        calls = [Call(number, _keys(keys, name), _names(name)) for number, keys in self._each]
+        calls = [Call(number, _keys(keys, name), [name]) for number, keys in self._each]
         made = await self._scripts.run_each("open", calls)
         if min(made) < 0:
             group = (await self.known()).get(name)
@@ -88,7 +88,7 @@ class Groups:
             raise _refused_to_add(_known_of(name, _text(note)))
         others = [each for each in self._each if each[0] != PLACE]
         for number, keys in [*others, (PLACE, first)]:
-            args = [*_names(name), start, int(number == PLACE)]
+            args = [name, start, int(number == PLACE)]
             call = Call(number, [*_keys(keys, name)], args)
             if not await self._scripts.run("add_group", call):
                 raise GroupRefusedError(
@@ -138,10 +138,6 @@ def _refused_to_add(group: KnownGroup) -> GroupRefusedError:
     if group.state == "made":
         return GroupRefusedError(f"there is a group {shown(group.name)} already")
     return _refused(group)
-
-
-def _names(group: str) -> list[str]:
-    return [group, wakeup_group_of(group)]
 
 
 def _keys(keys: Keys, group: str) -> list[str]:

@@ -23,7 +23,7 @@ from hookmill.stream.producer import Producer
 from hookmill.stream.script_runner import Call, ScriptRunner, script_text
 from hookmill.stream.wakeup import is_wakeup_group
 
-_FROM_PYTHON = {"CLIENT", "EVALSHA", "SCRIPT", "TIME", "XREADGROUP", "XREVRANGE"}
+_FROM_PYTHON = {"BZPOPMIN", "CLIENT", "EVALSHA", "SCRIPT", "TIME", "XREAD", "XREVRANGE"}
 """Commands that are called outside of scripts, except those that scripts call as well."""
 
 

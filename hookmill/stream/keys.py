@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from hookmill.stream.topology import wake_up_partition
+
 
 class Keys:
     """The names of one partition's keys. Its number in braces is their hash tag, so that Redis
@@ -20,6 +22,8 @@ class Keys:
         self.probe = f"{self.base}:probe"
         self.backlog = f"{self.base}:backlog"
         self.tokens = f"{self.base}:tokens"
+        self._wake_base = f"{prefix}:{{{wake_up_partition(partition)}}}"
+        self.wake = f"{self._wake_base}:wake"
         self.groups = f"{self.base}:groups"
         # A script that goes through all groups builds the names of their keys from these parts.
         group = self.of_group("\0")
@@ -37,12 +41,13 @@ class Keys:
     def of_group(self, group: str) -> GroupKeys:
         """Return the names of the keys of one consumer group in this partition."""
         base = f"{self.base}:{group}"
+        shared = f"{self._wake_base}:{group}"
         return GroupKeys(
             stream=self.stream,
             again=f"{base}:again",
             delayed=f"{base}:delayed",
             delayed_entries=f"{base}:delayed:entries",
-            sooner=f"{base}:sooner",
+            sooner=f"{shared}:sooner",
             dead=f"{base}:dead",
             owners=f"{base}:owners",
             low_water=f"{base}:low-water",
@@ -58,14 +63,18 @@ class Keys:
             looks=f"{base}:looks",
             watched=f"{base}:watched",
             deliveries=f"{base}:deliveries",
+            wake=f"{shared}:wake",
+            due=f"{shared}:due",
+            releaser=f"{shared}:releaser",
         )
 
 
 class GroupKeys(NamedTuple):
     """The names of the keys that one consumer group uses in one partition.
 
-    Heartbeats and looks are not about a partition. They lie in partition 0. `sweep` is written by
-    release 0.1 only.
+    Heartbeats and looks are not about a partition: they lie in partition 0. Wake-ups, and what
+    tells when delayed messages are due, lie where `wake_up_partition` says. Only release 0.1 writes
+    `sweep`.
     """
 
     stream: str
@@ -88,3 +97,6 @@ class GroupKeys(NamedTuple):
     looks: str
     watched: str
     deliveries: str
+    wake: str
+    due: str
+    releaser: str

@@ -14,7 +14,7 @@ from hookmill.stream.keys import GroupKeys
 from hookmill.stream.script_runner import Call, ScriptRunner
 
 
-class Look(NamedTuple):
+class Turn(NamedTuple):
     """A reply to the question whose turn it is to look.
 
     `number` is that of the last look. `found_by` is that of the last look that came to its end, and
@@ -38,7 +38,7 @@ class Looks:
         self._scripts = ScriptRunner(client, drains=True)
         self._keys = [self._partitions[PLACE].looks]
 
-    async def ask(self, seen: str) -> Look:
+    async def ask(self, seen: str) -> Turn:
         """Ask whether it is our turn. `seen` is the number that we saw last; "" at first.
 
         If it is, nobody else has looked since then, and the number has been raised for our look.
@@ -46,7 +46,7 @@ class Looks:
         number, is_ours, found = await self._scripts.run("look", Call(PLACE, self._keys, [seen]))
         found_by, _, partitions = found.decode().partition(" ")
         several = len(self._partitions)
-        return Look(
+        return Turn(
             number.decode(),
             is_ours == 1,
             found_by,

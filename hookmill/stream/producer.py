@@ -136,7 +136,8 @@ class Producer:
                 size += weight
                 largest = max(largest, weight)
         head = [size, *self._limit, *keys.group_parts, largest]
-        return Call(partition, [keys.stream, keys.backlog, keys.tokens], [*head, *args])
+        used = [keys.stream, keys.backlog, keys.tokens, keys.wake]
+        return Call(partition, used, [*head, *args])
 
     async def _run_append(self, calls: list[Call]) -> list[Any]:
         """Return a reply for each call, an error if it failed."""

@@ -13,6 +13,16 @@ Place = int | str
 """Where a key lies: a partition's number, or for a key outside of the partitions its hash tag."""
 
 
+def wake_up_partition(partition: int) -> int:  # noqa: ARG001 - one server holds every key
+    """Return the partition among whose keys lies what wakes up workers for a partition.
+
+    Those of all partitions on one server lie together, so that a waiting worker is blocked on few
+    keys: an append costs the server time for each blocked worker and each of its keys. In a cluster
+    a script may use the keys of one partition only, so there each would have its own.
+    """
+    return 0
+
+
 class Topology(NamedTuple):
     """The servers by their URLs, and which of them holds a key."""
 

@@ -1,115 +1,140 @@
-"""Wakes up a worker that waits: for a new entry, or for a message that is delayed.
+"""Wakes up a worker that waits for an entry to take.
 
-The protocol has parts in four scripts and here; below it is stated whole.
+The protocol has parts in several scripts, in `consumer` and here; below it is stated whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
-from hookmill.stream.client import Client
+from hookmill.stream.client import Client, checked
 from hookmill.stream.connections import Command
-from hookmill.stream.keys import GroupKeys
+from hookmill.stream.keys import GroupKeys, Keys
 
-# New entries. Each consumer group has a second one beside it in both of its streams, the wake-up
-# group `GROUP:bell`. A worker that found nothing to take reads from that group and waits. The group
-# acknowledges as it reads, and gives each entry to one reader: so an entry wakes one worker. The
-# entry itself is taken by `take.lua` alone, which knows who owns its message ID.
+# Entries to take. Each group has a set of wake-ups: a sorted set whose members are the partitions
+# in which there may be something to take, each by the name of its again stream. A worker that
+# waits takes one member out of that set, and blocks while it is empty. So it gets no body, and
+# Redis gives each wake-up to one worker. All partitions on one server share one set, so a worker is
+# blocked on two keys, however many partitions there are.
 #
-# * `open.lua` makes the wake-up groups, at the end of both streams.
-# * `take.lua` moves the wake-up group to the end of a stream in which it found nothing, so that
-#   only what comes after that wakes a worker. Therefore a worker takes before it waits.
-# * `wait` may get an entry from several streams at once, but it wakes one worker only. So it moves
-#   the group back in all streams but the first: there the same entries wake other workers.
-# * A worker may be woken for an entry that another one has taken meanwhile. It finds nothing, and
-#   waits again.
+# The rule: where a partition has an entry to take, it is in the set; or the worker that took it out
+# of the set is about to take from that partition; or that worker has died. Therefore:
 #
-# Delayed messages. All workers sleep until the first delayed message is due. Where a message is
-# delayed that is due before that, `settle.lua` adds an entry to the stream `GROUP:sooner`. All
-# workers read that stream, without a group: each of them must know, because the one that delayed
-# the message may die.
+# * Whatever adds an entry adds its partition to the set, in the same script: `append.lua` for each
+#   group (`ring_all.lua`), all others for their own group (`ring.lua`).
+# * A worker that was woken for a partition takes from it next. If it must not take any more, it
+#   puts the partition back (`wake_another`).
+# * A take that may leave entries behind adds the partition again, so the next worker is woken.
+#   A take that leaves none removes it: nobody is woken for what is taken (`left_behind.lua`).
+# * A wake-up is lost where the worker that received it dies. So a worker takes from all partitions
+#   after a wait that nothing ended, and now and then in between (`WHOLE_TAKE_PERIOD`).
 #
-# * `release.lua` moves what is due to the again stream, and returns the last ID of `sooner`.
-# * `wait_for_sooner` waits for an entry after that ID.
+# The second key is a set for all groups. `append.lua` adds to it where the stream has no group at
+# all, because Redis lost it: a worker that waits finds that out, and makes its group again.
+#
+# Programs of release 0.1 add entries without a wake-up, because their workers block on the streams
+# themselves, each group by a second consumer group `GROUP:bell`. They make it when they start. So
+# where a take finds something after a wait that nothing ended, waits are short for a while.
+
+WHOLE_TAKE_PERIOD = 20.0
+"""Seconds after which a worker takes from all partitions, although it is woken for single ones."""
+
+SHORT_WAIT = 0.1
+"""Seconds of a wait while programs of release 0.1 add entries without a wake-up."""
+
+SHORT_FOR = 60.0
+"""Seconds for which waits stay short after an entry that was found without a wake-up."""
 
 _SUFFIX = ":bell"
 
-_CONSUMER = "bell"
-"""The one consumer of a wake-up group: a group needs a name there, and nothing is pending."""
-
 
 def wakeup_group_of(group: str) -> str:
-    """Return the name of the wake-up group of a consumer group."""
+    """Return the name of the group by which release 0.1 woke the workers of a group."""
     return group + _SUFFIX
 
 
 def is_wakeup_group(name: bytes) -> bool:
-    """Return whether a consumer group in Redis is one that wakes up the workers of another."""
+    """Return whether a consumer group in Redis is one by which release 0.1 woke its workers."""
     return name.endswith(_SUFFIX.encode())
 
 
 class WakeUp:
-    """What one worker waits for. It has two connections, because it may wait for both at once.
+    """What one worker waits for. All partitions lie on one server today; with several, each needs a
+    connection of its own.
 
-    All partitions lie on one server today; with several, each needs connections of its own.
+    `clock` returns monotonic seconds.
     """
 
-    def __init__(self, client: Client, group: str, partitions: Sequence[GroupKeys]) -> None:
-        self.group = wakeup_group_of(group)
+    def __init__(
+        self,
+        client: Client,
+        partitions: Sequence[Keys],
+        groups: Sequence[GroupKeys],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._client = client
-        self._partitions = {
-            key.encode(): number
-            for number, keys in enumerate(partitions)
-            for key in (keys.again, keys.stream)
-        }
-        self._sooner = [keys.sooner for keys in partitions]
-        self._known: Sequence[bytes | str] = ["$"] * len(partitions)
+        self._clock = clock
+        self._keys = [
+            *dict.fromkeys((*(keys.wake for keys in groups), *(keys.wake for keys in partitions)))
+        ]
+        self._partitions = {keys.again.encode(): number for number, keys in enumerate(groups)}
+        self._groups = groups
+        self._woken_for: int | None = None
+        self._waited_in_vain = False
+        self._short_until = -SHORT_FOR
+        self._whole_take_at = clock() + WHOLE_TAKE_PERIOD
         self._new_entries = client.blocking(0)
-        self._delayed_sooner = client.blocking(0)
 
     async def wait(self, seconds: float) -> bool:
         """Wait until there may be something to take; return whether there may.
 
-        A worker that gets True should take at once: no other is woken for the same entry.
+        A worker that gets True should take at once: no other is woken for the same entries.
         """
-        command = (
-            *("XREADGROUP", "GROUP", self.group, _CONSUMER, "COUNT", 1),
-            *("BLOCK", max(1, int(seconds * 1000)), "NOACK"),  # BLOCK 0 would be for ever
-            *("STREAMS", *self._partitions, *(">" for _ in self._partitions)),
+        now = self._clock()
+        if now < self._short_until:
+            seconds = min(seconds, SHORT_WAIT)
+        seconds = max(0.001, min(seconds, self._whole_take_at - now))  # 0 would be for ever
+        found = await self._new_entries.ask(
+            ("BZPOPMIN", *self._keys, f"{seconds:.3f}"), seconds, can_be_ended=True
         )
-        found = await self._new_entries.ask(command, seconds, can_be_ended=True) or []
-        back: list[tuple[int, Command]] = [
-            (self._partitions[key], ("XGROUP", "SETID", key, self.group, _before(entries[0][0])))
-            for key, entries in found[1:]
-        ]
-        if back:
-            await self._client.ask_places(back)
+        self._waited_in_vain = not found
+        self._woken_for = self._partitions.get(found[1]) if found else None
         return bool(found)
+
+    def woken_for(self) -> int | None:
+        """Return the partition for which the last wait was ended, once; None: for none, or all."""
+        partition, self._woken_for = self._woken_for, None
+        return partition
+
+    @property
+    def is_whole_take_due(self) -> bool:
+        """Whether the worker should take from all partitions, although it was woken for one."""
+        return self._clock() >= self._whole_take_at
+
+    def took(self, *, from_all: bool, found: bool) -> None:
+        """Note whether the worker took from all partitions, and whether it found something."""
+        if from_all:
+            self._whole_take_at = self._clock() + WHOLE_TAKE_PERIOD
+        if found and self._waited_in_vain:
+            self._short_until = self._clock() + SHORT_FOR
+        self._waited_in_vain = False
+
+    async def wake_another(self) -> None:
+        """Wake another worker in place of this one, which was woken and takes nothing more."""
+        partition = self.woken_for()
+        numbers = range(len(self._groups)) if partition is None else [partition]
+        commands: list[tuple[int, Command]] = [
+            (number, ("ZADD", self._groups[number].wake, 0, self._groups[number].again))
+            for number in numbers
+        ]
+        for reply in await self._client.ask_places(commands):
+            checked(reply)
 
     async def end_wait(self) -> None:
         """End a `wait` that is under way."""
         await self._new_entries.end_wait()
 
-    def knows(self, sooner: Sequence[bytes]) -> None:
-        """Note the last ID of each partition's `sooner` stream that this worker has seen."""
-        self._known = sooner
-
-    async def wait_for_sooner(self, seconds: float) -> None:
-        """Wait until a worker delays a message that is due before all known ones.
-
-        Wait at most `seconds`.
-        """
-        ms = max(1, round(seconds * 1000))
-        command = ("XREAD", "BLOCK", ms, "STREAMS", *self._sooner, *self._known)
-        await self._delayed_sooner.ask(command, seconds)
-
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connection."""
         await self._new_entries.close()
-        await self._delayed_sooner.close()
-
-
-def _before(entry_id: bytes) -> str:
-    """Return the ID that comes just before another."""
-    ms, sequence = map(int, entry_id.split(b"-"))
-    return f"{ms}-{sequence - 1}" if sequence else f"{ms - 1}-{2**64 - 1}"

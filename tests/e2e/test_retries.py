@@ -1,4 +1,4 @@
-"""A retry begins on time although most of the workers were killed meanwhile."""
+"""A retry begins on time although most of the workers were killed or frozen meanwhile."""
 
 from __future__ import annotations
 
@@ -39,12 +39,14 @@ def line(line: Line, tmp_path: Path) -> Line:
     return line
 
 
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 @pytest.mark.parametrize("killed", [1, 4], ids=["the worker that delayed it", "all but one"])
-async def test_a_retry_runs_on_time_although_workers_died(
+async def test_a_retry_runs_on_time_although_workers_died_or_stand_still(
     line: Line,
     start_program: Callable[..., Program],
     redis_client: redis.Redis,
     killed: int,
+    how: signal.Signals,
 ) -> None:
     keys = Keys(line.env["HOOKMILL_PREFIX"]).of_group("main")
     line.receiver()
@@ -62,7 +64,7 @@ async def test_a_retry_runs_on_time_although_workers_died(
     (row,) = line.ledger.read_text().splitlines()
     fleet.sort(key=lambda worker: worker.pid != int(row.split()[3]))
     for worker in fleet[:killed]:
-        worker.signal(signal.SIGKILL)
+        worker.signal(how)
     # A worker that gets no wake-up would look for it only after half a minute.
     line.wait_for_handled(1, timeout=20)
     line.wait_for_drained(redis_client)

@@ -79,7 +79,7 @@ class Place:
         (folder / "other.py").write_text(OTHER_HANDLERS)
         self.keys = {
             name: f"rules:{{0}}:main:{name}"
-            for name in ("again", "delayed", "dead", "suspects", "sooner")
+            for name in ("again", "delayed", "dead", "suspects", "sooner", "due")
         }
 
     def worker(self, release_file: str = "release", kind: str = "steady", **env: str) -> Program:
@@ -233,6 +233,7 @@ async def test_a_message_that_an_old_release_does_not_know_is_handled_by_the_new
         place.release()
         (token,) = client.zrange(place.keys["delayed"], 0, -1)
         client.zadd(place.keys["delayed"], {token: 0})  # it is due now
+        client.zadd(place.keys["due"], {place.keys["again"]: 0})
         client.xadd(place.keys["sooner"], {"due": 0})
         place.line.wait_for_handled(1)
         place.line.wait_for_drained(client)

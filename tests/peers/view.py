@@ -21,6 +21,7 @@ class View:
         self.group = group
         self.stream = f"{prefix}:{{0}}:stream"
         self.again = f"{prefix}:{{0}}:{group}:again"
+        self.wake = f"{prefix}:{{0}}:{group}:wake"
         self.dead = f"{prefix}:{{0}}:{group}:dead"
         self.delayed = f"{prefix}:{{0}}:{group}:delayed"
 
@@ -66,8 +67,9 @@ class View:
         return [fields[b"id"].decode() for _, fields in self.client.xrange(self.stream)]
 
     def add(self, message_id: str) -> None:
-        """Append a message with a plain client."""
+        """Append a message with a plain client, and wake a worker."""
         self.client.xadd(self.stream, message(id=message_id).to_fields())
+        self.client.zadd(self.wake, {self.again: 0})
 
     def leave_behind(self, *message_ids: str) -> list[str]:
         """Add messages that a consumer takes at once and never settles; return their entry IDs.
@@ -112,7 +114,7 @@ class View:
 
         def waiting() -> int:
             rows = self.client.client_list()
-            return sum("b" in row["flags"] and row["cmd"] == "xreadgroup" for row in rows)
+            return sum("b" in row["flags"] and row["cmd"] == "bzpopmin" for row in rows)
 
         await eventually(lambda: waiting() >= count, what="workers that wait")
 

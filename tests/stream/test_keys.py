@@ -7,9 +7,23 @@ from hookmill.stream.keys import Keys
 
 def test_all_keys_of_a_partition_share_its_hash_tag() -> None:
     keys = Keys("hookmill", partition=3)
-    names = [keys.stream, keys.probe, *keys.of_group("main")]
+    group = keys.of_group("main")._asdict()
+    for name in ("wake", "sooner", "due", "releaser"):
+        del group[name]
+    names = [keys.stream, keys.probe, *group.values()]
     assert all(name.startswith("hookmill:{3}:") for name in names)
     assert len(set(names)) == len(names) - 1  # the stream is named twice
+
+
+def test_the_wake_ups_of_all_partitions_on_one_server_are_one_key() -> None:
+    for partition in (0, 3, 63):
+        keys = Keys("hookmill", partition)
+        assert keys.wake == "hookmill:{0}:wake"
+        group = keys.of_group("main")
+        assert group.wake == "hookmill:{0}:main:wake"
+        assert group.due == "hookmill:{0}:main:due"
+        assert group.releaser == "hookmill:{0}:main:releaser"
+        assert group.sooner == "hookmill:{0}:main:sooner"
 
 
 def test_the_names_are_those_of_release_0_1() -> None:
@@ -21,6 +35,7 @@ def test_the_names_are_those_of_release_0_1() -> None:
     )
     group = keys.of_group("main")._asdict()
     new = {"heartbeats", "heartbeat_times", "lease_numbers", "looks", "watched", "deliveries"}
+    new |= {"wake", "due", "releaser"}
     assert {name: key for name, key in group.items() if name not in new} == {
         "stream": "hookmill:{0}:stream",
         "again": "hookmill:{0}:main:again",

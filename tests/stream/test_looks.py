@@ -10,7 +10,7 @@ import redis
 
 from hookmill.stream.client import Client
 from hookmill.stream.consumer import Consumer
-from hookmill.stream.looks import Look, Looks
+from hookmill.stream.looks import Looks, Turn
 from hookmill.stream.producer import Producer
 from tests.stream.toolkit import OpenGroup, OwnServer, settle_all
 from tests.support import Server, Stream, message, server_binaries
@@ -41,12 +41,12 @@ async def test_it_is_the_turn_of_whoever_sees_that_nobody_looks(
     looks: Looks, open_group: OpenGroup
 ) -> None:
     other = (await open_group("other")).looks()
-    assert await looks.ask("") == Look("0", is_ours=False, found_by="", found=())
-    assert await looks.ask("0") == Look("1", is_ours=True, found_by="", found=())
-    assert await other.ask("0") == Look("1", is_ours=False, found_by="", found=())
+    assert await looks.ask("") == Turn("0", is_ours=False, found_by="", found=())
+    assert await looks.ask("0") == Turn("1", is_ours=True, found_by="", found=())
+    assert await other.ask("0") == Turn("1", is_ours=False, found_by="", found=())
     await look_at(looks, "1", 0.0, 60)
-    assert await other.ask("1") == Look("2", is_ours=True, found_by="1", found=())
-    assert await looks.ask("1") == Look("2", is_ours=False, found_by="1", found=())
+    assert await other.ask("1") == Turn("2", is_ours=True, found_by="1", found=())
+    assert await looks.ask("1") == Turn("2", is_ours=False, found_by="1", found=())
 
 
 async def test_a_look_notes_the_ages_and_forgets_who_holds_nothing(
@@ -127,12 +127,12 @@ async def test_what_was_found_is_told_with_the_next_ask_unless_it_is_old(
     (entry,) = (await gone.take(1)).entries
     await looks.ask("0")
     assert await look_at(looks, "1", 0.0, 0.0) == [0]
-    assert await looks.ask("") == Look("1", is_ours=False, found_by="1", found=(0,))
+    assert await looks.ask("") == Turn("1", is_ours=False, found_by="1", found=(0,))
     await looks.ask("1")
     await look_at(looks, "1", 0.0, 60)  # its reply comes late
     assert (await looks.ask("")).found == (0,)
     await look_at(looks, "2", 0.0, 60)
-    assert await looks.ask("") == Look("2", is_ours=False, found_by="2", found=())
+    assert await looks.ask("") == Turn("2", is_ours=False, found_by="2", found=())
     await settle_all(gone, entry)
 
 

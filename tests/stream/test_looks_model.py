@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hookmill.errors import StreamUnavailableError
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import Entry
-from hookmill.stream.looks import Look, Looks
+from hookmill.stream.looks import Looks, Turn
 from hookmill.stream.producer import Producer
 from tests.support import ANY_BYTES, Clock, Server, Stream, message
 from worker.takeover import Takeover
@@ -30,7 +30,7 @@ class Away(Looks):
 
     model: Model
 
-    async def ask(self, seen: str) -> Look:
+    async def ask(self, seen: str) -> Turn:
         if self.model.is_away and not self.model.loses_replies_only:
             raise StreamUnavailableError("away")
         look = await super().ask(seen)

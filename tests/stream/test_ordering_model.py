@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from functools import partial
 from typing import Any
 
 import redis
@@ -11,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hookmill.stream.consumer import Consumer
-from hookmill.stream.entries import Entry, EntryRef, Taken
+from hookmill.stream.entries import Entry, Taken
 from hookmill.stream.producer import Producer
 from tests.stream.ordering import (
     again,
@@ -19,7 +18,8 @@ from tests.stream.ordering import (
     send,
     settled,
 )
-from tests.support import ANY_BYTES, Server, Stream, watch_for
+from tests.stream.toolkit import all_taken_over
+from tests.support import Server, Stream
 
 
 class Model:
@@ -70,15 +70,8 @@ class Model:
     async def take_over(self, which: int) -> None:
         """One worker takes over everything that is being handled, as if all had died."""
         self.in_hand = []
-        worker = self.workers[which]
-        await watch_for(worker, 0)
-        known: list[EntryRef] = []
-        for take in (worker.take_over, partial(worker.recover, known=known)):
-            has_more = True
-            while has_more:
-                taken, has_more = await take(0, 100, 0, ANY_BYTES)
-                known += [entry.ref for entry in taken.entries]
-                self.took(worker, taken)
+        async for taken in all_taken_over(self.workers[which]):
+            self.took(self.workers[which], taken)
 
     async def finish(self) -> None:
         """Have all come to its end, and see that it is all there was, in the order it came."""

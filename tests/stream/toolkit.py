@@ -5,17 +5,22 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import msgspec
 import redis
 
 from hookmill.message import Progress
+from hookmill.stream.arrival import row_of
 from hookmill.stream.consumer import Consumer
-from hookmill.stream.entries import Entry, FollowUp, Settlement
+from hookmill.stream.entries import Entry, EntryRef, FollowUp, Settlement, Taken
 from hookmill.stream.producer import Producer
 from tests.support import (
+    ANY_BYTES,
     Server,
     Stream,
+    message,
+    watch_for,
 )
 
 OpenGroup = Callable[..., Awaitable[Consumer]]
@@ -33,6 +38,15 @@ def again(entry: Entry, handler: str = "h", delay_ms: int = 0, attempts: int = 1
 def dead(entry: Entry) -> FollowUp:
     fields = {**again(entry).fields, b"reason": b"failed"}
     return msgspec.structs.replace(again(entry), kind="dead", fields=fields)
+
+
+def bodies(partitions: int) -> list[bytes]:
+    """A body for each partition. A message's ID is not signed here, so the body alone decides."""
+    found: dict[int, bytes] = {}
+    for number in range(100 * partitions):
+        body = b"%d" % number
+        found.setdefault(row_of(message(body)).partition(partitions), body)
+    return [found[number] for number in range(partitions)]
 
 
 def ids(entries: list[Entry]) -> list[str]:
@@ -62,6 +76,18 @@ async def opened(server: Server) -> AsyncIterator[tuple[Producer, Consumer]]:
     finally:
         await group.close()
         await stream.close()
+
+
+async def all_taken_over(group: Consumer) -> AsyncIterator[Taken]:
+    """Have a consumer take over all that is held, as if all had died, and recover its own."""
+    await watch_for(group, 0)
+    known: list[EntryRef] = []
+    for take in (group.take_over, partial(group.recover, known=known)):
+        has_more = True
+        while has_more:
+            taken, has_more = await take(0, 100, 0, ANY_BYTES)
+            known += [entry.ref for entry in taken.entries]
+            yield taken
 
 
 async def release(group: Consumer) -> bool:

@@ -130,5 +130,5 @@ def last_read(client: redis.Redis, key: str) -> Any:
     return next(group["last-delivered-id"] for group in groups if group["name"] == b"main")
 
 
-async def is_waiting(client: redis.Redis) -> None:
-    await eventually(lambda: any("b" in row["flags"] for row in client.client_list()))
+async def is_waiting(client: redis.Redis, workers: int = 1) -> None:
+    await eventually(lambda: sum("b" in row["flags"] for row in client.client_list()) >= workers)

@@ -13,7 +13,7 @@ from hookmill.message import Progress
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import FollowUp, Settlement
 from hookmill.stream.producer import Producer
-from tests.support import eventually, message
+from tests.support import Server, Stream, eventually, message
 from worker import delayed
 from worker.delayed import Delayed
 
@@ -49,13 +49,16 @@ async def test_while_nothing_is_delayed_a_run_lasts_until_something_is(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
     fleet = [await open_group(f"c{number}") for number in range(3)]
-    runs = [asyncio.create_task(Delayed(group).run_once()) for group in fleet]
+    movers = [Delayed(group) for group in fleet]
+    await movers[0].run_once()  # it is the releaser from now on, and looks at every partition
+    runs = [asyncio.create_task(mover.run_once()) for mover in movers]
     await eventually(lambda: listeners(redis_client) == 3)
     assert not any(run.done() for run in runs)
     await delay(stream, await open_group("other"), 200)
     # All are woken, so that it does not depend on one of them.
     async with asyncio.timeout(10):
-        assert await asyncio.gather(*runs) == [delayed.SHORTEST_PAUSE] * 3
+        pauses = await asyncio.gather(*runs)
+    assert pauses == [delayed.SHORTEST_PAUSE, *[delayed.WATCH_PAUSE] * 2]
 
     async def is_moved() -> bool:
         await fleet[1].release(1)
@@ -74,17 +77,22 @@ async def test_without_a_wake_up_a_run_ends_after_the_longest_pause(
     open_group: OpenGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delayed, "LONGEST_PAUSE", 0.05)
-    assert await Delayed(await open_group()).run_once() == delayed.SHORTEST_PAUSE
+    releaser, other = Delayed(await open_group()), Delayed(await open_group("c2"))
+    for _ in range(3):
+        assert await releaser.run_once() == delayed.SHORTEST_PAUSE
+        assert await other.run_once() == 0.0
 
 
 async def test_a_message_delayed_after_the_release_ends_the_wait(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
     group = await open_group()
-    assert await group.release(1) == (0, None)
+    assert (await group.look_at_delayed()).next_due is None
     await delay(stream, group, 60_000)
     async with asyncio.timeout(5):
-        await group.wait_for_sooner(60)
+        assert await group.wait_for_sooner(60)
+    assert round((await group.look_at_delayed()).next_due or 0) == 60
+    assert not await group.wait_for_sooner(0.01)
     await finish(group, redis_client)
 
 
@@ -146,3 +154,160 @@ async def test_a_full_batch_is_followed_by_another_at_once(
 async def moved_two(mover: Delayed, client: redis.Redis, group: Consumer) -> bool:
     """Whether this run moved a full batch."""
     return await mover.run_once() == 0.0 and client.xlen(group.partitions[0].again) == 2
+
+
+# --- one releases, the others look whether it does ------------------------------------------------
+
+
+async def test_the_first_that_looks_is_the_releaser_and_stays_it(open_group: OpenGroup) -> None:
+    one, two = await open_group("c1"), await open_group("c2")
+    seen = [await group.look_at_delayed() for group in (one, two, one, two)]
+    assert [look.is_releaser for look in seen] == [True, False, True, False]
+    assert [look.number for look in seen] == [1, 1, 2, 2]
+
+
+async def test_of_several_that_take_the_task_over_one_is_the_releaser(
+    open_group: OpenGroup,
+) -> None:
+    first, *fleet = [await open_group(f"c{number}") for number in range(5)]
+    number = (await first.look_at_delayed()).number
+    seen = await asyncio.gather(*(group.look_at_delayed(instead_of=number) for group in fleet))
+    assert [look.is_releaser for look in seen].count(True) == 1
+    assert not (await first.look_at_delayed()).is_releaser  # where it only stood still
+
+
+class Clock:
+    """A clock that stands still until it is put forward."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_a_worker_gives_the_releaser_its_time_and_then_takes_its_task_over(
+    stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
+) -> None:
+    gone, group = await open_group("gone"), await open_group()
+    assert (await gone.look_at_delayed()).is_releaser
+    await delay(stream, gone, 1)
+    await eventually(lambda: is_due(group))
+    clock = Clock()
+    mover = Delayed(group, clock)
+
+    def moved() -> int:
+        return int(redis_client.xlen(group.partitions[0].again))
+
+    await mover.run_once()  # it sees for the first time that something is due
+    clock.now += delayed.GRACE[0] - 0.01
+    await mover.run_once()
+    assert not moved()
+    await gone.look_at_delayed()  # it works after all
+    clock.now += delayed.GRACE[1]
+    await mover.run_once()
+    assert not moved()
+    clock.now += delayed.GRACE[1]
+    await mover.run_once()
+    assert moved() == 1
+    assert (await group.look_at_delayed()).is_releaser
+    await finish(group, redis_client)
+
+
+async def is_due(group: Consumer) -> bool:
+    return bool((await group.look_at_delayed()).due)
+
+
+async def test_a_releaser_that_has_nothing_to_do_is_given_the_longest_pause(
+    open_group: OpenGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, group, clock = await open_group("gone"), await open_group(), Clock()
+    await gone.look_at_delayed()
+    monkeypatch.setattr(group, "wait_for_sooner", nothing_sooner)
+    mover = Delayed(group, clock)
+    await mover.run_once()
+    clock.now += delayed.LONGEST_PAUSE
+    await mover.run_once()
+    assert not (await group.look_at_delayed()).is_releaser
+    clock.now += delayed.GRACE[1]
+    await mover.run_once()
+    assert (await group.look_at_delayed()).is_releaser
+
+
+async def nothing_sooner(_: float) -> bool:
+    return False
+
+
+async def test_a_retry_does_not_wait_for_a_releaser_that_is_gone(
+    stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
+) -> None:
+    gone, group = await open_group("gone"), await open_group()
+    await gone.look_at_delayed()
+    await delay(stream, gone, 300)
+    (due,) = [score for _, score in delayed_ones(redis_client, group)]
+    mover = Delayed(group)
+    entries: Any = []
+
+    async def is_moved() -> bool:
+        await mover.run_once()
+        entries[:] = redis_client.xrange(group.partitions[0].again)
+        return bool(entries)
+
+    await eventually(is_moved)
+    ((entry_id, _),) = entries
+    assert int(entry_id.split(b"-")[0]) - due < 5_000  # a second, on a machine that is not busy
+    await finish(group, redis_client)
+
+
+def delayed_ones(client: redis.Redis, group: Consumer) -> Any:
+    return client.zrange(group.partitions[0].delayed, 0, -1, withscores=True)
+
+
+async def test_what_a_worker_of_release_0_1_delayed_is_found_by_the_releaser(
+    stream: Producer,
+    open_group: OpenGroup,
+    redis_client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(delayed, "LONGEST_PAUSE", 0.2)
+    group = await open_group()
+    mover = Delayed(group)
+    await mover.run_once()
+    await delay(stream, group, 1)
+    redis_client.delete(group.partitions[0].due)
+
+    async def is_moved() -> bool:
+        await mover.run_once()
+        return redis_client.xlen(group.partitions[0].again) == 1
+
+    await eventually(is_moved)
+    await finish(group, redis_client)
+
+
+async def test_a_due_message_costs_the_other_workers_one_script_whatever_the_partitions(
+    server: Server, prefix: str, redis_client: redis.Redis
+) -> None:
+    stream = Stream(server.url, prefix, partitions=8)
+    releaser, other = (
+        Consumer(stream.client, "main", name, dedup_window=60) for name in ("c1", "c2")
+    )
+    await releaser.open()
+    await releaser.look_at_delayed()
+    await delay(stream, releaser, 1)
+    await eventually(lambda: is_due(releaser))
+    before = scripts_run(redis_client)
+    await Delayed(other).run_once()
+    assert scripts_run(redis_client) == before + 1
+    moved, _ = await releaser.release(10, (await releaser.look_at_delayed()).due)
+    assert moved == 1
+    assert scripts_run(redis_client) == before + 3
+    assert (await releaser.look_at_delayed()).due == []
+    taken = await releaser.take(100)
+    await releaser.settle([Settlement(entry.ref) for entry in taken.entries])
+    for each in (releaser, other, stream):
+        await each.close()
+
+
+def scripts_run(client: redis.Redis) -> int:
+    stats: Any = client.info("commandstats")
+    return int(stats["cmdstat_evalsha"]["calls"])

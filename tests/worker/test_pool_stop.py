@@ -43,6 +43,28 @@ async def test_a_waiting_pool_is_quiet_at_once_and_takes_nothing_after(
     assert not work.ran
 
 
+async def test_a_pool_that_is_woken_while_it_stops_wakes_another(
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    first, second = Work(), Work()
+    consumer = scripted(stream)
+    pool = await make_pool(first.handlers, consumer=consumer)
+
+    async def stop() -> None:
+        pool._is_quiet = True
+
+    consumer.after_wait = stop
+    await is_waiting(redis_client)
+    other = await make_pool(second.handlers, stream)
+    await is_waiting(redis_client, 2)
+    await send(stream, "m")
+    await eventually(lambda: second.done["m"], timeout=10)  # a lost one is found after 20 s
+    await eventually(lambda: is_drained(redis_client, stream))
+    await pool.stop(5)
+    await other.stop(5)
+    assert not first.ran
+
+
 async def test_a_quiet_pool_finishes_what_it_runs(
     stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:

@@ -182,7 +182,7 @@ async def test_a_message_whose_wake_up_was_lost_is_found_after_a_quarter_of_a_le
     async def wake_another() -> None:
         if not redis_client.xlen(key):
             await send(stream, "m")
-            redis_client.xgroup_setid(key, "main:bell", "$")  # the worker that was woken has died
+            redis_client.delete(consumer.partitions[0].wake)  # the worker that was woken has died
 
     consumer.before_wait = wake_another
     await make_pool(work.handlers, consumer=consumer, lease=0.5)

@@ -11,7 +11,7 @@ import redis
 from hookmill.errors import StreamUnavailableError
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import Entry
-from hookmill.stream.looks import Look, Looks
+from hookmill.stream.looks import Looks, Turn
 from hookmill.stream.producer import Producer
 from tests.stream.toolkit import OpenGroup
 from tests.support import ANY_BYTES, Clock
@@ -124,7 +124,7 @@ class Shaky(Looks):
 
     fails = ""
 
-    async def ask(self, seen: str) -> Look:
+    async def ask(self, seen: str) -> Turn:
         if self.fails == "ask":
             raise StreamUnavailableError("away")
         return await super().ask(seen)
@@ -197,7 +197,7 @@ async def test_one_cut_connection_does_not_fail_a_look(
     await takeover.look()
     asked: list[str] = []
 
-    async def ask_once_more(seen: str) -> Look:
+    async def ask_once_more(seen: str) -> Turn:
         asked.append(seen)
         if len(asked) == 1:
             raise StreamUnavailableError("cut")

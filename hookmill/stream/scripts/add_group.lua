@@ -2,7 +2,7 @@
 -- starts at the beginning of the stream, or after what is there now.
 --
 -- KEYS  1 stream  2 again  3 low-water mark  4 groups
--- ARGV  1 group  2 wake-up group  3 'beginning' or 'now'  4 1 in partition 0, else 0
+-- ARGV  1 group  2 'beginning' or 'now'  3 1 in partition 0, else 0
 -- Reply 1; 0 where the group was made or dropped by somebody else meanwhile
 
 local groups_key = KEYS[4]
@@ -10,9 +10,9 @@ local groups_key = KEYS[4]
 --#include make_group
 
 local state = state_of(ARGV[1])
-if state == 'dropping' or (ARGV[4] == '1' and state ~= 'adding') then return 0 end
+if state == 'dropping' or (ARGV[3] == '1' and state ~= 'adding') then return 0 end
 local start, added = '0-0', nil
-if ARGV[3] == 'now' then
+if ARGV[2] == 'now' then
   local info = redis.pcall('XINFO', 'STREAM', KEYS[1])
   for i = 1, info.err and 0 or #info, 2 do
     if info[i] == 'last-generated-id' then start = info[i + 1] end
@@ -23,5 +23,5 @@ end
 local arguments = added and { start, 'ENTRIESREAD', added } or { start }
 -- If the group is lost before the first trim, it starts here once more.
 if make_group(unpack(arguments)) > 0 then redis.call('SET', KEYS[3], start) end
-note(ARGV[1], 'made ' .. ARGV[3])
+note(ARGV[1], 'made ' .. ARGV[2])
 return 1

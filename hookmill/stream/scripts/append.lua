@@ -2,6 +2,7 @@
 -- signed token was used before, for another message ID.
 --
 -- KEYS  1 stream  2 backlog  3 tokens (a prefix: there is a hash for each minute of expiry)
+--       4 wake-ups of all groups
 -- ARGV  1 bytes of all messages  2 messages, 3 bytes that may be unfinished (0: no limit)
 --       4 to 10 the parts of the names of a group's keys, as in measure.lua
 --       11 bytes of the largest message
@@ -13,6 +14,7 @@
 --       BACKLOGFULL with the name of the group that has the most, then nothing is appended
 
 --#include backlog
+--#include ring_all
 --#include largest
 
 local max_messages, max_bytes = tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -77,5 +79,6 @@ end
 if appended > 0 then
   redis.call('HINCRBY', KEYS[2], 'messages', appended)
   redis.call('HINCRBY', KEYS[2], 'bytes', ARGV[1])
+  ring_all()
 end
 return ids

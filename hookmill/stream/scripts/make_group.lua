@@ -1,11 +1,11 @@
--- Makes a group in the stream and in its again stream, where it is missing, and the wake-up group
--- beside it (hookmill/stream/wakeup.py). A part of open.lua and add_group.lua.
+-- Makes a group in the stream and in its again stream, where it is missing. A part of open.lua and
+-- add_group.lua.
 --
 -- KEYS  1 stream  2 again
--- ARGV  1 group  2 wake-up group
+-- ARGV  1 group
 
-local function make(key, group, start, ...)
-  local reply = redis.pcall('XGROUP', 'CREATE', key, group, start, 'MKSTREAM', ...)
+local function make(key, start, ...)
+  local reply = redis.pcall('XGROUP', 'CREATE', key, ARGV[1], start, 'MKSTREAM', ...)
   if type(reply) == 'table' and reply.err then
     if string.find(reply.err, 'BUSYGROUP', 1, true) then return 0 end
     error(reply.err)
@@ -16,8 +16,5 @@ end
 -- Return whether the group was made in the stream, and in the again stream (1 or 0 each). In the
 -- stream it starts after the entry `start`; what follows are more arguments of that command.
 local function make_group(start, ...)
-  local made, made_again = make(KEYS[1], ARGV[1], start, ...), make(KEYS[2], ARGV[1], '0')
-  make(KEYS[1], ARGV[2], '$')
-  make(KEYS[2], ARGV[2], '$')
-  return made, made_again
+  return make(KEYS[1], start, ...), make(KEYS[2], '0')
 end

@@ -4,8 +4,8 @@
 -- mark, because it has finished all entries up to that.
 --
 -- KEYS  1 stream  2 again  3 low-water mark  4 groups
--- ARGV  1 group  2 wake-up group
--- Reply how many groups were made (0 to 2), wake-up groups not counted; -1: it may not be made
+-- ARGV  1 group
+-- Reply how many groups were made (0 to 2); -1: it may not be made
 
 local groups_key = KEYS[4]
 --#include group_state

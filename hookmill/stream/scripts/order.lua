@@ -23,7 +23,9 @@
 --
 -- `parked_key` names a counter of all parked entries, and with ':' and a key behind it the list of
 -- the entries that are parked for that key.
--- Needs: `busy_key`, `parked_key` and `again_key`, set before the include.
+-- Needs: `busy_key`, `parked_key` and `again_key`, set before the include; what ring.lua needs.
+
+--#include ring
 
 -- Return the owner token of a key's head (nil: it has none), and its count of entries.
 local function head_of(key)
@@ -76,7 +78,7 @@ local function change_head(key, token, change)
     return
   end
   local next_token, fields = unpack(cmsgpack.unpack(packed))
-  redis.call('XADD', again_key, '*', unpack(fields))
+  add_again(fields)
   redis.call('HSET', busy_key, key, '1 ' .. next_token)
   redis.call('LPOP', list)
   redis.call('DECR', parked_key)
@@ -87,7 +89,7 @@ end
 local function rejoin(key, token, fields)
   local head, count = head_of(key)
   if head and head ~= token then return park(key, token, fields) end
-  redis.call('XADD', again_key, '*', unpack(fields))
+  add_again(fields)
   redis.call('HSET', busy_key, key, count + 1 .. ' ' .. token)
 end
 

@@ -1,6 +1,6 @@
 -- Move dead letters to the again stream. Their attempts are counted from the start.
 --
--- KEYS  1 dead  2 again  3 busy  4 parked  5 backlog  6 counts
+-- KEYS  1 dead  2 again  3 busy  4 parked  5 backlog  6 counts  7 the group's wake-ups
 -- ARGV  1 n, then n names of fields that are left out: those that tell how it came to be dead
 --       then m, and m strings that are added: fields and values in turn
 --       then the dead letters' IDs
@@ -38,7 +38,7 @@ for i = ids_at, #ARGV do
     largest = note_largest(KEYS[5], weight_of(kept), largest, messages)
     local _, token, _, key = identity_of(kept, places_of(kept))
     if key == '' or token == '' then
-      redis.call('XADD', again_key, '*', unpack(kept))
+      add_again(kept)
     else
       rejoin(key, token, kept)
     end

@@ -11,7 +11,7 @@
 -- changes.
 --
 -- KEYS  1 stream  2 again  3 delayed  4 delayed entries  5 dead  6 suspects  7 busy  8 parked
---       9 counts  10 sooner
+--       9 counts  10 sooner  11 due  12 the group's wake-ups
 -- ARGV  1 group  2 consumer
 --       then the successes without an ordering key: n, their bytes, then n entry IDs in the
 --       stream; n, their bytes, then n entry IDs in the again stream
@@ -23,10 +23,12 @@
 --       longer this consumer's
 
 local again_key, busy_key, parked_key, counts_key = KEYS[2], KEYS[7], KEYS[8], KEYS[9]
+local delayed_key, due_key = KEYS[3], KEYS[11]
 --#include acknowledge
 --#include weight
 --#include finished
 --#include order
+--#include due
 local group, consumer = ARGV[1], ARGV[2]
 local at = 2
 local function next_arg()
@@ -70,21 +72,6 @@ end
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
--- Wake up all workers that wait for a delayed message, where this one is due before all others
--- (hookmill/stream/wakeup.py). They are told before it is written, because a worker that is woken
--- for nothing does no harm.
-local first_due
-local function tell_if_sooner(due)
-  if not first_due then
-    local head = redis.call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')
-    first_due = tonumber(head[2]) or math.huge
-  end
-  if due < first_due then
-    redis.call('XADD', KEYS[10], 'MAXLEN', 1, '*', 'due', due)
-    first_due = due
-  end
-end
-
 -- Write one new entry; return by how many the entries of its message grow: 1, but 0 for a dead
 -- letter. Also 0 where the delayed entry replaces an older one, which happens when the message ran
 -- again after its group was lost.
@@ -94,11 +81,11 @@ local function follow_up(kind, delay_ms, place, fields)
     return 0
   end
   if delay_ms == 0 then
-    redis.call('XADD', KEYS[2], '*', unpack(fields))
+    add_again(fields)
     note_finished(-1, -weight_of(fields))
     return 1
   end
-  tell_if_sooner(now_ms + delay_ms)
+  note_delayed(now_ms + delay_ms, KEYS[10])
   local added = redis.call('ZADD', KEYS[3], now_ms + delay_ms, place)
   redis.call('HSET', KEYS[4], place, cmsgpack.pack(fields))
   if added == 1 then note_finished(-1, -weight_of(fields)) end

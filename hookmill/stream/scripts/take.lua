@@ -2,43 +2,32 @@
 -- park (taking.lua).
 --
 -- Half of them come from the again stream and half from the stream, where both have enough, so that
--- retries and new messages do not keep each other waiting. In a stream that has no more entries,
--- the wake-up group is moved to the end, so that the next entry wakes a worker
--- (hookmill/stream/wakeup.py).
+-- retries and new messages do not keep each other waiting. Where entries are left, another worker
+-- is woken for them (left_behind.lua).
 --
 -- Entries are taken until their bytes pass a budget. They are read in steps that fit into what is
 -- left of it, even if all of them are as large as the largest one (largest.lua). Mostly that is one
 -- step. A step reads at least one entry, so the last one may pass the budget. Where other partitions
 -- are asked in the same round trip, the last one does not: then nothing is read that may be too large.
 --
--- KEYS  1 to 6 as in taking.lua  7 backlog
--- ARGV  1 group  2 consumer  3 dedup window (s)  4 wake-up group  5 count  6 budget (bytes)
---       7 1 where other partitions are asked in the same round trip, else 0
--- Reply {runs, duplicates, parked, largest, bytes, alone}: as in taking.lua; largest: no entry in
+-- KEYS  1 to 6 as in taking.lua  7 backlog  8 the group's wake-ups
+-- ARGV  1 group  2 consumer  3 dedup window (s)  4 count  5 budget (bytes)
+--       6 1 where other partitions are asked in the same round trip, else 0
+-- Reply {runs, duplicates, parked, largest, bytes, alone, left}: as in taking.lua; largest: no entry in
 --       the reply has more bytes (-1: not known); bytes: of all entries that were read; alone: 1
---       where nothing was read that may pass the budget, so that the partition has to be asked alone
+--       where nothing was read that may pass the budget, so that the partition has to be asked alone;
+--       left: 1 where there may be more entries
 
-local group, consumer, window, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[5])
+local group, consumer, window, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 --#include taking
+--#include left_behind
 --#include largest
-local budget, is_shared = tonumber(ARGV[6]), ARGV[7] == '1'
+local budget, is_shared = tonumber(ARGV[5]), ARGV[6] == '1'
 local noted = tonumber(redis.call('HGET', KEYS[7], 'largest') or '')
 local largest = noted or math.huge
 local read, bytes, alone, is_older = 0, 0, 0, older_entries()
-
--- Return whether one of the streams may have an entry that was not read yet. Redis before 7.0 does
--- not tell, nor does a stream of which somebody deleted an entry: then it may have.
-local function may_have_more(which)
-  if redis.call('XLEN', KEYS[which]) == 0 then return false end
-  for _, flat in ipairs(redis.call('XINFO', 'GROUPS', KEYS[which])) do
-    local info = {}
-    for i = 1, #flat, 2 do info[flat[i]] = flat[i + 1] end
-    if info['name'] == group then return info['lag'] ~= 0 end
-  end
-  return false -- the group is gone: to read says so
-end
 
 local function take_in(which, id, fields)
   local weight = weight_of(fields)
@@ -50,35 +39,32 @@ local function take_in(which, id, fields)
   decide(which, id, fields, 0, weight)
 end
 
--- Read up to `wanted` entries of one of the streams; return whether it had none.
+-- Read up to `wanted` entries of one of the streams; return whether it may have more.
 local function read_from(which, wanted)
   while wanted > 0 and bytes < budget do
     local left = budget - bytes
     if is_shared and left < largest and may_have_more(which) then
       if read == 0 then alone = 1 end
-      return false
+      return true
     end
     local step = math.min(wanted, math.max(1, math.floor(left / largest)))
     local reply = redis.call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', step,
       'STREAMS', KEYS[which], '>')
-    if not reply then
-      redis.call('XGROUP', 'SETID', KEYS[which], ARGV[4], '$')
-      return true
-    end
-    local entries = reply[1][2]
+    local entries = reply and reply[1][2] or {}
     for _, entry in ipairs(entries) do take_in(which, entry[1], entry[2]) end
     if #entries < step then return false end
     wanted = wanted - step
   end
-  return false
+  return true
 end
 
 -- Of an odd count, the last entry comes from either stream, by chance. So do the last bytes of the
 -- budget, where it may not last for all.
 local micros, first = tonumber(time[2]), 2
 if largest * count > budget then first = 1 + math.floor(micros / 2) % 2 end
-local is_empty = read_from(first, math.floor((count + micros % 2) / 2))
-read_from(3 - first, count - read)
-if not is_empty then read_from(first, count - read) end
+local may_have = {}
+may_have[first] = read_from(first, math.floor((count + micros % 2) / 2))
+may_have[3 - first] = read_from(3 - first, count - read)
+if may_have[first] then may_have[first] = read_from(first, count - read) end
 finish()
-return answer(noted and largest or -1, bytes, alone)
+return answer(noted and largest or -1, bytes, alone, left_behind(may_have))

@@ -12,6 +12,7 @@
 -- becomes a dead letter. A worker asks at most once a lease, so that takes as many leases.
 --
 -- KEYS  1 to 6 as in taking.lua  7 lease numbers  8 watched  9 deliveries  10 dead
+--       11 the group's wake-ups
 -- ARGV  1 group  2 consumer  3 dedup window (s)  4 lease (ms)  5 count  6 budget (bytes)
 --       7 'silent': from others; 'own': the consumer's own, and then for each entry that it knows
 --       of: key number, entry ID
