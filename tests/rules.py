@@ -427,8 +427,8 @@ RULES = (
         (
             lua(
                 "backlog",
-                "if lag then return math.min(lag, since or lag) + others, true end",
-                "if lag then return redis.call('XLEN', stream) + others, true end",
+                "local unread = math.min(lag, redis.call('XLEN', stream))",
+                "local unread = redis.call('XLEN', stream)",
             ),
         ),
         (f"{APPEND}what_is_finished_but_retained_is_no_backlog",),
@@ -436,7 +436,7 @@ RULES = (
     Rule(
         5,
         "nor by what was there before the group was made",
-        (lua("backlog", "math.min(lag, since or lag)", "lag"),),
+        (lua("backlog", "math.min(unread, since or unread)", "unread"),),
         (f"{BACKLOG}what_came_before_a_group_was_made_is_not_its_backlog",),
     ),
     Rule(
@@ -466,7 +466,13 @@ RULES = (
     Rule(
         5,
         "also where a janitor of release 0.1 has overwritten the counts",
-        (lua("backlog", "average_bytes(stream, key, added - kept), false", "bytes, true"),),
+        (
+            lua(
+                "backlog",
+                "if not added or not kept or added - kept == messages then",
+                "if true then",
+            ),
+        ),
         (f"{BACKLOG}what_a_janitor_of_release_0_1_overwrites_is_counted_again",),
     ),
     # --- 6: several handlers of one message, slow handlers ---------------------------------------
