@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.peers.counting import order
+from benchmarks.peers.counting import BODY, order
 
 KEY = "sig_bench_current_2f4e6a8c0b1d3957"
 LIFETIME = 3600
@@ -50,9 +50,11 @@ def environment(redis_url: str, port: int) -> dict[str, str]:
     }
 
 
-def delivery(number: int, issued: int, path: str = "/qstash") -> tuple[dict[str, str], bytes]:
+def delivery(
+    number: int, issued: int, path: str = "/qstash", body_size: int = BODY
+) -> tuple[dict[str, str], bytes]:
     """Return the headers and the body of a delivery."""
-    body = msgspec.json.encode(order(number))
+    body = msgspec.json.encode(order(number, body_size))
     claims = {
         "aud": "",
         "body": base64.urlsafe_b64encode(hashlib.sha256(body).digest()).decode(),
@@ -75,25 +77,25 @@ def delivery(number: int, issued: int, path: str = "/qstash") -> tuple[dict[str,
     return headers, body
 
 
-def request(number: int, issued: int, path: str = "/qstash") -> bytes:
+def request(number: int, issued: int, path: str = "/qstash", body_size: int = BODY) -> bytes:
     """Return the bytes of a delivery. All deliveries have the same length."""
-    headers, body = delivery(number, issued, path)
+    headers, body = delivery(number, issued, path, body_size)
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     head = f"POST {path} HTTP/1.1\r\nHost: app.example\r\n{lines}Content-Length: {len(body)}\r\n"
     return head.encode() + b"\r\n" + body
 
 
-def requests(count: int) -> Iterator[bytes]:
+def requests(count: int, body_size: int = BODY) -> Iterator[bytes]:
     """Return `count` deliveries with different IDs."""
     issued = int(time.time()) - 1
-    return (request(number, issued) for number in range(count))
+    return (request(number, issued, body_size=body_size) for number in range(count))
 
 
-def write(path: Path, count: int) -> int:
+def write(path: Path, count: int, body_size: int = BODY) -> int:
     """Write `count` deliveries to a file; return the length of one."""
     size = 0
     with path.open("wb") as file:
-        for one in requests(count):
+        for one in requests(count, body_size):
             size = len(one)
             file.write(one)
     return size

@@ -13,13 +13,16 @@ import msgspec
 import redis
 
 from benchmarks.harness import SUBJECT, Bench, Program, chunks, cpu_seconds, peak_mb, round_trips
-from benchmarks.peers.counting import order
+from benchmarks.peers.counting import BODY, order
 from hookmill.message import Message
 from hookmill.stream.client import Client
 from hookmill.stream.producer import Producer
 from tests.support import Server
 
 PREFIX = "bench"
+_APPENDED_BYTES = 8_000_000
+"""Bytes of bodies that are appended at once."""
+
 _BLOCK = (
     b"Content-Type: application/json\r\nUpstash-Message-Id: msg_%024d\r\n"
     b"Upstash-Retried: 0\r\nUser-Agent: Upstash-QStash"
@@ -44,27 +47,29 @@ class Counted(msgspec.Struct):
     cpu_seconds: float
 
 
-def fill(server: Server, count: int, first: int = 0, partitions: int = 1) -> None:
+def fill(
+    server: Server, count: int, first: int = 0, partitions: int = 1, body_size: int = BODY
+) -> None:
     """Append `count` messages with different IDs."""
-    asyncio.run(_fill(server.url, first, count, partitions))
+    asyncio.run(_fill(server.url, first, count, partitions, body_size))
 
 
-async def _fill(url: str, first: int, count: int, partitions: int) -> None:
+async def _fill(url: str, first: int, count: int, partitions: int, body_size: int) -> None:
     stream = Producer(Client(url, PREFIX, partitions=partitions, timeout=60.0))
     try:
-        for numbers in chunks(count, 500):
-            await stream.append([message(first + number) for number in numbers])
+        for numbers in chunks(count, max(1, min(500, _APPENDED_BYTES // body_size))):
+            await stream.append([message(first + number, body_size) for number in numbers])
     finally:
         await stream.client.close()
 
 
-def message(number: int) -> Message:
+def message(number: int, body_size: int = BODY) -> Message:
     """Return the message that the receiver makes of a delivery of the benchmark."""
     return Message(
         id=f"msg_{number:024d}",
         source="qstash",
         type="order.paid",
-        body=msgspec.json.encode(order(number)),
+        body=msgspec.json.encode(order(number, body_size)),
         received_ms=int(time.time() * 1000),
         header_block=_BLOCK % number,
     )

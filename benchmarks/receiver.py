@@ -42,6 +42,7 @@ from benchmarks.harness import (
     tool,
 )
 from benchmarks.loadgen import Outcome
+from benchmarks.peers.counting import BODY
 from tests.support import Server, free_port
 
 CONNECTIONS = 64
@@ -120,10 +121,11 @@ def serving(
         yield Served(program, port)
 
 
-def signed(bench: Bench, count: int) -> Load:
+def signed(bench: Bench, count: int, body_size: int = BODY) -> Load:
     """Sign the deliveries that all rounds send."""
-    path, script = bench.folder / "deliveries", bench.folder / "deliveries.lua"
-    size = deliveries.write(path, count)
+    path = bench.folder / f"deliveries-{body_size}"
+    script = path.with_suffix(".lua")
+    size = deliveries.write(path, count, body_size)
     deliveries.write_script(script, path, size)
     return Load(path, count, size, script)
 

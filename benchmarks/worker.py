@@ -94,14 +94,15 @@ class Tables:
         self.memory.put(name, worked.peak_mb)
 
 
-def bare(bench: Bench, server: Server, messages: int) -> Worked:
-    """Only read and acknowledge the stream's entries."""
+def bare(bench: Bench, server: Server, messages: int, count: int = 256) -> Worked:
+    """Only read and acknowledge the stream's entries, `count` at a time."""
     result = bench.folder / "result"
     result.unlink(missing_ok=True)
     env = {
         "REDIS_URL": server.url,
         "BENCH_STREAM": Keys(filling.PREFIX, 0).stream,
         "BENCH_MESSAGES": str(messages),
+        "BENCH_COUNT": str(count),
         "BENCH_RESULT": str(result),
     }
     worked = measured(

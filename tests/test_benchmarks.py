@@ -16,7 +16,9 @@ import pytest
 from multidict import CIMultiDict
 
 from benchmarks import (
+    bodies,
     deliveries,
+    filling,
     harness,
     loadgen,
     plots,
@@ -59,11 +61,15 @@ def test_a_short_load_is_measured_though_it_ends_within_the_usual_warm_up(tmp_pa
     path = tmp_path / "requests"
     path.write_bytes(b"x" * 40)
     load = receiver.Load(path, total=40, size=1, script=path)
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Answering) as server:
+    with Listening(("127.0.0.1", 0), Answering) as server:
         threading.Thread(target=server.serve_forever).start()
         outcome = receiver.at_rate(load, server.server_address[1], rate=400.0, seconds=5.0)
         server.shutdown()
     assert 1 <= len(outcome.latencies) <= 20
+
+
+class Listening(socketserver.ThreadingTCPServer):
+    request_queue_size = 64  # all connections of the load generator at once
 
 
 class Answering(socketserver.BaseRequestHandler):
@@ -105,3 +111,19 @@ def test_every_peer_has_its_pins_and_its_script() -> None:
         assert (folder / f"{name}.txt").is_file()
         assert harness.pinned_version(name) != "?"
         assert importlib.util.spec_from_file_location(name, folder / f"with_{name}.py")
+
+
+def test_a_large_body_has_the_size_that_was_asked_for_and_its_delivery_is_genuine() -> None:
+    headers, body = deliveries.delivery(7, 1_700_000_000, body_size=100_000)
+    scheme = QStash([deliveries.KEY], public_url="https://app.example")
+    delivery = Signed(CIMultiDict(headers), body, "/qstash")
+    assert isinstance(scheme.verify(delivery, 1_700_000_001), Verified)
+    assert len(body) == 100_000
+    assert len(filling.message(7, 100_000).body) == 100_000
+
+
+def test_our_lines_for_large_bodies_are_compared_with_the_bare_line_of_the_same_size() -> None:
+    lines = [Line("bare, 1 MB", [4.0]), Line("bare, 10 MB", [2.0]), Line("hookmill, 10 MB", [1.0])]
+    table = Table("T", "MB/s", lines)
+    bodies.compare(table)
+    assert [line.note for line in table.lines] == ["", "", "0.50 of the bare one"]

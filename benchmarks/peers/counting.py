@@ -20,11 +20,11 @@ BODY = 214
 """Bytes of an event as JSON."""
 
 
-def order(number: int) -> dict[str, Any]:
-    """Return an event. Its compact JSON has `BODY` bytes."""
+def order(number: int, size: int = BODY) -> dict[str, Any]:
+    """Return an event. Its compact JSON has `size` bytes."""
     event = {"type": "order.paid", "order_id": f"ord_{number:012d}", "amount": 4200, "note": ""}
-    size = len(json.dumps(event, separators=(",", ":")))
-    return {**event, "note": "x" * (BODY - size)}
+    without_note = len(json.dumps(event, separators=(",", ":")))
+    return {**event, "note": "x" * (size - without_note)}
 
 
 class Counter:

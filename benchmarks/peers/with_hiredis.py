@@ -1,4 +1,4 @@
-"""The limit: XREADGROUP (COUNT 256) and XACK in a loop, on a plain socket with hiredis.
+"""The limit: XREADGROUP and XACK in a loop, on a plain socket with hiredis.
 
 There is no handler, no decoding and no deduplication.
 """
@@ -15,7 +15,7 @@ import hiredis
 from counting import MESSAGES, URL, Counter
 
 STREAM = os.environ["BENCH_STREAM"]
-COUNT = 256
+COUNT = int(os.environ.get("BENCH_COUNT", "256"))
 
 
 class Connection:

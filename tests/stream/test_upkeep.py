@@ -44,6 +44,20 @@ def consumers(client: redis.Redis, group: Consumer) -> dict[str, list[bytes]]:
     return found
 
 
+async def test_a_claim_does_not_outlast_its_time_where_the_clock_was_set_back(
+    stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
+) -> None:
+    """sidekiq-scheduler/sidekiq-scheduler#283: nothing was trimmed until the clock had made up."""
+    group = await open_group()
+    upkeep = Upkeep(stream.client, "main")
+    assert await upkeep.claim(5) == 0
+    assert 0 < await upkeep.claim(5) <= 5
+    # As if the clock had been set back by an hour since.
+    redis_client.pexpire(group.partitions[0].upkeep, 3_605_000)
+    assert await upkeep.claim(5) == 0
+    assert 0 < await upkeep.claim(5) <= 5
+
+
 async def test_only_an_idle_and_empty_consumer_is_removed(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
