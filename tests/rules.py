@@ -84,6 +84,7 @@ ORDERING = "tests/stream/test_ordering.py::test_"
 CHECKUP = "tests/admin/test_checkup.py::test_"
 PARTITIONS = "tests/stream/test_partitions.py::test_"
 POOL = "tests/worker/test_pool.py::test_"
+SETTLE_COPIES = "tests/stream/test_settle_copies.py::test_"
 SETTLER = "tests/worker/test_settler.py::test_"
 RECEIVED = "tests/receiver/test_pipeline.py::test_"
 POOL_FAULTS = "tests/worker/test_pool_faults.py::test_"
@@ -618,8 +619,9 @@ RULES = (
         (
             lua(
                 "settle",
-                "change = change + follow_up(kind, delay_ms, place, fields)",
-                "change = math.min(0, change + follow_up(kind, delay_ms, place, fields))",
+                "change = change + follow_up(new.kind, new.delay_ms, new.place, its_fields)",
+                "change = math.min(0, change + follow_up(\n"
+                "        new.kind, new.delay_ms, new.place, its_fields))",
             ),
         ),
         (f"{HEADS}the_next_waits_until_every_handler_of_the_head_is_through",),
@@ -627,7 +629,7 @@ RULES = (
     Rule(
         7,
         "a head that is done, discarded or dead releases the next one in the same step",
-        (lua("settle", "    change_head(key, token, change)\n", ""),),
+        (lua("settle", "    change_head(one.key, one.token, change)\n", ""),),
         (f"{ORDERING}a_finished_message_releases_the_next_and_a_requeued_one_does_not",),
     ),
     Rule(
@@ -654,8 +656,8 @@ RULES = (
         (
             lua(
                 "settle",
-                "local ours, change = is_ours(which, id), -1",
-                "local ours, change = is_ours(which, id) or ARGV[at + 1] == '0', -1",
+                "local ours, change = is_ours(one.which, one.id), -1",
+                "local ours, change = is_ours(one.which, one.id) or #one.follow_ups == 0, -1",
             ),
         ),
         (f"{ORDERING}a_late_success_does_not_let_the_next_overtake_a_second_run",),
@@ -1031,10 +1033,7 @@ RULES = (
                 "claim(which, id, deliveries)",
             ),
         ),
-        (
-            f"{STREAM_TAKEOVER}suspects_are_taken_over_one_at_a_time_after_all_others",
-            f"{SUSPECTS}suspects_are_shared_by_all_workers_while_each_runs_one_alone",
-        ),
+        (f"{STREAM_TAKEOVER}suspects_are_taken_over_one_at_a_time_after_all_others",),
     ),
     Rule(
         12,
@@ -1055,10 +1054,7 @@ RULES = (
         12,
         "a delivery that nobody confirms is counted where it is given out",
         (lua("takeover", "if seen == 1 and #runs == 1 then", "if false then"),),
-        (
-            f"{RECOVERY}what_no_worker_received_ten_times_is_a_dead_letter_after_ten_leases",
-            f"{UNDELIVERABLE}an_undeliverable_entry_is_a_dead_letter_as_a_worker_would_write_it",
-        ),
+        (f"{UNDELIVERABLE}an_undeliverable_entry_is_a_dead_letter_as_a_worker_would_write_it",),
     ),
     Rule(
         12,
@@ -1300,6 +1296,18 @@ RULES = (
         "a worker takes nothing while what it holds uses up its budget",
         (Edit("worker/pool.py", "_is_resting or self._holdings.is_full:", "_is_resting:"),),
         (f"{POOL_BYTES}a_pool_takes_nothing_while_what_it_holds_uses_up_its_budget",),
+    ),
+    Rule(
+        15,
+        "a settlement is bounded by the bytes that Redis copies for it",
+        (Edit("worker/settler.py", "size += settlement.written_bytes", "size += 0"),),
+        (f"{SETTLER}huge_bodies_do_not_make_a_batch_that_stops_redis_for_long",),
+    ),
+    Rule(
+        15,
+        "Redis copies the fields of an entry, and what somebody deleted is sent",
+        (Edit("hookmill/stream/codec.py", "one.fields if whole else {}", "{}"),),
+        (f"{SETTLE_COPIES}what_somebody_deleted_is_sent_once_more",),
     ),
     # --- 16: who may be taken over from ----------------------------------------------------------
     Rule(
@@ -1707,6 +1715,24 @@ RULES = (
         "what waits for a thread goes to a worker that has one",
         (Edit("worker/waiting.py", "self._threads.requeue(one, ", "(one, "),),
         (f"{WAITING}what_waits_for_a_thread_goes_to_an_idle_worker_and_runs_once",),
+    ),
+    Rule(
+        30,
+        "only a heartbeat that is newer than the last move says who has free threads",
+        (Edit("worker/waiting.py", "one.age_ms < oldest", "True"),),
+        (f"{WAITING}after_a_move_only_what_others_said_since_then_counts",),
+    ),
+    Rule(
+        30,
+        "who runs moved messages says more often how many free threads it has",
+        (
+            Edit(
+                "worker/heartbeat.py",
+                " or now - self._threads.ran_moved_at < third:",
+                ":",
+            ),
+        ),
+        (f"{WAITING}all_that_waits_goes_to_an_idle_worker_soon",),
     ),
     Rule(
         30,

@@ -65,6 +65,7 @@ class Chaos:
                     group.create_task(self._cause_faults())
                     group.create_task(self.senders.run())
                 await asyncio.to_thread(self._wait_for_end)
+            assert not watching.done(), watching.exception()
             watching.cancel()
             self.seconds = time.monotonic() - self._began
             return self._verdict()
