@@ -31,6 +31,8 @@ TAKE_BYTES = 16 * 1024 * 1024
 UNKNOWN_BYTES = 64 * 1024 * 1024
 """How many bytes an entry is expected to have at most, where that is not known."""
 
+# Long because: all of it is one consumer's view, and what takes shares its state.
+
 LEAST_COUNT = 50
 """Entries to ask a partition for, at least, under load: a call costs as much as several entries."""
 

@@ -43,7 +43,7 @@ async def test_an_undeliverable_entry_is_a_dead_letter_as_a_worker_would_write_i
     assert abs(death.died_ms - now_ms(redis_client)) < 60_000
     outcome = DeadLettered(progress, death.reason, death.error)
     (follow_up,) = settlement_of(entry, outcome, lambda: death.died_ms / 1000).follow_ups
-    assert letter.fields == follow_up.fields
+    assert letter.fields == {**entry.fields, **follow_up.changes}
     assert not redis_client.exists(group.partitions[0].deliveries)
     redis_client.delete(group.partitions[0].dead)
 
