@@ -63,6 +63,7 @@ class Keys:
             looks=f"{base}:looks",
             watched=f"{base}:watched",
             deliveries=f"{base}:deliveries",
+            first_sights=f"{base}:first-sights",
             wake=f"{shared}:wake",
             due=f"{shared}:due",
             releaser=f"{shared}:releaser",
@@ -72,9 +73,9 @@ class Keys:
 class GroupKeys(NamedTuple):
     """The names of the keys that one consumer group uses in one partition.
 
-    Heartbeats and looks are not about a partition: they lie in partition 0. Wake-ups, and what
-    tells when delayed messages are due, lie where `wake_up_partition` says. Only release 0.1 writes
-    `sweep`.
+    Heartbeats, looks and first sights are not about a partition: they lie in partition 0. Wake-ups,
+    and what tells when delayed messages are due, lie where `wake_up_partition` says. Only release
+    0.1 writes `sweep`.
     """
 
     stream: str
@@ -97,6 +98,7 @@ class GroupKeys(NamedTuple):
     looks: str
     watched: str
     deliveries: str
+    first_sights: str
     wake: str
     due: str
     releaser: str
