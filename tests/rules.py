@@ -953,6 +953,18 @@ RULES = (
     ),
     Rule(
         11,
+        "also where a receiver of release 0.1 has spooled it, which writes no partition down",
+        (
+            Edit(
+                "hookmill/runtime/spool_marker.py",
+                "if not numbers or is_touched or not all(",
+                "if not numbers or not all(",
+            ),
+        ),
+        (f"{SPOOL_PARTITIONS}what_a_receiver_of_release_0_1_spools_beside_is_not_overtaken",),
+    ),
+    Rule(
+        11,
         "the receiver is ready while the spool can be written, even if Redis is away",
         (
             Edit(
