@@ -122,8 +122,8 @@ class GroupLostError(HookmillError):
 
 
 class GroupRefusedError(HookmillError):
-    """The consumer group cannot be used: there is none of this name, it was dropped, or it is only
-    half made. The text says what to do.
+    """The consumer group cannot be used as asked: there is none of this name, it was dropped, it is
+    only half made, or its workers run. The text says what to do.
     """
 
     code = "group_refused"

@@ -14,6 +14,7 @@ from receiver.certificates import Certificates
 from receiver.drainer import Drainer
 from receiver.health import Health
 from receiver.http import HttpServer
+from receiver.pinning import PinningWatch
 from receiver.pipeline import Pipeline
 from receiver.spool import Spool
 
@@ -38,9 +39,10 @@ class Receiver:
         if settings.spool:
             self._spool = Spool(settings.spool, settings.spool_limit, settings.partitions)
         self._drainer = Drainer(self._spool, stream, timeout) if self._spool else None
-        self._appender = Appender(stream, timeout, self._spool)
+        self._pinning = PinningWatch(stream.client, settings.lease)
+        self._appender = Appender(stream, timeout, self._spool, self._pinning.backlog_is_full)
         self._pipeline = Pipeline(settings, self._appender, certificates)
-        self._health = Health(stream, self._spool, timeout)
+        self._health = Health(stream, self._spool, timeout, lambda: self._pinning.remarks)
         self._http = HttpServer(settings, self._pipeline, self._health)
         self._http.replace_sources(sources)
 
@@ -55,6 +57,7 @@ class Receiver:
         if self._spool is not None and self._drainer is not None:
             await self._spool.open()
             self._drainer.start()
+        self._pinning.start()
         return await self._http.listen()
 
     def quiet(self) -> None:
@@ -74,6 +77,7 @@ class Receiver:
         await self._pipeline.close()
         await self._appender.close()
         await self._health.close()
+        await self._pinning.stop()
         if self._spool is not None and self._drainer is not None:
             await self._drainer.stop()
             await self._spool.close()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import structlog
@@ -51,12 +51,21 @@ Stored = str | StreamUnavailableError
 
 
 class Appender:
-    """Stores messages of many requests at once. `timeout` is in seconds for one round trip."""
+    """Stores messages of many requests at once. `timeout` is in seconds for one round trip.
+    `on_full_backlog` is called when messages are refused because too many are unfinished.
+    """
 
-    def __init__(self, stream: Producer, timeout: float, spool: Spool | None = None) -> None:
+    def __init__(
+        self,
+        stream: Producer,
+        timeout: float,
+        spool: Spool | None = None,
+        on_full_backlog: Callable[[], None] = lambda: None,
+    ) -> None:
         self._stream = stream
         self._timeout = timeout
         self._spool = spool
+        self._on_full_backlog = on_full_backlog
         self._queue: deque[_Queued] = deque()
         self._writing: asyncio.Task[None] | None = None
         self._log_pace = LogPace()
@@ -192,6 +201,8 @@ class Appender:
     def _fail(self, failed: Sequence[_Failed]) -> None:
         """Tell these requests that their messages could not be stored."""
         worth_a_line = [one for one in failed if not isinstance(one[1], BacklogFullError)]
+        if len(worth_a_line) < len(failed):
+            self._on_full_backlog()
         if not worth_a_line:
             self._log_pace.succeeded()
         elif self._log_pace.failed():

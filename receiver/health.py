@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 
@@ -21,12 +22,21 @@ READY_BUT = "ready, but partitions {} cannot be drained from the spool, or are f
 
 
 class Health:
-    """Answers the probes of load balancers. `timeout` is in seconds for a question to Redis."""
+    """Answers the probes of load balancers. `timeout` is in seconds for a question to Redis. The
+    `remarks` follow the text of /readyz; they are for the operator.
+    """
 
-    def __init__(self, stream: Producer, spool: Spool | None, timeout: float) -> None:
+    def __init__(
+        self,
+        stream: Producer,
+        spool: Spool | None,
+        timeout: float,
+        remarks: Callable[[], str] = str,
+    ) -> None:
         self._stream = stream
         self._spool = spool
         self._timeout = timeout
+        self._remarks = remarks
         self._probe: asyncio.Task[str | None] | None = None
         self._trouble = ""
         self.is_stopping = False
@@ -46,7 +56,7 @@ class Health:
         text = await asyncio.shield(self._probe)
         if text is None:
             return Refusal(503, "stream_unavailable", "no message can be stored now")
-        return _text(text)
+        return _text(text + self._remarks())
 
     async def close(self) -> None:
         """Wait until the question to Redis is answered."""

@@ -71,6 +71,9 @@ DRAIN_PACE = "tests/receiver/test_drain_pace.py::test_"
 ALIVE = "tests/e2e/test_heartbeats.py::test_"
 HEARTBEAT = "tests/worker/test_heartbeat.py::test_"
 HEARTBEATS = "tests/stream/test_heartbeats.py::test_"
+GROUPS = "tests/stream/test_groups.py::test_"
+GROUPS_DROPPED = "tests/stream/test_groups_dropped.py::test_"
+UNKNOWN_GROUP = "tests/worker/test_unknown_group.py::test_"
 HEADS = "tests/stream/test_ordering_heads.py::test_"
 INTAKE = "tests/receiver/test_intake.py::test_"
 GROUP_CHECKS = "tests/admin/test_group_checks.py::test_"
@@ -432,8 +435,8 @@ RULES = (
         (
             lua(
                 "backlog",
-                "if lag then return math.min(lag, since or lag) + others, true end",
-                "if lag then return redis.call('XLEN', stream) + others, true end",
+                "local unread = math.min(lag, redis.call('XLEN', stream))",
+                "local unread = redis.call('XLEN', stream)",
             ),
         ),
         (f"{APPEND}what_is_finished_but_retained_is_no_backlog",),
@@ -441,7 +444,7 @@ RULES = (
     Rule(
         5,
         "nor by what was there before the group was made",
-        (lua("backlog", "math.min(lag, since or lag)", "lag"),),
+        (lua("backlog", "math.min(unread, since or unread)", "unread"),),
         (f"{BACKLOG}what_came_before_a_group_was_made_is_not_its_backlog",),
     ),
     Rule(
@@ -471,7 +474,13 @@ RULES = (
     Rule(
         5,
         "also where a janitor of release 0.1 has overwritten the counts",
-        (lua("backlog", "average_bytes(stream, key, added - kept), false", "bytes, true"),),
+        (
+            lua(
+                "backlog",
+                "if not added or not kept or added - kept == messages then",
+                "if true then",
+            ),
+        ),
         (f"{BACKLOG}what_a_janitor_of_release_0_1_overwrites_is_counted_again",),
     ),
     # --- 6: several handlers of one message, slow handlers ---------------------------------------
@@ -1301,6 +1310,59 @@ RULES = (
         "the lease number of a consumer that holds something stays",
         (Edit("hookmill/stream/upkeep.py", "if gone := gone - left:", "if gone:"),),
         (f"{UPKEEP}a_lease_number_goes_with_its_consumer",),
+    ),
+    # --- 18: a group is made on purpose --------------------------------------------------------
+    Rule(
+        18,
+        "a group that nobody made is not made by its worker",
+        (Edit("hookmill/stream/consumer.py", "if not self._makes_group:", "if False:"),),
+        (
+            f"{GROUPS}an_unknown_group_is_refused_and_nothing_is_left_of_it",
+            f"{GROUPS}where_nothing_is_there_yet_a_group_is_refused_too",
+            f"{UNKNOWN_GROUP}a_worker_of_an_unknown_group_that_starts_before_its_redis_ends",
+        ),
+    ),
+    Rule(
+        18,
+        "no worker makes a group again that was dropped",
+        (lua("open", "if is_closed(state) then return -1 end", ""),),
+        (
+            f"{GROUPS_DROPPED}no_worker_makes_a_dropped_group_again",
+            f"{GROUPS_DROPPED}while_a_group_is_being_dropped_nobody_works_in_it_or_adds_it",
+        ),
+    ),
+    Rule(
+        18,
+        "a group is not dropped while a heartbeat of it lives, which is one step with the note",
+        (lua("drop_group", "if #alive > 0 then return { alive, now_text } end", ""),),
+        (f"{GROUPS_DROPPED}a_group_is_not_dropped_while_a_heartbeat_of_it_lives",),
+    ),
+    Rule(
+        18,
+        "only what begins like a key of the group is deleted with it",
+        (
+            Edit(
+                "hookmill/stream/groups.py",
+                "[key for key in page if key.startswith(beginnings)]",
+                "page",
+            ),
+        ),
+        (
+            f"{GROUPS_DROPPED}all_keys_of_a_group_go_and_those_of_others_stay",
+            f"{GROUPS_DROPPED}a_group_named_like_a_key_of_the_stream_takes_nothing_of_it_along",
+        ),
+    ),
+    Rule(
+        18,
+        "of those who add a group at the same time one succeeds",
+        (lua("add_group", "(ARGV[3] == '1' and state ~= 'adding')", "false"),),
+        (f"{GROUPS}of_those_who_add_a_group_at_the_same_time_one_succeeds",),
+    ),
+    Rule(
+        18,
+        "a group from now on starts there again if it is lost before the first trim",
+        (lua("add_group", "redis.call('SET', KEYS[3], start)", ""),),
+        (f"{GROUPS}a_group_from_now_that_is_lost_before_the_first_trim_starts_there_again",),
     ),
     # --- 24: a connection that is no longer good is dropped ---------------------------------------
     Rule(

@@ -11,7 +11,7 @@ from hookmill.admin.findings import Finding, worst_first
 from hookmill.admin.group_checks import judge_groups
 from hookmill.admin.memory_checks import judge_memory
 from hookmill.admin.server_checks import judge_server
-from hookmill.admin.settings_checks import judge_settings
+from hookmill.admin.settings_checks import judge_partitions, judge_settings
 from hookmill.admin.source_checks import SourceFacts, judge_sources
 from hookmill.config.settings import Settings
 from hookmill.config.source_options import preset_of, spec_of
@@ -28,6 +28,11 @@ async def inspecting(settings: Settings) -> AsyncIterator[Inspector]:
         yield Inspector(client)
 
 
+async def _agreed_partitions(settings: Settings) -> int | None:
+    async with Client(settings.need_redis_url(), settings.prefix) as client:
+        return await client.agreed_partitions()
+
+
 async def check(settings: Settings, rate: float | None = None) -> list[Finding]:
     """Judge settings, sources and server; the worst findings come first.
 
@@ -39,6 +44,7 @@ async def check(settings: Settings, rate: float | None = None) -> list[Finding]:
     try:
         async with inspecting(settings) as inspector:
             server, overview = await inspector.server(), await inspector.overview()
+        agreed = await _agreed_partitions(settings)
     except StreamUnavailableError as error:
         findings.append(
             Finding(
@@ -50,6 +56,7 @@ async def check(settings: Settings, rate: float | None = None) -> list[Finding]:
         )
     else:
         findings += judge_server(server, settings)
+        findings += judge_partitions(agreed, settings)
         findings += judge_memory(server, overview, settings, rate)
         findings += judge_groups(overview, settings)
         findings += judge_dead_letters(overview, settings)

@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 
 from hookmill.admin.filters import Selection
 from hookmill.admin.pace import Pace
-from hookmill.config.settings import Settings
+from hookmill.config.settings import DEFAULT_GROUP, Settings
 from hookmill.errors import HookmillError, WireVersionError
 from hookmill.message import Death, Message, Progress
 from hookmill.stream.client import Client
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.delayed import DelayedMessage, DelayedMessages
 from hookmill.stream.entries import DeadLetter
+from hookmill.stream.groups import Groups
 
 _ID = re.compile("[0-9]{1,20}-[0-9]{1,20}(@[0-9]{1,2})?")
 
@@ -60,8 +61,12 @@ class _Page(NamedTuple):
 
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[DeadLetters]:
-    """Open the dead letters of the settings' group."""
+    """Open the dead letters of the settings' group. Raises `GroupRefusedError` if there is none of
+    this name; the default group may still be made.
+    """
     async with await Client.as_found(settings.need_redis_url(), settings.prefix) as client:
+        if settings.group != DEFAULT_GROUP:
+            await Groups(client).find(settings.group)
         yield DeadLetters(client, settings.group)
 
 

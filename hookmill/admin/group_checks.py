@@ -1,6 +1,6 @@
 """Judges the consumer groups: whether workers run for what waits.
 
-No I/O. No advice here removes a group, because only the group knows its unfinished work.
+No I/O. Advice that removes a group says what unfinished work goes with it.
 """
 
 from __future__ import annotations
@@ -50,18 +50,22 @@ def _blocked(group: GroupFacts, worker: ConsumerFacts) -> Finding:
     )
 
 
-def _without_workers(group: GroupFacts) -> Finding:
+def unfinished(group: GroupFacts) -> str:
+    """Return how many messages of a group are in which state: what is lost with the group."""
     waiting = "an unknown number" if group.waiting is None else f"{group.waiting:,}"
     counts = ((group.held, "held"), (group.delayed, "delayed"), (group.again, "again"),
               (group.parked, "parked"), (group.dead, "dead"))  # fmt: skip
-    states = [f"{waiting} waiting", *(f"{n:,} {state}" for n, state in counts if n)]
+    return ", ".join([f"{waiting} waiting", *(f"{n:,} {state}" for n, state in counts if n)])
+
+
+def _without_workers(group: GroupFacts) -> Finding:
     return Finding(
         level="warning",
         what=f"no worker of group {group.name} runs, and messages wait for it",
         why="no heartbeat of a worker is there, and none of an older release was active. So "
         "nothing handles them, and the stream keeps every message that a group has not finished: "
         "it only grows",
-        do=f"start `hookmill worker --group {group.name}`. This is no reason to remove the group: "
-        f"its unfinished work ({', '.join(states)}) would be lost. Where nobody needs that, look "
-        f"with `hookmill status` before you remove it; {see('how-to/remove-a-group.md')}",
+        do=f"start `hookmill worker --group {group.name}`. If nobody needs its unfinished work "
+        f"({unfinished(group)}), `hookmill group drop {group.name}` deletes the group with it; "
+        f"{see('how-to/remove-a-group.md')}",
     )

@@ -1,21 +1,23 @@
-"""What an operator can ask and do with consumer groups: list them, add one.
+"""What an operator can ask and do with consumer groups: list them, add one, drop one.
 
 Everything is returned as data; `hookmill/cli/groups.py` prints it.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
+
+import msgspec
 
 from hookmill.admin.status import oldest_age
 from hookmill.config.settings import Settings
 from hookmill.errors import PartitionsError, SettingsError
 from hookmill.stream.client import Client
-from hookmill.stream.facts import GroupFacts, Overview
-from hookmill.stream.groups import From, Groups, KnownGroup
+from hookmill.stream.facts import SILENCE, GroupFacts, Overview
+from hookmill.stream.groups import From, Groups, KnownGroup, workers_run
 from hookmill.stream.inspector import Inspector
 
 
@@ -42,6 +44,39 @@ async def add(settings: Settings, name: str, start: From) -> None:
     """Make a new group. Raises `GroupRefusedError` if there is one of this name."""
     async with _writing(settings) as client:
         await Groups(client).add(name, start)
+
+
+async def drop(settings: Settings, name: str, confirm: Callable[[GroupFacts], bool]) -> bool:
+    """Remove a group with all of its keys, for good; return whether it was done.
+
+    `confirm` gets what goes with it, and decides. Raises `GroupRefusedError` if there is no such
+    group, or if a worker of it runs. A call that broke off can be repeated.
+    """
+    async with await Client.as_found(settings.need_redis_url(), settings.prefix) as client:
+        groups = Groups(client)
+        known = await groups.known()
+        await groups.find(name)  # one that somebody destroyed by hand has left its keys
+        facts = await Inspector(client).group(name)
+        if name in known and known[name].state == "dropped":  # what late workers may have left
+            facts = msgspec.structs.replace(facts, waiting=0)
+        if running := running_workers(facts, settings.lease):
+            raise workers_run(name, running)
+        if not confirm(facts):
+            return False
+        await groups.drop(name)
+    return True
+
+
+def running_workers(group: GroupFacts, lease: float) -> list[str]:
+    """Return the names of the workers that run: those with a heartbeat, those with a blocked event
+    loop, and those of release 0.1 that were active lately. `lease` is in seconds.
+    """
+    silent = max(SILENCE, lease) * 1000
+    older = [one for one in group.without_heartbeat if one.lease_number is None]
+    names = [one.name for one in group.heartbeats]
+    names += [one.name for one in group.blocked(lease)]
+    names += [one.name for one in older if one.idle_ms < silent]
+    return sorted(names)
 
 
 async def add_if_unknown(settings: Settings, name: str) -> None:

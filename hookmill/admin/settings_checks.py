@@ -18,6 +18,19 @@ LEAST_WINDOW = 24 * 3600
 """The shortest time (seconds) over which senders send a delivery again."""
 
 
+def judge_partitions(agreed: int | None, settings: Settings) -> Iterator[Finding]:
+    """Judge the number of partitions; `agreed` is that of the stream, None if nobody made it."""
+    if agreed is not None and agreed != settings.partitions:
+        yield Finding(
+            level="error",
+            what=f"HOOKMILL_PARTITIONS is {settings.partitions}, but this stream was made with "
+            f"{agreed}",
+            why="neither a receiver nor a worker starts with it",
+            do=f"set it to {agreed}, for receivers and workers alike; to change the number, "
+            f"{see('how-to/scale.md')}",
+        )
+
+
 def judge_settings(settings: Settings) -> Iterator[Finding]:
     """Judge the settings."""
     by_token = (preset_of(name, settings.options_of(name)) in QSTASH for name in names_of(settings))

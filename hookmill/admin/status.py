@@ -12,12 +12,21 @@ from hookmill.admin.checkup import inspecting
 from hookmill.config.settings import Settings
 from hookmill.errors import StreamUnavailableError
 from hookmill.stream.facts import GroupFacts, Overview
+from hookmill.stream.groups import KnownGroup, no_group
 
 
 async def look(settings: Settings) -> Overview:
     """Look at the stream and its groups once. Raises `StreamUnavailableError`."""
     async with inspecting(settings) as inspector:
         return await inspector.overview()
+
+
+def only(overview: Overview, name: str) -> Overview:
+    """Return what is known of one group. Raises `GroupRefusedError` if there is none."""
+    groups = tuple(group for group in overview.groups if group.name == name)
+    if not groups:
+        raise no_group(name, (KnownGroup(group.name) for group in overview.groups))
+    return msgspec.structs.replace(overview, groups=groups)
 
 
 async def watch(

@@ -1,19 +1,24 @@
-"""`hookmill group`: the consumer groups there are, and how to make one."""
+"""`hookmill group`: list, add and drop consumer groups."""
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from hookmill.cli.options import AsJSON
-from hookmill.cli.output import printable, say, say_json
+from hookmill.cli.output import fail, printable, say, say_json
 from hookmill.cli.start import read_settings, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-app = typer.Typer(help="Consumer groups: list, add.", no_args_is_help=True, rich_markup_mode=None)
+    from hookmill.stream.facts import GroupFacts
+
+app = typer.Typer(
+    help="Consumer groups: list, add, drop.", no_args_is_help=True, rich_markup_mode=None
+)
 
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="The group's name.")]
 
@@ -61,6 +66,34 @@ def group_add(
     say(f"added group {name}, from {'the beginning' if start == 'beginning' else 'now on'}")
 
 
+@app.command("drop")
+def group_drop(
+    name: _Name,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+) -> None:
+    """Delete a consumer group for good, with all of its unfinished work and its dead letters.
+
+    It is refused while a worker of the group runs. A worker that starts later ends with 2, until
+    `hookmill group add` makes the group anew. If it breaks off, run it again.
+    """
+    from hookmill.admin import groups
+    from hookmill.admin.group_checks import unfinished
+
+    def confirm(group: GroupFacts) -> bool:
+        what = f"drop group {printable(name)} for good, with its messages: {unfinished(group)}"
+        if yes:
+            say(what)
+            return True
+        if not sys.stdin.isatty():
+            fail(f"{what}? There is nobody to ask: give --yes")
+        return typer.confirm(f"{what}?")
+
+    if not run(groups.drop(read_settings(), name, confirm)):
+        fail("the group was not dropped")
+    say(f"dropped group {printable(name)}")
+
+
 def _check_name(name: str) -> None:
     from hookmill.config.setting_values import check_key_part
 
@@ -102,5 +135,7 @@ def _remarks(group: dict[str, Any]) -> Iterator[str]:
     name, state = group["name"], group["state"]
     if state == "adding":
         yield f"{name}: half made; finish `hookmill group add {name} --from {group['from']}`"
+    elif state == "dropping":
+        yield f"{name}: half dropped; finish `hookmill group drop {name}`"
     elif group["pins"]:
         yield f"{name}: pins the stream; it has unfinished work, and no worker of it runs"

@@ -28,15 +28,16 @@ def status(
         float | None,
         typer.Option(min=0.1, metavar="SECONDS", help="Show it again, every so many seconds."),
     ] = None,
+    group: Annotated[str | None, typer.Option("--group", help="Only this group.")] = None,
     as_json: AsJSON = False,
 ) -> None:
     """Show how much of each group's work is in which state. It changes nothing."""
     settings = read_settings()
     with suppress(KeyboardInterrupt):
         run(
-            show_once(settings, as_json=as_json)
+            show_once(settings, group, as_json=as_json)
             if watch is None
-            else show_again_and_again(settings, watch, as_json=as_json)
+            else show_again_and_again(settings, watch, group, as_json=as_json)
         )
 
 
@@ -67,15 +68,18 @@ def check(
     raise typer.Exit(exit_status(findings))
 
 
-async def show_once(settings: Settings, *, as_json: bool) -> None:
-    """Print the state of the stream and its groups once."""
-    from hookmill.admin.status import look
+async def show_once(settings: Settings, group: str | None = None, *, as_json: bool) -> None:
+    """Print the state of the stream and its groups, or of one group, once."""
+    from hookmill.admin.status import look, only
 
-    _show(await look(settings), settings.lease, as_json=as_json)
+    seen = await look(settings)
+    _show(seen if group is None else only(seen, group), settings.lease, as_json=as_json)
 
 
-async def show_again_and_again(settings: Settings, every: float, *, as_json: bool) -> None:
-    """Print the state every so many seconds. On a terminal, each replaces the one before."""
+async def show_again_and_again(
+    settings: Settings, every: float, group: str | None = None, *, as_json: bool
+) -> None:
+    """Print the same every so many seconds. On a terminal, each replaces the one before."""
     from hookmill.admin import status as looks
 
     screen = console()
@@ -86,7 +90,9 @@ async def show_again_and_again(settings: Settings, every: float, *, as_json: boo
                 continue
             if screen.is_terminal and not as_json:
                 screen.clear()
-            _show(seen, settings.lease, as_json=as_json)
+            _show(
+                seen if group is None else looks.only(seen, group), settings.lease, as_json=as_json
+            )
 
 
 def _show(overview: Overview, lease: float, *, as_json: bool) -> None:

@@ -49,6 +49,12 @@ _DEVELOPMENT_KEYS = {
 }
 
 
+class ProgramFailedError(HookmillError):
+    """One of the programs ended by itself, so that the others were stopped."""
+
+    code = "program_failed"
+
+
 def development_environment() -> bool:
     """Set the variables that are not set in this process; its children inherit them.
 
@@ -72,7 +78,9 @@ def development_environment() -> bool:
 
 
 def run(handlers: str, *, samples: bool, qstash: bool) -> None:
-    """Run everything until Ctrl-C. Call `development_environment` first."""
+    """Run everything until Ctrl-C. Call `development_environment` first. Raises
+    `ProgramFailedError`.
+    """
     if os.environ.get("REDIS_URL") or os.environ.get("REDIS_URL_FILE"):
         process.run(_develop(handlers, samples=samples, qstash=qstash))
         return
@@ -105,9 +113,12 @@ async def _develop(handlers: str, *, samples: bool, qstash: bool) -> None:
             await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if ended.done():
                 log.error("a program ended by itself, stopping the others", status=ended.result())
+            has_failed = ended.done()
             await cancel_and_wait([show, ended, stopped])
         finally:
             await _stop(children)
+    if has_failed:
+        raise ProgramFailedError("a program ended by itself: see its lines above")
 
 
 async def _start(*command: str, name: str) -> asyncio.subprocess.Process:

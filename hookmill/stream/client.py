@@ -7,7 +7,7 @@ Redis' errors leave this module as `StreamUnavailableError` and `GroupLostError`
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -62,8 +62,13 @@ class Client:
     async def as_found(cls, url: str, prefix: str) -> Self:
         """Open a stream with the number of partitions that it was made with."""
         async with cls(url, prefix) as looking:
-            found = await looking.execute(looking._count_key, "GET", looking._count_key)
-        return cls(url, prefix, partitions=int(found or 1))
+            found = await looking.agreed_partitions()
+        return cls(url, prefix, partitions=found or 1)
+
+    async def agreed_partitions(self) -> int | None:
+        """Return the number of partitions that the stream was made with; None if there is none."""
+        found = await self.execute(self._count_key, "GET", self._count_key)
+        return None if found is None else int(found)
 
     def with_timeout(self, seconds: float) -> Client:
         """Return a client of the same stream with connections and a timeout of its own."""
@@ -96,6 +101,17 @@ class Client:
     async def ask_servers(self, command: Command) -> list[Any]:
         """Send a command about the server itself to each of the servers; return a reply each."""
         return [reply for server in self.servers for reply in await server.ask([command])]
+
+    async def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
+        """Yield the keys that match a pattern, on all servers, in steps that are short for them."""
+        for server in self.servers:
+            cursor: int | bytes = 0
+            while True:
+                (reply,) = await server.ask([("SCAN", cursor, "MATCH", pattern, "COUNT", 1000)])
+                cursor, keys = checked(reply)
+                yield keys
+                if int(cursor) == 0:
+                    break
 
     async def info(self, *section: str) -> list[dict[str, str]]:
         """Return what each server says of itself (INFO), or a section of it, by its names."""

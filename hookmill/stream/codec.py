@@ -46,23 +46,21 @@ def settling_calls(
     """Return the calls that settle, one for each partition concerned. `names` are the group's and
     the consumer's.
     """
-    done: defaultdict[tuple[int, int], list[str]] = defaultdict(list)
-    weights: defaultdict[tuple[int, int], int] = defaultdict(int)
+    done: defaultdict[tuple[int, int], list[Settlement]] = defaultdict(list)
     rest: defaultdict[int, list[str | bytes | int]] = defaultdict(list)
     for one in settlements:
         ref = one.ref
         if one.follow_ups or one.key:
             rest[ref.partition] += _words_of(one)
         else:
-            place = ref.partition, ref.key_number
-            done[place].append(ref.id)
-            weights[place] += one.weight
+            done[ref.partition, ref.key_number].append(one)
     calls = []
     for number in {number for number, _ in done} | rest.keys():
         args: list[str | bytes | int] = [*names]
         for key_number in STREAM, AGAIN:
-            ids = done[number, key_number]
-            args += (len(ids), weights[number, key_number], *ids)
+            some = done[number, key_number]
+            args += (len(some), sum([one.weight for one in some]))
+            args += [one.ref.id for one in some]
         calls.append(Call(number, _settling_keys(partitions[number]), args + rest[number]))
     return calls
 

@@ -6,7 +6,8 @@ that release 0.1 made has none, and is known all the same because Redis has it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, Literal, NamedTuple
 
 from hookmill.errors import GroupLostError, GroupRefusedError, StreamUnavailableError
@@ -14,7 +15,7 @@ from hookmill.stream.client import Client, checked
 from hookmill.stream.heartbeats import PLACE
 from hookmill.stream.keys import Keys
 from hookmill.stream.script_runner import Call, ScriptRunner
-from hookmill.stream.wakeup import is_wakeup_group
+from hookmill.stream.wakeup import is_wakeup_group, wakeup_group_of
 
 From = Literal["beginning", "now"]
 """Where a new group starts: with all that the stream still has, or with what comes later."""
@@ -25,12 +26,14 @@ State = Literal["made", "adding", "dropping", "dropped"]
 class KnownGroup(NamedTuple):
     """A group, as it is noted. `origin` is how it was made: `beginning`, `now`, `first` (by its
     first worker), "" where nobody noted it. `since_ms` is Unix milliseconds, 0 if unknown.
+    `is_there`: Redis has it, in one partition at least.
     """
 
     name: str
     state: State = "made"
     origin: str = ""
     since_ms: int = 0
+    is_there: bool = True
 
 
 class Groups:
@@ -50,8 +53,8 @@ class Groups:
         notes, *infos = await self._client.ask_places(asked)
         found = {name: KnownGroup(name) for info in infos for name in _names_in(info)}
         words = iter(checked(notes))
-        for name, note in zip(words, words, strict=True):
-            found[_text(name)] = _known_of(_text(name), _text(note))
+        for name, note in zip(map(_text, words), words, strict=True):
+            found[name] = _known_of(name, _text(note))._replace(is_there=name in found)
         return dict(sorted(found.items()))
 
     async def check(self, name: str, *, may_make: bool = False) -> None:
@@ -59,9 +62,15 @@ class Groups:
         known = await self.known()
         group = known.get(name)
         if group is None and not may_make:
-            raise unknown_group(name, known.values())
+            raise _unknown(name, known.values())
         if group is not None and group.state != "made":
             raise _refused(group)
+
+    async def find(self, name: str) -> None:
+        """Raise `GroupRefusedError` unless there is something of a group, if only its keys."""
+        known = await self.known()
+        if name not in known and not await self.has_keys(name):
+            raise no_group(name, known.values())
 
     async def make(self, name: str) -> int:
         """Make the group where it is missing; return in how many streams it was made.
@@ -96,6 +105,48 @@ class Groups:
                     "look with `hookmill group list`"
                 )
 
+    async def has_keys(self, name: str) -> bool:
+        """Return whether any key of a group is there, whatever is known of the group."""
+        asked = [(number, ("EXISTS", *keys.of_group(name).own)) for number, keys in self._each]
+        return any(map(checked, await self._client.ask_places(asked)))
+
+    async def drop(self, name: str) -> None:
+        """Remove a group with all of its keys, and note that it was dropped, so that no worker
+        makes it again. Raises `GroupRefusedError` if a heartbeat of the group lives.
+
+        A call that broke off can be repeated. The order of the steps matters: once a partition's
+        group is noted as dropped and destroyed, which is one step, no script writes its keys there.
+        """
+        for number, keys in self._each:  # PLACE comes first, because the heartbeats lie there
+            own = keys.of_group(name)
+            place = [keys.stream, own.again, own.heartbeats, own.heartbeat_times, keys.groups]
+            call = Call(number, place, [name, wakeup_group_of(name)])
+            alive, now = await self._scripts.run("drop_group", call)
+            if alive:
+                raise workers_run(name, sorted(map(_text, alive)))
+        for number, keys in self._each:
+            await self._client.execute(number, "UNLINK", *keys.of_group(name).own)
+        async for number, found in self._more_keys(name):
+            await self._client.execute(number, "UNLINK", *found)
+        for number, keys in reversed(self._each):  # PLACE comes last, because it decides
+            await self._client.execute(number, "HSET", keys.groups, name, b"dropped " + now)
+
+    async def _more_keys(self, name: str) -> AsyncIterator[tuple[int, list[bytes]]]:
+        """Yield the keys of a group whose names nobody knows in advance, by partition.
+
+        Senders choose ordering keys, so a key of another group may look like one of this group:
+        only the beginning of a name counts.
+        """
+        before = {
+            number: tuple(f"{key}:".encode() for key in keys.of_group(name).own)
+            for number, keys in self._each
+        }
+        prefix = self._client.partitions[PLACE].base.removesuffix(f"{{{PLACE}}}")
+        async for page in self._client.scan(f"{_literal(prefix)}{{*}}:{_literal(name)}:*"):
+            for number, beginnings in before.items():
+                if found := [key for key in page if key.startswith(beginnings)]:
+                    yield number, found
+
     @property
     def _each(self) -> list[tuple[int, Keys]]:
         return list(enumerate(self._client.partitions))
@@ -108,12 +159,25 @@ def shown(name: str) -> str:
     return name.encode("unicode_escape").decode()
 
 
-def unknown_group(name: str, known: Iterable[KnownGroup]) -> GroupRefusedError:
-    """Return the error that names the groups there are, and how to make one."""
+def no_group(name: str, known: Iterable[KnownGroup]) -> GroupRefusedError:
+    """Return the error that names the groups there are."""
     names = ", ".join(shown(group.name) for group in known if group.state == "made")
+    return GroupRefusedError(f"there is no group {shown(name)}; there are: {names or 'none'}")
+
+
+def _unknown(name: str, known: Iterable[KnownGroup]) -> GroupRefusedError:
+    """Return the same for a worker, with how to make the group."""
     return GroupRefusedError(
-        f"there is no group {shown(name)}; there are: {names or 'none'}. Make it once with "
-        f"`hookmill group add {shown(name)} --from beginning` (or `--from now`)"
+        f"{no_group(name, known)}. Make it once with `hookmill group add {shown(name)} --from "
+        "beginning` (or `--from now`)"
+    )
+
+
+def workers_run(name: str, workers: Iterable[str]) -> GroupRefusedError:
+    """Return the error that names the workers that keep a group from being dropped."""
+    return GroupRefusedError(
+        f"workers of group {shown(name)} run: {', '.join(map(shown, workers))}. Stop them first; a "
+        "worker that was killed counts as running for one lease"
     )
 
 
@@ -167,6 +231,11 @@ def _known_of(name: str, note: str) -> KnownGroup:
             return KnownGroup(name, state, "", int(since))
         case _:
             return KnownGroup(name)
+
+
+def _literal(text: str) -> str:
+    """Escape what has a meaning in a pattern of Redis."""
+    return re.sub(r"([*?\[\]\\^])", r"\\\1", text)
 
 
 def _text(word: bytes) -> str:

@@ -23,7 +23,17 @@ from hookmill.stream.producer import Producer
 from hookmill.stream.script_runner import Call, ScriptRunner, script_text
 from hookmill.stream.wakeup import is_wakeup_group
 
-_FROM_PYTHON = {"BZPOPMIN", "CLIENT", "EVALSHA", "SCRIPT", "TIME", "XREAD", "XREVRANGE"}
+_FROM_PYTHON = {
+    "BZPOPMIN",
+    "CLIENT",
+    "EVALSHA",
+    "SCAN",
+    "SCRIPT",
+    "TIME",
+    "UNLINK",
+    "XREAD",
+    "XREVRANGE",
+}
 """Commands that are called outside of scripts, except those that scripts call as well."""
 
 
@@ -68,9 +78,7 @@ class Inspector:
         length, sizes = 0, []
         groups: dict[str, list[GroupFacts]] = {}
         for number, keys in enumerate(self._client.partitions):
-            # A stream without any entry yet is no error here.
-            is_there = await self._client.execute(number, "EXISTS", keys.stream)
-            rows = await self._infos(number, "GROUPS", keys.stream) if is_there else []
+            rows = await self._groups_of(number, keys)
             length += int(await self._client.execute(number, "XLEN", keys.stream))
             sizes.append(await self._bytes(number, keys.stream))
             for row in rows:
@@ -88,6 +96,21 @@ class Inspector:
             groups=tuple([await self._with_workers(sum_of(parts)) for parts in groups.values()]),
         )
 
+    async def group(self, name: str) -> GroupFacts:
+        """Look at one group, also where Redis has lost it and only its keys are left."""
+        parts = []
+        for number, keys in enumerate(self._client.partitions):
+            rows = await self._groups_of(number, keys)
+            row: dict[str, Any] = {"name": name.encode()}
+            found = [each for each in rows if each["name"] == row["name"]]
+            parts.append(await self._group(number, keys, found[0] if found else row))
+        return await self._with_workers(sum_of(parts))
+
+    async def _groups_of(self, number: int, keys: Keys) -> list[dict[str, Any]]:
+        """Return what XINFO GROUPS says of a partition. A stream that is not there has no group."""
+        is_there = await self._client.execute(number, "EXISTS", keys.stream)
+        return await self._infos(number, "GROUPS", keys.stream) if is_there else []
+
     async def _with_workers(self, group: GroupFacts) -> GroupFacts:
         """Add what the group's workers say of themselves: heartbeats and lease numbers."""
         keys = self._client.partitions[PLACE].of_group(group.name)
@@ -102,12 +125,14 @@ class Inspector:
         return msgspec.structs.replace(group, consumers=consumers, heartbeats=heartbeats)
 
     async def _group(self, number: int, of_partition: Keys, row: dict[str, Any]) -> GroupFacts:
-        """Look at a group's part in one partition. `row` is what XINFO GROUPS says of it."""
+        """Look at a group's part in one partition. `row` is what XINFO GROUPS says of it, only its
+        name where it is lost.
+        """
         name = row["name"].decode("utf-8", "replace")
         keys = of_partition.of_group(name)
         held, oldest_held = await self._pending(number, keys.stream, name)
         again_held, _ = await self._pending(number, keys.again, name)
-        last_delivered = row["last-delivered-id"].decode()
+        last_delivered = row.get("last-delivered-id", b"0-0").decode()
         undelivered = await self._first(number, keys.stream, f"({last_delivered}")
         again = await self._first(number, keys.again, "-")
         execute = self._client.execute

@@ -93,3 +93,11 @@ class GroupKeys(NamedTuple):
     wake: str
     due: str
     releaser: str
+
+    @property
+    def own(self) -> list[str]:
+        """The group's own keys. More of them begin with one of these and a colon: the lists of
+        parked messages and the buckets of owners.
+        """
+        before = self.again.removesuffix("again")
+        return [key for key in self if key.startswith(before)]

@@ -110,3 +110,14 @@ async def test_a_group_without_workers_is_found_as_long_as_messages_wait_for_it(
     (entry,) = (await group.take(1)).entries
     assert alarm not in [finding.what for finding in await checkup.check(settings())]
     await group.settle([Settlement(entry.ref)])
+
+
+async def test_a_wrong_number_of_partitions_is_found(
+    stream: Producer, settings: Callable[..., Settings], redis_client: redis.Redis, prefix: str
+) -> None:
+    what = "HOOKMILL_PARTITIONS is 2, but this stream was made with 3"
+    redis_client.set(f"{prefix}:partitions", 3)
+    found = await checkup.check(settings(partitions=2))
+    assert ("error", what) in levels(*found)
+    found = await checkup.check(settings(partitions=3))
+    assert not [one for one in found if "HOOKMILL_PARTITIONS" in one.what]

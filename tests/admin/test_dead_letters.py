@@ -10,10 +10,11 @@ import pytest
 import redis
 
 from hookmill.admin import dead_letters as module
+from hookmill.admin import groups
 from hookmill.admin.dead_letters import NoSuchDeadLetterError, describe, find, opened, select
 from hookmill.admin.filters import EVERYTHING, Selection
 from hookmill.config.settings import Settings
-from hookmill.errors import HookmillError
+from hookmill.errors import GroupRefusedError, HookmillError
 from hookmill.message import Message, about_of
 from hookmill.stream.arrival import Row
 from hookmill.stream.dead_letters import DeadLetters
@@ -232,6 +233,7 @@ async def test_another_groups_dead_letters_are_another_matter(
     settings: Callable[..., Settings], give_up: GiveUp, emptied: Callable[[], None]
 ) -> None:
     (dead_id,) = await give_up(message(type="order.paid"))
+    await groups.add(settings(), "other", "now")
 
     async with opened(settings(group="other")) as letters:
         assert await listed(letters) == []
@@ -240,6 +242,23 @@ async def test_another_groups_dead_letters_are_another_matter(
     async with opened(settings()) as letters:
         letter = await find(letters, dead_id, group="main")
     assert about_of(letter.fields).type == "order.paid"
+    emptied()
+
+
+async def test_a_group_that_there_is_not_has_its_name_and_those_of_the_others_in_the_error(
+    settings: Callable[..., Settings], give_up: GiveUp, emptied: Callable[[], None],
+    redis_client: redis.Redis, stream: Producer,
+) -> None:  # fmt: skip
+    await give_up(message())
+    with pytest.raises(GroupRefusedError) as refused:
+        async with opened(settings(group="typo")):
+            pass
+    assert str(refused.value) == "there is no group typo; there are: main"
+    # The dead letters of a group that was destroyed by hand can still be looked at.
+    redis_client.xadd(stream.partitions[0].of_group("lost").dead, {"version": "2"})
+    async with opened(settings(group="lost")) as letters:
+        assert await letters.count() == 1
+    redis_client.delete(stream.partitions[0].of_group("lost").dead)
     emptied()
 
 

@@ -88,8 +88,7 @@ def test_no_advice_loses_unfinished_work_unsaid() -> None:
     found = next(judge_groups(with_groups(group, length=5), SET))
 
     assert found.do.startswith(
-        "start `hookmill worker --group main`. This is no reason to remove the group: "
+        "start `hookmill worker --group main`. If nobody needs its unfinished work (3 waiting, "
+        "2 delayed, 1,000 parked, 4 dead), `hookmill group drop main` deletes the group with it; "
     )
-    assert "look with `hookmill status` before you remove it" in found.do
-    assert "(3 waiting, 2 delayed, 1,000 parked, 4 dead) would be lost" in found.do
     assert "DESTROY" not in found.do

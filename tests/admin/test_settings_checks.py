@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hookmill.admin.settings_checks import judge_settings
+from hookmill.admin.settings_checks import judge_partitions, judge_settings
 from hookmill.config.settings import Settings
 from tests.admin.facts import SET, levels
 from tests.support import CURRENT_KEY
@@ -25,6 +25,20 @@ from tests.support import CURRENT_KEY
 )
 def test_what_was_set_is_judged(fields: dict[str, Any], expected: list[tuple[str, str]]) -> None:
     assert levels(*judge_settings(Settings(**fields))) == expected
+
+
+@pytest.mark.parametrize(
+    ("agreed", "found"),
+    [
+        (None, []),
+        (1, []),
+        (4, [("error", "HOOKMILL_PARTITIONS is 1, but this stream was made with 4")]),
+    ],
+)
+def test_another_number_of_partitions_than_that_of_the_stream_is_an_error(
+    agreed: int | None, found: list[tuple[str, str]]
+) -> None:
+    assert levels(*judge_partitions(agreed, SET)) == found
 
 
 def test_a_variable_that_nothing_reads_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:

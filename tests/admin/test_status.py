@@ -11,7 +11,7 @@ import pytest
 
 from hookmill.admin import status
 from hookmill.config.settings import Settings
-from hookmill.errors import StreamUnavailableError
+from hookmill.errors import GroupRefusedError, StreamUnavailableError
 from hookmill.stream.facts import Overview
 from tests.admin.facts import BEATING, SEEN, WORKED, with_groups
 from tests.support import Server
@@ -45,6 +45,13 @@ def test_the_status_for_programs_gives_ages_instead_of_times() -> None:
         "heartbeats": [],
     }
     assert (search["waiting"], search["oldest_age"], search["workers"]) == (None, None, 0)
+
+
+def test_the_status_of_one_group_leaves_the_others_out_and_of_none_names_them() -> None:
+    (seen,) = status.only(SEEN, "search").groups
+    assert seen.name == "search"
+    with pytest.raises(GroupRefusedError, match="there is no group typo; there are: main, search"):
+        status.only(SEEN, "typo")
 
 
 def test_the_status_for_programs_lists_each_heartbeat() -> None:

@@ -70,10 +70,19 @@ def test_names_of_groups_that_others_made_are_shown_escaped(
         assert "a\\x1b[1m" in done.stdout
 
 
-def test_a_group_that_is_half_made_says_how_to_finish_it() -> None:
+@pytest.mark.parametrize(
+    ("state", "remark"),
+    [
+        ("adding", "search: half made; finish `hookmill group add search --from now`"),
+        ("dropping", "search: half dropped; finish `hookmill group drop search`"),
+    ],
+)
+def test_a_group_that_is_half_made_or_dropped_says_how_to_finish_it(
+    state: str, remark: str
+) -> None:
     seen = dict.fromkeys(("backlog", "oldest_age", "held", "delayed", "parked", "dead", "workers"))
-    half = {**seen, "name": "search", "state": "adding", "from": "now", "pins": None}
+    half = {**seen, "name": "search", "state": state, "from": "now", "pins": None}
     assert table([half])[1:] == [
         "search  unknown       -     -        -       -     -        -",
-        "search: half made; finish `hookmill group add search --from now`",
+        remark,
     ]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -165,7 +168,7 @@ async def test_check_and_status_look_at_the_server(own_server: Callable[..., Ser
 
     assert (checked.returncode, checked.stderr) == (2, "")
     assert checked.stdout.startswith("error: appendonly is off\n  a restart of Redis loses ")
-    assert "note: 1 dead letter lies in group main\n" in checked.stdout
+    assert "note: 1 dead letter lies in group main" in checked.stdout
     assert (status.returncode, status.stdout.splitlines()[2].split()[6]) == (0, "1")
     assert json.loads(as_json.stdout)["groups"][0]["dead"] == 1
 
@@ -189,3 +192,29 @@ def test_check_reports_faults_of_tables_in_both_forms(tmp_path: Path) -> None:
     (fault,) = [json.loads(line)["what"] for line in as_json.stdout.splitlines()]
     assert fault.startswith("sources.x.preset: there is no sender y; see https://")
     assert plain.stdout.startswith(f"error: {fault}\n")
+
+
+def test_a_group_that_there_is_not_is_named_with_those_that_there_are(
+    own_server: Callable[..., Server],
+) -> None:
+    env = {"REDIS_URL": own_server().url}
+    added = hookmill("group", "add", "search", "--from", "now", env=env)
+    assert added.returncode == 0
+    for command in (("status",), ("dead", "list"), ("dead", "replay", "--all")):
+        done = hookmill(*command, "--group", "typo", env=env)
+        assert (done.returncode, done.stderr) == (
+            1,
+            faults("there is no group typo; there are: search"),
+        )
+    assert "search" in hookmill("status", "--group", "search", env=env).stdout
+
+
+@pytest.mark.parametrize("command", ["status", "group list", "check"])
+def test_a_closed_output_is_no_traceback(own_server: Callable[..., Server], command: str) -> None:
+    script = f'"{sys.executable}" -m hookmill {command} >&-'
+    env = {"PATH": os.environ["PATH"], "REDIS_URL": own_server().url}
+    done = subprocess.run(
+        ["sh", "-c", script], env=env, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in done.stderr
+    assert done.returncode == (2 if command == "check" else 0)

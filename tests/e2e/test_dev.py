@@ -48,6 +48,17 @@ def test_the_samples_are_handled_and_ctrl_c_ends_every_process(
     assert not any(_is_open(each) for each in (port, redis_port))
 
 
+def test_a_program_that_fails_ends_all_and_the_exit_status_says_so(
+    start_program: Callable[..., Program],
+) -> None:
+    dev = start_program(
+        "dev", "no_such_module:handlers", env={"PORT": str(free_port()), "HOOKMILL_GROUP": "mine"}
+    )
+    assert dev.wait(60) == 1
+    assert "hookmill: a program ended by itself: see its lines above\n" in dev.log
+    assert "there is no group" not in dev.log  # it adds the group of the settings
+
+
 def _children_of(pid: int) -> list[str]:
     tasks = Path(f"/proc/{pid}/task")
     return [pid for task in tasks.iterdir() for pid in (task / "children").read_text().split()]

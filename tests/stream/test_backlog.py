@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from hookmill.errors import BacklogFullError
+from hookmill.errors import BacklogFullError, StreamUnavailableError
 from hookmill.stream import upkeep as upkeep_module
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import Settlement
@@ -19,6 +19,7 @@ from hookmill.stream.producer import Producer
 from hookmill.stream.upkeep import Upkeep
 from tests.stream.backlogs import settle, settled, walked
 from tests.stream.ordering import again
+from tests.stream.toolkit import opened
 from tests.support import Server, Stream, message, taken_over
 
 OpenGroup = Callable[..., Awaitable[Consumer]]
@@ -172,6 +173,46 @@ async def test_entries_that_somebody_deletes_are_right_after_one_run_of_the_jani
         await taken_over(group, 20)
     assert await measured(stream) == walked(redis_client, group.partitions[0])
     redis_client.delete(key)
+
+
+async def test_what_somebody_trims_is_no_backlog(
+    stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
+) -> None:
+    group = await open_group()
+    await append(stream, 10, 100 * KB)
+    await append(stream, 10, KB)
+    await measured(stream)
+    await settle(group, *(await group.take(2)).entries)
+    redis_client.xtrim(group.partitions[0].stream, maxlen=6, approximate=False)
+    found = await measured(stream)
+    assert found == walked(redis_client, group.partitions[0])
+    assert found.messages == 6
+
+
+async def test_a_redis_that_lost_its_last_writes_has_the_backlog_of_what_is_there(
+    own_server: Callable[..., Server],
+) -> None:
+    server = own_server("--save", "")
+    async with opened(server) as (stream, group):
+        keys, upkeep = group.partitions[0], Upkeep(stream.client, "main")
+        await group.open()
+        await append(stream, 10, 10 * KB)
+        await upkeep.measure_backlog()
+        await settle(group, *(await group.take(3)).entries)
+        with redis.Redis.from_url(server.url) as client:
+            client.save()
+        await settle(group, *(await group.take(4)).entries)
+        await append(stream, 5, KB)
+        await upkeep.measure_backlog()
+        server.kill()
+        with pytest.raises(StreamUnavailableError):
+            await upkeep.measure_backlog()
+        server.start()
+        await append(stream, 2, KB)
+        with redis.Redis.from_url(server.url) as client:
+            there = walked(client, keys)
+        assert await upkeep.measure_backlog() == there
+        assert there.messages == 9
 
 
 async def test_a_recount_of_much_goes_on_from_run_to_run_while_messages_come_and_go(

@@ -228,5 +228,5 @@ async def test_a_note_of_a_later_release_stands_for_a_group(
     groups: Groups, stream: Producer, redis_client: redis.Redis
 ) -> None:
     redis_client.hset(stream.partitions[0].groups, "search", "made beginning 7 and more")
-    assert await groups.known() == {"search": KnownGroup("search")}
+    assert await groups.known() == {"search": KnownGroup("search", is_there=False)}
     await groups.check("search")

@@ -15,7 +15,7 @@ from hookmill.message import Message
 from hookmill.signatures import Token
 from hookmill.stream.arrival import Arrival, row_of
 from hookmill.stream.consumer import Consumer
-from hookmill.stream.entries import Entry, FollowUp, Settlement
+from hookmill.stream.entries import Entry, FollowUp, Settlement, weight_of
 from hookmill.stream.facts import Backlog
 from hookmill.stream.producer import Producer
 from hookmill.stream.upkeep import Upkeep
@@ -227,6 +227,9 @@ async def test_a_token_is_good_for_one_message_id(
     assert [bool(entry_id) for entry_id in entry_ids] == [True, False, True, True, True]
     assert stored_ids(redis_client, stream) == ["m1", "m1", "m3", "m4"]
     assert (await Upkeep(stream.client, "main").measure_backlog()).messages == 4
+    counted: Any = redis_client.hget(stream.partitions[0].backlog, "bytes")
+    entries: Any = redis_client.xrange(stream.partitions[0].stream)
+    assert int(counted) == sum(weight_of(fields) for _, fields in entries)
 
 
 async def test_ids_of_two_sources_are_two_ids(stream: Producer, redis_client: redis.Redis) -> None:

@@ -67,7 +67,7 @@ def test_once_it_was_added_its_worker_starts(processes: WorkerProcesses) -> None
     assert search.stop() == 0
 
 
-def test_a_worker_that_starts_before_its_redis_ends_when_redis_does_not_know_its_group(
+def test_a_worker_of_an_unknown_group_that_starts_before_its_redis_ends(
     own_server: Callable[..., Server], start_program: Start, tmp_path: Path
 ) -> None:
     server = own_server()

@@ -59,9 +59,9 @@ local function append(at, fields)
 end
 
 -- Before the appends: an entry that is larger than what is noted could be taken beside many others.
-note_largest(KEYS[2], tonumber(ARGV[11]), largest, messages)
+if ARGV[11] ~= '0' then note_largest(KEYS[2], tonumber(ARGV[11]), largest, messages) end
 
-local ids, appended, at = {}, 0, 12
+local ids, appended, left_out, at = {}, 0, 0, 12
 while at <= #ARGV do
   local count, fields = tonumber(ARGV[at]), {}
   for i = 1, count do
@@ -72,13 +72,17 @@ while at <= #ARGV do
   for _ = 1, tonumber(ARGV[at - 1]) do
     local id = append(at, fields)
     ids[#ids + 1] = id
-    if id ~= '' then appended = appended + 1 end
+    if id ~= '' then
+      appended = appended + 1
+    else
+      for i = at + 4, at + 3 + count do left_out = left_out + #ARGV[i] end
+    end
     at = at + 4 + count
   end
 end
 if appended > 0 then
   redis.call('HINCRBY', KEYS[2], 'messages', appended)
-  redis.call('HINCRBY', KEYS[2], 'bytes', ARGV[1])
+  redis.call('HINCRBY', KEYS[2], 'bytes', tonumber(ARGV[1]) - left_out)
   ring_all()
 end
 return ids

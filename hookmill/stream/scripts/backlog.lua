@@ -62,7 +62,11 @@ local function messages_of(stream, group, names, reckoned, since)
   local others = group['pending'] + redis.call('XLEN', names.again)
     + redis.call('ZCARD', names.delayed) + tonumber(redis.call('GET', names.parked) or 0)
   local lag = group['lag']
-  if lag then return math.min(lag, since or lag) + others, true end
+  if lag then
+    -- The lag counts what somebody has trimmed, too.
+    local unread = math.min(lag, redis.call('XLEN', stream))
+    return math.max(0, math.min(unread, since or unread)) + others, true
+  end
   local unread = estimate_unread(stream, group)
   if not reckoned then return unread + others, false end
   return math.max(reckoned, others + math.min(1, unread)), false

@@ -18,7 +18,12 @@ if not name or ARGV[2] ~= '' and tonumber(ARGV[2]) == number then
   redis.call('HSET', KEYS[1], 'name', name)
 end
 local is_ours = name == ARGV[1]
-if is_ours then number = redis.call('HINCRBY', KEYS[1], 'number', 1) end
+if is_ours then
+  number = redis.call('HINCRBY', KEYS[1], 'number', 1)
+  -- A late worker may write this after its group was dropped. Where it is missing, the next worker
+  -- that looks is the releaser.
+  redis.call('EXPIRE', KEYS[1], 86400)
+end
 
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
