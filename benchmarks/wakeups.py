@@ -118,6 +118,10 @@ def running(bench: Bench, binary: str) -> Iterator[Server]:
     server = Server(server_binaries()[binary], Path(tempfile.mkdtemp(dir=bench.folder)))
     with pinned_to(OTHERS):
         server.start()
+    with redis.Redis.from_url(server.url) as client:
+        info: Any = client.info("server")
+    version = info.get("valkey_version") or info["redis_version"]
+    bench.report.versions[binary + "-server"] = f"{version}, no persistence"
     try:
         yield server
     finally:

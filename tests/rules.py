@@ -82,6 +82,7 @@ ORDERING = "tests/stream/test_ordering.py::test_"
 CHECKUP = "tests/admin/test_checkup.py::test_"
 PARTITIONS = "tests/stream/test_partitions.py::test_"
 POOL = "tests/worker/test_pool.py::test_"
+SETTLE_COPIES = "tests/stream/test_settle_copies.py::test_"
 SETTLER = "tests/worker/test_settler.py::test_"
 RECEIVED = "tests/receiver/test_pipeline.py::test_"
 POOL_FAULTS = "tests/worker/test_pool_faults.py::test_"
@@ -622,8 +623,9 @@ RULES = (
         (
             lua(
                 "settle",
-                "change = change + follow_up(kind, delay_ms, place, fields)",
-                "change = math.min(0, change + follow_up(kind, delay_ms, place, fields))",
+                "change = change + follow_up(new.kind, new.delay_ms, new.place, its_fields)",
+                "change = math.min(0, change + follow_up(\n"
+                "        new.kind, new.delay_ms, new.place, its_fields))",
             ),
         ),
         (f"{HEADS}the_next_waits_until_every_handler_of_the_head_is_through",),
@@ -631,7 +633,7 @@ RULES = (
     Rule(
         7,
         "a head that is done, discarded or dead releases the next one in the same step",
-        (lua("settle", "    change_head(key, token, change)\n", ""),),
+        (lua("settle", "    change_head(one.key, one.token, change)\n", ""),),
         (f"{ORDERING}a_finished_message_releases_the_next_and_a_requeued_one_does_not",),
     ),
     Rule(
@@ -658,8 +660,8 @@ RULES = (
         (
             lua(
                 "settle",
-                "local ours, change = is_ours(which, id), -1",
-                "local ours, change = is_ours(which, id) or ARGV[at + 1] == '0', -1",
+                "local ours, change = is_ours(one.which, one.id), -1",
+                "local ours, change = is_ours(one.which, one.id) or #one.follow_ups == 0, -1",
             ),
         ),
         (f"{ORDERING}a_late_success_does_not_let_the_next_overtake_a_second_run",),
@@ -1237,6 +1239,18 @@ RULES = (
         (Edit("worker/pool.py", "_is_resting or self._holdings.is_full:", "_is_resting:"),),
         (f"{POOL_BYTES}a_pool_takes_nothing_while_what_it_holds_uses_up_its_budget",),
     ),
+    Rule(
+        15,
+        "a settlement is bounded by the bytes that Redis copies for it",
+        (Edit("worker/settler.py", "size += settlement.written_bytes", "size += 0"),),
+        (f"{SETTLER}huge_bodies_do_not_make_a_batch_that_stops_redis_for_long",),
+    ),
+    Rule(
+        15,
+        "Redis copies the fields of an entry, and what somebody deleted is sent",
+        (Edit("hookmill/stream/codec.py", "one.fields if whole else {}", "{}"),),
+        (f"{SETTLE_COPIES}what_somebody_deleted_is_sent_once_more",),
+    ),
     # --- 17: who is alive ----------------------------------------------------------------------
     Rule(
         17,
@@ -1496,6 +1510,24 @@ RULES = (
         "what waits for a thread goes to a worker that has one",
         (Edit("worker/waiting.py", "self._threads.requeue(one, ", "(one, "),),
         (f"{WAITING}what_waits_for_a_thread_goes_to_an_idle_worker_and_runs_once",),
+    ),
+    Rule(
+        30,
+        "only a heartbeat that is newer than the last move says who has free threads",
+        (Edit("worker/waiting.py", "one.age_ms < oldest", "True"),),
+        (f"{WAITING}after_a_move_only_what_others_said_since_then_counts",),
+    ),
+    Rule(
+        30,
+        "who runs moved messages says more often how many free threads it has",
+        (
+            Edit(
+                "worker/heartbeat.py",
+                " or now - self._threads.ran_moved_at < third:",
+                ":",
+            ),
+        ),
+        (f"{WAITING}all_that_waits_goes_to_an_idle_worker_soon",),
     ),
     Rule(
         30,

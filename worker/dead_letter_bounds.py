@@ -12,6 +12,8 @@ from typing import NamedTuple
 import structlog
 
 from hookmill.config.settings import Settings
+from hookmill.errors import StreamUnavailableError
+from hookmill.runtime.log_pace import LogPace
 from hookmill.stream.dead_letters import DeadLetters, OldDeadLetter
 
 log = structlog.get_logger("worker")
@@ -54,6 +56,7 @@ class DeadLetterBounds:
         self._clock = clock
         self._measured: tuple[int, str | None] | None = None
         """The count and the newest ID when the memory was last within its bound."""
+        self._log_pace = LogPace()
         self._look_at_age = 0.0
         """When the oldest one may be too old, by `time.monotonic`."""
 
@@ -96,11 +99,19 @@ class DeadLetterBounds:
         return bool(doomed)
 
     async def _excess_bytes(self) -> int:
-        """Return by how many bytes the bound is passed; 0 if it is not."""
+        """Return by how many bytes the bound is passed; 0 if it is not, or if Redis does not tell:
+        the other bounds hold all the same.
+        """
         if not self._bounds.bytes:
             return 0
         state = (await self._letters.count(), await self._letters.newest())
-        excess = await self._letters.memory() - self._bounds.bytes
+        try:
+            excess = await self._letters.memory() - self._bounds.bytes
+        except StreamUnavailableError as error:
+            if self._log_pace.failed():
+                log.warning("HOOKMILL_DEAD_BYTES has no effect", error=str(error))
+            return 0
+        self._log_pace.succeeded()
         if excess <= 0:
             self._measured = state
         return max(0, excess)

@@ -24,6 +24,7 @@ from hookmill.stream.facts import Heartbeat
 from hookmill.stream.heartbeats import Heartbeats
 from worker.pool import STOP_STEP_TIMEOUT, Pool
 from worker.threads import HandlerThreads
+from worker.waiting import PERIOD_AFTER_MOVE
 
 
 class HeartbeatWriter:
@@ -39,17 +40,24 @@ class HeartbeatWriter:
         self._pool = pool
         self._threads = threads
         self._started = time.monotonic()
+        self._due = 0.0
         self._writing = asyncio.Lock()
         self._is_stopped = False
 
     async def run_once(self) -> float:
-        """Write the heartbeat; return the seconds until the next call. Two in a row may fail before
-        the heartbeat ends.
+        """Write the heartbeat if it is due; return the seconds until the next call. It is due every
+        third of a lease, so that two in a row may fail before it ends.
+
+        While other workers move messages to this one, each call writes it, because they look how
+        many free threads it has left.
         """
-        async with self._writing:
-            if not self._is_stopped:
-                await self._heartbeats.write(self._now())
-        return self._constant.lease / 3
+        third, now = self._constant.lease / 3, time.monotonic()
+        if now >= self._due or now - self._threads.ran_moved_at < third:
+            async with self._writing:
+                if not self._is_stopped:
+                    await self._heartbeats.write(self._now())
+            self._due = time.monotonic() + third
+        return min(PERIOD_AFTER_MOVE, max(0.0, self._due - time.monotonic()))
 
     async def stop(self) -> None:
         """Remove the heartbeat and write no more. If Redis is away, it expires by itself."""

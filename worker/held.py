@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from hookmill.stream.entries import Entry, EntryRef, Taken, weight_of
+from hookmill.stream.entries import Entry, EntryRef, Taken
 
 
 class Hold(NamedTuple):
-    """Since when an entry is held (by `time.monotonic`), and how many bytes it has at most."""
+    """Since when an entry is held (by `time.monotonic`), and how many bytes it has."""
 
     since: float
     weight: int
@@ -39,15 +39,9 @@ class Holdings:
     def add(self, taken: Taken, now: float) -> list[Entry]:
         """Hold what was taken; return it without the entries that were held before: they run."""
         new = [entry for entry in taken.entries if entry.ref not in self.entries]
-        # Where all of them fit even if each is as large as the largest, they need not be weighed.
-        count, largest = len(self.entries) + len(new), taken.largest
-        are_small = largest is not None and 2 * count * largest <= self._max_bytes
-        hold = Hold(now, largest or 0)
         for entry in new:
-            if not are_small:
-                hold = Hold(now, weight_of(entry.fields))
-            self.entries[entry.ref] = hold
-            self._bytes += hold.weight
+            self.entries[entry.ref] = Hold(now, entry.weight)
+            self._bytes += entry.weight
         return new
 
     def let_go(self, refs: Iterable[EntryRef]) -> None:

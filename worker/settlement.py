@@ -22,34 +22,34 @@ def settlement_of(entry: Entry, outcome: Outcome, clock: Callable[[], float]) ->
     """Return how an entry is settled after this outcome. `clock` returns Unix seconds."""
     if type(outcome) is Done and not entry.key:  # the usual case, which needs no owner
         return Settlement(entry.ref, weight=entry.weight)
-    follow_ups = _follow_ups(entry, outcome, clock)
-    return Settlement(entry.ref, follow_ups, entry.key, entry.owner, entry.weight)
+    follow_ups = _follow_ups(outcome, clock)
+    # The fields, because Redis copies them from the entry, and somebody may have deleted that.
+    fields = entry.fields if follow_ups else {}
+    return Settlement(entry.ref, follow_ups, entry.key, entry.owner, entry.weight, fields)
 
 
-def _follow_ups(entry: Entry, outcome: Outcome, clock: Callable[[], float]) -> tuple[FollowUp, ...]:
+def _follow_ups(outcome: Outcome, clock: Callable[[], float]) -> tuple[FollowUp, ...]:
     match outcome:
         case Done() | Ignored() | Discarded():
             return ()
         case RetryLater(progress, after, _, error):
-            return (_to_run_again(entry, progress, after, error),)
+            return (_to_run_again(progress, after, error),)
         case Requeued(progress):
-            return (_to_run_again(entry, progress),)
+            return (_to_run_again(progress),)
         case FannedOut(progress, handlers):
             return tuple(
-                _to_run_again(entry, Progress(owner=progress.owner, handler=handler))
+                _to_run_again(Progress(owner=progress.owner, handler=handler))
                 for handler in handlers
             )
         case DeadLettered(progress, reason, error):
             death = Death(reason=reason, error=error, died_ms=int(clock() * 1000))
-            fields = {**entry.fields, **progress.to_fields(), **death.to_fields()}
-            return (FollowUp("dead", _token(progress), fields),)
+            changes = {**progress.to_fields(), **death.to_fields()}
+            return (FollowUp("dead", _token(progress), changes),)
 
 
-def _to_run_again(
-    entry: Entry, progress: Progress, after: float = 0.0, error: str = ""
-) -> FollowUp:
-    fields = {**entry.fields, **progress.to_fields(), **last_error_fields(error)}
-    return FollowUp("again", _token(progress), fields, int(after * 1000))
+def _to_run_again(progress: Progress, after: float = 0.0, error: str = "") -> FollowUp:
+    changes = {**progress.to_fields(), **last_error_fields(error)}
+    return FollowUp("again", _token(progress), changes, int(after * 1000))
 
 
 def _token(progress: Progress) -> str:

@@ -25,8 +25,7 @@ BATCH = 500
 
 BATCH_BYTES = 4 * 1024 * 1024
 """The most bytes of follow-ups in one round trip; a single settlement may have more. There is a
-limit, because a batch that cannot be sent within the time limit would be tried for ever, and
-because Redis refuses a command of 1 GB.
+limit, because Redis copies them in one go, and serves nobody else meanwhile.
 """
 
 PAUSE = 0.5
@@ -110,8 +109,8 @@ class Settler:
         """Return how many settlements of the queue go with the next round trip: at least 1."""
         size = 0
         for number, settlement in enumerate(self._queue[:BATCH]):
-            for follow_up in settlement.follow_ups:
-                size += sum(map(len, follow_up.fields.values()))
+            if settlement.follow_ups:
+                size += settlement.written_bytes
             if size > BATCH_BYTES:
                 return max(1, number)
         return BATCH

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -119,6 +120,10 @@ class HandlerThreads:
         self._left_running: set[Future[Any]] = set()
         """Functions that still run although the turn of their message has ended."""
         self._waiting: dict[WaitingMessage, None] = {}
+        self.ran_moved_at = -math.inf
+        """When a message that another worker had requeued for these threads last came (monotonic
+        seconds).
+        """
 
     @property
     def usable(self) -> int:
@@ -157,6 +162,8 @@ class HandlerThreads:
         """Wait for a free thread. None means that the message has its turn, and that `end_turn` has
         to be called; otherwise it is to be requeued with what is returned.
         """
+        if progress.moved_ms:
+            self.ran_moved_at = time.monotonic()
         if self.free and not self._waiting:
             self._turns += 1
             return None

@@ -6,6 +6,7 @@ busy may hold some while another worker is idle.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -21,7 +22,13 @@ PERIOD = 0.5
 it is moved: mostly a thread is free before.
 """
 
-REST = 1.0
+PERIOD_AFTER_MOVE = 1.0
+"""Seconds between two looks after some were moved: who runs them writes heartbeats so often."""
+
+TAKEN_AFTER = 0.1
+"""Seconds after which others have taken what was moved."""
+
+REST = 0.3
 """Seconds in which this worker takes nothing, so that another one takes what it has requeued."""
 
 
@@ -45,22 +52,30 @@ class WaitingMover:
         self._name = name
         self._lease = lease
         self._clock = clock
+        self._moved_at = -math.inf
+        """When messages were last moved, by `time.monotonic`."""
 
     async def run_once(self) -> float:
         """Requeue what others have free threads for; return the seconds until the next call.
 
         The others write their heartbeats every third of a lease, so looking more often shows
-        nothing new.
+        nothing new. Only who runs moved messages writes them more often.
         """
         if not (waiting := self._movable()):
             return PERIOD
-        others = [one for one in await self._heartbeats.read() if one.name != self._name]
+        alive = await self._heartbeats.read()
+        since_move = time.monotonic() - self._moved_at
+        # An older heartbeat does not know yet of what was moved then.
+        oldest = (since_move - TAKEN_AFTER) * 1000
+        others = [one for one in alive if one.name != self._name and one.age_ms < oldest]
         if movable := _with_free_threads(waiting, others):
             await self._rest(REST)
             now_ms = int(self._clock() * 1000)
             for one in movable:
                 self._threads.requeue(one, msgspec.structs.replace(one.progress, moved_ms=now_ms))
-        return max(PERIOD, self._lease / 3)
+            self._moved_at, since_move = time.monotonic(), 0.0
+        third = self._lease / 3
+        return max(PERIOD, min(third, PERIOD_AFTER_MOVE if since_move < third else third))
 
     def _movable(self) -> list[WaitingMessage]:
         """Return what has waited for a while, and was not moved within the last lease.

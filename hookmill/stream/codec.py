@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from hookmill.message import Fields
 from hookmill.stream.entries import AGAIN, STREAM, Duplicate, Entry, EntryRef, Settlement, Taken
 from hookmill.stream.keys import GroupKeys
 from hookmill.stream.script_runner import Call
@@ -41,17 +42,22 @@ def may_be_left(replies: Mapping[int, Any]) -> bool:
 
 
 def settling_calls(
-    partitions: Sequence[GroupKeys], names: Sequence[str], settlements: Iterable[Settlement]
-) -> list[Call]:
-    """Return the calls that settle, one for each partition concerned. `names` are the group's and
-    the consumer's.
+    partitions: Sequence[GroupKeys],
+    names: Sequence[str],
+    settlements: Iterable[Settlement],
+    *,
+    whole: bool = False,
+) -> list[tuple[Call, list[Settlement]]]:
+    """Return the calls that settle, one for each partition concerned, each with those of its
+    settlements that are more than an acknowledgement. `names` are the group's and the consumer's.
+    If `whole`, the fields of the entries go along.
     """
     done: defaultdict[tuple[int, int], list[Settlement]] = defaultdict(list)
-    rest: defaultdict[int, list[str | bytes | int]] = defaultdict(list)
+    rest: defaultdict[int, list[Settlement]] = defaultdict(list)
     for one in settlements:
         ref = one.ref
         if one.follow_ups or one.key:
-            rest[ref.partition] += _words_of(one)
+            rest[ref.partition].append(one)
         else:
             done[ref.partition, ref.key_number].append(one)
     calls = []
@@ -61,20 +67,28 @@ def settling_calls(
             some = done[number, key_number]
             args += (len(some), sum([one.weight for one in some]))
             args += [one.ref.id for one in some]
-        calls.append(Call(number, _settling_keys(partitions[number]), args + rest[number]))
+        for one in rest[number]:
+            args += _words_of(one, whole=whole)
+        calls.append((Call(number, _settling_keys(partitions[number]), args), rest[number]))
     return calls
 
 
-def _words_of(one: Settlement) -> list[str | bytes | int]:
+def _words_of(one: Settlement, *, whole: bool) -> list[str | bytes | int]:
     """Return the arguments for a settlement that is more than an acknowledgement."""
     words: list[str | bytes | int] = [one.ref.key_number, one.ref.id, one.weight]
-    words += (one.key, one.owner, len(one.follow_ups))
+    words += (one.key, one.owner, *_strings_of(one.fields if whole else {}), len(one.follow_ups))
     for follow_up in one.follow_ups:
-        fields = follow_up.fields
-        words += (follow_up.kind, follow_up.delay_ms, follow_up.token, 2 * len(fields))
-        for pair in fields.items():
-            words += pair
+        words += (follow_up.kind, follow_up.delay_ms, follow_up.token)
+        words += _strings_of(follow_up.changes)
     return words
+
+
+def _strings_of(fields: Fields) -> list[str | bytes | int]:
+    """Return the number of the strings that follow, then names and values in turn."""
+    strings: list[str | bytes | int] = [2 * len(fields)]
+    for pair in fields.items():
+        strings += pair
+    return strings
 
 
 def _settling_keys(keys: GroupKeys) -> list[str]:

@@ -143,12 +143,29 @@ class Consumer:
 
     async def settle(self, settlements: Iterable[Settlement]) -> list[str]:
         """Write what became of entries; return the IDs of those that another worker took over."""
-        calls = settling_calls(self.partitions, [self.name, self.consumer], settlements)
-        return [
-            entry_id.decode()
-            for _, late in await self._scripts.run_each("settle", calls)
-            for entry_id in late
-        ]
+        late, gone = await self._settle([*settlements], whole=False)
+        if gone:  # somebody deleted them, so Redis cannot copy their fields
+            late += (await self._settle(gone, whole=True))[0]
+        return late
+
+    async def _settle(
+        self, settlements: list[Settlement], *, whole: bool
+    ) -> tuple[list[str], list[Settlement]]:
+        """Settle entries, and send their fields if `whole`. Return the IDs of those that another
+        worker took over, and what is not settled, because its fields are missing.
+        """
+        names = [self.name, self.consumer]
+        calls = settling_calls(self.partitions, names, settlements, whole=whole)
+        size = sum(one.written_bytes for one in settlements if one.follow_ups)
+        replies = await self._scripts.run_each(
+            "settle", [call for call, _ in calls], allowance=allowance_for(size)
+        )
+        late: list[str] = []
+        gone: list[Settlement] = []
+        for (_, others), (_, late_ids, positions) in zip(calls, replies, strict=True):
+            late += [entry_id.decode() for entry_id in late_ids]
+            gone += [others[position - 1] for position in positions]
+        return late, gone
 
     async def run_alone(self, ref: EntryRef) -> int:
         """Count that a suspect is about to run alone; return the count, this run included."""
@@ -244,10 +261,8 @@ class Consumer:
         replies = await self._run_taking("take", calls, allowance)
         for number, reply in replies.items():
             self._largest[number] = reply[3]
-        largest = [reply[3] for reply in replies.values() if reply[0]]
         taken = taken_of(replies)._replace(
             weight=sum(reply[4] for reply in replies.values()),
-            largest=None if -1 in largest else max(largest, default=0),
             has_more=may_be_left(replies) or len(replies) < len(calls),
         )
         return taken, [number for number, reply in replies.items() if reply[5]]

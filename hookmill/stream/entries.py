@@ -65,27 +65,23 @@ class Taken(NamedTuple):
     """What a take brought: entries to run, duplicates that it acknowledged, and how many entries it
     parked, because another message with their ordering key is not finished.
 
-    `weight` is the bytes of all that it read. No entry has more than `largest` bytes; None means
-    that this is not known. Where it may have left something that this worker can take at once, it
-    `has_more`.
+    `weight` is the bytes of all that it read. Where it may have left something that this worker can
+    take at once, it `has_more`.
     """
 
     entries: list[Entry]
     duplicates: list[Duplicate]
     parked: int = 0
     weight: int = 0
-    largest: int | None = None
     has_more: bool = True
 
     def and_then(self, more: Taken) -> Taken:
         """Return both as one."""
-        known = [one.largest for one in (self, more) if one.largest is not None]
         return Taken(
             self.entries + more.entries,
             self.duplicates + more.duplicates,
             self.parked + more.parked,
             self.weight + more.weight,
-            max(known) if len(known) == 2 else None,
             self.has_more or more.has_more,
         )
 
@@ -101,14 +97,15 @@ class Taken(NamedTuple):
 
 
 class FollowUp(msgspec.Struct, frozen=True):
-    """An entry that takes the place of a settled one: to be taken again, or a dead letter.
+    """An entry that takes the place of a settled one: to be taken again, or a dead letter. It has
+    the fields of the settled one, but for those that `changes` has.
 
     `token` names it uniquely among the delayed; `delay_ms` is in milliseconds and may be 0.
     """
 
     kind: Literal["again", "dead"]
     token: str
-    fields: Fields
+    changes: Fields
     delay_ms: int = 0
 
 
@@ -116,7 +113,8 @@ class Settlement(msgspec.Struct, frozen=True):
     """What became of an entry. Without a follow-up it is done.
 
     `key`, `owner` and `weight` are those of the entry. If there is no key, no other message waits
-    for it; a weight of 0 means that it is not known.
+    for it; a weight of 0 means that it is not known. `fields` are the entry's own. They are sent
+    only if it is no longer in Redis.
     """
 
     ref: EntryRef
@@ -124,6 +122,13 @@ class Settlement(msgspec.Struct, frozen=True):
     key: bytes = b""
     owner: bytes = b""
     weight: int = 0
+    fields: Fields = {}
+
+    @property
+    def written_bytes(self) -> int:
+        """How many bytes are written for its follow-ups, at most."""
+        size = len(self.follow_ups) * weight_of(self.fields)
+        return size + sum(weight_of(follow_up.changes) for follow_up in self.follow_ups)
 
 
 class DeadLetter(NamedTuple):

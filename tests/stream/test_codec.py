@@ -47,33 +47,43 @@ def test_what_the_partitions_reply_is_added_up() -> None:
 
 def test_successes_without_a_key_are_sent_as_bare_ids() -> None:
     refs = [EntryRef(STREAM, "1-0"), EntryRef(AGAIN, "5-0"), EntryRef(STREAM, "2-0")]
-    settlements = [Settlement(ref, weight=7) for ref in refs]
-    (call,) = settling_calls(PARTITIONS, ["main", "c1"], settlements)
-    assert call.place == 0
+    settled = [Settlement(ref, weight=7) for ref in refs]
+    ((call, others),) = settling_calls(PARTITIONS, ["main", "c1"], settled)
+    assert (call.place, others) == (0, [])
     assert list(call.args) == ["main", "c1", 2, 14, "1-0", "2-0", 1, 7, "5-0"]
 
 
 def test_each_partition_has_a_call_of_its_own() -> None:
     settlements = [Settlement(EntryRef(STREAM, f"{number}-0", number)) for number in (1, 0)]
     calls = settling_calls(PARTITIONS, ["main", "c1"], settlements)
-    assert {call.place: call.keys[0] for call in calls} == {0: "p:{0}:stream", 1: "p:{1}:stream"}
+    streams = {call.place: call.keys[0] for call, _ in calls}
+    assert streams == {0: "p:{0}:stream", 1: "p:{1}:stream"}
 
 
-def test_a_settlement_with_a_key_or_a_follow_up_is_sent_whole() -> None:
-    follow_up = FollowUp("again", "1-0/h", {b"id": b"m", b"body": b"{}"}, delay_ms=500)
-    (call,) = settling_calls(
-        PARTITIONS,
-        ["main", "c1"],
-        [
-            Settlement(EntryRef(STREAM, "1-0"), (follow_up,), owner=b"1-0", weight=9),
-            Settlement(EntryRef(AGAIN, "2-0"), key=b"s:7", owner=b"1-1"),
-        ],
-    )
+def test_of_a_follow_up_only_what_changes_is_sent() -> None:
+    follow_up = FollowUp("again", "1-0/h", {b"handler": b"h", b"attempts": b"1"}, delay_ms=500)
+    fields = {b"id": b"m", b"body": b"{}"}
+    settled = [
+        Settlement(EntryRef(STREAM, "1-0"), (follow_up,), owner=b"1-0", weight=9, fields=fields),
+        Settlement(EntryRef(AGAIN, "2-0"), key=b"s:7", owner=b"1-1"),
+    ]
+    ((call, others),) = settling_calls(PARTITIONS, ["main", "c1"], settled)
+    assert others == settled
     assert list(call.args) == [
         *("main", "c1", 0, 0, 0, 0),
-        *(1, "1-0", 9, b"", b"1-0", 1),
-        *("again", 500, "1-0/h", 4, b"id", b"m", b"body", b"{}"),
-        *(2, "2-0", 0, b"s:7", b"1-1", 0),
+        *(1, "1-0", 9, b"", b"1-0", 0, 1),
+        *("again", 500, "1-0/h", 4, b"handler", b"h", b"attempts", b"1"),
+        *(2, "2-0", 0, b"s:7", b"1-1", 0, 0),
+    ]
+
+
+def test_the_fields_of_an_entry_are_sent_where_redis_does_not_have_them() -> None:
+    follow_up = FollowUp("dead", "1-0/h", {b"reason": b"failed"})
+    settled = [Settlement(EntryRef(STREAM, "1-0"), (follow_up,), fields={b"id": b"m"})]
+    ((call, _),) = settling_calls(PARTITIONS, ["main", "c1"], settled, whole=True)
+    assert list(call.args)[6:] == [
+        *(1, "1-0", 0, b"", b"", 2, b"id", b"m", 1),
+        *("dead", 0, "1-0/h", 2, b"reason", b"failed"),
     ]
 
 

@@ -33,8 +33,8 @@ def again(entry: Entry, handler: str = "h", delay_ms: int = 0, attempts: int = 1
 
 
 def dead(entry: Entry) -> FollowUp:
-    fields = {**again(entry).fields, b"reason": b"failed"}
-    return msgspec.structs.replace(again(entry), kind="dead", fields=fields)
+    fields = {**again(entry).changes, b"reason": b"failed"}
+    return msgspec.structs.replace(again(entry), kind="dead", changes=fields)
 
 
 def bodies(partitions: int) -> list[bytes]:

@@ -15,7 +15,7 @@ from hookmill.stream.consumer import Consumer
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.entries import FollowUp, Settlement
 from hookmill.stream.producer import Producer
-from tests.support import Clock, Stream, dead_letters, message, wait_until
+from tests.support import Clock, Server, Stream, dead_letters, message, wait_until
 from tests.worker.processes import WorkerProcesses
 from worker import dead_letter_bounds as bounds_module
 from worker.dead_letter_bounds import Bounds, DeadLetterBounds
@@ -144,6 +144,27 @@ async def test_the_oldest_beyond_the_bytes_are_dropped(dying: Dying) -> None:
     assert len(await dying.left()) == 3
 
 
+async def test_without_the_right_to_measure_the_other_bounds_hold_and_that_is_logged(
+    server: Server, prefix: str, dying: Dying, redis_client: redis.Redis
+) -> None:
+    redis_client.acl_setuser(
+        "limited", enabled=True, passwords=["+pw"], keys=["*"], commands=["+@all", "-memory"]
+    )
+    await dying.die("m0", "m1")
+    limited = Stream(server.url.replace("://", "://limited:pw@"), prefix)
+    letters = DeadLetters(limited.client, "main", drains=True)
+    with structlog.testing.capture_logs() as logs:
+        await DeadLetterBounds(letters, Bounds(messages=1, bytes=1)).enforce()
+        await DeadLetterBounds(letters, Bounds(bytes=1)).enforce()
+    assert await dying.left() == ["m1"]
+    assert {line["event"] for line in logs} == {
+        "HOOKMILL_DEAD_BYTES has no effect",
+        "dead letters dropped: beyond a bound",
+    }
+    redis_client.acl_deluser("limited")
+    await limited.close()
+
+
 async def test_many_are_dropped_in_steps_of_few(
     dying: Dying, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,7 +201,7 @@ async def test_two_workers_that_drop_at_the_same_time_drop_no_more_than_one(
 
 
 async def test_the_oldest_of_all_partitions_are_dropped(
-    server: Any, prefix: str, redis_client: redis.Redis
+    server: Server, prefix: str, redis_client: redis.Redis
 ) -> None:
     stream = Stream(server.url, prefix, partitions=4)
     group = Consumer(stream.client, "main", "c1", dedup_window=3600)

@@ -6,12 +6,9 @@ from hookmill.stream.entries import Entry, EntryRef, Taken
 from worker.held import Holdings
 
 
-def entry(number: int, size: int) -> Entry:
-    return Entry(EntryRef(1, f"{number}-0"), {b"id": b"m%d" % number, b"body": bytes(size - 2)})
-
-
-def taken(*sizes: int, largest: int | None = None) -> Taken:
-    return Taken([entry(n, size) for n, size in enumerate(sizes)], [], largest=largest)
+def taken(*sizes: int) -> Taken:
+    entries = [Entry(EntryRef(1, f"{n}-0"), {}, weight=size) for n, size in enumerate(sizes)]
+    return Taken(entries, [])
 
 
 def test_where_nothing_is_held_the_whole_budget_is_left() -> None:
@@ -33,20 +30,6 @@ def test_the_budget_is_used_up_by_the_entry_that_passes_it() -> None:
     holdings = Holdings(1000)
     holdings.add(taken(300, 900), 7.0)
     assert (holdings.bytes_left, holdings.is_full) == (-200, True)
-
-
-def test_entries_that_are_surely_small_are_not_weighed() -> None:
-    holdings = Holdings(1000)
-    held = holdings.add(taken(10, 20, largest=100), 7.0)
-    assert holdings.bytes_left == 800  # as if each were as large as the largest
-    holdings.let_go([one.ref for one in held])
-    assert holdings.bytes_left == 1000
-
-
-def test_entries_that_may_be_large_are_weighed() -> None:
-    holdings = Holdings(1000)
-    holdings.add(taken(10, 20, largest=300), 7.0)
-    assert holdings.bytes_left == 970
 
 
 def test_an_entry_that_is_held_already_is_not_held_twice() -> None:

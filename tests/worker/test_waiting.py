@@ -125,10 +125,22 @@ async def test_a_message_is_moved_once_a_lease_and_no_attempt_is_counted(waiting
     assert again == progress
     waiting.tasks.pop()
     await waiting.put(again)
+    await asyncio.sleep(2 * waiting_module.TAKEN_AFTER)
+    await waiting.beat("other", 9, 9)
     waiting.clock.now += LEASE - 1
     assert await waiting.moved() == []
     waiting.clock.now += 2
     assert await waiting.moved() == [1]
+
+
+async def test_after_a_move_only_what_others_said_since_then_counts(waiting: Waiting) -> None:
+    await waiting.beat("other", 9, 1)
+    await waiting.put(Progress(owner="2-0"), Progress(owner="3-0"))
+    assert await waiting.moved() == [1]
+    await asyncio.sleep(2 * waiting_module.TAKEN_AFTER)
+    assert await waiting.moved() == [1]  # the heartbeat is older than the move
+    await waiting.beat("other", 9, 1)
+    assert await waiting.moved() == [1, 2]
 
 
 async def test_what_gets_its_thread_while_others_are_asked_is_not_moved(waiting: Waiting) -> None:
@@ -264,6 +276,22 @@ def test_what_waits_for_a_thread_goes_to_an_idle_worker_and_runs_once(
     assert all(line.endswith(" 1") for line in ran)
     assert first.log.count("all threads are busy") >= 4
     assert "took over" not in first.log
+
+
+def test_all_that_waits_goes_to_an_idle_worker_soon(processes: WorkerProcesses) -> None:
+    """It has fewer threads than messages wait, and its heartbeats are far apart by themselves."""
+    limits = {"HOOKMILL_THREADS": "2", "HOOKMILL_LEASE": "30"}
+    first = processes.start(MIXED, **limits)
+    first.wait_for("working")
+    processes.send("stick", "stick", *["quick"] * 12, "async")
+    wait_until(lambda: "async" in ledger(processes))
+    wait_until(lambda: processes.pending == 14)
+    idle = processes.start(MIXED, **limits)
+    idle.wait_for("working")
+    began = time.monotonic()
+    wait_until(lambda: len(ledger(processes)) == 15)
+    assert time.monotonic() - began < 40  # by heartbeats every ten seconds it takes 60
+    wait_until(lambda: processes.is_drained(but=2))
 
 
 def test_a_stop_requeues_at_once_what_waits_for_a_thread(processes: WorkerProcesses) -> None:

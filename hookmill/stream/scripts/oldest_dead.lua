@@ -6,6 +6,7 @@
 -- Reply {now, entries, ended}: Redis' time (Unix ms); for each entry {ID, when it died (as it was
 --       written), handler, bytes}; ended is 1 if there are no more entries
 
+--#include weight
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
@@ -16,12 +17,12 @@ while #entries < tonumber(ARGV[1]) and bytes < tonumber(ARGV[2]) do
     ended = 1
     break
   end
-  local fields, died, handler, weight = entry[2], '', '', 0
+  local fields, died, handler = entry[2], '', ''
   for i = 1, #fields, 2 do
-    weight = weight + #fields[i + 1]
     if fields[i] == 'died' then died = fields[i + 1] end
     if fields[i] == 'handler' then handler = fields[i + 1] end
   end
+  local weight = weight_of(fields)
   entries[#entries + 1] = { entry[1], died, handler, weight }
   bytes = bytes + weight
   first = '(' .. entry[1]

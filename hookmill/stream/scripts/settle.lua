@@ -10,17 +10,23 @@
 -- between, the old entry is still pending and nothing is lost. order.lua tells how a head's count
 -- changes.
 --
+-- A new entry has the fields of the old one, but for some that change. They are copied inside of Redis,
+-- so no body is sent twice. Where somebody deleted the old entry, nothing changes, and the caller is
+-- told; it sends the fields then.
+--
 -- KEYS  1 stream  2 again  3 delayed  4 delayed entries  5 dead  6 suspects  7 busy  8 parked
 --       9 counts  10 sooner  11 due  12 the group's wake-ups
 -- ARGV  1 group  2 consumer
 --       then the successes without an ordering key: n, their bytes, then n entry IDs in the
 --       stream; n, their bytes, then n entry IDs in the again stream
---       then until the end, for each other entry: key number (1 stream, 2 again), entry ID, bytes,
---       ordering key with its source, owner token, m, and for each of m new entries: 'again' or
---       'dead', delay (ms), name in the set of delayed, k, and k strings (fields and values in
---       turn). 0 bytes: not known
--- Reply {acknowledged, late}: how many entries were acknowledged, and the IDs of those that are no
---       longer this consumer's
+--       then until the end, for each other entry: key number (1 stream, 2 again), entry ID, bytes
+--       (0: not known), ordering key with its source, owner token, n and n strings: the entry's
+--       fields (names and values in turn), or none: they are read here; m, and for each of m new
+--       entries: 'again' or 'dead', delay (ms), name in the set of delayed, k, and k strings: the
+--       fields that change
+-- Reply {acknowledged, late, gone}: how many entries were acknowledged, the IDs of those that are no
+--       longer this consumer's, and the positions (1 for the first of the other entries) of those
+--       that are not settled, because they were deleted and their fields were not sent
 
 local again_key, busy_key, parked_key, counts_key = KEYS[2], KEYS[7], KEYS[8], KEYS[9]
 local delayed_key, due_key = KEYS[3], KEYS[11]
@@ -92,24 +98,67 @@ local function follow_up(kind, delay_ms, place, fields)
   return added
 end
 
-while at < #ARGV do
-  local which, id, bytes = tonumber(next_arg()), next_arg(), tonumber(next_arg())
-  local key, token = next_arg(), next_arg()
-  local ours, change = is_ours(which, id), -1
-  for _ = 1, tonumber(next_arg()) do
-    local kind, delay_ms, place = next_arg(), tonumber(next_arg()), next_arg()
-    local fields = {}
-    for i = 1, tonumber(next_arg()) do fields[i] = next_arg() end
-    if ours then change = change + follow_up(kind, delay_ms, place, fields) end
+local function next_strings()
+  local strings = {}
+  for i = 1, tonumber(next_arg()) do strings[i] = next_arg() end
+  return strings
+end
+
+-- Return the next of the other entries, as its arguments say.
+local function next_other()
+  local one = { follow_ups = {} }
+  one.which, one.id, one.bytes = tonumber(next_arg()), next_arg(), tonumber(next_arg())
+  one.key, one.token, one.fields = next_arg(), next_arg(), next_strings()
+  for i = 1, tonumber(next_arg()) do
+    local new = {}
+    new.kind, new.delay_ms, new.place = next_arg(), tonumber(next_arg()), next_arg()
+    new.changes = next_strings()
+    one.follow_ups[i] = new
   end
-  if ours then
-    change_head(key, token, change)
-    settle(which, id)
-    note_settled(1, bytes)
+  return one
+end
+
+-- Return a copy of an entry's fields with some changed: in their places, or at the end.
+local function changed(fields, changes)
+  local copy, places = {}, {}
+  for i, word in ipairs(fields) do
+    copy[i] = word
+    if i % 2 == 1 then places[word] = i + 1 end
+  end
+  for i = 1, #changes, 2 do
+    local place = places[changes[i]] or #copy + 2
+    copy[place - 1], copy[place] = changes[i], changes[i + 1]
+  end
+  return copy
+end
+
+-- Return the fields of which new entries are made; nil where they are neither sent nor there.
+local function fields_of(one)
+  if #one.fields > 0 or #one.follow_ups == 0 then return one.fields end
+  local found = redis.call('XRANGE', KEYS[one.which], one.id, one.id)[1]
+  return found and found[2]
+end
+
+local number, gone = 0, {}
+while at < #ARGV do
+  local one = next_other()
+  local ours, change = is_ours(one.which, one.id), -1
+  local fields = ours and fields_of(one)
+  number = number + 1
+  if not ours then
+    late[#late + 1] = one.id
+  elseif not fields then
+    gone[#gone + 1] = number
   else
-    late[#late + 1] = id
+    for _, new in ipairs(one.follow_ups) do
+      local its_fields = changed(fields, new.changes)
+      change = change + follow_up(new.kind, new.delay_ms, new.place, its_fields)
+    end
+    change_head(one.key, one.token, change)
+    settle(one.which, one.id)
+    note_settled(1, one.bytes)
   end
 end
 keep_finished()
 if #late > 0 then redis.call('HINCRBY', KEYS[9], 'late', #late) end
-return { acknowledged, late }
+return { acknowledged, late, gone }

@@ -13,10 +13,10 @@
 -- KEYS  1 to 6 as in taking.lua  7 backlog  8 the group's wake-ups
 -- ARGV  1 group  2 consumer  3 dedup window (s)  4 count  5 budget (bytes)
 --       6 1 where other partitions are asked in the same round trip, else 0
--- Reply {runs, duplicates, parked, largest, bytes, alone, left}: as in taking.lua; largest: no entry in
---       the reply has more bytes (-1: not known); bytes: of all entries that were read; alone: 1
---       where nothing was read that may pass the budget, so that the partition has to be asked alone;
---       left: 1 where there may be more entries
+-- Reply {runs, duplicates, parked, largest, bytes, alone, left}: as in taking.lua; largest: the bytes of
+--       the largest entry (-1: not known); bytes: of all entries that were read; alone: 1 where
+--       nothing was read that may pass the budget, so that the partition has to be asked alone; left:
+--       1 where there may be more entries
 
 local group, consumer, window, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local time = redis.call('TIME')
