@@ -61,6 +61,10 @@ def lua(script: str, old: str, new: str) -> Edit:
 
 
 ATTEMPT = "tests/worker/test_attempt.py::test_"
+ASIDE = "tests/stream/test_ordering_aside.py::test_"
+UNKNOWN_TYPES = "tests/e2e/test_unknown_types.py::test_"
+FIRST_SIGHTS = "tests/stream/test_first_sights.py::test_"
+SIGHTS = "tests/worker/test_unknown_types.py::test_"
 ATTEMPT_THREADS = "tests/worker/test_attempt_threads.py::test_"
 BACKLOG = "tests/stream/test_backlog.py::test_"
 APPEND = "tests/stream/test_producer.py::test_"
@@ -98,6 +102,7 @@ SPOOL_FAULTS = "tests/receiver/test_spool_faults.py::test_"
 SPOOL_PARTITIONS = "tests/receiver/test_spool_partitions.py::test_"
 KEYS = "tests/stream/test_keys.py::test_"
 OWNERS = "tests/stream/test_owners.py::test_"
+WINDOWS = "tests/stream/test_owners_windows.py::test_"
 SCRIPTS = "tests/stream/test_script_runner.py::test_"
 SETTLE = "tests/stream/test_consumer_settle.py::test_"
 UPKEEP = "tests/stream/test_upkeep.py::test_"
@@ -623,9 +628,8 @@ RULES = (
         (
             lua(
                 "settle",
-                "change = change + follow_up(new.kind, new.delay_ms, new.place, its_fields)",
-                "change = math.min(0, change + follow_up(\n"
-                "        new.kind, new.delay_ms, new.place, its_fields))",
+                "if new.kind ~= 'aside' then change = change + added end",
+                "if new.kind ~= 'aside' then change = math.min(0, change + added) end",
             ),
         ),
         (f"{HEADS}the_next_waits_until_every_handler_of_the_head_is_through",),
@@ -953,6 +957,18 @@ RULES = (
     ),
     Rule(
         11,
+        "also where a receiver of release 0.1 has spooled it, which writes no partition down",
+        (
+            Edit(
+                "hookmill/runtime/spool_marker.py",
+                "if not numbers or is_touched or not all(",
+                "if not numbers or not all(",
+            ),
+        ),
+        (f"{SPOOL_PARTITIONS}what_a_receiver_of_release_0_1_spools_beside_is_not_overtaken",),
+    ),
+    Rule(
+        11,
         "the receiver is ready while the spool can be written, even if Redis is away",
         (
             Edit(
@@ -1050,7 +1066,7 @@ RULES = (
     Rule(
         13,
         "an ID is looked up in the generation before as well",
-        (lua("owners", "last = generation(number - 1)", "last = nil"),),
+        (lua("owners", "earlier[#earlier + 1] = gens[i]", "gens[i].span = 1"),),
         (f"{OWNERS}an_id_is_remembered_for_one_window_at_least_and_two_at_most",),
     ),
     Rule(
@@ -1059,7 +1075,7 @@ RULES = (
         (
             lua(
                 "owners",
-                "math.max(1, math.floor((last and last.size or 0) / PER_BUCKET / 4))",
+                "math.max(1, math.floor(expected / PER_BUCKET / 4))",
                 "1",
             ),
         ),
@@ -1077,22 +1093,83 @@ RULES = (
         (
             lua(
                 "owners",
-                "  local owner = last and redis.call('HGET', bucket_key(last, digest), digest)\n"
-                "  if owner and owner ~= ours then",
-                "  local owner = last and redis.call('HGET', bucket_key(last, digest), digest)\n"
-                "  if owner == ours then\n"
-                "    redis.call('HDEL', key, digest)\n"
-                "    return true\n"
-                "  end\n"
-                "  if owner then",
+                "    if owner and owner ~= ours then",
+                "    if owner == ours then\n"
+                "      redis.call('HDEL', key, digest)\n"
+                "      return true\n"
+                "    end\n"
+                "    if owner then",
             ),
         ),
         (f"{OWNERS}an_id_is_remembered_for_one_window_at_least_and_two_at_most",),
     ),
     Rule(
         13,
+        "a worker with another window asks the generations that there are",
+        (
+            lua(
+                "generations",
+                "local into = #remembered < MOST_GENERATIONS and",
+                "local into = gen.window == opened.window and",
+            ),
+        ),
+        (
+            f"{WINDOWS}while_the_window_changes_no_id_is_forgotten",
+            f"{WINDOWS}a_changed_window_counts_from_the_next_generation_on",
+        ),
+    ),
+    Rule(
+        13,
+        "a smaller window waits while two generations of larger ones are remembered",
+        (lua("generations", "if remembered > 1 then", "if remembered > 99 then"),),
+        (
+            f"{WINDOWS}a_look_up_asks_three_generations_at_most_however_often_the_window_gets_smaller",
+        ),
+    ),
+    Rule(
+        13,
+        "what a worker of 0.1 recorded is asked, whatever its window is",
+        (
+            lua(
+                "generations",
+                "  sort_out(unlisted_generations(listed), now, gens, forgotten)\n",
+                "",
+            ),
+        ),
+        (
+            f"{WINDOWS}beside_workers_of_0_1_with_the_same_window_no_id_is_forgotten",
+            f"{WINDOWS}what_0_1_recorded_is_known_with_another_window",
+        ),
+    ),
+    Rule(
+        13,
+        "a step back of Redis' clock forgets no ID",
+        (
+            lua("generations", "if gen.forgotten > latest then", "if gen.ends > now then"),
+            lua(
+                "generations",
+                "    local latest = now + 2 * gen.window\n",
+                "    local latest = now\n",
+            ),
+        ),
+        (
+            f"{WINDOWS}an_id_is_known_after_the_clock_was_set_back",
+            f"{WINDOWS}while_the_clock_steps_no_id_is_forgotten_before_its_time_and_all_of_them_end",
+        ),
+    ),
+    Rule(
+        13,
+        "and none stays until a time that a wrong clock has named",
+        (lua("generations", "if gen.forgotten > latest then", "if false then"),),
+        (
+            f"{WINDOWS}what_a_clock_far_ahead_recorded_does_not_stay_for_years",
+            f"{WINDOWS}while_the_clock_steps_no_id_is_forgotten_before_its_time_and_all_of_them_end",
+        ),
+    ),
+    Rule(
+        13,
         "dropping a dead letter releases its ID",
-        (lua("drop", "disown(digest, token)", ""),),
+        (lua("drop", "disown(generations, digest, token)", ""),),
         (f"{DEAD_LETTERS}a_dropped_dead_letter_releases_its_id",),
     ),
     Rule(
@@ -1117,6 +1194,75 @@ RULES = (
             f"{ATTEMPT}what_this_release_does_not_know_waits_for_one_that_does_and_is_kept",
             f"{WHOLE}a_message_that_an_old_release_does_not_know_is_handled_by_the_new_one",
         ),
+    ),
+    Rule(
+        14,
+        "the period counts from the first message of the type",
+        (
+            Edit(
+                "worker/attempt.py",
+                "left = self._grace - max(unknown_for, (now_ms - since_ms) / 1000)",
+                "left = self._grace - (now_ms - since_ms) / 1000",
+            ),
+        ),
+        (
+            f"{UNKNOWN_TYPES}the_grace_period_counts_from_the_first_message_of_the_type",
+            f"{SIGHTS}a_message_waits_for_the_rest_of_its_types_grace_period",
+        ),
+    ),
+    Rule(
+        14,
+        "and anew while a living worker knows the type",
+        (Edit("worker/unknown_types.py", "is_known = knows(", "is_known = False and knows("),),
+        (f"{SIGHTS}a_type_that_a_living_worker_knows_is_known",),
+    ),
+    Rule(
+        14,
+        "or after one did that has gone",
+        (
+            Edit(
+                "worker/main.py",
+                '            "first sights": unknown_types.forget_known,\n',
+                "",
+            ),
+            Edit("worker/unknown_types.py", "is_known = knows(", "is_known = False and knows("),
+        ),
+        (f"{UNKNOWN_TYPES}the_grace_period_begins_anew_after_a_deploy_that_knew_the_type",),
+    ),
+    Rule(
+        14,
+        "a step of Redis' clock does not end it early",
+        (lua("first_sight", "math.min(passed, most_growth)", "passed"),),
+        (f"{FIRST_SIGHTS}a_step_of_redis_clock_ends_no_grace_period_early",),
+    ),
+    Rule(
+        14,
+        "while it waits it does not hold its ordering key",
+        (
+            lua(
+                "settle",
+                "if new.kind ~= 'aside' then change = change + added end",
+                "change = change + added",
+            ),
+        ),
+        (
+            f"{ASIDE}what_is_set_aside_lets_the_next_run_and_comes_behind_all_others_of_its_key",
+            f"{ASIDE}what_is_set_aside_holds_its_key_again_while_it_runs",
+            f"{ASIDE}several_that_are_set_aside_again_and_again_hold_up_nothing",
+            f"{UNKNOWN_TYPES}unknown_types_do_not_hold_up_the_messages_of_their_ordering_key",
+        ),
+    ),
+    Rule(
+        14,
+        "a retry whose handler is missing does keep its key",
+        (
+            Edit(
+                "worker/attempt.py",
+                "keeps_key: bool = True,",
+                "keeps_key: bool = False,",
+            ),
+        ),
+        (f"{ATTEMPT}what_this_release_does_not_know_waits_for_one_that_does_and_is_kept",),
     ),
     Rule(
         14,

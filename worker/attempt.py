@@ -1,7 +1,7 @@
 """One attempt: find an entry's handler, decode its event, run it, and return an `Outcome`.
 
-It does no I/O with Redis: `settlement` says what is written for each outcome. Whatever a handler
-does, an outcome is returned.
+It does no I/O with Redis itself: `settlement` says what is written for each outcome. Whatever a
+handler does, an outcome is returned.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import functools
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -35,7 +35,7 @@ from worker.outcome import (
 )
 from worker.threads import HandlerThreads
 from worker.timeouts import Timeouts
-from worker.unmatched import UnmatchedTypes
+from worker.unmatched import Sight, UnmatchedTypes, never_seen
 
 log = structlog.get_logger("worker")
 
@@ -53,10 +53,17 @@ class _Ready(msgspec.Struct, frozen=True):
     delivery: Delivery[Any]
 
 
+class _Unmatched(msgspec.Struct, frozen=True):
+    """An event type that no handler matches."""
+
+    event_type: str
+
+
 class Attempter:
     """Runs attempts. Plain functions run in `threads`; `resources` is what the handlers' lifespan
-    yields. A message without a known handler becomes a dead letter after `grace` seconds. `clock`
-    returns Unix seconds.
+    yields. A message without a known handler becomes a dead letter after `grace` seconds. They
+    count from the first message of its type, as far as `look` knows it. `clock` returns Unix
+    seconds.
     """
 
     def __init__(
@@ -66,12 +73,14 @@ class Attempter:
         threads: HandlerThreads,
         *,
         grace: float,
+        look: Callable[[str], Awaitable[Sight]] = never_seen,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._handlers = handlers
         self._resources = resources
         self._threads = threads
         self._grace = grace
+        self._look = look
         self._clock = clock
         self._expects_cancellation = False
         self._timeouts = Timeouts()
@@ -117,6 +126,8 @@ class Attempter:
     async def attempt(self, entry: Entry, progress: Progress) -> Outcome:
         """Find the entry's handler, decode its event, run it, and return what happened."""
         ready = self._prepare(entry, progress)
+        if isinstance(ready, _Unmatched):
+            return await self._unhandled(ready.event_type, progress)
         if not isinstance(ready, _Ready):
             return ready
         handler = ready.handler
@@ -149,7 +160,7 @@ class Attempter:
             return self._given_up(handled, asked)
         return RetryLater(handled, asked.after, asked.reason or "asked to wait")
 
-    def _prepare(self, entry: Entry, progress: Progress) -> _Ready | Outcome:
+    def _prepare(self, entry: Entry, progress: Progress) -> _Ready | _Unmatched | Outcome:
         """Read the message, find its handler, decode its event; return an outcome if that fails."""
         try:
             message = Message.from_fields(entry.fields)
@@ -169,7 +180,7 @@ class Attempter:
             )
         return _Ready(handler, Delivery(event, message, progress.attempts + 1))
 
-    def _handler(self, message: Message, progress: Progress) -> Handler | Outcome:
+    def _handler(self, message: Message, progress: Progress) -> Handler | _Unmatched | Outcome:
         """Return the one handler that runs this entry, or the outcome if there is not one."""
         if progress.handler:
             named = self._handlers.named(progress.handler)
@@ -186,20 +197,42 @@ class Attempter:
         if not message.type and (fault := _fault_in(message.body)):
             return DeadLettered(progress, DecodeError.code, fault)
         self._unmatched.warn(message.type)
-        return self._unknown(progress, "unhandled", f"no handler matches {message.type!r}")
+        return _Unmatched(message.type)
 
-    def _unknown(self, progress: Progress, reason: str, error: str) -> Outcome:
-        """Retry for `grace` seconds, because a rolling deploy may bring a release that knows it."""
+    async def _unhandled(self, event_type: str, progress: Progress) -> Outcome:
+        """Wait for a handler of this event type. It does not keep its ordering key, because nobody
+        may ever want it.
+        """
+        sight = await self._look(event_type) if self._grace > 0 else Sight()
+        if sight.is_known:
+            progress = msgspec.structs.replace(progress, unknown_ms=0)
+        error = f"no handler matches {event_type!r}"
+        return self._unknown(progress, "unhandled", error, sight.unknown_for, keeps_key=False)
+
+    def _unknown(
+        self,
+        progress: Progress,
+        reason: str,
+        error: str,
+        unknown_for: float = 0.0,
+        *,
+        keeps_key: bool = True,
+    ) -> Outcome:
+        """Retry for `grace` seconds, because a rolling deploy may bring a release that knows it.
+
+        Where that is an event type, the type has been unknown for `unknown_for` seconds. What
+        waits for a handler or a wire version keeps its key, because somebody wants it.
+        """
         now_ms = int(self._clock() * 1000)
         since_ms = progress.unknown_ms or now_ms
-        left = self._grace - (now_ms - since_ms) / 1000
+        left = self._grace - max(unknown_for, (now_ms - since_ms) / 1000)
         if left <= 0:
             return DeadLettered(
                 progress, reason, f"{error}, and none came in {self._grace:g} s of grace"
             )
         waiting = msgspec.structs.replace(progress, unknown_ms=since_ms)
         step = GRACE_STEP * random.uniform(0.5, 1.0)  # noqa: S311 - it spreads load
-        return RetryLater(waiting, min(step, left), reason)
+        return RetryLater(waiting, min(step, left), reason, keeps_key=keeps_key)
 
     def _failed(self, handler: Handler, progress: Progress, error: BaseException) -> Outcome:
         """Count a failure; return a retry, or a dead letter where there is no further attempt."""

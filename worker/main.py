@@ -29,6 +29,7 @@ from hookmill.runtime import process
 from hookmill.runtime.tasks import cancel_and_wait, run_periodically
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.dead_letters import DeadLetters
+from hookmill.stream.first_sights import FirstSights
 from hookmill.stream.heartbeats import Heartbeats
 from hookmill.stream.upkeep import Upkeep
 from worker.attempt import Attempter
@@ -46,6 +47,7 @@ from worker.stacks import Run, what_runs
 from worker.stuck_threads import watch_stuck_threads
 from worker.takeover import Takeover
 from worker.threads import HandlerThreads, ThreadCall
+from worker.unknown_types import UnknownTypes
 from worker.waiting import WaitingMover
 
 log = structlog.get_logger("worker")
@@ -228,28 +230,25 @@ class Worker:
         self._upkeep = Upkeep(self._client, settings.group)
         self._threads = HandlerThreads(settings.threads)
         self._stuck_limit = settings.stuck_limit
-        self._attempter = Attempter(handlers, resources, self._threads, grace=settings.grace)
+        heartbeats = Heartbeats(self._client, settings.group)
+        sights = FirstSights(self._client, settings.group)
+        unknown_types = UnknownTypes(sights, heartbeats, handlers)
+        self._attempter = Attempter(
+            handlers, resources, self._threads, grace=settings.grace, look=unknown_types.look
+        )
         takeover = Takeover(self._consumer, settings.lease)
         self._watchers = DeadWatchers(handlers, resources)
         self._pool = Pool(
-            self._consumer,
-            self._attempter,
-            takeover,
-            settings.concurrency,
-            self._watchers,
+            self._consumer, self._attempter, takeover, settings.concurrency, self._watchers,
             max_bytes=settings.take_bytes,
-        )
+        )  # fmt: skip
         self._leases = LeaseKeeper(self._consumer.leases(), self._pool.held, settings.lease)
         self._loop_watch = LoopWatch(self._pool.runs)
-        heartbeats = Heartbeats(self._client, settings.group)
-        self._heartbeat = HeartbeatWriter(
-            heartbeats,
-            constant_part(self.consumer_name, settings, handlers),
-            self._pool,
-            self._threads,
-        )
+        about = constant_part(self.consumer_name, settings, handlers)
+        self._heartbeat = HeartbeatWriter(heartbeats, about, self._pool, self._threads)
         self._periodic = {
             "delayed": Delayed(self._consumer).run_once,
+            "first sights": unknown_types.forget_known,
             "heartbeat": self._heartbeat.run_once,
             "janitor": self._janitor(settings).run_once,
             "leases": self._leases.beat,

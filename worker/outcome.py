@@ -33,13 +33,14 @@ class FannedOut(msgspec.Struct, frozen=True):
 
 class RetryLater(msgspec.Struct, frozen=True):
     """To be run again in `after` seconds. `error` is empty where the handler raised `Retry`, and
-    where no handler is known yet.
+    where no handler is known yet. With `keeps_key`, other messages with its ordering key wait.
     """
 
     progress: Progress
     after: float
     reason: str
     error: str = ""
+    keeps_key: bool = True
 
 
 class DeadLettered(msgspec.Struct, frozen=True):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from hookmill.message import Death, Progress, last_error_fields
 from hookmill.stream.entries import Entry, FollowUp, Settlement
 from worker.outcome import (
@@ -32,8 +34,9 @@ def _follow_ups(outcome: Outcome, clock: Callable[[], float]) -> tuple[FollowUp,
     match outcome:
         case Done() | Ignored() | Discarded():
             return ()
-        case RetryLater(progress, after, _, error):
-            return (_to_run_again(progress, after, error),)
+        case RetryLater(progress, after, _, error, keeps_key):
+            retry = _to_run_again(progress, after, error)
+            return (retry if keeps_key else msgspec.structs.replace(retry, kind="aside"),)
         case Requeued(progress):
             return (_to_run_again(progress),)
         case FannedOut(progress, handlers):

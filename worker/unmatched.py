@@ -1,6 +1,7 @@
 """Warns about event types that no handler matches, because one of the two names may be wrong.
 
 The line names the event types that are known. It is limited, because senders choose the types.
+`Sight` is what the group knows of such a type.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -27,6 +28,20 @@ _MAX_NAME = 200
 
 _MAX_KNOWN = 300
 """Characters of the known types that a line may have."""
+
+
+class Sight(NamedTuple):
+    """For how many seconds a type has been unknown. `is_known` says that a living worker has a
+    handler for it.
+    """
+
+    unknown_for: float = 0.0
+    is_known: bool = False
+
+
+async def never_seen(event_type: str) -> Sight:  # noqa: ARG001 - as any other that looks at a type
+    """Know nothing of a type."""
+    return Sight()
 
 
 class UnmatchedTypes:

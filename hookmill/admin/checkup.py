@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from hookmill.admin.dead_letter_checks import judge_dead_letters
 from hookmill.admin.findings import Finding, worst_first
 from hookmill.admin.group_checks import judge_groups
+from hookmill.admin.id_checks import judge_ids
 from hookmill.admin.memory_checks import judge_memory
 from hookmill.admin.server_checks import judge_server
 from hookmill.admin.settings_checks import judge_partitions, judge_settings
@@ -40,7 +41,8 @@ async def check(settings: Settings, rate: float | None = None) -> list[Finding]:
     used is a finding, too.
     """
     findings = list(judge_settings(settings))
-    findings += judge_sources(facts_of(settings), time.time(), development=settings.development)
+    sources = facts_of(settings)
+    findings += judge_sources(sources, time.time(), development=settings.development)
     try:
         async with inspecting(settings) as inspector:
             server, overview = await inspector.server(), await inspector.overview()
@@ -60,6 +62,7 @@ async def check(settings: Settings, rate: float | None = None) -> list[Finding]:
         findings += judge_memory(server, overview, settings, rate)
         findings += judge_groups(overview, settings)
         findings += judge_dead_letters(overview, settings)
+        findings += judge_ids(sources, overview.partitions)
     return worst_first(findings)
 
 
@@ -92,4 +95,5 @@ def _facts_of(name: str, settings: Settings) -> SourceFacts:
         options.id,
         checked.secrets,
         checked.faults,
+        options.ordered_by,
     )

@@ -99,7 +99,8 @@ def describe(overview: Overview, group: ListedGroup, lease: float) -> dict[str, 
         "state": known.state,
         "from": known.origin or None,
         "since": since and since.isoformat(timespec="milliseconds"),
-        **dict.fromkeys(("backlog", "oldest_age", "waiting", "held", "delayed", "again")),
+        **dict.fromkeys(("backlog", "backlog_bytes", "oldest_age")),
+        **dict.fromkeys(("waiting", "held", "delayed", "again")),
         **dict.fromkeys(("parked", "dead", "workers", "pins")),
     }
     if facts is None:
@@ -107,6 +108,7 @@ def describe(overview: Overview, group: ListedGroup, lease: float) -> dict[str, 
     counts = ("waiting", "held", "delayed", "again", "parked", "dead")
     return seen | {
         "backlog": facts.backlog,
+        "backlog_bytes": facts.backlog_bytes,
         "oldest_age": oldest_age(overview, facts),
         **{count: getattr(facts, count) for count in counts},
         "workers": facts.workers(lease),

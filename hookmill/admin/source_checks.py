@@ -54,6 +54,7 @@ class SourceFacts(NamedTuple):
 
     `spec` is None if its scheme is code. `id` is what its table says of the message ID, None
     where it says nothing. `faults` are the reasons why a receiver would not start with it.
+    `ordered_by` is the path of its ordering key, if it has one.
     """
 
     name: str
@@ -63,6 +64,7 @@ class SourceFacts(NamedTuple):
     id: tuple[str, ...] | None
     secrets: tuple[Secret, ...]
     faults: tuple[str, ...]
+    ordered_by: str | None = None
 
     @property
     def is_named_after_body(self) -> bool:

@@ -109,7 +109,7 @@ def table(groups: list[dict[str, Any]]) -> list[str]:
     """Lay groups out for people, as `admin.groups.describe` gives them."""
     if not groups:
         return ["no group: no worker has run yet"]
-    head = ["group", "backlog", "oldest", "held", "delayed", "parked", "dead", "workers"]
+    head = ["group", "backlog", "bytes", "oldest", "held", "delayed", "parked", "dead", "workers"]
     rows = [head, *(_row(group) for group in groups)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     lines = []
@@ -120,12 +120,13 @@ def table(groups: list[dict[str, Any]]) -> list[str]:
 
 
 def _row(group: dict[str, Any]) -> list[str]:
-    from hookmill.admin.units import age
+    from hookmill.admin.units import age, size
 
     oldest, counts = group["oldest_age"], ("held", "delayed", "parked", "dead", "workers")
     return [
         group["name"],
         "unknown" if group["backlog"] is None else f"{group['backlog']:,}",
+        "-" if group["backlog_bytes"] is None else size(group["backlog_bytes"]),
         "-" if oldest is None else age(oldest),
         *("-" if group[name] is None else f"{group[name]:,}" for name in counts),
     ]

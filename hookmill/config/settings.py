@@ -256,8 +256,8 @@ class Settings(BaseSettings):
         default=600.0,
         ge=0,
         le=_YEAR,
-        description="seconds that a message whose event type no handler knows waits for a newer "
-        "release; then it becomes a dead letter",
+        description="seconds that messages whose event type no handler knows wait for a newer "
+        "release, from the first one of the type on; then they become dead letters",
     )
     shutdown: float = Field(
         default=25.0,

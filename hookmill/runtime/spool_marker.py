@@ -1,14 +1,20 @@
 """The marker file beside a spool: it tells all processes which messages must go through the spool.
 
 No marker: none. It holds the numbers of partitions: only theirs. An empty one, which release 0.1
-makes too: all. Release 0.1 sees only whether there is a marker, and then spools everything.
+makes too: all. Release 0.1 sees only whether there is a marker, and then spools everything. It does
+not read the numbers, and only touches a marker that is there. So one with numbers has a fixed time
+of change; with another time, it stands for all.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
+
+_CHANGED_AT = 1_000_000_000
+"""The time of change (Unix seconds) of a marker that holds numbers."""
 
 
 class Spooled(NamedTuple):
@@ -35,11 +41,12 @@ class SpoolMarker:
     def read(self) -> Spooled:
         """Return which messages must go through the spool, here or in another process."""
         try:
-            text = self.path.read_bytes()
+            with self.path.open("rb") as file:
+                numbers = file.read().split()
+                is_touched = int(os.fstat(file.fileno()).st_mtime) != _CHANGED_AT
         except FileNotFoundError:
             return Spooled(is_all=False)
-        numbers = text.split()
-        if not numbers or not all(number.isdigit() for number in numbers):
+        if not numbers or is_touched or not all(number.isdigit() for number in numbers):
             return Spooled(is_all=True)
         return Spooled(is_all=False, partitions=frozenset(map(int, numbers)))
 
@@ -72,6 +79,7 @@ class SpoolMarker:
         part = self.path.with_name(f"{self.path.name}.part")
         try:
             part.write_text(" ".join(map(str, sorted(partitions))))
+            os.utime(part, (_CHANGED_AT, _CHANGED_AT))
             part.replace(self.path)
         except OSError:  # a full disk: then everything goes through the spool
             part.unlink(missing_ok=True)

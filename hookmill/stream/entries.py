@@ -100,10 +100,11 @@ class FollowUp(msgspec.Struct, frozen=True):
     """An entry that takes the place of a settled one: to be taken again, or a dead letter. It has
     the fields of the settled one, but for those that `changes` has.
 
+    `aside` is to be taken again too, but other messages with its ordering key do not wait for it.
     `token` names it uniquely among the delayed; `delay_ms` is in milliseconds and may be 0.
     """
 
-    kind: Literal["again", "dead"]
+    kind: Literal["again", "aside", "dead"]
     token: str
     changes: Fields
     delay_ms: int = 0

@@ -70,6 +70,8 @@ class GroupFacts(msgspec.Struct, frozen=True, kw_only=True):
     message that waits, is held or was requeued was received (Unix milliseconds).
     `remembered` counts message IDs. `duplicates` counts entries that were dropped because their ID
     was known. `late` counts outcomes that were ignored because another worker had the message.
+    `backlog_bytes` are those of the unfinished messages when they were last measured, less what was
+    finished since (None: never measured).
     `dead_bytes` is what dead letters take of Redis' memory, about (None where Redis does not say);
     `oldest_dead_ms` is when the oldest one was written.
     `heartbeats` are those of the workers whose event loop runs.
@@ -88,6 +90,7 @@ class GroupFacts(msgspec.Struct, frozen=True, kw_only=True):
     late: int
     consumers: tuple[ConsumerFacts, ...]
     dead_bytes: int | None = None
+    backlog_bytes: int | None = None
     oldest_dead_ms: int | None = None
     heartbeats: tuple[Heartbeat, ...] = ()
 
@@ -143,6 +146,7 @@ def sum_of(parts: list[GroupFacts]) -> GroupFacts:
     waiting = [part.waiting for part in parts if part.waiting is not None]
     oldest = [part.oldest_ms for part in parts if part.oldest_ms is not None]
     sizes = [part.dead_bytes for part in parts if part.dead_bytes is not None]
+    unfinished = [part.backlog_bytes for part in parts if part.backlog_bytes is not None]
     consumers: dict[str, list[ConsumerFacts]] = {}
     for part in parts:
         for one in part.consumers:
@@ -153,6 +157,7 @@ def sum_of(parts: list[GroupFacts]) -> GroupFacts:
         waiting=sum(waiting) if len(waiting) == len(parts) else None,
         oldest_ms=min(oldest, default=None),
         dead_bytes=sum(sizes) if len(sizes) == len(parts) else None,
+        backlog_bytes=sum(unfinished) if len(unfinished) == len(parts) else None,
         oldest_dead_ms=min(
             [part.oldest_dead_ms for part in parts if part.oldest_dead_ms is not None], default=None
         ),

@@ -156,6 +156,7 @@ class Inspector:
             remembered=sum(int(size) for field, size in owners.items() if field.endswith(b":size")),
             duplicates=int(counts.get(b"repeats", 0)),
             late=int(counts.get(b"late", 0)),
+            backlog_bytes=_backlog_bytes(counts),
             consumers=await self._consumers(number, keys, name),
         )
 
@@ -266,6 +267,13 @@ def _pairs(flat: Iterable[Any]) -> dict[Any, Any]:
     """Read a flat reply: names and values in turn."""
     words = iter(flat)
     return dict(zip(words, words, strict=True))
+
+
+def _backlog_bytes(counts: dict[bytes, bytes]) -> int | None:
+    """Return a group's unfinished bytes from its counts (scripts/backlog.lua states them)."""
+    if b"unfinished:bytes" not in counts:
+        return None
+    return max(0, int(counts[b"unfinished:bytes"]) - int(counts.get(b"finished:bytes", 0)))
 
 
 def _ms(entry_id: bytes) -> int:

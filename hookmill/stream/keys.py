@@ -60,6 +60,7 @@ class Keys:
             heartbeats=f"{base}:heartbeats",
             heartbeat_times=f"{base}:heartbeats:times",
             lease_numbers=f"{base}:lease-numbers",
+            first_sights=f"{base}:first-sights",
             wake=f"{shared}:wake",
             due=f"{shared}:due",
             releaser=f"{shared}:releaser",
@@ -69,7 +70,7 @@ class Keys:
 class GroupKeys(NamedTuple):
     """The names of the keys that one consumer group uses in one partition.
 
-    Heartbeats and lease numbers are about a worker, not about a partition. They lie in partition 0.
+    Heartbeats, lease numbers and first sights are not about a partition. They lie in partition 0.
     Wake-ups, and what tells when delayed messages are due, lie where `wake_up_partition` says.
     """
 
@@ -90,6 +91,7 @@ class GroupKeys(NamedTuple):
     heartbeats: str
     heartbeat_times: str
     lease_numbers: str
+    first_sights: str
     wake: str
     due: str
     releaser: str

@@ -14,8 +14,9 @@ from hookmill.config.settings import Settings
 from hookmill.errors import GroupRefusedError, SettingsError
 from hookmill.stream.groups import KnownGroup
 from hookmill.stream.producer import Producer
+from hookmill.stream.upkeep import Upkeep
 from tests.admin.facts import BEATING, SEEN, WORKED
-from tests.stream.toolkit import OpenGroup
+from tests.stream.toolkit import OpenGroup, settle_all
 from tests.support import message
 
 MakeSettings = Callable[..., Settings]
@@ -41,6 +42,22 @@ async def test_groups_are_listed_with_how_they_were_made_and_their_work(
     assert (main["backlog"], search["backlog"]) == (2, 0)
     assert (main["pins"], search["pins"]) == (True, False)
     assert main["oldest_age"] >= 0
+
+
+async def test_the_unfinished_bytes_of_each_group_are_those_that_were_measured(
+    settings: MakeSettings, stream: Producer, open_group: OpenGroup
+) -> None:
+    main = await open_group(name="main")
+    await groups.add(settings(), "search", "beginning")
+    await stream.append([message(b"x" * 1000), message(b"x" * 1000)])
+    assert (await listed(settings()))["main"]["backlog_bytes"] is None
+    await settle_all(main, *(await main.take(1)).entries)
+    await Upkeep(stream.client, "main").measure_backlog()
+
+    seen = await listed(settings())
+    assert 1000 < seen["main"]["backlog_bytes"] < 1500
+    assert 2000 < seen["search"]["backlog_bytes"] < 3000
+    await settle_all(main, *(await main.take(1)).entries)
 
 
 async def test_a_group_that_redis_lost_is_listed_without_its_work(

@@ -32,6 +32,7 @@ def test_the_status_for_programs_gives_ages_instead_of_times() -> None:
         "parked": 5,
         "dead": 2,
         "dead_bytes": None,
+        "backlog_bytes": None,
         "oldest_dead_age": None,
         "oldest_age": 200.0,
         "remembered": 50_000,

@@ -32,10 +32,10 @@ async def test_groups_are_added_and_listed(own_server: Callable[..., Server]) ->
 
     lines = group("list").splitlines()
     assert [line.split() for line in lines[:4]] == [
-        ["group", "backlog", "oldest", "held", "delayed", "parked", "dead", "workers"],
-        ["cdn", "1", lines[1].split()[2], "s", "0", "0", "0", "0", "0"],
-        ["main", "0", "-", "0", "0", "0", "1", lines[2].split()[-1]],
-        ["search", "0", "-", "0", "0", "0", "0", "0"],
+        ["group", "backlog", "bytes", "oldest", "held", "delayed", "parked", "dead", "workers"],
+        ["cdn", "1", "-", lines[1].split()[3], "s", "0", "0", "0", "0", "0"],
+        ["main", "0", "-", "-", "0", "0", "0", "1", lines[2].split()[-1]],
+        ["search", "0", "-", "-", "0", "0", "0", "0", "0"],
     ]
     assert lines[4:] == [
         "cdn: pins the stream; it has unfinished work, and no worker of it runs",
@@ -80,9 +80,17 @@ def test_names_of_groups_that_others_made_are_shown_escaped(
 def test_a_group_that_is_half_made_or_dropped_says_how_to_finish_it(
     state: str, remark: str
 ) -> None:
-    seen = dict.fromkeys(("backlog", "oldest_age", "held", "delayed", "parked", "dead", "workers"))
-    half = {**seen, "name": "search", "state": state, "from": "now", "pins": None}
+    seen = dict.fromkeys(("backlog", "backlog_bytes", "oldest_age", "held", "delayed", "parked"))
+    half = {
+        **seen,
+        "dead": None,
+        "workers": None,
+        "name": "search",
+        "state": state,
+        "from": "now",
+        "pins": None,
+    }
     assert table([half])[1:] == [
-        "search  unknown       -     -        -       -     -        -",
+        "search  unknown      -       -     -        -       -     -        -",
         remark,
     ]

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -156,6 +157,25 @@ async def test_a_marker_of_release_0_1_stands_for_all_partitions(open_spool: Ope
     assert await spool.follow([one(0, 0)]) == [True]
     await spool.drain(Partitions().append)
     assert not spool.is_active
+
+
+async def test_what_a_receiver_of_release_0_1_spools_beside_is_not_overtaken(path: Path) -> None:
+    spool, redis = await opened(path), Partitions()
+    redis.refused = {1: BacklogFullError("full")}
+    await spool.put([one(1, 0)])
+    await spool.drain(redis.append)
+    assert spool.spooled.partitions == {1}
+
+    # As 0.1 does it: it knows of no partitions, and leaves in the marker what is there.
+    with spool._file.writing() as db:
+        db.execute("INSERT INTO messages (row) VALUES (?)", (msgspec.msgpack.encode(one(0, 1)),))
+        spool._file.marker.path.touch()
+    assert await spool.follow([one(0, 2)]) == [True]
+
+    await spool.drain(redis.append)
+    assert redis.of(0) == ["0-1", "0-2"]
+    assert spool.spooled.partitions == {1}  # and 0 goes to Redis again
+    await spool.close()
 
 
 async def test_where_the_marker_cannot_be_written_everything_is_spooled(

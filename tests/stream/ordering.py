@@ -42,6 +42,12 @@ def again(entry: Entry, handler: str = "", delay_ms: int = 0) -> FollowUp:
     return FollowUp("again", f"{progress.owner}/{handler}", fields, delay_ms)
 
 
+def aside(entry: Entry, delay_ms: int = 0) -> FollowUp:
+    """What is left of a message whose event type no handler knows."""
+    retry = again(entry, delay_ms=delay_ms)
+    return FollowUp("aside", retry.token, retry.changes, delay_ms)
+
+
 def dead(entry: Entry) -> FollowUp:
     return FollowUp("dead", "", {**entry.fields, b"owner": entry.owner})
 

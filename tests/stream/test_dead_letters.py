@@ -184,6 +184,8 @@ def as_of_the_last_generation(client: redis.Redis, owners: str, window: int) -> 
         value: Any = client.hget(owners, f"{number}:{what}")
         client.hset(owners, f"{number - 1}:{what}", value)
         client.hdel(owners, f"{number}:{what}")
+    times = f"{number * window} {(number + 1) * window}"
+    client.hset(owners, "generations", f"{number - 1} {window} {times}")
     for key in client.scan_iter(f"{owners}:{number}:*"):
         client.rename(key, key.decode().replace(f":{number}:", f":{number - 1}:"))
         buckets += 1

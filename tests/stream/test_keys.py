@@ -35,6 +35,7 @@ def test_the_names_are_those_of_release_0_1() -> None:
     )
     group = keys.of_group("main")._asdict()
     new = {"heartbeats", "heartbeat_times", "lease_numbers", "wake", "due", "releaser"}
+    new |= {"first_sights"}
     assert {name: key for name, key in group.items() if name not in new} == {
         "stream": "hookmill:{0}:stream",
         "again": "hookmill:{0}:main:again",
@@ -58,6 +59,7 @@ def test_the_names_that_came_with_release_0_2() -> None:
     assert group.heartbeats == "hookmill:{0}:main:heartbeats"
     assert group.heartbeat_times == "hookmill:{0}:main:heartbeats:times"
     assert group.lease_numbers == "hookmill:{0}:main:lease-numbers"
+    assert group.first_sights == "hookmill:{0}:main:first-sights"
 
 
 def test_a_script_builds_the_names_of_any_groups_keys_from_their_parts() -> None:

@@ -243,6 +243,7 @@ async def test_a_generations_buckets_follow_the_size_of_the_last_one(
         mapping={
             f"{generation - 2}:buckets": 1024, f"{generation - 2}:size": 7,
             f"{generation - 1}:buckets": 1024, f"{generation - 1}:size": 1_000_000,
+            "generations": ",".join(map(listed, (generation - 1, generation - 2))),
         },
     )  # fmt: skip
     await stream.append([message()])
@@ -252,5 +253,11 @@ async def test_a_generations_buckets_follow_the_size_of_the_last_one(
         b"%d:size" % (generation - 1): b"1000000",
         b"%d:buckets" % generation: b"6250",
         b"%d:size" % generation: b"1",
+        b"generations": ",".join(map(listed, (generation, generation - 1))).encode(),
     }
-    assert 3600 < redis_client.ttl(group.partitions[0].owners) <= 3 * 3600
+    assert 3600 <= redis_client.ttl(group.partitions[0].owners) <= 2 * 3600
+
+
+def listed(generation: int) -> str:
+    """A generation of an hour: its window, its end, and when it is forgotten."""
+    return f"{generation} 3600 {(generation + 1) * 3600} {(generation + 2) * 3600}"

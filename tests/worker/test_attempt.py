@@ -310,6 +310,7 @@ async def test_what_this_release_does_not_know_waits_for_one_that_does_and_is_ke
         assert outcome.progress.unknown_ms == int(NOW * 1000)
         assert outcome.progress.attempts == before.attempts
         assert 0 < outcome.after <= 15
+        assert outcome.keeps_key == (reason != "unhandled")
         return outcome.progress
 
     progress = still_waits(await attempt(given))

@@ -201,6 +201,7 @@ def test_a_message_whose_task_was_cancelled_before_it_began_runs_all_the_same(
     worker = processes.start("""
         @handlers.on("cancel")
         async def cancel(delivery):
+            say("began")
             while True:
                 await asyncio.sleep(0)
                 for task in asyncio.all_tasks():
@@ -216,7 +217,9 @@ def test_a_message_whose_task_was_cancelled_before_it_began_runs_all_the_same(
 
         import inspect
         """)
-    processes.send("cancel", *["work"] * 20)
+    processes.send("cancel")
+    worker.wait_for("began")
+    processes.send(*["work"] * 20)  # what is taken together with it has begun before it looks
     wait_until(lambda: worker.log.count("worked") >= 20)
     wait_until(processes.is_drained)
     assert worker.stop() == 0

@@ -70,6 +70,12 @@ def test_a_retry_carries_the_end_of_its_last_error_until_the_next_one() -> None:
     assert dead.changes[b"error"] == b"the last"
 
 
+def test_what_does_not_keep_its_key_is_set_aside() -> None:
+    outcome = RetryLater(Progress(owner="7-1", unknown_ms=5), 1.5, "unhandled", keeps_key=False)
+    (follow_up,) = settlement_of(ENTRY, outcome, now).follow_ups
+    assert follow_up == FollowUp("aside", "7-1/", progress_fields(unknown=b"5"), 1500)
+
+
 @pytest.mark.parametrize(
     ("after", "delay_ms"), [(0, 0), (0.0004, 0), (366 * 86_400, 31_622_400_000)]
 )

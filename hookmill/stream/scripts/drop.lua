@@ -11,12 +11,12 @@
 local owners_key = KEYS[2]
 --#include owners
 
--- All generations that exist, because the dedup window of the workers is not known here.
 local generations = {}
 for _, field in ipairs(redis.call('HKEYS', owners_key)) do
-  local number = string.match(field, '^(%d+):buckets$')
-  if number then generations[#generations + 1] = generation(number) end
+  local name = string.match(field, '^(%S+):buckets$')
+  if name then generations[#generations + 1] = { name = name } end
 end
+if #generations > 0 then read_sizes(generations) end
 
 local dropped = 0
 for _, id in ipairs(ARGV) do
@@ -24,10 +24,7 @@ for _, id in ipairs(ARGV) do
   if found then
     redis.call('XDEL', KEYS[1], found[1])
     local digest, token = identity_of(found[2], places_of(found[2]))
-    for _, one in ipairs(#digest < 4 and {} or generations) do
-      this, last = one, nil
-      disown(digest, token)
-    end
+    if #digest >= 4 then disown(generations, digest, token) end
     dropped = dropped + 1
   end
 end

@@ -12,11 +12,15 @@
 --   set to 1  may_run      an entry is taken whose key has no head: it becomes the head
 --   set to 1  change_head  the count came to 0, and the oldest parked entry becomes the head
 --   n - 1     settle.lua   an entry of the head is settled, and n entries take its place: 0 where
---                          it is done or dead, 1 for a retry, one for each handler that matches
+--                          it is done, dead or set aside, 1 for a retry, one for each handler that
+--                          matches
 --   - 1       taking.lua   an entry of the head is a duplicate: it no longer owns its ID
 --   - 1       forget_heads somebody deleted the entry of a head
 --   + 1       rejoin       a dead letter of the head's message is replayed, or one whose key has no
 --                          head: it becomes the head
+--
+-- An entry that is set aside, because no handler knows its event type, is not in the line. When it
+-- is taken again, it is treated as one that comes new: it is parked behind the others, if any.
 --
 -- A key whose count comes to 0 with nothing parked leaves the hash. An entry that is not of the
 -- head changes nothing, nor does one that another worker has taken over.

@@ -5,15 +5,17 @@
 -- and dead letters of it carry the token in a field.
 --
 -- The tokens are in hashes ("buckets"), by digest of the ID. Each bucket is small enough for Redis'
--- compact encoding. A generation of buckets collects what comes within one dedup window of Redis'
--- own time. An ID is looked up in this generation and in the last one, so it is remembered for one
--- to two windows. A generation starts with as many buckets as follow from the size of the last one,
--- and grows by one bucket at a time: the next one in turn is split in two (linear hashing). So no
--- bucket gets large, and nothing is rebuilt as a whole.
+-- compact encoding. A generation of buckets collects what comes within one dedup window, and
+-- generations.lua says which there are. An ID is looked up in all of them, mostly two, so it is
+-- remembered for one to two windows. A generation starts with as many buckets as follow from the
+-- size of the last one, and grows by one bucket at a time: the next one in turn is split in two
+-- (linear hashing). So no bucket gets large, and nothing is rebuilt as a whole.
 --
--- `owners_key` names a hash with the number of buckets and of IDs of each generation. The buckets
--- are the hashes `owners_key`:GENERATION:BUCKET. All of them expire.
--- Needs: `owners_key`, and for own(): `window` and `now` (seconds), set before the include.
+-- The buckets are the hashes `owners_key`:NAME:BUCKET, where NAME is the generation's. All of them
+-- expire.
+-- Needs: `owners_key`, and for own(): `window` (seconds) and `now_ms`, set before the include.
+
+--#include generations
 
 local PER_BUCKET = 40 -- on average; the compact encoding ends at 128 (in places at 512)
 
@@ -38,44 +40,45 @@ local function packed(token)
   return struct.pack('>I6I4', ms, seq) -- struct reads the digits as numbers
 end
 
--- Describe a generation. Its span is the number of buckets, or the next greater power of two.
-local function described(number, buckets, size)
-  local span = 1
-  while span < buckets do span = span * 2 end
-  local prefix = owners_key .. ':' .. number .. ':'
-  return { number = number, prefix = prefix, buckets = buckets, span = span, size = size }
+-- Add to generations how many buckets and IDs they have. The span is the number of buckets, or the
+-- next greater power of two.
+local function read_sizes(gens)
+  local fields = {}
+  for i, gen in ipairs(gens) do
+    fields[2 * i - 1], fields[2 * i] = gen.name .. ':buckets', gen.name .. ':size'
+  end
+  local counts = redis.call('HMGET', owners_key, unpack(fields))
+  for i, gen in ipairs(gens) do
+    gen.prefix = owners_key .. ':' .. gen.name .. ':'
+    gen.buckets, gen.size = tonumber(counts[2 * i - 1] or 0), tonumber(counts[2 * i] or 0)
+    gen.span = 1
+    while gen.span < gen.buckets do gen.span = gen.span * 2 end
+  end
 end
 
--- Return a generation as it is in Redis, or nil.
-local function generation(number)
-  local found = redis.call('HMGET', owners_key, number .. ':buckets', number .. ':size')
-  if not found[1] then return nil end
-  return described(number, tonumber(found[1]), tonumber(found[2] or 0))
-end
-
-local this, last
+local this -- the current generation
+local earlier = {} -- the others that have any IDs, the newest first
 
 local function open_generations()
-  local number = math.floor(now / window)
-  last = generation(number - 1)
-  this = generation(number)
-  if this then return end
-  -- A quarter of the buckets that the last one needed. With one bucket only, the first IDs would
-  -- split a bucket too often.
-  local buckets = math.max(1, math.floor((last and last.size or 0) / PER_BUCKET / 4))
-  this = described(number, buckets, 0)
-  redis.call('HDEL', owners_key, (number - 2) .. ':buckets', (number - 2) .. ':size')
+  local gens = current_generations()
+  read_sizes(gens)
+  this = gens[1]
+  for i = 2, #gens do
+    if gens[i].buckets > 0 then earlier[#earlier + 1] = gens[i] end
+  end
+  if this.buckets > 0 then return end
+  -- A quarter of the buckets that it needs if IDs come as fast as in the last one. With one bucket
+  -- only, the first IDs would split a bucket too often.
+  local last = earlier[1] or { size = 0, window = 1 }
+  local expected = last.size * math.min(1, this.window / last.window)
+  this.buckets = math.max(1, math.floor(expected / PER_BUCKET / 4))
+  while this.span < this.buckets do this.span = this.span * 2 end
 end
 
 local function close_generations()
   if not this or not this.changed then return end
-  redis.call('HSET', owners_key, this.number .. ':buckets', this.buckets,
-    this.number .. ':size', this.size)
-  redis.call('EXPIRE', owners_key, window * 3)
-end
-
-local function expire(key)
-  redis.call('EXPIREAT', key, (this.number + 2) * window)
+  redis.call('HSET', owners_key, this.name .. ':buckets', this.buckets,
+    this.name .. ':size', this.size)
 end
 
 -- Split one bucket of this generation in two.
@@ -105,22 +108,24 @@ local function own(digest, token)
   if redis.call('HSETNX', key, digest, ours) == 0 then
     return redis.call('HGET', key, digest) == ours
   end
-  local owner = last and redis.call('HGET', bucket_key(last, digest), digest)
-  if owner and owner ~= ours then
-    redis.call('HDEL', key, digest)
-    return false
+  for _, gen in ipairs(earlier) do
+    local owner = redis.call('HGET', bucket_key(gen, digest), digest)
+    if owner and owner ~= ours then
+      redis.call('HDEL', key, digest)
+      return false
+    end
   end
-  -- A new owner, or one from the last generation that is recorded again: so an ID is remembered for
+  -- A new owner, or one of an earlier generation that is recorded again: so an ID is remembered for
   -- as long as its message is unfinished.
-  if redis.call('HLEN', key) == 1 then expire(key) end
+  if redis.call('HLEN', key) == 1 then redis.call('EXPIREAT', key, this.forgotten) end
   this.size, this.changed = this.size + 1, true
   if this.size > this.buckets * PER_BUCKET then grow() end
   return true
 end
 
--- Delete `token` as the owner of `digest`, if it is, in the generations `this` and `last`.
-local function disown(digest, token)
-  for _, gen in ipairs({ this, last }) do
+-- Delete `token` as the owner of `digest` in these generations, where it is the owner.
+local function disown(gens, digest, token)
+  for _, gen in ipairs(gens) do
     local key = bucket_key(gen, digest)
     if redis.call('HGET', key, digest) == packed(token) then redis.call('HDEL', key, digest) end
   end

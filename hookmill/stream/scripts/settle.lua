@@ -22,8 +22,8 @@
 --       then until the end, for each other entry: key number (1 stream, 2 again), entry ID, bytes
 --       (0: not known), ordering key with its source, owner token, n and n strings: the entry's
 --       fields (names and values in turn), or none: they are read here; m, and for each of m new
---       entries: 'again' or 'dead', delay (ms), name in the set of delayed, k, and k strings: the
---       fields that change
+--       entries: 'again', 'aside' (the same, but its key does not wait for it) or 'dead', delay
+--       (ms), name in the set of delayed, k, and k strings: the fields that change
 -- Reply {acknowledged, late, gone}: how many entries were acknowledged, the IDs of those that are no
 --       longer this consumer's, and the positions (1 for the first of the other entries) of those
 --       that are not settled, because they were deleted and their fields were not sent
@@ -152,7 +152,8 @@ while at < #ARGV do
   else
     for _, new in ipairs(one.follow_ups) do
       local its_fields = changed(fields, new.changes)
-      change = change + follow_up(new.kind, new.delay_ms, new.place, its_fields)
+      local added = follow_up(new.kind, new.delay_ms, new.place, its_fields)
+      if new.kind ~= 'aside' then change = change + added end
     end
     change_head(one.key, one.token, change)
     settle(one.which, one.id)

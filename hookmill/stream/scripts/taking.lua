@@ -11,7 +11,7 @@
 --       they are acknowledged
 --       parked: how many entries have to wait for another message with their ordering key
 
-local owners_key, now = KEYS[3], math.floor(now_ms / 1000)
+local owners_key = KEYS[3]
 local again_key, busy_key, parked_key, counts_key = KEYS[2], KEYS[4], KEYS[5], KEYS[6]
 --#include weight
 --#include finished

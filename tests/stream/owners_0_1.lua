@@ -1,0 +1,142 @@
+-- Remembers which entry owns a message ID. A part of take.lua and takeover.lua (by taking.lua),
+-- drop.lua and replay.lua. A script that called own() ends with close_generations().
+--
+-- The first entry with an ID owns it. Its owner token is that entry's own ID in the stream; retries
+-- and dead letters of it carry the token in a field.
+--
+-- The tokens are in hashes ("buckets"), by digest of the ID. Each bucket is small enough for Redis'
+-- compact encoding. A generation of buckets collects what comes within one dedup window of Redis'
+-- own time. An ID is looked up in this generation and in the last one, so it is remembered for one
+-- to two windows. A generation starts with as many buckets as follow from the size of the last one,
+-- and grows by one bucket at a time: the next one in turn is split in two (linear hashing). So no
+-- bucket gets large, and nothing is rebuilt as a whole.
+--
+-- `owners_key` names a hash with the number of buckets and of IDs of each generation. The buckets
+-- are the hashes `owners_key`:GENERATION:BUCKET. All of them expire.
+-- Needs: `owners_key`, and for own(): `window` and `now` (seconds), set before the include.
+
+local PER_BUCKET = 40 -- on average; the compact encoding ends at 128 (in places at 512)
+
+local function hash_of(digest)
+  local a, b, c, d = string.byte(digest, 1, 4)
+  return a * 16777216 + b * 65536 + c * 256 + d
+end
+
+-- Return the key of the bucket in which a digest is: its hash modulo the span. Where that bucket
+-- does not exist yet, it is the one that will be split into both.
+local function bucket_key(gen, digest)
+  local hash = hash_of(digest)
+  local number = hash % gen.span
+  if number >= gen.buckets then number = hash % (gen.span / 2) end
+  return gen.prefix .. number
+end
+
+-- Return a token in 10 bytes: the milliseconds and the sequence number of an entry ID.
+local function packed(token)
+  local ms, seq = string.match(token, '^(%d+)-(%d+)$')
+  if not ms then return token end -- no entry ID, so it is kept as it is
+  return struct.pack('>I6I4', ms, seq) -- struct reads the digits as numbers
+end
+
+-- Describe a generation. Its span is the number of buckets, or the next greater power of two.
+local function described(number, buckets, size)
+  local span = 1
+  while span < buckets do span = span * 2 end
+  local prefix = owners_key .. ':' .. number .. ':'
+  return { number = number, prefix = prefix, buckets = buckets, span = span, size = size }
+end
+
+-- Return a generation as it is in Redis, or nil.
+local function generation(number)
+  local found = redis.call('HMGET', owners_key, number .. ':buckets', number .. ':size')
+  if not found[1] then return nil end
+  return described(number, tonumber(found[1]), tonumber(found[2] or 0))
+end
+
+local this, last
+
+local function open_generations()
+  local number = math.floor(now / window)
+  last = generation(number - 1)
+  this = generation(number)
+  if this then return end
+  -- A quarter of the buckets that the last one needed. With one bucket only, the first IDs would
+  -- split a bucket too often.
+  local buckets = math.max(1, math.floor((last and last.size or 0) / PER_BUCKET / 4))
+  this = described(number, buckets, 0)
+  redis.call('HDEL', owners_key, (number - 2) .. ':buckets', (number - 2) .. ':size')
+end
+
+local function close_generations()
+  if not this or not this.changed then return end
+  redis.call('HSET', owners_key, this.number .. ':buckets', this.buckets,
+    this.number .. ':size', this.size)
+  redis.call('EXPIRE', owners_key, window * 3)
+end
+
+local function expire(key)
+  redis.call('EXPIREAT', key, (this.number + 2) * window)
+end
+
+-- Split one bucket of this generation in two.
+local function grow()
+  local new = this.buckets
+  this.buckets = new + 1
+  if this.buckets > this.span then this.span = this.span * 2 end
+  local from, to = this.prefix .. new - this.span / 2, this.prefix .. new
+  -- Copy the bucket with its expiry, then delete from each of the two what belongs to the other.
+  -- So the values are not read, and where the script fails halfway no ID is lost.
+  redis.call('COPY', from, to, 'REPLACE')
+  close_generations()
+  local stay, go = {}, {}
+  for _, digest in ipairs(redis.call('HKEYS', from)) do
+    local side = hash_of(digest) % this.span == new and go or stay
+    side[#side + 1] = digest
+  end
+  if #go > 0 then redis.call('HDEL', from, unpack(go)) end
+  if #stay > 0 then redis.call('HDEL', to, unpack(stay)) end
+end
+
+-- Record `token` as the owner of `digest`, unless there is another owner; return whether it is the
+-- owner now.
+local function own(digest, token)
+  if not this then open_generations() end
+  local ours, key = packed(token), bucket_key(this, digest)
+  if redis.call('HSETNX', key, digest, ours) == 0 then
+    return redis.call('HGET', key, digest) == ours
+  end
+  local owner = last and redis.call('HGET', bucket_key(last, digest), digest)
+  if owner and owner ~= ours then
+    redis.call('HDEL', key, digest)
+    return false
+  end
+  -- A new owner, or one from the last generation that is recorded again: so an ID is remembered for
+  -- as long as its message is unfinished.
+  if redis.call('HLEN', key) == 1 then expire(key) end
+  this.size, this.changed = this.size + 1, true
+  if this.size > this.buckets * PER_BUCKET then grow() end
+  return true
+end
+
+-- Delete `token` as the owner of `digest`, if it is, in the generations `this` and `last`.
+local function disown(digest, token)
+  for _, gen in ipairs({ this, last }) do
+    local key = bucket_key(gen, digest)
+    if redis.call('HGET', key, digest) == packed(token) then redis.call('HDEL', key, digest) end
+  end
+end
+
+-- Return the positions of an entry's values, by the names of their fields.
+local function places_of(fields)
+  local places = {}
+  for i = 1, #fields, 2 do places[fields[i]] = i + 1 end
+  return places
+end
+
+-- Return an entry's digest, owner token, message ID and ordering key from its fields, '' for what
+-- it does not have. The key begins with the source, because sources do not share keys.
+local function identity_of(fields, places)
+  local key = fields[places.key] or ''
+  if key ~= '' then key = (fields[places.source] or '') .. ':' .. key end
+  return fields[places.digest] or '', fields[places.owner] or '', fields[places.id] or '', key
+end
