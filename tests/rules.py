@@ -82,6 +82,8 @@ HEADS = "tests/stream/test_ordering_heads.py::test_"
 INTAKE = "tests/receiver/test_intake.py::test_"
 GROUP_CHECKS = "tests/admin/test_group_checks.py::test_"
 LEASES = "tests/worker/test_leases.py::test_"
+LOOKS = "tests/stream/test_looks.py::test_"
+LOOKS_MODEL = "tests/stream/test_looks_model.py::test_"
 ORDERING = "tests/stream/test_ordering.py::test_"
 CHECKUP = "tests/admin/test_checkup.py::test_"
 PARTITIONS = "tests/stream/test_partitions.py::test_"
@@ -105,8 +107,12 @@ OWNERS = "tests/stream/test_owners.py::test_"
 WINDOWS = "tests/stream/test_owners_windows.py::test_"
 SCRIPTS = "tests/stream/test_script_runner.py::test_"
 SETTLE = "tests/stream/test_consumer_settle.py::test_"
+UNDELIVERABLE = "tests/stream/test_undeliverable.py::test_"
 UPKEEP = "tests/stream/test_upkeep.py::test_"
+COUNTED = "tests/e2e/test_counted_deliveries.py::test_"
+RECOVERY = "tests/worker/test_takeover_recovery.py::test_"
 STREAM_LEASES = "tests/stream/test_leases.py::test_"
+STREAM_TAKEOVER = "tests/stream/test_consumer_takeover.py::test_"
 SUSPECTS = "tests/worker/test_suspects.py::test_"
 SWITCH = "tests/peers/test_switch.py::test_"
 TAKE_BYTES = "tests/stream/test_take_bytes.py::test_"
@@ -250,83 +256,72 @@ RULES = (
     # --- 3: after an outage, renew first -----------------------------------------------------
     Rule(
         3,
-        "no worker takes over before Redis itself has been up for a lease",
-        (Edit("worker/takeover.py", "if not self._uptime_is_enough:", "if False:"),),
-        (
-            f"{TAKEOVER}nothing_is_taken_over_while_redis_is_younger_than_a_lease",
-            f"{TAKEOVER}an_unnoticed_restart_is_noticed_by_redis_uptime",
-        ),
-    ),
-    Rule(
-        3,
-        "no worker takes over before it has been in contact with Redis for a lease",
+        "the time before and after an ask that failed does not count",
         (
             Edit(
                 "worker/takeover.py",
-                "self._next_sweep = self._clock() + self._lease\n",
-                "self._next_sweep = self._clock()\n",
+                "watches, self._watches = self._watches, None",
+                "watches = self._watches",
             ),
         ),
-        (
-            f"{TAKEOVER}a_sweep_is_due_after_one_lease_of_contact",
-            f"{TAKEOVER}no_answer_is_a_lost_contact",
-        ),
+        (f"{TAKEOVER}the_time_before_and_after_a_look_that_failed_does_not_count",),
     ),
     Rule(
         3,
-        "an answer that comes late counts as a lost contact",
+        "after an outage of half a lease all ages begin anew",
         (
             Edit(
                 "worker/takeover.py",
-                "if now - self._last_contact > self._lease / 2:",
+                "if before is None or asked - before > self._lease / 2:",
                 "if False:",
             ),
         ),
-        (f"{TAKEOVER}a_late_answer_is_a_lost_contact",),
+        (f"{TAKEOVER}after_an_outage_of_half_a_lease_all_ages_begin_anew",),
     ),
     Rule(
         3,
-        "a sweep that was sent before an outage takes over nothing after it",
-        (lua("takeover", "now_ms - in_touch > lease / 2", "false"),),
-        (f"{TAKEOVER}a_sweep_that_is_carried_out_after_an_outage_takes_nothing",),
+        "a takeover that was sent before an outage takes nothing of a worker of 0.1 after it",
+        (lua("silence", "since <= math.max(lease / 2, 1000) and lease or nil", "lease"),),
+        (f"{STREAM_TAKEOVER}a_takeover_that_is_carried_out_after_an_outage_takes_nothing",),
     ),
     Rule(
         3,
-        "nor does a sweep that waited for its answer during the outage",
+        "after an outage longer than the lease, live workers renew first",
         (
             Edit(
                 "worker/takeover.py",
-                "self._lease, pause, contact_ms)",
-                "self._lease, pause, self._last_contact_ms)",
+                "watched: float | None = asked - since",
+                "watched: float | None = asked - (before or asked)",
             ),
-        ),
-        (f"{TAKEOVER}a_sweep_that_waited_through_an_outage_takes_nothing",),
-    ),
-    Rule(
-        3,
-        "after an outage longer than the lease, live workers renew first (all of the above)",
-        (
-            Edit("worker/takeover.py", "if not self._uptime_is_enough:", "if False:"),
             Edit(
                 "worker/takeover.py",
-                "self._next_sweep = self._clock() + self._lease\n",
-                "self._next_sweep = self._clock()\n",
+                "if before is None or asked - before > self._lease / 2:",
+                "if False:",
             ),
         ),
         (f"{WHOLE}no_message_runs_twice_after_an_outage_longer_than_the_lease",),
     ),
     Rule(
         3,
-        "a sweep skips what this worker holds",
-        (Edit("worker/held.py", "if entry.ref not in self.entries", "if True"),),
-        (f"{POOL_TAKEOVER}a_sweep_leaves_alone_what_is_held_and_unsettled",),
+        "a recovery skips what this worker holds",
+        (
+            Edit("hookmill/stream/consumer.py", "if ref.partition == partition", "if False"),
+            Edit("worker/held.py", "if entry.ref not in self.entries", "if True"),
+        ),
+        (f"{POOL_TAKEOVER}a_recovery_leaves_alone_what_is_held_and_unsettled",),
     ),
     Rule(
         3,
-        "a sweep claims no more than there are free slots",
-        (Edit("worker/pool.py", "self._takeover.sweep(count)", "self._takeover.sweep(100)"),),
+        "a takeover claims no more than there are free slots",
         (
-            f"{POOL_TAKEOVER}a_sweep_claims_no_more_than_there_are_free_slots_and_the_rest_is_for_others",
+            Edit(
+                "worker/pool.py",
+                "self._takeover.take(count, self.held,",
+                "self._takeover.take(100, self.held,",
+            ),
+        ),
+        (
+            f"{POOL_TAKEOVER}a_takeover_claims_no_more_than_there_are_free_slots_and_the_rest_is_for_others",
         ),
     ),
     Rule(
@@ -345,7 +340,7 @@ RULES = (
             ),
         ),
         (
-            f"{POOL_TAKEOVER}a_sweep_claims_no_more_than_there_are_free_slots_and_the_rest_is_for_others",
+            f"{POOL_TAKEOVER}a_takeover_claims_no_more_than_there_are_free_slots_and_the_rest_is_for_others",
         ),
     ),
     Rule(
@@ -530,10 +525,11 @@ RULES = (
         6,
         "a thread renews the leases, because a blocked event loop cannot stop it",
         (
-            Edit("worker/leases.py", "                self._renew()\n", "                pass\n"),
+            Edit("worker/leases.py", "pause = self._renew()", "pause = self.period"),
             Edit(
                 "worker/leases.py",
-                "        return self.period\n",
+                "        self._last_beat = time.monotonic()\n        return self.period\n",
+                "        self._last_beat = time.monotonic()\n"
                 "        await __import__('asyncio').to_thread(self._renew)\n"
                 "        return self.period\n",
             ),
@@ -989,9 +985,12 @@ RULES = (
     Rule(
         12,
         "a message that is taken over for the second time is a suspect",
-        (lua("takeover", "return deliveries > 2 and 1 or 0", "return 0"),),
         (
-            f"{TAKEOVER}what_is_taken_over_for_the_second_time_is_suspect",
+            lua("takeover", "deliveries >= 2 and 1 or 0", "0"),
+            lua("takeover", "elseif deliveries < 2 then", "elseif true then"),
+        ),
+        (
+            f"{STREAM_TAKEOVER}suspects_are_taken_over_one_at_a_time_after_all_others",
             f"{SUSPECTS}a_suspect_begins_when_nothing_else_runs_and_nothing_begins_beside_it",
         ),
     ),
@@ -1039,6 +1038,65 @@ RULES = (
             ),
         ),
         (f"{SUSPECTS}a_suspect_that_is_requeued_is_no_suspect_any_more",),
+    ),
+    Rule(
+        12,
+        "a suspect goes alone in a reply",
+        (
+            lua(
+                "takeover",
+                "suspect = suspect or { which, id, deliveries }",
+                "claim(which, id, deliveries)",
+            ),
+        ),
+        (f"{STREAM_TAKEOVER}suspects_are_taken_over_one_at_a_time_after_all_others",),
+    ),
+    Rule(
+        12,
+        "a lost reply to the count of a run does not count it twice",
+        (
+            lua(
+                "alone",
+                "if redis.call('HGET', KEYS[2], entry .. ' run') == ARGV[3] then",
+                "if false then",
+            ),
+        ),
+        (
+            f"{SUSPECTS}lost_replies_to_the_count_of_runs_do_not_count",
+            f"{COUNTED}lost_replies_to_the_count_of_runs_bury_no_message",
+        ),
+    ),
+    Rule(
+        12,
+        "a delivery that nobody confirms is counted where it is given out",
+        (lua("takeover", "if seen == 1 and #runs == 1 then", "if false then"),),
+        (f"{UNDELIVERABLE}an_undeliverable_entry_is_a_dead_letter_as_a_worker_would_write_it",),
+    ),
+    Rule(
+        12,
+        "one that a worker received does not count",
+        (lua("confirm", "redis.call('HDEL', KEYS[1],", "redis.call('HGET', KEYS[1],"),),
+        (
+            f"{UNDELIVERABLE}only_deliveries_that_nobody_confirmed_count_and_only_where_an_entry_was_alone",
+            f"{TAKEOVER}what_was_brought_is_confirmed_before_it_runs",
+        ),
+    ),
+    Rule(
+        12,
+        "where the reply of a takeover is lost, the next one comes after a lease",
+        (Edit("worker/takeover.py", "self._rests_until = now + self._lease", "pass"),),
+        (
+            f"{RECOVERY}where_the_reply_of_a_takeover_is_lost_it_is_asked_for_after_a_lease",
+            f"{RECOVERY}what_no_worker_received_ten_times_is_a_dead_letter_after_ten_leases",
+        ),
+    ),
+    Rule(
+        12,
+        "an undeliverable message is no longer pending, and its ordering key goes on",
+        (lua("undeliverable", "  change_head(key, token, -1)\n", ""),),
+        (
+            f"{UNDELIVERABLE}behind_an_undeliverable_entry_its_ordering_key_goes_on_and_it_can_be_replayed",
+        ),
     ),
     # --- 13: dedup generations -------------------------------------------------------------------
     Rule(
@@ -1397,6 +1455,153 @@ RULES = (
         (Edit("hookmill/stream/codec.py", "one.fields if whole else {}", "{}"),),
         (f"{SETTLE_COPIES}what_somebody_deleted_is_sent_once_more",),
     ),
+    # --- 16: who may be taken over from ----------------------------------------------------------
+    Rule(
+        16,
+        "a holder is silent only after its number has stood still for a lease",
+        (lua("silence", "if not age or tonumber(age) < lease then", "if not age then"),),
+        (
+            f"{TAKEOVER}what_a_silent_worker_held_is_taken_over_after_one_lease_and_not_before",
+            f"{TAKEOVER}a_worker_that_renews_keeps_what_it_holds",
+            f"{LOOKS_MODEL}who_renews_is_never_silent_and_who_stopped_is_found",
+        ),
+    ),
+    Rule(
+        16,
+        "a number that has risen begins a new age",
+        (lua("watch", "seen ~= number or watched_ms < 0", "not seen or watched_ms < 0"),),
+        (
+            f"{TAKEOVER}a_worker_that_renews_keeps_what_it_holds",
+            f"{LOOKS_MODEL}who_renews_is_never_silent_and_who_stopped_is_found",
+        ),
+    ),
+    Rule(
+        16,
+        "a takeover compares the number once more",
+        (
+            lua(
+                "silence",
+                "if number ~= (redis.call('HGET', numbers_key, holder) or '') then return nil end",
+                "",
+            ),
+        ),
+        (f"{TAKEOVER}a_worker_that_renews_after_the_look_is_not_taken_over_from",),
+    ),
+    Rule(
+        16,
+        "a holder that held nothing meanwhile begins a new age",
+        (
+            lua(
+                "watch",
+                "redis.call('HDEL', watched_key, holder)",
+                "redis.call('HEXISTS', watched_key, holder)",
+            ),
+        ),
+        (f"{TAKEOVER}a_worker_that_holds_something_anew_has_a_whole_lease",),
+    ),
+    Rule(
+        16,
+        "idle times count for holders without a number only",
+        (lua("silence", "if number ~= '' then return 0 end", "if true then return lease end"),),
+        (f"{TAKEOVER}what_a_silent_worker_held_is_taken_over_after_one_lease_and_not_before",),
+    ),
+    Rule(
+        16,
+        "and there they count",
+        (lua("silence", "and lease or nil", "and 0 or nil"),),
+        (f"{STREAM_TAKEOVER}only_what_was_silent_for_a_lease_is_taken_over",),
+    ),
+    Rule(
+        16,
+        "a worker looks only where nobody else does, so that no time counts twice",
+        (lua("look", "if number ~= ARGV[1] then", "if ARGV[1] == '' then"),),
+        (f"{TAKEOVER}one_worker_looks_and_all_take_over_what_it_finds",),
+    ),
+    Rule(
+        16,
+        "the ages stay when the worker that looked is gone",
+        (
+            Edit(
+                "worker/takeover.py",
+                "        self._watches = self._clock(), found_by\n",
+                "        if look.is_ours:\n            self._watches = self._clock(), found_by\n",
+            ),
+        ),
+        (f"{TAKEOVER}workers_that_all_live_for_half_a_lease_find_what_is_silent",),
+    ),
+    Rule(
+        16,
+        "time counts only for what was noted before it began",
+        (lua("watch", "elseif tonumber(born) <= before then", "else"),),
+        (f"{LOOKS}time_counts_only_for_what_was_noted_before_it_began",),
+    ),
+    Rule(
+        16,
+        "a look that is carried out late changes nothing",
+        (lua("watch", "if behind and behind >= 0 and behind < MOST_LATE then return 0 end", ""),),
+        (f"{LOOKS}a_look_that_arrives_behind_a_later_one_changes_nothing",),
+    ),
+    Rule(
+        16,
+        "the number rises wherever the worker may hold something that it does not know of yet",
+        (
+            Edit(
+                "worker/leases.py",
+                "self._leases.renew(refs, self._in_use())",
+                "self._leases.renew(refs)",
+            ),
+        ),
+        (f"{LEASES}the_number_rises_where_something_is_asked_for_or_was_given",),
+    ),
+    Rule(
+        16,
+        "what came in a lost reply is asked for",
+        (Edit("worker/pool.py", "            self._reply_lost()\n", ""),),
+        (f"{POOL_TAKEOVER}messages_whose_take_was_never_answered_are_recovered",),
+    ),
+    Rule(
+        16,
+        "and once more after a lease",
+        (
+            Edit(
+                "worker/takeover.py",
+                "is_over = self._clock() >= self._recovers_until",
+                "is_over = True",
+            ),
+        ),
+        (f"{RECOVERY}it_asks_once_more_after_a_lease_because_a_command_may_be_carried_out_late",),
+    ),
+    Rule(
+        16,
+        "a failed wait is no lost reply",
+        (
+            Edit(
+                "worker/pool.py",
+                "            self._has_wakeup = await self._consumer.wait(",
+                "            self._takeover.lost_reply()\n"
+                "            self._has_wakeup = await self._consumer.wait(",
+            ),
+        ),
+        (f"{POOL_TAKEOVER}a_failed_wait_moves_no_takeover_and_nothing_is_recovered_after_it",),
+    ),
+    Rule(
+        16,
+        "a process that is new takes over one message first",
+        (Edit("worker/takeover.py", "count = min(count, self._most)", ""),),
+        (f"{TAKEOVER}a_worker_that_is_new_takes_over_one_and_then_more",),
+    ),
+    Rule(
+        16,
+        "what was just settled is not reported as lost",
+        (
+            Edit(
+                "worker/leases.py",
+                "set(lost) & set(self._held) - settling",
+                "set(lost) & set(self._held)",
+            ),
+        ),
+        (f"{LEASES}what_is_being_settled_does_not_count_as_lost",),
+    ),
     # --- 17: who is alive ----------------------------------------------------------------------
     Rule(
         17,
@@ -1450,7 +1655,7 @@ RULES = (
     Rule(
         17,
         "a full Redis takes a lease number, for its worker still holds what it holds",
-        (lua("lease_number", "redis.call('DEL', KEYS[1] .. ':none')", ""),),
+        (lua("renew", "redis.call('DEL', KEYS[3] .. ':none')", ""),),
         (f"{STREAM_LEASES}a_full_redis_takes_a_lease_number",),
     ),
     Rule(
@@ -1459,8 +1664,8 @@ RULES = (
         (
             Edit(
                 "hookmill/stream/upkeep.py",
-                "else numbered - alive",
-                "else numbered",
+                "else names - alive",
+                "else names",
             ),
         ),
         (f"{UPKEEP}a_lease_number_goes_with_its_consumer",),

@@ -32,6 +32,9 @@ from hookmill.stream.producer import Producer
 _PASSED_ON = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
 """The variables that a started program needs: where Python is, and where the tested code is."""
 
+ANY_BYTES = 10**9
+"""A budget of bytes that no test uses up."""
+
 CURRENT_KEY = "sig_test_current_5b1f0c9a7d3e2468"
 NEXT_KEY = "sig_test_next_9e8d7c6b5a4f3021"
 MARBLE_SECRET = "marble_test_secret"
@@ -192,17 +195,30 @@ async def eventually(
         await asyncio.sleep(0.01)
 
 
-async def taken_over(group: Consumer, count: int = 10, lease: float = 0.0) -> Taken:
-    """Return the first entries that a sweep of the group takes over, or nothing if the sweep ends
-    without any.
+async def watch_for(group: Consumer, seconds: float, lease: float | None = None) -> list[int]:
+    """Have a consumer watch who holds what for so many seconds, without waiting for that long;
+    return the partitions in which entries may be taken over.
     """
-    has_begun = False
-    while True:
-        taken, wait = await group.take_over(count, lease, pause=0.01)
-        if not taken.is_empty or (wait and has_begun):
+    looks, seen, found = group.looks(), "", list[int]()
+    for watched in (0.0, seconds):
+        look = await looks.ask(seen)
+        while not look.is_ours:  # others may look meanwhile
+            seen = look.number
+            look = await looks.ask(seen)
+        seen = look.number
+        found = await looks.watch(seen, watched, look.found_by, seconds if lease is None else lease)
+    return found
+
+
+async def taken_over(group: Consumer, count: int = 10, lease: float = 0.0) -> Taken:
+    """Return the first entries that are taken over from silent holders, or nothing if there are
+    none. Whoever does not renew meanwhile counts as silent.
+    """
+    for partition in await watch_for(group, lease):
+        taken, _ = await group.take_over(partition, count, lease, ANY_BYTES)
+        if not taken.is_empty:
             return taken
-        has_begun = wait == 0
-        await asyncio.sleep(wait)
+    return Taken([], [])
 
 
 async def dead_letters(stream: Producer, group: str = "main") -> list[DeadLetter]:

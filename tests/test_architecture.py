@@ -119,6 +119,7 @@ def test_every_script_states_its_keys_arguments_and_reply() -> None:
     parts = {"owners.lua", "order.lua", "taking.lua", "acknowledge.lua", "backlog.lua"}
     parts |= {"heartbeat_left.lua", "largest.lua", "weight.lua", "due.lua", "left_behind.lua"}
     parts |= {"group_state.lua", "make_group.lua", "group_names.lua", "finished.lua"}
+    parts |= {"silence.lua", "undeliverable.lua"}
     parts |= {"ring.lua", "ring_all.lua"}
     parts |= {"generations.lua"}
     for path in (ROOT / "hookmill" / "stream" / "scripts").glob("*.lua"):

@@ -38,7 +38,7 @@ from worker.dead_watchers import DeadWatchers
 from worker.delayed import Delayed
 from worker.heartbeat import HeartbeatWriter, constant_part
 from worker.janitor import Janitor
-from worker.leases import LeaseKeeper
+from worker.leases import LeaseKeeper, timeout_of
 from worker.loop_watch import LoopWatch
 from worker.opening import check_stream, client_of, makes_group
 from worker.parts import first_to_end, watch_thread
@@ -242,7 +242,7 @@ class Worker:
             self._consumer, self._attempter, takeover, settings.concurrency, self._watchers,
             max_bytes=settings.take_bytes,
         )  # fmt: skip
-        self._leases = LeaseKeeper(self._consumer.leases(), self._pool.held, settings.lease)
+        self._leases = self._lease_keeper(settings.lease)
         self._loop_watch = LoopWatch(self._pool.runs)
         about = constant_part(self.consumer_name, settings, handlers)
         self._heartbeat = HeartbeatWriter(heartbeats, about, self._pool, self._threads)
@@ -253,11 +253,16 @@ class Worker:
             "janitor": self._janitor(settings).run_once,
             "leases": self._leases.beat,
             "loop watch": self._loop_watch.beat,
-            "takeover": takeover.keep_in_touch,
+            "takeover": takeover.look,
             "unstarted": self._pool.requeue_unstarted,
             "waiting": self._waiting_mover(settings, heartbeats).run_once,
         }
         self._tasks: list[asyncio.Task[Any]] = []
+
+    def _lease_keeper(self, lease: float) -> LeaseKeeper:
+        consumer, pool = self._consumer, self._pool
+        leases = consumer.leases(timeout_of(lease))
+        return LeaseKeeper(leases, pool.held, lease, lambda: consumer.in_use(lease), pool.settling)
 
     def _new_consumer(self, settings: Settings) -> Consumer:
         return Consumer(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import secrets
 import time
 import traceback
 from contextlib import suppress
@@ -110,6 +111,8 @@ class Pool:
         self._running: dict[EntryRef, asyncio.Task[None]] = {}
         self._began: dict[EntryRef, tuple[Entry, float]] = {}
         self._suspects: list[Entry] = []
+        self._run_token = ""
+        """Names the next run of a suspect, until Redis has counted it."""
         self._runs_alone = False
         self._has_wakeup = False
         self._max_take = concurrency
@@ -134,6 +137,10 @@ class Pool:
         self._loop = asyncio.get_running_loop()  # kept, because asking for it is a system call
         self._taking = asyncio.create_task(self._take_until_quiet(), name="pool")
         return self._taking
+
+    def settling(self) -> set[EntryRef]:
+        """Return the entries whose settlement is under way. Any thread may call it."""
+        return self._settler.waiting()
 
     async def watch_settler(self) -> None:
         """Return when the settler has ended by itself."""
@@ -269,13 +276,11 @@ class Pool:
                 log.warning("the consumer group is gone: opening it again", error=str(error))
                 self._is_open = False
             except StreamUnavailableError as error:
-                self._take_failed()
                 if self._log_pace.failed():
                     log.warning(
                         "cannot take, trying again", error=str(error), **self._log_pace.failures
                     )
             except Exception:  # this loop must not end: a worker without it only looks alive
-                self._take_failed()
                 log.exception("taking failed, trying again")
             await asyncio.sleep(PAUSE)
         if self._has_wakeup:  # it reached us, and so it reaches no other worker
@@ -299,27 +304,32 @@ class Pool:
             await self._consumer.open()
             self._is_open = True
             self.opened.set()
-        taken = await self._take()
-        self._has_wakeup = False
+        try:
+            taken = await self._take()
+        except GroupLostError:
+            raise
+        except Exception:
+            self._reply_lost()
+            raise
+        finally:
+            self._has_wakeup = False
         self._start_taken(taken)
         if not taken.has_more and not self._is_quiet and (pause := self._takeover.wait()):
             self._has_wakeup = await self._consumer.wait(min(MAX_WAIT, max(0.01, pause)))
 
-    def _take_failed(self) -> None:
-        self._takeover.lost_contact()
+    def _reply_lost(self) -> None:
+        self._takeover.lost_reply()
         # The bodies may be so large that a full batch cannot arrive within the time limit.
         self._max_take = 1
-        self._has_wakeup = False
 
     async def _take(self) -> Taken:
         count = min(self._take_size(), self._max_take)
-        # After a wake-up, take the entry that it announced first. A sweep does not find that entry,
-        # and no other worker gets a wake-up for it.
+        # After a wake-up, take the entry that it announced first. A takeover does not find it, and
+        # no other worker gets a wake-up for it.
         if not self._is_quiet and not self._has_wakeup and self._takeover.wait() == 0:
-            found = await self._takeover.sweep(count)
+            found = await self._takeover.take(count, self.held, self._holdings.bytes_left)
             if not found.is_empty:
                 return found
-        # The sweep may go on later; entries in the stream do not wait for its end.
         return await self._consumer.take(count, self._holdings.bytes_left)
 
     def _take_size(self) -> int:
@@ -337,7 +347,7 @@ class Pool:
 
     def _start_taken(self, taken: Taken) -> None:
         """Start what was taken, or requeue it where the pool became quiet in the meantime."""
-        # What was taken over from ourselves still runs here, and will be settled.
+        # What is held already still runs here: the group was lost and made again.
         for entry in self._holdings.add(taken, time.monotonic()):
             if self._is_quiet:
                 self._settle(entry, Requeued(_progress_of(entry)))
@@ -359,10 +369,12 @@ class Pool:
     async def _run_suspect(self) -> None:
         """Run one suspect alone; after `MAX_RUNS_ALONE` runs make it a dead letter instead."""
         entry = self._suspects[0]
-        times = await self._consumer.run_alone(entry.ref)
+        self._run_token = self._run_token or secrets.token_hex(8)
+        times = await self._consumer.run_alone(entry.ref, self._run_token)
         if entry not in self._suspects:
             return  # the pool became quiet in the meantime and requeued it
         self._suspects.remove(entry)
+        self._run_token = ""
         if times <= MAX_RUNS_ALONE:
             self._runs_alone = True
             self._start(entry)

@@ -59,6 +59,10 @@ class Settler:
         if self._flushing is None:
             self._start_flush()
 
+    def waiting(self) -> set[EntryRef]:
+        """Return the entries that are not known to be settled. Any thread may call it."""
+        return {settlement.ref for settlement in self._queue.copy()}
+
     async def watch(self) -> None:
         """Return when writing has ended by itself, although something was left to write."""
         await self._has_died.wait()

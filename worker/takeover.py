@@ -1,27 +1,28 @@
-"""Takes over the messages of a dead or silent worker after their leases have ended.
+"""Takes over the messages of silent workers, and our own whose reply was lost.
 
-The time in which Redis is unavailable counts as idle time, too. So nothing is taken over until this
-worker has had contact with Redis, and Redis has been up, for one whole lease: in that time the
-workers that are alive renew their leases.
+Who is silent, is stated in `hookmill/stream/scripts/silence.lua`. All workers look, but only one
+at a time, and all of them take over what it finds. Only the time between two good asks counts, so
+nothing counts in which Redis was away, or in which this worker stood still.
 """
 
 from __future__ import annotations
 
-import random
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import structlog
 
 from hookmill.errors import StreamUnavailableError
 from hookmill.stream.consumer import Consumer
-from hookmill.stream.entries import Taken
+from hookmill.stream.entries import EntryRef, Taken
+from hookmill.stream.looks import Turn
 
 log = structlog.get_logger("worker")
 
 
 class Takeover:
-    """Decides when this worker goes on with the sweep that all workers of a group share.
+    """Looks for silent workers, and decides when this worker takes over.
 
     `lease` is in seconds; `clock` returns monotonic seconds.
     """
@@ -30,59 +31,152 @@ class Takeover:
         self, consumer: Consumer, lease: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._consumer = consumer
+        self._looks = consumer.looks()
         self._lease = lease
         self._clock = clock
-        self._uptime_is_enough = False
-        self._next_sweep = 0.0
-        self._last_contact = clock()
-        """When Redis last answered `keep_in_touch`, by our clock."""
-        self._last_contact_ms = 0
-        """The same moment by Redis' clock, in Unix milliseconds; 0: not known."""
-        self.lost_contact()
+        self._began = clock()
+        self._seen = ""
+        """The number of the last look, as the last good ask has told it."""
+        self._watches: tuple[float, str] | None = None
+        """From when on we watch, and which look was over then; None: our last ask failed."""
+        self._last_good_ask: float | None = None
+        self._swept = ""
+        """The look whose findings this worker has."""
+        self._found: list[int] = []
+        """The partitions in which entries may be taken over."""
+        self._most = 1
+        """How many to take over at once. A process that is new begins with one: the messages may be
+        what ended the last one.
+        """
+        self._is_asking = False
+        self._recovers_at = math.inf
+        self._recovers_until = 0.0
+        self._rests_until = 0.0
+        self._unrecovered: list[int] = []
+        """The partitions that are still to be asked for messages of our own."""
+        self._next_partition = 0
 
-    def lost_contact(self) -> None:
-        """Note that Redis did not answer: the wait for one whole lease of contact begins again."""
-        self._uptime_is_enough = False
-        self._next_sweep = self._clock() + self._lease
+    # --- look --------------------------------------------------------------------------------
 
-    async def keep_in_touch(self) -> float:
-        """Ask Redis for its uptime and time; return the seconds until the next call.
+    async def look(self) -> float:
+        """Ask whether it is our turn to look, and look if it is; return the seconds until the next
+        call. In its first lease a worker asks more often, so that even a short life adds something.
+        """
+        asked = self._clock()
+        watches, self._watches = self._watches, None
+        look = await self._asked_twice()
+        before, self._last_good_ask = self._last_good_ask, self._clock()
+        self._seen = look.number
+        found_by, found = look.found_by, look.found
+        if look.is_ours:
+            since, last_look = watches or (asked, "")
+            watched: float | None = asked - since
+            if before is None or asked - before > self._lease / 2:
+                watched = None
+            found = tuple(await self._looks.watch(look.number, watched, last_look, self._lease))
+            found_by = look.number
+        self._watches = self._clock(), found_by
+        if found_by != self._swept:
+            self._swept, self._found = found_by, list(found)
+            if self._found:
+                await self._consumer.stop_waiting()
+        is_new = self._clock() - self._began < self._lease
+        return min(1.0, self._lease / 8) if is_new else self._lease / 8
 
-        The pool alone does not notice an outage: without free slots it does not talk to Redis, and
-        a frozen Redis answers late but without an error. In both cases the other workers could not
-        renew their leases in the meantime.
+    async def _asked_twice(self) -> Turn:
+        """Ask whether it is our turn, and again at once if that fails: a proxy may have cut the
+        connection while it was idle.
         """
         try:
-            uptime = await self._consumer.redis_uptime()
-            contact_ms = await self._consumer.redis_time()
+            return await self._looks.ask(self._seen)
         except StreamUnavailableError:
-            self.lost_contact()
-            raise
-        now = self._clock()
-        if now - self._last_contact > self._lease / 2:
-            self.lost_contact()
-        if uptime < self._lease:
-            self._uptime_is_enough = False
-        self._last_contact, self._last_contact_ms = now, contact_ms
-        return self._lease / 8
+            return await self._looks.ask(self._seen)
+
+    # --- take over ---------------------------------------------------------------------------
 
     def wait(self) -> float:
-        """Return the seconds until the next sweep is due; 0 if it is due now."""
-        return max(0.0, self._next_sweep - self._clock())
+        """Return the seconds after which something may be due, 0 if it is: to take over, or to
+        recover.
+        """
+        if self._found:
+            return 0.0
+        return max(0.0, min(self._lease / 4, self._recovers_at - self._clock()))
 
-    async def sweep(self, count: int) -> Taken:
-        """Take over up to `count` entries, from where the last sweep stopped."""
-        # Read it now: the reply awaited below may come after an outage, which must count.
-        contact_ms = self._last_contact_ms
-        if not self._uptime_is_enough:
-            uptime = await self._consumer.redis_uptime()
-            if uptime < self._lease:
-                self._next_sweep = self._clock() + self._lease - uptime
-                return Taken([], [])
-            self._uptime_is_enough = True
-        pause = self._lease * random.uniform(0.25, 0.5)  # noqa: S311 - it spreads load
-        taken, wait = await self._consumer.take_over(count, self._lease, pause, contact_ms)
-        self._next_sweep = self._clock() + wait
+    async def take(self, count: int, held: Iterable[EntryRef], max_bytes: int) -> Taken:
+        """Recover messages of our own, or take over those of others, up to `count` and `max_bytes`.
+
+        `held` are all that this worker holds: no take may be under way.
+        """
+        count = min(count, self._most)
+        self._is_asking = True
+        if self._clock() >= self._recovers_at:
+            taken = await self._recover(count, held, max_bytes)
+        else:
+            taken = await self._take_over(count, max_bytes)
+        if taken.entries:
+            await self._confirm(taken)
+        self._is_asking = False
+        for _, message_id, error in taken.undeliverable:
+            log.error("dead letter", id=message_id, reason="undeliverable", error=error)
+        if not taken.is_empty:
+            self._most = 2 * count
+        return taken
+
+    def lost_reply(self) -> None:
+        """Note that a take failed: Redis may have given entries to this worker, who does not know.
+
+        Others do not take them over while this worker lives. So it asks for them, soon, and once
+        more after a lease, because the command may be carried out late. If the reply of a takeover
+        was lost, it asks after a lease: its message may be too large to arrive.
+        """
+        now = self._clock()
+        self._most = 1
+        self._unrecovered = []
+        self._recovers_until = now + self._lease
+        if self._is_asking:
+            self._rests_until = now + self._lease
+        soon = min(self._recovers_at, now + self._lease / 8)
+        self._recovers_at = max(self._rests_until, soon)
+        self._is_asking = False
+
+    async def _confirm(self, taken: Taken) -> None:
+        """Note that these entries have arrived, before they run. Where that fails, they count as
+        not received, and are recovered later.
+        """
+        refs = [entry.ref for entry in taken.entries]
+        try:
+            await self._consumer.confirm(refs)
+        except StreamUnavailableError:  # a proxy may have cut the connection
+            await self._consumer.confirm(refs)
+
+    async def _take_over(self, count: int, max_bytes: int) -> Taken:
+        if not self._found:
+            return Taken([], [])
+        partition = self._found.pop(0)
+        taken, has_more = await self._consumer.take_over(partition, count, self._lease, max_bytes)
+        if has_more and partition not in self._found:
+            self._found.append(partition)  # last, so that the partitions take turns
         if taken.entries:
             log.warning("took over from a silent worker", messages=len(taken.entries))
+        return taken
+
+    async def _recover(self, count: int, held: Iterable[EntryRef], max_bytes: int) -> Taken:
+        """Ask the partitions one after another until one has something, or all were asked."""
+        if not self._unrecovered:  # the one that was asked last comes last: its reply was lost
+            several = len(self._consumer.partitions)
+            self._unrecovered = [(self._next_partition + n) % several for n in range(several)]
+        taken = Taken([], [])
+        while taken.is_empty and self._unrecovered:
+            partition = self._unrecovered.pop(0)
+            self._next_partition = partition + 1
+            taken, has_more = await self._consumer.recover(
+                partition, count, self._lease, max_bytes, held
+            )
+            if has_more:
+                self._unrecovered.append(partition)
+        if not self._unrecovered:
+            is_over = self._clock() >= self._recovers_until
+            self._recovers_at = math.inf if is_over else self._recovers_until
+        if taken.entries:
+            log.warning("recovered messages whose reply was lost", messages=len(taken.entries))
         return taken

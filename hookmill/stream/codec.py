@@ -7,7 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hookmill.message import Fields
-from hookmill.stream.entries import AGAIN, STREAM, Duplicate, Entry, EntryRef, Settlement, Taken
+from hookmill.stream.entries import (
+    AGAIN,
+    STREAM,
+    Duplicate,
+    Entry,
+    EntryRef,
+    Settlement,
+    Taken,
+    Undeliverable,
+)
 from hookmill.stream.keys import GroupKeys
 from hookmill.stream.script_runner import Call
 
@@ -15,6 +24,19 @@ from hookmill.stream.script_runner import Call
 def taking_keys(keys: GroupKeys) -> list[str]:
     """Return the keys of the scripts that take, in the order of `taking.lua`."""
     return [keys.stream, keys.again, keys.owners, keys.busy, keys.parked, keys.counts]
+
+
+def takeover_keys(keys: GroupKeys) -> list[str]:
+    """Return the keys of `takeover.lua`, in its order."""
+    return [
+        *taking_keys(keys),
+        *(keys.lease_numbers, keys.watched, keys.deliveries, keys.dead, keys.wake),
+    ]
+
+
+def words_of(refs: Iterable[EntryRef]) -> list[str | int]:
+    """Return where entries are in their partition, as arguments of a script."""
+    return [word for ref in refs for word in (ref.key_number, ref.id)]
 
 
 def taken_of(replies: Mapping[int, Any]) -> Taken:
@@ -34,6 +56,19 @@ def taken_of(replies: Mapping[int, Any]) -> Taken:
             duplicates.append(Duplicate(ref, message_id.decode("utf-8", "replace")))
         parked += waiting
     return Taken(entries, duplicates, parked)
+
+
+def undeliverable_of(replies: Mapping[int, Any]) -> tuple[Undeliverable, ...]:
+    """Read from the replies of `takeover.lua` what has become a dead letter there."""
+    return tuple(
+        Undeliverable(
+            EntryRef(key_number, entry_id.decode(), partition),
+            message_id.decode("utf-8", "replace"),
+            error.decode(),
+        )
+        for partition, reply in replies.items()
+        for key_number, entry_id, message_id, error in reply[4]
+    )
 
 
 def may_be_left(replies: Mapping[int, Any]) -> bool:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from hookmill.errors import GroupLostError, StreamUnavailableError
 from hookmill.stream.client import Client, allowance_for
-from hookmill.stream.codec import may_be_left, settling_calls, taken_of, taking_keys
+from hookmill.stream.codec import (
+    may_be_left,
+    settling_calls,
+    taken_of,
+    takeover_keys,
+    taking_keys,
+    undeliverable_of,
+    words_of,
+)
 from hookmill.stream.entries import EntryRef, Settlement, Taken
 from hookmill.stream.groups import Groups
 from hookmill.stream.leases import BlockingLeases
+from hookmill.stream.looks import Looks
 from hookmill.stream.releases import Look, Releases
 from hookmill.stream.script_runner import Call, ScriptRunner
 from hookmill.stream.wakeup import WakeUp
@@ -20,6 +30,8 @@ TAKE_BYTES = 16 * 1024 * 1024
 
 UNKNOWN_BYTES = 64 * 1024 * 1024
 """How many bytes an entry is expected to have at most, where that is not known."""
+
+# Long because: all of it is one consumer's view, and what takes shares its state.
 
 LEAST_COUNT = 50
 """Entries to ask a partition for, at least, under load: a call costs as much as several entries."""
@@ -62,6 +74,10 @@ class Consumer:
         """Whether the last take brought as many entries as it asked for."""
         self._fault: Exception | None = None
         """A partition's error that is still to be raised."""
+        self._asking: tuple[int, ...] = ()
+        """The partitions that are asked for entries now."""
+        self._gave: dict[int, float] = {}
+        """When a partition last gave entries, by `time.monotonic`."""
 
     async def open(self) -> int:
         """Make the group if it is missing; return in how many streams it was made. There are two in
@@ -111,35 +127,24 @@ class Consumer:
         await self._wakeup.end_wait()
 
     async def take_over(
-        self, count: int, lease: float, pause: float, in_touch: int = 0
-    ) -> tuple[Taken, float]:
-        """Continue the group's sweep: take over up to `count` entries whose consumer was silent for
-        `lease` seconds. All workers share one sweep, and Redis keeps its position. The next sweep
-        begins `pause` seconds after the end of this one. `in_touch` is when this worker last had
-        contact with Redis, by `redis_time` (0: unknown). If that is half a lease ago, nothing is
-        taken over.
+        self, partition: int, count: int, lease: float, max_bytes: int
+    ) -> tuple[Taken, bool]:
+        """Take over up to `count` entries from holders that are silent; return them, and whether
+        there may be more. They have `max_bytes` together at most, but a single one may have more.
 
-        Return the entries, and the seconds after which the sweep continues.
+        Who is silent, is known from looks (hookmill/stream/looks.py). `lease` is in seconds.
         """
-        args = [self.name, self.consumer, self._dedup_window]
-        args += [int(lease * 1000), int(pause * 1000), in_touch]
-        waits: list[int] = []
-        for shares in self._split(count):
-            calls = {
-                number: Call(
-                    number,
-                    [*taking_keys(keys), keys.sweep, keys.wake],
-                    [*args, share],
-                )
-                for number, share in shares.items()
-                for keys in [self.partitions[number]]
-            }
-            replies = await self._run_taking("takeover", calls)
-            waits += [reply[3] for reply in replies.values()]
-            taken = taken_of(replies)
-            if not taken.is_empty:
-                return taken, 0.0
-        return Taken([], []), min(waits) / 1000
+        return await self._take_over(partition, [int(lease * 1000), count, max_bytes, "silent"])
+
+    async def recover(
+        self, partition: int, count: int, lease: float, max_bytes: int, known: Iterable[EntryRef]
+    ) -> tuple[Taken, bool]:
+        """Do the same with entries of this consumer itself that it does not know of, because the
+        reply that brought them was lost. Those that it knows are `known`.
+        """
+        words = words_of(ref for ref in known if ref.partition == partition)
+        args = [int(lease * 1000), count, max_bytes, "own", *words]
+        return await self._take_over(partition, args)
 
     async def settle(self, settlements: Iterable[Settlement]) -> list[str]:
         """Write what became of entries; return the IDs of those that another worker took over."""
@@ -167,10 +172,19 @@ class Consumer:
             gone += [others[position - 1] for position in positions]
         return late, gone
 
-    async def run_alone(self, ref: EntryRef) -> int:
-        """Count that a suspect is about to run alone; return the count, this run included."""
+    async def confirm(self, refs: Sequence[EntryRef]) -> None:
+        """Note that a takeover has brought these entries. All are of one partition."""
+        number = refs[0].partition
+        call = Call(number, [self.partitions[number].deliveries], words_of(refs))
+        await self._scripts.run("confirm", call)
+
+    async def run_alone(self, ref: EntryRef, token: str) -> int:
+        """Count that a suspect is about to run alone; return the count, this run included. Another
+        call with the same token is about the same run and does not count.
+        """
         keys = self.partitions[ref.partition]
-        call = Call(ref.partition, [keys.suspects], [ref.key_number, ref.id])
+        args = [*words_of([ref]), token]
+        call = Call(ref.partition, [keys.suspects, keys.deliveries], args)
         return int(await self._scripts.run("alone", call))
 
     async def look_at_delayed(self, *, instead_of: int | None = None) -> Look:
@@ -194,19 +208,25 @@ class Consumer:
         """
         return await self._releases.wait_for_sooner(seconds)
 
-    async def redis_uptime(self) -> float:
-        """Return Redis' uptime in seconds: that of the server that started last."""
-        infos = await self._client.info("server")
-        return min(float(info["uptime_in_seconds"]) for info in infos)
+    def in_use(self, seconds: float) -> set[int]:
+        """Return the partitions in which this consumer may hold entries that the caller does not
+        know of: it asks there now, or was given some within the last `seconds`. Any thread may call
+        it.
+        """
+        # In this order: a reply is noted before it is no longer waited for.
+        asking, gave = self._asking, self._gave.copy()  # the copy is one atomic step
+        since = time.monotonic() - seconds
+        return {*asking, *(number for number, at in gave.items() if at >= since)}
 
-    async def redis_time(self) -> int:
-        """Return Redis' own time, in Unix milliseconds."""
-        seconds, microseconds = await self._client.execute(0, "TIME")
-        return int(seconds) * 1000 + int(microseconds) // 1000
+    def leases(self, timeout: float = 2.0) -> BlockingLeases:
+        """Return what renews this consumer's leases; use it from one other thread. `timeout` is in
+        seconds, for one command.
+        """
+        return BlockingLeases(self._client, self.name, self.consumer, timeout)
 
-    def leases(self) -> BlockingLeases:
-        """Return what renews this consumer's leases; use it from one other thread."""
-        return BlockingLeases(self._client, self.name, self.consumer)
+    def looks(self) -> Looks:
+        """Return how this consumer takes part in the group's looks."""
+        return Looks(self._client, self.name, self.consumer)
 
     async def close(self) -> None:
         """Close the connections of blocking commands; the client's own stay open."""
@@ -222,6 +242,15 @@ class Consumer:
             return [{partition: count}]
         self._next_partition = partition  # no other worker is woken for it, so it comes first
         return self._split(count)
+
+    async def _take_over(self, partition: int, args: list[Any]) -> tuple[Taken, bool]:
+        _, count, max_bytes, *_ = args
+        names = [self.name, self.consumer, self._dedup_window]
+        call = Call(partition, takeover_keys(self.partitions[partition]), [*names, *args])
+        allowance = self._allowance({partition: count}, max_bytes)
+        replies = await self._run_taking("takeover", {partition: call}, allowance)
+        taken = taken_of(replies)._replace(undeliverable=undeliverable_of(replies))
+        return taken, replies[partition][3] == 1
 
     def _split(self, count: int) -> Iterator[dict[int, int]]:
         """Split `count` over the partitions. Yield the number to ask of each, round by round.
@@ -310,12 +339,19 @@ class Consumer:
         """
         self._raise_fault()
         given: dict[int, Any] = {}
-        replies = await self._scripts.try_each(name, list(calls.values()), allowance=allowance)
-        for number, reply in zip(calls, replies, strict=True):
-            if isinstance(reply, Exception):
-                self._fault = reply
-            else:
+        self._asking = tuple(calls)
+        try:
+            replies = await self._scripts.try_each(name, list(calls.values()), allowance=allowance)
+            now = time.monotonic()
+            for number, reply in zip(calls, replies, strict=True):
+                if isinstance(reply, Exception):
+                    self._fault = reply
+                    continue
                 given[number] = reply
+                if reply[0]:
+                    self._gave[number] = now
+        finally:
+            self._asking = ()
         if not any(entries for entries, *_ in given.values()):
             self._raise_fault()
         return given

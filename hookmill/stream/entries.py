@@ -61,12 +61,20 @@ class Duplicate(NamedTuple):
     message_id: str
 
 
+class Undeliverable(NamedTuple):
+    """An entry that no worker received. It has become a dead letter; `error` says why."""
+
+    ref: EntryRef
+    message_id: str
+    error: str
+
+
 class Taken(NamedTuple):
     """What a take brought: entries to run, duplicates that it acknowledged, and how many entries it
     parked, because another message with their ordering key is not finished.
 
     `weight` is the bytes of all that it read. Where it may have left something that this worker can
-    take at once, it `has_more`.
+    take at once, it `has_more`. `undeliverable` are dead letters that a takeover has made.
     """
 
     entries: list[Entry]
@@ -74,6 +82,7 @@ class Taken(NamedTuple):
     parked: int = 0
     weight: int = 0
     has_more: bool = True
+    undeliverable: tuple[Undeliverable, ...] = ()
 
     def and_then(self, more: Taken) -> Taken:
         """Return both as one."""
@@ -88,7 +97,7 @@ class Taken(NamedTuple):
     @property
     def read(self) -> int:
         """How many entries were read."""
-        return len(self.entries) + len(self.duplicates) + self.parked
+        return len(self.entries) + len(self.duplicates) + self.parked + len(self.undeliverable)
 
     @property
     def is_empty(self) -> bool:

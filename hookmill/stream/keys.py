@@ -60,6 +60,9 @@ class Keys:
             heartbeats=f"{base}:heartbeats",
             heartbeat_times=f"{base}:heartbeats:times",
             lease_numbers=f"{base}:lease-numbers",
+            looks=f"{base}:looks",
+            watched=f"{base}:watched",
+            deliveries=f"{base}:deliveries",
             first_sights=f"{base}:first-sights",
             wake=f"{shared}:wake",
             due=f"{shared}:due",
@@ -70,8 +73,9 @@ class Keys:
 class GroupKeys(NamedTuple):
     """The names of the keys that one consumer group uses in one partition.
 
-    Heartbeats, lease numbers and first sights are not about a partition. They lie in partition 0.
-    Wake-ups, and what tells when delayed messages are due, lie where `wake_up_partition` says.
+    Heartbeats, looks and first sights are not about a partition: they lie in partition 0. Wake-ups,
+    and what tells when delayed messages are due, lie where `wake_up_partition` says. Only release
+    0.1 writes `sweep`.
     """
 
     stream: str
@@ -91,6 +95,9 @@ class GroupKeys(NamedTuple):
     heartbeats: str
     heartbeat_times: str
     lease_numbers: str
+    looks: str
+    watched: str
+    deliveries: str
     first_sights: str
     wake: str
     due: str

@@ -1,7 +1,8 @@
 """Renews a consumer's leases from a thread of its own, over connections of its own.
 
 With each renewal it raises the consumer's lease number. A number that rises says that the consumer
-still holds what it holds.
+still holds what it holds: others may take that over only after the number has stood still for a
+lease (`scripts/silence.lua`).
 """
 
 from __future__ import annotations
@@ -20,14 +21,13 @@ from hookmill.stream.entries import EntryRef
 from hookmill.stream.heartbeats import PLACE
 from hookmill.stream.script_runner import script_text
 
-_TIMEOUT = 2
-"""Seconds for one command. Short, because a worker that stops waits for the renewal under way."""
-
 
 class BlockingLeases:
-    """Renews leases from a thread, which a busy event loop cannot stop."""
+    """Renews leases from a thread, which a busy event loop cannot stop. `timeout` is in seconds,
+    for one command.
+    """
 
-    def __init__(self, client: Client, group: str, consumer: str) -> None:
+    def __init__(self, client: Client, group: str, consumer: str, timeout: float = 2.0) -> None:
         self._topology = client.topology
         self._partitions = [keys.of_group(group) for keys in client.partitions]
         self._names = [group, consumer]
@@ -35,8 +35,8 @@ class BlockingLeases:
         self._servers = [
             redis.Redis.from_url(
                 url,
-                socket_timeout=_TIMEOUT,
-                socket_connect_timeout=_TIMEOUT,
+                socket_timeout=timeout,
+                socket_connect_timeout=timeout,
                 retry=Retry(NoBackoff(), 0),
             )
             for url in self._topology.urls
@@ -44,40 +44,40 @@ class BlockingLeases:
         for server in self._servers:
             read_again(server.connection_pool, client.url_file)
 
-    def renew(self, refs: Iterable[EntryRef]) -> list[EntryRef]:
-        """Renew these entries' leases and raise the lease number, also where there are no entries;
-        return those that are no longer this consumer's.
+    def renew(self, refs: Iterable[EntryRef], partitions: Iterable[int] = ()) -> list[EntryRef]:
+        """Renew these entries' leases; return those that are no longer this consumer's.
+
+        Raise the lease number where these entries are, in `partitions`, and where all numbers can
+        be seen together, which is so also where this consumer holds nothing.
         """
-        by_server: defaultdict[int, defaultdict[int, list[EntryRef]]]
-        by_server = defaultdict(lambda: defaultdict(list))
-        numbered = self._topology.server_of(PLACE)
-        by_server[numbered] = defaultdict(list)
         self._number += 1
+        by_partition: defaultdict[int, list[EntryRef]] = defaultdict(list)
+        for number in (PLACE, *partitions):
+            by_partition[number] = []
         for ref in refs:
-            by_server[self._topology.server_of(ref.partition)][ref.partition].append(ref)
+            by_partition[ref.partition].append(ref)
+        by_server: defaultdict[int, dict[int, list[EntryRef]]] = defaultdict(dict)
+        for number, some in by_partition.items():
+            by_server[self._topology.server_of(number)][number] = some
         lost: list[EntryRef] = []
-        for server, by_partition in by_server.items():
+        for server, there in by_server.items():
             try:
-                lost += self._renew_at(server, by_partition, raises=server == numbered)
+                lost += self._renew_at(server, there)
             except (redis.RedisError, OSError) as error:
                 # The connection may lead to a server that was demoted: the next one is a new one.
                 self._servers[server].connection_pool.disconnect()
                 raise translated(error) from None
         return lost
 
-    def _renew_at(
-        self, server: int, by_partition: dict[int, list[EntryRef]], *, raises: bool
-    ) -> list[EntryRef]:
+    def _renew_at(self, server: int, by_partition: dict[int, list[EntryRef]]) -> list[EntryRef]:
         text = script_text("renew")
         with self._servers[server].pipeline(transaction=False) as pipe:
             for number, refs in by_partition.items():
                 keys = self._partitions[number]
                 args = [word for ref in refs for word in (ref.key_number, ref.id)]
-                pipe.eval(text, 2, keys.stream, keys.again, *self._names, *args)
-            if raises:  # after the renewals, because it says that they were made
-                key, consumer = self._partitions[PLACE].lease_numbers, self._names[1]
-                pipe.eval(script_text("lease_number"), 1, key, consumer, str(self._number))
-            replies = pipe.execute()[: len(by_partition)]
+                names = [*self._names, str(self._number)]
+                pipe.eval(text, 3, keys.stream, keys.again, keys.lease_numbers, *names, *args)
+            replies = pipe.execute()
         return [
             refs[place - 1]
             for refs, lost in zip(by_partition.values(), replies, strict=True)

@@ -106,12 +106,16 @@ class Upkeep:
         """Remove the lease numbers of consumers that are not `left`, or only that of the one that
         is named. A worker that has not taken anything yet is no consumer, but has a heartbeat.
         """
-        keys = self._group_keys[PLACE]
-        asked = [("HKEYS", key) for key in (keys.lease_numbers, keys.heartbeats)]
-        numbered, alive = map(set, map(checked, await self._client.ask(PLACE, *asked)))
-        gone = numbered & {consumer.encode()} if consumer else numbered - alive
-        if gone := gone - left:
-            await self._client.execute(PLACE, "HDEL", keys.lease_numbers, *gone)
+        asked = [
+            (number, ("HKEYS", keys.lease_numbers)) for number, keys in enumerate(self._group_keys)
+        ]
+        beats = PLACE, ("HKEYS", self._group_keys[PLACE].heartbeats)
+        alive, *numbered = map(set, map(checked, await self._client.ask_places([beats, *asked])))
+        for number, names in enumerate(numbered):
+            gone = names & {consumer.encode()} if consumer else names - alive
+            if gone := gone - left:
+                key = self._group_keys[number].lease_numbers
+                await self._client.execute(number, "HDEL", key, *gone)
 
     async def _sum_of(self, name: str, calls: Sequence[Call]) -> int:
         return sum(await self._scripts.run_each(name, calls))

@@ -9,6 +9,7 @@ import pytest
 
 from tests.e2e.line import Line
 from tests.support import Program, Server
+from tests.worker.processes import WorkerProcesses
 
 
 @pytest.fixture
@@ -16,3 +17,10 @@ def line(
     start_program: Callable[..., Program], tmp_path: Path, server: Server, prefix: str
 ) -> Line:
     return Line(start_program, tmp_path, server.url, prefix)
+
+
+@pytest.fixture
+def processes(
+    own_server: Callable[..., Server], start_program: Callable[..., Program], tmp_path: Path
+) -> WorkerProcesses:
+    return WorkerProcesses(own_server(), start_program, tmp_path)

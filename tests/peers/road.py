@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import suppress
 
 
 class Road:
     """A TCP proxy in front of a server. It can become a black hole (connections stay, nothing
-    arrives), and it can lead new connections to another server while it keeps the old ones.
+    arrives), and it can lead new connections to another server while it keeps the old ones. It cuts
+    connections on which nothing was sent for `most_idle` seconds.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, most_idle: float = math.inf) -> None:
         self._target = port
+        self._most_idle = most_idle
+        self.cut = 0
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.opened = 0
@@ -47,20 +51,31 @@ class Road:
         there, back = await asyncio.open_connection("127.0.0.1", self._target)
         swallowed = self._swallowed
         try:
-            with suppress(ConnectionError):
-                await asyncio.gather(
-                    self._carry(reader, back, swallowed), self._carry(there, writer, swallowed)
-                )
+            with suppress(ConnectionError, TimeoutError):
+                async with asyncio.timeout(None) as idle:
+                    await asyncio.gather(
+                        self._carry(reader, back, swallowed, idle),
+                        self._carry(there, writer, swallowed, idle),
+                    )
         finally:
+            self.cut += idle.expired()
             back.close()
             writer.close()
             self._tasks.discard(task)
 
-    @staticmethod
     async def _carry(
-        source: asyncio.StreamReader, target: asyncio.StreamWriter, swallowed: asyncio.Event
+        self,
+        source: asyncio.StreamReader,
+        target: asyncio.StreamWriter,
+        swallowed: asyncio.Event,
+        idle: asyncio.Timeout,
     ) -> None:
-        while data := await source.read(65_536):
+        while True:
+            if self._most_idle < math.inf:
+                idle.reschedule(asyncio.get_running_loop().time() + self._most_idle)
+            data = await source.read(65_536)
+            if not data:
+                break
             if not swallowed.is_set():
                 target.write(data)
         target.close()

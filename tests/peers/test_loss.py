@@ -195,7 +195,7 @@ async def test_what_a_living_worker_runs_is_neither_a_dead_letter_nor_run_by_the
     async with working(settings(lease=2, concurrency=3), work.handlers):
         await eventually(lambda: len(work.began) == 3)
         async with working(settings(lease=2), work.handlers):
-            await view.sweeps(8)
+            await view.looks(12)
             work.go_on.set()
             await view.drained()
     assert work.began == work.done == Counter(names(3))

@@ -204,7 +204,7 @@ async def test_a_message_that_comes_during_a_sweep_is_taken(
     await eventually(lambda: busy.running == 200)
     # With one slot, a sweep looks at ten of them in one step.
     workers.start(free.handlers, concurrency=1)
-    await view.swept_for_a_lease(free)
+    await view.watched_for_a_lease(free)
     for number in range(30):
         await send(stream, f"n{number}")
         await eventually(lambda n=number: free.done[f"n{n}"], what=f"n{number} to be taken")  # type: ignore[misc] # no lambda has annotations

@@ -82,11 +82,11 @@ class View:
             pipe.xreadgroup(self.group, f"dead-of-{message_ids[0]}", {self.stream: ">"})
             return [entry_id.decode() for entry_id in pipe.execute()[:-1]]
 
-    async def swept_for_a_lease(self, work: Work) -> None:
-        """Return when a sweep has looked at all that was held before, for more than a lease.
+    async def watched_for_a_lease(self, work: Work) -> None:
+        """Return when workers have watched all that was held before, for more than a lease.
 
-        The entries of a dead consumer are taken over by the sweep that looks at everything else,
-        and only after a lease.
+        A dead consumer's entries are taken over by the workers that watch everything else, and only
+        after a lease.
         """
         left = f"left-behind-{next(_numbers)}"
         self.leave_behind(left)
@@ -97,10 +97,15 @@ class View:
         stats = self.client.info("commandstats")
         return int(stats.get(f"cmdstat_{command}", {}).get("calls", 0))
 
-    async def sweeps(self, count: int) -> None:
-        """Return after so many more sweeps."""
-        enough = self.calls("xautoclaim") + count
-        await eventually(lambda: self.calls("xautoclaim") >= enough, timeout=30, what="sweeps")
+    async def looks(self, count: int) -> None:
+        """Return after so many more looks at who holds what; there are eight in a lease."""
+        key = self.dead.removesuffix("dead") + "looks"
+
+        def number() -> int:
+            return int(self.client.hget(key, "number") or 0)
+
+        enough = number() + count
+        await eventually(lambda: number() >= enough, timeout=30, what="looks")
 
     async def blocked(self, count: int = 1) -> None:
         """Return when so many workers wait for new entries. A worker waits for delayed messages,

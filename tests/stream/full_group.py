@@ -32,7 +32,7 @@ async def fill(client: Client, name: str) -> None:
         late, soon, gone, done, *held = here
         await group.settle([settled(late, again(late, delay_ms=3_600_000))])
         await group.settle([settled(soon, again(soon)), settled(gone, dead(gone)), settled(done)])
-        await group.run_alone(held[0].ref)
+        await group.run_alone(held[0].ref, "token")
     await taken_over(group, lease=3600)
     upkeep, heartbeats = Upkeep(client, name), Heartbeats(client, name)
     await upkeep.claim(3600)

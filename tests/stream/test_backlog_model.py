@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from typing import Any
 
@@ -16,6 +15,7 @@ from hookmill.stream.entries import Entry, Settlement, Taken
 from hookmill.stream.upkeep import Upkeep
 from tests.stream.backlogs import settled, walked
 from tests.stream.ordering import again, dead
+from tests.stream.toolkit import all_taken_over
 from tests.support import Server, Stream, dead_letters, message
 
 SIZES = [0, 10, 300, 5_000, 70_000]
@@ -47,11 +47,9 @@ class Model:
         self._took(self.workers[which % 2], await self.workers[which % 2].take(1 + which))
 
     async def take_over(self, which: int) -> None:
-        self.in_hand, wait = [], 0.0
-        while not wait:
-            taken, wait = await self.workers[which % 2].take_over(100, 0, 0.001)
+        self.in_hand = []
+        async for taken in all_taken_over(self.workers[which % 2]):
             self._took(self.workers[which % 2], taken)
-        await asyncio.sleep(wait)
 
     def _took(self, group: Consumer, taken: Taken) -> None:
         refs = [entry.ref for entry in taken.entries]

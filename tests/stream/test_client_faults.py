@@ -68,11 +68,15 @@ def everything(
     yield "open", group.open
     yield "take", lambda: group.take(1)
     yield "wait", lambda: group.wait(0.1)
-    yield "take over", lambda: group.take_over(1, 0, 1)
+    yield "take over", lambda: group.take_over(0, 1, 0, 1)
+    yield "recover", lambda: group.recover(0, 1, 0, 1, [])
+    yield "confirm", lambda: group.confirm([EntryRef(STREAM, "1-1")])
+    yield "run alone", lambda: group.run_alone(EntryRef(STREAM, "1-1"), "t")
+    yield "look", lambda: group.looks().ask("")
+    yield "watch", lambda: group.looks().watch("1", 0, "", 1)
     yield "settle", lambda: group.settle([Settlement(EntryRef(STREAM, "1-1"))])
     yield "release", lambda: group.release(1)
     yield "retire", lambda: Upkeep(stream.client, "main").retire(0)
-    yield "uptime", group.redis_uptime
     yield "dead", DeadLetters(stream.client, "main").count
     yield "renew", lambda: asyncio.to_thread(renew, group)
 

@@ -207,7 +207,7 @@ async def test_a_lost_group_is_distinguished_from_a_redis_that_is_away(
     await stream.append([message()])
     assert await waiting  # what it takes then tells it
     for asked in (
-        group.take_over(1, lease=0, pause=1),
+        group.recover(0, 1, 0, 1, []),
         group.settle([Settlement(entry.ref, (again(entry),))]),
         group.take(1),
     ):

@@ -225,10 +225,10 @@ async def test_what_a_managed_server_forbids_is_reported_and_the_rest_is_checked
 
 
 async def test_a_command_that_was_renamed_away_is_missed(own_server: Callable[..., Server]) -> None:
-    server = own_server("--save", "", "--rename-command", "XAUTOCLAIM", "")
+    server = own_server("--save", "", "--rename-command", "XCLAIM", "")
     stream = Stream(server.url, "renamed")
 
-    assert (await Inspector(stream.client).server()).missing == ("XAUTOCLAIM",)
+    assert (await Inspector(stream.client).server()).missing == ("XCLAIM",)
     await stream.close()
 
 
@@ -260,5 +260,5 @@ async def test_a_full_server_says_why_it_refuses(own_server: Callable[..., Serve
 
 
 def test_the_needed_commands_are_those_that_the_scripts_call() -> None:
-    assert {"XADD", "XACK", "XAUTOCLAIM", "XREADGROUP", "HGET", "EVALSHA"} <= needed_commands()
+    assert {"XADD", "XACK", "XCLAIM", "XREADGROUP", "HGET", "EVALSHA"} <= needed_commands()
     assert "WAITAOF" not in needed_commands()

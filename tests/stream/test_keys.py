@@ -34,8 +34,8 @@ def test_the_names_are_those_of_release_0_1() -> None:
         "hookmill:{0}:tokens",
     )
     group = keys.of_group("main")._asdict()
-    new = {"heartbeats", "heartbeat_times", "lease_numbers", "wake", "due", "releaser"}
-    new |= {"first_sights"}
+    new = {"heartbeats", "heartbeat_times", "lease_numbers", "looks", "watched", "deliveries"}
+    new |= {"wake", "due", "releaser", "first_sights"}
     assert {name: key for name, key in group.items() if name not in new} == {
         "stream": "hookmill:{0}:stream",
         "again": "hookmill:{0}:main:again",
@@ -59,6 +59,9 @@ def test_the_names_that_came_with_release_0_2() -> None:
     assert group.heartbeats == "hookmill:{0}:main:heartbeats"
     assert group.heartbeat_times == "hookmill:{0}:main:heartbeats:times"
     assert group.lease_numbers == "hookmill:{0}:main:lease-numbers"
+    assert group.looks == "hookmill:{0}:main:looks"
+    assert group.watched == "hookmill:{0}:main:watched"
+    assert group.deliveries == "hookmill:{0}:main:deliveries"
     assert group.first_sights == "hookmill:{0}:main:first-sights"
 
 

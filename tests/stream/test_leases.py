@@ -15,7 +15,7 @@ from hookmill.stream.entries import STREAM, EntryRef
 from hookmill.stream.leases import BlockingLeases
 from hookmill.stream.producer import Producer
 from tests.stream.toolkit import OpenGroup, OwnServer, settle_all
-from tests.support import eventually, message, server_binaries
+from tests.support import Server, eventually, message, server_binaries
 
 
 @pytest.fixture
@@ -75,6 +75,19 @@ async def test_each_renewal_raises_the_lease_number_also_where_nothing_is_held(
     leases.renew([])
     assert redis_client.hgetall(key) == {b"c1": b"3"}
     await settle_all(group, entry)
+
+
+async def test_the_number_rises_in_the_partitions_in_which_something_is_or_may_be_held(
+    server: Server, prefix: str, redis_client: redis.Redis
+) -> None:
+    async with Client(server.url, prefix, partitions=4) as client:
+        group = Consumer(client, "main", "c1", dedup_window=3600)
+        await group.open()
+        with closing(group.leases()) as leases:
+            assert leases.renew([EntryRef(STREAM, "1-1", 2)], [3]) == [EntryRef(STREAM, "1-1", 2)]
+        await group.close()
+        keys = [keys.of_group("main").lease_numbers for keys in client.partitions]
+        assert [redis_client.hget(key, "c1") for key in keys] == [b"1", None, b"1", b"1"]
 
 
 @pytest.mark.parametrize("binary", list(server_binaries()))

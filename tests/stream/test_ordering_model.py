@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from typing import Any
 
@@ -20,10 +19,8 @@ from tests.stream.ordering import (
     send,
     settled,
 )
-from tests.support import (
-    Server,
-    Stream,
-)
+from tests.stream.toolkit import all_taken_over
+from tests.support import Server, Stream
 
 
 class Model:
@@ -82,11 +79,8 @@ class Model:
     async def take_over(self, which: int) -> None:
         """One worker takes over everything that is being handled, as if all had died."""
         self.in_hand = []
-        wait = 0.0
-        while not wait:
-            taken, wait = await self.workers[which].take_over(100, 0, 0.001)
+        async for taken in all_taken_over(self.workers[which]):
             self.took(self.workers[which], taken)
-        await asyncio.sleep(wait)
 
     async def finish(self) -> None:
         """Have all come to its end, and see that it is all there was, in the order it came."""

@@ -273,7 +273,7 @@ async def test_retries_delays_and_leases_stay_in_their_partition(
     await settle(group, once_more)
 
 
-async def test_the_sweep_goes_through_all_partitions(stream: Producer, group: Consumer) -> None:
+async def test_a_takeover_goes_through_all_partitions(stream: Producer, group: Consumer) -> None:
     gone = Consumer(stream.client, "main", "gone", dedup_window=3600)
     await stream.append([in_partition(n % PARTITIONS, n) for n in range(20)])
     held = await gone.take(20)

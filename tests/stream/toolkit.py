@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import msgspec
 import redis
@@ -12,12 +13,14 @@ import redis
 from hookmill.message import Progress
 from hookmill.stream.arrival import row_of
 from hookmill.stream.consumer import Consumer
-from hookmill.stream.entries import Entry, FollowUp, Settlement
+from hookmill.stream.entries import Entry, EntryRef, FollowUp, Settlement, Taken
 from hookmill.stream.producer import Producer
 from tests.support import (
+    ANY_BYTES,
     Server,
     Stream,
     message,
+    watch_for,
 )
 
 OpenGroup = Callable[..., Awaitable[Consumer]]
@@ -73,6 +76,18 @@ async def opened(server: Server) -> AsyncIterator[tuple[Producer, Consumer]]:
     finally:
         await group.close()
         await stream.close()
+
+
+async def all_taken_over(group: Consumer) -> AsyncIterator[Taken]:
+    """Have a consumer take over all that is held, as if all had died, and recover its own."""
+    await watch_for(group, 0)
+    known: list[EntryRef] = []
+    for take in (group.take_over, partial(group.recover, known=known)):
+        has_more = True
+        while has_more:
+            taken, has_more = await take(0, 100, 0, ANY_BYTES)
+            known += [entry.ref for entry in taken.entries]
+            yield taken
 
 
 async def release(group: Consumer) -> bool:

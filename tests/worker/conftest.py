@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from hookmill import Handlers
+from hookmill.runtime.tasks import cancel_and_wait, run_periodically
 from hookmill.stream.consumer import TAKE_BYTES, Consumer
 from hookmill.stream.producer import Producer
 from tests.support import Program, Server
@@ -38,6 +40,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 async def make_pool(short_pauses: None) -> AsyncIterator[MakePool]:
     """Start a pool: `await make_pool(handlers, stream, concurrency=1)`. The end stops it."""
     pools: list[Pool] = []
+    looking: list[asyncio.Task[None]] = []
     threads = HandlerThreads(4)
 
     async def make(
@@ -54,10 +57,11 @@ async def make_pool(short_pauses: None) -> AsyncIterator[MakePool]:
         if consumer is None:
             assert stream is not None
             consumer = scripted(stream, f"c{len(pools)}")
+        takeover = Takeover(consumer, lease)
         pool = Pool(
             consumer,
             attempter(handlers, None, threads, grace=600),
-            Takeover(consumer, lease),
+            takeover,
             concurrency,
             max_bytes=max_bytes,
         )
@@ -65,9 +69,12 @@ async def make_pool(short_pauses: None) -> AsyncIterator[MakePool]:
         if start:
             await consumer.open()
             pool.start()
+        if lease < FOR_EVER:
+            looking.append(asyncio.create_task(run_periodically("takeover", takeover.look)))
         return pool
 
     yield make
+    await cancel_and_wait(looking)
     for pool in pools:
         await pool.stop(0)
         await pool._consumer.close()

@@ -14,7 +14,7 @@ import redis
 from hookmill import Delivery, Handlers
 from hookmill.message import Message
 from hookmill.stream.consumer import TAKE_BYTES, Consumer
-from hookmill.stream.entries import Settlement, Taken
+from hookmill.stream.entries import EntryRef, Settlement, Taken
 from hookmill.stream.producer import Producer
 from tests.support import eventually, message
 from worker.pool import Pool
@@ -30,11 +30,12 @@ class Scripted(Consumer):
     before_take: Callable[[int], Any] = staticmethod(lambda _: None)
     after_take: Callable[[], Any] = staticmethod(lambda: None)
     before_wait: Callable[[], Awaitable[Any]] = staticmethod(lambda: asyncio.sleep(0))
-    after_sweep: Callable[[Taken], Any] = staticmethod(lambda _: None)
+    after_takeover: Callable[[Taken], Any] = staticmethod(lambda _: None)
+    after_recovery: Callable[[Taken], Any] = staticmethod(lambda _: None)
     after_wait: Callable[[], Awaitable[Any]] = staticmethod(lambda: asyncio.sleep(0))
     after_settle: Callable[[], Any] = staticmethod(lambda: None)
+    after_run_alone: Callable[[int], Any] = staticmethod(lambda _: None)
     settle_fault: Exception | None = None
-    uptime: float | None = None
 
     async def take(self, count: int, max_bytes: int = TAKE_BYTES) -> Taken:
         self.before_take(count)
@@ -42,12 +43,20 @@ class Scripted(Consumer):
         self.after_take()
         return taken
 
-    async def take_over(
-        self, count: int, lease: float, pause: float, in_touch: int = 0
-    ) -> tuple[Taken, float]:
-        taken, wait = await super().take_over(count, lease, pause, in_touch)
-        self.after_sweep(taken)
-        return taken, wait
+    async def take_over(self, *args: Any) -> tuple[Taken, bool]:
+        taken, has_more = await super().take_over(*args)
+        self.after_takeover(taken)
+        return taken, has_more
+
+    async def recover(self, *args: Any) -> tuple[Taken, bool]:
+        taken, has_more = await super().recover(*args)
+        self.after_recovery(taken)
+        return taken, has_more
+
+    async def run_alone(self, ref: EntryRef, token: str) -> int:
+        times = await super().run_alone(ref, token)
+        self.after_run_alone(times)
+        return times
 
     async def wait(self, seconds: float) -> bool:
         await self.before_wait()
@@ -62,9 +71,6 @@ class Scripted(Consumer):
         late = await super().settle(settlements)
         self.after_settle()
         return late
-
-    async def redis_uptime(self) -> float:
-        return await super().redis_uptime() if self.uptime is None else self.uptime
 
 
 def scripted(stream: Producer, consumer: str = "scripted") -> Scripted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -18,7 +19,7 @@ from hookmill.stream.entries import STREAM, Entry, EntryRef, Settlement
 from hookmill.stream.leases import BlockingLeases
 from hookmill.stream.producer import Producer
 from tests.support import eventually, message, taken_over, wait_until
-from worker.leases import MAX_BLOCKED, LeaseKeeper
+from worker.leases import MAX_BLOCKED, LeaseKeeper, timeout_of
 
 OpenGroup = Callable[..., Awaitable[Consumer]]
 
@@ -34,11 +35,11 @@ class Leases(BlockingLeases):
         self.faults: list[Exception] = []
         self.meanwhile: Callable[[], Any] = lambda: None
 
-    def renew(self, refs: Iterable[EntryRef]) -> list[EntryRef]:
+    def renew(self, refs: Iterable[EntryRef], partitions: Iterable[int] = ()) -> list[EntryRef]:
         self.renewed.append(list(refs))
         if self.faults:
             raise self.faults.pop()
-        lost = super().renew(self.renewed[-1])
+        lost = super().renew(self.renewed[-1], partitions)
         self.meanwhile()
         return lost
 
@@ -130,16 +131,19 @@ async def test_a_lost_lease_is_reported_and_left_with_its_new_holder(
     stream: Producer,
     group: Consumer,
     open_group: OpenGroup,
-    keeper: LeaseKeeper,
+    leases: Leases,
     held: dict[EntryRef, Entry],
     redis_client: redis.Redis,
 ) -> None:
     other = await open_group("other")
     (entry,) = await take(stream, group, 1)
+    await taken_over(other)
+    held[entry.ref] = entry
+    keeper = LeaseKeeper(leases, held, LEASE)
     with structlog.testing.capture_logs() as logs:
-        await taken_over(other)
-        held[entry.ref] = entry
+        keeper.start()
         await eventually(lambda: logs)
+        keeper.stop()
     assert logs[0]["event"] == "leases lost: another worker has these messages"
     assert logs[0]["entries"] == [entry.ref.id]
     assert pending_rows(redis_client, group)[entry.ref.id]["consumer"] == b"other"
@@ -159,6 +163,94 @@ async def test_what_was_settled_during_a_renewal_does_not_count_as_lost(
         await eventually(lambda: leases.renewed and not held)
         keeper.stop()
     assert logs == []
+
+
+async def test_what_is_being_settled_does_not_count_as_lost(
+    leases: Leases, held: dict[EntryRef, Entry]
+) -> None:
+    # Redis has carried out the settlement, and its reply is lost or under way.
+    ref = EntryRef(STREAM, "1-1")
+    held[ref] = Entry(ref, {})
+    keeper = LeaseKeeper(leases, held, LEASE, settling=lambda: {ref})
+    with structlog.testing.capture_logs() as logs:
+        keeper.start()
+        await eventually(lambda: len(leases.renewed) >= 4)
+        keeper.stop()
+    assert logs == []
+
+
+async def test_what_is_lost_in_one_renewal_only_is_not_reported(
+    leases: Leases, held: dict[EntryRef, Entry]
+) -> None:
+    refs = [EntryRef(STREAM, f"1-{n}") for n in range(1, 9)]
+
+    def hold_another() -> None:
+        held.clear()
+        if refs:
+            ref = refs.pop()
+            held[ref] = Entry(ref, {})
+
+    hold_another()
+    leases.meanwhile = hold_another
+    keeper = LeaseKeeper(leases, held, LEASE)
+    with structlog.testing.capture_logs() as logs:
+        keeper.start()
+        await eventually(lambda: not refs)
+        keeper.stop()
+    assert logs == []
+
+
+async def test_a_loss_is_reported_once(leases: Leases, held: dict[EntryRef, Entry]) -> None:
+    ref = EntryRef(STREAM, "1-1")
+    held[ref] = Entry(ref, {})
+    keeper = LeaseKeeper(leases, held, LEASE)
+    with structlog.testing.capture_logs() as logs:
+        keeper.start()
+        await eventually(lambda: len(leases.renewed) >= 5)
+        keeper.stop()
+    assert [line["entries"] for line in logs] == [["1-1"]]
+
+
+async def test_a_renewal_that_failed_is_tried_again_soon(
+    leases: Leases, held: dict[EntryRef, Entry]
+) -> None:
+    keeper = LeaseKeeper(leases, held, 24.0)
+    assert (keeper.period, keeper.short_period, timeout_of(24.0)) == (8.0, 1.0, 2.0)
+    assert (LeaseKeeper(leases, held, 4.0).short_period, timeout_of(4.0)) == (0.5, 0.5)
+    assert timeout_of(0.5) == 0.25
+    leases.faults = [StreamUnavailableError("away")]
+    began = time.monotonic()
+    keeper.start()
+    await eventually(lambda: len(leases.renewed) == 2)
+    keeper.stop()
+    assert time.monotonic() - began < 7  # before the next renewal would be due
+
+
+async def test_the_number_rises_where_something_is_asked_for_or_was_given(
+    stream: Producer, group: Consumer, held: dict[EntryRef, Entry]
+) -> None:
+    # A reply may lie unread for long, where the event loop is blocked.
+    (entry,) = await take(stream, group, 1)
+    assert group.in_use(60) == {0}
+    assert group.in_use(0) == set()
+    raised: list[list[int]] = []
+
+    class Noting(BlockingLeases):
+        def renew(self, refs: Iterable[EntryRef], partitions: Iterable[int] = ()) -> list[EntryRef]:
+            raised.append(list(partitions))
+            return super().renew(refs, partitions)
+
+    noting = Noting(stream.client, group.name, group.consumer)
+    keeper = LeaseKeeper(noting, held, LEASE, lambda: group.in_use(60))
+    keeper.start()
+    await eventually(lambda: raised)
+    keeper.stop()
+    assert raised[0] == [0]
+    taking = asyncio.create_task(group.take(1))
+    await asyncio.sleep(0)
+    assert group.in_use(0) == {0}
+    await taking
+    await group.settle([Settlement(entry.ref)])
 
 
 async def test_a_loop_that_is_blocked_for_many_leases_renews_no_more(
@@ -212,8 +304,8 @@ async def test_the_loop_may_write_while_the_thread_reads(
     class Offline(BlockingLeases):
         renewals = 0
 
-        def renew(self, refs: Iterable[EntryRef]) -> list[EntryRef]:
-            self.renewals += bool(refs)
+        def _renew_at(self, _: int, by_partition: dict[int, list[EntryRef]]) -> list[EntryRef]:
+            self.renewals += any(by_partition.values())
             return []
 
     refs = [EntryRef(STREAM, f"1-{n}") for n in range(20_000)]

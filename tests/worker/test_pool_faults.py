@@ -19,7 +19,6 @@ from hookmill.stream.producer import Producer
 from hookmill.stream.upkeep import Upkeep
 from tests.support import Server, Stream, dead_letters, eventually
 from tests.worker.pools import (
-    FOR_EVER,
     MakePool,
     Work,
     is_drained,
@@ -42,7 +41,6 @@ async def test_nothing_is_lost_when_redis_dies_and_comes_back(
     work = Work()
     sent = names(300)
     consumer = scripted(stream, "c1")
-    consumer.uptime = FOR_EVER  # or the test would wait until Redis is up for a lease
     await send(stream, *sent)
     pool = await make_pool(work.handlers, concurrency=5, consumer=consumer, lease=0.3)
     await eventually(lambda: len(work.done) >= 50)

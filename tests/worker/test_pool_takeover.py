@@ -13,7 +13,7 @@ from hookmill import Delivery, Handlers, Retry
 from hookmill.errors import StreamUnavailableError
 from hookmill.message import Message
 from hookmill.stream.producer import Producer
-from tests.support import eventually
+from tests.support import eventually, watch_for
 from tests.worker.pools import (
     FOR_EVER,
     MakePool,
@@ -27,7 +27,7 @@ from tests.worker.pools import (
 )
 
 
-async def test_messages_whose_take_was_never_answered_are_taken_over(
+async def test_messages_whose_take_was_never_answered_are_recovered(
     stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     faults = [StreamUnavailableError("timed out")]
@@ -38,7 +38,6 @@ async def test_messages_whose_take_was_never_answered_are_taken_over(
 
     work = Work()
     consumer = scripted(stream)
-    consumer.uptime = FOR_EVER
     consumer.after_take = lose
     await send(stream, *names(5))
     pool = await make_pool(work.handlers, consumer=consumer, lease=0.1)
@@ -58,7 +57,6 @@ async def test_a_silent_worker_loses_its_messages_and_its_late_outcome_is_droppe
     await eventually(lambda: silent.running == 3)
 
     consumer = scripted(stream, "other")
-    consumer.uptime = FOR_EVER
     await make_pool(other.handlers, consumer=consumer, lease=0.1)
     await eventually(lambda: other.done == Counter(names(3)))
     await eventually(lambda: is_drained(redis_client, stream))
@@ -79,7 +77,6 @@ async def test_a_retry_after_the_takeover_does_not_disturb_the_new_holder(
     await send(stream, "m")
     await eventually(lambda: silent.running)
     consumer = scripted(stream, "other")
-    consumer.uptime = FOR_EVER
     second = await make_pool(other.handlers, consumer=consumer, lease=0.1)
     await eventually(lambda: other.running)
     silent.go_on.set()
@@ -92,47 +89,76 @@ async def test_a_retry_after_the_takeover_does_not_disturb_the_new_holder(
     assert (silent.ran + other.ran)["m"] == 2
 
 
-async def test_a_sweep_that_is_always_due_keeps_nothing_new_waiting(
+async def test_a_takeover_that_is_always_due_keeps_nothing_new_waiting(
     stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     work = Work()
-    consumer = scripted(stream, "c1")
-    consumer.uptime = FOR_EVER
-    await send(stream, "before")  # no worker waits, so it wakes none
-    await make_pool(work.handlers, consumer=consumer, lease=0.0)
-    await eventually(lambda: work.done["before"])
-    await send(stream, "after")
-    await eventually(lambda: work.done["after"])
+    pool = await make_pool(work.handlers, stream)
+    pool._takeover.wait = lambda: 0.0  # type: ignore[method-assign] # nothing is there to take over
+    await send(stream, "m")
+    await eventually(lambda: work.done["m"])
     await eventually(lambda: is_drained(redis_client, stream))
 
 
-async def test_a_sweep_leaves_alone_what_is_held_and_unsettled(
+async def test_a_recovery_leaves_alone_what_is_held_and_unsettled(
     stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     work = Work()
     consumer = scripted(stream)
-    consumer.uptime = FOR_EVER
     consumer.settle_fault = StreamUnavailableError("away")
-    sweeps: list[int] = []
-    consumer.after_sweep = lambda taken: sweeps.append(len(taken.entries))
+    recovered: list[int] = []
+    consumer.after_recovery = lambda taken: recovered.append(len(taken.entries))
     await send(stream, *names(3))
-    await make_pool(work.handlers, consumer=consumer, lease=0.1)
-    await eventually(lambda: sum(sweeps) >= 3)
+    pool = await make_pool(work.handlers, consumer=consumer, lease=0.1)
+    await eventually(lambda: len(work.done) == 3)
+    pool._takeover.lost_reply()
+    await eventually(lambda: len(recovered) >= 2)
     consumer.settle_fault = None
     await eventually(lambda: is_drained(redis_client, stream))
     assert work.ran == Counter(names(3))
+    assert sum(recovered) == 0
 
 
-async def test_after_a_wake_up_the_new_message_goes_before_a_sweep_that_is_due(
+async def test_a_failed_wait_moves_no_takeover_and_nothing_is_recovered_after_it(
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    # A proxy cuts the connection that waits, again and again.
+    work = Work()
+    waits: list[float] = []
+
+    async def cut() -> None:
+        waits.append(1)
+        raise StreamUnavailableError("cut")
+
+    gone = scripted(stream, "gone")
+    await gone.open()
+    await send(stream, "m")
+    await gone.take(1)
+    consumer = scripted(stream)
+    consumer.before_wait = cut
+    recovered: list[int] = []
+    consumer.after_recovery = lambda taken: recovered.append(len(taken.entries))
+    await make_pool(work.handlers, consumer=consumer, lease=0.3)
+    await eventually(lambda: is_drained(redis_client, stream))
+    assert work.ran == {"m": 1}
+    assert waits
+    assert not recovered
+    await gone.close()
+
+
+async def test_after_a_wake_up_the_new_message_goes_before_a_takeover_that_is_due(
     stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     work = Work()
     consumer = scripted(stream)
-    consumer.uptime = FOR_EVER
-    pool = await make_pool(work.handlers, consumer=consumer, lease=0.5, start=False)
+    pool = await make_pool(work.handlers, consumer=consumer, start=False)
+    steps: list[str] = []
+    consumer.before_take = lambda _: steps.append("take")
+    consumer.after_takeover = lambda _: steps.append("takeover")
 
     async def make_due() -> None:
-        pool._takeover._next_sweep = 0
+        steps.clear()
+        pool._takeover._found = [0]
 
     consumer.after_wait = make_due
     await consumer.open()
@@ -141,15 +167,16 @@ async def test_after_a_wake_up_the_new_message_goes_before_a_sweep_that_is_due(
         await is_waiting(redis_client)
         await send(stream, f"m{number}")
         await eventually(lambda: sum(work.done.values()) > number)  # noqa: B023 - waited for here
+        await eventually(lambda: "takeover" in steps)
+        assert steps[0] == "take"
     await eventually(lambda: is_drained(redis_client, stream))
 
 
-async def test_a_message_whose_wake_up_was_lost_is_found_between_two_sweeps(
+async def test_a_message_whose_wake_up_was_lost_is_found_after_a_quarter_of_a_lease(
     stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     work = Work()
     consumer = scripted(stream)
-    consumer.uptime = FOR_EVER
     key = consumer.partitions[0].stream
 
     async def wake_another() -> None:
@@ -179,7 +206,7 @@ async def test_a_duplicate_that_ended_a_wait_is_dropped(
     assert work.ran == {"m": 1}
 
 
-async def test_a_sweep_claims_no_more_than_there_are_free_slots_and_the_rest_is_for_others(
+async def test_a_takeover_claims_no_more_than_there_are_free_slots_and_the_rest_is_for_others(
     stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     busy, idle = Work(wait=True), Work()
@@ -192,12 +219,12 @@ async def test_a_sweep_claims_no_more_than_there_are_free_slots_and_the_rest_is_
     pools = []
     for number, (work, concurrency) in enumerate(((busy, 2), (idle, 10))):
         consumer = scripted(stream, f"c{number}")
-        consumer.uptime = FOR_EVER
         pool = await make_pool(
-            work.handlers, consumer=consumer, concurrency=concurrency, lease=30, start=False
+            work.handlers, consumer=consumer, concurrency=concurrency, lease=FOR_EVER, start=False
         )
-        pool._takeover._next_sweep = 0  # it has had contact for a long time
+        pool._takeover._found, pool._takeover._lease = [0], 30.0  # as it has found
         pools.append(pool)
+    await watch_for(consumer, 30)
 
     pools[0].start()
     await eventually(lambda: busy.running == 2)

@@ -14,15 +14,16 @@ from typing import Any
 import redis
 
 from hookmill import Delivery, Handlers
+from hookmill.errors import StreamUnavailableError
 from hookmill.message import Message
 from hookmill.stream.producer import Producer
 from tests.e2e.line import Line
 from tests.support import Program, Server, dead_letters, eventually, wait_until
 from tests.worker.pools import (
-    FOR_EVER,
     MakePool,
     Work,
     is_drained,
+    names,
     pending,
     scripted,
     send,
@@ -43,9 +44,8 @@ async def suspect(stream: Producer, client: redis.Redis) -> str:
     return entry.ref.id
 
 
-async def pool_that_sweeps(make_pool: MakePool, stream: Producer, work: Work) -> Pool:
+async def pool_that_takes_over(make_pool: MakePool, stream: Producer, work: Work) -> Pool:
     consumer = scripted(stream, f"c-{id(work)}")
-    consumer.uptime = FOR_EVER
     return await make_pool(work.handlers, consumer=consumer, concurrency=5, lease=0.1)
 
 
@@ -67,7 +67,6 @@ async def test_a_suspect_begins_when_nothing_else_runs_and_nothing_begins_beside
     await suspect(stream, redis_client)
     await send(stream, "m0", "m1")
     consumer = scripted(stream)
-    consumer.uptime = FOR_EVER
     pool = await make_pool(handlers, consumer=consumer, concurrency=5, lease=0.1)
     await eventually(lambda: pool._suspects or "suspect" in running)
     assert running == {"m0", "m1"}
@@ -88,7 +87,7 @@ async def test_what_ended_its_worker_three_times_while_alone_is_a_dead_letter(
     keys = stream.partitions[0].of_group("main")
     redis_client.hset(keys.suspects, f"1 {entry_id}", "3")
     work = Work()
-    await pool_that_sweeps(make_pool, stream, work)
+    await pool_that_takes_over(make_pool, stream, work)
     await eventually(lambda: is_drained(redis_client, stream))
     assert not work.ran
     (letter,) = await dead_letters(stream)
@@ -97,13 +96,66 @@ async def test_what_ended_its_worker_three_times_while_alone_is_a_dead_letter(
     redis_client.delete(keys.dead)
 
 
+async def test_lost_replies_to_the_count_of_runs_do_not_count(
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    entry_id = await suspect(stream, redis_client)
+    keys = stream.partitions[0].of_group("main")
+    work = Work(wait=True)
+    consumer = scripted(stream)
+    counts: list[int] = []
+
+    def lose(times: int) -> None:
+        counts.append(times)
+        if len(counts) <= 4:
+            raise StreamUnavailableError("no reply")
+
+    consumer.after_run_alone = lose
+    await make_pool(work.handlers, consumer=consumer, lease=0.1)
+    await eventually(lambda: work.running)
+    assert counts == [1] * 5
+    assert redis_client.hget(keys.suspects, f"1 {entry_id}") == b"1"
+    work.go_on.set()
+    await eventually(lambda: is_drained(redis_client, stream))
+    assert work.done == Counter(["suspect"])
+    assert not redis_client.exists(keys.suspects)
+    await eventually(lambda: not redis_client.exists(keys.deliveries))  # with the next look
+
+
+async def test_suspects_are_shared_by_all_workers_while_each_runs_one_alone(
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    gone = scripted(stream, "gone")
+    await gone.open()
+    await send(stream, *names(12))
+    held: list[Any] = [entry.ref.id for entry in (await gone.take(12)).entries]
+    key = stream.partitions[0].stream
+    redis_client.xclaim(key, "main", "gone", 0, held, idle=60_000, retrycount=2, justid=True)
+    works = [Work(wait=True) for _ in range(3)]
+    for number, work in enumerate(works):
+        consumer = scripted(stream, f"c{number}")
+        await make_pool(work.handlers, consumer=consumer, concurrency=5, lease=0.2)
+    await eventually(lambda: all(work.running == 1 for work in works))
+    held_by = redis_client.xpending(key, "main")["consumers"]
+    assert {row["name"]: row["pending"] for row in held_by} == {
+        **{f"c{number}".encode(): 1 for number in range(3)},
+        b"gone": 9,
+    }
+    for work in works:
+        work.go_on.set()
+    await eventually(lambda: is_drained(redis_client, stream))
+    assert sum((work.done for work in works), Counter()) == Counter(names(12))
+    assert {work.most for work in works} == {1}
+    await gone.close()
+
+
 async def test_a_suspect_that_is_requeued_is_no_suspect_any_more(
     stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     await suspect(stream, redis_client)
     await send(stream, "m0")
     leaving, staying = Work(wait=True), Work()
-    first = await pool_that_sweeps(make_pool, stream, leaving)
+    first = await pool_that_takes_over(make_pool, stream, leaving)
     await eventually(lambda: first._suspects)
     await first.stop(0)
     assert pending(redis_client, stream) == 0
