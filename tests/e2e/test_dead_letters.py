@@ -35,7 +35,7 @@ async def test_malformed_json_with_a_valid_signature_is_kept_and_replayed(
     catch_all = 'handlers.on("*")(note_post)\n'
     source = tmp_path / "ledger.py"
     source.write_text(
-        source.read_text().replace("async def _note", f"{catch_all}\n\nasync def _note")
+        source.read_text().replace("async def note(", f"{catch_all}\n\nasync def note(")
     )
     source.write_text(source.read_text().replace('@handlers.on("post.*")\n', ""))
     worker = line.worker()
