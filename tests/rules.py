@@ -1811,6 +1811,12 @@ RULES = (
     ),
     Rule(
         27,
+        "and often, where it finds what a program of release 0.1 has added",
+        (Edit("hookmill/stream/wakeup.py", "if was_overlooked or (", "if ("),),
+        ("tests/stream/test_wakeup_0_1.py::test_what_has_no_wake_up_is_found_beside_what_has",),
+    ),
+    Rule(
+        27,
         "where the releaser of delayed messages stands still, another takes its task over",
         (Edit("worker/delayed.py", "elif now >= self._must_move_by:", "elif False:"),),
         (
