@@ -5,13 +5,17 @@ Commands import what they need when they run, so that `hookmill --help` loads no
 
 from __future__ import annotations
 
+import errno
 import sys
+from contextlib import suppress
 
 import typer
 
 from hookmill.cli import dead, deliveries, groups, operation, programs, schema, spool
 from hookmill.cli.output import say_error
 from hookmill.errors import HandlersError, HookmillError, SettingsError
+
+_OUTPUT_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 app = typer.Typer(
     help="Webhooks in, work done.",
@@ -53,3 +57,9 @@ def main() -> None:
     except HookmillError as error:
         say_error(str(error))
         sys.exit(2 if isinstance(error, HandlersError) else 1)
+    except OSError as error:
+        if error.errno not in _OUTPUT_FAULTS:
+            raise
+        with suppress(OSError):
+            say_error(f"the output cannot be written: {error.strerror}")
+        sys.exit(1)

@@ -109,7 +109,7 @@ class Consumer:
             self._is_loaded = taken.read == count >= LEAST_COUNT
             if not taken.is_empty:
                 break
-        self._wakeup.took(from_all=asked == len(self.partitions), found=not taken.is_empty)
+        self._wakeup.took(taken, from_all=asked == len(self.partitions))
         return taken._replace(has_more=taken.has_more or self._wakeup.is_whole_take_due)
 
     async def wait(self, seconds: float) -> bool:

@@ -63,7 +63,7 @@ def test_what_is_not_known_or_not_there_is_said_so() -> None:
 
     assert operation.table(bare, 60.0) == [
         "stream: 1,234 entries, size unknown; Redis uses 20 MB",
-        "no group: no worker has run yet",
+        "there is no group",
     ]
 
 

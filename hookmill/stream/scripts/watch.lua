@@ -24,6 +24,7 @@ local last = string.match(redis.call('HGET', watched_key, '') or '', '^(%d+) ')
 local behind = last and tonumber(last) - look
 if behind and behind >= 0 and behind < MOST_LATE then return 0 end
 redis.call('HSET', watched_key, '', ARGV[3] .. ' ' .. string.format('%.0f', now_ms))
+redis.call('EXPIRE', watched_key, 86400) -- nobody looks in a group that was dropped
 
 -- Write a holder's note anew and return it.
 local function noted(holder)
