@@ -6,8 +6,10 @@ Commands import what they need when they run, so that `hookmill --help` loads no
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from contextlib import suppress
+from typing import NoReturn
 
 import typer
 
@@ -60,6 +62,12 @@ def main() -> None:
     except OSError as error:
         if error.errno not in _OUTPUT_FAULTS:
             raise
-        with suppress(OSError):
-            say_error(f"the output cannot be written: {error.strerror}")
-        sys.exit(1)
+        _end_without_output(error)
+
+
+def _end_without_output(error: OSError) -> NoReturn:
+    with suppress(OSError):
+        say_error(f"the output cannot be written: {error.strerror}")
+    # Python writes at its end what is left of the output, and would end with 120 if it cannot.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(1)

@@ -184,7 +184,9 @@ def show_findings(findings: list[Finding], *, as_json: bool) -> None:
 
     screen = console()
     for finding in findings:
-        what, why, do = (printable(text, keep="") for text in (finding.what, finding.why, finding.do))
+        what, why, do = (
+            printable(text, keep="") for text in (finding.what, finding.why, finding.do)
+        )
         head = Text(f"{finding.level}: ", _COLOURS[finding.level]) + Text(what)
         screen.print(head, soft_wrap=True)
         screen.print(Text(f"  {why}\n  {do}"), soft_wrap=True)
