@@ -40,8 +40,8 @@ class Takeover:
         self._watches: tuple[float, str] | None = None
         """From when on we watch, and which look was over then; None: our last ask failed."""
         self._last_good_ask: float | None = None
-        self._swept = ""
-        """The look whose findings this worker has."""
+        self._found_by = ""
+        """The look that found it."""
         self._found: list[int] = []
         """The partitions in which entries may be taken over."""
         self._most = 1
@@ -76,8 +76,8 @@ class Takeover:
             found = tuple(await self._looks.watch(look.number, watched, last_look, self._lease))
             found_by = look.number
         self._watches = self._clock(), found_by
-        if found_by != self._swept:
-            self._swept, self._found = found_by, list(found)
+        if found_by != self._found_by:
+            self._found_by, self._found = found_by, list(found)
             if self._found:
                 await self._consumer.stop_waiting()
         is_new = self._clock() - self._began < self._lease

@@ -23,7 +23,7 @@ from hookmill.stream.keys import GroupKeys, Keys
 # of the set is about to take from that partition; or that worker has died. Therefore:
 #
 # * Whatever adds an entry adds its partition to the set, in the same script: `append.lua` for each
-#   group (`ring_all.lua`), all others for their own group (`ring.lua`).
+#   group (`wake_all.lua`), all others for their own group (`wake.lua`).
 # * A worker that was woken for a partition takes from it next. If it must not take any more, it
 #   puts the partition back (`wake_another`).
 # * A take that may leave entries behind adds the partition again, so the next worker is woken.
