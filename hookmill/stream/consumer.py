@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from hookmill.errors import GroupLostError, StreamUnavailableError
-from hookmill.stream.client import Client, allowance_for
+from hookmill.stream.client import Client, allowance_for, checked
 from hookmill.stream.codec import (
     may_be_left,
     settling_calls,
@@ -358,5 +358,4 @@ class Consumer:
 
     def _raise_fault(self) -> None:
         fault, self._fault = self._fault, None
-        if fault is not None:
-            raise fault
+        checked(fault)
