@@ -277,7 +277,7 @@ async def test_what_a_lost_reply_brought_goes_to_others_where_no_slot_is_free(
 
     consumer.after_take = lose
     await send(stream, "lost", "long")
-    await make_pool(work.handlers, consumer=consumer, lease=0.4, concurrency=1)
+    await make_pool(work.handlers, consumer=consumer, lease=8, concurrency=1)
     await eventually(lambda: work.running == 1)
     assert work.ran == {"long": 1}
     other = Work()
