@@ -268,7 +268,7 @@ RULES = (
     ),
     Rule(
         3,
-        "after an outage of half a lease all ages begin anew",
+        "after an outage of half a lease all ages start again",
         (
             Edit(
                 "worker/takeover.py",

@@ -1,8 +1,8 @@
 """Takes over the messages of silent workers, and our own whose reply was lost.
 
-Who is silent, is stated in `hookmill/stream/scripts/silence.lua`. All workers look, but only one
-at a time, and all of them take over what it finds. Only the time between two good asks counts, so
-nothing counts in which Redis was away, or in which this worker stood still.
+`hookmill/stream/scripts/silence.lua` says who is silent. All workers look, but only one at a time,
+and all of them take over what it finds. Only the time between two asks that succeeded counts: not
+the time in which Redis was away, or in which this worker stood still.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from tests.support import Server, eventually, message
 
 DROPPED = (
     "group search was dropped. `hookmill group add search --from beginning` (or `--from now`) "
-    "makes it anew"
+    "makes it again"
 )
 
 
