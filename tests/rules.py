@@ -270,7 +270,7 @@ RULES = (
     ),
     Rule(
         3,
-        "after an outage of half a lease all ages begin anew",
+        "after an outage of half a lease all ages start again",
         (
             Edit(
                 "worker/takeover.py",
@@ -1065,7 +1065,7 @@ RULES = (
         ),
         (
             f"{SUSPECTS}lost_replies_to_the_count_of_runs_do_not_count",
-            f"{COUNTED}lost_replies_to_the_count_of_runs_bury_no_message",
+            f"{COUNTED}lost_replies_to_the_count_of_runs_make_no_dead_letter",
         ),
     ),
     Rule(
@@ -1832,7 +1832,7 @@ RULES = (
     Rule(
         27,
         "a take that leaves entries behind wakes another worker",
-        (lua("left_behind", "      ring()\n", ""),),
+        (lua("left_behind", "      wake()\n", ""),),
         (
             f"{WAKE_UP}a_batch_wakes_one_worker_after_the_other_until_nothing_is_left",
             "tests/stream/test_wakeup_model.py::test_no_entry_waits_beside_a_worker_that_waits",
@@ -1841,13 +1841,13 @@ RULES = (
     Rule(
         27,
         "a take that leaves nothing keeps a wake-up that it gave itself",
-        (lua("left_behind", "if has_rung then return 1 end", ""),),
+        (lua("left_behind", "if has_woken then return 1 end", ""),),
         (f"{WAKE_UP}the_next_message_of_a_key_whose_head_is_a_duplicate_wakes_a_worker",),
     ),
     Rule(
         27,
         "what is taken again wakes a worker",
-        (lua("ring", "  ring()\n", ""),),
+        (lua("wake", "  wake()\n", ""),),
         (f"{WAKE_UP}an_entry_of_the_again_stream_wakes_a_worker",),
     ),
     Rule(
@@ -1859,7 +1859,7 @@ RULES = (
     Rule(
         27,
         "what is appended while no group is there wakes a worker",
-        (lua("ring_all", "if is_alone then", "if false then"),),
+        (lua("wake_all", "if is_alone then", "if false then"),),
         (f"{WAKE_UP}what_is_appended_while_the_group_is_lost_wakes_a_worker_that_makes_it_again",),
     ),
     Rule(
@@ -1873,6 +1873,12 @@ RULES = (
             ),
         ),
         (f"{WAKE_UP}a_lost_wake_up_is_repaired_by_a_worker_that_is_woken_all_the_time",),
+    ),
+    Rule(
+        27,
+        "and often, where it finds what a program of release 0.1 has added",
+        (Edit("hookmill/stream/wakeup.py", "if was_overlooked or (", "if ("),),
+        ("tests/stream/test_wakeup_0_1.py::test_what_has_no_wake_up_is_found_beside_what_has",),
     ),
     Rule(
         27,

@@ -120,7 +120,7 @@ def test_every_script_states_its_keys_arguments_and_reply() -> None:
     parts |= {"heartbeat_left.lua", "largest.lua", "weight.lua", "due.lua", "left_behind.lua"}
     parts |= {"group_state.lua", "make_group.lua", "group_names.lua", "finished.lua"}
     parts |= {"silence.lua", "undeliverable.lua"}
-    parts |= {"ring.lua", "ring_all.lua"}
+    parts |= {"wake.lua", "wake_all.lua"}
     parts |= {"generations.lua"}
     for path in (ROOT / "hookmill" / "stream" / "scripts").glob("*.lua"):
         text = path.read_text()

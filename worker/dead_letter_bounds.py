@@ -87,16 +87,16 @@ class DeadLetterBounds:
         # the next ones is dropped in their place.
         count, excess_bytes = await self._letters.count(), await self._excess_bytes()
         excess = count - self._bounds.messages if self._bounds.messages else 0
-        doomed: list[OldDeadLetter] = []
+        beyond: list[OldDeadLetter] = []
         for letter in oldest:
-            if len(doomed) >= excess and excess_bytes <= 0 and not self._is_too_old(letter, now_ms):
+            if len(beyond) >= excess and excess_bytes <= 0 and not self._is_too_old(letter, now_ms):
                 break
-            doomed.append(letter)
+            beyond.append(letter)
             excess_bytes -= letter.bytes
-        if doomed:
-            await self._letters.drop([letter.id for letter in doomed])
-            _log(doomed)
-        return bool(doomed)
+        if beyond:
+            await self._letters.drop([letter.id for letter in beyond])
+            _log(beyond)
+        return bool(beyond)
 
     async def _excess_bytes(self) -> int:
         """Return by how many bytes the bound is passed; 0 if it is not, or if Redis does not tell:

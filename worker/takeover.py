@@ -1,8 +1,8 @@
 """Takes over the messages of silent workers, and our own whose reply was lost.
 
-Who is silent, is stated in `hookmill/stream/scripts/silence.lua`. All workers look, but only one
-at a time, and all of them take over what it finds. Only the time between two good asks counts, so
-nothing counts in which Redis was away, or in which this worker stood still.
+`hookmill/stream/scripts/silence.lua` says who is silent. All workers look, but only one at a time,
+and all of them take over what it finds. Only the time between two asks that succeeded counts: not
+the time in which Redis was away, or in which this worker stood still.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Takeover:
         self._watches: tuple[float, str] | None = None
         """From when on we watch, and which look was over then; None: our last ask failed."""
         self._last_good_ask: float | None = None
-        self._swept = ""
-        """The look whose findings this worker has."""
+        self._found_by = ""
+        """The look that found it."""
         self._found: list[int] = []
         """The partitions in which entries may be taken over."""
         self._most = 1
@@ -78,8 +78,8 @@ class Takeover:
             self._seen = look.number
             found_by = look.number
         self._watches = self._clock(), found_by
-        if found_by != self._swept:
-            self._swept, self._found = found_by, list(found)
+        if found_by != self._found_by:
+            self._found_by, self._found = found_by, list(found)
             if self._found:
                 await self._consumer.stop_waiting()
         is_new = self._clock() - self._began < self._lease

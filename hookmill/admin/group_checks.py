@@ -20,7 +20,7 @@ def judge_groups(overview: Overview, settings: Settings) -> Iterator[Finding]:
     if overview.length and settings.group not in names:
         yield Finding(
             level="warning",
-            what=f"no worker of group {settings.group} has ever run, and messages are there",
+            what=f"there is no group {settings.group}, and messages are there",
             why="nothing in this group handles them",
             do=f"{_made_with(settings.group)}start `hookmill worker --group {settings.group}`",
         )

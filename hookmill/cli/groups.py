@@ -25,7 +25,7 @@ _Name = Annotated[str, typer.Argument(metavar="NAME", help="The group's name.")]
 
 @app.command("list")
 def group_list(*, as_json: AsJSON = False) -> None:
-    """List the consumer groups, with their unfinished work and whether anybody works on it.
+    """List the consumer groups, with the unfinished work and the number of workers of each.
 
     A group pins the stream if it has unfinished work and no worker: the stream keeps all of that.
     """
@@ -75,13 +75,15 @@ def group_drop(
     """Delete a consumer group for good, with all of its unfinished work and its dead letters.
 
     It is refused while a worker of the group runs. A worker that starts later ends with 2, until
-    `hookmill group add` makes the group anew. If it breaks off, run it again.
+    `hookmill group add` makes the group again. If it breaks off, run it again.
     """
     from hookmill.admin import groups
     from hookmill.admin.group_checks import unfinished
 
+    shown = printable(name, keep="")
+
     def confirm(group: GroupFacts) -> bool:
-        what = f"drop group {printable(name)} for good, with its messages: {unfinished(group)}"
+        what = f"drop group {shown} for good, with its messages: {unfinished(group)}"
         if yes:
             say(what)
             return True
@@ -91,7 +93,7 @@ def group_drop(
 
     if not run(groups.drop(read_settings(), name, confirm)):
         fail("the group was not dropped")
-    say(f"dropped group {printable(name)}")
+    say(f"dropped group {shown}")
 
 
 def _check_name(name: str) -> None:
@@ -108,7 +110,7 @@ def _check_name(name: str) -> None:
 def table(groups: list[dict[str, Any]]) -> list[str]:
     """Lay groups out for people, as `admin.groups.describe` gives them."""
     if not groups:
-        return ["no group: no worker has run yet"]
+        return ["there is no group"]
     head = ["group", "backlog", "bytes", "oldest", "held", "delayed", "parked", "dead", "workers"]
     rows = [head, *(_row(group) for group in groups)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
@@ -124,7 +126,7 @@ def _row(group: dict[str, Any]) -> list[str]:
 
     oldest, counts = group["oldest_age"], ("held", "delayed", "parked", "dead", "workers")
     return [
-        group["name"],
+        printable(group["name"], keep=""),
         "unknown" if group["backlog"] is None else f"{group['backlog']:,}",
         "-" if group["backlog_bytes"] is None else size(group["backlog_bytes"]),
         "-" if oldest is None else age(oldest),

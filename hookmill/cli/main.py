@@ -5,13 +5,19 @@ Commands import what they need when they run, so that `hookmill --help` loads no
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
+from contextlib import suppress
+from typing import NoReturn
 
 import typer
 
 from hookmill.cli import dead, deliveries, groups, operation, programs, schema, spool
 from hookmill.cli.output import say_error
 from hookmill.errors import HandlersError, HookmillError, SettingsError
+
+_OUTPUT_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 app = typer.Typer(
     help="Webhooks in, work done.",
@@ -53,3 +59,15 @@ def main() -> None:
     except HookmillError as error:
         say_error(str(error))
         sys.exit(2 if isinstance(error, HandlersError) else 1)
+    except OSError as error:
+        if error.errno not in _OUTPUT_FAULTS:
+            raise
+        _end_without_output(error)
+
+
+def _end_without_output(error: OSError) -> NoReturn:
+    with suppress(OSError):
+        say_error(f"the output cannot be written: {error.strerror}")
+    # Python writes at its end what is left of the output, and would end with 120 if it cannot.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(1)

@@ -117,7 +117,7 @@ def table(overview: Overview, lease: float) -> list[str]:
     split = f" in {overview.partitions} partitions" if overview.partitions > 1 else ""
     lines = [f"stream: {overview.length:,} entries{split}, {total}; {used}"]
     if not overview.groups:
-        return [*lines, "no group: no worker has run yet"]
+        return [*lines, "there is no group"]
     head = [
         *("group", "waiting", "held", "delayed", "again", "parked", "dead", "oldest"),
         *("IDs", "duplicates", "workers"),
@@ -164,7 +164,7 @@ def _row(overview: Overview, group: GroupFacts, lease: float) -> list[str]:
 
     oldest = oldest_age(overview, group)
     return [
-        group.name,
+        printable(group.name, keep=""),
         "unknown" if group.waiting is None else f"{group.waiting:,}",
         *(f"{n:,}" for n in (group.held, group.delayed, group.again, group.parked, group.dead)),
         "-" if oldest is None else age(oldest),
@@ -184,7 +184,9 @@ def show_findings(findings: list[Finding], *, as_json: bool) -> None:
 
     screen = console()
     for finding in findings:
-        what, why, do = (printable(text) for text in (finding.what, finding.why, finding.do))
+        what, why, do = (
+            printable(text, keep="") for text in (finding.what, finding.why, finding.do)
+        )
         head = Text(f"{finding.level}: ", _COLOURS[finding.level]) + Text(what)
         screen.print(head, soft_wrap=True)
         screen.print(Text(f"  {why}\n  {do}"), soft_wrap=True)

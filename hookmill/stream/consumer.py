@@ -116,7 +116,7 @@ class Consumer:
                     break
         finally:
             self._end_take()
-        self._wakeup.took(from_all=asked == len(self.partitions), found=not taken.is_empty)
+        self._wakeup.took(taken, from_all=asked == len(self.partitions))
         return taken._replace(has_more=taken.has_more or self._wakeup.is_whole_take_due)
 
     async def wait(self, seconds: float) -> bool:

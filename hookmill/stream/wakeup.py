@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from hookmill.stream.client import Client, checked
 from hookmill.stream.connections import Command
+from hookmill.stream.entries import Taken
 from hookmill.stream.keys import GroupKeys, Keys
 
 # Entries to take. Each group has a set of wake-ups: a sorted set whose members are the partitions
@@ -22,7 +23,7 @@ from hookmill.stream.keys import GroupKeys, Keys
 # of the set is about to take from that partition; or that worker has died. Therefore:
 #
 # * Whatever adds an entry adds its partition to the set, in the same script: `append.lua` for each
-#   group (`ring_all.lua`), all others for their own group (`ring.lua`).
+#   group (`wake_all.lua`), all others for their own group (`wake.lua`).
 # * A worker that was woken for a partition takes from it next. If it must not take any more, it
 #   puts the partition back (`wake_another`).
 # * A take that may leave entries behind adds the partition again, so the next worker is woken.
@@ -36,16 +37,24 @@ from hookmill.stream.keys import GroupKeys, Keys
 #
 # Programs of release 0.1 add entries without a wake-up, because their workers block on the streams
 # themselves, each group by a second consumer group `GROUP:bell`. They make it when they start. So
-# where a take finds something after a wait that nothing ended, waits are short for a while.
+# for a while waits are short, and takes from all partitions frequent, where a take finds something
+# after a wait that nothing ended, or beside what it was woken for something that is older.
 
 WHOLE_TAKE_PERIOD = 20.0
 """Seconds after which a worker takes from all partitions, although it is woken for single ones."""
 
 SHORT_WAIT = 0.1
-"""Seconds of a wait while programs of release 0.1 add entries without a wake-up."""
+"""Seconds of a wait, and between two takes from all partitions, while programs of release 0.1 add
+entries without a wake-up.
+"""
 
 SHORT_FOR = 60.0
 """Seconds for which waits stay short after an entry that was found without a wake-up."""
+
+OVERLOOKED_MS = 500
+"""How much older than an entry of another partition one without a wake-up is at least. Of two
+wake-ups, one may come a little later.
+"""
 
 _SUFFIX = ":bell"
 
@@ -83,6 +92,7 @@ class WakeUp:
         self._groups = groups
         self._woken_for: int | None = None
         self._waited_in_vain = False
+        self._taken_for: int | None = None
         self._short_until = -SHORT_FOR
         self._whole_take_at = clock() + WHOLE_TAKE_PERIOD
         self._new_entries = client.blocking(0)
@@ -108,8 +118,8 @@ class WakeUp:
 
     def woken_for(self) -> int | None:
         """Return the partition for which the last wait was ended, once; None: for none, or all."""
-        partition, self._woken_for = self._woken_for, None
-        return partition
+        self._taken_for, self._woken_for = self._woken_for, None
+        return self._taken_for
 
     def may_have_lost_one(self) -> None:
         """Note that a reply with a wake-up, or the take after one, may be lost. It is not known for
@@ -122,13 +132,26 @@ class WakeUp:
         """Whether the worker should take from all partitions, although it was woken for one."""
         return self._clock() >= self._whole_take_at
 
-    def took(self, *, from_all: bool, found: bool) -> None:
-        """Note whether the worker took from all partitions, and whether it found something."""
+    def took(self, taken: Taken, *, from_all: bool) -> None:
+        """Note what the worker found, and whether it took from all partitions."""
+        now = self._clock()
+        was_overlooked = from_all and self._taken_for is not None and self._has_overlooked(taken)
+        if was_overlooked or (self._waited_in_vain and not taken.is_empty):
+            self._short_until = now + SHORT_FOR
         if from_all:
-            self._whole_take_at = self._clock() + WHOLE_TAKE_PERIOD
-        if found and self._waited_in_vain:
-            self._short_until = self._clock() + SHORT_FOR
+            period = SHORT_WAIT if now < self._short_until else WHOLE_TAKE_PERIOD
+            self._whole_take_at = now + min(period, WHOLE_TAKE_PERIOD)
         self._waited_in_vain = False
+
+    def _has_overlooked(self, taken: Taken) -> bool:
+        """Return whether this worker waited although there was an entry to take, until it was woken
+        for another partition.
+        """
+        came = [(int(entry.ref.id.partition("-")[0]), entry.ref) for entry in taken.entries]
+        newest = max((ms for ms, _ in came), default=0)
+        return any(
+            ms < newest - OVERLOOKED_MS for ms, ref in came if ref.partition != self._taken_for
+        )
 
     async def wake_another(self) -> None:
         """Wake another worker in place of this one, which was woken and takes nothing more."""

@@ -76,7 +76,7 @@ def test_messages_that_no_group_of_ours_will_ever_see_are_told() -> None:
     found = judge_groups(with_groups(other, length=3), SET)
 
     assert levels(*found) == [
-        ("warning", "no worker of group main has ever run, and messages are there"),
+        ("warning", "there is no group main, and messages are there"),
     ]
     assert list(judge_groups(with_groups(other, length=0), SET)) == []
 

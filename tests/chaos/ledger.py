@@ -124,12 +124,23 @@ class Ledger:
             unexplained={
                 one: each
                 for one, each in run_again.items()
-                if not all(is_explained(run, past, deaths) for run in each[:-1])
+                if not are_explained(each, past, deaths)
             },
             overlapping=overlapping,
             disordered=disordered,
             faults=len(past),
         )
+
+
+def are_explained(
+    runs: Sequence[Run], past: Sequence[PastFault], deaths: Mapping[int, Death]
+) -> bool:
+    """Return whether the guarantees name a cause for each run of a message but one. That one is the
+    last, or the one before a worker that came back too late ran the message as well.
+    """
+    without_cause = [run for run in runs[:-1] if not is_explained(run, past, deaths)]
+    came_back = len(without_cause) == 1 and _lost_its_lease(runs[-1], past)
+    return not without_cause or came_back
 
 
 def is_explained(run: Run, past: Iterable[PastFault], deaths: Mapping[int, Death]) -> bool:

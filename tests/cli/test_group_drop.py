@@ -145,7 +145,7 @@ async def test_it_says_what_goes_and_wants_a_yes(own_server: Callable[..., Serve
         shown = await asyncio.to_thread(at_a_terminal, command, env, "y\n")
         assert "dropped group search" in shown
         assert own_keys(plain, "search") == []
-    assert group(server.url, "list") == "no group: no worker has run yet\n"
+    assert group(server.url, "list") == "there is no group\n"
     again = drop("--yes")  # it was dropped: what late workers may have left goes, too
     assert again.endswith("0 waiting\ndropped group search\n")
 
@@ -207,13 +207,13 @@ def test_it_is_refused_while_a_worker_runs_and_a_worker_that_slept_through_it_en
         assert worker.wait(60) == 2
         assert worker.log.endswith(
             "hookmill: group search was dropped. `hookmill group add search --from beginning` (or "
-            "`--from now`) makes it anew\n"
+            "`--from now`) makes it again\n"
         )
         assert [key for key in own_keys(plain, "search") if plain.ttl(key) == -1] == []
     late = start_worker(server.url)
     assert late.wait() == 2
     assert "group search was dropped" in late.log
-    assert group(server.url, "list") == "no group: no worker has run yet\n"
+    assert group(server.url, "list") == "there is no group\n"
 
 
 async def send(url: str) -> None:

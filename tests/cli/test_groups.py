@@ -22,7 +22,7 @@ async def test_groups_are_added_and_listed(own_server: Callable[..., Server]) ->
         assert done.returncode == status, done
         return done.stdout or done.stderr
 
-    assert group("list") == "no group: no worker has run yet\n"
+    assert group("list") == "there is no group\n"
     assert group("list", "--json") == ""
     await give_up_in(server, "order.paid")
     assert group("add", "search", "--from", "now") == "added group search, from now on\n"

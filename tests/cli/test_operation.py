@@ -63,7 +63,7 @@ def test_what_is_not_known_or_not_there_is_said_so() -> None:
 
     assert operation.table(bare, 60.0) == [
         "stream: 1,234 entries, size unknown; Redis uses 20 MB",
-        "no group: no worker has run yet",
+        "there is no group",
     ]
 
 
@@ -218,3 +218,28 @@ def test_a_closed_output_is_no_traceback(own_server: Callable[..., Server], comm
     )
     assert "Traceback" not in done.stderr
     assert done.returncode == (2 if command == "check" else 0)
+
+
+@pytest.mark.parametrize("command", ["status", "check"])
+def test_a_full_disk_is_one_line_and_no_traceback(
+    own_server: Callable[..., Server], command: str
+) -> None:
+    script = f'"{sys.executable}" -m hookmill {command} > /dev/full'
+    env = {"PATH": os.environ["PATH"], "REDIS_URL": own_server().url}
+    done = subprocess.run(
+        ["sh", "-c", script], env=env, capture_output=True, text=True, check=False
+    )
+    said = faults("the output cannot be written: No space left on device")
+    assert (done.returncode, done.stderr) == (1, said)
+
+
+def test_a_name_with_a_line_break_forges_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    what = "group a\nerror: b"
+    finding = Finding(level="warning", what=what, why="w\x1b[1m", do="d\n")
+    operation.show_findings([finding], as_json=False)
+    shown = "warning: group a\\nerror: b\n  w\\x1b[1m\n  d\\n\n"
+    assert capsys.readouterr().out == shown
+    group = msgspec.structs.replace(WORKED, name="a\nb")
+    lines = operation.table(with_groups(group), 60.0)
+    assert lines[2].startswith("a\\nb ")
+    assert len(lines[1]) == len(lines[2])

@@ -6,6 +6,9 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
+
+import pytest
 
 from hookmill.errors import DOCS_URL
 from tests.docs.pages import DOCS, PAGES, ROOT, name_of
@@ -83,3 +86,19 @@ def test_each_page_of_the_site_has_one_title() -> None:
     for page in DOCS.rglob("*.md"):
         without_code = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
         assert len(re.findall(r"^# ", without_code, re.MULTILINE)) == 1, page
+
+
+# Written by hand. Other pages repeat lines, because they are generated or show results.
+WRITTEN_BY_HAND = [
+    *("CHANGELOG.md", "README.md", "docs/explanation/guarantees.md"),
+    *("docs/reference/redis-keys.md", "docs/reference/glossary.md"),
+]
+
+
+@pytest.mark.parametrize("name", WRITTEN_BY_HAND)
+def test_no_line_and_no_row_stands_twice_in_a_page(name: str) -> None:
+    lines = (ROOT / name).read_text().splitlines()
+    titles = [line.split("|")[1] for line in lines if line.startswith("| ")]
+    named = [title for title in titles if title.strip() not in {"field", "note", "key"}]
+    for found in [line for line in lines if len(line) >= 60], named:
+        assert [text for text, times in Counter(found).items() if times > 1] == []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.ledger import PastFault, Run, count_broken_order, is_explained
+from tests.chaos.ledger import PastFault, Run, are_explained, count_broken_order
 from tests.chaos.run import Chaos
 from tests.chaos.schedule import KINDS, LEASE, Fault, schedule
 from tests.chaos.site import Death
@@ -45,7 +45,7 @@ def test_a_schedule_of_fifty_has_every_kind_of_fault_spread_over_the_run() -> No
 
 # --- how the order is judged -----------------------------------------------------------------
 
-FROZEN, OTHER = 1, 2
+FROZEN, OTHER, THIRD = 1, 2, 3
 
 
 def judged(*, freeze: float = 0.0, **runs: list[Run]) -> tuple[int, int]:
@@ -92,8 +92,9 @@ def test_memory_is_flat_if_its_last_quarter_is_like_its_second() -> None:
 
 
 def explained(run: Run, *past: PastFault, died: float | None = None, why: str = "kill") -> bool:
+    """Judge a run after which the message ran again."""
     deaths = {} if died is None else {run.pid: Death(died, why)}
-    return is_explained(run, past, deaths)
+    return are_explained([run, Run(THIRD, 100, 101)], past, deaths)
 
 
 def test_a_second_run_is_explained_if_the_worker_died_before_it_acknowledged() -> None:
@@ -120,3 +121,12 @@ def test_a_second_run_is_explained_by_a_silence_beyond_the_lease_and_by_no_other
     assert explained(run, fault("switch, sessions kept", 0))
     for kind in ("clock step", "slow line", "cut connections", "kill redis", "freeze redis"):
         assert not explained(run, fault(kind, 2 * LEASE, pid=0))
+
+
+def test_a_run_of_a_worker_that_came_back_too_late_is_explained() -> None:
+    frozen = PastFault(Fault(0, "freeze worker", 0, 4), 10.0, 14.0, FROZEN)
+    done, late = Run(OTHER, 13, 13.1), Run(FROZEN, 14.1, 14.2)
+    assert are_explained([done, late], [frozen], {})
+    assert not are_explained([done, late], [], {FROZEN: Death(14.15, "kill")})
+    assert not are_explained([done, late._replace(pid=THIRD)], [frozen], {})
+    assert not are_explained([done, done, late], [frozen], {})

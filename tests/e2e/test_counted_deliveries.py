@@ -95,7 +95,7 @@ def test_many_suspects_are_shared_by_all_workers(
         assert words == ["begin", "end"] * (len(words) // 2)
 
 
-def test_lost_replies_to_the_count_of_runs_bury_no_message(processes: WorkerProcesses) -> None:
+def test_lost_replies_to_the_count_of_runs_make_no_dead_letter(processes: WorkerProcesses) -> None:
     processes.send("work")
 
     async def hold() -> None:

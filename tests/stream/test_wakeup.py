@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -12,7 +10,6 @@ import redis
 
 from hookmill.errors import GroupLostError
 from hookmill.stream import wakeup
-from hookmill.stream.consumer import Consumer
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.entries import Settlement
 from hookmill.stream.producer import Producer
@@ -26,12 +23,12 @@ from tests.stream.toolkit import (
     dead,
     forget_follow_ups,
     ids,
+    partitioned,
     pending,
     settle_all,
 )
 from tests.support import (
     Server,
-    Stream,
     eventually,
     message,
 )
@@ -269,19 +266,6 @@ async def test_the_next_message_of_a_key_whose_head_is_a_duplicate_wakes_a_worke
         (entry,) = (await group.take(10)).entries
         assert ids([entry]) == [name]
         await group.settle([Settlement(entry.ref, (), entry.key, entry.owner)])
-
-
-@asynccontextmanager
-async def partitioned(server: Server, prefix: str) -> AsyncIterator[tuple[Producer, Consumer]]:
-    """A stream of eight partitions with a group."""
-    stream = Stream(server.url, prefix, partitions=8)
-    group = Consumer(stream.client, "main", "c1", dedup_window=3600)
-    try:
-        await group.open()
-        yield stream, group
-    finally:
-        await group.close()
-        await stream.close()
 
 
 async def test_a_wake_up_group_of_release_0_1_keeps_nothing_from_being_trimmed(

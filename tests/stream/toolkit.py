@@ -118,3 +118,16 @@ def now_ms(client: redis.Redis) -> int:
 
 def blocked(client: redis.Redis) -> int:
     return sum("b" in row["flags"] for row in client.client_list())
+
+
+@asynccontextmanager
+async def partitioned(server: Server, prefix: str) -> AsyncIterator[tuple[Producer, Consumer]]:
+    """A stream of eight partitions with a group."""
+    stream = Stream(server.url, prefix, partitions=8)
+    group = Consumer(stream.client, "main", "c1", dedup_window=3600)
+    try:
+        await group.open()
+        yield stream, group
+    finally:
+        await group.close()
+        await stream.close()

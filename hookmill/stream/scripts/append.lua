@@ -14,7 +14,7 @@
 --       BACKLOGFULL with the name of the group that has the most, then nothing is appended
 
 --#include backlog
---#include ring_all
+--#include wake_all
 --#include largest
 
 local max_messages, max_bytes = tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -83,6 +83,6 @@ end
 if appended > 0 then
   redis.call('HINCRBY', KEYS[2], 'messages', appended)
   redis.call('HINCRBY', KEYS[2], 'bytes', tonumber(ARGV[1]) - left_out)
-  ring_all()
+  wake_all()
 end
 return ids

@@ -12,4 +12,6 @@
 local number, found = unpack(redis.call('HMGET', KEYS[1], 'number', 'found'))
 number, found = number or '0', found or ''
 if number ~= ARGV[1] then return { number, 0, found } end
-return { tostring(redis.call('HINCRBY', KEYS[1], 'number', 1)), 1, found }
+number = tostring(redis.call('HINCRBY', KEYS[1], 'number', 1))
+redis.call('EXPIRE', KEYS[1], 86400) -- nobody looks in a group that was dropped
+return { number, 1, found }

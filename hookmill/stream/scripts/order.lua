@@ -27,9 +27,9 @@
 --
 -- `parked_key` names a counter of all parked entries, and with ':' and a key behind it the list of
 -- the entries that are parked for that key.
--- Needs: `busy_key`, `parked_key` and `again_key`, set before the include; what ring.lua needs.
+-- Needs: `busy_key`, `parked_key` and `again_key`, set before the include; what wake.lua needs.
 
---#include ring
+--#include wake
 
 -- Return the owner token of a key's head (nil: it has none), and its count of entries.
 local function head_of(key)

@@ -6,7 +6,7 @@
 --       delayed)
 
 local again_key, delayed_key, due_key = KEYS[1], KEYS[2], KEYS[4]
---#include ring
+--#include wake
 --#include due
 local MOST_BYTES = 16 * 1024 * 1024 -- in one step: large bodies must not hold up other commands
 

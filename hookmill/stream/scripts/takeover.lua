@@ -16,8 +16,8 @@
 -- ARGV  1 group  2 consumer  3 dedup window (s)  4 lease (ms)  5 count  6 budget (bytes)
 --       7 'silent': from others; 'own': the consumer's own, and then for each entry that it knows
 --       of: key number, entry ID
--- Reply {runs, duplicates, parked, more, buried}: as in taking.lua; more: 1 if there may be more to
---       take over; buried: {key number, entry ID, message ID, error} of each dead letter
+-- Reply {runs, duplicates, parked, more, dead}: as in taking.lua; more: 1 if there may be more to
+--       take over; dead: {key number, entry ID, message ID, error} of each dead letter
 
 local group, consumer, window, lease = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local count, budget, is_own = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == 'own'
@@ -32,7 +32,7 @@ local PAGE, MOST_DELIVERIES = 100, 10
 local known = {}
 for i = 8, #ARGV, 2 do known[ARGV[i] .. ' ' .. ARGV[i + 1]] = true end
 
-local seen, bytes, more, suspect, deleted, buried = 0, 0, 0, nil, {}, {}
+local seen, bytes, more, suspect, deleted, dead = 0, 0, 0, nil, {}, {}
 local first -- the first entry of this reply, by its field in the hash of deliveries
 
 -- Take over one entry, unless it is too large for what is left of the budget.
@@ -46,7 +46,7 @@ local function claim(which, id, deliveries)
   local field = which .. ' ' .. id
   local unconfirmed = tonumber(redis.call('HGET', deliveries_key, field) or 0)
   if unconfirmed >= MOST_DELIVERIES then
-    buried[#buried + 1] = bury(which, id, entry[2], unconfirmed)
+    dead[#dead + 1] = make_dead_letter(which, id, entry[2], unconfirmed)
     redis.call('HDEL', deliveries_key, field)
     return
   end
@@ -106,4 +106,4 @@ end
 if #deleted > 0 then forget_heads(deleted) end
 finish()
 if seen == 1 and #runs == 1 then redis.call('HINCRBY', deliveries_key, first, 1) end
-return answer(more, buried)
+return answer(more, dead)

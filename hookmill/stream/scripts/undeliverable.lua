@@ -21,7 +21,7 @@ local function with(fields, others)
 end
 
 -- Make a dead letter of an entry; return {key number, entry ID, message ID, error}.
-local function bury(which, id, fields, deliveries)
+local function make_dead_letter(which, id, fields, deliveries)
   local places = places_of(fields)
   local _, token, message_id, key = identity_of(fields, places)
   if token == '' then token = id end

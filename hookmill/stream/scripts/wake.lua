@@ -4,16 +4,16 @@
 -- Needs: `again_key`, set before the include; the last of KEYS: the group's wake-ups.
 
 local wake_key = KEYS[#KEYS]
-local has_rung = false
+local has_woken = false
 
-local function ring()
-  if not has_rung then redis.call('ZADD', wake_key, 0, again_key) end
-  has_rung = true
+local function wake()
+  if not has_woken then redis.call('ZADD', wake_key, 0, again_key) end
+  has_woken = true
 end
 
 -- Add an entry to the again stream. The wake-up comes first, because where Redis refuses a write in
 -- between, a worker that is woken for nothing does no harm.
 local function add_again(fields)
-  ring()
+  wake()
   redis.call('XADD', again_key, '*', unpack(fields))
 end

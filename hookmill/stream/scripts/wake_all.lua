@@ -6,7 +6,7 @@
 --
 -- Needs: KEYS 1 stream; the last of KEYS: the wake-ups of all groups.
 
-local function ring_all()
+local function wake_all()
   local own = string.match(KEYS[1], '^(.*)stream$') -- what the keys of this partition begin with
   local shared = string.match(KEYS[#KEYS], '^(.*)wake$') -- and those of the wake-ups
   local is_alone = true
