@@ -111,6 +111,8 @@ SETTLE = "tests/stream/test_consumer_settle.py::test_"
 UNDELIVERABLE = "tests/stream/test_undeliverable.py::test_"
 UPKEEP = "tests/stream/test_upkeep.py::test_"
 COUNTED = "tests/e2e/test_counted_deliveries.py::test_"
+CONSUMER_FAULTS = "tests/stream/test_consumer_faults.py::test_"
+TAKEOVER_FAULTS = "tests/worker/test_takeover_faults.py::test_"
 RECOVERY = "tests/worker/test_takeover_recovery.py::test_"
 STREAM_LEASES = "tests/stream/test_leases.py::test_"
 STREAM_TAKEOVER = "tests/stream/test_consumer_takeover.py::test_"
@@ -269,7 +271,7 @@ RULES = (
     ),
     Rule(
         3,
-        "after an outage of half a lease all ages begin anew",
+        "after an outage of half a lease all ages start again",
         (
             Edit(
                 "worker/takeover.py",
@@ -1587,6 +1589,54 @@ RULES = (
     ),
     Rule(
         16,
+        "what a lost reply brought goes to others where no slot is free",
+        (Edit("worker/pool.py", "None if latest == math.inf else latest", "None"),),
+        (f"{POOL_TAKEOVER}what_a_lost_reply_brought_goes_to_others_where_no_slot_is_free",),
+    ),
+    Rule(
+        16,
+        "what came back while it was settled is looked for once more",
+        (
+            Edit(
+                "worker/pool.py",
+                "            self._takeover.recover_soon()\n",
+                "            pass\n",
+            ),
+        ),
+        (f"{POOL_TAKEOVER}what_was_settled_while_it_came_back_is_not_held_for_ever",),
+    ),
+    Rule(
+        16,
+        "a worker whose look fails leaves the next turn to others",
+        (Edit("worker/takeover.py", '            self._seen = ""  #', "            pass  #"),),
+        (f"{TAKEOVER_FAULTS}a_worker_whose_looks_always_fail_leaves_the_turn_to_others",),
+    ),
+    Rule(
+        16,
+        "the first renewal gives a lease number in every partition",
+        (Edit("hookmill/stream/leases.py", "if not self._has_number:", "if False:"),),
+        (f"{STREAM_LEASES}a_step_back_of_redis_clock_postpones_no_takeover_from_a_killed_worker",),
+    ),
+    Rule(
+        16,
+        "what a take has brought is in use until the whole take has ended",
+        (
+            Edit(
+                "hookmill/stream/consumer.py",
+                "min(began, time.monotonic() - seconds)",
+                "time.monotonic() - seconds",
+            ),
+        ),
+        (f"{CONSUMER_FAULTS}what_a_partition_gave_is_in_use_until_the_whole_take_has_ended",),
+    ),
+    Rule(
+        16,
+        "an ID of the again stream is not taken for one of the stream",
+        (lua("takeover", "if which == 1 then deleted[", "if true then deleted["),),
+        (f"{STREAM_TAKEOVER}a_deleted_retry_releases_no_key_of_an_entry_with_the_same_id",),
+    ),
+    Rule(
+        16,
         "a process that is new takes over one message first",
         (Edit("worker/takeover.py", "count = min(count, self._most)", ""),),
         (f"{TAKEOVER}a_worker_that_is_new_takes_over_one_and_then_more",),
@@ -1765,6 +1815,21 @@ RULES = (
         (f"{SWITCH}a_script_is_run_where_it_was_loaded_though_connections_lead_to_two_servers",),
     ),
     # --- 27: where an entry waits, no worker waits ------------------------------------------------
+    Rule(
+        27,
+        "where a take or a wait failed, a wake-up may be lost, so all partitions are asked",
+        (
+            Edit(
+                "hookmill/stream/wakeup.py",
+                "        self._whole_take_at = self._clock()\n\n    @property",
+                "        pass\n\n    @property",
+            ),
+        ),
+        (
+            f"{CONSUMER_FAULTS}what_a_worker_was_woken_for_is_found_at_once_where_its_take_failed",
+            f"{CONSUMER_FAULTS}what_a_wake_up_announced_is_found_at_once_where_its_reply_was_lost",
+        ),
+    ),
     Rule(
         27,
         "a take that leaves entries behind wakes another worker",

@@ -127,12 +127,18 @@ async def test_what_waits_in_redis_survives_its_restart(own_server: OwnServer) -
         await other.close()
 
 
+def times_of(redis_client: redis.Redis, key: str) -> dict[bytes, float]:
+    """Return the members of a sorted set in their order, with the times at which they are due."""
+    rows: Any = redis_client.zrange(key, 0, -1, withscores=True)
+    return dict(rows)
+
+
 def set_clock_back(redis_client: redis.Redis, group: Consumer, ms: int) -> None:
     """Make what is there look as it does after Redis' clock was set back by so much."""
     keys = group.partitions[0]
     redis_client.hincrby(keys.counts, "clock", ms)
     for key in (keys.delayed, keys.due):
-        for name, due in redis_client.zrange(key, 0, -1, withscores=True):
+        for name, due in times_of(redis_client, key).items():
             redis_client.zadd(key, {name: due + ms})
 
 
@@ -186,14 +192,14 @@ async def test_many_delayed_messages_keep_their_order_when_redis_clock_was_set_b
         ]
     )
     key = group.partitions[0].delayed
-    before = redis_client.zrange(key, 0, -1, withscores=True)
+    before = times_of(redis_client, key)
     set_clock_back(redis_client, group, HOUR_MS)
 
     assert (await group.release(100))[0] == 0
 
-    after = redis_client.zrange(key, 0, -1, withscores=True)
-    assert [name for name, _ in after] == [name for name, _ in before]
-    shifts = {round(new - old) for (_, new), (_, old) in zip(after, before, strict=True)}
+    after = times_of(redis_client, key)
+    assert list(after) == list(before)
+    shifts = {round(after[name] - before[name]) for name in before}
     assert len(shifts) == 1
     assert 0 <= shifts.pop() < 20_000
     forget_follow_ups(redis_client, group)
