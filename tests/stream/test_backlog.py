@@ -170,7 +170,7 @@ async def test_entries_that_somebody_deletes_are_right_after_one_run_of_the_jani
     found: Any = redis_client.xrange(key)
     redis_client.xdel(key, *(entry_id for entry_id, _ in found[12:18]))
     if what == "pending":  # until then a worker has them, and finishes them
-        await taken_over(group, 20)
+        await taken_over(await open_group("other"), 20)
     assert await measured(stream) == walked(redis_client, group.partitions[0])
     redis_client.delete(key)
 
