@@ -83,6 +83,7 @@ INTAKE = "tests/receiver/test_intake.py::test_"
 GROUP_CHECKS = "tests/admin/test_group_checks.py::test_"
 LEASES = "tests/worker/test_leases.py::test_"
 LOOKS = "tests/stream/test_looks.py::test_"
+RELEASE = "tests/stream/test_consumer_release.py::test_"
 LOOKS_MODEL = "tests/stream/test_looks_model.py::test_"
 ORDERING = "tests/stream/test_ordering.py::test_"
 CHECKUP = "tests/admin/test_checkup.py::test_"
@@ -1913,6 +1914,15 @@ RULES = (
             Edit("worker/delayed.py", "import random\n", "import math\nimport random\n"),
         ),
         (f"{DELAYED}what_a_worker_of_release_0_1_delayed_is_found_by_the_releaser",),
+    ),
+    Rule(
+        27,
+        "where Redis' clock was set back, what is delayed is due earlier by as much",
+        (lua("clock", "if step < LEAST_STEP then return end", "do return end"),),
+        (
+            f"{RELEASE}after_redis_clock_was_set_back_delayed_messages_do_not_wait_for_it_to_catch_up",
+            f"{RELEASE}many_delayed_messages_keep_their_order_when_redis_clock_was_set_back",
+        ),
     ),
     # --- 30: threads, and no half-dead worker ----------------------------------------------------
     Rule(
