@@ -56,8 +56,8 @@ class DrainProgress:
         return row.partition(self.partitions) == partition and self.is_pending(position, row)
 
     def span_of(self, partition: int) -> tuple[int, int]:
-        """Return behind which and up to which position the rows of a partition wait that is held
-        up.
+        """Return two positions: the rows of a partition that is held up wait behind the first one,
+        and up to the second one.
         """
         return self._held_up[partition][0] - 1, self.cursor
 

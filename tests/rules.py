@@ -84,6 +84,7 @@ INTAKE = "tests/receiver/test_intake.py::test_"
 GROUP_CHECKS = "tests/admin/test_group_checks.py::test_"
 LEASES = "tests/worker/test_leases.py::test_"
 LOOKS = "tests/stream/test_looks.py::test_"
+RELEASE = "tests/stream/test_consumer_release.py::test_"
 LOOKS_MODEL = "tests/stream/test_looks_model.py::test_"
 ORDERING = "tests/stream/test_ordering.py::test_"
 CHECKUP = "tests/admin/test_checkup.py::test_"
@@ -111,6 +112,8 @@ SETTLE = "tests/stream/test_consumer_settle.py::test_"
 UNDELIVERABLE = "tests/stream/test_undeliverable.py::test_"
 UPKEEP = "tests/stream/test_upkeep.py::test_"
 COUNTED = "tests/e2e/test_counted_deliveries.py::test_"
+CONSUMER_FAULTS = "tests/stream/test_consumer_faults.py::test_"
+TAKEOVER_FAULTS = "tests/worker/test_takeover_faults.py::test_"
 RECOVERY = "tests/worker/test_takeover_recovery.py::test_"
 STREAM_LEASES = "tests/stream/test_leases.py::test_"
 STREAM_TAKEOVER = "tests/stream/test_consumer_takeover.py::test_"
@@ -269,7 +272,7 @@ RULES = (
     ),
     Rule(
         3,
-        "after an outage of half a lease all ages begin anew",
+        "after an outage of half a lease all ages start again",
         (
             Edit(
                 "worker/takeover.py",
@@ -898,24 +901,6 @@ RULES = (
         (f"{DRAIN_PACE}the_time_grows_until_a_message_passes_and_it_is_appended_once",),
     ),
     Rule(
-        14,
-        "a message that the spool refuses is freed at once",
-        (Edit("receiver/appender.py", "outcome = copy(error)", "outcome = error"),),
-        (f"{FREED}the_spool_refuses",),
-    ),
-    Rule(
-        14,
-        "a message that Redis refuses is freed at once",
-        (
-            Edit(
-                "hookmill/stream/connections.py",
-                "replies.append(translated(error.with_traceback(None)))",
-                "replies.append(translated(error))",
-            ),
-        ),
-        (f"{FREED}a_full_backlog_refuses",),
-    ),
-    Rule(
         11,
         "a spooled message that cannot be read is set aside, and the rest is drained",
         (
@@ -1406,6 +1391,24 @@ RULES = (
     ),
     # --- 15: a budget of bytes -----------------------------------------------------------------
     Rule(
+        14,
+        "a message that the spool refuses is freed at once",
+        (Edit("receiver/appender.py", "outcome = copy(error)", "outcome = error"),),
+        (f"{FREED}the_spool_refuses",),
+    ),
+    Rule(
+        14,
+        "a message that Redis refuses is freed at once",
+        (
+            Edit(
+                "hookmill/stream/connections.py",
+                "replies.append(translated(error.with_traceback(None)))",
+                "replies.append(translated(error))",
+            ),
+        ),
+        (f"{FREED}a_full_backlog_refuses",),
+    ),
+    Rule(
         15,
         "a take stops at the first entry that passes its budget",
         (lua("take", "while wanted > 0 and bytes < budget do", "while wanted > 0 do"),),
@@ -1605,6 +1608,54 @@ RULES = (
     ),
     Rule(
         16,
+        "what a lost reply brought goes to others where no slot is free",
+        (Edit("worker/pool.py", "None if latest == math.inf else latest", "None"),),
+        (f"{POOL_TAKEOVER}what_a_lost_reply_brought_goes_to_others_where_no_slot_is_free",),
+    ),
+    Rule(
+        16,
+        "what came back while it was settled is looked for once more",
+        (
+            Edit(
+                "worker/pool.py",
+                "            self._takeover.recover_soon()\n",
+                "            pass\n",
+            ),
+        ),
+        (f"{POOL_TAKEOVER}what_was_settled_while_it_came_back_is_not_held_for_ever",),
+    ),
+    Rule(
+        16,
+        "a worker whose look fails leaves the next turn to others",
+        (Edit("worker/takeover.py", '            self._seen = ""  #', "            pass  #"),),
+        (f"{TAKEOVER_FAULTS}a_worker_whose_looks_always_fail_leaves_the_turn_to_others",),
+    ),
+    Rule(
+        16,
+        "the first renewal gives a lease number in every partition",
+        (Edit("hookmill/stream/leases.py", "if not self._has_number:", "if False:"),),
+        (f"{STREAM_LEASES}a_step_back_of_redis_clock_postpones_no_takeover_from_a_killed_worker",),
+    ),
+    Rule(
+        16,
+        "what a take has brought is in use until the whole take has ended",
+        (
+            Edit(
+                "hookmill/stream/consumer.py",
+                "min(began, time.monotonic() - seconds)",
+                "time.monotonic() - seconds",
+            ),
+        ),
+        (f"{CONSUMER_FAULTS}what_a_partition_gave_is_in_use_until_the_whole_take_has_ended",),
+    ),
+    Rule(
+        16,
+        "an ID of the again stream is not taken for one of the stream",
+        (lua("takeover", "if which == 1 then deleted[", "if true then deleted["),),
+        (f"{STREAM_TAKEOVER}a_deleted_retry_releases_no_key_of_an_entry_with_the_same_id",),
+    ),
+    Rule(
+        16,
         "a process that is new takes over one message first",
         (Edit("worker/takeover.py", "count = min(count, self._most)", ""),),
         (f"{TAKEOVER}a_worker_that_is_new_takes_over_one_and_then_more",),
@@ -1785,6 +1836,21 @@ RULES = (
     # --- 27: where an entry waits, no worker waits ------------------------------------------------
     Rule(
         27,
+        "where a take or a wait failed, a wake-up may be lost, so all partitions are asked",
+        (
+            Edit(
+                "hookmill/stream/wakeup.py",
+                "        self._whole_take_at = self._clock()\n\n    @property",
+                "        pass\n\n    @property",
+            ),
+        ),
+        (
+            f"{CONSUMER_FAULTS}what_a_worker_was_woken_for_is_found_at_once_where_its_take_failed",
+            f"{CONSUMER_FAULTS}what_a_wake_up_announced_is_found_at_once_where_its_reply_was_lost",
+        ),
+    ),
+    Rule(
+        27,
         "a take that leaves entries behind wakes another worker",
         (lua("left_behind", "      wake()\n", ""),),
         (
@@ -1867,6 +1933,15 @@ RULES = (
             Edit("worker/delayed.py", "import random\n", "import math\nimport random\n"),
         ),
         (f"{DELAYED}what_a_worker_of_release_0_1_delayed_is_found_by_the_releaser",),
+    ),
+    Rule(
+        27,
+        "where Redis' clock was set back, what is delayed is due earlier by as much",
+        (lua("clock", "if step < LEAST_STEP then return end", "do return end"),),
+        (
+            f"{RELEASE}after_redis_clock_was_set_back_delayed_messages_do_not_wait_for_it_to_catch_up",
+            f"{RELEASE}many_delayed_messages_keep_their_order_when_redis_clock_was_set_back",
+        ),
     ),
     # --- 30: threads, and no half-dead worker ----------------------------------------------------
     Rule(

@@ -14,6 +14,7 @@ import math
 import secrets
 import time
 import traceback
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import structlog
@@ -257,11 +258,11 @@ class Pool:
 
     async def _take_until_quiet(self) -> None:
         while not self._is_quiet:
-            if self.free_slots == 0 and not self._may_run_suspect:
-                await self._wait_for_free_slots()
+            step = await self._next_step()
+            if step is None:
                 continue
             try:
-                await (self._run_suspect() if self._suspects else self._take_and_start())
+                await step()
                 self._max_take = min(2 * self._max_take, self._concurrency)
                 self._log_pace.succeeded()
                 continue
@@ -287,16 +288,29 @@ class Pool:
             with suppress(StreamUnavailableError):
                 await self._consumer.wake_another()
 
-    async def _wait_for_free_slots(self) -> None:
+    async def _next_step(self) -> Callable[[], Awaitable[None]] | None:
+        """Return what to do next; None where there was nothing to do but to wait."""
+        if self.free_slots == 0 and not self._may_run_suspect:
+            return None if await self._wait_for_free_slots() else self._requeue_recovered
+        return self._run_suspect if self._suspects else self._take_and_start
+
+    async def _wait_for_free_slots(self) -> bool:
         """Wait for a free slot, and then briefly for more, because a take for one message alone
-        costs more than a short handler.
+        costs more than a short handler. Return False where messages have to be recovered before.
         """
         self._changed.clear()
         self._waits_for_slots = True
-        await self._changed.wait()
-        self._waits_for_slots = False
+        latest = self._takeover.recovers_in
+        try:
+            async with asyncio.timeout(None if latest == math.inf else latest):
+                await self._changed.wait()
+        except TimeoutError:
+            return self.free_slots > 0 or self._takeover.recovers_in > 0
+        finally:
+            self._waits_for_slots = False
         if 0 < self.free_slots < self._enough_slots:
             await asyncio.sleep(SLOT_WAIT)
+        return True
 
     async def _take_and_start(self) -> None:
         """Take once and start what came. Where nothing is left, wait until something may come."""
@@ -305,17 +319,30 @@ class Pool:
             self._is_open = True
             self.opened.set()
         try:
-            taken = await self._take()
-        except GroupLostError:
-            raise
-        except Exception:
-            self._reply_lost()
-            raise
+            taken = await self._received(self._take())
         finally:
             self._has_wakeup = False
         self._start_taken(taken)
         if not taken.has_more and not self._is_quiet and (pause := self._takeover.wait()):
             self._has_wakeup = await self._consumer.wait(min(MAX_WAIT, max(0.01, pause)))
+
+    async def _requeue_recovered(self) -> None:
+        """Recover what a lost reply has brought, and requeue it: no slot is free here, and others
+        do not take it over while this worker lives.
+        """
+        left = self._holdings.bytes_left
+        taken = await self._received(self._takeover.take(self._concurrency, self.held, left))
+        self._start_taken(taken, requeues=True)
+
+    async def _received(self, taking: Awaitable[Taken]) -> Taken:
+        """Return what a take brings. Note where its reply is lost."""
+        try:
+            return await taking
+        except GroupLostError:
+            raise
+        except Exception:
+            self._reply_lost()
+            raise
 
     def _reply_lost(self) -> None:
         self._takeover.lost_reply()
@@ -345,11 +372,15 @@ class Pool:
 
     # --- start and run -----------------------------------------------------------------------
 
-    def _start_taken(self, taken: Taken) -> None:
-        """Start what was taken, or requeue it where the pool became quiet in the meantime."""
-        # What is held already still runs here: the group was lost and made again.
-        for entry in self._holdings.add(taken, time.monotonic()):
-            if self._is_quiet:
+    def _start_taken(self, taken: Taken, *, requeues: bool = False) -> None:
+        """Start what was taken, or requeue it: also where the pool became quiet in the meantime."""
+        new = self._holdings.add(taken, time.monotonic())
+        if len(new) < len(taken.entries):
+            # What is held already still runs here: the group was lost and made again. But if it was
+            # settled before this take, though the reply came later, then nobody settles it again.
+            self._takeover.recover_soon()
+        for entry in new:
+            if requeues or self._is_quiet:
                 self._settle(entry, Requeued(_progress_of(entry)))
             elif entry.is_suspect:
                 self._suspects.append(entry)

@@ -1,8 +1,8 @@
 """Takes over the messages of silent workers, and our own whose reply was lost.
 
-Who is silent, is stated in `hookmill/stream/scripts/silence.lua`. All workers look, but only one
-at a time, and all of them take over what it finds. Only the time between two good asks counts, so
-nothing counts in which Redis was away, or in which this worker stood still.
+`hookmill/stream/scripts/silence.lua` says who is silent. All workers look, but only one at a time,
+and all of them take over what it finds. Only the time between two asks that succeeded counts: not
+the time in which Redis was away, or in which this worker stood still.
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ class Takeover:
             watched: float | None = asked - since
             if before is None or asked - before > self._lease / 2:
                 watched = None
+            self._seen = ""  # where this look fails, the next turn is for others
             found = tuple(await self._looks.watch(look.number, watched, last_look, self._lease))
+            self._seen = look.number
             found_by = look.number
         self._watches = self._clock(), found_by
         if found_by != self._found_by:
@@ -100,7 +102,12 @@ class Takeover:
         """
         if self._found:
             return 0.0
-        return max(0.0, min(self._lease / 4, self._recovers_at - self._clock()))
+        return min(self._lease / 4, self.recovers_in)
+
+    @property
+    def recovers_in(self) -> float:
+        """The seconds after which messages of our own may have to be recovered; 0: now."""
+        return max(0.0, self._recovers_at - self._clock())
 
     async def take(self, count: int, held: Iterable[EntryRef], max_bytes: int) -> Taken:
         """Recover messages of our own, or take over those of others, up to `count` and `max_bytes`.
@@ -131,13 +138,17 @@ class Takeover:
         """
         now = self._clock()
         self._most = 1
-        self._unrecovered = []
-        self._recovers_until = now + self._lease
         if self._is_asking:
             self._rests_until = now + self._lease
-        soon = min(self._recovers_at, now + self._lease / 8)
-        self._recovers_at = max(self._rests_until, soon)
         self._is_asking = False
+        self.recover_soon()
+        self._recovers_until = now + self._lease
+
+    def recover_soon(self) -> None:
+        """Ask for messages of our own that we do not know of, after an eighth of a lease."""
+        self._unrecovered = []
+        soon = min(self._recovers_at, self._clock() + self._lease / 8)
+        self._recovers_at = max(self._rests_until, soon)
 
     async def _confirm(self, taken: Taken) -> None:
         """Note that these entries have arrived, before they run. Where that fails, they count as

@@ -1,7 +1,7 @@
 """Says for how long no worker of the group has had a handler for an event type.
 
 A deploy may be about to bring one. So a message of such a type waits for the grace period, which
-counts from the first message of the type, and begins anew when a worker appears that knows it.
+counts from the first message of the type, and starts again when a worker appears that knows it.
 """
 
 from __future__ import annotations

@@ -23,7 +23,9 @@ it is moved: mostly a thread is free before.
 """
 
 PERIOD_AFTER_MOVE = 1.0
-"""Seconds between two looks after some were moved: who runs them writes heartbeats so often."""
+"""Seconds between two looks after some were moved. A worker that runs such messages writes its
+heartbeat that often.
+"""
 
 TAKEN_AFTER = 0.1
 """Seconds after which others have taken what was moved."""
@@ -59,7 +61,7 @@ class WaitingMover:
         """Requeue what others have free threads for; return the seconds until the next call.
 
         The others write their heartbeats every third of a lease, so looking more often shows
-        nothing new. Only who runs moved messages writes them more often.
+        nothing new. Only a worker that runs moved messages writes them more often.
         """
         if not (waiting := self._movable()):
             return PERIOD

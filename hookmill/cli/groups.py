@@ -25,7 +25,7 @@ _Name = Annotated[str, typer.Argument(metavar="NAME", help="The group's name.")]
 
 @app.command("list")
 def group_list(*, as_json: AsJSON = False) -> None:
-    """List the consumer groups, with their unfinished work and whether anybody works on it.
+    """List the consumer groups, with the unfinished work and the number of workers of each.
 
     A group pins the stream if it has unfinished work and no worker: the stream keeps all of that.
     """
@@ -75,7 +75,7 @@ def group_drop(
     """Delete a consumer group for good, with all of its unfinished work and its dead letters.
 
     It is refused while a worker of the group runs. A worker that starts later ends with 2, until
-    `hookmill group add` makes the group anew. If it breaks off, run it again.
+    `hookmill group add` makes the group again. If it breaks off, run it again.
     """
     from hookmill.admin import groups
     from hookmill.admin.group_checks import unfinished

@@ -212,7 +212,7 @@ class Settings(BaseSettings):
         default=None,
         ge=0,
         le=1000,
-        description="threads that run beyond the `timeout` of their handler from which on a worker "
+        description="when so many threads run beyond the `timeout` of their handler, the worker "
         "ends, so that a fresh one can start. Unset: half of `HOOKMILL_THREADS`. 0: never",
     )
     lease: float = Field(
@@ -263,8 +263,8 @@ class Settings(BaseSettings):
         default=25.0,
         ge=0,
         le=_YEAR,
-        description="seconds that a stop may take after SIGTERM. In a worker, handlers have them "
-        "without the last 5 (or without the last quarter, if that is less)",
+        description="seconds that a stop may take after SIGTERM. In a worker, handlers have all "
+        "but the last 5 of them (or all but the last quarter, if that is less)",
     )
     log_format: Literal["auto", "console", "json"] = Field(
         default="auto", description="`auto`: text on a terminal, JSON otherwise"

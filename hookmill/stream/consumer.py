@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -78,6 +79,8 @@ class Consumer:
         """The partitions that are asked for entries now."""
         self._gave: dict[int, float] = {}
         """When a partition last gave entries, by `time.monotonic`."""
+        self._take_began = math.inf
+        """When the take under way began, by `time.monotonic`."""
 
     async def open(self) -> int:
         """Make the group if it is missing; return in how many streams it was made. There are two in
@@ -101,14 +104,18 @@ class Consumer:
         If the result has no more, this worker may wait: it will be woken for all that is left.
         """
         taken, asked = Taken([], []), 0
-        for shares in self._rounds(count):
-            asked += len(shares)
-            taken, alone = await self._take_from(shares, max_bytes // len(shares))
-            if alone:
-                taken = await self._take_alone(alone, taken, count, max_bytes)
-            self._is_loaded = taken.read == count >= LEAST_COUNT
-            if not taken.is_empty:
-                break
+        self._take_began = time.monotonic()
+        try:
+            for shares in self._rounds(count):
+                asked += len(shares)
+                taken, alone = await self._take_from(shares, max_bytes // len(shares))
+                if alone:
+                    taken = await self._take_alone(alone, taken, count, max_bytes)
+                self._is_loaded = taken.read == count >= LEAST_COUNT
+                if not taken.is_empty:
+                    break
+        finally:
+            self._end_take()
         self._wakeup.took(taken, from_all=asked == len(self.partitions))
         return taken._replace(has_more=taken.has_more or self._wakeup.is_whole_take_due)
 
@@ -214,8 +221,9 @@ class Consumer:
         it.
         """
         # In this order: a reply is noted before it is no longer waited for.
-        asking, gave = self._asking, self._gave.copy()  # the copy is one atomic step
-        since = time.monotonic() - seconds
+        asking, began = self._asking, self._take_began
+        gave = self._gave.copy()  # the copy is one atomic step
+        since = min(began, time.monotonic() - seconds)
         return {*asking, *(number for number, at in gave.items() if at >= since)}
 
     def leases(self, timeout: float = 2.0) -> BlockingLeases:
@@ -319,6 +327,16 @@ class Consumer:
             taken = taken.and_then(more)
         return taken
 
+    def _end_take(self) -> None:
+        """Note that the caller has only now what the first partitions gave: to ask the others alone
+        can take long.
+        """
+        began, now = self._take_began, time.monotonic()
+        for number, gave_at in self._gave.items():
+            if gave_at >= began:
+                self._gave[number] = now
+        self._take_began = math.inf
+
     def _allowance(self, shares: dict[int, int], max_bytes: int) -> float:
         """Return for how many seconds beyond the client's timeout a take may last."""
         size = 0
@@ -350,6 +368,9 @@ class Consumer:
                 given[number] = reply
                 if reply[0]:
                     self._gave[number] = now
+        except Exception:
+            self._wakeup.may_have_lost_one()
+            raise
         finally:
             self._asking = ()
         if not any(entries for entries, *_ in given.values()):
@@ -358,4 +379,6 @@ class Consumer:
 
     def _raise_fault(self) -> None:
         fault, self._fault = self._fault, None
-        checked(fault)
+        if fault is not None:
+            self._wakeup.may_have_lost_one()
+            checked(fault)  # it raises

@@ -38,7 +38,7 @@ class FirstSights:
     async def look(self, event_type: str, *, is_known: bool = False) -> float:
         """Note that this type was seen now. Return for how many seconds it has been unknown.
 
-        With `is_known`, a worker of the group has a handler for it: the time begins anew.
+        With `is_known`, a worker of the group has a handler for it: the time starts again.
         """
         args = [_name(event_type), *_ms(MOST_GROWTH, KEPT_FOR), MOST_TYPES, int(is_known)]
         unknown = await self._scripts.run("first_sight", Call(PLACE, [self._key], args))
@@ -50,7 +50,7 @@ class FirstSights:
         return [name.decode("utf-8", "surrogatepass") for name in names]
 
     async def forget(self, types: Iterable[str]) -> None:
-        """Forget these types: where one is seen again, its time begins anew."""
+        """Forget these types: where one is seen again, its time starts again."""
         if names := [_name(event_type) for event_type in types]:
             for reply in await self._client.ask(PLACE, ("HDEL", self._key, *names)):
                 checked(reply)

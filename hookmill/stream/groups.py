@@ -82,7 +82,7 @@ class Groups:
         if min(made) < 0:
             group = (await self.known()).get(name)
             if group is None or group.state == "made":
-                raise GroupLostError("somebody adds or drops the group in this moment")
+                raise GroupLostError("the group is being added or dropped at this moment")
             raise _refused(group)
         return sum(made)
 
@@ -194,7 +194,7 @@ def _refused(group: KnownGroup) -> GroupRefusedError:
         )
     return GroupRefusedError(
         f"group {name} was dropped. `hookmill group add {name} --from beginning` (or `--from now`) "
-        "makes it anew"
+        "makes it again"
     )
 
 

@@ -32,6 +32,8 @@ class BlockingLeases:
         self._partitions = [keys.of_group(group) for keys in client.partitions]
         self._names = [group, consumer]
         self._number = 0
+        self._has_number = False
+        """Whether this consumer has a lease number in every partition."""
         self._servers = [
             redis.Redis.from_url(
                 url,
@@ -48,9 +50,13 @@ class BlockingLeases:
         """Renew these entries' leases; return those that are no longer this consumer's.
 
         Raise the lease number where these entries are, in `partitions`, and where all numbers can
-        be seen together, which is so also where this consumer holds nothing.
+        be seen together, which is so also where this consumer holds nothing. The first renewal
+        raises it everywhere: without a number it would count for how long an entry is idle, which
+        a step of Redis' clock changes.
         """
         self._number += 1
+        if not self._has_number:
+            partitions = range(len(self._partitions))
         by_partition: defaultdict[int, list[EntryRef]] = defaultdict(list)
         for number in (PLACE, *partitions):
             by_partition[number] = []
@@ -67,6 +73,7 @@ class BlockingLeases:
                 # The connection may lead to a server that was demoted: the next one is a new one.
                 self._servers[server].connection_pool.disconnect()
                 raise translated(error) from None
+        self._has_number = True
         return lost
 
     def _renew_at(self, server: int, by_partition: dict[int, list[EntryRef]]) -> list[EntryRef]:

@@ -59,9 +59,9 @@ class Looks:
         """Note in each partition for how long the holders have been silent; return the partitions
         in which entries may be taken over.
 
-        `number` is that of our look. `watched` is for how many seconds we have watched, alone; None
-        means that nobody has, for so long that all ages begin anew. `before` is the last look that
-        was over when we began to watch ("": none).
+        `number` is that of our look. `watched` is for how many seconds this worker has watched.
+        None means that nobody watched for a while, so all ages begin at 0 again. `before` is the
+        last look that was over when this worker began to watch ("": none).
         """
         ms = -1 if watched is None else int(watched * 1000)
         args = [*self._names, number, ms, before or "0", int(lease * 1000)]

@@ -13,6 +13,7 @@ from hookmill.stream.client import Client, checked
 from hookmill.stream.durability import Durability
 from hookmill.stream.entries import weight_of
 from hookmill.stream.facts import NO_LIMIT, Backlog
+from hookmill.stream.groups import shown
 from hookmill.stream.script_runner import Call, ScriptRunner
 
 
@@ -177,8 +178,8 @@ class Producer:
         where = f"partition {partition}: " if len(self.partitions) > 1 else ""
         code, _, group = str(reply).partition(" ")
         if code == "BACKLOGFULL":
-            by = f" by group {group}" if group else ""
-            return BacklogFullError(f"{where}too many messages are unfinished{by}")
+            there = f" in group {shown(group)}" if group else ""
+            return BacklogFullError(f"{where}too many messages are unfinished{there}")
         return StreamUnavailableError(f"{where}{reply}")
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from hookmill.stream.client import Client
+from hookmill.stream.keys import GroupKeys
 from hookmill.stream.script_runner import Call, ScriptRunner
 from hookmill.stream.topology import wake_up_partition
 
@@ -80,13 +81,8 @@ class Releases:
         replies = await self._scripts.run_each(
             "release",
             [
-                Call(
-                    number,
-                    [keys.again, keys.delayed, keys.delayed_entries, keys.due, keys.wake],
-                    [count],
-                )
+                Call(number, _keys_of_release(self._partitions[number]), [count])
                 for number in numbers
-                for keys in [self._partitions[number]]
             ],
         )
         waits = [wait_ms for _, wait_ms in replies if wait_ms >= 0]
@@ -104,3 +100,10 @@ class Releases:
     async def close(self) -> None:
         """Close the connection."""
         await self._sooner.close()
+
+
+def _keys_of_release(keys: GroupKeys) -> list[str]:
+    return [
+        *(keys.again, keys.delayed, keys.delayed_entries),
+        *(keys.due, keys.counts, keys.wake),
+    ]

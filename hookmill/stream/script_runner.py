@@ -95,7 +95,7 @@ class ScriptRunner:
         return self._texts[name]
 
     def _forget(self) -> None:
-        """Find out anew what the server knows: after a switch it can be of another version."""
+        """Find out again what the server knows: after a switch it can be of another version."""
         self._head = None if self._drains else ""
         self._texts.clear()
 

@@ -29,7 +29,8 @@ from hookmill.stream.keys import GroupKeys, Keys
 # * A take that may leave entries behind adds the partition again, so the next worker is woken.
 #   A take that leaves none removes it: nobody is woken for what is taken (`left_behind.lua`).
 # * A wake-up is lost where the worker that received it dies. So a worker takes from all partitions
-#   after a wait that nothing ended, and now and then in between (`WHOLE_TAKE_PERIOD`).
+#   after a wait that nothing ended, and now and then in between (`WHOLE_TAKE_PERIOD`). It also does
+#   where a wait or a take of its own has failed.
 #
 # The second key is a set for all groups. `append.lua` adds to it where the stream has no group at
 # all, because Redis lost it: a worker that waits finds that out, and makes its group again.
@@ -101,13 +102,16 @@ class WakeUp:
 
         A worker that gets True should take at once: no other is woken for the same entries.
         """
-        now = self._clock()
+        now, whole_take_at = self._clock(), self._whole_take_at
         if now < self._short_until:
             seconds = min(seconds, SHORT_WAIT)
-        seconds = max(0.001, min(seconds, self._whole_take_at - now))  # 0 would be for ever
+        seconds = max(0.001, min(seconds, whole_take_at - now))  # 0 would be for ever
+        self.may_have_lost_one()
         found = await self._new_entries.ask(
             ("BZPOPMIN", *self._keys, f"{seconds:.3f}"), seconds, can_be_ended=True
         )
+        if found:
+            self._whole_take_at = whole_take_at
         self._waited_in_vain = not found
         self._woken_for = self._partitions.get(found[1]) if found else None
         return bool(found)
@@ -116,6 +120,12 @@ class WakeUp:
         """Return the partition for which the last wait was ended, once; None: for none, or all."""
         self._taken_for, self._woken_for = self._woken_for, None
         return self._taken_for
+
+    def may_have_lost_one(self) -> None:
+        """Note that a reply with a wake-up, or the take after one, may be lost. It is not known for
+        which partition, so the worker should take from all.
+        """
+        self._whole_take_at = self._clock()
 
     @property
     def is_whole_take_due(self) -> bool:

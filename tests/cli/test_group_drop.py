@@ -207,7 +207,7 @@ def test_it_is_refused_while_a_worker_runs_and_a_worker_that_slept_through_it_en
         assert worker.wait(60) == 2
         assert worker.log.endswith(
             "hookmill: group search was dropped. `hookmill group add search --from beginning` (or "
-            "`--from now`) makes it anew\n"
+            "`--from now`) makes it again\n"
         )
         assert [key for key in own_keys(plain, "search") if plain.ttl(key) == -1] == []
     late = start_worker(server.url)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hookmill.stream.client import Client
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.facts import Heartbeat
+from hookmill.stream.first_sights import FirstSights
 from hookmill.stream.heartbeats import Heartbeats
 from hookmill.stream.producer import Producer
 from hookmill.stream.upkeep import Upkeep
@@ -38,6 +39,9 @@ async def fill(client: Client, name: str) -> None:
     await upkeep.claim(3600)
     await upkeep.trim(3600)
     await heartbeats.write(Heartbeat(name="killed", lease=0.001))
+    await FirstSights(client, name).look("order.unknown")
+    for number, each in enumerate(group.partitions):  # only release 0.1 writes it
+        await client.execute(number, "HSET", each.sweep, "stream", "0-0")
     leases = group.leases()
     leases.renew([])
     leases.close()

@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from hookmill.errors import StreamUnavailableError
+from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import Settlement
 from hookmill.stream.producer import Producer
 from tests.stream.toolkit import (
@@ -103,7 +104,7 @@ async def test_what_waits_in_redis_survives_its_restart(own_server: OwnServer) -
     async with opened(server) as (stream, group):
         await group.open()
         await stream.append([message(id=name) for name in ("delayed", "again", "held", "new")])
-        delayed, retried, held = (await group.take(3)).entries
+        delayed, retried, _ = (await group.take(3)).entries
         await group.settle(
             [
                 Settlement(delayed.ref, (again(delayed, "later", delay_ms=1),)),
@@ -119,6 +120,86 @@ async def test_what_waits_in_redis_survives_its_restart(own_server: OwnServer) -
         taken = (await group.take(10)).entries
         assert ids(taken) == ["again", "delayed", "new"]
         assert taken[1].fields[b"handler"] == b"later"
-        assert ids((await taken_over(group)).entries) == ["again", "delayed"]
-        assert ids((await taken_over(group)).entries) == ["held", "new"]
-        await settle_all(group, *taken, held)
+        other = Consumer(stream.client, "main", "other", dedup_window=3600)
+        found = [*(await taken_over(other, 2)).entries, *(await taken_over(other)).entries]
+        assert ids(found) == ["again", "delayed", "held", "new"]
+        await settle_all(other, *found)
+        await other.close()
+
+
+def times_of(redis_client: redis.Redis, key: str) -> dict[bytes, float]:
+    """Return the members of a sorted set in their order, with the times at which they are due."""
+    rows: Any = redis_client.zrange(key, 0, -1, withscores=True)
+    return dict(rows)
+
+
+def set_clock_back(redis_client: redis.Redis, group: Consumer, ms: int) -> None:
+    """Make what is there look as it does after Redis' clock was set back by so much."""
+    keys = group.partitions[0]
+    redis_client.hincrby(keys.counts, "clock", ms)
+    for key in (keys.delayed, keys.due):
+        for name, due in times_of(redis_client, key).items():
+            redis_client.zadd(key, {name: due + ms})
+
+
+HOUR_MS = 3_600_000
+
+
+async def test_after_redis_clock_was_set_back_delayed_messages_do_not_wait_for_it_to_catch_up(
+    stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
+) -> None:
+    group = await open_group()
+    await stream.append([message(id=name) for name in "abc"])
+    a, b, c = (await group.take(3)).entries
+    await group.settle([Settlement(a.ref, (again(a, delay_ms=1),))])
+    await group.settle([Settlement(b.ref, (again(b, delay_ms=120_000),))])
+    await eventually(
+        lambda: redis_client.zcount(group.partitions[0].delayed, 0, now_ms(redis_client)) == 1
+    )
+    set_clock_back(redis_client, group, HOUR_MS)
+
+    assert (await group.release(0))[0] == 0
+    await eventually(
+        lambda: redis_client.zcount(group.partitions[0].delayed, 0, now_ms(redis_client)) == 1
+    )
+    moved, wait = await group.release(100)
+
+    assert moved == 1
+    assert wait is not None
+    assert 100 < wait <= 120
+    entries = (await group.take(10)).entries
+    assert ids(entries) == ["a"]
+    set_clock_back(redis_client, group, HOUR_MS)
+    await group.settle([Settlement(c.ref, (again(c, delay_ms=60_000),))])
+    moved, wait = await group.release(100)
+    assert moved == 0
+    assert wait is not None
+    assert 50 < wait <= 60, "what is delayed after the step is not moved with the rest"
+    await settle_all(group, *entries)
+    forget_follow_ups(redis_client, group)
+
+
+async def test_many_delayed_messages_keep_their_order_when_redis_clock_was_set_back(
+    stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
+) -> None:
+    group = await open_group()
+    await stream.append([message(id=f"{number:04}") for number in range(1_203)])
+    entries = (await group.take(2_000)).entries
+    await group.settle(
+        [
+            Settlement(entry.ref, (again(entry, delay_ms=60_000 + 10 * number),))
+            for number, entry in enumerate(entries)
+        ]
+    )
+    key = group.partitions[0].delayed
+    before = times_of(redis_client, key)
+    set_clock_back(redis_client, group, HOUR_MS)
+
+    assert (await group.release(100))[0] == 0
+
+    after = times_of(redis_client, key)
+    assert list(after) == list(before)
+    shifts = {round(after[name] - before[name]) for name in before}
+    assert len(shifts) == 1
+    assert 0 <= shifts.pop() < 20_000
+    forget_follow_ups(redis_client, group)

@@ -192,3 +192,24 @@ async def test_a_takeover_that_is_carried_out_after_an_outage_takes_nothing(
     await group.close()
     await gone.close()
     await stream.close()
+
+
+async def test_a_deleted_retry_releases_no_key_of_an_entry_with_the_same_id(
+    stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
+) -> None:
+    # Both streams number their entries by Redis' clock, so an ID may occur in both.
+    gone, group = await open_group("gone"), await open_group("c2")
+    keys = group.partitions[0]
+    await stream.append([message(id="head", key="k"), message(id="next", key="k")])
+    (head,) = (await group.take(2)).entries
+    fields = message(id="deleted").to_fields()
+    redis_client.xadd(keys.again, fields, id=head.ref.id)  # type: ignore[arg-type] # a plain dict
+    (deleted,) = (await gone.take(1)).entries
+    assert deleted.ref.id == head.ref.id
+    redis_client.xdel(keys.again, deleted.ref.id)
+    assert (await taken_over(group)).is_empty
+    assert (await group.take(1)).is_empty
+    await group.settle([Settlement(head.ref, key=head.key, owner=head.owner)])
+    (following,) = (await group.take(1)).entries
+    assert ids([following]) == ["next"]
+    await group.settle([Settlement(following.ref, key=following.key, owner=following.owner)])

@@ -15,7 +15,14 @@ from hookmill.stream.entries import STREAM, EntryRef
 from hookmill.stream.leases import BlockingLeases
 from hookmill.stream.producer import Producer
 from tests.stream.toolkit import OpenGroup, OwnServer, settle_all
-from tests.support import Server, eventually, message, server_binaries
+from tests.support import (
+    ANY_BYTES,
+    Server,
+    eventually,
+    message,
+    server_binaries,
+    watch_for,
+)
 
 
 @pytest.fixture
@@ -84,10 +91,11 @@ async def test_the_number_rises_in_the_partitions_in_which_something_is_or_may_b
         group = Consumer(client, "main", "c1", dedup_window=3600)
         await group.open()
         with closing(group.leases()) as leases:
+            leases.renew([])
             assert leases.renew([EntryRef(STREAM, "1-1", 2)], [3]) == [EntryRef(STREAM, "1-1", 2)]
         await group.close()
         keys = [keys.of_group("main").lease_numbers for keys in client.partitions]
-        assert [redis_client.hget(key, "c1") for key in keys] == [b"1", None, b"1", b"1"]
+        assert [redis_client.hget(key, "c1") for key in keys] == [b"2", b"1", b"2", b"2"]
 
 
 @pytest.mark.parametrize("binary", list(server_binaries()))
@@ -112,3 +120,40 @@ def test_a_lost_group_is_distinguished_from_a_redis_that_is_away(own_server: Own
         server.kill()
         with pytest.raises(StreamUnavailableError):
             leases.renew([EntryRef(STREAM, "1-1")])
+
+
+async def test_the_first_renewal_gives_a_number_in_every_partition(
+    server: Server, prefix: str, redis_client: redis.Redis
+) -> None:
+    async with Client(server.url, prefix, partitions=3) as client:
+        group = Consumer(client, "main", "c1", dedup_window=3600)
+        await group.open()
+        with closing(group.leases()) as leases:
+            leases.renew([])
+            leases.renew([])
+        numbers = [redis_client.hget(keys.lease_numbers, "c1") for keys in group.partitions]
+        assert numbers == [b"2", b"1", b"1"]
+        await group.close()
+
+
+async def test_a_step_back_of_redis_clock_postpones_no_takeover_from_a_killed_worker(
+    server: Server, prefix: str, redis_client: redis.Redis
+) -> None:
+    # It took its first entry of this partition, and died before the next renewal.
+    async with Client(server.url, prefix, partitions=3) as client:
+        gone, group = (Consumer(client, "main", name, dedup_window=3600) for name in ("gone", "c1"))
+        await group.open()
+        with closing(gone.leases()) as leases:
+            leases.renew([])
+        keys = group.partitions[2]
+        fields = message().to_fields()
+        entry_id = redis_client.xadd(keys.stream, fields)  # type: ignore[arg-type] # a plain dict
+        held = (await gone.take(1)).entries
+        in_an_hour = (redis_client.time()[0] + 3600) * 1000
+        redis_client.xclaim(keys.stream, "main", "gone", 0, [entry_id], time=in_an_hour)
+        assert await watch_for(group, 8.0) == [2]
+        taken, _ = await group.take_over(2, 1, 8.0, ANY_BYTES)
+        assert [entry.ref for entry in taken.entries] == [entry.ref for entry in held]
+        await settle_all(group, *taken.entries)
+        await group.close()
+        await gone.close()

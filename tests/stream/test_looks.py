@@ -92,7 +92,7 @@ async def test_a_look_that_arrives_behind_a_later_one_changes_nothing(
     assert notes(redis_client, group) == {b"gone": b"0 7 "}
     await look_at(looks, "8", 1.0, 60)
     assert notes(redis_client, group) == {b"gone": b"1000 7 "}
-    # Redis has lost the number of looks, which begins anew.
+    # Redis has lost the number of looks, which starts again.
     redis_client.hset(group.partitions[0].watched, "", "5000 1")
     await look_at(looks, "1", 1.0, 60)
     assert notes(redis_client, group) == {b"gone": b"1000 1 "}

@@ -71,36 +71,40 @@ async def test_a_full_redis_refuses_appends_and_can_still_be_drained(
             assert written(client, group) == (0, 0, 0, 1)
 
 
+def run_alone(prefix: str, number: int, token: str) -> Call:
+    """Count a run in a partition. Another token is another run."""
+    keys = [f"{prefix}:{{{number}}}:{name}" for name in ("suspects", "deliveries")]
+    return Call(number, keys, [1, "1-1", token])
+
+
 async def test_a_script_that_the_server_does_not_know_is_loaded_and_its_calls_run_once(
     server: Server, redis_client: redis.Redis, prefix: str
 ) -> None:
     redis_client.script_flush()
     async with Client(server.url, prefix) as client:
         runner = ScriptRunner(client, drains=False)
-        keys = [f"{prefix}:{{{number}}}:suspects" for number in range(2)]
-        calls = [Call(number, [key], [1, "1-1"]) for number, key in enumerate(keys)]
-        assert await runner.try_each("alone", calls, ("ECHO", "behind")) == [1, 1, b"behind"]
+        first, second, third = ([run_alone(prefix, n, token) for n in range(2)] for token in "abc")
+        assert await runner.try_each("alone", first, ("ECHO", "behind")) == [1, 1, b"behind"]
         redis_client.script_flush()  # as a server that was started again
-        assert await runner.run_each("alone", calls) == [2, 2]
-        assert await runner.run("alone", calls[0]) == 3
-    redis_client.delete(*keys)
+        assert await runner.run_each("alone", second) == [2, 2]
+        assert await runner.run("alone", third[0]) == 3
+    redis_client.delete(*(key for call in first for key in call.keys))
 
 
 async def test_each_call_succeeds_or_fails_for_itself(
     server: Server, redis_client: redis.Redis, prefix: str
 ) -> None:
-    good, bad = f"{prefix}:{{0}}:suspects", f"{prefix}:{{1}}:suspects"
-    redis_client.set(bad, "no hash")
-    calls = [Call(1, [bad], [1, "1-1"]), Call(0, [good], [1, "1-1"])]
+    first, second, third = ([run_alone(prefix, n, token) for n in (1, 0)] for token in "abc")
+    redis_client.set(first[0].keys[0], "no hash")
     async with Client(server.url, prefix) as client:
         runner = ScriptRunner(client, drains=False)
-        refused, times = await runner.try_each("alone", calls)
+        refused, times = await runner.try_each("alone", first)
         assert isinstance(refused, StreamUnavailableError)
         assert times == 1
         with pytest.raises(StreamUnavailableError, match="WRONGTYPE"):
-            await runner.run_each("alone", calls)
-        assert await runner.run("alone", calls[1]) == 3
-    redis_client.delete(good, bad)
+            await runner.run_each("alone", second)
+        assert await runner.run("alone", third[1]) == 3
+    redis_client.delete(*(key for call in first for key in call.keys))
 
 
 async def test_no_call_asks_nothing() -> None:

@@ -262,3 +262,62 @@ async def test_a_settlement_whose_answer_is_lost_is_carried_out_once(
     await eventually(lambda: len(attempts) >= 2)
     await eventually(lambda: is_drained(redis_client, stream) and not pool.held)
     assert attempts == [1, 1]
+
+
+async def test_what_a_lost_reply_brought_goes_to_others_where_no_slot_is_free(
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    work = Work(wait=True)
+    consumer = scripted(stream)
+    faults = [StreamUnavailableError("timed out")]
+
+    def lose() -> None:
+        if faults:
+            raise faults.pop()
+
+    consumer.after_take = lose
+    await send(stream, "lost", "long")
+    await make_pool(work.handlers, consumer=consumer, lease=8, concurrency=1)
+    await eventually(lambda: work.running == 1)
+    assert work.ran == {"long": 1}
+    other = Work()
+    await make_pool(other.handlers, stream)
+    await eventually(lambda: other.done["lost"])
+    work.go_on.set()
+    await eventually(lambda: is_drained(redis_client, stream))
+    assert work.ran + other.ran == Counter(["lost", "long"])
+
+
+async def test_what_was_settled_while_it_came_back_is_not_held_for_ever(
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    # The outcome was late, and while its reply is on the way the message is taken over from the
+    # other worker, which has died.
+    work, on_the_way, arrives = Work(), asyncio.Event(), asyncio.Event()
+    consumer, other = scripted(stream), scripted(stream, "other")
+    settle = consumer.settle
+
+    async def late(settlements: Any) -> Any:
+        if not on_the_way.is_set():
+            key, name = consumer.partitions[0].stream, "other"
+            (row,) = redis_client.xpending_range(key, "main", "-", "+", 1)
+            redis_client.xclaim(key, "main", name, 0, [row["message_id"]])
+            reply = await settle(settlements)
+            on_the_way.set()
+            await arrives.wait()
+            return reply
+        return await settle(settlements)
+
+    consumer.settle = late  # type: ignore[method-assign] # a reply to delay
+    taken: list[int] = []
+    consumer.after_takeover = lambda found: taken.append(len(found.entries))
+    work.fails = Retry(0)
+    await send(stream, "m")
+    pool = await make_pool(work.handlers, consumer=consumer, lease=0.4)
+    await asyncio.wait_for(on_the_way.wait(), 10)
+    work.fails = None
+    await eventually(lambda: sum(taken) == 1 and not pool._takeover._is_asking)
+    arrives.set()
+    await eventually(lambda: is_drained(redis_client, stream))
+    assert work.done == {"m": 1}
+    await other.close()

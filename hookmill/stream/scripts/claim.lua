@@ -1,4 +1,4 @@
--- Claim a duty for a while: one worker at a time does it for all.
+-- Claim a task for a while: one worker at a time does it for all.
 --
 -- KEYS  1 claim
 -- ARGV  1 for how long (ms), the same for all workers

@@ -7,7 +7,7 @@
 -- KEYS  1 first sights
 -- ARGV  1 event type  2 by how much its time grows at most (ms)  3 after how long without a look a
 --       type is forgotten (ms)  4 how many types are kept  5 1 where a worker knows the type: its
---       time begins anew
+--       time starts again
 -- Reply for how long the type has been unknown (ms)
 
 local time = redis.call('TIME')

@@ -77,6 +77,8 @@ end
 
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+--#include clock
+local has_heeded = false
 
 -- Write one new entry; return by how many the entries of its message grow: 1, but 0 for a dead
 -- letter. Also 0 where the delayed entry replaces an older one, which happens when the message ran
@@ -91,6 +93,8 @@ local function follow_up(kind, delay_ms, place, fields)
     note_finished(-1, -weight_of(fields))
     return 1
   end
+  if not has_heeded then heed_clock() end
+  has_heeded = true
   note_delayed(now_ms + delay_ms, KEYS[10])
   local added = redis.call('ZADD', KEYS[3], now_ms + delay_ms, place)
   redis.call('HSET', KEYS[4], place, cmsgpack.pack(fields))

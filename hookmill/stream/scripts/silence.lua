@@ -6,8 +6,8 @@
 -- lease (renew.lua).
 --
 -- A holder without a number is of release 0.1, or has not renewed yet. Its entries have to be idle
--- for one lease as well. By Redis' clock that is: so an outage counts as idle time, and such a
--- holder is silent only while somebody has looked recently.
+-- for one lease as well. Idle times are by Redis' clock, so an outage counts as idle, too. Therefore
+-- such a holder is silent only if somebody has looked recently.
 --
 -- `watched_key` names a hash: for each holder 'AGE BORN NUMBER', for how many ms its number has
 -- stood still, the look that has seen this number first, and the number ('' if it has none); and

@@ -40,7 +40,7 @@ local function claim(which, id, deliveries)
   local entry = redis.call('XRANGE', KEYS[which], id, id)[1]
   if not entry then -- somebody deleted it
     redis.call('XACK', KEYS[which], group, id)
-    deleted[#deleted + 1] = id
+    if which == 1 then deleted[#deleted + 1] = id end
     return
   end
   local field = which .. ' ' .. id

@@ -2,14 +2,14 @@
 --
 -- Time that was watched counts only for notes that were there when that time began. So a note that a
 -- later look has made begins with 0, and a look that arrives behind a later one changes nothing. The
--- numbers of looks begin anew where Redis lost them.
+-- numbers of looks start again where Redis lost them.
 --
 -- It also forgets what was noted of deliveries of entries that are finished.
 --
 -- KEYS  1 stream  2 again  3 lease numbers  4 watched  5 deliveries
 -- ARGV  1 group  2 consumer, whose own entries are not looked at  3 the number of the look
---       4 for how many ms this worker has watched, alone (-1: nobody has, for so long that all ages
---       begin anew)  5 the last look that was over when it began to watch  6 lease (ms)
+--       4 for how many ms this worker has watched (-1: nobody watched for a while, so all ages begin
+--       at 0 again)  5 the last look that was over when it began to watch  6 lease (ms)
 -- Reply 1 if entries may be taken over, else 0
 
 local group, watched_ms, lease = ARGV[1], tonumber(ARGV[4]), tonumber(ARGV[6])
@@ -26,14 +26,14 @@ if behind and behind >= 0 and behind < MOST_LATE then return 0 end
 redis.call('HSET', watched_key, '', ARGV[3] .. ' ' .. string.format('%.0f', now_ms))
 redis.call('EXPIRE', watched_key, 86400) -- nobody looks in a group that was dropped
 
--- Write a holder's note anew and return it.
+-- Write a holder's note again and return it.
 local function noted(holder)
   local number = redis.call('HGET', numbers_key, holder) or ''
   local old = redis.call('HGET', watched_key, holder) or ''
   local age, born, seen = string.match(old, '^(%d+) (%d+) (.*)$')
   if seen ~= number or watched_ms < 0 then
     age, born = 0, look
-  elseif tonumber(born) > look then -- the numbers of looks have begun anew
+  elseif tonumber(born) > look then -- the numbers of looks have started again
     born = look
   elseif tonumber(born) <= before then
     age = age + watched_ms
