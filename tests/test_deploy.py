@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 from hookmill.config.settings import Settings, variable_of
+from tests.chaos.site import MALLOC
 from worker.main import STOP_STEPS
 
 ROOT = Path(__file__).parent.parent
@@ -20,7 +21,8 @@ def test_fly_runs_both_programs_and_asks_readiness() -> None:
     assert fly["http_service"]["processes"] == ["receiver"]
     assert fly["http_service"]["checks"][0]["path"] == "/readyz"
     assert fly["http_service"]["internal_port"] == int(fly["env"]["PORT"])
-    assert set(fly["env"]) <= VARIABLES
+    assert set(fly["env"]) <= VARIABLES | MALLOC.keys()
+    assert fly["env"].items() >= MALLOC.items()  # a soak judges the memory that programs have so
     assert fly["kill_timeout"] >= int(fly["env"]["HOOKMILL_SHUTDOWN"]) + 2 * STOP_STEPS
 
 

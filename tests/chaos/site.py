@@ -24,6 +24,11 @@ DURABILITY = ("memory", "aof")
 
 RECEIVERS, WORKERS = len(DURABILITY), 3
 PREFIX = "chaos"
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": "1048576", "MALLOC_TRIM_THRESHOLD_": "4194304"}
+"""With these, as in `deploy/fly.toml`, glibc gives back the memory of large bodies as soon as it is
+free. Else it keeps some, and a soak cannot tell that from memory that a program does not free.
+"""
+
 DISK = "24m"
 """Size of the disk on which the receivers have their spool."""
 
@@ -77,7 +82,7 @@ class Site:
         for durability in DURABILITY:
             url = f"redis://127.0.0.1:{self.proxies[0].port}/0"
             line = Line(self._start, self.folder, url, PREFIX)
-            line.env |= {
+            line.env |= MALLOC | {
                 "HOOKMILL_PARTITIONS": str(self.partitions),
                 "HOOKMILL_SOURCES__MARBLE__ORDERED_BY": "data.id",
                 "HOOKMILL_DURABILITY": durability,
