@@ -12,6 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from copy import copy
 
 import structlog
 
@@ -167,7 +168,8 @@ class Appender:
         try:
             await spool.put([rows[number] for number in failed])
         except SpoolError as error:
-            outcome = error
+            # A copy, because the traceback would lead to this frame: a cycle, and in it the rows.
+            outcome = copy(error)
         for number in failed:
             results[number] = outcome
         return results

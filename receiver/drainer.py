@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from copy import copy
 
 import structlog
 
@@ -106,7 +107,7 @@ class Drainer:
         refused: dict[int, StreamUnavailableError] = {}
         for row, result in zip(rows, results, strict=True):
             if isinstance(result, NotDurableError):
-                raise result  # it concerns the server
+                raise copy(result)  # it concerns the server; a copy, as in `checked`
             if isinstance(result, StreamUnavailableError):
                 refused[row.partition(self._spool.partitions)] = result
             elif not result:

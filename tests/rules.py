@@ -71,6 +71,7 @@ APPEND = "tests/stream/test_producer.py::test_"
 DELAYED = "tests/worker/test_delayed.py::test_"
 DEAD_LETTERS = "tests/stream/test_dead_letters.py::test_"
 DRAINER = "tests/receiver/test_drainer.py::test_"
+FREED = "tests/receiver/test_freed_memory.py::test_of_messages_that_"
 DRAIN_PACE = "tests/receiver/test_drain_pace.py::test_"
 ALIVE = "tests/e2e/test_heartbeats.py::test_"
 HEARTBEAT = "tests/worker/test_heartbeat.py::test_"
@@ -1389,6 +1390,24 @@ RULES = (
         (f"{UPKEEP}only_an_idle_and_empty_consumer_is_removed",),
     ),
     # --- 15: a budget of bytes -----------------------------------------------------------------
+    Rule(
+        14,
+        "a message that the spool refuses is freed at once",
+        (Edit("receiver/appender.py", "outcome = copy(error)", "outcome = error"),),
+        (f"{FREED}the_spool_refuses",),
+    ),
+    Rule(
+        14,
+        "a message that Redis refuses is freed at once",
+        (
+            Edit(
+                "hookmill/stream/connections.py",
+                "replies.append(translated(error.with_traceback(None)))",
+                "replies.append(translated(error))",
+            ),
+        ),
+        (f"{FREED}a_full_backlog_refuses",),
+    ),
     Rule(
         15,
         "a take stops at the first entry that passes its budget",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
+from copy import copy
 from pathlib import Path
 from typing import Any, Self
 
@@ -217,7 +218,11 @@ class BlockingConnection:
 
 
 def checked(reply: Any) -> Any:
-    """Return a reply; raise it if it is an error."""
+    """Return a reply; raise it if it is an error.
+
+    A copy is raised. With the error itself, its traceback would lead to frames that have the reply:
+    a cycle, which the garbage collector frees late, and with it the bodies that these frames have.
+    """
     if isinstance(reply, Exception):
-        raise reply
+        raise copy(reply)
     return reply

@@ -106,7 +106,7 @@ class Connections:
             packed = [hiredis.pack_command(command) for command in commands]
             return await self._replies_of(connection, packed, allowance)
         except (redis.RedisError, OSError) as error:  # a TimeoutError is an OSError
-            raise self._translated(error) from None
+            raise self._translated(error.with_traceback(None)) from None
         finally:
             if drops != self.drops:
                 await connection.disconnect(nowait=True)
@@ -151,7 +151,8 @@ class Connections:
                 except redis.ResponseError as error:
                     if _is_of_wrong_server(error):
                         await self.drop(drops)
-                    replies.append(translated(error))
+                    # The client's frame has the error, and its traceback has this one: a cycle.
+                    replies.append(translated(error.with_traceback(None)))
         except asyncio.CancelledError:
             if not self._blocks:  # somebody waited for this reply for as long as they could
                 await self.drop(drops)
@@ -161,7 +162,7 @@ class Connections:
                 await self.drop(drops)
             if not replies:
                 raise
-            replies += [self._translated(error)] * (len(packed) - len(replies))
+            replies += [self._translated(error.with_traceback(None))] * (len(packed) - len(replies))
         finally:
             connection.socket_timeout = usual
         return replies
@@ -173,8 +174,10 @@ class Connections:
         usual, connection.socket_timeout = connection.socket_timeout, longer
         await connection.send_packed_command([hiredis.pack_command(("PING",)), *packed])
         connection.socket_timeout = usual
-        with suppress(redis.ResponseError):  # a user without the right to PING
+        try:
             await connection.read_response()
+        except redis.ResponseError as error:  # a user without the right to PING
+            error.with_traceback(None)
         connection.socket_timeout = longer
 
     async def _connect(self, connection: Any) -> None:

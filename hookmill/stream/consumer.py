@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from hookmill.errors import GroupLostError, StreamUnavailableError
-from hookmill.stream.client import Client, allowance_for
+from hookmill.stream.client import Client, allowance_for, checked
 from hookmill.stream.codec import (
     may_be_left,
     settling_calls,
@@ -381,4 +381,4 @@ class Consumer:
         fault, self._fault = self._fault, None
         if fault is not None:
             self._wakeup.may_have_lost_one()
-            raise fault
+            checked(fault)  # it raises

@@ -71,7 +71,7 @@ class Producer:
         ]
         replies = await self._run_append(calls)
         if all(isinstance(reply, NotDurableError) for reply in replies):
-            raise replies[0]
+            checked(replies[0])  # it raises
         results: list[str | StreamUnavailableError] = [""] * len(rows)
         for (partition, some), reply in zip(numbers.items(), replies, strict=True):
             if isinstance(reply, Exception):

@@ -77,7 +77,7 @@ class ScriptRunner:
             )
             if isinstance(loaded, Exception):
                 self._forget()
-                raise loaded
+                checked(loaded)  # it raises
             replies[len(runs) :] = again[len(missed) :]
             for number, reply in zip(missed, again, strict=False):
                 replies[number] = reply
