@@ -42,6 +42,9 @@ log = structlog.get_logger("worker")
 GRACE_STEP = 15.0
 """Seconds until a message whose handler is not known yet is tried again."""
 
+KNOWN_STEP = 1.0
+"""The same seconds where a worker runs that knows the event type: the next try may be its own."""
+
 NO_THREAD = "all threads are busy"
 """Why a message is requeued that has waited for a thread."""
 
@@ -207,7 +210,10 @@ class Attempter:
         if sight.is_known:
             progress = msgspec.structs.replace(progress, unknown_ms=0)
         error = f"no handler matches {event_type!r}"
-        return self._unknown(progress, "unhandled", error, sight.unknown_for, keeps_key=False)
+        step = KNOWN_STEP if sight.is_known else GRACE_STEP
+        return self._unknown(
+            progress, "unhandled", error, sight.unknown_for, keeps_key=False, step=step
+        )
 
     def _unknown(
         self,
@@ -217,6 +223,7 @@ class Attempter:
         unknown_for: float = 0.0,
         *,
         keeps_key: bool = True,
+        step: float = GRACE_STEP,
     ) -> Outcome:
         """Retry for `grace` seconds, because a rolling deploy may bring a release that knows it.
 
@@ -231,7 +238,7 @@ class Attempter:
                 progress, reason, f"{error}, and none came in {self._grace:g} s of grace"
             )
         waiting = msgspec.structs.replace(progress, unknown_ms=since_ms)
-        step = GRACE_STEP * random.uniform(0.5, 1.0)  # noqa: S311 - it spreads load
+        step *= random.uniform(0.5, 1.0)  # noqa: S311 - it spreads load
         return RetryLater(waiting, min(step, left), reason, keeps_key=keeps_key)
 
     def _failed(self, handler: Handler, progress: Progress, error: BaseException) -> Outcome:

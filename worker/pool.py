@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 import secrets
 import time
 import traceback
@@ -324,6 +325,9 @@ class Pool:
             self._has_wakeup = False
         self._start_taken(taken)
         if not taken.has_more and not self._is_quiet and (pause := self._takeover.wait()):
+            # Redis wakes the one that waits longest. Let chance decide who that is: otherwise a
+            # message that another worker has to run could come to this one every time.
+            pause *= random.uniform(0.8, 1.0)  # noqa: S311 - it is no secret
             self._has_wakeup = await self._consumer.wait(min(MAX_WAIT, max(0.01, pause)))
 
     async def _requeue_recovered(self) -> None:

@@ -51,7 +51,10 @@ async def test_the_dead_letters_are_listed_shown_replayed_and_dropped(
     assert await dead("replay", "--all", "--to", "mail", "--dry-run") == "would replay 1\n"
     assert await dead("replay", "--all", "--to", "mail") == "replayed 1 of 1\n"
     unknown = await dead("show", third, status=1)
-    assert unknown == f"hookmill: no dead letter {third} in group orders\n"
+    assert unknown == (
+        f"hookmill: no dead letter {third} in group orders, and no message with this ID waits for "
+        "a retry there: `hookmill dead list` shows the dead letters\n"
+    )
     again = (await group.take(10)).entries
     assert [entry.fields[b"id"] for entry in again] == [b"msg_0", b"msg_2"]
     assert [entry.fields[b"handler"] for entry in again] == [b"send", b"mail"]

@@ -15,6 +15,7 @@ import pytest
 
 from hookmill.errors import HandlersError, NotInstalledError
 from hookmill.runtime.loading import load_handlers, load_program
+from hookmill.stream.groups import Groups
 from hookmill.stream.producer import Producer
 from tests.support import Program, Server, message
 
@@ -104,6 +105,7 @@ async def test_a_users_own_modules_keep_working_whatever_their_names(
     programs: dict[str, Program] = {}
     try:
         for name, layout in LAYOUTS.items():
+            await Groups(stream.client).add(name, "beginning")
             folder = write(tmp_path / name, layout.files)
             env = {
                 "REDIS_URL": server.url,
