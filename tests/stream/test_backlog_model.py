@@ -33,6 +33,7 @@ class Model:
         self.upkeep = Upkeep(stream.client, "main")
         self.in_hand: list[tuple[Consumer, Entry]] = []
         self.sent = 0
+        self.deleted = 0
         self.is_noted = True
 
     async def send(self, which: int) -> None:
@@ -97,6 +98,7 @@ class Model:
         found = [entry for entry in found if entry[0] not in pending]
         if found:
             self.is_noted = False
+            self.deleted += 1
             self.client.xdel(key, found[which % len(found)][0])
 
     async def acknowledge(self, which: int) -> None:
@@ -136,8 +138,10 @@ class Model:
             assert (measured, again) == (there, [])
         else:
             measured = await self.upkeep.measure_backlog()
-            assert measured.messages == there.messages
-            assert abs(measured.bytes - there.bytes) <= there.bytes / 10
+            # Redis 7.0 counts an unread entry that somebody deleted until all later ones are taken.
+            assert 0 <= measured.messages - there.messages <= self.deleted
+            if measured.messages == there.messages:
+                assert abs(measured.bytes - there.bytes) <= there.bytes / 10
 
 
 NOTED = ["send", "send", "take", "take", "take_over", "done", "retry", "fan_out", "die", "release"]

@@ -56,6 +56,13 @@ local function average_bytes(stream, key, messages)
   return type(used) == 'number' and used or 0
 end
 
+local FEW = 1000 -- so many unread messages at most are worth a second look
+
+-- Return whether a group has taken every entry that is there.
+local function has_taken_all(stream, group)
+  return #redis.call('XRANGE', stream, '(' .. group['last-delivered-id'], '+', 'COUNT', 1) == 0
+end
+
 -- Return how many messages of a group are unfinished, and whether that is certain. `reckoned` and
 -- `since` may be nil.
 local function messages_of(stream, group, names, reckoned, since)
@@ -63,9 +70,12 @@ local function messages_of(stream, group, names, reckoned, since)
     + redis.call('ZCARD', names.delayed) + tonumber(redis.call('GET', names.parked) or 0)
   local lag = group['lag']
   if lag then
-    -- The lag counts what somebody has trimmed, too.
+    -- The lag counts what somebody has trimmed, too, and in Redis 7.0 what somebody has deleted.
     local unread = math.min(lag, redis.call('XLEN', stream))
-    return math.max(0, math.min(unread, since or unread)) + others, true
+    unread = math.max(0, math.min(unread, since or unread))
+    local is_doubtful = reckoned ~= unread + others and unread > 0 and unread <= FEW
+    if is_doubtful and has_taken_all(stream, group) then unread = 0 end
+    return unread + others, true
   end
   local unread = estimate_unread(stream, group)
   if not reckoned then return unread + others, false end
