@@ -51,7 +51,8 @@ class Road:
         there, back = await asyncio.open_connection("127.0.0.1", self._target)
         swallowed = self._swallowed
         try:
-            with suppress(ConnectionError, TimeoutError):
+            # Only `close` cancels it, and asyncio has a callback that fails for a cancelled task.
+            with suppress(ConnectionError, TimeoutError, asyncio.CancelledError):
                 async with asyncio.timeout(None) as idle:
                     await asyncio.gather(
                         self._carry(reader, back, swallowed, idle),
@@ -59,8 +60,10 @@ class Road:
                     )
         finally:
             self.cut += idle.expired()
-            back.close()
-            writer.close()
+            for each in back, writer:
+                each.close()
+                with suppress(ConnectionError):
+                    await each.wait_closed()
             self._tasks.discard(task)
 
     async def _carry(

@@ -195,6 +195,7 @@ async def test_a_wait_longer_than_a_commands_timeout_is_no_error(
     await group.open()
     assert not (await group.take(1)).entries
     assert not await group.wait(2.5)
+    assert not (await group.take(1)).entries
     waiting = asyncio.create_task(group.wait(30))
     await asyncio.wait([waiting], timeout=2.2)
     assert not waiting.done()
