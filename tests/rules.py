@@ -290,23 +290,6 @@ RULES = (
     ),
     Rule(
         3,
-        "after an outage longer than the lease, live workers renew first",
-        (
-            Edit(
-                "worker/takeover.py",
-                "watched: float | None = asked - since",
-                "watched: float | None = asked - (before or asked)",
-            ),
-            Edit(
-                "worker/takeover.py",
-                "if before is None or asked - before > self._lease / 2:",
-                "if False:",
-            ),
-        ),
-        (f"{WHOLE}no_message_runs_twice_after_an_outage_longer_than_the_lease",),
-    ),
-    Rule(
-        3,
         "a recovery skips what this worker holds",
         (
             Edit("hookmill/stream/consumer.py", "if ref.partition == partition", "if False"),
