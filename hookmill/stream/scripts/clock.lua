@@ -10,7 +10,12 @@
 local LEAST_STEP = 1000 -- ms: two servers of one replication differ by less
 local AT_ONCE_MOVED = 500
 
+local has_heeded = false
+
+-- Move what is delayed where the clock was set back. It is looked at once in a script.
 local function heed_clock()
+  if has_heeded then return end
+  has_heeded = true
   local seen = tonumber(redis.call('HGET', counts_key, 'clock') or 0)
   redis.call('HSET', counts_key, 'clock', string.format('%.0f', now_ms))
   local step = seen - now_ms

@@ -1,11 +1,7 @@
 -- The groups of a stream, the names of their keys, and which of them are new. A part of trim.lua,
 -- and of append.lua, measure.lua and recount.lua (by backlog.lua).
 
-local function by_name(flat)
-  local named = {}
-  for i = 1, #flat, 2 do named[flat[i]] = flat[i + 1] end
-  return named
-end
+--#include by_name
 
 -- Return what Redis says of each group, without the wake-up groups: they finish nothing.
 local function groups_of(stream)

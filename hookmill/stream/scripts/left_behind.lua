@@ -3,13 +3,14 @@
 --
 -- Needs: KEYS 1 stream  2 again; `group`, and wake.lua.
 
+--#include by_name
+
 -- Return whether one of the streams may have an entry that was not read yet. Redis before 7.0 does
 -- not tell, nor does a stream of which somebody deleted an entry: then it may have.
 local function may_have_more(which)
   if redis.call('XLEN', KEYS[which]) == 0 then return false end
   for _, flat in ipairs(redis.call('XINFO', 'GROUPS', KEYS[which])) do
-    local info = {}
-    for i = 1, #flat, 2 do info[flat[i]] = flat[i + 1] end
+    local info = by_name(flat)
     if info['name'] == group then return info['lag'] ~= 0 end
   end
   return false -- the group is gone: to read says so

@@ -6,12 +6,12 @@
 -- Reply {removed, left}: how many were removed, where one that is in both streams counts twice, and
 --       the names of those that are still there
 
+--#include by_name
 local removed, left = 0, {}
 for _, key in ipairs(KEYS) do
   local consumers = redis.pcall('XINFO', 'CONSUMERS', key, ARGV[1])
   for _, info in ipairs(consumers.err and {} or consumers) do
-    local consumer = {}
-    for i = 1, #info, 2 do consumer[info[i]] = info[i + 1] end
+    local consumer = by_name(info)
     local asked = ARGV[3] == '' or ARGV[3] == consumer['name']
     if asked and consumer['pending'] == 0 and consumer['idle'] >= tonumber(ARGV[2]) then
       redis.call('XGROUP', 'DELCONSUMER', key, ARGV[1], consumer['name'])

@@ -35,6 +35,7 @@ local delayed_key, due_key = KEYS[3], KEYS[11]
 --#include finished
 --#include order
 --#include due
+--#include changed
 local group, consumer = ARGV[1], ARGV[2]
 local at = 2
 local function next_arg()
@@ -78,7 +79,6 @@ end
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 --#include clock
-local has_heeded = false
 
 -- Write one new entry; return by how many the entries of its message grow: 1, but 0 for a dead
 -- letter. Also 0 where the delayed entry replaces an older one, which happens when the message ran
@@ -93,8 +93,7 @@ local function follow_up(kind, delay_ms, place, fields)
     note_finished(-1, -weight_of(fields))
     return 1
   end
-  if not has_heeded then heed_clock() end
-  has_heeded = true
+  heed_clock()
   note_delayed(now_ms + delay_ms, KEYS[10])
   local added = redis.call('ZADD', KEYS[3], now_ms + delay_ms, place)
   redis.call('HSET', KEYS[4], place, cmsgpack.pack(fields))
@@ -120,20 +119,6 @@ local function next_other()
     one.follow_ups[i] = new
   end
   return one
-end
-
--- Return a copy of an entry's fields with some changed: in their places, or at the end.
-local function changed(fields, changes)
-  local copy, places = {}, {}
-  for i, word in ipairs(fields) do
-    copy[i] = word
-    if i % 2 == 1 then places[word] = i + 1 end
-  end
-  for i = 1, #changes, 2 do
-    local place = places[changes[i]] or #copy + 2
-    copy[place - 1], copy[place] = changes[i], changes[i + 1]
-  end
-  return copy
 end
 
 -- Return the fields of which new entries are made; nil where they are neither sent nor there.

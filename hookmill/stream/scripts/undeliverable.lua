@@ -6,19 +6,9 @@
 -- `dead_key` names the dead letters.
 -- Needs: taking.lua, `group`, `dead_key` and `now_ms`, set before the include.
 
+--#include changed
 local UNDELIVERABLE = 'it was given out %d times, alone, and no worker received it: it may be too '
   .. 'large for the connection, for a limit of Redis, or for the memory of a worker'
-
--- Return an entry's fields with others in addition; those take the place of fields of their name.
-local function with(fields, others)
-  local all, places = {}, places_of(fields)
-  for i, word in ipairs(fields) do all[i] = word end
-  for _, other in ipairs(others) do
-    local place = places[other[1]] or #all + 2
-    all[place - 1], all[place] = other[1], other[2]
-  end
-  return all
-end
 
 -- Make a dead letter of an entry; return {key number, entry ID, message ID, error}.
 local function make_dead_letter(which, id, fields, deliveries)
@@ -26,11 +16,11 @@ local function make_dead_letter(which, id, fields, deliveries)
   local _, token, message_id, key = identity_of(fields, places)
   if token == '' then token = id end
   local text = string.format(UNDELIVERABLE, deliveries)
-  local letter = with(fields, {
-    { 'owner', token }, { 'handler', fields[places.handler] or '' },
-    { 'attempts', fields[places.attempts] or '0' }, { 'failed', fields[places.failed] or '0' },
-    { 'unknown', fields[places.unknown] or '0' }, { 'reason', 'undeliverable' },
-    { 'error', text }, { 'died', string.format('%.0f', now_ms) },
+  local letter = changed(fields, {
+    'owner', token, 'handler', fields[places.handler] or '',
+    'attempts', fields[places.attempts] or '0', 'failed', fields[places.failed] or '0',
+    'unknown', fields[places.unknown] or '0', 'reason', 'undeliverable',
+    'error', text, 'died', string.format('%.0f', now_ms),
   })
   redis.call('XADD', dead_key, '*', unpack(letter))
   change_head(key, token, -1)
