@@ -8,9 +8,10 @@ import pytest
 
 from hookmill.stream.client import Client
 from tests.given_up import emptied, give_up
+from tests.stream.partitioned import split
 from tests.support import Server
 
-__all__ = ["emptied", "give_up"]
+__all__ = ["emptied", "give_up", "split"]
 
 
 @pytest.fixture

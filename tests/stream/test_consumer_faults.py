@@ -2,47 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import redis
 
 from hookmill.errors import StreamUnavailableError
-from hookmill.message import Message
-from hookmill.stream.arrival import row_of
 from hookmill.stream.consumer import Consumer
-from hookmill.stream.entries import Taken
 from hookmill.stream.producer import Producer
+from tests.stream.partitioned import append_to, partitions_of
 from tests.stream.toolkit import settle_all
-from tests.support import Server, Stream, message
 
-PARTITIONS = 4
 KB = 1000
-
-
-@pytest.fixture
-async def split(server: Server, prefix: str) -> AsyncIterator[tuple[Producer, Consumer]]:
-    stream = Stream(server.url, prefix, partitions=PARTITIONS)
-    group = Consumer(stream.client, "main", "c1", dedup_window=3600)
-    await group.open()
-    yield stream, group
-    await group.close()
-    await stream.close()
-
-
-async def append_to(stream: Producer, partition: int, size: int = 1) -> None:
-    """Append a message that belongs into a partition."""
-    found: list[Message] = []
-    for number in range(100):
-        one = message(b"%0*d" % (size, number))
-        if row_of(one).partition(PARTITIONS) == partition:
-            found.append(one)
-    await stream.append(found[:1])
-
-
-def partitions_of(taken: Taken) -> list[int]:
-    return [entry.ref.partition for entry in taken.entries]
 
 
 def wake_another(client: redis.Redis, group: Consumer) -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import redis
 
 from hookmill.errors import GroupLostError, StreamUnavailableError
-from hookmill.message import Message
 from hookmill.stream.arrival import row_of
 from hookmill.stream.client import Client
 from hookmill.stream.consumer import Consumer
@@ -20,6 +18,7 @@ from hookmill.stream.entries import Settlement, Taken, weight_of
 from hookmill.stream.producer import Producer
 from hookmill.stream.upkeep import Upkeep
 from tests.slow_line import SlowLine
+from tests.stream.partitioned import PARTITIONS, append_to, partitions_of
 from tests.stream.toolkit import OpenGroup, OwnServer, again, dead, opened, settle_all
 from tests.support import Server, Stream, hurry, message
 
@@ -178,35 +177,6 @@ async def test_neither_the_new_nor_what_runs_again_takes_the_whole_budget_each_t
 
 
 # --- several partitions ---
-
-PARTITIONS = 4
-
-
-@pytest.fixture
-async def split(server: Server, prefix: str) -> AsyncIterator[tuple[Producer, Consumer]]:
-    """A stream with several partitions, and a group in it."""
-    stream = Stream(server.url, prefix, partitions=PARTITIONS)
-    group = Consumer(stream.client, "main", "c1", dedup_window=3600)
-    await group.open()
-    yield stream, group
-    await group.close()
-    await stream.close()
-
-
-async def append_to(stream: Producer, partition: int, size: int, count: int) -> None:
-    """Append messages that belong into a partition."""
-    found: list[Message] = []
-    number = 0
-    while len(found) < count:
-        one = message(b"%0*d" % (size, number), id=f"{partition}-{number}")
-        if row_of(one).partition(PARTITIONS) == partition:
-            found.append(one)
-        number += 1
-    await stream.append(found)
-
-
-def partitions_of(taken: Taken) -> list[int]:
-    return [entry.ref.partition for entry in taken.entries]
 
 
 async def test_partitions_share_the_budget_and_do_not_pass_it(
