@@ -292,7 +292,7 @@ RULES = (
         3,
         "a recovery skips what this worker holds",
         (
-            Edit("hookmill/stream/consumer.py", "if ref.partition == partition", "if False"),
+            Edit("hookmill/stream/takes.py", "if ref.partition == partition", "if False"),
             Edit("worker/held.py", "if entry.ref not in self.entries", "if True"),
         ),
         (f"{POOL_TAKEOVER}a_recovery_leaves_alone_what_is_held_and_unsettled",),
@@ -1091,14 +1091,9 @@ RULES = (
         "generations follow Redis' time, not the worker's",
         (
             Edit(
-                "hookmill/stream/consumer.py",
-                "[*args, share, *rest]",
-                "[*args, share, *rest, time.time()]",
-            ),
-            Edit(
-                "hookmill/stream/consumer.py",
-                "from typing import Any\n",
-                "import time\nfrom typing import Any\n",
+                "hookmill/stream/takes.py",
+                "[*self._names, share, *rest]",
+                "[*self._names, share, *rest, time.time()]",
             ),
             lua(
                 "take",
@@ -1624,7 +1619,7 @@ RULES = (
         "what a take has brought is in use until the whole take has ended",
         (
             Edit(
-                "hookmill/stream/consumer.py",
+                "hookmill/stream/takes.py",
                 "min(began, time.monotonic() - seconds)",
                 "time.monotonic() - seconds",
             ),

@@ -29,8 +29,9 @@ from hookmill.errors import (
 from hookmill.message import Progress
 from hookmill.runtime.log_pace import LogPace
 from hookmill.runtime.tasks import cancel_and_wait
-from hookmill.stream.consumer import TAKE_BYTES, Consumer
+from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import Entry, EntryRef, Taken
+from hookmill.stream.takes import TAKE_BYTES
 from worker.attempt import Attempter
 from worker.dead_watchers import DeadWatchers
 from worker.held import Holdings

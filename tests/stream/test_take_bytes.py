@@ -288,7 +288,7 @@ async def test_a_frozen_redis_is_found_in_time_also_where_much_may_come(
     async with opened(server) as (stream, group):
         await group.open()
         await append(stream, *[MB] * 8)
-        assert group._allowance({0: 8}, 16 * MB) > 10
+        assert group._takes._allowance({0: 8}, 16 * MB) > 10
         hurry(stream, 0.2)
         server.signal(signal.SIGSTOP)
         async with asyncio.timeout(8):

@@ -11,8 +11,9 @@ import pytest
 
 from hookmill import Handlers
 from hookmill.runtime.tasks import cancel_and_wait, run_periodically
-from hookmill.stream.consumer import TAKE_BYTES, Consumer
+from hookmill.stream.consumer import Consumer
 from hookmill.stream.producer import Producer
+from hookmill.stream.takes import TAKE_BYTES
 from tests.support import Program, Server
 from tests.worker.attempts import Try
 from tests.worker.pools import (

@@ -13,9 +13,10 @@ import redis
 
 from hookmill import Delivery, Handlers
 from hookmill.message import Message
-from hookmill.stream.consumer import TAKE_BYTES, Consumer
+from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import EntryRef, Settlement, Taken
 from hookmill.stream.producer import Producer
+from hookmill.stream.takes import TAKE_BYTES
 from tests.support import eventually, message
 from worker.pool import Pool
 
