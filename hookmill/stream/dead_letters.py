@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from hookmill.message import HANDLER_FIELD, RESET_BY_REPLAY, Death
-from hookmill.stream.client import Client
+from hookmill.stream.client import Client, checked
 from hookmill.stream.entries import DeadLetter
 from hookmill.stream.script_runner import Call, ScriptRunner
 
 _NOT_LISTED = ("headers", "body")
 
-_MEMORY_OF, _EXACTLY = ("MEMORY", "USAGE"), ("SAMPLES", 0)
+_EXACTLY = ("SAMPLES", 0)
 
 _PAGE_BYTES = 4 * 1024 * 1024
 """Bytes that Redis reads in one step: bodies may be large, and other commands wait meanwhile."""
@@ -64,30 +64,25 @@ class DeadLetters:
 
     async def count(self) -> int:
         """Return how many there are."""
-        return sum(
-            [
-                int(await self._client.execute(number, "XLEN", keys.dead))
-                for number, keys in enumerate(self._partitions)
-            ]
-        )
+        return sum(await self._ask("XLEN"))
 
     async def newest(self) -> str | None:
         """Return the ID of the newest, or None if there are none."""
-        found: list[_DeadID] = []
-        for number, keys in enumerate(self._partitions):
-            command = ("XREVRANGE", keys.dead, "+", "-", "COUNT", 1)
-            rows = await self._client.execute(number, *command)
-            found += [_dead_id(row[0], number) for row in rows]
-        return str(max(found)) if found else None
+        calls = [Call(number, [keys.dead]) for number, keys in enumerate(self._partitions)]
+        replies = await self._scripts.run_each("newest", calls)
+        newest = max(_dead_id(entry_id, number) for number, entry_id in enumerate(replies))
+        return str(newest) if newest.ms else None
 
     async def memory(self) -> int:
         """Return how many bytes of Redis' memory they take."""
-        return sum(
-            [
-                int(await self._client.execute(number, *_MEMORY_OF, keys.dead, *_EXACTLY) or 0)
-                for number, keys in enumerate(self._partitions)
-            ]
-        )
+        return sum(int(size or 0) for size in await self._ask("MEMORY", "USAGE", after=_EXACTLY))
+
+    async def _ask(self, *command: Any, after: tuple[Any, ...] = ()) -> list[Any]:
+        """Ask about the dead letters of each partition, in one round trip."""
+        asked = [
+            (number, (*command, keys.dead, *after)) for number, keys in enumerate(self._partitions)
+        ]
+        return [checked(reply) for reply in await self._client.ask_places(asked)]
 
     async def oldest(self, count: int) -> tuple[int, list[OldDeadLetter]]:
         """Return Redis' time (Unix milliseconds), and up to `count` of the oldest. Fewer come where

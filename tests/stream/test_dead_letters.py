@@ -60,6 +60,23 @@ async def test_dead_letters_are_read_page_by_page(
     assert await letters.get("1-1") is None
 
 
+async def test_the_newest_is_named_without_its_body(
+    emptied: Callable[[], None], give_up: GiveUp, stream: Producer, redis_client: redis.Redis
+) -> None:
+    letters = DeadLetters(stream.client, "main")
+    assert await letters.newest() is None
+    *_, last = await give_up(message(id="small"), message(bytes(1_000_000), id="large"))
+
+    def sent() -> int:
+        stats: Any = redis_client.info("stats")
+        return int(stats["total_net_output_bytes"])
+
+    before = sent()
+    assert await letters.newest() == last
+    assert sent() - before < 100_000
+    emptied()
+
+
 async def test_a_replayed_dead_letter_is_taken_again_with_a_fresh_count(
     given_up: tuple[Consumer, DeadLetters, list[str]],
 ) -> None:

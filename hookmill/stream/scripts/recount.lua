@@ -107,10 +107,7 @@ end
 
 local ORDER = { 'pending', 'unread', 'again', 'delayed', 'parked' }
 
-local function last_id(key)
-  local found = redis.call('XREVRANGE', key, '+', '-', 'COUNT', 1)[1]
-  return found and found[1] or '0-0'
-end
+--#include last_id
 
 local function later(a, b)
   local a_ms, a_seq = string.match(a, '^(%d+)-(%d+)$')
