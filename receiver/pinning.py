@@ -12,17 +12,17 @@ from contextlib import suppress
 import structlog
 
 from hookmill.errors import GroupLostError, StreamUnavailableError
-from hookmill.runtime.tasks import cancel_and_wait, run_periodically
 from hookmill.stream.client import Client
 from hookmill.stream.facts import GroupFacts
 from hookmill.stream.groups import Groups, shown
 from hookmill.stream.heartbeats import Heartbeats
 from hookmill.stream.inspector import Inspector
+from receiver.background import BackgroundTask
 
 log = structlog.get_logger("receiver")
 
 PERIOD = 30.0
-"""Seconds between two looks."""
+"""Seconds between two looks, beside `PAUSE`."""
 
 PAUSE = 10.0
 """The least seconds between two looks, while deliveries are refused because the backlog is full."""
@@ -37,8 +37,9 @@ class PinningWatch:
     def __init__(self, client: Client, lease: float) -> None:
         self._client = client
         self._lease = lease
-        self._is_full = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._is_full = False
+        """Whether a delivery was refused since the last look."""
+        self._task = BackgroundTask("pinning groups", self._look_and_pause, PERIOD)
         self._without_worker: set[str] = set()
         """The groups that pinned the stream at the last look."""
         self._named: set[str] = set()
@@ -46,31 +47,24 @@ class PinningWatch:
         self.remarks = ""
 
     def start(self) -> None:
-        """Look from time to time, first after a while."""
-        self._task = asyncio.create_task(
-            run_periodically("pinning groups", self._wait_and_look), name="pinning groups"
-        )
+        """Look from time to time."""
+        self._task.start()
 
     def backlog_is_full(self) -> None:
         """Note that a delivery was refused because of it."""
-        self._is_full.set()
+        self._is_full = True
+        self._task.wake()
 
     async def stop(self) -> None:
         """End; a second call does nothing."""
-        if self._task is not None:
-            await cancel_and_wait([self._task])
-            self._task = None
+        await self._task.stop()
 
-    async def _wait_and_look(self) -> float:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(PERIOD):
-                await self._is_full.wait()
-        is_full = self._is_full.is_set()
-        self._is_full.clear()
+    async def _look_and_pause(self) -> None:
+        is_full, self._is_full = self._is_full, False
         # If Redis is away, other parts of the receiver say so.
         with suppress(StreamUnavailableError, GroupLostError):
             await self.look(is_full=is_full)
-        return PAUSE
+        await asyncio.sleep(PAUSE)
 
     async def look(self, *, is_full: bool) -> None:
         """Look once, log what is new, and renew the remarks."""

@@ -142,10 +142,11 @@ def ready_names(ready: Callable[[], Any]) -> Callable[[], Any]:
 
 
 async def test_it_looks_by_itself_also_after_redis_was_away(
-    stream: Producer, watch: PinningWatch, monkeypatch: pytest.MonkeyPatch
+    stream: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pinning, "PERIOD", 0.01)
     monkeypatch.setattr(pinning, "PAUSE", 0.01)
+    watch = PinningWatch(stream.client, 60.0)
     await Groups(stream.client).add("search", "beginning")
     await stream.append([message()])
     known = Groups.known

@@ -212,6 +212,7 @@ async def test_what_was_appended_past_a_partition_that_refuses_is_not_appended_b
     assert sorted(redis.names) == sorted(f"{n % PARTITIONS}-{n}" for n in range(6))
     assert not following.is_active
     await following.close()
+    await spool.close()
 
 
 class Model:
