@@ -34,7 +34,8 @@ class Takeover:
         self._looks = consumer.looks()
         self._lease = lease
         self._clock = clock
-        self._began = clock()
+        self._pause = min(1.0, lease / 8)
+        """Seconds until the next look."""
         self._seen = ""
         """The number of the last look, as the last good ask has told it."""
         self._watches: tuple[float, str] | None = None
@@ -60,7 +61,7 @@ class Takeover:
 
     async def look(self) -> float:
         """Ask whether it is our turn to look, and look if it is; return the seconds until the next
-        call. In its first lease a worker asks more often, so that even a short life adds something.
+        call. A new worker asks soon, and then less often, so that even a short life adds something.
         """
         asked = self._clock()
         watches, self._watches = self._watches, None
@@ -82,8 +83,8 @@ class Takeover:
             self._found_by, self._found = found_by, list(found)
             if self._found:
                 await self._consumer.stop_waiting()
-        is_new = self._clock() - self._began < self._lease
-        return min(1.0, self._lease / 8) if is_new else self._lease / 8
+        pause, self._pause = self._pause, min(2 * self._pause, self._lease / 8)
+        return pause
 
     async def _asked_twice(self) -> Turn:
         """Ask whether it is our turn, and again at once if that fails: a proxy may have cut the
@@ -102,7 +103,7 @@ class Takeover:
         """
         if self._found:
             return 0.0
-        return min(self._lease / 4, self.recovers_in)
+        return min(self._lease / 3, self.recovers_in)
 
     @property
     def recovers_in(self) -> float:

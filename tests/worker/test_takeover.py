@@ -270,11 +270,13 @@ async def test_workers_that_all_live_for_half_a_lease_find_what_is_silent(
     await settle(group, held)
 
 
-async def test_in_its_first_lease_a_worker_asks_every_second(group: Consumer, clock: Clock) -> None:
+async def test_a_new_worker_asks_soon_and_then_less_often(group: Consumer, clock: Clock) -> None:
     takeover = Takeover(group, 80.0, clock)
-    assert await takeover.look() == 1.0
-    clock.now += 80
-    assert await takeover.look() == 10.0
+    pauses = []
+    for _ in range(6):
+        pauses.append(await takeover.look())
+        clock.now += pauses[-1]
+    assert pauses == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
 
 
 async def test_workers_that_ask_at_the_same_moments_look_in_turn_and_lose_no_time(
