@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hmac
 import re
+from collections import Counter
 from collections.abc import Callable
 
 import msgspec
@@ -87,8 +88,8 @@ def _query(target: str) -> dict[str, str]:
     Different bytes stay different text, also those that are not valid UTF-8.
     """
     fields = form_fields(target.partition("?")[2].encode("utf-8", "surrogatepass"))
-    names = [name for name, _ in fields]
-    return {name: value for name, value in fields if names.count(name) == 1}
+    times = Counter(name for name, _ in fields)
+    return {name: value for name, value in fields if times[name] == 1}
 
 
 # --- verified deliveries ---
