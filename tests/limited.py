@@ -21,11 +21,16 @@ _FILES = Path(__file__).parent.parent / "deploy" / "redis"
 _LOOKING = [("status",), ("check",), ("dead", "list"), ("dead", "show"), ("group", "list")]
 
 
+def file_for(client: redis.Redis) -> str:
+    """Return which of the files in `deploy/redis/` a server can read."""
+    has_waitaof = bool(ask(client, "COMMAND", "INFO", "WAITAOF")[0])
+    return "users.acl" if has_waitaof else "users-before-7.2.acl"
+
+
 def rules_of(client: redis.Redis, role: str, prefix: str) -> list[str]:
     """Return what ACL SETUSER takes for a role, from the file for this server."""
-    has_waitaof = bool(ask(client, "COMMAND", "INFO", "WAITAOF")[0])
-    name = "users.acl" if has_waitaof else "users-before-7.2.acl"
-    lines = [line.split() for line in (_FILES / name).read_text().splitlines()]
+    text = (_FILES / file_for(client)).read_text()
+    lines = [line.split() for line in text.splitlines()]
     (rules,) = [rules for _, user, *rules in lines if user == f"hookmill-{role}"]
     return [rule.replace("~hookmill:", f"~{prefix}:") for rule in rules]
 
