@@ -2177,7 +2177,7 @@ def untouched(folder: Path, numbered: tuple[int, list[str]]) -> list[str]:
     if not tests:
         return []
     ran = run(copy_of_the_tree(folder / f"untouched{number}"), tests, 2 * TIME_LIMIT)
-    return sorted(ran.failed) if ran.is_over else tests
+    return [f"{test} {ran.reason}" for test in sorted(ran.failed)] if ran.is_over else tests
 
 
 def try_without(folder: Path, numbered: tuple[int, Rule]) -> str:
