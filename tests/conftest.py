@@ -165,8 +165,8 @@ def start_program(tmp_path: Path) -> Iterator[Callable[..., Program]]:
     """Start `hookmill COMMAND` as a real process. Kill the processes that still run at the end."""
     started: list[Program] = []
 
-    def start(*command: str, env: dict[str, str], name: str = "") -> Program:
-        program = Program(tmp_path, *command, env=env, name=name)
+    def start(*command: str, env: dict[str, str], name: str = "", **options: Any) -> Program:
+        program = Program(tmp_path, *command, env=env, name=name, **options)
         started.append(program)
         return program
 
