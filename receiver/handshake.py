@@ -17,7 +17,8 @@ import msgspec
 
 from hookmill.config.sources import Source
 from hookmill.signatures import Refused, Signed, Verified
-from hookmill.signatures.places import form_fields, value_at
+from hookmill.signatures.forms import form_fields
+from hookmill.signatures.places import value_at
 from hookmill.signatures.scheme import only_header
 from hookmill.signatures.spec_verifier import SpecVerifier
 from receiver.responses import Refusal, Reply, handshake_reply
