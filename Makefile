@@ -32,12 +32,13 @@ format: .venv/develop.stamp ## Format the code and apply what the linter can fix
 	$(BIN)/ruff check --fix .
 
 LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
-  --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
-  --all-extras
+  --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header
 
+# production: what a deployed program needs. run: with the embedded server and what builds the package.
 lock: .venv/develop.stamp ## Update the locks from pyproject.toml
-	$(LOCK) --group build -o locks/run.txt --upgrade
-	$(LOCK) --group build --group test --group lint --group docs -c locks/run.txt -o locks/develop.txt --upgrade
+	$(LOCK) --all-extras --group build -o locks/run.txt --upgrade
+	$(LOCK) --extra asymmetric --extra metrics -c locks/run.txt -o locks/production.txt --upgrade
+	$(LOCK) --all-extras --group build --group test --group lint --group docs -c locks/run.txt -o locks/develop.txt --upgrade
 
 chaos: .venv/develop.stamp ## 100,000 messages and 200 faults with real processes (make chaos ARGS='--seed 7')
 	$(BIN)/python -m tests.chaos $(ARGS)

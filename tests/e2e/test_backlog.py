@@ -47,7 +47,8 @@ async def test_finished_large_messages_do_not_have_deliveries_refused_while_smal
         assert await line.send([line.order_of(f"large{number}", b"x" * MB)]) == {200: 1}
         line.wait_for_handled(number + 1)
     assert await line.send([line.order_of("last", b"{}")]) == {200: 1}
-    # A worker that is stopped before it has tried the last one hands it back, where the test does not look.
+    # A worker that is stopped before it has tried the last one hands it back. The test does not
+    # look there.
     wait_until(lambda: redis_client.zcard(keys.delayed) == 201, what="the last one to be delayed")
     assert worker.stop() == 0
     for key in (keys.delayed, keys.delayed_entries):

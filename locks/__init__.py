@@ -1,0 +1,1 @@
+"""The locked versions, and the programs that read them."""
