@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 FOLDER = Path(".hookmill")
 """Where a program that runs for development keeps its files, in the current folder."""
@@ -26,40 +27,46 @@ QSTASH = "qstash.env"
 """The file of `hookmill qstash`."""
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder that only this user can enter, and that git leaves out. Raises `OSError`."""
-    if not folder.exists():
-        folder.mkdir(mode=0o700, parents=True)
-        (folder / ".gitignore").write_text("*\n")
-
-
 @contextmanager
-def kept(name: str, variables: Mapping[str, str]) -> Iterator[Path]:
-    """Keep variables in a file while the block runs, `NAME=VALUE` on each line as in a shell; give
-    its path. The last program that runs in this folder has the file. Raises `OSError`.
+def kept(name: str, variables: Mapping[str, str]) -> Iterator[Path | None]:
+    """Keep variables in a file while the block runs, `NAME=VALUE` on each line as in a shell.
+
+    Gives its path, None if it cannot be written. The program that started last in this folder has
+    the file.
     """
-    make_folder(FOLDER)
     path = FOLDER / name
-    descriptor, fresh = tempfile.mkstemp(prefix=name, dir=FOLDER)  # it has mode 0600
-    with os.fdopen(descriptor, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # it tells readers that the program still runs
-        file.writelines(f"{key}={shlex.quote(value)}\n" for key, value in variables.items())
-        file.flush()
-        Path(fresh).replace(path)
+    try:
+        file = _written(path, variables)
+    except OSError:
+        yield None
+        return
+    with file:
         try:
             yield path
         finally:
             with suppress(OSError):
-                if path.stat().st_ino == os.fstat(descriptor).st_ino:  # not that of a later program
+                # Otherwise it is the file of a later program.
+                if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
                     path.unlink()
 
 
-def of_running(*names: str) -> dict[str, str]:
-    """Return the variables of the first of these files whose program runs; {} if none does."""
-    for name in names:
-        with suppress(OSError, ValueError):  # no file, or none that can be read
-            if found := _read(FOLDER / name):
-                return found
+def _written(path: Path, variables: Mapping[str, str]) -> IO[str]:
+    if not FOLDER.exists():
+        FOLDER.mkdir(mode=0o700)
+        (FOLDER / ".gitignore").write_text("*\n")
+    descriptor, fresh = tempfile.mkstemp(prefix=path.name, dir=FOLDER)  # it has mode 0600
+    file = os.fdopen(descriptor, "w")
+    fcntl.flock(file, fcntl.LOCK_EX)  # this tells readers that the program still runs
+    file.writelines(f"{key}={shlex.quote(value)}\n" for key, value in variables.items())
+    file.flush()
+    Path(fresh).replace(path)
+    return file
+
+
+def of_running(name: str) -> dict[str, str]:
+    """Return the variables in a file whose program runs; {} if there is none."""
+    with suppress(OSError, ValueError):  # no file, or none that can be read
+        return _read(FOLDER / name)
     return {}
 
 

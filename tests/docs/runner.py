@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hookmill.config.settings import load_settings
-from hookmill.emulator import DEVELOPMENT_TOKEN
+from hookmill.emulator.credentials import DEVELOPMENT_TOKEN
 from tests.docs.pages import ROOT, Block, blocks_of
 from tests.support import free_port, wait_until
 
