@@ -16,9 +16,10 @@ from hookmill.runtime import process
 from hookmill.runtime.spool_file import SpoolError
 from hookmill.signatures.qstash import QStash
 from hookmill.stream.client import Client
-from hookmill.stream.connections import AccessRefusedError
 from hookmill.stream.facts import Backlog
 from hookmill.stream.producer import Producer
+from hookmill.stream.reply_errors import AccessRefusedError
+from hookmill.stream.rights import check_rights
 from receiver.app import Receiver
 from receiver.reloader import Reloader
 
@@ -88,6 +89,7 @@ async def _check_stream(stream: Producer, settings: Settings) -> None:
     """Raise `SettingsError` if this Redis can never do what the settings ask for."""
     try:
         await stream.probe()
+        await check_rights(stream.client, "receiver")
     except PartitionsError as error:
         raise SettingsError([str(error)]) from None
     except NotDurableError as error:

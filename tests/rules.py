@@ -61,6 +61,8 @@ def lua(script: str, old: str, new: str) -> Edit:
 
 
 ATTEMPT = "tests/worker/test_attempt.py::test_"
+ONLY_PUBLIC = "tests/sending/test_only_public.py::test_"
+PUBLIC = "tests/sending/test_public_addresses.py::test_"
 ASIDE = "tests/stream/test_ordering_aside.py::test_"
 UNKNOWN_TYPES = "tests/e2e/test_unknown_types.py::test_"
 FIRST_SIGHTS = "tests/stream/test_first_sights.py::test_"
@@ -1380,8 +1382,8 @@ RULES = (
         (
             Edit(
                 "hookmill/stream/connections.py",
-                "replies.append(translated(error.with_traceback(None)))",
-                "replies.append(translated(error))",
+                "replies.append(translated(error.with_traceback(None), self.pool))",
+                "replies.append(translated(error, self.pool))",
             ),
         ),
         (f"{FREED}a_full_backlog_refuses",),
@@ -1781,7 +1783,7 @@ RULES = (
     Rule(
         24,
         "a reply that only the wrong server gives drops the connections to it",
-        (Edit("hookmill/stream/connections.py", "if _is_of_wrong_server(error):", "if False:"),),
+        (Edit("hookmill/stream/connections.py", "if is_of_wrong_server(error):", "if False:"),),
         (
             f"{SWITCH}the_first_refusal_drops_every_idle_connection",
             f"{SWITCH}receiver_and_worker_go_on_after_their_master_was_demoted_behind_a_proxy",
@@ -2105,6 +2107,30 @@ RULES = (
         ),
         (f"{PROCESS_END}a_worker_that_loses_a_part_of_itself_ends_and_requeues_its_work",),
     ),
+    Rule(
+        31,
+        "a guarded sender judges the address of each connection",
+        (
+            Edit(
+                "hookmill/sending/transport.py",
+                "socket_factory=_public_socket if self._only_public else None,",
+                "socket_factory=None,",
+            ),
+        ),
+        (f"{ONLY_PUBLIC}a_name_that_leads_to_this_machine_is_not_connected_to",),
+    ),
+    Rule(
+        31,
+        "a guarded sender takes an IPv4 address only as four decimal numbers",
+        (
+            Edit(
+                "hookmill/sending/public_addresses.py",
+                'if ":" in host or _LAST_IS_NUMBER.fullmatch(host):',
+                "if not host:",
+            ),
+        ),
+        (f"{PUBLIC}an_ipv4_address_counts_only_as_four_decimal_numbers",),
+    ),
 )
 
 # --- trying them ---------------------------------------------------------------------------------
@@ -2151,7 +2177,7 @@ def untouched(folder: Path, numbered: tuple[int, list[str]]) -> list[str]:
     if not tests:
         return []
     ran = run(copy_of_the_tree(folder / f"untouched{number}"), tests, 2 * TIME_LIMIT)
-    return sorted(ran.failed) if ran.is_over else tests
+    return [f"{test} {ran.reason}" for test in sorted(ran.failed)] if ran.is_over else tests
 
 
 def try_without(folder: Path, numbered: tuple[int, Rule]) -> str:
