@@ -172,10 +172,10 @@ def start_program(tmp_path: Path) -> Iterator[Callable[..., Program]]:
     """Start `hookmill COMMAND` as a real process. Kill the processes that still run at the end."""
     started: list[Program] = []
 
-    def start(*command: str, env: dict[str, str], name: str = "") -> Program:
+    def start(*command: str, env: dict[str, str], name: str = "", **options: Any) -> Program:
         if limited.IS_ASKED_FOR:
             env = limited.limited_env(command, env)
-        program = Program(tmp_path, *command, env=env, name=name)
+        program = Program(tmp_path, *command, env=env, name=name, **options)
         started.append(program)
         return program
 
