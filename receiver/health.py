@@ -12,7 +12,7 @@ from collections.abc import Callable
 import structlog
 
 from hookmill.errors import StreamUnavailableError
-from hookmill.runtime.admin_request import Answer, Refused
+from hookmill.runtime.admin_request import Answer, PageRefusal
 from hookmill.runtime.spool_file import SpoolError
 from hookmill.stream.producer import Producer
 from receiver.responses import Refusal, Reply
@@ -64,7 +64,7 @@ class Health:
         """Answer /readyz at the admin address."""
         found = await self._found_out()
         if isinstance(found, Refusal):
-            return Refused(found.status, found.code, found.cause or found.detail).answer
+            return PageRefusal(found.status, found.code, found.cause or found.detail).answer
         return Answer(200, (found + self._remarks()).encode())
 
     async def _found_out(self) -> str | Refusal:

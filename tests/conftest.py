@@ -156,9 +156,8 @@ def settings(server: Server, prefix: str) -> Callable[..., Settings]:
     """Make settings for this test's server and prefix; the test gives the other fields. An append
     may take longer than by default, because on a busy machine the receiver would answer with 503.
     """
-    ours: dict[str, Any] = {"redis_url": server.url, "prefix": prefix, "append_timeout": 15}
-    ours |= {"host": "127.0.0.1", "port": 0, "admin_port": 0}
-    return lambda **fields: Settings(**{**ours, **fields})
+    ours = {"redis_url": server.url, "prefix": prefix, "append_timeout": 15}
+    return lambda **fields: Settings(**{"host": "127.0.0.1", "port": 0, **ours, **fields})
 
 
 @pytest.fixture

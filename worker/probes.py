@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from hookmill.config.settings import Settings
-from hookmill.runtime.admin_request import Answer, Refused
+from hookmill.runtime.admin_request import Answer, PageRefusal
 from hookmill.runtime.admin_server import AdminServer
 from hookmill.runtime.metrics_page import metrics_page
 from hookmill.stream.facts import Heartbeat
@@ -32,17 +32,21 @@ class Probes:
         """Answer /readyz: the worker takes messages of its group, and Redis answers."""
         worker, now = self.worker, self._now()
         if worker is None or now is None:
-            return _not_ready("starting", "the worker has not begun to work")
+            return PageRefusal(503, "starting", "the worker has not begun to work").answer
         if worker.is_stopping:
-            return _not_ready("stopping", "the worker is stopping")
+            return PageRefusal(503, "stopping", "the worker is stopping").answer
         if not worker.opened.is_set():
-            return _not_ready("group_not_open", "the consumer group could not be opened yet")
+            return PageRefusal(
+                503, "group_not_open", "the consumer group could not be opened yet"
+            ).answer
         if worker.cannot_take:
-            return _not_ready("stream_unavailable", "messages cannot be taken from Redis now")
-        silent = time.monotonic() - worker.heartbeat_written_at
-        if silent > now.lease:
-            text = f"Redis has taken no heartbeat for {silent:.0f} s"
-            return _not_ready("stream_unavailable", text)
+            return PageRefusal(
+                503, "stream_unavailable", "messages cannot be taken from Redis now"
+            ).answer
+        if time.monotonic() - worker.heartbeat_written_at > now.lease:
+            return PageRefusal(
+                503, "stream_unavailable", "Redis took no heartbeat within the last lease"
+            ).answer
         text = f"ready: group {now.group}, {now.held} held, {now.free_slots} free slots\n"
         return Answer(200, text.encode())
 
@@ -65,7 +69,3 @@ class Probes:
             yield
         finally:
             await server.stop()
-
-
-def _not_ready(code: str, detail: str) -> Answer:
-    return Refused(503, code, detail).answer

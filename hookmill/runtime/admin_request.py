@@ -38,7 +38,7 @@ class Asked(NamedTuple):
     is_head: bool
 
 
-class Refused(NamedTuple):
+class PageRefusal(NamedTuple):
     """Why a request gets no page: the HTTP status, a short code, and a sentence."""
 
     status: int
@@ -52,19 +52,19 @@ class Refused(NamedTuple):
         return Answer(self.status, body, "application/json")
 
 
-MALFORMED = Refused(400, "request_malformed", "this is no request in HTTP/1.1")
-NOT_FOUND = Refused(404, "not_found", "ask for /healthz, /readyz or /metrics")
-SLOW = Refused(408, "slow_request", "the request took too long to arrive")
-TOO_LARGE = Refused(431, "request_too_large", "the request has too many headers")
+MALFORMED = PageRefusal(400, "request_malformed", "this is no request in HTTP/1.1")
+NOT_FOUND = PageRefusal(404, "not_found", "ask for /healthz, /readyz or /metrics")
+SLOW = PageRefusal(408, "slow_request", "the request took too long to arrive")
+TOO_LARGE = PageRefusal(431, "request_too_large", "the request has too many headers")
 
-_ONLY_GET = Refused(405, "method_not_allowed", "ask with GET")
-_NO_BODY = Refused(413, "too_large", "a request to this address has no body")
-_OTHER_HOST = Refused(
+_ONLY_GET = PageRefusal(405, "method_not_allowed", "ask with GET")
+_NO_BODY = PageRefusal(413, "too_large", "a request to this address has no body")
+_OTHER_HOST = PageRefusal(
     421, "host_unknown", "ask by the address, or by a name that only the private network has"
 )
 
 
-def read_request(head: bytes, listens_on: str) -> Asked | Refused:
+def read_request(head: bytes, listens_on: str) -> Asked | PageRefusal:
     """Judge the head of a request, up to its empty line. `listens_on` is HOOKMILL_ADMIN_HOST."""
     request_line, *rows = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
     asked, headers = _REQUEST_LINE.fullmatch(request_line), _headers(rows)

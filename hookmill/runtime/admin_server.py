@@ -22,7 +22,7 @@ from hookmill.runtime.admin_request import (
     TOO_LARGE,
     Answer,
     Asked,
-    Refused,
+    PageRefusal,
     read_request,
 )
 from hookmill.runtime.log_limit import LogLimit
@@ -45,8 +45,8 @@ PAGE_TIMEOUT = 5.0
 LINGER = 1.0
 """Seconds for which the rest of a request is read, so that its sender sees the answer."""
 
-_TOO_SLOW = Refused(503, "timeout", "the program did not find this out in time")
-_FAULT = Refused(500, "internal_error", "the program failed to make this page")
+_TOO_SLOW = PageRefusal(503, "timeout", "the program did not find this out in time")
+_FAULT = PageRefusal(500, "internal_error", "the program failed to make this page")
 
 Page = Callable[[], Awaitable[Answer]]
 """Makes the answer to a GET of a path."""
@@ -109,7 +109,9 @@ class AdminServer:
             asked = await self._read(reader)
             if asked is None:
                 return
-            answer = self._refuse(asked) if isinstance(asked, Refused) else await self._make(asked)
+            answer = (
+                self._refuse(asked) if isinstance(asked, PageRefusal) else await self._make(asked)
+            )
             is_head = isinstance(asked, Asked) and asked.is_head
             async with asyncio.timeout(HEAD_TIMEOUT):
                 writer.write(_response(answer, is_head=is_head))
@@ -120,7 +122,7 @@ class AdminServer:
         finally:
             writer.transport.abort()
 
-    async def _read(self, reader: asyncio.StreamReader) -> Asked | Refused | None:
+    async def _read(self, reader: asyncio.StreamReader) -> Asked | PageRefusal | None:
         """Return what is asked; None if whoever connected has gone."""
         try:
             async with asyncio.timeout(HEAD_TIMEOUT):
@@ -153,7 +155,7 @@ class AdminServer:
         finally:
             self._idle[task] = None
 
-    def _refuse(self, refused: Refused) -> Answer:
+    def _refuse(self, refused: PageRefusal) -> Answer:
         if self._log_limit.passes():
             log.warning(
                 "admin request refused",

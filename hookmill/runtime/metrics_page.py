@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from hookmill.runtime.admin_request import Answer, Refused
+from hookmill.runtime.admin_request import Answer, PageRefusal
 from hookmill.runtime.admin_server import Page
 from hookmill.runtime.logs import lost_lines
 
-_NOT_INSTALLED = Refused(501, "not_installed", "install hookmill[metrics] to see metrics here")
+_NOT_INSTALLED = PageRefusal(501, "not_installed", "install hookmill[metrics] to see metrics here")
 
 
 class Collector(Protocol):

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookmill.runtime.admin_request import Asked, Refused, is_private_host, read_request
+from hookmill.runtime.admin_request import Asked, PageRefusal, is_private_host, read_request
 
 LOOPBACK = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"
 
 
-def judge(*lines: str, listens_on: str = LOOPBACK) -> Asked | Refused:
+def judge(*lines: str, listens_on: str = LOOPBACK) -> Asked | PageRefusal:
     return read_request("\r\n".join([*lines, "", ""]).encode("latin-1"), listens_on)
 
 
@@ -54,7 +54,7 @@ def test_a_request_in_order_asks_for_a_path(lines: list[str], asked: Asked) -> N
 )
 def test_any_other_request_is_refused_with_its_reason(lines: list[str], code: str) -> None:
     refused = judge(*lines)
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, PageRefusal)
     assert refused.code == code
     assert 400 <= refused.status < 500
 
@@ -118,4 +118,4 @@ def test_whatever_arrives_is_answered_with_a_page_or_a_4xx(head: bytes) -> None:
 @given(HEADS, st.text("abcdefgh.-", min_size=1, max_size=20))
 def test_no_head_is_taken_whose_host_is_a_strangers(extra: bytes, name: str) -> None:
     head = b"GET /metrics HTTP/1.1\r\nHost: %s.example\r\n%s\r\n\r\n" % (name.encode(), extra)
-    assert isinstance(read_request(head, EVERYWHERE), Refused)
+    assert isinstance(read_request(head, EVERYWHERE), PageRefusal)
