@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hookmill.errors import HookmillError, SendError
+    from hookmill.errors import AddressRefusedError, HookmillError, SendError
     from hookmill.events import Event
     from hookmill.handlers import Backoff, Dead, Delivery, Discard, Handlers, Retry
     from hookmill.message import GivenUp, Message
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from hookmill.sending.sender import Sender
 
 __all__ = [
+    "AddressRefusedError",
     "Backoff",
     "Dead",
     "Delivery",
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "errors": ("HookmillError", "SendError"),
+    "errors": ("AddressRefusedError", "HookmillError", "SendError"),
     "events": ("Event",),
     "handlers": ("Backoff", "Dead", "Delivery", "Discard", "Handlers", "Retry"),
     "message": ("GivenUp", "Message"),

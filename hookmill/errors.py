@@ -156,3 +156,11 @@ class SendError(HookmillError):
         self.deduplication_id = deduplication_id
         self.may_be_published = may_be_published
         self.resets_at = resets_at
+
+
+class AddressRefusedError(SendError):
+    """A sender with `only_public=True` did not request a URL, because the URL leads to no public
+    address, or names another service's port or a username.
+    """
+
+    code = "address_refused"

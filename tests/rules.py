@@ -61,6 +61,8 @@ def lua(script: str, old: str, new: str) -> Edit:
 
 
 ATTEMPT = "tests/worker/test_attempt.py::test_"
+ONLY_PUBLIC = "tests/sending/test_only_public.py::test_"
+PUBLIC = "tests/sending/test_public_addresses.py::test_"
 ASIDE = "tests/stream/test_ordering_aside.py::test_"
 UNKNOWN_TYPES = "tests/e2e/test_unknown_types.py::test_"
 FIRST_SIGHTS = "tests/stream/test_first_sights.py::test_"
@@ -2104,6 +2106,30 @@ RULES = (
             ),
         ),
         (f"{PROCESS_END}a_worker_that_loses_a_part_of_itself_ends_and_requeues_its_work",),
+    ),
+    Rule(
+        31,
+        "a guarded sender judges the address of each connection",
+        (
+            Edit(
+                "hookmill/sending/transport.py",
+                "socket_factory=_public_socket if self._only_public else None,",
+                "socket_factory=None,",
+            ),
+        ),
+        (f"{ONLY_PUBLIC}a_name_that_leads_to_this_machine_is_not_connected_to",),
+    ),
+    Rule(
+        31,
+        "a guarded sender takes an IPv4 address only as four decimal numbers",
+        (
+            Edit(
+                "hookmill/sending/public_addresses.py",
+                'if ":" in host or _LAST_IS_NUMBER.fullmatch(host):',
+                "if not host:",
+            ),
+        ),
+        (f"{PUBLIC}an_ipv4_address_counts_only_as_four_decimal_numbers",),
     ),
 )
 

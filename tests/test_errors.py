@@ -22,6 +22,7 @@ CODES = {
     "GroupLostError": "group_lost",
     "GroupRefusedError": "group_refused",
     "SendError": "send",
+    "AddressRefusedError": "address_refused",
 }
 
 

@@ -35,9 +35,10 @@ class NoResponse(NamedTuple):
     """An attempt without a usable response.
 
     `may_have_arrived`: the server may have received the whole request. `is_final`: another attempt
-    would end the same way.
+    would end the same way. `is_refused`: the address may not be used (`only_public`).
     """
 
     reason: str
     may_have_arrived: bool = True
     is_final: bool = False
+    is_refused: bool = False

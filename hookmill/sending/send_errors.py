@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from hookmill.errors import SendError
+from hookmill.errors import AddressRefusedError, SendError
 from hookmill.sending.exchange import HttpResponse, NoResponse
 from hookmill.sending.retry_policy import RetryDecision
 from hookmill.signatures import Secret
@@ -58,7 +58,9 @@ def send_error(
         text += f"; the server asks to wait until {resets:%Y-%m-%d %H:%M:%S} UTC"
     if body:
         text += f"; the server said: {body[:200]}"
-    return SendError(
+    refused = isinstance(outcome, NoResponse) and outcome.is_refused
+    error = AddressRefusedError if refused else SendError
+    return error(
         hide_secrets(text, info.secrets),
         status=status,
         body=body,

@@ -46,6 +46,9 @@ class Sender:
     URL, and only this process retries it. `secret` and `scheme` sign the messages that do not set
     their own. Raises `SettingsError`.
 
+    `only_public` is for direct delivery to URLs that others chose, such as customers. It connects
+    to public addresses only, so that no URL reaches your own network; else `AddressRefusedError`.
+
     A scheme that signs a time (Standard Webhooks, Stripe, ...) signs the time of the first delivery
     attempt. The subscriber refuses QStash's later attempts that are beyond the scheme's tolerance,
     usually five minutes. With direct delivery each attempt is signed again.
@@ -57,6 +60,7 @@ class Sender:
         token: str | None = None,
         url: str | None = None,
         direct: bool = False,
+        only_public: bool = False,
         secret: str | Secret | None = None,
         scheme: str | SignatureSpec | None = None,
         retry_policy: RetryPolicy | None = None,
@@ -65,7 +69,9 @@ class Sender:
         self._defaults = SigningDefaults(secret, scheme)
         if secret is not None and scheme is not None:
             _checked("scheme", lambda: signer_of(scheme, secret))
-        self._transport = Transport()
+        if only_public and not direct:
+            raise SettingsError(["only_public: QStash delivers: it goes with direct=True"])
+        self._transport = Transport(only_public=only_public)
         self._client = None if direct else self._make_client(token, url)
         self.schedules = Schedules(self._client, self._defaults)
         """QStash's schedules."""

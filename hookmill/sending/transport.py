@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import io
+import socket
 import time
 from collections.abc import Callable
 from itertools import count
 from typing import TypeVar
 
 import aiohttp
+from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from hookmill.sending.exchange import HttpRequest, HttpResponse, NoResponse
+from hookmill.sending.public_addresses import NOT_PUBLIC, fault_of_public_url, is_public
 from hookmill.sending.retry_policy import UNREADABLE, RetryPolicy, decide
 from hookmill.sending.send_errors import SHOWN_CHARACTERS, RequestInfo, send_error
 
@@ -29,9 +32,17 @@ _T = TypeVar("_T")
 
 
 class Transport:
-    """Makes requests over connections that it keeps. The first request opens it."""
+    """Makes requests over connections that it keeps. The first request opens it.
 
-    def __init__(self) -> None:
+    With `only_public` it connects to public addresses only. `resolver` finds the addresses of host
+    names; None: the operating system does.
+    """
+
+    def __init__(
+        self, *, only_public: bool = False, resolver: AbstractResolver | None = None
+    ) -> None:
+        self._only_public = only_public
+        self._resolver = resolver
         self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None  # the session's
         self._is_closed = False
@@ -63,7 +74,7 @@ class Transport:
 
         for attempt in count(1):
             request = make()
-            outcome = self._unusable() or await self._attempt(info, request, retry_policy)
+            outcome = self._unusable(info) or await self._attempt(info, request, retry_policy)
             decision = decide(outcome, retry_policy.patience, time.time())
             if decision.action == "accept" and isinstance(outcome, HttpResponse):
                 found = read(outcome._replace(may_be_duplicate=may_have_counted))
@@ -102,19 +113,28 @@ class Transport:
         except (_ConnectionLostError, aiohttp.ClientError, OSError, ValueError) as error:
             return _failure(error, retry_policy)
 
-    def _unusable(self) -> NoResponse | None:
+    def _unusable(self, info: RequestInfo) -> NoResponse | None:
         """Return why no request can be made; None where one can."""
         reason = "the sender is closed: make another" if self._is_closed else ""
         if self._loop not in {None, asyncio.get_running_loop()}:
             reason = "the sender was opened in another event loop: make one in each"
-        return NoResponse(reason, may_have_arrived=False, is_final=True) if reason else None
+        if reason:
+            return NoResponse(reason, may_have_arrived=False, is_final=True)
+        fault = fault_of_public_url(info.base) if self._only_public else ""
+        return _refused(fault) if fault else None
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._loop = asyncio.get_running_loop()
             self._session = aiohttp.ClientSession(
-                # No limit over all hosts: requests to a slow host must not block the others.
-                connector=aiohttp.TCPConnector(limit=0, limit_per_host=CONNECTIONS_PER_HOST),
+                connector=aiohttp.TCPConnector(
+                    limit=0,  # requests to a slow host must not block those to other hosts
+                    limit_per_host=CONNECTIONS_PER_HOST,
+                    resolver=self._resolver,
+                    socket_factory=_public_socket if self._only_public else None,
+                ),
+                # A proxy would connect for us, to an address that we never see.
+                trust_env=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": "hookmill"},
                 middlewares=(_without_aiohttps_retry,),
@@ -125,6 +145,8 @@ class Transport:
 def _failure(error: Exception, retry_policy: RetryPolicy) -> NoResponse:
     """Return what an error of an attempt means. The order matters: the types are subclasses."""
     match error:
+        case aiohttp.ClientConnectorError(os_error=_NotPublicError()):
+            return _refused(NOT_PUBLIC)
         case aiohttp.ConnectionTimeoutError():
             reason = f"no connection within {retry_policy.connect:g} s"
             return NoResponse(reason, may_have_arrived=False)
@@ -150,6 +172,26 @@ def _cause_of(error: Exception) -> str:
         return "the response's body is incomplete, or not what its headers say"
     cause = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
     return cause.partition(":")[0].strip() or type(error).__name__
+
+
+def _refused(reason: str) -> NoResponse:
+    return NoResponse(reason, may_have_arrived=False, is_final=True, is_refused=True)
+
+
+class _NotPublicError(OSError):
+    """An address is not public. An `OSError`, so that aiohttp tries the host's next address."""
+
+
+def _public_socket(info: aiohttp.AddrInfoType) -> socket.socket:
+    """Make the socket for a connection to a public address. Raises `_NotPublicError`.
+
+    aiohttp calls it with the address that it connects to next. So the check does not depend on how
+    the address was written, or on what a name server answers later.
+    """
+    family, kind, protocol, _, address = info
+    if not is_public(str(address[0])):
+        raise _NotPublicError(NOT_PUBLIC)
+    return socket.socket(family, kind, protocol)
 
 
 class _ConnectionLostError(Exception):

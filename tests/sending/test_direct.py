@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from datetime import UTC, datetime
+
+import pytest
 
 from hookmill import (
     FlowControl,
@@ -106,6 +110,34 @@ async def test_direct_delivery_of_several_reports_each(sender_to: Open) -> None:
             [Outgoing(server.base, POST), Outgoing(gone.base, POST), Outgoing(server.base, POST)]
         )
     assert [type(one) for one in results] == [Published, SendError, Published]
+
+
+@pytest.mark.parametrize("status", [200, 400])
+async def test_a_subscriber_that_answers_without_an_end_costs_the_beginning_of_its_answer(
+    sender_to: Open, status: int
+) -> None:
+    written, is_closed = 0, asyncio.Event()
+
+    async def endless(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal written
+        head = f"HTTP/1.1 {status} x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        writer.write(head.encode())
+        with contextlib.suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(b"10000\r\n" + bytes(0x10000) + b"\r\n")
+                await writer.drain()
+                written += 0x10000
+        is_closed.set()
+
+    async with await asyncio.start_server(endless, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        sending = sender_to("", direct=True).send(url, POST, retries=0)
+        if status == 200:
+            await sending
+        else:
+            assert len((await failed(sending)).body) <= 1000
+        await is_closed.wait()
+    assert written < 32 * 1024 * 1024  # what the buffers of both sockets hold
 
 
 async def test_direct_delivery_refuses_what_only_qstash_can_do(sender_to: Open) -> None:
