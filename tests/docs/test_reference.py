@@ -44,6 +44,8 @@ def test_the_generated_parts_are_current() -> None:
     assert len(generate.pages()) >= 6
     for page in generate.pages():
         assert generate.generated(page.read_text()) == page.read_text(), f"{page}: run `make docs`"
+    for name, make in generate.FILES.items():
+        assert (ROOT / name).read_text() == make(), f"{name}: run `make docs`"
 
 
 def test_each_sender_has_a_section_that_can_be_pasted() -> None:
