@@ -14,7 +14,7 @@ from tests.deploy.reading import DEPLOY, ROOT, compose, fly, instructions
 from worker.main import STOP_STEPS
 
 VARIABLES = {variable_of(name) for name in Settings.model_fields}
-SERVICES = ("balancer", "receiver", "worker", "redis")
+SERVICES = ("balancer", "receiver", "worker", "operator", "redis")
 PROGRAMS = ("receiver", "worker")
 
 
@@ -71,6 +71,7 @@ def test_compose_publishes_the_balancer_alone_and_keeps_redis_apart() -> None:
         "balancer": {"edge"},
         "receiver": {"edge", "inside"},
         "worker": {"inside", "outgoing"},
+        "operator": {"inside"},
         "redis": {"inside"},
     }
     assert whole["networks"]["inside"] == {"internal": True}
