@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from hookmill.admin.access_checks import judge_access
 from hookmill.admin.dead_letter_checks import judge_dead_letters
 from hookmill.admin.findings import Finding, worst_first
 from hookmill.admin.group_checks import judge_groups
@@ -48,6 +49,7 @@ async def check(settings: Settings, rate: float | None = None) -> list[Finding]:
     findings = [*judge_settings(settings), *judge_open_files(limit(hard=True), settings)]
     sources = facts_of(settings)
     findings += judge_sources(sources, time.time(), development=settings.development)
+    findings += judge_access(settings.need_redis_url())
     try:
         async with inspecting(settings) as inspector:
             server, overview = await inspector.server(), await inspector.overview()

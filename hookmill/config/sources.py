@@ -10,27 +10,34 @@ import os
 import re
 from typing import NamedTuple
 
+from hookmill.config.dev_files import DEV, of_running
 from hookmill.config.identity import Identify, KeyOf, identifier_for, no_key, ordered_by
 from hookmill.config.secrets import default_refs, read
+from hookmill.config.setting_values import is_loopback
 from hookmill.config.settings import Settings, variable_of
 from hookmill.config.source_options import QSTASH, SourceOptions, preset_of, spec_of
 from hookmill.config.trust_store import system_roots
 from hookmill.errors import HookmillError, SettingsError
 from hookmill.signatures import Scheme, Secret
 from hookmill.signatures.marble import DEVELOPMENT_SECRET
-from hookmill.signatures.qstash import DEVELOPMENT_KEYS, QStash
+from hookmill.signatures.qstash import DEVELOPMENT_KEYS, PUBLIC_KEYS, QStash
 from hookmill.signatures.scheme import NetworkScheme
 from hookmill.signatures.spec import SignatureSpec
 from hookmill.signatures.spec_verifier import SpecVerifier
 
 _REGION_KEY = re.compile("[A-Z0-9]+(?:_[A-Z0-9]+)*_QSTASH_(CURRENT|NEXT)_SIGNING_KEY")
-_PUBLIC_SECRETS = frozenset({*DEVELOPMENT_KEYS, DEVELOPMENT_SECRET})
+_PUBLIC_SECRETS = PUBLIC_KEYS | {DEVELOPMENT_SECRET}
 _IS_PUBLIC = (
     "a secret is a public development key: anyone can sign with it. Set the real one, or set "
     "HOOKMILL_DEVELOPMENT=1 where nobody else can deliver"
 )
+_IS_PUBLIC_AND_REACHED = (
+    "a secret is a public development key, and HOOKMILL_HOST is {host}, which others can reach: "
+    "they could sign with it. Set HOOKMILL_HOST=127.0.0.1, or a secret of your own (any text of 16 "
+    "characters, which you give to the sender as well)"
+)
 
-# The sources that a secret alone switches on: its setting, and what `hookmill dev` sets it to.
+# The sources that a secret alone switches on: its setting, and its public secrets.
 _SETTING_OF = {"qstash": "qstash_current_signing_key", "marble": "marble_webhook_secret"}
 _PUBLIC_SECRETS_OF = {"qstash": DEVELOPMENT_KEYS, "marble": (DEVELOPMENT_SECRET,)}
 
@@ -129,7 +136,8 @@ def secrets_of(name: str, settings: Settings) -> list[Secret]:
 def secrets_to_sign_with(name: str, settings: Settings, *, allow_public: bool) -> list[Secret]:
     """Return the secrets that `hookmill send` can sign a source's deliveries with.
 
-    If none is set, these are the public development keys, provided that `allow_public` is true.
+    If none is set, these are the secrets of a `hookmill dev` that runs in this folder, else the
+    public development keys, provided that `allow_public` is true: they prove nothing elsewhere.
     Otherwise raises `SettingsError`, which names the variable to set.
     """
     options = settings.options_of(name)
@@ -138,9 +146,10 @@ def secrets_to_sign_with(name: str, settings: Settings, *, allow_public: bool) -
     found = secrets_of(name, settings)
     if found or name not in _PUBLIC_SECRETS_OF:
         return found
-    if allow_public:
-        return [Secret(text) for text in _PUBLIC_SECRETS_OF[name]]
     variable = variable_of(_SETTING_OF[name])
+    if allow_public:
+        made = of_running(DEV).get(variable)
+        return [Secret(text) for text in ([made] if made else _PUBLIC_SECRETS_OF[name])]
     raise SettingsError([f"{variable} is not set: there is nothing to sign with"])
 
 
@@ -168,8 +177,11 @@ def _source(name: str, settings: Settings) -> Source:
     if faults := _faults_of_table(name, spec, settings):
         raise SettingsError(faults)
     secrets = secrets_of(name, settings)
-    if not settings.development and any(one.text in _PUBLIC_SECRETS for one in secrets):
-        raise SettingsError([_IS_PUBLIC])
+    if any(one.text in _PUBLIC_SECRETS for one in secrets):
+        if not settings.development:
+            raise SettingsError([_IS_PUBLIC])
+        if not is_loopback(settings.host):
+            raise SettingsError([_IS_PUBLIC_AND_REACHED.format(host=settings.host)])
     return Source(
         name,
         settings.path_of(name),

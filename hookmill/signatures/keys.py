@@ -75,8 +75,8 @@ def _asymmetric_matcher(spec: SignatureSpec, key: bytes) -> Matches:
     check = make(key)
 
     def matches(content: bytes, given: list[bytes]) -> bool:
-        signatures = (decode(one, spec.encoding) for one in given)
-        return any(one is not None and check(content, one) for one in signatures)
+        signatures = [decode(one, spec.encoding) for one in given]
+        return check(content, [one for one in signatures if one is not None])
 
     return matches
 

@@ -32,6 +32,7 @@ from hookmill.stream.reply_errors import (
     is_of_wrong_server,
     translated,
 )
+from hookmill.stream.tls import TLS, explained
 
 Command = tuple[Any, ...]
 """A command's name and arguments: texts, bytes and numbers."""
@@ -67,6 +68,7 @@ class Connections:
     ) -> None:
         self.pool = _pool_of(url, timeout)
         read_again(self.pool, url_file)
+        self._tls = TLS(self.pool)
         self.drops = 0
         """How often the connections were dropped."""
         self.together: list[Connections] = [] if beside is None else beside.together
@@ -177,10 +179,19 @@ class Connections:
         """Connect. A server that has just refused us is not asked again at once."""
         if time.monotonic() < self._refused_until:
             raise AccessRefusedError(self._refusal)
+        if fault := self._tls.renew():
+            raise self._refused(f"cannot be used with TLS: {fault}")
         try:
             await connection.connect()
         except redis.ResponseError as error:  # such as a database that there is not
             raise self._refused(f"refuses the connection: {error}") from None
+        except redis.ConnectionError as error:
+            # A server that wants another certificate may have closed before its alert was read.
+            if self._tls and isinstance(error.__context__, ConnectionError):
+                options = self.pool.connection_kwargs
+                if alert := await self._tls.alert(options["host"], options.get("port", 6379)):
+                    raise self._refused(explained(alert)) from None
+            raise
 
     def _translated(self, error: Exception) -> StreamUnavailableError | GroupLostError:
         """Return an error of a connection as one of ours, and note that the server refused us."""
@@ -189,7 +200,7 @@ class Connections:
         cause = error.__context__
         is_hangup = isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError)
         if isinstance(cause, ssl.SSLError) and not is_hangup:
-            return self._refused(f"cannot be used with TLS: {cause}")
+            return self._refused(explained(cause))
         if isinstance(error, redis.exceptions.InvalidResponse):
             return self._refused(f"does not speak the protocol of Redis: {error}")
         return translated(error, self.pool)
@@ -201,6 +212,7 @@ class Connections:
 
     def _keep_another(self) -> Any:
         connection = self.pool.make_connection()
+        self._tls.share(connection)
         self._kept.append(connection)
         return connection
 
@@ -220,7 +232,7 @@ def _pool_of(url: str, timeout: float | None) -> Any:
             pool.connection_kwargs["socket_keepalive"] = True
             pool.connection_kwargs["socket_keepalive_options"] = keepalive_options()
         pool.make_connection()  # without opening it: this refuses options it does not know
-    except (ValueError, TypeError):  # their text may show a part of the password
+    except (ValueError, TypeError, redis.RedisError):  # their text may show a part of the password
         raise SettingsError(
             ["REDIS_URL: the Redis client cannot read it, or does not know an option in it"]
         ) from None
