@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test format check unit lock chaos order rules fuzz bench docs image clean
+.PHONY: help run test format check unit lock sbom audit chaos order rules fuzz bench docs image clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,12 @@ lock: .venv/develop.stamp ## Update the locks from pyproject.toml
 	$(LOCK) --all-extras --group build -o locks/run.txt --upgrade
 	$(LOCK) --extra asymmetric --extra metrics -c locks/run.txt -o locks/production.txt --upgrade
 	$(LOCK) --all-extras --group build --group test --group lint --group docs -c locks/run.txt -o locks/develop.txt --upgrade
+
+sbom: .venv/develop.stamp ## Write what a release consists of into dist/, as CycloneDX JSON
+	$(BIN)/python -m locks.sbom $(ARGS)
+
+audit: .venv/develop.stamp ## Compare the locks with known advisories; "NOT CHECKED" if that cannot be found out
+	$(BIN)/python -m locks.audit $(ARGS)
 
 chaos: .venv/develop.stamp ## 100,000 messages and 200 faults with real processes (make chaos ARGS='--seed 7')
 	$(BIN)/python -m tests.chaos $(ARGS)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import rights
 import typer
 
 from hookmill.admin import describe
@@ -234,6 +235,14 @@ PARTS: dict[str, Callable[[], str]] = {
 """The generated parts by the name in their marks: `<!-- settings -->` to `<!-- /settings -->`."""
 
 
+FILES: dict[str, Callable[[], str]] = {
+    "hookmill/stream/rights.txt": rights.listed,
+    "deploy/redis/users.acl": rights.users,
+    "deploy/redis/users-before-7.2.acl": lambda: rights.users(before_7_2=True),
+}
+"""The files that are generated as a whole."""
+
+
 def generated(page: str) -> str:
     """Return a page with its generated parts renewed."""
     for name, make in PARTS.items():
@@ -251,13 +260,16 @@ def pages() -> list[Path]:
 
 
 def main() -> None:
-    """Write the pages again; with `--check` only say which of them are not current."""
-    for page in pages():
-        text = page.read_text()
-        renewed = generated(text)
-        if renewed != text and "--check" in sys.argv:
-            sys.exit(f"{page.relative_to(ROOT)} is not current: run `make docs`")
-        page.write_text(renewed)
+    """Write pages and files again; with `--check` only say which of them are not current."""
+    texts = {page: generated(page.read_text()) for page in pages()}
+    texts |= {ROOT / name: make() for name, make in FILES.items()}
+    for path, renewed in texts.items():
+        if path.exists() and path.read_text() == renewed:
+            continue
+        if "--check" in sys.argv:
+            sys.exit(f"{path.relative_to(ROOT)} is not current: run `make docs`")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(renewed)
 
 
 if __name__ == "__main__":

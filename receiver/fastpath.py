@@ -13,14 +13,26 @@ from contextlib import suppress
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aiohttp import HttpVersion11, StreamReader, hdrs, web
 from aiohttp.http import SERVER_SOFTWARE, HttpRequestParser
+from aiohttp.http_exceptions import BadHttpMessage
 
 from hookmill.config.sources import Source
 from receiver.intake import ReceivedRequest
 from receiver.responses import Headers, Reply
+
+if TYPE_CHECKING:
+    from receiver.connections import SenderConnections
+
+HEAD_LIMIT = 64 * 1024
+"""Bytes that a head may have. aiohttp limits each line and their number, which allows 1 MB."""
+
+SMALL_HEAD = 4 * 1024
+"""Bytes of a head that nobody counts, because that would take time."""
+
+_TOO_LARGE = f"the head of a request has more than {HEAD_LIMIT} bytes"
 
 _USED = {"_parser", "_waiter", "_messages", "_next_keepalive_close_time", "_buffer"}
 """The private attributes of aiohttp's connections and bodies that are used here."""
@@ -43,20 +55,37 @@ class Taker(Protocol):
 
 
 class FastServer(web.Server):
-    """aiohttp's low-level server with the fast path in front of it."""
+    """aiohttp's low-level server with the fast path in front of it. It tells the `connections` what
+    happens to each of them.
+    """
 
-    def __init__(self, handler: Any, taker: Taker, **options: Any) -> None:
+    def __init__(
+        self, handler: Any, taker: Taker, connections: SenderConnections, **options: Any
+    ) -> None:
         super().__init__(handler, **options)
         self._taker = taker
+        self._tracked = connections
         self._has_fast_path = is_supported()
 
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of a new connection."""
         connection = super().__call__()
         if self._has_fast_path:
-            fast_path: Any = FastPath(connection, self._taker)  # has a parser's methods
-            connection._parser = fast_path
+            fast_path: Any = FastPath(connection, self._taker, self._tracked)
+            connection._parser = fast_path  # it has a parser's methods
         return connection
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        """Note a new connection; aiohttp calls this."""
+        super().connection_made(handler, transport)
+        self._tracked.opened(handler, transport)
+
+    def connection_lost(
+        self, handler: web.RequestHandler, exc: BaseException | None = None
+    ) -> None:
+        """Note that a connection is closed; aiohttp calls this."""
+        super().connection_lost(handler, exc)
+        self._tracked.lost(handler)
 
 
 def is_supported() -> bool:
@@ -69,13 +98,20 @@ def is_supported() -> bool:
 class FastPath:
     """Stands in front of a connection's parser, and takes the deliveries that it can take."""
 
-    def __init__(self, connection: Any, taker: Taker) -> None:
+    def __init__(self, connection: Any, taker: Taker, connections: SenderConnections) -> None:
         self._connection = connection
         self._parser = connection._parser
         self._taker = taker
+        self._connections = connections
         self._clock = asyncio.get_running_loop().time
         self._is_answering = False
         self._unparsed = b""
+        self._part_size = 0
+        """How many bytes have arrived of a head that is not whole."""
+        self._body: StreamReader | None = None
+        """A body that is not whole."""
+        self._body_size = 0
+        """How much of that body has arrived."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._parser, name)
@@ -89,10 +125,52 @@ class FastPath:
                 self._connection.transport.pause_reading()
             return (), False, b""
         messages, is_upgraded, tail = self._parser.feed_data(data)
+        if (
+            len(messages) == 1
+            and len(data) - messages[0][1].total_bytes <= SMALL_HEAD
+            and self._body is None
+        ):
+            self._part_size = 0
+        else:
+            self._count_parts(len(data), messages)
         if len(messages) == 1 and self._takes(*messages[0]):
             self._parser.message_consumed()
-            return (), is_upgraded, tail
+            messages = ()
+        elif messages and self._is_idle:
+            # Else aiohttp still has to answer an earlier request, or to send an answer.
+            self._connections.answering(self._connection)
+        if self._part_size:
+            self._connections.head_part(self._connection, self._part_size)
         return messages, is_upgraded, tail
+
+    def _count_parts(self, size: int, messages: Any) -> None:
+        """Count the bytes of a head that is not whole: of the `size` bytes that have arrived, what
+        belongs to no body and to no request in `messages`. Raise if a head is too large.
+        """
+        arrived = size
+        if self._body is not None:
+            before, self._body_size = self._body_size, self._body.total_bytes
+            if not self._body.is_eof():
+                return
+            self._body = None
+            size -= self._body_size - before
+        for head, body in messages:
+            of_head = _size_of(head)
+            if of_head > HEAD_LIMIT:
+                raise BadHttpMessage(_TOO_LARGE)
+            size -= of_head + body.total_bytes
+            if not body.is_eof():
+                self._body, self._body_size = body, body.total_bytes
+        self._part_size = max(0, self._part_size + size)
+        if messages:
+            # So few bytes may also be the sizes of chunks, or spaces in headers.
+            if self._part_size <= SMALL_HEAD or self._body is not None:
+                self._part_size = 0
+            elif arrived:
+                self._part_size = min(self._part_size, arrived)
+        elif self._part_size > HEAD_LIMIT and not self._connection._messages:
+            # Else it may be requests, which wait until aiohttp has answered the ones before.
+            raise BadHttpMessage(_TOO_LARGE)
 
     def _takes(self, head: Any, payload: StreamReader) -> bool:
         """Take a request if it is a whole and plain delivery and no earlier request is unanswered;
@@ -112,6 +190,7 @@ class FastPath:
         if source is None:
             return False
         self._is_answering = True
+        self._connections.answering(self._connection)
         # Not `payload.read()`, because that resumes reading from the socket.
         body = b"".join(payload._buffer) if payload.total_bytes else b""
         request = ReceivedRequest(head.path, head.headers, head.raw_headers, body)
@@ -137,11 +216,18 @@ class FastPath:
             connection.force_close()
             return
         connection._next_keepalive_close_time = self._clock() + connection.keepalive_timeout
+        self._connections.answered(connection)
         if self._unparsed:
             unparsed, self._unparsed = self._unparsed, b""
             with suppress(RuntimeError):
                 connection.transport.resume_reading()
             connection.data_received(unparsed)
+
+
+def _size_of(head: Any) -> int:
+    """Return how many bytes a head has as most senders write it."""
+    headers = sum(len(name) + len(value) + 4 for name, value in head.raw_headers)
+    return len(head.method) + len(head.path) + len(" HTTP/1.1\r\n\r\n") + 1 + headers
 
 
 def render(reply: Reply, *, is_last: bool = False) -> bytes:

@@ -16,8 +16,10 @@ from aiohttp.http_exceptions import BadHttpMessage
 
 from hookmill.config.settings import Settings
 from hookmill.config.sources import Source
+from hookmill.runtime.open_files import allowed_connections, limit
 from receiver import handshake
 from receiver.capacity import HeldBytes
+from receiver.connections import KEEPALIVE, SenderConnections
 from receiver.fastpath import FastPath, FastServer
 from receiver.health import Health
 from receiver.intake import ReceivedRequest, too_large
@@ -25,7 +27,6 @@ from receiver.log_limits import server_logger
 from receiver.pipeline import Pipeline
 from receiver.responses import BUSY, Refusal, Reply, Result
 
-_KEEPALIVE = 75.0
 _LINGER = 2.0
 """Seconds for which a refused sender's body is still read, so that the sender sees the answer."""
 
@@ -59,13 +60,17 @@ class HttpServer:
         """Requests that are not answered yet."""
         self._idle = asyncio.Event()
         self._idle.set()
+        self._connections = SenderConnections(
+            allowed_connections(settings.connections, limit()), pipeline.metrics.connection_closed
+        )
         self._runner = web.ServerRunner(
             FastServer(
                 self._answer,
                 self,
+                self._connections,
                 access_log=None,
                 auto_decompress=False,
-                keepalive_timeout=_KEEPALIVE,
+                keepalive_timeout=KEEPALIVE,
                 lingering_time=_LINGER,
                 logger=server_logger(),
             ),
@@ -81,7 +86,10 @@ class HttpServer:
     async def listen(self) -> int:
         """Start listening; return the port. Raise `OSError` if that is impossible."""
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._settings.host, self._settings.port, backlog=1024)
+        self._connections.start()
+        site = web.TCPSite(
+            self._runner, self._settings.host, self._settings.port, backlog=_backlog()
+        )
         await site.start()
         return int(self._runner.addresses[0][1])
 
@@ -96,6 +104,7 @@ class HttpServer:
             async with asyncio.timeout(deadline):
                 await self._idle.wait()
         cut_off = self.in_flight
+        await self._connections.stop()
         await self._runner.cleanup()
         return cut_off
 
@@ -128,10 +137,12 @@ class HttpServer:
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, and decide whether its connection is kept."""
         self._begin()
+        self._connections.answering(request.protocol)
         try:
             response = _response(await self._reply(request))
         finally:
             self._end()
+            self._connections.answered(request.protocol)
         # The rest of an unread body could be mistaken for the next request.
         if self.is_quiet or not request.content.is_eof():
             response.force_close()
@@ -178,6 +189,7 @@ class HttpServer:
             if content.is_eof():  # a small body arrives together with its headers
                 body = content.read_nowait()
                 return self._hold(held, len(body)) or body
+            self._connections.body_awaited(request.protocol)
             async with asyncio.timeout(self._settings.read_timeout):
                 return await self._read_chunks(content, held)
         except TimeoutError:
@@ -189,6 +201,8 @@ class HttpServer:
             if request.transport is not None:
                 raise
             return Refusal(400, "broken_body", "the sender hung up before its body came")
+        finally:
+            self._connections.answering(request.protocol)
 
     async def _read_chunks(self, content: StreamReader, held: HeldBytes) -> bytes | Refusal:
         """Read a body as it arrives, until its end or until it must be refused."""
@@ -245,6 +259,14 @@ def _response(reply: Reply) -> web.Response:
 def _resolve(future: asyncio.Future[Result], result: Result) -> None:
     if not future.done():  # it is done if the request was cancelled meanwhile
         future.set_result(result)
+
+
+def _backlog() -> int:
+    """Return how many connections the kernel may hold that are not accepted yet."""
+    # uvloop accepts one and looks at its state. asyncio accepts all of them at once, so there must
+    # not be more than the open files that are kept free.
+    is_asyncio = isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop)
+    return 128 if is_asyncio else 1024
 
 
 async def _send_continue(request: web.BaseRequest) -> None:

@@ -12,13 +12,14 @@ from hookmill.errors import (
     SettingsError,
     StreamUnavailableError,
 )
-from hookmill.runtime import process
+from hookmill.runtime import open_files, process
 from hookmill.runtime.spool_file import SpoolError
 from hookmill.signatures.qstash import QStash
 from hookmill.stream.client import Client
-from hookmill.stream.connections import AccessRefusedError
 from hookmill.stream.facts import Backlog
 from hookmill.stream.producer import Producer
+from hookmill.stream.reply_errors import AccessRefusedError
+from hookmill.stream.rights import check_rights
 from receiver.app import Receiver
 from receiver.reloader import Reloader
 
@@ -44,6 +45,7 @@ async def receive(settings: Settings) -> None:
             "HOOKMILL_PUBLIC_URL is not set: a token made for another URL with the same "
             "signing keys would be accepted"
         )
+    _allow_connections(settings)
     stream = stream_of(settings)
     receiver = Receiver(settings, sources, stream)
     reloader = Reloader(settings, _load, receiver.replace_sources)
@@ -61,6 +63,18 @@ async def receive(settings: Settings) -> None:
             await receiver.stop()
             await stream.client.close()
     log.info("stopped")
+
+
+def _allow_connections(settings: Settings) -> None:
+    """Raise the limit of open files as far as possible. Say so if that is too little."""
+    open_files.raise_limit(settings.connections)
+    files = open_files.limit()
+    allowed = open_files.allowed_connections(settings.connections, files)
+    if allowed < (settings.connections or open_files.FEW):
+        log.warning(
+            "the limit of open files is low: raise the hard limit (ulimit -Hn, LimitNOFILE)",
+            open_files=files, connections=allowed,
+        )  # fmt: skip
 
 
 def _load() -> tuple[Settings, list[Source]]:
@@ -88,6 +102,7 @@ async def _check_stream(stream: Producer, settings: Settings) -> None:
     """Raise `SettingsError` if this Redis can never do what the settings ask for."""
     try:
         await stream.probe()
+        await check_rights(stream.client, "receiver")
     except PartitionsError as error:
         raise SettingsError([str(error)]) from None
     except NotDurableError as error:

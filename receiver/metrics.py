@@ -17,6 +17,11 @@ class Metrics:
     def __init__(self) -> None:
         self._outcomes: Counter[tuple[str, str]] = Counter()
         self._secrets: Counter[tuple[str, str]] = Counter()
+        self._connections: Counter[tuple[str]] = Counter()
+
+    def connection_closed(self, why: str) -> None:
+        """Count a connection that was closed because of its sender, or to make room."""
+        self._connections[(why,)] += 1
 
     def add_secrets(self, source: str, secrets: Iterable[str]) -> None:
         """Show these secrets even while their counts are zero: an operator looks for the zero."""
@@ -53,7 +58,17 @@ class Metrics:
             "Deliveries by the secret that verified them.",
             labels=["source", "secret"],
         )
-        for family, counts in ((outcomes, self._outcomes), (secrets, self._secrets)):
+        connections = CounterMetricFamily(
+            "hookmill_connections_closed",
+            "Connections that were closed to make room, or because of their sender.",
+            labels=["reason"],
+        )
+        families: tuple[tuple[Any, Counter[Any]], ...] = (
+            (outcomes, self._outcomes),
+            (secrets, self._secrets),
+            (connections, self._connections),
+        )
+        for family, counts in families:
             for labels, number in sorted(counts.items()):
                 family.add_metric(labels, number)
             yield family

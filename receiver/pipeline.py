@@ -29,7 +29,7 @@ from receiver.certificates import Certificates
 from receiver.intake import Admitted, ReceivedRequest, admit, delivery_of, precheck
 from receiver.log_limits import LogLimit, server_logger
 from receiver.metrics import Metrics
-from receiver.responses import BUSY, FAULT, OnResult, Refusal, Reply, Result
+from receiver.responses import BUSY, FAULT, OnResult, Refusal, Reply, Result, refusal_of
 
 log = structlog.get_logger("receiver")
 
@@ -146,7 +146,7 @@ class Pipeline:
                 error=str(error),
             )  # fmt: skip
             return Refusal(503, error.code, "a request to the sender failed; send it again")
-        return Refusal(401, verdict.code, verdict.detail) if isinstance(verdict, Refused) else None
+        return refusal_of(verdict) if isinstance(verdict, Refused) else None
 
     def _log(
         self, write: Callable[..., object], event: str, source: Source, kind: str, **words: object

@@ -60,10 +60,12 @@ class Issuer:
         *,
         starts: float = -DAY,
         ends: float = 90 * DAY,
+        is_client: bool = False,
     ) -> bytes:
         """Make a leaf certificate for these DNS names, as PEM. It is valid from `starts` to `ends`,
         in seconds from now.
         """
+        purpose = ExtendedKeyUsageOID.CLIENT_AUTH if is_client else ExtendedKeyUsageOID.SERVER_AUTH
         certificate = (
             _builder(
                 x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])]),
@@ -77,7 +79,7 @@ class Issuer:
             )
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(authority=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
             .add_extension(_own_id(key), critical=False)
             .add_extension(_issuer_id(self.key), critical=False)
             .sign(self.key, SHA256())

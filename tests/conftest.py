@@ -24,6 +24,7 @@ from hypothesis import settings as hypothesis_settings
 from hookmill.config.settings import Settings
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.producer import Producer
+from tests import limited
 from tests.support import Program, Server, Stream, server_binaries
 
 BINARIES = server_binaries()
@@ -50,6 +51,8 @@ def server(
     """
     running = Server(BINARIES[request.param], tmp_path_factory.mktemp(request.param))
     running.start()
+    if limited.IS_ASKED_FOR:
+        limited.make_users(running.url, "*")
     yield running
     running.kill()
 
@@ -68,6 +71,8 @@ def own_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
         folder.mkdir()
         server = Server(BINARIES[binary], folder, *options)
         server.start()
+        if limited.IS_ASKED_FOR:
+            limited.make_users(server.url, "*")
         started.append(server)
         return server
 
@@ -90,6 +95,7 @@ def prefix(redis_client: redis.Redis) -> Iterator[str]:
     """
     name = f"t{secrets.token_hex(4)}"
     yield name
+    assert not limited.IS_ASKED_FOR or not limited.refused_and_forgotten(redis_client)
     try:
         assert_nothing_left(redis_client, name)
     finally:
@@ -156,7 +162,8 @@ def settings(server: Server, prefix: str) -> Callable[..., Settings]:
     """Make settings for this test's server and prefix; the test gives the other fields. An append
     may take longer than by default, because on a busy machine the receiver would answer with 503.
     """
-    ours = {"redis_url": server.url, "prefix": prefix, "append_timeout": 15}
+    url = limited.as_all(server.url) if limited.IS_ASKED_FOR else server.url
+    ours = {"redis_url": url, "prefix": prefix, "append_timeout": 15}
     return lambda **fields: Settings(**{"host": "127.0.0.1", "port": 0, **ours, **fields})
 
 
@@ -165,8 +172,10 @@ def start_program(tmp_path: Path) -> Iterator[Callable[..., Program]]:
     """Start `hookmill COMMAND` as a real process. Kill the processes that still run at the end."""
     started: list[Program] = []
 
-    def start(*command: str, env: dict[str, str], name: str = "") -> Program:
-        program = Program(tmp_path, *command, env=env, name=name)
+    def start(*command: str, env: dict[str, str], name: str = "", **options: Any) -> Program:
+        if limited.IS_ASKED_FOR:
+            env = limited.limited_env(command, env)
+        program = Program(tmp_path, *command, env=env, name=name, **options)
         started.append(program)
         return program
 

@@ -1382,8 +1382,8 @@ RULES = (
         (
             Edit(
                 "hookmill/stream/connections.py",
-                "replies.append(translated(error.with_traceback(None)))",
-                "replies.append(translated(error))",
+                "replies.append(translated(error.with_traceback(None), self.pool))",
+                "replies.append(translated(error, self.pool))",
             ),
         ),
         (f"{FREED}a_full_backlog_refuses",),
@@ -1783,7 +1783,7 @@ RULES = (
     Rule(
         24,
         "a reply that only the wrong server gives drops the connections to it",
-        (Edit("hookmill/stream/connections.py", "if _is_of_wrong_server(error):", "if False:"),),
+        (Edit("hookmill/stream/connections.py", "if is_of_wrong_server(error):", "if False:"),),
         (
             f"{SWITCH}the_first_refusal_drops_every_idle_connection",
             f"{SWITCH}receiver_and_worker_go_on_after_their_master_was_demoted_behind_a_proxy",

@@ -119,13 +119,22 @@ def server_binaries() -> dict[str, str]:
 
 
 class Program:
-    """One of our programs as a real process; its log is kept in a file."""
+    """One of our programs as a real process; its log is kept in a file. `open_files` limits how
+    many files it may have open.
+    """
 
-    def __init__(self, folder: Path, *command: str, env: dict[str, str], name: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *command: str,
+        env: dict[str, str],
+        name: str = "",
+        open_files: int | None = None,
+    ) -> None:
         self.log_path = folder / f"{name or command[0]}-{secrets.token_hex(3)}.log"
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "hookmill", *command],
+                [*_limited(open_files), sys.executable, "-m", "hookmill", *command],
                 env={**_PASSED_ON, "HOOKMILL_LOG_FORMAT": "json", **env},
                 cwd=folder,
                 stdout=log,
@@ -166,6 +175,13 @@ class Program:
         if self.returncode is None:
             self._process.kill()
         self._process.wait()
+
+
+def _limited(open_files: int | None) -> list[str]:
+    """Return what runs a command with so many open files, in the same process."""
+    if open_files is None:
+        return []
+    return ["sh", "-c", f'ulimit -n {open_files} && exec "$@"', "sh"]
 
 
 def wait_until(condition: Callable[[], Any], *, timeout: float = 60.0, what: str = "") -> None:

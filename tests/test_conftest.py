@@ -81,7 +81,7 @@ def test_a_test_of_a_program_that_is_missing_is_skipped_and_names_it(
     named = [re.match("(.+) (?:is|are) not installed", reason) for reason in reasons]
     assert all(named), reasons
     missing = {match[1] for match in named if match}
-    assert missing == {"redis-server", "node", "node and npm", "npm"}
+    assert missing == {"redis-server", "node", "node and npm", "npm", "ip and unshare"}
 
 
 def test_each_test_that_looks_for_a_program_is_marked_as_external() -> None:

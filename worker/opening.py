@@ -12,8 +12,9 @@ from hookmill.errors import (
     StreamUnavailableError,
 )
 from hookmill.stream.client import Client
-from hookmill.stream.connections import AccessRefusedError
 from hookmill.stream.groups import Groups
+from hookmill.stream.reply_errors import AccessRefusedError
+from hookmill.stream.rights import check_rights
 
 log = structlog.get_logger("worker")
 
@@ -26,6 +27,7 @@ async def check_stream(settings: Settings) -> None:
         try:
             await Groups(client).check(settings.group, may_make=makes_group(settings))
             await client.agree_on_partitions()
+            await check_rights(client, "worker")
         except (GroupRefusedError, PartitionsError) as error:
             raise SettingsError([str(error)]) from None
         except AccessRefusedError as error:

@@ -6,18 +6,24 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from hookmill.admin.access_checks import judge_access
 from hookmill.admin.dead_letter_checks import judge_dead_letters
 from hookmill.admin.findings import Finding, worst_first
 from hookmill.admin.group_checks import judge_groups
 from hookmill.admin.id_checks import judge_ids
 from hookmill.admin.memory_checks import judge_memory
 from hookmill.admin.server_checks import judge_server
-from hookmill.admin.settings_checks import judge_partitions, judge_settings
+from hookmill.admin.settings_checks import (
+    judge_open_files,
+    judge_partitions,
+    judge_settings,
+)
 from hookmill.admin.source_checks import SourceFacts, judge_sources
 from hookmill.config.settings import Settings
 from hookmill.config.source_options import preset_of, spec_of
 from hookmill.config.sources import check_source, names_of
 from hookmill.errors import SettingsError, StreamUnavailableError
+from hookmill.runtime.open_files import limit
 from hookmill.stream.client import Client
 from hookmill.stream.inspector import Inspector
 
@@ -40,9 +46,10 @@ async def check(settings: Settings, rate: float | None = None) -> list[Finding]:
     With a `rate` of messages a second, say what it would cost in memory. A server that cannot be
     used is a finding, too.
     """
-    findings = list(judge_settings(settings))
+    findings = [*judge_settings(settings), *judge_open_files(limit(hard=True), settings)]
     sources = facts_of(settings)
     findings += judge_sources(sources, time.time(), development=settings.development)
+    findings += judge_access(settings.need_redis_url())
     try:
         async with inspecting(settings) as inspector:
             server, overview = await inspector.server(), await inspector.overview()

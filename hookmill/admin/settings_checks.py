@@ -13,6 +13,7 @@ from hookmill.config.settings import Settings, unknown_variables
 from hookmill.config.source_options import QSTASH, preset_of
 from hookmill.config.sources import names_of
 from hookmill.errors import see
+from hookmill.runtime.open_files import FEW, allowed_connections
 
 LEAST_WINDOW = 24 * 3600
 """The shortest time (seconds) over which senders send a delivery again."""
@@ -28,6 +29,21 @@ def judge_partitions(agreed: int | None, settings: Settings) -> Iterator[Finding
             why="neither a receiver nor a worker starts with it",
             do=f"set it to {agreed}, for receivers and workers alike; to change the number, "
             f"{see('how-to/scale.md')}",
+        )
+
+
+def judge_open_files(files: int, settings: Settings) -> Iterator[Finding]:
+    """Judge the limit of open files; `files` is as far as this process may raise it."""
+    allowed = allowed_connections(settings.connections, files)
+    if allowed < (settings.connections or FEW):
+        yield Finding(
+            level="warning",
+            what=f"a process may have {files:,} open files here, so a receiver keeps "
+            f"{allowed:,} connections at most",
+            why="strangers can hold so many connections easily; a new delivery then costs the "
+            "connection of another sender",
+            do="raise the hard limit of open files of the receivers: LimitNOFILE in systemd, "
+            "ulimits in Docker; or set HOOKMILL_CONNECTIONS to fewer",
         )
 
 

@@ -63,13 +63,20 @@ def secrets_from_files(faults: list[str]) -> dict[str, str]:
     return found
 
 
-def redis_url_from_file(toml: Mapping[str, Any], faults: list[str]) -> dict[str, str]:
-    """Return the Redis URL that is in the file of REDIS_URL_FILE; nothing where that is not set."""
+def redis_url_from_file(toml: Mapping[str, Any], faults: list[str]) -> dict[str, str | None]:
+    """Return the Redis URL that is in the file of REDIS_URL_FILE; nothing where that is not set.
+
+    A variable of the environment goes before both settings of `hookmill.toml`.
+    """
     variables = variables_set()
-    path = variables.get("REDIS_URL_FILE") or toml.get("redis_url_file")
+    url, path = variables.get("REDIS_URL"), variables.get("REDIS_URL_FILE")
+    if url and not path:
+        return {"redis_url_file": None}
+    if not path:
+        url, path = toml.get("redis_url"), toml.get("redis_url_file")
     if not path:
         return {}
-    if variables.get("REDIS_URL") or toml.get("redis_url"):
+    if url:
         faults.append("REDIS_URL and REDIS_URL_FILE are both set: keep one")
         return {}
     try:

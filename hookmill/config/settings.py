@@ -173,6 +173,14 @@ class Settings(BaseSettings):
         ge=1,
         description="bytes of bodies that a receiver may hold at a time; more get 503",
     )
+    connections: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="connections that a receiver keeps open at a time; beyond that, each new one "
+        "closes an idle or an unfinished one. Unset: as many as the limit of open files allows, at "
+        "most 10,000",
+    )
     backlog_messages: int = Field(
         default=1_000_000,
         ge=0,

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from hookmill.config.dev_files import DEV, of_running
 from hookmill.config.secret_names import with_names
 from hookmill.config.secrets import (
     FoundSecret,
@@ -31,7 +32,7 @@ _REGION_KEY = re.compile("([A-Z0-9]+(?:_[A-Z0-9]+)*_QSTASH_(?:CURRENT|NEXT)_SIGN
 
 _QSTASH_SETTINGS = ("qstash_current_signing_key", "qstash_next_signing_key")
 
-# The sources that a secret alone switches on: their settings, and what `hookmill dev` sets.
+# The sources that a secret alone switches on: their settings, and their public secrets.
 SETTINGS_OF = {"qstash": _QSTASH_SETTINGS, "marble": ("marble_webhook_secret",)}
 _PUBLIC_SECRETS_OF = {"qstash": DEVELOPMENT_KEYS, "marble": (DEVELOPMENT_SECRET,)}
 
@@ -58,7 +59,8 @@ def secrets_of(name: str, settings: Settings) -> list[Secret]:
 def secrets_to_sign_with(name: str, settings: Settings, *, allow_public: bool) -> list[Secret]:
     """Return the secrets that `hookmill send` can sign a source's deliveries with.
 
-    If none is set, these are the public development keys, provided that `allow_public` is true.
+    If none is set, these are the secrets of a `hookmill dev` that runs in this folder, else the
+    public development keys, provided that `allow_public` is true: they prove nothing elsewhere.
     Otherwise raises `SettingsError`, which names the variable to set.
     """
     options = settings.options_of(name)
@@ -67,9 +69,10 @@ def secrets_to_sign_with(name: str, settings: Settings, *, allow_public: bool) -
     found = secrets_of(name, settings)
     if found or name not in _PUBLIC_SECRETS_OF:
         return found
-    if allow_public:
-        return [Secret(text) for text in _PUBLIC_SECRETS_OF[name]]
     variable = variable_of(SETTINGS_OF[name][0])
+    if allow_public:
+        made = of_running(DEV).get(variable)
+        return [Secret(text) for text in ([made] if made else _PUBLIC_SECRETS_OF[name])]
     raise SettingsError([f"{variable} is not set: there is nothing to sign with"])
 
 

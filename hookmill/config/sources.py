@@ -12,23 +12,29 @@ from typing import NamedTuple
 from hookmill.config.identity import Identify, KeyOf, identifier_for, no_key, ordered_by
 from hookmill.config.secret_names import with_names
 from hookmill.config.secrets import SHORTEST, TOO_SHORT, FoundSecret, one_secret
+from hookmill.config.setting_values import is_loopback
 from hookmill.config.settings import Settings
 from hookmill.config.source_options import QSTASH, SourceOptions, preset_of, spec_of
 from hookmill.config.source_secrets import SETTINGS_OF, find_secrets, is_switched_on
 from hookmill.config.trust_store import system_roots
 from hookmill.errors import HookmillError, NotInstalledError, SettingsError
 from hookmill.signatures import Scheme, Secret
-from hookmill.signatures.keys import PUBLIC_KEYS, key_of
+from hookmill.signatures.keys import ASYMMETRIC, key_of
 from hookmill.signatures.marble import DEVELOPMENT_SECRET
-from hookmill.signatures.qstash import DEVELOPMENT_KEYS, QStash
+from hookmill.signatures.qstash import PUBLIC_KEYS, QStash
 from hookmill.signatures.scheme import NetworkScheme
 from hookmill.signatures.spec import SignatureSpec
 from hookmill.signatures.spec_verifier import SpecVerifier
 
-_PUBLIC_SECRETS = frozenset({*DEVELOPMENT_KEYS, DEVELOPMENT_SECRET})
+_PUBLIC_SECRETS = PUBLIC_KEYS | {DEVELOPMENT_SECRET}
 _IS_PUBLIC = (
     "a secret is a public development key: anyone can sign with it. Set the real one, or set "
     "HOOKMILL_DEVELOPMENT=1 where nobody else can deliver"
+)
+_IS_PUBLIC_AND_REACHED = (
+    "a secret is a public development key, and HOOKMILL_HOST is {host}, which others can reach: "
+    "they could sign with it. Set HOOKMILL_HOST=127.0.0.1, or a secret of your own (any text of 16 "
+    "characters, which you give to the sender as well)"
 )
 
 
@@ -136,7 +142,7 @@ def check_source(name: str, settings: Settings) -> SourceCheck:
     Accepts the public development keys. Raises nothing: what is wrong is in `faults`.
     """
     found = find_secrets(name, settings)
-    allowing = settings.model_copy(update={"development": True})
+    allowing = settings.model_copy(update={"development": True, "host": "127.0.0.1"})
     faults = load_source(name, allowing).faults
     return SourceCheck(with_names(one.secret for one in found.secrets), faults)
 
@@ -205,8 +211,10 @@ def _fault_of_secret(
 ) -> str:
     """Return what is wrong with a single secret, "" if nothing is."""
     text = found.secret.text
-    if not settings.development and text in _PUBLIC_SECRETS:
+    if text in _PUBLIC_SECRETS and not settings.development:
         return _IS_PUBLIC
+    if text in _PUBLIC_SECRETS and not is_loopback(settings.host):
+        return _IS_PUBLIC_AND_REACHED.format(host=settings.host)
     if spec is None and preset_of(name, settings.options_of(name)) not in QSTASH:
         return ""  # topics and IDs of webhooks are no secrets, and are judged together
     try:
@@ -220,7 +228,7 @@ def _fault_of_secret(
         return str(error)
     except HookmillError as error:
         return f"{error} ({found.place})"
-    is_secret = spec is None or spec.algorithm not in PUBLIC_KEYS
+    is_secret = spec is None or spec.algorithm not in ASYMMETRIC
     return f"{found.place} {TOO_SHORT}" if is_secret and length < SHORTEST else ""
 
 

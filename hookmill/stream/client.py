@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from hookmill.errors import PartitionsError, StreamUnavailableError
-from hookmill.stream.connections import Command, Connections, WaitEndedError
+from hookmill.stream.connections import Command, Connections
 from hookmill.stream.keys import Keys
+from hookmill.stream.reply_errors import WaitEndedError
 from hookmill.stream.topology import Place, Topology
 
 LEAST_PACE = 1024 * 1024

@@ -25,6 +25,14 @@ from redis.backoff import NoBackoff
 
 from hookmill.errors import GroupLostError, SettingsError, StreamUnavailableError
 from hookmill.stream.credentials import read_again
+from hookmill.stream.reply_errors import (
+    AccessRefusedError,
+    address_of,
+    is_of_bad_server,
+    is_of_wrong_server,
+    translated,
+)
+from hookmill.stream.tls import TLS, explained
 
 Command = tuple[Any, ...]
 """A command's name and arguments: texts, bytes and numbers."""
@@ -39,20 +47,6 @@ _KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}
 """How the kernel probes a silent connection, in seconds and tries: one whose other end is gone
 fails after 11 seconds, also while a command blocks.
 """
-
-
-class ScriptMissingError(StreamUnavailableError):
-    """The server does not know the script, so it did nothing."""
-
-
-class AccessRefusedError(StreamUnavailableError):
-    """The server refuses us, or is none: a wrong password, number of a database, or protocol. Its
-    text names the address, and no password.
-    """
-
-
-class WaitEndedError(StreamUnavailableError):
-    """Somebody else ended a blocking command: an operator, or a change of the server's role."""
 
 
 class Connections:
@@ -74,6 +68,7 @@ class Connections:
     ) -> None:
         self.pool = _pool_of(url, timeout)
         read_again(self.pool, url_file)
+        self._tls = TLS(self.pool)
         self.drops = 0
         """How often the connections were dropped."""
         self.together: list[Connections] = [] if beside is None else beside.together
@@ -149,16 +144,16 @@ class Connections:
                 try:
                     replies.append(await connection.read_response())
                 except redis.ResponseError as error:
-                    if _is_of_wrong_server(error):
+                    if is_of_wrong_server(error):
                         await self.drop(drops)
                     # The client's frame has the error, and its traceback has this one: a cycle.
-                    replies.append(translated(error.with_traceback(None)))
+                    replies.append(translated(error.with_traceback(None), self.pool))
         except asyncio.CancelledError:
             if not self._blocks:  # somebody waited for this reply for as long as they could
                 await self.drop(drops)
             raise
         except (redis.RedisError, OSError) as error:
-            if _is_of_bad_server(error):
+            if is_of_bad_server(error):
                 await self.drop(drops)
             if not replies:
                 raise
@@ -184,10 +179,19 @@ class Connections:
         """Connect. A server that has just refused us is not asked again at once."""
         if time.monotonic() < self._refused_until:
             raise AccessRefusedError(self._refusal)
+        if fault := self._tls.renew():
+            raise self._refused(f"cannot be used with TLS: {fault}")
         try:
             await connection.connect()
         except redis.ResponseError as error:  # such as a database that there is not
             raise self._refused(f"refuses the connection: {error}") from None
+        except redis.ConnectionError as error:
+            # A server that wants another certificate may have closed before its alert was read.
+            if self._tls and isinstance(error.__context__, ConnectionError):
+                options = self.pool.connection_kwargs
+                if alert := await self._tls.alert(options["host"], options.get("port", 6379)):
+                    raise self._refused(explained(alert)) from None
+            raise
 
     def _translated(self, error: Exception) -> StreamUnavailableError | GroupLostError:
         """Return an error of a connection as one of ours, and note that the server refused us."""
@@ -196,10 +200,10 @@ class Connections:
         cause = error.__context__
         is_hangup = isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError)
         if isinstance(cause, ssl.SSLError) and not is_hangup:
-            return self._refused(f"cannot be used with TLS: {cause}")
+            return self._refused(explained(cause))
         if isinstance(error, redis.exceptions.InvalidResponse):
             return self._refused(f"does not speak the protocol of Redis: {error}")
-        return translated(error)
+        return translated(error, self.pool)
 
     def _refused(self, why: str) -> AccessRefusedError:
         self._refusal = f"{address_of(self.pool)} {why}"
@@ -208,6 +212,7 @@ class Connections:
 
     def _keep_another(self) -> Any:
         connection = self.pool.make_connection()
+        self._tls.share(connection)
         self._kept.append(connection)
         return connection
 
@@ -233,12 +238,6 @@ def _pool_of(url: str, timeout: float | None) -> Any:
         ) from None
     pool.connection_class = _written_at_once(pool.connection_class)
     return pool
-
-
-def address_of(pool: Any) -> str:
-    """Return where the server of a pool is, without user and password."""
-    options = pool.connection_kwargs
-    return str(options.get("path") or f"{options['host']}:{options.get('port', 6379)}")
 
 
 def keepalive_options() -> dict[int, int]:
@@ -307,43 +306,3 @@ def _abort(writer: Any) -> None:
 def _written_at_once(kind: type[redis.asyncio.connection.AbstractConnection]) -> Any:
     """Return that kind of connection (TCP, TLS or Unix) as one that writes at once."""
     return type(f"WrittenAtOnce{kind.__name__}", (_WrittenAtOnce, kind), {})
-
-
-def _is_of_wrong_server(error: redis.ResponseError) -> bool:
-    """Return whether only a server gives this reply that is not the one to ask: a replica, which
-    was the master before. A script's error has the reply inside of its text.
-    """
-    if isinstance(error, redis.exceptions.ReadOnlyError | redis.exceptions.MasterDownError):
-        return True
-    text = str(error)
-    return (
-        "READONLY" in text
-        or "instance state changed" in text  # it ends a blocking command: UNBLOCKED ...
-        or "cannot be used with replica instances" in text  # WAIT, WAITAOF
-    )
-
-
-def _is_of_bad_server(error: Exception) -> bool:
-    """Return whether the other connections are as bad as the one that failed with this error: it
-    had no reply in time, or its server is loading, or does not know us any more.
-    """
-    return isinstance(
-        error,
-        redis.TimeoutError
-        | TimeoutError
-        | redis.exceptions.BusyLoadingError
-        | redis.AuthenticationError,
-    )
-
-
-def translated(error: Exception) -> StreamUnavailableError | GroupLostError:
-    """Return an error of Redis as one of Hookmill's. After a timeout something may be written."""
-    text = str(error) or type(error).__name__
-    if isinstance(error, redis.exceptions.NoScriptError):
-        return ScriptMissingError(text)
-    # Redis before 7.0 says UNBLOCKED where a stream is gone that somebody waits for.
-    if "NOGROUP" in text or "UNBLOCKED the stream key no longer exists" in text:
-        return GroupLostError(text)
-    if text.startswith("UNBLOCKED"):
-        return WaitEndedError(text)
-    return StreamUnavailableError(text)

@@ -5,10 +5,8 @@ It uses only commands whose cost does not grow with the stream.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterable
-from importlib import resources
 from typing import Any
 
 import msgspec
@@ -20,21 +18,10 @@ from hookmill.stream.facts import ConsumerFacts, GroupFacts, Overview, ServerFac
 from hookmill.stream.heartbeats import PLACE, Heartbeats
 from hookmill.stream.keys import GroupKeys, Keys
 from hookmill.stream.producer import Producer
-from hookmill.stream.script_runner import Call, ScriptRunner, script_text
+from hookmill.stream.reply_errors import RightMissingError
+from hookmill.stream.rights import needed_commands
+from hookmill.stream.script_runner import Call, ScriptRunner
 from hookmill.stream.wakeup import is_wakeup_group
-
-_FROM_PYTHON = {
-    "BZPOPMIN",
-    "CLIENT",
-    "EVALSHA",
-    "SCAN",
-    "SCRIPT",
-    "TIME",
-    "UNLINK",
-    "XREAD",
-    "XREVRANGE",
-}
-"""Commands that are called outside of scripts, except those that scripts call as well."""
 
 
 class Inspector:
@@ -66,7 +53,7 @@ class Inspector:
             is_cluster=info.get("cluster_enabled", "0") != "0",
             missing=None if commands is None else tuple(sorted(needed_commands() - commands)),
             has_waitaof=None if commands is None else "WAITAOF" in commands,
-            refusal=await self._refusal(),
+            refusal=await self._refusal(hidden),
             clock_ahead=clock_ahead,
             hidden=tuple(hidden),
         )
@@ -109,7 +96,7 @@ class Inspector:
     async def _groups_of(self, number: int, keys: Keys) -> list[dict[str, Any]]:
         """Return what XINFO GROUPS says of a partition. A stream that is not there has no group."""
         is_there = await self._client.execute(number, "EXISTS", keys.stream)
-        return await self._infos(number, "GROUPS", keys.stream) if is_there else []
+        return await self._infos(number, "XINFO", "GROUPS", keys.stream) if is_there else []
 
     async def _with_workers(self, group: GroupFacts) -> GroupFacts:
         """Add what the group's workers say of themselves: heartbeats and lease numbers."""
@@ -185,7 +172,7 @@ class Inspector:
             if not await self._client.execute(number, "EXISTS", key):
                 continue
             try:
-                rows = await self._infos(number, "CONSUMERS", key, group)
+                rows = await self._infos(number, "XINFO", "CONSUMERS", key, group)
             except GroupLostError:
                 continue
             for row in rows:
@@ -200,7 +187,7 @@ class Inspector:
 
     async def _infos(self, number: int, *command: str) -> list[dict[str, Any]]:
         """Return what XINFO says of groups or consumers."""
-        rows = await self._client.execute(number, "XINFO", *command)
+        rows = await self._client.execute(number, *command)
         return [{name.decode(): value for name, value in _pairs(row).items()} for row in rows]
 
     async def _bytes(self, number: int, key: str) -> int | None:
@@ -227,10 +214,12 @@ class Inspector:
             return None
         return frozenset(row[0].decode().upper() for row in rows if row)
 
-    async def _refusal(self) -> str:
+    async def _refusal(self, hidden: list[str]) -> str:
         """Return the error with which the server refuses a write, "" if it takes it."""
         try:
             await Producer(self._client).probe()
+        except RightMissingError as error:  # whoever only looks has no right to write
+            hidden.append(f"whether it takes writes ({error})")
         except StreamUnavailableError as error:
             return str(error)
         return ""
@@ -249,18 +238,6 @@ class Inspector:
         redis_time = await self._time()
         after = self._clock()
         return max(0.0, before - redis_time) or min(0.0, after - redis_time)
-
-
-def needed_commands() -> frozenset[str]:
-    """Return the commands that Hookmill cannot work without: those of the scripts and our own."""
-    folder = resources.files("hookmill.stream") / "scripts"
-    called = {
-        command.upper()
-        for path in folder.iterdir()
-        if path.name.endswith(".lua")
-        for command in re.findall(r"redis\.p?call\('(\w+)'", script_text(path.name[:-4]))
-    }
-    return frozenset(called | _FROM_PYTHON)
 
 
 def _pairs(flat: Iterable[Any]) -> dict[Any, Any]:

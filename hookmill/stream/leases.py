@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from hookmill.stream.client import Client
-from hookmill.stream.connections import translated
 from hookmill.stream.credentials import read_again
 from hookmill.stream.entries import EntryRef
 from hookmill.stream.heartbeats import PLACE
+from hookmill.stream.reply_errors import translated
 from hookmill.stream.script_runner import script_text
 
 
@@ -72,18 +73,20 @@ class BlockingLeases:
             except (redis.RedisError, OSError) as error:
                 # The connection may lead to a server that was demoted: the next one is a new one.
                 self._servers[server].connection_pool.disconnect()
-                raise translated(error) from None
+                raise translated(error, self._servers[server].connection_pool) from None
         self._has_number = True
         return lost
 
     def _renew_at(self, server: int, by_partition: dict[int, list[EntryRef]]) -> list[EntryRef]:
         text = script_text("renew")
+        pipe: Any  # its execute_command has no types
         with self._servers[server].pipeline(transaction=False) as pipe:
             for number, refs in by_partition.items():
                 keys = self._partitions[number]
                 args = [word for ref in refs for word in (ref.key_number, ref.id)]
                 names = [*self._names, str(self._number)]
-                pipe.eval(text, 3, keys.stream, keys.again, keys.lease_numbers, *names, *args)
+                used = [keys.stream, keys.again, keys.lease_numbers]
+                pipe.execute_command("EVAL", text, len(used), *used, *names, *args)
             replies = pipe.execute()
         return [
             refs[place - 1]

@@ -9,7 +9,8 @@ from importlib import resources
 from typing import Any, NamedTuple
 
 from hookmill.stream.client import Client, checked
-from hookmill.stream.connections import Command, ScriptMissingError
+from hookmill.stream.connections import Command
+from hookmill.stream.reply_errors import ScriptMissingError
 from hookmill.stream.topology import Place
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hookmill.admin.settings_checks import judge_partitions, judge_settings
+from hookmill.admin.settings_checks import judge_open_files, judge_partitions, judge_settings
 from hookmill.config.settings import Settings
 from tests.admin.facts import SET, levels
 from tests.support import CURRENT_KEY
@@ -25,6 +25,23 @@ from tests.support import CURRENT_KEY
 )
 def test_what_was_set_is_judged(fields: dict[str, Any], expected: list[tuple[str, str]]) -> None:
     assert levels(*judge_settings(Settings(**fields))) == expected
+
+
+@pytest.mark.parametrize(
+    ("files", "connections", "found"),
+    [
+        (20_000, None, []),
+        (1192, None, []),
+        (1191, None, [("warning", "a process may have 1,191 open files here")]),
+        (692, 500, []),
+        (691, 500, [("warning", "a process may have 691 open files here")]),
+    ],
+)
+def test_too_few_open_files_for_the_connections_are_a_warning(
+    files: int, connections: int | None, found: list[tuple[str, str]]
+) -> None:
+    findings = judge_open_files(files, Settings(connections=connections))
+    assert [(one.level, one.what.partition(", so")[0]) for one in findings] == found
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,8 @@ def test_the_generated_parts_are_current() -> None:
     assert len(generate.pages()) >= 6
     for page in generate.pages():
         assert generate.generated(page.read_text()) == page.read_text(), f"{page}: run `make docs`"
+    for name, make in generate.FILES.items():
+        assert (ROOT / name).read_text() == make(), f"{name}: run `make docs`"
 
 
 def test_each_sender_has_a_section_that_can_be_pasted() -> None:
@@ -147,9 +149,20 @@ def test_each_reason_of_a_dead_letter_is_listed() -> None:
         assert f'"{reason}"' in code, reason
 
 
-def test_every_test_that_the_guarantees_name_exists() -> None:
-    page = (DOCS / "explanation" / "guarantees.md").read_text()
-    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", page)
+@pytest.mark.parametrize("page", ["guarantees", "threat-model"])
+def test_every_test_that_a_promise_names_exists(page: str) -> None:
+    text = (DOCS / "explanation" / f"{page}.md").read_text()
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text)
     assert len(named) > 10
     for path, name in named:
         assert f"def {name}" in (ROOT / path).read_text(), f"{path}::{name}"
+
+
+def test_the_threat_model_has_a_test_for_each_of_its_bounds() -> None:
+    """And each part says what is not covered, so that nobody takes its silence for a promise."""
+    text = (DOCS / "explanation" / "threat-model.md").read_text()
+    parts = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
+    for part in parts:
+        rows = re.findall(r"^\|(.+)\|$", part, re.MULTILINE)[2:]
+        assert all("tests/" in row.split("|")[-1] for row in rows), part
+        assert not rows or "**Not covered.**" in part, part.splitlines()[0]

@@ -258,7 +258,7 @@ async def test_the_last_answer_of_a_quiet_receiver_closes_the_connection(
 async def test_a_connection_in_use_is_kept_and_an_idle_one_is_closed(
     start: StartReceiver, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_module, "_KEEPALIVE", 2.0)
+    monkeypatch.setattr(http_module, "KEEPALIVE", 2.0)
     running = await start()
     wire = await connect(running)
     loop = asyncio.get_running_loop()

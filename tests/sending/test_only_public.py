@@ -159,7 +159,7 @@ def test_public_addresses_are_reached_and_a_name_that_changes_is_judged_at_each_
 ):
     """In a network of its own, whose loopback device has public addresses as well."""
     if not (shutil.which("unshare") and shutil.which("ip")):
-        pytest.skip("unshare or ip is missing")
+        pytest.skip("ip and unshare are not installed")
     program = [sys.executable, "-m", "tests.sending.own_network"]
     try_it = subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False)
     if try_it.returncode:

@@ -12,7 +12,8 @@ import redis
 
 from hookmill.errors import GroupLostError, StreamUnavailableError
 from hookmill.stream.client import Client
-from hookmill.stream.connections import WaitEndedError, keepalive_options, translated
+from hookmill.stream.connections import keepalive_options
+from hookmill.stream.reply_errors import WaitEndedError, translated
 from tests.stream.toolkit import OwnServer
 from tests.support import Server, eventually
 
@@ -126,4 +127,5 @@ async def test_the_kernel_notices_that_the_other_end_of_a_silent_connection_is_g
     ],
 )
 def test_an_error_of_redis_is_one_of_ours(text: str, kind: type[Exception]) -> None:
-    assert type(translated(redis.ResponseError(text))) is kind
+    pool = redis.ConnectionPool.from_url("redis://127.0.0.1:1/0")
+    assert type(translated(redis.ResponseError(text), pool)) is kind

@@ -13,7 +13,7 @@ from hookmill.stream.arrival import Row
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import AGAIN, Entry, FollowUp, Settlement
 from hookmill.stream.facts import GroupFacts
-from hookmill.stream.inspector import Inspector, needed_commands
+from hookmill.stream.inspector import Inspector
 from hookmill.stream.producer import Producer
 from tests.support import Server, Stream, message, written_in_version_1
 
@@ -257,8 +257,3 @@ async def test_a_full_server_says_why_it_refuses(own_server: Callable[..., Serve
     assert "maxmemory" in (await Inspector(stream.client).server()).refusal
     assert (await Inspector(stream.client).overview()).maxmemory == 1
     await stream.close()
-
-
-def test_the_needed_commands_are_those_that_the_scripts_call() -> None:
-    assert {"XADD", "XACK", "XCLAIM", "XREADGROUP", "HGET", "EVALSHA"} <= needed_commands()
-    assert "WAITAOF" not in needed_commands()

@@ -1,0 +1,88 @@
+"""The rights of a program's user in Redis: which commands a role needs, and which are refused.
+
+The commands are in `rights.txt`, a role each line. `docs/generate.py` writes it from the code.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+
+from hookmill.errors import StreamUnavailableError
+from hookmill.stream.client import Client
+from hookmill.stream.reply_errors import AccessRefusedError, RightMissingError, missing_right
+from hookmill.stream.script_runner import Call, ScriptRunner
+
+_NOT_ALWAYS = {
+    "CLIENT SETINFO",
+    "CONFIG GET",
+    "MEMORY USAGE",
+    "PING",
+    "SELECT",
+    "WAIT",
+    "WAITAOF",
+}
+"""Commands that only some settings need, or without which a program works as well."""
+
+_OUTSIDE = {
+    "BZPOPMIN": ("BZPOPMIN", "{probe}", "0.001"),
+    "CLIENT ID": ("CLIENT", "ID"),
+    "CLIENT UNBLOCK": ("CLIENT", "UNBLOCK", 2**62),
+    "EVAL": ("EVAL", "return 1", 0),
+}
+"""Commands that no script may call, in a form that changes nothing: nobody has this number, and no
+key has the probe's name.
+"""
+
+_RUN_A_SCRIPT = {"EVALSHA", "SCRIPT LOAD"}
+
+
+@cache
+def commands_of(role: str) -> tuple[str, ...]:
+    """Return the commands of a role: `receiver`, `worker`, `operator` or `console`."""
+    text = (resources.files("hookmill.stream") / "rights.txt").read_text("utf-8")
+    lines = dict(line.split(": ") for line in text.splitlines())
+    return tuple(lines[role].split(", "))
+
+
+@cache
+def needed_commands() -> frozenset[str]:
+    """Return the commands, without subcommands, that a server must have for receiver and worker."""
+    every = {*commands_of("receiver"), *commands_of("worker")} - _NOT_ALWAYS
+    return frozenset(command.split()[0] for command in every)
+
+
+async def check_rights(client: Client, role: str) -> None:
+    """Raise `AccessRefusedError` if the user may not send a command that the role needs.
+
+    It names all of them. Nothing is written. A server that cannot tell (Redis 6.2) says nothing.
+    """
+    needed = [name for name in commands_of(role) if name not in _NOT_ALWAYS]
+    outside = [name for name in needed if name in _OUTSIDE]
+    inside = [name for name in needed if name not in {*outside, *_RUN_A_SCRIPT}]
+    probe = client.partitions[0].probe
+    asked = [
+        tuple(probe if word == "{probe}" else word for word in _OUTSIDE[name]) for name in outside
+    ]
+    replies = await client.ask(0, *asked) if asked else []
+    missing = [
+        name
+        for name, reply in zip(outside, replies, strict=True)
+        if isinstance(reply, RightMissingError)
+    ]
+    missing += await _refused_to_scripts(client, probe, inside)
+    if missing:
+        raise AccessRefusedError(missing_right(client.servers[0].pool, ", ".join(sorted(missing))))
+
+
+async def _refused_to_scripts(client: Client, probe: str, commands: list[str]) -> list[str]:
+    try:
+        found = await ScriptRunner(client, drains=False).run("rights", Call(0, [probe], commands))
+    except AccessRefusedError:
+        raise
+    except StreamUnavailableError as error:
+        # Redis 6.2 has no scripts that may not write, and says so when it reads this one.
+        if "script" in str(error).lower():
+            return []
+        raise
+    return [name.decode() for name in found]

@@ -1,0 +1,202 @@
+"""Knows what each connection does, and closes those that take a place and bring nothing.
+
+A connection that sends no whole head within `HEAD_TIMEOUT` is closed. At the limit of connections,
+each new one takes the place of another: of the one that is idle for longest, else of the oldest
+that has sent no whole head, else of the oldest that has sent no whole body. A request that has
+arrived whole is never cut off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Hashable
+
+import structlog
+
+from receiver.background import BackgroundTask
+from receiver.fastpath import render
+from receiver.responses import Refusal
+
+log = structlog.get_logger("receiver")
+
+HEAD_TIMEOUT = 10.0
+"""Seconds in which a whole head has to arrive, from the begin of the connection, or from the first
+byte of a later head.
+"""
+
+KEEPALIVE = 75.0
+"""Seconds for which an idle connection is kept."""
+
+MOST_HEAD_BYTES = 8 * 1024 * 1024
+"""Bytes of unfinished heads that all connections may hold together."""
+
+PERIOD = 1.0
+"""Seconds between two looks for connections that are overdue."""
+
+REPORT_PERIOD = 10.0
+"""Seconds between two log lines about closed connections."""
+
+_GRACE = 5.0
+"""Seconds by which an idle connection may be overdue. Then its sender does not read its answers,
+and aiohttp waits for that without a limit.
+"""
+
+_SLOW_HEAD = Refusal(408, "slow_head", "the head of the request took too long to arrive")
+
+
+class _Head:
+    """A head that is still on its way: when it began, and how many bytes of it have arrived."""
+
+    __slots__ = ("began", "size")
+
+    def __init__(self, began: float) -> None:
+        self.began = began
+        self.size = 0
+
+
+class SenderConnections:
+    """All connections of a receiver. Only the event loop uses it.
+
+    A connection has to send a head, or has to send a body, or its request is being answered, or it
+    is idle. `count` is called with the reason of each connection that is closed here. `clock` is in
+    seconds and never goes back.
+    """
+
+    def __init__(
+        self,
+        limit: int,
+        count: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._limit = limit
+        self._count = count
+        self._clock = clock
+        # A dict keeps the order in which its keys came: the oldest is the first.
+        self._open: dict[Hashable, asyncio.Transport] = {}
+        self._heads: dict[Hashable, _Head] = {}
+        self._bodies: dict[Hashable, None] = {}
+        self._idle: dict[Hashable, float] = {}
+        self._behind: dict[Hashable, int] = {}
+        """The sizes of unfinished heads that follow a request that is not answered yet."""
+        self._head_bytes = 0
+        self._unreported: Counter[str] = Counter()
+        self._next_report = 0.0
+        self._task = BackgroundTask("connections", self._look, PERIOD)
+
+    def __len__(self) -> int:
+        """Return how many connections are open."""
+        return len(self._open)
+
+    def start(self) -> None:
+        """Look for overdue connections from time to time."""
+        self._task.start()
+
+    async def stop(self) -> None:
+        """End; a second call does nothing."""
+        await self._task.stop()
+
+    # --- what happens to a connection ---
+
+    def opened(self, connection: Hashable, transport: asyncio.Transport) -> None:
+        """Note a new connection. At the limit another one is closed, or this one."""
+        if len(self._open) >= self._limit and not self._make_room():
+            self._note("no_room")
+            transport.abort()
+            return
+        self._open[connection] = transport
+        self._heads[connection] = _Head(self._clock())
+
+    def lost(self, connection: Hashable) -> None:
+        """Forget a connection that is closed. A second call does nothing."""
+        self._open.pop(connection, None)
+        self._behind.pop(connection, None)
+        self.answering(connection)
+
+    def head_part(self, connection: Hashable, size: int) -> None:
+        """Note that `size` bytes have arrived of a head that is not whole."""
+        head = self._heads.get(connection)
+        if head is None:
+            if self._idle.pop(connection, None) is None:
+                # They follow a request that is not answered yet.
+                if connection in self._open:
+                    self._behind[connection] = size
+                return
+            head = self._heads[connection] = _Head(self._clock())
+        self._head_bytes += size - head.size
+        head.size = size
+        while self._head_bytes > MOST_HEAD_BYTES:
+            self._close(next(iter(self._heads)), "no_room_head")
+
+    def body_awaited(self, connection: Hashable) -> None:
+        """Note that a head has arrived, and that its body is still on its way."""
+        self.answering(connection)
+        if connection in self._open:
+            self._bodies[connection] = None
+
+    def answering(self, connection: Hashable) -> None:
+        """Note that a request has arrived whole."""
+        if self._idle.pop(connection, None) is None:
+            self._bodies.pop(connection, None)
+            head = self._heads.pop(connection, None)
+            if head is not None:
+                self._head_bytes -= head.size
+
+    def answered(self, connection: Hashable) -> None:
+        """Note that a request was answered: the connection is idle."""
+        if connection in self._open:
+            self._bodies.pop(connection, None)
+            self._idle[connection] = self._clock()
+            if self._behind and (size := self._behind.pop(connection, 0)):
+                self.head_part(connection, size)
+
+    # --- closing ---
+
+    def _make_room(self) -> bool:
+        """Close the connection that is the first to go; return whether there is one."""
+        for kind, why in (
+            (self._idle, "no_room_idle"),
+            (self._heads, "no_room_head"),
+            (self._bodies, "no_room_body"),
+        ):
+            if kind:
+                self._close(next(iter(kind)), why)
+                return True
+        return False
+
+    def _close(self, connection: Hashable, why: str, answer: bytes = b"") -> None:
+        """Close a connection, after an answer if its sender reads."""
+        transport = self._open[connection]
+        self._note(why)
+        self.lost(connection)
+        if answer and not transport.get_write_buffer_size():
+            transport.write(answer)
+            transport.close()
+        else:
+            # `close` would wait until the sender has read all that was written before.
+            transport.abort()
+
+    def _note(self, why: str) -> None:
+        self._count(why)
+        self._unreported[why] += 1
+
+    async def _look(self) -> None:
+        """Close the overdue connections, and log what was closed since the last log line."""
+        now = self._clock()
+        while self._heads:
+            connection, head = next(iter(self._heads.items()))
+            if now < head.began + HEAD_TIMEOUT:
+                break
+            # A connection on which nothing was sent gets no answer: nothing was asked.
+            answer = render(_SLOW_HEAD.reply("", 0), is_last=True) if head.size else b""
+            self._close(connection, "slow_head", answer)
+        while self._idle:
+            connection, since = next(iter(self._idle.items()))
+            if now < since + KEEPALIVE + _GRACE:
+                break
+            self._close(connection, "unread")
+        if self._unreported and now >= self._next_report:
+            log.warning("connections closed", open=len(self._open), **self._unreported)
+            self._unreported.clear()
+            self._next_report = now + REPORT_PERIOD

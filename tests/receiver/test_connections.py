@@ -1,0 +1,298 @@
+"""Which connections are closed, when, and which never."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import redis
+
+from receiver import connections as connections_module
+from receiver.connections import SenderConnections
+from tests.receiver.serving import (
+    HELLO,
+    Connect,
+    Running,
+    StartReceiver,
+    Wire,
+    chunked,
+    delivery,
+    paused,
+    request_bytes,
+)
+from tests.support import eventually
+
+HALF_HEAD = b"POST /qsta"
+QUESTION = request_bytes(b"", target="/healthz", method="GET")
+
+
+def tracked(running: Running) -> SenderConnections:
+    return running.receiver._http._connections
+
+
+def closed(running: Running) -> dict[str, int]:
+    counts = running.receiver._pipeline.metrics._connections
+    return {reason: number for (reason,), number in counts.items()}
+
+
+async def is_open(wire: Wire) -> bool:
+    """Return whether the receiver keeps a connection for a moment longer."""
+    try:
+        await asyncio.wait_for(wire.reader.read(), 0.2)
+    except TimeoutError:
+        return True
+    except ConnectionError:
+        pass
+    return False
+
+
+async def connected(running: Running, connect: Connect, number: int) -> Wire:
+    """Open the connection of this number, and wait until the receiver knows it."""
+    wire = await connect(running)
+    await eventually(lambda: len(tracked(running)) == number)
+    return wire
+
+
+async def answered(running: Running, connect: Connect, number: int) -> Wire:
+    wire = await connected(running, connect, number)
+    await wire.send(QUESTION)
+    assert (await wire.answer()).status == 200
+    return wire
+
+
+async def begun(running: Running, wire: Wire, sent: bytes) -> None:
+    """Send a part of a request, and wait until the receiver is reading it."""
+    before = running.receiver._http.in_flight
+    await wire.send(sent)
+    await eventually(lambda: running.receiver._http.in_flight == before + 1)
+
+
+async def test_a_new_connection_replaces_an_idle_one_then_a_half_head_then_a_half_body(
+    start: StartReceiver, connect: Connect
+) -> None:
+    running = await start(connections=5)
+    body = await connected(running, connect, 1)
+    await begun(running, body, delivery(running.sources["qstash"])[:-1])
+    heads = [await connected(running, connect, 2), await connected(running, connect, 3)]
+    await heads[0].send(HALF_HEAD)
+    idle = [await answered(running, connect, 4), await answered(running, connect, 5)]
+    await idle[0].send(QUESTION)  # so the other one is idle for longer
+    assert (await idle[0].answer()).status == 200
+    order = [idle[1], idle[0], heads[0], heads[1], body]
+    for number, first in enumerate(order):
+        newcomer = await connect(running)
+        # A half of a body makes it the last to go.
+        await newcomer.send(delivery(running.sources["qstash"], b"new")[:-1])
+        await eventually(lambda: sum(closed(running).values()) == number + 1)  # noqa: B023 - at once
+        await eventually(lambda: len(tracked(running)._bodies) == min(number + 2, 5))  # noqa: B023
+        assert not await is_open(first)
+        for other in order[number + 1 :]:
+            assert await is_open(other)
+    assert closed(running) == {"no_room_idle": 2, "no_room_head": 2, "no_room_body": 1}
+
+
+async def test_a_request_that_has_arrived_is_never_cut_off(
+    start: StartReceiver, connect: Connect, redis_client: redis.Redis
+) -> None:
+    running = await start(connections=2, append_timeout=10)
+    whole, in_parts = await connected(running, connect, 1), await connected(running, connect, 2)
+    with paused(redis_client):
+        await begun(running, whole, delivery(running.sources["qstash"], b"whole"))
+        request = delivery(running.sources["qstash"], b"in parts")
+        await begun(running, in_parts, request[:-1])
+        await in_parts.send(request[-1:])
+        await eventually(lambda: running.receiver._pipeline.capacity.messages == 2)
+        assert await (await connect(running)).rest() == b""
+    assert [(await wire.answer()).status for wire in (whole, in_parts)] == [200, 200]
+    assert closed(running) == {"no_room": 1}
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heads are overdue after half a second, and reported at once."""
+    monkeypatch.setattr(connections_module, "HEAD_TIMEOUT", 0.5)
+    monkeypatch.setattr(connections_module, "PERIOD", 0.1)
+    monkeypatch.setattr(connections_module, "REPORT_PERIOD", 0.0)
+
+
+@pytest.mark.parametrize("before", [b"", QUESTION, request_bytes(b"forged")])
+@pytest.mark.usefixtures("soon")
+async def test_a_slow_head_gets_408_and_is_logged(
+    start: StartReceiver, connect: Connect, before: bytes, lines: list[dict[str, Any]]
+) -> None:
+    running = await start()
+    wire = await connect(running)
+    if before:
+        await wire.send(before)
+        await wire.answer()
+    await wire.send(HALF_HEAD)
+    answer = await wire.answer()
+    assert (answer.status, answer.headers["Connection"]) == (408, "close")
+    assert await wire.rest() == b""
+    assert closed(running) == {"slow_head": 1}
+    await eventually(lambda: any(line["event"] == "connections closed" for line in lines))
+    (line,) = [line for line in lines if line["event"] == "connections closed"]
+    assert (line["slow_head"], line["open"]) == (1, 0)
+
+
+@pytest.mark.parametrize("before", [b"", QUESTION, request_bytes(b"forged")])
+@pytest.mark.usefixtures("soon")
+async def test_a_head_that_drips_is_closed_however_often_a_byte_comes(
+    start: StartReceiver, connect: Connect, before: bytes
+) -> None:
+    running = await start()
+    wire = await connect(running)
+    if before:
+        await wire.send(before)
+        await wire.answer()
+    await wire.send(HALF_HEAD)
+    while not closed(running):
+        with suppress(ConnectionError):
+            await wire.send(b"x")
+        await asyncio.sleep(0.05)
+    assert closed(running) == {"slow_head": 1}
+    assert not await is_open(wire)
+
+
+@pytest.mark.usefixtures("soon")
+async def test_a_connection_that_sends_nothing_is_closed_without_an_answer(
+    start: StartReceiver, connect: Connect
+) -> None:
+    running = await start()
+    assert await (await connect(running)).rest() == b""
+    assert closed(running) == {"slow_head": 1}
+
+
+@pytest.mark.usefixtures("soon")
+async def test_neither_an_idle_connection_nor_a_slow_body_counts_as_a_slow_head(
+    start: StartReceiver, connect: Connect
+) -> None:
+    running = await start()
+    idle, slow = await answered(running, connect, 1), await connect(running)
+    request = delivery(running.sources["qstash"])
+    await begun(running, slow, request[:-5])
+    await asyncio.sleep(1.0)
+    for wire, rest in ((idle, QUESTION), (slow, request[-5:])):
+        await wire.send(rest)
+        assert (await wire.answer()).status == 200
+    assert closed(running) == {}
+
+
+@pytest.mark.usefixtures("soon")
+async def test_half_a_head_behind_a_request_has_a_deadline_too(
+    start: StartReceiver, connect: Connect, redis_client: redis.Redis
+) -> None:
+    running = await start(append_timeout=10)
+    source = running.sources["qstash"]
+    requests = {"fast path": [delivery(source)], "aiohttp": [QUESTION, delivery(source)]}
+    for parts in requests.values():
+        wire = await connect(running)
+        with paused(redis_client):
+            await wire.send(b"".join(parts))
+            await eventually(lambda: running.receiver._http.in_flight)
+            await wire.send(HALF_HEAD)
+        for _ in parts:
+            assert (await wire.answer()).status == 200
+        assert (await wire.answer()).status == 408
+        assert await wire.rest() == b""
+
+
+HEADER = b"X-Long: " + b"x" * 8000 + b"\r\n"
+REQUESTS = {
+    "whole": (request_bytes(extra=(HEADER[:-2],) * 9),),
+    "in parts": (b"POST /qstash HTTP/1.1\r\nHost: a\r\n", *(HEADER,) * 9),
+    "behind a request": (QUESTION + b"GET / HTTP/1.1\r\nHost: a\r\n" + HEADER * 5, *(HEADER,) * 4),
+    "behind a body": (
+        request_bytes(b"forged")[:-1],
+        request_bytes(b"forged")[-1:] + b"GET / HTTP/1.1\r\nHost: a\r\n" + HEADER * 5,
+        *(HEADER,) * 4,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+async def test_a_head_of_more_than_64_kib_gets_400(
+    start: StartReceiver, connect: Connect, name: str
+) -> None:
+    running = await start()
+    wire = await connect(running)
+    for part in REQUESTS[name]:
+        await wire.send(part)
+        await asyncio.sleep(0.02)  # so that it arrives by itself
+    statuses = [(await wire.answer()).status]
+    if "behind" in name:
+        statuses.append((await wire.answer()).status)
+    assert statuses[-1] == 400
+    assert await wire.rest() == b""
+
+
+async def test_a_head_of_60_kib_is_accepted_whole_and_in_parts(
+    start: StartReceiver, connect: Connect
+) -> None:
+    running = await start()
+    request = delivery(running.sources["qstash"], extra=(HEADER[:-2],) * 7)
+    for step in (len(request), 9000):
+        wire = await connect(running)
+        for begin in range(0, len(request), step):
+            await wire.send(request[begin : begin + step])
+            await asyncio.sleep(0.02)
+        assert (await wire.answer()).status == 200
+
+
+async def test_unfinished_heads_hold_few_bytes_together(
+    start: StartReceiver, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections_module, "MOST_HEAD_BYTES", 100_000)
+    running = await start()
+    wires = [await connected(running, connect, number) for number in (1, 2, 3)]
+    await wires[1].send(b"POST / HTTP/1.1\r\n" + HEADER * 4)
+    await wires[0].send(b"POST / HTTP/1.1\r\n" + HEADER * 4)
+    await eventually(lambda: tracked(running)._head_bytes > 60_000)
+    await wires[2].send(QUESTION + b"POST / HTTP/1.1\r\n" + HEADER * 5)
+    assert (await wires[2].answer()).status == 200
+    assert not await is_open(wires[0])
+    assert await is_open(wires[1])
+    assert await is_open(wires[2])
+    assert closed(running) == {"no_room_head": 1}
+    assert tracked(running)._head_bytes < 100_000
+
+
+async def test_chunks_are_no_heads(start: StartReceiver, connect: Connect) -> None:
+    running = await start(body_limit=100_000)
+    wire = await connect(running)
+    for _ in range(3):
+        await wire.send(chunked({}, b"1\r\nx\r\n" * 20_000))
+        await wire.send(b"0\r\n\r\n")
+        assert (await wire.answer()).status == 401
+    await wire.send(QUESTION)
+    assert (await wire.answer()).status == 200
+
+
+async def test_a_sender_that_does_not_read_its_answers_is_closed(
+    start: StartReceiver, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections_module, "KEEPALIVE", -4.0)  # with the grace: one second
+    monkeypatch.setattr(connections_module, "PERIOD", 0.1)
+    running = await start()
+    wire = await connect(running)
+    wire.reader._transport.pause_reading()  # type: ignore[attr-defined] # the test's own end
+    sending = asyncio.create_task(wire.send(QUESTION * 200_000))
+    with pytest.raises(ConnectionError):
+        await asyncio.wait_for(sending, 60)
+    await eventually(lambda: not len(tracked(running)))
+    assert closed(running) == {"unread": 1}
+
+
+async def test_what_is_closed_is_forgotten(start: StartReceiver, connect: Connect) -> None:
+    running = await start()
+    for sent in (b"", HALF_HEAD, QUESTION, delivery(running.sources["qstash"])[:-1], HELLO):
+        wire = await connected(running, connect, 1)
+        await wire.send(sent)
+        await asyncio.sleep(0.05)
+        wire.hang_up("reset")
+        await eventually(lambda: not len(tracked(running)))
+    known = tracked(running)
+    assert [*known._heads, *known._bodies, *known._idle, *known._behind] == []
+    assert known._head_bytes == 0
