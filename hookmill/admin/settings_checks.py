@@ -64,6 +64,13 @@ def judge_settings(settings: Settings) -> Iterator[Finding]:
             why="senders send a delivery again for days: a later duplicate would run once more",
             do="set HOOKMILL_DEDUP_WINDOW to 259200 (72 h), unless your senders give up earlier",
         )
+    if settings.queue_bytes < 2 * settings.body_limit:
+        yield Finding(
+            level="note",
+            what="HOOKMILL_QUEUE_BYTES is less than twice HOOKMILL_BODY_LIMIT",
+            why="one body that arrives slowly can leave no room for the bodies of other sources",
+            do="set HOOKMILL_QUEUE_BYTES to six times HOOKMILL_BODY_LIMIT, as it is by default",
+        )
     for name in unknown_variables():
         yield Finding(
             level="warning",

@@ -171,7 +171,8 @@ class Settings(BaseSettings):
     queue_bytes: int = Field(
         default=64 * 1024 * 1024,
         ge=1,
-        description="bytes of bodies that a receiver may hold at a time; more get 503",
+        description="bytes of bodies that a receiver may hold at a time; more get 503. Of bodies "
+        "that arrive in parts, a source may hold half of what the others leave free, or one",
     )
     connections: int | None = Field(
         default=None,
