@@ -8,21 +8,6 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 
-def check_redis_url(url: str) -> str:
-    """Return the URL of a Redis server. The error does not show it, as it may hold a password."""
-    try:
-        parts = urlsplit(url)
-        usable = bool(parts.path if parts.scheme == "unix" else parts.hostname) and parts.port != 0
-    except ValueError:  # its text could show a part of the password
-        usable = False
-    if not usable or parts.scheme not in {"redis", "rediss", "unix"}:
-        raise ValueError(
-            "give redis://HOST:PORT/NUMBER, rediss:// for TLS, or unix://PATH; "
-            "special characters in a password are written as %XX"
-        )
-    return url
-
-
 def check_public_url(url: str) -> str:
     """Return the base URL that senders were given, without a slash at its end."""
     parts = urlsplit(url)

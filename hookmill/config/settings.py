@@ -29,6 +29,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from hookmill.config.redis_url import check_redis_url
 from hookmill.config.setting_faults import faults_between, field_of, toml_faults, value_fault
 from hookmill.config.setting_files import (
     SECRET_VARIABLES,
@@ -42,7 +43,6 @@ from hookmill.config.setting_values import (
     check_key_part,
     check_public_url,
     check_qstash_url,
-    check_redis_url,
 )
 from hookmill.config.source_options import SourceOptions
 from hookmill.errors import SettingsError, see
