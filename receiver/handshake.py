@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import hmac
 import re
+from collections import Counter
 from collections.abc import Callable
 
 import msgspec
 
 from hookmill.config.sources import Source
 from hookmill.signatures import Refused, Signed, Verified
-from hookmill.signatures.places import form_fields, value_at
+from hookmill.signatures.forms import form_fields
+from hookmill.signatures.places import value_at
 from hookmill.signatures.scheme import only_header
 from hookmill.signatures.spec_verifier import SpecVerifier
 from receiver.responses import Refusal, Reply, handshake_reply
@@ -87,8 +89,8 @@ def _query(target: str) -> dict[str, str]:
     Different bytes stay different text, also those that are not valid UTF-8.
     """
     fields = form_fields(target.partition("?")[2].encode("utf-8", "surrogatepass"))
-    names = [name for name, _ in fields]
-    return {name: value for name, value in fields if names.count(name) == 1}
+    times = Counter(name for name, _ in fields)
+    return {name: value for name, value in fields if times[name] == 1}
 
 
 # --- verified deliveries ---

@@ -17,7 +17,7 @@ from hookmill.signatures import Refused, Signed
 from hookmill.signatures.scheme import NeedsCertificate
 from hookmill.stream.arrival import Arrival
 from receiver import handshake
-from receiver.responses import Refusal, Reply
+from receiver.responses import Refusal, Reply, refusal_of
 
 _CONTENT_ENCODING = istr("Content-Encoding")  # an istr, so that it is put in lower case only once
 
@@ -50,13 +50,13 @@ def admit(source: Source, request: ReceivedRequest, now: float) -> Admitted:
         return verdict
     if isinstance(verdict, Refused):
         reply = handshake.reply_to_unsigned(source, delivery)
-        return reply or Refusal(401, verdict.code, verdict.detail)
+        return reply or refusal_of(verdict)
     answered = handshake.reply_to_verified(source, delivery, verdict)
     if answered is not None:
         return answered
     identity = source.identify(request.headers, request.body)
     if isinstance(identity, Refused):
-        return Refusal(401, identity.code, identity.detail)
+        return refusal_of(identity)
     # A signed ID needs no token: the workers drop a message with the same ID as a duplicate.
     token = None if identity.id_is_signed else verdict.token
     return Arrival(

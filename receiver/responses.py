@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from hookmill.errors import BacklogFullError, StreamUnavailableError, TokenReusedError
+from hookmill.signatures.scheme import BEYOND_BOUNDS, Refused
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -74,6 +75,13 @@ def handshake_reply(
     # A body may contain the sender's own text. "nosniff" keeps a browser from running it.
     headers = (("Content-Type", content_type), ("X-Content-Type-Options", "nosniff"))
     return Reply(status, body, headers)
+
+
+def refusal_of(refused: Refused) -> Refusal:
+    """Return the answer to a delivery that its scheme has refused: 400 if it is beyond a bound, so
+    that its signature was not even looked for; 401 otherwise.
+    """
+    return Refusal(400 if refused.code in BEYOND_BOUNDS else 401, refused.code, refused.detail)
 
 
 def refusal_for(error: Exception) -> Refusal:

@@ -8,24 +8,31 @@ from typing import NamedTuple
 import msgspec
 
 from hookmill.signatures import times
+from hookmill.signatures.body_places import reader_of
 from hookmill.signatures.content_rules import NO_URL, RULES
-from hookmill.signatures.places import Found, finder, texts_at
-from hookmill.signatures.scheme import Refused, Signed
+from hookmill.signatures.places import Found, finder
+from hookmill.signatures.scheme import Refused, Signed, Texts
 from hookmill.signatures.spec import SignatureSpec, as_template, parts
 
 MAX_SIGNATURES = 16
 """How many signatures of one delivery are compared. More are ignored."""
 
+MAX_ITEMS = 64
+"""The most items of a list of signatures, other items included. A longer list is refused."""
+
+MAX_LIST = 8190
+"""The most bytes of a list of signatures in the body: as many as a header may have."""
+
 
 class FoundSignatures(msgspec.Struct, frozen=True):
     """The signatures of a delivery, and the other items of their list by name.
 
-    `texts` are the texts that were read from the JSON body at the same time, if there are any.
+    `texts` are the texts that were read from the body at the same time, if there are any.
     """
 
     signatures: list[bytes]
     items: dict[bytes, list[bytes]]
-    texts: tuple[bytes, ...] = ()
+    texts: Texts = ()
 
 
 FindValue = Callable[[Signed, FoundSignatures, bytes], Found]
@@ -52,7 +59,8 @@ class SpecReader:
         """The name of the place where the signature stands."""
         self._find_signature = finder(spec.signature)
         self._places_in_body = _places_in_body(spec)
-        self._read_body = texts_at([place.partition(":")[2] for place in self._places_in_body])
+        self._read_body = reader_of(self._places_in_body) if self._places_in_body else None
+        self._is_in_body = spec.signature in self._places_in_body
         self._prefix = spec.prefix.encode()
         self._split = _splitter(spec.split.encode())
         self._pair = spec.pair.encode()
@@ -72,13 +80,31 @@ class SpecReader:
 
     def signatures(self, delivery: Signed) -> FoundSignatures | Refused:
         """Find the signatures, and the other items of their list."""
-        texts = self._read_body(delivery.body) if self._places_in_body else ()
-        found = texts[0] if texts else self._find_signature(delivery)
+        texts: Texts = ()
+        if self._read_body is None:
+            found = self._find_signature(delivery)
+        else:
+            found, texts = self._with_texts(delivery)
         if isinstance(found, Refused):
             return found
         return self._in_list(found, texts) if self._pair else self._single(found, texts)
 
-    def _single(self, found: bytes, texts: tuple[bytes, ...]) -> FoundSignatures | Refused:
+    def _with_texts(self, delivery: Signed) -> tuple[Found, Texts]:
+        """Find the signature, and read everything in the body that the verdict depends on."""
+        assert self._read_body is not None  # noqa: S101 - the caller has looked
+        found: Found = b"" if self._is_in_body else self._find_signature(delivery)
+        if isinstance(found, Refused):
+            return found, ()
+        texts = self._read_body(delivery.body)
+        if isinstance(texts, Refused):
+            return texts, ()
+        if self._is_in_body:
+            found = texts[0]
+            if len(found) > MAX_LIST:
+                found = Refused("value_too_long", f"{self.name} has more than {MAX_LIST} bytes")
+        return found, texts
+
+    def _single(self, found: bytes, texts: Texts) -> FoundSignatures | Refused:
         prefix = self._prefix
         if found.startswith(prefix):
             return FoundSignatures([found[len(prefix) :]], {}, texts)
@@ -86,12 +112,16 @@ class SpecReader:
             return FoundSignatures([found], {}, texts)
         return Refused("signature_malformed", f"{self.name} does not begin with {prefix.decode()}")
 
-    def _in_list(self, found: bytes, texts: tuple[bytes, ...]) -> FoundSignatures | Refused:
+    def _in_list(self, found: bytes, texts: Texts) -> FoundSignatures | Refused:
         items: dict[bytes, list[bytes]] = {}
         bare: list[bytes] = []
         named: list[bytes] = []
         pair, wanted = self._pair, self._item
-        for item in self._split(found):
+        # One item too many is split off, and no more: it shows that the list is too long.
+        listed = self._split(found, MAX_ITEMS)
+        if len(listed) > MAX_ITEMS:
+            return Refused("too_many_items", f"{self.name} has more than {MAX_ITEMS} items")
+        for item in listed:
             name, separator, value = item.partition(pair)
             if not separator:
                 bare.append(item)
@@ -185,27 +215,30 @@ def _other_items(spec: SignatureSpec) -> frozenset[bytes]:
 
 
 def _places_in_body(spec: SignatureSpec) -> list[str]:
-    """Return the places in the JSON body that a verdict needs, the signature's first.
+    """Return the places in the body that are read before the signature is compared, the
+    signature's first.
 
-    There are none if the signature is not in the body: then nothing reads the body before the
-    signature has matched.
+    There are none if neither the signature nor what is signed stands at such a place: then nothing
+    reads the body before the signature has matched.
     """
-    if not spec.signature.startswith("json:"):
-        return []
     fields = [field for _, field in parts(spec.content)]
-    places = dict.fromkeys([spec.signature, spec.timestamp, spec.single_use, *fields])
-    return [place for place in places if place.startswith("json:")]
+    if "id" in fields:
+        fields += [field for _, field in parts(as_template(spec.id[0]))]
+    if "timestamp" in fields:
+        fields.append(spec.timestamp)
+    places = dict.fromkeys([spec.signature, *fields])
+    return [place for place in places if place.startswith(("json:", "form:"))]
 
 
-def _splitter(characters: bytes) -> Callable[[bytes], list[bytes]]:
-    """Return a function that splits a list at each of these characters."""
+def _splitter(characters: bytes) -> Callable[[bytes, int], list[bytes]]:
+    """Return a function that splits a list at each of these characters, but only so many times."""
     if not characters:
-        return lambda text: [text]
+        return lambda text, _: [text]
     if len(characters) == 1:
-        return lambda text: text.split(characters)
+        return lambda text, most: text.split(characters, most)
     first = characters[:1]
     to_first = bytes.maketrans(characters, first * len(characters))
-    return lambda text: text.translate(to_first).split(first)
+    return lambda text, most: text.translate(to_first).split(first, most)
 
 
 def _boundary_check(pieces: list[tuple[bytes, str]], number: int) -> CheckValue | None:

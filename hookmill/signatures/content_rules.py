@@ -12,12 +12,13 @@ import re
 import string
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import groupby
 from typing import NamedTuple
 from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 
 from multidict import CIMultiDict, istr
 
-from hookmill.signatures.places import MAX_FIELDS
+from hookmill.signatures.forms import MAX_FIELDS, TOO_MANY_FIELDS
 from hookmill.signatures.scheme import Refused, Signed, only_header
 
 Contents = list[bytes] | Refused
@@ -42,6 +43,12 @@ _BODY_HASH = "bodySHA256"
 _CONTENT_TYPE = istr("Content-Type")
 _FORM = "application/x-www-form-urlencoded"
 _PORTS = {"https": 443, "http": 80}
+_MAX_ESCAPES = 50_000
+"""The most characters of a form that may be escaped."""
+
+_TOO_MANY_ESCAPES = Refused(
+    "too_many_escapes", f"the form has more than {_MAX_ESCAPES} escaped characters"
+)
 _NO_FORM = Refused("body_malformed", "the body is no form of names and values")
 _ESCAPE = re.compile("%([0-9A-Fa-f]{2})")
 _CHARACTERS = {
@@ -80,25 +87,38 @@ def _twilio(delivery: Signed, _: bytes) -> Contents:
 
 def _signed_form(body: bytes) -> bytes | Refused:
     """Return a form's fields as Twilio signs them: unescaped, sorted, and each once."""
-    # In Latin-1 each byte is one character in the same order, and text is faster than bytes here.
-    text = body.decode("latin-1").replace("+", " ")
-    # Each telephone number begins with a plus: unescaping all of them at once is faster.
-    pieces = text.replace("%2B", "+").split("&") if text else []
-    if len(pieces) > MAX_FIELDS:
+    # Counted first, because to split and to unescape a form costs far more than to count.
+    if len(body) > MAX_FIELDS:
+        if body.count(b"&") >= MAX_FIELDS:
+            return TOO_MANY_FIELDS
+        if body.count(b"%") > _MAX_ESCAPES:
+            return _TOO_MANY_ESCAPES
+    fields = _fields_of(body)
+    if fields is None:
         return _NO_FORM
-    fields: set[tuple[str, str]] = set()
-    for piece in pieces:
-        name, separator, value = piece.partition("=")
-        if not name or not separator or "=" in value:
-            return _NO_FORM
-        if "%" in piece:
-            name, value = _unescaped(name), _unescaped(value)
-        fields.add((name, value))
-    signed = "".join([name + value for name, value in sorted(fields)])
+    signed = "".join([text for field in fields for text in field])
+    del fields  # they are as large as the body, and so is each of the next copies
     # Otherwise the signature for a URL with a query would fit the URL without it, and a form.
     if signed.startswith(("?", "&")):
         return Refused("body_malformed", "a field's name begins with ? or &, as a query does")
     return signed.encode("latin-1")
+
+
+def _fields_of(body: bytes) -> list[tuple[str, str]] | None:
+    """Return the unescaped fields in their order, each once; None if the body is no form."""
+    # In Latin-1 each byte is one character in the same order, and text is faster than bytes here.
+    text = body.decode("latin-1").replace("+", " ")
+    # Each telephone number begins with a plus: unescaping all of them at once is faster.
+    pieces = text.replace("%2B", "+").split("&") if text else []
+    fields: list[tuple[str, str]] = []
+    for piece in pieces:
+        name, separator, value = piece.partition("=")
+        if not name or not separator or "=" in value:
+            return None
+        if "%" in piece:
+            name, value = _unescaped(name), _unescaped(value)
+        fields.append((name, value))
+    return [field for field, _ in groupby(sorted(fields))]
 
 
 def _unescaped(text: str) -> str:
@@ -160,7 +180,7 @@ def _hubspot(delivery: Signed, timestamp: bytes) -> Contents:
         return NO_URL
     url = _UNESCAPED.sub(lambda match: chr(int(match[1], 16)), delivery.url)
     head = (delivery.method + url).encode("utf-8", "surrogateescape")
-    return [head + delivery.body + timestamp]
+    return [b"".join((head, delivery.body, timestamp))]
 
 
 # --- Contentful ---

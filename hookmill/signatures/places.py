@@ -11,25 +11,28 @@ import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
-from urllib.parse import unquote
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 from msgspec.structs import astuple
 from multidict import istr
 
+from hookmill.signatures.forms import form_reader
 from hookmill.signatures.scheme import Refused, Signed, only_header
 
 Found = bytes | Refused
 Find = Callable[[Signed], Found]
 
-MAX_FIELDS = 1000
-"""The most fields of a form. In a form with more, nothing is found."""
+MAX_STEPS = 32
+"""The most steps of a path in a JSON body."""
+
+MAX_POSITION = 999
+"""The last position in an array that a path may name."""
 
 _INTEGER = re.compile(rb"-?[0-9]+")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _text = msgspec.json.Decoder(str)
-_array = msgspec.json.Decoder(list[Raw])
+_ARRAY_BEGINS = re.compile(rb"[ \t\r\n]{0,1000}\[")
 
 
 @cache
@@ -39,7 +42,7 @@ def finder(place: str) -> Find:
     if kind == "header" and _TOKEN.fullmatch(name):
         key = istr(name)  # an istr computes its lower case only once
         return lambda delivery: only_header(delivery.headers, key)
-    if kind == "json" and name and all(name.split(".")):
+    if kind == "json" and is_path(name):
         return _json(name)
     if kind == "form" and name:
         return _form(name)
@@ -62,17 +65,39 @@ def value_at(path: str) -> Callable[[bytes], str | None]:
                 if inner is UNSET:
                     return None
                 value = inner
-            written = bytes(value)
-            if written.startswith(b'"'):
-                return _text.decode(written)
-            if not _INTEGER.fullmatch(written):
-                return None
-            digits = written.decode()
+            return text_of(bytes(value))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
-        return "0" if digits == "-0" else digits
 
     return find
+
+
+def text_of(written: bytes) -> str | None:
+    """Return the text or integer that JSON stands for, None if it is neither.
+
+    Raises what `msgspec` raises for JSON that cannot be read.
+    """
+    if written.startswith(b'"'):
+        return _text.decode(written)
+    if not _INTEGER.fullmatch(written):
+        return None
+    digits = written.decode()
+    return "0" if digits == "-0" else digits
+
+
+def is_path(path: str) -> bool:
+    """Return whether a text can lead through a JSON body: names, and positions in arrays."""
+    steps = path.split(".")
+    return (
+        all(steps)
+        and len(steps) <= MAX_STEPS
+        and all(int(step) <= MAX_POSITION for step in steps if step.isdecimal())
+    )
+
+
+def is_array(value: bytes | Raw) -> bool:
+    """Return whether JSON begins as an array does."""
+    return _ARRAY_BEGINS.match(memoryview(value)) is not None
 
 
 def texts_at(paths: Sequence[str]) -> Callable[[bytes], tuple[bytes, ...]]:
@@ -121,41 +146,27 @@ def _step(name: str) -> Callable[[Any], Any]:
     decoder = msgspec.json.Decoder(struct)
     if not name.isdecimal():
         return lambda value: decoder.decode(value).found  # type: ignore[attr-defined] # made above
-    position = int(name)
+    # A type with an element for each position up to this one: those behind it are not built.
+    elements = [(f"at{position}", Raw | UnsetType, UNSET) for position in range(int(name) + 1)]
+    row = msgspec.defstruct("Row", elements, array_like=True)
+    last, in_array = elements[-1][0], msgspec.json.Decoder(row)
 
     def element(value: bytes | Raw) -> Raw | UnsetType:
-        if not bytes(value).lstrip().startswith(b"["):
-            found: Raw | UnsetType = decoder.decode(value).found  # type: ignore[attr-defined] # made above
-            return found
-        elements = _array.decode(value)
-        return elements[position] if position < len(elements) else UNSET
+        found: Raw | UnsetType
+        if is_array(value):
+            found = getattr(in_array.decode(value), last)
+        else:
+            found = decoder.decode(value).found  # type: ignore[attr-defined] # made above
+        return found
 
     return element
 
 
 def _form(name: str) -> Find:
+    read = form_reader([name])
+
     def found(delivery: Signed) -> Found:
-        values = [value for field, value in form_fields(delivery.body) if field == name]
-        if len(values) != 1:
-            return Refused("field_missing", f"the form has {len(values)} fields named {name}")
-        return values[0].encode("utf-8", "surrogateescape")
+        values = read(delivery.body)
+        return values if isinstance(values, Refused) else values[0]
 
     return found
-
-
-def form_fields(body: bytes) -> list[tuple[str, str]]:
-    """Return the fields of a form in their order; an empty list if there are too many."""
-    pieces = body.decode("utf-8", "surrogateescape").split("&")
-    if len(pieces) > MAX_FIELDS:
-        return []
-    return [
-        (_unquoted(name), _unquoted(value))
-        for name, _, value in [piece.partition("=") for piece in pieces if piece]
-    ]
-
-
-def _unquoted(text: str) -> str:
-    # Like `parse_qsl`, but faster, because only escaped pieces are unescaped.
-    if "+" in text:
-        text = text.replace("+", " ")
-    return unquote(text, errors="surrogateescape") if "%" in text else text

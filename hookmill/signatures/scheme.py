@@ -102,6 +102,26 @@ class Refused(NamedTuple):
     detail: str
 
 
+BEYOND_BOUNDS = frozenset(
+    {"too_many_fields", "too_many_escapes", "too_many_items", "value_too_long"}
+)
+"""Codes of deliveries that were refused before their signature was looked for, because to read them
+would cost more than any sender needs. All others are about the signature itself.
+"""
+
+MAX_VALUE = 256 * 1024
+"""The most bytes of a signed value that stands in the body, as it is written there."""
+
+Texts = tuple[bytes, ...]
+ReadTexts = Callable[[bytes], Texts | Refused]
+"""Finds the texts at some places of a body, in their order. Refuses a body that lacks one."""
+
+
+def too_long(what: str) -> Refused:
+    """Return the refusal of a body that has a longer value than `MAX_VALUE` at a place."""
+    return Refused("value_too_long", f"{what} has more than {MAX_VALUE} bytes in the body")
+
+
 Verdict = Verified | Refused
 
 

@@ -62,7 +62,14 @@ _TOPIC = re.compile(
 )
 _PATH = re.compile(r"/[A-Za-z0-9_-]{1,200}\.pem")
 _QUERY = re.compile(r"/\?[A-Za-z0-9_.:=&%-]{1,2000}")
-_LINE_BREAK = re.compile(r"[\r\n]")
+
+MAX_BODY = 4 * 1024 * 1024
+"""The most bytes of a body. SNS sends at most 256 KiB of text, which JSON may write with up to six
+bytes for one. A larger body would take much memory before its signature has been verified.
+"""
+
+_MAX_SIGNATURE = 2048
+"""The most characters of a signature. One of an RSA key of 8,192 bits has 1,368."""
 
 
 class _SnsMessage(msgspec.Struct, frozen=True):
@@ -162,12 +169,9 @@ class SNS:
         return url if topic and _is_confirmation(url, topic, message.TopicArn) else None
 
     def _judge(self, delivery: Signed, now: float, on_step: OnStep | None) -> NetworkVerdict:
-        message = _read(delivery.body)
-        if message is None:
-            return Refused(
-                "body_malformed",
-                "the body is not a message of SNS: switch raw message delivery off",
-            )
+        message = _message_in(delivery.body)
+        if isinstance(message, Refused):
+            return message
         allowed = self._position(message.TopicArn, now)
         if allowed is None:
             return Refused("topic_not_allowed", "the topic is not among the topics of this source")
@@ -212,7 +216,8 @@ class SNS:
         if digest is None:
             versions = " or ".join(self._digests)
             return Refused("version_unsupported", f"SignatureVersion is not {versions}")
-        signature = decode(message.Signature.encode("utf-8", "surrogatepass"), "base64")
+        text = message.Signature[: _MAX_SIGNATURE + 1].encode("utf-8", "surrogatepass")
+        signature = decode(text, "base64") if len(text) <= _MAX_SIGNATURE else None
         if signature is None:
             return Refused("signature_malformed", "Signature is not base64")
         url = message.SigningCertURL
@@ -280,6 +285,17 @@ def _is_confirmation(url: str, topic: _Topic, arn: str) -> bool:
     )
 
 
+def _message_in(body: bytes) -> _SnsMessage | Refused:
+    if len(body) > MAX_BODY:
+        return Refused("value_too_long", f"a message of SNS has at most {MAX_BODY} bytes")
+    message = _read(body)
+    if message is None:
+        return Refused(
+            "body_malformed", "the body is not a message of SNS: switch raw message delivery off"
+        )
+    return message
+
+
 def _read(body: bytes) -> _SnsMessage | None:
     try:
         return _sns_message.decode(body)
@@ -300,15 +316,18 @@ def _judge_fields(message: _SnsMessage) -> Refused | None:
         if value is None:
             if name != "Subject":
                 return Refused("field_missing", f"there is no {name}")
-        elif name != "Message" and _LINE_BREAK.search(value):
+        elif name != "Message" and ("\n" in value or "\r" in value):
             return Refused("field_malformed", f"{name} holds a line break, which ends it")
     return None
 
 
 def _content(message: _SnsMessage) -> bytes:
-    pairs = ((name, getattr(message, name)) for name in _SIGNED[message.Type])
-    lines = (f"{name}\n{value}\n" for name, value in pairs if value is not None)
-    return "".join(lines).encode("utf-8", "surrogatepass")
+    lines: list[bytes] = []
+    for name in _SIGNED[message.Type]:
+        value = getattr(message, name)
+        if value is not None:
+            lines += (name.encode(), value.encode("utf-8", "surrogatepass"))
+    return b"\n".join([*lines, b""])
 
 
 def _names_a_field_twice(body: bytes) -> bool:

@@ -91,6 +91,7 @@ def _content_faults(spec: SignatureSpec) -> Iterator[str]:
         )
     if OWN_RULES & set(fields) and list(parts(spec.content)) != [("", fields[0])]:
         yield "content: a rule of one sender, such as {twilio}, must be the whole content"
+    yield from _repeated_faults(spec, fields)
     if "id" not in fields:
         return
     place = list(parts(as_template(spec.id[0]))) if spec.id else []
@@ -98,6 +99,18 @@ def _content_faults(spec: SignatureSpec) -> Iterator[str]:
         yield "content: it holds {id}, but id names no place to find it"
     elif len(place) > 1 or place[0][0]:
         yield "id: content holds {id}, so the first id must be one place with nothing around it"
+
+
+def _repeated_faults(spec: SignatureSpec, fields: list[str]) -> Iterator[str]:
+    """Find fields of the body that are signed twice: each would be read and hashed twice, before
+    it is known who sent it.
+    """
+    of_id = [field for _, field in parts(as_template(spec.id[0]))] if spec.id else []
+    places = [place for field in fields for place in (of_id if field == "id" else [field])]
+    for place in dict.fromkeys(places):
+        is_large = place in {"body", "timestamp"} or place.startswith(("json:", "form:"))
+        if is_large and places.count(place) > 1:
+            yield f"content: {{{place}}} is signed twice: no sender does this, so write it once"
 
 
 def _boundary_faults(spec: SignatureSpec) -> Iterator[str]:

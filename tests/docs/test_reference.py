@@ -72,11 +72,17 @@ def codes_of_refusals() -> set[str]:
             "NotDurableError", "PartitionsError", "StreamUnavailableError", "TokenReusedError",
         )
     }  # fmt: skip
-    for folder in ("hookmill/signatures", "hookmill/config", "receiver"):
+    for folder in (
+        "hookmill/signatures",
+        "hookmill/config",
+        "hookmill/runtime",
+        "receiver",
+        "worker",
+    ):
         for path in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                    place = {"Refused": 0, "Refusal": 1}.get(node.func.id)
+                    place = {"Refused": 0, "Refusal": 1, "PageRefusal": 1}.get(node.func.id)
                     code = node.args[place] if place is not None else None
                     if isinstance(code, ast.Constant):
                         found.add(code.value)
@@ -149,9 +155,20 @@ def test_each_reason_of_a_dead_letter_is_listed() -> None:
         assert f'"{reason}"' in code, reason
 
 
-def test_every_test_that_the_guarantees_name_exists() -> None:
-    page = (DOCS / "explanation" / "guarantees.md").read_text()
-    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", page)
+@pytest.mark.parametrize("page", ["guarantees", "threat-model"])
+def test_every_test_that_a_promise_names_exists(page: str) -> None:
+    text = (DOCS / "explanation" / f"{page}.md").read_text()
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text)
     assert len(named) > 10
     for path, name in named:
         assert f"def {name}" in (ROOT / path).read_text(), f"{path}::{name}"
+
+
+def test_the_threat_model_has_a_test_for_each_of_its_bounds() -> None:
+    """And each part says what is not covered, so that nobody takes its silence for a promise."""
+    text = (DOCS / "explanation" / "threat-model.md").read_text()
+    parts = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
+    for part in parts:
+        rows = re.findall(r"^\|(.+)\|$", part, re.MULTILINE)[2:]
+        assert all("tests/" in row.split("|")[-1] for row in rows), part
+        assert not rows or "**Not covered.**" in part, part.splitlines()[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,3 +117,16 @@ def test_a_line_that_is_not_locked_is_refused(line: str, tmp_path: Path) -> None
     (tmp_path / "run.txt").write_text(f"{line}\n")
     with pytest.raises(ValueError, match=r"run\.txt"):
         read_lock(tmp_path / "run.txt")
+
+
+@pytest.mark.parametrize("file", ["Makefile", "deploy/Dockerfile"])
+def test_nothing_is_installed_but_files_whose_hashes_are_locked(file: str) -> None:
+    text = (FOLDER.parent / file).read_text().replace("\\\n", " ")
+    installing = [
+        line for line in text.splitlines() if re.search(r"\$\(INSTALL\)|pip (install|wheel)", line)
+    ]
+    assert len(installing) >= 2
+    for line in installing:
+        if not line.startswith("INSTALL :="):
+            # What needs no index was downloaded by another line.
+            assert re.search("--require-hashes|--no-deps|--no-index", line), line

@@ -7,7 +7,8 @@ import pytest
 
 from hookmill.errors import BacklogFullError, NotDurableError, StreamUnavailableError
 from hookmill.runtime.spool_file import SpoolError
-from receiver.responses import Refusal, handshake_reply, refusal_for
+from hookmill.signatures import Refused
+from receiver.responses import Refusal, handshake_reply, refusal_for, refusal_of
 from tests.receiver.serving import (
     Connect,
     OwnServer,
@@ -84,3 +85,13 @@ def test_a_handshakes_answer_is_never_run_by_a_browser() -> None:
         "Content-Type": "text/plain",
         "X-Content-Type-Options": "nosniff",
     }
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("too_many_fields", 400), ("value_too_long", 400), ("signature_mismatch", 401)],
+)
+def test_a_body_beyond_a_bound_is_a_bad_request_and_anything_else_is_unauthorised(
+    code: str, status: int
+) -> None:
+    assert refusal_of(Refused(code, "why")) == Refusal(status, code, "why")

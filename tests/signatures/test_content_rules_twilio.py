@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from hookmill.signatures import Signed, Verified
-from hookmill.signatures.places import MAX_FIELDS
+from hookmill.signatures.forms import MAX_FIELDS
 from tests.signatures.senders import NOW, SYMMETRIC, code_of, delivery, genuine, scheme_of
 
 # --- Twilio ---
@@ -157,7 +157,7 @@ def test_twilio_signs_texts_in_the_order_of_their_characters(texts: dict[str, st
 
 
 @pytest.mark.parametrize(
-    ("count", "code"), [(MAX_FIELDS, "verified"), (MAX_FIELDS + 1, "body_malformed")]
+    ("count", "code"), [(MAX_FIELDS, "verified"), (MAX_FIELDS + 1, "too_many_fields")]
 )
 def test_twilios_form_has_only_so_many_fields(count: int, code: str) -> None:
     assert twilio(HOOK + "a1", b"&".join([b"a=1"] * count)) == code
@@ -201,7 +201,7 @@ def test_a_body_that_is_no_form_of_names_and_values_is_refused(body: bytes) -> N
     assert twilio(HOOK + SIGNED_FORM, body) == "body_malformed"
 
 
-@pytest.mark.parametrize("body", [b"&", b"a=1&" * 2000 + b"a=1", b"\xff", b"=", b"{}"])
+@pytest.mark.parametrize("body", [b"&", b"\xff", b"=", b"{}"])
 def test_what_twilio_signed_for_an_empty_body_covers_no_other(body: bytes) -> None:
     assert twilio(HOOK, b"") == "verified"
     assert twilio(HOOK, body) == "body_malformed"

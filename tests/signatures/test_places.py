@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from typing import Any
-from urllib.parse import parse_qsl
 
 import pytest
 from hypothesis import given, settings
@@ -12,14 +11,8 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from hookmill.signatures import Refused, Signed
-from hookmill.signatures.places import (
-    MAX_FIELDS,
-    Found,
-    finder,
-    form_fields,
-    texts_at,
-    value_at,
-)
+from hookmill.signatures.forms import MAX_FIELDS, form_fields
+from hookmill.signatures.places import Found, finder, texts_at, value_at
 
 BODY = json.dumps(
     {
@@ -143,6 +136,7 @@ def test_a_header_is_found_as_its_bytes() -> None:
     [
         *("", "header", "header:", "header:X Id", "header:X:Id", "header:X\u00fc", "header: X"),
         *("json:", "json:.", "json:a.", "json:.a", "json:a..b", "form:", "item:t", "body"),
+        *("json:1000", "json:a.1000.b", "json:" + ".".join("a" * 33)),
     ],
 )  # fmt: skip
 def test_what_is_written_otherwise_is_no_place(place: str) -> None:
@@ -269,17 +263,3 @@ def test_any_bytes_end_in_a_value_or_none(body: bytes) -> None:
     for place in ("json:a", "json:0", "json:a.0.b", "form:a"):
         assert isinstance(found(place, body), bytes | Refused)
     assert isinstance(form_fields(body), list)
-
-
-form = st.lists(
-    st.one_of(
-        st.sampled_from([b"a", b"=", b"&", b"+", b"%", b"%41", b"%ff", b"%e2%82%ac"]), st.binary()
-    ),
-    max_size=20,
-).map(b"".join)
-
-
-@given(body=form)
-def test_any_form_gives_the_fields_that_the_standard_parser_finds(body: bytes) -> None:
-    text = body.decode("utf-8", "surrogateescape")
-    assert form_fields(body) == parse_qsl(text, keep_blank_values=True, errors="surrogateescape")

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from hookmill.errors import SettingsError
 from hookmill.signatures import Refused, Signed, Verified
-from hookmill.signatures.content import MAX_SIGNATURES
+from hookmill.signatures.content import MAX_ITEMS, MAX_LIST, MAX_SIGNATURES
 from hookmill.signatures.scheme import Secret
+from hookmill.signatures.spec import SignatureSpec
+from hookmill.signatures.spec_verifier import SpecVerifier
 from tests.signatures.senders import (
     ALL,
     ASYMMETRIC,
@@ -155,6 +157,25 @@ def test_only_so_many_signatures_are_looked_at() -> None:
     for more, code in ((MAX_SIGNATURES - 1, "verified"), (MAX_SIGNATURES, "signature_mismatch")):
         given_ = with_headers(signed, svix_signature=" ".join(["v1,AAAA"] * more + [value]))
         assert code_of(scheme_of("svix").verify(given_, NOW)) == code
+
+
+def test_a_list_of_signatures_has_only_so_many_items() -> None:
+    signed = genuine("svix")
+    value = signed.headers["svix-signature"]
+    for more, code in ((MAX_ITEMS - 1, "verified"), (MAX_ITEMS, "too_many_items")):
+        given_ = with_headers(signed, svix_signature=" ".join([value] + ["v0,AAAA"] * more))
+        assert code_of(scheme_of("svix").verify(given_, NOW)) == code
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_list_of_signatures_in_the_body_is_no_longer_than_a_header_may_be(more: int) -> None:
+    spec = SignatureSpec(
+        signature="json:sig", split=",", pair="=", item="v1", content="{json:a}", unsigned_body=True
+    )
+    sig = "v1=" + "0" * (MAX_LIST - 3 + more)
+    body = msgspec.json.encode({"sig": sig, "a": "x"})
+    verdict = SpecVerifier(spec, ["a_secret_that_is_long"]).verify(delivery(body), NOW)
+    assert code_of(verdict) == ("value_too_long" if more else "signature_mismatch")
 
 
 @pytest.mark.parametrize("name", ["stripe", "paddle", "ghost", "sanity", "calendly"])
