@@ -69,7 +69,7 @@ def test_the_times_of_senders_with_certificates_are_those_of_their_schemes() -> 
 def test_neither_a_receiver_nor_a_worker_nor_check_accepts_it(tmp_path: Path) -> None:
     (tmp_path / "hookmill.toml").write_text(f'[sources.sns]\ntopics = ["{TOPIC}"]\n')
     (tmp_path / "app.py").write_text(
-        "from hookmill import Handlers\nhandlers = Handlers()\nhandlers.on('*')(lambda delivery: 1)\n"
+        "from hookmill import Handlers\nhandlers = Handlers()\nhandlers.on('*')(lambda d: None)\n"
     )
     env = {"HOOKMILL_DEDUP_WINDOW": "3600", **NO_REDIS}
     said = "hookmill: sources.sns: its deliveries are valid for 3900 seconds, but"
