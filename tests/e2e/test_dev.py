@@ -68,6 +68,9 @@ async def test_only_its_own_user_can_have_its_handlers_run(
     assert len(secrets) == 4
     assert not [secret for secret in secrets if secret in dev.log]
     assert made["REDIS_URL"].startswith("unix://")
+    shown = [Path(f"/proc/{pid}/cmdline").read_text() for pid in _children_of(dev.pid)]
+    assert len(shown) == 5
+    assert not [secret for secret in secrets if secret in str(shown)]
 
     url = f"http://127.0.0.1:{port}/marble"
     own = start_program("send", "--source", "marble", "--url", url, env={})
