@@ -38,6 +38,8 @@ async def receive(settings: Settings) -> None:
         raise SettingsError(
             ["there is no source: set QSTASH_CURRENT_SIGNING_KEY or MARBLE_WEBHOOK_SECRET"]
         )
+    if settings.admin_port and settings.admin_port == settings.port:
+        raise SettingsError(["HOOKMILL_ADMIN_PORT is the port that senders reach: give another"])
     _warn(settings, sources)
     _allow_connections(settings)
     stream = stream_of(settings)
