@@ -2216,8 +2216,8 @@ RULES = (
         (
             Edit(
                 "hookmill/config/sources.py",
-                "if not is_loopback(settings.host):",
-                "if not settings.host:",
+                "if text in _PUBLIC_SECRETS and not is_loopback(settings.host):",
+                "if text in _PUBLIC_SECRETS and not settings.host:",
             ),
         ),
         (
