@@ -8,21 +8,6 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 
-def check_redis_url(url: str) -> str:
-    """Return the URL of a Redis server. The error does not show it, as it may hold a password."""
-    try:
-        parts = urlsplit(url)
-        usable = bool(parts.path if parts.scheme == "unix" else parts.hostname) and parts.port != 0
-    except ValueError:  # its text could show a part of the password
-        usable = False
-    if not usable or parts.scheme not in {"redis", "rediss", "unix"}:
-        raise ValueError(
-            "give redis://HOST:PORT/NUMBER, rediss:// for TLS, or unix://PATH; "
-            "special characters in a password are written as %XX"
-        )
-    return url
-
-
 def check_public_url(url: str) -> str:
     """Return the base URL that senders were given, without a slash at its end."""
     parts = urlsplit(url)
@@ -73,3 +58,10 @@ def check_durability(level: str) -> str:
     if level not in {"memory", "aof"}:
         raise ValueError("use memory, aof, or replicas:N with N from 1 to 99")
     return level
+
+
+def check_host(host: str) -> str:
+    """Return a name or an IP address to listen on."""
+    if not host or not host.isascii() or not host.isprintable() or set(host) & set(" /[]"):
+        raise ValueError("give a name or an IP address, such as 127.0.0.1")
+    return host

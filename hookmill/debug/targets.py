@@ -16,7 +16,8 @@ from multidict import CIMultiDict
 from hookmill.config.identity import Identify, identifier_for
 from hookmill.config.settings import Settings
 from hookmill.config.source_options import CODE, QSTASH, preset_of, spec_of
-from hookmill.config.sources import secrets_of, secrets_to_sign_with, url_of
+from hookmill.config.source_secrets import secrets_of, secrets_to_sign_with
+from hookmill.config.sources import url_of
 from hookmill.debug.hypotheses import Case
 from hookmill.errors import SettingsError
 from hookmill.signatures import Scheme, Secret, Signed

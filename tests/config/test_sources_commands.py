@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from hookmill.config.dev_files import DEV, kept
-from hookmill.config.sources import check_source, secrets_to_sign_with, sources_of, url_of
+from hookmill.config.source_secrets import secrets_to_sign_with
+from hookmill.config.sources import check_source, sources_of, url_of
 from hookmill.errors import SettingsError
 from hookmill.signatures.marble import DEVELOPMENT_SECRET
 from hookmill.signatures.qstash import DEVELOPMENT_KEYS
