@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import socket
 import sys
 import time
@@ -23,11 +24,11 @@ import aiohttp
 from aiohttp import web
 
 from hookmill import Delivery, Event, Handlers, Sender
-from hookmill.emulator import DEVELOPMENT_TOKEN
 from hookmill.runtime.embedded_redis import embedded_server
 
 SCALE = 0.02
 SECRET = "what the app and its subscriber share"  # noqa: S105 - it is used on this machine only
+TOKEN = secrets.token_urlsafe()  # what the app and the emulator share
 
 
 # --- the event, which both sides know, and the subscriber's handler ---
@@ -56,7 +57,7 @@ async def rebuild_page(delivery: Delivery[PostPublished]) -> None:
 
 async def publish(qstash: str, subscriber: str) -> None:
     event = PostPublished(id="post_1", title="Hello", slug="hello")
-    async with Sender(url=qstash, token=DEVELOPMENT_TOKEN) as sender:
+    async with Sender(url=qstash, token=TOKEN) as sender:
         await sender.send(subscriber, event, scheme="marble", secret=SECRET, delay="5s")
     say("published: post.published, to be delivered in 5 s")
 
@@ -101,7 +102,7 @@ async def main(redis_url: str) -> None:
     subscriber, receiver, qstash = (f"http://127.0.0.1:{port}" for port in ports)
     env = {
         "REDIS_URL": redis_url, "PORT": str(ports[1]), "HOOKMILL_PUBLIC_URL": subscriber,
-        "MARBLE_WEBHOOK_SECRET": SECRET, "HOOKMILL_LOG_LEVEL": "warning",
+        "MARBLE_WEBHOOK_SECRET": SECRET, "QSTASH_TOKEN": TOKEN, "HOOKMILL_LOG_LEVEL": "warning",
     }  # fmt: skip
     emulator = ["qstash", "--port", str(ports[2]), "--time-scale", str(SCALE)]
     front = Front(receiver)

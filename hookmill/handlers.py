@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import inspect
 import random
-import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
@@ -375,11 +374,24 @@ class Handlers(Generic[R]):
 
 
 def matches_pattern(pattern: str, text: str) -> bool:
-    """Return whether the whole text fits the pattern, in which `*` stands for any text."""
+    """Return whether the whole text fits the pattern, in which `*` stands for any text.
+
+    Each part between two stars is taken where it is found first. So the text is read once, however
+    many stars there are: senders choose event types, and a regular expression would try every split
+    of the text.
+    """
     if "*" not in pattern:
         return pattern == text
-    parts = map(re.escape, pattern.split("*"))
-    return re.fullmatch(".*".join(parts), text, re.DOTALL) is not None
+    first, *middle, last = pattern.split("*")
+    start, end = len(first), len(text) - len(last)
+    if start > end or not text.startswith(first) or not text.endswith(last):
+        return False
+    for part in middle:
+        start = text.find(part, start, end)
+        if start < 0:
+            return False
+        start += len(part)
+    return True
 
 
 def _check_event(event: type[Event] | str) -> None:

@@ -128,6 +128,7 @@ class FastPath:
         if (
             len(messages) == 1
             and len(data) - messages[0][1].total_bytes <= SMALL_HEAD
+            and messages[0][1].is_eof()
             and self._body is None
         ):
             self._part_size = 0

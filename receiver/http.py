@@ -37,7 +37,6 @@ _BROKEN_OFF = (web.RequestPayloadError, ClientPayloadError, BadHttpMessage, OSEr
 
 _UNKNOWN_SOURCE = Refusal(404, "unknown_source", "no source is configured here")
 _ONLY_GET = Refusal(405, "method_not_allowed", "ask with GET")
-_NO_METRICS = Refusal(501, "not_installed", "install hookmill[metrics] to see metrics here")
 
 
 class HttpServer:
@@ -50,7 +49,6 @@ class HttpServer:
         self._probes: dict[str, Callable[[], Awaitable[Reply | Refusal]]] = {
             "/healthz": health.alive,
             "/readyz": health.ready,
-            "/metrics": self._show_metrics,
         }
         self.is_quiet = False
         """Whether every answer is the last one of its connection, because the receiver is about to
@@ -118,7 +116,7 @@ class HttpServer:
         """Take a whole delivery, sent with POST, and send its answer when there is one."""
         pipeline, capacity, size = self._pipeline, self._pipeline.capacity, len(request.body)
         self._begin()
-        refusal = pipeline.precheck(source, "POST", request.headers, size)
+        refusal = pipeline.check_whole(source, request.headers, size)
         capacity.bytes += size  # even if it is refused: the body is in memory until the answer
 
         def on_result(result: Result) -> None:
@@ -172,7 +170,7 @@ class HttpServer:
             return refusal
         if request.method != "POST":
             return handshake.reply_to_request(source, request.method, request.raw_path)
-        with HeldBytes(pipeline.capacity) as held:
+        with HeldBytes(pipeline.capacity, source.name) as held:
             body = await self._read(request, held)
             if isinstance(body, Refusal):
                 return body
@@ -190,9 +188,12 @@ class HttpServer:
                 body = content.read_nowait()
                 return self._hold(held, len(body)) or body
             self._connections.body_awaited(request.protocol)
-            async with asyncio.timeout(self._settings.read_timeout):
+            async with asyncio.timeout(self._settings.read_timeout) as deadline:
+                held.begin(partial(_expire, deadline))
                 return await self._read_chunks(content, held)
         except TimeoutError:
+            if held.is_given_up:
+                return BUSY
             return Refusal(400, "slow_body", "the body took too long to arrive")
         except _BROKEN_OFF as error:
             return Refusal(400, "broken_body", f"the body broke off: {type(error).__name__}")
@@ -202,6 +203,7 @@ class HttpServer:
                 raise
             return Refusal(400, "broken_body", "the sender hung up before its body came")
         finally:
+            held.end()
             self._connections.answering(request.protocol)
 
     async def _read_chunks(self, content: StreamReader, held: HeldBytes) -> bytes | Refusal:
@@ -220,13 +222,6 @@ class HttpServer:
         if held.count + count > limit:
             return too_large(limit)
         return None if held.grow(count) else BUSY
-
-    async def _show_metrics(self) -> Reply | Refusal:
-        rendered = self._pipeline.metrics.render()
-        if rendered is None:
-            return _NO_METRICS
-        text, content_type = rendered
-        return Reply(200, text, (("Content-Type", content_type),))
 
     # --- both ---
 
@@ -259,6 +254,11 @@ def _response(reply: Reply) -> web.Response:
 def _resolve(future: asyncio.Future[Result], result: Result) -> None:
     if not future.done():  # it is done if the request was cancelled meanwhile
         future.set_result(result)
+
+
+def _expire(deadline: asyncio.Timeout) -> None:
+    """Let a deadline pass now, so that what is awaited until then ends."""
+    deadline.reschedule(asyncio.get_running_loop().time())
 
 
 def _backlog() -> int:

@@ -19,6 +19,7 @@ from multidict import MultiMapping
 from hookmill.config.settings import Settings
 from hookmill.config.sources import Source
 from hookmill.errors import CertificateUnavailableError, NotConfirmedError
+from hookmill.runtime.log_limit import LogLimit
 from hookmill.signatures import Refused
 from hookmill.signatures.scheme import NeedsCertificate
 from hookmill.stream.arrival import Arrival
@@ -27,7 +28,7 @@ from receiver.appender import Appender
 from receiver.capacity import Capacity
 from receiver.certificates import Certificates
 from receiver.intake import Admitted, ReceivedRequest, admit, delivery_of, precheck
-from receiver.log_limits import LogLimit, server_logger
+from receiver.log_limits import server_logger
 from receiver.metrics import Metrics
 from receiver.responses import BUSY, FAULT, OnResult, Refusal, Reply, Result, refusal_of
 
@@ -52,13 +53,17 @@ class Pipeline:
         self, source: Source, method: str, headers: MultiMapping[str], length: int | None
     ) -> Refusal | None:
         """Check what can be checked before the body is read. None: read it."""
-        also = handshake.METHODS.get(source.handshake, ())
-        refusal = precheck(method, headers, length, self._body_limit, also=also)
-        if refusal is None and (
-            self.capacity.is_full_of_messages or not self.capacity.has_room_for(length or 0)
-        ):
-            return BUSY
-        return refusal
+        return self._check(source, method, headers, length) or (
+            None if self.capacity.could_hold(source.name, length or 0) else BUSY
+        )
+
+    def check_whole(
+        self, source: Source, headers: MultiMapping[str], length: int
+    ) -> Refusal | None:
+        """Do the same for a delivery that has arrived whole: make room for it."""
+        return self._check(source, "POST", headers, length) or (
+            None if self.capacity.make_room(length) else BUSY
+        )
 
     def take(self, source: Source, request: ReceivedRequest, on_result: OnResult) -> None:
         """Verify a delivery and have its message stored. `on_result` is called now or later."""
@@ -98,6 +103,13 @@ class Pipeline:
         await self._certificates.close()
         if self._tasks:
             await asyncio.wait(self._tasks)
+
+    def _check(
+        self, source: Source, method: str, headers: MultiMapping[str], length: int | None
+    ) -> Refusal | None:
+        also = handshake.METHODS.get(source.handshake, ())
+        refusal = precheck(method, headers, length, self._body_limit, also=also)
+        return BUSY if refusal is None and self.capacity.is_full_of_messages else refusal
 
     def _store(self, source: Source, arrival: Arrival, on_result: OnResult) -> None:
         self.metrics.verified(source.name, source.scheme.labels[arrival.secret])

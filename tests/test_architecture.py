@@ -31,6 +31,7 @@ TOP_LEVEL = {
     "events",
     "handlers",
     "message",
+    "printable",
     "schema",
 }
 """The modules of `hookmill/` that are in no package of it."""
@@ -147,6 +148,20 @@ def test_only_the_command_line_prints() -> None:
             if names & printing:
                 found.add(path.relative_to(ROOT).as_posix())
     assert {path for path in found if not path.startswith("hookmill/cli/")} == set()
+
+
+def test_the_commands_write_through_the_functions_that_escape_what_strangers_chose() -> None:
+    writing = {"echo", "secho", "confirm", "prompt", "print", "print_exception", "write", "Console"}
+    found = {
+        (path.name, ast.unparse(call.func).rpartition(".")[2])
+        for path in (ROOT / "hookmill" / "cli").glob("*.py")
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and ast.unparse(call.func) != "confirm"  # a callback
+    }
+    assert {(name, call) for name, call in found if call in writing and name != "output.py"} == {
+        ("operation.py", "print"),  # the screen of rich: each text has gone through `printable`
+        ("schema.py", "print_exception"),  # to standard error, where `main` has all text escaped
+    }
 
 
 def test_every_module_of_hookmill_is_in_a_package_or_listed_here() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+import re
+from typing import Any, SupportsIndex, cast
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from hookmill import Event, Handlers
 from hookmill.errors import DecodeError
+from hookmill.handlers import matches_pattern
 from tests.handled import OrderLost, OrderPaid, handle
 from tests.support import message
 
@@ -71,6 +73,42 @@ def test_any_text_matches_itself_and_any_pattern_made_from_it(
     assert names(handlers, middle) == ["exact", "around"]
     assert "around" in names(handlers, before + middle + after)
     assert ("exact" in names(handlers, other)) == (other == middle)
+
+
+@given(st.text("ab*\n", max_size=8), st.text("ab\n", max_size=10))
+def test_a_pattern_means_what_a_regular_expression_would(pattern: str, text: str) -> None:
+    expression = ".*".join(map(re.escape, pattern.split("*")))
+
+    expected = re.fullmatch(expression, text, re.DOTALL) is not None
+
+    assert matches_pattern(pattern, text) == expected
+
+
+class ReadText(str):
+    """A text that counts how many of its characters were searched."""
+
+    searched = 0
+
+    def find(
+        self, part: str, start: SupportsIndex | None = None, end: SupportsIndex | None = None, /
+    ) -> int:
+        found = super().find(part, start, end)
+        first = 0 if start is None else int(start)
+        last = len(self) if end is None else int(end)
+        self.searched += (last if found < 0 else found + len(part)) - first
+        return found
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["*.*.*.*.created", "*.*.*.*.created*", "*..*..*..*..created*.", "*." * 60 + "created"],
+)
+def test_whatever_the_pattern_is_each_character_of_a_type_is_searched_once(pattern: str) -> None:
+    text = ReadText("." * 100_000)
+
+    assert not matches_pattern(pattern, text)
+
+    assert text.searched <= len(text)
 
 
 def test_every_handler_that_matches_is_found_in_the_order_of_registration() -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any, NamedTuple
 
+from hookmill.printable import printable
 from worker.threads import ThreadCall
 
 MAX_DEPTH = 100
@@ -41,9 +42,8 @@ def what_runs(
     lines = [f"hookmill worker: {len(runs)} messages run"]
     now = time.perf_counter()
     for run in runs:
-        lines.append(
-            f"message {run.message_id}, handler {run.handlers}, for {now - run.began:.1f} s"
-        )
+        name = printable(run.message_id)
+        lines.append(f"message {name}, handler {run.handlers}, for {now - run.began:.1f} s")
         lines += _lines_of_task(run.task)
     of_messages = {run.task for run in runs}
     for task in asyncio.all_tasks(loop) - of_messages:

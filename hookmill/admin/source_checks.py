@@ -16,7 +16,7 @@ from hookmill.errors import see
 from hookmill.signatures import Secret
 from hookmill.signatures.marble import DEVELOPMENT_SECRET, PLAIN
 from hookmill.signatures.presets import PRESETS
-from hookmill.signatures.qstash import DEVELOPMENT_KEYS
+from hookmill.signatures.qstash import PUBLIC_KEYS
 from hookmill.signatures.spec import SignatureSpec
 
 SHORT_SECRET = 16
@@ -102,18 +102,20 @@ def judge_sources(
 
 def _judge_development(sources: list[SourceFacts], *, is_set: bool) -> Iterator[Finding]:
     used = {secret.text for source in sources for secret in source.secrets}
-    if used & {*DEVELOPMENT_KEYS, DEVELOPMENT_SECRET}:
+    if used & {*PUBLIC_KEYS, DEVELOPMENT_SECRET}:
         yield Finding(
             level="error",
             what="the signing keys are public development keys",
-            why="anyone can sign with them",
+            why="anyone can sign with them. A receiver starts with them only where "
+            "HOOKMILL_DEVELOPMENT is set, and listens on loopback addresses only",
             do="set the keys of your own account, and unset HOOKMILL_DEVELOPMENT",
         )
     elif is_set:
         yield Finding(
             level="warning",
             what="HOOKMILL_DEVELOPMENT is set",
-            why="a receiver would start with public development keys: anyone can sign with them",
+            why="a receiver that listens on a loopback address would start with public development "
+            "keys: anyone can sign with them",
             do="unset it in production",
         )
 

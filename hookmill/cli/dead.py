@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -10,17 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hookmill.cli.letters import laid_out, summary
 from hookmill.cli.options import AsJSON, Group
-from hookmill.cli.output import console, fail, printable, say, say_json
+from hookmill.cli.output import console, fail, is_confirmed, say, say_json, say_value
 from hookmill.cli.start import read_settings, run
+from hookmill.printable import printable
 
 if TYPE_CHECKING:
     from hookmill.admin.dead_letters import Tally
     from hookmill.admin.filters import Selection
     from hookmill.config.settings import Settings
-
-_LINE = 80
-"""A JSON body of at most this many characters is shown in one line."""
 
 app = typer.Typer(
     help="Dead letters: list, show, replay, drop.", no_args_is_help=True, rich_markup_mode=None
@@ -142,7 +140,7 @@ def dead_drop(  # noqa: PLR0913 - an option each
         question = f"drop {letters} of group {settings.group} for good?"
         if not yes and not sys.stdin.isatty():
             fail(f"{question} There is nobody to ask: give --yes")
-        return yes or typer.confirm(question)
+        return yes or is_confirmed(question)
 
     run(drop(settings, selection, confirm=confirm, dry_run=dry_run))
 
@@ -182,11 +180,14 @@ def _selected(ids: list[str] | None, filtered: Selection, *, everything: bool) -
 def _moment(option: str, text: str | None) -> int | None:
     from hookmill.admin.filters import moment_ms
 
+    if text is None:
+        return None
     try:
-        return None if text is None else moment_ms(text, time.time())
+        return moment_ms(text, time.time())
     except ValueError:
         raise typer.BadParameter(
-            f"{option} {text}: give a time such as 2026-11-21T09:30, or how long ago: 30m, 2h, 7d"
+            f"{option} {printable(text)}: give a time such as 2026-11-21T09:30, or how long ago: "
+            "30m, 2h, 7d"
         ) from None
 
 
@@ -209,7 +210,7 @@ async def list_all(settings: Settings, selection: Selection, *, as_json: bool) -
             if as_json:
                 say_json(seen)
             else:
-                say(printable(_line(seen), keep=""))
+                say(summary(seen))
     if not found and not as_json:
         say("no dead letters")
 
@@ -234,11 +235,9 @@ def _show_one(seen: dict[str, Any], *, as_json: bool) -> None:
         say_json(seen)
         return
     if "body" in seen:
-        seen["headers"] = seen["headers"].replace("\r\n", "\n")
-        seen["body"] = _pretty(seen["body"])
+        seen["body"] = laid_out(seen["body"])
     for name, value in seen.items():
-        text = printable(str(value))
-        say(f"{name}:\n{text}\n" if "\n" in text else f"{name}: {text}")
+        say_value(name, str(value))
 
 
 async def replay(
@@ -305,36 +304,3 @@ async def _follow(what: str, tallies: AsyncIterator[Tally], total: int) -> None:
         # Nothing to say if it failed before the first step.
         if tally.tried or not sys.exc_info()[0]:
             say(f"{what} {tally.done} of {tally.tried}")
-
-
-def _line(seen: dict[str, Any]) -> str:
-    """Sum up a dead letter. Its ID comes first, because the other commands take it."""
-    from hookmill.error_text import last_line
-
-    error = last_line(seen["error"]) or seen.get("unreadable")
-    return "  ".join(
-        [
-            seen["id"],
-            *(_short(seen[key]) for key in ("first_failed_at", "died_at")),
-            *(seen[key] or "-" for key in ("source", "type", "message_id")),
-            f"{seen['handler'] or '-'} (attempts: {seen['attempts']})",
-            ": ".join(filter(None, [seen["reason"], error])),
-        ]
-    )
-
-
-def _short(moment: str) -> str:
-    """Leave out the fraction of a second: a line has two times."""
-    return re.sub(r"\.[0-9]+\+00:00$", "Z", moment) or "-"
-
-
-def _pretty(body: str) -> str:
-    """Lay JSON out for reading, in one line if it fits. Anything else stays as it is."""
-    import msgspec
-
-    try:
-        msgspec.json.decode(body)
-        line = msgspec.json.format(body, indent=0)
-        return line if len(line) <= _LINE else msgspec.json.format(body, indent=2)
-    except (ValueError, RecursionError):
-        return body

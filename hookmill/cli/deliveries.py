@@ -100,7 +100,8 @@ def verify(  # noqa: PLR0913 - an option each
     if as_json:
         say_json(report)
     else:
-        say("\n".join(report.lines))
+        for line in report.lines:
+            say(line)
     raise typer.Exit(report.exit_status)
 
 

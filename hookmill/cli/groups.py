@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from hookmill.cli.options import AsJSON
-from hookmill.cli.output import fail, printable, say, say_json
+from hookmill.cli.output import fail, is_confirmed, say, say_json
 from hookmill.cli.start import read_settings, run
+from hookmill.printable import cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +40,7 @@ def group_list(*, as_json: AsJSON = False) -> None:
             say_json(one)
         return
     for line in table(seen):
-        say(printable(line, keep=""))
+        say(line)
 
 
 @app.command("add")
@@ -80,7 +81,7 @@ def group_drop(
     from hookmill.admin import groups
     from hookmill.admin.group_checks import unfinished
 
-    shown = printable(name, keep="")
+    shown = cell(name)
 
     def confirm(group: GroupFacts) -> bool:
         what = f"drop group {shown} for good, with its messages: {unfinished(group)}"
@@ -89,7 +90,7 @@ def group_drop(
             return True
         if not sys.stdin.isatty():
             fail(f"{what}? There is nobody to ask: give --yes")
-        return typer.confirm(f"{what}?")
+        return is_confirmed(f"{what}?")
 
     if not run(groups.drop(read_settings(), name, confirm)):
         fail("the group was not dropped")
@@ -126,7 +127,7 @@ def _row(group: dict[str, Any]) -> list[str]:
 
     oldest, counts = group["oldest_age"], ("held", "delayed", "parked", "dead", "workers")
     return [
-        printable(group["name"], keep=""),
+        cell(group["name"]),
         "unknown" if group["backlog"] is None else f"{group['backlog']:,}",
         "-" if group["backlog_bytes"] is None else size(group["backlog_bytes"]),
         "-" if oldest is None else age(oldest),
@@ -135,7 +136,7 @@ def _row(group: dict[str, Any]) -> list[str]:
 
 
 def _remarks(group: dict[str, Any]) -> Iterator[str]:
-    name, state = group["name"], group["state"]
+    name, state = cell(group["name"]), group["state"]
     if state == "adding":
         yield f"{name}: half made; finish `hookmill group add {name} --from {group['from']}`"
     elif state == "dropping":

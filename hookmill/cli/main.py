@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import traceback
 from contextlib import suppress
 from typing import NoReturn
 
@@ -16,6 +17,7 @@ import typer
 from hookmill.cli import dead, deliveries, groups, operation, programs, schema, spool
 from hookmill.cli.output import say_error
 from hookmill.errors import HandlersError, HookmillError, SettingsError
+from hookmill.runtime.escaped_stderr import escape_stderr
 
 _OUTPUT_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
@@ -50,6 +52,7 @@ def main() -> None:
     The exit status is 2 where the settings or handlers have to be changed first, and 1 for all else
     that was not done.
     """
+    escape_stderr()
     try:
         app()
     except SettingsError as error:
@@ -59,10 +62,11 @@ def main() -> None:
     except HookmillError as error:
         say_error(str(error))
         sys.exit(2 if isinstance(error, HandlersError) else 1)
-    except OSError as error:
-        if error.errno not in _OUTPUT_FAULTS:
-            raise
-        _end_without_output(error)
+    except Exception as error:  # noqa: BLE001 - its traceback is written, with escapes
+        if isinstance(error, OSError) and error.errno in _OUTPUT_FAULTS:
+            _end_without_output(error)
+        say_error("an unexpected error, please report it:\n" + traceback.format_exc().rstrip("\n"))
+        sys.exit(1)
 
 
 def _end_without_output(error: OSError) -> NoReturn:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hookmill.cli.options import AsJSON, Group
-from hookmill.cli.output import console, printable, say, say_error, say_json
+from hookmill.cli.output import console, say, say_error, say_json
 from hookmill.cli.start import read_settings, run
 from hookmill.errors import SettingsError, StreamUnavailableError
+from hookmill.printable import cell, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,7 +103,7 @@ def _show(overview: Overview, lease: float, *, as_json: bool) -> None:
         say_json(describe(overview, lease))
         return
     for line in table(overview, lease):
-        say(printable(line, keep=""))
+        say(line)
 
 
 def table(overview: Overview, lease: float) -> list[str]:
@@ -128,9 +129,10 @@ def table(overview: Overview, lease: float) -> list[str]:
         name, *cells = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
         lines.append("  ".join([row[0].ljust(len(name)), *cells]))
     for group in overview.groups:
+        name = cell(group.name)
         if not group.workers(lease):
-            lines.append(f"{group.name}: no worker of this group runs")
-        lines += [f"{group.name}: {line}" for line in _workers(group, lease)]
+            lines.append(f"{name}: no worker of this group runs")
+        lines += [f"{name}: {line}" for line in _workers(group, lease)]
     return lines
 
 
@@ -142,9 +144,10 @@ def _workers(group: GroupFacts, lease: float) -> Iterator[str]:
     for one in group.heartbeats:
         oldest = f", the oldest for {age(one.oldest_held)}" if one.oldest_held is not None else ""
         yield (
-            f"{one.name} holds {pending.get(one.name, one.held)}{oldest}; "
+            f"{cell(one.name)} holds {pending.get(one.name, one.held)}{oldest}; "
             f"{one.free_slots} of {one.concurrency} slots and {one.free_threads} of {one.threads} "
-            f"threads free; release {one.version or 'unknown'} on {one.host or 'unknown'}, "
+            f"threads free; release {cell(one.version or 'unknown')} on "
+            f"{cell(one.host or 'unknown')}, "
             f"up for {age(one.uptime)}, heartbeat {age(one.age_ms / 1000)} ago"
         )
     blocked = group.blocked(lease)
@@ -155,7 +158,8 @@ def _workers(group: GroupFacts, lease: float) -> Iterator[str]:
             state = "no heartbeat, its event loop is blocked"
         else:
             state = "no heartbeat"
-        yield f"{other.name} holds {other.pending}, {state}, seen {other.idle_ms / 1000:.0f} s ago"
+        seen = f"seen {other.idle_ms / 1000:.0f} s ago"
+        yield f"{cell(other.name)} holds {other.pending}, {state}, {seen}"
 
 
 def _row(overview: Overview, group: GroupFacts, lease: float) -> list[str]:
@@ -164,7 +168,7 @@ def _row(overview: Overview, group: GroupFacts, lease: float) -> list[str]:
 
     oldest = oldest_age(overview, group)
     return [
-        printable(group.name, keep=""),
+        cell(group.name),
         "unknown" if group.waiting is None else f"{group.waiting:,}",
         *(f"{n:,}" for n in (group.held, group.delayed, group.again, group.parked, group.dead)),
         "-" if oldest is None else age(oldest),
@@ -184,9 +188,7 @@ def show_findings(findings: list[Finding], *, as_json: bool) -> None:
 
     screen = console()
     for finding in findings:
-        what, why, do = (
-            printable(text, keep="") for text in (finding.what, finding.why, finding.do)
-        )
+        what, why, do = (printable(text) for text in (finding.what, finding.why, finding.do))
         head = Text(f"{finding.level}: ", _COLOURS[finding.level]) + Text(what)
         screen.print(head, soft_wrap=True)
         screen.print(Text(f"  {why}\n  {do}"), soft_wrap=True)

@@ -1,33 +1,56 @@
-"""How the commands write: text for people, JSON for programs, errors, and a terminal's safety.
+"""How the commands write: text for people, JSON for programs, and errors.
 
-rich is imported where it is used, because most commands do not draw.
+Whatever is written passes `hookmill.printable` here, because senders choose much of it. rich is
+imported where it is used, because most commands do not draw.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
+
+from hookmill.printable import block, printable, printable_json
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
-def say(text: str | bytes) -> None:
-    """Write a line to stdout. Text that a stranger chose has to go through `printable` first."""
-    typer.echo(text)
+def say(line: str) -> None:
+    """Write one line to stdout. The text of a column has to go through `cell` first."""
+    typer.echo(printable(line))
+
+
+def say_value(name: str, value: str) -> None:
+    """Write a named value to stdout: in one line, or indented below its name if it has several."""
+    if "\n" in value:
+        typer.echo(f"{printable(name)}:\n{block(value)}\n")
+    else:
+        say(f"{name}: {value}")
 
 
 def say_json(value: Any) -> None:
     """Write a value to stdout as one line of JSON."""
     import msgspec
 
-    typer.echo(msgspec.json.encode(value))
+    try:
+        data = msgspec.json.encode(value)
+    except UnicodeEncodeError:  # a half of a surrogate pair: JSON cannot hold it
+        data = msgspec.json.encode(_encodable(msgspec.to_builtins(value)))
+    say_document(data)
+
+
+def say_document(data: bytes) -> None:
+    """Write JSON to stdout that is laid out already."""
+    typer.echo(printable_json(data))
 
 
 def say_error(text: str) -> None:
-    """Write a line to stderr, with the program's name before it."""
-    typer.echo(f"hookmill: {text}", err=True)
+    """Write a text to stderr, with the program's name before it. Further lines are indented."""
+    first, *others = text.split("\n")
+    said = [f"hookmill: {printable(first)}", *map(block, others)]
+    typer.echo("\n".join(said), err=True)
 
 
 def fail(text: str, status: int = 1) -> NoReturn:
@@ -36,18 +59,25 @@ def fail(text: str, status: int = 1) -> NoReturn:
     raise typer.Exit(status)
 
 
+def is_confirmed(question: str) -> bool:
+    """Ask at the terminal, and return whether the answer is yes."""
+    return typer.confirm(printable(question))
+
+
 def console(*, stderr: bool = False) -> Console:
-    """Return what draws colours and progress on a terminal. It takes text as it stands."""
+    """Return what draws colours and progress on a terminal. It takes text as it stands: what a
+    stranger chose has to go through `printable` first.
+    """
     from rich.console import Console
 
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    file = getattr(sys.stderr, "unescaped", None) if stderr else None
+    return Console(file=file, stderr=stderr, markup=False, emoji=False, highlight=False)
 
 
-def printable(text: str, keep: str = "\n\t") -> str:
-    """Escape control characters, which would steer the terminal: senders choose these texts.
-
-    The characters of `keep` stay as they are.
-    """
-    return "".join(
-        c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text
-    )
+def _encodable(value: Any) -> Any:
+    """Return a value of JSON with escapes for the halves of surrogate pairs in its texts."""
+    if isinstance(value, dict):
+        return {_encodable(name): _encodable(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_encodable(inner) for inner in value]
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value

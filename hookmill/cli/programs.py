@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from hookmill.cli.options import Group, Name, Target
+from hookmill.cli.output import say
 from hookmill.cli.start import read_settings
 from hookmill.errors import SettingsError
 
@@ -46,14 +47,26 @@ def dev(
     target: Target = None,
     *,
     samples: Annotated[bool, typer.Option("--samples", help="Send signed samples.")] = False,
+    on_redis_url: Annotated[
+        bool,
+        typer.Option(
+            "--on-redis-url", help="Use the Redis of REDIS_URL, under a prefix of your own."
+        ),
+    ] = False,
 ) -> None:
     """Run everything on this machine: embedded server, QStash emulator, receiver, two workers."""
+    from hookmill.dev import environment
     from hookmill.dev import main as development
 
-    qstash = development.development_environment()
+    ignored = environment.set_defaults(on_redis_url=on_redis_url)
     settings = read_settings("dev", handlers=target)
-    handlers = settings.handlers or "hookmill.dev.samples:handlers"
-    development.run(handlers, samples=samples, qstash=qstash)
+    development.run(
+        settings,
+        settings.handlers or "hookmill.dev.samples:handlers",
+        samples=samples,
+        on_redis_url=on_redis_url,
+        ignored=ignored,
+    )
 
 
 def qstash(
@@ -71,4 +84,5 @@ def qstash(
     """Emulate QStash: its API, on this machine. A tool for development."""
     from hookmill.emulator import main as emulator
 
-    emulator.run(emulator.options_of(read_settings(name), port=port, scale=time_scale, data=data))
+    options = emulator.options_of(read_settings(name), port=port, scale=time_scale, data=data)
+    emulator.run(options, show=say)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hookmill.cli.output import say
+from hookmill.cli.output import say_document
 from hookmill.cli.start import read_settings
 from hookmill.errors import HandlersError, SettingsError
 
@@ -42,7 +42,7 @@ def schema(
         _show_cause(error)
         raise
     document = documents.asyncapi if asyncapi else documents.json_schema
-    say(documents.to_json(document(declared)))
+    say_document(documents.to_json(document(declared)))
 
 
 def _show_cause(error: HandlersError) -> None:

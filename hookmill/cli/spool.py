@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from hookmill.cli.options import AsJSON
-from hookmill.cli.output import fail, printable, say, say_json
+from hookmill.cli.output import fail, is_confirmed, say, say_json, say_value
 from hookmill.cli.start import read_settings
+from hookmill.printable import cell
 
 app = typer.Typer(
     help="Spooled messages that were set aside: list, show, retry, drop.",
@@ -38,8 +39,8 @@ def spool_list(*, as_json: AsJSON = False) -> None:
         if as_json:
             say_json(seen)
         else:
-            line = f"{seen['id']}  {seen['since']}  {seen['bytes']} bytes  {seen['reason']}"
-            say(printable(line, keep=""))
+            line = f"{seen['id']}  {seen['since']}  {seen['bytes']} bytes  {cell(seen['reason'])}"
+            say(line)
     if not found and not as_json:
         say("nothing is set aside")
 
@@ -60,8 +61,7 @@ def spool_show(row_id: _ID, *, as_json: AsJSON = False) -> None:
     if not isinstance(content, str):
         seen["content"] = msgspec.json.format(msgspec.json.encode(content), indent=2).decode()
     for name, value in seen.items():
-        text = printable(str(value))
-        say(f"{name}:\n{text}" if "\n" in text else f"{name}: {text}")
+        say_value(name, str(value))
 
 
 @app.command("retry")
@@ -95,7 +95,7 @@ def spool_drop(
         if found and not yes:
             if not sys.stdin.isatty():
                 fail(f"{question} There is nobody to ask: give --yes")
-            if not typer.confirm(question):
+            if not is_confirmed(question):
                 say("dropped none")
                 return
         done = file.drop(found)

@@ -12,17 +12,20 @@ import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from hookmill.config.files import UnreadableError, read_text
 from hookmill.errors import SettingsError
 from hookmill.signatures import Secret
 
 EMPTY = "is empty: anyone could sign with it"
 
 SHORTEST = 8
-"""A secret with fewer characters is refused, because it could be guessed."""
+"""A secret with fewer bytes is refused, because it could be guessed."""
+
+TOO_SHORT = f"has fewer than {SHORTEST} bytes: it could be guessed"
 
 
 class SecretRef(BaseModel):
@@ -55,9 +58,28 @@ class SecretRef(BaseModel):
         return self
 
     @property
-    def label(self) -> str:
-        """Its name in logs, metrics and reports."""
+    def place(self) -> str:
+        """Where it stands, for errors."""
         return f"env:{self.env}" if self.env is not None else f"file:{self.file}"
+
+    @property
+    def label(self) -> str:
+        """Its name in logs, metrics and reports: that of a file is shown without its path."""
+        return self.place if self.file is None else f"file:{self.file.name}"
+
+
+class FoundSecret(NamedTuple):
+    """A secret, and where it stands, for errors."""
+
+    secret: Secret
+    place: str
+
+
+class FoundSecrets(NamedTuple):
+    """The secrets that could be read, and what is wrong with the others."""
+
+    secrets: tuple[FoundSecret, ...]
+    faults: tuple[str, ...] = ()
 
 
 def default_refs(source: str) -> tuple[SecretRef, ...]:
@@ -75,42 +97,67 @@ def variable_of(source: str) -> str:
     return "".join(c if c.isalnum() else "_" for c in source.upper()) + "_WEBHOOK_SECRET"
 
 
-def read(source: str, refs: Iterable[SecretRef]) -> list[Secret]:
-    """Read a source's secrets. Raises `SettingsError` with every fault."""
-    found: list[Secret] = []
+def find(refs: Iterable[SecretRef]) -> FoundSecrets:
+    """Read secrets. Raises nothing: what is wrong is in `faults`."""
+    found: list[FoundSecret] = []
     faults: list[str] = []
     for ref in refs:
-        try:
-            lines = _lines(ref)
-        except ValueError as error:
-            faults.append(f"sources.{source}: {error}")
-            continue
-        starts, ends = _moment(ref.starts, -math.inf), _moment(ref.until, math.inf)
-        found += [Secret(line, ref.label, starts, ends) for line in lines]
-        faults += [
-            f"sources.{source}: {ref.label} has fewer than {SHORTEST} characters: it could be "
-            "guessed"
-            for line in lines
-            if len(line) < SHORTEST
-        ]
-    if faults:
-        raise SettingsError(faults)
-    return found
+        window = _moment(ref.starts, -math.inf), _moment(ref.until, math.inf)
+        lines = _lines(ref, faults)
+        found += [FoundSecret(Secret(line, ref.label, *window), ref.place) for line in lines]
+    return FoundSecrets(tuple(found), tuple(faults))
 
 
-def _lines(ref: SecretRef) -> list[str]:
-    text = os.environ.get(ref.env or "")
+def secrets_in(text: str, place: str, faults: list[str]) -> list[str]:
+    """Return the secrets in a text, one a line. `place` says where the text stands, for `faults`.
+
+    A comment is a fault: it would count as a secret that everybody can guess.
+    """
+    if "-----BEGIN " in text:
+        faults.append(f"{place} holds a PEM file: give the secret as the sender shows it")
+        return []
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
+    lines = [(number, line) for number, line in lines if line]
+    if not lines:
+        faults.append(f"{place} {EMPTY}")
+    # A variable with one line holds no comment, so there it may be the secret's first character.
+    is_variable = place.startswith("env:") and len(lines) == 1
+    comments = {number for number, line in lines if line.startswith("#") and not is_variable}
+    faults += [
+        f"{place}, line {number}: it begins with # like a comment, but each line is a secret: "
+        "remove it"
+        for number in sorted(comments)
+    ]
+    return [line for number, line in lines if number not in comments]
+
+
+def _lines(ref: SecretRef, faults: list[str]) -> list[str]:
     if ref.file is not None:
         try:
-            text = ref.file.read_text("utf-8")
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{ref.file} cannot be read: {type(error).__name__}") from None
+            return secrets_in(read_text(ref.file), ref.place, faults)
+        except UnreadableError as error:
+            faults.append(str(error))
+            return []
+    text = os.environ.get(ref.env or "")
     if text is None:
-        raise ValueError(f"{ref.env} is not set: it must hold the signing secret")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if not lines:
-        raise ValueError(f"{ref.label} {EMPTY}")
-    return lines
+        faults.append(f"{ref.env} is not set: it must hold the signing secret")
+        return []
+    return secrets_in(text, ref.place, faults)
+
+
+def one_secret(ref: SecretRef) -> str:
+    """Return the first secret that stands somewhere. Raises `SettingsError` with every fault."""
+    found = find([ref])
+    faults = [*found.faults]
+    faults += [f"{one.place} {TOO_SHORT}" for one in found.secrets if is_too_short(one.secret.text)]
+    if faults:
+        raise SettingsError(faults)
+    return found.secrets[0].secret.text
+
+
+def is_too_short(text: str) -> bool:
+    """Return whether a text has so few bytes that it could be guessed."""
+    return len(text.encode("utf-8", "surrogatepass")) < SHORTEST
 
 
 def _moment(moment: datetime | None, otherwise: float) -> float:

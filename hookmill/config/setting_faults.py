@@ -16,7 +16,7 @@ from hookmill.config.setting_files import (
 )
 from hookmill.config.source_options import spec_of
 from hookmill.signatures.marble import DEVELOPMENT_SECRET
-from hookmill.signatures.qstash import DEVELOPMENT_KEYS
+from hookmill.signatures.qstash import PUBLIC_KEYS
 
 if TYPE_CHECKING:
     from hookmill.config.settings import Settings
@@ -99,7 +99,7 @@ def _secret_faults(settings: Settings) -> Iterator[str]:
             yield (f"{variable} is not text in UTF-8")
     if settings.qstash_next_signing_key and not settings.qstash_current_signing_key:
         yield ("QSTASH_NEXT_SIGNING_KEY is set, QSTASH_CURRENT_SIGNING_KEY is not: set both")
-    public = {*DEVELOPMENT_KEYS, DEVELOPMENT_SECRET}
+    public = {*PUBLIC_KEYS, DEVELOPMENT_SECRET}
     if not settings.development and public.intersection(
         [*settings.qstash_keys, *settings.marble_secrets]
     ):

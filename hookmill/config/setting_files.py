@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hookmill.config.files import UnreadableError, read_bytes, read_text
+from hookmill.config.redis_url import check_redis_url
 from hookmill.config.secrets import EMPTY
-from hookmill.config.setting_values import check_redis_url
 
 TOML_FILE = "hookmill.toml"
 
@@ -28,12 +29,11 @@ SECRET_VARIABLES = {
 def read_toml(faults: list[str]) -> dict[str, Any]:
     """Return what `hookmill.toml` says; nothing if there is no such file or it cannot be read."""
     try:
-        return tomllib.loads(Path(TOML_FILE).read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        faults.append(f"{TOML_FILE} cannot be read: {error.strerror}")
-    except ValueError as error:
+        return tomllib.loads(read_bytes(Path(TOML_FILE)).decode("utf-8"))
+    except UnreadableError as error:
+        if not error.is_missing:
+            faults.append(f"{TOML_FILE} cannot be read: {error.reason}")
+    except (ValueError, RecursionError) as error:
         faults.append(f"{TOML_FILE}: {error}")
     return {}
 
@@ -52,9 +52,9 @@ def secrets_from_files(faults: list[str]) -> dict[str, str]:
             faults.append(f"{variable} and {variable}_FILE are both set: keep one")
         elif path:
             try:
-                found[field] = Path(path).read_text("utf-8").strip()
-            except (OSError, ValueError) as error:
-                faults.append(f"{variable}_FILE: {path} cannot be read: {type(error).__name__}")
+                found[field] = read_text(Path(path)).strip()
+            except UnreadableError as error:
+                faults.append(f"{variable}_FILE: {error}")
             else:
                 if not found[field]:
                     faults.append(f"{variable}_FILE: {path} {empty_secret(field)}")
@@ -63,19 +63,26 @@ def secrets_from_files(faults: list[str]) -> dict[str, str]:
     return found
 
 
-def redis_url_from_file(toml: Mapping[str, Any], faults: list[str]) -> dict[str, str]:
-    """Return the Redis URL that is in the file of REDIS_URL_FILE; nothing where that is not set."""
+def redis_url_from_file(toml: Mapping[str, Any], faults: list[str]) -> dict[str, str | None]:
+    """Return the Redis URL that is in the file of REDIS_URL_FILE; nothing where that is not set.
+
+    A variable of the environment goes before both settings of `hookmill.toml`.
+    """
     variables = variables_set()
-    path = variables.get("REDIS_URL_FILE") or toml.get("redis_url_file")
+    url, path = variables.get("REDIS_URL"), variables.get("REDIS_URL_FILE")
+    if url and not path:
+        return {"redis_url_file": None}
+    if not path:
+        url, path = toml.get("redis_url"), toml.get("redis_url_file")
     if not path:
         return {}
-    if variables.get("REDIS_URL") or toml.get("redis_url"):
+    if url:
         faults.append("REDIS_URL and REDIS_URL_FILE are both set: keep one")
         return {}
     try:
-        url = Path(str(path)).read_text("utf-8").strip()
-    except (OSError, ValueError) as error:
-        faults.append(f"REDIS_URL_FILE: {path} cannot be read: {type(error).__name__}")
+        url = read_text(Path(str(path))).strip()
+    except UnreadableError as error:
+        faults.append(f"REDIS_URL_FILE: {error}")
         return {}
     try:
         return {"redis_url": check_redis_url(url)}

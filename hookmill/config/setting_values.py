@@ -4,22 +4,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from urllib.parse import urlsplit
-
-
-def check_redis_url(url: str) -> str:
-    """Return the URL of a Redis server. The error does not show it, as it may hold a password."""
-    try:
-        parts = urlsplit(url)
-        usable = bool(parts.path if parts.scheme == "unix" else parts.hostname) and parts.port != 0
-    except ValueError:  # its text could show a part of the password
-        usable = False
-    if not usable or parts.scheme not in {"redis", "rediss", "unix"}:
-        raise ValueError(
-            "give redis://HOST:PORT/NUMBER, rediss:// for TLS, or unix://PATH; "
-            "special characters in a password are written as %XX"
-        )
-    return url
 
 
 def check_public_url(url: str) -> str:
@@ -49,6 +35,14 @@ def check_qstash_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def is_loopback(host: str) -> bool:
+    """Return whether a host's name or address is one that only this machine reaches."""
+    try:
+        return host.lower() == "localhost" or ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
 def check_key_part(word: str) -> str:
     """Return a word that can be part of a key in Redis."""
     if not word or not word.isascii() or any(c in word for c in "{}: \t\r\n\0"):
@@ -64,3 +58,10 @@ def check_durability(level: str) -> str:
     if level not in {"memory", "aof"}:
         raise ValueError("use memory, aof, or replicas:N with N from 1 to 99")
     return level
+
+
+def check_host(host: str) -> str:
+    """Return a name or an IP address to listen on."""
+    if not host or not host.isascii() or not host.isprintable() or set(host) & set(" /[]"):
+        raise ValueError("give a name or an IP address, such as 127.0.0.1")
+    return host

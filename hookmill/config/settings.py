@@ -29,6 +29,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from hookmill.config.redis_url import check_redis_url
 from hookmill.config.setting_faults import faults_between, field_of, toml_faults, value_fault
 from hookmill.config.setting_files import (
     SECRET_VARIABLES,
@@ -38,10 +39,10 @@ from hookmill.config.setting_files import (
 )
 from hookmill.config.setting_values import (
     check_durability,
+    check_host,
     check_key_part,
     check_public_url,
     check_qstash_url,
-    check_redis_url,
 )
 from hookmill.config.source_options import SourceOptions
 from hookmill.errors import SettingsError, see
@@ -91,6 +92,16 @@ class Settings(BaseSettings):
         le=65535,
         validation_alias=AliasChoices("PORT", "port"),
         description="port that the receiver listens on",
+    )
+    admin_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="port at which a receiver or a worker answers /healthz, /readyz and /metrics "
+        "to those who run it. Unset: it does not",
+    )
+    admin_host: Annotated[str, AfterValidator(check_host)] = Field(
+        default="127.0.0.1", description="address of that port"
     )
     qstash_current_signing_key: SecretStr | None = Field(
         default=None,
@@ -171,7 +182,8 @@ class Settings(BaseSettings):
     queue_bytes: int = Field(
         default=64 * 1024 * 1024,
         ge=1,
-        description="bytes of bodies that a receiver may hold at a time; more get 503",
+        description="bytes of bodies that a receiver may hold at a time; more get 503. Of bodies "
+        "that arrive in parts, a source may hold half of what the others leave free, or one",
     )
     connections: int | None = Field(
         default=None,

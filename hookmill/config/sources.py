@@ -6,33 +6,36 @@ Reads the settings and the secrets that they name; no other I/O.
 
 from __future__ import annotations
 
-import os
-import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from hookmill.config.identity import Identify, KeyOf, identifier_for, no_key, ordered_by
-from hookmill.config.secrets import default_refs, read
-from hookmill.config.settings import Settings, variable_of
+from hookmill.config.secret_names import with_names
+from hookmill.config.secrets import SHORTEST, TOO_SHORT, FoundSecret, one_secret
+from hookmill.config.setting_values import is_loopback
+from hookmill.config.settings import Settings
 from hookmill.config.source_options import QSTASH, SourceOptions, preset_of, spec_of
+from hookmill.config.source_secrets import SETTINGS_OF, find_secrets, is_switched_on
 from hookmill.config.trust_store import system_roots
-from hookmill.errors import HookmillError, SettingsError
+from hookmill.errors import HookmillError, NotInstalledError, SettingsError
 from hookmill.signatures import Scheme, Secret
+from hookmill.signatures.keys import ASYMMETRIC, key_of
 from hookmill.signatures.marble import DEVELOPMENT_SECRET
-from hookmill.signatures.qstash import DEVELOPMENT_KEYS, QStash
+from hookmill.signatures.qstash import PUBLIC_KEYS, QStash
 from hookmill.signatures.scheme import NetworkScheme
 from hookmill.signatures.spec import SignatureSpec
 from hookmill.signatures.spec_verifier import SpecVerifier
 
-_REGION_KEY = re.compile("[A-Z0-9]+(?:_[A-Z0-9]+)*_QSTASH_(CURRENT|NEXT)_SIGNING_KEY")
-_PUBLIC_SECRETS = frozenset({*DEVELOPMENT_KEYS, DEVELOPMENT_SECRET})
+_PUBLIC_SECRETS = PUBLIC_KEYS | {DEVELOPMENT_SECRET}
 _IS_PUBLIC = (
     "a secret is a public development key: anyone can sign with it. Set the real one, or set "
     "HOOKMILL_DEVELOPMENT=1 where nobody else can deliver"
 )
-
-# The sources that a secret alone switches on: its setting, and what `hookmill dev` sets it to.
-_SETTING_OF = {"qstash": "qstash_current_signing_key", "marble": "marble_webhook_secret"}
-_PUBLIC_SECRETS_OF = {"qstash": DEVELOPMENT_KEYS, "marble": (DEVELOPMENT_SECRET,)}
+_IS_PUBLIC_AND_REACHED = (
+    "a secret is a public development key, and HOOKMILL_HOST is {host}, which others can reach: "
+    "they could sign with it. Set HOOKMILL_HOST=127.0.0.1, or a secret of your own (any text of 16 "
+    "characters, which you give to the sender as well)"
+)
 
 
 class Source(NamedTuple):
@@ -41,7 +44,8 @@ class Source(NamedTuple):
     `url` is the URL that the sender was given ("" if unknown). `handshake` names the requests that
     it makes besides its deliveries, and `verify_token` is the text that such a request must repeat.
     `status` is the status of the answer to an accepted delivery. `secret_header` (lower case) is
-    the header that holds the secret itself, b"" if no header does.
+    the header that holds the secret itself, b"" if no header does. `secrets` are those of the
+    scheme, and `basis` is all that the source was made from: with an equal one it is the same.
     """
 
     name: str
@@ -54,6 +58,23 @@ class Source(NamedTuple):
     verify_token: str = ""
     status: int = 200
     secret_header: bytes = b""
+    secrets: tuple[Secret, ...] = ()
+    basis: tuple[object, ...] = ()
+
+    def usable_at(self, now: float) -> int:
+        """Return how many of its secrets are valid at a Unix time."""
+        return sum(secret.counts_at(now) for secret in self.secrets)
+
+
+class LoadedSource(NamedTuple):
+    """What became of a source: `source` is None if it has no usable secret, or if its table is
+    faulty. `faults` say what is wrong, also with single secrets of a source that has others.
+    """
+
+    name: str
+    path: str
+    source: Source | None
+    faults: tuple[str, ...]
 
 
 class SourceCheck(NamedTuple):
@@ -69,29 +90,43 @@ def sources_of(settings: Settings) -> list[Source]:
     """Return the sources that are switched on. Their secrets are read again at each call.
 
     Raises `SettingsError` with every fault, because a source without a usable secret must not
-    start.
+    start, and neither must one with a secret that is not usable.
     """
-    sources: list[Source] = []
-    faults: list[str] = []
-    for name in names_of(settings):
-        try:
-            sources.append(_source(name, settings))
-        except SettingsError as error:
-            faults += [_with_name(name, fault) for fault in error.faults]
-    if faults:
+    loaded = [load_source(name, settings) for name in names_of(settings)]
+    if faults := [fault for one in loaded for fault in one.faults]:
         raise SettingsError(faults)
-    return sources
+    return [one.source for one in loaded if one.source is not None]
+
+
+def load_source(name: str, settings: Settings, before: Source | None = None) -> LoadedSource:
+    """Read a source's secrets, and make it with those that are usable. Raises nothing.
+
+    A secret that was there `before` keeps its label.
+    """
+    options = settings.options_of(name)
+    spec = spec_of(name, options)
+    table_faults = faults_of_table(name, spec, settings)
+    secrets, faults = _usable_secrets(name, spec, settings)
+    named = with_names(secrets, before.secrets if before is not None else ())
+    source = None
+    if named and not table_faults:
+        source = _source(name, spec, named, settings, faults)
+    faults = table_faults + faults
+    said = tuple(dict.fromkeys(_with_name(name, fault) for fault in faults))
+    return LoadedSource(name, settings.path_of(name), source, said)
 
 
 def names_of(settings: Settings) -> list[str]:
     """Return the names of the sources that are switched on: QStash and Marble by their keys, all
     others by a table in `hookmill.toml`.
     """
-    by_keys = {"qstash": settings.qstash_keys, "marble": settings.marble_secrets}
+    by_keys = [name for name in SETTINGS_OF if is_switched_on(name, settings)]
     tables = [
-        name for name, options in settings.sources.items() if name not in by_keys or options.secrets
+        name
+        for name, options in settings.sources.items()
+        if name not in SETTINGS_OF or name in by_keys or options.secrets
     ]
-    return [*(name for name, keys in by_keys.items() if keys and name not in tables), *tables]
+    return [*(name for name in by_keys if name not in tables), *tables]
 
 
 def url_of(name: str, settings: Settings) -> str:
@@ -101,90 +136,103 @@ def url_of(name: str, settings: Settings) -> str:
     return f"{settings.public_url}{settings.path_of(name)}" if settings.public_url else ""
 
 
-def secrets_of(name: str, settings: Settings) -> list[Secret]:
-    """Read what a source verifies with: its secrets, SNS's topics or PayPal's webhook IDs.
-
-    Returns an empty list for QStash and Marble if nothing is set. Raises `SettingsError`.
-    """
-    options = settings.options_of(name)
-    if preset_of(name, options) == "sns":
-        if not options.topics:
-            raise SettingsError(["topics: name the topics (their ARNs) that may send"])
-        return [Secret(topic, topic) for topic in options.topics]
-    if preset_of(name, options) == "paypal":
-        if not options.webhook_ids:
-            raise SettingsError(["webhook_ids: give the IDs of the webhooks, as PayPal shows them"])
-        return [Secret(one, f"webhook {one}") for one in options.webhook_ids]
-    if refs := options.secrets:
-        return read(name, refs)
-    if name == "qstash":
-        return _keys_of_qstash(settings)
-    if preset_of(name, options) == "qstash-callbacks":
-        return _keys_of_callbacks(settings)
-    if name == "marble":
-        return _labelled(settings.marble_secrets, "MARBLE_WEBHOOK_SECRET")
-    return read(name, default_refs(name))
-
-
-def secrets_to_sign_with(name: str, settings: Settings, *, allow_public: bool) -> list[Secret]:
-    """Return the secrets that `hookmill send` can sign a source's deliveries with.
-
-    If none is set, these are the public development keys, provided that `allow_public` is true.
-    Otherwise raises `SettingsError`, which names the variable to set.
-    """
-    options = settings.options_of(name)
-    if preset_of(name, options) == "qstash-callbacks" and not options.secrets:
-        name, options = "qstash", settings.options_of("qstash")  # the same keys sign both
-    found = secrets_of(name, settings)
-    if found or name not in _PUBLIC_SECRETS_OF:
-        return found
-    if allow_public:
-        return [Secret(text) for text in _PUBLIC_SECRETS_OF[name]]
-    variable = variable_of(_SETTING_OF[name])
-    raise SettingsError([f"{variable} is not set: there is nothing to sign with"])
-
-
 def check_source(name: str, settings: Settings) -> SourceCheck:
     """Read a source's secrets and make its scheme, as a receiver does when it starts.
 
     Accepts the public development keys. Raises nothing: what is wrong is in `faults`.
     """
-    options = settings.options_of(name)
-    spec = spec_of(name, options)
-    secrets: list[Secret] = []
-    faults = _faults_of_table(name, spec, settings)
+    found = find_secrets(name, settings)
+    allowing = settings.model_copy(update={"development": True, "host": "127.0.0.1"})
+    faults = load_source(name, allowing).faults
+    return SourceCheck(with_names(one.secret for one in found.secrets), faults)
+
+
+def _source(
+    name: str,
+    spec: SignatureSpec | None,
+    secrets: tuple[Secret, ...],
+    settings: Settings,
+    faults: list[str],
+) -> Source | None:
+    options, preset = settings.options_of(name), preset_of(name, settings.options_of(name))
+    path, url = settings.path_of(name), url_of(name, settings)
     try:
-        secrets = secrets_of(name, settings)
-        _scheme(name, spec, secrets, settings)
-        _verify_token(name, options)
+        scheme = _scheme(name, spec, secrets, settings)
     except HookmillError as error:
         faults += str(error).splitlines()
-    return SourceCheck(tuple(secrets), tuple(_with_name(name, fault) for fault in faults))
-
-
-def _source(name: str, settings: Settings) -> Source:
-    options = settings.options_of(name)
-    spec = spec_of(name, options)
-    if faults := _faults_of_table(name, spec, settings):
-        raise SettingsError(faults)
-    secrets = secrets_of(name, settings)
-    if not settings.development and any(one.text in _PUBLIC_SECRETS for one in secrets):
-        raise SettingsError([_IS_PUBLIC])
+        return None
+    verify_token = _verify_token(options, faults)
+    basis = (options, path, url, settings.public_url, settings.clock_tolerance, secrets)
     return Source(
         name,
-        settings.path_of(name),
-        _scheme(name, spec, secrets, settings),
-        identifier_for(preset_of(name, options), spec, options),
+        path,
+        scheme,
+        identifier_for(preset, spec, options),
         ordered_by(options.ordered_by) if options.ordered_by else no_key,
-        url_of(name, settings),
-        spec.handshake if spec else "sns" if preset_of(name, options) == "sns" else "",
-        _verify_token(name, options),
+        url,
+        spec.handshake if spec else "sns" if preset == "sns" else "",
+        verify_token,
         spec.acknowledge if spec else 200,
         _secret_header(spec) if spec else b"",
+        secrets,
+        (*basis, verify_token),
     )
 
 
-def _faults_of_table(name: str, spec: SignatureSpec | None, settings: Settings) -> list[str]:
+def _verify_token(options: SourceOptions, faults: list[str]) -> str:
+    """Return the verify token, "" if there is none or if it is not usable: nothing matches that."""
+    try:
+        return one_secret(options.verify_token) if options.verify_token is not None else ""
+    except SettingsError as error:
+        faults += error.faults
+        return ""
+
+
+def _usable_secrets(
+    name: str, spec: SignatureSpec | None, settings: Settings
+) -> tuple[list[Secret], list[str]]:
+    """Return the secrets that a source can verify with, and what is wrong with the others."""
+    found = find_secrets(name, settings)
+    usable: list[Secret] = []
+    faults = [*found.faults]
+    if not found.secrets and not found.faults:
+        faults.append("it has no secret")
+    for one in found.secrets:
+        fault = _fault_of_secret(name, spec, one, settings)
+        if fault:
+            faults.append(fault)
+        else:
+            usable.append(one.secret)
+    return usable, faults
+
+
+def _fault_of_secret(
+    name: str, spec: SignatureSpec | None, found: FoundSecret, settings: Settings
+) -> str:
+    """Return what is wrong with a single secret, "" if nothing is."""
+    text = found.secret.text
+    if text in _PUBLIC_SECRETS and not settings.development:
+        return _IS_PUBLIC
+    if text in _PUBLIC_SECRETS and not is_loopback(settings.host):
+        return _IS_PUBLIC_AND_REACHED.format(host=settings.host)
+    if spec is None and preset_of(name, settings.options_of(name)) not in QSTASH:
+        return ""  # topics and IDs of webhooks are no secrets, and are judged together
+    try:
+        if spec is None:
+            _scheme(name, spec, [found.secret], settings)
+            length = len(text.encode())
+        else:
+            length = len(key_of(spec, text))
+            _scheme(name, spec, [found.secret], settings)
+    except NotInstalledError as error:
+        return str(error)
+    except HookmillError as error:
+        return f"{error} ({found.place})"
+    is_secret = spec is None or spec.algorithm not in ASYMMETRIC
+    return f"{found.place} {TOO_SHORT}" if is_secret and length < SHORTEST else ""
+
+
+def faults_of_table(name: str, spec: SignatureSpec | None, settings: Settings) -> list[str]:
     """Return what a source's table lacks for verifying deliveries and answering handshakes."""
     if spec is None:
         return []
@@ -204,7 +252,7 @@ def _faults_of_table(name: str, spec: SignatureSpec | None, settings: Settings) 
 
 
 def _scheme(
-    name: str, spec: SignatureSpec | None, secrets: list[Secret], settings: Settings
+    name: str, spec: SignatureSpec | None, secrets: Sequence[Secret], settings: Settings
 ) -> Scheme | NetworkScheme:
     if spec is not None:
         return SpecVerifier(spec, secrets)
@@ -221,10 +269,6 @@ def _scheme(
     return PayPal(secrets, system_roots())
 
 
-def _verify_token(name: str, options: SourceOptions) -> str:
-    return read(name, [options.verify_token])[0].text if options.verify_token else ""
-
-
 def _secret_header(spec: SignatureSpec) -> bytes:
     kind, _, name = spec.signature.partition(":")
     return name.lower().encode() if spec.algorithm == "token" and kind == "header" else b""
@@ -232,32 +276,3 @@ def _secret_header(spec: SignatureSpec) -> bytes:
 
 def _with_name(name: str, fault: str) -> str:
     return fault if fault.startswith("sources.") else f"sources.{name}: {fault}"
-
-
-def _labelled(keys: list[str], variable: str) -> list[Secret]:
-    return [
-        Secret(key, f"env:{variable}{f' ({number})' if number > 1 else ''}")
-        for number, key in enumerate(keys, 1)
-    ]
-
-
-def _keys_of_qstash(settings: Settings) -> list[Secret]:
-    return [*_labelled(settings.qstash_keys, "QSTASH_CURRENT_SIGNING_KEY"), *_region_keys()]
-
-
-def _keys_of_callbacks(settings: Settings) -> list[Secret]:
-    """Return the keys of QStash's messages, because QStash signs callbacks with the same keys."""
-    messages = settings.options_of("qstash")
-    if messages.secrets and preset_of("qstash", messages) in QSTASH:
-        return read("qstash", messages.secrets)
-    if keys := _keys_of_qstash(settings):
-        return keys
-    raise SettingsError(["QSTASH_CURRENT_SIGNING_KEY is not set: it signs callbacks too"])
-
-
-def _region_keys() -> list[Secret]:
-    """Return the QStash keys of regions, from variables such as
-    `EU_CENTRAL_1_QSTASH_CURRENT_SIGNING_KEY`: each region has its own.
-    """
-    names = sorted(name for name in os.environ if _REGION_KEY.fullmatch(name))
-    return [Secret(os.environ[name], f"env:{name}") for name in names if os.environ[name]]

@@ -19,6 +19,7 @@ import msgspec
 from hookmill.config.identity import Identify, Identity
 from hookmill.debug.hypotheses import Case, hypotheses_of, pairs_of
 from hookmill.errors import HookmillError
+from hookmill.printable import printable
 from hookmill.signatures import Refused, Secret, Verdict, Verified
 from hookmill.signatures.presets import PRESETS
 from hookmill.signatures.qstash import QStash
@@ -228,8 +229,7 @@ def _without_secrets(report: Report, case: Case) -> Report:
             line = line.partition(" bytes, ")[0] + " bytes, not shown: it holds a secret"
         for text in longest_first:
             line = line.replace(text, "[secret]")
-        shown = line.encode("utf-8", "backslashreplace").decode()
-        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+        return printable(line)
 
     return msgspec.structs.replace(
         report,

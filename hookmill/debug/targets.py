@@ -1,5 +1,5 @@
 """Finds what `hookmill send` signs with and what `hookmill verify` judges by: a configured source,
-what the command line gives, or the public keys of `hookmill dev`.
+what the command line gives, or the keys of `hookmill dev`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from multidict import CIMultiDict
 from hookmill.config.identity import Identify, identifier_for
 from hookmill.config.settings import Settings
 from hookmill.config.source_options import CODE, QSTASH, preset_of, spec_of
-from hookmill.config.sources import secrets_of, secrets_to_sign_with, url_of
+from hookmill.config.source_secrets import secrets_of, secrets_to_sign_with
+from hookmill.config.sources import url_of
 from hookmill.debug.hypotheses import Case
 from hookmill.errors import SettingsError
 from hookmill.signatures import Scheme, Secret, Signed
@@ -51,8 +52,8 @@ def sender_for(source: str, url: str, settings: Settings) -> SimulatedSender:
     """Return what makes deliveries to `url` as the source's sender does.
 
     Raises `SettingsError` if there is no such source, and where only its sender has the key. It
-    also does where no key is set and `url` is not on this machine, because the public development
-    keys prove nothing there.
+    also does where no key is set and `url` is not on this machine, because keys for development
+    prove nothing there.
     """
     spec = _spec_of(source, settings)
     base, is_local = _base_of(url)

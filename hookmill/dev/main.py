@@ -1,7 +1,7 @@
 """`hookmill dev`: all on one machine. Embedded server, QStash emulator, receiver, two workers.
 
-Each program runs in a process of its own, as it does in production, but with public keys that are
-for development only. Ctrl-C ends all of them: the emulator and the receiver first, the server last.
+Each program runs in a process of its own, as it does in production, but with keys that were made
+for this run. Ctrl-C ends all of them: the emulator and the receiver first, the server last.
 """
 
 from __future__ import annotations
@@ -15,38 +15,24 @@ from contextlib import suppress
 import structlog
 
 from hookmill.admin.groups import add_if_unknown
+from hookmill.config import dev_files
 from hookmill.config.settings import DEFAULT_GROUP, Settings, load_settings
 from hookmill.config.sources import sources_of
 from hookmill.debug.simulate import answers, deliver
+from hookmill.dev import environment
+from hookmill.dev.environment import Made
 from hookmill.dev.samples import SAMPLES, OrderPaid
-from hookmill.emulator import DEVELOPMENT_TOKEN
 from hookmill.errors import HookmillError
 from hookmill.runtime import process
-from hookmill.runtime.embedded_redis import embedded_server, free_port
+from hookmill.runtime.embedded_redis import embedded_server
 from hookmill.runtime.tasks import cancel_and_wait
 from hookmill.sending.sender import Sender
-from hookmill.signatures.marble import DEVELOPMENT_SECRET
-from hookmill.signatures.qstash import DEVELOPMENT_KEYS
 
 log = structlog.get_logger("dev")
 
 WORKERS = 2
 START = 15.0
 """Seconds within which the receiver must get ready."""
-
-_DEFAULTS = {
-    "HOOKMILL_DEVELOPMENT": "1",
-    "HOOKMILL_LEASE": "5",  # short, so that one can watch a killed worker's messages move on
-    "HOOKMILL_SHUTDOWN": "5",
-    "HOOKMILL_LOG_FORMAT": "console",
-    "HOOKMILL_SOURCES__qstash-callbacks__path": "/qstash-callbacks",
-}
-
-_DEVELOPMENT_KEYS = {
-    "QSTASH_CURRENT_SIGNING_KEY": DEVELOPMENT_KEYS[0],
-    "QSTASH_NEXT_SIGNING_KEY": DEVELOPMENT_KEYS[1],
-    "MARBLE_WEBHOOK_SECRET": DEVELOPMENT_SECRET,
-}
 
 
 class ProgramFailedError(HookmillError):
@@ -55,40 +41,37 @@ class ProgramFailedError(HookmillError):
     code = "program_failed"
 
 
-def development_environment() -> bool:
-    """Set the variables that are not set in this process; its children inherit them.
-
-    Returns whether the QStash emulator has to run, which is so unless QSTASH_URL already names a
-    service.
+def run(
+    settings: Settings, handlers: str, *, samples: bool, on_redis_url: bool, ignored: str
+) -> None:
+    """Run everything until Ctrl-C. `environment.set_defaults` was called before the settings were
+    read, and has returned `ignored`. Raises `ProgramFailedError`.
     """
-    for name, value in _DEFAULTS.items():
-        os.environ.setdefault(name, value)
-    if not any(os.environ.get(name) for name in _DEVELOPMENT_KEYS):
-        os.environ.update(_DEVELOPMENT_KEYS)
-    os.environ.setdefault("PORT", str(free_port(preferred=8080)))
-    os.environ.setdefault("HOOKMILL_HOST", "127.0.0.1")
-    os.environ.setdefault("HOOKMILL_PUBLIC_URL", f"http://127.0.0.1:{os.environ['PORT']}")
-    if os.environ.get("QSTASH_URL"):
-        return False
-    # The receiver does not listen yet, so that its port still looks free.
-    preferred = 8081 if os.environ["PORT"] != "8081" else 8082
-    os.environ["QSTASH_URL"] = f"http://127.0.0.1:{free_port(preferred)}"
-    os.environ.setdefault("QSTASH_TOKEN", DEVELOPMENT_TOKEN)
-    return True
-
-
-def run(handlers: str, *, samples: bool, qstash: bool) -> None:
-    """Run everything until Ctrl-C. Call `development_environment` first. Raises
-    `ProgramFailedError`.
-    """
-    if os.environ.get("REDIS_URL") or os.environ.get("REDIS_URL_FILE"):
-        process.run(_develop(handlers, samples=samples, qstash=qstash))
+    if ignored:
+        log.warning(
+            "the Redis that is set is not used, because it could be that of production",
+            set_by=ignored,
+            to_use_it="hookmill dev --on-redis-url",
+        )
+    made = environment.make_secrets(settings)
+    if on_redis_url:
+        prefix = environment.use_own_prefix(settings)
+        log.info("using the Redis that is set", set_by=settings.redis_variable, prefix=prefix)
+        _run(made, handlers, samples=samples)
         return
     with embedded_server() as url:
-        os.environ["REDIS_URL"] = url
+        environment.use_server(url)
         log.info("embedded server started", url=url)
-        process.run(_develop(handlers, samples=samples, qstash=qstash))
+        made.variables["REDIS_URL"] = url
+        _run(made, handlers, samples=samples)
     log.info("embedded server stopped")
+
+
+def _run(made: Made, handlers: str, *, samples: bool) -> None:
+    with dev_files.kept(dev_files.DEV, made.variables) as path:
+        if path is None:
+            log.warning("the keys are in no file: the current folder cannot be written")
+        process.run(_develop(handlers, samples=samples, qstash=made.has_emulator))
 
 
 async def _develop(handlers: str, *, samples: bool, qstash: bool) -> None:
@@ -103,8 +86,10 @@ async def _develop(handlers: str, *, samples: bool, qstash: bool) -> None:
                 port = os.environ["QSTASH_URL"].rpartition(":")[2]
                 children.append(await _start("qstash", "--port", port, name="qstash"))
             children.append(await _start("receiver", name="receiver"))
+            # The admin port is the receiver's. Each worker has one that is free.
+            own = {} if settings.admin_port is None else {"HOOKMILL_ADMIN_PORT": "0"}
             children += [
-                await _start("worker", handlers, name=f"worker-{number}")
+                await _start("worker", handlers, name=f"worker-{number}", **own)
                 for number in range(1, WORKERS + 1)
             ]
             show = asyncio.create_task(_show(settings, samples=samples))
@@ -121,11 +106,12 @@ async def _develop(handlers: str, *, samples: bool, qstash: bool) -> None:
         raise ProgramFailedError("a program ended by itself: see its lines above")
 
 
-async def _start(*command: str, name: str) -> asyncio.subprocess.Process:
+async def _start(*command: str, name: str, **env: str) -> asyncio.subprocess.Process:
     # In a session of its own Ctrl-C does not reach it, so that we can stop them in our order.
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "hookmill", *command, "--name", name), start_new_session=True
-    )
+        *(sys.executable, "-m", "hookmill", *command, "--name", name),
+        env={**os.environ, **env}, start_new_session=True,
+    )  # fmt: skip
 
 
 async def _stop(children: list[asyncio.subprocess.Process]) -> None:

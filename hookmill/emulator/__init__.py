@@ -4,6 +4,3 @@ It signs, delays, retries, deduplicates and calls back as QStash does, and keeps
 Unlike QStash it can deliver to this machine. It does not replace QStash: it is one process, has no
 plans and quotas, and signs with public keys by default.
 """
-
-DEVELOPMENT_TOKEN = "eyJVc2VySUQiOiJkZWZhdWx0VXNlciIsIlBhc3N3b3JkIjoiZGVmYXVsdFBhc3N3b3JkIn0="  # noqa: S105 - published
-"""The published token of QStash's own development server."""

@@ -32,10 +32,12 @@ R = TypeVar("R", bound=Record)
 
 
 def make_app(
-    broker: Broker, save: Save, token: str, *, max_body: int = MAX_BYTES
+    broker: Broker, save: Save, token: str, *, host: str = "127.0.0.1", max_body: int = MAX_BYTES
 ) -> web.Application:
-    """Return the API of a broker. `save` saves the changes and wakes the dispatcher."""
-    guard = Guard(save, token)
+    """Return the API of a broker that listens on `host`. `save` saves the changes and wakes the
+    dispatcher.
+    """
+    guard = Guard(save, token, host)
     app = web.Application(
         middlewares=[guard.middleware],
         client_max_size=max_body,
@@ -56,7 +58,7 @@ async def serving(
     broker: Broker, save: Save, token: str, host: str, port: int
 ) -> AsyncIterator[int]:
     """Serve the API inside the block; give the port. Port 0 takes a free one."""
-    runner = web.AppRunner(make_app(broker, save, token), shutdown_timeout=5.0)
+    runner = web.AppRunner(make_app(broker, save, token, host=host), shutdown_timeout=5.0)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()

@@ -27,6 +27,11 @@ _GO_UNITS = {
 }  # fmt: skip
 _GO_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(h|ms|us|µs|ns|m|s)")
 
+_LONGEST_GO = 100
+"""Characters of the longest duration that is read. Digits without a unit take a time that grows
+with the square of their number.
+"""
+
 
 def wait_ms(message: QStashMessage, result: AttemptResult, now_ms: int) -> int:
     """Return the milliseconds to wait after a failed attempt of the message."""
@@ -66,7 +71,7 @@ def _read_ms(text: str, now_ms: int) -> int | None:
         )
     except (ValueError, OverflowError):
         pass
-    parts = _GO_PART.findall(text)
+    parts = _GO_PART.findall(text) if len(text) <= _LONGEST_GO else []
     if not parts or "".join(map("".join, parts)) != text:
         return None
     # The bound is needed because float() turns a number of 400 digits into infinity.

@@ -5,7 +5,6 @@ No I/O. The caller saves the changes (`State.journal`) before it tells anybody a
 
 from __future__ import annotations
 
-import secrets
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ import msgspec
 
 from hookmill.emulator.backoff import wait_ms
 from hookmill.emulator.callbacks import template_of
+from hookmill.emulator.credentials import rotated
 from hookmill.emulator.deduplication import Deduplications
 from hookmill.emulator.dlq import DeadLetterQueue
 from hookmill.emulator.due_messages import DueMessages
@@ -190,8 +190,7 @@ class Broker:
 
     def rotate_keys(self) -> SigningKeys:
         """Sign with the next key from now on, and make a new next key."""
-        rotated = SigningKeys(self.keys.next, f"sig_{secrets.token_urlsafe(21)}")
-        return self._state.keys.put("signing", rotated)
+        return self._state.keys.put("signing", rotated(self.keys))
 
     # --- attempts ---
 

@@ -1,4 +1,4 @@
-"""What happens around every API request: the token, saving, refusals, and the log.
+"""What happens around every API request: its origin, the token, saving, refusals, and the log.
 
 What a request changed is saved before it is answered.
 """
@@ -15,8 +15,10 @@ from aiohttp import ClientPayloadError, hdrs, web
 from aiohttp.http_exceptions import BadHttpMessage
 
 from hookmill.emulator.models import ApiError
+from hookmill.emulator.origins import fault_of
 from hookmill.emulator.state import Save
 from hookmill.errors import HookmillError
+from hookmill.runtime.log_pace import LogPace
 
 log = structlog.get_logger("qstash")
 
@@ -28,11 +30,15 @@ RouteHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Guard:
-    """Checks the token, and saves the changes with `save` before the response is sent."""
+    """Refuses what a web page may have sent, checks the token, and saves the changes with `save`
+    before the response is sent. `host` is the address that the emulator listens on.
+    """
 
-    def __init__(self, save: Save, token: str) -> None:
+    def __init__(self, save: Save, token: str, host: str) -> None:
         self._save_changes = save
         self._token = token
+        self._host = host
+        self._pace = LogPace()
         self._is_behind = False
         """Whether changes of an earlier request are not saved."""
 
@@ -42,6 +48,8 @@ class Guard:
 
         @web.middleware
         async def guard(request: web.Request, handler: RouteHandler) -> web.StreamResponse:
+            if fault := fault_of(request.headers, self._host):
+                return self._forbidden(request, fault)
             if request.path == "/":
                 return await handler(request)
             try:
@@ -53,6 +61,12 @@ class Guard:
             return response
 
         return guard
+
+    def _forbidden(self, request: web.Request, fault: str) -> web.Response:
+        if self._pace.failed():  # a page can make as many requests as it likes
+            _log(log.warning, "refused", request, 403, error=fault, **self._pace.failures)
+        text = f"this request is refused, because {fault}"
+        return web.json_response({"error": text}, status=403)
 
     async def _handle(self, request: web.Request, handler: RouteHandler) -> web.StreamResponse:
         if request.method in _READING:
@@ -110,7 +124,7 @@ def _refusal(request: web.Request, error: Exception) -> web.Response:
 
 
 def _log(
-    write: Callable[..., Any], event: str, request: web.Request, status: int, **more: str
+    write: Callable[..., Any], event: str, request: web.Request, status: int, **more: str | int
 ) -> None:
     """Log a request by its route, because its path may contain a secret."""
     resource = request.match_info.route.resource

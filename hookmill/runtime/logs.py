@@ -12,18 +12,20 @@ import logging
 import os
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from datetime import UTC, datetime
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 import msgspec
 import structlog
 from structlog.contextvars import STRUCTLOG_KEY_PREFIX
 from structlog.processors import format_exc_info
-from structlog.typing import EventDict
+from structlog.typing import EventDict, ExcInfo
 
+from hookmill.printable import block, field, printable, printable_json
 from hookmill.runtime import lossy_output
 from hookmill.runtime.lossy_output import LossyFile
 
@@ -73,6 +75,11 @@ def lose_what_cannot_be_written() -> None:
     lossy_output.lose_what_cannot_be_written(file if isinstance(file, LossyFile) else None)
 
 
+def lost_lines() -> int:
+    """Return how many lines could not be written since the last one that could."""
+    return int(getattr(_output.file, "lost_lines", 0))
+
+
 def _console_processors(bound: dict[str, str], *, has_colors: bool) -> list[Any]:
     """Return the structlog processors that make a readable line."""
 
@@ -85,11 +92,41 @@ def _console_processors(bound: dict[str, str], *, has_colors: bool) -> list[Any]
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S.%f", utc=False),
-        structlog.dev.ConsoleRenderer(
-            colors=has_colors, exception_formatter=structlog.dev.plain_traceback
-        ),
+        _show_fields,
+        structlog.dev.ConsoleRenderer(colors=has_colors, exception_formatter=_write_traceback),
         lambda _, __, line: line.encode(encoding, "backslashreplace"),
     ]
+
+
+def _show_fields(_: Any, __: str, line: EventDict) -> EventDict:
+    """Make each field a text that can neither steer the terminal nor pass for another field."""
+    return {printable(str(name)): _shown(name, value) for name, value in line.items()}
+
+
+def _shown(name: str, value: Any) -> Any:
+    if name == "exc_info" or isinstance(value, int | float | None):
+        return value
+    text = str(_json_safe(value))
+    if name in {"exception", "stack"}:
+        return block(text)
+    if name in {"event", "timestamp", "level"}:
+        return printable(text)
+    return _Shown(field(text) if isinstance(value, str) else printable(text))
+
+
+class _Shown:
+    """A text that structlog shows as it is, because its `repr` is the text."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def _write_traceback(file: TextIO, exc_info: ExcInfo) -> None:
+    """Write a traceback with each line indented, so that none can pass for a line of the log."""
+    file.write("\n" + block("".join(traceback.format_exception(*exc_info))))
 
 
 # --- the message in every line ---------------------------------------------------------------
@@ -263,9 +300,10 @@ def _text_of(record: logging.LogRecord) -> str:
 def _to_json(line: dict[str, Any]) -> bytes:
     """Encode a line, whatever is in it, because logging must not raise an error."""
     try:
-        return _encode(line)
+        return printable_json(_encode(line))
     except Exception:  # noqa: BLE001 - surrogates, a cycle, a repr that fails
-        return _encode({_json_safe(key): _json_safe(value) for key, value in line.items()})
+        safe = {_json_safe(key): _json_safe(value) for key, value in line.items()}
+        return printable_json(_encode(safe))
 
 
 _encode = msgspec.json.Encoder(enc_hook=repr).encode

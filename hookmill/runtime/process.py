@@ -19,6 +19,7 @@ from typing import Any
 
 import structlog
 
+from hookmill.printable import printable
 from hookmill.runtime import logs
 
 log = structlog.get_logger("runtime")
@@ -178,9 +179,11 @@ def on_signal_aside(number: signal.Signals, then: Callable[[], None]) -> Iterato
 
 
 def write_to_stderr(text: str) -> None:
-    """Write a text to standard error, past all buffers. Where it cannot be written, it is lost."""
+    """Write a text to standard error, past all buffers; control characters appear as escapes.
+    Where it cannot be written, it is lost.
+    """
     with contextlib.suppress(OSError):
-        rest = memoryview(text.encode("utf-8", "backslashreplace"))
+        rest = memoryview(printable(text, keep="\n\t").encode())
         while rest:
             rest = rest[os.write(2, rest) :]
 

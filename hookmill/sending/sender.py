@@ -13,6 +13,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
+from hookmill.config import dev_files
 from hookmill.config.setting_values import check_qstash_url
 from hookmill.config.settings import load_settings
 from hookmill.errors import SendError, SettingsError
@@ -42,9 +43,9 @@ class Sender:
     """Sends events. Use it as an async context manager, or `close` it.
 
     It belongs to the event loop in which it first sends. `token` and `url` are QStash's (unset:
-    QSTASH_TOKEN and QSTASH_URL). With `direct`, QStash is not used: each message is posted to its
-    URL, and only this process retries it. `secret` and `scheme` sign the messages that do not set
-    their own. Raises `SettingsError`.
+    QSTASH_TOKEN and QSTASH_URL, or those of an emulator that runs in this folder). With `direct`,
+    QStash is not used: each message is posted to its URL, and only this process retries it.
+    `secret` and `scheme` sign the messages that do not set their own. Raises `SettingsError`.
 
     `only_public` is for direct delivery to URLs that others chose, such as customers. It connects
     to public addresses only, so that no URL reaches your own network; else `AddressRefusedError`.
@@ -79,7 +80,12 @@ class Sender:
     def _make_client(self, token: str | None, url: str | None) -> QStashClient:
         if token is None or url is None:
             settings = load_settings()
-            token, url = token or settings.token, url or settings.qstash_url
+            if url is None and "qstash_url" in settings.model_fields_set:
+                url = settings.qstash_url
+            token = token or settings.token
+            if not token:
+                url, token = _of_emulator(url)
+            url = url or settings.qstash_url
         if not token:
             raise SettingsError(
                 ["QSTASH_TOKEN is not set: give QStash's token, or direct=True to send without it"]
@@ -205,6 +211,18 @@ class Sender:
                 may_be_published=False,
             )
         return self._client
+
+
+def _of_emulator(url: str | None) -> tuple[str | None, str | None]:
+    """Return the URL and token of an emulator that runs in this folder. If there is none, or if
+    `url` names another service, return `url` and no token.
+    """
+    for name in (dev_files.DEV, dev_files.QSTASH):
+        found = dev_files.of_running(name)
+        here, token = found.get("QSTASH_URL"), found.get("QSTASH_TOKEN")
+        if token and here and (url is None or url.rstrip("/") == here):
+            return here, token
+    return url, None
 
 
 def _checked(option: str, check: Callable[[], _T]) -> _T:

@@ -11,6 +11,9 @@ from hookmill.errors import NotInstalledError, SettingsError
 from hookmill.signatures.scheme import secret_bytes
 from hookmill.signatures.spec import SignatureSpec
 
+ASYMMETRIC = {"ed25519", "ecdsa-p256"}
+"""The algorithms whose key is public: it has the length that the algorithm asks for."""
+
 Matches = Callable[[bytes, list[bytes]], bool]
 """Returns whether one of the given signatures (as they are written) is that of a content."""
 
@@ -39,7 +42,7 @@ def matcher(spec: SignatureSpec, key: bytes) -> Matches:
     """Return a function that compares signatures with those of this key, in constant time."""
     if spec.algorithm == "token":
         return lambda _, given: _is_among(key, given)
-    if spec.algorithm in {"ed25519", "ecdsa-p256"}:
+    if spec.algorithm in ASYMMETRIC:
         return _asymmetric_matcher(spec, key)
     return _hmac_matcher(spec, key)
 

@@ -40,7 +40,20 @@ LIFETIME = 300
 """Seconds for which the service's tokens are valid."""
 
 DEVELOPMENT_KEYS = ("sig_7kYjw48mhY7kAjqNGcy6cr29RJ6r", "sig_5ZB6DVzB1wjE8S6rZ7eenA8Pdnhs")
-"""The published keys of QStash's development server: anyone can sign with them."""
+"""The published keys of QStash's development server, of its first user."""
+
+PUBLIC_KEYS = frozenset(
+    {
+        *DEVELOPMENT_KEYS,
+        # Its other users.
+        "sig_7GVPjvuwsfqF65iC8fSrs1dfYruM", "sig_5NoELc3EFnZn4DVS5bDs2Nk4b7Ua",
+        "sig_6jWGaWRxHsw4vMSPJprXadyvrybF", "sig_7qHbvhmahe5GwfePDiS5Lg3pi6Qx",
+        "sig_5T8FcSsynBjn9mMLBsXhpacRovJf", "sig_7GFR4YaDshFcqsxWRZpRB161jguD",
+        # The example of its documentation.
+        "sig_7RvLjqfZBvP5KEUimQCE1pvpLuou", "sig_7W3ZNbfKWk5NWwEs3U4ixuQ7fxwE",
+    }
+)  # fmt: skip
+"""All published keys: anyone can sign with them."""
 
 _MAX_TOKEN = 8192
 _FAR = 2**40

@@ -232,7 +232,7 @@ def _pool_of(url: str, timeout: float | None) -> Any:
             pool.connection_kwargs["socket_keepalive"] = True
             pool.connection_kwargs["socket_keepalive_options"] = keepalive_options()
         pool.make_connection()  # without opening it: this refuses options it does not know
-    except (ValueError, TypeError, redis.RedisError):  # their text may show a part of the password
+    except Exception:  # noqa: BLE001 - the client raises many kinds, and a text may show the password
         raise SettingsError(
             ["REDIS_URL: the Redis client cannot read it, or does not know an option in it"]
         ) from None

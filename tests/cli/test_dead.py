@@ -18,6 +18,7 @@ from hookmill.cli.dead import drop, list_all, replay, show
 from hookmill.config.settings import Settings
 from hookmill.errors import StreamUnavailableError
 from hookmill.message import Progress, about_of
+from hookmill.printable import block
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.producer import Producer
 from tests.given_up import DIED, TRACEBACK, GiveUp, OpenGroup
@@ -99,9 +100,9 @@ async def test_one_is_shown_whole_with_its_error_its_headers_and_its_body(
     await show(settings(), dead_id, as_json=True)
     for_programs = json.loads(capsys.readouterr().out)
 
-    assert f"error:\n{TRACEBACK}" in for_people
+    assert f"error:\n{block(TRACEBACK)}\n" in for_people
     assert "message_id: msg_1\n" in for_people
-    assert "headers:\nX-A: 1\nX-B: \\xff\n" in for_people
+    assert "headers:\n  X-A: 1\n  X-B: \\xff\n" in for_people
     assert "\\xff" in for_people.splitlines()[-1]
     assert for_programs["headers"] == "X-A: 1\r\nX-B: \\xff"
     assert for_programs["body"] == '{"a":\t1}\\xff'
@@ -125,7 +126,7 @@ async def test_what_a_sender_wrote_neither_steers_the_terminal_nor_reads_as_mark
     whole = capsys.readouterr().out
 
     assert shown.format("\\n") in line
-    assert whole.count(shown.format("\n")) == 3
+    assert whole.count(shown.format("\n  ")) == 3
     for character in "\x1b\x07\u202e":
         assert character not in line + whole
     emptied()
@@ -208,12 +209,15 @@ async def test_an_unknown_id_is_reported_after_the_others_are_done(
         (b'{"b":1,"a":[1.50,"x"]}', 'body: {"b": 1, "a": [1.50, "x"]}\n'),
         (
             b'{"text":"%b","n":12345678901234567890123}' % (b"x" * 70),
-            'body:\n{\n  "text": "%s",\n  "n": 12345678901234567890123\n}\n' % ("x" * 70),
+            'body:\n  {\n    "text": "%s",\n    "n": 12345678901234567890123\n  }\n' % ("x" * 70),
         ),
         (b'{"a":', 'body: {"a":\n'),
         (b"a=1&b=2", "body: a=1&b=2\n"),
         (b"", "body: \n"),
         (b"[" * 100_000, "body: [[["),
+        # Laid out, these would take 33 and 9 times as much.
+        (b"[" * 33 + b"1" * 99 + b"]" * 33, "body: [[[["),
+        (b"[[[[" + b"1," * 600_000 + b"1]]]]", "body: [[[[1,1,"),
     ],
 )
 async def test_a_body_of_json_is_laid_out_and_any_other_is_shown_as_it_is(

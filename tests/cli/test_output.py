@@ -1,22 +1,29 @@
-"""How commands write: plain text, JSON, errors, and text that a stranger chose."""
+"""How commands write: text for people, JSON, errors, and text that a stranger chose."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+
 import pytest
 import typer
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hookmill.cli.output import console, fail, printable, say, say_json
+from hookmill.cli.output import console, fail, say, say_document, say_error, say_json, say_value
+from tests.hostile import HOSTILE, is_clean
+
+ANY_TEXT = st.text(st.characters(exclude_categories=()))
 
 
 def test_what_is_said_goes_to_stdout_and_json_is_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     say("a line")
-    say(b"bytes")
+    say_document(b'{\n  "a": 1\n}')
     say_json({"id": "msg_1", "text": "ä\n"})
-    assert capsys.readouterr() == ('a line\nbytes\n{"id":"msg_1","text":"ä\\n"}\n', "")
+    said = 'a line\n{\n  "a": 1\n}\n{"id":"msg_1","text":"ä\\n"}\n'
+    assert capsys.readouterr() == (said, "")
 
 
 def test_a_failure_says_why_on_stderr_and_ends_the_command(
@@ -37,28 +44,45 @@ def test_the_console_takes_text_as_it_stands(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr() == ("[red]order[/red] :smile: 12\n", "to stderr\n")
 
 
+def test_a_value_of_several_lines_is_indented_below_its_name(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    say_value("body", "one line")
+    say_value("error", "first\nreason: forged\n\n  last\n")
+    said = "body: one line\nerror:\n  first\n  reason: forged\n\n    last\n\n"
+    assert capsys.readouterr() == (said, "")
+
+
+def test_further_lines_of_an_error_cannot_pass_for_the_program_s_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    say_error("no such file: a\nhookmill: all is well")
+    assert capsys.readouterr() == ("", "hookmill: no such file: a\n  hookmill: all is well\n")
+
+
 @pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("order.paid, größe 🎈", "order.paid, größe 🎈"),
-        ("a\n\tb", "a\n\tb"),
-        ("\x1b[2J\x07", "\\x1b[2J\\x07"),
-        ("a\rb\x00", "a\\rb\\x00"),
-        ("\u202eright to left", "\\u202eright to left"),
-        ("\udcff", "\\udcff"),
-    ],
+    "write",
+    [say, say_error, say_json, lambda text: say_value("body", text), lambda text: say_json([text])],
 )
-def test_control_characters_are_shown_as_escapes(text: str, shown: str) -> None:
-    assert printable(text) == shown
+@given(text=ANY_TEXT | st.just(HOSTILE))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_is_written_neither_steers_a_terminal_nor_looks_like_another_line(
+    write: Callable[[str], None], capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    write(text)
+
+    written = "".join(capsys.readouterr())
+    assert is_clean(written)
+    assert all(line.startswith("  ") for line in written.splitlines()[1:] if line)
 
 
-def test_a_text_of_one_line_keeps_no_line_break() -> None:
-    assert printable("a\n\tb", keep="") == "a\\n\\tb"
+@given(st.recursive(st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_json_keeps_its_values(capsys: pytest.CaptureFixture[str], value: object) -> None:
+    say_json(value)
+    assert json.loads(capsys.readouterr().out) == value
 
 
-@given(st.text(st.characters(exclude_categories=())))
-def test_any_text_becomes_one_that_can_be_written_to_a_terminal(text: str) -> None:
-    shown = printable(text)
-    assert all(c.isprintable() or c in "\n\t" for c in shown)
-    shown.encode()  # raises for a half of a surrogate pair
-    assert printable(shown) == shown
+def test_half_of_a_surrogate_pair_becomes_its_escape(capsys: pytest.CaptureFixture[str]) -> None:
+    say_json({"a\udcff": ["\udcff", 1]})
+    assert json.loads(capsys.readouterr().out) == {"a\\udcff": ["\\udcff", 1]}

@@ -10,8 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from hookmill.config import secrets
-from hookmill.config.secrets import SecretRef, default_refs, read
-from hookmill.errors import SettingsError
+from hookmill.config.secrets import SecretRef, default_refs, find
 from hookmill.signatures import Secret
 
 LONG = "long enough a secret"
@@ -21,20 +20,26 @@ def refs(*given: Any) -> list[SecretRef]:
     return [SecretRef.model_validate(one) for one in given]
 
 
+def read(*given: Any) -> list[Secret]:
+    found = find(refs(*given))
+    assert found.faults == ()
+    return [one.secret for one in found.secrets]
+
+
 def test_a_secret_is_read_from_a_variable_or_a_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("GITHUB_SECRET", LONG)
     path = tmp_path / "secret"
     path.write_text(f"  {LONG} 2 \n")
-    found = read("github", refs("env:GITHUB_SECRET", f"file:{path}"))
-    assert found == [Secret(LONG, "env:GITHUB_SECRET"), Secret(f"{LONG} 2", f"file:{path}")]
+    found = read("env:GITHUB_SECRET", f"file:{path}")
+    assert found == [Secret(LONG, "env:GITHUB_SECRET"), Secret(f"{LONG} 2", "file:secret")]
 
 
 def test_a_file_may_hold_several_one_a_line(tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_text("It's a Secret to Everybody\n\n  another secret\r\n")
-    assert [one.text for one in read("github", refs(f"file:{path}"))] == [
+    assert [one.text for one in read(f"file:{path}")] == [
         "It's a Secret to Everybody",
         "another secret",
     ]
@@ -56,7 +61,7 @@ def test_a_secret_may_count_for_a_time_only(
     expected: tuple[float, float],
 ) -> None:
     monkeypatch.setenv("S", LONG)
-    (found,) = read("x", refs({"env": "S", "from": starts, "until": until}))
+    (found,) = read({"env": "S", "from": starts, "until": until})
     assert (found.starts, found.ends) == expected
 
 
@@ -68,35 +73,55 @@ def test_a_time_begins_with_its_first_moment_and_ends_before_its_last() -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, "sources.github: {path} cannot be read: FileNotFoundError"),
-        (b"", "sources.github: file:{path} is empty: anyone could sign with it"),
-        (b" \n\t\n", "sources.github: file:{path} is empty: anyone could sign with it"),
-        (b"\xff\xfe", "sources.github: {path} cannot be read: UnicodeDecodeError"),
+        (None, "{path} cannot be read: FileNotFoundError"),
+        (b"", "file:{path} is empty: anyone could sign with it"),
+        (b" \n\t\n", "file:{path} is empty: anyone could sign with it"),
+        (b"\xff\xfe", "{path} cannot be read: UnicodeDecodeError"),
         (
-            b"1234567",
-            "sources.github: file:{path} has fewer than 8 characters: it could be guessed",
+            b"a secret of ours\n  # hush, the old one\nthe old secret",
+            (
+                "file:{path}, line 2: it begins with # like a comment, but each line is a secret: "
+                "remove it"
+            ),
         ),
+        (
+            b"-----BEGIN PUBLIC KEY-----\nhush\n-----END PUBLIC KEY-----\n",
+            "file:{path} holds a PEM file: give the secret as the sender shows it",
+        ),
+        (b"x" * (1024 * 1024 + 1), "{path} cannot be read: TooLargeError"),
     ],
+    ids=["missing", "empty", "blank", "binary", "comment", "PEM", "large"],
 )
-def test_a_secret_that_keeps_nobody_out_is_refused_at_the_start(
+def test_what_is_wrong_with_a_file_is_said_without_its_text(
     tmp_path: Path, content: bytes | None, said: str
 ) -> None:
     path = tmp_path / "secret"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(SettingsError) as caught:
-        read("github", refs(f"file:{path}"))
-    assert caught.value.faults == (said.format(path=path),)
+    assert find(refs(f"file:{path}")).faults == (said.format(path=path),)
 
 
-def test_every_fault_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SHORT", "x")
-    with pytest.raises(SettingsError) as caught:
-        read("github", refs("env:UNSET", "env:SHORT"))
-    assert [fault.split(": ", 1)[1] for fault in caught.value.faults] == [
-        "UNSET is not set: it must hold the signing secret",
-        "env:SHORT has fewer than 8 characters: it could be guessed",
-    ]
+def test_a_line_that_is_wrong_takes_nothing_from_the_others(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(f"# ours\n{LONG}\n#hush")
+    found = find(refs(f"file:{tmp_path}/secret", "env:UNSET"))
+    assert [one.secret.text for one in found.secrets] == [LONG]
+    assert len(found.faults) == 3
+
+
+def test_a_variable_with_several_lines_holds_no_comment_either(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("S", f"{LONG}\n# hush")
+    (fault,) = find(refs("env:S")).faults
+    assert fault.startswith("env:S, line 2: it begins with #")
+    assert "hush" not in fault
+    monkeypatch.setenv("S", "#that is a secret")
+    assert [one.text for one in read("env:S")] == ["#that is a secret"]
+
+
+def test_a_mark_of_the_byte_order_is_no_part_of_a_secret(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(LONG, "utf-8-sig")
+    assert [one.text for one in read(f"file:{tmp_path}/secret")] == [LONG]
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,21 @@ def test_the_file_of_the_redis_url_can_be_named_in_the_toml(folder: Path) -> Non
     assert load_settings().need_redis_url() == "redis://host"
 
 
+@pytest.mark.parametrize("line", ['redis_url = "redis://other"', 'redis_url_file = "missing"'])
+def test_a_variable_that_names_redis_goes_before_both_settings_of_the_toml(
+    setenv: SetEnv, folder: Path, line: str
+) -> None:
+    write_toml(line)
+    setenv(REDIS_URL="redis://host")
+    assert load_settings().need_redis_url() == "redis://host"
+    assert load_settings().redis_url_file is None
+
+    (folder / "redis").write_text("redis://:hunter2@host")
+    setenv(REDIS_URL="", REDIS_URL_FILE="redis")
+    assert load_settings().need_redis_url() == "redis://:hunter2@host"
+    assert load_settings().redis_url_file == Path("redis")
+
+
 @pytest.mark.parametrize(
     ("text", "env", "said"),
     [

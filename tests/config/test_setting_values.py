@@ -8,49 +8,6 @@ from hookmill.config.settings import load_settings
 from tests.config.support import SetEnv, faults
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "localhost:6379",
-        "localhost",
-        "http://:hunter2@host",
-        "redis://:hunter2@",
-        "redis://:hunter2@host:port",
-        "redis://:hunter2@host:99999",
-        "redis://:hunter2#2@host:6379",
-        "redis://:hunter2@[host",
-        "unix://",
-    ],
-)
-def test_a_redis_url_that_names_no_server_is_a_fault_that_does_not_show_it(
-    setenv: SetEnv, url: str
-) -> None:
-    setenv(REDIS_URL=url)
-
-    assert faults() == [
-        (
-            "REDIS_URL: give redis://HOST:PORT/NUMBER, rediss:// for TLS, or unix://PATH; special "
-            "characters in a password are written as %XX"
-        )
-    ]
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "redis://localhost",
-        "redis://:p%23ss@host:6379/2",
-        "rediss://user:pass@host.example:6380/0?ssl_cert_reqs=required",
-        "unix:///run/redis.sock?db=1",
-        "redis://[::1]:6379",
-    ],
-)
-def test_every_form_of_a_redis_url_is_taken(setenv: SetEnv, url: str) -> None:
-    setenv(REDIS_URL=url)
-
-    assert load_settings().redis_url == url
-
-
 def test_the_public_url_is_kept_without_its_last_slash(setenv: SetEnv) -> None:
     setenv(HOOKMILL_PUBLIC_URL="https://app.example/base/")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hookmill.errors import SettingsError
 from hookmill.message import pack_headers
 from hookmill.signatures import Refused, Scheme, Signed, Verified
 from hookmill.signatures.marble import DEVELOPMENT_SECRET, marble_scheme
-from hookmill.signatures.qstash import DEVELOPMENT_KEYS, QStash
+from hookmill.signatures.qstash import DEVELOPMENT_KEYS, PUBLIC_KEYS, QStash
 from tests.config.deliveries import QSTASH_ID, named_after
 from tests.config.support import settings_of
 from tests.support import CURRENT_KEY, MARBLE_SECRET, NEXT_KEY, signed_headers
@@ -189,7 +190,7 @@ def test_qstashs_regions_have_keys_of_their_own(
     ]
 
 
-@pytest.mark.parametrize("public", [*DEVELOPMENT_KEYS, DEVELOPMENT_SECRET])
+@pytest.mark.parametrize("public", sorted({*PUBLIC_KEYS, DEVELOPMENT_SECRET}))
 def test_a_secret_that_anyone_knows_is_refused_from_any_setting(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, public: str
 ) -> None:
@@ -197,8 +198,25 @@ def test_a_secret_that_anyone_knows_is_refused_from_any_setting(
     settings = settings_of(monkeypatch, tmp_path, "[sources.github]\n", **own)
     with pytest.raises(SettingsError, match="github: a secret is a public development key"):
         sources_of(settings)
-    monkeypatch.setenv("HOOKMILL_DEVELOPMENT", "1")
-    assert len(sources_of(settings_of(monkeypatch, tmp_path, "[sources.github]\n", **own))) == 2
+    own["HOOKMILL_DEVELOPMENT"] = "1"
+    for host in ("127.0.0.1", "::1", "localhost", "127.3.2.1"):
+        own["HOOKMILL_HOST"] = host
+        assert len(sources_of(settings_of(monkeypatch, tmp_path, "[sources.github]\n", **own))) == 2
+
+
+@pytest.mark.parametrize(
+    "host", [None, "0.0.0.0", "::", "192.0.2.7", "app.example", "::ffff:192.0.2.7", "localhost.x"]
+)
+def test_a_secret_that_anyone_knows_is_refused_where_others_can_deliver(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, host: str | None
+) -> None:
+    variables = {"HOOKMILL_DEVELOPMENT": "1", "MARBLE_WEBHOOK_SECRET": DEVELOPMENT_SECRET}
+    if host:
+        variables["HOOKMILL_HOST"] = host
+    settings = settings_of(monkeypatch, tmp_path, **variables)
+    said = f"marble: a secret is a public development key, and HOOKMILL_HOST is {settings.host}, "
+    with pytest.raises(SettingsError, match=re.escape(said)):
+        sources_of(settings)
 
 
 def test_a_public_key_of_a_region_is_refused(

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from hookmill.config.sources import check_source, secrets_to_sign_with, sources_of, url_of
+from hookmill.config.dev_files import DEV, kept
+from hookmill.config.source_secrets import secrets_to_sign_with
+from hookmill.config.sources import check_source, sources_of, url_of
 from hookmill.errors import SettingsError
 from hookmill.signatures.marble import DEVELOPMENT_SECRET
 from hookmill.signatures.qstash import DEVELOPMENT_KEYS
@@ -48,6 +50,22 @@ def test_a_delivery_is_signed_with_a_public_key_only_where_none_is_set_and_it_is
     for allow_public in (True, False):
         found = secrets_to_sign_with(name, settings, allow_public=allow_public)
         assert [secret.text for secret in found] == ["a secret of our own"]
+
+
+def test_the_secrets_of_a_hookmill_dev_in_this_folder_go_before_the_public_ones(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = {"QSTASH_CURRENT_SIGNING_KEY": "sig_of_this_run", "MARBLE_WEBHOOK_SECRET": "of this run"}
+    settings = settings_of(monkeypatch, tmp_path)
+    with kept(DEV, made):
+        for name, secret in zip(("qstash", "marble"), made.values(), strict=True):
+            found = secrets_to_sign_with(name, settings, allow_public=True)
+            assert [one.text for one in found] == [secret]
+            with pytest.raises(SettingsError, match="there is nothing to sign with"):
+                secrets_to_sign_with(name, settings, allow_public=False)
+    found = secrets_to_sign_with("marble", settings, allow_public=True)
+    assert [one.text for one in found] == [DEVELOPMENT_SECRET]
 
 
 def test_another_sender_has_no_public_key_to_sign_with(

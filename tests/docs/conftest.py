@@ -20,7 +20,5 @@ def runner(
     folder.mkdir()
     monkeypatch.chdir(folder)
     made = Runner(folder, own_server().url)
-    for name, value in made.env_of_python.items():
-        monkeypatch.setenv(name, value)
     yield made
     made.close()

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hookmill.config.settings import load_settings
-from hookmill.emulator import DEVELOPMENT_TOKEN
 from tests.docs.pages import ROOT, Block, blocks_of
 from tests.support import free_port, wait_until
 
@@ -50,21 +49,16 @@ class Runner:
     def __init__(self, folder: Path, redis_url: str) -> None:
         self.folder = folder
         self._ports = {"8080": str(free_port()), "8081": str(free_port())}
-        receiver, emulator = self._ports.values()
+        self._redis_url = redis_url
         self._fixed = {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTHONPATH": os.environ.get("PYTHONPATH", str(ROOT)),
             "REDIS_URL": redis_url,
-            "PORT": receiver,
+            "PORT": self._ports["8080"],
             "HOOKMILL_LOG_FORMAT": "console",
             "COLUMNS": "200",
         }
         self.env = dict(self._fixed)
-        self.env_of_python = {
-            "QSTASH_URL": f"http://127.0.0.1:{emulator}",
-            "QSTASH_TOKEN": DEVELOPMENT_TOKEN,
-        }
-        """The sender of the page's Python code, once the page has started the emulator."""
         self._programs: list[_Running] = []
         self._output = folder / ".output"
         self._output.touch()
@@ -145,6 +139,7 @@ class Runner:
     def _start(self, words: list[str]) -> None:
         if words[1] == "receiver":  # a reader ends `hookmill dev` first: both listen on one port
             self._end(running for running in self._programs if running.name == "dev")
+            self._use(self._redis_url)
         log = self.folder / f".{words[1]}-{len(self._programs)}.log"
         with log.open("wb") as file:
             process = subprocess.Popen(
@@ -162,6 +157,11 @@ class Runner:
             what=f"{ready!r} of {' '.join(words)}:\n{log.read_text()}",
         )
         assert process.poll() is None, f"{' '.join(words)}:\n{log.read_text()}"
+        if words[1] == "dev":  # a reader takes the address from the terminal
+            self._use(re.findall(r"url=(unix://\S+)", log.read_text())[0])
+
+    def _use(self, redis_url: str) -> None:
+        self._fixed["REDIS_URL"] = self.env["REDIS_URL"] = redis_url
 
     def _check_target(self, target: str) -> None:
         # Only that it is there: `make test` runs this very test.

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
+import aiohttp
+import redis
 
-from hookmill.dev.main import development_environment
-from tests.support import Program, free_port, wait_until
+from hookmill.debug.simulate import deliver
+from hookmill.emulator.credentials import DEVELOPMENT_TOKEN
+from hookmill.signatures.marble import DEVELOPMENT_SECRET, marble_scheme
+from tests.support import Program, Server, free_port, wait_until
 
 
 def test_the_samples_are_handled_and_ctrl_c_ends_every_process(
@@ -38,14 +40,67 @@ def test_the_samples_are_handled_and_ctrl_c_ends_every_process(
     ):
         assert re.search(what, dev.log), f"{what} is not in:\n{dev.log}"
     assert "error" not in dev.log.replace('"error"', ""), dev.log
-    redis_port = int(re.findall(r"redis://127.0.0.1:(\d+)", dev.log)[0])
+    (socket_path,) = set(re.findall(r"unix://(/\S+)", dev.log))
     children = _children_of(dev.pid)
 
     dev.signal(signal.SIGINT)
     assert dev.wait() == 0
     assert children, "there were no children to end"
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
-    assert not any(_is_open(each) for each in (port, redis_port))
+    assert not _is_open(port)
+    assert not Path(socket_path).exists()
+
+
+async def test_only_its_own_user_can_have_its_handlers_run(
+    start_program: Callable[..., Program], own_server: Callable[..., Server]
+) -> None:
+    # The terminal of a developer who works with production.
+    production, port = own_server(), free_port()
+    dev = start_program("dev", env={"PORT": str(port), "REDIS_URL": production.url})
+    dev.wait_for("Ctrl-C ends everything")
+    assert '"set_by":"REDIS_URL"' in dev.log
+    assert "hookmill dev --on-redis-url" in dev.log
+
+    folder = dev.log_path.parent / ".hookmill"
+    made = dict(line.split("=", 1) for line in (folder / "dev.env").read_text().splitlines())
+    assert (folder / "dev.env").stat().st_mode & 0o777 == 0o600
+    secrets = [value for name, value in made.items() if not name.endswith("_URL")]
+    assert len(secrets) == 4
+    assert not [secret for secret in secrets if secret in dev.log]
+    assert made["REDIS_URL"].startswith("unix://")
+
+    url = f"http://127.0.0.1:{port}/marble"
+    own = start_program("send", "--source", "marble", "--url", url, env={})
+    assert (own.wait(), own.log.strip()) == (0, "200")
+    forged = await deliver(
+        "marble", marble_scheme([DEVELOPMENT_SECRET]), url, b"{}", message_id="forged"
+    )
+    assert forged.status == 401
+    keys = f"{made['QSTASH_URL']}/v2/keys?qstash_token="
+    async with aiohttp.ClientSession() as http:
+        for token, status in ((DEVELOPMENT_TOKEN, 401), (made["QSTASH_TOKEN"], 200)):
+            async with http.get(keys + token) as response:
+                assert response.status == status
+
+    assert dev.stop() == 0
+    assert not (folder / "dev.env").exists()
+    with redis.Redis.from_url(production.url) as client:
+        assert list(client.scan_iter()) == []
+
+
+def test_on_the_redis_that_is_set_it_has_a_prefix_of_its_own(
+    start_program: Callable[..., Program], own_server: Callable[..., Server]
+) -> None:
+    server = own_server()
+    env = {"PORT": str(free_port()), "REDIS_URL": server.url, "HOOKMILL_PREFIX": "production"}
+    dev = start_program("dev", "--on-redis-url", env={**env, "USER": "ada"})
+    dev.wait_for("Ctrl-C ends everything")
+    assert dev.stop() == 0
+    with redis.Redis.from_url(server.url) as client:
+        keys = [key.decode() for key in client.scan_iter()]
+    assert keys
+    assert [key for key in keys if not key.startswith("dev-ada:")] == []
+    assert server.url not in dev.log
 
 
 def test_a_program_that_fails_ends_all_and_the_exit_status_says_so(
@@ -67,9 +122,3 @@ def _children_of(pid: int) -> list[str]:
 def _is_open(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def test_the_emulator_never_uses_the_receivers_port(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "environ", {"PORT": "8081"})
-    assert development_environment()
-    assert not os.environ["QSTASH_URL"].endswith(":8081")

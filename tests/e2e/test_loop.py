@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from hookmill import Event, FlowControl, Outgoing, Published, Sender
-from hookmill.emulator import DEVELOPMENT_TOKEN
+from hookmill.emulator.credentials import DEVELOPMENT_TOKEN
 from hookmill.signatures.qstash import DEVELOPMENT_KEYS
 from hookmill.stream.keys import Keys
 from tests.e2e.line import Line, unfinished
@@ -96,6 +96,8 @@ def loop(
     line.env |= {
         "HOOKMILL_PUBLIC_URL": line.base,
         "HOOKMILL_DEVELOPMENT": "1",
+        "HOOKMILL_HOST": "127.0.0.1",
+        "QSTASH_TOKEN": DEVELOPMENT_TOKEN,
         "QSTASH_CURRENT_SIGNING_KEY": DEVELOPMENT_KEYS[0],
         "QSTASH_NEXT_SIGNING_KEY": DEVELOPMENT_KEYS[1],
     }

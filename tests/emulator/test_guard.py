@@ -72,6 +72,57 @@ async def test_without_the_token_nothing_is_done(
     assert emulator.saves == [0]
 
 
+FROM_A_PAGE = [
+    {"Origin": "https://evil.example", "Content-Type": "text/plain"},
+    {"Origin": "null"},
+    {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"},
+    {"Sec-Fetch-Site": "same-site"},
+    {"Host": "evil.example"},
+    {"Host": "rebound.evil.example:8081"},
+]
+
+
+@pytest.mark.parametrize("headers", FROM_A_PAGE)
+async def test_a_web_page_that_knows_the_token_can_neither_change_nor_read_anything(
+    emulator: Emulator, inbox: Subscriber, headers: dict[str, str]
+) -> None:
+    query = f"qstash_token={TOKEN}&upstash-method=DELETE&upstash-forward-x=1"
+    for method, path in (
+        ("POST", f"/v2/publish/{inbox.url}/hook?{query}"),
+        ("POST", f"/v2/keys/rotate?{query}"),
+        ("DELETE", f"/v2/messages?{query}"),
+        ("GET", f"/v2/keys?{query}"),
+        ("GET", "/"),
+        ("OPTIONS", f"/v2/keys?{query}"),
+        ("GET", f"/unknown?{query}"),
+    ):
+        async with emulator.asked(method, path, token=None, headers=headers, data="x") as response:
+            assert response.status == 403
+            said = await response.json()
+            assert not [one for one in response.headers if one.lower().startswith("access-control")]
+        assert said["error"].startswith("this request is refused, because it")
+        assert "evil" not in said["error"]
+    assert emulator.saves == [0]
+    assert not inbox.deliveries
+
+
+async def test_refused_pages_are_logged_once_in_a_while(emulator: Emulator) -> None:
+    with capture_logs() as lines:
+        for _ in range(20):
+            await emulator.ask("GET", "/v2/keys", headers={"Origin": "https://evil.example"})
+    assert [(line["event"], line["status"], line["route"]) for line in lines] == [
+        ("refused", 403, "/v2/keys")
+    ]
+    assert "evil" not in str(lines)
+
+
+async def test_no_answer_lets_a_page_of_another_origin_read_it(emulator: Emulator) -> None:
+    for method, path in (("GET", "/v2/keys"), ("GET", "/"), ("POST", f"/v2/publish/{NOWHERE}")):
+        async with emulator.asked(method, path) as response:
+            assert response.status == 200
+            assert not [one for one in response.headers if one.lower().startswith("access-control")]
+
+
 async def test_the_token_may_be_in_the_query_and_is_not_forwarded(
     emulator: Emulator, inbox: Subscriber
 ) -> None:

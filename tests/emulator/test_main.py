@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestServer
 from qstash import AsyncQStash, Receiver
 from qstash.errors import QStashError
 
-from hookmill.emulator import DEVELOPMENT_TOKEN
+from hookmill.emulator.credentials import DEVELOPMENT_TOKEN
 from hookmill.signatures.qstash import DEVELOPMENT_KEYS
 from tests.support import Program, Server, eventually, free_port
 
@@ -52,12 +52,22 @@ async def subscriber() -> AsyncIterator[Subscriber]:
     await server.close()
 
 
-def start_it(start: Start, env: dict[str, str], *options: str) -> tuple[Program, str]:
-    """Start one; return it and its URL."""
+def start_it(
+    start: Start, env: dict[str, str], *options: str, is_fresh: bool = False
+) -> tuple[Program, str]:
+    """Start one; return it and its URL. Unless `is_fresh` is true, it has the published token."""
     port = free_port()
-    program = start("qstash", "--port", str(port), *options, env=env)
+    given = {} if is_fresh else {"QSTASH_TOKEN": DEVELOPMENT_TOKEN}
+    program = start("qstash", "--port", str(port), *options, env=given | env)
     program.wait_for("is running")
     return program, f"http://127.0.0.1:{port}"
+
+
+def shown_by(program: Program) -> dict[str, str]:
+    """Return the variables that the program has shown for a shell."""
+    program.wait_for("export QSTASH_TOKEN=")
+    lines = [line for line in program.log.splitlines() if line.startswith("export ")]
+    return dict(line.removeprefix("export ").split("=", 1) for line in lines)
 
 
 @asynccontextmanager
@@ -138,6 +148,71 @@ async def test_its_own_token_and_keys_come_from_the_environment_and_are_not_show
         assert (await client.signing_key.get()).current == current
     assert program.stop() == 0
     assert not [secret for secret in (token, current, following) if secret in program.log]
+
+
+REAL = {
+    "QSTASH_CURRENT_SIGNING_KEY": "sig_" + "a" * 30,
+    "QSTASH_NEXT_SIGNING_KEY": "sig_" + "b" * 30,
+}
+
+
+async def test_real_keys_are_neither_used_nor_shown_under_the_published_token(
+    server: Server, prefix: str, start_program: Start
+) -> None:
+    env = {"REDIS_URL": server.url, "HOOKMILL_PREFIX": prefix}
+    both = {**env, **REAL, "QSTASH_TOKEN": DEVELOPMENT_TOKEN}
+    refused = start_program("qstash", "--port", str(free_port()), env=both)
+    assert refused.wait() == 2
+    assert "hookmill: QSTASH_TOKEN is a published token" in refused.log
+
+    program, url = start_it(start_program, {**env, **REAL}, is_fresh=True)
+    async with client_of(url) as client:
+        with pytest.raises(QStashError, match="401"):
+            await client.signing_key.get()
+        with pytest.raises(QStashError, match="401"):
+            await client.message.publish(url=url, body="x")
+    async with client_of(url, shown_by(program)["QSTASH_TOKEN"]) as client:
+        assert (await client.signing_key.rotate()).current == REAL["QSTASH_NEXT_SIGNING_KEY"]
+    assert program.stop() == 0
+
+    # One of the real keys is in the state now.
+    env["QSTASH_TOKEN"] = DEVELOPMENT_TOKEN
+    refused = start_program("qstash", "--port", str(free_port()), env=env)
+    assert refused.wait() == 2
+    assert "those of a rotation" in refused.log
+
+
+async def test_each_run_makes_a_token_shows_it_once_and_keeps_it_for_this_user_while_it_runs(
+    tmp_path: Path, server: Server, prefix: str, start_program: Start
+) -> None:
+    env = {"REDIS_URL": server.url, "HOOKMILL_PREFIX": prefix}
+    tokens = []
+    for _ in range(2):
+        program, url = start_it(start_program, env, is_fresh=True)
+        shown = shown_by(program)
+        assert shown["QSTASH_URL"] == url
+        tokens.append(shown["QSTASH_TOKEN"])
+        assert program.log.count(tokens[-1]) == 1
+        file = tmp_path / ".hookmill" / "qstash.env"
+        assert file.read_text() == f"QSTASH_URL={url}\nQSTASH_TOKEN={tokens[-1]}\n"
+        assert file.stat().st_mode & 0o777 == 0o600
+        async with client_of(url, tokens[-1]) as client:
+            assert (await client.signing_key.get()).current == DEVELOPMENT_KEYS[0]
+        assert program.stop() == 0
+        assert not file.exists()
+    assert len({*tokens, DEVELOPMENT_TOKEN}) == 3
+
+
+async def test_where_it_cannot_keep_the_token_it_runs_all_the_same(
+    tmp_path: Path, server: Server, prefix: str, start_program: Start
+) -> None:
+    (tmp_path / ".hookmill").write_text("a file")
+    env = {"REDIS_URL": server.url, "HOOKMILL_PREFIX": prefix}
+    program, url = start_it(start_program, env, is_fresh=True)
+    program.wait_for("the token is in no file")
+    async with client_of(url, shown_by(program)["QSTASH_TOKEN"]) as client:
+        await client.signing_key.get()
+    assert program.stop() == 0
 
 
 async def test_it_continues_after_redis_was_away(

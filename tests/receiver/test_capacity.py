@@ -8,12 +8,14 @@ import aiohttp
 import pytest
 import redis
 
-from receiver.capacity import Capacity, HeldBytes
+from receiver.capacity import PROTECTED, Capacity, HeldBytes
 from tests.receiver.serving import (
     HELLO,
     LIMIT,
     Connect,
+    Running,
     StartReceiver,
+    Wire,
     chunked,
     deliver,
     delivery,
@@ -27,6 +29,14 @@ from tests.support import (
 BUSY_BODY = b'{"error":"busy","detail":"the receiver is at its limit; send it again later"}'
 
 pytestmark = pytest.mark.usefixtures("lines")
+
+
+class Clock:
+    """The clock of a receiver's capacity, which the test sets."""
+
+    def __init__(self, running: Running) -> None:
+        self.now = 0.0
+        running.receiver._pipeline.capacity._clock = lambda: self.now
 
 
 async def test_more_messages_than_may_wait_are_503_before_their_bodies_are_read(
@@ -122,6 +132,7 @@ async def test_the_bytes_of_a_sender_that_hung_up_are_released(
     start: StartReceiver, connect: Connect, http: aiohttp.ClientSession
 ) -> None:
     running = await start(queue_bytes=LIMIT)
+    Clock(running)  # it stands still
     wire = await connect(running)
     await wire.send(delivery(running.sources["qstash"], b"x" * LIMIT)[:-1])
     await eventually(lambda: running.receiver._pipeline.capacity.bytes == LIMIT - 1)
@@ -131,23 +142,82 @@ async def test_the_bytes_of_a_sender_that_hung_up_are_released(
     assert (await deliver(running, http))[0] == 200
 
 
+PART = 512 * 1024
+"""Half of the largest body, where bodies are large."""
+
+SLOW = PART * 2 - 1000
+"""What a slow sender sends of such a body."""
+
+
+async def half_sent(running: Running, connect: Connect, source: str, size: int, sent: int) -> Wire:
+    """Send a part of a body, and wait until the receiver holds it."""
+    capacity = running.receiver._pipeline.capacity
+    before = capacity.bytes
+    wire = await connect(running)
+    request = delivery(running.sources[source], bytes(size))
+    await wire.send(request[: sent - size])
+    await eventually(lambda: capacity.bytes == before + sent)
+    return wire
+
+
+async def test_slow_bodies_for_one_source_leave_half_of_the_bytes_to_the_others(
+    start: StartReceiver, connect: Connect, http: aiohttp.ClientSession
+) -> None:
+    running = await start(body_limit=2 * PART, queue_bytes=8 * PART)
+    for _ in range(2):
+        await half_sent(running, connect, "marble", 2 * PART, SLOW)
+    refused = await connect(running)
+    await refused.send(delivery(running.sources["marble"], bytes(2 * PART))[: -2 * PART])
+    assert (await refused.answer()).body == BUSY_BODY
+    statuses = await asyncio.gather(
+        deliver(running, http, bytes(2 * PART)), *(deliver(running, http) for _ in range(20))
+    )
+    assert [status for status, *_ in statuses] == [200] * 21
+
+
+async def test_a_body_that_is_on_its_way_for_a_second_is_given_up_for_another(
+    start: StartReceiver, connect: Connect, http: aiohttp.ClientSession
+) -> None:
+    running = await start(body_limit=2 * PART, queue_bytes=8 * PART)
+    clock = Clock(running)
+    slow = [await half_sent(running, connect, "qstash", 2 * PART, SLOW) for _ in range(2)]
+    assert (await deliver(running, http, bytes(2 * PART)))[0] == 503
+    clock.now += PROTECTED
+    assert (await deliver(running, http, bytes(2 * PART)))[0] == 200
+    assert (await slow[0].answer()).body == BUSY_BODY
+    await slow[1].send(bytes(2 * PART - SLOW))
+    assert (await slow[1].answer()).status == 200
+    assert running.receiver._pipeline.capacity.bytes == 0
+
+
+async def test_a_body_that_has_arrived_at_once_takes_the_place_of_a_slow_one(
+    start: StartReceiver, connect: Connect, http: aiohttp.ClientSession
+) -> None:
+    running = await start(queue_bytes=LIMIT)
+    clock = Clock(running)
+    slow = await half_sent(running, connect, "qstash", LIMIT, LIMIT - 1)
+    clock.now += PROTECTED
+    assert (await deliver(running, http))[0] == 200
+    assert (await slow.answer()).body == BUSY_BODY
+
+
 # --- as values ---
 
 
 def test_bytes_are_held_up_to_the_limit_and_released_at_the_end_of_the_block() -> None:
     capacity = Capacity(max_messages=1, max_bytes=100)
-    with HeldBytes(capacity) as one, HeldBytes(capacity) as other:
+    with HeldBytes(capacity, "a") as one, HeldBytes(capacity, "b") as other:
         assert one.grow(60)
         assert not other.grow(41)
         assert other.grow(40)
         assert (one.count, other.count, capacity.bytes) == (60, 40, 100)
-        assert not capacity.has_room_for(1)
+        assert not capacity.make_room(1)
     assert capacity.bytes == 0
 
 
 def test_released_bytes_are_not_released_again() -> None:
     capacity = Capacity(max_messages=1, max_bytes=100)
-    with HeldBytes(capacity) as held:
+    with HeldBytes(capacity, "a") as held:
         held.grow(60)
         held.release()
         assert capacity.bytes == 0

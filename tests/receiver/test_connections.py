@@ -241,6 +241,29 @@ async def test_a_head_of_60_kib_is_accepted_whole_and_in_parts(
         assert (await wire.answer()).status == 200
 
 
+@pytest.mark.parametrize("first", ["the head", "the head and a part", "a part of the head"])
+@pytest.mark.parametrize("is_chunked", [False, True])
+async def test_what_arrives_of_a_body_is_no_head(
+    start: StartReceiver, connect: Connect, first: str, *, is_chunked: bool
+) -> None:
+    running = await start(body_limit=1_000_000)
+    body = bytes(500_000)
+    request = delivery(running.sources["qstash"], body)
+    if is_chunked:
+        head = request[: -len(body)].replace(
+            b"Content-Length: 500000", b"Transfer-Encoding: chunked"
+        )
+        request = head + b"7a120\r\n" + body + b"\r\n0\r\n\r\n"
+    size = request.index(b"\r\n\r\n") + 4
+    cut = {"the head": size, "the head and a part": size + 1000, "a part of the head": 20}[first]
+    wire = await connect(running)
+    for _ in range(3):
+        for part in (request[:cut], request[cut:200_000], request[200_000:]):
+            await wire.send(part)
+            await asyncio.sleep(0.02)  # so that it arrives by itself
+        assert (await wire.answer()).status == 200
+
+
 async def test_unfinished_heads_hold_few_bytes_together(
     start: StartReceiver, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ from structlog.testing import capture_logs
 from hookmill.config.settings import Settings
 from hookmill.config.sources import sources_of
 from hookmill.errors import SettingsError
+from hookmill.signatures.marble import DEVELOPMENT_SECRET
 from receiver import app as app_module
 from receiver import main as main_module
 from receiver.main import receive
@@ -147,6 +148,14 @@ async def test_a_port_that_is_taken_is_a_clear_fault_and_leaves_nothing_open(
     assert ports(lines) == []
 
 
+async def test_the_admin_address_may_not_be_the_port_that_senders_reach(
+    settings: MakeSettings,
+) -> None:
+    configured = settings(port=8080, admin_port=8080, marble_webhook_secret=MARBLE_SECRET)
+    with pytest.raises(SettingsError, match=r"^HOOKMILL_ADMIN_PORT is the port that senders"):
+        await receive(configured)
+
+
 @pytest.mark.parametrize(
     ("fields", "warned"),
     [
@@ -215,6 +224,21 @@ def test_the_process_survives_senders_that_hang_up_and_ends_on_sigterm(
     assert "Unhandled" not in program.log
     assert json.loads(program.log.splitlines()[-1])["event"] == "stopped"
     assert {json.loads(line)["level"] for line in program.log.splitlines()} <= {"info", "warning"}
+
+
+def test_with_public_keys_it_does_not_start_where_others_can_deliver(
+    start_program: Callable[..., Program],
+) -> None:
+    env = {"REDIS_URL": "redis://127.0.0.1:1", "PORT": "0", "HOOKMILL_DEVELOPMENT": "1",
+           "MARBLE_WEBHOOK_SECRET": DEVELOPMENT_SECRET}  # fmt: skip
+    program = start_program("receiver", env=env)
+    assert program.wait() == 2
+    assert "and HOOKMILL_HOST is 0.0.0.0, which others can reach" in program.log
+    assert "Set HOOKMILL_HOST=127.0.0.1, or a secret of your own" in program.log
+
+    program = start_program("receiver", env={**env, "HOOKMILL_HOST": "127.0.0.1"})
+    program.wait_for('"receiving"')
+    assert program.stop() == 0
 
 
 async def test_a_durability_that_this_redis_cannot_give_stops_the_start(

@@ -7,6 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ import redis
 
 from hookmill.errors import SettingsError
 from hookmill.runtime.embedded_redis import EmbeddedServerError, embedded_server, free_port
+from tests.support import Server
 
 
 def pid_of(url: str) -> int:
@@ -21,13 +24,19 @@ def pid_of(url: str) -> int:
         return int(client.info("server")["process_id"])
 
 
+def socket_of(url: str) -> Path:
+    return Path(url.removeprefix("unix://"))
+
+
 def test_it_answers_while_it_is_needed_and_is_gone_afterwards() -> None:
     with embedded_server() as url:
-        assert url.startswith("redis://127.0.0.1:")
+        assert url.startswith("unix:///")
         pid = pid_of(url)
+        folder = socket_of(url).parent
 
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+    assert not folder.exists()
 
 
 def test_it_ends_with_an_error_as_well() -> None:
@@ -44,7 +53,7 @@ def test_it_ends_with_an_error_as_well() -> None:
         os.kill(pids[0], 0)
 
 
-def test_several_that_start_at_once_each_find_a_port() -> None:
+def test_several_can_start_at_once() -> None:
     code = (
         "import sys; from hookmill.runtime.embedded_redis import embedded_server\n"
         "sys.stdin.readline()\n"
@@ -67,7 +76,7 @@ def test_several_that_start_at_once_each_find_a_port() -> None:
     for one in several:
         one.communicate("end\n", timeout=20)
     assert len(set(urls)) == 4
-    assert all(url.startswith("redis://") for url in urls)
+    assert all(url.startswith("unix://") for url in urls)
 
 
 def test_the_preferred_port_is_given_unless_something_listens_on_it() -> None:
@@ -123,8 +132,61 @@ def test_no_other_user_can_read_its_folder(tmp_path: Path) -> None:
     with embedded_server(data) as url, redis.Redis.from_url(url) as client:
         client.set("body", "secret")
         made = [data.parent, data, *data.rglob("*")]
+        made += [socket_of(url), socket_of(url).parent]
         assert [path for path in made if path.stat().st_mode & 0o077] == []
         assert any(b"secret" in path.read_bytes() for path in made if path.is_file())
+
+
+def test_it_listens_on_no_port() -> None:
+    with embedded_server() as url, redis.Redis.from_url(url) as client:
+        assert client.config_get("port") == {"port": "0"}
+        assert client.config_get("tls-port") == {"tls-port": "0"}
+
+
+AS_ANOTHER_USER = """
+import os, socket, sys
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+with socket.socket(socket.AF_UNIX) as sock:
+    try:
+        sock.connect(sys.argv[1])
+        sock.sendall(b"XADD hookmill:stream * body forged\\r\\n")
+        print(sock.recv(100))
+    except PermissionError:
+        print("refused")
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_user_of_the_machine_can_neither_append_nor_read(tmp_path: Path) -> None:
+    for data in (None, tmp_path / "data"):
+        with embedded_server(data) as url:
+            asked = subprocess.run(
+                [sys.executable, "-S", "-c", AS_ANOTHER_USER, str(socket_of(url))],
+                capture_output=True,
+                text=True,
+                check=True,
+                cwd="/",
+            )
+            assert asked.stdout == "refused\n"
+
+
+def test_with_a_long_path_for_temporary_files_it_starts_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("long" * 30, "with a space"):
+        place = tmp_path / name
+        place.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(place))
+        with embedded_server() as url:
+            assert pid_of(url)
+
+
+def test_where_nothing_can_be_written_the_error_says_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(EmbeddedServerError, match="gone cannot be written: "), embedded_server():
+        pass
 
 
 def test_a_folder_that_was_there_keeps_its_gitignore(tmp_path: Path) -> None:
@@ -134,15 +196,34 @@ def test_a_folder_that_was_there_keeps_its_gitignore(tmp_path: Path) -> None:
     assert (tmp_path / ".gitignore").read_text() == "build\n"
 
 
-def test_a_server_of_another_folder_that_has_the_port_of_a_leftover_one_goes_on(
-    tmp_path: Path,
+def test_a_server_of_another_folder_that_has_the_address_of_a_leftover_one_goes_on(
+    tmp_path: Path, own_server: Callable[..., Server]
 ) -> None:
-    data, longer = tmp_path / "data", tmp_path / "data-of-another"
+    path = tmp_path / "other.sock"
+    other = own_server("--unixsocket", str(path))
+    for line in (f"port {other.port}", f"unixsocket {path}"):
+        data = tmp_path / line.split()[0]
+        data.mkdir()
+        (data / "valkey.conf").write_text(f"{line}\n")
+        with redis.Redis.from_url(other.url) as client:
+            client.config_set("maxclients", 100)
+            with embedded_server(data):
+                assert client.ping()
+
+
+def test_a_leftover_server_of_an_older_release_that_listens_on_a_port_is_stopped(
+    tmp_path: Path, own_server: Callable[..., Server]
+) -> None:
+    data = tmp_path / "data"
     data.mkdir()
-    with embedded_server(longer) as other, redis.Redis.from_url(other) as client:
-        (data / "valkey.conf").write_text(f"port {other.rpartition(':')[2]}\n")
-        with embedded_server(data):
-            assert client.ping()
+    leftover = own_server("--dir", str(data))
+    (data / "valkey.conf").write_text(f"bind 127.0.0.1\nport {leftover.port}\n")
+    with (
+        embedded_server(data),
+        redis.Redis.from_url(leftover.url) as client,
+        pytest.raises(redis.ConnectionError),
+    ):
+        client.ping()
 
 
 def test_a_leftover_server_is_stopped_and_half_a_command_at_the_end_of_its_file_does_no_harm(

@@ -20,6 +20,7 @@ from hookmill import (
     Published,
     Sender,
 )
+from hookmill.config.dev_files import DEV, QSTASH, kept
 from hookmill.errors import SettingsError
 from tests.scripted import (
     Scripted,
@@ -110,6 +111,29 @@ async def test_token_and_url_come_from_the_settings_unless_they_are_given(
         f"Bearer {TOKEN}",
     ]
     assert other.only.headers["Authorization"] == "Bearer token_of_a_file"
+
+
+@pytest.mark.parametrize("name", [DEV, QSTASH])
+async def test_without_a_token_it_uses_the_emulator_that_runs_in_this_folder(
+    sender_to: Open, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with Scripted() as server, Scripted() as other:
+        with kept(name, {"QSTASH_URL": server.base, "QSTASH_TOKEN": "of-the-emulator"}):
+            await sender_to(server, token=None, url=None).send(URL, POST)
+            await sender_to(f"{server.base}/", token=None).send(URL, POST)
+            with pytest.raises(SettingsError, match="QSTASH_TOKEN is not set"):
+                sender_to(other, token=None)
+            monkeypatch.setenv("QSTASH_URL", other.base)
+            with pytest.raises(SettingsError, match="QSTASH_TOKEN is not set"):
+                Sender()
+            monkeypatch.setenv("QSTASH_TOKEN", "ours")
+            await sender_to(other, token=None, url=None).send(URL, POST)
+    headers = [call.headers["Authorization"] for call in (*server.calls, *other.calls)]
+    assert headers == ["Bearer of-the-emulator", "Bearer of-the-emulator", "Bearer ours"]
+    monkeypatch.delenv("QSTASH_TOKEN")
+    with pytest.raises(SettingsError, match="QSTASH_TOKEN is not set"):
+        Sender()
 
 
 def test_a_sender_without_a_token_raises_an_error_that_helps(
