@@ -102,6 +102,8 @@ class _Topic(NamedTuple):
     name: str
 
 
+_NOT_ALLOWED = "the topic is not among the topics of this source"
+
 _sns_message = msgspec.json.Decoder(_SnsMessage)
 
 
@@ -121,6 +123,7 @@ class SNS:
     ) -> None:
         self._allowed = AllowedSenders(topics)
         self._topics = {one.text: _topic(one.text) for one in self._allowed.secrets}
+        self._hosts = {topic.host for topic in self._topics.values()}
         self._tolerance = tolerance
         self._digests = {v: one for v, one in _DIGESTS.items() if with_sha1 or v != "1"}
         self._keys = KnownKeys()
@@ -173,19 +176,23 @@ class SNS:
         message = _message_in(delivery.body)
         if isinstance(message, Refused):
             return message
-        allowed = self._position(message.TopicArn, now)
-        if allowed is None:
-            return Refused("topic_not_allowed", "the topic is not among the topics of this source")
         if refusal := _judge_fields(message):
             return refusal
         text = message.Timestamp.encode("utf-8", "surrogatepass")
         moment = signed_time(text, "Timestamp", now, self._tolerance, on_step)
         if isinstance(moment, Refused):
             return moment
-        if refusal := self._judge_places(message, delivery.body):
-            return refusal
-        if verdict := self._judge_signature(message, now, on_step):
+        topic = _judge_places(message)
+        if isinstance(topic, Refused):
+            return topic
+        allowed = self._position(message.TopicArn, now)
+        cause = "" if allowed is not None else _NOT_ALLOWED
+        if verdict := self._judge_signature(message, topic, now, on_step, cause):
             return verdict
+        # Only a genuine message learns this, so that nobody can try which topics are allowed.
+        if allowed is None:
+            return Refused("topic_not_allowed", _NOT_ALLOWED)
+        self._keys.prove(message.SigningCertURL)
         if _names_a_field_twice(delivery.body):
             return Refused(
                 "field_repeated",
@@ -198,21 +205,12 @@ class SNS:
         topics = self._allowed.valid_at(now)
         return next((n for n, text in topics if hmac.compare_digest(text, given)), None)
 
-    def _judge_places(self, message: _SnsMessage, body: bytes) -> Refused | None:
-        topic = self._topics[message.TopicArn]
-        if not _is_certificate(message.SigningCertURL, topic):
-            return Refused(
-                "certificate_elsewhere", f"SigningCertURL is no certificate on {topic.host}"
-            )
-        if message.Type == "SubscriptionConfirmation" and not self.confirmation_of(body):
-            return Refused(
-                "confirmation_elsewhere", f"SubscribeURL is no confirmation on {topic.host}"
-            )
-        return None
-
     def _judge_signature(
-        self, message: _SnsMessage, now: float, on_step: OnStep | None
+        self, message: _SnsMessage, topic: _Topic, now: float, on_step: OnStep | None, cause: str
     ) -> Refused | NeedsCertificate | None:
+        """Compare the signature. `cause` is what the log says of a message that is not genuine: the
+        answer is the same for each topic.
+        """
         digest = self._digests.get(message.SignatureVersion)
         if digest is None:
             versions = " or ".join(self._digests)
@@ -225,19 +223,19 @@ class SNS:
         key = self._keys.find(url, now)
         if on_step:
             on_step(f"certificate: {url}, {'not known yet' if key is None else 'known'}")
-        if key is None:
-            return NeedsCertificate(url)
-        content = _content(message)
-        if on_step:
-            on_step(f"signed content: {len(content)} bytes, {content[:60]!r} ... {content[-40:]!r}")
-        if has_signed(key, content, signature, digest):
-            self._keys.prove(url)
-            return None
-        return Refused(
+        mismatch = Refused(
             "signature_mismatch",
             f"Signature is not the RSA signature ({digest.upper()}) of the message's fields "
             "under the certificate's key",
+            cause,
         )
+        if key is None:
+            # Nothing is requested from a host of which no topic is allowed.
+            return NeedsCertificate(url) if topic.host in self._hosts else mismatch
+        content = _content(message)
+        if on_step:
+            on_step(f"signed content: {len(content)} bytes, {content[:60]!r} ... {content[-40:]!r}")
+        return None if has_signed(key, content, signature, digest) else mismatch
 
 
 def names_in(body: bytes) -> SnsNames | None:
@@ -252,11 +250,18 @@ def names_in(body: bytes) -> SnsNames | None:
 
 
 def _topic(arn: str) -> _Topic:
-    match = _TOPIC.fullmatch(arn)
-    if match is None:
+    topic = _parsed(arn)
+    if topic is None:
         raise SettingsError(
             ["a topic of an SNS source is no ARN: write arn:aws:sns:REGION:ACCOUNT:NAME"]
         )
+    return topic
+
+
+def _parsed(arn: str) -> _Topic | None:
+    match = _TOPIC.fullmatch(arn)
+    if match is None:
+        return None
     suffix = "amazonaws.com.cn" if match[1] == "aws-cn" else "amazonaws.com"
     return _Topic(f"sns.{match[2]}.{suffix}", match[2], suffix, match[3])
 
@@ -266,6 +271,21 @@ def _signers(topic: _Topic) -> set[str]:
     region = "us-gov-west-1" if topic.region.startswith("us-gov-") else topic.region
     names = ("sns", f"sns-{region}", f"sns.{topic.region}", f"sns-signing.{topic.region}")
     return {f"{name}.{topic.suffix}" for name in names}
+
+
+def _judge_places(message: _SnsMessage) -> _Topic | Refused:
+    """Return the topic that a message names. Refuses URLs that are not at SNS in its region."""
+    topic = _parsed(message.TopicArn)
+    if topic is None:
+        return Refused("field_malformed", "TopicArn is not the ARN of a topic")
+    if not _is_certificate(message.SigningCertURL, topic):
+        return Refused("certificate_elsewhere", f"SigningCertURL is no certificate on {topic.host}")
+    url = message.SubscribeURL or ""
+    if message.Type == "SubscriptionConfirmation" and not _is_confirmation(
+        url, topic, message.TopicArn
+    ):
+        return Refused("confirmation_elsewhere", f"SubscribeURL is no confirmation on {topic.host}")
+    return topic
 
 
 def _is_certificate(url: str, topic: _Topic) -> bool:
