@@ -102,9 +102,8 @@ def metrics() -> str:
     rows = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
     for family in Metrics().collect():
         labels = ", ".join(f"`{label}`" for label in family._labelnames)  # noqa: SLF001 - its only name
-        rows.append(
-            f"| `{family.name}_total` | {family.type} | {labels} | {family.documentation} |"
-        )
+        name = family.name + ("_total" if family.type == "counter" else "")
+        rows.append(f"| `{name}` | {family.type} | {labels} | {family.documentation} |")
     return "\n".join(rows)
 
 

@@ -16,6 +16,8 @@ from receiver.health import Health
 from receiver.http import HttpServer
 from receiver.pinning import PinningWatch
 from receiver.pipeline import Pipeline
+from receiver.responses import NO_SECRET
+from receiver.source_table import Served
 from receiver.spool import Spool
 
 log = structlog.get_logger("receiver")
@@ -42,13 +44,24 @@ class Receiver:
         self._pinning = PinningWatch(stream.client, settings.lease)
         self._appender = Appender(stream, timeout, self._spool, self._pinning.backlog_is_full)
         self._pipeline = Pipeline(settings, self._appender, certificates)
-        self._health = Health(stream, self._spool, timeout, lambda: self._pinning.remarks)
+        self._health = Health(stream, self._spool, timeout, self._remarks)
         self._http = HttpServer(settings, self._pipeline, self._health)
+        self._without_secret: tuple[str, ...] = ()
         self._http.replace_sources(sources)
 
-    def replace_sources(self, sources: Iterable[Source]) -> None:
+    def serve(self, served: Served) -> None:
         """Serve these sources from the next request on."""
-        self._http.replace_sources(sources)
+        self._without_secret = tuple(served.without_secret.values())
+        self._http.replace_sources(served.sources, served.without_secret)
+        self._pipeline.metrics.usable_secrets = served.usable
+
+    def _remarks(self) -> str:
+        """Return what /readyz says to the operator, beside whether the receiver is ready."""
+        lines = [
+            f"source {name} has no usable secret: its deliveries get 503 {NO_SECRET.code}\n"
+            for name in self._without_secret
+        ]
+        return "".join(lines) + self._pinning.remarks
 
     async def start(self) -> int:
         """Listen; return the port. Raise `SpoolError` if the spool cannot be opened, `OSError` if
