@@ -69,8 +69,9 @@ docs: .venv/develop.stamp ## Renew the generated pages and build the documentati
 	$(BIN)/python -m sphinx --nitpicky --fail-on-warning --keep-going --quiet docs $(SITE)
 	@echo "the site is in $(SITE)/index.html"
 
-image: ## Build the container image (needs Docker)
-	docker build -f deploy/Dockerfile -t hookmill .
+EXTRAS :=
+image: ## Build the container image (needs Docker; make image EXTRAS=asymmetric,metrics)
+	docker build -f deploy/Dockerfile --build-arg EXTRAS=$(EXTRAS) -t hookmill .
 
 clean: ## Remove everything that the other targets made
 	rm -rf .venv .bench .docs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

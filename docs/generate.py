@@ -19,9 +19,12 @@ from hookmill.cli.main import app
 from hookmill.config.secrets import variable_of as secret_variable_of
 from hookmill.config.settings import Settings, variable_of
 from hookmill.errors import see
+from hookmill.runtime.metrics_page import LogMetrics
 from hookmill.signatures.presets import PRESETS, Preset
 from hookmill.signatures.spec import SignatureSpec
+from hookmill.stream.facts import Heartbeat
 from receiver.metrics import Metrics
+from worker.metrics import WorkerMetrics
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -100,9 +103,10 @@ def _value(parameter: Any) -> str:
 def metrics() -> str:
     """Return a Markdown table of what `/metrics` shows."""
     rows = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
-    for family in Metrics().collect():
+    worker = WorkerMetrics(lambda: Heartbeat(name="any"))
+    for family in (*Metrics().collect(), *worker.collect(), *LogMetrics().collect()):
+        name = f"{family.name}_total" if family.type == "counter" else family.name
         labels = ", ".join(f"`{label}`" for label in family._labelnames)  # noqa: SLF001 - its only name
-        name = family.name + ("_total" if family.type == "counter" else "")
         rows.append(f"| `{name}` | {family.type} | {labels} | {family.documentation} |")
     return "\n".join(rows)
 

@@ -4,7 +4,8 @@
     python -m locks.audit [--url URL] [--database FILE] [LOCK ...]
 
 It asks OSV, or without a network reads OSV's file of all PyPI advisories. The exit status is 0: no
-advisory is known; 1: some are; 3: it could not be found out, which is never "none".
+advisory is known; 1: some are; 3: it could not be found out, which is never "none". (pip-audit ends
+with 0 and "No known vulnerabilities found" where it could look none of the packages up.)
 """
 
 from __future__ import annotations

@@ -8,6 +8,8 @@ import structlog
 
 from hookmill.config.settings import Settings
 from hookmill.config.sources import Source
+from hookmill.runtime.admin_server import AdminServer
+from hookmill.runtime.metrics_page import metrics_page
 from hookmill.stream.producer import Producer
 from receiver.appender import Appender
 from receiver.certificates import Certificates
@@ -48,6 +50,19 @@ class Receiver:
         self._http = HttpServer(settings, self._pipeline, self._health)
         self._without_secret: tuple[str, ...] = ()
         self._http.replace_sources(sources)
+        self._admin = self._admin_server(settings)
+        self.admin_port: int | None = None
+        """The port of the admin address, once it is open."""
+
+    def _admin_server(self, settings: Settings) -> AdminServer | None:
+        if settings.admin_port is None:
+            return None
+        pages = {
+            "/healthz": self._health.admin_alive,
+            "/readyz": self._health.admin_ready,
+            "/metrics": metrics_page(self._pipeline.metrics),
+        }
+        return AdminServer(settings.admin_host, settings.admin_port, pages)
 
     def serve(self, served: Served) -> None:
         """Serve these sources from the next request on."""
@@ -65,12 +80,14 @@ class Receiver:
 
     async def start(self) -> int:
         """Listen; return the port. Raise `SpoolError` if the spool cannot be opened, `OSError` if
-        the port cannot be used.
+        the port cannot be used, `SettingsError` if that of the admin address cannot.
         """
         if self._spool is not None and self._drainer is not None:
             await self._spool.open()
             self._drainer.start()
         self._pinning.start()
+        if self._admin is not None:
+            self.admin_port = await self._admin.start()
         return await self._http.listen()
 
     def quiet(self) -> None:
@@ -94,3 +111,5 @@ class Receiver:
         if self._spool is not None and self._drainer is not None:
             await self._drainer.stop()
             await self._spool.close()
+        if self._admin is not None:
+            await self._admin.stop()

@@ -1,4 +1,8 @@
-"""Answers whether the receiver lives (/healthz) and whether it can store a delivery (/readyz)."""
+"""Answers whether the receiver lives (/healthz) and whether it can store a delivery (/readyz).
+
+On the receiver's own port anybody may ask, so /readyz says "ready" and no more. At the admin
+address it also says where deliveries go, and names partitions and groups that need attention.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from collections.abc import Callable
 import structlog
 
 from hookmill.errors import StreamUnavailableError
+from hookmill.runtime.admin_request import Answer, PageRefusal
 from hookmill.runtime.spool_file import SpoolError
 from hookmill.stream.producer import Producer
 from receiver.responses import Refusal, Reply
@@ -23,7 +28,7 @@ READY_BUT = "ready, but partitions {} cannot be drained from the spool, or are f
 
 class Health:
     """Answers the probes of load balancers. `timeout` is in seconds for a question to Redis. The
-    `remarks` follow the text of /readyz; they are for the operator.
+    `remarks` follow the text of /readyz at the admin address.
     """
 
     def __init__(
@@ -47,7 +52,23 @@ class Health:
         return _text("ok\n")
 
     async def ready(self) -> Reply | Refusal:
-        """Answer /readyz."""
+        """Answer /readyz to anybody."""
+        found = await self._found_out()
+        return found if isinstance(found, Refusal) else _text(READY)
+
+    async def admin_alive(self) -> Answer:
+        """Answer /healthz at the admin address."""
+        return Answer(200, b"ok\n")
+
+    async def admin_ready(self) -> Answer:
+        """Answer /readyz at the admin address."""
+        found = await self._found_out()
+        if isinstance(found, Refusal):
+            return PageRefusal(found.status, found.code, found.cause or found.detail).answer
+        return Answer(200, (found + self._remarks()).encode())
+
+    async def _found_out(self) -> str | Refusal:
+        """Return the text of a receiver that is ready, or why it is not."""
         if self.is_stopping:
             return Refusal(503, "stopping", "the receiver is stopping")
         if self._probe is None:
@@ -55,8 +76,8 @@ class Health:
             self._probe = asyncio.create_task(self._find_out())
         text = await asyncio.shield(self._probe)
         if text is None:
-            return Refusal(503, "stream_unavailable", "no message can be stored now")
-        return _text(text + self._remarks())
+            return Refusal(503, "stream_unavailable", "no message can be stored now", self._trouble)
+        return text
 
     async def close(self) -> None:
         """Wait until the question to Redis is answered."""

@@ -38,7 +38,6 @@ _BROKEN_OFF = (web.RequestPayloadError, ClientPayloadError, BadHttpMessage, OSEr
 
 _UNKNOWN_SOURCE = Refusal(404, "unknown_source", "no source is configured here")
 _ONLY_GET = Refusal(405, "method_not_allowed", "ask with GET")
-_NO_METRICS = Refusal(501, "not_installed", "install hookmill[metrics] to see metrics here")
 
 
 class HttpServer:
@@ -52,7 +51,6 @@ class HttpServer:
         self._probes: dict[str, Callable[[], Awaitable[Reply | Refusal]]] = {
             "/healthz": health.alive,
             "/readyz": health.ready,
-            "/metrics": self._show_metrics,
         }
         self.is_quiet = False
         """Whether every answer is the last one of its connection, because the receiver is about to
@@ -238,13 +236,6 @@ class HttpServer:
         if held.count + count > limit:
             return too_large(limit)
         return None if held.grow(count) else BUSY
-
-    async def _show_metrics(self) -> Reply | Refusal:
-        rendered = self._pipeline.metrics.render()
-        if rendered is None:
-            return _NO_METRICS
-        text, content_type = rendered
-        return Reply(200, text, (("Content-Type", content_type),))
 
     # --- both ---
 

@@ -45,6 +45,8 @@ async def receive(settings: Settings) -> None:
             "HOOKMILL_PUBLIC_URL is not set: a token made for another URL with the same "
             "signing keys would be accepted"
         )
+    if settings.admin_port and settings.admin_port == settings.port:
+        raise SettingsError(["HOOKMILL_ADMIN_PORT is the port that senders reach: give another"])
     _allow_connections(settings)
     stream = stream_of(settings)
     receiver = Receiver(settings, sources, stream)

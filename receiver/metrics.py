@@ -1,4 +1,4 @@
-"""Counts deliveries, and shows the counts in Prometheus' format (needs the extra `metrics`)."""
+"""Counts deliveries, and gives the counts to the page /metrics of the admin address."""
 
 from __future__ import annotations
 
@@ -37,16 +37,6 @@ class Metrics:
     def verified(self, source: str, secret: str) -> None:
         """Count a delivery that was verified with this secret."""
         self._secrets[source, secret] += 1
-
-    def render(self) -> tuple[bytes, str] | None:
-        """Return the text and its content type; None where the extra is not installed."""
-        try:
-            import prometheus_client as prometheus  # noqa: PLC0415 - an extra
-        except ImportError:
-            return None
-        registry = prometheus.CollectorRegistry()
-        registry.register(self)
-        return prometheus.generate_latest(registry), prometheus.CONTENT_TYPE_LATEST
 
     def collect(self) -> Iterator[Any]:
         """Yield the counts as Prometheus' client expects them."""

@@ -19,6 +19,7 @@ from multidict import MultiMapping
 from hookmill.config.settings import Settings
 from hookmill.config.sources import Source
 from hookmill.errors import CertificateUnavailableError, NotConfirmedError
+from hookmill.runtime.log_limit import LogLimit
 from hookmill.signatures import Refused
 from hookmill.signatures.scheme import NeedsCertificate
 from hookmill.stream.arrival import Arrival
@@ -27,7 +28,7 @@ from receiver.appender import Appender
 from receiver.capacity import Capacity
 from receiver.certificates import Certificates
 from receiver.intake import Admitted, ReceivedRequest, admit, delivery_of, precheck
-from receiver.log_limits import LogLimit, server_logger
+from receiver.log_limits import server_logger
 from receiver.metrics import Metrics
 from receiver.responses import BUSY, FAULT, OnResult, Refusal, Reply, Result, refusal_of
 

@@ -51,8 +51,6 @@ def server(
     """
     running = Server(BINARIES[request.param], tmp_path_factory.mktemp(request.param))
     running.start()
-    if limited.IS_ASKED_FOR:
-        limited.make_users(running.url, "*")
     yield running
     running.kill()
 
@@ -71,14 +69,14 @@ def own_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
         folder.mkdir()
         server = Server(BINARIES[binary], folder, *options)
         server.start()
-        if limited.IS_ASKED_FOR:
-            limited.make_users(server.url, "*")
         started.append(server)
         return server
 
     yield start
+    refused = [one for server in started if limited.IS_ASKED_FOR for one in server.refused()]
     for server in started:
         server.kill()
+    assert not refused
 
 
 @pytest.fixture

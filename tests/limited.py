@@ -18,7 +18,7 @@ ROLES = ("receiver", "worker", "operator", "console")
 PASSWORD = "limited"
 
 _FILES = Path(__file__).parent.parent / "deploy" / "redis"
-_LOOKING = [("status",), ("check",), ("dead", "list"), ("dead", "show"), ("group", "list")]
+_LOOKING = [("status",), ("dead", "list"), ("dead", "show"), ("group", "list")]
 
 
 def file_for(client: redis.Redis) -> str:
@@ -53,7 +53,7 @@ def refused_and_forgotten(client: redis.Redis) -> list[str]:
     return sorted(
         f"{row['username']}: {row['reason']} {row['object']}"
         for row in found
-        if row["username"].startswith("hookmill-")
+        if row["username"].startswith("hookmill-") and row["reason"] != "auth"
     )
 
 

@@ -1263,7 +1263,7 @@ RULES = (
         "or after one did that has gone",
         (
             Edit(
-                "worker/main.py",
+                "worker/app.py",
                 '            "first sights": unknown_types.forget_known,\n',
                 "",
             ),
@@ -2034,7 +2034,7 @@ RULES = (
         "the pool is watched",
         (
             Edit(
-                "worker/main.py",
+                "worker/app.py",
                 "first_to_end([self._pool.start(), *tasks])",
                 "first_to_end([(self._pool.start(), task)[1] for task in tasks])",
             ),
@@ -2046,7 +2046,7 @@ RULES = (
         "the background tasks are watched",
         (
             Edit(
-                "worker/main.py",
+                "worker/app.py",
                 "first_to_end([self._pool.start(), *tasks])",
                 "first_to_end([self._pool.start(), *tasks[:-1]])",
             ),
@@ -2056,7 +2056,7 @@ RULES = (
     Rule(
         30,
         "the settler is watched",
-        (Edit("worker/main.py", '            "settler watch": self._pool.watch_settler(),\n', ""),),
+        (Edit("worker/app.py", '            "settler watch": self._pool.watch_settler(),\n', ""),),
         (f"{PROCESS_END}a_worker_that_loses_a_part_of_itself_ends_and_requeues_its_work",),
     ),
     Rule(
@@ -2064,7 +2064,7 @@ RULES = (
         "the thread that renews leases is watched",
         (
             Edit(
-                "worker/main.py",
+                "worker/app.py",
                 '            "leases thread": watch_thread(self._leases.is_alive),\n',
                 "",
             ),
@@ -2076,7 +2076,7 @@ RULES = (
         "the thread that watches the event loop is watched",
         (
             Edit(
-                "worker/main.py",
+                "worker/app.py",
                 '            "loop watch thread": watch_thread(self._loop_watch.is_alive),\n',
                 "",
             ),

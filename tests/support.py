@@ -28,6 +28,7 @@ from hookmill.stream.consumer import Consumer
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.entries import DeadLetter, Taken
 from hookmill.stream.producer import Producer
+from tests import limited
 
 _PASSED_ON = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
 """The variables that a started program needs: where Python is, and where the tested code is."""
@@ -81,10 +82,18 @@ class Server:
         )
         with redis.Redis(port=self.port) as client:
             wait_until(lambda: _answers(client), what=f"{self.binary} to answer")
+        if limited.IS_ASKED_FOR:
+            limited.make_users(self.url, "*")
 
     def signal(self, number: signal.Signals) -> None:
         assert self._process is not None
         self._process.send_signal(number)
+
+    def refused(self) -> list[str]:
+        """Return which rights users of a role lacked; nothing where it does not run."""
+        with suppress(redis.RedisError), redis.Redis(port=self.port, socket_timeout=1) as client:
+            return limited.refused_and_forgotten(client)
+        return []
 
     def kill(self) -> None:
         """Kill it without a clean stop, as a power cut would."""

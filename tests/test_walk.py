@@ -21,7 +21,7 @@ from hookmill.config.sources import Source, sources_of
 from receiver.app import Receiver
 from receiver.main import stream_of
 from tests.support import MARBLE_SECRET, eventually, signed_headers
-from worker.main import Worker
+from worker.app import Worker
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "explanation" / "architecture.md"

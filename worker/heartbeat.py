@@ -7,6 +7,7 @@ renewed by a thread, so it keeps its messages meanwhile.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import socket
 import time
@@ -41,6 +42,8 @@ class HeartbeatWriter:
         self._threads = threads
         self._started = time.monotonic()
         self._due = 0.0
+        self.written_at = -math.inf
+        """When Redis took the last heartbeat (monotonic seconds)."""
         self._writing = asyncio.Lock()
         self._is_stopped = False
 
@@ -55,7 +58,8 @@ class HeartbeatWriter:
         if now >= self._due or now - self._threads.ran_moved_at < third:
             async with self._writing:
                 if not self._is_stopped:
-                    await self._heartbeats.write(self._now())
+                    await self._heartbeats.write(self.now())
+                    self.written_at = time.monotonic()
             self._due = time.monotonic() + third
         return min(PERIOD_AFTER_MOVE, max(0.0, self._due - time.monotonic()))
 
@@ -67,7 +71,8 @@ class HeartbeatWriter:
             async with asyncio.timeout(STOP_STEP_TIMEOUT), self._writing:
                 await self._heartbeats.remove(self._constant.name)
 
-    def _now(self) -> Heartbeat:
+    def now(self) -> Heartbeat:
+        """Return what the heartbeat says now."""
         pool, oldest = self._pool, self._pool.oldest_held
         return msgspec.structs.replace(
             self._constant,

@@ -11,44 +11,20 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import structlog
 
 from hookmill.config.settings import Settings, unknown_variables
-from hookmill.errors import (
-    GroupLostError,
-    GroupRefusedError,
-    HookmillError,
-    SettingsError,
-    StreamUnavailableError,
-)
+from hookmill.errors import HookmillError, SettingsError
 from hookmill.handlers import Handlers
 from hookmill.runtime import process
-from hookmill.runtime.tasks import cancel_and_wait, run_periodically
-from hookmill.stream.consumer import Consumer
-from hookmill.stream.dead_letters import DeadLetters
-from hookmill.stream.first_sights import FirstSights
-from hookmill.stream.heartbeats import Heartbeats
-from hookmill.stream.upkeep import Upkeep
-from worker.attempt import Attempter
-from worker.dead_letter_bounds import Bounds, DeadLetterBounds
-from worker.dead_watchers import DeadWatchers
-from worker.delayed import Delayed
-from worker.heartbeat import HeartbeatWriter, constant_part
-from worker.janitor import Janitor
-from worker.leases import LeaseKeeper, timeout_of
-from worker.loop_watch import LoopWatch
-from worker.opening import check_stream, client_of, makes_group
-from worker.parts import first_to_end, watch_thread
-from worker.pool import STOP_STEP_TIMEOUT, Pool
-from worker.stacks import Run, what_runs
-from worker.stuck_threads import watch_stuck_threads
-from worker.takeover import Takeover
-from worker.threads import HandlerThreads, ThreadCall
-from worker.unknown_types import UnknownTypes
-from worker.waiting import WaitingMover
+from worker.app import Worker
+from worker.opening import check_stream
+from worker.pool import STOP_STEP_TIMEOUT
+from worker.probes import Probes
+from worker.stacks import what_runs
 
 log = structlog.get_logger("worker")
 
@@ -82,11 +58,11 @@ async def _work_until_signalled(
 ) -> None:
     for name in unknown_variables():
         log.warning("unknown setting", variable=name)
-    worker: Worker | None = None
+    probes = Probes()
     loop = asyncio.get_running_loop()
 
     def write_what_runs() -> None:
-        runs, calls = ([], []) if worker is None else worker.what_runs()
+        runs, calls = ([], []) if probes.worker is None else probes.worker.what_runs()
         process.write_to_stderr(what_runs(runs, calls, loop))
 
     async with AsyncExitStack() as stack:
@@ -94,6 +70,7 @@ async def _work_until_signalled(
             process.stop_signal(signal.SIGHUP, forced_end=forced_end)
         )
         stack.enter_context(process.on_signal_aside(signal.SIGUSR1, write_what_runs))
+        await stack.enter_async_context(probes.served(settings))
         lifespan = await stack.enter_async_context(AsyncExitStack())
         try:
             async with _interrupted_by(stop):
@@ -102,7 +79,7 @@ async def _work_until_signalled(
             log.info("stopped before it began to work")
             forced_end.end_within(STOP_STEP_TIMEOUT, status=0)
             return
-        worker = Worker(settings, handlers, resources)
+        worker = probes.worker = Worker(settings, handlers, resources)
         failed_part, ends = await _work(worker, settings, stop, forced_end)
         left = max(ends - time.monotonic() - 2 * CANCEL_TIMEOUT, STOP_STEP_TIMEOUT)
         # The lifespan may never end, and neither may threads that the user's code has started.
@@ -217,130 +194,3 @@ async def _tell_when_working(worker: Worker, settings: Settings) -> None:
         "working", group=settings.group, consumer=worker.consumer_name,
         handlers=worker.handler_count, concurrency=settings.concurrency,
     )  # fmt: skip
-
-
-class Worker:
-    """A pool and its background tasks: `start`, `quiet`, `stop(deadline)`."""
-
-    def __init__(self, settings: Settings, handlers: Handlers[Any], resources: Any) -> None:
-        self.consumer_name = process.consumer_name()
-        self.handler_count = len(handlers)
-        self._client = client_of(settings)
-        self._consumer = self._new_consumer(settings)
-        self._upkeep = Upkeep(self._client, settings.group)
-        self._threads = HandlerThreads(settings.threads)
-        self._stuck_limit = settings.stuck_limit
-        heartbeats = Heartbeats(self._client, settings.group)
-        sights = FirstSights(self._client, settings.group)
-        unknown_types = UnknownTypes(sights, heartbeats, handlers)
-        self._attempter = Attempter(
-            handlers, resources, self._threads, grace=settings.grace, look=unknown_types.look
-        )
-        takeover = Takeover(self._consumer, settings.lease)
-        self._watchers = DeadWatchers(handlers, resources)
-        self._pool = Pool(
-            self._consumer, self._attempter, takeover, settings.concurrency, self._watchers,
-            max_bytes=settings.take_bytes,
-        )  # fmt: skip
-        self._leases = self._lease_keeper(settings.lease)
-        self._loop_watch = LoopWatch(self._pool.runs)
-        about = constant_part(self.consumer_name, settings, handlers)
-        self._heartbeat = HeartbeatWriter(heartbeats, about, self._pool, self._threads)
-        self._periodic = {
-            "delayed": Delayed(self._consumer).run_once,
-            "first sights": unknown_types.forget_known,
-            "heartbeat": self._heartbeat.run_once,
-            "janitor": self._janitor(settings).run_once,
-            "leases": self._leases.beat,
-            "loop watch": self._loop_watch.beat,
-            "takeover": takeover.look,
-            "unstarted": self._pool.requeue_unstarted,
-            "waiting": self._waiting_mover(settings, heartbeats).run_once,
-        }
-        self._tasks: list[asyncio.Task[Any]] = []
-
-    def _lease_keeper(self, lease: float) -> LeaseKeeper:
-        consumer, pool = self._consumer, self._pool
-        leases = consumer.leases(timeout_of(lease))
-        return LeaseKeeper(leases, pool.held, lease, lambda: consumer.in_use(lease), pool.settling)
-
-    def _new_consumer(self, settings: Settings) -> Consumer:
-        return Consumer(
-            self._client,
-            settings.group,
-            self.consumer_name,
-            dedup_window=settings.dedup_window,
-            makes_group=makes_group(settings),
-        )
-
-    def _waiting_mover(self, settings: Settings, heartbeats: Heartbeats) -> WaitingMover:
-        rest, name = self._pool.rest, self.consumer_name
-        return WaitingMover(self._threads, heartbeats, rest, name, settings.lease)
-
-    def _janitor(self, settings: Settings) -> Janitor:
-        letters = DeadLetters(self._client, settings.group, drains=True)
-        bounds = DeadLetterBounds(letters, Bounds.of(settings))
-        return Janitor(self._upkeep, settings.retention, bounds)
-
-    def start(self) -> asyncio.Task[str]:
-        """Begin to take messages, as soon as Redis is available.
-
-        Return a task that ends when a part of the worker has ended by itself; its result is the
-        part's name. The worker must stop then, because it would only look alive.
-        """
-        self._leases.start()
-        self._loop_watch.start()
-        parts = {
-            "settler watch": self._pool.watch_settler(),
-            "stuck threads": watch_stuck_threads(self._threads, self._stuck_limit),
-            "leases thread": watch_thread(self._leases.is_alive),
-            "loop watch thread": watch_thread(self._loop_watch.is_alive),
-        }
-        parts |= {name: run_periodically(name, once) for name, once in self._periodic.items()}
-        tasks = [asyncio.create_task(part, name=name) for name, part in parts.items()]
-        self._ended = asyncio.create_task(first_to_end([self._pool.start(), *tasks]), name="watch")
-        self._tasks = [self._ended, *tasks]
-        return self._ended
-
-    async def quiet(self) -> None:
-        """Take nothing more; messages that run go on."""
-        self._ended.cancel()  # from now on the pool ends on request, which is no failure
-        await self._pool.quiet()
-
-    async def stop(self, deadline: float) -> None:
-        """Finish within `deadline` seconds, requeue the rest, and close all connections."""
-        self._ended.cancel()
-        await self._pool.stop(deadline)
-        await self._heartbeat.stop()
-        await cancel_and_wait(self._tasks)
-        self._loop_watch.stop()
-        await asyncio.to_thread(self._leases.stop)
-        with suppress(StreamUnavailableError, GroupLostError, TimeoutError):
-            async with asyncio.timeout(STOP_STEP_TIMEOUT):
-                await self._upkeep.retire(0, self.consumer_name)
-        self._threads.close()
-        await self._consumer.close()
-        await self._client.close()
-
-    def what_runs(self) -> tuple[list[Run], list[ThreadCall]]:
-        """Return the messages and the plain functions that run. Any thread may call it."""
-        return self._pool.runs(), self._threads.running()
-
-    @property
-    def opened(self) -> asyncio.Event:
-        """Set when the consumer group was opened for the first time: from then on it works."""
-        return self._pool.opened
-
-    @property
-    def refusal(self) -> GroupRefusedError | None:
-        """Why the consumer group cannot be used, if that is what ended the worker."""
-        return self._pool.refusal
-
-    @property
-    def has_stragglers(self) -> bool:
-        """Whether a handler still runs after `stop`: in a thread, which cannot be stopped, or
-        because it swallowed its cancellation.
-        """
-        return (
-            bool(self._threads.running()) or self._watchers.has_stragglers or not self._pool.is_idle
-        )

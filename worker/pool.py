@@ -227,6 +227,11 @@ class Pool:
         return max(0, slots - len(self._running))
 
     @property
+    def cannot_take(self) -> bool:
+        """Whether the last try to take failed, so that it is tried again."""
+        return self._log_pace.has_failed
+
+    @property
     def oldest_held(self) -> float | None:
         """For how many seconds the oldest message has been held; None if none is."""
         oldest = next(iter(self.held.values()), None)  # they stand in the order of their takes

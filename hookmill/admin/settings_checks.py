@@ -13,6 +13,7 @@ from hookmill.config.settings import Settings, unknown_variables
 from hookmill.config.source_options import QSTASH, preset_of
 from hookmill.config.sources import names_of
 from hookmill.errors import see
+from hookmill.runtime.admin_request import is_loopback
 from hookmill.runtime.open_files import FEW, allowed_connections
 
 LEAST_WINDOW = 24 * 3600
@@ -64,6 +65,7 @@ def judge_settings(settings: Settings) -> Iterator[Finding]:
             why="senders send a delivery again for days: a later duplicate would run once more",
             do="set HOOKMILL_DEDUP_WINDOW to 259200 (72 h), unless your senders give up earlier",
         )
+    yield from _judge_admin_address(settings)
     if settings.queue_bytes < 2 * settings.body_limit:
         yield Finding(
             level="note",
@@ -77,4 +79,30 @@ def judge_settings(settings: Settings) -> Iterator[Finding]:
             what=f"{name} is set, and nothing reads it",
             why="it may be misspelt: the setting that it should change keeps its default",
             do="correct its name or unset it; " + see("reference/settings.md"),
+        )
+
+
+def _judge_admin_address(settings: Settings) -> Iterator[Finding]:
+    """Judge where health and metrics are answered."""
+    port, host = settings.admin_port, settings.admin_host
+    if port is None and "admin_host" in settings.model_fields_set:
+        yield Finding(
+            level="warning",
+            what="HOOKMILL_ADMIN_HOST is set, HOOKMILL_ADMIN_PORT is not",
+            why="nothing answers there: no health of workers, no metrics",
+            do="set HOOKMILL_ADMIN_PORT, such as 9000, or unset the host",
+        )
+    elif port and port == settings.port:
+        yield Finding(
+            level="error",
+            what=f"HOOKMILL_ADMIN_PORT is {port}, and so is PORT",
+            why="a receiver does not start with it: senders must not reach the admin address",
+            do="give it another port, such as 9000",
+        )
+    elif port is not None and not is_loopback(host):
+        yield Finding(
+            level="note",
+            what=f"health and metrics are answered at {host}, port {port}, without a password",
+            why="whoever reaches this address reads the names of sources and groups, and numbers",
+            do="let only your own network reach it; the load balancer must not pass it on",
         )

@@ -58,3 +58,10 @@ def check_durability(level: str) -> str:
     if level not in {"memory", "aof"}:
         raise ValueError("use memory, aof, or replicas:N with N from 1 to 99")
     return level
+
+
+def check_host(host: str) -> str:
+    """Return a name or an IP address to listen on."""
+    if not host or not host.isascii() or not host.isprintable() or set(host) & set(" /[]"):
+        raise ValueError("give a name or an IP address, such as 127.0.0.1")
+    return host

@@ -40,6 +40,7 @@ from hookmill.config.setting_files import (
 )
 from hookmill.config.setting_values import (
     check_durability,
+    check_host,
     check_key_part,
     check_public_url,
     check_qstash_url,
@@ -95,6 +96,16 @@ class Settings(BaseSettings):
         le=65535,
         validation_alias=AliasChoices("PORT", "port"),
         description="port that the receiver listens on",
+    )
+    admin_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="port at which a receiver or a worker answers /healthz, /readyz and /metrics "
+        "to those who run it. Unset: it does not",
+    )
+    admin_host: Annotated[str, AfterValidator(check_host)] = Field(
+        default="127.0.0.1", description="address of that port"
     )
     qstash_current_signing_key: SecretStr | None = Field(
         default=None,

@@ -86,8 +86,10 @@ async def _develop(handlers: str, *, samples: bool, qstash: bool) -> None:
                 port = os.environ["QSTASH_URL"].rpartition(":")[2]
                 children.append(await _start("qstash", "--port", port, name="qstash"))
             children.append(await _start("receiver", name="receiver"))
+            # The admin port is the receiver's. Each worker has one that is free.
+            own = {} if settings.admin_port is None else {"HOOKMILL_ADMIN_PORT": "0"}
             children += [
-                await _start("worker", handlers, name=f"worker-{number}")
+                await _start("worker", handlers, name=f"worker-{number}", **own)
                 for number in range(1, WORKERS + 1)
             ]
             show = asyncio.create_task(_show(settings, samples=samples))
@@ -104,11 +106,12 @@ async def _develop(handlers: str, *, samples: bool, qstash: bool) -> None:
         raise ProgramFailedError("a program ended by itself: see its lines above")
 
 
-async def _start(*command: str, name: str) -> asyncio.subprocess.Process:
+async def _start(*command: str, name: str, **env: str) -> asyncio.subprocess.Process:
     # In a session of its own Ctrl-C does not reach it, so that we can stop them in our order.
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "hookmill", *command, "--name", name), start_new_session=True
-    )
+        *(sys.executable, "-m", "hookmill", *command, "--name", name),
+        env={**os.environ, **env}, start_new_session=True,
+    )  # fmt: skip
 
 
 async def _stop(children: list[asyncio.subprocess.Process]) -> None:

@@ -32,6 +32,11 @@ class LogPace:
         self._failures = 0
 
     @property
+    def has_failed(self) -> bool:
+        """Whether the last try failed."""
+        return self._failures > 0
+
+    @property
     def failures(self) -> dict[str, int]:
         """How many tries in a row have failed, for the log line; nothing for the first."""
         return {"failures": self._failures} if self._failures > 1 else {}

@@ -75,6 +75,11 @@ def lose_what_cannot_be_written() -> None:
     lossy_output.lose_what_cannot_be_written(file if isinstance(file, LossyFile) else None)
 
 
+def lost_lines() -> int:
+    """Return how many lines could not be written since the last one that could."""
+    return int(getattr(_output.file, "lost_lines", 0))
+
+
 def _console_processors(bound: dict[str, str], *, has_colors: bool) -> list[Any]:
     """Return the structlog processors that make a readable line."""
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from hookmill.errors import SendError
+from hookmill.printable import printable
 from hookmill.sending import qstash_api
 from hookmill.sending.exchange import HttpResponse
 from hookmill.sending.outgoing import Published
@@ -127,7 +128,7 @@ def _result(client: QStashClient, prepared: PreparedMessage, reply: ItemReply) -
     reason = client.without_secrets(reply.reason, prepared.secret)[:SHOWN_CHARACTERS]
     known = "; an earlier attempt may have published it" if reply.may_be_published else ""
     return SendError(
-        f"{purpose}: refused: {reason[:200]}{known}",
+        f"{purpose}: refused: {printable(reason[:200])}{known}",
         body=reason,
         deduplication_id=deduplication_id,
         may_be_published=reply.may_be_published,

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from hookmill.errors import AddressRefusedError, SendError
+from hookmill.printable import printable
 from hookmill.sending.exchange import HttpResponse, NoResponse
 from hookmill.sending.retry_policy import RetryDecision
 from hookmill.signatures import Secret
@@ -57,7 +58,7 @@ def send_error(
     if resets is not None:
         text += f"; the server asks to wait until {resets:%Y-%m-%d %H:%M:%S} UTC"
     if body:
-        text += f"; the server said: {body[:200]}"
+        text += f"; the server said: {printable(body[:200])}"
     refused = isinstance(outcome, NoResponse) and outcome.is_refused
     error = AddressRefusedError if refused else SendError
     return error(

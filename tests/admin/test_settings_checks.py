@@ -21,6 +21,16 @@ from tests.support import CURRENT_KEY
             [("warning", "HOOKMILL_PUBLIC_URL is not set")],
         ),
         ({"dedup_window": 3600}, [("warning", "a message ID is remembered for 1 h only")]),
+        ({"admin_port": 9000}, []),
+        (
+            {"admin_host": "::"},
+            [("warning", "HOOKMILL_ADMIN_HOST is set, HOOKMILL_ADMIN_PORT is not")],
+        ),
+        ({"admin_port": 8080}, [("error", "HOOKMILL_ADMIN_PORT is 8080, and so is PORT")]),
+        (
+            {"admin_port": 9000, "admin_host": "0.0.0.0"},
+            [("note", "health and metrics are answered at 0.0.0.0, port 9000, without a password")],
+        ),
     ],
 )
 def test_what_was_set_is_judged(fields: dict[str, Any], expected: list[tuple[str, str]]) -> None:

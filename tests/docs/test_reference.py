@@ -72,11 +72,17 @@ def codes_of_refusals() -> set[str]:
             "NotDurableError", "PartitionsError", "StreamUnavailableError", "TokenReusedError",
         )
     }  # fmt: skip
-    for folder in ("hookmill/signatures", "hookmill/config", "receiver"):
+    for folder in (
+        "hookmill/signatures",
+        "hookmill/config",
+        "hookmill/runtime",
+        "receiver",
+        "worker",
+    ):
         for path in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                    place = {"Refused": 0, "Refusal": 1}.get(node.func.id)
+                    place = {"Refused": 0, "Refusal": 1, "PageRefusal": 1}.get(node.func.id)
                     code = node.args[place] if place is not None else None
                     if isinstance(code, ast.Constant):
                         found.add(code.value)

@@ -19,7 +19,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from hookmill.message import about_of
-from receiver.log_limits import PER_SECOND
+from hookmill.runtime.log_limit import PER_SECOND
 from tests.fuzz_requests.maker import Maker
 from tests.fuzz_requests.model import LIMIT, PUBLIC_URL, VERIFY_TOKEN, Ask, Expect, Send, Verdict
 from tests.fuzz_requests.sources import key_of, senders

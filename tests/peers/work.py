@@ -15,7 +15,7 @@ from hookmill import Delivery, Handlers, Message
 from hookmill.config.settings import Settings
 from hookmill.stream.producer import Producer
 from tests.support import Program, Server, message
-from worker.main import Worker
+from worker.app import Worker
 
 AOF = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
 """Options of a server that keeps what it acknowledged."""

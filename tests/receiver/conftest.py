@@ -41,6 +41,12 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
+def settings(settings: Callable[..., Settings]) -> Callable[..., Settings]:
+    """Settings with an admin address."""
+    return lambda **fields: settings(**{"admin_port": 0, **fields})
+
+
+@pytest.fixture
 async def start_at(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StartAt]:
     """Start a receiver with these settings, on this stream or on one of its own, and stop it at the
     end.

@@ -42,6 +42,10 @@ class Running(NamedTuple):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def admin_url(self) -> str:
+        return f"http://127.0.0.1:{self.receiver.admin_port}"
+
 
 class Answer(NamedTuple):
     status: int
@@ -186,8 +190,13 @@ async def status_of(request: Any) -> int:
 
 def settings_for(server: Server, **fields: Any) -> Settings:
     """Settings for a server of the test's own, with the timeouts of production."""
-    given: dict[str, Any] = {"redis_url": server.url, "host": "127.0.0.1", "port": 0, **KEYS}
-    return Settings(**given | fields)
+    given: dict[str, Any] = {
+        "redis_url": server.url,
+        "host": "127.0.0.1",
+        "port": 0,
+        "admin_port": 0,
+    }
+    return Settings(**given | KEYS | fields)
 
 
 async def deliver(
@@ -204,7 +213,8 @@ async def readiness(running: Running, http: aiohttp.ClientSession) -> int:
 
 
 async def ready_text(running: Running, http: aiohttp.ClientSession) -> tuple[int, str]:
-    async with http.get(f"{running.url}/readyz") as response:
+    """What /readyz says at the admin address."""
+    async with http.get(f"{running.admin_url}/readyz") as response:
         return response.status, await response.text()
 
 

@@ -9,7 +9,8 @@ import pytest
 from aiohttp import ClientPayloadError
 from aiohttp.http_exceptions import BadHttpMessage, BadStatusLine, LineTooLong
 
-from receiver.log_limits import PER_SECOND, LogLimit, OneLineFilter, server_logger
+from hookmill.runtime.log_limit import PER_SECOND
+from receiver.log_limits import OneLineFilter, server_logger
 from tests.support import Clock
 
 
@@ -88,18 +89,6 @@ def test_a_fault_of_our_own_that_anybody_can_cause_does_not_flood_the_log_either
     one_line = OneLineFilter(Clock())
     passed = [one_line.filter(record(KeyError("ours"))) for _ in range(10 * PER_SECOND)]
     assert passed.count(True) == PER_SECOND
-
-
-def test_a_limit_reports_what_it_held_back_once() -> None:
-    clock = Clock()
-    limit = LogLimit(clock)
-    assert [limit.passes() for _ in range(PER_SECOND + 3)].count(True) == PER_SECOND
-    clock.now += 0.999
-    assert not limit.passes()
-    clock.now += 0.001
-    assert limit.passes()
-    assert limit.report() == {"held_back": 4}
-    assert limit.report() == {}
 
 
 def test_the_servers_logger_is_filtered_once_however_often_it_is_asked_for() -> None:

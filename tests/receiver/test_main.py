@@ -148,6 +148,14 @@ async def test_a_port_that_is_taken_is_a_clear_fault_and_leaves_nothing_open(
     assert ports(lines) == []
 
 
+async def test_the_admin_address_may_not_be_the_port_that_senders_reach(
+    settings: MakeSettings,
+) -> None:
+    configured = settings(port=8080, admin_port=8080, marble_webhook_secret=MARBLE_SECRET)
+    with pytest.raises(SettingsError, match=r"^HOOKMILL_ADMIN_PORT is the port that senders"):
+        await receive(configured)
+
+
 @pytest.mark.parametrize(
     ("fields", "warned"),
     [

@@ -7,53 +7,55 @@ import sys
 import aiohttp
 import pytest
 
+from hookmill.runtime.metrics_page import metrics_page
 from receiver.metrics import Metrics
 from tests.receiver.serving import HELLO, StartReceiver, deliver
 
 pytestmark = pytest.mark.usefixtures("lines")
 
 
-def text_of(metrics: Metrics) -> str:
-    rendered = metrics.render()
-    assert rendered is not None
-    text, content_type = rendered
-    assert content_type.startswith("text/plain")
-    return text.decode()
+async def text_of(metrics: Metrics) -> str:
+    answer = await metrics_page(metrics)()
+    assert (answer.status, answer.content_type.partition(";")[0]) == (200, "text/plain")
+    return answer.body.decode()
 
 
-def test_deliveries_are_counted_by_source_and_outcome() -> None:
+async def test_deliveries_are_counted_by_source_and_outcome() -> None:
     metrics = Metrics()
     for outcome in ("accepted", "accepted", "signature_mismatch"):
         metrics.count("github", outcome)
     metrics.count("stripe", "accepted")
-    text = text_of(metrics)
+    text = await text_of(metrics)
     assert 'hookmill_deliveries_total{outcome="accepted",source="github"} 2.0' in text
     assert 'hookmill_deliveries_total{outcome="signature_mismatch",source="github"} 1.0' in text
     assert 'hookmill_deliveries_total{outcome="accepted",source="stripe"} 1.0' in text
 
 
-def test_a_secret_that_verified_nothing_is_shown_with_zero() -> None:
+async def test_a_secret_that_verified_nothing_is_shown_with_zero() -> None:
     metrics = Metrics()
     metrics.add_secrets("github", ["env:OLD", "env:NEW"])
     metrics.verified("github", "env:NEW")
     metrics.add_secrets("github", ["env:OLD", "env:NEW"])  # a reload keeps the counts
-    text = text_of(metrics)
+    text = await text_of(metrics)
     assert 'hookmill_verified_total{secret="env:OLD",source="github"} 0.0' in text
     assert 'hookmill_verified_total{secret="env:NEW",source="github"} 1.0' in text
 
 
-async def test_metrics_are_shown_over_http(
+async def test_metrics_are_shown_at_the_admin_address_and_not_to_senders(
     start: StartReceiver, http: aiohttp.ClientSession
 ) -> None:
     running = await start()
     assert (await deliver(running, http))[0] == 200
     async with http.post(f"{running.url}/qstash", data=HELLO) as response:
         assert response.status == 401
-    async with http.get(f"{running.url}/metrics") as response:
+    async with http.get(f"{running.admin_url}/metrics") as response:
         assert response.status == 200
         text = await response.text()
     assert 'hookmill_deliveries_total{outcome="accepted",source="qstash"} 1.0' in text
     assert 'hookmill_deliveries_total{outcome="header_missing",source="qstash"} 1.0' in text
+    for method in ("GET", "HEAD", "POST"):
+        async with http.request(method, f"{running.url}/metrics") as response:
+            assert response.status == 404
 
 
 async def test_without_the_extra_the_answer_says_what_to_install(
@@ -61,6 +63,6 @@ async def test_without_the_extra_the_answer_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     running = await start()
-    async with http.get(f"{running.url}/metrics") as response:
+    async with http.get(f"{running.admin_url}/metrics") as response:
         assert response.status == 501
         assert "hookmill[metrics]" in await response.text()

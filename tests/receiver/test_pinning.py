@@ -18,7 +18,7 @@ from hookmill.stream.heartbeats import Heartbeats
 from hookmill.stream.producer import Producer
 from receiver import pinning
 from receiver.pinning import PinningWatch
-from tests.receiver.serving import KEYS, StartAt, deliver
+from tests.receiver.serving import KEYS, StartAt, deliver, ready_text
 from tests.support import eventually, message
 
 PINS = "a group pins the stream: it has unfinished work and no worker"
@@ -108,7 +108,7 @@ async def test_a_name_that_would_steer_a_terminal_is_escaped(
     assert "group a\\x1b[1m has" in watch.remarks
 
 
-async def test_a_refused_delivery_has_the_group_named_in_readyz_and_not_to_its_sender(
+async def test_a_refused_delivery_has_the_group_named_at_the_admin_address_and_to_nobody_else(
     start_at: StartAt,
     settings: Callable[..., Settings],
     http: aiohttp.ClientSession,
@@ -118,9 +118,9 @@ async def test_a_refused_delivery_has_the_group_named_in_readyz_and_not_to_its_s
     running = await start_at(settings(**KEYS, backlog_messages=1))
 
     async def ready() -> str:
-        async with http.get(f"{running.url}/readyz") as answer:
-            assert answer.status == 200
-            return await answer.text()
+        status, text = await ready_text(running, http)
+        assert status == 200
+        return text
 
     assert (await deliver(running, http))[0] == 200
     status, _, body = await deliver(running, http)
@@ -132,6 +132,8 @@ async def test_a_refused_delivery_has_the_group_named_in_readyz_and_not_to_its_s
         "deliveries get 503 backlog_full: group search has the largest backlog (1 messages); "
         "workers of it that run: 0\n"
     )
+    async with http.get(f"{running.url}/readyz") as answer:
+        assert await answer.text() == "ready\n"
 
 
 def ready_names(ready: Callable[[], Any]) -> Callable[[], Any]:

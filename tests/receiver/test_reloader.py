@@ -111,8 +111,9 @@ def test_all_files_of_a_source_are_watched(monkeypatch: pytest.MonkeyPatch) -> N
 class GitHub:
     """Posts as GitHub does."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, admin_port: int) -> None:
         self.base = f"http://127.0.0.1:{port}"
+        self._admin = f"http://127.0.0.1:{admin_port}"
 
     async def post(self, session: aiohttp.ClientSession, secret: str, number: int) -> int:
         scheme: Scheme = SpecVerifier(PRESETS["github"].spec, [secret])
@@ -123,7 +124,7 @@ class GitHub:
             return answer.status
 
     async def metrics(self, session: aiohttp.ClientSession) -> str:
-        async with session.get(f"{self.base}/metrics") as answer:
+        async with session.get(f"{self._admin}/metrics") as answer:
             assert answer.status == 200
             return await answer.text()
 
@@ -135,11 +136,12 @@ def github(
     """A receiver for GitHub's deliveries, with the secret in a file."""
     (tmp_path / "github-secret").write_text(OLD)
     (tmp_path / "hookmill.toml").write_text('[sources.github]\nsecrets = ["file:github-secret"]\n')
-    port = free_port()
+    port, admin_port = free_port(), free_port()
     env = {"REDIS_URL": server.url, "HOOKMILL_PREFIX": prefix, "PORT": str(port)}
+    env["HOOKMILL_ADMIN_PORT"] = str(admin_port)
     program = start_program("receiver", env=env)
     program.wait_for('"receiving"')
-    return GitHub(port), program
+    return GitHub(port, admin_port), program
 
 
 @pytest.mark.parametrize("how", ["file", "hangup"])
@@ -195,11 +197,12 @@ async def test_a_secret_counts_only_in_its_time(
         f'  {{ env = "OLD_SECRET", until = {when} }},\n'
         f'  {{ env = "NEW_SECRET", from = {when} }},\n]\n'
     )
-    port = free_port()
+    port, admin_port = free_port(), free_port()
     env = {"REDIS_URL": server.url, "HOOKMILL_PREFIX": prefix, "PORT": str(port)}
+    env["HOOKMILL_ADMIN_PORT"] = str(admin_port)
     program = start_program("receiver", env=env | {"OLD_SECRET": OLD, "NEW_SECRET": NEW})
     program.wait_for('"receiving"')
-    sender = GitHub(port)
+    sender = GitHub(port, admin_port)
     async with aiohttp.ClientSession() as session:
         assert await sender.post(session, OLD, 1) == 401
         assert await sender.post(session, NEW, 2) == 200

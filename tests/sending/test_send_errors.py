@@ -55,6 +55,16 @@ async def test_not_even_a_part_of_a_secret_is_shown(sender_to: Open, filler: int
             assert SECRET[:6] not in f"{error}{error.body}"
 
 
+async def test_the_text_of_an_error_obeys_no_subscriber(sender_to: Open) -> None:
+    said = "no\x1b[2J\u202e\x9b\n2026-01-01 a line of its own"
+    async with Scripted([says(400, said.encode())]) as server:
+        error = await failed(sender_to("", direct=True).send(server.base, POST))
+
+    assert str(error).isprintable()
+    assert str(error).endswith(r"no\x1b[2J\u202e\x9b\n2026-01-01 a line of its own")
+    assert error.body == said  # the field has what was received
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -20,8 +20,8 @@ from hookmill.stream.facts import Heartbeat
 from hookmill.stream.heartbeats import Heartbeats
 from hookmill.stream.producer import Producer
 from tests.support import Server, eventually, message
+from worker.app import Worker
 from worker.heartbeat import HeartbeatWriter
-from worker.main import Worker
 
 StartWorker = Callable[..., Awaitable[Worker]]
 

@@ -19,7 +19,7 @@ from hookmill.stream.producer import Producer
 from hookmill.stream.upkeep import Upkeep
 from tests.support import Server, Stream, eventually, message
 from worker import delayed, janitor
-from worker.main import Worker
+from worker.app import Worker
 
 MakeSettings = Callable[..., Settings]
 StartWorker = Callable[..., Awaitable[Worker]]

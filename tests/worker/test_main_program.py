@@ -23,7 +23,8 @@ from hookmill.runtime.tasks import cancel_and_wait
 from hookmill.stream.producer import Producer
 from tests.support import Program, Server, Stream, message
 from worker import leases, main
-from worker.main import Worker, WorkerFailedError
+from worker.app import Worker
+from worker.main import WorkerFailedError
 
 MakeSettings = Callable[..., Settings]
 StartWorker = Callable[..., Awaitable[Worker]]

@@ -1,0 +1,193 @@
+"""The admin address of a program: health, readiness and metrics, apart from what is public.
+
+A small HTTP server, so that a worker needs none of the receiver's. Whoever connects holds little:
+few connections, each for seconds, with one request of a few kilobytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from email.utils import formatdate
+from http import HTTPStatus
+
+import structlog
+
+from hookmill.errors import SettingsError
+from hookmill.runtime.admin_request import (
+    MALFORMED,
+    NOT_FOUND,
+    SLOW,
+    TOO_LARGE,
+    Answer,
+    Asked,
+    PageRefusal,
+    read_request,
+)
+from hookmill.runtime.log_limit import LogLimit
+from hookmill.runtime.tasks import cancel_and_wait
+
+log = structlog.get_logger("runtime")
+
+MAX_CONNECTIONS = 32
+"""Connections at a time. One more ends the oldest that has not sent its request yet."""
+
+MAX_HEAD = 8192
+"""Bytes that a request may have."""
+
+HEAD_TIMEOUT = 5.0
+"""Seconds that a request may take to arrive, and an answer to be taken."""
+
+PAGE_TIMEOUT = 5.0
+"""Seconds that a page may take, which may have to ask Redis."""
+
+LINGER = 1.0
+"""Seconds for which the rest of a request is read, so that its sender sees the answer."""
+
+_TOO_SLOW = PageRefusal(503, "timeout", "the program did not find this out in time")
+_FAULT = PageRefusal(500, "internal_error", "the program failed to make this page")
+
+Page = Callable[[], Awaitable[Answer]]
+"""Makes the answer to a GET of a path."""
+
+
+class AdminServer:
+    """`start` it in the event loop, and `stop` it. `pages` has the page of each path."""
+
+    def __init__(self, host: str, port: int, pages: Mapping[str, Page]) -> None:
+        self._host = host
+        self._port = port
+        self._pages = dict(pages)
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.Task[None]] = set()
+        self._idle: dict[asyncio.Task[None], None] = {}
+        """Those of `_open` for which no page is made, the oldest first."""
+        self._log_limit = LogLimit()
+
+    async def start(self) -> int:
+        """Listen; return the port. Raise `SettingsError` if that is impossible."""
+        try:
+            self._server = await asyncio.start_server(
+                self._accept, self._host, self._port, limit=MAX_HEAD, backlog=MAX_CONNECTIONS
+            )
+        except OSError as error:
+            where = f"{self._host}, port {self._port}"
+            raise SettingsError(
+                [f"HOOKMILL_ADMIN_PORT: cannot listen on {where}: {error.strerror or error}"]
+            ) from None
+        port = int(self._server.sockets[0].getsockname()[1])
+        log.info("admin address open", host=self._host, port=port, paths=list(self._pages))
+        return port
+
+    async def stop(self) -> None:
+        """Stop listening and close all connections. A second call does nothing."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        await cancel_and_wait(self._open)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._open) >= MAX_CONNECTIONS:
+            oldest = next(iter(self._idle), None)
+            if oldest is None:
+                writer.transport.abort()
+                return
+            del self._idle[oldest]
+            oldest.cancel()
+        task = asyncio.create_task(self._serve(reader, writer), name="admin request")
+        self._open.add(task)
+        self._idle[task] = None
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._open.discard(task)
+        self._idle.pop(task, None)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            asked = await self._read(reader)
+            if asked is None:
+                return
+            answer = (
+                self._refuse(asked) if isinstance(asked, PageRefusal) else await self._make(asked)
+            )
+            is_head = isinstance(asked, Asked) and asked.is_head
+            async with asyncio.timeout(HEAD_TIMEOUT):
+                writer.write(_response(answer, is_head=is_head))
+                await writer.drain()
+                await _finish(reader, writer)
+        except (OSError, TimeoutError):
+            pass  # whoever asked has gone, or takes too long to take the answer
+        finally:
+            writer.transport.abort()
+
+    async def _read(self, reader: asyncio.StreamReader) -> Asked | PageRefusal | None:
+        """Return what is asked; None if whoever connected has gone."""
+        try:
+            async with asyncio.timeout(HEAD_TIMEOUT):
+                head = await reader.readuntil(b"\r\n\r\n")
+        except TimeoutError:
+            return SLOW
+        except asyncio.LimitOverrunError:
+            return TOO_LARGE
+        except asyncio.IncompleteReadError as error:
+            return MALFORMED if error.partial else None
+        return read_request(head, self._host)
+
+    async def _make(self, asked: Asked) -> Answer:
+        """Make the page. Meanwhile this connection is not ended for the sake of another."""
+        page = self._pages.get(asked.path)
+        if page is None:
+            return self._refuse(NOT_FOUND)
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine has one
+        self._idle.pop(task, None)
+        try:
+            async with asyncio.timeout(PAGE_TIMEOUT):
+                return await page()
+        except TimeoutError:
+            return _TOO_SLOW.answer
+        except Exception:  # the other pages must go on
+            if self._log_limit.passes():
+                log.exception("an admin page failed", path=asked.path, **self._log_limit.report())
+            return _FAULT.answer
+        finally:
+            self._idle[task] = None
+
+    def _refuse(self, refused: PageRefusal) -> Answer:
+        if self._log_limit.passes():
+            log.warning(
+                "admin request refused",
+                code=refused.code, status=refused.status, **self._log_limit.report(),
+            )  # fmt: skip
+        return refused.answer
+
+
+async def _finish(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Close a connection after its answer. To close it with bytes unread would take the answer
+    away from the sender.
+    """
+    writer.write_eof()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LINGER):
+            while await reader.read(MAX_HEAD):
+                pass
+    writer.close()
+    await writer.wait_closed()
+
+
+def _response(answer: Answer, *, is_head: bool) -> bytes:
+    lines = [
+        f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}",
+        f"Date: {formatdate(usegmt=True)}",
+        f"Content-Type: {answer.content_type}",
+        f"Content-Length: {len(answer.body)}",
+        "Cache-Control: no-store",
+        "X-Content-Type-Options: nosniff",
+        "Connection: close",
+    ]
+    if answer.status == HTTPStatus.METHOD_NOT_ALLOWED:
+        lines.append("Allow: GET, HEAD")
+    head = "\r\n".join([*lines, "", ""]).encode()
+    return head if is_head else head + answer.body
