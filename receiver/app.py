@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import structlog
 
@@ -12,6 +12,7 @@ from hookmill.runtime.admin_server import AdminServer
 from hookmill.runtime.metrics_page import metrics_page
 from hookmill.stream.producer import Producer
 from receiver.appender import Appender
+from receiver.certificate_memory import CertificateMemory
 from receiver.certificates import Certificates
 from receiver.drainer import Drainer
 from receiver.health import Health
@@ -45,11 +46,13 @@ class Receiver:
         self._drainer = Drainer(self._spool, stream, timeout) if self._spool else None
         self._pinning = PinningWatch(stream.client, settings.lease)
         self._appender = Appender(stream, timeout, self._spool, self._pinning.backlog_is_full)
+        certificates = certificates or Certificates()
         self._pipeline = Pipeline(settings, self._appender, certificates)
+        self._certificate_memory = CertificateMemory(stream.client, certificates)
         self._health = Health(stream, self._spool, timeout, self._remarks)
         self._http = HttpServer(settings, self._pipeline, self._health)
         self._without_secret: tuple[str, ...] = ()
-        self._http.replace_sources(sources)
+        self._replace_sources(sources, {})
         self._admin = self._admin_server(settings)
         self.admin_port: int | None = None
         """The port of the admin address, once it is open."""
@@ -67,11 +70,16 @@ class Receiver:
     def serve(self, served: Served) -> None:
         """Serve these sources from the next request on."""
         self._without_secret = tuple(served.without_secret.values())
-        self._http.replace_sources(served.sources, served.without_secret)
+        self._replace_sources(served.sources, served.without_secret)
         self._pipeline.metrics.usable_secrets = served.usable
 
+    def _replace_sources(self, sources: Iterable[Source], without: Mapping[str, str]) -> None:
+        sources = list(sources)
+        self._http.replace_sources(sources, without)
+        self._certificate_memory.replace_sources(sources)
+
     def _remarks(self) -> str:
-        """Return what /readyz says to the operator, beside whether the receiver is ready."""
+        """Return what /readyz of the admin address says beside whether the receiver is ready."""
         lines = [
             f"source {name} has no usable secret: its deliveries get 503 {NO_SECRET.code}\n"
             for name in self._without_secret
@@ -86,6 +94,7 @@ class Receiver:
             await self._spool.open()
             self._drainer.start()
         self._pinning.start()
+        self._certificate_memory.start()
         if self._admin is not None:
             self.admin_port = await self._admin.start()
         return await self._http.listen()
@@ -105,6 +114,7 @@ class Receiver:
         if cut_off := await self._http.stop(self._shutdown):
             log.warning("requests cut off", count=cut_off)
         await self._pipeline.close()
+        await self._certificate_memory.stop()
         await self._appender.close()
         await self._health.close()
         await self._pinning.stop()

@@ -28,9 +28,10 @@ class Answered(NamedTuple):
 class Revoking:
     """The program, and its sources `github` and `stripe`."""
 
-    def __init__(self, program: Program, port: int, folder: Path) -> None:
+    def __init__(self, program: Program, port: int, admin_port: int, folder: Path) -> None:
         self.program = program
         self.port = port
+        self.admin_port = admin_port
         self.folder = folder
 
     def signed(self, source: str, secret: str, preset: str = "github") -> tuple[bytes, Any]:
@@ -40,20 +41,11 @@ class Revoking:
 
     def send(self, source: str, secret: str, preset: str = "github") -> Answered:
         body, headers = self.signed(source, secret, preset)
-        return self._ask("POST", f"/{source}", body, headers)
+        return _ask(self.port, "POST", f"/{source}", body, headers)
 
     def get(self, path: str) -> Answered:
-        return self._ask("GET", path)
-
-    def _ask(
-        self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
-    ) -> Answered:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        connection.request(method, path, body, headers or {})
-        answer = connection.getresponse()
-        found = Answered(answer.status, dict(answer.getheaders()), answer.read().decode())
-        connection.close()
-        return found
+        """Ask at the admin address."""
+        return _ask(self.admin_port, "GET", path)
 
     def until(self, status: int, source: str, secret: str, preset: str = "github") -> Answered:
         """Send until this is the status. A withdrawn secret has to stop within ten seconds; more is
@@ -73,6 +65,17 @@ class Revoking:
         return [line for line in map(json.loads, lines) if line["event"] == event]
 
 
+def _ask(
+    port: int, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
+) -> Answered:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request(method, path, body, headers or {})
+    answer = connection.getresponse()
+    found = Answered(answer.status, dict(answer.getheaders()), answer.read().decode())
+    connection.close()
+    return found
+
+
 def start_revoking(
     server: Server,
     folder: Path,
@@ -81,8 +84,9 @@ def start_revoking(
     **env: str,
 ) -> Revoking:
     (folder / "hookmill.toml").write_text(toml)
-    port = free_port()
-    env = {"REDIS_URL": server.url, "PORT": str(port), **env}
+    port, admin_port = free_port(), free_port()
+    ports = {"PORT": str(port), "HOOKMILL_ADMIN_PORT": str(admin_port)}
+    env = {"REDIS_URL": server.url, **ports, **env}
     program = start_program("receiver", env=env)
     program.wait_for('"receiving"')
-    return Revoking(program, port, folder)
+    return Revoking(program, port, admin_port, folder)
