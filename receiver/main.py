@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from hookmill.config.settings import Settings, unknown_variables
-from hookmill.config.sources import sources_of
+from hookmill.config.sources import Source, sources_of
 from hookmill.errors import (
     NotDurableError,
     PartitionsError,
