@@ -12,6 +12,7 @@ from hookmill.runtime.admin_server import AdminServer
 from hookmill.runtime.metrics_page import metrics_page
 from hookmill.stream.producer import Producer
 from receiver.appender import Appender
+from receiver.certificate_memory import CertificateMemory
 from receiver.certificates import Certificates
 from receiver.drainer import Drainer
 from receiver.health import Health
@@ -43,10 +44,12 @@ class Receiver:
         self._drainer = Drainer(self._spool, stream, timeout) if self._spool else None
         self._pinning = PinningWatch(stream.client, settings.lease)
         self._appender = Appender(stream, timeout, self._spool, self._pinning.backlog_is_full)
+        certificates = certificates or Certificates()
         self._pipeline = Pipeline(settings, self._appender, certificates)
+        self._certificate_memory = CertificateMemory(stream.client, certificates)
         self._health = Health(stream, self._spool, timeout, lambda: self._pinning.remarks)
         self._http = HttpServer(settings, self._pipeline, self._health)
-        self._http.replace_sources(sources)
+        self.replace_sources(sources)
         self._admin = self._admin_server(settings)
         self.admin_port: int | None = None
         """The port of the admin address, once it is open."""
@@ -63,7 +66,9 @@ class Receiver:
 
     def replace_sources(self, sources: Iterable[Source]) -> None:
         """Serve these sources from the next request on."""
+        sources = list(sources)
         self._http.replace_sources(sources)
+        self._certificate_memory.replace_sources(sources)
 
     async def start(self) -> int:
         """Listen; return the port. Raise `SpoolError` if the spool cannot be opened, `OSError` if
@@ -73,6 +78,7 @@ class Receiver:
             await self._spool.open()
             self._drainer.start()
         self._pinning.start()
+        self._certificate_memory.start()
         if self._admin is not None:
             self.admin_port = await self._admin.start()
         return await self._http.listen()
@@ -92,6 +98,7 @@ class Receiver:
         if cut_off := await self._http.stop(self._shutdown):
             log.warning("requests cut off", count=cut_off)
         await self._pipeline.close()
+        await self._certificate_memory.stop()
         await self._appender.close()
         await self._health.close()
         await self._pinning.stop()

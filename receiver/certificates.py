@@ -3,7 +3,7 @@
 Only this module makes requests because of what a delivery says. A forged delivery must not turn
 the receiver against other hosts. So a scheme allows only known hosts. This module makes few
 requests (one at a time for a URL, a few at once, a few a minute), and refuses large answers and
-redirects.
+redirects. What few requests are spent on, `certificate_budget` decides.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import aiohttp
@@ -28,6 +27,8 @@ from hookmill.signatures.scheme import (
     Signed,
     Verdict,
 )
+from receiver import certificate_budget
+from receiver.certificate_budget import CertificateBudget
 
 LARGEST = 64 * 1024
 """The most bytes that an answer may have."""
@@ -44,11 +45,10 @@ KEPT_FAILURE = 5.0
 AT_ONCE = 4
 """Requests that may run at the same time."""
 
-A_MINUTE = 20
-"""Certificates fetched in a minute for each sender. URLs that had a valid one do not count."""
-
 KNOWN_URLS = 32
-"""URLs that are remembered because a valid certificate was found there."""
+"""URLs that are remembered because a valid certificate was found there, and as many that have
+verified a delivery.
+"""
 
 
 class _UnusableError(Exception):
@@ -82,8 +82,19 @@ class Certificates:
         self._session: aiohttp.ClientSession | None = None
         self._running: dict[str, asyncio.Task[_Fetched]] = {}
         self._answers: dict[str, _Fetched] = {}
-        self._times: defaultdict[str, deque[float]] = defaultdict(deque)
-        self._known: dict[str, None] = {}
+        self._budgets: dict[str, CertificateBudget[NetworkScheme]] = {}
+        self._serving: asyncio.Task[None] | None = None
+        self._valid: dict[str, None] = {}
+        """Where a valid certificate was found. Anybody can name such a URL."""
+        self._proven: dict[str, None] = {}
+        """Whose certificates have verified a delivery. Only the sender can add one."""
+
+    def trust(self, urls: Iterable[str]) -> None:
+        """Remember URLs whose certificates have verified a delivery. A URL is still fetched only if
+        a scheme allows its host.
+        """
+        for url in urls:
+            _remember(url, self._proven)
 
     async def judge(self, scheme: Scheme | NetworkScheme, delivery: Signed, now: float) -> Verdict:
         """Verify a delivery, with the certificate that it needs. Raise
@@ -94,14 +105,14 @@ class Certificates:
             return verdict
         assert isinstance(scheme, NetworkScheme)  # noqa: S101 - no other scheme needs one
         url = verdict.url
-        pem = await self.fetch(url)
+        pem = await self.fetch(url, scheme)
         if refusal := scheme.learn(url, pem, now):
             if (
                 refusal.code == "certificate_malformed"
             ):  # perhaps a page that says "come back later"
                 raise CertificateUnavailableError(f"{url}: {refusal.detail}")
             return refusal
-        self._remember(url)
+        _remember(url, self._valid)
         verdict = scheme.verify(delivery, now)
         if isinstance(verdict, NeedsCertificate):
             raise CertificateUnavailableError(
@@ -109,16 +120,17 @@ class Certificates:
             )
         return verdict
 
-    async def fetch(self, url: str) -> bytes:
-        """Return the body at a URL that a scheme has allowed."""
+    async def fetch(self, url: str, scheme: NetworkScheme | None = None) -> bytes:
+        """Return the body at a URL that a scheme has allowed. If it cannot be requested at once,
+        raise; then the scheme will learn the certificate later.
+        """
         fetched = self._kept(url)
         if fetched is None:
-            # A known URL is never limited, so that a flood of other URLs does not keep it out.
-            if url not in self._known and url not in self._running:
-                self._count(url)
-            fetched = await self._request_once(url)
-            kept = KEPT_FAILURE if fetched.trouble else KEPT
-            self._answers[url] = fetched._replace(until=self._clock() + kept)
+            # These are not limited, so that a flood of other URLs does not keep them out.
+            is_known = url in self._proven or url in self._valid or url in self._running
+            if not is_known and not self._allows(url, scheme):
+                raise CertificateUnavailableError(f"{url}: not fetched yet, too many others were")
+            fetched = await self._request_and_keep(url)
         if fetched.trouble:
             raise CertificateUnavailableError(f"{url}: {fetched.trouble}")
         return fetched.body
@@ -134,6 +146,8 @@ class Certificates:
 
     async def close(self) -> None:
         """Cancel the running requests and close the connections."""
+        if self._serving is not None:
+            await cancel_and_wait([self._serving])
         await cancel_and_wait(self._running.values())
         if self._session is not None:
             await self._session.close()
@@ -146,25 +160,40 @@ class Certificates:
             del self._answers[old]
         return self._answers.get(url)
 
-    def _count(self, url: str) -> None:
-        """Count a request. Raise if there were too many, so that few answers are kept."""
-        now = self._clock()
+    def _allows(self, url: str, scheme: NetworkScheme | None) -> bool:
+        """Return whether an unknown URL may be requested at once. Else it waits."""
         # Counted for each sender (its hosts share a domain), so that forged deliveries in the name
         # of one sender do not keep out another.
-        times = self._times[".".join((URL(url).host or "").split(".")[-2:])]
-        while times and times[0] <= now - 60:
-            times.popleft()
-        if len(times) >= A_MINUTE:
-            raise CertificateUnavailableError(
-                f"{url}: not fetched, {A_MINUTE} other certificates were fetched in a minute"
-            )
-        times.append(now)
+        sender = ".".join((URL(url).host or "").split(".")[-2:])
+        budget = self._budgets.get(sender)
+        if budget is None:
+            budget = self._budgets[sender] = CertificateBudget(self._clock)
+        if budget.allows(url):
+            return True
+        if scheme is not None:
+            budget.wait(url, scheme)
+        if self._serving is None or self._serving.done():
+            self._serving = asyncio.create_task(self._serve(), name="waiting certificates")
+        return False
 
-    def _remember(self, url: str) -> None:
-        self._known.pop(url, None)
-        if len(self._known) >= KNOWN_URLS:
-            del self._known[next(iter(self._known))]
-        self._known[url] = None
+    async def _serve(self) -> None:
+        """Fetch the certificates that wait, until none waits."""
+        while any(self._budgets.values()):
+            await asyncio.sleep(certificate_budget.PAUSE)
+            drawn = [one for budget in self._budgets.values() if (one := budget.draw())]
+            await asyncio.gather(*(self._learn(url, scheme) for url, scheme in drawn))
+
+    async def _learn(self, url: str, scheme: NetworkScheme) -> None:
+        """Fetch a certificate for the next delivery that needs it."""
+        fetched = self._kept(url) or await self._request_and_keep(url)
+        if not fetched.trouble and scheme.learn(url, fetched.body, time.time()) is None:
+            _remember(url, self._valid)
+
+    async def _request_and_keep(self, url: str) -> _Fetched:
+        fetched = await self._request_once(url)
+        kept = KEPT_FAILURE if fetched.trouble else KEPT
+        self._answers[url] = fetched = fetched._replace(until=self._clock() + kept)
+        return fetched
 
     async def _request_once(self, url: str) -> _Fetched:
         """Start a request, or wait for the running one of the same URL.
@@ -223,3 +252,11 @@ class Certificates:
                 auto_decompress=False,
             )
         return self._session
+
+
+def _remember(url: str, among: dict[str, None]) -> None:
+    """Remember a URL as the last one used. The one that was not used for longest may be dropped."""
+    among.pop(url, None)
+    if len(among) >= KNOWN_URLS:
+        del among[next(iter(among))]
+    among[url] = None

@@ -38,15 +38,9 @@ async def receive(settings: Settings) -> None:
         raise SettingsError(
             ["there is no source: set QSTASH_CURRENT_SIGNING_KEY or MARBLE_WEBHOOK_SECRET"]
         )
-    for name in unknown_variables():
-        log.warning("unknown setting", variable=name)
-    if settings.public_url is None and any(isinstance(s.scheme, QStash) for s in sources):
-        log.warning(
-            "HOOKMILL_PUBLIC_URL is not set: a token made for another URL with the same "
-            "signing keys would be accepted"
-        )
     if settings.admin_port and settings.admin_port == settings.port:
         raise SettingsError(["HOOKMILL_ADMIN_PORT is the port that senders reach: give another"])
+    _warn(settings, sources)
     _allow_connections(settings)
     stream = stream_of(settings)
     receiver = Receiver(settings, sources, stream)
@@ -65,6 +59,23 @@ async def receive(settings: Settings) -> None:
             await receiver.stop()
             await stream.client.close()
     log.info("stopped")
+
+
+def _warn(settings: Settings, sources: list[Source]) -> None:
+    """Log what is unsafe or useless in the settings."""
+    for name in unknown_variables():
+        log.warning("unknown setting", variable=name)
+    if settings.public_url is None and any(isinstance(s.scheme, QStash) for s in sources):
+        log.warning(
+            "HOOKMILL_PUBLIC_URL is not set: a token made for another URL with the same "
+            "signing keys would be accepted"
+        )
+    if settings.development:
+        log.warning(
+            "HOOKMILL_DEVELOPMENT is set: public development keys, with which anyone can sign, are "
+            "not refused. Unset it in production",
+            host=settings.host,
+        )
 
 
 def _allow_connections(settings: Settings) -> None:

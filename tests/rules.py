@@ -63,6 +63,16 @@ def lua(script: str, old: str, new: str) -> Edit:
 ADMIN_REQUEST = "tests/runtime/test_admin_request.py::test_"
 ADMIN_SERVER = "tests/runtime/test_admin_server.py::test_"
 ATTEMPT = "tests/worker/test_attempt.py::test_"
+CREDENTIALS = "tests/emulator/test_credentials.py::test_"
+DEV = "tests/e2e/test_dev.py::test_"
+DEV_FILES = "tests/config/test_dev_files.py::test_"
+EMBEDDED = "tests/runtime/test_embedded_redis.py::test_"
+EMULATOR = "tests/emulator/test_main.py::test_"
+ENVIRONMENT = "tests/dev/test_environment.py::test_"
+GUARD = "tests/emulator/test_guard.py::test_"
+ORIGINS = "tests/emulator/test_origins.py::test_"
+RECEIVER = "tests/receiver/test_main.py::test_"
+SOURCES = "tests/config/test_sources.py::test_"
 ONLY_PUBLIC = "tests/sending/test_only_public.py::test_"
 PUBLIC = "tests/sending/test_public_addresses.py::test_"
 ASIDE = "tests/stream/test_ordering_aside.py::test_"
@@ -2136,6 +2146,175 @@ RULES = (
     ),
     Rule(
         32,
+        "the emulator refuses what has an Origin",
+        (Edit("hookmill/emulator/origins.py", 'if "Origin" in headers:', "if not headers:"),),
+        (
+            f"{GUARD}a_web_page_that_knows_the_token_can_neither_change_nor_read_anything",
+            f"{ORIGINS}what_has_an_origin_is_refused_because_the_emulator_has_no_pages",
+        ),
+    ),
+    Rule(
+        32,
+        "the emulator refuses what a browser says comes from another site",
+        (
+            Edit(
+                "hookmill/emulator/origins.py",
+                'if not _TYPED.issuperset(headers.getall("Sec-Fetch-Site", [])):',
+                "if not headers:",
+            ),
+        ),
+        (
+            f"{GUARD}a_web_page_that_knows_the_token_can_neither_change_nor_read_anything",
+            f"{ORIGINS}what_comes_from_another_site_is_refused",
+        ),
+    ),
+    Rule(
+        32,
+        "the emulator refuses a Host that is not this machine",
+        (
+            Edit(
+                "hookmill/emulator/origins.py",
+                "is_loopback(found[1]) or found[1].lower() == own_host.lower()",
+                "True",
+            ),
+        ),
+        (
+            f"{GUARD}a_web_page_that_knows_the_token_can_neither_change_nor_read_anything",
+            f"{ORIGINS}a_host_that_has_come_to_mean_this_machine_is_refused",
+        ),
+    ),
+    Rule(
+        32,
+        "a published token never goes with real keys",
+        (
+            Edit(
+                "hookmill/emulator/credentials.py",
+                "if token in PUBLIC_TOKENS and are_real(keys):",
+                'if token == "":',
+            ),
+        ),
+        (
+            f"{CREDENTIALS}with_real_keys_a_published_token_is_refused",
+            f"{EMULATOR}real_keys_are_neither_used_nor_shown_under_the_published_token",
+        ),
+    ),
+    Rule(
+        32,
+        "a rotation does not make real keys public ones",
+        (
+            Edit(
+                "hookmill/emulator/credentials.py",
+                "made_here=not are_real(keys)",
+                "made_here=True",
+            ),
+        ),
+        (
+            f"{CREDENTIALS}with_real_keys_a_published_token_is_refused",
+            f"{EMULATOR}real_keys_are_neither_used_nor_shown_under_the_published_token",
+        ),
+    ),
+    Rule(
+        33,
+        "public keys verify nothing where others can deliver",
+        (
+            Edit(
+                "hookmill/config/sources.py",
+                "if text in _PUBLIC_SECRETS and not is_loopback(settings.host):",
+                "if text in _PUBLIC_SECRETS and not settings.host:",
+            ),
+        ),
+        (
+            f"{SOURCES}a_secret_that_anyone_knows_is_refused_where_others_can_deliver",
+            f"{RECEIVER}with_public_keys_it_does_not_start_where_others_can_deliver",
+        ),
+    ),
+    Rule(
+        33,
+        "the embedded server listens on no port",
+        (
+            Edit(
+                "hookmill/runtime/embedded_redis.py",
+                "ValkeyServer(port=0, ",
+                "ValkeyServer(port=free_port(), ",
+            ),
+        ),
+        (f"{EMBEDDED}it_listens_on_no_port",),
+    ),
+    Rule(
+        33,
+        "the socket of the embedded server is in a private folder",
+        (
+            Edit(
+                "hookmill/runtime/embedded_redis.py",
+                'path = private / "valkey.sock"',
+                'private.chmod(0o755)\n        path = private / "valkey.sock"',
+            ),
+        ),
+        (f"{EMBEDDED}no_other_user_can_read_its_folder",),
+    ),
+    Rule(
+        33,
+        "hookmill dev uses no Redis that was not asked for",
+        (
+            Edit(
+                "hookmill/dev/environment.py",
+                '    use_server("unix:///embedded")',
+                "",
+            ),
+            Edit(
+                "hookmill/dev/main.py",
+                "        environment.use_server(url)",
+                '        os.environ.setdefault("REDIS_URL", url)',
+            ),
+            Edit(
+                "hookmill/dev/environment.py",
+                "[name for name in _REDIS if _remove(name)]",
+                "[name for name in _REDIS if os.environ.get(name)]",
+            ),
+        ),
+        (f"{DEV}only_its_own_user_can_have_its_handlers_run",),
+    ),
+    Rule(
+        33,
+        "hookmill dev has a prefix of its own on a Redis that others may use",
+        (
+            Edit(
+                "hookmill/dev/environment.py",
+                "settings.prefix.startswith(_OWN_PREFIX)",
+                "bool(settings.prefix)",
+            ),
+        ),
+        (
+            f"{DEV}on_the_redis_that_is_set_it_has_a_prefix_of_its_own",
+            f"{ENVIRONMENT}on_a_redis_that_is_set_the_prefix_is_a_developers_own",
+        ),
+    ),
+    Rule(
+        33,
+        "a file of keys counts only while its program runs",
+        (
+            Edit(
+                "hookmill/config/dev_files.py",
+                "or not is_private or not _is_locked(file.fileno())",
+                "or not is_private",
+            ),
+        ),
+        (f"{DEV_FILES}the_file_of_a_program_that_was_killed_does_not_count",),
+    ),
+    Rule(
+        33,
+        "a file of keys counts only if others can neither read nor write it",
+        (
+            Edit(
+                "hookmill/config/dev_files.py",
+                "or not is_private or not _is_locked",
+                "or not _is_locked",
+            ),
+        ),
+        (f"{DEV_FILES}a_file_that_others_can_read_or_write_does_not_count",),
+    ),
+    Rule(
+        34,
         "the receiver's own port does not say where deliveries go",
         (
             Edit(
@@ -2147,7 +2326,7 @@ RULES = (
         (f"{HEALTH}a_reader_of_the_public_port_learns_no_partition_and_no_group",),
     ),
     Rule(
-        32,
+        34,
         "the admin address answers to no name of a stranger",
         (
             Edit(
@@ -2159,7 +2338,7 @@ RULES = (
         (f"{ADMIN_REQUEST}no_head_is_taken_whose_host_is_a_strangers",),
     ),
     Rule(
-        32,
+        34,
         "half-open connections to it make room for others",
         (Edit("hookmill/runtime/admin_server.py", "            oldest.cancel()\n", ""),),
         (f"{ADMIN_SERVER}many_half_open_connections_keep_nobody_out",),

@@ -133,7 +133,11 @@ class Settings(BaseSettings):
         description="base URL that senders were given. The `sub` of a QStash token must be this "
         "URL with the received path and query. Unset: `sub` is not checked",
     )
-    development: bool = Field(default=False, description="accept the public development keys")
+    development: bool = Field(
+        default=False,
+        description="accept the public development keys, where `HOOKMILL_HOST` is a loopback "
+        "address such as 127.0.0.1",
+    )
     clock_tolerance: float = Field(
         default=3.0, ge=0, le=300, description="seconds that the clock of QStash may differ"
     )

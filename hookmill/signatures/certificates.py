@@ -57,6 +57,15 @@ class KnownKeys:
 
     def __init__(self) -> None:
         self._known: dict[str, _KnownKey] = {}
+        self.proven: dict[str, None] = {}
+        """The URLs whose keys have verified a delivery, the one that did so last at the end."""
+
+    def prove(self, url: str) -> None:
+        """Note that the key from a URL has verified a delivery."""
+        self.proven.pop(url, None)
+        if len(self.proven) >= MAX_CERTIFICATES:
+            del self.proven[next(iter(self.proven))]
+        self.proven[url] = None
 
     def __len__(self) -> int:
         return len(self._known)

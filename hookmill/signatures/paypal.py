@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from hookmill.errors import SettingsError
 from hookmill.signatures.certificates import (
@@ -79,6 +79,7 @@ class PayPal:
         self._authorities = TrustedAuthorities(roots)
         self._tolerance = tolerance
         self._keys = KnownKeys()
+        self.proven_urls: Collection[str] = self._keys.proven
 
     @property
     def labels(self) -> list[str]:
@@ -145,6 +146,7 @@ class PayPal:
         for position, webhook_id in self._allowed.valid_at(now):
             content = b"|".join((found[ID], found[TIME], webhook_id, checksum))
             if has_signed(key, content, signature, "sha256"):
+                self._keys.prove(url)
                 return Verified(position, found[ID], math.ceil(moment + self._tolerance))
         return Refused(
             "signature_mismatch",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import msgspec
@@ -164,6 +164,11 @@ class NetworkScheme(Protocol):
     @property
     def labels(self) -> Sequence[str]:
         """The labels of what is allowed to send, by position."""
+        ...
+
+    @property
+    def proven_urls(self) -> Collection[str]:
+        """The URLs whose certificates have verified a delivery."""
         ...
 
     def verify(self, delivery: Signed, now: float) -> NetworkVerdict:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hmac
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
@@ -124,6 +124,7 @@ class SNS:
         self._tolerance = tolerance
         self._digests = {v: one for v, one in _DIGESTS.items() if with_sha1 or v != "1"}
         self._keys = KnownKeys()
+        self.proven_urls: Collection[str] = self._keys.proven
 
     @property
     def labels(self) -> list[str]:
@@ -230,6 +231,7 @@ class SNS:
         if on_step:
             on_step(f"signed content: {len(content)} bytes, {content[:60]!r} ... {content[-40:]!r}")
         if has_signed(key, content, signature, digest):
+            self._keys.prove(url)
             return None
         return Refused(
             "signature_mismatch",

@@ -22,6 +22,7 @@ class Keys:
         self.probe = f"{self.base}:probe"
         self.backlog = f"{self.base}:backlog"
         self.tokens = f"{self.base}:tokens"
+        self.certificate_urls = f"{self.base}:certificate-urls"
         self._wake_base = f"{prefix}:{{{wake_up_partition(partition)}}}"
         self.wake = f"{self._wake_base}:wake"
         self.groups = f"{self.base}:groups"

@@ -15,6 +15,7 @@ from hookmill.stream.script_runner import Call, ScriptRunner
 
 _NOT_ALWAYS = {
     "CLIENT SETINFO",
+    "CLIENT UNBLOCK",  # a wait that is not ended ends by itself
     "CONFIG GET",
     "MEMORY USAGE",
     "PING",
@@ -25,13 +26,11 @@ _NOT_ALWAYS = {
 """Commands that only some settings need, or without which a program works as well."""
 
 _OUTSIDE = {
-    "BZPOPMIN": ("BZPOPMIN", "{probe}", "0.001"),
+    "BZPOPMIN": ("BZPOPMIN", "{probe}", "0.01"),
     "CLIENT ID": ("CLIENT", "ID"),
-    "CLIENT UNBLOCK": ("CLIENT", "UNBLOCK", 2**62),
     "EVAL": ("EVAL", "return 1", 0),
 }
-"""Commands that no script may call, in a form that changes nothing: nobody has this number, and no
-key has the probe's name.
+"""Commands that no script may call, in a form that changes nothing: no key has the probe's name.
 """
 
 _RUN_A_SCRIPT = {"EVALSHA", "SCRIPT LOAD"}

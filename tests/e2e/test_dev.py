@@ -82,6 +82,9 @@ async def test_only_its_own_user_can_have_its_handlers_run(
     assert len(secrets) == 4
     assert not [secret for secret in secrets if secret in dev.log]
     assert made["REDIS_URL"].startswith("unix://")
+    shown = _command_lines(dev.pid)
+    assert len(shown) == 5
+    assert not [secret for secret in secrets if secret in str(shown)]
 
     url = f"http://127.0.0.1:{port}/marble"
     own = start_program("send", "--source", "marble", "--url", url, env={})
@@ -131,6 +134,11 @@ def test_a_program_that_fails_ends_all_and_the_exit_status_says_so(
 def _children_of(pid: int) -> list[str]:
     tasks = Path(f"/proc/{pid}/task")
     return [pid for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
+
+
+def _command_lines(pid: int) -> list[str]:
+    """Return those of the process' children, which every user of the machine can see."""
+    return [Path(f"/proc/{child}/cmdline").read_text() for child in _children_of(pid)]
 
 
 def _is_open(port: int) -> bool:

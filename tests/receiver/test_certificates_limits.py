@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 from aiohttp import web
 
 from hookmill.errors import CertificateUnavailableError
-from hookmill.signatures.scheme import NeedsCertificate, Verified
+from hookmill.signatures.scheme import NeedsCertificate, Refused, Verified
 from hookmill.signatures.sns import SNS
-from receiver.certificates import A_MINUTE, AT_ONCE, KEPT, KEPT_FAILURE, KNOWN_URLS
+from receiver import certificate_budget
+from receiver.certificates import AT_ONCE, KEPT, KEPT_FAILURE, KNOWN_URLS, Certificates
 from tests.receiver.certificate_servers import URL, World, notification
 from tests.receiver.serving import ends
 from tests.signatures import sns_messages as sns
@@ -44,12 +46,67 @@ async def test_a_flood_of_urls_causes_few_requests_and_fills_no_memory(world: Wo
     for number in range(500):
         with pytest.raises(CertificateUnavailableError):
             await certificates.fetch(f"https://{sns.HOST}/{number}.pem")
-    assert len(world.requests) == A_MINUTE
-    assert len(certificates._answers) <= A_MINUTE
+    assert len(world.requests) == certificate_budget.AT_ONCE
+    assert len(certificates._answers) <= certificate_budget.AT_ONCE
     world.clock.now += 60
     world.publish(URL, b"later it goes on")
     assert await certificates.fetch(URL) == b"later it goes on"
     assert len(certificates._answers) == 1
+
+
+async def flood(certificates: Certificates) -> None:
+    """Have all requests of a minute spent."""
+    for number in range(2 * certificate_budget.AT_ONCE):
+        with pytest.raises(CertificateUnavailableError):
+            await certificates.fetch(f"https://{sns.HOST}/{number}.pem")
+
+
+async def test_a_url_that_has_proven_good_in_another_run_is_fetched_despite_a_flood(
+    world: World,
+) -> None:
+    world.publish(URL, sns.CERTIFICATE)
+    certificates, scheme = world.certificates(), SNS([sns.TOPIC])
+    certificates.trust([URL, f"https://{sns.HOST}/old.pem"])
+    await flood(certificates)
+    assert await certificates.judge(scheme, notification(), sns.NOW) == Verified(0)
+
+
+async def test_valid_certificates_that_forgers_name_do_not_displace_those_that_have_verified(
+    world: World,
+) -> None:
+    world.publish(URL, sns.CERTIFICATE)
+    certificates, scheme = world.certificates(), SNS([sns.TOPIC])
+    certificates.trust([URL])
+    for number in range(KNOWN_URLS + 1):
+        world.clock.now += 60
+        url = f"https://{sns.HOST}/valid-{number}.pem"
+        world.publish(url, sns.CERTIFICATE)
+        forged = notification(SigningCertURL=url)
+        forged = forged._replace(body=forged.body.replace(b"second line", b"second lie!"))
+        assert isinstance(await certificates.judge(scheme, forged, sns.NOW), Refused)
+    assert not scheme.proven_urls
+    await flood(certificates)
+    assert await certificates.judge(scheme, notification(), sns.NOW) == Verified(0)
+    assert list(scheme.proven_urls) == [URL]
+
+
+async def test_what_had_to_wait_is_fetched_later_and_verifies_the_next_delivery(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(certificate_budget, "PAUSE", 0.02)
+    world.publish(URL, sns.CERTIFICATE)
+    certificates, scheme = world.certificates(), SNS([sns.TOPIC])
+    await flood(certificates)
+    for number in range(5):  # these wait too
+        forged = notification(SigningCertURL=f"https://{sns.HOST}/{number}00.pem")
+        with pytest.raises(CertificateUnavailableError, match="not fetched yet"):
+            await certificates.judge(scheme, forged, sns.NOW)
+    with pytest.raises(CertificateUnavailableError, match="not fetched yet"):
+        await certificates.judge(scheme, notification(), sns.NOW)
+    monkeypatch.setattr(time, "time", lambda: sns.NOW)
+    await eventually(lambda: scheme.verify(notification(), sns.NOW) == Verified(0))
+    await eventually(lambda: certificates._serving is None or certificates._serving.done())
+    assert len(world.requests) == certificate_budget.AT_ONCE + 6
 
 
 async def test_a_known_url_is_fetched_despite_a_flood_of_others(world: World) -> None:
@@ -58,9 +115,7 @@ async def test_a_known_url_is_fetched_despite_a_flood_of_others(world: World) ->
     scheme = SNS([sns.TOPIC], tolerance=1e9)
     assert await certificates.judge(scheme, notification(), sns.NOW) == Verified(0)
     world.clock.now += 86_400
-    for number in range(2 * A_MINUTE):
-        with pytest.raises(CertificateUnavailableError):
-            await certificates.fetch(f"https://{sns.HOST}/{number}.pem")
+    await flood(certificates)
     tomorrow = sns.NOW + 86_400
     assert scheme.verify(notification(), tomorrow) == NeedsCertificate(URL)
     assert await certificates.judge(scheme, notification(), tomorrow) == Verified(0)
@@ -74,7 +129,10 @@ async def test_few_known_urls_are_remembered(world: World) -> None:
         world.publish(url, sns.CERTIFICATE)
         delivery = notification(SigningCertURL=url)
         assert await certificates.judge(scheme, delivery, sns.NOW) == Verified(0)
-    assert len(certificates._known) == KNOWN_URLS
+    assert len(certificates._valid) == KNOWN_URLS
+    assert len(scheme.proven_urls) == KNOWN_URLS
+    certificates.trust(f"https://{sns.HOST}/{number}.pem" for number in range(2 * KNOWN_URLS))
+    assert len(certificates._proven) == KNOWN_URLS
 
 
 async def test_few_requests_run_at_once(world: World) -> None:
@@ -91,6 +149,7 @@ async def test_few_requests_run_at_once(world: World) -> None:
     urls = [f"https://{sns.HOST}/{number}.pem" for number in range(3 * AT_ONCE)]
     world.answers = dict.fromkeys(urls, answer)
     certificates = world.certificates()
+    certificates.trust(urls)  # more than may be requested of unknown ones
     fetches = [asyncio.create_task(certificates.fetch(url)) for url in urls]
     await eventually(lambda: here == AT_ONCE)
     gate.set()

@@ -239,6 +239,18 @@ def test_with_public_keys_it_does_not_start_where_others_can_deliver(
     program = start_program("receiver", env={**env, "HOOKMILL_HOST": "127.0.0.1"})
     program.wait_for('"receiving"')
     assert program.stop() == 0
+    assert "HOOKMILL_DEVELOPMENT is set: public development keys" in program.log
+
+
+def test_development_mode_with_keys_of_ones_own_does_not_start_without_a_word(
+    start_program: Callable[..., Program],
+) -> None:
+    env = {"REDIS_URL": "redis://127.0.0.1:1", "PORT": "0", "MARBLE_WEBHOOK_SECRET": MARBLE_SECRET}
+    for development in ("1", "0"):
+        program = start_program("receiver", env={**env, "HOOKMILL_DEVELOPMENT": development})
+        program.wait_for('"receiving"')
+        assert program.stop() == 0
+        assert ("HOOKMILL_DEVELOPMENT is set" in program.log) == (development == "1")
 
 
 async def test_a_durability_that_this_redis_cannot_give_stops_the_start(
