@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from hookmill.config.settings import Settings, load_settings, unknown_variables
+from hookmill.config.settings import Settings, unknown_variables
 from hookmill.config.sources import Source, sources_of
 from hookmill.errors import (
     NotDurableError,
@@ -44,7 +44,8 @@ async def receive(settings: Settings) -> None:
     _allow_connections(settings)
     stream = stream_of(settings)
     receiver = Receiver(settings, sources, stream)
-    reloader = Reloader(settings, _load, receiver.replace_sources)
+    reloader = Reloader(settings, sources, receiver.serve)
+    reloader.serve()
     async with process.stop_signal() as stop, process.on_hangup(reloader.ask):
         try:
             await _check_stream(stream, settings)
@@ -88,11 +89,6 @@ def _allow_connections(settings: Settings) -> None:
             "the limit of open files is low: raise the hard limit (ulimit -Hn, LimitNOFILE)",
             open_files=files, connections=allowed,
         )  # fmt: skip
-
-
-def _load() -> tuple[Settings, list[Source]]:
-    settings = load_settings()
-    return settings, sources_of(settings)
 
 
 def stream_of(settings: Settings) -> Producer:
