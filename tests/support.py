@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -129,7 +129,7 @@ def server_binaries() -> dict[str, str]:
 
 class Program:
     """One of our programs as a real process; its log is kept in a file. `open_files` limits how
-    many files it may have open.
+    many files it may have open. `within` is a command that runs the program within other limits.
     """
 
     def __init__(
@@ -139,11 +139,12 @@ class Program:
         env: dict[str, str],
         name: str = "",
         open_files: int | None = None,
+        within: Sequence[str] = (),
     ) -> None:
         self.log_path = folder / f"{name or command[0]}-{secrets.token_hex(3)}.log"
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(
-                [*_limited(open_files), sys.executable, "-m", "hookmill", *command],
+                [*within, *_limited(open_files), sys.executable, "-m", "hookmill", *command],
                 env={**_PASSED_ON, "HOOKMILL_LOG_FORMAT": "json", **env},
                 cwd=folder,
                 stdout=log,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from hookmill.signatures import times
 from hookmill.signatures.scheme import Signed
 from hookmill.signatures.spec import SignatureSpec, as_template, parts
 from hookmill.signatures.spec_verifier import SpecVerifier
@@ -84,18 +85,17 @@ def scheme_named(name: str) -> SpecVerifier:
     return SpecVerifier(SCHEMES[name], [SECRET]) if name in SCHEMES else scheme_of(name)
 
 
-def delivery_to(name: str, body: bytes) -> Signed:
+def delivery_to(name: str, body: bytes, now: float = NOW) -> Signed:
     """Return a delivery with the headers of a genuine one, and with this body."""
     if name in SCHEMES:
-        return delivery_for(SCHEMES[name], body)
-    return genuine(name)._replace(body=body)
+        return delivery_for(SCHEMES[name], body, now)
+    return genuine(name, now=now)._replace(body=body)
 
 
-def delivery_for(spec: SignatureSpec, body: bytes) -> Signed:
+def delivery_for(spec: SignatureSpec, body: bytes, now: float = NOW) -> Signed:
     """Return a delivery with this body, and with all headers that a scheme of ours needs."""
     headers = {"X-Signature": f"v1={'0' * 64}" if spec.pair else "0" * 64, "X-Id": "msg_1"}
-    units = {"s": f"{NOW:.0f}", "ms": f"{NOW * 1000:.0f}", "rfc3339": "2026-05-22T14:42:31Z"}
-    headers["X-Time"] = units[spec.unit]
+    headers["X-Time"] = times.write(now, spec.unit)
     headers["Content-Type"] = "application/x-www-form-urlencoded"
     return delivery(body, headers)
 
@@ -126,23 +126,28 @@ def bodies_for(spec: SignatureSpec, size: int = LIMIT) -> Iterator[tuple[str, by
     return ((name, make()) for name, make in makers_for(spec, size))
 
 
-def makers_for(spec: SignatureSpec, size: int = LIMIT) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    """Return the names of such bodies, and functions that make them."""
+def makers_for(
+    spec: SignatureSpec, size: int = LIMIT, now: float = NOW
+) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Return the names of such bodies, and functions that make them. Where a text is asked for they
+    have the time `now`, so that a verdict goes as far as it can.
+    """
+    plain = times.write(now, spec.unit).encode()
     for name, make in ANY_FORMAT.items():
         yield name, partial(make, size)
     places = places_in_body(spec)
     paths = [place[5:] for place in places if place.startswith("json:")]
     for path in paths[:2]:
         for name, make in JSON_VALUES.items():
-            yield f"{name} at {path}", partial(_json_with, paths, path, make, size - 4_000)
+            yield f"{name} at {path}", partial(_json_with, paths, path, make, size - 4_000, plain)
     if paths:
         yield f"{paths[0]} repeated", partial(_repeated, paths[0].split("."), size)
         yield f"{paths[-1]} repeated", partial(_repeated, paths[-1].split("."), size)
-        yield "values that share the body", partial(_json_with, paths, "", _times(b""), size)
+        yield "values that share the body", partial(_json_with, paths, "", _times(b""), size, plain)
     names = [place[5:] for place in places if place.startswith("form:")]
     for field in names[:2]:
         for name, make in FORM_VALUES.items():
-            yield f"{name} in {field}", partial(_form_with, names, field, make, size - 4_000)
+            yield f"{name} in {field}", partial(_form_with, names, field, make, size - 4_000, plain)
 
 
 def places_in_body(spec: SignatureSpec) -> list[str]:
@@ -221,8 +226,10 @@ FORM_VALUES: dict[str, Callable[[int], bytes]] = {
 """Values for a field of a form."""
 
 
-def _json_with(paths: list[str], path: str, make: Callable[[int], bytes], size: int) -> bytes:
-    """Write a JSON body with a text at each path, and with a large value at `path`. With "", the
+def _json_with(
+    paths: list[str], path: str, make: Callable[[int], bytes], size: int, text: bytes
+) -> bytes:
+    """Write a JSON body with this text at each path, and with a large value at `path`. With "", the
     values at all paths share the body.
     """
     value = make(size) if path else b""
@@ -235,7 +242,7 @@ def _json_with(paths: list[str], path: str, make: Callable[[int], bytes], size: 
             if not isinstance(inner, dict):  # a text is here already
                 break
             holder = inner
-        plain = b'"1779460951"'
+        plain = b'"%b"' % text
         if not path:
             plain = b'"' + b"\\n" * ((size - 4_000) // len(paths) // 2 - 20) + b'"'
         holder[last] = value if one == path else plain
@@ -263,8 +270,8 @@ def _repeated(path: list[str], size: int) -> bytes:
     return _around(b"{", member + b",", member + b"}")(size)
 
 
-def _form_with(names: list[str], name: str, make: Callable[[int], bytes], size: int) -> bytes:
+def _form_with(
+    names: list[str], name: str, make: Callable[[int], bytes], size: int, text: bytes
+) -> bytes:
     value = make(size)
-    return b"&".join(
-        b"%b=" % one.encode() + (value if one == name else b"1779460951") for one in names
-    )
+    return b"&".join(b"%b=" % one.encode() + (value if one == name else text) for one in names)
