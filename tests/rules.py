@@ -60,6 +60,8 @@ def lua(script: str, old: str, new: str) -> Edit:
     return Edit(f"hookmill/stream/scripts/{script}.lua", old, new)
 
 
+ADMIN_REQUEST = "tests/runtime/test_admin_request.py::test_"
+ADMIN_SERVER = "tests/runtime/test_admin_server.py::test_"
 ATTEMPT = "tests/worker/test_attempt.py::test_"
 CREDENTIALS = "tests/emulator/test_credentials.py::test_"
 DEV = "tests/e2e/test_dev.py::test_"
@@ -86,6 +88,7 @@ DRAINER = "tests/receiver/test_drainer.py::test_"
 FREED = "tests/receiver/test_freed_memory.py::test_of_messages_that_"
 DRAIN_PACE = "tests/receiver/test_drain_pace.py::test_"
 ALIVE = "tests/e2e/test_heartbeats.py::test_"
+HEALTH = "tests/receiver/test_health.py::test_"
 HEARTBEAT = "tests/worker/test_heartbeat.py::test_"
 HEARTBEATS = "tests/stream/test_heartbeats.py::test_"
 GROUPS = "tests/stream/test_groups.py::test_"
@@ -2309,6 +2312,36 @@ RULES = (
             ),
         ),
         (f"{DEV_FILES}a_file_that_others_can_read_or_write_does_not_count",),
+    ),
+    Rule(
+        34,
+        "the receiver's own port does not say where deliveries go",
+        (
+            Edit(
+                "receiver/health.py",
+                "isinstance(found, Refusal) else _text(READY)",
+                "isinstance(found, Refusal) else _text(found + self._remarks())",
+            ),
+        ),
+        (f"{HEALTH}a_reader_of_the_public_port_learns_no_partition_and_no_group",),
+    ),
+    Rule(
+        34,
+        "the admin address answers to no name of a stranger",
+        (
+            Edit(
+                "hookmill/runtime/admin_request.py",
+                "if hosts and not is_private_host(hosts[0], listens_on):",
+                "if False:",
+            ),
+        ),
+        (f"{ADMIN_REQUEST}no_head_is_taken_whose_host_is_a_strangers",),
+    ),
+    Rule(
+        34,
+        "half-open connections to it make room for others",
+        (Edit("hookmill/runtime/admin_server.py", "            oldest.cancel()\n", ""),),
+        (f"{ADMIN_SERVER}many_half_open_connections_keep_nobody_out",),
     ),
 )
 
