@@ -63,6 +63,7 @@ def lua(script: str, old: str, new: str) -> Edit:
 ADMIN_REQUEST = "tests/runtime/test_admin_request.py::test_"
 ADMIN_SERVER = "tests/runtime/test_admin_server.py::test_"
 ATTEMPT = "tests/worker/test_attempt.py::test_"
+RIGHTS = "tests/e2e/test_rights.py::test_"
 CREDENTIALS = "tests/emulator/test_credentials.py::test_"
 DEV = "tests/e2e/test_dev.py::test_"
 DEV_FILES = "tests/config/test_dev_files.py::test_"
@@ -2146,6 +2147,32 @@ RULES = (
             ),
         ),
         (f"{PUBLIC}an_ipv4_address_counts_only_as_four_decimal_numbers",),
+    ),
+    Rule(
+        32,
+        "a receiver looks for its rights before it receives",
+        (
+            Edit(
+                "receiver/main.py",
+                '        await check_rights(stream.client, "receiver")\n',
+                "",
+            ),
+        ),
+        (f"{RIGHTS}a_receiver_whose_user_lacks_a_right_ends_and_names_it",),
+    ),
+    Rule(
+        32,
+        "a worker looks for its rights before it works",
+        (Edit("worker/opening.py", '            await check_rights(client, "worker")\n', ""),),
+        (f"{RIGHTS}a_worker_whose_user_lacks_a_right_ends_and_names_it",),
+    ),
+    Rule(
+        32,
+        "commands are tried only by a script that cannot write",
+        (lua("rights", "local is_safe = false", "local is_safe = true"),),
+        (
+            "tests/stream/test_rights.py::test_where_scripts_may_write_all_the_same_nothing_is_tried",
+        ),
     ),
     Rule(
         32,
