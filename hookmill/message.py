@@ -17,30 +17,13 @@ import msgspec
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from hookmill.errors import WireVersionError
+from hookmill.stored_headers import StoredNames
 
 WIRE_VERSION, OLDER_VERSION = b"2", b"1"
 """The version that is written, and the older one that is read as well."""
 
 Fields = dict[bytes, bytes]
 """The fields of a stream entry, as Redis holds them."""
-
-# Not stored: credentials, and headers about the connection instead of the message.
-_DROPPED_HEADERS = frozenset(
-    {
-        b"authorization",
-        b"connection",
-        b"content-length",
-        b"cookie",
-        b"expect",
-        b"host",
-        b"keep-alive",
-        b"proxy-authorization",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    }
-)
 
 
 class About(msgspec.Struct, frozen=True, array_like=True):
@@ -289,12 +272,17 @@ def fresh_id() -> str:
 
 
 def pack_headers(pairs: tuple[tuple[bytes, bytes], ...], secret: bytes = b"") -> bytes:
-    """Join raw header pairs as they were on the wire, without those that are not stored.
+    """Join raw header pairs as they were on the wire, without those that are not stored:
+    credentials, and headers about the connection instead of the message.
 
     `secret` (in lower case) is the header that holds the secret itself, if there is one.
     """
-    dropped = _DROPPED_HEADERS | {secret} if secret else _DROPPED_HEADERS
-    return b"\r\n".join([b": ".join(pair) for pair in pairs if pair[0].lower() not in dropped])
+    if secret:
+        pairs = tuple(pair for pair in pairs if pair[0].lower() != secret)
+    return b"\r\n".join([b": ".join(pair) for pair in pairs if _is_stored[pair[0]]])
+
+
+_is_stored = StoredNames()
 
 
 def _number(fields: Mapping[bytes, bytes], name: bytes) -> int:

@@ -32,6 +32,7 @@ TOP_LEVEL = {
     "handlers",
     "message",
     "printable",
+    "stored_headers",
     "schema",
 }
 """The modules of `hookmill/` that are in no package of it."""

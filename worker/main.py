@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 
 from hookmill.config.settings import Settings, unknown_variables
+from hookmill.config.sources import window_faults
 from hookmill.errors import HookmillError, SettingsError
 from hookmill.handlers import Handlers
 from hookmill.runtime import process
@@ -45,9 +46,11 @@ class WorkerFailedError(HookmillError):
 
 def run(settings: Settings, handlers: Handlers[Any]) -> None:
     """Handle messages until SIGTERM or SIGINT. Raises `WorkerFailedError`, and `SettingsError` if
-    the consumer group cannot be used.
+    the consumer group cannot be used, or if the duplicate window is too short for a source.
     """
     handlers.check()
+    if faults := window_faults(settings):
+        raise SettingsError(faults)
     forced_end = process.ForcedEnd(settings.shutdown)
     forced_end.arm()
     process.run(_work_until_signalled(settings, handlers, forced_end))

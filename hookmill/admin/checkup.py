@@ -12,6 +12,7 @@ from hookmill.admin.findings import Finding, worst_first
 from hookmill.admin.group_checks import judge_groups
 from hookmill.admin.id_checks import judge_ids
 from hookmill.admin.memory_checks import judge_memory
+from hookmill.admin.secret_checks import judge_shared_secrets
 from hookmill.admin.server_checks import judge_server
 from hookmill.admin.settings_checks import (
     judge_open_files,
@@ -19,6 +20,7 @@ from hookmill.admin.settings_checks import (
     judge_settings,
 )
 from hookmill.admin.source_checks import SourceFacts, judge_sources
+from hookmill.admin.type_checks import judge_types
 from hookmill.config.settings import Settings
 from hookmill.config.source_options import preset_of, spec_of
 from hookmill.config.sources import check_source, names_of
@@ -49,6 +51,8 @@ async def check(settings: Settings, rate: float | None = None) -> list[Finding]:
     findings = [*judge_settings(settings), *judge_open_files(limit(hard=True), settings)]
     sources = facts_of(settings)
     findings += judge_sources(sources, time.time(), development=settings.development)
+    findings += judge_types(sources)
+    findings += judge_shared_secrets(sources)
     findings += judge_access(settings.need_redis_url())
     try:
         async with inspecting(settings) as inspector:

@@ -61,26 +61,27 @@ def identified(spec: SignatureSpec) -> str:
             if spec.timestamp
             else "none: the receiver makes a new one for each delivery"
         )
-    return ", else ".join(_identified(spec, template) for template in spec.id)
+    return ", else ".join(_identified(spec, one) for one in spec.id)
 
 
-def _identified(spec: SignatureSpec, template: str) -> str:
-    if template == "body":
+def _identified(spec: SignatureSpec, written: str) -> str:
+    if written == "body":
         return "a digest of the body (signed)"
-    signs = spec.algorithm != "token" and spec.is_signed(template)
-    return f"{_template(template)} ({'signed' if signs else 'not signed'})"
+    signs = spec.algorithm != "token" and spec.is_signed(written)
+    return f"{template(written)} ({'signed' if signs else 'not signed'})"
 
 
 def typed(spec: SignatureSpec) -> str:
     """Say where the event type comes from."""
-    return ", else ".join(map(_template, spec.type)) or "none"
+    return ", else ".join(map(template, spec.type)) or "none"
 
 
-def _template(template: str) -> str:
-    pieces = list(parts(as_template(template)))
+def template(written: str) -> str:
+    """Say where a template's value stands: in words if it is one place, else as it is written."""
+    pieces = list(parts(as_template(written)))
     if [text for text, _ in pieces] == [""] and pieces[0][1]:
         return place(pieces[0][1])
-    return template
+    return written
 
 
 def ids_are_signed(spec: SignatureSpec) -> Sequence[bool]:

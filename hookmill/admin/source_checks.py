@@ -49,6 +49,9 @@ _CODED_SCHEMES = {
 """Senders whose scheme is code: their name, what they sign, and their signed time."""
 
 
+_HOLDS_FOR = "A copy is dropped for one to two times HOOKMILL_DEDUP_WINDOW; after that it runs"
+
+
 class SourceFacts(NamedTuple):
     """A source as it is configured.
 
@@ -192,7 +195,7 @@ def _judge_id(source: SourceFacts) -> Iterator[Finding]:
         return
     body = (
         f'set id = "body" in [sources.{source.name}], if genuine deliveries never have identical '
-        "bytes: of identical ones only the first would run"
+        f"bytes: of identical ones only the first would run. {_HOLDS_FOR}"
     )
     if source.preset in QSTASH:
         if source.id is None:
@@ -223,7 +226,7 @@ def _unsigned_id_of_qstash(source: SourceFacts, body: str) -> Finding:
     if source.preset == "qstash-callbacks":
         do = (
             f'set id = "body" in [sources.{source.name}]: a callback names its message and its '
-            "attempt, so that no two genuine ones have identical bytes"
+            f"attempt, so that no two genuine ones have identical bytes. {_HOLDS_FOR}"
         )
     else:
         do = f"{body}. The deliveries of a QStash schedule have identical bytes"

@@ -17,6 +17,7 @@ from hookmill.config.settings import Settings
 from hookmill.config.source_options import QSTASH, SourceOptions, preset_of, spec_of
 from hookmill.config.source_secrets import SETTINGS_OF, find_secrets, is_switched_on
 from hookmill.config.trust_store import system_roots
+from hookmill.config.windows import window_fault
 from hookmill.errors import HookmillError, NotInstalledError, SettingsError
 from hookmill.signatures import Scheme, Secret
 from hookmill.signatures.keys import ASYMMETRIC, key_of
@@ -233,10 +234,13 @@ def _fault_of_secret(
 
 
 def faults_of_table(name: str, spec: SignatureSpec | None, settings: Settings) -> list[str]:
-    """Return what a source's table lacks for verifying deliveries and answering handshakes."""
+    """Return what a source's table lacks for verifying deliveries and answering handshakes, and for
+    dropping the copies of one.
+    """
+    fault = window_fault(preset_of(name, settings.options_of(name)), spec, settings)
+    faults = [fault] if fault else []
     if spec is None:
-        return []
-    faults = []
+        return faults
     if spec.needs_url and not url_of(name, settings):
         faults.append("it signs its URL: set HOOKMILL_PUBLIC_URL, or url in its table")
     if spec.handshake == "meta" and settings.options_of(name).verify_token is None:
@@ -249,6 +253,18 @@ def faults_of_table(name: str, spec: SignatureSpec | None, settings: Settings) -
             f"handshake: the answer to Zoom is an HMAC, but the algorithm is {spec.algorithm}"
         )
     return faults
+
+
+def window_faults(settings: Settings) -> list[str]:
+    """Return for which sources the duplicate window is too short. A worker starts without these:
+    it needs no secrets, but it remembers the IDs.
+    """
+    found = []
+    for name in names_of(settings):
+        options = settings.options_of(name)
+        if fault := window_fault(preset_of(name, options), spec_of(name, options), settings):
+            found.append(_with_name(name, fault))
+    return found
 
 
 def _scheme(

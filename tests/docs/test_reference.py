@@ -133,7 +133,7 @@ def test_the_page_shows_the_layers_of_the_import_contract() -> None:
     layers = next(one["layers"] for one in contracts["contracts"] if one["type"] == "layers")
     page = (DOCS / "explanation" / "architecture.md").read_text()
     drawing = page.partition("## The layers")[2].split("```")[1]
-    drawn = [set(re.findall(r"\w+", line)) for line in drawing.splitlines() if "─" not in line]
+    drawn = [set(re.findall(r"\w+", box)) for box in re.split("─+", drawing)]
     drawn = [words for words in drawn if words][-len(layers) :]
     for layer, words in zip(layers, drawn, strict=True):
         packages = {name.removeprefix("hookmill.") for name in re.findall(r"[\w.]+", layer)}
