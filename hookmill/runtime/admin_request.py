@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from hookmill.config.setting_values import is_loopback
+
 TEXT = "text/plain; charset=utf-8"
 
 _REQUEST_LINE = re.compile(r"([A-Za-z]{1,32}) (\S+) HTTP/1\.[01]")
@@ -109,13 +111,6 @@ def is_private_host(host: str, listens_on: str) -> bool:
     if name == "localhost" or name.endswith(".localhost"):
         return True
     return not is_loopback(listens_on) and ("." not in name or name.endswith(_PRIVATE_NAMES))
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only programs on this machine reach what listens on this host."""
-    if _is_address(host):
-        return ipaddress.ip_address(host).is_loopback
-    return host.lower() == "localhost"
 
 
 def _is_address(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import socket
@@ -49,6 +50,19 @@ def test_the_samples_are_handled_and_ctrl_c_ends_every_process(
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
     assert not _is_open(port)
     assert not Path(socket_path).exists()
+
+
+def test_the_receiver_has_the_admin_port_and_each_worker_one_of_its_own(
+    start_program: Callable[..., Program],
+) -> None:
+    port = free_port()
+    dev = start_program("dev", env={"PORT": str(free_port()), "HOOKMILL_ADMIN_PORT": str(port)})
+    wait_until(lambda: dev.log.count("admin address open") == 3 or dev.returncode is not None)
+    opened = [json.loads(line) for line in dev.log.splitlines() if "admin address open" in line]
+    ports = {line["program"]: line["port"] for line in opened}
+    assert ports["receiver"] == port
+    assert len(set(ports.values())) == 3
+    assert dev.stop() == 0
 
 
 async def test_only_its_own_user_can_have_its_handlers_run(

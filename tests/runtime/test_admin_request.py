@@ -115,7 +115,17 @@ def test_whatever_arrives_is_answered_with_a_page_or_a_4xx(head: bytes) -> None:
     assert isinstance(found, Asked) or 400 <= found.status < 500
 
 
-@given(HEADS, st.text("abcdefgh.-", min_size=1, max_size=20))
-def test_no_head_is_taken_whose_host_is_a_strangers(extra: bytes, name: str) -> None:
-    head = b"GET /metrics HTTP/1.1\r\nHost: %s.example\r\n%s\r\n\r\n" % (name.encode(), extra)
+OTHERS = st.lists(
+    st.sampled_from([b"Accept: */*", b"X-Host: 127.0.0.1", b"Origin: null", b"Hosts: localhost"])
+)
+
+
+@given(st.sampled_from([b"GET", b"HEAD"]), OTHERS, OTHERS, st.text("ab.-", min_size=1, max_size=9))
+def test_no_head_is_taken_whose_host_is_a_strangers(
+    method: bytes, before: list[bytes], after: list[bytes], name: str
+) -> None:
+    host = b"Host: %s.example" % name.encode()
+    head = b"\r\n".join([method + b" /metrics HTTP/1.1", *before, host, *after, b"", b""])
     assert isinstance(read_request(head, EVERYWHERE), PageRefusal)
+    harmless = head.replace(host, b"Host: localhost")
+    assert isinstance(read_request(harmless, EVERYWHERE), Asked)
