@@ -60,6 +60,7 @@ def lua(script: str, old: str, new: str) -> Edit:
     return Edit(f"hookmill/stream/scripts/{script}.lua", old, new)
 
 
+A_LIST = "tests/signatures/test_spec_verifier.py::test_a_list_of_signatures_"
 ADMIN_REQUEST = "tests/runtime/test_admin_request.py::test_"
 ADMIN_SERVER = "tests/runtime/test_admin_server.py::test_"
 ATTEMPT = "tests/worker/test_attempt.py::test_"
@@ -96,6 +97,8 @@ GROUPS = "tests/stream/test_groups.py::test_"
 GROUPS_DROPPED = "tests/stream/test_groups_dropped.py::test_"
 UNKNOWN_GROUP = "tests/worker/test_unknown_group.py::test_"
 HEADS = "tests/stream/test_ordering_heads.py::test_"
+FORMS = "tests/signatures/test_forms.py::test_"
+IN_BODIES = "tests/signatures/test_body_places.py::test_"
 INTAKE = "tests/receiver/test_intake.py::test_"
 GROUP_CHECKS = "tests/admin/test_group_checks.py::test_"
 LEASES = "tests/worker/test_leases.py::test_"
@@ -103,6 +106,9 @@ LOOKS = "tests/stream/test_looks.py::test_"
 RELEASE = "tests/stream/test_consumer_release.py::test_"
 LOOKS_MODEL = "tests/stream/test_looks_model.py::test_"
 ORDERING = "tests/stream/test_ordering.py::test_"
+SENDER_CONNECTIONS = "tests/receiver/test_connections.py::test_"
+CAPACITY = "tests/receiver/test_capacity.py::test_"
+CERTIFICATE_MEMORY = "tests/receiver/test_certificate_memory.py::test_"
 CHECKUP = "tests/admin/test_checkup.py::test_"
 PARTITIONS = "tests/stream/test_partitions.py::test_"
 POOL = "tests/worker/test_pool.py::test_"
@@ -2378,6 +2384,172 @@ RULES = (
     ),
     Rule(
         35,
+        "a connection that sends no whole head is closed in time",
+        (
+            Edit(
+                "receiver/connections.py",
+                "if now < head.began + HEAD_TIMEOUT:",
+                "if now < head.began + KEEPALIVE:",
+            ),
+        ),
+        (f"{SENDER_CONNECTIONS}a_slow_head_gets_408_and_is_logged",),
+    ),
+    Rule(
+        35,
+        "at the limit of connections a new one takes the place of another",
+        (
+            Edit(
+                "receiver/connections.py",
+                "len(self._open) >= self._limit and not self._make_room()",
+                "len(self._open) >= self._limit",
+            ),
+        ),
+        (
+            f"{SENDER_CONNECTIONS}a_new_connection_replaces_an_idle_one_then_a_half_head_then_a_half_body",
+        ),
+    ),
+    Rule(
+        35,
+        "a request that has arrived whole is not cut off for a new connection",
+        (
+            Edit(
+                "receiver/fastpath.py",
+                "        self._is_answering = True\n"
+                "        self._connections.answering(self._connection)\n",
+                "        self._is_answering = True\n",
+            ),
+        ),
+        (f"{SENDER_CONNECTIONS}a_request_that_has_arrived_is_never_cut_off",),
+    ),
+    Rule(
+        35,
+        "unfinished heads hold few bytes, one by one and together",
+        (
+            Edit(
+                "receiver/connections.py",
+                "while self._head_bytes > MOST_HEAD_BYTES:",
+                "while self._head_bytes < 0:",
+            ),
+        ),
+        (f"{SENDER_CONNECTIONS}unfinished_heads_hold_few_bytes_together",),
+    ),
+    Rule(
+        35,
+        "a sender that reads no answers cannot send on",
+        (
+            Edit(
+                "receiver/connections.py",
+                'if connection in self._open:\n            self._close(connection, "unread")',
+                "pass",
+            ),
+        ),
+        (f"{SENDER_CONNECTIONS}a_sender_that_does_not_read_its_answers_is_closed",),
+    ),
+    Rule(
+        35,
+        "no source holds more than half of the bytes that the others leave free",
+        (
+            Edit(
+                "receiver/capacity.py",
+                "or 2 * (own - spare + count) <= free",
+                "or own - spare + count <= free",
+            ),
+        ),
+        (f"{CAPACITY}slow_bodies_for_one_source_leave_half_of_the_bytes_to_the_others",),
+    ),
+    Rule(
+        35,
+        "an old body makes room for others",
+        (
+            Edit(
+                "receiver/capacity.py",
+                "latest = self._clock() - PROTECTED",
+                "latest = -1e9",
+            ),
+        ),
+        (
+            f"{CAPACITY}a_body_that_is_on_its_way_for_a_second_is_given_up_for_another",
+            f"{CAPACITY}a_body_that_has_arrived_at_once_takes_the_place_of_a_slow_one",
+        ),
+    ),
+    Rule(
+        35,
+        "URLs of certificates that have verified a delivery are not limited, also after a restart",
+        (
+            Edit(
+                "receiver/certificate_memory.py",
+                "self._certificates.trust(await self._urls.read())",
+                "await self._urls.read()",
+            ),
+        ),
+        (f"{CERTIFICATE_MEMORY}after_a_restart_a_flood_does_not_keep_a_proven_certificate_out",),
+    ),
+    Rule(
+        35,
+        "what a flood keeps from being fetched at once is fetched later",
+        (
+            Edit(
+                "receiver/certificates.py",
+                "            budget.wait(url, scheme)\n",
+                "            pass\n",
+            ),
+        ),
+        (
+            "tests/receiver/test_certificates_limits.py::test_what_had_to_wait_is_fetched_later_and_verifies_the_next_delivery",
+        ),
+    ),
+    Rule(
+        40,
+        "before a signature has matched: the fields of a form are counted before it is split",
+        (
+            Edit(
+                "hookmill/signatures/forms.py",
+                """        if body.count(b"&") >= MAX_FIELDS:
+            return TOO_MANY_FIELDS
+        found""",
+                "        found",
+            ),
+        ),
+        (f"{FORMS}a_form_has_only_so_many_fields_and_a_value_so_many_bytes",),
+    ),
+    Rule(
+        40,
+        "before a signature has matched: a list of signatures has only so many items",
+        (Edit("hookmill/signatures/content.py", "if len(listed) > MAX_ITEMS:", "if False:"),),
+        (f"{A_LIST}has_only_so_many_items",),
+    ),
+    Rule(
+        40,
+        "before a signature has matched: a list in the body is no longer than a header may be",
+        (Edit("hookmill/signatures/content.py", "if len(found) > MAX_LIST:", "if False:"),),
+        (f"{A_LIST}in_the_body_is_no_longer_than_a_header_may_be",),
+    ),
+    Rule(
+        40,
+        "before a signature has matched: no long value in a JSON body is decoded",
+        (
+            Edit(
+                "hookmill/signatures/body_places.py",
+                "if memoryview(value).nbytes > MAX_VALUE:",
+                "if False:",
+            ),
+        ),
+        (f"{IN_BODIES}what_is_larger_than_any_sender_makes_it_is_refused",),
+    ),
+    Rule(
+        40,
+        "before a signature has matched: the names in a JSON body are counted",
+        (
+            Edit(
+                "hookmill/signatures/body_places.py",
+                'if body.count(b":") > MAX_NAMES else',
+                "if False else",
+            ),
+        ),
+        (f"{IN_BODIES}what_is_larger_than_any_sender_makes_it_is_refused",),
+    ),
+    Rule(
+        41,
         "control characters are escaped",
         (
             Edit(
@@ -2392,7 +2564,7 @@ RULES = (
         ),
     ),
     Rule(
-        35,
+        41,
         "JSON shows as itself",
         (Edit("hookmill/printable.py", "    if data.isascii():", "    if data:"),),
         (
@@ -2401,7 +2573,7 @@ RULES = (
         ),
     ),
     Rule(
-        35,
+        41,
         "a cell cannot pass for two",
         (
             Edit(
@@ -2413,7 +2585,7 @@ RULES = (
         (f"{PRINTABLE}any_cell_is_one_column",),
     ),
     Rule(
-        35,
+        41,
         "a pattern is matched in one pass",
         (
             Edit(
@@ -2425,7 +2597,7 @@ RULES = (
         (f"{HANDLERS}whatever_the_pattern_is_each_character_of_a_type_is_searched_once",),
     ),
     Rule(
-        35,
+        41,
         "credentials of senders are not stored",
         (
             Edit(
@@ -2437,7 +2609,7 @@ RULES = (
         ("tests/test_stored_headers.py::test_a_credential_is_not_stored",),
     ),
     Rule(
-        35,
+        41,
         "no receiver starts with a window that is shorter than a delivery stays valid",
         (
             Edit(
@@ -2449,13 +2621,13 @@ RULES = (
         (f"{SHORT_WINDOWS}a_window_as_long_as_a_delivery_stays_valid_is_enough",),
     ),
     Rule(
-        35,
+        41,
         "no worker starts with one either",
         (Edit("worker/main.py", "if faults := window_faults(settings):", "if faults := []:"),),
         (f"{SHORT_WINDOWS}a_worker_does_not_start_with_a_window_that_is_too_short",),
     ),
     Rule(
-        35,
+        41,
         "nobody can try which topics are allowed",
         (
             Edit(
