@@ -110,8 +110,8 @@ def stream_of(settings: Settings) -> Producer:
 async def _check_stream(stream: Producer, settings: Settings) -> None:
     """Raise `SettingsError` if this Redis can never do what the settings ask for."""
     try:
-        await stream.probe()
         await check_rights(stream.client, "receiver")
+        await stream.probe()
     except PartitionsError as error:
         raise SettingsError([str(error)]) from None
     except NotDurableError as error:

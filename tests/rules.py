@@ -67,6 +67,7 @@ FILE_LOOKS = "tests/receiver/test_file_looks.py::test_"
 REVOCATION = "tests/receiver/test_revocation.py::test_"
 SOURCE_SECRETS = "tests/config/test_source_secrets.py::test_"
 ATTEMPT = "tests/worker/test_attempt.py::test_"
+RIGHTS = "tests/e2e/test_rights.py::test_"
 CREDENTIALS = "tests/emulator/test_credentials.py::test_"
 DEV = "tests/e2e/test_dev.py::test_"
 DEV_FILES = "tests/config/test_dev_files.py::test_"
@@ -106,6 +107,9 @@ LOOKS = "tests/stream/test_looks.py::test_"
 RELEASE = "tests/stream/test_consumer_release.py::test_"
 LOOKS_MODEL = "tests/stream/test_looks_model.py::test_"
 ORDERING = "tests/stream/test_ordering.py::test_"
+SENDER_CONNECTIONS = "tests/receiver/test_connections.py::test_"
+CAPACITY = "tests/receiver/test_capacity.py::test_"
+CERTIFICATE_MEMORY = "tests/receiver/test_certificate_memory.py::test_"
 CHECKUP = "tests/admin/test_checkup.py::test_"
 PARTITIONS = "tests/stream/test_partitions.py::test_"
 POOL = "tests/worker/test_pool.py::test_"
@@ -2150,6 +2154,32 @@ RULES = (
     ),
     Rule(
         32,
+        "a receiver looks for its rights before it receives",
+        (
+            Edit(
+                "receiver/main.py",
+                '        await check_rights(stream.client, "receiver")\n',
+                "",
+            ),
+        ),
+        (f"{RIGHTS}a_receiver_whose_user_lacks_a_right_ends_and_names_it",),
+    ),
+    Rule(
+        32,
+        "a worker looks for its rights before it works",
+        (Edit("worker/opening.py", '            await check_rights(client, "worker")\n', ""),),
+        (f"{RIGHTS}a_worker_whose_user_lacks_a_right_ends_and_names_it",),
+    ),
+    Rule(
+        32,
+        "commands are tried only by a script that cannot write",
+        (lua("rights", "local is_safe = false", "local is_safe = true"),),
+        (
+            "tests/stream/test_rights.py::test_where_scripts_may_write_all_the_same_nothing_is_tried",
+        ),
+    ),
+    Rule(
+        32,
         "the emulator refuses what has an Origin",
         (Edit("hookmill/emulator/origins.py", 'if "Origin" in headers:', "if not headers:"),),
         (
@@ -2349,6 +2379,122 @@ RULES = (
     ),
     Rule(
         35,
+        "a connection that sends no whole head is closed in time",
+        (
+            Edit(
+                "receiver/connections.py",
+                "if now < head.began + HEAD_TIMEOUT:",
+                "if now < head.began + KEEPALIVE:",
+            ),
+        ),
+        (f"{SENDER_CONNECTIONS}a_slow_head_gets_408_and_is_logged",),
+    ),
+    Rule(
+        35,
+        "at the limit of connections a new one takes the place of another",
+        (
+            Edit(
+                "receiver/connections.py",
+                "len(self._open) >= self._limit and not self._make_room()",
+                "len(self._open) >= self._limit",
+            ),
+        ),
+        (
+            f"{SENDER_CONNECTIONS}a_new_connection_replaces_an_idle_one_then_a_half_head_then_a_half_body",
+        ),
+    ),
+    Rule(
+        35,
+        "a request that has arrived whole is not cut off for a new connection",
+        (
+            Edit(
+                "receiver/fastpath.py",
+                "        self._is_answering = True\n"
+                "        self._connections.answering(self._connection)\n",
+                "        self._is_answering = True\n",
+            ),
+        ),
+        (f"{SENDER_CONNECTIONS}a_request_that_has_arrived_is_never_cut_off",),
+    ),
+    Rule(
+        35,
+        "unfinished heads hold few bytes, one by one and together",
+        (
+            Edit(
+                "receiver/connections.py",
+                "while self._head_bytes > MOST_HEAD_BYTES:",
+                "while self._head_bytes < 0:",
+            ),
+        ),
+        (f"{SENDER_CONNECTIONS}unfinished_heads_hold_few_bytes_together",),
+    ),
+    Rule(
+        35,
+        "a sender that reads no answers cannot send on",
+        (
+            Edit(
+                "receiver/connections.py",
+                'if connection in self._open:\n            self._close(connection, "unread")',
+                "pass",
+            ),
+        ),
+        (f"{SENDER_CONNECTIONS}a_sender_that_does_not_read_its_answers_is_closed",),
+    ),
+    Rule(
+        35,
+        "no source holds more than half of the bytes that the others leave free",
+        (
+            Edit(
+                "receiver/capacity.py",
+                "or 2 * (own - spare + count) <= free",
+                "or own - spare + count <= free",
+            ),
+        ),
+        (f"{CAPACITY}slow_bodies_for_one_source_leave_half_of_the_bytes_to_the_others",),
+    ),
+    Rule(
+        35,
+        "an old body makes room for others",
+        (
+            Edit(
+                "receiver/capacity.py",
+                "latest = self._clock() - PROTECTED",
+                "latest = -1e9",
+            ),
+        ),
+        (
+            f"{CAPACITY}a_body_that_is_on_its_way_for_a_second_is_given_up_for_another",
+            f"{CAPACITY}a_body_that_has_arrived_at_once_takes_the_place_of_a_slow_one",
+        ),
+    ),
+    Rule(
+        35,
+        "URLs of certificates that have verified a delivery are not limited, also after a restart",
+        (
+            Edit(
+                "receiver/certificate_memory.py",
+                "self._certificates.trust(await self._urls.read())",
+                "await self._urls.read()",
+            ),
+        ),
+        (f"{CERTIFICATE_MEMORY}after_a_restart_a_flood_does_not_keep_a_proven_certificate_out",),
+    ),
+    Rule(
+        35,
+        "what a flood keeps from being fetched at once is fetched later",
+        (
+            Edit(
+                "receiver/certificates.py",
+                "            budget.wait(url, scheme)\n",
+                "            pass\n",
+            ),
+        ),
+        (
+            "tests/receiver/test_certificates_limits.py::test_what_had_to_wait_is_fetched_later_and_verifies_the_next_delivery",
+        ),
+    ),
+    Rule(
+        36,
         "a secret that was withdrawn stops verifying",
         (
             Edit(
@@ -2365,7 +2511,7 @@ RULES = (
         ),
     ),
     Rule(
-        35,
+        36,
         "a secret stops when its time is over, and its source says so",
         (
             Edit(
@@ -2377,7 +2523,7 @@ RULES = (
         (f"{SOURCE_TABLE}a_secret_whose_time_is_over_leaves_its_source_without_one",),
     ),
     Rule(
-        35,
+        36,
         "a content counts once two looks agree",
         (
             Edit(
@@ -2392,7 +2538,7 @@ RULES = (
         ),
     ),
     Rule(
-        35,
+        36,
         "a fault in one table touches only that source",
         (
             Edit(
@@ -2406,7 +2552,7 @@ RULES = (
         (f"{SOURCE_TABLE}a_fault_in_one_table_touches_only_that_source",),
     ),
     Rule(
-        35,
+        36,
         "a body that comes slowly is judged by the secrets of its end",
         (
             Edit(
@@ -2418,7 +2564,7 @@ RULES = (
         (f"{REVOCATION}a_body_that_comes_slowly_is_judged_by_the_secrets_of_its_end",),
     ),
     Rule(
-        35,
+        36,
         "a secret of fewer than eight bytes does not start",
         (Edit("hookmill/config/secrets.py", "SHORTEST = 8", "SHORTEST = 0"),),
         (f"{SOURCE_SECRETS}a_weak_secret_in_a_file_does_not_start_either",),
