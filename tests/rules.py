@@ -60,6 +60,7 @@ def lua(script: str, old: str, new: str) -> Edit:
     return Edit(f"hookmill/stream/scripts/{script}.lua", old, new)
 
 
+A_LIST = "tests/signatures/test_spec_verifier.py::test_a_list_of_signatures_"
 ADMIN_REQUEST = "tests/runtime/test_admin_request.py::test_"
 ADMIN_SERVER = "tests/runtime/test_admin_server.py::test_"
 SOURCE_TABLE = "tests/receiver/test_source_table.py::test_"
@@ -100,6 +101,8 @@ GROUPS = "tests/stream/test_groups.py::test_"
 GROUPS_DROPPED = "tests/stream/test_groups_dropped.py::test_"
 UNKNOWN_GROUP = "tests/worker/test_unknown_group.py::test_"
 HEADS = "tests/stream/test_ordering_heads.py::test_"
+FORMS = "tests/signatures/test_forms.py::test_"
+IN_BODIES = "tests/signatures/test_body_places.py::test_"
 INTAKE = "tests/receiver/test_intake.py::test_"
 GROUP_CHECKS = "tests/admin/test_group_checks.py::test_"
 LEASES = "tests/worker/test_leases.py::test_"
@@ -2494,7 +2497,57 @@ RULES = (
         ),
     ),
     Rule(
-        36,
+        40,
+        "before a signature has matched: the fields of a form are counted before it is split",
+        (
+            Edit(
+                "hookmill/signatures/forms.py",
+                """        if body.count(b"&") >= MAX_FIELDS:
+            return TOO_MANY_FIELDS
+        found""",
+                "        found",
+            ),
+        ),
+        (f"{FORMS}a_form_has_only_so_many_fields_and_a_value_so_many_bytes",),
+    ),
+    Rule(
+        40,
+        "before a signature has matched: a list of signatures has only so many items",
+        (Edit("hookmill/signatures/content.py", "if len(listed) > MAX_ITEMS:", "if False:"),),
+        (f"{A_LIST}has_only_so_many_items",),
+    ),
+    Rule(
+        40,
+        "before a signature has matched: a list in the body is no longer than a header may be",
+        (Edit("hookmill/signatures/content.py", "if len(found) > MAX_LIST:", "if False:"),),
+        (f"{A_LIST}in_the_body_is_no_longer_than_a_header_may_be",),
+    ),
+    Rule(
+        40,
+        "before a signature has matched: no long value in a JSON body is decoded",
+        (
+            Edit(
+                "hookmill/signatures/body_places.py",
+                "if memoryview(value).nbytes > MAX_VALUE:",
+                "if False:",
+            ),
+        ),
+        (f"{IN_BODIES}what_is_larger_than_any_sender_makes_it_is_refused",),
+    ),
+    Rule(
+        40,
+        "before a signature has matched: the names in a JSON body are counted",
+        (
+            Edit(
+                "hookmill/signatures/body_places.py",
+                'if body.count(b":") > MAX_NAMES else',
+                "if False else",
+            ),
+        ),
+        (f"{IN_BODIES}what_is_larger_than_any_sender_makes_it_is_refused",),
+    ),
+    Rule(
+        41,
         "a secret that was withdrawn stops verifying",
         (
             Edit(
@@ -2511,7 +2564,7 @@ RULES = (
         ),
     ),
     Rule(
-        36,
+        41,
         "a secret stops when its time is over, and its source says so",
         (
             Edit(
@@ -2523,7 +2576,7 @@ RULES = (
         (f"{SOURCE_TABLE}a_secret_whose_time_is_over_leaves_its_source_without_one",),
     ),
     Rule(
-        36,
+        41,
         "a content counts once two looks agree",
         (
             Edit(
@@ -2538,7 +2591,7 @@ RULES = (
         ),
     ),
     Rule(
-        36,
+        41,
         "a fault in one table touches only that source",
         (
             Edit(
@@ -2552,7 +2605,7 @@ RULES = (
         (f"{SOURCE_TABLE}a_fault_in_one_table_touches_only_that_source",),
     ),
     Rule(
-        36,
+        41,
         "a body that comes slowly is judged by the secrets of its end",
         (
             Edit(
@@ -2564,7 +2617,7 @@ RULES = (
         (f"{REVOCATION}a_body_that_comes_slowly_is_judged_by_the_secrets_of_its_end",),
     ),
     Rule(
-        36,
+        41,
         "a secret of fewer than eight bytes does not start",
         (Edit("hookmill/config/secrets.py", "SHORTEST = 8", "SHORTEST = 0"),),
         (f"{SOURCE_SECRETS}a_weak_secret_in_a_file_does_not_start_either",),
