@@ -63,6 +63,10 @@ def lua(script: str, old: str, new: str) -> Edit:
 A_LIST = "tests/signatures/test_spec_verifier.py::test_a_list_of_signatures_"
 ADMIN_REQUEST = "tests/runtime/test_admin_request.py::test_"
 ADMIN_SERVER = "tests/runtime/test_admin_server.py::test_"
+SOURCE_TABLE = "tests/receiver/test_source_table.py::test_"
+FILE_LOOKS = "tests/receiver/test_file_looks.py::test_"
+REVOCATION = "tests/receiver/test_revocation.py::test_"
+SOURCE_SECRETS = "tests/config/test_source_secrets.py::test_"
 ATTEMPT = "tests/worker/test_attempt.py::test_"
 RIGHTS = "tests/e2e/test_rights.py::test_"
 CREDENTIALS = "tests/emulator/test_credentials.py::test_"
@@ -2550,6 +2554,82 @@ RULES = (
     ),
     Rule(
         41,
+        "a secret that was withdrawn stops verifying",
+        (
+            Edit(
+                "receiver/source_table.py",
+                "before, self._sources = self._sources, dict(reloaded.sources)",
+                "before, self._sources = self._sources, "
+                "dict(reloaded.sources) | {n: o for n, o in self._sources.items() "
+                "if n in reloaded.sources and reloaded.sources[n].source is None}",
+            ),
+        ),
+        (
+            f"{SOURCE_TABLE}a_secret_that_was_withdrawn_is_no_longer_served",
+            f"{SOURCE_TABLE}a_faulty_table_does_not_keep_a_secret_that_was_withdrawn",
+        ),
+    ),
+    Rule(
+        41,
+        "a secret stops when its time is over, and its source says so",
+        (
+            Edit(
+                "receiver/source_table.py",
+                "without = {name for name, number in usable.items() if not number}",
+                "without = {name for name in usable if self._sources[name].source is None}",
+            ),
+        ),
+        (f"{SOURCE_TABLE}a_secret_whose_time_is_over_leaves_its_source_without_one",),
+    ),
+    Rule(
+        41,
+        "a content counts once two looks agree",
+        (
+            Edit(
+                "receiver/file_looks.py",
+                "if self._last.get(path) == look}",
+                "if path in self._last}",
+            ),
+        ),
+        (
+            f"{FILE_LOOKS}a_content_counts_once_two_looks_agree",
+            f"{FILE_LOOKS}a_file_that_is_away_for_one_look_stays",
+        ),
+    ),
+    Rule(
+        41,
+        "a fault in one table touches only that source",
+        (
+            Edit(
+                "hookmill/config/settings_again.py",
+                "        if by_source.get(name) or unknown:\n",
+                "        if by_source.get(name):\n"
+                "            return SettingsAgain(before, {'': tuple(by_source[name])})\n"
+                "        if unknown:\n",
+            ),
+        ),
+        (f"{SOURCE_TABLE}a_fault_in_one_table_touches_only_that_source",),
+    ),
+    Rule(
+        41,
+        "a body that comes slowly is judged by the secrets of its end",
+        (
+            Edit(
+                "receiver/http.py",
+                "current = self._sources.get(source.path)",
+                "current: Source | None = source",
+            ),
+        ),
+        (f"{REVOCATION}a_body_that_comes_slowly_is_judged_by_the_secrets_of_its_end",),
+    ),
+    Rule(
+        41,
+        "a secret of fewer than eight bytes does not start",
+        (Edit("hookmill/config/secrets.py", "SHORTEST = 8", "SHORTEST = 0"),),
+        (f"{SOURCE_SECRETS}a_weak_secret_in_a_file_does_not_start_either",),
+    ),
+    Rule(
+        42,
         "control characters are escaped",
         (
             Edit(
@@ -2564,7 +2644,7 @@ RULES = (
         ),
     ),
     Rule(
-        41,
+        42,
         "JSON shows as itself",
         (Edit("hookmill/printable.py", "    if data.isascii():", "    if data:"),),
         (
@@ -2573,7 +2653,7 @@ RULES = (
         ),
     ),
     Rule(
-        41,
+        42,
         "a cell cannot pass for two",
         (
             Edit(
@@ -2585,7 +2665,7 @@ RULES = (
         (f"{PRINTABLE}any_cell_is_one_column",),
     ),
     Rule(
-        41,
+        42,
         "a pattern is matched in one pass",
         (
             Edit(
@@ -2597,7 +2677,7 @@ RULES = (
         (f"{HANDLERS}whatever_the_pattern_is_each_character_of_a_type_is_searched_once",),
     ),
     Rule(
-        41,
+        42,
         "credentials of senders are not stored",
         (
             Edit(
@@ -2609,7 +2689,7 @@ RULES = (
         ("tests/test_stored_headers.py::test_a_credential_is_not_stored",),
     ),
     Rule(
-        41,
+        42,
         "no receiver starts with a window that is shorter than a delivery stays valid",
         (
             Edit(
@@ -2621,13 +2701,13 @@ RULES = (
         (f"{SHORT_WINDOWS}a_window_as_long_as_a_delivery_stays_valid_is_enough",),
     ),
     Rule(
-        41,
+        42,
         "no worker starts with one either",
         (Edit("worker/main.py", "if faults := window_faults(settings):", "if faults := []:"),),
         (f"{SHORT_WINDOWS}a_worker_does_not_start_with_a_window_that_is_too_short",),
     ),
     Rule(
-        41,
+        42,
         "nobody can try which topics are allowed",
         (
             Edit(
