@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import hmac
 import json
-import re
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
-from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -39,6 +37,14 @@ from hookmill.signatures.scheme import (
     Signed,
     Verified,
 )
+from hookmill.signatures.sns_topics import (
+    Topic,
+    is_certificate,
+    is_confirmation,
+    parsed,
+    signers_of,
+    topic_of,
+)
 
 TOLERANCE = 3900.0
 """Seconds that a message may be old. Its time is set once, when it is published, and SNS retries
@@ -57,11 +63,6 @@ _SIGNED = {
 }
 _DIGESTS = {"1": "sha1", "2": "sha256"}
 
-_TOPIC = re.compile(
-    r"arn:(aws|aws-cn|aws-us-gov):sns:([a-z0-9-]{3,32}):[0-9]{12}:([A-Za-z0-9_-]{1,256}(?:\.fifo)?)"
-)
-_PATH = re.compile(r"/[A-Za-z0-9_-]{1,200}\.pem")
-_QUERY = re.compile(r"/\?[A-Za-z0-9_.:=&%-]{1,2000}")
 
 MAX_BODY = 4 * 1024 * 1024
 """The most bytes of a body. SNS sends at most 256 KiB of text, which JSON may write with up to six
@@ -95,13 +96,6 @@ class SnsNames(NamedTuple):
     type: str
 
 
-class _Topic(NamedTuple):
-    host: str
-    region: str
-    suffix: str
-    name: str
-
-
 _NOT_ALLOWED = "the topic is not among the topics of this source"
 
 _sns_message = msgspec.json.Decoder(_SnsMessage)
@@ -122,7 +116,7 @@ class SNS:
         with_sha1: bool = True,
     ) -> None:
         self._allowed = AllowedSenders(topics)
-        self._topics = {one.text: _topic(one.text) for one in self._allowed.secrets}
+        self._topics = {one.text: topic_of(one.text) for one in self._allowed.secrets}
         self._hosts = {topic.host for topic in self._topics.values()}
         self._tolerance = tolerance
         self._digests = {v: one for v, one in _DIGESTS.items() if with_sha1 or v != "1"}
@@ -145,11 +139,11 @@ class SNS:
     def learn(self, url: str, pem: bytes, now: float) -> Refused | None:
         """Remember the certificate that was fetched from `url` if it is SNS' and valid now."""
         found = certificates_in(pem)
-        topic = next((one for one in self._topics.values() if _is_certificate(url, one)), None)
+        topic = next((one for one in self._topics.values() if is_certificate(url, one)), None)
         if topic is None or not found:
             return Refused("certificate_malformed", "there is no certificate of SNS at its URL")
         leaf = found[0]
-        if not names_of(leaf) & _signers(topic):
+        if not names_of(leaf) & signers_of(topic):
             return Refused("certificate_not_theirs", "the certificate has no name of SNS")
         if leaf.issuer == leaf.subject:
             return Refused("certificate_untrusted", "the certificate is signed by its own key")
@@ -170,7 +164,7 @@ class SNS:
             return None
         topic = self._topics.get(message.TopicArn)
         url = message.SubscribeURL or ""
-        return url if topic and _is_confirmation(url, topic, message.TopicArn) else None
+        return url if topic and is_confirmation(url, topic, message.TopicArn) else None
 
     def _judge(self, delivery: Signed, now: float, on_step: OnStep | None) -> NetworkVerdict:
         message = _message_in(delivery.body)
@@ -206,7 +200,7 @@ class SNS:
         return next((n for n, text in topics if hmac.compare_digest(text, given)), None)
 
     def _judge_signature(
-        self, message: _SnsMessage, topic: _Topic, now: float, on_step: OnStep | None, cause: str
+        self, message: _SnsMessage, topic: Topic, now: float, on_step: OnStep | None, cause: str
     ) -> Refused | NeedsCertificate | None:
         """Compare the signature. `cause` is what the log says of a message that is not genuine: the
         answer is the same for each topic.
@@ -249,62 +243,19 @@ def names_in(body: bytes) -> SnsNames | None:
     )
 
 
-def _topic(arn: str) -> _Topic:
-    topic = _parsed(arn)
-    if topic is None:
-        raise SettingsError(
-            ["a topic of an SNS source is no ARN: write arn:aws:sns:REGION:ACCOUNT:NAME"]
-        )
-    return topic
-
-
-def _parsed(arn: str) -> _Topic | None:
-    match = _TOPIC.fullmatch(arn)
-    if match is None:
-        return None
-    suffix = "amazonaws.com.cn" if match[1] == "aws-cn" else "amazonaws.com"
-    return _Topic(f"sns.{match[2]}.{suffix}", match[2], suffix, match[3])
-
-
-def _signers(topic: _Topic) -> set[str]:
-    """Return the names in SNS' certificates, which depend on the region."""
-    region = "us-gov-west-1" if topic.region.startswith("us-gov-") else topic.region
-    names = ("sns", f"sns-{region}", f"sns.{topic.region}", f"sns-signing.{topic.region}")
-    return {f"{name}.{topic.suffix}" for name in names}
-
-
-def _judge_places(message: _SnsMessage) -> _Topic | Refused:
+def _judge_places(message: _SnsMessage) -> Topic | Refused:
     """Return the topic that a message names. Refuses URLs that are not at SNS in its region."""
-    topic = _parsed(message.TopicArn)
+    topic = parsed(message.TopicArn)
     if topic is None:
         return Refused("field_malformed", "TopicArn is not the ARN of a topic")
-    if not _is_certificate(message.SigningCertURL, topic):
+    if not is_certificate(message.SigningCertURL, topic):
         return Refused("certificate_elsewhere", f"SigningCertURL is no certificate on {topic.host}")
     url = message.SubscribeURL or ""
-    if message.Type == "SubscriptionConfirmation" and not _is_confirmation(
+    if message.Type == "SubscriptionConfirmation" and not is_confirmation(
         url, topic, message.TopicArn
     ):
         return Refused("confirmation_elsewhere", f"SubscribeURL is no confirmation on {topic.host}")
     return topic
-
-
-def _is_certificate(url: str, topic: _Topic) -> bool:
-    start = f"https://{topic.host}"
-    return url.startswith(start) and bool(_PATH.fullmatch(url, len(start)))
-
-
-def _is_confirmation(url: str, topic: _Topic, arn: str) -> bool:
-    """Return whether a URL asks SNS to confirm a subscription of this topic, and nothing else."""
-    start = f"https://{topic.host}"
-    if not url.startswith(start) or not _QUERY.fullmatch(url, len(start)):
-        return False
-    query = parse_qsl(url.partition("?")[2], keep_blank_values=True)
-    asked = dict(query)
-    return (
-        len(asked) == len(query)
-        and asked.keys() == {"Action", "TopicArn", "Token"}
-        and (asked["Action"], asked["TopicArn"]) == ("ConfirmSubscription", arn)
-    )
 
 
 def _message_in(body: bytes) -> _SnsMessage | Refused:
