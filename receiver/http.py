@@ -130,7 +130,7 @@ class HttpServer:
         """Take a whole delivery, sent with POST, and send its answer when there is one."""
         pipeline, capacity, size = self._pipeline, self._pipeline.capacity, len(request.body)
         self._begin()
-        refusal = pipeline.check_whole(source, request.headers, size)
+        refusal = pipeline.check_whole(request.headers, size)
         capacity.bytes += size  # even if it is refused: the body is in memory until the answer
 
         def on_result(result: Result) -> None:
