@@ -34,6 +34,9 @@ _LINGER = 2.0
 _CUT_OFF = 0.5
 """Seconds that aiohttp gets to end the requests that still run when the deadline has passed."""
 
+_LARGE_ANSWER = 2 * 1024
+"""Bytes of an answer that may have to wait although its sender reads."""
+
 _BROKEN_OFF = (web.RequestPayloadError, ClientPayloadError, BadHttpMessage, OSError)
 
 _UNKNOWN_SOURCE = Refusal(404, "unknown_source", "no source is configured here")
@@ -144,14 +147,23 @@ class HttpServer:
         self._begin()
         self._connections.answering(request.protocol)
         try:
-            response = _response(await self._reply(request))
+            reply = await self._reply(request)
+            response = _response(reply)
         finally:
             self._end()
             self._connections.answered(request.protocol)
         # The rest of an unread body could be mistaken for the next request.
         if self.is_quiet or not request.content.is_eof():
             response.force_close()
+        if len(reply.body) < _LARGE_ANSWER:
+            # aiohttp would wait for its sender without a limit, and hold the requests behind it.
+            asyncio.get_running_loop().call_soon(self._close_unread, request.protocol)
         return response
+
+    def _close_unread(self, connection: web.RequestHandler) -> None:
+        """Close a connection whose sender has not read so many answers that this one waits."""
+        if connection.writing_paused:
+            self._connections.unread(connection)
 
     async def _reply(self, request: web.BaseRequest) -> Reply:
         """Find out whether a request is a delivery or a probe, and answer it."""
