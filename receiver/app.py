@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import structlog
 
@@ -19,6 +19,8 @@ from receiver.health import Health
 from receiver.http import HttpServer
 from receiver.pinning import PinningWatch
 from receiver.pipeline import Pipeline
+from receiver.responses import NO_SECRET
+from receiver.source_table import Served
 from receiver.spool import Spool
 
 log = structlog.get_logger("receiver")
@@ -47,9 +49,10 @@ class Receiver:
         certificates = certificates or Certificates()
         self._pipeline = Pipeline(settings, self._appender, certificates)
         self._certificate_memory = CertificateMemory(stream.client, certificates)
-        self._health = Health(stream, self._spool, timeout, lambda: self._pinning.remarks)
+        self._health = Health(stream, self._spool, timeout, self._remarks)
         self._http = HttpServer(settings, self._pipeline, self._health)
-        self.replace_sources(sources)
+        self._without_secret: tuple[str, ...] = ()
+        self._replace_sources(sources, {})
         self._admin = self._admin_server(settings)
         self.admin_port: int | None = None
         """The port of the admin address, once it is open."""
@@ -64,11 +67,24 @@ class Receiver:
         }
         return AdminServer(settings.admin_host, settings.admin_port, pages)
 
-    def replace_sources(self, sources: Iterable[Source]) -> None:
+    def serve(self, served: Served) -> None:
         """Serve these sources from the next request on."""
+        self._without_secret = tuple(served.without_secret.values())
+        self._replace_sources(served.sources, served.without_secret)
+        self._pipeline.metrics.usable_secrets = served.usable
+
+    def _replace_sources(self, sources: Iterable[Source], without: Mapping[str, str]) -> None:
         sources = list(sources)
-        self._http.replace_sources(sources)
+        self._http.replace_sources(sources, without)
         self._certificate_memory.replace_sources(sources)
+
+    def _remarks(self) -> str:
+        """Return what /readyz of the admin address says beside whether the receiver is ready."""
+        lines = [
+            f"source {name} has no usable secret: its deliveries get 503 {NO_SECRET.code}\n"
+            for name in self._without_secret
+        ]
+        return "".join(lines) + self._pinning.remarks
 
     async def start(self) -> int:
         """Listen; return the port. Raise `SpoolError` if the spool cannot be opened, `OSError` if

@@ -39,8 +39,11 @@ REPORT_PERIOD = 10.0
 """Seconds between two log lines about closed connections."""
 
 _GRACE = 5.0
-"""Seconds by which an idle connection may be overdue. Then its sender does not read its answers,
-and aiohttp waits for that without a limit.
+"""Seconds by which an idle connection may be overdue, until it is closed whatever aiohttp does."""
+
+_UNREAD = 4 * 1024
+"""Bytes of answers that wait here because a connection's sender reads none and the kernel takes no
+more. That is only so if many requests were sent without reading an answer.
 """
 
 _SLOW_HEAD = Refusal(408, "slow_head", "the head of the request took too long to arrive")
@@ -105,6 +108,7 @@ class SenderConnections:
             self._note("no_room")
             transport.abort()
             return
+        transport.set_write_buffer_limits(high=_UNREAD)
         self._open[connection] = transport
         self._heads[connection] = _Head(self._clock())
 
@@ -150,6 +154,11 @@ class SenderConnections:
             self._idle[connection] = self._clock()
             if self._behind and (size := self._behind.pop(connection, 0)):
                 self.head_part(connection, size)
+
+    def unread(self, connection: Hashable) -> None:
+        """Close a connection whose sender sends more, and does not read the answers."""
+        if connection in self._open:
+            self._close(connection, "unread")
 
     # --- closing ---
 

@@ -137,6 +137,9 @@ class FastPath:
         if len(messages) == 1 and self._takes(*messages[0]):
             self._parser.message_consumed()
             messages = ()
+        elif self._connection.writing_paused:
+            self._connections.unread(self._connection)
+            return (), False, b""
         elif messages and self._is_idle:
             # Else aiohttp still has to answer an earlier request, or to send an answer.
             self._connections.answering(self._connection)

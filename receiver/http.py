@@ -7,9 +7,10 @@ aiohttp to `_answer`, which reads the body first. From there both go through the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
+from types import MappingProxyType
 
 from aiohttp import ClientPayloadError, HttpVersion11, StreamReader, hdrs, web
 from aiohttp.http_exceptions import BadHttpMessage
@@ -25,13 +26,16 @@ from receiver.health import Health
 from receiver.intake import ReceivedRequest, too_large
 from receiver.log_limits import server_logger
 from receiver.pipeline import Pipeline
-from receiver.responses import BUSY, Refusal, Reply, Result
+from receiver.responses import BUSY, NO_SECRET, Refusal, Reply, Result
 
 _LINGER = 2.0
 """Seconds for which a refused sender's body is still read, so that the sender sees the answer."""
 
 _CUT_OFF = 0.5
 """Seconds that aiohttp gets to end the requests that still run when the deadline has passed."""
+
+_LARGE_ANSWER = 2 * 1024
+"""Bytes of an answer that may have to wait although its sender reads."""
 
 _BROKEN_OFF = (web.RequestPayloadError, ClientPayloadError, BadHttpMessage, OSError)
 
@@ -46,6 +50,7 @@ class HttpServer:
         self._settings = settings
         self._pipeline = pipeline
         self._sources: dict[str, Source] = {}
+        self._without_secret: Mapping[str, str] = {}
         self._probes: dict[str, Callable[[], Awaitable[Reply | Refusal]]] = {
             "/healthz": health.alive,
             "/readyz": health.ready,
@@ -75,9 +80,14 @@ class HttpServer:
             shutdown_timeout=_CUT_OFF,
         )
 
-    def replace_sources(self, sources: Iterable[Source]) -> None:
-        """Serve these sources from the next request on."""
+    def replace_sources(
+        self, sources: Iterable[Source], without_secret: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """Serve these sources from the next request on. `without_secret` has the names of those
+        that have no usable secret, by their paths.
+        """
         self._sources = {source.path: source for source in sources}
+        self._without_secret = without_secret
         for source in self._sources.values():
             self._pipeline.metrics.add_secrets(source.name, source.scheme.labels)
 
@@ -137,14 +147,23 @@ class HttpServer:
         self._begin()
         self._connections.answering(request.protocol)
         try:
-            response = _response(await self._reply(request))
+            reply = await self._reply(request)
+            response = _response(reply)
         finally:
             self._end()
             self._connections.answered(request.protocol)
         # The rest of an unread body could be mistaken for the next request.
         if self.is_quiet or not request.content.is_eof():
             response.force_close()
+        if len(reply.body) < _LARGE_ANSWER:
+            # aiohttp would wait for its sender without a limit, and hold the requests behind it.
+            asyncio.get_running_loop().call_soon(self._close_unread, request.protocol)
         return response
+
+    def _close_unread(self, connection: web.RequestHandler) -> None:
+        """Close a connection whose sender has not read so many answers that this one waits."""
+        if connection.writing_paused:
+            self._connections.unread(connection)
 
     async def _reply(self, request: web.BaseRequest) -> Reply:
         """Find out whether a request is a delivery or a probe, and answer it."""
@@ -154,6 +173,9 @@ class HttpServer:
             result = await self._receive(request, source)
             self._pipeline.report(source, result)
             return self._reply_to(result, source)
+        if path in self._without_secret:  # not logged each time, because the change was logged
+            self._pipeline.metrics.count(self._without_secret[path], NO_SECRET.code)
+            return self._refuse(NO_SECRET)
         probe = self._probes.get(path)
         if probe is None:
             return self._refuse(_UNKNOWN_SOURCE)
@@ -174,9 +196,13 @@ class HttpServer:
             body = await self._read(request, held)
             if isinstance(body, Refusal):
                 return body
+            # A secret may have been withdrawn while the body came.
+            current = self._sources.get(source.path)
+            if current is None:
+                return NO_SECRET if source.path in self._without_secret else _UNKNOWN_SOURCE
             result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
             whole = ReceivedRequest(request.raw_path, request.headers, request.raw_headers, body)
-            pipeline.take(source, whole, partial(_resolve, result))
+            pipeline.take(current, whole, partial(_resolve, result))
             return await result
 
     async def _read(self, request: web.BaseRequest, held: HeldBytes) -> bytes | Refusal:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from hookmill.config.settings import Settings, load_settings, unknown_variables
+from hookmill.config.settings import Settings, unknown_variables
 from hookmill.config.sources import Source, sources_of
 from hookmill.errors import (
     NotDurableError,
@@ -45,7 +45,8 @@ async def receive(settings: Settings) -> None:
     _allow_connections(settings)
     stream = stream_of(settings)
     receiver = Receiver(settings, sources, stream)
-    reloader = Reloader(settings, _load, receiver.replace_sources)
+    reloader = Reloader(settings, sources, receiver.serve)
+    reloader.serve()
     async with process.stop_signal() as stop, process.on_hangup(reloader.ask):
         try:
             await _check_stream(stream, settings)
@@ -93,11 +94,6 @@ def _allow_connections(settings: Settings) -> None:
         )  # fmt: skip
 
 
-def _load() -> tuple[Settings, list[Source]]:
-    settings = load_settings()
-    return settings, sources_of(settings)
-
-
 def stream_of(settings: Settings) -> Producer:
     """Make the stream that the settings ask for."""
     client = Client(
@@ -117,8 +113,8 @@ def stream_of(settings: Settings) -> Producer:
 async def _check_stream(stream: Producer, settings: Settings) -> None:
     """Raise `SettingsError` if this Redis can never do what the settings ask for."""
     try:
-        await stream.probe()
         await check_rights(stream.client, "receiver")
+        await stream.probe()
     except PartitionsError as error:
         raise SettingsError([str(error)]) from None
     except NotDurableError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 
@@ -18,6 +18,8 @@ class Metrics:
         self._outcomes: Counter[tuple[str, str]] = Counter()
         self._secrets: Counter[tuple[str, str]] = Counter()
         self._connections: Counter[tuple[str]] = Counter()
+        self.usable_secrets: Mapping[str, int] = {}
+        """How many secrets of each source are usable now."""
 
     def connection_closed(self, why: str) -> None:
         """Count a connection that was closed because of its sender, or to make room."""
@@ -38,7 +40,10 @@ class Metrics:
 
     def collect(self) -> Iterator[Any]:
         """Yield the counts as Prometheus' client expects them."""
-        from prometheus_client.core import CounterMetricFamily  # noqa: PLC0415 - an extra
+        from prometheus_client.core import (  # noqa: PLC0415 - an extra
+            CounterMetricFamily,
+            GaugeMetricFamily,
+        )
 
         outcomes = CounterMetricFamily(
             "hookmill_deliveries", "Deliveries by outcome.", labels=["source", "outcome"]
@@ -62,3 +67,11 @@ class Metrics:
             for labels, number in sorted(counts.items()):
                 family.add_metric(labels, number)
             yield family
+        usable = GaugeMetricFamily(
+            "hookmill_usable_secrets",
+            "Secrets that are usable now. At 0 the deliveries of the source get 503.",
+            labels=["source"],
+        )
+        for source, number in sorted(self.usable_secrets.items()):
+            usable.add_metric([source], number)
+        yield usable

@@ -1,51 +1,52 @@
-"""Loads the sources again when a secret's file or `hookmill.toml` changes, or when it is asked to.
+"""Looks at the files of the sources, and has the sources replaced when these have changed.
 
-No request is dropped, because the sources are replaced between two requests. If they cannot be
-loaded, the old ones stay in use and the log says why.
+No request is dropped, because the sources are replaced between two requests. A secret that was
+withdrawn stops verifying after two looks.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-
-import structlog
 
 from hookmill.config.setting_files import TOML_FILE
 from hookmill.config.settings import Settings
 from hookmill.config.sources import Source
-from hookmill.errors import HookmillError, SettingsError
 from receiver.background import BackgroundTask
-
-log = structlog.get_logger("receiver")
+from receiver.file_looks import FileLooks
+from receiver.source_table import Reloaded, Replace, Served, SourceTable
 
 PERIOD = 2.0
 """Seconds between two looks at the files."""
 
-_Versions = dict[Path, tuple[int, int, int] | None]
+SECOND_LOOK = 0.2
+"""Seconds until the second look, where somebody asks for it."""
 
 
 class Reloader:
-    """Watches the files that the sources come from.
-
-    `load` reads the settings and returns them with their sources; `replace` puts these sources in
-    place of the old ones.
+    """Watches the files that the sources come from. `replace` puts other sources in place of those
+    that are served. `clock` is Unix time in seconds: a secret can be valid for a time only.
     """
 
     def __init__(
         self,
         settings: Settings,
-        load: Callable[[], tuple[Settings, list[Source]]],
-        replace: Callable[[Iterable[Source]], None],
+        sources: Iterable[Source],
+        replace: Replace,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._load = load
+        self._table = SourceTable(settings, sources)
         self._replace = replace
+        self._clock = clock
         self._files = files_of(settings)
-        self._versions = _versions_of(self._files)
+        self._looks = FileLooks(self._files)
+        self._is_first = True
+        self._served: Served | None = None
         self._is_asked = False
-        self._task = BackgroundTask("reloader", self._reload_if_needed, PERIOD)
+        self._task = BackgroundTask("reloader", self._look_and_reload, PERIOD)
 
     def start(self) -> None:
         """Start watching."""
@@ -60,29 +61,37 @@ class Reloader:
         self._is_asked = True
         self._task.wake()
 
-    async def _reload_if_needed(self) -> None:
-        is_asked, self._is_asked = self._is_asked, False
-        # In a thread, because such files may lie on a slow disk.
-        versions = await asyncio.to_thread(_versions_of, self._files)
-        if is_asked or versions != self._versions:
-            self._versions = versions
-            await self._reload()
+    def serve(self) -> None:
+        """Have those sources served that have a secret which is valid now."""
+        served = self._table.served_at(self._clock())
+        if served != self._served:
+            self._served = served
+            self._replace(served)
 
-    async def _reload(self) -> None:
-        try:
-            settings, sources = await asyncio.to_thread(self._load)
-            if not sources:
-                raise SettingsError(["there is no source left"])
-        except HookmillError as error:
-            log.error("sources not reloaded, the old ones stay in use", error=str(error))
-        except Exception:  # whatever it is, the old sources stay in use
-            log.exception("sources not reloaded, the old ones stay in use")
-        else:
-            self._replace(sources)
-            self._files = files_of(settings)
-            # The versions from before the loading: a file that has changed since is loaded again.
-            self._versions = {path: self._versions.get(path) for path in self._files}
-            log.info("sources reloaded", paths=[source.path for source in sources])
+    async def _look_and_reload(self) -> None:
+        is_asked, self._is_asked = self._is_asked, False
+        has_changed = await self._look(twice=is_asked)
+        # At first without a change, because a file may have changed since the start read it.
+        if has_changed or is_asked or self._is_first:
+            self._is_first = False
+            reloaded = await self._load(anew=is_asked)
+            if reloaded.files and is_asked and await self._look(twice=True):
+                reloaded = await self._load(anew=True)
+            self._table.take(reloaded, is_asked=is_asked)
+        self.serve()
+
+    async def _look(self, *, twice: bool) -> bool:
+        # In a thread, because such files may lie on a slow disk.
+        has_changed = await asyncio.to_thread(self._looks.look, self._files)
+        if twice:
+            await asyncio.sleep(SECOND_LOOK)
+            has_changed |= await asyncio.to_thread(self._looks.look, self._files)
+        return has_changed
+
+    async def _load(self, *, anew: bool) -> Reloaded:
+        reloaded = await asyncio.to_thread(self._table.load, self._looks, anew=anew)
+        self._files = files_of(reloaded.settings) | reloaded.files
+        return reloaded
 
 
 def files_of(settings: Settings) -> set[Path]:
@@ -95,19 +104,3 @@ def files_of(settings: Settings) -> set[Path]:
         for name, value in os.environ.items()
         if value and name.upper().endswith(("_SIGNING_KEY_FILE", "_WEBHOOK_SECRET_FILE"))
     }
-
-
-def _versions_of(files: Iterable[Path]) -> _Versions:
-    """Return for each file what changes when the file does; None if there is no file.
-
-    The inode is part of it, because Kubernetes changes a secret by pointing a link to a new file.
-    """
-    versions: _Versions = {}
-    for path in files:
-        try:
-            found = path.stat()
-        except OSError:
-            versions[path] = None
-        else:
-            versions[path] = (found.st_mtime_ns, found.st_size, found.st_ino)
-    return versions

@@ -61,6 +61,8 @@ OnResult = Callable[[Result], None]
 
 BUSY = Refusal(503, "busy", "the receiver is at its limit; send it again later")
 
+NO_SECRET = Refusal(503, "no_secret", "no secret of this source is usable now; send it again later")
+
 FAULT = Refusal(500, "internal_error", "the receiver failed; send it again")
 
 TOKEN_REUSED = Refusal(

@@ -60,9 +60,15 @@ def lua(script: str, old: str, new: str) -> Edit:
     return Edit(f"hookmill/stream/scripts/{script}.lua", old, new)
 
 
+A_LIST = "tests/signatures/test_spec_verifier.py::test_a_list_of_signatures_"
 ADMIN_REQUEST = "tests/runtime/test_admin_request.py::test_"
 ADMIN_SERVER = "tests/runtime/test_admin_server.py::test_"
+SOURCE_TABLE = "tests/receiver/test_source_table.py::test_"
+FILE_LOOKS = "tests/receiver/test_file_looks.py::test_"
+REVOCATION = "tests/receiver/test_revocation.py::test_"
+SOURCE_SECRETS = "tests/config/test_source_secrets.py::test_"
 ATTEMPT = "tests/worker/test_attempt.py::test_"
+RIGHTS = "tests/e2e/test_rights.py::test_"
 CREDENTIALS = "tests/emulator/test_credentials.py::test_"
 DEV = "tests/e2e/test_dev.py::test_"
 DEV_FILES = "tests/config/test_dev_files.py::test_"
@@ -95,6 +101,8 @@ GROUPS = "tests/stream/test_groups.py::test_"
 GROUPS_DROPPED = "tests/stream/test_groups_dropped.py::test_"
 UNKNOWN_GROUP = "tests/worker/test_unknown_group.py::test_"
 HEADS = "tests/stream/test_ordering_heads.py::test_"
+FORMS = "tests/signatures/test_forms.py::test_"
+IN_BODIES = "tests/signatures/test_body_places.py::test_"
 INTAKE = "tests/receiver/test_intake.py::test_"
 GROUP_CHECKS = "tests/admin/test_group_checks.py::test_"
 LEASES = "tests/worker/test_leases.py::test_"
@@ -102,6 +110,9 @@ LOOKS = "tests/stream/test_looks.py::test_"
 RELEASE = "tests/stream/test_consumer_release.py::test_"
 LOOKS_MODEL = "tests/stream/test_looks_model.py::test_"
 ORDERING = "tests/stream/test_ordering.py::test_"
+SENDER_CONNECTIONS = "tests/receiver/test_connections.py::test_"
+CAPACITY = "tests/receiver/test_capacity.py::test_"
+CERTIFICATE_MEMORY = "tests/receiver/test_certificate_memory.py::test_"
 CHECKUP = "tests/admin/test_checkup.py::test_"
 PARTITIONS = "tests/stream/test_partitions.py::test_"
 POOL = "tests/worker/test_pool.py::test_"
@@ -2146,6 +2157,32 @@ RULES = (
     ),
     Rule(
         32,
+        "a receiver looks for its rights before it receives",
+        (
+            Edit(
+                "receiver/main.py",
+                '        await check_rights(stream.client, "receiver")\n',
+                "",
+            ),
+        ),
+        (f"{RIGHTS}a_receiver_whose_user_lacks_a_right_ends_and_names_it",),
+    ),
+    Rule(
+        32,
+        "a worker looks for its rights before it works",
+        (Edit("worker/opening.py", '            await check_rights(client, "worker")\n', ""),),
+        (f"{RIGHTS}a_worker_whose_user_lacks_a_right_ends_and_names_it",),
+    ),
+    Rule(
+        32,
+        "commands are tried only by a script that cannot write",
+        (lua("rights", "local is_safe = false", "local is_safe = true"),),
+        (
+            "tests/stream/test_rights.py::test_where_scripts_may_write_all_the_same_nothing_is_tried",
+        ),
+    ),
+    Rule(
+        32,
         "the emulator refuses what has an Origin",
         (Edit("hookmill/emulator/origins.py", 'if "Origin" in headers:', "if not headers:"),),
         (
@@ -2342,6 +2379,248 @@ RULES = (
         "half-open connections to it make room for others",
         (Edit("hookmill/runtime/admin_server.py", "            oldest.cancel()\n", ""),),
         (f"{ADMIN_SERVER}many_half_open_connections_keep_nobody_out",),
+    ),
+    Rule(
+        35,
+        "a connection that sends no whole head is closed in time",
+        (
+            Edit(
+                "receiver/connections.py",
+                "if now < head.began + HEAD_TIMEOUT:",
+                "if now < head.began + KEEPALIVE:",
+            ),
+        ),
+        (f"{SENDER_CONNECTIONS}a_slow_head_gets_408_and_is_logged",),
+    ),
+    Rule(
+        35,
+        "at the limit of connections a new one takes the place of another",
+        (
+            Edit(
+                "receiver/connections.py",
+                "len(self._open) >= self._limit and not self._make_room()",
+                "len(self._open) >= self._limit",
+            ),
+        ),
+        (
+            f"{SENDER_CONNECTIONS}a_new_connection_replaces_an_idle_one_then_a_half_head_then_a_half_body",
+        ),
+    ),
+    Rule(
+        35,
+        "a request that has arrived whole is not cut off for a new connection",
+        (
+            Edit(
+                "receiver/fastpath.py",
+                "        self._is_answering = True\n"
+                "        self._connections.answering(self._connection)\n",
+                "        self._is_answering = True\n",
+            ),
+        ),
+        (f"{SENDER_CONNECTIONS}a_request_that_has_arrived_is_never_cut_off",),
+    ),
+    Rule(
+        35,
+        "unfinished heads hold few bytes, one by one and together",
+        (
+            Edit(
+                "receiver/connections.py",
+                "while self._head_bytes > MOST_HEAD_BYTES:",
+                "while self._head_bytes < 0:",
+            ),
+        ),
+        (f"{SENDER_CONNECTIONS}unfinished_heads_hold_few_bytes_together",),
+    ),
+    Rule(
+        35,
+        "a sender that reads no answers cannot send on",
+        (
+            Edit(
+                "receiver/connections.py",
+                'if connection in self._open:\n            self._close(connection, "unread")',
+                "pass",
+            ),
+        ),
+        (f"{SENDER_CONNECTIONS}a_sender_that_does_not_read_its_answers_is_closed",),
+    ),
+    Rule(
+        35,
+        "no source holds more than half of the bytes that the others leave free",
+        (
+            Edit(
+                "receiver/capacity.py",
+                "or 2 * (own - spare + count) <= free",
+                "or own - spare + count <= free",
+            ),
+        ),
+        (f"{CAPACITY}slow_bodies_for_one_source_leave_half_of_the_bytes_to_the_others",),
+    ),
+    Rule(
+        35,
+        "an old body makes room for others",
+        (
+            Edit(
+                "receiver/capacity.py",
+                "latest = self._clock() - PROTECTED",
+                "latest = -1e9",
+            ),
+        ),
+        (
+            f"{CAPACITY}a_body_that_is_on_its_way_for_a_second_is_given_up_for_another",
+            f"{CAPACITY}a_body_that_has_arrived_at_once_takes_the_place_of_a_slow_one",
+        ),
+    ),
+    Rule(
+        35,
+        "URLs of certificates that have verified a delivery are not limited, also after a restart",
+        (
+            Edit(
+                "receiver/certificate_memory.py",
+                "self._certificates.trust(await self._urls.read())",
+                "await self._urls.read()",
+            ),
+        ),
+        (f"{CERTIFICATE_MEMORY}after_a_restart_a_flood_does_not_keep_a_proven_certificate_out",),
+    ),
+    Rule(
+        35,
+        "what a flood keeps from being fetched at once is fetched later",
+        (
+            Edit(
+                "receiver/certificates.py",
+                "            budget.wait(url, scheme)\n",
+                "            pass\n",
+            ),
+        ),
+        (
+            "tests/receiver/test_certificates_limits.py::test_what_had_to_wait_is_fetched_later_and_verifies_the_next_delivery",
+        ),
+    ),
+    Rule(
+        40,
+        "before a signature has matched: the fields of a form are counted before it is split",
+        (
+            Edit(
+                "hookmill/signatures/forms.py",
+                """        if body.count(b"&") >= MAX_FIELDS:
+            return TOO_MANY_FIELDS
+        found""",
+                "        found",
+            ),
+        ),
+        (f"{FORMS}a_form_has_only_so_many_fields_and_a_value_so_many_bytes",),
+    ),
+    Rule(
+        40,
+        "before a signature has matched: a list of signatures has only so many items",
+        (Edit("hookmill/signatures/content.py", "if len(listed) > MAX_ITEMS:", "if False:"),),
+        (f"{A_LIST}has_only_so_many_items",),
+    ),
+    Rule(
+        40,
+        "before a signature has matched: a list in the body is no longer than a header may be",
+        (Edit("hookmill/signatures/content.py", "if len(found) > MAX_LIST:", "if False:"),),
+        (f"{A_LIST}in_the_body_is_no_longer_than_a_header_may_be",),
+    ),
+    Rule(
+        40,
+        "before a signature has matched: no long value in a JSON body is decoded",
+        (
+            Edit(
+                "hookmill/signatures/body_places.py",
+                "if memoryview(value).nbytes > MAX_VALUE:",
+                "if False:",
+            ),
+        ),
+        (f"{IN_BODIES}what_is_larger_than_any_sender_makes_it_is_refused",),
+    ),
+    Rule(
+        40,
+        "before a signature has matched: the names in a JSON body are counted",
+        (
+            Edit(
+                "hookmill/signatures/body_places.py",
+                'if body.count(b":") > MAX_NAMES else',
+                "if False else",
+            ),
+        ),
+        (f"{IN_BODIES}what_is_larger_than_any_sender_makes_it_is_refused",),
+    ),
+    Rule(
+        41,
+        "a secret that was withdrawn stops verifying",
+        (
+            Edit(
+                "receiver/source_table.py",
+                "before, self._sources = self._sources, dict(reloaded.sources)",
+                "before, self._sources = self._sources, "
+                "dict(reloaded.sources) | {n: o for n, o in self._sources.items() "
+                "if n in reloaded.sources and reloaded.sources[n].source is None}",
+            ),
+        ),
+        (
+            f"{SOURCE_TABLE}a_secret_that_was_withdrawn_is_no_longer_served",
+            f"{SOURCE_TABLE}a_faulty_table_does_not_keep_a_secret_that_was_withdrawn",
+        ),
+    ),
+    Rule(
+        41,
+        "a secret stops when its time is over, and its source says so",
+        (
+            Edit(
+                "receiver/source_table.py",
+                "without = {name for name, number in usable.items() if not number}",
+                "without = {name for name in usable if self._sources[name].source is None}",
+            ),
+        ),
+        (f"{SOURCE_TABLE}a_secret_whose_time_is_over_leaves_its_source_without_one",),
+    ),
+    Rule(
+        41,
+        "a content counts once two looks agree",
+        (
+            Edit(
+                "receiver/file_looks.py",
+                "if self._last.get(path) == look}",
+                "if path in self._last}",
+            ),
+        ),
+        (
+            f"{FILE_LOOKS}a_content_counts_once_two_looks_agree",
+            f"{FILE_LOOKS}a_file_that_is_away_for_one_look_stays",
+        ),
+    ),
+    Rule(
+        41,
+        "a fault in one table touches only that source",
+        (
+            Edit(
+                "hookmill/config/settings_again.py",
+                "        if by_source.get(name) or unknown:\n",
+                "        if by_source.get(name):\n"
+                "            return SettingsAgain(before, {'': tuple(by_source[name])})\n"
+                "        if unknown:\n",
+            ),
+        ),
+        (f"{SOURCE_TABLE}a_fault_in_one_table_touches_only_that_source",),
+    ),
+    Rule(
+        41,
+        "a body that comes slowly is judged by the secrets of its end",
+        (
+            Edit(
+                "receiver/http.py",
+                "current = self._sources.get(source.path)",
+                "current: Source | None = source",
+            ),
+        ),
+        (f"{REVOCATION}a_body_that_comes_slowly_is_judged_by_the_secrets_of_its_end",),
+    ),
+    Rule(
+        41,
+        "a secret of fewer than eight bytes does not start",
+        (Edit("hookmill/config/secrets.py", "SHORTEST = 8", "SHORTEST = 0"),),
+        (f"{SOURCE_SECRETS}a_weak_secret_in_a_file_does_not_start_either",),
     ),
 )
 

@@ -25,9 +25,9 @@ async def check_stream(settings: Settings) -> None:
     """
     async with client_of(settings) as client:
         try:
+            await check_rights(client, "worker")
             await Groups(client).check(settings.group, may_make=makes_group(settings))
             await client.agree_on_partitions()
-            await check_rights(client, "worker")
         except (GroupRefusedError, PartitionsError) as error:
             raise SettingsError([str(error)]) from None
         except AccessRefusedError as error:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit
 
 from hookmill.admin.findings import Finding
+from hookmill.config.setting_values import is_loopback
 from hookmill.errors import see
 
 _GUIDE = see("how-to/limit-redis-rights.md")
@@ -43,10 +43,7 @@ def judge_access(url: str) -> Iterator[Finding]:
 
 
 def _is_this_machine(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+    return is_loopback(host) or host.endswith(".localhost")
 
 
 def _checks_certificate(options: dict[str, str]) -> bool:

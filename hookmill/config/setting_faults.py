@@ -84,7 +84,7 @@ def faults_between(settings: Settings) -> list[str]:
     """Return every fault of settings that are each right by themselves."""
     return [
         *_secret_faults(settings),
-        *_limit_faults(settings),
+        *limit_faults(settings),
         *_source_faults(settings),
     ]
 
@@ -109,7 +109,8 @@ def _secret_faults(settings: Settings) -> Iterator[str]:
         )
 
 
-def _limit_faults(settings: Settings) -> Iterator[str]:
+def limit_faults(settings: Settings) -> Iterator[str]:
+    """Yield what is wrong between limits that are each right by themselves."""
     if settings.queue_bytes < settings.body_limit:
         yield ("HOOKMILL_QUEUE_BYTES is less than HOOKMILL_BODY_LIMIT: give it as many bytes")
     if settings.stuck_limit > settings.threads:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
@@ -51,6 +52,9 @@ PREFIX = "HOOKMILL_"
 
 _YEAR = 366 * 86_400
 """The longest time that a setting accepts, in seconds."""
+
+_toml: ContextVar[Mapping[str, Any] | None] = ContextVar("toml", default=None)
+"""What `hookmill.toml` says, while `settings_with` makes settings from it."""
 
 _KeyPart = Annotated[str, AfterValidator(check_key_part)]
 
@@ -306,9 +310,10 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - we read no .env file
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - see *_FILE
     ) -> tuple[PydanticBaseSettingsSource, ...]:
+        toml = _toml.get()
         public = {
             key: value
-            for key, value in read_toml([]).items()
+            for key, value in (read_toml([]) if toml is None else toml).items()
             if key.lower() not in SECRET_VARIABLES
         }
         return init_settings, env_settings, InitSettingsSource(settings_cls, public)
@@ -363,20 +368,37 @@ def load_settings(**overrides: Any) -> Settings:
     """
     options = {name: value for name, value in overrides.items() if value is not None}
     faults: list[str] = []
-    variables = {field: variable_of(field) for field in Settings.model_fields}
+    names = variables()
     toml = read_toml(faults)
-    faults += toml_faults(toml, variables)
+    faults += toml_faults(toml, names)
     given = secrets_from_files(faults) | redis_url_from_file(toml, faults) | options
     try:
-        settings = Settings(**given)
+        settings = settings_with(toml, given)
     except ValidationError as error:
-        faults += [value_fault(dict(found), options, variables) for found in error.errors()]
-        faulty = {field_of(found["loc"][0], variables) for found in error.errors()}
-        settings = Settings(**given | _defaults_of(faulty))
+        faults += [value_fault(dict(found), options, names) for found in error.errors()]
+        faulty = {field_of(found["loc"][0], names) for found in error.errors()}
+        settings = settings_with(toml, given | _defaults_of(faulty))
     faults += faults_between(settings)
     if faults:
         raise SettingsError(faults)
     return settings
+
+
+def settings_with(toml: Mapping[str, Any], given: Mapping[str, Any]) -> Settings:
+    """Return the settings of a `hookmill.toml` that was read, the environment, and what is `given`.
+
+    Raises pydantic's `ValidationError`.
+    """
+    token = _toml.set(toml)
+    try:
+        return Settings(**given)
+    finally:
+        _toml.reset(token)
+
+
+def variables() -> dict[str, str]:
+    """Return the environment variable of each setting."""
+    return {field: variable_of(field) for field in Settings.model_fields}
 
 
 def variable_of(field: str) -> str:

@@ -1,8 +1,8 @@
 """The environment of `hookmill dev`, which its programs inherit.
 
-What the user has set stays, with one exception: the Redis of REDIS_URL is used only if that was
-asked for, and then under a prefix of this user's own. It could be the one of production, where the
-handlers of a developer would take the messages of the real workers.
+What the user has set stays, with two exceptions. The Redis of REDIS_URL is used only if that was
+asked for, and then under a prefix of this user's own. The spool is this user's own as well. Both
+could be those of production, and a developer's handlers would take the messages in them.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import getpass
 import os
 from typing import NamedTuple
 
+from hookmill.config import dev_files
 from hookmill.config.setting_files import TOML_FILE, read_toml, variables_set
 from hookmill.config.settings import Settings
 from hookmill.emulator.credentials import fresh_key, fresh_token
@@ -78,6 +79,12 @@ def use_own_prefix(settings: Settings) -> str:
     _remove("HOOKMILL_PREFIX")
     os.environ["HOOKMILL_PREFIX"] = prefix
     return prefix
+
+
+def use_own_spool(settings: Settings) -> None:
+    """Have the receiver use a spool of its own, if it is to use one."""
+    if settings.spool is not None:
+        os.environ["HOOKMILL_SPOOL"] = str(dev_files.FOLDER / "dev.spool")
 
 
 def make_secrets(settings: Settings) -> Made:

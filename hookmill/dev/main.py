@@ -54,6 +54,7 @@ def run(
             to_use_it="hookmill dev --on-redis-url",
         )
     made = environment.make_secrets(settings)
+    environment.use_own_spool(settings)
     if on_redis_url:
         prefix = environment.use_own_prefix(settings)
         log.info("using the Redis that is set", set_by=settings.redis_variable, prefix=prefix)

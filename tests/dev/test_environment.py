@@ -136,6 +136,23 @@ def test_without_a_redis_to_use_the_option_is_an_error() -> None:
         environment.use_own_prefix(load_settings())
 
 
+@pytest.mark.parametrize("name", ["HOOKMILL_SPOOL", "hookmill_spool", ""])
+def test_a_spool_that_is_set_is_not_drained_because_it_could_be_that_of_production(
+    env: dict[str, str], tmp_path: Path, name: str
+) -> None:
+    if name:
+        env[name] = "/var/lib/hookmill/spool"
+    else:
+        (tmp_path / "hookmill.toml").write_text('spool = "/var/lib/hookmill/spool"')
+    environment.use_own_spool(load_settings())
+    assert load_settings().spool == Path(".hookmill/dev.spool")
+
+
+def test_without_a_spool_none_is_made() -> None:
+    environment.use_own_spool(load_settings())
+    assert load_settings().spool is None
+
+
 def test_a_user_without_a_name_has_a_number(
     env: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 
 from hookmill.config.settings import Settings
 from hookmill.config.sources import Source, sources_of
+from hookmill.runtime import admin_server
 from hookmill.stream.producer import Producer
 from receiver import app, appender, drainer, health, pipeline
 from receiver import http as http_module
@@ -124,7 +125,11 @@ async def connect() -> AsyncIterator[Callable[[Running], Awaitable[Wire]]]:
 def lines(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> Iterator[list[dict[str, Any]]]:
-    """Our own log lines. The limits that earlier tests have reached are reset."""
+    """Our own log lines, without those of the admin address. The limits that earlier tests have
+    reached are reset.
+    """
+    silent = structlog.make_filtering_bound_logger(logging.CRITICAL)
+    monkeypatch.setattr(admin_server, "log", structlog.wrap_logger(None, wrapper_class=silent))
     for module in (app, appender, drainer, health, pipeline):
         monkeypatch.setattr(module, "log", structlog.get_logger("receiver"))
     logging.getLogger("receiver.http").filters.clear()

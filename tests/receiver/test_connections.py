@@ -293,15 +293,14 @@ async def test_chunks_are_no_heads(start: StartReceiver, connect: Connect) -> No
     assert (await wire.answer()).status == 200
 
 
+@pytest.mark.parametrize("request_", [QUESTION, request_bytes(b"forged")])
 async def test_a_sender_that_does_not_read_its_answers_is_closed(
-    start: StartReceiver, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    start: StartReceiver, connect: Connect, request_: bytes
 ) -> None:
-    monkeypatch.setattr(connections_module, "KEEPALIVE", -4.0)  # with the grace: one second
-    monkeypatch.setattr(connections_module, "PERIOD", 0.1)
     running = await start()
     wire = await connect(running)
     wire.reader._transport.pause_reading()  # type: ignore[attr-defined] # the test's own end
-    sending = asyncio.create_task(wire.send(QUESTION * 200_000))
+    sending = asyncio.create_task(wire.send(request_ * 200_000))
     with pytest.raises(ConnectionError):
         await asyncio.wait_for(sending, 60)
     await eventually(lambda: not len(tracked(running)))

@@ -6,149 +6,93 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import aiohttp
 import pytest
 import structlog
 
-from hookmill.config.identity import identify_marble
-from hookmill.config.settings import Settings
+from hookmill.config.settings import Settings, load_settings
 from hookmill.config.source_options import SourceOptions
-from hookmill.config.sources import Source
-from hookmill.errors import SettingsError
+from hookmill.config.sources import sources_of
 from hookmill.signatures import Scheme
-from hookmill.signatures.marble import marble_scheme
 from hookmill.signatures.presets import PRESETS
 from hookmill.signatures.spec_verifier import SpecVerifier
 from receiver import reloader as reloader_module
 from receiver.reloader import Reloader, files_of
+from receiver.source_table import Served
 from tests.support import Program, Server, eventually, free_port, signed_headers, wait_until
 
 OLD, NEW = "the old secret of github", "the new secret of github"
 
 
 class Serving:
-    """The sources that are loaded, and those that a receiver would serve."""
+    """A reloader in a folder of its own, and what it has put in place."""
 
-    def __init__(self) -> None:
-        self.read: list[Source] = []
-        self.fault: Exception | None = None
-        self.replaced: list[list[Source]] = []
+    def __init__(self, folder: Path) -> None:
+        (folder / "secret").write_text(OLD)
+        (folder / "hookmill.toml").write_text('[sources.github]\nsecrets = "file:secret"\n')
+        self.replaced: list[Served] = []
+        settings = load_settings()
+        self.reloader = Reloader(settings, sources_of(settings), self.replaced.append)
 
-    def load(self) -> tuple[Settings, list[Source]]:
-        if self.fault:
-            raise self.fault
-        return Settings(), self.read
-
-    def replace(self, sources: Iterable[Source]) -> None:
-        self.replaced.append(list(sources))
-
-
-@pytest.fixture
-def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
-    monkeypatch.setattr(reloader_module, "PERIOD", 0.02)
-    serving = Serving()
-    serving.read = [Source("marble", "/m", marble_scheme(["a secret"]), identify_marble)]
-    return serving
+    @property
+    def secrets(self) -> list[str]:
+        """The secrets that count now."""
+        return [one.text for source in self.replaced[-1].sources for one in source.secrets]
 
 
 @pytest.fixture
-async def reloader(
-    serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Reloader]:
+async def serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Serving]:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "secret").write_text(OLD)
-    monkeypatch.setenv("MARBLE_WEBHOOK_SECRET_FILE", str(tmp_path / "secret"))
-    made = Reloader(Settings(), serving.load, serving.replace)
-    made.start()
+    monkeypatch.setattr(reloader_module, "PERIOD", 0.02)
+    made = Serving(tmp_path)
+    made.reloader.serve()
+    made.reloader.start()
     yield made
-    await made.stop()
-
-
-async def test_nothing_is_loaded_while_nothing_changes(
-    reloader: Reloader, serving: Serving
-) -> None:
-    await asyncio.sleep(0.1)
-    assert serving.replaced == []
+    await made.reloader.stop()
 
 
 def change(path: Path, how: str) -> None:
+    other = path.with_name("other")
+    other.write_text(NEW)
     match how:
         case "written":
-            path.write_text(f"{OLD}\n{NEW}")
+            path.write_text(NEW)
         case "replaced":
-            other = path.with_name("other")
-            other.write_text(NEW)
             other.replace(path)
-        case "removed":
-            path.unlink()
         case "linked elsewhere":
-            other = path.with_name("mounted")
-            other.write_text(NEW)
             path.unlink()
             path.symlink_to(other)
 
 
-@pytest.mark.parametrize("how", ["written", "replaced", "removed", "linked elsewhere"])
-async def test_a_file_that_changes_makes_the_sources_load_again(
-    reloader: Reloader, serving: Serving, tmp_path: Path, how: str
+@pytest.mark.parametrize("how", ["written", "replaced", "linked elsewhere"])
+async def test_a_file_that_changes_makes_its_source_load_again(
+    serving: Serving, tmp_path: Path, how: str
 ) -> None:
     change(tmp_path / "secret", how)
-    await eventually(lambda: serving.replaced)
-    assert serving.replaced[0] == serving.read
+    await eventually(lambda: serving.secrets == [NEW])
+    assert len(serving.replaced) == 2
 
 
-async def test_a_settings_file_that_is_created_makes_the_sources_load_again(
-    reloader: Reloader, serving: Serving, tmp_path: Path
-) -> None:
-    (tmp_path / "hookmill.toml").write_text("[sources.github]\n")
-    await eventually(lambda: serving.replaced)
-
-
-async def test_it_loads_the_sources_again_when_it_is_asked_to(
-    reloader: Reloader, serving: Serving
-) -> None:
-    reloader.ask()
-    await eventually(lambda: serving.replaced)
-
-
-@pytest.mark.parametrize(
-    "fault", [SettingsError(["sources.marble: x is empty"]), OSError("disk"), None]
-)
-async def test_sources_that_cannot_be_loaded_change_nothing_and_are_logged(
-    reloader: Reloader, serving: Serving, fault: Exception | None
-) -> None:
-    serving.fault = fault
-    serving.read = []
+async def test_nothing_is_replaced_while_nothing_changes(serving: Serving) -> None:
     with structlog.testing.capture_logs() as logs:
-        reloader.ask()
+        serving.reloader.ask()
         await eventually(lambda: logs)
-    assert logs[0]["event"] == "sources not reloaded, the old ones stay in use"
-    assert serving.replaced == []
-
-    serving.fault = None
-    serving.read = [Source("marble", "/m", marble_scheme(["a secret"]), identify_marble)]
-    reloader.ask()
-    await eventually(lambda: serving.replaced)
+    assert [line["event"] for line in logs] == ["sources reloaded"]
+    assert len(serving.replaced) == 2  # they were made anew, because somebody asked for it
+    assert serving.secrets == [OLD]
 
 
-async def test_a_file_that_changes_while_it_is_read_is_read_again(
-    reloader: Reloader, serving: Serving, tmp_path: Path
+async def test_what_is_asked_for_needs_a_second_look_but_not_a_period(
+    serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reads: list[str] = []
-    path = tmp_path / "secret"
-
-    def load() -> tuple[Settings, list[Source]]:
-        reads.append(path.read_text())
-        if len(reads) == 1:
-            path.write_text(NEW)  # the rest of the file comes only now
-        return Settings(), serving.read
-
-    reloader._load = load
-    path.write_text(NEW[:5])
-    await eventually(lambda: reads[-1:] == [NEW])
+    monkeypatch.setattr(reloader_module, "PERIOD", 1000.0)
+    (tmp_path / "new").write_text(NEW)
+    (tmp_path / "hookmill.toml").write_text('[sources.github]\nsecrets = "file:new"\n')
+    serving.reloader.ask()
+    await eventually(lambda: serving.secrets == [NEW])
 
 
 def test_all_files_of_a_source_are_watched(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,6 +184,8 @@ async def test_a_secret_is_rotated_under_load_and_no_request_is_dropped(
         assert NEW not in text + program.log
         assert 'hookmill_deliveries_total{outcome="signature_mismatch",source="github"} 2.0' in text
         assert 'hookmill_verified_total{secret="file:github-secret",source="github"}' in text
+        # The new secret keeps its name when the old one is gone.
+        assert 'hookmill_verified_total{secret="file:github-secret (2)",source="github"}' in text
 
 
 async def test_a_secret_counts_only_in_its_time(

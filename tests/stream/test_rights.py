@@ -172,7 +172,7 @@ async def test_where_scripts_may_write_all_the_same_nothing_is_tried(
 ) -> None:
     text = script_text("rights").replace("#!lua flags=no-writes\n", "")
     key = f"{prefix}:{{0}}:probe"
-    assert users.eval(text, 1, key, "RPUSH", "HSET", "SET", "XADD", "DEL") == []
+    assert users.eval(text, 1, key, "DEL", "RPUSH", "HSET", "SET", "XADD") == []
     assert users.dbsize() == 0
 
 
