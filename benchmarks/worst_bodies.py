@@ -35,6 +35,9 @@ TRIES = 3
 QUICK = 200_000
 """Bytes of a body in a quick run."""
 
+SNS_MOST = 4 * 1024 * 1024
+"""Bytes of the largest message that SNS' scheme reads."""
+
 Verify = Callable[[Signed, float], object]
 
 
@@ -65,9 +68,9 @@ def _for_code(name: str, headers: CIMultiDict[str], size: int) -> Iterator[tuple
         yield what, Signed(headers, make(size))
     if name == "sns":
         signed = sns_messages.sign(sns_messages.message(Message="HERE"))
-        for unit in (b"x", b"\\n", "\u20ac".encode()):
-            text = "\U0001f600".encode() + unit * ((size - 2_000) // len(unit))
-            yield f"a message of {unit.decode()}", Signed(headers, signed.replace(b"HERE", text))
+        for shown, unit in (("x", b"x"), ("\\\\n", b"\\n"), ("the euro sign", "\u20ac".encode())):
+            text = "\U0001f600".encode() + unit * ((min(size, SNS_MOST) - 2_000) // len(unit))
+            yield f"a message of {shown}", Signed(headers, signed.replace(b"HERE", text))
 
 
 def milliseconds(verify: Verify, signed: Signed, tries: int) -> float:

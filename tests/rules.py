@@ -60,8 +60,13 @@ def lua(script: str, old: str, new: str) -> Edit:
     return Edit(f"hookmill/stream/scripts/{script}.lua", old, new)
 
 
+A_LIST = "tests/signatures/test_spec_verifier.py::test_a_list_of_signatures_"
 ADMIN_REQUEST = "tests/runtime/test_admin_request.py::test_"
 ADMIN_SERVER = "tests/runtime/test_admin_server.py::test_"
+SOURCE_TABLE = "tests/receiver/test_source_table.py::test_"
+FILE_LOOKS = "tests/receiver/test_file_looks.py::test_"
+REVOCATION = "tests/receiver/test_revocation.py::test_"
+SOURCE_SECRETS = "tests/config/test_source_secrets.py::test_"
 ATTEMPT = "tests/worker/test_attempt.py::test_"
 RIGHTS = "tests/e2e/test_rights.py::test_"
 CREDENTIALS = "tests/emulator/test_credentials.py::test_"
@@ -96,6 +101,8 @@ GROUPS = "tests/stream/test_groups.py::test_"
 GROUPS_DROPPED = "tests/stream/test_groups_dropped.py::test_"
 UNKNOWN_GROUP = "tests/worker/test_unknown_group.py::test_"
 HEADS = "tests/stream/test_ordering_heads.py::test_"
+FORMS = "tests/signatures/test_forms.py::test_"
+IN_BODIES = "tests/signatures/test_body_places.py::test_"
 INTAKE = "tests/receiver/test_intake.py::test_"
 GROUP_CHECKS = "tests/admin/test_group_checks.py::test_"
 LEASES = "tests/worker/test_leases.py::test_"
@@ -2487,6 +2494,132 @@ RULES = (
         (
             "tests/receiver/test_certificates_limits.py::test_what_had_to_wait_is_fetched_later_and_verifies_the_next_delivery",
         ),
+    ),
+    Rule(
+        40,
+        "before a signature has matched: the fields of a form are counted before it is split",
+        (
+            Edit(
+                "hookmill/signatures/forms.py",
+                """        if body.count(b"&") >= MAX_FIELDS:
+            return TOO_MANY_FIELDS
+        found""",
+                "        found",
+            ),
+        ),
+        (f"{FORMS}a_form_has_only_so_many_fields_and_a_value_so_many_bytes",),
+    ),
+    Rule(
+        40,
+        "before a signature has matched: a list of signatures has only so many items",
+        (Edit("hookmill/signatures/content.py", "if len(listed) > MAX_ITEMS:", "if False:"),),
+        (f"{A_LIST}has_only_so_many_items",),
+    ),
+    Rule(
+        40,
+        "before a signature has matched: a list in the body is no longer than a header may be",
+        (Edit("hookmill/signatures/content.py", "if len(found) > MAX_LIST:", "if False:"),),
+        (f"{A_LIST}in_the_body_is_no_longer_than_a_header_may_be",),
+    ),
+    Rule(
+        40,
+        "before a signature has matched: no long value in a JSON body is decoded",
+        (
+            Edit(
+                "hookmill/signatures/body_places.py",
+                "if memoryview(value).nbytes > MAX_VALUE:",
+                "if False:",
+            ),
+        ),
+        (f"{IN_BODIES}what_is_larger_than_any_sender_makes_it_is_refused",),
+    ),
+    Rule(
+        40,
+        "before a signature has matched: the names in a JSON body are counted",
+        (
+            Edit(
+                "hookmill/signatures/body_places.py",
+                'if body.count(b":") > MAX_NAMES else',
+                "if False else",
+            ),
+        ),
+        (f"{IN_BODIES}what_is_larger_than_any_sender_makes_it_is_refused",),
+    ),
+    Rule(
+        41,
+        "a secret that was withdrawn stops verifying",
+        (
+            Edit(
+                "receiver/source_table.py",
+                "before, self._sources = self._sources, dict(reloaded.sources)",
+                "before, self._sources = self._sources, "
+                "dict(reloaded.sources) | {n: o for n, o in self._sources.items() "
+                "if n in reloaded.sources and reloaded.sources[n].source is None}",
+            ),
+        ),
+        (
+            f"{SOURCE_TABLE}a_secret_that_was_withdrawn_is_no_longer_served",
+            f"{SOURCE_TABLE}a_faulty_table_does_not_keep_a_secret_that_was_withdrawn",
+        ),
+    ),
+    Rule(
+        41,
+        "a secret stops when its time is over, and its source says so",
+        (
+            Edit(
+                "receiver/source_table.py",
+                "without = {name for name, number in usable.items() if not number}",
+                "without = {name for name in usable if self._sources[name].source is None}",
+            ),
+        ),
+        (f"{SOURCE_TABLE}a_secret_whose_time_is_over_leaves_its_source_without_one",),
+    ),
+    Rule(
+        41,
+        "a content counts once two looks agree",
+        (
+            Edit(
+                "receiver/file_looks.py",
+                "if self._last.get(path) == look}",
+                "if path in self._last}",
+            ),
+        ),
+        (
+            f"{FILE_LOOKS}a_content_counts_once_two_looks_agree",
+            f"{FILE_LOOKS}a_file_that_is_away_for_one_look_stays",
+        ),
+    ),
+    Rule(
+        41,
+        "a fault in one table touches only that source",
+        (
+            Edit(
+                "hookmill/config/settings_again.py",
+                "        if by_source.get(name) or unknown:\n",
+                "        if by_source.get(name):\n"
+                "            return SettingsAgain(before, {'': tuple(by_source[name])})\n"
+                "        if unknown:\n",
+            ),
+        ),
+        (f"{SOURCE_TABLE}a_fault_in_one_table_touches_only_that_source",),
+    ),
+    Rule(
+        41,
+        "a body that comes slowly is judged by the secrets of its end",
+        (
+            Edit(
+                "receiver/http.py",
+                "current = self._sources.get(source.path)",
+                "current: Source | None = source",
+            ),
+        ),
+        (f"{REVOCATION}a_body_that_comes_slowly_is_judged_by_the_secrets_of_its_end",),
+    ),
+    Rule(
+        41,
+        "a secret of fewer than eight bytes does not start",
+        (Edit("hookmill/config/secrets.py", "SHORTEST = 8", "SHORTEST = 0"),),
+        (f"{SOURCE_SECRETS}a_weak_secret_in_a_file_does_not_start_either",),
     ),
 )
 

@@ -51,9 +51,9 @@ def kept(name: str, variables: Mapping[str, str]) -> Iterator[Path | None]:
 
 
 def _written(path: Path, variables: Mapping[str, str]) -> IO[str]:
-    if not FOLDER.exists():
-        FOLDER.mkdir(mode=0o700)
-        (FOLDER / ".gitignore").write_text("*\n")
+    FOLDER.mkdir(mode=0o700, exist_ok=True)
+    with suppress(FileExistsError), (FOLDER / ".gitignore").open("x") as ignored:
+        ignored.write("*\n")
     descriptor, fresh = tempfile.mkstemp(prefix=path.name, dir=FOLDER)  # it has mode 0600
     file = os.fdopen(descriptor, "w")
     fcntl.flock(file, fcntl.LOCK_EX)  # this tells readers that the program still runs

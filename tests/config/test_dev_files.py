@@ -41,6 +41,15 @@ def test_only_this_user_can_read_it_and_git_leaves_it_out() -> None:
     assert (FOLDER / ".gitignore").read_text() == "*\n"
 
 
+def test_git_leaves_it_out_also_where_the_folder_was_there_before() -> None:
+    FOLDER.mkdir()
+    with kept(DEV, MADE):
+        assert (FOLDER / ".gitignore").read_text() == "*\n"
+    (FOLDER / ".gitignore").write_text("*.env\n")
+    with kept(DEV, MADE):
+        assert (FOLDER / ".gitignore").read_text() == "*.env\n"
+
+
 def test_a_shell_reads_it() -> None:
     with kept(DEV, MADE) as path:
         assert path

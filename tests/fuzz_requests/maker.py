@@ -5,22 +5,21 @@ from __future__ import annotations
 import itertools
 import json
 import random
-import re
+import time
 from collections.abc import Callable
 from typing import Any
 
 from multidict import CIMultiDict
 
+from hookmill.signatures.presets import PRESETS
 from tests.fuzz_requests.malformed import (
     BOMBS,
-    HEAD_GARBAGE,
     HEADER_VALUES,
     METHODS,
-    OTHER_PATHS,
-    ROUGH_METHODS,
 )
-from tests.fuzz_requests.model import LIMIT, VERIFY_TOKEN, Ask, Expect, Send
+from tests.fuzz_requests.model import BODY_LIMIT, LIMIT, VERIFY_TOKEN, Ask, Expect
 from tests.fuzz_requests.sources import Sender
+from tests.signatures.worst_bodies import makers_for
 
 _ALNUM = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -75,9 +74,35 @@ class Maker:
         return json.dumps(fields, ensure_ascii=self._draw.random() < 0.5).encode()
 
     def _genuine(self, sender: Sender) -> Ask:
-        return self._signed(sender, self._body())
+        return self._signed(sender, self._body_of(sender))
+
+    def _body_of(self, sender: Sender) -> bytes:
+        if sender.name != "twilio":
+            return self._body()
+        number = next(self._numbers)
+        return b"CallSid=CA%d_%d&Digits=%d" % (self._lane, number, self._draw.randrange(10**6))
+
+    def _large(self, sender: Sender) -> Ask:
+        """Send a body that can be as large as the limit, or larger."""
+        if sender.spec and not sender.covers_body and sender.spec.algorithm == "token":
+            return self._genuine(sender)  # whoever has a token is known, whatever the body
+        ask = self._genuine(sender)
+        roll = self._draw.random()
+        if roll < 0.05:
+            more = BODY_LIMIT + self._draw.randrange(1, 100)
+            return ask.refused(body=ask.body.ljust(more, b"x"))
+        size = large_size(self._draw)
+        if roll < 0.2:
+            body = self._body_of(sender)
+            padded = body.ljust(size - 1_000, b"x" if sender.name == "twilio" else b" ")
+            return self._signed(sender, padded, expect=Expect.EITHER)
+        spec = sender.spec or PRESETS["github"].spec
+        _, make = self._draw.choice(list(makers_for(spec, size, time.time())))
+        return ask.refused(body=make())
 
     def _genuine_bomb(self, sender: Sender) -> Ask:
+        if sender.name in {"twilio", "linear", "mailgun"}:  # their bodies cannot be of any bytes
+            return self._genuine(sender)
         body = self._draw.choice(BOMBS)
         if sender.has_time:  # an equal body within the same second would be a duplicate
             body += b" " * self._draw.randrange(2_000)
@@ -159,6 +184,8 @@ class Maker:
         )
 
     def _bad_signature(self, sender: Sender) -> Ask:
+        if sender.spec and not sender.spec.signature.startswith("header:"):
+            return self._stranger(sender)
         ask = self._genuine(sender)
         name = sender.signature
         value = next(value for key, value in ask.headers if key.lower() == name.lower())
@@ -188,17 +215,19 @@ class Maker:
         return value[:at] + bytes([byte]) + value[at + 1 :]
 
     def _stranger(self, sender: Sender) -> Ask:
-        if sender.name == "discord" or (self._draw.random() < 0.3):
-            other = self._draw.choice([one for one in self._senders if one is not sender])
+        if sender.has_own_key or (self._draw.random() < 0.3):
+            # Senders whose key pair is the same sign for each other.
+            others = [one for one in self._senders if not (sender.has_own_key and one.has_own_key)]
+            other = self._draw.choice([one for one in others if one is not sender])
             return self._genuine(other).refused(target=sender.path)
-        return sender.delivery(self._body(), Expect.REFUSED, strange=True)
+        return sender.delivery(self._body_of(sender), Expect.REFUSED, strange=True)
 
     def _bad_time(self, sender: Sender) -> Ask:
-        if not sender.has_time or sender.name == "discord":
+        if not sender.has_time or sender.has_own_key:
             return self._stranger(sender)
-        # An hour is more than every tolerance here. A QStash token of the future has a later "nbf".
-        off = self._draw.choice([-1, 1]) * self._draw.uniform(3_600, 10**8)
-        return sender.delivery(self._body(), Expect.REFUSED, off=off)
+        # A QStash token of the future has a later "nbf".
+        off = self._draw.choice([-1, 1]) * self._draw.uniform(2 * sender.tolerance + 60, 10**8)
+        return sender.delivery(self._body_of(sender), Expect.REFUSED, off=off)
 
     def _bad_body(self, sender: Sender) -> Ask:
         if not sender.covers_body:
@@ -253,6 +282,9 @@ class Maker:
             expect=Expect.REFUSED if is_signature else Expect.EITHER
         )
 
+    LARGE_SHARE = 0.002
+    """The share of large bodies: they cost so much that more would make a run much longer."""
+
     MAKERS: tuple[tuple[str, float, Callable[[Maker, Sender], Ask]], ...] = (
         ("bomb, signed", 0.01, _genuine_bomb),
         ("harmless", 0.05, _harmless),
@@ -268,76 +300,10 @@ class Maker:
         ("query", 0.02, _with_query),
         ("encoding", 0.02, _encoded),
         ("headers", 0.06, _with_headers),
+        ("large", LARGE_SHARE, _large),
     )
 
-    # Bytes that only a raw connection can send
 
-    def send(self) -> Send:
-        """Draw the bytes of one write."""
-        self._begin()
-        roll = self._draw.random()
-        if roll < 0.74:
-            kind, ask = self._ask()
-            return Send(kind, ask.wire(), (ask,))
-        if roll < 0.80:
-            asks = tuple(self._ask()[1] for _ in range(self._draw.randrange(2, 6)))
-            return Send("pipelined", b"".join(ask.wire() for ask in asks), asks)
-        if roll < 0.84:
-            return self._chunked()
-        return self._rough()
-
-    def _chunked(self) -> Send:
-        sender = self._draw.choice(self._senders)
-        ask = self._genuine(sender)
-        head, _, body = ask.wire().partition(b"\r\n\r\n")
-        head = re.sub(rb"Content-Length: \d+", b"Transfer-Encoding: chunked", head)
-        at = self._draw.randrange(1, len(body))
-        chunks = b"".join(b"%x\r\n%b\r\n" % (len(one), one) for one in (body[:at], body[at:]))
-        if self._draw.random() < 0.5:
-            return Send("chunked", b"%b\r\n\r\n%b0\r\n\r\n" % (head, chunks), (ask,))
-        broken = self._draw.choice([b"zz\r\n", b"-1\r\n", b"ffffffffffffffffff\r\n", b"\xff", b""])
-        return Send("chunks, broken", b"%b\r\n\r\n%b" % (head, broken + chunks[:-2]))
-
-    def _rough(self) -> Send:
-        # Senders that do not sign the body are left out, because a damaged body would be accepted.
-        sender = self._draw.choice([one for one in self._senders if one.covers_body])
-        ask = self._genuine(sender)
-        data = ask.wire()
-        head, _, body = data.partition(b"\r\n\r\n")
-        kind = self._draw.choice(
-            ["cut", "changed bytes", "garbage", "length", "head", "method", "path", "version"]
-        )
-        match kind:
-            case "cut":
-                return Send(kind, data[: self._draw.randrange(len(data))])
-            case "changed bytes":
-                changed = bytearray(data)
-                for _ in range(self._draw.randrange(1, 8)):
-                    changed[self._draw.randrange(len(changed))] = self._draw.randrange(256)
-                return Send(kind, bytes(changed), expect=Expect.EITHER)
-            case "garbage":
-                return Send(kind, self._draw.randbytes(self._draw.randrange(1, 2_000)))
-            case "length":
-                return self._lying(head, body)
-            case "head":
-                line, _, rest = data.partition(b"\r\n")
-                garbage = self._draw.choice(HEAD_GARBAGE)
-                return Send(kind, line + b"\r\n" + garbage + rest, expect=Expect.EITHER)
-            case "method":
-                odd = ask._replace(method=self._draw.choice(ROUGH_METHODS))
-                return Send(kind, odd.wire(), expect=Expect.EITHER)
-            case "path":
-                odd = ask._replace(target=self._draw.choice(OTHER_PATHS), expect=Expect.REFUSED)
-                return Send(kind, odd.wire())
-            case _:
-                versions = (b"HTTP/1.0", b"HTTP/2.0", b"HTTP/9.9", b"HTTP/1", b"ICY/1.1", b"")
-                version = self._draw.choice(versions)
-                return Send(kind, data.replace(b"HTTP/1.1", version, 1), expect=Expect.EITHER)
-
-    def _lying(self, head: bytes, body: bytes) -> Send:
-        """Give the body a wrong Content-Length."""
-        waits = self._draw.random() < 0.1
-        more = self._draw.choice([1, 10, LIMIT, 10**12, -1, -len(body)])
-        length = max(0, len(body) + more)
-        head = re.sub(rb"Content-Length: \d+", b"Content-Length: %d" % length, head)
-        return Send("length", b"%b\r\n\r\n%b" % (head, body), waits=waits)
+def large_size(draw: random.Random) -> int:
+    """Draw the size of a large body: each doubling up to the limit is as likely as any other."""
+    return int(LIMIT * (BODY_LIMIT / LIMIT) ** draw.random())

@@ -8,7 +8,10 @@ from typing import Any, NamedTuple
 PUBLIC_URL = "https://hooks.example"
 VERIFY_TOKEN = "verify-token-of-ours"
 LIMIT = 64 * 1024
-"""The receiver's body limit."""
+"""Bytes of an ordinary body, at most."""
+
+BODY_LIMIT = 10 * 1024 * 1024
+"""The receiver's body limit, which is the default."""
 
 
 class Expect(Enum):
@@ -76,6 +79,7 @@ class Verdict(NamedTuple):
     handshakes: int
     refused: int
     unanswered: int
+    busy: int
     stored: int
     seconds: float
     rate: int
