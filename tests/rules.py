@@ -2438,6 +2438,36 @@ RULES = (
     ),
     Rule(
         35,
+        "large heads hold few bytes together while their bodies are on the way",
+        (
+            Edit(
+                "receiver/connections.py",
+                "while self._large_head_bytes > MOST_HEAD_BYTES:",
+                "while self._large_head_bytes < 0:",
+            ),
+        ),
+        (f"{SENDER_CONNECTIONS}large_heads_hold_few_bytes_while_their_bodies_are_awaited",),
+    ),
+    Rule(
+        35,
+        "trailers hold few bytes",
+        (
+            Edit(
+                "receiver/connections.py",
+                'self._close(connection, "long_trailers")',
+                "pass",
+            ),
+        ),
+        (f"{SENDER_CONNECTIONS}trailers_hold_few_bytes",),
+    ),
+    Rule(
+        35,
+        "a body that broke off is freed without the garbage collector",
+        (Edit("receiver/http.py", "            error.__traceback__ = None\n", ""),),
+        (f"{SENDER_CONNECTIONS}a_body_that_breaks_off_is_freed_at_once",),
+    ),
+    Rule(
+        35,
         "a sender that reads no answers cannot send on",
         (
             Edit(
