@@ -13,6 +13,7 @@ from hookmill.errors import (
     StreamUnavailableError,
 )
 from hookmill.runtime import open_files, process
+from hookmill.runtime.admin_server import ADMIN_OPEN
 from hookmill.runtime.spool_file import SpoolError
 from hookmill.signatures.qstash import QStash
 from hookmill.stream.client import Client
@@ -52,6 +53,8 @@ async def receive(settings: Settings) -> None:
             port = await _start(receiver, settings)
             reloader.start()
             process.collect_garbage_less_often()
+            if receiver.admin_port is not None:
+                log.info(ADMIN_OPEN, host=settings.admin_host, port=receiver.admin_port)
             log.info("receiving", port=port, paths=[source.path for source in sources])
             await stop.wait()
             log.info("stopping")

@@ -16,6 +16,7 @@ from hookmill.config.files import as_seen
 from hookmill.config.settings import Settings
 from hookmill.config.settings_again import load_again
 from hookmill.config.sources import LoadedSource, Source, load_source, names_of
+from hookmill.signatures import Secret
 from receiver.file_looks import FileLooks
 
 log = structlog.get_logger("receiver")
@@ -95,8 +96,10 @@ class SourceTable:
         before, self._sources = self._sources, dict(reloaded.sources)
         for name, old in before.items():
             new = self._sources.get(name)
-            for label in sorted(_labels(old) - _labels(new)):
-                log.info("secret withdrawn", source=name, secret=label)
+            left = {secret.text for secret in _secrets(new)}
+            for secret in _secrets(old):
+                if secret.text not in left:
+                    log.info("secret withdrawn", source=name, secret=secret.label)
         has_changed = {name: one.source for name, one in before.items()} != {
             name: one.source for name, one in self._sources.items()
         }
@@ -141,6 +144,6 @@ Replace = Callable[[Served], None]
 """Puts what is served in place of what was served before."""
 
 
-def _labels(loaded: LoadedSource | None) -> set[str]:
+def _secrets(loaded: LoadedSource | None) -> tuple[Secret, ...]:
     source = loaded.source if loaded is not None else None
-    return {secret.label for secret in source.secrets} if source is not None else set()
+    return source.secrets if source is not None else ()

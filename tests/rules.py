@@ -63,6 +63,10 @@ def lua(script: str, old: str, new: str) -> Edit:
 A_LIST = "tests/signatures/test_spec_verifier.py::test_a_list_of_signatures_"
 ADMIN_REQUEST = "tests/runtime/test_admin_request.py::test_"
 ADMIN_SERVER = "tests/runtime/test_admin_server.py::test_"
+SOURCE_TABLE = "tests/receiver/test_source_table.py::test_"
+FILE_LOOKS = "tests/receiver/test_file_looks.py::test_"
+REVOCATION = "tests/receiver/test_revocation.py::test_"
+SOURCE_SECRETS = "tests/config/test_source_secrets.py::test_"
 ATTEMPT = "tests/worker/test_attempt.py::test_"
 RIGHTS = "tests/e2e/test_rights.py::test_"
 CREDENTIALS = "tests/emulator/test_credentials.py::test_"
@@ -2408,9 +2412,8 @@ RULES = (
         (
             Edit(
                 "receiver/fastpath.py",
-                "        self._is_answering = True\n"
-                "        self._connections.answering(self._connection)\n",
-                "        self._is_answering = True\n",
+                "if self._idle.pop(self._connection, None) is None:",
+                "if self._connection not in self._idle:",
             ),
         ),
         (f"{SENDER_CONNECTIONS}a_request_that_has_arrived_is_never_cut_off",),
@@ -2541,6 +2544,82 @@ RULES = (
             ),
         ),
         (f"{IN_BODIES}what_is_larger_than_any_sender_makes_it_is_refused",),
+    ),
+    Rule(
+        41,
+        "a secret that was withdrawn stops verifying",
+        (
+            Edit(
+                "receiver/source_table.py",
+                "before, self._sources = self._sources, dict(reloaded.sources)",
+                "before, self._sources = self._sources, "
+                "dict(reloaded.sources) | {n: o for n, o in self._sources.items() "
+                "if n in reloaded.sources and reloaded.sources[n].source is None}",
+            ),
+        ),
+        (
+            f"{SOURCE_TABLE}a_secret_that_was_withdrawn_is_no_longer_served",
+            f"{SOURCE_TABLE}a_faulty_table_does_not_keep_a_secret_that_was_withdrawn",
+        ),
+    ),
+    Rule(
+        41,
+        "a secret stops when its time is over, and its source says so",
+        (
+            Edit(
+                "receiver/source_table.py",
+                "without = {name for name, number in usable.items() if not number}",
+                "without = {name for name in usable if self._sources[name].source is None}",
+            ),
+        ),
+        (f"{SOURCE_TABLE}a_secret_whose_time_is_over_leaves_its_source_without_one",),
+    ),
+    Rule(
+        41,
+        "a content counts once two looks agree",
+        (
+            Edit(
+                "receiver/file_looks.py",
+                "if self._last.get(path) == look}",
+                "if path in self._last}",
+            ),
+        ),
+        (
+            f"{FILE_LOOKS}a_content_counts_once_two_looks_agree",
+            f"{FILE_LOOKS}a_file_that_is_away_for_one_look_stays",
+        ),
+    ),
+    Rule(
+        41,
+        "a fault in one table touches only that source",
+        (
+            Edit(
+                "hookmill/config/settings_again.py",
+                "        if by_source.get(name) or unknown:\n",
+                "        if by_source.get(name):\n"
+                "            return SettingsAgain(before, {'': tuple(by_source[name])})\n"
+                "        if unknown:\n",
+            ),
+        ),
+        (f"{SOURCE_TABLE}a_fault_in_one_table_touches_only_that_source",),
+    ),
+    Rule(
+        41,
+        "a body that comes slowly is judged by the secrets of its end",
+        (
+            Edit(
+                "receiver/http.py",
+                "current = self._sources.get(source.path)",
+                "current: Source | None = source",
+            ),
+        ),
+        (f"{REVOCATION}a_body_that_comes_slowly_is_judged_by_the_secrets_of_its_end",),
+    ),
+    Rule(
+        41,
+        "a secret of fewer than eight bytes does not start",
+        (Edit("hookmill/config/secrets.py", "SHORTEST = 8", "SHORTEST = 0"),),
+        (f"{SOURCE_SECRETS}a_weak_secret_in_a_file_does_not_start_either",),
     ),
 )
 

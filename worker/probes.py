@@ -9,13 +9,17 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import structlog
+
 from hookmill.config.settings import Settings
 from hookmill.runtime.admin_request import Answer, PageRefusal
-from hookmill.runtime.admin_server import AdminServer
+from hookmill.runtime.admin_server import ADMIN_OPEN, AdminServer
 from hookmill.runtime.metrics_page import metrics_page
 from hookmill.stream.facts import Heartbeat
 from worker.app import Worker
 from worker.metrics import WorkerMetrics
+
+log = structlog.get_logger("worker")
 
 
 class Probes:
@@ -64,7 +68,8 @@ class Probes:
         metrics = metrics_page(WorkerMetrics(self._now))
         pages = {"/healthz": self.alive, "/readyz": self.ready, "/metrics": metrics}
         server = AdminServer(settings.admin_host, settings.admin_port, pages)
-        await server.start()
+        port = await server.start()
+        log.info(ADMIN_OPEN, host=settings.admin_host, port=port)
         try:
             yield
         finally:

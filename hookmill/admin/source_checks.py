@@ -94,7 +94,8 @@ def judge_sources(
             yield Finding(
                 level="error",
                 what=fault,
-                why=f"a receiver does not start without what {source.name} needs",
+                why=f"a receiver does not start without what {source.name} needs, and one that "
+                "runs answers 503 where no usable secret is left",
                 do="fix it, or remove the source; a worker alone needs no secrets",
             )
         yield from _judge_secrets(source, now)
@@ -144,7 +145,7 @@ def _judge_secrets(source: SourceFacts, now: float) -> Iterator[Finding]:
         yield Finding(
             level="error",
             what=f"no secret of {name} is valid now",
-            why="every delivery is refused: the time of each secret has ended, or has not begun",
+            why="every delivery gets 503: the time of each secret has ended, or has not begun",
             do=f"correct from and until in [sources.{name}]",
         )
     for secret in secrets:

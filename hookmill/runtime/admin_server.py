@@ -30,6 +30,9 @@ from hookmill.runtime.tasks import cancel_and_wait
 
 log = structlog.get_logger("runtime")
 
+ADMIN_OPEN = "admin address open"
+"""What a program logs, with host and port, when its admin address answers."""
+
 MAX_CONNECTIONS = 32
 """Connections at a time. One more ends the oldest that has not sent its request yet."""
 
@@ -76,9 +79,7 @@ class AdminServer:
             raise SettingsError(
                 [f"HOOKMILL_ADMIN_PORT: cannot listen on {where}: {error.strerror or error}"]
             ) from None
-        port = int(self._server.sockets[0].getsockname()[1])
-        log.info("admin address open", host=self._host, port=port, paths=list(self._pages))
-        return port
+        return int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
         """Stop listening and close all connections. A second call does nothing."""

@@ -26,12 +26,11 @@ _NOT_ALWAYS = {
 """Commands that only some settings need, or without which a program works as well."""
 
 _OUTSIDE = {
-    "BZPOPMIN": ("BZPOPMIN", "{probe}", "0.01"),
+    "BZPOPMIN": ("BZPOPMIN", "{probe}", "no"),  # an error about the time, at once
     "CLIENT ID": ("CLIENT", "ID"),
     "EVAL": ("EVAL", "return 1", 0),
 }
-"""Commands that no script may call, in a form that changes nothing: no key has the probe's name.
-"""
+"""Commands that no script may call, in a form that changes nothing."""
 
 _RUN_A_SCRIPT = {"EVALSHA", "SCRIPT LOAD"}
 

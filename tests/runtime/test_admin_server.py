@@ -59,7 +59,6 @@ async def server(pages: Pages, lines: list[Any]) -> AsyncIterator[tuple[AdminSer
     by_path = {"/quick": pages.quick, "/slow": pages.slow, "/faulty": pages.faulty}
     running = AdminServer("127.0.0.1", 0, by_path)
     port = await running.start()
-    lines.clear()
     yield running, port
     await running.stop()
     await running.stop()
