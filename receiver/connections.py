@@ -80,7 +80,8 @@ class SenderConnections:
         self._open: dict[Hashable, asyncio.Transport] = {}
         self._heads: dict[Hashable, _Head] = {}
         self._bodies: dict[Hashable, None] = {}
-        self._idle: dict[Hashable, float] = {}
+        self.idle: dict[Hashable, float] = {}
+        """The idle connections, and since when. The fast path changes it itself, to save time."""
         self._behind: dict[Hashable, int] = {}
         """The sizes of unfinished heads that follow a request that is not answered yet."""
         self._head_bytes = 0
@@ -122,7 +123,7 @@ class SenderConnections:
         """Note that `size` bytes have arrived of a head that is not whole."""
         head = self._heads.get(connection)
         if head is None:
-            if self._idle.pop(connection, None) is None:
+            if self.idle.pop(connection, None) is None:
                 # They follow a request that is not answered yet.
                 if connection in self._open:
                     self._behind[connection] = size
@@ -141,7 +142,7 @@ class SenderConnections:
 
     def answering(self, connection: Hashable) -> None:
         """Note that a request has arrived whole."""
-        if self._idle.pop(connection, None) is None:
+        if self.idle.pop(connection, None) is None:
             self._bodies.pop(connection, None)
             head = self._heads.pop(connection, None)
             if head is not None:
@@ -151,7 +152,7 @@ class SenderConnections:
         """Note that a request was answered: the connection is idle."""
         if connection in self._open:
             self._bodies.pop(connection, None)
-            self._idle[connection] = self._clock()
+            self.idle[connection] = self._clock()
             if self._behind and (size := self._behind.pop(connection, 0)):
                 self.head_part(connection, size)
 
@@ -165,7 +166,7 @@ class SenderConnections:
     def _make_room(self) -> bool:
         """Close the connection that is the first to go; return whether there is one."""
         for kind, why in (
-            (self._idle, "no_room_idle"),
+            (self.idle, "no_room_idle"),
             (self._heads, "no_room_head"),
             (self._bodies, "no_room_body"),
         ):
@@ -200,8 +201,8 @@ class SenderConnections:
             # A connection on which nothing was sent gets no answer: nothing was asked.
             answer = render(_SLOW_HEAD.reply("", 0), is_last=True) if head.size else b""
             self._close(connection, "slow_head", answer)
-        while self._idle:
-            connection, since = next(iter(self._idle.items()))
+        while self.idle:
+            connection, since = next(iter(self.idle.items()))
             if now < since + KEEPALIVE + _GRACE:
                 break
             self._close(connection, "unread")

@@ -103,6 +103,7 @@ class FastPath:
         self._parser = connection._parser
         self._taker = taker
         self._connections = connections
+        self._idle = connections.idle
         self._clock = asyncio.get_running_loop().time
         self._is_answering = False
         self._unparsed = b""
@@ -194,7 +195,8 @@ class FastPath:
         if source is None:
             return False
         self._is_answering = True
-        self._connections.answering(self._connection)
+        if self._idle.pop(self._connection, None) is None:
+            self._connections.answering(self._connection)
         # Not `payload.read()`, because that resumes reading from the socket.
         body = b"".join(payload._buffer) if payload.total_bytes else b""
         request = ReceivedRequest(head.path, head.headers, head.raw_headers, body)
@@ -219,8 +221,11 @@ class FastPath:
         if is_last:
             connection.force_close()
             return
-        connection._next_keepalive_close_time = self._clock() + connection.keepalive_timeout
-        self._connections.answered(connection)
+        now = self._clock()
+        connection._next_keepalive_close_time = now + connection.keepalive_timeout
+        self._idle[connection] = now
+        if self._part_size:
+            self._connections.answered(connection)
         if self._unparsed:
             unparsed, self._unparsed = self._unparsed, b""
             with suppress(RuntimeError):

@@ -34,6 +34,9 @@ _LINGER = 2.0
 _CUT_OFF = 0.5
 """Seconds that aiohttp gets to end the requests that still run when the deadline has passed."""
 
+_ASYNCIO_BACKLOG = 128
+"""Connections that the kernel may hold before they are accepted, where there is no uvloop."""
+
 _LARGE_ANSWER = 2 * 1024
 """Bytes of an answer that may have to wait although its sender reads."""
 
@@ -64,7 +67,8 @@ class HttpServer:
         self._idle = asyncio.Event()
         self._idle.set()
         self._connections = SenderConnections(
-            allowed_connections(settings.connections, limit()), pipeline.metrics.connection_closed
+            allowed_connections(settings.connections, _open_files()),
+            pipeline.metrics.connection_closed,
         )
         self._runner = web.ServerRunner(
             FastServer(
@@ -126,7 +130,7 @@ class HttpServer:
         """Take a whole delivery, sent with POST, and send its answer when there is one."""
         pipeline, capacity, size = self._pipeline, self._pipeline.capacity, len(request.body)
         self._begin()
-        refusal = pipeline.check_whole(source, request.headers, size)
+        refusal = pipeline.check_whole(request.headers, size)
         capacity.bytes += size  # even if it is refused: the body is in memory until the answer
 
         def on_result(result: Result) -> None:
@@ -289,10 +293,18 @@ def _expire(deadline: asyncio.Timeout) -> None:
 
 def _backlog() -> int:
     """Return how many connections the kernel may hold that are not accepted yet."""
-    # uvloop accepts one and looks at its state. asyncio accepts all of them at once, so there must
-    # not be more than the open files that are kept free.
-    is_asyncio = isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop)
-    return 128 if is_asyncio else 1024
+    return _ASYNCIO_BACKLOG if _is_asyncio() else 1024
+
+
+def _open_files() -> int:
+    """Return how many open files the connections, and all that is kept free, may take."""
+    # uvloop accepts one connection and tells about it. asyncio accepts all that there are, and does
+    # so again before it tells about the first.
+    return limit() - (2 * _ASYNCIO_BACKLOG if _is_asyncio() else 0)
+
+
+def _is_asyncio() -> bool:
+    return isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop)
 
 
 async def _send_continue(request: web.BaseRequest) -> None:

@@ -53,17 +53,25 @@ class Pipeline:
         self, source: Source, method: str, headers: MultiMapping[str], length: int | None
     ) -> Refusal | None:
         """Check what can be checked before the body is read. None: read it."""
-        return self._check(source, method, headers, length) or (
-            None if self.capacity.could_hold(source.name, length or 0) else BUSY
-        )
+        also = handshake.METHODS.get(source.handshake, ())
+        refusal = precheck(method, headers, length, self._body_limit, also=also)
+        if refusal is None and (
+            self.capacity.is_full_of_messages
+            or not self.capacity.could_hold(source.name, length or 0)
+        ):
+            return BUSY
+        return refusal
 
-    def check_whole(
-        self, source: Source, headers: MultiMapping[str], length: int
-    ) -> Refusal | None:
-        """Do the same for a delivery that has arrived whole: make room for it."""
-        return self._check(source, "POST", headers, length) or (
-            None if self.capacity.make_room(length) else BUSY
-        )
+    def check_whole(self, headers: MultiMapping[str], length: int) -> Refusal | None:
+        """Do the same for a delivery that was sent with POST and has arrived whole, and make room
+        for it.
+        """
+        refusal = precheck("POST", headers, length, self._body_limit)
+        if refusal is None and (
+            self.capacity.is_full_of_messages or not self.capacity.make_room(length)
+        ):
+            return BUSY
+        return refusal
 
     def take(self, source: Source, request: ReceivedRequest, on_result: OnResult) -> None:
         """Verify a delivery and have its message stored. `on_result` is called now or later."""
@@ -103,13 +111,6 @@ class Pipeline:
         await self._certificates.close()
         if self._tasks:
             await asyncio.wait(self._tasks)
-
-    def _check(
-        self, source: Source, method: str, headers: MultiMapping[str], length: int | None
-    ) -> Refusal | None:
-        also = handshake.METHODS.get(source.handshake, ())
-        refusal = precheck(method, headers, length, self._body_limit, also=also)
-        return BUSY if refusal is None and self.capacity.is_full_of_messages else refusal
 
     def _store(self, source: Source, arrival: Arrival, on_result: OnResult) -> None:
         self.metrics.verified(source.name, source.scheme.labels[arrival.secret])

@@ -2412,9 +2412,8 @@ RULES = (
         (
             Edit(
                 "receiver/fastpath.py",
-                "        self._is_answering = True\n"
-                "        self._connections.answering(self._connection)\n",
-                "        self._is_answering = True\n",
+                "if self._idle.pop(self._connection, None) is None:",
+                "if self._connection not in self._idle:",
             ),
         ),
         (f"{SENDER_CONNECTIONS}a_request_that_has_arrived_is_never_cut_off",),

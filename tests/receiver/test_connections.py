@@ -316,5 +316,5 @@ async def test_what_is_closed_is_forgotten(start: StartReceiver, connect: Connec
         wire.hang_up("reset")
         await eventually(lambda: not len(tracked(running)))
     known = tracked(running)
-    assert [*known._heads, *known._bodies, *known._idle, *known._behind] == []
+    assert [*known._heads, *known._bodies, *known.idle, *known._behind] == []
     assert known._head_bytes == 0
