@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from hookmill.config.settings import load_settings
 from hookmill.config.sources import sources_of
@@ -188,3 +190,35 @@ def test_a_public_url_that_is_gone_leaves_the_sources_that_need_it(
     Path("hookmill.toml").write_text(table)
     (square,) = running.reload().sources
     assert square.url == "https://app.example/square"
+
+
+PIECES = st.lists(
+    st.sampled_from(
+        [
+            TABLE.format("ours"), TABLE.format("other"), TABLE.format("third"),
+            "[sources.ours]\n", "path = '/other'\n", "tolerance = 'x'\n", "id = 5\n", "port = 1\n",
+            "no_such = 1\n", "[[sources.other]]\n", "sources.ours = 3\n", "[", "\udcff",
+            "secrets = [{file = 'other', until = 2000-01-01}]\n", "public_url = 'x'\n",
+        ]
+    )
+    | st.text(max_size=5),
+    max_size=5,
+).map("".join)  # fmt: skip
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(PIECES, st.sampled_from([OURS, "", "weak", None]))
+def test_whatever_the_settings_file_holds_only_what_is_in_the_files_verifies(
+    running: Running, toml: str, ours: str | None
+) -> None:
+    Path("hookmill.toml").write_text(TOML)
+    Path("ours").write_text(OURS)
+    table = Running()
+    Path("hookmill.toml").write_text(toml, "utf-8", "surrogateescape")
+    if ours is None:
+        Path("ours").unlink()
+    else:
+        Path("ours").write_text(ours)
+    found = secrets(table.reload())
+    assert {text for texts in found.values() for text in texts} <= {OURS, OTHER} & {ours, OTHER}
+    assert found or table.served().without_secret
