@@ -83,7 +83,8 @@ def refusal_of(refused: Refused) -> Refusal:
     """Return the answer to a delivery that its scheme has refused: 400 if it is beyond a bound, so
     that its signature was not even looked for; 401 otherwise.
     """
-    return Refusal(400 if refused.code in BEYOND_BOUNDS else 401, refused.code, refused.detail)
+    status = 400 if refused.code in BEYOND_BOUNDS else 401
+    return Refusal(status, refused.code, refused.detail, refused.cause)
 
 
 def refusal_for(error: Exception) -> Refusal:

@@ -150,6 +150,12 @@ TAKEOVER = "tests/worker/test_takeover.py::test_"
 WAKE_UP = "tests/stream/test_wakeup.py::test_"
 WHOLE = "tests/e2e/test_rules.py::test_"
 
+HANDLERS = "tests/test_handlers.py::test_"
+HOSTILE = "tests/e2e/test_hostile_texts.py::test_"
+PRINTABLE = "tests/test_printable.py::test_"
+SHORT_WINDOWS = "tests/config/test_windows.py::test_"
+SNS = "tests/signatures/test_sns.py::test_"
+
 IS_OURS = "return #redis.call('XPENDING', KEYS[which], group, id, id, 1, consumer) == 1"
 SHARED = "string.gsub({}, ':[^:]+:again$', ':stream')"
 
@@ -2620,6 +2626,100 @@ RULES = (
         "a secret of fewer than eight bytes does not start",
         (Edit("hookmill/config/secrets.py", "SHORTEST = 8", "SHORTEST = 0"),),
         (f"{SOURCE_SECRETS}a_weak_secret_in_a_file_does_not_start_either",),
+    ),
+    Rule(
+        42,
+        "control characters are escaped",
+        (
+            Edit(
+                "hookmill/printable.py",
+                "    if text.isprintable() and (text.isascii() or not _INVISIBLE.search(text)):\n",
+                "    if text:\n",
+            ),
+        ),
+        (
+            f"{HOSTILE}no_line_for_people_is_forged_or_steers_a_terminal",
+            f"{PRINTABLE}any_text_becomes_one_line_that_can_be_written_to_a_terminal",
+        ),
+    ),
+    Rule(
+        42,
+        "JSON shows as itself",
+        (Edit("hookmill/printable.py", "    if data.isascii():", "    if data:"),),
+        (
+            f"{HOSTILE}no_line_for_programs_is_forged_or_steers_a_terminal",
+            f"{PRINTABLE}json_keeps_its_value_and_shows_as_itself",
+        ),
+    ),
+    Rule(
+        42,
+        "a cell cannot pass for two",
+        (
+            Edit(
+                "hookmill/printable.py",
+                r'return _BORDER.sub(r"\\x20", printable(text)) or "-"',
+                'return printable(text) or "-"',
+            ),
+        ),
+        (f"{PRINTABLE}any_cell_is_one_column",),
+    ),
+    Rule(
+        42,
+        "a pattern is matched in one pass",
+        (
+            Edit(
+                "hookmill/handlers.py",
+                "        start = text.find(part, start, end)\n",
+                "        text.find(part, 0, end)\n        start = text.find(part, start, end)\n",
+            ),
+        ),
+        (f"{HANDLERS}whatever_the_pattern_is_each_character_of_a_type_is_searched_once",),
+    ),
+    Rule(
+        42,
+        "credentials of senders are not stored",
+        (
+            Edit(
+                "hookmill/stored_headers.py",
+                "_CREDENTIALS.intersection(words) or last.endswith(_LAST_WORDS)",
+                "_CREDENTIALS.intersection(words)",
+            ),
+        ),
+        ("tests/test_stored_headers.py::test_a_credential_is_not_stored",),
+    ),
+    Rule(
+        42,
+        "no receiver starts with a window that is shorter than a delivery stays valid",
+        (
+            Edit(
+                "hookmill/config/sources.py",
+                "    faults = [fault] if fault else []\n",
+                "    faults: list[str] = [] if fault else []\n",
+            ),
+        ),
+        (f"{SHORT_WINDOWS}a_window_as_long_as_a_delivery_stays_valid_is_enough",),
+    ),
+    Rule(
+        42,
+        "no worker starts with one either",
+        (Edit("worker/main.py", "if faults := window_faults(settings):", "if faults := []:"),),
+        (f"{SHORT_WINDOWS}a_worker_does_not_start_with_a_window_that_is_too_short",),
+    ),
+    Rule(
+        42,
+        "nobody can try which topics are allowed",
+        (
+            Edit(
+                "hookmill/signatures/sns.py",
+                '        cause = "" if allowed is not None else _NOT_ALLOWED\n',
+                '        cause = "" if allowed is not None else _NOT_ALLOWED\n'
+                '        if cause:\n            return Refused("topic_not_allowed", cause)\n',
+            ),
+        ),
+        (
+            f"{SNS}nobody_can_try_which_topics_are_allowed",
+            f"{SNS}the_log_says_that_a_topic_is_not_allowed_and_the_answer_does_not",
+        ),
     ),
 )
 

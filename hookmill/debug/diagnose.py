@@ -127,7 +127,7 @@ def _judge(case: Case, now: float, identify: Identify | None) -> Report:
         source=case.source,
         verdict="refused",
         code=verdict.code,
-        detail=verdict.detail,
+        detail=": ".join(filter(None, [verdict.detail, verdict.cause])),
         steps=tuple(steps),
         remarks=tuple(remarks),
         it_would_match_if=hints,

@@ -34,7 +34,9 @@ class ContentRule(NamedTuple):
 
 
 NO_URL = Refused(
-    "url_unknown", "the URL that the sender was given is not known: set HOOKMILL_PUBLIC_URL"
+    "url_unknown",
+    "the URL that the sender was given is not known here",
+    "set HOOKMILL_PUBLIC_URL, or url in the source's table",
 )
 
 # --- Twilio ---

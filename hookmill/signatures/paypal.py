@@ -150,8 +150,8 @@ class PayPal:
                 return Verified(position, found[ID], math.ceil(moment + self._tolerance))
         return Refused(
             "signature_mismatch",
-            f"{SIGNATURE} is not the RSA signature (SHA256) of transmission, time, body and any "
-            f"of the {len(self._allowed.secrets)} webhook IDs under the certificate's key",
+            f"{SIGNATURE} is not the RSA signature (SHA256) of transmission, time, body and a "
+            "webhook ID of this source under the certificate's key",
         )
 
 

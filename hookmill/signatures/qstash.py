@@ -219,10 +219,7 @@ class QStash:
             return Refused("token_malformed", f"{HEADER} does not hold a JWT signed with HS256")
         position = self._match(signed, signature, now)
         if position is None:
-            return Refused(
-                "signature_mismatch",
-                f"none of the {len(self._keys)} signing keys made this signature",
-            )
+            return Refused("signature_mismatch", "no signing key of this source made the signature")
         try:
             return _claims.decode(_decode(payload) or b""), position
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

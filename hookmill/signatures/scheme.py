@@ -96,10 +96,15 @@ _blank = hashlib.blake2b(digest_size=16)
 
 
 class Refused(NamedTuple):
-    """The delivery is refused: a short `code` for logs and metrics, a `detail` for people."""
+    """The delivery is refused: a short `code` for logs and metrics, a `detail` for people.
+
+    Whoever sent it learns both, so they say only what the delivery itself shows. `cause` is for our
+    own log: it may say how the source is configured.
+    """
 
     code: str
     detail: str
+    cause: str = ""
 
 
 BEYOND_BOUNDS = frozenset(

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import hmac
 import json
-import re
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
-from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -39,6 +37,14 @@ from hookmill.signatures.scheme import (
     Signed,
     Verified,
 )
+from hookmill.signatures.sns_topics import (
+    Topic,
+    is_certificate,
+    is_confirmation,
+    parsed,
+    signers_of,
+    topic_of,
+)
 
 TOLERANCE = 3900.0
 """Seconds that a message may be old. Its time is set once, when it is published, and SNS retries
@@ -57,11 +63,6 @@ _SIGNED = {
 }
 _DIGESTS = {"1": "sha1", "2": "sha256"}
 
-_TOPIC = re.compile(
-    r"arn:(aws|aws-cn|aws-us-gov):sns:([a-z0-9-]{3,32}):[0-9]{12}:([A-Za-z0-9_-]{1,256}(?:\.fifo)?)"
-)
-_PATH = re.compile(r"/[A-Za-z0-9_-]{1,200}\.pem")
-_QUERY = re.compile(r"/\?[A-Za-z0-9_.:=&%-]{1,2000}")
 
 MAX_BODY = 4 * 1024 * 1024
 """The most bytes of a body. SNS sends at most 256 KiB of text, which JSON may write with up to six
@@ -95,12 +96,7 @@ class SnsNames(NamedTuple):
     type: str
 
 
-class _Topic(NamedTuple):
-    host: str
-    region: str
-    suffix: str
-    name: str
-
+_NOT_ALLOWED = "the topic is not among the topics of this source"
 
 _sns_message = msgspec.json.Decoder(_SnsMessage)
 
@@ -120,7 +116,8 @@ class SNS:
         with_sha1: bool = True,
     ) -> None:
         self._allowed = AllowedSenders(topics)
-        self._topics = {one.text: _topic(one.text) for one in self._allowed.secrets}
+        self._topics = {one.text: topic_of(one.text) for one in self._allowed.secrets}
+        self._hosts = {topic.host for topic in self._topics.values()}
         self._tolerance = tolerance
         self._digests = {v: one for v, one in _DIGESTS.items() if with_sha1 or v != "1"}
         self._keys = KnownKeys()
@@ -142,11 +139,11 @@ class SNS:
     def learn(self, url: str, pem: bytes, now: float) -> Refused | None:
         """Remember the certificate that was fetched from `url` if it is SNS' and valid now."""
         found = certificates_in(pem)
-        topic = next((one for one in self._topics.values() if _is_certificate(url, one)), None)
+        topic = next((one for one in self._topics.values() if is_certificate(url, one)), None)
         if topic is None or not found:
             return Refused("certificate_malformed", "there is no certificate of SNS at its URL")
         leaf = found[0]
-        if not names_of(leaf) & _signers(topic):
+        if not names_of(leaf) & signers_of(topic):
             return Refused("certificate_not_theirs", "the certificate has no name of SNS")
         if leaf.issuer == leaf.subject:
             return Refused("certificate_untrusted", "the certificate is signed by its own key")
@@ -167,25 +164,29 @@ class SNS:
             return None
         topic = self._topics.get(message.TopicArn)
         url = message.SubscribeURL or ""
-        return url if topic and _is_confirmation(url, topic, message.TopicArn) else None
+        return url if topic and is_confirmation(url, topic, message.TopicArn) else None
 
     def _judge(self, delivery: Signed, now: float, on_step: OnStep | None) -> NetworkVerdict:
         message = _message_in(delivery.body)
         if isinstance(message, Refused):
             return message
-        allowed = self._position(message.TopicArn, now)
-        if allowed is None:
-            return Refused("topic_not_allowed", "the topic is not among the topics of this source")
         if refusal := _judge_fields(message):
             return refusal
         text = message.Timestamp.encode("utf-8", "surrogatepass")
         moment = signed_time(text, "Timestamp", now, self._tolerance, on_step)
         if isinstance(moment, Refused):
             return moment
-        if refusal := self._judge_places(message, delivery.body):
-            return refusal
-        if verdict := self._judge_signature(message, now, on_step):
+        topic = _judge_places(message)
+        if isinstance(topic, Refused):
+            return topic
+        allowed = self._position(message.TopicArn, now)
+        cause = "" if allowed is not None else _NOT_ALLOWED
+        if verdict := self._judge_signature(message, topic, now, on_step, cause):
             return verdict
+        # Only a genuine message learns this, so that nobody can try which topics are allowed.
+        if allowed is None:
+            return Refused("topic_not_allowed", _NOT_ALLOWED)
+        self._keys.prove(message.SigningCertURL)
         if _names_a_field_twice(delivery.body):
             return Refused(
                 "field_repeated",
@@ -198,21 +199,12 @@ class SNS:
         topics = self._allowed.valid_at(now)
         return next((n for n, text in topics if hmac.compare_digest(text, given)), None)
 
-    def _judge_places(self, message: _SnsMessage, body: bytes) -> Refused | None:
-        topic = self._topics[message.TopicArn]
-        if not _is_certificate(message.SigningCertURL, topic):
-            return Refused(
-                "certificate_elsewhere", f"SigningCertURL is no certificate on {topic.host}"
-            )
-        if message.Type == "SubscriptionConfirmation" and not self.confirmation_of(body):
-            return Refused(
-                "confirmation_elsewhere", f"SubscribeURL is no confirmation on {topic.host}"
-            )
-        return None
-
     def _judge_signature(
-        self, message: _SnsMessage, now: float, on_step: OnStep | None
+        self, message: _SnsMessage, topic: Topic, now: float, on_step: OnStep | None, cause: str
     ) -> Refused | NeedsCertificate | None:
+        """Compare the signature. `cause` is what the log says of a message that is not genuine: the
+        answer is the same for each topic.
+        """
         digest = self._digests.get(message.SignatureVersion)
         if digest is None:
             versions = " or ".join(self._digests)
@@ -225,19 +217,19 @@ class SNS:
         key = self._keys.find(url, now)
         if on_step:
             on_step(f"certificate: {url}, {'not known yet' if key is None else 'known'}")
-        if key is None:
-            return NeedsCertificate(url)
-        content = _content(message)
-        if on_step:
-            on_step(f"signed content: {len(content)} bytes, {content[:60]!r} ... {content[-40:]!r}")
-        if has_signed(key, content, signature, digest):
-            self._keys.prove(url)
-            return None
-        return Refused(
+        mismatch = Refused(
             "signature_mismatch",
             f"Signature is not the RSA signature ({digest.upper()}) of the message's fields "
             "under the certificate's key",
+            cause,
         )
+        if key is None:
+            # Nothing is requested from a host of which no topic is allowed.
+            return NeedsCertificate(url) if topic.host in self._hosts else mismatch
+        content = _content(message)
+        if on_step:
+            on_step(f"signed content: {len(content)} bytes, {content[:60]!r} ... {content[-40:]!r}")
+        return None if has_signed(key, content, signature, digest) else mismatch
 
 
 def names_in(body: bytes) -> SnsNames | None:
@@ -251,40 +243,19 @@ def names_in(body: bytes) -> SnsNames | None:
     )
 
 
-def _topic(arn: str) -> _Topic:
-    match = _TOPIC.fullmatch(arn)
-    if match is None:
-        raise SettingsError(
-            ["a topic of an SNS source is no ARN: write arn:aws:sns:REGION:ACCOUNT:NAME"]
-        )
-    suffix = "amazonaws.com.cn" if match[1] == "aws-cn" else "amazonaws.com"
-    return _Topic(f"sns.{match[2]}.{suffix}", match[2], suffix, match[3])
-
-
-def _signers(topic: _Topic) -> set[str]:
-    """Return the names in SNS' certificates, which depend on the region."""
-    region = "us-gov-west-1" if topic.region.startswith("us-gov-") else topic.region
-    names = ("sns", f"sns-{region}", f"sns.{topic.region}", f"sns-signing.{topic.region}")
-    return {f"{name}.{topic.suffix}" for name in names}
-
-
-def _is_certificate(url: str, topic: _Topic) -> bool:
-    start = f"https://{topic.host}"
-    return url.startswith(start) and bool(_PATH.fullmatch(url, len(start)))
-
-
-def _is_confirmation(url: str, topic: _Topic, arn: str) -> bool:
-    """Return whether a URL asks SNS to confirm a subscription of this topic, and nothing else."""
-    start = f"https://{topic.host}"
-    if not url.startswith(start) or not _QUERY.fullmatch(url, len(start)):
-        return False
-    query = parse_qsl(url.partition("?")[2], keep_blank_values=True)
-    asked = dict(query)
-    return (
-        len(asked) == len(query)
-        and asked.keys() == {"Action", "TopicArn", "Token"}
-        and (asked["Action"], asked["TopicArn"]) == ("ConfirmSubscription", arn)
-    )
+def _judge_places(message: _SnsMessage) -> Topic | Refused:
+    """Return the topic that a message names. Refuses URLs that are not at SNS in its region."""
+    topic = parsed(message.TopicArn)
+    if topic is None:
+        return Refused("field_malformed", "TopicArn is not the ARN of a topic")
+    if not is_certificate(message.SigningCertURL, topic):
+        return Refused("certificate_elsewhere", f"SigningCertURL is no certificate on {topic.host}")
+    url = message.SubscribeURL or ""
+    if message.Type == "SubscriptionConfirmation" and not is_confirmation(
+        url, topic, message.TopicArn
+    ):
+        return Refused("confirmation_elsewhere", f"SubscribeURL is no confirmation on {topic.host}")
+    return topic
 
 
 def _message_in(body: bytes) -> _SnsMessage | Refused:

@@ -177,16 +177,16 @@ class SpecVerifier:
                 return
 
     def _mismatch(self) -> Refused:
-        spec, name, number = self.spec, self._reader.name, len(self._keys)
+        spec, name = self.spec, self._reader.name
         if spec.algorithm == "token":
-            return Refused("signature_mismatch", f"{name} is none of the {number} secrets")
+            return Refused("signature_mismatch", f"{name} is no secret of this source")
         content = "the body" if spec.content == "{body}" else spec.content
         names = {"ed25519": "Ed25519 signature", "ecdsa-p256": "ECDSA signature"}
         kind = names.get(spec.algorithm, spec.algorithm.upper())
         return Refused(
             "signature_mismatch",
             f"{name} is not the {kind} ({_ENCODINGS[spec.encoding]}) of {content} under "
-            f"any of the {number} secrets",
+            "a secret of this source",
         )
 
     def _single_use(self, delivery: Signed, found: FoundSignatures, content: bytes) -> bytes | None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+import worker.main
+from hookmill import Handlers
 from hookmill.config.settings import Settings
 from hookmill.config.sources import check_source, sources_of, window_faults
 from hookmill.config.windows import CERTIFIED_TOLERANCES
@@ -50,6 +52,11 @@ def test_a_window_as_long_as_a_delivery_stays_valid_is_enough(
         sources_of(short)
     assert check_source(name, short).faults == tuple(window_faults(short))
     assert f"Set the window to {longest} or more" in window_faults(short)[0]
+
+
+def test_a_worker_does_not_start_with_a_window_that_is_too_short() -> None:
+    with pytest.raises(SettingsError, match="its deliveries are valid for 300 seconds"):
+        worker.main.run(with_sources(299, {"stripe": {}}), Handlers())
 
 
 def test_qstash_s_tokens_are_valid_for_five_minutes_and_what_its_clock_may_be_off() -> None:

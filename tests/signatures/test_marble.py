@@ -123,7 +123,7 @@ def test_a_missing_signature_is_refused_and_so_is_a_second_one() -> None:
             Refused(
                 "signature_mismatch",
                 "x-marble-signature is not the HMAC-SHA256 (lower-case hex) of the body under "
-                "any of the 2 secrets",
+                "a secret of this source",
             ),
         ),
     ],

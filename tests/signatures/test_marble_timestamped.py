@@ -34,7 +34,7 @@ def test_the_timestamped_form_signs_the_time_before_the_body() -> None:
     assert refused == Refused(
         "signature_mismatch",
         "x-marble-signature is not the HMAC-SHA256 (lower-case hex) of {timestamp}.{body} under "
-        "any of the 1 secrets",
+        "a secret of this source",
     )
 
 

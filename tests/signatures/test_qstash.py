@@ -106,7 +106,7 @@ def test_one_key_alone_is_enough() -> None:
     delivery = Signed(CIMultiDict({"upstash-signature": token()}), BODY, TARGET)
     assert QStash([CURRENT]).verify(delivery, NOW) == Verified(0)
     assert QStash([NEXT]).verify(delivery, NOW) == Refused(
-        "signature_mismatch", "none of the 1 signing keys made this signature"
+        "signature_mismatch", "no signing key of this source made the signature"
     )
 
 

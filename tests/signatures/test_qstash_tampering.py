@@ -173,7 +173,7 @@ def test_the_body_counts_in_its_raw_bytes(body: bytes) -> None:
             STRANGER,
             {"exp": NOW - 59},
             b"other",
-            Refused("signature_mismatch", "none of the 2 signing keys made this signature"),
+            Refused("signature_mismatch", "no signing key of this source made the signature"),
         ),
     ],
     ids=["expired", "next key", "next key, early", "URL", "claims", "stranger"],

@@ -177,6 +177,53 @@ def test_only_the_topics_that_are_allowed_may_send_and_the_verdict_says_which() 
     assert code_of(verify(message(), topics=[late])) == "topic_not_allowed"
 
 
+@pytest.mark.parametrize("is_known", [True, False])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"Message": "forged"},
+        {"Type": "Unknown"},
+        {"Timestamp": "soon"},
+        {"SignatureVersion": "3"},
+        {"Signature": "?"},
+        {"SigningCertURL": "https://sns.eu-west-1.amazonaws.com/other.pem"},
+        {"SigningCertURL": "https://sns.eu-central-1.amazonaws.com/other.pem"},
+        {"SigningCertURL": "https://evil.example/other.pem"},
+        {"MessageId": "a\nb"},
+    ],
+)
+def test_nobody_can_try_which_topics_are_allowed(changes: dict[str, Any], is_known: bool) -> None:
+    """What is not genuine is answered in the same way, whatever its topic is."""
+    made = scheme(topics=[TOPIC]) if is_known else SNS([TOPIC])
+    signature = {"Signature": "A" * 344, **changes}
+
+    answers = []
+    for topic in (TOPIC, OTHER_TOPIC):
+        body = json.dumps(json.loads(sign(message())) | {"TopicArn": topic} | signature).encode()
+        verdict = made.verify(delivery(body), NOW)
+        assert not isinstance(verdict, Verified)
+        answers.append(verdict._replace(cause="") if isinstance(verdict, Refused) else verdict)
+    assert answers[0] == answers[1]
+
+
+def test_the_log_says_that_a_topic_is_not_allowed_and_the_answer_does_not() -> None:
+    body = json.dumps(json.loads(sign(message())) | {"TopicArn": OTHER_TOPIC}).encode()
+    verdict = scheme(topics=[TOPIC]).verify(delivery(body), NOW)
+    assert isinstance(verdict, Refused)
+    assert verdict.code == "signature_mismatch"
+    assert verdict.cause == "the topic is not among the topics of this source"
+    assert "topic" not in verdict.detail
+
+
+def test_nothing_is_requested_from_a_region_of_which_no_topic_is_allowed() -> None:
+    elsewhere = TOPIC.replace("eu-west-1", "eu-central-1")
+    url = URL.replace("eu-west-1", "eu-central-1")
+    fields = message(TopicArn=elsewhere, SigningCertURL=url)
+    assert code_of(SNS([TOPIC]).verify(delivery(sign(fields)), NOW)) == "signature_mismatch"
+    assert SNS([elsewhere]).verify(delivery(sign(fields)), NOW) == NeedsCertificate(url)
+
+
 @pytest.mark.parametrize(
     "topic",
     [
