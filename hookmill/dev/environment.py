@@ -14,7 +14,7 @@ from typing import NamedTuple
 from hookmill.config import dev_files
 from hookmill.config.setting_files import TOML_FILE, read_toml, variables_set
 from hookmill.config.settings import Settings
-from hookmill.emulator.credentials import fresh_key, fresh_token
+from hookmill.emulator.credentials import PUBLIC_TOKENS, fresh_key, fresh_token
 from hookmill.errors import SettingsError
 from hookmill.runtime.embedded_redis import free_port
 from hookmill.signatures.marble import DEVELOPMENT_SECRET
@@ -34,6 +34,12 @@ _REDIS = ("REDIS_URL", "REDIS_URL_FILE")
 
 _OWN_PREFIX = "dev-"
 """How a prefix begins that belongs to one developer."""
+
+_PUBLISHED = (
+    "QSTASH_TOKEN is a published token of QStash's development server: anyone could have the keys "
+    "of this run sign. Unset it (each run makes one), or set HOOKMILL_DEVELOPMENT=1 to use the "
+    "published keys too"
+)
 
 
 class Made(NamedTuple):
@@ -88,11 +94,15 @@ def use_own_spool(settings: Settings) -> None:
 
 
 def make_secrets(settings: Settings) -> Made:
-    """Make keys, and the address and token of the emulator, as far as they are not set."""
+    """Make keys, and the address and token of the emulator, as far as they are not set. Raises
+    `SettingsError` if its token is a published one, and the keys are not to be.
+    """
     made: dict[str, str] = {}
-    if not (settings.qstash_keys or settings.marble_secrets):
-        made |= _keys(settings)
     has_emulator = not variables_set().get("QSTASH_URL")
+    if not (settings.qstash_keys or settings.marble_secrets):
+        if has_emulator and settings.token in PUBLIC_TOKENS and not settings.development:
+            raise SettingsError([_PUBLISHED])
+        made |= _keys(settings)
     if has_emulator:
         # The receiver does not listen yet, so that its port still looks free.
         preferred = 8081 if settings.port != 8081 else 8082

@@ -100,7 +100,7 @@ def _private_folder() -> Iterator[Path]:
     A Unix socket cannot have a long path, so it is not in the folder of the data.
     """
     usual = tempfile.gettempdir()
-    is_usable = len(os.fsencode(usual)) <= LONGEST_PATH and not _has_space(usual)
+    is_usable = len(os.fsencode(usual)) <= LONGEST_PATH and not _is_odd(usual)
     place = usual if is_usable else "/tmp"  # noqa: S108 - the folder in it is private
     try:
         folder = Path(tempfile.mkdtemp(prefix=PRIVATE, dir=place))
@@ -113,8 +113,9 @@ def _private_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _has_space(path: str) -> bool:
-    return any(character.isspace() for character in path)
+def _is_odd(path: str) -> bool:
+    """Return whether the server's configuration cannot name a path: it has no way to quote one."""
+    return any(character.isspace() or character in "'\"" for character in path)
 
 
 def _url_of(path: Path) -> str:
@@ -137,8 +138,9 @@ def _exclusive_folder(data: Path | None) -> Iterator[None]:
     if data is None:
         yield
         return
-    if _has_space(str(data.resolve())):
-        raise EmbeddedServerError(f"{data.resolve()}: the server cannot use a path with a space")
+    if _is_odd(str(data.resolve())):
+        why = "the server cannot use a path with a space or a quote"
+        raise EmbeddedServerError(f"{data.resolve()}: {why}")
     try:
         with _private_files():
             if not data.exists():
@@ -174,11 +176,26 @@ async def _stop_leftover_server(data: Path) -> None:
     with suppress(OSError, StreamUnavailableError):
         async with Client(url, "") as client:
             (folder,) = await client.ask_servers(("CONFIG", "GET", "dir"))
-            # Another server, with another folder, may have this port now.
-            if folder == [b"dir", os.fsencode(data)]:
-                await client.ask_servers(("SHUTDOWN", "NOSAVE"))
-    if path and Path(path).parent.name.startswith(PRIVATE):
-        shutil.rmtree(Path(path).parent, ignore_errors=True)
+            # Another server, with another folder, may have this port now. Or the folder is a copy
+            # of one whose server still runs.
+            if folder != [b"dir", os.fsencode(data)]:
+                return
+            await client.ask_servers(("SHUTDOWN", "NOSAVE"))
+    if path:
+        _remove_socket(Path(path))
+
+
+def _remove_socket(path: Path) -> None:
+    """Delete the socket of a server that was killed, and its private folder, which is empty then.
+
+    Nothing else is deleted, because somebody else may have written the file that names the path.
+    """
+    if not path.parent.name.startswith(PRIVATE):
+        return
+    with suppress(OSError):
+        if path.is_socket():
+            path.unlink()
+        path.parent.rmdir()
 
 
 def _option(conf: str, name: str) -> str:

@@ -111,7 +111,9 @@ def _fields_of(body: bytes) -> list[tuple[str, str]] | None:
     # In Latin-1 each byte is one character in the same order, and text is faster than bytes here.
     text = body.decode("latin-1").replace("+", " ")
     # Each telephone number begins with a plus: unescaping all of them at once is faster.
-    pieces = text.replace("%2B", "+").split("&") if text else []
+    if "%" in text:
+        text = text.replace("%2B", "+")
+    pieces = text.split("&") if text else []
     fields: list[tuple[str, str]] = []
     for piece in pieces:
         name, separator, value = piece.partition("=")

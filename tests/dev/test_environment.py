@@ -9,6 +9,7 @@ import pytest
 
 from hookmill.config.settings import load_settings
 from hookmill.dev import environment
+from hookmill.emulator.credentials import DEVELOPMENT_TOKEN
 from hookmill.errors import SettingsError
 from hookmill.signatures.marble import DEVELOPMENT_SECRET
 from hookmill.signatures.qstash import DEVELOPMENT_KEYS
@@ -62,6 +63,15 @@ def test_a_token_of_the_users_own_stays(env: dict[str, str]) -> None:
     env["QSTASH_TOKEN"] = "my-own-token"
     assert "QSTASH_TOKEN" not in make().variables
     assert env["QSTASH_TOKEN"] == "my-own-token"
+
+
+def test_a_published_token_goes_with_the_published_keys_only(env: dict[str, str]) -> None:
+    env["QSTASH_TOKEN"] = DEVELOPMENT_TOKEN
+    with pytest.raises(SettingsError, match=r"published token .* HOOKMILL_DEVELOPMENT=1"):
+        make()
+    env["HOOKMILL_DEVELOPMENT"] = "1"
+    assert make().variables["QSTASH_CURRENT_SIGNING_KEY"] == DEVELOPMENT_KEYS[0]
+    assert env["QSTASH_TOKEN"] == DEVELOPMENT_TOKEN
 
 
 def test_where_a_service_is_named_no_emulator_runs_and_no_token_is_made(

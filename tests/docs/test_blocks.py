@@ -12,7 +12,7 @@ from hookmill.cli.main import app
 from tests.docs.pages import PAGES, blocks_of, name_of, without_blocks
 from tests.docs.runner import commands_of
 
-LANGUAGES = {"sh", "python", "toml", "json", "text", "{toctree}", "{eval-rst}"}
+LANGUAGES = {"sh", "python", "toml", "json", "text", "dockerfile", "{toctree}", "{eval-rst}"}
 """`text` is what programs write, or a drawing. The last two are Sphinx' own."""
 
 INSTALLS = "it would install the last release, not this code"
@@ -22,6 +22,7 @@ NOT_RUN = {
         "it takes twenty minutes, and wants the machine for itself"
     ),
     ("docs/how-to/deploy.md", "docker build -f deploy/Dockerfile -t hookmill ."): "needs Docker",
+    ("docs/how-to/deploy.md", "FROM hookmill"): "needs Docker",
     ("docs/how-to/develop-offline.md", "hookmill dev"): (
         "the tutorial runs it with handlers of its own, the README with samples"
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -170,10 +171,10 @@ def test_another_user_of_the_machine_can_neither_append_nor_read(tmp_path: Path)
             assert asked.stdout == "refused\n"
 
 
-def test_with_a_long_path_for_temporary_files_it_starts_as_well(
+def test_with_a_long_or_odd_path_for_temporary_files_it_starts_as_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("long" * 30, "with a space"):
+    for name in ("long" * 30, "with a space", "with'quote"):
         place = tmp_path / name
         place.mkdir()
         monkeypatch.setattr(tempfile, "tempdir", str(place))
@@ -210,6 +211,34 @@ def test_a_server_of_another_folder_that_has_the_address_of_a_leftover_one_goes_
             client.config_set("maxclients", 100)
             with embedded_server(data):
                 assert client.ping()
+
+
+def test_a_copy_of_a_folder_whose_server_runs_leaves_that_server_its_socket(
+    tmp_path: Path,
+) -> None:
+    data, copy = tmp_path / "data", tmp_path / "copy"
+    with embedded_server(data) as url:
+        shutil.copytree(data, copy)
+        with embedded_server(copy):
+            assert pid_of(url)
+
+
+def test_of_a_leftover_server_nothing_but_its_socket_and_an_empty_folder_is_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, kept, gone = tmp_path / "data", tmp_path / "hookmill-site", tmp_path / "hookmill-x1"
+    for folder in (data, kept, gone):
+        folder.mkdir()
+    (kept / "page").write_text("mine")
+    with socket.socket(socket.AF_UNIX) as listener:
+        monkeypatch.chdir(gone)  # the whole path may be too long for a socket
+        listener.bind("valkey.sock")
+    for path in (kept / "valkey.sock", kept / "page", gone / "valkey.sock"):
+        (data / "valkey.conf").write_text(f"unixsocket {path}\n")
+        with embedded_server(data):
+            pass
+    assert (kept / "page").read_text() == "mine"
+    assert not gone.exists()
 
 
 def test_a_leftover_server_of_an_older_release_that_listens_on_a_port_is_stopped(
