@@ -3,73 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from contextlib import suppress
 from typing import Any
 
 import pytest
 import redis
-from aiohttp import web
 
 from receiver import connections as connections_module
-from receiver.connections import SenderConnections
+from tests.receiver.connecting import (
+    HEADER,
+    QUESTION,
+    answered,
+    begun,
+    closed,
+    connected,
+    is_open,
+    tracked,
+)
 from tests.receiver.serving import (
     HELLO,
     Connect,
-    Running,
     StartReceiver,
-    Wire,
     chunked,
     delivery,
-    lingering,
     paused,
     request_bytes,
 )
 from tests.support import eventually
 
 HALF_HEAD = b"POST /qsta"
-QUESTION = request_bytes(b"", target="/healthz", method="GET")
-
-
-def tracked(running: Running) -> SenderConnections:
-    return running.receiver._http._connections
-
-
-def closed(running: Running) -> dict[str, int]:
-    counts = running.receiver._pipeline.metrics._connections
-    return {reason: number for (reason,), number in counts.items()}
-
-
-async def is_open(wire: Wire) -> bool:
-    """Return whether the receiver keeps a connection for a moment longer."""
-    try:
-        await asyncio.wait_for(wire.reader.read(), 0.2)
-    except TimeoutError:
-        return True
-    except ConnectionError:
-        pass
-    return False
-
-
-async def connected(running: Running, connect: Connect, number: int) -> Wire:
-    """Open the connection of this number, and wait until the receiver knows it."""
-    wire = await connect(running)
-    await eventually(lambda: len(tracked(running)) == number)
-    return wire
-
-
-async def answered(running: Running, connect: Connect, number: int) -> Wire:
-    wire = await connected(running, connect, number)
-    await wire.send(QUESTION)
-    assert (await wire.answer()).status == 200
-    return wire
-
-
-async def begun(running: Running, wire: Wire, sent: bytes) -> None:
-    """Send a part of a request, and wait until the receiver is reading it."""
-    before = running.receiver._http.in_flight
-    await wire.send(sent)
-    await eventually(lambda: running.receiver._http.in_flight == before + 1)
 
 
 async def test_a_new_connection_replaces_an_idle_one_then_a_half_head_then_a_half_body(
@@ -202,7 +164,6 @@ async def test_half_a_head_behind_a_request_has_a_deadline_too(
         assert await wire.rest() == b""
 
 
-HEADER = b"X-Long: " + b"x" * 8000 + b"\r\n"
 REQUESTS = {
     "whole": (request_bytes(extra=(HEADER[:-2],) * 9),),
     "in parts": (b"POST /qstash HTTP/1.1\r\nHost: a\r\n", *(HEADER,) * 9),
@@ -294,88 +255,6 @@ async def test_chunks_are_no_heads(start: StartReceiver, connect: Connect) -> No
         assert (await wire.answer()).status == 401
     await wire.send(QUESTION)
     assert (await wire.answer()).status == 200
-
-
-@pytest.mark.parametrize("cut", [0, 3, 6, 9, 11])
-async def test_a_connection_is_idle_after_a_body_in_chunks(
-    start: StartReceiver, connect: Connect, cut: int
-) -> None:
-    running = await start()
-    wire = await connected(running, connect, 1)
-    request = chunked({}, b"5\r\nhello\r\n0\r\n\r\n")
-    body = request.index(b"\r\n\r\n") + 4
-    await begun(running, wire, request[: body + cut])
-    await wire.send(request[body + cut :])
-    assert (await wire.answer()).status == 401
-    await eventually(lambda: tracked(running).idle)
-    assert not tracked(running)._heads
-
-
-@pytest.mark.parametrize("is_at_once", [True, False])
-async def test_trailers_hold_few_bytes(
-    start: StartReceiver, connect: Connect, *, is_at_once: bool
-) -> None:
-    running = await start()
-    wire = await connected(running, connect, 1)
-    trailers = HEADER * 4
-    request = chunked({}, b"1\r\nx\r\n0\r\n")
-    if is_at_once:
-        await wire.send(request + trailers)
-    else:
-        await begun(running, wire, request)
-        await wire.send(trailers)
-    assert not await is_open(wire)
-    assert closed(running) == {"long_trailers": 1}
-
-
-async def test_a_body_in_chunks_may_be_followed_by_trailers(
-    start: StartReceiver, connect: Connect
-) -> None:
-    running = await start()
-    wire = await connected(running, connect, 1)
-    await begun(running, wire, chunked({}, b"1\r\nx\r\n0\r\n"))
-    await wire.send(b"X-Checksum: " + b"x" * 3000 + b"\r\n\r\n")
-    assert (await wire.answer()).status == 401
-
-
-async def test_large_heads_hold_few_bytes_while_their_bodies_are_awaited(
-    start: StartReceiver, connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connections_module, "MOST_HEAD_BYTES", 100_000)
-    running = await start()
-    small = await connected(running, connect, 1)
-    await begun(running, small, delivery(running.sources["qstash"])[:-1])
-    large = [await connected(running, connect, number) for number in (2, 3, 4)]
-    for wire in large[:2]:
-        await begun(running, wire, request_bytes(extra=(HEADER[:-2],) * 5)[:-1])
-    await large[2].send(request_bytes(extra=(HEADER[:-2],) * 5)[:-1])
-    assert not await is_open(large[0])
-    for wire in (small, *large[1:]):
-        assert await is_open(wire)
-    assert closed(running) == {"no_room_body": 1}
-    for wire in large[1:]:
-        await wire.send(b"}")
-        assert (await wire.answer()).status == 401
-    assert tracked(running)._large_head_bytes == 0
-
-
-async def test_a_body_that_breaks_off_is_freed_at_once(
-    start: StartReceiver, connect: Connect
-) -> None:
-    running = await start()
-    gc.collect()
-    gc.disable()  # it would free also what holds itself
-    try:
-        for _ in range(10):
-            wire = await connected(running, connect, 1)
-            await begun(running, wire, delivery(running.sources["qstash"])[:-1])
-            wire.hang_up("reset")
-            await eventually(lambda: not len(tracked(running)))
-        await eventually(lambda: running.receiver._http.in_flight == 0 and not lingering())
-        kept = [one for one in gc.get_objects() if type(one) is web.BaseRequest]
-        assert len(kept) < 5
-    finally:
-        gc.enable()
 
 
 @pytest.mark.parametrize("request_", [QUESTION, request_bytes(b"forged")])
