@@ -6,6 +6,7 @@ Commands import what they need when they run, so that `hookmill --help` loads no
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 import traceback
@@ -53,6 +54,9 @@ def main() -> None:
     that was not done.
     """
     escape_stderr()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A character that the encoding of the output does not have is shown as an escape.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except SettingsError as error:

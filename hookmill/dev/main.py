@@ -57,6 +57,7 @@ def run(
     environment.use_own_spool(settings)
     if on_redis_url:
         prefix = environment.use_own_prefix(settings)
+        made.variables["HOOKMILL_PREFIX"] = prefix
         log.info("using the Redis that is set", set_by=settings.redis_variable, prefix=prefix)
         _run(made, handlers, samples=samples)
         return
@@ -93,7 +94,7 @@ async def _develop(handlers: str, *, samples: bool, qstash: bool) -> None:
                 await _start("worker", handlers, name=f"worker-{number}", **own)
                 for number in range(1, WORKERS + 1)
             ]
-            show = asyncio.create_task(_show(settings, samples=samples))
+            show = asyncio.create_task(_show(settings, samples=samples, qstash=qstash))
             ended = asyncio.create_task(_first_to_end(children))
             stopped = asyncio.create_task(stop.wait())
             await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -133,17 +134,21 @@ async def _first_to_end(children: list[asyncio.subprocess.Process]) -> int:
         await cancel_and_wait(waiting)
 
 
-async def _show(settings: Settings, *, samples: bool) -> None:
-    """Wait until the receiver is ready, send the samples if asked to, and say what to try next."""
+async def _show(settings: Settings, *, samples: bool, qstash: bool) -> None:
+    """Wait until receiver and emulator are ready, send the samples if asked to, and say what to try
+    next.
+    """
     base = f"http://127.0.0.1:{settings.port}"
+    waited_for = [f"{base}/readyz", *([f"{settings.qstash_url}/"] if qstash else [])]
     try:
         async with asyncio.timeout(START):
-            while not await answers(f"{base}/readyz"):  # noqa: ASYNC110 - it is another process
-                await asyncio.sleep(0.1)
+            for url in waited_for:
+                while not await answers(url):  # noqa: ASYNC110 - it is another process
+                    await asyncio.sleep(0.1)
         if samples:
             await _send_samples(settings, base)
     except (HookmillError, TimeoutError) as error:
-        log.error("the samples could not be sent", error=str(error) or "the receiver is not ready")
+        log.error("the samples could not be sent", error=str(error) or "not all is ready")
     log.info("running; Ctrl-C ends everything", try_this=f"hookmill send --url {base}/qstash")
 
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -128,6 +129,18 @@ def test_a_group_that_could_not_be_a_key_is_a_fault_of_its_option() -> None:
 
     assert answer.returncode == 2
     assert answer.stderr.startswith("hookmill: --group: use ASCII letters, digits, - _ and .")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_what_the_encoding_of_the_output_does_not_have_is_shown_as_an_escape(
+    encoding: str, tmp_path: Path
+) -> None:
+    (tmp_path / "hookmill.toml").write_text('group = "Ω"\n', "utf-8")
+
+    answer = hookmill("check", env={"PYTHONIOENCODING": encoding}, folder=tmp_path)
+
+    assert (answer.returncode, answer.stderr) == (2, "")
+    assert r"(got '\u03a9')" in answer.stdout
 
 
 def test_a_redis_that_is_away_ends_in_1_without_a_traceback_or_the_password() -> None:

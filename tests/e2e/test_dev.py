@@ -112,6 +112,9 @@ def test_on_the_redis_that_is_set_it_has_a_prefix_of_its_own(
     env = {"PORT": str(free_port()), "REDIS_URL": server.url, "HOOKMILL_PREFIX": "production"}
     dev = start_program("dev", "--on-redis-url", env={**env, "USER": "ada"})
     dev.wait_for("Ctrl-C ends everything")
+    assert dev.log.index("QStash emulator is running") < dev.log.index("Ctrl-C ends everything")
+    kept = (dev.log_path.parent / ".hookmill" / "dev.env").read_text()
+    assert "HOOKMILL_PREFIX=dev-ada\n" in kept
     assert dev.stop() == 0
     with redis.Redis.from_url(server.url) as client:
         keys = [key.decode() for key in client.scan_iter()]
