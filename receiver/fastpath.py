@@ -131,16 +131,22 @@ class FastPath:
             with suppress(RuntimeError):  # the connection is being closed
                 self._connection.transport.pause_reading()
             return (), False, b""
-        messages, is_upgraded, tail = self._parser.feed_data(data)
-        if (
-            len(messages) == 1
-            and len(data) - messages[0][1].total_bytes <= SMALL_HEAD
-            and messages[0][1].is_eof()
-            and self._body is None
-        ):
-            self._part_size = 0
-        else:
-            self._count_parts(len(data), messages)
+        try:
+            messages, is_upgraded, tail = self._parser.feed_data(data)
+            if (
+                len(messages) == 1
+                and len(data) - messages[0][1].total_bytes <= SMALL_HEAD
+                and messages[0][1].is_eof()
+                and self._body is None
+            ):
+                self._part_size = 0
+            else:
+                self._count_parts(len(data), messages)
+        except Exception as error:
+            # aiohttp keeps the error in a frame of its traceback. That would hold the connection
+            # until Python looks for such cycles, which is rare.
+            asyncio.get_running_loop().call_soon(error.with_traceback, None)
+            raise
         if len(messages) == 1 and self._takes(*messages[0]):
             self._parser.message_consumed()
             messages = ()

@@ -100,3 +100,24 @@ async def test_a_body_that_breaks_off_is_freed_at_once(
         assert len(kept) < 5
     finally:
         gc.enable()
+
+
+async def test_a_malformed_request_is_freed_at_once(start: StartReceiver, connect: Connect) -> None:
+    running = await start()
+    gc.collect()
+    gc.disable()
+    try:
+        for malformed in (b"POST / HTTP/1.1\r\nbad header\r\n\r\n", b"POST / HTTP/1.1\r\n") * 5:
+            wire = await connected(running, connect, 1)
+            await wire.send(
+                malformed if malformed.endswith(b"\r\n\r\n") else malformed + HEADER * 9
+            )
+            assert (await wire.answer()).status == 400
+            await wire.rest()
+            wire.hang_up("close")
+            await eventually(lambda: not len(tracked(running)))
+        await eventually(lambda: not lingering())
+        kept = [one for one in gc.get_objects() if type(one) is web.RequestHandler]
+        assert len(kept) < 5
+    finally:
+        gc.enable()
