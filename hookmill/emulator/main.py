@@ -128,11 +128,11 @@ def _told(options: EmulatorOptions, url: str, token: str, show: Show) -> Iterato
         yield
         return
     variables = {"QSTASH_URL": url, "QSTASH_TOKEN": token}
-    for name, value in variables.items():
-        show(f"export {name}={value}")
     with dev_files.kept(dev_files.QSTASH, variables) as path:
         if path is None:
             log.warning("the token is in no file: the current folder cannot be written")
+        for name, value in variables.items():
+            show(f"export {name}={value}")
         yield
 
 

@@ -21,7 +21,9 @@ PYTHON = python_for_all()
 pytestmark = [
     pytest.mark.external,
     pytest.mark.skipif(PYTHON is None, reason="no Python here can be run by any user"),
-    pytest.mark.skipif(not may_mount(), reason="this user may not mount"),
+    pytest.mark.skipif(
+        not may_mount(), reason="unshare is not installed, or this user may not mount"
+    ),
     pytest.mark.timeout(600),  # it installs packages
 ]
 
