@@ -2462,7 +2462,7 @@ RULES = (
         (
             Edit(
                 "receiver/fastpath.py",
-                'body.set_exception(TimeoutError("the sender hung up"))',
+                "body.set_exception(error)",
                 "pass",
             ),
         ),
