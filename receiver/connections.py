@@ -30,7 +30,12 @@ KEEPALIVE = 75.0
 """Seconds for which an idle connection is kept."""
 
 MOST_HEAD_BYTES = 8 * 1024 * 1024
-"""Bytes of unfinished heads that all connections may hold together."""
+"""Bytes of unfinished heads that all connections may hold together, and as many of heads whose
+bodies are on their way.
+"""
+
+SMALL_HEAD = 4 * 1024
+"""Bytes of a head that do not count while its body is on its way."""
 
 PERIOD = 1.0
 """Seconds between two looks for connections that are overdue."""
@@ -80,11 +85,14 @@ class SenderConnections:
         self._open: dict[Hashable, asyncio.Transport] = {}
         self._heads: dict[Hashable, _Head] = {}
         self._bodies: dict[Hashable, None] = {}
+        self._large_heads: dict[Hashable, int] = {}
+        """The sizes of large heads, of those whose bodies are on their way."""
         self.idle: dict[Hashable, float] = {}
         """The idle connections, and since when. The fast path changes it itself, to save time."""
         self._behind: dict[Hashable, int] = {}
         """The sizes of unfinished heads that follow a request that is not answered yet."""
         self._head_bytes = 0
+        self._large_head_bytes = 0
         self._unreported: Counter[str] = Counter()
         self._next_report = 0.0
         self._task = BackgroundTask("connections", self._look, PERIOD)
@@ -134,16 +142,22 @@ class SenderConnections:
         while self._head_bytes > MOST_HEAD_BYTES:
             self._close(next(iter(self._heads)), "no_room_head")
 
-    def body_awaited(self, connection: Hashable) -> None:
-        """Note that a head has arrived, and that its body is still on its way."""
+    def body_awaited(self, connection: Hashable, of_head: int) -> None:
+        """Note that a head of `of_head` bytes has arrived, and its body is still on its way."""
         self.answering(connection)
-        if connection in self._open:
-            self._bodies[connection] = None
+        if connection not in self._open:
+            return
+        self._bodies[connection] = None
+        if of_head > SMALL_HEAD:
+            self._large_heads[connection] = of_head
+            self._large_head_bytes += of_head
+            while self._large_head_bytes > MOST_HEAD_BYTES:
+                self._close(next(iter(self._large_heads)), "no_room_body")
 
     def answering(self, connection: Hashable) -> None:
         """Note that a request has arrived whole."""
         if self.idle.pop(connection, None) is None:
-            self._bodies.pop(connection, None)
+            self._body_ended(connection)
             head = self._heads.pop(connection, None)
             if head is not None:
                 self._head_bytes -= head.size
@@ -151,7 +165,7 @@ class SenderConnections:
     def answered(self, connection: Hashable) -> None:
         """Note that a request was answered: the connection is idle."""
         if connection in self._open:
-            self._bodies.pop(connection, None)
+            self._body_ended(connection)
             self.idle[connection] = self._clock()
             if self._behind and (size := self._behind.pop(connection, 0)):
                 self.head_part(connection, size)
@@ -160,6 +174,15 @@ class SenderConnections:
         """Close a connection whose sender sends more, and does not read the answers."""
         if connection in self._open:
             self._close(connection, "unread")
+
+    def long_trailers(self, connection: Hashable) -> None:
+        """Close a connection on which more follows a body than a sender has to say."""
+        if connection in self._open:
+            self._close(connection, "long_trailers")
+
+    def _body_ended(self, connection: Hashable) -> None:
+        self._bodies.pop(connection, None)
+        self._large_head_bytes -= self._large_heads.pop(connection, 0)
 
     # --- closing ---
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from bisect import bisect_right
 from contextlib import suppress
 from email.utils import formatdate
 from functools import lru_cache
@@ -34,7 +35,10 @@ SMALL_HEAD = 4 * 1024
 
 _TOO_LARGE = f"the head of a request has more than {HEAD_LIMIT} bytes"
 
-_USED = {"_parser", "_waiter", "_messages", "_next_keepalive_close_time", "_buffer"}
+_USED = {
+    *("_parser", "_waiter", "_messages", "_next_keepalive_close_time", "_reading_paused"),
+    *("_buffer", "_http_chunk_splits"),
+}
 """The private attributes of aiohttp's connections and bodies that are used here."""
 
 _CLOSE = ("Connection", "close")
@@ -113,6 +117,8 @@ class FastPath:
         """A body that is not whole."""
         self._body_size = 0
         """How much of that body has arrived."""
+        self._beside_body = 0
+        """How many bytes have arrived with that body and are no part of it, as its trailers."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._parser, name)
@@ -125,16 +131,22 @@ class FastPath:
             with suppress(RuntimeError):  # the connection is being closed
                 self._connection.transport.pause_reading()
             return (), False, b""
-        messages, is_upgraded, tail = self._parser.feed_data(data)
-        if (
-            len(messages) == 1
-            and len(data) - messages[0][1].total_bytes <= SMALL_HEAD
-            and messages[0][1].is_eof()
-            and self._body is None
-        ):
-            self._part_size = 0
-        else:
-            self._count_parts(len(data), messages)
+        try:
+            messages, is_upgraded, tail = self._parser.feed_data(data)
+            if (
+                len(messages) == 1
+                and len(data) - messages[0][1].total_bytes <= SMALL_HEAD
+                and messages[0][1].is_eof()
+                and self._body is None
+            ):
+                self._part_size = 0
+            else:
+                self._count_parts(len(data), messages)
+        except Exception as error:
+            # aiohttp keeps the error in a frame of its traceback. That would hold the connection
+            # until Python looks for such cycles, which is rare.
+            asyncio.get_running_loop().call_soon(error.with_traceback, None)
+            raise
         if len(messages) == 1 and self._takes(*messages[0]):
             self._parser.message_consumed()
             messages = ()
@@ -152,22 +164,24 @@ class FastPath:
         """Count the bytes of a head that is not whole: of the `size` bytes that have arrived, what
         belongs to no body and to no request in `messages`. Raise if a head is too large.
         """
-        arrived = size
+        arrived, has_ended = size, False
         if self._body is not None:
             before, self._body_size = self._body_size, self._body.total_bytes
+            size -= _size_of_body(self._body, before)
             if not self._body.is_eof():
+                self._count_beside_body(size)
                 return
-            self._body = None
-            size -= self._body_size - before
+            self._body, self._beside_body, has_ended = None, 0, True
         for head, body in messages:
             of_head = _size_of(head)
             if of_head > HEAD_LIMIT:
                 raise BadHttpMessage(_TOO_LARGE)
-            size -= of_head + body.total_bytes
+            size -= of_head + _size_of_body(body, 0)
             if not body.is_eof():
                 self._body, self._body_size = body, body.total_bytes
+                self._count_beside_body(self._part_size + size)
         self._part_size = max(0, self._part_size + size)
-        if messages:
+        if messages or has_ended:
             # So few bytes may also be the sizes of chunks, or spaces in headers.
             if self._part_size <= SMALL_HEAD or self._body is not None:
                 self._part_size = 0
@@ -176,6 +190,15 @@ class FastPath:
         elif self._part_size > HEAD_LIMIT and not self._connection._messages:
             # Else it may be requests, which wait until aiohttp has answered the ones before.
             raise BadHttpMessage(_TOO_LARGE)
+
+    def _count_beside_body(self, size: int) -> None:
+        """Count bytes that have arrived with a body and are no part of it. aiohttp keeps trailers
+        until the body has ended, so with too many of them the connection is closed.
+        """
+        self._beside_body = max(0, self._beside_body + size)
+        # While reading is paused, they may be parts of the body that are not parsed yet.
+        if self._beside_body > SMALL_HEAD and not self._connection._reading_paused:
+            self._connections.long_trailers(self._connection)
 
     def _takes(self, head: Any, payload: StreamReader) -> bool:
         """Take a request if it is a whole and plain delivery and no earlier request is unanswered;
@@ -237,6 +260,19 @@ def _size_of(head: Any) -> int:
     """Return how many bytes a head has as most senders write it."""
     headers = sum(len(name) + len(value) + 4 for name, value in head.raw_headers)
     return len(head.method) + len(head.path) + len(" HTTP/1.1\r\n\r\n") + 1 + headers
+
+
+def _size_of_body(body: Any, before: int) -> int:
+    """Return how many bytes a body has, beyond the first `before`, with the sizes of its chunks as
+    most senders write them.
+    """
+    grown = int(body.total_bytes) - before
+    ends = body._http_chunk_splits if grown else None
+    if not ends:
+        return grown
+    # A size has one digit more for each 16 times that a chunk is longer.
+    chunks = len(ends) - bisect_right(ends, before)
+    return grown + chunks * len("1\r\n\r\n") + grown // 16
 
 
 def render(reply: Reply, *, is_last: bool = False) -> bytes:

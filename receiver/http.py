@@ -217,7 +217,7 @@ class HttpServer:
             if content.is_eof():  # a small body arrives together with its headers
                 body = content.read_nowait()
                 return self._hold(held, len(body)) or body
-            self._connections.body_awaited(request.protocol)
+            self._connections.body_awaited(request.protocol, _size_of_head(request))
             async with asyncio.timeout(self._settings.read_timeout) as deadline:
                 held.begin(partial(_expire, deadline))
                 return await self._read_chunks(content, held)
@@ -226,6 +226,9 @@ class HttpServer:
                 return BUSY
             return Refusal(400, "slow_body", "the body took too long to arrive")
         except _BROKEN_OFF as error:
+            # aiohttp keeps the error with the body. The frames in its traceback hold both of them,
+            # so their memory would be held until Python looks for such cycles, which is rare.
+            error.__traceback__ = None
             return Refusal(400, "broken_body", f"the body broke off: {type(error).__name__}")
         except RuntimeError:
             # aiohttp raises this if the sender hung up before its body was read.
@@ -279,6 +282,11 @@ class HttpServer:
 
 def _response(reply: Reply) -> web.Response:
     return web.Response(status=reply.status, body=reply.body or None, headers=dict(reply.headers))
+
+
+def _size_of_head(request: web.BaseRequest) -> int:
+    headers = sum(len(name) + len(value) for name, value in request.raw_headers)
+    return len(request.raw_path) + headers
 
 
 def _resolve(future: asyncio.Future[Result], result: Result) -> None:

@@ -110,6 +110,7 @@ LOOKS = "tests/stream/test_looks.py::test_"
 RELEASE = "tests/stream/test_consumer_release.py::test_"
 LOOKS_MODEL = "tests/stream/test_looks_model.py::test_"
 ORDERING = "tests/stream/test_ordering.py::test_"
+HELD_BY_CONNECTIONS = "tests/receiver/test_held_by_connections.py::test_"
 SENDER_CONNECTIONS = "tests/receiver/test_connections.py::test_"
 CAPACITY = "tests/receiver/test_capacity.py::test_"
 CERTIFICATE_MEMORY = "tests/receiver/test_certificate_memory.py::test_"
@@ -2435,6 +2436,36 @@ RULES = (
             ),
         ),
         (f"{SENDER_CONNECTIONS}unfinished_heads_hold_few_bytes_together",),
+    ),
+    Rule(
+        35,
+        "large heads hold few bytes together while their bodies are on the way",
+        (
+            Edit(
+                "receiver/connections.py",
+                "while self._large_head_bytes > MOST_HEAD_BYTES:",
+                "while self._large_head_bytes < 0:",
+            ),
+        ),
+        (f"{HELD_BY_CONNECTIONS}large_heads_hold_few_bytes_while_their_bodies_are_awaited",),
+    ),
+    Rule(
+        35,
+        "trailers hold few bytes",
+        (
+            Edit(
+                "receiver/connections.py",
+                'self._close(connection, "long_trailers")',
+                "pass",
+            ),
+        ),
+        (f"{HELD_BY_CONNECTIONS}trailers_hold_few_bytes",),
+    ),
+    Rule(
+        35,
+        "a body that broke off is freed without the garbage collector",
+        (Edit("receiver/http.py", "            error.__traceback__ = None\n", ""),),
+        (f"{HELD_BY_CONNECTIONS}a_body_that_breaks_off_is_freed_at_once",),
     ),
     Rule(
         35,

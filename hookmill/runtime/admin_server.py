@@ -100,6 +100,8 @@ class AdminServer:
         self._open.add(task)
         self._idle[task] = None
         task.add_done_callback(self._forget)
+        # Not left to the task: it may be cancelled before it has begun.
+        task.add_done_callback(lambda _: writer.transport.abort())
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._open.discard(task)
@@ -120,8 +122,6 @@ class AdminServer:
                 await _finish(reader, writer)
         except (OSError, TimeoutError):
             pass  # whoever asked has gone, or takes too long to take the answer
-        finally:
-            writer.transport.abort()
 
     async def _read(self, reader: asyncio.StreamReader) -> Asked | PageRefusal | None:
         """Return what is asked; None if whoever connected has gone."""

@@ -10,13 +10,20 @@ import pytest
 import redis
 
 from receiver import connections as connections_module
-from receiver.connections import SenderConnections
+from tests.receiver.connecting import (
+    HEADER,
+    QUESTION,
+    answered,
+    begun,
+    closed,
+    connected,
+    is_open,
+    tracked,
+)
 from tests.receiver.serving import (
     HELLO,
     Connect,
-    Running,
     StartReceiver,
-    Wire,
     chunked,
     delivery,
     paused,
@@ -25,48 +32,6 @@ from tests.receiver.serving import (
 from tests.support import eventually
 
 HALF_HEAD = b"POST /qsta"
-QUESTION = request_bytes(b"", target="/healthz", method="GET")
-
-
-def tracked(running: Running) -> SenderConnections:
-    return running.receiver._http._connections
-
-
-def closed(running: Running) -> dict[str, int]:
-    counts = running.receiver._pipeline.metrics._connections
-    return {reason: number for (reason,), number in counts.items()}
-
-
-async def is_open(wire: Wire) -> bool:
-    """Return whether the receiver keeps a connection for a moment longer."""
-    try:
-        await asyncio.wait_for(wire.reader.read(), 0.2)
-    except TimeoutError:
-        return True
-    except ConnectionError:
-        pass
-    return False
-
-
-async def connected(running: Running, connect: Connect, number: int) -> Wire:
-    """Open the connection of this number, and wait until the receiver knows it."""
-    wire = await connect(running)
-    await eventually(lambda: len(tracked(running)) == number)
-    return wire
-
-
-async def answered(running: Running, connect: Connect, number: int) -> Wire:
-    wire = await connected(running, connect, number)
-    await wire.send(QUESTION)
-    assert (await wire.answer()).status == 200
-    return wire
-
-
-async def begun(running: Running, wire: Wire, sent: bytes) -> None:
-    """Send a part of a request, and wait until the receiver is reading it."""
-    before = running.receiver._http.in_flight
-    await wire.send(sent)
-    await eventually(lambda: running.receiver._http.in_flight == before + 1)
 
 
 async def test_a_new_connection_replaces_an_idle_one_then_a_half_head_then_a_half_body(
@@ -199,7 +164,6 @@ async def test_half_a_head_behind_a_request_has_a_deadline_too(
         assert await wire.rest() == b""
 
 
-HEADER = b"X-Long: " + b"x" * 8000 + b"\r\n"
 REQUESTS = {
     "whole": (request_bytes(extra=(HEADER[:-2],) * 9),),
     "in parts": (b"POST /qstash HTTP/1.1\r\nHost: a\r\n", *(HEADER,) * 9),
@@ -316,5 +280,6 @@ async def test_what_is_closed_is_forgotten(start: StartReceiver, connect: Connec
         wire.hang_up("reset")
         await eventually(lambda: not len(tracked(running)))
     known = tracked(running)
-    assert [*known._heads, *known._bodies, *known.idle, *known._behind] == []
+    held = (known._heads, known._bodies, known._large_heads, known.idle, known._behind)
+    assert not any(held)
     assert known._head_bytes == 0

@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
@@ -173,6 +174,22 @@ async def test_many_half_open_connections_keep_nobody_out(
         await connect(b"GET /quick")
     assert (await ask(GET % b"/quick"))[2] == b"fine\n"
     assert len(server[0]._open) <= MAX_CONNECTIONS
+
+
+async def test_connections_that_come_all_at_once_are_closed_too(
+    server: tuple[AdminServer, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin_server, "MAX_CONNECTIONS", 2)
+    with ExitStack() as stack:
+        # Without a pause, so that the server accepts them before it serves the first.
+        address = ("127.0.0.1", server[1])
+        opened = [stack.enter_context(socket.create_connection(address)) for _ in range(10)]
+        for sock in opened:
+            sock.setblocking(False)
+        loop = asyncio.get_running_loop()
+        for sock in opened[:-2]:
+            with suppress(ConnectionError):
+                assert await asyncio.wait_for(loop.sock_recv(sock, 1), 10) == b""
 
 
 async def test_pages_under_way_are_finished_and_no_more_are_begun(
