@@ -16,7 +16,7 @@ import typer
 
 from hookmill.admin import describe
 from hookmill.cli.main import app
-from hookmill.config.secrets import variable_of as secret_variable_of
+from hookmill.config.secrets import secret_variable_of
 from hookmill.config.settings import Settings, variable_of
 from hookmill.errors import see
 from hookmill.runtime.metrics_page import LogMetrics

@@ -1,6 +1,6 @@
 """Which headers of a delivery are stored with its message. No I/O.
 
-Headers about the connection are not, nor are credentials: they would lie in Redis for as long as
+Headers about the connection are not, nor are credentials: they would be in Redis for as long as
 the message, and no handler needs them. A credential is known by its name.
 """
 
@@ -43,15 +43,15 @@ _KEYS = frozenset(
         "webhook",
     }
 )
-"""The words before a last word `key` with which it is a credential: X-Api-Key. Others are none:
-X-Event-Key, Idempotency-Key.
+"""A name that ends with `key` is that of a credential if one of these words stands before it:
+X-Api-Key. Others are not: X-Event-Key, Idempotency-Key.
 """
 
 _NO_CREDENTIALS = frozenset({"idempotency"})
 """A token with this word in its name is a message ID: I-Twilio-Idempotency-Token."""
 
 MOST_NAMES = 1000
-"""The names for which the answer is remembered at most, because senders choose them."""
+"""Names for which the answer is remembered. There is a limit, because senders choose names."""
 
 
 class StoredNames(dict[bytes, bool]):

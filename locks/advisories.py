@@ -15,7 +15,7 @@ from locks.lockfile import Locked
 
 
 class Found(NamedTuple):
-    """An advisory that concerns a locked package. `fixed` are the versions that mend it."""
+    """An advisory that concerns a locked package. `fixed` are the versions without it."""
 
     package: Locked
     advisory: str

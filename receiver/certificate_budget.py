@@ -1,8 +1,9 @@
 """Decides which certificates are fetched whose URLs nobody has proven to be good. No I/O.
 
 Anybody can name such URLs, in forged deliveries. Half of the requests of a minute are made at once,
-for whoever comes first. The other half is for URLs that have come too late for that: they wait, and
-one of them is drawn by lot. So neither haste nor timing gives a forged delivery all of them.
+for the URLs that come first. The other half is for the URLs that come later: they wait, and one of
+them after the other is chosen at random. So forged deliveries cannot use up all requests, whenever
+they come.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ PAUSE = 6.0
 """Seconds between two requests for URLs that wait, for each sender."""
 
 MOST_WAITING = 100
-"""URLs that wait. With more, one that is drawn by lot makes room."""
+"""URLs that may wait. Beyond that, one that is chosen at random is dropped."""
 
 T = TypeVar("T")
 
 
 class CertificateBudget(Generic[T]):
-    """The requests for one sender. `clock` is in seconds and never goes back, `below` draws a
-    number below another. A `T` is what is kept of a URL that waits.
+    """The requests for one sender. `clock` is in seconds and never goes back, `below` returns
+    a random number below another. A `T` is what is kept of a URL that waits.
     """
 
     def __init__(
@@ -62,7 +63,9 @@ class CertificateBudget(Generic[T]):
         self._waiting[url] = kept
 
     def draw(self) -> tuple[str, T] | None:
-        """Take out one of the URLs that wait; return it with what was kept. None: none waits."""
+        """Take out one of the URLs that wait, at random; return it with what was kept of it. None:
+        none waits.
+        """
         if not self._waiting:
             return None
         url = list(self._waiting)[self._below(len(self._waiting))]

@@ -3,7 +3,7 @@
 Only this module makes requests because of what a delivery says. A forged delivery must not turn
 the receiver against other hosts. So a scheme allows only known hosts. This module makes few
 requests (one at a time for a URL, a few at once, a few a minute), and refuses large answers and
-redirects. What few requests are spent on, `certificate_budget` decides.
+redirects. `certificate_budget` decides which unknown URLs are requested.
 """
 
 from __future__ import annotations

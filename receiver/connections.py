@@ -1,4 +1,4 @@
-"""Knows what each connection does, and closes those that take a place and bring nothing.
+"""Knows what each connection does, and closes those that only take a place.
 
 A connection that sends no whole head within `HEAD_TIMEOUT` is closed. At the limit of connections,
 each new one takes the place of another: of the one that is idle for longest, else of the oldest
@@ -16,14 +16,14 @@ from collections.abc import Callable, Hashable
 import structlog
 
 from receiver.background import BackgroundTask
-from receiver.fastpath import render
+from receiver.fastpath import SMALL_HEAD, render
 from receiver.responses import Refusal
 
 log = structlog.get_logger("receiver")
 
 HEAD_TIMEOUT = 10.0
-"""Seconds in which a whole head has to arrive, from the begin of the connection, or from the first
-byte of a later head.
+"""Seconds in which a whole head has to arrive, from the start of the connection on, or from the
+first byte of a later head on.
 """
 
 KEEPALIVE = 75.0
@@ -31,11 +31,8 @@ KEEPALIVE = 75.0
 
 MOST_HEAD_BYTES = 8 * 1024 * 1024
 """Bytes of unfinished heads that all connections may hold together, and as many of heads whose
-bodies are on their way.
+bodies are on their way and that are not small (`SMALL_HEAD`).
 """
-
-SMALL_HEAD = 4 * 1024
-"""Bytes of a head that do not count while its body is on its way."""
 
 PERIOD = 1.0
 """Seconds between two looks for connections that are overdue."""
@@ -181,7 +178,7 @@ class SenderConnections:
             self._close(connection, "unread")
 
     def long_trailers(self, connection: Hashable) -> None:
-        """Close a connection on which more follows a body than a sender has to say."""
+        """Close a connection on which long trailers follow a body in chunks."""
         if connection in self._open:
             self._close(connection, "long_trailers")
 
@@ -192,7 +189,7 @@ class SenderConnections:
     # --- closing ---
 
     def _make_room(self) -> bool:
-        """Close the connection that is the first to go; return whether there is one."""
+        """Close the connection that can best be closed; return whether there is one."""
         for kind, why in (
             (self.idle, "no_room_idle"),
             (self._heads, "no_room_head"),

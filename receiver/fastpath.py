@@ -31,7 +31,7 @@ HEAD_LIMIT = 64 * 1024
 """Bytes that a head may have. aiohttp limits each line and their number, which allows 1 MB."""
 
 SMALL_HEAD = 4 * 1024
-"""Bytes of a head that nobody counts, because that would take time."""
+"""A head of at most so many bytes is not counted, because to count takes time."""
 
 _TOO_LARGE = f"the head of a request has more than {HEAD_LIMIT} bytes"
 

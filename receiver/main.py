@@ -40,7 +40,9 @@ async def receive(settings: Settings) -> None:
             ["there is no source: set QSTASH_CURRENT_SIGNING_KEY or MARBLE_WEBHOOK_SECRET"]
         )
     if settings.admin_port and settings.admin_port == settings.port:
-        raise SettingsError(["HOOKMILL_ADMIN_PORT is the port that senders reach: give another"])
+        raise SettingsError(
+            ["HOOKMILL_ADMIN_PORT and PORT are the same: senders would reach the admin address"]
+        )
     _warn(settings, sources)
     _allow_connections(settings)
     stream = stream_of(settings)

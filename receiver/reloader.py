@@ -17,13 +17,16 @@ from hookmill.config.settings import Settings
 from hookmill.config.sources import Source
 from receiver.background import BackgroundTask
 from receiver.file_looks import FileLooks
-from receiver.source_table import Reloaded, Replace, Served, SourceTable
+from receiver.source_table import Reloaded, Served, SourceTable
 
 PERIOD = 2.0
 """Seconds between two looks at the files."""
 
 SECOND_LOOK = 0.2
 """Seconds until the second look, where somebody asks for it."""
+
+Replace = Callable[[Served], None]
+"""Puts what is served in place of what was served before."""
 
 
 class Reloader:
@@ -74,9 +77,9 @@ class Reloader:
         # At first without a change, because a file may have changed since the start read it.
         if has_changed or is_asked or self._is_first:
             self._is_first = False
-            reloaded = await self._load(anew=is_asked)
+            reloaded = await self._load(remake=is_asked)
             if reloaded.files and is_asked and await self._look(twice=True):
-                reloaded = await self._load(anew=True)
+                reloaded = await self._load(remake=True)
             self._table.take(reloaded, is_asked=is_asked)
         self.serve()
 
@@ -88,8 +91,8 @@ class Reloader:
             has_changed |= await asyncio.to_thread(self._looks.look, self._files)
         return has_changed
 
-    async def _load(self, *, anew: bool) -> Reloaded:
-        reloaded = await asyncio.to_thread(self._table.load, self._looks, anew=anew)
+    async def _load(self, *, remake: bool) -> Reloaded:
+        reloaded = await asyncio.to_thread(self._table.load, self._looks, remake=remake)
         self._files = files_of(reloaded.settings) | reloaded.files
         return reloaded
 

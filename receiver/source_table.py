@@ -6,7 +6,7 @@ without a usable secret keeps its path, and its deliveries get 503 until it has 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,14 +56,14 @@ class SourceTable:
         self._faults: Mapping[str, tuple[str, ...]] = {}
         self._without_secret: set[str] = set()
 
-    def load(self, looks: FileLooks, *, anew: bool = False) -> Reloaded:
+    def load(self, looks: FileLooks, *, remake: bool = False) -> Reloaded:
         """Read settings and secrets as they were looked at. A source that was made from the same is
-        the same, unless all are to be made `anew`.
+        kept, unless `remake` is true.
         """
         with as_seen(looks.content):
             again = load_again(self.settings, looks.is_known)
             sources = {
-                name: self._load(name, again.settings, anew=anew)
+                name: self._load(name, again.settings, remake=remake)
                 for name in names_of(again.settings)
             }
         faults = dict(again.faults)
@@ -72,7 +72,7 @@ class SourceTable:
                 faults[name] = (*faults.get(name, ()), *loaded.faults)
         return Reloaded(again.settings, sources, faults, again.files)
 
-    def _load(self, name: str, settings: Settings, *, anew: bool) -> LoadedSource:
+    def _load(self, name: str, settings: Settings, *, remake: bool) -> LoadedSource:
         known = self._sources.get(name)
         before = known.source if known is not None else None
         try:
@@ -84,7 +84,7 @@ class SourceTable:
                 name, settings.path_of(name), None, ("internal error, see the log",)
             )
         made = loaded.source
-        if anew or before is None or made is None or made.basis != before.basis:
+        if remake or before is None or made is None or made.basis != before.basis:
             return loaded
         return loaded._replace(source=before)
 
@@ -138,10 +138,6 @@ class SourceTable:
             log.error("a source has a fault", source=name, error=error)
         else:
             log.error("sources not reloaded, the old ones stay in use", error=error)
-
-
-Replace = Callable[[Served], None]
-"""Puts what is served in place of what was served before."""
 
 
 def _secrets(loaded: LoadedSource | None) -> tuple[Secret, ...]:

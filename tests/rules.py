@@ -2219,7 +2219,7 @@ RULES = (
         (
             Edit(
                 "hookmill/emulator/origins.py",
-                "is_loopback(found[1]) or found[1].lower() == own_host.lower()",
+                "is_loopback(host) or host == own_host.lower()",
                 "True",
             ),
         ),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit
 
 from hookmill.admin.findings import Finding
-from hookmill.config.setting_values import is_loopback
+from hookmill.config.hosts import is_loopback
 from hookmill.errors import see
 
 _GUIDE = see("how-to/limit-redis-rights.md")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from hookmill.admin.findings import Finding
 from hookmill.admin.units import span
-from hookmill.config.setting_values import is_loopback
+from hookmill.config.hosts import is_loopback
 from hookmill.config.settings import Settings, unknown_variables
 from hookmill.config.source_options import QSTASH, preset_of
 from hookmill.config.sources import names_of

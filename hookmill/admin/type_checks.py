@@ -1,4 +1,4 @@
-"""Judges what the type of an event proves: a type that is not signed can be exchanged. No I/O."""
+"""Judges whether event types are signed: one that is not can be changed on the way. No I/O."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from hookmill.admin.source_checks import SourceFacts
 
 
 def judge_types(sources: Iterable[SourceFacts]) -> Iterator[Finding]:
-    """Name the sources of which somebody who captures a delivery can choose its event type."""
+    """Name the sources where somebody who captures a delivery can send it as another event type."""
     for source in sources:
         spec = source.spec
-        # Where the body is not signed, anything can be exchanged, and that is said already.
+        # Where the body is not signed, all of it can be changed, and another finding says so.
         if spec is None or not spec.covers_body:
             continue
         unsigned = [template for template in spec.type if not spec.is_signed(template)]

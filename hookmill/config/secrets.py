@@ -86,13 +86,13 @@ def default_refs(source: str) -> tuple[SecretRef, ...]:
     """Return where a source's secret stands if its table does not say it: in the variable
     `<NAME>_WEBHOOK_SECRET`, or in the file that `<NAME>_WEBHOOK_SECRET_FILE` names.
     """
-    variable = variable_of(source)
+    variable = secret_variable_of(source)
     if path := os.environ.get(f"{variable}_FILE"):
         return (SecretRef(file=Path(path)),)
     return (SecretRef(env=variable),)
 
 
-def variable_of(source: str) -> str:
+def secret_variable_of(source: str) -> str:
     """Return the variable that holds a source's secret if its table names no other."""
     return "".join(c if c.isalnum() else "_" for c in source.upper()) + "_WEBHOOK_SECRET"
 

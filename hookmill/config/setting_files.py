@@ -42,7 +42,7 @@ def secrets_from_files(faults: list[str]) -> dict[str, str]:
     """Return the secrets that are in files, by the name of the setting.
 
     An empty variable is a fault. (For other settings it counts as not set.) The operator meant to
-    switch a source on, so it must not stay off in silence.
+    switch a source on, so it must not stay off without an error.
     """
     found: dict[str, str] = {}
     variables = variables_set()

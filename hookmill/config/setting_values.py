@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 
@@ -33,14 +32,6 @@ def check_qstash_url(url: str) -> str:
             "put the token into QSTASH_TOKEN"
         )
     return url.rstrip("/")
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host's name or address is one that only this machine reaches."""
-    try:
-        return host.lower() == "localhost" or ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def check_key_part(word: str) -> str:

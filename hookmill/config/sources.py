@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from hookmill.config.hosts import is_loopback
 from hookmill.config.identity import Identify, KeyOf, identifier_for, no_key, ordered_by
 from hookmill.config.secret_names import with_names
 from hookmill.config.secrets import SHORTEST, TOO_SHORT, FoundSecret, one_secret
-from hookmill.config.setting_values import is_loopback
 from hookmill.config.settings import Settings
 from hookmill.config.source_options import QSTASH, SourceOptions, preset_of, spec_of
 from hookmill.config.source_secrets import SETTINGS_OF, find_secrets, is_switched_on

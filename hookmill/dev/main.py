@@ -82,7 +82,7 @@ async def _develop(handlers: str, *, samples: bool, qstash: bool) -> None:
     if settings.group != DEFAULT_GROUP:
         await add_if_unknown(settings, settings.group)
     children: list[asyncio.subprocess.Process] = []
-    async with process.stop_signal() as stop:
+    async with process.stop_signal(*process.hangup()) as stop:
         try:
             if qstash:
                 port = os.environ["QSTASH_URL"].rpartition(":")[2]

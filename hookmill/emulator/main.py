@@ -79,7 +79,7 @@ async def serve(options: EmulatorOptions, show: Show) -> None:
     """Serve the API and deliver, until asked to stop or until another emulator takes over."""
     state, store = State(), Store(options.redis_url, options.prefix)
     token = options.token or fresh_token()
-    async with process.stop_signal() as stop:
+    async with process.stop_signal(*process.hangup()) as stop:
         try:
             await store.take()
             await store.load(state)

@@ -1,19 +1,16 @@
 """Tells requests that a web page may have made from those of programs. Pure, no I/O.
 
 Any page in the developer's browser can make requests to this machine. The browser says where they
-come from, in headers that a page cannot change: `Origin`, `Sec-Fetch-Site`, and `Host`. The last
-one is the page's own host if its DNS name has come to mean this machine (DNS rebinding).
+come from, in headers that a page cannot change: `Origin`, `Sec-Fetch-Site`, and `Host`. `Host`
+names the page's own host, also where the page's DNS name leads to this machine (DNS rebinding).
 """
 
 from __future__ import annotations
 
-import re
-
 from multidict import MultiMapping
 
-from hookmill.config.setting_values import is_loopback
+from hookmill.config.hosts import host_in, is_loopback
 
-_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
 _TYPED = {"none", "same-origin"}
 """What `Sec-Fetch-Site` says of an address that the developer has typed or loaded again."""
 
@@ -29,7 +26,7 @@ def fault_of(headers: MultiMapping[str], own_host: str) -> str | None:
     if not _TYPED.issuperset(headers.getall("Sec-Fetch-Site", [])):
         return "its Sec-Fetch-Site says that a web page has made it"
     hosts = headers.getall("Host", [])
-    found = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
-    if found is None or not (is_loopback(found[1]) or found[1].lower() == own_host.lower()):
+    host = host_in(hosts[0]) if len(hosts) == 1 else ""
+    if not host or not (is_loopback(host) or host == own_host.lower()):
         return "its Host is not this machine: use 127.0.0.1 or localhost"
     return None

@@ -12,14 +12,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from hookmill.config.setting_values import is_loopback
+from hookmill.config.hosts import host_in, is_loopback
 
 TEXT = "text/plain; charset=utf-8"
 
 _REQUEST_LINE = re.compile(r"([A-Za-z]{1,32}) (\S+) HTTP/1\.[01]")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::[0-9]{0,5})?")
 
 _PRIVATE_NAMES = (".internal", ".cluster.local")
 """Ends of names that are for private networks, so that no stranger can own one."""
@@ -62,7 +61,7 @@ TOO_LARGE = PageRefusal(431, "request_too_large", "the request has too many head
 _ONLY_GET = PageRefusal(405, "method_not_allowed", "ask with GET")
 _NO_BODY = PageRefusal(413, "too_large", "a request to this address has no body")
 _OTHER_HOST = PageRefusal(
-    421, "host_unknown", "ask by the address, or by a name that only the private network has"
+    421, "host_unknown", "ask with an IP address, localhost, or a name of a private network as Host"
 )
 
 
@@ -102,10 +101,9 @@ def is_private_host(host: str, listens_on: str) -> bool:
     That is any IP address, `localhost`, and the name that the settings give. An address beyond
     this machine may also be asked by a name without a dot, and by names of private networks.
     """
-    found = _HOST.fullmatch(host)
-    if found is None:
+    name = host_in(host).removesuffix(".")
+    if not name:
         return False
-    name = found[1].lower().removesuffix(".")
     if _is_address(name.strip("[]")) or name == listens_on.lower():
         return True
     if name == "localhost" or name.endswith(".localhost"):

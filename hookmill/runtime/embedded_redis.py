@@ -14,7 +14,9 @@ import re
 import shutil
 import signal
 import socket
+import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -62,7 +64,8 @@ def embedded_server(data: Path | None = None) -> Iterator[str]:
             except (ValkeyServerError, OSError) as error:
                 raise EmbeddedServerError(f"the embedded server did not start: {error}") from None
         try:
-            yield _url_of(path)
+            with _ended_in_order():
+                yield _url_of(path)
         finally:
             server.stop()
 
@@ -91,6 +94,28 @@ def _ctrl_c_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Have SIGTERM and SIGHUP end this block with `SystemExit`, because without it the server would
+    go on alone. Where the program handles them itself, it does.
+    """
+    taken = []
+    if threading.current_thread() is threading.main_thread():
+        signals = (signal.SIGTERM, signal.SIGHUP)
+        taken = [number for number in signals if signal.getsignal(number) is signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, _exit)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _exit(number: int, _: object) -> None:
+    sys.exit(128 + number)
 
 
 @contextmanager

@@ -110,6 +110,12 @@ async def stop_signal(
         _stops.remove(stop)
 
 
+def hangup() -> tuple[signal.Signals, ...]:
+    """Return the signal of a terminal that is closed; nothing where it is ignored, as by nohup."""
+    is_ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return () if is_ignored else (signal.SIGHUP,)
+
+
 class ForcedEnd:
     """Ends the process if a stop takes longer than `seconds`, whatever holds it up: a blocked event
     loop, a task that swallows its cancellation, or a thread that does not end.

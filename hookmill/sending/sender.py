@@ -71,7 +71,9 @@ class Sender:
         if secret is not None and scheme is not None:
             _checked("scheme", lambda: signer_of(scheme, secret))
         if only_public and not direct:
-            raise SettingsError(["only_public: QStash delivers: it goes with direct=True"])
+            raise SettingsError(
+                ["only_public needs direct=True: otherwise QStash connects, and not this program"]
+            )
         self._transport = Transport(only_public=only_public)
         self._client = None if direct else self._make_client(token, url)
         self.schedules = Schedules(self._client, self._defaults)

@@ -13,7 +13,7 @@ import pytest
 
 import hookmill
 from hookmill import errors
-from hookmill.config.secrets import variable_of
+from hookmill.config.secrets import secret_variable_of
 from hookmill.message import RESET_BY_REPLAY, Death, Progress
 from hookmill.signatures.presets import PRESETS
 from hookmill.stream.facts import Heartbeat
@@ -55,7 +55,7 @@ def test_each_sender_has_a_section_that_can_be_pasted() -> None:
     assert headings == ["QStash", "Amazon SNS", "PayPal", *titles]
     for name in PRESETS:
         assert f"\n[sources.{name}]" in page
-        assert f"\nexport {variable_of(name)}=" in page
+        assert f"\nexport {secret_variable_of(name)}=" in page
 
 
 def test_each_code_of_a_refusal_is_listed_and_each_listed_one_exists() -> None:

@@ -115,7 +115,8 @@ def test_on_the_redis_that_is_set_it_has_a_prefix_of_its_own(
     assert dev.log.index("QStash emulator is running") < dev.log.index("Ctrl-C ends everything")
     kept = (dev.log_path.parent / ".hookmill" / "dev.env").read_text()
     assert "HOOKMILL_PREFIX=dev-ada\n" in kept
-    assert dev.stop() == 0
+    dev.signal(signal.SIGHUP)  # its terminal was closed
+    assert dev.wait() == 0
     with redis.Redis.from_url(server.url) as client:
         keys = [key.decode() for key in client.scan_iter()]
     assert keys

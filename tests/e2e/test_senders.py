@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from hookmill.config.secrets import variable_of
+from hookmill.config.secrets import secret_variable_of
 from hookmill.config.settings import Settings, load_settings
 from hookmill.debug import simulate
 from hookmill.debug.targets import sender_for
@@ -83,7 +83,7 @@ def environment(
         "HOOKMILL_PUBLIC_URL": PUBLIC_URL,
         "QSTASH_CURRENT_SIGNING_KEY": CURRENT_KEY,
         "MARBLE_WEBHOOK_SECRET": MARBLE_SECRET,
-        **{variable_of(name): secret_of(name) for name in (*SYMMETRIC, "shop", "own")},
+        **{secret_variable_of(name): secret_of(name) for name in (*SYMMETRIC, "shop", "own")},
     }
     monkeypatch.chdir(tmp_path)
     for name, value in env.items():

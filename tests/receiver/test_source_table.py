@@ -36,9 +36,9 @@ class Running:
         for _ in range(2):
             files = files_of(self.table.settings)
             self.look_twice(files)
-            reloaded = self.table.load(self.looks, anew=is_asked)
+            reloaded = self.table.load(self.looks, remake=is_asked)
             self.look_twice(files | reloaded.files)
-            self.table.take(self.table.load(self.looks, anew=is_asked), is_asked=is_asked)
+            self.table.take(self.table.load(self.looks, remake=is_asked), is_asked=is_asked)
         return self.served()
 
     def look_twice(self, files: set[Path]) -> None:

@@ -54,6 +54,27 @@ def test_it_ends_with_an_error_as_well() -> None:
         os.kill(pids[0], 0)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_ends_its_program_ends_it_as_well(number: signal.Signals) -> None:
+    code = (
+        "import sys; from hookmill.runtime.embedded_redis import embedded_server\n"
+        "with embedded_server() as url: print(url, flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as program:
+        assert program.stdout is not None
+        url = program.stdout.readline().strip()
+        pid = pid_of(url)
+        program.send_signal(number)
+        program.communicate(timeout=20)
+
+    assert program.returncode == 128 + number
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert not socket_of(url).parent.exists()
+
+
 def test_several_can_start_at_once() -> None:
     code = (
         "import sys; from hookmill.runtime.embedded_redis import embedded_server\n"
