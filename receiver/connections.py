@@ -81,6 +81,8 @@ class SenderConnections:
         # A dict keeps the order in which its keys came: the oldest is the first.
         self._open: dict[Hashable, asyncio.Transport] = {}
         self._heads: dict[Hashable, _Head] = {}
+        self._parts: dict[Hashable, None] = {}
+        """Those of which a part of a head has arrived."""
         self._bodies: dict[Hashable, None] = {}
         self._large_heads: dict[Hashable, int] = {}
         """The sizes of large heads, of those whose bodies are on their way."""
@@ -134,10 +136,12 @@ class SenderConnections:
                     self._behind[connection] = size
                 return
             head = self._heads[connection] = _Head(self._clock())
+        self._parts[connection] = None
         self._head_bytes += size - head.size
         head.size = size
         while self._head_bytes > MOST_HEAD_BYTES:
-            self._close(next(iter(self._heads)), "no_room_head")
+            # Not of all that have sent no whole head: one that has sent nothing holds nothing.
+            self._close(next(iter(self._parts)), "no_room_head")
 
     def body_awaited(self, connection: Hashable, of_head: int) -> None:
         """Note that a head of `of_head` bytes has arrived, and its body is still on its way."""
@@ -158,6 +162,7 @@ class SenderConnections:
             head = self._heads.pop(connection, None)
             if head is not None:
                 self._head_bytes -= head.size
+                self._parts.pop(connection, None)
 
     def answered(self, connection: Hashable) -> None:
         """Note that a request was answered: the connection is idle."""

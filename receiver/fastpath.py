@@ -37,7 +37,7 @@ _TOO_LARGE = f"the head of a request has more than {HEAD_LIMIT} bytes"
 
 _USED = {
     *("_parser", "_waiter", "_messages", "_next_keepalive_close_time", "_reading_paused"),
-    *("_buffer", "_http_chunk_splits"),
+    *("_buffer", "_http_chunk_splits", "_current_request", "_task_handler"),
 }
 """The private attributes of aiohttp's connections and bodies that are used here."""
 
@@ -90,6 +90,9 @@ class FastServer(web.Server):
         """Note that a connection is closed; aiohttp calls this."""
         super().connection_lost(handler, exc)
         self._tracked.lost(handler)
+        if self._has_fast_path:
+            fast_path: Any = handler._parser
+            fast_path.lost()
 
 
 def is_supported() -> bool:
@@ -143,9 +146,9 @@ class FastPath:
             else:
                 self._count_parts(len(data), messages)
         except Exception as error:
-            # aiohttp keeps the error in a frame of its traceback. That would hold the connection
-            # until Python looks for such cycles, which is rare.
-            asyncio.get_running_loop().call_soon(error.with_traceback, None)
+            _forget_frames(error)
+            if self._body is not None and (in_body := self._body.exception()) is not None:
+                _forget_frames(in_body)
             raise
         if len(messages) == 1 and self._takes(*messages[0]):
             self._parser.message_consumed()
@@ -159,6 +162,22 @@ class FastPath:
         if self._part_size:
             self._connections.head_part(self._connection, self._part_size)
         return messages, is_upgraded, tail
+
+    def lost(self) -> None:
+        """Free what the connection holds, because it is closed. aiohttp would wait for the rest of
+        a body that nobody reads, and its requests and their connection would hold each other.
+        """
+        connection, body = self._connection, self._body
+        waiter, task = connection._waiter, connection._task_handler
+        if waiter is not None and waiter.done() and task is not None:
+            task.cancel()  # it would begin with a request, and raise
+        connection._messages.clear()
+        if body is not None and connection._current_request is None:
+            # Not its end: a request that is about to begin would take the body as whole.
+            error = TimeoutError("the sender hung up")
+            body.set_exception(error)
+            _forget_frames(error)
+        self._unparsed, self._body = b"", None
 
     def _count_parts(self, size: int, messages: Any) -> None:
         """Count the bytes of a head that is not whole: of the `size` bytes that have arrived, what
@@ -254,6 +273,14 @@ class FastPath:
             with suppress(RuntimeError):
                 connection.transport.resume_reading()
             connection.data_received(unparsed)
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Clear the traceback of an error, once it has been raised where it is awaited. aiohttp keeps
+    the error in a frame of its own traceback. That would hold the connection until Python looks
+    for such cycles, which is rare.
+    """
+    asyncio.get_running_loop().call_soon(error.with_traceback, None)
 
 
 def _size_of(head: Any) -> int:

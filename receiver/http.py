@@ -221,7 +221,8 @@ class HttpServer:
             async with asyncio.timeout(self._settings.read_timeout) as deadline:
                 held.begin(partial(_expire, deadline))
                 return await self._read_chunks(content, held)
-        except TimeoutError:
+        except TimeoutError as error:
+            error.__traceback__ = None  # as below
             if held.is_given_up:
                 return BUSY
             return Refusal(400, "slow_body", "the body took too long to arrive")

@@ -110,6 +110,7 @@ LOOKS = "tests/stream/test_looks.py::test_"
 RELEASE = "tests/stream/test_consumer_release.py::test_"
 LOOKS_MODEL = "tests/stream/test_looks_model.py::test_"
 ORDERING = "tests/stream/test_ordering.py::test_"
+ENDED_CONNECTIONS = "tests/receiver/test_ended_connections.py::test_"
 HELD_BY_CONNECTIONS = "tests/receiver/test_held_by_connections.py::test_"
 SENDER_CONNECTIONS = "tests/receiver/test_connections.py::test_"
 CAPACITY = "tests/receiver/test_capacity.py::test_"
@@ -2448,6 +2449,24 @@ RULES = (
             ),
         ),
         (f"{HELD_BY_CONNECTIONS}large_heads_hold_few_bytes_while_their_bodies_are_awaited",),
+    ),
+    Rule(
+        35,
+        "what a connection held is freed when it ends",
+        (Edit("receiver/fastpath.py", "        connection._messages.clear()", "        pass"),),
+        (f"{ENDED_CONNECTIONS}an_ended_connection_is_freed_at_once",),
+    ),
+    Rule(
+        35,
+        "a body that nobody reads is freed when its sender hangs up",
+        (
+            Edit(
+                "receiver/fastpath.py",
+                "body.set_exception(error)",
+                "pass",
+            ),
+        ),
+        (f"{ENDED_CONNECTIONS}a_body_that_nobody_reads_is_freed_when_its_sender_hangs_up",),
     ),
     Rule(
         35,

@@ -7,6 +7,7 @@ reach Redis, so some are kept for everything else.
 from __future__ import annotations
 
 import resource
+from contextlib import suppress
 
 KEPT = 192
 """Open files that are kept for Redis, the spool, certificates, logs, and what the event loop
@@ -30,10 +31,14 @@ def limit(*, hard: bool = False) -> int:
 def raise_limit(connections: int | None) -> None:
     """Raise the limit as far as so many connections need (None: `MOST`), or as far as allowed."""
     wanted = min((connections or MOST) + KEPT, limit(hard=True))
-    if limit() < wanted:
-        resource.setrlimit(
-            resource.RLIMIT_NOFILE, (wanted, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
-        )
+    # macOS also refuses what is above a limit of the kernel that it tells nowhere here, so less is
+    # tried too. With none of them, the connections are as many as the old limit allows.
+    while limit() < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(
+                resource.RLIMIT_NOFILE, (wanted, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+            )
+        wanted //= 2
 
 
 def allowed_connections(connections: int | None, files: int) -> int:

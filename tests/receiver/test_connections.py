@@ -233,15 +233,18 @@ async def test_unfinished_heads_hold_few_bytes_together(
 ) -> None:
     monkeypatch.setattr(connections_module, "MOST_HEAD_BYTES", 100_000)
     running = await start()
-    wires = [await connected(running, connect, number) for number in (1, 2, 3)]
-    await wires[1].send(b"POST / HTTP/1.1\r\n" + HEADER * 4)
+    silent = await connected(running, connect, 1)
+    wires = [await connected(running, connect, number) for number in (2, 3, 4)]
     await wires[0].send(b"POST / HTTP/1.1\r\n" + HEADER * 4)
+    await eventually(lambda: tracked(running)._head_bytes > 30_000)
+    await wires[1].send(b"POST / HTTP/1.1\r\n" + HEADER * 4)
     await eventually(lambda: tracked(running)._head_bytes > 60_000)
     await wires[2].send(QUESTION + b"POST / HTTP/1.1\r\n" + HEADER * 5)
     assert (await wires[2].answer()).status == 200
     assert not await is_open(wires[0])
     assert await is_open(wires[1])
     assert await is_open(wires[2])
+    assert await is_open(silent)
     assert closed(running) == {"no_room_head": 1}
     assert tracked(running)._head_bytes < 100_000
 

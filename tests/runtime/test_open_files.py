@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hookmill.runtime.open_files import KEPT, MOST, allowed_connections, limit
+from hookmill.runtime.open_files import KEPT, MOST, allowed_connections, limit, raise_limit
 
 
 @given(st.none() | st.integers(1, 10**6), st.integers(1, 2**31))
@@ -38,6 +38,24 @@ def test_a_process_raises_its_limit_as_far_as_it_needs_and_may(
     )
     got = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert got.stdout.strip() == f"({raised}, {hard})"
+
+
+@pytest.mark.parametrize(("kernel", "raised"), [(6000, 5096), (200, 256)])
+@pytest.mark.parametrize("error", [ValueError, OSError])
+def test_a_limit_that_the_kernel_refuses_ends_no_start(
+    kernel: int, raised: int, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = [256, resource.RLIM_INFINITY]
+
+    def set_limits(_: int, wanted: tuple[int, int]) -> None:
+        if wanted[0] > kernel:
+            raise error("Invalid argument")
+        limits[:] = wanted
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: tuple(limits))
+    monkeypatch.setattr(resource, "setrlimit", set_limits)
+    raise_limit(None)
+    assert limits == [raised, resource.RLIM_INFINITY]
 
 
 def test_the_limit_of_this_process_is_read() -> None:
