@@ -1,4 +1,4 @@
-"""Looks at the files that the sources come from. A content counts once two looks in a row agree.
+"""Looks at the files that the sources come from. What a file holds counts once two looks agree.
 
 So a file that somebody is still writing never counts, and neither does one that is away for a
 moment while it is replaced.

@@ -2645,7 +2645,7 @@ RULES = (
     ),
     Rule(
         41,
-        "a content counts once two looks agree",
+        "what a file holds counts once two looks agree",
         (
             Edit(
                 "receiver/file_looks.py",

@@ -102,10 +102,10 @@ class Settings(BaseSettings):
         ge=0,
         le=65535,
         description="port at which a receiver or a worker answers /healthz, /readyz and /metrics "
-        "to those who run it. Unset: it does not",
+        "to those who run it. Unset: it does not. 0: a port that is free, which the log names",
     )
     admin_host: Annotated[str, AfterValidator(check_host)] = Field(
-        default="127.0.0.1", description="address of that port"
+        default="127.0.0.1", description="address that a program listens on with that port"
     )
     qstash_current_signing_key: SecretStr | None = Field(
         default=None,
@@ -191,7 +191,7 @@ class Settings(BaseSettings):
         default=64 * 1024 * 1024,
         ge=1,
         description="bytes of bodies that a receiver may hold at a time; more get 503. Of bodies "
-        "that arrive in parts, a source may hold half of what the others leave free, or one",
+        "that arrive in parts, a source may hold half of what the others leave free, or one body",
     )
     connections: int | None = Field(
         default=None,

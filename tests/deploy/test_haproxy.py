@@ -119,7 +119,7 @@ INSIDE = [
 
 
 def test_only_the_sources_are_passed_on(site: Site) -> None:
-    """Case 8: a stranger got /metrics, /readyz and /healthz through the balancer."""
+    """A stranger got /metrics, /readyz and /healthz through the balancer."""
     answers = {target: site.send(get(target)) for target in INSIDE}
     assert set(answers.values()) <= {400, 404}, answers
     assert site.send(get("/readyz", "X-Forwarded-Path: /marble", method="HEAD")) == 404

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -16,6 +15,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from hookmill.runtime.open_files import raise_limit
 from hookmill.signatures.qstash import QStash
 from tests.receiver.serving import chunked, request_bytes
 from tests.support import CURRENT_KEY, Program, Server, free_port, signed_headers
@@ -42,9 +42,7 @@ KINDS = {
 @pytest.fixture(autouse=True)
 def enough_open_files() -> None:
     """Raise the limit of this process, which holds the other end of each connection."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < 4096:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (4096, hard))
+    raise_limit(4096)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import AsyncIterator
 
 import pytest
 import redis
@@ -15,14 +14,7 @@ from hookmill.stream.client import Client
 from hookmill.stream.connections import keepalive_options
 from hookmill.stream.reply_errors import WaitEndedError, translated
 from tests.stream.toolkit import OwnServer
-from tests.support import Server, eventually
-
-
-@pytest.fixture
-async def client(server: Server) -> AsyncIterator[Client]:
-    opened = Client(server.url, "t")
-    yield opened
-    await opened.close()
+from tests.support import eventually
 
 
 async def open_several(client: Client, count: int) -> None:

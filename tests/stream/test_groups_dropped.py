@@ -193,7 +193,7 @@ async def test_while_a_group_is_being_dropped_nobody_works_in_it_or_adds_it(
 async def test_what_a_group_destroyed_by_hand_has_left_can_be_dropped(
     two: Client, redis_client: redis.Redis
 ) -> None:
-    """Case 30: XGROUP DESTROY leaves three keys."""
+    """XGROUP DESTROY leaves three keys."""
     await fill(two, "search")
     for keys in two.partitions:
         redis_client.xgroup_destroy(keys.stream, "search")

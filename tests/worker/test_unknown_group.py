@@ -31,7 +31,7 @@ REFUSED = (
 def test_a_worker_of_a_mistyped_group_leaves_nothing_and_no_delivery_is_refused_because_of_it(
     processes: WorkerProcesses,
 ) -> None:
-    """Case 30: later 503 `backlog_full`, although `main` had finished everything."""
+    """Later 503 `backlog_full`, although `main` had finished everything."""
     main = processes.start(HANDLERS)
     main.wait_for('"working"')
     with redis.Redis.from_url(processes.server.url) as client:
