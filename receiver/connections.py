@@ -35,6 +35,14 @@ MOST_HEAD_BYTES = 8 * 1024 * 1024
 request until it is answered.
 """
 
+MOST_READ_BYTES = 32 * 1024 * 1024
+"""Bytes of large reads that no request has taken over yet. The event loop may read from hundreds of
+connections, up to 256 KB from each, before any of their requests is looked at.
+"""
+
+_TURNS = 3
+"""Turns of the event loop after which a request has taken over what was read."""
+
 PERIOD = 1.0
 """Seconds between two looks for connections that are overdue."""
 
@@ -91,6 +99,7 @@ class SenderConnections:
         """The idle connections, and since when. The fast path changes it itself, to save time."""
         self._behind: dict[Hashable, int] = {}
         """The sizes of unfinished heads that follow a request that is not answered yet."""
+        self._read_bytes = 0
         self._waiting: dict[Hashable, int] = {}
         """What large heads of unanswered requests hold, and all that follows such requests."""
         self._waiting_bytes = 0
@@ -177,6 +186,23 @@ class SenderConnections:
             if self._behind and (size := self._behind.pop(connection, 0)):
                 self.served(connection, size)
                 self.head_part(connection, size)
+
+    def reads(self, connection: Hashable, size: int) -> bool:
+        """Note a large read. If there were too many, the connection is closed; return False."""
+        if self._read_bytes + size > MOST_READ_BYTES:
+            if connection in self._open:
+                self._close(connection, "no_room_read")
+            return False
+        self._read_bytes += size
+        self._taken_over(size, _TURNS)
+        return True
+
+    def _taken_over(self, size: int, turns: int) -> None:
+        """Count a large read no longer, after so many turns of the event loop."""
+        if turns:
+            asyncio.get_running_loop().call_soon(self._taken_over, size, turns - 1)
+        else:
+            self._read_bytes -= size
 
     def waits(self, connection: Hashable, size: int) -> bool:
         """Note that `size` bytes more are held until an answer. Where there is no room for them,

@@ -34,6 +34,9 @@ HEAD_LIMIT = 64 * 1024
 SMALL_HEAD = 4 * 1024
 """A head of at most so many bytes is not counted, because to count takes time."""
 
+LARGE_READ = 32 * 1024
+"""Bytes that arrive at once and are counted until a request has taken them over."""
+
 _TOO_LARGE = f"the head of a request has more than {HEAD_LIMIT} bytes"
 
 _USED = {
@@ -129,8 +132,12 @@ class FastPath:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._parser, name)
 
-    def feed_data(self, data: bytes) -> tuple[Any, bool, bytes]:
+    def feed_data(  # noqa: C901 - each branch is one kind of what arrives, on the hot path
+        self, data: bytes
+    ) -> tuple[Any, bool, bytes]:
         """Parse what arrived; return the requests that are left to aiohttp."""
+        if len(data) > LARGE_READ and not self._connections.reads(self._connection, len(data)):
+            return (), False, b""
         if self._is_answering:
             # Answers must go out in the order of the requests, so this one waits, unparsed.
             if not self._connections.waits(self._connection, len(data)):

@@ -2483,6 +2483,18 @@ RULES = (
     ),
     Rule(
         35,
+        "large reads hold few bytes together until requests have taken them over",
+        (
+            Edit(
+                "receiver/connections.py",
+                "if self._read_bytes + size > MOST_READ_BYTES:",
+                "if self._read_bytes < 0:",
+            ),
+        ),
+        (f"{HELD_BY_CONNECTIONS}large_reads_hold_few_bytes_until_requests_take_them_over",),
+    ),
+    Rule(
+        35,
         "trailers hold few bytes",
         (
             Edit(

@@ -83,6 +83,26 @@ async def test_large_heads_hold_few_bytes_while_their_bodies_are_awaited(
     assert tracked(running)._large_head_bytes == 0
 
 
+async def test_large_reads_hold_few_bytes_until_requests_take_them_over(
+    start: StartReceiver, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = await start(body_limit=1_000_000)
+    source = running.sources["qstash"]
+    for number in range(1, 4):  # each is taken over before the next one
+        wire = await connected(running, connect, number)
+        await wire.send(delivery(source, b"x" * 500_000))
+        assert (await wire.answer()).status == 200
+    assert tracked(running)._read_bytes == 0
+    monkeypatch.setattr(connections_module, "MOST_READ_BYTES", 60_000)
+    small, large = [await connected(running, connect, number) for number in (4, 5)]
+    await large.send(delivery(source, b"x" * 500_000))
+    assert not await is_open(large)
+    assert closed(running) == {"no_room_read": 1}
+    await small.send(delivery(source))
+    assert (await small.answer()).status == 200
+    await eventually(lambda: tracked(running)._read_bytes == 0)
+
+
 async def test_a_body_that_breaks_off_is_freed_at_once(
     start: StartReceiver, connect: Connect
 ) -> None:
