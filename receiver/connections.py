@@ -30,8 +30,9 @@ KEEPALIVE = 75.0
 """Seconds for which an idle connection is kept."""
 
 MOST_HEAD_BYTES = 8 * 1024 * 1024
-"""Bytes of unfinished heads that all connections may hold together, and as many of heads whose
-bodies are on their way and that are not small (`SMALL_HEAD`).
+"""Bytes of unfinished heads that all connections may hold together, as many of large heads (above
+`SMALL_HEAD`) whose bodies are on their way, and as many of large heads and of all that follows a
+request until it is answered.
 """
 
 PERIOD = 1.0
@@ -90,6 +91,9 @@ class SenderConnections:
         """The idle connections, and since when. The fast path changes it itself, to save time."""
         self._behind: dict[Hashable, int] = {}
         """The sizes of unfinished heads that follow a request that is not answered yet."""
+        self._waiting: dict[Hashable, int] = {}
+        """What large heads of unanswered requests hold, and all that follows such requests."""
+        self._waiting_bytes = 0
         self._head_bytes = 0
         self._large_head_bytes = 0
         self._unreported: Counter[str] = Counter()
@@ -124,6 +128,7 @@ class SenderConnections:
         """Forget a connection that is closed. A second call does nothing."""
         self._open.pop(connection, None)
         self._behind.pop(connection, None)
+        self._waiting_bytes -= self._waiting.pop(connection, 0)
         self.answering(connection)
 
     def head_part(self, connection: Hashable, size: int) -> None:
@@ -132,7 +137,7 @@ class SenderConnections:
         if head is None:
             if self.idle.pop(connection, None) is None:
                 # They follow a request that is not answered yet.
-                if connection in self._open:
+                if self.waits(connection, size - self._behind.get(connection, 0)):
                     self._behind[connection] = size
                 return
             head = self._heads[connection] = _Head(self._clock())
@@ -170,7 +175,32 @@ class SenderConnections:
             self._body_ended(connection)
             self.idle[connection] = self._clock()
             if self._behind and (size := self._behind.pop(connection, 0)):
+                self.served(connection, size)
                 self.head_part(connection, size)
+
+    def waits(self, connection: Hashable, size: int) -> bool:
+        """Note that `size` bytes more are held until an answer. Where there is no room for them,
+        the connection is closed; return False.
+        """
+        while connection in self._open and self._waiting_bytes + size > MOST_HEAD_BYTES:
+            if self._large_heads:
+                self._close(next(iter(self._large_heads)), "no_room_body")
+            else:
+                self._close(connection, "no_room_answer")
+        if connection not in self._open:
+            return False
+        self._waiting[connection] = self._waiting.get(connection, 0) + size
+        self._waiting_bytes += size
+        return True
+
+    def served(self, connection: Hashable, size: int) -> None:
+        """Note that `size` bytes of them are held no longer, if they were counted."""
+        if held := self._waiting.get(connection, 0):
+            self._waiting_bytes -= min(size, held)
+            if size < held:
+                self._waiting[connection] = held - size
+            else:
+                del self._waiting[connection]
 
     def unread(self, connection: Hashable) -> None:
         """Close a connection whose sender sends more, and does not read the answers."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from bisect import bisect_right
+from collections.abc import Iterable
 from contextlib import suppress
 from email.utils import formatdate
 from functools import lru_cache
@@ -116,6 +117,8 @@ class FastPath:
         self._unparsed = b""
         self._part_size = 0
         """How many bytes have arrived of a head that is not whole."""
+        self._large_head = 0
+        """The size of a large head that has just arrived, or of the one that is being answered."""
         self._body: StreamReader | None = None
         """A body that is not whole."""
         self._body_size = 0
@@ -130,20 +133,21 @@ class FastPath:
         """Parse what arrived; return the requests that are left to aiohttp."""
         if self._is_answering:
             # Answers must go out in the order of the requests, so this one waits, unparsed.
+            if not self._connections.waits(self._connection, len(data)):
+                return (), False, b""
             self._unparsed += data
             with suppress(RuntimeError):  # the connection is being closed
                 self._connection.transport.pause_reading()
             return (), False, b""
         try:
             messages, is_upgraded, tail = self._parser.feed_data(data)
-            if (
+            if not (
                 len(messages) == 1
                 and len(data) - messages[0][1].total_bytes <= SMALL_HEAD
                 and messages[0][1].is_eof()
                 and self._body is None
+                and not self._part_size
             ):
-                self._part_size = 0
-            else:
                 self._count_parts(len(data), messages)
         except Exception as error:
             _forget_frames(error)
@@ -156,12 +160,24 @@ class FastPath:
         elif self._connection.writing_paused:
             self._connections.unread(self._connection)
             return (), False, b""
-        elif messages and self._is_idle:
-            # Else aiohttp still has to answer an earlier request, or to send an answer.
-            self._connections.answering(self._connection)
+        elif messages and not self._leaves(messages):
+            return (), False, b""
         if self._part_size:
             self._connections.head_part(self._connection, self._part_size)
         return messages, is_upgraded, tail
+
+    def _leaves(self, messages: Any) -> bool:
+        """Leave requests to aiohttp. If there is no room for them, the connection is closed; return
+        False.
+        """
+        self._large_head = 0
+        if self._is_idle:
+            # Else aiohttp still has to answer an earlier request, or to send an answer.
+            self._connections.answering(self._connection)
+        size = sum(size_of_head(head.method, head.path, head.raw_headers) for head, _ in messages)
+        # A small one is not counted, as on the fast path.
+        is_small = size <= SMALL_HEAD and not self._connection._messages
+        return is_small or self._connections.waits(self._connection, size)
 
     def lost(self) -> None:
         """Free what the connection holds, because it is closed. aiohttp would wait for the rest of
@@ -192,9 +208,10 @@ class FastPath:
                 return
             self._body, self._beside_body, has_ended = None, 0, True
         for head, body in messages:
-            of_head = _size_of(head)
+            of_head = size_of_head(head.method, head.path, head.raw_headers)
             if of_head > HEAD_LIMIT:
                 raise BadHttpMessage(_TOO_LARGE)
+            self._large_head = of_head if of_head > SMALL_HEAD else 0
             size -= of_head + _size_of_body(body, 0)
             if not body.is_eof():
                 self._body, self._body_size = body, body.total_bytes
@@ -236,6 +253,8 @@ class FastPath:
         source = self._taker.find(head.path)
         if source is None:
             return False
+        if self._large_head and not self._connections.waits(self._connection, self._large_head):
+            return True  # the connection is closed
         self._is_answering = True
         if self._idle.pop(self._connection, None) is None:
             self._connections.answering(self._connection)
@@ -258,6 +277,9 @@ class FastPath:
         self._is_answering = False
         if connection.transport is None:
             return  # the sender has hung up
+        if self._large_head:
+            self._connections.served(connection, self._large_head)
+            self._large_head = 0
         is_last = self._taker.is_quiet
         connection.transport.write(render(reply, is_last=is_last))
         if is_last:
@@ -270,6 +292,7 @@ class FastPath:
             self._connections.answered(connection)
         if self._unparsed:
             unparsed, self._unparsed = self._unparsed, b""
+            self._connections.served(connection, len(unparsed))
             with suppress(RuntimeError):
                 connection.transport.resume_reading()
             connection.data_received(unparsed)
@@ -283,10 +306,10 @@ def _forget_frames(error: BaseException) -> None:
     asyncio.get_running_loop().call_soon(error.with_traceback, None)
 
 
-def _size_of(head: Any) -> int:
+def size_of_head(method: str, target: str, raw_headers: Iterable[tuple[bytes, bytes]]) -> int:
     """Return how many bytes a head has as most senders write it."""
-    headers = sum(len(name) + len(value) + 4 for name, value in head.raw_headers)
-    return len(head.method) + len(head.path) + len(" HTTP/1.1\r\n\r\n") + 1 + headers
+    headers = sum(len(name) + len(value) + 4 for name, value in raw_headers)
+    return len(method) + len(target) + len(" HTTP/1.1\r\n\r\n") + 1 + headers
 
 
 def _size_of_body(body: Any, before: int) -> int:

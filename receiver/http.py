@@ -21,7 +21,7 @@ from hookmill.runtime.open_files import allowed_connections, limit
 from receiver import handshake
 from receiver.capacity import HeldBytes
 from receiver.connections import KEEPALIVE, SenderConnections
-from receiver.fastpath import FastPath, FastServer
+from receiver.fastpath import FastPath, FastServer, size_of_head
 from receiver.health import Health
 from receiver.intake import ReceivedRequest, too_large
 from receiver.log_limits import server_logger
@@ -155,6 +155,7 @@ class HttpServer:
             response = _response(reply)
         finally:
             self._end()
+            self._connections.served(request.protocol, _size_of_head(request))
             self._connections.answered(request.protocol)
         # The rest of an unread body could be mistaken for the next request.
         if self.is_quiet or not request.content.is_eof():
@@ -286,8 +287,7 @@ def _response(reply: Reply) -> web.Response:
 
 
 def _size_of_head(request: web.BaseRequest) -> int:
-    headers = sum(len(name) + len(value) for name, value in request.raw_headers)
-    return len(request.raw_path) + headers
+    return size_of_head(request.method, request.raw_path, request.raw_headers)
 
 
 def _resolve(future: asyncio.Future[Result], result: Result) -> None:

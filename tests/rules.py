@@ -112,6 +112,7 @@ LOOKS_MODEL = "tests/stream/test_looks_model.py::test_"
 ORDERING = "tests/stream/test_ordering.py::test_"
 ENDED_CONNECTIONS = "tests/receiver/test_ended_connections.py::test_"
 HELD_BY_CONNECTIONS = "tests/receiver/test_held_by_connections.py::test_"
+WAITING_REQUESTS = "tests/receiver/test_waiting_requests.py::test_"
 SENDER_CONNECTIONS = "tests/receiver/test_connections.py::test_"
 CAPACITY = "tests/receiver/test_capacity.py::test_"
 CERTIFICATE_MEMORY = "tests/receiver/test_certificate_memory.py::test_"
@@ -2467,6 +2468,18 @@ RULES = (
             ),
         ),
         (f"{ENDED_CONNECTIONS}a_body_that_nobody_reads_is_freed_when_its_sender_hangs_up",),
+    ),
+    Rule(
+        35,
+        "requests that wait for an answer hold few bytes of heads together",
+        (
+            Edit(
+                "receiver/connections.py",
+                "while connection in self._open and self._waiting_bytes + size > MOST_HEAD_BYTES:",
+                "while False:",
+            ),
+        ),
+        (f"{WAITING_REQUESTS}requests_that_wait_hold_few_bytes_besides_bodies",),
     ),
     Rule(
         35,
