@@ -103,12 +103,15 @@ def _by_table(error: ValidationError, tables: Mapping[str, Any]) -> _Faults:
 
 
 def _judge_table(name: str, read: Settings, by_source: _Faults) -> None:
-    """Note what is wrong with a table whose values are each right by themselves."""
+    """Note what is wrong with a table whose values are each right by themselves. What a source
+    needs beyond that is judged only if it is switched on, as at the start.
+    """
     try:
         spec = spec_of(name, read.options_of(name))
     except ValueError as error:
         by_source[name] += str(error).splitlines()
-    else:
+        return
+    if name in names_of(read):
         by_source[name] += [
             f"sources.{name}: {fault}" for fault in faults_of_table(name, spec, read)
         ]

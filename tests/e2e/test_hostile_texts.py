@@ -140,6 +140,7 @@ async def test_no_line_for_programs_is_forged_or_steers_a_terminal(
 
 
 @pytest.mark.timeout(600)  # it starts more than thirty processes, one after another
+@pytest.mark.parametrize("server", ["valkey"], indirect=True)  # the server changes no text
 async def test_no_command_shows_anything_that_steers_a_terminal_or_forges_a_line(
     hostile: Line, start_program: Callable[..., Program], tmp_path: Path, redis_client: redis.Redis
 ) -> None:

@@ -76,6 +76,20 @@ def test_a_secret_that_was_withdrawn_is_no_longer_served(running: Running) -> No
     assert served.usable == {"ours": 0, "other": 1}
 
 
+def test_a_source_that_is_switched_off_keeps_no_table_from_changing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The duplicate window is too short for QStash, which no key switches on."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOOKMILL_DEDUP_WINDOW", "60")
+    Path("ours").write_text(OURS)
+    Path("other").write_text(OTHER)
+    Path("hookmill.toml").write_text(TABLE.format("ours"))
+    running = Running()
+    Path("hookmill.toml").write_text(TOML)
+    assert secrets(running.reload()) == {"ours": [OURS], "other": [OTHER]}
+
+
 def test_what_has_not_changed_is_the_same_source(running: Running) -> None:
     before = {one.name: one for one in running.served().sources}
     Path("ours").write_text("another secret of ours")
