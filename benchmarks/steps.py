@@ -33,8 +33,8 @@ from hookmill.stream.client import Client
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import Entry, Settlement, Taken
 from hookmill.stream.producer import Producer
-from receiver.fastpath import render
 from receiver.intake import ReceivedRequest, admit, delivery_of
+from receiver.rendering import render
 from receiver.responses import Reply
 from tests.support import Server
 from worker.attempt import Attempter

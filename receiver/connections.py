@@ -16,7 +16,8 @@ from collections.abc import Callable, Hashable
 import structlog
 
 from receiver.background import BackgroundTask
-from receiver.fastpath import SMALL_HEAD, render
+from receiver.fastpath import SMALL_HEAD
+from receiver.rendering import render
 from receiver.responses import Refusal
 
 log = structlog.get_logger("receiver")

@@ -8,22 +8,19 @@ module uses aiohttp's private attributes. If a release has others, aiohttp does 
 from __future__ import annotations
 
 import asyncio
-import time
 from bisect import bisect_right
 from collections.abc import Iterable
 from contextlib import suppress
-from email.utils import formatdate
-from functools import lru_cache
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aiohttp import HttpVersion11, StreamReader, hdrs, web
-from aiohttp.http import SERVER_SOFTWARE, HttpRequestParser
+from aiohttp.http import HttpRequestParser
 from aiohttp.http_exceptions import BadHttpMessage
 
 from hookmill.config.sources import Source
 from receiver.intake import ReceivedRequest
-from receiver.responses import Headers, Reply
+from receiver.rendering import render
+from receiver.responses import Reply
 
 if TYPE_CHECKING:
     from receiver.connections import SenderConnections
@@ -37,6 +34,12 @@ SMALL_HEAD = 4 * 1024
 LARGE_READ = 32 * 1024
 """Bytes that arrive at once and are counted until a request has taken them over."""
 
+FEW_CHUNKS = 256
+"""A body of at most so many chunks is not counted by its chunks."""
+
+CHUNK_SIZE = 64
+"""Bytes that aiohttp keeps for a chunk, besides its text, until a request has taken it over."""
+
 _TOO_LARGE = f"the head of a request has more than {HEAD_LIMIT} bytes"
 
 _USED = {
@@ -44,8 +47,6 @@ _USED = {
     *("_buffer", "_http_chunk_splits", "_current_request", "_task_handler"),
 }
 """The private attributes of aiohttp's connections and bodies that are used here."""
-
-_CLOSE = ("Connection", "close")
 
 
 class Taker(Protocol):
@@ -212,6 +213,7 @@ class FastPath:
             size -= _size_of_body(self._body, before)
             if not self._body.is_eof():
                 self._count_beside_body(size)
+                self._count_chunks(self._body)
                 return
             self._body, self._beside_body, has_ended = None, 0, True
         for head, body in messages:
@@ -223,6 +225,7 @@ class FastPath:
             if not body.is_eof():
                 self._body, self._body_size = body, body.total_bytes
                 self._count_beside_body(self._part_size + size)
+                self._count_chunks(body)
         self._part_size = max(0, self._part_size + size)
         if messages or has_ended:
             # So few bytes may also be the sizes of chunks, or spaces in headers.
@@ -242,6 +245,14 @@ class FastPath:
         # While reading is paused, they may be parts of the body that are not parsed yet.
         if self._beside_body > SMALL_HEAD and not self._connection._reading_paused:
             self._connections.long_trailers(self._connection)
+
+    def _count_chunks(self, body: Any) -> None:
+        """Count the chunks of a body that is not whole. A read of small chunks becomes many times
+        as large, and the event loop may read from hundreds of connections in one turn.
+        """
+        ends = body._http_chunk_splits
+        if ends and len(ends) > FEW_CHUNKS:
+            self._connections.reads(self._connection, CHUNK_SIZE * len(ends))
 
     def _takes(self, head: Any, payload: StreamReader) -> bool:
         """Take a request if it is a whole and plain delivery and no earlier request is unanswered;
@@ -330,20 +341,3 @@ def _size_of_body(body: Any, before: int) -> int:
     # A size has one digit more for each 16 times that a chunk is longer.
     chunks = len(ends) - bisect_right(ends, before)
     return grown + chunks * len("1\r\n\r\n") + grown // 16
-
-
-def render(reply: Reply, *, is_last: bool = False) -> bytes:
-    """Return an answer as bytes of HTTP/1.1. `is_last`: the connection is closed after it."""
-    headers = (*reply.headers, _CLOSE) if is_last else reply.headers
-    return _head(reply.status, headers, len(reply.body), int(time.time())) + reply.body
-
-
-@lru_cache(maxsize=64)
-def _head(status: int, headers: Headers, length: int, second: int) -> bytes:
-    """Return what comes before a body. Cached, because it is often the same within a second."""
-    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
-    lines += [f"{name}: {value}" for name, value in headers]
-    if status != HTTPStatus.NO_CONTENT:  # a 204 must not have a length (RFC 9110, 8.6)
-        lines.append(f"Content-Length: {length}")
-    lines += [f"Date: {formatdate(second, usegmt=True)}", f"Server: {SERVER_SOFTWARE}", "\r\n"]
-    return "\r\n".join(lines).encode()

@@ -103,6 +103,26 @@ async def test_large_reads_hold_few_bytes_until_requests_take_them_over(
     await eventually(lambda: tracked(running)._read_bytes == 0)
 
 
+async def test_small_chunks_hold_few_bytes_until_requests_take_them_over(
+    start: StartReceiver, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = await start()
+    head = b"POST /qstash HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for number in range(1, 4):  # each is taken over before the next one
+        wire = await connected(running, connect, number)
+        await wire.send(head + b"1\r\nx\r\n" * 4000)
+        await eventually(lambda: tracked(running)._read_bytes == 0)
+        await wire.send(b"0\r\n\r\n")
+        assert (await wire.answer()).status == 401
+    monkeypatch.setattr(connections_module, "MOST_READ_BYTES", 60_000)
+    few, many = [await connected(running, connect, number) for number in (4, 5)]
+    await many.send(head + b"1\r\nx\r\n" * 4000)
+    assert not await is_open(many)
+    assert closed(running) == {"no_room_read": 1}
+    await few.send(head + b"1\r\nx\r\n" * 100 + b"0\r\n\r\n")
+    assert (await few.answer()).status == 401
+
+
 async def test_a_body_that_breaks_off_is_freed_at_once(
     start: StartReceiver, connect: Connect
 ) -> None:
