@@ -35,6 +35,9 @@ hypothesis_settings.register_profile(
 )
 hypothesis_settings.load_profile("any-machine")
 
+# A run under nohup ignores it, and so would the programs that the tests start.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 PR_SET_CHILD_SUBREAPER = 36  # from linux/prctl.h
 
 

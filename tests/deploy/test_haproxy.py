@@ -18,7 +18,7 @@ from hookmill.signatures.marble import marble_scheme
 from tests.deploy.reading import DEPLOY
 from tests.support import MARBLE_SECRET, Program, Server, free_port, signed_headers, wait_until
 
-HAPROXY = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
+HAPROXY = shutil.which("haproxy")
 
 pytestmark = [
     pytest.mark.external,
@@ -134,5 +134,5 @@ def test_a_receiver_that_stops_gets_no_more_deliveries_and_none_is_lost(site: Si
     statuses = [site.deliver(number) for number in range(1, 200)]
     assert site.receivers[0].wait() == 0
     accepted = 1 + statuses.count(200)
-    assert set(statuses) <= {200, 503}  # its sender sends a delivery again after 503
-    assert site.stored == accepted > 100
+    assert set(statuses) <= {200, 502, 503}  # its sender sends a delivery again after 502 or 503
+    assert site.stored >= accepted > 100  # the answer of a stored one may be lost

@@ -78,7 +78,9 @@ async def test_memory_stays_flat_at_many_times_the_load_that_can_be_stored(
         await asyncio.gather(*(send(session, 2) for _ in range(SENDERS)))
         server.signal(signal.SIGCONT)
         assert statuses[200] == 5
-        assert statuses[503] > SENDERS
+        assert statuses[503]
+        # Where too much is read at once, a connection is closed without an answer.
+        assert statuses[503] + statuses[0] == 2 * SENDERS
         async with session.get(f"http://127.0.0.1:{port}/healthz") as answer:
             assert answer.status == 200
         await send(session, 1)

@@ -90,7 +90,7 @@ class Fuzz:
             watching.cancel()
             await asyncio.wait([watching])
             seconds = time.monotonic() - began
-            rss_late = rss_of(receiver.pid)
+            rss_late = await self._rss_at_rest(receiver.pid)
             await asyncio.to_thread(self._collect)
             self._fail_unless(receiver.returncode is None, "the receiver has ended")
             receiver.stop()
@@ -245,6 +245,16 @@ class Fuzz:
                 # The least of some looks, because a large body may be in memory at the moment.
                 self.rss_early = min(self.rss_early or 2**40, rss_of(pid))
             await asyncio.to_thread(self._collect)
+
+    async def _rss_at_rest(self, pid: int) -> int:
+        """Return the receiver's memory once the last large bodies are freed, or after 5 s."""
+        least = rss_of(pid)
+        for _ in range(50):
+            if least - self.rss_early <= GROWTH:
+                break
+            await asyncio.sleep(0.1)
+            least = min(least, rss_of(pid))
+        return least
 
     def _collect(self) -> None:
         """Remove the entries from the stream, and remember their sources and bodies."""

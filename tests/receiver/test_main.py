@@ -152,7 +152,7 @@ async def test_the_admin_address_may_not_be_the_port_that_senders_reach(
     settings: MakeSettings,
 ) -> None:
     configured = settings(port=8080, admin_port=8080, marble_webhook_secret=MARBLE_SECRET)
-    with pytest.raises(SettingsError, match=r"^HOOKMILL_ADMIN_PORT is the port that senders"):
+    with pytest.raises(SettingsError, match=r"^HOOKMILL_ADMIN_PORT and PORT are the same"):
         await receive(configured)
 
 

@@ -149,7 +149,7 @@ async def test_a_proxy_of_the_environment_is_not_used(
 
 
 async def test_the_guard_is_for_direct_delivery() -> None:
-    with pytest.raises(SettingsError, match="only_public: QStash delivers"):
+    with pytest.raises(SettingsError, match="only_public needs direct=True"):
         Sender(token="t", url="http://127.0.0.1:1", only_public=True)
 
 
