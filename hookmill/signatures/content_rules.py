@@ -45,6 +45,16 @@ _BODY_HASH = "bodySHA256"
 _CONTENT_TYPE = istr("Content-Type")
 _FORM = "application/x-www-form-urlencoded"
 _PORTS = {"https": 443, "http": 80}
+
+MAX_FORM = 4 * 1024 * 1024
+"""The most bytes of a form whose fields are signed. Each field is copied several times, and Twilio
+sends a few thousand bytes.
+"""
+
+_TOO_LARGE = Refused(
+    "value_too_long", f"a form whose fields are signed has at most {MAX_FORM} bytes"
+)
+
 _MAX_ESCAPES = 50_000
 """The most characters of a form that may be escaped."""
 
@@ -91,6 +101,8 @@ def _signed_form(body: bytes) -> bytes | Refused:
     """Return a form's fields as Twilio signs them: unescaped, sorted, and each once."""
     # Counted first, because to split and to unescape a form costs far more than to count.
     if len(body) > MAX_FIELDS:
+        if len(body) > MAX_FORM:
+            return _TOO_LARGE
         if body.count(b"&") >= MAX_FIELDS:
             return TOO_MANY_FIELDS
         if body.count(b"%") > _MAX_ESCAPES:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from hookmill.signatures import Signed, Verified
+from hookmill.signatures.content_rules import MAX_FORM
 from hookmill.signatures.forms import MAX_FIELDS
 from tests.signatures.senders import NOW, SYMMETRIC, code_of, delivery, genuine, scheme_of
 
@@ -161,6 +162,14 @@ def test_twilio_signs_texts_in_the_order_of_their_characters(texts: dict[str, st
 )
 def test_twilios_form_has_only_so_many_fields(count: int, code: str) -> None:
     assert twilio(HOOK + "a1", b"&".join([b"a=1"] * count)) == code
+
+
+@pytest.mark.parametrize(
+    ("size", "code"), [(MAX_FORM, "verified"), (MAX_FORM + 1, "value_too_long")]
+)
+def test_twilios_form_has_only_so_many_bytes(size: int, code: str) -> None:
+    value = b"1" * (size - 2)
+    assert twilio(HOOK.encode() + b"a" + value, b"a=" + value) == code
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from hookmill.signatures import times
+from hookmill.signatures.content_rules import MAX_FORM
 from hookmill.signatures.scheme import Signed
 from hookmill.signatures.spec import SignatureSpec, as_template, parts
 from hookmill.signatures.spec_verifier import SpecVerifier
@@ -132,6 +133,8 @@ def makers_for(
     """Return the names of such bodies, and functions that make them. Where a text is asked for they
     have the time `now`, so that a verdict goes as far as it can.
     """
+    if spec.content == "{twilio}":
+        size = min(size, MAX_FORM)  # a larger form is refused at once
     plain = times.write(now, spec.unit).encode()
     for name, make in ANY_FORMAT.items():
         yield name, partial(make, size)
