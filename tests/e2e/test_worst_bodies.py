@@ -28,6 +28,7 @@ from tests.signatures.worst_bodies import (
     SECRET,
     delivery_to,
     makers_for,
+    most_for,
 )
 from tests.support import CURRENT_KEY, Program, Server, free_port, signed_headers
 
@@ -79,7 +80,8 @@ def worst(now: float) -> list[tuple[str, Callable[[], bytes]]]:
         own = ((what, make) for what, make in makers_for(spec, now=now) if what not in ANY_FORMAT)
         found += ((name, make) for _, make in own)
     for name in ("twilio", "form list", "json list"):
-        found += ((name, partial(make, LIMIT)) for make in ANY_FORMAT.values())
+        spec = SCHEMES[name] if name in SCHEMES else PRESETS[name].spec
+        found += ((name, partial(make, most_for(spec))) for make in ANY_FORMAT.values())
     kinds = itertools.cycle(ANY_FORMAT.values())
     found += ((name, partial(make, LIMIT)) for name, make in zip(OTHERS, kinds, strict=False))
     random.Random(7).shuffle(found)

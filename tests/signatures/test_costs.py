@@ -30,6 +30,7 @@ from tests.signatures.worst_bodies import (
     delivery_for,
     delivery_to,
     makers_for,
+    most_for,
     most_signatures,
     scheme_named,
     scheme_names,
@@ -40,7 +41,8 @@ from tests.signatures.worst_bodies import (
 def test_no_body_is_dear_before_its_signature_has_matched(name: str) -> None:
     scheme = scheme_named(name)
     for what, body in bodies_for(scheme.spec):
-        assert LIMIT * 0.9 < len(body) <= LIMIT, what
+        most = most_for(scheme.spec)
+        assert most * 0.9 < len(body) <= most, what
         signed = delivery_to(name, body)
         assert cost_of(scheme.verify, signed, NOW).beyond() == [], what
         assert isinstance(scheme.verify(signed, NOW), Refused) or name in TOKENS, what

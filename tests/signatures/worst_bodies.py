@@ -127,14 +127,18 @@ def bodies_for(spec: SignatureSpec, size: int = LIMIT) -> Iterator[tuple[str, by
     return ((name, make()) for name, make in makers_for(spec, size))
 
 
+def most_for(spec: SignatureSpec) -> int:
+    """Return the most bytes of a body that is read: a larger one is refused at once."""
+    return MAX_FORM if spec.content == "{twilio}" else LIMIT
+
+
 def makers_for(
     spec: SignatureSpec, size: int = LIMIT, now: float = NOW
 ) -> Iterator[tuple[str, Callable[[], bytes]]]:
     """Return the names of such bodies, and functions that make them. Where a text is asked for they
     have the time `now`, so that a verdict goes as far as it can.
     """
-    if spec.content == "{twilio}":
-        size = min(size, MAX_FORM)  # a larger form is refused at once
+    size = min(size, most_for(spec))
     plain = times.write(now, spec.unit).encode()
     for name, make in ANY_FORMAT.items():
         yield name, partial(make, size)
