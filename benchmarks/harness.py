@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import re
 import shutil
 import signal
 import statistics
@@ -22,7 +21,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
@@ -36,8 +34,6 @@ from tests.support import Server, server_binaries, wait_until
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 PLOTS = ROOT / "docs" / "explanation" / "performance"
-ENVIRONMENTS = ROOT / ".bench"
-"""The folder of the peers' environments and programs."""
 
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
 SUBJECT = CORES[0]
@@ -340,75 +336,6 @@ def round_trips(client: redis.Redis) -> int:
 def tool(name: str) -> str | None:
     """Return the path of a program such as wrk."""
     return shutil.which(name)
-
-
-def environment(name: str) -> Path:
-    """Return the Python of a peer's environment, and create the environment if it is missing.
-
-    Raises `LookupError` with the reason if that fails.
-    """
-    wanted = ROOT / "benchmarks" / "peers" / f"{name}.txt"
-    folder = ENVIRONMENTS / name
-    python = folder / "bin" / "python"
-    stamp = folder / "installed.txt"
-    if not stamp.exists() or stamp.read_text() != wanted.read_text():
-        progress(f"installing {name} into {folder.relative_to(ROOT)}")
-        _run(name, sys.executable, "-m", "venv", "--clear", str(folder))
-        _run(name, str(python), "-m", "pip", "install", "--quiet", "-r", str(wanted))
-        stamp.write_text(wanted.read_text())
-    return python
-
-
-@cache
-def installed() -> Path:
-    """Return the Python of an environment that has Hookmill without extras, at locked versions.
-
-    It is the same as after `pip install hookmill`.
-    """
-    folder = ENVIRONMENTS / "hookmill"
-    lines = (ROOT / "locks" / "run.txt").read_text().splitlines()
-    locked = "\n".join(line.removesuffix(" \\") for line in lines if not line.startswith(" "))
-    constraints, stamp = folder / "constraints.txt", folder / "installed.txt"
-    wanted = f"{ROOT}\n{(ROOT / 'pyproject.toml').read_text()}\n{locked}"
-    if not stamp.exists() or stamp.read_text() != wanted:
-        progress(f"installing Hookmill into {folder.relative_to(ROOT)}")
-        _run("hookmill", sys.executable, "-m", "venv", "--clear", str(folder))
-        constraints.write_text(locked)
-        install = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-        _run("hookmill", *install, "-c", str(constraints), "-e", str(ROOT))
-        stamp.write_text(wanted)
-    return folder / "bin" / "python"
-
-
-def pinned_version(name: str) -> str:
-    """Return the installed version of a peer."""
-    text = (ROOT / "benchmarks" / "peers" / f"{name}.txt").read_text()
-    found = re.search(rf"^(?:py)?{name}==(\S+)$", text, re.MULTILINE)
-    return found[1] if found else "?"
-
-
-def _run(name: str, *command: str, cwd: Path | None = None) -> None:
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-    if done.returncode:
-        last = (done.stderr or done.stdout).strip().rpartition("\n")[2]
-        raise LookupError(f"{name} could not be installed: {last}")
-
-
-def go_program(name: str) -> Path:
-    """Return the Go program of `peers/NAME`, and build it if it is missing or older.
-
-    Raises `LookupError` with the reason if that fails.
-    """
-    folder = ROOT / "benchmarks" / "peers" / name
-    binary = ENVIRONMENTS / name
-    go = tool("go")
-    if go is None:
-        raise LookupError(f"{name} is left out: Go is not installed")
-    if not binary.exists() or binary.stat().st_mtime < (folder / "main.go").stat().st_mtime:
-        progress(f"building {name}")
-        ENVIRONMENTS.mkdir(exist_ok=True)
-        _run(name, go, "build", "-o", str(binary), ".", cwd=folder)
-    return binary
 
 
 def machine() -> dict[str, str]:

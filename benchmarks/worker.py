@@ -3,14 +3,17 @@
 The programs run in turns, each in one process with handlers that do nothing: a bare loop of
 XREADGROUP and XACK (the limit); our worker as a real process with deduplication, typed decoding,
 logs and acknowledgement; and the peers, each in its best documented configuration with a handler
-call and an acknowledgement for each message. The queue is filled before. The time runs from the
-first call to the last. Peers get a plain dict, which is less work than ours.
+call and an acknowledgement for each message. The worker in Go by hand reads ahead, and acknowledges
+in batches. The queue is filled before. The time runs from the first call to the last. Peers in
+Python get a plain dict, which is less work than ours; those in Go decode into a struct.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import NamedTuple
 
 import redis
@@ -19,21 +22,19 @@ from benchmarks import filling
 from benchmarks.filling import Worked, fill, measured, work
 from benchmarks.harness import (
     OTHERS,
-    ROOT,
     SUBJECT,
     Bench,
     Program,
     Table,
-    environment,
     options,
-    pinned_version,
     pins,
     progress,
 )
+from benchmarks.programs import PEERS as _PEERS
+from benchmarks.programs import Command, go_peer, pinned_version, python_peer, toolchains
 from hookmill.stream.keys import Keys
 from tests.support import Server
 
-_PEERS = ROOT / "benchmarks" / "peers"
 MESSAGES = 100_000
 BARE, OURS = "XREADGROUP + XACK, bare", "hookmill worker"
 SIZES = {
@@ -45,15 +46,21 @@ SIZES = {
 
 
 class Peer(NamedTuple):
-    """A peer's environment, and how many messages it handles in about two seconds."""
+    """A peer, and how many messages it handles in about two seconds.
+
+    `package` is whose pinned version is shown, and what `--peers` takes. A peer without a `command`
+    is the script `with_PACKAGE.py`.
+    """
 
     name: str
-    environment: str
+    package: str
     messages: int
     concurrency: int
     note: str = ""
+    command: Callable[[], Command] | None = None
 
 
+HAND_WRITTEN = "no retries, leases, order or deduplication"
 PEERS = [
     Peer("taskiq-redis", "taskiq", 6_000, 100),
     Peer("FastStream", "faststream", 6_000, 32),
@@ -63,7 +70,17 @@ PEERS = [
     Peer("dramatiq", "dramatiq", 4_000, 8, "8 threads"),
     Peer("docket", "docket", 1_000, 75),
     Peer("FastStream, batches", "faststream", 60_000, 1, "acknowledges a whole batch or nothing"),
-]
+    Peer("Go by hand", "go-redis", 200_000, 256, HAND_WRITTEN, partial(go_peer, "goworker")),
+    Peer(
+        "Go by hand, a log line each", "go-redis", 200_000, 256, HAND_WRITTEN,
+        partial(go_peer, "goworker", "-log"),
+    ),
+    Peer("asynq", "asynq", 30_000, 10, "Go", partial(go_peer, "asynq")),
+    Peer(
+        "watermill-redisstream", "watermill-redisstream", 40_000, 8, "Go, 8 subscribers",
+        partial(go_peer, "watermill"),
+    ),
+]  # fmt: skip
 
 
 class Tables:
@@ -72,7 +89,8 @@ class Tables:
     def __init__(self, bench: Bench) -> None:
         self.rates = bench.table(
             "Messages handled by one process, no-op handler", "messages/s", against=BARE,
-            target="ours at least 0.25 of the bare loop, 12 times the fastest peer but batches",
+            target="ours at least 0.25 of the bare loop, 12 times the fastest Python peer but batches, "
+            "even with Go by hand that logs",
         )  # fmt: skip
         self.cpu = bench.table("CPU of the worker", "µs a message", against=BARE, digits=1)
         self.redis = bench.table("CPU of Redis, its filling apart", "µs a message", digits=1)
@@ -156,8 +174,7 @@ def asleep(bench: Bench, server: Server, messages: int) -> Worked:
 
 def peer(bench: Bench, server: Server, given: Peer) -> Worked:
     """Fill a peer's queue with its own producer, and run the peer until it is empty."""
-    python = environment(given.environment)
-    script = _PEERS / f"with_{given.environment}.py"
+    command = given.command() if given.command else python_peer(given.package)
     result = bench.folder / "result"
     result.unlink(missing_ok=True)
     env = {
@@ -165,11 +182,12 @@ def peer(bench: Bench, server: Server, given: Peer) -> Worked:
         "BENCH_MESSAGES": str(100 if bench.quick else given.messages),
         "BENCH_CONCURRENCY": str(given.concurrency),
         "BENCH_RESULT": str(result),
+        "GOMAXPROCS": "1",
         **({"BENCH_BATCH": "1"} if "batches" in given.name else {}),
     }
 
     def run(verb: str) -> AbstractContextManager[Program]:
-        return bench.program(python, script, verb, core=SUBJECT, env=env)
+        return bench.program(*command, verb, core=SUBJECT, env=env)
 
     with redis.Redis.from_url(server.url) as client:
         client.flushall()
@@ -185,7 +203,7 @@ def peers(bench: Bench, server: Server, tables: Tables, wanted: list[Peer]) -> N
         progress(one.name)
         try:
             tables.put(one.name, peer(bench, server, one), one.note)
-            bench.report.versions[one.environment] = pinned_version(one.environment)
+            bench.report.versions[one.package] = pinned_version(one.package)
         except (AssertionError, LookupError, RuntimeError) as error:
             last = str(error).strip().rpartition("\n")[2]
             bench.note(f"{one.name} could not be measured: {last[:200]}")
@@ -195,7 +213,8 @@ def peers(bench: Bench, server: Server, tables: Tables, wanted: list[Peer]) -> N
 def run(bench: Bench, names: list[str] | None = None) -> None:
     """Run the benchmark."""
     tables = Tables(bench)
-    wanted = [one for one in PEERS if names is None or one.environment in names]
+    bench.report.versions.update(toolchains())
+    wanted = [one for one in PEERS if names is None or one.package in names]
     with bench.redis() as server:
         for _ in bench.each_round():
             ours(bench, server, 2_000 if bench.quick else MESSAGES, tables)

@@ -4,12 +4,13 @@ the whole machine. `make bench ARGS=--quick` runs each of them for a short time.
 
 from __future__ import annotations
 
-import importlib.util
+import re
 import socket
 import socketserver
 import sys
 import threading
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,9 @@ from benchmarks import (
     bodies,
     deliveries,
     filling,
-    harness,
     loadgen,
     plots,
+    programs,
     receiver,
     report,
     worker,
@@ -106,11 +107,49 @@ def test_names_in_a_drawing_are_escaped() -> None:
 
 
 def test_every_peer_has_its_pins_and_its_script() -> None:
-    folder = Path(worker.__file__).parent / "peers"
-    for name in {peer.environment for peer in worker.PEERS} | {"fastapi"}:
-        assert (folder / f"{name}.txt").is_file()
-        assert harness.pinned_version(name) != "?"
-        assert importlib.util.spec_from_file_location(name, folder / f"with_{name}.py")
+    assert all(programs.pinned_version(package) != "?" for package in receiver.PACKAGES)
+    for peer in worker.PEERS:
+        assert programs.pinned_version(peer.package) != "?"
+        assert peer.command or (programs.PEERS / f"with_{peer.package}.py").is_file()
+
+
+def test_the_pins_of_every_peer_name_exact_versions() -> None:
+    for path in programs.PEERS.glob("*.txt"):
+        assert all(re.fullmatch(r"[\w.\[\]-]+==[\w.]+", line) for line in lines_of(path)), path
+    for path in programs.PEERS.glob("*/Cargo.toml"):
+        dependencies = tomllib.loads(path.read_text())["dependencies"].values()
+        versions = [one if isinstance(one, str) else one["version"] for one in dependencies]
+        assert all(re.fullmatch(r"=\d+\.\d+\.\d+", version) for version in versions), path
+
+
+def lines_of(path: Path) -> list[str]:
+    return [line for line in path.read_text().splitlines() if line and line[0] != "#"]
+
+
+def test_a_lock_of_a_peer_has_the_hash_of_every_package_and_names_no_registry() -> None:
+    hashes = (programs.PEERS / "go" / "go.sum").read_text()
+    required = re.findall(
+        r"^\t(\S+ v\S+)", (programs.PEERS / "go" / "go.mod").read_text(), re.MULTILINE
+    )
+    assert required
+    assert all(f"{module}/go.mod h1:" in hashes for module in required)
+    for path in programs.PEERS.glob("*/Cargo.lock"):
+        packages = tomllib.loads(path.read_text())["package"]
+        assert "registry" not in path.read_text()
+        assert [one["name"] for one in packages if "checksum" not in one] == [path.parent.name]
+
+
+def test_cargo_is_given_the_source_of_every_crate_that_has_a_hash() -> None:
+    for path in programs.PEERS.glob("*/Cargo.lock"):
+        for one in tomllib.loads(programs.with_sources(path.read_text()))["package"]:
+            assert ("source" in one) == ("checksum" in one)
+
+
+def test_a_peer_whose_toolchain_is_missing_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    for make in (programs.go_peer, programs.rust_peer):
+        with pytest.raises(LookupError, match="is left out"):
+            make("goreceiver")
 
 
 def test_a_large_body_has_the_size_that_was_asked_for_and_its_delivery_is_genuine() -> None:

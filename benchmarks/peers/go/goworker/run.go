@@ -1,0 +1,87 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"peers/counting"
+)
+
+var errNoBody = errors.New("the entry has no body")
+
+// runner runs the handlers of one batch after another. The lines of a batch are written together.
+type runner struct {
+	counter counting.Counter
+	output  *bufio.Writer
+	log     *slog.Logger
+}
+
+func newRunner(logs bool) *runner {
+	output := bufio.NewWriter(os.Stdout)
+	var handler slog.Handler = slog.DiscardHandler
+	if logs {
+		handler = slog.NewJSONHandler(output, nil)
+	}
+	return &runner{output: output, log: slog.New(handler)}
+}
+
+// run returns the IDs of the entries that were handled.
+func (r *runner) run(batch []redis.XMessage) []string {
+	failures := make([]error, len(batch))
+	var all sync.WaitGroup
+	for number, message := range batch {
+		all.Go(func() { failures[number] = r.attempt(message) })
+	}
+	all.Wait()
+	_ = r.output.Flush() // a line that cannot be written stops nothing
+	handled := make([]string, 0, len(batch))
+	for number, message := range batch {
+		if failures[number] == nil {
+			handled = append(handled, message.ID)
+		}
+	}
+	return handled
+}
+
+func (r *runner) attempt(message redis.XMessage) error {
+	began, ctx := time.Now(), context.Background()
+	var event counting.Order
+	err := decode(message, &event)
+	if err == nil {
+		err = r.handle(ctx, event)
+	}
+	if err != nil {
+		r.log.LogAttrs(ctx, slog.LevelError, "failed",
+			slog.String("id", message.ID), slog.String("error", err.Error()))
+		return err
+	}
+	r.log.LogAttrs(ctx, slog.LevelInfo, "handled",
+		slog.String("id", message.ID),
+		slog.String("type", event.Type),
+		slog.String("handler", "handle"),
+		slog.Float64("ms", float64(time.Since(began).Microseconds())/1000),
+	)
+	return nil
+}
+
+func decode(message redis.XMessage, event *counting.Order) error {
+	body, ok := message.Values["body"].(string)
+	if !ok {
+		return errNoBody
+	}
+	return json.Unmarshal([]byte(body), event)
+}
+
+// handle is the handler that is measured: it does nothing but be counted.
+func (r *runner) handle(context.Context, counting.Order) error {
+	r.counter.Count()
+	return nil
+}
