@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test format check unit lock sbom audit chaos order rules fuzz bench docs image clean
+.PHONY: help run test format check unit cost lock sbom audit chaos order rules fuzz bench docs image clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ unit: .venv/develop.stamp ## Only the tests (make unit ARGS='-k name')
 format: .venv/develop.stamp ## Format the code and apply what the linter can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+cost: .venv/develop.stamp ## What a message costs in each step, counted (make cost ARGS=--write makes it the bound)
+	$(BIN)/python -m tests.cost $(ARGS)
 
 LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
   --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header
