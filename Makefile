@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test format check unit lock sbom audit chaos order rules fuzz bench docs image clean
+.PHONY: help run test format check unit cost lock sbom audit chaos order rules fuzz bench docs image clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -31,14 +31,18 @@ format: .venv/develop.stamp ## Format the code and apply what the linter can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-LOCK = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+cost: .venv/develop.stamp ## What a message costs in each step, counted (make cost ARGS=--write makes it the bound)
+	$(BIN)/python -m tests.cost $(ARGS)
+
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
   --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header
 
-# production: what a deployed program needs. run: with the embedded server and what builds the package.
+# production: what a deployed program needs. build: what builds the package. run: both, and the embedded server.
 lock: .venv/develop.stamp ## Update the locks from pyproject.toml
-	$(LOCK) --all-extras --group build -o locks/run.txt --upgrade
-	$(LOCK) --extra asymmetric --extra metrics -c locks/run.txt -o locks/production.txt --upgrade
-	$(LOCK) --all-extras --group build --group test --group lint --group docs -c locks/run.txt -o locks/develop.txt --upgrade
+	$(LOCK) pyproject.toml --all-extras --group build -o locks/run.txt --upgrade
+	$(LOCK) pyproject.toml --extra asymmetric --extra metrics -c locks/run.txt -o locks/production.txt --upgrade
+	$(LOCK) --group build -c locks/run.txt -o locks/build.txt --upgrade
+	$(LOCK) pyproject.toml --all-extras --group build --group test --group lint --group docs -c locks/run.txt -o locks/develop.txt --upgrade
 
 sbom: .venv/develop.stamp ## Write what a release consists of into dist/, as CycloneDX JSON
 	$(BIN)/python -m locks.sbom $(ARGS)

@@ -14,7 +14,7 @@ import redis
 
 from benchmarks.harness import SUBJECT, Bench, Program, chunks, cpu_seconds, peak_mb, round_trips
 from benchmarks.peers.counting import BODY, order
-from hookmill.message import Message
+from hookmill.message import PACKED_VERSION, Message
 from hookmill.stream.client import Client
 from hookmill.stream.producer import Producer
 from tests.support import Server
@@ -58,7 +58,8 @@ async def _fill(url: str, first: int, count: int, partitions: int, body_size: in
     stream = Producer(Client(url, PREFIX, partitions=partitions, timeout=60.0))
     try:
         for numbers in chunks(count, max(1, min(500, _APPENDED_BYTES // body_size))):
-            await stream.append([message(first + number, body_size) for number in numbers])
+            messages = [message(first + number, body_size) for number in numbers]
+            await stream.append(messages, PACKED_VERSION)
     finally:
         await stream.client.close()
 

@@ -26,7 +26,7 @@ from benchmarks.handlers import noop
 from benchmarks.harness import SUBJECT, Bench, Table, chunks, options, pinned_to, pins
 from hookmill.config.settings import load_settings
 from hookmill.config.sources import Source, sources_of
-from hookmill.message import Message, Progress
+from hookmill.message import PACKED_VERSION, Message, Progress
 from hookmill.runtime import logs, process
 from hookmill.stream.arrival import Arrival, row_of
 from hookmill.stream.client import Client
@@ -116,8 +116,8 @@ async def receiver(steps: Steps, source: Source, raw: bytes, stream: Producer) -
     steps.time(
         "the delivery is admitted", lambda: admit(source, request, now), "the verification included"
     )
-    steps.time("a row is made of it", lambda: row_of(arrival))
-    rows = [row_of(arrival)] * APPENDED
+    steps.time("a row is made of it", lambda: row_of(arrival, PACKED_VERSION))
+    rows = [row_of(arrival, PACKED_VERSION)] * APPENDED
 
     async def append(_: int) -> None:
         await stream.append_rows(rows)
@@ -175,7 +175,7 @@ async def attempts(steps: Steps, attempter: Attempter, entries: list[Entry]) -> 
 async def fill(server: Server, count: int) -> None:
     stream = Producer(Client(server.url, filling.PREFIX))
     for numbers in chunks(count, 500):
-        await stream.append([filling.message(number) for number in numbers])
+        await stream.append([filling.message(number) for number in numbers], PACKED_VERSION)
     await stream.client.close()
 
 

@@ -19,8 +19,19 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from hookmill.errors import WireVersionError
 from hookmill.stored_headers import StoredNames
 
-WIRE_VERSION, OLDER_VERSION = b"2", b"1"
-"""The version that is written, and the older one that is read as well."""
+WIRE_VERSIONS = (1, 2, 3)
+"""The versions that are read."""
+
+SAFE_VERSION, PACKED_VERSION = 2, 3
+"""The versions that are written: what every release reads, and what costs less."""
+
+LARGEST_PACKED = 16 * 1024
+"""The bytes of the largest body that version 3 packs. Packing copies it, which costs more than it
+saves for a larger one: its message is written in version 2, where the body is a field of its own.
+"""
+
+PACKED = b"v3"
+"""The field in which version 3 holds all but what the scripts read."""
 
 Fields = dict[bytes, bytes]
 """The fields of a stream entry, as Redis holds them."""
@@ -36,8 +47,18 @@ class About(msgspec.Struct, frozen=True, array_like=True):
     received_ms: Annotated[int, msgspec.Meta(ge=0)]
 
 
+class _Packed(About, frozen=True, array_like=True):
+    """What version 3 holds in one field. A list of messages has it without headers and body."""
+
+    header_block: bytes = b""
+    body: bytes = b""
+
+
 _write_about = msgspec.json.Encoder().encode
 _read_about = msgspec.json.Decoder(About).decode
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(_Packed).decode
+_about_in = msgspec.msgpack.Decoder(About).decode
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,21 +101,25 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         name = f"{self.source}\0{self.id}".encode("utf-8", "surrogatepass")
         return hashlib.blake2b(name, digest_size=16).digest()
 
-    def to_fields(self) -> Fields:
-        """Return the message as fields of a stream entry.
+    def to_fields(self, version: int = SAFE_VERSION) -> Fields:
+        """Return the message as fields of a stream entry, in version 2 or 3.
 
         Their order is always the same, so that Redis stores the names only once for many entries.
-        The ordering key and its source are fields as in version 1, so that workers of all releases
-        wait for the same messages.
+        Digest, ID, ordering key and its source are fields in every version, so that workers of all
+        releases drop the same duplicates and wait for the same messages.
         """
-        fields = {
-            b"version": WIRE_VERSION,
-            b"digest": self.digest,
-            b"id": self.id.encode(),
-            b"about": _write_about(About(self.source, self.type, self.received_ms)),
-            b"headers": self.header_block,
-            b"body": self.body,
-        }
+        if version == PACKED_VERSION and len(self.body) <= LARGEST_PACKED:
+            about = (self.source, self.type, self.received_ms, self.header_block, self.body)
+            fields = {b"digest": self.digest, b"id": self.id.encode(), PACKED: _pack(about)}
+        else:
+            fields = {
+                b"version": b"2",
+                b"digest": self.digest,
+                b"id": self.id.encode(),
+                b"about": _write_about(About(self.source, self.type, self.received_ms)),
+                b"headers": self.header_block,
+                b"body": self.body,
+            }
         if self.key:
             fields[b"source"] = self.source.encode()
             fields[b"key"] = self.key.encode()
@@ -104,16 +129,16 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Message:
         """Read a message. Raises `WireVersionError` if this release does not know its version."""
         try:
-            if fields.get(b"version") != WIRE_VERSION:
+            if PACKED not in fields:
                 return cls._from_older(fields)
-            about = _read_about(fields[b"about"])
+            packed = _unpack(fields[PACKED])
             return cls(
                 id=fields[b"id"].decode(),
-                source=about.source,
-                type=about.type,
-                received_ms=about.received_ms,
-                header_block=fields[b"headers"],
-                body=fields[b"body"],
+                source=packed.source,
+                type=packed.type,
+                received_ms=packed.received_ms,
+                header_block=packed.header_block,
+                body=packed.body,
                 key=fields[b"key"].decode() if b"key" in fields else "",
             )
         except KeyError as error:
@@ -123,16 +148,21 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def _from_older(cls, fields: Mapping[bytes, bytes]) -> Message:
-        """Read a message of version 1, in which each fact is a field of its own."""
-        version = fields.get(b"version")
-        if version != OLDER_VERSION:
-            shown = "none" if version is None else ascii(version.decode("ascii", "replace"))
-            raise WireVersionError(f"wire version {shown}; this release reads versions 1 and 2")
+        """Read a message of version 2, or of 1, in which each fact is a field of its own."""
+        version = _version_of(fields)
+        if version not in {b"1", b"2"}:
+            shown = ascii(version.decode("ascii", "replace")) if version else "none"
+            raise WireVersionError(f"wire version {shown}; this release reads versions 1 to 3")
+        if version == b"2":
+            about = _read_about(fields[b"about"])
+        else:
+            source, event_type = fields[b"source"].decode(), fields[b"type"].decode()
+            about = About(source, event_type, int(fields[b"received"]))
         return cls(
             id=fields[b"id"].decode(),
-            source=fields[b"source"].decode(),
-            type=fields[b"type"].decode(),
-            received_ms=int(fields[b"received"]),
+            source=about.source,
+            type=about.type,
+            received_ms=about.received_ms,
             header_block=fields[b"headers"],
             body=fields[b"body"],
             key=fields.get(b"key", b"").decode(),
@@ -257,13 +287,18 @@ HANDLER_FIELD = b"handler"
 def about_of(fields: Mapping[bytes, bytes]) -> About:
     """Return the facts about an entry as far as they can be read, for any version."""
     try:
-        return _read_about(fields[b"about"])
+        return _about_in(fields[PACKED]) if PACKED in fields else _read_about(fields[b"about"])
     except (KeyError, ValueError, RecursionError):
         return About(
             source=fields.get(b"source", b"").decode("utf-8", "replace"),
             type=fields.get(b"type", b"").decode("utf-8", "replace"),
             received_ms=_number(fields, b"received"),
         )
+
+
+def body_of(fields: Mapping[bytes, bytes]) -> bytes:
+    """Return the body of a message that this release wrote, for any version."""
+    return _unpack(fields[PACKED]).body if PACKED in fields else fields.get(b"body", b"")
 
 
 def fresh_id() -> str:
@@ -283,6 +318,14 @@ def pack_headers(pairs: tuple[tuple[bytes, bytes], ...], secret: bytes = b"") ->
 
 
 _is_stored = StoredNames()
+
+
+def _version_of(fields: Mapping[bytes, bytes]) -> bytes:
+    """Return the version of an entry, b"" if it has none. From 3 on, a field is named after it."""
+    if b"version" in fields:
+        return fields[b"version"]
+    names = (name[1:] for name in fields if name.startswith(b"v") and name[1:].isdigit())
+    return next(names, b"")
 
 
 def _number(fields: Mapping[bytes, bytes], name: bytes) -> int:

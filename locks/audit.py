@@ -134,7 +134,7 @@ def _all_found(concerned: list[tuple[dict[str, Any], Locked]]) -> list[Found]:
 def main(arguments: list[str]) -> int:
     """Compare, print what was found, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m locks.audit", description=__doc__)
-    every = [FOLDER / "production.txt", FOLDER / "run.txt", FOLDER / "develop.txt"]
+    every = [FOLDER / f"{name}.txt" for name in ("production", "build", "run", "develop")]
     parser.add_argument("locks", nargs="*", type=Path, default=every)
     parser.add_argument("--url", default=URL, help="an OSV server")
     parser.add_argument("--database", type=Path, help=f"OSV's file of all: {FILE_OF_ALL}")

@@ -22,6 +22,7 @@ from receiver.pipeline import Pipeline
 from receiver.responses import NO_SECRET
 from receiver.source_table import Served
 from receiver.spool import Spool
+from receiver.wire_version import WireVersionWatch
 
 log = structlog.get_logger("receiver")
 
@@ -45,7 +46,14 @@ class Receiver:
             self._spool = Spool(settings.spool, settings.spool_limit, settings.partitions)
         self._drainer = Drainer(self._spool, stream, timeout) if self._spool else None
         self._pinning = PinningWatch(stream.client, settings.lease)
-        self._appender = Appender(stream, timeout, self._spool, self._pinning.backlog_is_full)
+        self._wire_version = WireVersionWatch(stream.client, settings.lease)
+        self._appender = Appender(
+            stream,
+            timeout,
+            self._spool,
+            self._pinning.backlog_is_full,
+            lambda: self._wire_version.version,
+        )
         certificates = certificates or Certificates()
         self._pipeline = Pipeline(settings, self._appender, certificates)
         self._certificate_memory = CertificateMemory(stream.client, certificates)
@@ -94,6 +102,7 @@ class Receiver:
             await self._spool.open()
             self._drainer.start()
         self._pinning.start()
+        self._wire_version.start()
         self._certificate_memory.start()
         if self._admin is not None:
             self.admin_port = await self._admin.start()
@@ -118,6 +127,7 @@ class Receiver:
         await self._appender.close()
         await self._health.close()
         await self._pinning.stop()
+        await self._wire_version.stop()
         if self._spool is not None and self._drainer is not None:
             await self._drainer.stop()
             await self._spool.close()

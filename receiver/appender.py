@@ -17,7 +17,7 @@ from copy import copy
 import structlog
 
 from hookmill.errors import BacklogFullError, StreamUnavailableError
-from hookmill.message import Message
+from hookmill.message import SAFE_VERSION, Message
 from hookmill.runtime.log_pace import LogPace
 from hookmill.runtime.logs import written_together
 from hookmill.runtime.spool_file import SpoolError
@@ -54,6 +54,7 @@ Stored = str | StreamUnavailableError
 class Appender:
     """Stores messages of many requests at once. `timeout` is in seconds for one round trip.
     `on_full_backlog` is called when messages are refused because too many are unfinished.
+    `wire_version` tells in which version a batch is written.
     """
 
     def __init__(
@@ -62,11 +63,13 @@ class Appender:
         timeout: float,
         spool: Spool | None = None,
         on_full_backlog: Callable[[], None] = lambda: None,
+        wire_version: Callable[[], int] = lambda: SAFE_VERSION,
     ) -> None:
         self._stream = stream
         self._timeout = timeout
         self._spool = spool
         self._on_full_backlog = on_full_backlog
+        self._wire_version = wire_version
         self._queue: deque[_Queued] = deque()
         self._writing: asyncio.Task[None] | None = None
         self._log_pace = LogPace()
@@ -95,7 +98,8 @@ class Appender:
                 batch = self._next_batch(sent)
                 sent = len(batch)
                 try:
-                    results = await self._store([row_of(message) for message, _ in batch])
+                    version = self._wire_version()
+                    results = await self._store([row_of(one, version) for one, _ in batch])
                 except (StreamUnavailableError, TimeoutError) as error:
                     # Also those in the queue: they have waited for one timeout already.
                     if not isinstance(error, StreamUnavailableError):

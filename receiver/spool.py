@@ -268,4 +268,5 @@ class Spool:
 
 
 def _encoded(rows: Sequence[Row]) -> list[bytes]:
-    return [msgspec.msgpack.encode(row) for row in rows]
+    # A row may wait here until receivers or workers of an older release read it.
+    return [msgspec.msgpack.encode(row.in_version_2()) for row in rows]

@@ -45,12 +45,28 @@ def pytest_report_header() -> str:
     return f"servers: {', '.join(f'{name} ({path})' for name, path in BINARIES.items())}"
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked with `one_server` and would run on a second server."""
+    first = next(iter(BINARIES))
+    again = [
+        item
+        for item in items
+        if item.get_closest_marker("one_server")
+        and (callspec := getattr(item, "callspec", None)) is not None  # else it has no parameters
+        and callspec.params.get("server", first) != first
+    ]
+    if again:
+        config.hook.pytest_deselected(items=again)
+        left_out = set(again)
+        items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.fixture(scope="session", params=list(BINARIES))
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """A Redis-compatible server for the whole session. A test that uses it runs once on each
-    server that this machine has.
+    server that this machine has, or on one of them if it is marked with `one_server`.
     """
     running = Server(BINARIES[request.param], tmp_path_factory.mktemp(request.param))
     running.start()

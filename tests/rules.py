@@ -723,7 +723,7 @@ RULES = (
         (
             Edit(
                 "hookmill/stream/arrival.py",
-                'self.partition_key or self.fields.get(b"body", b"")',
+                "self.partition_key or body_of(self.fields)",
                 "self.partition_key",
             ),
         ),
@@ -1365,6 +1365,49 @@ RULES = (
             ),
         ),
         (f"{ATTEMPT}what_this_release_does_not_know_waits_for_one_that_does_and_is_kept",),
+    ),
+    Rule(
+        14,
+        "a receiver writes version 3 only while every worker reads it",
+        (
+            Edit(
+                "receiver/wire_version.py",
+                "if PACKED_VERSION in await self._readers.versions():",
+                "if await self._readers.versions() is not None:",
+            ),
+        ),
+        (
+            "tests/receiver/test_wire_version.py::test_the_version_follows_the_workers_that_run",
+            "tests/e2e/test_wire_versions.py::test_version_3_is_written_only_while_every_worker_reads_it",
+        ),
+    ),
+    Rule(
+        14,
+        "a worker without a heartbeat may be one that does not read it",
+        (
+            Edit(
+                "hookmill/stream/wire_readers.py",
+                "if not found or await self._others(group, {one.name.encode() for one in found}):",
+                "if not found:",
+            ),
+        ),
+        (
+            "tests/stream/test_wire_readers.py::test_a_worker_without_a_heartbeat_counts_until_it_is_gone_or_was_silent_for_long",
+        ),
+    ),
+    Rule(
+        14,
+        "the spool holds what every receiver can drain and every worker can read",
+        (
+            Edit(
+                "receiver/spool.py",
+                "msgspec.msgpack.encode(row.in_version_2())",
+                "msgspec.msgpack.encode(row)",
+            ),
+        ),
+        (
+            "tests/receiver/test_drainer.py::test_what_an_older_release_spooled_is_drained_before_what_this_one_adds",
+        ),
     ),
     Rule(
         14,

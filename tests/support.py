@@ -294,6 +294,11 @@ def written_in_version_1(message: Message) -> Fields:
     }
 
 
+def written_in(version: int, message: Message) -> Fields:
+    """Return a message's fields in one of the wire versions that are read."""
+    return written_in_version_1(message) if version == 1 else message.to_fields(version)
+
+
 def signed_headers(
     scheme: Scheme | NetworkScheme, body: bytes, target: str, now: float | None = None
 ) -> dict[str, str]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hookmill.errors import WireVersionError
 from hookmill.message import (
+    PACKED_VERSION,
     RESET_BY_REPLAY,
     About,
     Death,
@@ -33,9 +34,21 @@ MESSAGE = Message(
     key="order ä",
 )
 
-# The versions that streams in production contain. Version 2 is written, and both are read. Never
+# The versions that streams in production contain. 2 and 3 are written, and all are read. Never
 # change a byte here: a change needs a new version, and this one has to stay readable. A new field
 # needs a default value for entries that do not have it.
+VERSION_3: Fields = {
+    b"digest": bytes.fromhex("42f70b087d932b48fadf4228ba1bbaf9"),  # b2sum -l 128
+    b"id": b"msg_2Zq",
+    b"v3": (
+        b"\x95\xa6qstash\xabor"
+        b"der.p\xc3\xa4id\xcf\x00\x00\x01\xa1\xfdp\xf2;"
+        b"\xc4(Upstash-Message-Id: msg_2Zq\r\nX-Odd: \xe4: b"
+        b'\xc4\x1a{"type":"order.p\xc3\xa4id"}\r\n\x00\xff'
+    ),
+    b"source": b"qstash",
+    b"key": b"order \xc3\xa4",
+}
 VERSION_2: Fields = {
     b"version": b"2",
     b"digest": bytes.fromhex("42f70b087d932b48fadf4228ba1bbaf9"),  # b2sum -l 128
@@ -86,10 +99,17 @@ def test_version_2_of_the_wire_format_is_this_to_the_byte_and_in_this_order() ->
     assert Message.from_fields(VERSION_2) == MESSAGE
 
 
+def test_version_3_of_the_wire_format_is_this_to_the_byte_and_in_this_order() -> None:
+    assert list(MESSAGE.to_fields(PACKED_VERSION).items()) == list(VERSION_3.items())
+    assert Message.from_fields(VERSION_3) == MESSAGE
+
+
 def test_a_message_without_a_key_has_two_fields_less_and_the_others_keep_their_places() -> None:
     free = msgspec.structs.replace(MESSAGE, key="")
     assert list(free.to_fields().items()) == list(VERSION_2.items())[:6]
+    assert list(free.to_fields(PACKED_VERSION).items()) == list(VERSION_3.items())[:3]
     assert Message.from_fields(free.to_fields()) == free
+    assert Message.from_fields(free.to_fields(PACKED_VERSION)) == free
 
 
 def test_version_1_of_the_wire_format_can_still_be_read() -> None:
@@ -102,7 +122,7 @@ def test_an_older_entry_without_a_key_has_no_ordering_key() -> None:
     assert Message.from_fields(without).key == ""
 
 
-@pytest.mark.parametrize("written", [VERSION_1, VERSION_2])
+@pytest.mark.parametrize("written", [VERSION_1, VERSION_2, VERSION_3])
 def test_every_version_has_the_fields_that_the_scripts_read(written: Fields) -> None:
     # A worker of any release reads these fields, also of a message that it cannot read.
     entry = Entry(EntryRef(STREAM, "5-1"), written)
@@ -114,6 +134,7 @@ def test_every_version_has_the_fields_that_the_scripts_read(written: Fields) -> 
 @given(MESSAGES)
 def test_every_message_is_read_as_it_was_written(written: Message) -> None:
     assert Message.from_fields(written.to_fields()) == written
+    assert Message.from_fields(written.to_fields(PACKED_VERSION)) == written
     assert Message.from_fields(written_in_version_1(written)) == written
 
 
@@ -138,7 +159,7 @@ def test_the_fields_that_a_group_adds_do_not_change_the_message() -> None:
     }
 
     assert {**progress.to_fields(), **death.to_fields()} == added
-    for written in (VERSION_1, VERSION_2):
+    for written in (VERSION_1, VERSION_2, VERSION_3):
         assert not added.keys() & written.keys()
         assert Message.from_fields({**written, **added}) == MESSAGE
         assert Progress.from_fields({**written, **added}, "9-9") == progress
@@ -176,9 +197,18 @@ def test_an_entry_that_a_receiver_appended_is_its_own_owner() -> None:
 @pytest.mark.parametrize(
     ("written", "changed", "said"),
     [
-        (VERSION_2, {b"version": b"3"}, "wire version '3'; this release reads versions 1 and 2"),
+        (VERSION_2, {b"version": b"3"}, "wire version '3'; this release reads versions 1 to 3"),
         (VERSION_2, {b"version": b"\xff\n"}, "wire version '\\ufffd\\n'; this release reads "),
-        (VERSION_2, {b"version": None}, "wire version none; this release reads versions 1 and 2"),
+        (VERSION_2, {b"version": None}, "wire version none; this release reads versions 1 to 3"),
+        (VERSION_2, {b"version": None, b"v4": b""}, "wire version '4'; this release reads "),
+        (VERSION_3, {b"id": None}, "not an entry of ours: no field b'id'"),
+        (VERSION_3, {b"key": b"\xff"}, "not an entry of ours: 'utf-8' codec can't decode "),
+        (VERSION_3, {b"v3": b""}, "not an entry of ours: Input data was truncated"),
+        (VERSION_3, {b"v3": VERSION_3[b"v3"][:-1]}, "not an entry of ours: Input data was trunc"),
+        (VERSION_3, {b"v3": b"\x92\xa1a\xa1b"}, "not an entry of ours: Expected `array` of at "),
+        (VERSION_3, {b"v3": b"\x93\xa1a\xa1b\xff"}, "not an entry of ours: Expected `int` >= 0"),
+        (VERSION_3, {b"v3": b"\x93\xa1a\xa1\xff\x01"}, "not an entry of ours: 'utf-8' codec "),
+        (VERSION_3, {b"v3": b"\x96\xa1a\xa1b\x01\xc4\x00\xc4\x00" + b"\x91" * 9000}, "not an ent"),
         (VERSION_2, {b"version": b"1"}, "not an entry of ours: no field b'type'"),
         (VERSION_1, {b"version": b"2"}, "not an entry of ours: no field b'about'"),
         (VERSION_2, {b"body": None}, "not an entry of ours: no field b'body'"),
@@ -226,6 +256,9 @@ def test_fields_that_a_later_release_adds_to_version_2_are_ignored() -> None:
     [
         (VERSION_1, About("qstash", "order.päid", 1_795_253_400_123)),
         (VERSION_2, About("qstash", "order.päid", 1_795_253_400_123)),
+        (VERSION_3, About("qstash", "order.päid", 1_795_253_400_123)),
+        ({**VERSION_3, b"v3": b"\xff"}, About("qstash", "", 0)),
+        ({**VERSION_3, b"v3": b""}, About("qstash", "", 0)),
         ({**VERSION_2, b"version": b"3"}, About("qstash", "order.päid", 1_795_253_400_123)),
         ({**VERSION_2, b"about": b"\xff"}, About("qstash", "", 0)),
         (
@@ -248,7 +281,7 @@ def test_source_type_and_time_of_a_message_are_read_as_far_as_possible(
 
 NAMES = st.sampled_from(
     [
-        *(VERSION_1 | VERSION_2),
+        *(VERSION_1 | VERSION_2 | VERSION_3),
         b"owner",
         b"handler",
         b"attempts",

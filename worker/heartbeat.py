@@ -20,7 +20,7 @@ import msgspec
 from hookmill.config.settings import Settings
 from hookmill.errors import StreamUnavailableError
 from hookmill.handlers import Handlers
-from hookmill.message import OLDER_VERSION, WIRE_VERSION
+from hookmill.message import WIRE_VERSIONS
 from hookmill.stream.facts import Heartbeat
 from hookmill.stream.heartbeats import Heartbeats
 from worker.pool import STOP_STEP_TIMEOUT, Pool
@@ -92,7 +92,7 @@ def constant_part(name: str, settings: Settings, handlers: Handlers[Any]) -> Hea
         pid=os.getpid(),
         version=version("hookmill"),
         group=settings.group,
-        wire_versions=(int(OLDER_VERSION), int(WIRE_VERSION)),
+        wire_versions=WIRE_VERSIONS,
         handlers={handler.name: handler.patterns for handler in handlers},
         ignored=handlers.ignored,
         concurrency=settings.concurrency,

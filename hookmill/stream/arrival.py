@@ -10,7 +10,7 @@ import hashlib
 
 import msgspec
 
-from hookmill.message import Fields, Message
+from hookmill.message import PACKED, SAFE_VERSION, Fields, Message, body_of
 from hookmill.signatures.scheme import Token
 
 _LONGEST = 366 * 86_400_000
@@ -48,13 +48,20 @@ class Row(msgspec.Struct, frozen=True, rename={"partition_key": "spread"}):
         """Return the number of this row's partition, if the stream has that many partitions."""
         if partitions == 1:
             return 0
-        key = self.partition_key or self.fields.get(b"body", b"")
+        key = self.partition_key or body_of(self.fields)
         return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest()) % partitions
 
+    def in_version_2(self) -> Row:
+        """Return the row with fields that receivers and workers of release 0.1 can read, too."""
+        if PACKED not in self.fields:
+            return self
+        fields = Message.from_fields(self.fields).to_fields(SAFE_VERSION)
+        return msgspec.structs.replace(self, fields=fields)
 
-def row_of(message: Message) -> Row:
+
+def row_of(message: Message, wire_version: int = SAFE_VERSION) -> Row:
     """Write a message as a row."""
-    fields, partition_key = message.to_fields(), _partition_key_of(message)
+    fields, partition_key = message.to_fields(wire_version), _partition_key_of(message)
     token = message.token if isinstance(message, Arrival) else None
     if token is None:
         return Row(fields, partition_key=partition_key)

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from hookmill.errors import BacklogFullError, NotDurableError, StreamUnavailableError
-from hookmill.message import Message
+from hookmill.message import SAFE_VERSION, Message
 from hookmill.stream.arrival import Row, row_of
 from hookmill.stream.client import Client, checked
 from hookmill.stream.durability import Durability
@@ -48,9 +48,11 @@ class Producer:
         other._durability = Durability(self._level, self.client.timeout)
         return other
 
-    async def append(self, messages: Sequence[Message]) -> list[str]:
+    async def append(
+        self, messages: Sequence[Message], wire_version: int = SAFE_VERSION
+    ) -> list[str]:
         """Append messages as `append_rows` does; raise the first error of any of them."""
-        rows = [row_of(message) for message in messages]
+        rows = [row_of(message, wire_version) for message in messages]
         return [str(checked(result)) for result in await self.append_rows(rows)]
 
     async def append_rows(self, rows: Sequence[Row]) -> list[str | StreamUnavailableError]:

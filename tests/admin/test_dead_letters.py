@@ -15,14 +15,14 @@ from hookmill.admin.dead_letters import NoSuchDeadLetterError, describe, find, o
 from hookmill.admin.filters import EVERYTHING, Selection
 from hookmill.config.settings import Settings
 from hookmill.errors import GroupRefusedError, HookmillError
-from hookmill.message import Message, about_of
+from hookmill.message import WIRE_VERSIONS, Message, about_of
 from hookmill.stream.arrival import Row
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.entries import AGAIN, Settlement
 from hookmill.stream.producer import Producer
 from tests.admin.selecting import counted, drop, listed, of_filter, of_ids, replay
 from tests.given_up import TRACEBACK, GiveUp, OpenGroup, as_dead_letter
-from tests.support import message, written_in_version_1
+from tests.support import message, written_in
 
 
 async def test_where_there_are_none_nothing_is_listed_and_nothing_done(
@@ -73,7 +73,7 @@ async def test_one_is_found_whole_with_its_error_its_headers_and_its_body(
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({b"version": b"9"}, "wire version '9'; this release reads versions 1 and 2"),
+        ({b"version": b"9"}, "wire version '9'; this release reads versions 1 to 3"),
         ({b"about": b"never"}, "not an entry of ours: JSON is malformed"),
     ],
 )
@@ -109,12 +109,16 @@ async def test_a_time_outside_the_calendar_is_shown_in_milliseconds(
     emptied()
 
 
-async def test_a_dead_letter_of_an_older_release_is_listed_selected_and_replayed(
-    letters: DeadLetters, stream: Producer, open_group: OpenGroup
+@pytest.mark.parametrize("version", WIRE_VERSIONS)
+async def test_a_dead_letter_of_every_wire_version_is_listed_shown_selected_and_replayed(
+    letters: DeadLetters, stream: Producer, open_group: OpenGroup, version: int
 ) -> None:
-    sent = message(b'{"a": 1}', id="msg_1", source="marble", type="post.published", key="7")
+    sent = message(
+        b'{"a": 1}', id="msg_1", source="marble", type="post.published", key="7",
+        header_block=b"X-Shop: 7",
+    )  # fmt: skip
     group = await open_group()
-    await stream.append_rows([Row(written_in_version_1(sent))])
+    await stream.append_rows([Row(written_in(version, sent))])
     (entry,) = (await group.take(1)).entries
     given_up = msgspec.structs.replace(as_dead_letter(entry), key=entry.key, owner=entry.owner)
     await group.settle([given_up])
@@ -123,6 +127,10 @@ async def test_a_dead_letter_of_an_older_release_is_listed_selected_and_replayed
     (letter,) = [one async for one in (await select(letters, wanted)).listed()]
     seen = describe(letter)
     assert (seen["message_id"], seen["type"]) == ("msg_1", "post.published")
+    assert seen["received_at"] == "2023-11-14T22:13:20.000+00:00"
+    assert '{"a": 1}' not in str(letter.fields)
+    whole = describe(await find(letters, letter.id, group="main"), whole=True)
+    assert (whole["body"], whole["headers"]) == ('{"a": 1}', "X-Shop: 7")
     assert await replay(letters, of_filter(source="qstash")) == (0, 0)
     assert await replay(letters, wanted) == (1, 1)
 

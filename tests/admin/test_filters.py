@@ -5,12 +5,16 @@ from __future__ import annotations
 import pytest
 
 from hookmill.admin.filters import EVERYTHING, DeadLetterFilter, moment_ms
-from hookmill.message import Fields
+from hookmill.message import PACKED_VERSION, Fields
 from tests.support import message, written_in_version_1
 
 MESSAGE = message(source="qstash", type="post.published")
 DIED: Fields = {b"handler": b"rebuild", b"reason": b"failed"}
-LETTERS = {"now": MESSAGE.to_fields() | DIED, "before": written_in_version_1(MESSAGE) | DIED}
+LETTERS = {
+    "now": MESSAGE.to_fields() | DIED,
+    "packed": MESSAGE.to_fields(PACKED_VERSION) | DIED,
+    "before": written_in_version_1(MESSAGE) | DIED,
+}
 NOW = 1_795_253_400.5  # 2026-11-21T09:30:00.5Z
 
 

@@ -67,7 +67,7 @@ def test_the_status_for_programs_lists_each_heartbeat() -> None:
             "pid": 7,
             "version": "0.2.0",
             "group": "main",
-            "wire_versions": (1, 2),
+            "wire_versions": (1, 2, 3),
             "handlers": {"work": ("order.paid",)},
             "ignored": (),
             "concurrency": 100,

@@ -142,7 +142,7 @@ async def test_a_message_that_this_release_cannot_read_is_listed_with_the_reason
 
     await list_all(settings(), EVERYTHING, as_json=False)
 
-    assert "wire version '9'; this release reads versions 1 and 2" in capsys.readouterr().out
+    assert "wire version '9'; this release reads versions 1 to 3" in capsys.readouterr().out
     emptied()
 
 

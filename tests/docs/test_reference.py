@@ -14,7 +14,7 @@ import pytest
 import hookmill
 from hookmill import errors
 from hookmill.config.secrets import secret_variable_of
-from hookmill.message import RESET_BY_REPLAY, Death, Progress
+from hookmill.message import PACKED_VERSION, RESET_BY_REPLAY, SAFE_VERSION, Death, Progress
 from hookmill.signatures.presets import PRESETS
 from hookmill.stream.facts import Heartbeat
 from hookmill.stream.keys import GroupKeys, Keys
@@ -119,7 +119,8 @@ def test_each_field_of_an_entry_is_listed() -> None:
         for name in re.findall(r"`(\w+)`", row)
     }  # fmt: skip
     written = {
-        *message(key="k").to_fields(),
+        *message(key="k").to_fields(SAFE_VERSION),
+        *message(key="k").to_fields(PACKED_VERSION),
         *Progress(owner="1-0", moved_ms=1).to_fields(),
         *Death(reason="failed", error="", died_ms=0).to_fields(),
     }

@@ -19,7 +19,7 @@ import redis
 from multidict import CIMultiDict
 from yarl import URL
 
-from hookmill.message import about_of
+from hookmill.message import about_of, body_of
 from hookmill.runtime.log_limit import PER_SECOND
 from tests.fuzz_requests.corpus import OWN_SOURCES, kept
 from tests.fuzz_requests.model import (
@@ -264,7 +264,7 @@ class Fuzz:
                 if not found:
                     return
                 for _, fields in found:
-                    self.stored.add(key_of(about_of(fields).source, fields[b"body"]))
+                    self.stored.add(key_of(about_of(fields).source, body_of(fields)))
                 self.entries += len(found)
                 client.xdel("fuzz:{0}:stream", *(entry for entry, _ in found))
 

@@ -24,6 +24,7 @@ NEEDS: dict[str, list[str]] = {
         *EXTRAS["asymmetric"],
         *EXTRAS["metrics"],
     ],
+    "build": GROUPS["build"],
     "run": [
         *PROJECT["project"]["dependencies"],
         *(need for extra in EXTRAS.values() for need in extra),
@@ -62,7 +63,9 @@ def lock_of(lock: str) -> Path:
     return FOLDER / f"{lock}.txt"
 
 
-@pytest.mark.parametrize(("smaller", "larger"), [("production", "run"), ("run", "develop")])
+@pytest.mark.parametrize(
+    ("smaller", "larger"), [("production", "run"), ("build", "run"), ("run", "develop")]
+)
 def test_what_a_smaller_lock_installs_is_the_same_in_a_larger_one(
     smaller: str, larger: str
 ) -> None:

@@ -31,6 +31,8 @@ from tests.receiver.serving import (
 )
 from tests.support import eventually
 
+pytestmark = pytest.mark.one_server
+
 HALF_HEAD = b"POST /qsta"
 
 

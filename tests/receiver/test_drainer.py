@@ -13,7 +13,7 @@ import redis
 
 from hookmill.config.settings import Settings
 from hookmill.errors import StreamUnavailableError
-from hookmill.message import Message
+from hookmill.message import PACKED_VERSION, Message
 from hookmill.stream.arrival import Row, row_of
 from hookmill.stream.facts import Backlog
 from hookmill.stream.producer import Producer
@@ -194,7 +194,7 @@ async def test_what_an_older_release_spooled_is_drained_before_what_this_one_add
     sent = [message(id=f"m{number}", type="order.paid", key="7") for number in range(4)]
     await spool.put([Row(written_in_version_1(one), b"t" * 16, 2**32, 60_000) for one in sent[:1]])
     await spool.put([Row(written_in_version_1(one)) for one in sent[1:2]])
-    await spool.put([row_of(one) for one in sent[2:]])
+    await spool.put([row_of(sent[2]), row_of(sent[3], PACKED_VERSION)])  # for older ones to drain
 
     await Drainer(spool, stream, 2.0)._drain()
 

@@ -30,6 +30,8 @@ from tests.receiver.serving import (
 )
 from tests.support import eventually
 
+pytestmark = pytest.mark.one_server
+
 TIMES = 5
 FEW = 2
 

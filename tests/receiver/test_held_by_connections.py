@@ -19,6 +19,8 @@ from tests.receiver.serving import (
 )
 from tests.support import eventually
 
+pytestmark = pytest.mark.one_server
+
 
 @pytest.mark.parametrize("cut", [0, 3, 6, 9, 11])
 async def test_a_connection_is_idle_after_a_body_in_chunks(

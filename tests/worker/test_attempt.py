@@ -287,12 +287,12 @@ UNKNOWN = {
     "wire version": (
         Entry(EntryRef(STREAM, OWNER), {b"version": b"9", b"id": b"m"}),
         "unknown_wire_version",
-        "wire version '9'; this release reads versions 1 and 2",
+        "wire version '9'; this release reads versions 1 to 3",
     ),
     "not ours": (
         Entry(EntryRef(STREAM, OWNER), {b"hello": b"world"}),
         "unknown_wire_version",
-        "wire version none; this release reads versions 1 and 2",
+        "wire version none; this release reads versions 1 to 3",
     ),
 }
 

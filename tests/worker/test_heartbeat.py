@@ -70,7 +70,7 @@ async def test_a_worker_says_who_it_is_and_what_it_can_handle(
     assert (found.name, found.group) == (worker.consumer_name, "main")
     assert (found.host, found.pid) == (socket.gethostname(), os.getpid())
     assert found.version.split(".")[0].isdigit()
-    assert (found.wire_versions, found.lease) == ((1, 2), 30.0)
+    assert (found.wire_versions, found.lease) == ((1, 2, 3), 30.0)
     assert (found.handlers, found.ignored) == ({"orders": ("order.*",)}, ("ping",))
     assert (found.concurrency, found.threads) == (20, 3)
     assert (found.free_slots, found.free_threads) == (20, 3)

@@ -9,6 +9,14 @@
 local left_out = {}
 for i = 5, #ARGV do left_out[ARGV[i]] = true end
 
+-- In wire version 3 one field is an array of what is listed (source, type, time) and what is not
+-- (headers, body). Return an array of the first three, which stand behind its first byte.
+local function listed_of(packed)
+  local ok, last = pcall(cmsgpack.unpack_limit, packed, 3, 1)
+  if not ok or last < 0 then return '' end
+  return string.char(0x93) .. string.sub(packed, 2, last)
+end
+
 local entries, bytes, first, ended = {}, 0, ARGV[1], 0
 while #entries < tonumber(ARGV[3]) and bytes < tonumber(ARGV[4]) do
   local entry = redis.call('XRANGE', KEYS[1], first, ARGV[2], 'COUNT', 1)[1]
@@ -19,7 +27,11 @@ while #entries < tonumber(ARGV[3]) and bytes < tonumber(ARGV[4]) do
   local fields = entry[2]
   for i = 1, #fields, 2 do
     bytes = bytes + #fields[i] + #fields[i + 1]
-    if left_out[fields[i]] then fields[i + 1] = '' end
+    if left_out[fields[i]] then
+      fields[i + 1] = ''
+    elseif fields[i] == 'v3' then
+      fields[i + 1] = listed_of(fields[i + 1])
+    end
   end
   entries[#entries + 1] = entry
   first = '(' .. entry[1]

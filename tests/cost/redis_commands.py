@@ -1,0 +1,69 @@
+"""Counts the commands that Redis runs for messages, also those inside of scripts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import redis
+from msgspec import structs
+
+from benchmarks import filling
+from hookmill.message import Message
+from hookmill.signatures.scheme import Token
+from hookmill.stream.arrival import Arrival, row_of
+from hookmill.stream.client import Client
+from hookmill.stream.consumer import Consumer
+from hookmill.stream.entries import Settlement
+from hookmill.stream.producer import Producer
+
+Commands = dict[str, int]
+"""How often each command ran."""
+
+
+async def count_redis(
+    url: str, prefix: str, at_once: int, make: Callable[[int], Message] = filling.message
+) -> dict[str, Commands]:
+    """Return what it costs to append `at_once` messages, to take them, and to settle them."""
+    stream = Producer(Client(url, prefix))
+    group = Consumer(stream.client, "main", "one", dedup_window=86_400)
+    with redis.Redis.from_url(url) as client:
+        await group.open()
+        for first in (0, at_once):  # the first round loads the scripts
+            rows = [row_of(make(first + number)) for number in range(at_once)]
+            reset(client)
+            await stream.append_rows(rows)
+            appended = ran(client)
+            taken = await group.take(at_once)
+            took = ran(client)
+            assert len(taken.entries) == at_once
+            await group.settle([Settlement(entry.ref) for entry in taken.entries])
+            settled = ran(client)
+    await group.close()
+    await stream.client.close()
+    return {"append": appended, "take": took, "settle": settled}
+
+
+def reset(client: redis.Redis) -> None:
+    client.config_resetstat()
+
+
+def ran(client: redis.Redis) -> Commands:
+    """Return the commands that ran since the last call, and forget them."""
+    stats = client.info("commandstats")
+    reset(client)
+    ours = {"config|resetstat", "info"}
+    counted = {name.removeprefix("cmdstat_"): one["calls"] for name, one in stats.items()}
+    return {name: calls for name, calls in counted.items() if name not in ours}
+
+
+def with_token(number: int) -> Arrival:
+    """Return a message that came with a token, which the append remembers."""
+    plain = structs.asdict(filling.message(number))
+    token = Token(digest=b"%032d" % number, expires=int(time.time()) + 300)
+    return Arrival(**plain, token=token)
+
+
+def with_key(number: int) -> Message:
+    """Return a message with an ordering key of its own."""
+    return structs.replace(filling.message(number), key=f"key-{number}")

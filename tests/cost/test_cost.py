@@ -1,0 +1,154 @@
+"""No step of a message costs more than is written, and features that are off cost nothing.
+
+What is counted does not depend on how busy the machine is. See `bounds.py` for what to do when one
+of these tests fails, and `make cost` for the whole table.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import msgspec
+import pytest
+
+from hookmill.printable import printable
+from tests.conftest import BINARIES
+from tests.cost.bounds import broken_bounds, read_bounds
+from tests.cost.cases import WATCHED, WITH_FEATURE, Case
+from tests.cost.counting import Count, counted
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="without uvloop, the event loop's own code is counted as well"
+)
+
+FEATURES = {
+    "receiver": (
+        "hookmill/runtime/admin_server", "hookmill/runtime/metrics_page", "hookmill/runtime/spool",
+        "hookmill/stream/certificate_urls", "hookmill/stream/durability", "receiver/certificate",
+        "receiver/disk_reserve", "receiver/drain", "receiver/pinning", "receiver/spool",
+    ),
+    "worker": (
+        "hookmill/runtime/admin_server", "hookmill/runtime/metrics_page",
+        "hookmill/stream/dead_letters", "hookmill/stream/releases", "hookmill/stream/upkeep",
+        "worker/dead", "worker/delayed", "worker/error_memory", "worker/metrics",
+        "worker/stuck_threads", "worker/unknown_types", "worker/unmatched", "worker/waiting",
+    ),
+}  # fmt: skip
+"""What the modules of features begin with that are off, or have nothing to do."""
+
+PLAIN = {"receiver": "receiver, Marble, 32 at once", "worker": "worker, 200 at once"}
+"""The cases without a feature, to compare with."""
+
+IDLE = {
+    "receiver, admin port": 0.5,
+    "receiver, spool": 3.0,  # the results of its partitions are put together
+    "worker, admin port": 0.5,
+    "worker, dead letter bounds": 0.5,
+    "worker, on_dead": 0.5,
+    "worker, retention": 0.5,
+}
+"""Features that have nothing to do with a message that is handled while Redis is there, and how
+many calls a message each may add.
+"""
+
+A_BATCH = 2
+"""Calls in a module that a batch of any size may make, to see that its feature is off."""
+
+
+def counts(*arguments: str) -> dict[str, Case]:
+    """Count in a process of its own, in which nothing else runs."""
+    command = [sys.executable, "-m", "tests.cost", "--json", *arguments]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    return msgspec.json.decode(done.stdout, type=dict[str, Case])
+
+
+@pytest.fixture(scope="module", params=list(BINARIES))
+def cases(request: pytest.FixtureRequest) -> dict[str, Case]:
+    return counts("--server", request.param)
+
+
+def test_no_step_of_a_message_costs_more_than_is_written(cases: dict[str, Case]) -> None:
+    bounds = read_bounds()
+    broken = [text for name in WATCHED for text in broken_bounds(name, cases[name], bounds)]
+    assert not broken, "\n".join(["what a message costs has grown:", *broken])
+
+
+@pytest.mark.parametrize("program", FEATURES)
+def test_a_message_enters_no_module_of_a_feature_that_is_off(
+    cases: dict[str, Case], program: str
+) -> None:
+    for name in WATCHED:
+        if name.startswith(program):
+            entered = {
+                file: count.calls
+                for file, count in cases[name].modules.items()
+                if file.startswith(FEATURES[program]) and count.calls > A_BATCH
+            }
+            assert not entered, name
+
+
+@pytest.mark.parametrize("name", IDLE)
+def test_a_feature_that_has_nothing_to_do_costs_a_message_next_to_nothing(
+    cases: dict[str, Case], name: str
+) -> None:
+    assert calls_more(cases, name) <= IDLE[name]
+
+
+@pytest.mark.parametrize("name", sorted(WITH_FEATURE.keys() - IDLE))
+def test_a_feature_that_each_message_uses_is_seen_in_the_counts(
+    cases: dict[str, Case], name: str
+) -> None:
+    assert calls_more(cases, name) > 0.9
+
+
+def calls_more(cases: dict[str, Case], name: str) -> float:
+    """Return how many calls a message a feature adds."""
+    plain = cases[PLAIN[name.partition(",")[0]]]
+    found = cases[name]
+    assert found.messages == plain.messages
+    return (calls_of(found) - calls_of(plain)) / plain.messages
+
+
+def calls_of(case: Case) -> int:
+    return sum(count.calls for count in case.modules.values())
+
+
+@pytest.mark.parametrize(
+    ("function", "name", "step"),
+    [
+        ("receiver.appender:row_of", "receiver, Marble, 32 at once", "message"),
+        ("worker.pool:settlement_of", "worker, 200 at once", "settle"),
+    ],
+)
+def test_a_step_that_has_grown_breaks_its_bound_and_is_named(
+    function: str, name: str, step: str
+) -> None:
+    case = counts("--case", name, "--twice", function)[name]
+    broken = "\n".join(broken_bounds(name, case, read_bounds()))
+    assert f"the step {step!r} has" in broken
+    assert "the step 'log' has" not in broken
+
+
+def test_a_step_without_a_bound_breaks_it() -> None:
+    case = Case(1, modules={"receiver/new.py": Count(1, 10)})
+    (text, _) = broken_bounds("receiver, QStash, 1 at once", case, read_bounds())
+    assert "the step 'other' has 1 calls a message, and 0 are written" in text
+
+
+def test_calls_of_python_and_of_c_and_instructions_are_counted() -> None:
+    with counted():
+        printable("x")  # Python 3.12 and newer do not count the first function that is traced
+    with counted() as once:
+        printable("x")
+    with counted() as twice:
+        printable("x")
+        printable("x")
+    name = "hookmill/printable.py"
+    assert set(once) == {name}
+    assert once[name].calls >= 2
+    assert once[name].instructions > once[name].calls
+    assert (twice[name].calls, twice[name].instructions) == (
+        2 * once[name].calls,
+        2 * once[name].instructions,
+    )
