@@ -189,7 +189,8 @@ class Tables:
     def __init__(self, bench: Bench) -> None:
         self.rates = bench.table(
             "Verified and stored", "requests/s", against=BARE,
-            target="ours at least 0.75 of bare aiohttp, 6 times FastAPI, 0.8 of Go with group commit",
+            target="ours at least 0.75 of bare aiohttp, 6 times FastAPI, "
+            "0.8 of Go with group commit",
         )  # fmt: skip
         self.cpu = bench.table("CPU of the server", "µs a request", against=BARE, digits=1)
         self.many = bench.table(f"The same from {MANY} connections", "requests/s", against=BARE)

@@ -89,8 +89,8 @@ class Tables:
     def __init__(self, bench: Bench) -> None:
         self.rates = bench.table(
             "Messages handled by one process, no-op handler", "messages/s", against=BARE,
-            target="ours at least 0.25 of the bare loop, 12 times the fastest Python peer but batches, "
-            "even with Go by hand that logs",
+            target="ours at least 0.25 of the bare loop, 12 times the fastest Python peer but "
+            "batches, even with Go by hand that logs",
         )  # fmt: skip
         self.cpu = bench.table("CPU of the worker", "µs a message", against=BARE, digits=1)
         self.redis = bench.table("CPU of Redis, its filling apart", "µs a message", digits=1)
