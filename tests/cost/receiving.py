@@ -11,6 +11,7 @@ from contextlib import ExitStack, asynccontextmanager
 from benchmarks import deliveries
 from hookmill.config.settings import Settings
 from hookmill.config.sources import Source, sources_of
+from hookmill.message import PACKED_VERSION
 from receiver.app import Receiver
 from receiver.main import stream_of
 from tests.cost.counting import Modules, counted, usual
@@ -30,6 +31,7 @@ async def receiving(settings: Settings) -> AsyncIterator[tuple[int, dict[str, So
     stream, sources = stream_of(settings), sources_of(settings)
     receiver = Receiver(settings, sources, stream)
     port = await receiver.start()
+    receiver._appender._wire_version = lambda: PACKED_VERSION  # as beside workers that read it
     try:
         yield port, {source.name: source for source in sources}
     finally:

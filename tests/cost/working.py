@@ -14,10 +14,12 @@ from msgspec import structs
 from benchmarks import filling
 from hookmill import Delivery, Event, Handlers
 from hookmill.config.settings import Settings
+from hookmill.message import PACKED_VERSION
 from hookmill.stream.client import Client
 from hookmill.stream.producer import Producer
 from tests.cost.counting import Modules, counted, usual
 from tests.support import eventually
+from worker import report
 from worker.app import Worker
 
 TURNS = 7
@@ -49,6 +51,7 @@ def doing_nothing() -> Handlers[Any]:
 @asynccontextmanager
 async def working(settings: Settings, handlers: Handlers[Any]) -> AsyncIterator[Worker]:
     """Run a worker in this process."""
+    report.MAX_DELAY = 60.0  # to count takes time, and must not split what is logged together
     worker = Worker(settings, handlers, None)
     worker.start()
     try:
@@ -85,7 +88,7 @@ async def fill(settings: Settings, first: int, count: int, key: str) -> None:
     messages = [filling.message(number) for number in range(first, first + count)]
     if key:
         messages = [structs.replace(one, key=f"{key} {one.id}") for one in messages]
-    await stream.append(messages)
+    await stream.append(messages, PACKED_VERSION)
     await stream.client.close()
 
 
