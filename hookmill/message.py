@@ -128,17 +128,23 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Message:
         """Read a message. Raises `WireVersionError` if this release does not know its version."""
+        about: About
         try:
-            if PACKED not in fields:
-                return cls._from_older(fields)
-            packed = _unpack(fields[PACKED])
+            if PACKED in fields:
+                packed = _unpack(fields[PACKED])
+                about, header_block, body = packed, packed.header_block, packed.body
+            elif fields.get(b"version") == b"2":
+                about = _read_about(fields[b"about"])
+                header_block, body = fields[b"headers"], fields[b"body"]
+            else:
+                return cls._from_version_1(fields)
             return cls(
                 id=fields[b"id"].decode(),
-                source=packed.source,
-                type=packed.type,
-                received_ms=packed.received_ms,
-                header_block=packed.header_block,
-                body=packed.body,
+                source=about.source,
+                type=about.type,
+                received_ms=about.received_ms,
+                header_block=header_block,
+                body=body,
                 key=fields[b"key"].decode() if b"key" in fields else "",
             )
         except KeyError as error:
@@ -147,22 +153,17 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
             raise WireVersionError(f"not an entry of ours: {error}") from None
 
     @classmethod
-    def _from_older(cls, fields: Mapping[bytes, bytes]) -> Message:
-        """Read a message of version 2, or of 1, in which each fact is a field of its own."""
+    def _from_version_1(cls, fields: Mapping[bytes, bytes]) -> Message:
+        """Read a message of version 1, in which each fact is a field of its own."""
         version = _version_of(fields)
-        if version not in {b"1", b"2"}:
+        if version != b"1":
             shown = ascii(version.decode("ascii", "replace")) if version else "none"
             raise WireVersionError(f"wire version {shown}; this release reads versions 1 to 3")
-        if version == b"2":
-            about = _read_about(fields[b"about"])
-        else:
-            source, event_type = fields[b"source"].decode(), fields[b"type"].decode()
-            about = About(source, event_type, int(fields[b"received"]))
         return cls(
             id=fields[b"id"].decode(),
-            source=about.source,
-            type=about.type,
-            received_ms=about.received_ms,
+            source=fields[b"source"].decode(),
+            type=fields[b"type"].decode(),
+            received_ms=int(fields[b"received"]),
             header_block=fields[b"headers"],
             body=fields[b"body"],
             key=fields.get(b"key", b"").decode(),

@@ -11,6 +11,7 @@ from contextlib import ExitStack, asynccontextmanager
 from benchmarks import deliveries
 from hookmill.config.settings import Settings
 from hookmill.config.sources import Source, sources_of
+from hookmill.message import PACKED_VERSION
 from receiver.app import Receiver
 from receiver.main import stream_of
 from tests.cost.counting import Modules, counted, usual
@@ -29,6 +30,7 @@ async def receiving(settings: Settings) -> AsyncIterator[tuple[int, dict[str, So
     """Run a receiver in this process. Yields its port, and its sources by their names."""
     stream, sources = stream_of(settings), sources_of(settings)
     receiver = Receiver(settings, sources, stream)
+    receiver._appender.write_in(PACKED_VERSION)  # as beside workers that read it
     port = await receiver.start()
     try:
         yield port, {source.name: source for source in sources}

@@ -9,7 +9,7 @@ import redis
 from msgspec import structs
 
 from benchmarks import filling
-from hookmill.message import Message
+from hookmill.message import PACKED_VERSION, Message
 from hookmill.signatures.scheme import Token
 from hookmill.stream.arrival import Arrival, row_of
 from hookmill.stream.client import Client
@@ -30,7 +30,7 @@ async def count_redis(
     with redis.Redis.from_url(url) as client:
         await group.open()
         for first in (0, at_once):  # the first round loads the scripts
-            rows = [row_of(make(first + number)) for number in range(at_once)]
+            rows = [row_of(make(first + number), PACKED_VERSION) for number in range(at_once)]
             reset(client)
             await stream.append_rows(rows)
             appended = ran(client)

@@ -14,6 +14,7 @@ from msgspec import structs
 from benchmarks import filling
 from hookmill import Delivery, Event, Handlers
 from hookmill.config.settings import Settings
+from hookmill.message import PACKED_VERSION
 from hookmill.stream.client import Client
 from hookmill.stream.producer import Producer
 from tests.cost.counting import Modules, counted, usual
@@ -85,7 +86,7 @@ async def fill(settings: Settings, first: int, count: int, key: str) -> None:
     messages = [filling.message(number) for number in range(first, first + count)]
     if key:
         messages = [structs.replace(one, key=f"{key} {one.id}") for one in messages]
-    await stream.append(messages)
+    await stream.append(messages, PACKED_VERSION)
     await stream.client.close()
 
 
