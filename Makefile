@@ -22,10 +22,11 @@ check: .venv/develop.stamp ## Format, lint, types and import direction, without 
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The tests of one file run in one process, because each process has its own servers.
+# The tests of one file run in one process, because each process has its own servers. The order of the files is
+# that of tests/conftest.py: the longest first.
 PROCESSES ?= 6
 unit: .venv/develop.stamp ## Only the tests (make unit ARGS='-k name')
-	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 format: .venv/develop.stamp ## Format the code and apply what the linter can fix
 	$(BIN)/ruff format .

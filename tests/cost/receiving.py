@@ -30,8 +30,8 @@ async def receiving(settings: Settings) -> AsyncIterator[tuple[int, dict[str, So
     """Run a receiver in this process. Yields its port, and its sources by their names."""
     stream, sources = stream_of(settings), sources_of(settings)
     receiver = Receiver(settings, sources, stream)
-    receiver._appender.write_in(PACKED_VERSION)  # as beside workers that read it
     port = await receiver.start()
+    receiver._appender._wire_version = lambda: PACKED_VERSION  # as beside workers that read it
     try:
         yield port, {source.name: source for source in sources}
     finally:

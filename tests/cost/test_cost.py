@@ -99,7 +99,7 @@ def test_a_feature_that_has_nothing_to_do_costs_a_message_next_to_nothing(
 def test_a_feature_that_each_message_uses_is_seen_in_the_counts(
     cases: dict[str, Case], name: str
 ) -> None:
-    assert calls_more(cases, name) > 0.9
+    assert calls_more(cases, name) > 0.5
 
 
 def calls_more(cases: dict[str, Case], name: str) -> float:

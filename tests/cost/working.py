@@ -19,6 +19,7 @@ from hookmill.stream.client import Client
 from hookmill.stream.producer import Producer
 from tests.cost.counting import Modules, counted, usual
 from tests.support import eventually
+from worker import report
 from worker.app import Worker
 
 TURNS = 7
@@ -50,6 +51,7 @@ def doing_nothing() -> Handlers[Any]:
 @asynccontextmanager
 async def working(settings: Settings, handlers: Handlers[Any]) -> AsyncIterator[Worker]:
     """Run a worker in this process."""
+    report.MAX_DELAY = 60.0  # to count takes time, and must not split what is logged together
     worker = Worker(settings, handlers, None)
     worker.start()
     try:
