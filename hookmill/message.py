@@ -130,21 +130,16 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         """Read a message. Raises `WireVersionError` if this release does not know its version."""
         about: About
         try:
-            if PACKED in fields:
-                packed = _unpack(fields[PACKED])
-                about, header_block, body = packed, packed.header_block, packed.body
-            elif fields.get(b"version") == b"2":
-                about = _read_about(fields[b"about"])
-                header_block, body = fields[b"headers"], fields[b"body"]
-            else:
-                return cls._from_version_1(fields)
+            if PACKED not in fields:
+                return cls._from_older(fields)
+            packed = _unpack(fields[PACKED])
             return cls(
                 id=fields[b"id"].decode(),
-                source=about.source,
-                type=about.type,
-                received_ms=about.received_ms,
-                header_block=header_block,
-                body=body,
+                source=packed.source,
+                type=packed.type,
+                received_ms=packed.received_ms,
+                header_block=packed.header_block,
+                body=packed.body,
                 key=fields[b"key"].decode() if b"key" in fields else "",
             )
         except KeyError as error:
@@ -153,20 +148,25 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
             raise WireVersionError(f"not an entry of ours: {error}") from None
 
     @classmethod
-    def _from_version_1(cls, fields: Mapping[bytes, bytes]) -> Message:
-        """Read a message of version 1, in which each fact is a field of its own."""
-        version = _version_of(fields)
-        if version != b"1":
-            shown = ascii(version.decode("ascii", "replace")) if version else "none"
+    def _from_older(cls, fields: Mapping[bytes, bytes]) -> Message:
+        """Read a message of version 2, or of 1, in which each fact is a field of its own."""
+        version = fields.get(b"version")
+        if version == b"2":
+            about = _read_about(fields[b"about"])
+        elif version == b"1":
+            source, event_type = fields[b"source"].decode(), fields[b"type"].decode()
+            about = About(source, event_type, int(fields[b"received"]))
+        else:
+            shown = _shown_version(fields)
             raise WireVersionError(f"wire version {shown}; this release reads versions 1 to 3")
         return cls(
             id=fields[b"id"].decode(),
-            source=fields[b"source"].decode(),
-            type=fields[b"type"].decode(),
-            received_ms=int(fields[b"received"]),
+            source=about.source,
+            type=about.type,
+            received_ms=about.received_ms,
             header_block=fields[b"headers"],
             body=fields[b"body"],
-            key=fields.get(b"key", b"").decode(),
+            key=fields[b"key"].decode() if b"key" in fields else "",
         )
 
 
@@ -321,20 +321,8 @@ def pack_headers(pairs: tuple[tuple[bytes, bytes], ...], secret: bytes = b"") ->
 _is_stored = StoredNames()
 
 
-def _version_of(fields: Mapping[bytes, bytes]) -> bytes:
-    """Return the version of an entry, b"" if it has none. From 3 on, a field is named after it."""
-    if b"version" in fields:
-        return fields[b"version"]
-    names = (name[1:] for name in fields if name.startswith(b"v") and name[1:].isdigit())
-    return next(names, b"")
-
-
-def _number(fields: Mapping[bytes, bytes], name: bytes) -> int:
-    try:
-        return max(0, int(fields.get(name, b"0")))
-    except ValueError:
-        return 0
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "surrogateescape")
+def _shown_version(fields: Mapping[bytes, bytes]) -> str:
+    """Return the version of an entry as an error says it. From 3 on, a field is named after it."""
+    names = [name[1:] for name in fields if name.startswith(b"v") and name[1:].isdigit()]
+    version = fields.get(b"version", names[0] if names else None)
+    return "none" if version is None else ascii(version.decode("ascii", "replace"))
