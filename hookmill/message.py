@@ -128,7 +128,6 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def from_fields(cls, fields: Mapping[bytes, bytes]) -> Message:
         """Read a message. Raises `WireVersionError` if this release does not know its version."""
-        about: About
         try:
             if PACKED not in fields:
                 return cls._from_older(fields)
@@ -326,3 +325,14 @@ def _shown_version(fields: Mapping[bytes, bytes]) -> str:
     names = [name[1:] for name in fields if name.startswith(b"v") and name[1:].isdigit()]
     version = fields.get(b"version", names[0] if names else None)
     return "none" if version is None else ascii(version.decode("ascii", "replace"))
+
+
+def _number(fields: Mapping[bytes, bytes], name: bytes) -> int:
+    try:
+        return max(0, int(fields.get(name, b"0")))
+    except ValueError:
+        return 0
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
