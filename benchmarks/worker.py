@@ -70,9 +70,9 @@ PEERS = [
     Peer("dramatiq", "dramatiq", 4_000, 8, "8 threads"),
     Peer("docket", "docket", 1_000, 75),
     Peer("FastStream, batches", "faststream", 60_000, 1, "acknowledges a whole batch or nothing"),
-    Peer("Go by hand", "go-redis", 200_000, 256, HAND_WRITTEN, partial(go_peer, "goworker")),
+    Peer("Go by hand", "go-redis", 200_000, 100, HAND_WRITTEN, partial(go_peer, "goworker")),
     Peer(
-        "Go by hand, a log line each", "go-redis", 200_000, 256, HAND_WRITTEN,
+        "Go by hand, a log line each", "go-redis", 200_000, 100, HAND_WRITTEN,
         partial(go_peer, "goworker", "-log"),
     ),
     Peer("asynq", "asynq", 30_000, 10, "Go", partial(go_peer, "asynq")),

@@ -1150,7 +1150,7 @@ RULES = (
         (
             lua(
                 "owners",
-                "math.max(1, math.floor(expected / PER_BUCKET / 4))",
+                "math.max(1, math.floor(expected / PER_BUCKET))",
                 "1",
             ),
         ),

@@ -251,7 +251,7 @@ async def test_a_generations_buckets_follow_the_size_of_the_last_one(
     assert redis_client.hgetall(group.partitions[0].owners) == {
         b"%d:buckets" % (generation - 1): b"1024",
         b"%d:size" % (generation - 1): b"1000000",
-        b"%d:buckets" % generation: b"6250",
+        b"%d:buckets" % generation: b"25000",
         b"%d:size" % generation: b"1",
         b"generations": ",".join(map(listed, (generation, generation - 1))).encode(),
     }
