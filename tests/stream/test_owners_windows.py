@@ -280,4 +280,4 @@ def test_a_small_window_after_a_large_one_begins_with_few_buckets(owners: Owners
     owners.step(36_000)
     owners.comes(2, 3600)
     counts: Any = owners.client.hget(owners.key, f"{owners.now // 3600}:buckets")
-    assert int(counts) == 1000
+    assert int(counts) == 4000
