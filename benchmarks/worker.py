@@ -5,7 +5,7 @@ XREADGROUP and XACK (the limit); our worker as a real process with deduplication
 logs and acknowledgement; and the peers, each in its best documented configuration with a handler
 call and an acknowledgement for each message. The worker in Go by hand reads ahead, and acknowledges
 in batches. The queue is filled before. The time runs from the first call to the last. Peers in
-Python get a plain dict, which is less work than ours; those in Go decode into a struct.
+Python get a plain dict, which is less work than ours; those in Go and Rust decode into a struct.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from benchmarks.harness import (
     progress,
 )
 from benchmarks.programs import PEERS as _PEERS
-from benchmarks.programs import Command, go_peer, pinned_version, python_peer, toolchains
+from benchmarks.programs import Command, go_peer, pinned_version, python_peer, rust_peer, toolchains
 from hookmill.stream.keys import Keys
 from tests.support import Server
 
@@ -70,15 +70,19 @@ PEERS = [
     Peer("dramatiq", "dramatiq", 4_000, 8, "8 threads"),
     Peer("docket", "docket", 1_000, 75),
     Peer("FastStream, batches", "faststream", 60_000, 1, "acknowledges a whole batch or nothing"),
-    Peer("Go by hand", "go-redis", 200_000, 256, HAND_WRITTEN, partial(go_peer, "goworker")),
+    Peer("Go by hand", "go-redis", 200_000, 100, HAND_WRITTEN, partial(go_peer, "goworker")),
     Peer(
-        "Go by hand, a log line each", "go-redis", 200_000, 256, HAND_WRITTEN,
+        "Go by hand, a log line each", "go-redis", 200_000, 100, HAND_WRITTEN,
         partial(go_peer, "goworker", "-log"),
     ),
     Peer("asynq", "asynq", 30_000, 10, "Go", partial(go_peer, "asynq")),
     Peer(
         "watermill-redisstream", "watermill-redisstream", 40_000, 8, "Go, 8 subscribers",
         partial(go_peer, "watermill"),
+    ),
+    Peer(
+        "apalis", "apalis-redis", 7_000, 10, "Rust; fails where more than some 8,000 messages wait",
+        partial(rust_peer, "apalisworker"),
     ),
 ]  # fmt: skip
 

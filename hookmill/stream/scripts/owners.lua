@@ -7,10 +7,9 @@
 -- The tokens are in hashes ("buckets"), by digest of the ID. Each bucket is small enough for Redis'
 -- compact encoding. A generation of buckets collects what comes within one dedup window, and
 -- generations.lua says which there are. An ID is looked up in all of them, mostly two, so it is
--- remembered for one to two windows. A generation starts with as many buckets as the last one
--- needed, because to split a bucket costs as much as to record some sixty IDs. Where more IDs come,
--- it grows by one bucket at a time: the next one in turn is split in two (linear hashing). So no
--- bucket gets large, and nothing is rebuilt as a whole.
+-- remembered for one to two windows. A generation starts with as many buckets as follow from the
+-- size of the last one, and grows by one bucket at a time: the next one in turn is split in two
+-- (linear hashing). So no bucket gets large, and nothing is rebuilt as a whole.
 --
 -- The buckets are the hashes `owners_key`:NAME:BUCKET, where NAME is the generation's. All of them
 -- expire.
@@ -19,7 +18,6 @@
 --#include generations
 
 local PER_BUCKET = 40 -- on average; the compact encoding ends at 128 (in places at 512)
-local FEWEST = 1024 -- buckets of a new generation: one that has no ID yet costs nothing
 
 local function hash_of(digest)
   local a, b, c, d = string.byte(digest, 1, 4)
@@ -32,7 +30,7 @@ local function bucket_key(gen, digest)
   local hash = hash_of(digest)
   local number = hash % gen.span
   if number >= gen.buckets then number = hash % (gen.span / 2) end
-  return gen.prefix .. string.format('%d', number) -- faster than to let `..` write the number
+  return gen.prefix .. number
 end
 
 -- Return a token in 10 bytes: the milliseconds and the sequence number of an entry ID.
@@ -69,9 +67,11 @@ local function open_generations()
     if gens[i].buckets > 0 then earlier[#earlier + 1] = gens[i] end
   end
   if this.buckets > 0 then return end
+  -- As many buckets as it needs if IDs come as fast as in the last one, because to split a bucket
+  -- costs more than all else that is done for an ID. Redis has only those that have an ID.
   local last = earlier[1] or { size = 0, window = 1 }
   local expected = last.size * math.min(1, this.window / last.window)
-  this.buckets = math.max(FEWEST, math.floor(expected / PER_BUCKET))
+  this.buckets = math.max(1, math.floor(expected / PER_BUCKET))
   while this.span < this.buckets do this.span = this.span * 2 end
 end
 

@@ -1,5 +1,6 @@
 // The Go worker, by hand: it reads 256 entries at a time, and the next ones while these run. The
-// handlers of a batch run side by side, then one XACK acknowledges all of them.
+// handlers of a batch run side by side, up to BENCH_CONCURRENCY of them; then one XACK acknowledges
+// the whole batch.
 //
 // With -log it writes a line of JSON for each message, as our worker does. It has no retries, no
 // leases, no order and no deduplication.

@@ -17,11 +17,20 @@ import (
 
 var errNoBody = errors.New("the entry has no body")
 
-// runner runs the handlers of one batch after another. The lines of a batch are written together.
+// runner runs the handlers of one batch after another, in a pool of goroutines: a new goroutine for
+// each message would cost more than all else, as its stack grows. The lines of a batch are written
+// together.
 type runner struct {
+	jobs    chan job
 	counter counting.Counter
 	output  *bufio.Writer
 	log     *slog.Logger
+}
+
+type job struct {
+	message redis.XMessage
+	failure *error
+	all     *sync.WaitGroup
 }
 
 func newRunner(logs bool) *runner {
@@ -30,15 +39,27 @@ func newRunner(logs bool) *runner {
 	if logs {
 		handler = slog.NewJSONHandler(output, nil)
 	}
-	return &runner{output: output, log: slog.New(handler)}
+	r := &runner{jobs: make(chan job, count), output: output, log: slog.New(handler)}
+	for range counting.Concurrency() {
+		go r.serve()
+	}
+	return r
+}
+
+func (r *runner) serve() {
+	for one := range r.jobs {
+		*one.failure = r.attempt(one.message)
+		one.all.Done()
+	}
 }
 
 // run returns the IDs of the entries that were handled.
 func (r *runner) run(batch []redis.XMessage) []string {
 	failures := make([]error, len(batch))
 	var all sync.WaitGroup
+	all.Add(len(batch))
 	for number, message := range batch {
-		all.Go(func() { failures[number] = r.attempt(message) })
+		r.jobs <- job{message: message, failure: &failures[number], all: &all}
 	}
 	all.Wait()
 	_ = r.output.Flush() // a line that cannot be written stops nothing
