@@ -23,7 +23,7 @@ check: .venv/develop.stamp ## Format, lint, types and import direction, without 
 	$(BIN)/lint-imports
 
 # The tests of one file run in one process, because each process has its own servers. The order of the files is
-# that of tests/conftest.py: the longest first.
+# that of tests/conftest.py, which mixes those that wait with those that compute.
 PROCESSES ?= 6
 unit: .venv/develop.stamp ## Only the tests (make unit ARGS='-k name')
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)

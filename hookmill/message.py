@@ -149,15 +149,15 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def _from_older(cls, fields: Mapping[bytes, bytes]) -> Message:
         """Read a message of version 2, or of 1, in which each fact is a field of its own."""
-        version = _version_of(fields)
-        if version not in {b"1", b"2"}:
-            shown = ascii(version.decode("ascii", "replace")) if version else "none"
-            raise WireVersionError(f"wire version {shown}; this release reads versions 1 to 3")
+        version = fields.get(b"version")
         if version == b"2":
             about = _read_about(fields[b"about"])
-        else:
+        elif version == b"1":
             source, event_type = fields[b"source"].decode(), fields[b"type"].decode()
             about = About(source, event_type, int(fields[b"received"]))
+        else:
+            shown = _shown_version(fields)
+            raise WireVersionError(f"wire version {shown}; this release reads versions 1 to 3")
         return cls(
             id=fields[b"id"].decode(),
             source=about.source,
@@ -165,7 +165,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
             received_ms=about.received_ms,
             header_block=fields[b"headers"],
             body=fields[b"body"],
-            key=fields.get(b"key", b"").decode(),
+            key=fields[b"key"].decode() if b"key" in fields else "",
         )
 
 
@@ -320,12 +320,11 @@ def pack_headers(pairs: tuple[tuple[bytes, bytes], ...], secret: bytes = b"") ->
 _is_stored = StoredNames()
 
 
-def _version_of(fields: Mapping[bytes, bytes]) -> bytes:
-    """Return the version of an entry, b"" if it has none. From 3 on, a field is named after it."""
-    if b"version" in fields:
-        return fields[b"version"]
-    names = (name[1:] for name in fields if name.startswith(b"v") and name[1:].isdigit())
-    return next(names, b"")
+def _shown_version(fields: Mapping[bytes, bytes]) -> str:
+    """Return the version of an entry as an error says it. From 3 on, a field is named after it."""
+    names = [name[1:] for name in fields if name.startswith(b"v") and name[1:].isdigit()]
+    version = fields.get(b"version", names[0] if names else None)
+    return "none" if version is None else ascii(version.decode("ascii", "replace"))
 
 
 def _number(fields: Mapping[bytes, bytes], name: bytes) -> int:

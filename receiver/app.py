@@ -46,13 +46,9 @@ class Receiver:
             self._spool = Spool(settings.spool, settings.spool_limit, settings.partitions)
         self._drainer = Drainer(self._spool, stream, timeout) if self._spool else None
         self._pinning = PinningWatch(stream.client, settings.lease)
-        self._wire_version = WireVersionWatch(stream.client, settings.lease)
-        self._appender = Appender(
-            stream,
-            timeout,
-            self._spool,
-            self._pinning.backlog_is_full,
-            lambda: self._wire_version.version,
+        self._appender = Appender(stream, timeout, self._spool, self._pinning.backlog_is_full)
+        self._wire_version = WireVersionWatch(
+            stream.client, settings.lease, self._appender.write_in
         )
         certificates = certificates or Certificates()
         self._pipeline = Pipeline(settings, self._appender, certificates)

@@ -54,7 +54,6 @@ Stored = str | StreamUnavailableError
 class Appender:
     """Stores messages of many requests at once. `timeout` is in seconds for one round trip.
     `on_full_backlog` is called when messages are refused because too many are unfinished.
-    `wire_version` tells in which version a batch is written.
     """
 
     def __init__(
@@ -63,13 +62,12 @@ class Appender:
         timeout: float,
         spool: Spool | None = None,
         on_full_backlog: Callable[[], None] = lambda: None,
-        wire_version: Callable[[], int] = lambda: SAFE_VERSION,
     ) -> None:
         self._stream = stream
         self._timeout = timeout
         self._spool = spool
         self._on_full_backlog = on_full_backlog
-        self._wire_version = wire_version
+        self._wire_version = SAFE_VERSION
         self._queue: deque[_Queued] = deque()
         self._writing: asyncio.Task[None] | None = None
         self._log_pace = LogPace()
@@ -85,6 +83,10 @@ class Appender:
         if self._writing is None:
             self._writing = asyncio.create_task(self._write_batches())
 
+    def write_in(self, wire_version: int) -> None:
+        """Write the next batches in this wire version."""
+        self._wire_version = wire_version
+
     async def close(self) -> None:
         """Wait until everything in the queue is written."""
         if self._writing is not None:
@@ -98,7 +100,7 @@ class Appender:
                 batch = self._next_batch(sent)
                 sent = len(batch)
                 try:
-                    version = self._wire_version()
+                    version = self._wire_version
                     results = await self._store([row_of(one, version) for one, _ in batch])
                 except (StreamUnavailableError, TimeoutError) as error:
                     # Also those in the queue: they have waited for one timeout already.

@@ -7,6 +7,8 @@ keeps the message until another one takes it, or until its grace period is over.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 
 from hookmill.errors import GroupLostError, StreamUnavailableError
@@ -22,11 +24,14 @@ PERIOD = 2.0
 
 
 class WireVersionWatch:
-    """`start` it, write messages in its `version`, `stop` it. `lease` is in seconds."""
+    """`start` it, `stop` it. It calls `on_change` when another `version` is to be written. `lease`
+    is in seconds.
+    """
 
-    def __init__(self, client: Client, lease: float) -> None:
+    def __init__(self, client: Client, lease: float, on_change: Callable[[int], None]) -> None:
         self._readers = WireReaders(client, lease)
         self._task = BackgroundTask("wire version", self.look, PERIOD)
+        self._on_change = on_change
         self.version = SAFE_VERSION
 
     def start(self) -> None:
@@ -48,4 +53,5 @@ class WireVersionWatch:
         finally:
             if version != self.version:
                 log.info("messages are written in another wire version", version=version)
-            self.version = version
+                self.version = version
+                self._on_change(version)

@@ -46,30 +46,46 @@ def pytest_report_header() -> str:
     return f"servers: {', '.join(f'{name} ({path})' for name, path in BINARIES.items())}"
 
 
-LONGEST = (
-    *("tests/receiver/test_revocation", "tests/signatures/test_costs", "tests/e2e/", "tests/docs/"),
-    *("tests/test_conftest", "tests/deploy/test_image", "tests/peers/"),
+WAITING = (
+    *("tests/receiver/test_revocation", "tests/e2e/", "tests/docs/", "tests/test_conftest"),
+    *("tests/deploy/test_image", "tests/peers/"),
 )
-"""What takes longest, by how the files begin. It runs first: what begins last should be short, so
-that all processes end at the same time.
+"""Files that take long and mostly wait for programs, by how they begin."""
+
+BETWEEN = 4
+"""How many files that compute follow each one that waits. So both run at the same time, no core is
+idle meanwhile, and no file that takes long is left for the end.
 """
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put the longest files first, then those with the most tests. Leave out what is marked with
-    `one_server` and would run on a second server.
+    """Mix the files that wait with those that compute. Leave out what is marked with `one_server`
+    and would run on a second server.
     """
     again = [item for item in items if item.get_closest_marker("one_server") and _is_second(item)]
     if again:
         config.hook.pytest_deselected(items=again)
     left_out = set(again)
-    tests_in = Counter(item.path for item in items)
+    files = _mixed(Counter(_file_of(item) for item in items))
+    place = {file: number for number, file in enumerate(files)}
+    left = (item for item in items if item not in left_out)
+    items[:] = sorted(left, key=lambda item: place[_file_of(item)])
 
-    def place(item: pytest.Item) -> tuple[int, int, Path]:
-        rank = (n for n, name in enumerate(LONGEST) if item.nodeid.startswith(name))
-        return next(rank, len(LONGEST)), -tests_in[item.path], item.path
 
-    items[:] = sorted((item for item in items if item not in left_out), key=place)
+def _mixed(tests_in: Counter[str]) -> list[str]:
+    """Return the files in the order in which they run; of each kind those with most tests first."""
+    files = [file for file, _ in tests_in.most_common()]
+    computing = [file for file in files if not file.startswith(WAITING)]
+    order = []
+    for file in files:
+        if file.startswith(WAITING):
+            order += [file, *computing[:BETWEEN]]
+            del computing[:BETWEEN]
+    return order + computing
+
+
+def _file_of(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
 
 
 def _is_second(item: pytest.Item) -> bool:

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from hookmill.config.settings import load_settings
 from hookmill.config.sources import sources_of
+from hookmill.message import PACKED_VERSION
 from hookmill.signatures import Verified
 from hookmill.stream.arrival import Arrival, Row, row_of
 from hookmill.stream.client import Client
@@ -46,7 +47,7 @@ class Parts:
         if not isinstance(admitted, Arrival):
             return web.Response(status=401)
         stored = asyncio.get_running_loop().create_future()
-        self._waiting.append((row_of(admitted), stored))
+        self._waiting.append((row_of(admitted, PACKED_VERSION), stored))
         if self._flushing is None:
             self._flushing = asyncio.create_task(self._flush())
         await stored

@@ -31,7 +31,7 @@ async def receiving(settings: Settings) -> AsyncIterator[tuple[int, dict[str, So
     stream, sources = stream_of(settings), sources_of(settings)
     receiver = Receiver(settings, sources, stream)
     port = await receiver.start()
-    receiver._appender._wire_version = lambda: PACKED_VERSION  # as beside workers that read it
+    receiver._appender.write_in(PACKED_VERSION)  # as beside workers that read it
     try:
         yield port, {source.name: source for source in sources}
     finally:

@@ -25,12 +25,17 @@ async def beat(stream: Producer, name: str, *versions: int) -> None:
 
 
 @pytest.fixture
-def watch(stream: Producer) -> WireVersionWatch:
-    return WireVersionWatch(stream.client, 60.0)
+def told() -> list[int]:
+    return []
+
+
+@pytest.fixture
+def watch(stream: Producer, told: list[int]) -> WireVersionWatch:
+    return WireVersionWatch(stream.client, 60.0, told.append)
 
 
 async def test_the_version_follows_the_workers_that_run(
-    stream: Producer, watch: WireVersionWatch
+    stream: Producer, watch: WireVersionWatch, told: list[int]
 ) -> None:
     await Groups(stream.client).make("main")
     seen = []
@@ -43,24 +48,29 @@ async def test_the_version_follows_the_workers_that_run(
         await watch.look()
         seen.append(watch.version)
     assert seen == [PACKED_VERSION, PACKED_VERSION, SAFE_VERSION, PACKED_VERSION]
-    assert [line["version"] for line in lines] == [PACKED_VERSION, SAFE_VERSION, PACKED_VERSION]
+    assert (
+        [line["version"] for line in lines]
+        == told
+        == [PACKED_VERSION, SAFE_VERSION, PACKED_VERSION]
+    )
 
 
 async def test_before_the_first_look_and_where_a_look_fails_every_worker_can_read_it() -> None:
     async with Client("redis://127.0.0.1:1/0", "t", timeout=0.5) as client:
-        watch = WireVersionWatch(client, 60.0)
+        told = list[int]()
+        watch = WireVersionWatch(client, 60.0, told.append)
         assert watch.version == SAFE_VERSION
         watch.version = PACKED_VERSION
         await watch.look()
-        assert watch.version == SAFE_VERSION
+        assert (watch.version, told) == (SAFE_VERSION, [SAFE_VERSION])
 
 
 async def test_each_batch_is_written_in_the_version_of_that_moment(
     stream: Producer, redis_client: redis.Redis
 ) -> None:
-    version, stored = SAFE_VERSION, list[object]()
-    appender = Appender(stream, 5.0, wire_version=lambda: version)
-    for version in (PACKED_VERSION, SAFE_VERSION):  # noqa: B007 - the appender asks for it
+    stored, appender = list[object](), Appender(stream, 5.0)
+    for version in (PACKED_VERSION, SAFE_VERSION):
+        appender.write_in(version)
         appender.put(message(), stored.append)
         await appender.close()
     await eventually(lambda: len(stored) == 2)

@@ -67,8 +67,8 @@ local function open_generations()
     if gens[i].buckets > 0 then earlier[#earlier + 1] = gens[i] end
   end
   if this.buckets > 0 then return end
-  -- As many buckets as it needs if IDs come as fast as in the last one, because to split a bucket
-  -- costs more than all else that is done for an ID. Redis has only those that have an ID.
+  -- As many buckets as it needs if IDs come as fast as in the last one, because to split buckets
+  -- would be a third of what the IDs cost. Redis has only those that have an ID.
   local last = earlier[1] or { size = 0, window = 1 }
   local expected = last.size * math.min(1, this.window / last.window)
   this.buckets = math.max(1, math.floor(expected / PER_BUCKET))
