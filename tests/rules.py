@@ -755,7 +755,7 @@ RULES = (
     Rule(
         10,
         "the same token with another message ID is refused",
-        (lua("append", "if spent and spent ~= digest then", "if false then"),),
+        (lua("append", "if redis.call('HGET', tokens, token) ~= digest then", "if false then"),),
         (
             f"{APPEND}a_token_is_good_for_one_message_id",
             f"{RECEIVED}a_copied_token_is_refused_with_another_id_and_accepted_with_its_own",
@@ -765,7 +765,7 @@ RULES = (
     Rule(
         10,
         "the same token with the same message ID is a duplicate",
-        (lua("append", "if spent and spent ~= digest then", "if spent then"),),
+        (lua("append", "if redis.call('HGET', tokens, token) ~= digest then", "if true then"),),
         (
             f"{APPEND}a_token_is_good_for_one_message_id",
             f"{RECEIVED}a_copied_token_is_refused_with_another_id_and_accepted_with_its_own",
@@ -779,13 +779,12 @@ RULES = (
     ),
     Rule(
         10,
-        "the append itself records the token, so a failed append uses up none",
+        "a failed append uses up no token",
         (
             lua(
                 "append",
-                "  for i = 2, #fields, 2 do",
-                "  if tokens and not spent then redis.call('HSET', tokens, token, digest) end\n"
-                "  for i = 2, #fields, 2 do",
+                "  if id.err then redis.call('HDEL', tokens, token) end",
+                "",
             ),
         ),
         (f"{APPEND}a_token_is_not_spent_on_an_append_that_failed",),

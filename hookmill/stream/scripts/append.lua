@@ -32,12 +32,21 @@ if is_full(messages, bytes) then
   messages, bytes, largest = counted(KEYS[2])
 end
 
+local names = {} -- the hash of tokens for each time of expiry
 local lasts = {} -- for each hash of tokens: in how many ms it expires, as far as it was asked for
 
--- Remember that a token was used for a message. This follows the append, because a failed append
--- must not use up the token: the sender delivers once more.
-local function remember(tokens, token, digest, ms)
-  redis.call('HSET', tokens, token, digest)
+-- Return the hash of the tokens that expire in the same minute.
+local function tokens_until(expires)
+  local name = names[expires]
+  if not name then
+    name = KEYS[3] .. ':' .. math.floor(tonumber(expires) / 60)
+    names[expires] = name
+  end
+  return name
+end
+
+-- Let a hash of tokens expire in `ms` at the earliest.
+local function keep_for(tokens, ms)
   lasts[tokens] = lasts[tokens] or redis.call('PTTL', tokens)
   if lasts[tokens] < ms then
     redis.call('PEXPIRE', tokens, ms)
@@ -45,17 +54,27 @@ local function remember(tokens, token, digest, ms)
   end
 end
 
--- Append the message whose arguments begin at `at`; return its entry ID, or '' where it is left
--- out. `fields` has the names of its fields, and a free place after each.
+-- Append a message whose token was just recorded; return its entry ID, or the error. A failed append
+-- must not use up the token, because the sender delivers once more.
+local function append_or_forget(tokens, token, fields)
+  local id = redis.pcall('XADD', KEYS[1], '*', unpack(fields))
+  if id.err then redis.call('HDEL', tokens, token) end
+  return id
+end
+
+-- Append the message whose arguments begin at `at`; return its entry ID, '' where it is left out, or
+-- an error. `fields` has the names of its fields, and a free place after each.
 local function append(at, fields)
   local digest, token = ARGV[at], ARGV[at + 1]
-  local tokens = token ~= '' and KEYS[3] .. ':' .. math.floor(tonumber(ARGV[at + 2]) / 60)
-  local spent = tokens and redis.call('HGET', tokens, token)
-  if spent and spent ~= digest then return '' end
   for i = 2, #fields, 2 do fields[i] = ARGV[at + 3 + i / 2] end
-  local id = redis.call('XADD', KEYS[1], '*', unpack(fields))
-  if tokens and not spent then remember(tokens, token, digest, tonumber(ARGV[at + 3])) end
-  return id
+  if token == '' then return redis.call('XADD', KEYS[1], '*', unpack(fields)) end
+  local tokens = tokens_until(ARGV[at + 2])
+  if redis.call('HSETNX', tokens, token, digest) == 1 then
+    keep_for(tokens, tonumber(ARGV[at + 3]))
+    return append_or_forget(tokens, token, fields)
+  end
+  if redis.call('HGET', tokens, token) ~= digest then return '' end
+  return redis.call('XADD', KEYS[1], '*', unpack(fields))
 end
 
 -- Before the appends: an entry that is larger than what is noted could be taken beside many others.
@@ -71,6 +90,7 @@ while at <= #ARGV do
   at = at + count + 2
   for _ = 1, tonumber(ARGV[at - 1]) do
     local id = append(at, fields)
+    if id.err then return id end -- a text has no such field
     ids[#ids + 1] = id
     if id ~= '' then
       appended = appended + 1
