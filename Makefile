@@ -63,7 +63,7 @@ rules: .venv/develop.stamp ## Remove each rule and check that its tests fail (ma
 fuzz: .venv/develop.stamp ## A million mutated requests against a receiver (make fuzz ARGS='--seed 7')
 	$(BIN)/python -m tests.fuzz_requests $(ARGS)
 
-TABLES = receiver worker bodies steps latency wakeups startup verification worst_bodies growth scaling
+TABLES = receiver worker bodies steps latency wakeups startup verification worst_bodies redis_cost growth scaling
 bench: .venv/develop.stamp ## Every table of docs/explanation/performance.md (make bench TABLES=worker ARGS='--rounds 5')
 	@for table in $(TABLES); do $(BIN)/python -m benchmarks.$$table $(ARGS) || exit 1; done
 	@$(BIN)/python -m benchmarks.report
