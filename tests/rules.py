@@ -1149,7 +1149,7 @@ RULES = (
         (
             lua(
                 "owners",
-                "math.max(1, math.floor(expected / PER_BUCKET))",
+                "math.max(FEWEST, math.floor(expected / PER_BUCKET))",
                 "1",
             ),
         ),

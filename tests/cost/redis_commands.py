@@ -22,6 +22,9 @@ TURNS = 9
 decides which of its two streams a take reads first.
 """
 
+REMEMBERED = 6_000
+"""Message IDs that the group knows before."""
+
 Commands = dict[str, int]
 """How often each command ran."""
 
@@ -35,6 +38,7 @@ async def count_redis(
     found: dict[str, list[Commands]] = {"append": [], "take": [], "settle": []}
     with redis.Redis.from_url(url) as client:
         await group.open()
+        await remember(stream, group)
         for turn in range(TURNS):
             numbers = range(turn * at_once, (turn + 1) * at_once)
             rows = [row_of(make(number), PACKED_VERSION) for number in numbers]
@@ -52,6 +56,14 @@ async def count_redis(
         step: max(turns[1:], key=lambda commands: sum(commands.values()))
         for step, turns in found.items()
     }
+
+
+async def remember(stream: Producer, group: Consumer) -> None:
+    """Let the group know some IDs, so that most of the buckets are there that it keeps them in."""
+    for start in range(0, REMEMBERED, 500):
+        await stream.append([filling.message(10**9 + start + number) for number in range(500)])
+        taken = await group.take(500)
+        await group.settle([Settlement(entry.ref) for entry in taken.entries])
 
 
 def reset(client: redis.Redis) -> None:

@@ -10,6 +10,7 @@ import redis
 
 from hookmill.errors import GroupLostError
 from hookmill.message import Progress
+from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import AGAIN, STREAM, EntryRef, Settlement
 from hookmill.stream.producer import Producer
 from hookmill.stream.upkeep import Upkeep
@@ -178,6 +179,7 @@ async def test_every_record_expires_and_keeps_the_compact_encoding(
     group = await open_group(dedup_window=3600)
     now = int(redis_client.time()[0])
     generation = now // 3600
+    begin_with_one_bucket(redis_client, group, 3600)
     redis_client.config_set("hash-max-*-entries".replace("*", compact(redis_client)), 128)
     await stream.append([message() for _ in range(3000)])
     await settle_all(group, *(await group.take(3000)).entries)
@@ -199,7 +201,8 @@ def compact(client: redis.Redis) -> str:
 async def test_no_id_is_forgotten_while_the_buckets_grow(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
-    group = await open_group()
+    group = await open_group(dedup_window=3600)
+    begin_with_one_bucket(redis_client, group, 3600)
     for start in range(0, 2000, 250):
         await stream.append([message(id=f"m{n}") for n in range(start, start + 250)])
         await settle_all(group, *(await group.take(250)).entries)
@@ -212,12 +215,13 @@ async def test_no_id_is_forgotten_while_the_buckets_grow(
 async def test_no_id_is_forgotten_when_a_take_fails_after_the_buckets_grew(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
-    group = await open_group()
+    group = await open_group(dedup_window=3600)
     await stream.append([message(id=f"m{n}") for n in range(100)])
     entries = (await group.take(100)).entries
     await group.settle([Settlement(entry.ref, (again(entry),)) for entry in entries])
     for key in redis_client.scan_iter(f"{group.partitions[0].owners}*", count=1000):
         redis_client.delete(key)
+    begin_with_one_bucket(redis_client, group, 3600)
     await Upkeep(stream.client, "main").trim(0)  # notes that all of the stream is finished
     # What runs again is read, its IDs recorded again, and then the stream's own group is missing.
     redis_client.xgroup_destroy(group.partitions[0].stream, group.name)
@@ -256,6 +260,28 @@ async def test_a_generations_buckets_follow_the_size_of_the_last_one(
         b"generations": ",".join(map(listed, (generation, generation - 1))).encode(),
     }
     assert 3600 <= redis_client.ttl(group.partitions[0].owners) <= 2 * 3600
+
+
+async def test_the_first_generation_does_not_split_buckets_for_its_first_thousands_of_ids(
+    stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
+) -> None:
+    group = await open_group(dedup_window=3600)
+    await stream.append([message() for _ in range(3000)])
+    redis_client.config_resetstat()
+    taken = await group.take(3000)
+    assert "cmdstat_copy" not in redis_client.info("commandstats")
+    await settle_all(group, *taken.entries)
+
+
+def begin_with_one_bucket(client: redis.Redis, group: Consumer, window: int) -> None:
+    """Let the current generation have one bucket, so that it grows with its first IDs."""
+    number = int(client.time()[0]) // window
+    kept = f"{number} {window} {(number + 1) * window} {(number + 2) * window}"
+    owners = group.partitions[0].owners
+    for name, value in (("buckets", "1"), ("size", "0")):
+        client.hset(owners, f"{number}:{name}", value)
+    client.hset(owners, "generations", kept)
+    client.expireat(owners, (number + 2) * window)
 
 
 def listed(generation: int) -> str:

@@ -18,6 +18,7 @@
 --#include generations
 
 local PER_BUCKET = 40 -- on average; the compact encoding ends at 128 (in places at 512)
+local FEWEST = 1024 -- buckets of a new generation
 
 local function hash_of(digest)
   local a, b, c, d = string.byte(digest, 1, 4)
@@ -68,10 +69,11 @@ local function open_generations()
   end
   if this.buckets > 0 then return end
   -- As many buckets as it needs if IDs come as fast as in the last one, because to split buckets
-  -- would be a third of what the IDs cost. Redis has only those that have an ID.
+  -- would be a third of what the IDs cost. Redis has only those that have an ID, so the first
+  -- generation, of which nothing is expected, can have many as well.
   local last = earlier[1] or { size = 0, window = 1 }
   local expected = last.size * math.min(1, this.window / last.window)
-  this.buckets = math.max(1, math.floor(expected / PER_BUCKET))
+  this.buckets = math.max(FEWEST, math.floor(expected / PER_BUCKET))
   while this.span < this.buckets do this.span = this.span * 2 end
 end
 
