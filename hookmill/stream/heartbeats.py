@@ -53,6 +53,6 @@ def _heartbeat_of(name: bytes, age_ms: int, text: bytes) -> Heartbeat:
     shown = name.decode("utf-8", "replace")
     try:
         found = _read(text)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         found = Heartbeat(name=shown)
     return msgspec.structs.replace(found, name=shown, age_ms=age_ms)

@@ -100,3 +100,26 @@ async def test_where_redis_does_not_answer_the_question_fails() -> None:
     async with Client("redis://127.0.0.1:1/0", "t", timeout=0.5) as client:
         with pytest.raises(StreamUnavailableError):
             await WireReaders(client, lease=1.0).versions()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"name":"odd","lease":60.0}',
+        b'{"name":"odd","lease":60.0,"wire_versions":["1","3"]}',
+        b'{"name":"odd","lease":60.0,"wire_versions":[%s]}' % (b"9" * 5000),
+        b'{"name":"odd\xff","lease":60.0,"wire_versions":[1,2,3]}',
+        b'{"name":"odd","lease":60.0,"later":%s' % (b"[" * 100_000),
+        b"",
+    ],
+    ids=["without versions", "texts", "a huge number", "no UTF-8", "nested deep", "empty"],
+)
+async def test_a_heartbeat_that_cannot_be_read_names_no_version_and_no_look_fails(
+    stream: Producer, readers: WireReaders, redis_client: redis.Redis, text: bytes
+) -> None:
+    await Groups(stream.client).make("main")
+    await beat(stream, "new", NEW)
+    await beat(stream, "odd", NEW)
+    redis_client.hset(stream.partitions[0].of_group("main").heartbeats, "odd", text)
+    assert await readers.versions() == set()
+    assert len(await Heartbeats(stream.client, "main").read()) == 2
