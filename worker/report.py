@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import time
 from contextlib import suppress
 
@@ -40,11 +41,14 @@ class Reporter:
     def __init__(self) -> None:
         self._waiting: list[tuple[contextvars.Context, Outcome, Progress, float]] = []
         self._waits_since = 0.0
+        self._logs_handled = log.bind().is_enabled_for(logging.INFO)
 
     def put(self, outcome: Outcome, before: Progress, began: float) -> None:
         """Log an outcome soon. `before` is the progress before the attempt; `began` is the time at
         which the attempt began, by `time.perf_counter`.
         """
+        if not self._logs_handled and type(outcome) is Done:
+            return  # first, because to collect an outcome costs even where no line is written
         now = time.perf_counter()
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self._write)

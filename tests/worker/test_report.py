@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import Any
 
@@ -101,6 +102,19 @@ async def test_a_tick_that_takes_long_does_not_hold_lines_back(
         assert [line["event"] for line in logs] == ["handled"]
         await asyncio.sleep(0)
     assert len(logs) == 1
+
+
+async def test_where_the_level_leaves_handled_messages_out_only_other_outcomes_are_logged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    reported: list[Outcome] = []
+    monkeypatch.setattr("worker.report.report", lambda _, outcome, *__: reported.append(outcome))
+    reporter = Reporter()
+    for outcome in (Done("book"), Discarded("book", "gone")):
+        reporter.put(outcome, BEFORE, time.perf_counter())
+    await asyncio.sleep(0)
+    assert reported == [Discarded("book", "gone")]
 
 
 async def test_a_full_disk_under_the_log_does_not_stop_the_worker(
