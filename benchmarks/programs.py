@@ -13,6 +13,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from benchmarks import interpreter
 from benchmarks.harness import ROOT, progress, tool
 
 PEERS = ROOT / "benchmarks" / "peers"
@@ -80,15 +81,16 @@ def environment(name: str) -> Path:
 
     Raises `LookupError` with the reason if that fails.
     """
-    wanted = PEERS / f"{name}.txt"
+    pins = PEERS / f"{name}.txt"
+    wanted = f"{interpreter.identity()}\n{pins.read_text()}"  # all programs run on one interpreter
     folder = PROGRAMS / name
     python = folder / "bin" / "python"
     stamp = folder / "installed.txt"
-    if not stamp.exists() or stamp.read_text() != wanted.read_text():
+    if not stamp.exists() or stamp.read_text() != wanted:
         progress(f"installing {name} into {folder.relative_to(ROOT)}")
         _run(name, sys.executable, "-m", "venv", "--clear", str(folder))
-        _run(name, str(python), "-m", "pip", "install", "--quiet", "-r", str(wanted))
-        stamp.write_text(wanted.read_text())
+        _run(name, str(python), "-m", "pip", "install", "--quiet", "-r", str(pins))
+        stamp.write_text(wanted)
     return python
 
 
@@ -102,7 +104,7 @@ def installed() -> Path:
     lines = (ROOT / "locks" / "run.txt").read_text().splitlines()
     locked = "\n".join(line.removesuffix(" \\") for line in lines if not line.startswith(" "))
     constraints, stamp = folder / "constraints.txt", folder / "installed.txt"
-    wanted = f"{ROOT}\n{(ROOT / 'pyproject.toml').read_text()}\n{locked}"
+    wanted = f"{interpreter.identity()}\n{ROOT}\n{(ROOT / 'pyproject.toml').read_text()}\n{locked}"
     if not stamp.exists() or stamp.read_text() != wanted:
         progress(f"installing Hookmill into {folder.relative_to(ROOT)}")
         _run("hookmill", sys.executable, "-m", "venv", "--clear", str(folder))

@@ -13,6 +13,7 @@ import time
 import tomllib
 from pathlib import Path
 
+import msgspec
 import pytest
 from multidict import CIMultiDict
 
@@ -20,6 +21,7 @@ from benchmarks import (
     bodies,
     deliveries,
     filling,
+    interpreter,
     loadgen,
     plots,
     programs,
@@ -100,6 +102,44 @@ def test_a_table_is_written_into_the_page_between_its_marks() -> None:
     assert "old" not in filled
     assert "| ours | 2 | 1 to 3 | 2.00 |  |" in filled
     assert report.filled_in(filled, {"worker": given}) == filled
+
+
+def test_a_table_names_its_interpreter_and_older_results_their_version_of_python() -> None:
+    machine = {"cpu": "C", "cores": "2", "system": "S", "python": "3.11.2"}
+    older = Report("worker", "cmd", "today", machine, {}, {}, 1)
+    assert "S, Python 3.11.2." in report.in_markdown(older)
+    newer = msgspec.structs.replace(older, machine={**machine, "interpreter": "CPython, with PGO"})
+    assert "S, CPython, with PGO." in report.in_markdown(newer)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "prefix", "said"),
+    [
+        ("'--enable-optimizations' '--with-lto'", "/usr/local", "with PGO and LTO"),
+        ("'--enable-optimizations' '--with-lto=no'", "/usr/local", "with PGO"),
+        ("'--with-lto=full' 'LDFLAGS=-Wl,-z -lm'", "/opt/python", "with LTO, without PGO"),
+        ("", "/opt/python", "without PGO"),
+        ("'--enable-shared'", "/usr", "the distribution, which does not record"),
+    ],
+)
+def test_an_interpreter_is_said_to_have_pgo_only_where_that_is_recorded(
+    arguments: str, prefix: str, said: str
+) -> None:
+    assert said in interpreter.optimized(arguments, prefix)
+
+
+def test_a_peer_is_installed_again_when_the_interpreter_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[tuple[str, ...]] = []
+    monkeypatch.setattr(programs, "ROOT", tmp_path)
+    monkeypatch.setattr(programs, "PROGRAMS", tmp_path)
+    monkeypatch.setattr(programs, "_run", lambda _, *command: ran.append(command))
+    (tmp_path / "saq").mkdir()
+    for identity, installations in (("one", 1), ("one", 1), ("another", 2)):
+        monkeypatch.setattr(interpreter, "identity", lambda given=identity: given)
+        programs.environment("saq")
+        assert sum("venv" in command for command in ran) == installations
 
 
 def test_names_in_a_drawing_are_escaped() -> None:
