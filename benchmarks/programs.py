@@ -26,6 +26,7 @@ _PINS = {
     "*.txt": r"^(?:py)?{}==(\S+)$",
     "go/go.mod": r"/{}(?:/v\d+)? v(\S+)$",
     "*/Cargo.toml": r'^{} = .*"=([^"]+)"',
+    "node/package.json": r'^ +"{}": "(\d[^"]*)"',
 }
 """Where the peers' versions are pinned, and how."""
 
@@ -60,6 +61,20 @@ def rust_peer(name: str, *arguments: str) -> Command:
     build = ["build", "--release", "--locked", "--quiet", "--target-dir", str(target)]
     _run(name, cargo, *build, cwd=copy)
     return [binary, *arguments]
+
+
+def node_peer(name: str) -> Command:
+    """Return the command of the Node script `peers/node/NAME.js`. All share one installation."""
+    node, npm = _toolchain("node", name), _toolchain("npm", name)
+    source, copy = PEERS / "node", PROGRAMS / "node"
+    wanted, stamp = (source / "package-lock.json").read_text(), copy / "installed.txt"
+    shutil.copytree(source, copy, ignore=shutil.ignore_patterns("node_modules"), dirs_exist_ok=True)
+    if not stamp.exists() or stamp.read_text() != wanted:
+        progress(f"installing the peers in Node into {copy.relative_to(ROOT)}")
+        # No package's own scripts run: what they would build is optional.
+        _run(name, npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=copy)
+        stamp.write_text(wanted)
+    return [node, copy / f"{name}.js"]
 
 
 def with_sources(lock: str) -> str:
@@ -126,11 +141,11 @@ def pinned_version(package: str) -> str:
 
 
 def toolchains() -> dict[str, str]:
-    """Return the versions of Go and Cargo, if they are installed."""
+    """Return the versions of Go, Cargo and Node, if they are installed."""
     found = {}
-    for name in ("go", "cargo"):
+    for name, argument in (("go", "version"), ("cargo", "version"), ("node", "--version")):
         if path := tool(name):
-            done = subprocess.run([path, "version"], capture_output=True, text=True, check=True)
+            done = subprocess.run([path, argument], capture_output=True, text=True, check=True)
             found[name] = re.findall(r"\d[\d.]+", done.stdout)[0]
     return found
 

@@ -4,6 +4,7 @@ the whole machine. `make bench ARGS=--quick` runs each of them for a short time.
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import socketserver
@@ -160,6 +161,8 @@ def test_the_pins_of_every_peer_name_exact_versions() -> None:
         dependencies = tomllib.loads(path.read_text())["dependencies"].values()
         versions = [one if isinstance(one, str) else one["version"] for one in dependencies]
         assert all(re.fullmatch(r"=\d+\.\d+\.\d+", version) for version in versions), path
+    wanted = json.loads((programs.PEERS / "node" / "package.json").read_text())["dependencies"]
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in wanted.values())
 
 
 def lines_of(path: Path) -> list[str]:
@@ -177,6 +180,9 @@ def test_a_lock_of_a_peer_has_the_hash_of_every_package_and_names_no_registry() 
         packages = tomllib.loads(path.read_text())["package"]
         assert "registry" not in path.read_text()
         assert [one["name"] for one in packages if "checksum" not in one] == [path.parent.name]
+    installed = json.loads((programs.PEERS / "node" / "package-lock.json").read_text())["packages"]
+    assert [path for path, one in installed.items() if "integrity" not in one] == [""]
+    assert not any("resolved" in one for one in installed.values())
 
 
 def test_cargo_is_given_the_source_of_every_crate_that_has_a_hash() -> None:
@@ -187,7 +193,7 @@ def test_cargo_is_given_the_source_of_every_crate_that_has_a_hash() -> None:
 
 def test_a_peer_whose_toolchain_is_missing_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    for make in (programs.go_peer, programs.rust_peer):
+    for make in (programs.go_peer, programs.rust_peer, programs.node_peer):
         with pytest.raises(LookupError, match="is left out"):
             make("goreceiver")
 
