@@ -28,7 +28,7 @@ from typing import Any, Self
 import msgspec
 import redis
 
-from benchmarks import plots
+from benchmarks import interpreter, plots
 from tests.support import Server, server_binaries, wait_until
 
 ROOT = Path(__file__).parent.parent
@@ -339,7 +339,7 @@ def tool(name: str) -> str | None:
 
 
 def machine() -> dict[str, str]:
-    """Return the processor, the number of cores, the system and the Python version."""
+    """Return the processor, the number of cores, the system and the interpreter."""
     cpu = platform.processor()
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -351,6 +351,7 @@ def machine() -> dict[str, str]:
         "cores": str(len(CORES)),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
+        "interpreter": interpreter.described(),
     }
 
 

@@ -13,6 +13,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from benchmarks import interpreter
 from benchmarks.harness import ROOT, progress, tool
 
 PEERS = ROOT / "benchmarks" / "peers"
@@ -25,6 +26,7 @@ _PINS = {
     "*.txt": r"^(?:py)?{}==(\S+)$",
     "go/go.mod": r"/{}(?:/v\d+)? v(\S+)$",
     "*/Cargo.toml": r'^{} = .*"=([^"]+)"',
+    "node/package.json": r'^ +"{}": "(\d[^"]*)"',
 }
 """Where the peers' versions are pinned, and how."""
 
@@ -61,6 +63,20 @@ def rust_peer(name: str, *arguments: str) -> Command:
     return [binary, *arguments]
 
 
+def node_peer(name: str) -> Command:
+    """Return the command of the Node script `peers/node/NAME.js`. All share one installation."""
+    node, npm = _toolchain("node", name), _toolchain("npm", name)
+    source, copy = PEERS / "node", PROGRAMS / "node"
+    wanted, stamp = (source / "package-lock.json").read_text(), copy / "installed.txt"
+    shutil.copytree(source, copy, ignore=shutil.ignore_patterns("node_modules"), dirs_exist_ok=True)
+    if not stamp.exists() or stamp.read_text() != wanted:
+        progress(f"installing the peers in Node into {copy.relative_to(ROOT)}")
+        # No package's own scripts run: what they would build is optional.
+        _run(name, npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=copy)
+        stamp.write_text(wanted)
+    return [node, copy / f"{name}.js"]
+
+
 def with_sources(lock: str) -> str:
     """Return a Cargo.lock with the lines `source`, which Cargo needs. Our locks leave them out,
     because they name versions and hashes, and never the host of a registry.
@@ -80,15 +96,16 @@ def environment(name: str) -> Path:
 
     Raises `LookupError` with the reason if that fails.
     """
-    wanted = PEERS / f"{name}.txt"
+    pins = PEERS / f"{name}.txt"
+    wanted = f"{interpreter.identity()}\n{pins.read_text()}"  # all programs run on one interpreter
     folder = PROGRAMS / name
     python = folder / "bin" / "python"
     stamp = folder / "installed.txt"
-    if not stamp.exists() or stamp.read_text() != wanted.read_text():
+    if not stamp.exists() or stamp.read_text() != wanted:
         progress(f"installing {name} into {folder.relative_to(ROOT)}")
         _run(name, sys.executable, "-m", "venv", "--clear", str(folder))
-        _run(name, str(python), "-m", "pip", "install", "--quiet", "-r", str(wanted))
-        stamp.write_text(wanted.read_text())
+        _run(name, str(python), "-m", "pip", "install", "--quiet", "-r", str(pins))
+        stamp.write_text(wanted)
     return python
 
 
@@ -102,7 +119,7 @@ def installed() -> Path:
     lines = (ROOT / "locks" / "run.txt").read_text().splitlines()
     locked = "\n".join(line.removesuffix(" \\") for line in lines if not line.startswith(" "))
     constraints, stamp = folder / "constraints.txt", folder / "installed.txt"
-    wanted = f"{ROOT}\n{(ROOT / 'pyproject.toml').read_text()}\n{locked}"
+    wanted = f"{interpreter.identity()}\n{ROOT}\n{(ROOT / 'pyproject.toml').read_text()}\n{locked}"
     if not stamp.exists() or stamp.read_text() != wanted:
         progress(f"installing Hookmill into {folder.relative_to(ROOT)}")
         _run("hookmill", sys.executable, "-m", "venv", "--clear", str(folder))
@@ -124,11 +141,11 @@ def pinned_version(package: str) -> str:
 
 
 def toolchains() -> dict[str, str]:
-    """Return the versions of Go and Cargo, if they are installed."""
+    """Return the versions of Go, Cargo and Node, if they are installed."""
     found = {}
-    for name in ("go", "cargo"):
+    for name, argument in (("go", "version"), ("cargo", "version"), ("node", "--version")):
         if path := tool(name):
-            done = subprocess.run([path, "version"], capture_output=True, text=True, check=True)
+            done = subprocess.run([path, argument], capture_output=True, text=True, check=True)
             found[name] = re.findall(r"\d[\d.]+", done.stdout)[0]
     return found
 

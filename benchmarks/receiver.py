@@ -4,8 +4,9 @@ The servers run in turns: aiohttp's bare server, which only reads the body and a
 the same with our verification; the same with our append; our receiver as a real process with
 everything on; and the peers, which verify the same tokens and store the ID and the body: FastAPI
 with PyJWT, and Go's net/http, with an XADD for each request or with group commit, with a log line
-for each delivery (as ours) and without; axum with redis-rs. Each has to answer 401 to a delivery
-that is not genuine. After each turn, the answers with 200 are counted in Redis.
+for each delivery (as ours) and without; axum with redis-rs; fastify with ioredis. Each has to
+answer 401 to a delivery that is not genuine. After each turn, the answers with 200 are counted in
+Redis.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ from benchmarks.programs import (
     Command,
     go_peer,
     installed,
+    node_peer,
     pinned_version,
     python_peer,
     rust_peer,
@@ -68,8 +70,9 @@ PEER_COMMANDS: dict[str, Callable[[], Command]] = {
     "Go, group commit": partial(go_peer, "goreceiver", "group"),
     "Go, group commit, logs": partial(go_peer, "goreceiver", "-log", "group"),
     "axum, redis-rs": partial(rust_peer, "axumreceiver"),
+    "fastify, ioredis": partial(node_peer, "receiver"),
 }
-PACKAGES = ("fastapi", "go-redis", "axum")
+PACKAGES = ("fastapi", "go-redis", "axum", "fastify")
 """Packages of the peers whose pinned versions are shown."""
 
 

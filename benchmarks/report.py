@@ -28,8 +28,9 @@ def filled_in(page: str, reports: dict[str, Report]) -> str:
 
 def in_markdown(report: Report) -> str:
     """Return a report as text: the machine, the tables with their plots, the notes."""
-    where = ", ".join([report.machine["cpu"], f"{report.machine['cores']} cores",
-                       report.machine["system"], f"Python {report.machine['python']}"])  # fmt: skip
+    machine = report.machine
+    python = machine.get("interpreter", f"Python {machine['python']}")  # older results have none
+    where = ", ".join([machine["cpu"], f"{machine['cores']} cores", machine["system"], python])
     names = (f"{name} {version}" for name, version in report.versions.items())
     pinned = "; ".join(f"{what}: {core}" for what, core in report.pinned.items())
     parts = [

@@ -5,7 +5,8 @@ XREADGROUP and XACK (the limit); our worker as a real process with deduplication
 logs and acknowledgement; and the peers, each in its best documented configuration with a handler
 call and an acknowledgement for each message. The worker in Go by hand reads ahead, and acknowledges
 in batches. The queue is filled before. The time runs from the first call to the last. Peers in
-Python get a plain dict, which is less work than ours; those in Go and Rust decode into a struct.
+Python get a plain dict, which is less work than ours; those in Node an
+object; those in Go and Rust decode into a struct.
 """
 
 from __future__ import annotations
@@ -31,7 +32,15 @@ from benchmarks.harness import (
     progress,
 )
 from benchmarks.programs import PEERS as _PEERS
-from benchmarks.programs import Command, go_peer, pinned_version, python_peer, rust_peer, toolchains
+from benchmarks.programs import (
+    Command,
+    go_peer,
+    node_peer,
+    pinned_version,
+    python_peer,
+    rust_peer,
+    toolchains,
+)
 from hookmill.stream.keys import Keys
 from tests.support import Server
 
@@ -84,6 +93,9 @@ PEERS = [
         "apalis", "apalis-redis", 7_000, 10, "Rust; fails where more than some 8,000 messages wait",
         partial(rust_peer, "apalisworker"),
     ),
+    Peer("BullMQ", "bullmq", 12_000, 100, "Node", partial(node_peer, "bullmq")),
+    Peer("Bull", "bull", 12_000, 100, "Node", partial(node_peer, "bull")),
+    Peer("bee-queue", "bee-queue", 20_000, 100, "Node", partial(node_peer, "bee")),
 ]  # fmt: skip
 
 

@@ -4,6 +4,7 @@ the whole machine. `make bench ARGS=--quick` runs each of them for a short time.
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import socketserver
@@ -13,6 +14,7 @@ import time
 import tomllib
 from pathlib import Path
 
+import msgspec
 import pytest
 from multidict import CIMultiDict
 
@@ -20,6 +22,7 @@ from benchmarks import (
     bodies,
     deliveries,
     filling,
+    interpreter,
     loadgen,
     plots,
     programs,
@@ -102,6 +105,44 @@ def test_a_table_is_written_into_the_page_between_its_marks() -> None:
     assert report.filled_in(filled, {"worker": given}) == filled
 
 
+def test_a_table_names_its_interpreter_and_older_results_their_version_of_python() -> None:
+    machine = {"cpu": "C", "cores": "2", "system": "S", "python": "3.11.2"}
+    older = Report("worker", "cmd", "today", machine, {}, {}, 1)
+    assert "S, Python 3.11.2." in report.in_markdown(older)
+    newer = msgspec.structs.replace(older, machine={**machine, "interpreter": "CPython, with PGO"})
+    assert "S, CPython, with PGO." in report.in_markdown(newer)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "prefix", "said"),
+    [
+        ("'--enable-optimizations' '--with-lto'", "/usr/local", "with PGO and LTO"),
+        ("'--enable-optimizations' '--with-lto=no'", "/usr/local", "with PGO"),
+        ("'--with-lto=full' 'LDFLAGS=-Wl,-z -lm'", "/opt/python", "with LTO, without PGO"),
+        ("", "/opt/python", "without PGO"),
+        ("'--enable-shared'", "/usr", "the distribution, which does not record"),
+    ],
+)
+def test_an_interpreter_is_said_to_have_pgo_only_where_that_is_recorded(
+    arguments: str, prefix: str, said: str
+) -> None:
+    assert said in interpreter.optimized(arguments, prefix)
+
+
+def test_a_peer_is_installed_again_when_the_interpreter_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[tuple[str, ...]] = []
+    monkeypatch.setattr(programs, "ROOT", tmp_path)
+    monkeypatch.setattr(programs, "PROGRAMS", tmp_path)
+    monkeypatch.setattr(programs, "_run", lambda _, *command: ran.append(command))
+    (tmp_path / "saq").mkdir()
+    for identity, installations in (("one", 1), ("one", 1), ("another", 2)):
+        monkeypatch.setattr(interpreter, "identity", lambda given=identity: given)
+        programs.environment("saq")
+        assert sum("venv" in command for command in ran) == installations
+
+
 def test_names_in_a_drawing_are_escaped() -> None:
     assert "&lt;b&gt;" in plots.bars("<b>", [plots.Bar("a", 1.0, 1.0, 1.0)])
 
@@ -120,6 +161,8 @@ def test_the_pins_of_every_peer_name_exact_versions() -> None:
         dependencies = tomllib.loads(path.read_text())["dependencies"].values()
         versions = [one if isinstance(one, str) else one["version"] for one in dependencies]
         assert all(re.fullmatch(r"=\d+\.\d+\.\d+", version) for version in versions), path
+    wanted = json.loads((programs.PEERS / "node" / "package.json").read_text())["dependencies"]
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in wanted.values())
 
 
 def lines_of(path: Path) -> list[str]:
@@ -137,6 +180,9 @@ def test_a_lock_of_a_peer_has_the_hash_of_every_package_and_names_no_registry() 
         packages = tomllib.loads(path.read_text())["package"]
         assert "registry" not in path.read_text()
         assert [one["name"] for one in packages if "checksum" not in one] == [path.parent.name]
+    installed = json.loads((programs.PEERS / "node" / "package-lock.json").read_text())["packages"]
+    assert [path for path, one in installed.items() if "integrity" not in one] == [""]
+    assert not any("resolved" in one for one in installed.values())
 
 
 def test_cargo_is_given_the_source_of_every_crate_that_has_a_hash() -> None:
@@ -147,7 +193,7 @@ def test_cargo_is_given_the_source_of_every_crate_that_has_a_hash() -> None:
 
 def test_a_peer_whose_toolchain_is_missing_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    for make in (programs.go_peer, programs.rust_peer):
+    for make in (programs.go_peer, programs.rust_peer, programs.node_peer):
         with pytest.raises(LookupError, match="is left out"):
             make("goreceiver")
 
