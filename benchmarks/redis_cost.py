@@ -2,8 +2,8 @@
 
 Measures the server's own CPU time (`INFO cpu`) while the programs' own code appends messages, takes
 them and settles them, in batches of 32 and of 200. Beside it, in the same run, the bare commands
-for the same entries: XADD, and XREADGROUP with XACK. All wait for each reply before they go on, so the
-server's own waking up counts, which small batches pay most.
+for the same entries: XADD, and XREADGROUP with XACK. All wait for each reply before they go on, so
+the server's own waking up counts, which small batches pay most.
 """
 
 from __future__ import annotations
