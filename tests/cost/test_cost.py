@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -63,43 +64,76 @@ def counts(*arguments: str) -> dict[str, Case]:
     return msgspec.json.decode(done.stdout, type=dict[str, Case])
 
 
+class Counting:
+    """The counts with one server."""
+
+    def __init__(self, server: str) -> None:
+        self._server = server
+        self._cases = counts("--server", server)
+
+    def faults(self, judge: Callable[[dict[str, Case]], list[str]]) -> list[str]:
+        """Return what `judge` finds wrong with the counts, and with new ones as well: on a busy
+        machine a turn takes so long that regular duties of a program run in it.
+        """
+        found = judge(self._cases)
+        for _ in range(2):
+            if found:
+                self._cases = counts("--server", self._server)
+                found = judge(self._cases)
+        return found
+
+
 @pytest.fixture(scope="module", params=list(BINARIES))
-def cases(request: pytest.FixtureRequest) -> dict[str, Case]:
-    return counts("--server", request.param)
+def counting(request: pytest.FixtureRequest) -> Counting:
+    return Counting(request.param)
 
 
-def test_no_step_of_a_message_costs_more_than_is_written(cases: dict[str, Case]) -> None:
+def test_no_step_of_a_message_costs_more_than_is_written(counting: Counting) -> None:
     bounds = read_bounds()
-    broken = [text for name in WATCHED for text in broken_bounds(name, cases[name], bounds)]
+    broken = counting.faults(
+        lambda cases: [
+            text for name in WATCHED for text in broken_bounds(name, cases[name], bounds)
+        ]
+    )
     assert not broken, "\n".join(["what a message costs has grown:", *broken])
 
 
 @pytest.mark.parametrize("program", FEATURES)
 def test_a_message_enters_no_module_of_a_feature_that_is_off(
-    cases: dict[str, Case], program: str
+    counting: Counting, program: str
 ) -> None:
-    for name in WATCHED:
-        if name.startswith(program):
-            entered = {
-                file: count.calls
-                for file, count in cases[name].modules.items()
-                if file.startswith(FEATURES[program]) and count.calls > A_BATCH
-            }
-            assert not entered, name
+    def entered(cases: dict[str, Case]) -> list[str]:
+        return [
+            f"{name}: {file}"
+            for name in WATCHED
+            if name.startswith(program)
+            for file, count in cases[name].modules.items()
+            if file.startswith(FEATURES[program]) and count.calls > A_BATCH
+        ]
+
+    assert not counting.faults(entered)
 
 
 @pytest.mark.parametrize("name", IDLE)
 def test_a_feature_that_has_nothing_to_do_costs_a_message_next_to_nothing(
-    cases: dict[str, Case], name: str
+    counting: Counting, name: str
 ) -> None:
-    assert calls_more(cases, name) <= IDLE[name]
+    def too_many(cases: dict[str, Case]) -> list[str]:
+        more = calls_more(cases, name)
+        return [] if more <= IDLE[name] else [f"{more} calls more"]
+
+    assert not counting.faults(too_many)
 
 
 @pytest.mark.parametrize("name", sorted(WITH_FEATURE.keys() - IDLE))
 def test_a_feature_that_each_message_uses_is_seen_in_the_counts(
-    cases: dict[str, Case], name: str
+    counting: Counting, name: str
 ) -> None:
-    assert calls_more(cases, name) > 0.5
+    def unseen(cases: dict[str, Case]) -> list[str]:
+        more = calls_more(cases, name)
+        return [] if more > 0.5 else [f"{more} calls more"]
+
+    assert not counting.faults(unseen)
 
 
 def calls_more(cases: dict[str, Case], name: str) -> float:
