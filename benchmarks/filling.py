@@ -14,8 +14,11 @@ import redis
 
 from benchmarks.harness import SUBJECT, Bench, Program, chunks, cpu_seconds, peak_mb, round_trips
 from benchmarks.peers.counting import BODY, order
-from hookmill.message import PACKED_VERSION, Message
+from hookmill.message import PACKED_VERSION, WIRE_VERSIONS, Message
 from hookmill.stream.client import Client
+from hookmill.stream.facts import Heartbeat
+from hookmill.stream.groups import Groups
+from hookmill.stream.heartbeats import Heartbeats
 from hookmill.stream.producer import Producer
 from tests.support import Server
 
@@ -45,6 +48,22 @@ class Counted(msgspec.Struct):
     messages: int
     seconds: float
     cpu_seconds: float
+
+
+def empty(server: Server) -> None:
+    """Empty Redis, and leave a group with the heartbeat of a worker. Without one, receivers write
+    in the version that release 0.1 reads.
+    """
+    with redis.Redis.from_url(server.url) as client:
+        client.flushall()
+    asyncio.run(_note_worker(server.url))
+
+
+async def _note_worker(url: str) -> None:
+    heartbeat = Heartbeat(name="bench", lease=3600.0, wire_versions=WIRE_VERSIONS)
+    async with Client(url, PREFIX) as client:
+        await Groups(client).make("main")
+        await Heartbeats(client, "main").write(heartbeat)
 
 
 def fill(

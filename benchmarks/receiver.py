@@ -6,7 +6,8 @@ everything on; and the peers, which verify the same tokens and store the ID and 
 with PyJWT, and Go's net/http, with an XADD for each request or with group commit, with a log line
 for each delivery (as ours) and without; axum with redis-rs; fastify with ioredis. Each has to
 answer 401 to a delivery that is not genuine. After each turn, the answers with 200 are counted in
-Redis.
+Redis. Redis has the heartbeat of a worker of this release, so our receiver writes what it writes
+beside such workers.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import msgspec
 import redis
 
 from benchmarks import deliveries
+from benchmarks.filling import empty
 from benchmarks.harness import (
     OTHERS,
     ROOT,
@@ -56,6 +58,7 @@ from benchmarks.programs import (
     rust_peer,
     toolchains,
 )
+from hookmill.message import PACKED
 from tests.support import Server, free_port
 
 CONNECTIONS = 64
@@ -214,7 +217,7 @@ def throughput(bench: Bench, load: Load, server: Server, tables: Tables) -> None
     with redis.Redis.from_url(server.url) as client:
         for _ in bench.each_round():
             for name, command in starts.items():
-                client.flushall()
+                empty(server)
                 with serving(bench, command, server.url) as served:
                     if name != BARE:
                         check_refusals(name, served.port)
@@ -226,6 +229,8 @@ def throughput(bench: Bench, load: Load, server: Server, tables: Tables) -> None
                     used = cpu_seconds(served.program.pid) - before
                     if name not in STORES_NOTHING:
                         check_stored(name, answered, stored_in(client) - stored)
+                    if name == OURS:
+                        check_version(client)
                     tables.rates.put(name, answered.rate)
                     tables.cpu.put(name, used / answered.requests * 1e6)
                     if name not in {VERIFYING, STORING}:
@@ -262,29 +267,34 @@ def check_stored(name: str, answered: Answered, stored: int) -> None:
         )
 
 
+def check_version(client: redis.Redis) -> None:
+    """Raise unless the receiver writes in the version that it writes beside present workers."""
+    newest: Any = client.xrevrange("bench:{0}:stream", count=1)
+    if PACKED not in newest[0][1]:
+        raise RuntimeError("the receiver writes in the version of release 0.1")
+
+
 def latency(bench: Bench, load: Load, server: Server, tables: Tables) -> None:
     """Measure latencies at half of the highest rate of our receiver."""
     rate = next(line.median for line in tables.rates.lines if line.name == OURS) / 2
     bench.note(f"latencies at {rate:,.0f} requests/s, {CONNECTIONS} connections")
     seconds = 0.8 if bench.quick else 5.0
     starts = commands(bench)
-    with redis.Redis.from_url(server.url) as client:
-        for _ in bench.each_round():
-            for name in (BARE, OURS):
-                client.flushall()
-                with serving(bench, starts[name], server.url) as served:
-                    outcome = at_rate(load, served.port, rate, seconds)
-                    if outcome.refused:
-                        raise RuntimeError(f"{name} refused {outcome.refused}")
-                    tables.middle.put(name, percentile(outcome.latencies, 0.5) * 1000)
-                    tables.late.put(name, percentile(outcome.latencies, 0.99) * 1000)
+    for _ in bench.each_round():
+        for name in (BARE, OURS):
+            empty(server)
+            with serving(bench, starts[name], server.url) as served:
+                outcome = at_rate(load, served.port, rate, seconds)
+                if outcome.refused:
+                    raise RuntimeError(f"{name} refused {outcome.refused}")
+                tables.middle.put(name, percentile(outcome.latencies, 0.5) * 1000)
+                tables.late.put(name, percentile(outcome.latencies, 0.99) * 1000)
 
 
 def overload(bench: Bench, load: Load, server: Server, table: Table) -> None:
     """Send over 16 times the connections, while Redis is stopped for the middle third."""
     seconds = 0.4 if bench.quick else 3.0
-    with redis.Redis.from_url(server.url) as client:
-        client.flushall()
+    empty(server)
     with serving(bench, ours(), server.url) as served:
         url = f"http://127.0.0.1:{served.port}/qstash"
         sending = ["wrk", "-t1", f"-c{16 * CONNECTIONS}", f"-d{round(3 * seconds)}s"]

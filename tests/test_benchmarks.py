@@ -4,6 +4,7 @@ the whole machine. `make bench ARGS=--quick` runs each of them for a short time.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import socket
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import redis
 from multidict import CIMultiDict
 
 from benchmarks import (
@@ -31,9 +33,13 @@ from benchmarks import (
     worker,
 )
 from benchmarks.harness import Line, Report, Table
+from hookmill.message import PACKED_VERSION
 from hookmill.signatures import Signed
 from hookmill.signatures.qstash import QStash
 from hookmill.signatures.scheme import Verified
+from hookmill.stream.client import Client
+from hookmill.stream.wire_readers import WireReaders
+from tests.support import Server
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the benchmarks read /proc")
 
@@ -212,3 +218,20 @@ def test_our_lines_for_large_bodies_are_compared_with_the_bare_line_of_the_same_
     table = Table("T", "MB/s", lines)
     bodies.compare(table)
     assert [line.note for line in table.lines] == ["", "", "0.50 of the bare one"]
+
+
+def test_before_a_receiver_is_measured_there_is_a_worker_that_reads_what_is_written_now(
+    server: Server,
+) -> None:
+    with redis.Redis.from_url(server.url) as client:
+        client.set("old", "1")
+        filling.empty(server)
+        assert not client.exists("old")
+        versions = asyncio.run(read_by_workers(server.url))
+        client.flushall()
+    assert PACKED_VERSION in versions
+
+
+async def read_by_workers(url: str) -> frozenset[int]:
+    async with Client(url, filling.PREFIX) as client:
+        return await WireReaders(client, lease=30.0).versions()
