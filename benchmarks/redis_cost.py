@@ -1,9 +1,10 @@
 """What a message costs Redis: `python -m benchmarks.redis_cost`.
 
-Measures the server's own CPU time (`INFO cpu`) while the programs' own code appends messages, takes
-them and settles them, in batches of 32 and of 200. Beside it, in the same run, the bare commands
-for the same entries: XADD, and XREADGROUP with XACK. All wait for each reply before they go on, so
-the server's own waking up counts, which small batches pay most.
+Measures the server's own CPU time (`INFO cpu`) for appending messages, taking them and settling
+them, in batches of 32 and of 200; and beside it, in the same run, for the bare commands with the
+same entries: XADD, and XREADGROUP with XACK. The programs' own commands are recorded on their way
+to a second server, and sent to the measured one byte for byte, several at once. So no client slows
+the server down.
 """
 
 from __future__ import annotations
@@ -11,21 +12,22 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
+import hiredis
 import redis
 from msgspec import structs
 
-from benchmarks import filling
+from benchmarks import filling, replay
 from benchmarks.harness import OTHERS, SUBJECT, Bench, Table, chunks, options, pinned_to, pins
-from hookmill.message import PACKED_VERSION, Fields
+from hookmill.message import PACKED_VERSION
 from hookmill.signatures.scheme import Token
 from hookmill.stream.arrival import Arrival, Row, row_of
 from hookmill.stream.client import Client
 from hookmill.stream.consumer import Consumer
-from hookmill.stream.entries import Settlement
+from hookmill.stream.entries import STREAM, EntryRef, Settlement
 from hookmill.stream.keys import Keys
 from hookmill.stream.producer import Producer
 from tests.support import Server
@@ -46,28 +48,11 @@ class Tables(NamedTuple):
     together: Table
 
 
-class Spent:
-    """The CPU time that a server spends, in microseconds a message."""
+class Servers(NamedTuple):
+    """The server that is measured, and the one to which commands go while they are recorded."""
 
-    def __init__(self, server: Server, messages: int) -> None:
-        self._client = redis.Redis.from_url(server.url)
-        self._messages = messages
-        self.us = 0.0
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._client.close()
-
-    @contextmanager
-    def measured(self) -> Iterator[None]:
-        """Measure what is done inside the block."""
-        before = self._seconds()
-        yield
-        self.us = (self._seconds() - before) / self._messages * 1e6
-
-    def _seconds(self) -> float:
-        used: Any = self._client.info("cpu")
-        return float(used["used_cpu_user"] + used["used_cpu_sys"])
+    measured: Server
+    recording: Server
 
 
 def rows_of(count: int, *, with_tokens: bool) -> list[Row]:
@@ -81,79 +66,173 @@ def rows_of(count: int, *, with_tokens: bool) -> list[Row]:
     return rows
 
 
-async def append(spent: Spent, server: Server, rows: Sequence[Row], batch: int) -> float:
-    """Append the rows as receivers do."""
-    stream = Producer(Client(server.url, filling.PREFIX, timeout=60.0))
-    await stream.append_rows(rows[:1])  # it loads the script
-    with spent.measured():
-        for numbers in chunks(len(rows) - 1, batch):
-            await stream.append_rows(rows[numbers.start + 1 : numbers.stop + 1])
-    await stream.client.close()
-    return spent.us
+def group_of(client: Client) -> Consumer:
+    """Return the group's view of a worker."""
+    return Consumer(client, "main", "one", dedup_window=86_400)
 
 
-async def take_and_settle(spent: Spent, server: Server, count: int, batch: int) -> float:
-    """Take the entries and settle them as a worker does whose handlers take no time."""
-    client = Client(server.url, filling.PREFIX, timeout=60.0)
-    group = Consumer(client, "main", "one", dedup_window=86_400)
+async def append(client: Client, cut: Callable[[], None], rows: Sequence[Row], batch: int) -> None:
+    """Append the rows as a receiver does, a piece for each batch."""
+    stream = Producer(client)
+    for numbers in chunks(len(rows), batch):
+        await stream.append_rows(rows[numbers.start : numbers.stop])
+        cut()
+
+
+async def take(client: Client, cut: Callable[[], None], batch: int) -> None:
+    """Open the group and take as a worker does, a piece for each."""
+    group = group_of(client)
     await group.open()
-    await group.settle([Settlement(one.ref) for one in (await group.take(1)).entries])
-    left = count - 1
-    with spent.measured():
-        while left:
-            taken = await group.take(batch)
-            done = [Settlement(one.ref, weight=one.weight) for one in taken.entries]
-            await group.settle(done)
-            left -= len(done)
+    cut()
+    await group.take(batch)
+    cut()
+    await group.close()
+
+
+async def settle(client: Client, cut: Callable[[], None], ids: Sequence[str], batch: int) -> None:
+    """Settle entries as a worker does whose handlers have succeeded, a piece for each batch."""
+    group = group_of(client)
+    await group.open()
+    for numbers in chunks(len(ids), batch):
+        some = ids[numbers.start : numbers.stop]
+        await group.settle([Settlement(EntryRef(STREAM, one, 0)) for one in some])
+        cut()
+    await group.close()
+
+
+async def load_scripts(server: Server) -> None:
+    """Have the server know the scripts, and the group."""
+    client = Client(server.url, filling.PREFIX, timeout=60.0)
+    stream, group = Producer(client), group_of(client)
+    await group.open()
+    await stream.append([filling.message(10**9)], PACKED_VERSION)
+    taken = await group.take(1)
+    await group.settle([Settlement(one.ref) for one in taken.entries])
     await group.close()
     await client.close()
-    return spent.us
 
 
-def append_bare(spent: Spent, client: redis.Redis, fields: Sequence[Fields], batch: int) -> float:
-    """Send an XADD for each entry, as many in a pipeline as in a batch."""
-    with spent.measured():
-        for numbers in chunks(len(fields), batch):
-            pipeline = client.pipeline(transaction=False)
-            for number in numbers:
-                pipeline.xadd("bare", dict(fields[number]))  # type: ignore[arg-type]  # invariant
-            pipeline.execute()
-    client.delete("bare")
-    return spent.us
+class Turn:
+    """Measures one batch size."""
 
+    def __init__(self, servers: Servers, batch: int, count: int) -> None:
+        self._servers = servers
+        self._batch = batch
+        self._count = count
+        self._client = redis.Redis.from_url(servers.measured.url)
 
-def read_bare(spent: Spent, client: redis.Redis) -> float:
-    """Read and acknowledge the stream's entries in a group of its own."""
-    client.xgroup_create(ENTRIES, "bare", "0")
-    with spent.measured():
-        while found := client.xreadgroup("bare", "one", {ENTRIES: ">"}, count=READ_AT_ONCE):
-            streams: Any = found
-            client.xack(ENTRIES, "bare", *(entry_id for entry_id, _ in streams[0][1]))
-    client.xgroup_destroy(ENTRIES, "bare")
-    return spent.us
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
 
+    async def begin(self) -> None:
+        """Empty both servers; have them know the scripts and the group."""
+        for server in self._servers:
+            with redis.Redis.from_url(server.url) as client:
+                client.flushall()
+            await load_scripts(server)
 
-async def turn(bench: Bench, server: Server, tables: Tables, batch: int) -> None:
-    """Measure one batch size."""
-    count = 1_000 if bench.quick else MESSAGES
-    spent, sized = Spent(server, count), f"{batch} at once"
-    with redis.Redis.from_url(server.url, protocol=2) as client:
-        client.flushall()
-        rows = rows_of(count, with_tokens=False)
-        tables.appends.put(
-            f"XADD, bare, {sized}", append_bare(spent, client, [row.fields for row in rows], batch)
+    def spent(self, commands: Sequence[bytes]) -> float:
+        """Send commands; return the microseconds of CPU time a message."""
+        before = self._cpu_seconds()
+        replay.send(self._servers.measured, commands)
+        return (self._cpu_seconds() - before) / self._count * 1e6
+
+    async def append(self, *, with_tokens: bool) -> float:
+        """Measure appends."""
+        rows = rows_of(self._count, with_tokens=with_tokens)
+        found = self.spent(await self._recorded(append, rows=rows))
+        assert self._client.xlen(ENTRIES) == self._count + 1
+        return found
+
+    def append_bare(self) -> float:
+        """Measure an XADD for each entry, as many at once as in a batch."""
+        rows = rows_of(self._count, with_tokens=False)
+        added = [_packed("XADD", "bare", "*", *_flat(row)) for row in rows]
+        found = self.spent(
+            [
+                b"".join(added[numbers.start : numbers.stop])
+                for numbers in chunks(self._count, self._batch)
+            ]
         )
-        tables.appends.put(f"append, {sized}", await append(spent, server, rows, batch))
-        client.flushall()
-        rows = rows_of(count, with_tokens=True)
-        appended = await append(spent, server, rows, batch)
-        tables.appends.put(f"append, each with a token, {sized}", appended)
-        bare = read_bare(spent, client)
-        tables.takes.put(BARE, bare, f"{READ_AT_ONCE} at once")
-        taken = await take_and_settle(spent, server, count, batch)
-        tables.takes.put(f"take and settle, {sized}", taken)
-        tables.together.put(f"append with a token, take and settle, {sized}", appended + taken)
-    spent.close()
+        self._client.delete("bare")
+        return found
+
+    def read_bare(self) -> float:
+        """Measure reading and acknowledging the entries, in a group of its own."""
+        self._client.xgroup_create(ENTRIES, "bare", self._ids()[0])
+        read = ("XREADGROUP", "GROUP", "bare", "one", "COUNT", str(READ_AT_ONCE), "STREAMS")
+        ids = self._ids()[1:]
+        found = self.spent(
+            [
+                _packed(*read, ENTRIES, ">")
+                + _packed("XACK", ENTRIES, "bare", *ids[numbers.start : numbers.stop])
+                for numbers in chunks(self._count, READ_AT_ONCE)
+            ]
+        )
+        assert self._pending("bare") == 0
+        self._client.xgroup_destroy(ENTRIES, "bare")
+        return found
+
+    async def take(self) -> float:
+        """Measure takes."""
+        _, command = await self._recorded(take)
+        found = self.spent([command] * -(-self._count // self._batch))
+        assert self._pending("main") == self._count
+        return found
+
+    async def settle(self) -> float:
+        """Measure settlements of all that was taken."""
+        found = self.spent(await self._recorded(settle, ids=self._ids()[1:]))
+        assert self._pending("main") == 0
+        return found
+
+    async def _recorded(self, do: Callable[..., Any], **given: Any) -> list[bytes]:
+        """Return what the measured server has to get."""
+        doing = partial(do, batch=self._batch, **given)
+        return await replay.recorded_pieces(self._servers.recording, filling.PREFIX, doing)
+
+    def _cpu_seconds(self) -> float:
+        used: Any = self._client.info("cpu")
+        return float(used["used_cpu_user"] + used["used_cpu_sys"])
+
+    def _ids(self) -> list[str]:
+        entries: Any = self._client.xrange(ENTRIES)
+        return [entry_id.decode() for entry_id, _ in entries]
+
+    def _pending(self, group: str) -> int:
+        summary: Any = self._client.xpending(ENTRIES, group)
+        return int(summary["pending"])
+
+
+def _packed(*words: str | bytes) -> bytes:
+    packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type]  # its stub takes one word
+    return packed
+
+
+def _flat(row: Row) -> list[bytes]:
+    return [word for pair in row.fields.items() for word in pair]
+
+
+async def measure(bench: Bench, servers: Servers, tables: Tables, batch: int) -> None:
+    """Run one turn."""
+    turn, at_once = Turn(servers, batch, 1_000 if bench.quick else MESSAGES), f"{batch} at once"
+    await turn.begin()
+    tables.appends.put(f"XADD, bare, {at_once}", turn.append_bare())
+    plain = await turn.append(with_tokens=False)
+    await turn.begin()
+    with_token = await turn.append(with_tokens=True)
+    bare = turn.read_bare()
+    taken, settled = await turn.take(), await turn.settle()
+    turn.close()
+    tables.appends.put(f"append, {at_once}", plain)
+    tables.appends.put(f"append, each with a token, {at_once}", with_token)
+    tables.takes.put(BARE, bare, f"{READ_AT_ONCE} at once")
+    tables.takes.put(f"take, {at_once}", taken)
+    tables.takes.put(f"settle, {at_once}", settled)
+    tables.takes.put(f"take and settle, {at_once}", taken + settled)
+    tables.together.put(f"all, {at_once}", plain + taken + settled)
+    tables.together.put(f"all, each with a token, {at_once}", with_token + taken + settled)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -163,14 +242,15 @@ def main(arguments: list[str] | None = None) -> None:
         tables = Tables(
             bench.table("Append", unit, digits=1),
             bench.table("Take and settle", unit, digits=1, against=BARE,
-                        target="at most 3.5 times the bare commands"),
+                        target="together at most 3.5 times the bare commands"),
             bench.table("A message, from its append to its end", unit, digits=1,
                         target="at most 9 \u00b5s"),
         )  # fmt: skip
-        with bench.redis() as server, pinned_to(SUBJECT):
+        with bench.redis() as measured, bench.redis() as recording, pinned_to(SUBJECT):
+            servers = Servers(measured, recording)
             for _ in bench.each_round():
                 for batch in BATCHES:
-                    asyncio.run(turn(bench, server, tables, batch))
+                    asyncio.run(measure(bench, servers, tables, batch))
         bench.finish()
 
 

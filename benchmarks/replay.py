@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from urllib.parse import urlsplit
 
@@ -91,13 +91,32 @@ async def taking(stream: Producer, count: int) -> None:
     await group.close()
 
 
-def repeat(server: Server, command: bytes, times: int) -> float:
-    """Send a command `times` times; return the seconds."""
+async def recorded_pieces(
+    server: Server, prefix: str, do: Callable[[Client, Callable[[], None]], Awaitable[object]]
+) -> list[bytes]:
+    """Return what `do` sends to Redis, in pieces: one ends where `do` calls its second argument."""
+    recorder, pieces = Recorder(server), list[bytes]()
+
+    def cut() -> None:
+        pieces.append(recorder.said)
+        recorder.said = b""
+
+    client = Client(await recorder.start(), prefix, timeout=60.0)
+    try:
+        await do(client, cut)
+    finally:
+        await client.close()
+        await recorder.stop()
+    return pieces
+
+
+def send(server: Server, commands: Sequence[bytes]) -> float:
+    """Send commands, some of them at once; return the seconds."""
     parts = urlsplit(server.url)
     with socket.create_connection((parts.hostname, parts.port)) as connection:
         began = time.perf_counter()
-        for done in range(0, times, _AT_ONCE):
-            connection.sendall(command * min(_AT_ONCE, times - done) + _MARK)
+        for first in range(0, len(commands), _AT_ONCE):
+            connection.sendall(b"".join(commands[first : first + _AT_ONCE]) + _MARK)
             tail = b""
             while not tail.endswith(_MARKED):
                 tail = (tail + connection.recv(1 << 20))[-len(_MARKED) :]

@@ -99,14 +99,14 @@ def carried(bench: Bench, server: Server, table: Table) -> None:
             await replay.taking(stream, MOUTHFUL)
 
         command = asyncio.run(replay.recorded(server, PREFIX, append))
-        took = replay.repeat(server, command, appends)
+        took = replay.send(server, [command] * appends)
         table.put("appended", appends * BATCH / took, f"{BATCH} an append")
         client.flushall()
         total = 3_000 if bench.quick else 150_000
         fill(server, total)
         said = asyncio.run(replay.recorded(server, PREFIX, take))
         times = total // MOUTHFUL - 2
-        took = replay.repeat(server, replay.last_script(said), times)
+        took = replay.send(server, [replay.last_script(said)] * times)
         groups: Any = client.xinfo_groups(KEYS.stream)
         taken = max(int(one["pending"]) for one in groups) - 2 * MOUTHFUL
         table.put("taken, IDs remembered", taken / took, f"{MOUTHFUL} a take")

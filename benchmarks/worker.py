@@ -5,8 +5,8 @@ XREADGROUP and XACK (the limit); our worker as a real process with deduplication
 logs and acknowledgement; and the peers, each in its best documented configuration with a handler
 call and an acknowledgement for each message. The worker in Go by hand reads ahead, and acknowledges
 in batches. The queue is filled before. The time runs from the first call to the last. Peers in
-Python get a plain dict, which is less work than ours; those in Node an
-object; those in Go and Rust decode into a struct.
+Python get a plain dict, which is less work than ours; those in Node an object; those in Go and Rust
+decode into a struct.
 """
 
 from __future__ import annotations

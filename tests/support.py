@@ -312,3 +312,11 @@ def _answers(client: redis.Redis) -> bool:
         return bool(client.ping())
     except redis.RedisError:
         return False
+
+
+def is_idle(client: redis.Redis, prefix: str) -> bool:
+    """Return whether all entries are acknowledged and the worker waits for the next message."""
+    groups: Any = client.xinfo_groups(f"{prefix}:{{0}}:stream")
+    clients: Any = client.client_list()
+    waiting = any(one["cmd"] == "bzpopmin" and "b" in one["flags"] for one in clients)
+    return waiting and not any(group["pending"] for group in groups)

@@ -20,7 +20,7 @@ from hookmill.config.settings import Settings
 from hookmill.config.sources import Source, sources_of
 from receiver.app import Receiver
 from receiver.main import stream_of
-from tests.support import MARBLE_SECRET, eventually, signed_headers
+from tests.support import MARBLE_SECRET, eventually, is_idle, signed_headers
 from worker.app import Worker
 
 ROOT = Path(__file__).parent.parent
@@ -109,14 +109,6 @@ async def running(settings: Settings, sources: list[Source]) -> AsyncIterator[st
         await worker.stop(5.0)
         await receiver.stop()
         await stream.client.close()
-
-
-def is_idle(client: redis.Redis, prefix: str) -> bool:
-    """Return whether all entries are acknowledged and the worker waits for the next message."""
-    groups: Any = client.xinfo_groups(f"{prefix}:{{0}}:stream")
-    clients: Any = client.client_list()
-    waiting = any(one["cmd"] == "bzpopmin" and "b" in one["flags"] for one in clients)
-    return waiting and not any(group["pending"] for group in groups)
 
 
 async def test_a_post_passes_the_files_that_the_architecture_page_lists_in_that_order(

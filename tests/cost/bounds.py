@@ -40,11 +40,15 @@ def read_bounds() -> Bounds:
 
 
 def write_bounds(cases: Mapping[str, Case]) -> None:
-    """Make these counts the bounds."""
+    """Make these counts the bounds. Those of other cases stay."""
+    counted = {
+        name: {step: list(numbers) for step, numbers in case.each().items()}
+        for name, case in cases.items()
+    }
     lines = [HEAD]
-    for name, case in cases.items():
+    for name, steps in (read_bounds() | counted).items():
         lines.append(f'["{name}"]')
-        lines += [f'"{step}" = {list(numbers)}' for step, numbers in case.each().items()]
+        lines += [f'"{step}" = {numbers}' for step, numbers in steps.items()]
         lines.append("")
     FILE.write_text("\n".join(lines))
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from hookmill.printable import printable
 from tests.conftest import BINARIES
-from tests.cost.bounds import broken_bounds, read_bounds
+from tests.cost import bounds
+from tests.cost.bounds import FILE, broken_bounds, read_bounds, write_bounds
 from tests.cost.cases import WATCHED, WITH_FEATURE, Case
 from tests.cost.counting import Count, counted
 
@@ -89,10 +91,10 @@ def counting(request: pytest.FixtureRequest) -> Counting:
 
 
 def test_no_step_of_a_message_costs_more_than_is_written(counting: Counting) -> None:
-    bounds = read_bounds()
+    written = read_bounds()
     broken = counting.faults(
         lambda cases: [
-            text for name in WATCHED for text in broken_bounds(name, cases[name], bounds)
+            text for name in WATCHED for text in broken_bounds(name, cases[name], written)
         ]
     )
     assert not broken, "\n".join(["what a message costs has grown:", *broken])
@@ -186,3 +188,13 @@ def test_calls_of_python_and_of_c_and_instructions_are_counted() -> None:
         2 * once[name].calls,
         2 * once[name].instructions,
     )
+
+
+def test_new_bounds_of_one_case_leave_those_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, name = read_bounds(), "Redis, 1 at once"
+    monkeypatch.setattr(bounds, "FILE", tmp_path / "bounds.toml")
+    bounds.FILE.write_text(FILE.read_text())
+    write_bounds({name: Case(1, commands={"append": {"xadd": 5}})})
+    assert read_bounds() == before | {name: {"append": [5.0]}}

@@ -18,7 +18,7 @@ from hookmill.message import PACKED_VERSION
 from hookmill.stream.client import Client
 from hookmill.stream.producer import Producer
 from tests.cost.counting import Modules, counted, usual
-from tests.support import eventually
+from tests.support import eventually, is_idle
 from worker import report
 from worker.app import Worker
 
@@ -72,12 +72,14 @@ async def count_worker(
     with redis.Redis.from_url(url) as client, ThreadPoolExecutor(1) as pool:
         async with working(settings, handlers):
             for turn in range(WARM_UP + TURNS):
-                await eventually(lambda: is_idle(client, settings))
+                await eventually(lambda: is_idle(client, settings.prefix))
                 first, handled[:] = turn * at_once, []
                 # In another thread while the event loop stands still, so that the worker finds all.
                 pool.submit(asyncio.run, fill(settings, first, at_once, key)).result()
                 with counted() as counts:
-                    await eventually(lambda: len(handled) == at_once and is_idle(client, settings))
+                    await eventually(
+                        lambda: len(handled) == at_once and is_idle(client, settings.prefix)
+                    )
                 found.append(counts)
     return usual(found[WARM_UP:])
 
@@ -90,11 +92,3 @@ async def fill(settings: Settings, first: int, count: int, key: str) -> None:
         messages = [structs.replace(one, key=f"{key} {one.id}") for one in messages]
     await stream.append(messages, PACKED_VERSION)
     await stream.client.close()
-
-
-def is_idle(client: redis.Redis, settings: Settings) -> bool:
-    """Return whether all entries are acknowledged and the worker waits for the next message."""
-    groups: Any = client.xinfo_groups(f"{settings.prefix}:{{0}}:stream")
-    clients: Any = client.client_list()
-    waiting = any(one["cmd"] == "bzpopmin" and "b" in one["flags"] for one in clients)
-    return waiting and not any(group["pending"] for group in groups)
