@@ -77,7 +77,8 @@ def is_free(port: int) -> bool:
     return True
 
 
-_PORTS = Ports(outside(*kernels_range()))
+# Every second one: `hookmill dev` takes the port after the one that it is told as well.
+_PORTS = Ports(outside(*kernels_range())[::2])
 
 
 def free_port() -> int:
