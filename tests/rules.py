@@ -602,7 +602,7 @@ RULES = (
     Rule(
         7,
         "a follower is parked and its entry acknowledged, in one step",
-        (lua("taking", "    acknowledge(which, group, id)\n    parked", "    parked"),),
+        (lua("taking", "  acknowledge(which, group, id)\n  parked", "  parked"),),
         (
             f"{ORDERING}what_is_parked_counts_as_unfinished_and_shows",
             f"{ORDERING}a_parked_message_survives_trimming_and_keeps_every_field",

@@ -139,7 +139,7 @@ class Producer:
                 size += weight
                 largest = max(largest, weight)
         head = [size, *self._limit, *keys.group_parts, largest]
-        used = [keys.stream, keys.backlog, keys.tokens, keys.wake]
+        used = [keys.stream, keys.backlog, keys.tokens, keys.index, keys.wake]
         return Call(partition, used, [*head, *args])
 
     async def _run_append(self, calls: list[Call]) -> list[Any]:

@@ -5,9 +5,10 @@ It asks all partitions fairly, and brings no more bytes than its caller has room
 
 from __future__ import annotations
 
+import functools
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from hookmill.errors import GroupLostError, StreamUnavailableError
@@ -20,6 +21,7 @@ from hookmill.stream.codec import (
     undeliverable_of,
     words_of,
 )
+from hookmill.stream.direct_reads import DirectReads
 from hookmill.stream.entries import EntryRef, Taken
 from hookmill.stream.script_runner import Call, ScriptRunner
 from hookmill.stream.wakeup import WakeUp
@@ -51,6 +53,7 @@ class Takes:
     ) -> None:
         self._names = [group, consumer, dedup_window]
         self._partitions = [keys.of_group(group) for keys in client.partitions]
+        self._direct = DirectReads(client, scripts, self._names, self._partitions)
         self._backlogs = [keys.backlog for keys in client.partitions]
         self._scripts = scripts
         self._wakeup = wakeup
@@ -154,6 +157,9 @@ class Takes:
         """Take from partitions in one round trip, up to `max_bytes` of each. Return also those that
         have to be asked alone, because one of their entries may be larger than that.
         """
+        counts = self._direct.counts(shares, self._largest, max_bytes)
+        if counts and (taken := await self._take_directly(counts, max_bytes)):
+            return taken, []
         rest = [max(1, max_bytes), int(len(shares) > 1)]
         calls = {
             number: Call(number, self._keys_of_take(number), [*self._names, share, *rest])
@@ -163,11 +169,26 @@ class Takes:
         replies = await self._run_taking("take", calls, allowance)
         for number, reply in replies.items():
             self._largest[number] = reply[3]
+            self._direct.note_take(number, reply)
         taken = taken_of(replies)._replace(
             weight=sum(reply[4] for reply in replies.values()),
             has_more=may_be_left(replies) or len(replies) < len(calls),
         )
         return taken, [number for number, reply in replies.items() if reply[5]]
+
+    async def _take_directly(self, counts: dict[int, int], max_bytes: int) -> Taken | None:
+        """Take new entries as `DirectReads` does. Return None where no partition was read."""
+        allowance = self._allowance(counts, max_bytes)
+        brought = await self._brought(
+            counts,
+            lambda: self._direct.read(counts, self._largest, allowance),
+            lambda taken: taken.entries if taken else (),
+        )
+        several: list[Taken] = [taken for taken in brought.values() if taken is not None]
+        if not several:
+            return None
+        taken = functools.reduce(Taken.and_then, several)
+        return taken if len(several) == len(counts) else taken._replace(has_more=True)
 
     def _keys_of_take(self, number: int) -> list[str]:
         keys = self._partitions[number]
@@ -219,30 +240,44 @@ class Takes:
     async def _run_taking(
         self, name: str, calls: dict[int, Call], allowance: float = 0.0
     ) -> dict[int, Any]:
-        """Run one of the scripts that take; return the replies by partition.
+        """Run one of the scripts that take; return the replies by partition."""
+        return await self._brought(
+            calls,
+            lambda: self._scripts.try_each(name, list(calls.values()), allowance=allowance),
+            lambda reply: reply[0],
+        )
+
+    async def _brought(
+        self,
+        numbers: Iterable[int],
+        ask: Callable[[], Awaitable[Sequence[Any]]],
+        entries_of: Callable[[Any], Sequence[Any]],
+    ) -> dict[int, Any]:
+        """Ask these partitions; return the replies by partition. `entries_of` a reply are what it
+        gives to run.
 
         If one partition fails, the entries of the others are returned, because this consumer holds
         them already. The next call raises the error.
         """
         self._raise_fault()
         given: dict[int, Any] = {}
-        self._asking = tuple(calls)
+        self._asking = tuple(numbers)
         try:
-            replies = await self._scripts.try_each(name, list(calls.values()), allowance=allowance)
+            replies = await ask()
             now = time.monotonic()
-            for number, reply in zip(calls, replies, strict=True):
+            for number, reply in zip(numbers, replies, strict=True):
                 if isinstance(reply, Exception):
                     self._fault = reply
                     continue
                 given[number] = reply
-                if reply[0]:
+                if entries_of(reply):
                     self._gave[number] = now
         except Exception:
             self._wakeup.may_have_lost_one()
             raise
         finally:
             self._asking = ()
-        if not any(entries for entries, *_ in given.values()):
+        if not any(entries_of(reply) for reply in given.values()):
             self._raise_fault()
         return given
 
