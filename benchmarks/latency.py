@@ -18,7 +18,8 @@ from benchmarks.filling import worker
 from benchmarks.harness import OTHERS, SUBJECT, Bench, options, percentile, pins, progress
 from benchmarks.loadgen import Connection
 from benchmarks.startup import is_ready
-from tests.support import Server, free_port, wait_until
+from tests.ports import free_port
+from tests.support import Server, wait_until
 
 EVERY = 0.02
 """Seconds between deliveries, so that each finds an idle system."""
