@@ -19,7 +19,8 @@ from benchmarks.harness import OTHERS, SUBJECT, Bench, options, percentile, pins
 from benchmarks.loadgen import Connection
 from benchmarks.startup import is_ready
 from hookmill.stream.keys import Keys
-from tests.support import Server, free_port, wait_until
+from tests.ports import free_port
+from tests.support import Server, wait_until
 
 EVERY = 0.02
 """Seconds between deliveries, so that each finds an idle system."""

@@ -59,7 +59,8 @@ from benchmarks.programs import (
 )
 from benchmarks.tables import Table
 from hookmill.message import PACKED
-from tests.support import Server, free_port
+from tests.ports import free_port
+from tests.support import Server
 
 CONNECTIONS = 64
 MANY = 256

@@ -25,7 +25,8 @@ from benchmarks.tables import Table
 from hookmill.message import PACKED_VERSION
 from hookmill.stream.keys import Keys
 from hookmill.stream.producer import Producer
-from tests.support import Server, free_port, wait_until
+from tests.ports import free_port
+from tests.support import Server, wait_until
 
 BATCH = 64
 """Messages in one append: about as many as arrive during the append before."""
