@@ -149,6 +149,7 @@ STREAM_TAKEOVER = "tests/stream/test_consumer_takeover.py::test_"
 SUSPECTS = "tests/worker/test_suspects.py::test_"
 SWITCH = "tests/peers/test_switch.py::test_"
 TAKE_BYTES = "tests/stream/test_take_bytes.py::test_"
+DIRECT = "tests/stream/test_direct_reads.py::test_"
 TAKEOVER = "tests/worker/test_takeover.py::test_"
 WAKE_UP = "tests/stream/test_wakeup.py::test_"
 WHOLE = "tests/e2e/test_rules.py::test_"
@@ -687,6 +688,24 @@ RULES = (
             ),
         ),
         (f"{ORDERING}a_late_success_does_not_let_the_next_overtake_a_second_run",),
+    ),
+    Rule(
+        7,
+        "an entry that was read directly runs only if it is its key's turn",
+        (lua("end_read", "or key ~= '' and not may_run(key, row.ms .. '-' .. seq)", ""),),
+        (f"{DIRECT}of_one_key_only_the_first_runs_and_the_others_come_in_their_order",),
+    ),
+    Rule(
+        7,
+        "the index has the ordering keys",
+        (lua("index", "if next(keys) then", "if false then"),),
+        (f"{DIRECT}of_one_key_only_the_first_runs_and_the_others_come_in_their_order",),
+    ),
+    Rule(
+        7,
+        "a direct read that was not begun decides about nothing",
+        (lua("end_read", "if name ~= ARGV[5] then return 0 end", ""),),
+        (f"{DIRECT}what_an_earlier_read_has_left_is_not_decided_about_once_more",),
     ),
     # --- 8: the partition follows what is signed -------------------------------------------------
     Rule(
@@ -1259,6 +1278,45 @@ RULES = (
         ),
         (f"{DEAD_LETTERS}an_id_that_another_entry_has_come_to_own_stays_with_it",),
     ),
+    Rule(
+        13,
+        "an entry that was read directly runs only if it owns its ID",
+        (lua("end_read", "if not own(digest, struct.pack('>I6I4', row.ms, seq))", "if false"),),
+        (f"{DIRECT}a_duplicate_is_dropped_and_named",),
+    ),
+    Rule(
+        13,
+        "where the index has not all that was read, it is read once more",
+        (
+            lua("index_rows", "return found == count and rows or nil", "return rows"),
+            lua(
+                "index_rows",
+                "    if not record then return nil end\n",
+                "    if not record then return rows end\n",
+            ),
+            lua(
+                "index_rows",
+                "    if ms > last_ms or row.from > row.to then return nil end\n",
+                "    if ms > last_ms or row.from > row.to then return rows end\n",
+            ),
+        ),
+        (f"{DIRECT}what_an_older_release_appends_is_decided_about_as_well",),
+    ),
+    Rule(
+        13,
+        "what was read and not decided about does not run",
+        (
+            Edit("hookmill/stream/codec.py", "return at == len(rows)", "return True"),
+            Edit(
+                "hookmill/stream/codec.py",
+                "(rows[at][0], rows[at + count - 1][0]) != (first, last)",
+                "False",
+            ),
+        ),
+        (
+            "tests/stream/test_codec.py::test_what_a_direct_read_has_brought_counts_only_if_the_script_names_all_of_it",
+        ),
+    ),
     # --- 14: events without a handler, groups without a worker -----------------------------------
     Rule(
         14,
@@ -1513,6 +1571,12 @@ RULES = (
             ),
         ),
         (f"{TAKE_BYTES}partitions_share_the_budget_and_do_not_pass_it",),
+    ),
+    Rule(
+        15,
+        "a direct read reads nothing where an entry may be larger than the worker believes",
+        (lua("begin_read", "if not largest or largest > tonumber(ARGV[2]) then return 0 end", ""),),
+        (f"{DIRECT}an_entry_that_is_larger_than_all_before_is_not_read_beside_many_others",),
     ),
     Rule(
         15,
