@@ -27,8 +27,8 @@ entry allows less than half of what is wanted, `take.lua` brings more in one rou
 """
 
 REST = 10.0
-"""Seconds without direct reads of a partition whose index had not all: with the entries read once
-more, they cost more than `take.lua`. So it is where a receiver of an older release appends.
+"""Seconds without direct reads of a partition where one was in vain: its gate was shut, or its index
+had not all, so that the entries were read twice. So it is where an older release appends.
 """
 
 
@@ -134,6 +134,7 @@ class DirectReads:
         if is_missing_script(begun) or is_missing_script(ended):
             self._scripts.forget()
         if isinstance(read, Exception):
+            self._rest(number)
             return None  # the gate was shut, or the group is gone: `take.lua` will say so
         # What runs is known only with all three replies. Otherwise the entries are recovered.
         taken = None if begun != 1 else directly_taken_of(number, read, ended)
@@ -143,7 +144,10 @@ class DirectReads:
             )
         *_, indexed, again, left = ended
         if not indexed:
-            self._rests[number] = self._clock() + REST
+            self._rest(number)
         elif left and not again:
             self._fit.add(number)
         return None if taken.is_empty and again else taken
+
+    def _rest(self, number: int) -> None:
+        self._rests[number] = self._clock() + REST
