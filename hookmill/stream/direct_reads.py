@@ -27,8 +27,8 @@ entry allows less than half of what is wanted, `take.lua` brings more in one rou
 """
 
 REST = 10.0
-"""Seconds without direct reads of a partition where one was in vain: its gate was shut, or its index
-had not all, so that the entries were read twice. So it is where an older release appends.
+"""Seconds without direct reads of a partition where one was in vain: its gate was shut, or its
+index had not all, so that the entries were read twice. So it is where an older release appends.
 """
 
 
