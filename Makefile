@@ -66,7 +66,7 @@ rules: $(VENV)/develop.stamp ## Remove each rule and check that its tests fail (
 fuzz: $(VENV)/develop.stamp ## A million mutated requests against a receiver (make fuzz ARGS='--seed 7')
 	$(BIN)/python -m tests.fuzz_requests $(ARGS)
 
-TABLES = receiver worker bodies steps latency wakeups startup verification worst_bodies redis_cost growth scaling
+TABLES = end_to_end receiver worker bodies memory steps latency wakeups startup verification worst_bodies redis_cost growth scaling
 bench: $(VENV)/develop.stamp ## Every table of docs/explanation/performance.md (make bench TABLES=worker ARGS='--rounds 5')
 	@for table in $(TABLES); do $(BIN)/python -m benchmarks.$$table $(ARGS) || exit 1; done
 	@$(BIN)/python -m benchmarks.report
