@@ -692,7 +692,7 @@ RULES = (
     Rule(
         7,
         "an entry that was read directly runs only if it is its key's turn",
-        (lua("end_read", "or key ~= '' and not may_run(key, row.ms .. '-' .. seq)", ""),),
+        (lua("end_read", "or key ~= '' and not (was_read(id) and may_run(key, id))", ""),),
         (f"{DIRECT}of_one_key_only_the_first_runs_and_the_others_come_in_their_order",),
     ),
     Rule(
@@ -1288,7 +1288,11 @@ RULES = (
         13,
         "where the index has not all that was read, it is read once more",
         (
-            lua("index_rows", "return found == count and rows or nil", "return rows"),
+            lua(
+                "index_rows",
+                "return found == count and ends == last and rows or nil",
+                "return rows",
+            ),
             lua(
                 "index_rows",
                 "    if not record then return nil end\n",

@@ -18,7 +18,7 @@ from hookmill.stream.codec import directly_taken_of, taking_keys
 from hookmill.stream.connections import Command
 from hookmill.stream.entries import AGAIN, Taken
 from hookmill.stream.keys import GroupKeys
-from hookmill.stream.reply_errors import is_missing_script
+from hookmill.stream.reply_errors import DiscardedError, is_missing_script
 from hookmill.stream.script_runner import ScriptRunner
 
 LEAST = 16
@@ -107,7 +107,10 @@ class DirectReads:
         ]
 
     async def _shas(self) -> tuple[str, str]:
-        return await self._scripts.loaded("begin_read"), await self._scripts.loaded("end_read")
+        # In this order: a server that has the first step has the last one, also where it was started
+        # again a moment ago and another worker is loading them.
+        end = await self._scripts.loaded("end_read")
+        return await self._scripts.loaded("begin_read"), end
 
     def _commands(
         self, number: int, shas: tuple[str, str], count: int, largest: int, name: str
@@ -128,6 +131,10 @@ class DirectReads:
 
     def _brought(self, number: int, reply: Any) -> Taken | Exception | None:
         """Return what one transaction has brought, by the reply to EXEC. None: nothing was read."""
+        if isinstance(reply, DiscardedError):
+            # A full Redis takes no transaction: `take.lua` reads there, or says why not.
+            self._rest(number)
+            return None
         if isinstance(reply, Exception):
             return reply
         begun, read, ended = reply

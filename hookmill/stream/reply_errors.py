@@ -25,6 +25,10 @@ def is_missing_script(reply: Any) -> bool:
     return isinstance(reply, redis.exceptions.NoScriptError)
 
 
+class DiscardedError(StreamUnavailableError):
+    """Redis refused one of a transaction's commands, and so did nothing of it."""
+
+
 class ScriptMissingError(StreamUnavailableError):
     """The server does not know the script, so it did nothing."""
 
@@ -86,6 +90,8 @@ def translated(error: Exception, pool: Any) -> StreamUnavailableError | GroupLos
         why in text for why in _NO_RIGHT
     ):
         return RightMissingError(missing_right(pool, text))
+    if isinstance(error, redis.exceptions.ExecAbortError):
+        return DiscardedError(text)
     return StreamUnavailableError(text)
 
 

@@ -13,6 +13,8 @@
 --#include by_name
 
 local group = ARGV[1]
+-- A read that was not ended leaves the gate open.
+redis.call('DEL', KEYS[2])
 local largest = tonumber(redis.call('HGET', KEYS[4], 'largest') or '')
 if not largest or largest > tonumber(ARGV[2]) then return 0 end
 -- Entries that were there before the group are counted when take.lua takes them (finished.lua).
@@ -22,8 +24,7 @@ for _, flat in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
   if info['name'] == group then
     redis.call('HSET', KEYS[3], 'read', table.concat({ ARGV[3], info['last-delivered-id'],
       info['pending'] }, ' '))
-    -- An error says that it is open, because a read was not ended.
-    redis.pcall('XGROUP', 'CREATE', KEYS[2], group, '0', 'MKSTREAM')
+    redis.call('XGROUP', 'CREATE', KEYS[2], group, '0', 'MKSTREAM')
     return 1
   end
 end

@@ -40,18 +40,25 @@ local function decide_whole(id, fields)
   if not may_go(1, id, fields, weight_of(fields)) then held_back[#held_back + 1] = id end
 end
 
+-- Return whether an entry was read. One of the index may be deleted, and where the index has not all,
+-- the number of entries does not tell.
+local function was_read(id)
+  return #redis.call('XPENDING', KEYS[1], group, id, id, 1) == 1
+end
+
 -- Decide about entries of the index. The fields of one that may not run are read, because what becomes
--- of it needs them.
+-- of it needs them. A deleted entry must not become the head of a key, because nobody would settle it.
 local function decide_row(row)
   local keys = row.keys and cmsgpack.unpack(row.keys)
   for seq = row.from, row.to do
     local place = seq - row.first
     local digest = string.sub(row.digests, place * DIGEST + 1, (place + 1) * DIGEST)
     local key = keys and keys[place + 1] or ''
+    local id = row.ms .. '-' .. seq
     if not own(digest, struct.pack('>I6I4', row.ms, seq))
-      or key ~= '' and not may_run(key, row.ms .. '-' .. seq) then
-      local id = row.ms .. '-' .. seq
-      decide_whole(id, redis.call('XRANGE', KEYS[1], id, id)[1][2])
+      or key ~= '' and not (was_read(id) and may_run(key, id)) then
+      local entry = redis.call('XRANGE', KEYS[1], id, id)[1]
+      if entry then decide_whole(id, entry[2]) end
     end
   end
   decided[#decided + 1] = { row.ms .. '-' .. row.from, row.ms .. '-' .. row.to, row.to - row.from + 1 }

@@ -6,9 +6,9 @@
 local DIGEST = 16 -- bytes
 
 -- Return what the index has of the `count` entries behind `before`, up to `last`; nil where it has not
--- so many. A row is what one record has of them: the sequence numbers `from` to `to`.
+-- just these, as far as can be seen: somebody may have deleted entries. A row is what one record has of them: the sequence numbers `from` to `to`.
 local function rows_of_index(before, last, count)
-  local rows, found, from = {}, 0, '(' .. before
+  local rows, found, from, ends = {}, 0, '(' .. before, before
   local before_ms, before_seq = parts_of(before)
   local last_ms, last_seq = parts_of(last)
   while found < count do
@@ -23,6 +23,7 @@ local function rows_of_index(before, last, count)
     if ms > last_ms or row.from > row.to then return nil end
     found = found + row.to - row.from + 1
     rows[#rows + 1], from = row, '(' .. record[1]
+    ends = row.ms .. '-' .. row.to
   end
-  return found == count and rows or nil
+  return found == count and ends == last and rows or nil
 end
