@@ -107,8 +107,8 @@ class DirectReads:
         ]
 
     async def _shas(self) -> tuple[str, str]:
-        # In this order: a server that has the first step has the last one, also where it was started
-        # again a moment ago and another worker is loading them.
+        # In this order: a server that has the first step has the last one too, also where it was
+        # started again a moment ago and another worker is loading them.
         end = await self._scripts.loaded("end_read")
         return await self._scripts.loaded("begin_read"), end
 
