@@ -150,6 +150,7 @@ SUSPECTS = "tests/worker/test_suspects.py::test_"
 SWITCH = "tests/peers/test_switch.py::test_"
 TAKE_BYTES = "tests/stream/test_take_bytes.py::test_"
 DIRECT = "tests/stream/test_direct_reads.py::test_"
+DIRECT_FAULTS = "tests/stream/test_direct_reads_faults.py::test_"
 TAKEOVER = "tests/worker/test_takeover.py::test_"
 WAKE_UP = "tests/stream/test_wakeup.py::test_"
 WHOLE = "tests/e2e/test_rules.py::test_"
@@ -692,8 +693,14 @@ RULES = (
     Rule(
         7,
         "an entry that was read directly runs only if it is its key's turn",
-        (lua("end_read", "or key ~= '' and not (was_read(id) and may_run(key, id))", ""),),
+        (lua("direct_read", "was_read(id) and may_run(key, id)", "true"),),
         (f"{DIRECT}of_one_key_only_the_first_runs_and_the_others_come_in_their_order",),
+    ),
+    Rule(
+        7,
+        "a deleted entry of the index is no head of its key",
+        (lua("direct_read", "was_read(id) and may_run(key, id)", "may_run(key, id)"),),
+        (f"{DIRECT_FAULTS}a_deleted_entry_is_no_head_where_the_index_lacks_as_many",),
     ),
     Rule(
         7,
@@ -704,7 +711,7 @@ RULES = (
     Rule(
         7,
         "a direct read that was not begun decides about nothing",
-        (lua("end_read", "if name ~= ARGV[5] then return 0 end", ""),),
+        (lua("direct_read", "if name ~= ARGV[7] then return 0 end", ""),),
         (f"{DIRECT}what_an_earlier_read_has_left_is_not_decided_about_once_more",),
     ),
     # --- 8: the partition follows what is signed -------------------------------------------------
@@ -1281,7 +1288,7 @@ RULES = (
     Rule(
         13,
         "an entry that was read directly runs only if it owns its ID",
-        (lua("end_read", "if not own(digest, struct.pack('>I6I4', row.ms, seq))", "if false"),),
+        (lua("direct_read", "own(digest, struct.pack('>I6I4', row.ms, seq))", "true"),),
         (f"{DIRECT}a_duplicate_is_dropped_and_named",),
     ),
     Rule(
@@ -1290,18 +1297,8 @@ RULES = (
         (
             lua(
                 "index_rows",
-                "return found == count and ends == last and rows or nil",
-                "return rows",
-            ),
-            lua(
-                "index_rows",
-                "    if not record then return nil end\n",
-                "    if not record then return rows end\n",
-            ),
-            lua(
-                "index_rows",
-                "    if ms > last_ms or row.from > row.to then return nil end\n",
-                "    if ms > last_ms or row.from > row.to then return rows end\n",
+                "local gaps, missing, from = {}, count - found, before",
+                "local gaps, missing, from = {}, 0, before",
             ),
         ),
         (f"{DIRECT}what_an_older_release_appends_is_decided_about_as_well",),
@@ -1578,8 +1575,20 @@ RULES = (
     ),
     Rule(
         15,
+        "a gate that was left open is shut",
+        (lua("direct_read", "redis.call('DEL', KEYS[8])", ""),),
+        (f"{DIRECT_FAULTS}a_gate_that_was_left_open_is_shut_where_a_larger_entry_has_come",),
+    ),
+    Rule(
+        15,
         "a direct read reads nothing where an entry may be larger than the worker believes",
-        (lua("begin_read", "if not largest or largest > tonumber(ARGV[2]) then return 0 end", ""),),
+        (
+            lua(
+                "direct_read",
+                "if not noted or tonumber(noted) > tonumber(ARGV[6]) then return 0 end",
+                "",
+            ),
+        ),
         (f"{DIRECT}an_entry_that_is_larger_than_all_before_is_not_read_beside_many_others",),
     ),
     Rule(

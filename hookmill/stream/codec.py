@@ -60,8 +60,8 @@ def taken_of(replies: Mapping[int, Any]) -> Taken:
 
 
 def directly_taken_of(partition: int, read: Any, ended: Any) -> Taken | None:
-    """Read the replies of XREADGROUP and of `end_read.lua`. Return None where an entry was read of
-    which the script has not said that it decided about it.
+    """Read the replies of XREADGROUP and of the end of `direct_read.lua`. Return None where an
+    entry was read of which the script has not said that it decided about it.
     """
     rows = read[0][1] if read else []
     if not isinstance(ended, list) or not _are_decided(rows, ended[3]):

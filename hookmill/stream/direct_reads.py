@@ -2,14 +2,14 @@
 
 A script that reads has Redis copy each body twice. A direct read costs about half of that, but more
 for each call, and it reads only the stream. So it is for partitions under load, of which nothing
-is to be taken again. It is a transaction: `begin_read.lua`, XREADGROUP, `end_read.lua`.
+is to be taken again. It is a transaction: `direct_read.lua` before and behind XREADGROUP.
 """
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hookmill.errors import StreamUnavailableError
@@ -28,7 +28,7 @@ entry allows less than half of what is wanted, `take.lua` brings more in one rou
 
 REST = 10.0
 """Seconds without direct reads of a partition where one was in vain: its gate was shut, or its
-index had not all, so that the entries were read twice. So it is where an older release appends.
+index had less than half, and the others were read twice. So it is where an older release appends.
 """
 
 
@@ -57,7 +57,7 @@ class DirectReads:
         self._rests: dict[int, float] = {}
         """Until when a partition is not read directly, by `clock`."""
 
-    def counts(
+    def sizes(
         self, shares: Mapping[int, int], largest: Mapping[int, int], max_bytes: int
     ) -> dict[int, int]:
         """Return how many entries to read from each of these partitions, or nothing where not all
@@ -66,14 +66,12 @@ class DirectReads:
         """
         if not self._fit.issuperset(shares):
             return {}
-        counts = {
+        sizes = {
             number: min(share, max_bytes // max(1, largest[number]))
             for number, share in shares.items()
         }
-        are_enough = all(
-            count >= max(LEAST, shares[number] / 2) for number, count in counts.items()
-        )
-        return counts if are_enough else {}
+        are_enough = all(size >= max(LEAST, shares[number] / 2) for number, size in sizes.items())
+        return sizes if are_enough else {}
 
     def note_take(self, number: int, reply: Any) -> None:
         """Note what `take.lua` has replied of a partition: under load, and where nothing was to be
@@ -88,48 +86,44 @@ class DirectReads:
             self._fit.add(number)
 
     async def read(
-        self, counts: Mapping[int, int], largest: Mapping[int, int], allowance: float
+        self, sizes: Mapping[int, int], largest: Mapping[int, int], allowance: float
     ) -> list[Taken | Exception | None]:
         """Read so many entries from each partition in one round trip. Return for each what it gave,
         its error, or None where it was not read: then `take.lua` has to be asked.
         """
-        self._fit.difference_update(counts)  # until this read says that they are
-        shas = await self._shas()
+        self._fit.difference_update(sizes)  # until this read says that they are
+        sha = await self._scripts.loaded("direct_read")
         name = f"{self._names[1]}/{next(self._number)}"
-        commands: list[tuple[int, Command]] = []
-        for number, count in counts.items():
-            some = self._commands(number, shas, count, largest[number], name)
-            commands += [(number, command) for command in some]
-        replies = await self._client.ask_places(commands, allowance=allowance)
+        each = [
+            [
+                (number, command)
+                for command in self._commands(number, sha, size, largest[number], name)
+            ]
+            for number, size in sizes.items()
+        ]
+        replies = await self._client.ask_places(itertools.chain(*each), allowance=allowance)
+        of_exec = replies[len(each[0]) - 1 :: len(each[0])]
         return [
-            self._brought(number, reply)
-            for number, reply in zip(counts, replies[4::5], strict=True)
+            self._result_of(number, reply) for number, reply in zip(sizes, of_exec, strict=True)
         ]
 
-    async def _shas(self) -> tuple[str, str]:
-        # In this order: a server that has the first step has the last one too, also where it was
-        # started again a moment ago and another worker is loading them.
-        end = await self._scripts.loaded("end_read")
-        return await self._scripts.loaded("begin_read"), end
-
     def _commands(
-        self, number: int, shas: tuple[str, str], count: int, largest: int, name: str
-    ) -> Iterable[Command]:
+        self, number: int, sha: str, count: int, largest: int, name: str
+    ) -> tuple[Command, ...]:
         """Return the transaction that reads a partition."""
-        keys, of_all = self._partitions[number], self._streams[number]
-        group, consumer, _ = self._names
-        begins = [keys.stream, keys.gate, keys.counts, of_all.backlog]
-        ends = [*taking_keys(keys), of_all.index, keys.gate, keys.wake]
-        reads = [keys.gate, keys.stream, ">", ">"]
+        group, of_all = self._partitions[number], self._streams[number]
+        keys = [*taking_keys(group), of_all.index, group.gate, of_all.backlog, group.wake]
+        args = [*self._names, count, largest, name]
+        reader = ("GROUP", *self._names[:2], "COUNT", count)
         return (
             ("MULTI",),
-            ("EVALSHA", shas[0], len(begins), *begins, group, largest, name),
-            ("XREADGROUP", "GROUP", group, consumer, "COUNT", count, "STREAMS", *reads),
-            ("EVALSHA", shas[1], len(ends), *ends, *self._names, count, name),
+            ("EVALSHA", sha, len(keys), *keys, "begin", *args),
+            ("XREADGROUP", *reader, "STREAMS", group.gate, group.stream, ">", ">"),
+            ("EVALSHA", sha, len(keys), *keys, "end", *args),
             ("EXEC",),
         )
 
-    def _brought(self, number: int, reply: Any) -> Taken | Exception | None:
+    def _result_of(self, number: int, reply: Any) -> Taken | Exception | None:
         """Return what one transaction has brought, by the reply to EXEC. None: nothing was read."""
         if isinstance(reply, DiscardedError):
             # A full Redis takes no transaction: `take.lua` reads there, or says why not.
@@ -144,15 +138,15 @@ class DirectReads:
             self._rest(number)
             return None  # the gate was shut, or the group is gone: `take.lua` will say so
         # What runs is known only with all three replies. Otherwise the entries are recovered.
-        taken = None if begun != 1 else directly_taken_of(number, read, ended)
+        taken = directly_taken_of(number, read, ended) if begun == 1 else None
         if taken is None:
             return StreamUnavailableError(
                 f"partition {number}: what was read is not decided about: {ended}"
             )
-        *_, indexed, again, left = ended
-        if not indexed:
+        *_, read_twice, again, _ = ended
+        if 2 * read_twice > taken.read:
             self._rest(number)
-        elif left and not again:
+        elif taken.has_more and not again:
             self._fit.add(number)
         return None if taken.is_empty and again else taken
 

@@ -154,12 +154,42 @@ class Takes:
             yield {number: each + (place < more) for place, number in enumerate(asked)}
 
     async def _take_from(self, shares: dict[int, int], max_bytes: int) -> tuple[Taken, list[int]]:
-        """Take from partitions in one round trip, up to `max_bytes` of each. Return also those that
-        have to be asked alone, because one of their entries may be larger than that.
+        """Take from partitions, up to `max_bytes` of each: directly, or with a script where that is
+        not possible. Return also those that have to be asked alone, because one of their entries
+        may be larger than that.
         """
-        counts = self._direct.counts(shares, self._largest, max_bytes)
-        if counts and (taken := await self._take_directly(counts, max_bytes)):
-            return taken, []
+        taken: Taken | None = None
+        if sizes := self._direct.sizes(shares, self._largest, max_bytes):
+            read = await self._take_directly(sizes, max_bytes)
+            shares = {number: share for number, share in shares.items() if number not in read}
+            taken = functools.reduce(Taken.and_then, read.values()) if read else None
+            if not shares and taken is not None:
+                return taken, []
+        try:
+            more, alone = await self._take_by_script(shares, max_bytes)
+        except (StreamUnavailableError, GroupLostError) as error:
+            if taken is None or taken.is_empty:
+                raise
+            self._fault = error
+            return taken._replace(has_more=True), []
+        return more if taken is None else taken.and_then(more), alone
+
+    async def _take_directly(self, sizes: dict[int, int], max_bytes: int) -> dict[int, Taken]:
+        """Take new entries as `DirectReads` does. Return what the partitions gave that were read,
+        and nothing of those that failed: the next call raises their error.
+        """
+        brought = await self._brought(
+            sizes,
+            lambda: self._direct.read(sizes, self._largest, self._allowance(sizes, max_bytes)),
+            lambda taken: taken.entries if taken else (),
+        )
+        failed = {number: Taken([], []) for number in sizes.keys() - brought.keys()}
+        return {number: taken for number, taken in brought.items() if taken is not None} | failed
+
+    async def _take_by_script(
+        self, shares: dict[int, int], max_bytes: int
+    ) -> tuple[Taken, list[int]]:
+        """Take in one round trip, with a script for each partition."""
         rest = [max(1, max_bytes), int(len(shares) > 1)]
         calls = {
             number: Call(number, self._keys_of_take(number), [*self._names, share, *rest])
@@ -175,20 +205,6 @@ class Takes:
             has_more=may_be_left(replies) or len(replies) < len(calls),
         )
         return taken, [number for number, reply in replies.items() if reply[5]]
-
-    async def _take_directly(self, counts: dict[int, int], max_bytes: int) -> Taken | None:
-        """Take new entries as `DirectReads` does. Return None where no partition was read."""
-        allowance = self._allowance(counts, max_bytes)
-        brought = await self._brought(
-            counts,
-            lambda: self._direct.read(counts, self._largest, allowance),
-            lambda taken: taken.entries if taken else (),
-        )
-        several: list[Taken] = [taken for taken in brought.values() if taken is not None]
-        if not several:
-            return None
-        taken = functools.reduce(Taken.and_then, several)
-        return taken if len(several) == len(counts) else taken._replace(has_more=True)
 
     def _keys_of_take(self, number: int) -> list[str]:
         keys = self._partitions[number]

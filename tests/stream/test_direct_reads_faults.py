@@ -13,7 +13,7 @@ from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import Entry, Settlement
 from hookmill.stream.producer import Producer
 from tests.stream.direct import append, append_as_older_release, names
-from tests.stream.toolkit import OpenGroup, ids, pending, settle_all
+from tests.stream.toolkit import OpenGroup, ids, settle_all
 from tests.support import ANY_BYTES, message
 
 FEW = direct_reads.LEAST
@@ -116,37 +116,6 @@ async def test_a_gate_that_was_left_open_is_shut_where_a_larger_entry_has_come(
     assert taken.weight < 1_500_000
     await settle_all(group, *taken.entries)
     await finish_all(group)
-
-
-async def test_a_server_on_which_another_worker_is_loading_the_scripts_keeps_the_order_of_a_key(
-    stream: Producer,
-    open_group: OpenGroup,
-    redis_client: redis.Redis,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    group, other = await open_group("c1"), await open_group("c2")
-    await under_load(stream, group)
-    await append(stream, "first", *names(0, 40), key="k")
-    taken = await group.take(FEW)  # it is direct, so this worker has loaded the scripts
-    await settle_all(group, *taken.entries)
-    redis_client.script_flush()  # as a server that was just started
-    loaded, order = other._scripts.loaded, list[str]()
-
-    async def load_first_only(name: str) -> str:
-        order.append(name)
-        if len(order) > 1:
-            raise StreamUnavailableError("this worker stops here for a moment")
-        return await loaded(name)
-
-    monkeypatch.setattr(other._scripts, "loaded", load_first_only)
-    with pytest.raises(StreamUnavailableError, match="for a moment"):
-        await other._takes._direct._shas()
-    ran = []
-    while not (taken := await group.take(FEW)).is_empty:  # it raises nothing
-        ran += ids(taken.entries)
-        await settle_keyed(group, *taken.entries)
-    assert ran == ["first", *names(0, 40)]
-    assert pending(redis_client, group) == 0
 
 
 async def test_a_full_redis_is_drained_without_an_error(

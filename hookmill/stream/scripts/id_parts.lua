@@ -1,4 +1,4 @@
--- Splits an entry ID. A part of trim.lua, and of append.lua and end_read.lua.
+-- Splits an entry ID. A part of trim.lua, and of append.lua and direct_read.lua.
 
 -- Return the milliseconds and the sequence number of an entry ID.
 local function parts_of(id)

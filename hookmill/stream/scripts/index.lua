@@ -2,12 +2,12 @@
 -- bodies. A part of append.lua.
 --
 -- Redis copies each entry that a script reads, with its body. So a worker reads bodies without a
--- script, and the script that decides about them (end_read.lua) reads the index.
+-- script, and the script that decides about them (direct_read.lua) reads the index.
 --
 -- The index is a stream. An append writes one record there for all messages of its batch that have the
 -- same millisecond in their IDs, so these follow one another. The record has the ID of the last of them.
 -- Its fields: `d`, the digests one after another, 16 bytes each; `k`, only where one of them has an
--- ordering key: their keys, packed. A record may be missing: then end_read.lua reads the entries from
+-- ordering key: their keys, packed. A record may be missing: then direct_read.lua reads the entries from
 -- the stream itself.
 
 --#include id_parts

@@ -1,4 +1,4 @@
--- Remembers which entry owns a message ID. A part of take.lua, takeover.lua and end_read.lua
+-- Remembers which entry owns a message ID. A part of take.lua, takeover.lua and direct_read.lua
 -- (by taking.lua), drop.lua and replay.lua. A script that called own() ends with close_generations().
 --
 -- The first entry with an ID owns it. Its owner token is that entry's own ID in the stream; retries

@@ -1,4 +1,4 @@
--- Decides what becomes of each entry that was read. A part of take.lua, takeover.lua and end_read.lua.
+-- Decides what becomes of each entry that was read. A part of take.lua, takeover.lua and direct_read.lua.
 --
 -- decide() is called for each entry, finish() once after the last one, answer() makes the reply.
 --
