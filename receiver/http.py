@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from types import MappingProxyType
 
 from aiohttp import ClientPayloadError, HttpVersion11, StreamReader, hdrs, web
@@ -39,6 +39,9 @@ _ASYNCIO_BACKLOG = 128
 
 _LARGE_ANSWER = 2 * 1024
 """Bytes of an answer that may have to wait although its sender reads."""
+
+_stored = cache(Reply)
+"""The answer to a stored delivery, which is made once for each status."""
 
 _BROKEN_OFF = (web.RequestPayloadError, ClientPayloadError, BadHttpMessage, OSError)
 
@@ -124,7 +127,9 @@ class HttpServer:
 
     def find(self, target: str) -> Source | None:
         """Return the source at a path. None: there is none, or connections are being closed."""
-        return None if self.is_quiet else self._sources.get(target.partition("?")[0])
+        if self.is_quiet:
+            return None
+        return self._sources.get(target) or self._sources.get(target.partition("?")[0])
 
     def take(self, source: Source, request: ReceivedRequest, connection: FastPath) -> None:
         """Take a whole delivery, sent with POST, and send its answer when there is one."""
@@ -261,8 +266,9 @@ class HttpServer:
     # --- both ---
 
     def _begin(self) -> None:
+        if not self.in_flight:
+            self._idle.clear()
         self.in_flight += 1
-        self._idle.clear()
 
     def _end(self) -> None:
         self.in_flight -= 1
@@ -272,7 +278,7 @@ class HttpServer:
     def _reply_to(self, result: Result, source: Source) -> Reply:
         """Return the answer that tells a sender its result."""
         if result is None:
-            return Reply(source.status)
+            return _stored(source.status)
         if isinstance(result, Refusal):
             methods = ("POST", *handshake.METHODS.get(source.handshake, ()))
             return self._refuse(result, allow=", ".join(methods))

@@ -195,8 +195,10 @@ def only_header(headers: MultiMapping[str], name: str) -> bytes | Refused:
     With two of them, we could verify one value while the application reads the other.
     """
     values = headers.getall(name, ())
-    if len(values) != 1:
-        return _not_one(values, name)
+    if not values:
+        return Refused("header_missing", f"there is no {name} header")
+    if len(values) > 1:
+        return header_repeated(name, len(values))
     try:
         # aiohttp shows bytes that are not UTF-8 as surrogate escapes; this restores them.
         return values[0].encode("utf-8", "surrogateescape")
@@ -204,10 +206,9 @@ def only_header(headers: MultiMapping[str], name: str) -> bytes | Refused:
         return Refused("header_malformed", f"the {name} header cannot be read as bytes")
 
 
-def _not_one(values: Sequence[str], name: str) -> Refused:
-    if not values:
-        return Refused("header_missing", f"there is no {name} header")
-    return Refused("header_repeated", f"there are {len(values)} {name} headers, one is allowed")
+def header_repeated(name: str, times: int) -> Refused:
+    """Return the refusal of a delivery that has a header more than once."""
+    return Refused("header_repeated", f"there are {times} {name} headers, one is allowed")
 
 
 def secret_bytes(secret: str) -> bytes:
