@@ -21,12 +21,13 @@ from hookmill.runtime.open_files import allowed_connections, limit
 from receiver import handshake
 from receiver.capacity import HeldBytes
 from receiver.connections import KEEPALIVE, SenderConnections
-from receiver.fastpath import FastPath, FastServer, size_of_head
+from receiver.fastpath import FastPath, FastServer
 from receiver.health import Health
 from receiver.intake import ReceivedRequest, too_large
 from receiver.log_limits import server_logger
 from receiver.pipeline import Pipeline
 from receiver.responses import BUSY, NO_SECRET, Refusal, Reply, Result
+from receiver.unfinished import size_of_head
 
 _LINGER = 2.0
 """Seconds for which a refused sender's body is still read, so that the sender sees the answer."""
