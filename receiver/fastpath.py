@@ -87,8 +87,8 @@ class FastServer(web.Server):
         super().connection_lost(handler, exc)
         self._tracked.lost(handler)
         if self._has_fast_path:
-            fast_path: Any = handler._parser
-            fast_path.lost()
+            front: Any = handler._parser
+            front.fast_path.lost()
 
 
 def is_supported() -> bool:
@@ -99,8 +99,7 @@ def is_supported() -> bool:
 
 
 class FastPath(asyncio.Protocol):
-    """Stands in front of aiohttp's connection and of its parser, and takes the deliveries that it
-    can take.
+    """Stands in front of aiohttp's connection, and takes the deliveries that it can take.
 
     The event loop calls `data_received`. aiohttp calls `feed_data` with what is left to it.
     """
@@ -108,7 +107,7 @@ class FastPath(asyncio.Protocol):
     def __init__(self, connection: Any, taker: Taker, connections: SenderConnections) -> None:
         self._connection = connection
         self._parser = connection._parser
-        connection._parser = self
+        connection._parser = _Front(self._parser, self)
         self._taker = taker
         self._connections = connections
         self._idle = connections.idle
@@ -119,9 +118,6 @@ class FastPath(asyncio.Protocol):
         self._unparsed = b""
         self._parsed: Callable[[], _Parsed] | None = None
         """Returns what a read was parsed as that is left to aiohttp, or raises the error."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._parser, name)
 
     # --- what the event loop calls ---
 
@@ -298,6 +294,18 @@ class FastPath(asyncio.Protocol):
             body.set_exception(error)
             _forget_frames(error)
         self._unparsed, self._unfinished.body = b"", None
+
+
+class _Front:
+    """Stands in front of a connection's parser: its `feed_data` is that of the fast path."""
+
+    def __init__(self, parser: HttpRequestParser, fast_path: FastPath) -> None:
+        self._parser = parser
+        self.fast_path = fast_path
+        self.feed_data = fast_path.feed_data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._parser, name)
 
 
 def _raise(error: Exception) -> NoReturn:

@@ -240,7 +240,8 @@ class QStash:
         if claims.exp <= now - slack:
             return Refused("expired", f"the token expired {now - claims.exp:.0f} s ago")
         # The service sends zero or a negative value for "not set".
-        if max(claims.nbf, claims.iat) > now + slack:
+        latest = now + slack
+        if claims.nbf > latest or claims.iat > latest:
             ahead = max(claims.nbf, claims.iat) - now
             return Refused("not_yet_valid", f"the token is valid only in {ahead:.0f} s")
         if self._public_url is not None and not self._is_for(claims.sub, delivery.target):
