@@ -8,7 +8,8 @@ import time
 
 from benchmarks import deliveries
 from benchmarks.harness import OTHERS, SUBJECT, Bench, options, pins
-from tests.support import Server, free_port
+from tests.ports import free_port
+from tests.support import Server
 
 TIMES = 20
 

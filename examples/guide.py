@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import islice
 from pathlib import Path
 
 import aiohttp
@@ -98,7 +99,7 @@ class Front:
 
 
 async def main(redis_url: str) -> None:
-    ports = [free_port() for _ in range(3)]
+    ports = free_ports(3)
     subscriber, receiver, qstash = (f"http://127.0.0.1:{port}" for port in ports)
     env = {
         "REDIS_URL": redis_url, "PORT": str(ports[1]), "HOOKMILL_PUBLIC_URL": subscriber,
@@ -157,10 +158,15 @@ async def answering(*urls: str) -> None:
                     await asyncio.sleep(0.1)
 
 
-def free_port() -> int:
+def free_ports(count: int) -> list[int]:
+    """Return ports that nothing uses, from those that no system gives to an outgoing connection."""
+    some = range(9000 + secrets.randbelow(900), 10_000)
+    return list(islice(filter(is_free, some), count))
+
+
+def is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 if __name__ == "__main__":

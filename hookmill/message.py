@@ -37,7 +37,7 @@ Fields = dict[bytes, bytes]
 """The fields of a stream entry, as Redis holds them."""
 
 
-class About(msgspec.Struct, frozen=True, array_like=True):
+class About(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Three facts about a message that are stored in one field, because each field costs time in
     Redis, on the network and in Python. It is a JSON array, because names would cost memory.
     """
@@ -47,7 +47,7 @@ class About(msgspec.Struct, frozen=True, array_like=True):
     received_ms: Annotated[int, msgspec.Meta(ge=0)]
 
 
-class _Packed(About, frozen=True, array_like=True):
+class _Packed(About, frozen=True, array_like=True, gc=False):
     """What version 3 holds in one field. A list of messages has it without headers and body."""
 
     header_block: bytes = b""
@@ -62,7 +62,7 @@ _about_in = msgspec.msgpack.Decoder(About).decode
 _blank = hashlib.blake2b(digest_size=16)
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True):
+class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An accepted webhook: exactly the bytes that were verified, and where they came from.
 
     `id` is the sender's message ID, or a new one if the sender gave none. `type` is the name of the
@@ -171,7 +171,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Progress(msgspec.Struct, frozen=True, kw_only=True):
+class Progress(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The state of one message in one consumer group. Times are Unix milliseconds, 0 means never.
 
     `owner` tells the group which entry owns the message's ID: it is the ID of the first stream

@@ -66,7 +66,7 @@ def printable_json(data: bytes) -> bytes:
     stay the same, and so do the line breaks between them.
     """
     if data.isascii():  # an encoder escapes the characters below the space itself
-        return data if data.find(_DELETE) < 0 else data.replace(b"\x7f", b"\\u007f")
+        return data if _DELETE not in data else data.replace(b"\x7f", b"\\u007f")
     text = data.decode()
     return "".join(c if c == "\n" or _shows(c) else _json_escaped(c) for c in text).encode()
 

@@ -7,7 +7,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.entries import DeadLetter, Taken
 from hookmill.stream.producer import Producer
 from tests import limited
+from tests.ports import free_port
 
 _PASSED_ON = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
 """The variables that a started program needs: where Python is, and where the tested code is."""
@@ -265,12 +265,6 @@ def hurry(stream: Producer, seconds: float) -> None:
             "socket_timeout": seconds,
             "socket_connect_timeout": seconds,
         }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def message(body: bytes = b"{}", **fields: Any) -> Message:

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from tests.authority import DAY, Issuer, rsa_key
-from tests.support import Server, free_port
+from tests.ports import free_port
+from tests.support import Server
 
 NAME = "localhost"
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+
+import msgspec
 
 from hookmill.stream.entries import Entry, EntryRef, Taken
 
 
-class Hold(NamedTuple):
+class Hold(msgspec.Struct, frozen=True, gc=False):
     """Since when an entry is held (by `time.monotonic`), and how many bytes it has."""
 
     since: float

@@ -7,7 +7,7 @@ import msgspec
 from hookmill.message import Progress
 
 
-class Done(msgspec.Struct, frozen=True):
+class Done(msgspec.Struct, frozen=True, gc=False):
     """The handler succeeded."""
 
     handler: str

@@ -104,9 +104,7 @@ def make_secrets(settings: Settings) -> Made:
             raise SettingsError([_PUBLISHED])
         made |= _keys(settings)
     if has_emulator:
-        # The receiver does not listen yet, so that its port still looks free.
-        preferred = 8081 if settings.port != 8081 else 8082
-        made["QSTASH_URL"] = f"http://127.0.0.1:{free_port(preferred)}"
+        made["QSTASH_URL"] = f"http://127.0.0.1:{free_port(_beside(settings.port))}"
         if not settings.token:
             made["QSTASH_TOKEN"] = fresh_token()
     os.environ.update(made)
@@ -120,6 +118,13 @@ def _keys(settings: Settings) -> dict[str, str]:
     if settings.development:
         return dict(zip(_KEYS, (*DEVELOPMENT_KEYS, DEVELOPMENT_SECRET), strict=True))
     return {name: fresh_key() for name in _KEYS}
+
+
+def _beside(port: int) -> int:
+    """Return the port after the receiver's, so that runs with ports of their own do not meet: a
+    port still looks free until the program that was told it listens.
+    """
+    return port + 1 if 1024 <= port < 65535 else 8081
 
 
 def _remove(name: str) -> bool:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.running import NO_REDIS, NO_REDIS_URL, faults, hookmill
-from tests.support import CURRENT_KEY, Server, free_port
+from tests.ports import free_port
+from tests.support import CURRENT_KEY, Server
 
 
 def test_the_help_names_the_commands() -> None:

@@ -16,7 +16,8 @@ import redis
 from hookmill.runtime.spool_file import SpoolFile, Unreadable
 from hookmill.stream.arrival import Row, row_of
 from tests.cli.running import NO_REDIS, at_a_terminal, faults, hookmill
-from tests.support import CURRENT_KEY, Program, Server, eventually, free_port, message
+from tests.ports import free_port
+from tests.support import CURRENT_KEY, Program, Server, eventually, message
 
 
 @pytest.fixture

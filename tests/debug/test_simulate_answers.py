@@ -10,7 +10,7 @@ from aiohttp import web
 from hookmill.debug.simulate import ReceiverAnswer, answers, deliver, fresh_message_id
 from hookmill.errors import SendError
 from tests.debug.endpoint import MARBLE, Endpoint, answering, send
-from tests.support import free_port
+from tests.ports import free_port
 
 # --- what comes back ---
 

@@ -16,7 +16,8 @@ import redis
 
 from hookmill.signatures.marble import marble_scheme
 from tests.deploy.reading import DEPLOY
-from tests.support import MARBLE_SECRET, Program, Server, free_port, signed_headers, wait_until
+from tests.ports import free_port
+from tests.support import MARBLE_SECRET, Program, Server, signed_headers, wait_until
 
 HAPROXY = shutil.which("haproxy")
 

@@ -14,7 +14,8 @@ import pytest
 
 from tests.deploy.image import UID, Image, UnreachableError, may_mount, python_for_all
 from tests.deploy.reading import DEPLOY, compose, instructions
-from tests.support import MARBLE_SECRET, Program, Server, free_port, wait_until
+from tests.ports import free_port
+from tests.support import MARBLE_SECRET, Program, Server, wait_until
 
 PYTHON = python_for_all()
 

@@ -14,7 +14,8 @@ import redis
 
 from tests.conftest import BINARIES
 from tests.deploy.reading import DEPLOY, compose
-from tests.support import MARBLE_SECRET, Program, free_port, wait_until
+from tests.ports import free_port
+from tests.support import MARBLE_SECRET, Program, wait_until
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hookmill.emulator.credentials import DEVELOPMENT_TOKEN
 from hookmill.errors import SettingsError
 from hookmill.signatures.marble import DEVELOPMENT_SECRET
 from hookmill.signatures.qstash import DEVELOPMENT_KEYS
+from tests.ports import free_port
 from tests.support import CURRENT_KEY
 
 KEYS = ("QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY", "MARBLE_WEBHOOK_SECRET")
@@ -83,10 +85,25 @@ def test_where_a_service_is_named_no_emulator_runs_and_no_token_is_made(
     assert sorted(made.variables) == sorted(KEYS)
 
 
-def test_the_emulator_never_uses_the_receivers_port(env: dict[str, str]) -> None:
-    env["PORT"] = "8081"
-    assert make().has_emulator
-    assert not env["QSTASH_URL"].endswith(":8081")
+def test_the_emulator_has_the_port_after_the_receivers_unless_something_listens_there(
+    env: dict[str, str],
+) -> None:
+    port = free_port()
+    env["PORT"] = str(port)
+    assert make().variables["QSTASH_URL"] == f"http://127.0.0.1:{port + 1}"
+    del env["QSTASH_URL"]
+    with socket.create_server(("127.0.0.1", port + 1)):
+        found = int(make().variables["QSTASH_URL"].rpartition(":")[2])
+    assert found not in {port, port + 1}
+
+
+@pytest.mark.parametrize("port", ["0", "80", "65535"])
+def test_beside_a_port_that_has_none_the_emulator_has_its_usual_one(
+    env: dict[str, str], port: str
+) -> None:
+    env["PORT"] = port
+    url = make().variables["QSTASH_URL"]
+    assert int(url.rpartition(":")[2]) >= 1024
 
 
 @pytest.mark.parametrize(

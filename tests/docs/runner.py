@@ -25,7 +25,8 @@ from typing import NamedTuple
 
 from hookmill.config.settings import load_settings
 from tests.docs.pages import ROOT, Block, blocks_of
-from tests.support import free_port, wait_until
+from tests.ports import free_port
+from tests.support import wait_until
 
 READY = {
     "receiver": "receiving",

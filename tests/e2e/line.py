@@ -22,15 +22,8 @@ from hookmill.signatures import Scheme
 from hookmill.signatures.marble import marble_scheme
 from hookmill.signatures.qstash import QStash
 from hookmill.stream.keys import Keys
-from tests.support import (
-    CURRENT_KEY,
-    MARBLE_SECRET,
-    NEXT_KEY,
-    Program,
-    free_port,
-    signed_headers,
-    wait_until,
-)
+from tests.ports import free_port
+from tests.support import CURRENT_KEY, MARBLE_SECRET, NEXT_KEY, Program, signed_headers, wait_until
 
 
 class Post(NamedTuple):

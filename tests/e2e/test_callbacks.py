@@ -16,15 +16,8 @@ from hookmill.debug import simulate
 from hookmill.debug.fixtures import qstash_headers
 from hookmill.signatures.qstash import QStash
 from tests.e2e.line import unfinished
-from tests.support import (
-    CURRENT_KEY,
-    NEXT_KEY,
-    Program,
-    Server,
-    free_port,
-    signed_headers,
-    wait_until,
-)
+from tests.ports import free_port
+from tests.support import CURRENT_KEY, NEXT_KEY, Program, Server, signed_headers, wait_until
 
 HANDLERS = """
 import json

@@ -17,8 +17,9 @@ import pytest
 
 from hookmill.runtime.open_files import raise_limit
 from hookmill.signatures.qstash import QStash
+from tests.ports import free_port
 from tests.receiver.serving import chunked, request_bytes
-from tests.support import CURRENT_KEY, Program, Server, free_port, signed_headers
+from tests.support import CURRENT_KEY, Program, Server, signed_headers
 
 OPEN_FILES = 1024
 FLOOD = 1_100

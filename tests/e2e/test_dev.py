@@ -15,7 +15,8 @@ import redis
 from hookmill.debug.simulate import deliver
 from hookmill.emulator.credentials import DEVELOPMENT_TOKEN
 from hookmill.signatures.marble import DEVELOPMENT_SECRET, marble_scheme
-from tests.support import Program, Server, free_port, wait_until
+from tests.ports import free_port
+from tests.support import Program, Server, wait_until
 
 
 def test_the_samples_are_handled_and_ctrl_c_ends_every_process(

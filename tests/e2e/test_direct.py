@@ -11,7 +11,8 @@ from hookmill import Sender, SendError
 from hookmill.catalog.marble import PostPublished
 from hookmill.config.settings import Settings
 from tests.e2e.line import stored
-from tests.support import MARBLE_SECRET, Program, free_port
+from tests.ports import free_port
+from tests.support import MARBLE_SECRET, Program
 
 WHSEC = "whsec_c3Vic2NyaWJlcnMgb3duIHNlY3JldA=="
 POST = PostPublished(id="1", title="ä")

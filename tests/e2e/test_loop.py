@@ -17,7 +17,8 @@ from hookmill.emulator.credentials import DEVELOPMENT_TOKEN
 from hookmill.signatures.qstash import DEVELOPMENT_KEYS
 from hookmill.stream.keys import Keys
 from tests.e2e.line import Line, unfinished
-from tests.support import MARBLE_SECRET, Program, Server, eventually, free_port, wait_until
+from tests.ports import free_port
+from tests.support import MARBLE_SECRET, Program, Server, eventually, wait_until
 
 HANDLERS = """
 import json

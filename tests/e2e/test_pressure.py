@@ -13,7 +13,8 @@ import aiohttp
 import pytest
 
 from hookmill.signatures.qstash import QStash
-from tests.support import CURRENT_KEY, Program, Server, free_port, signed_headers
+from tests.ports import free_port
+from tests.support import CURRENT_KEY, Program, Server, signed_headers
 
 MIB = 1024 * 1024
 BODY = b"x" * MIB

@@ -20,7 +20,8 @@ from hookmill.debug import simulate
 from hookmill.debug.targets import sender_for
 from hookmill.signatures.presets import PRESETS
 from tests.e2e.line import stored
-from tests.support import CURRENT_KEY, MARBLE_SECRET, Program, free_port
+from tests.ports import free_port
+from tests.support import CURRENT_KEY, MARBLE_SECRET, Program
 
 PUBLIC_URL = "https://app.example"
 

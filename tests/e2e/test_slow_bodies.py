@@ -15,15 +15,9 @@ from hookmill.signatures.marble import marble_scheme
 from hookmill.signatures.qstash import QStash
 from hookmill.signatures.scheme import Scheme
 from receiver.capacity import PROTECTED
+from tests.ports import free_port
 from tests.receiver.serving import request_bytes
-from tests.support import (
-    CURRENT_KEY,
-    MARBLE_SECRET,
-    Program,
-    Server,
-    free_port,
-    signed_headers,
-)
+from tests.support import CURRENT_KEY, MARBLE_SECRET, Program, Server, signed_headers
 
 MIB = 1024 * 1024
 SLOW = 96 * MIB // 10

@@ -15,7 +15,8 @@ import redis
 
 from hookmill.debug.fixtures import qstash_headers
 from hookmill.signatures.qstash import QStash
-from tests.support import CURRENT_KEY, Program, Server, eventually, free_port, signed_headers
+from tests.ports import free_port
+from tests.support import CURRENT_KEY, Program, Server, eventually, signed_headers
 
 AOF = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
 AWAY = float(os.environ.get("TEST_REDIS_AWAY", "2"))

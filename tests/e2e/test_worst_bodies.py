@@ -20,6 +20,7 @@ from hookmill.signatures.presets import PRESETS
 from hookmill.signatures.qstash import QStash
 from hookmill.signatures.spec import SignatureSpec
 from tests.memory_limit import MemoryLimit
+from tests.ports import free_port
 from tests.signatures.senders import SYMMETRIC, TOKENS
 from tests.signatures.worst_bodies import (
     ANY_FORMAT,
@@ -30,7 +31,7 @@ from tests.signatures.worst_bodies import (
     makers_for,
     most_for,
 )
-from tests.support import CURRENT_KEY, Program, Server, free_port, signed_headers
+from tests.support import CURRENT_KEY, Program, Server, signed_headers
 
 MIB = 1024 * 1024
 MEMORY = 256 * MIB

@@ -22,7 +22,8 @@ from hookmill.emulator.models import CallbackTarget, Endpoint, PublishRequest, S
 from hookmill.emulator.state import State
 from hookmill.errors import StreamUnavailableError
 from hookmill.signatures.qstash import DEVELOPMENT_KEYS
-from tests.support import eventually, free_port
+from tests.ports import free_port
+from tests.support import eventually
 
 Start = Callable[..., Awaitable[tuple[Broker, Dispatcher]]]
 

@@ -15,7 +15,8 @@ from qstash.errors import QStashError
 
 from hookmill.emulator.credentials import DEVELOPMENT_TOKEN
 from hookmill.signatures.qstash import DEVELOPMENT_KEYS
-from tests.support import Program, Server, eventually, free_port
+from tests.ports import free_port
+from tests.support import Program, Server, eventually
 
 Start = Callable[..., Program]
 

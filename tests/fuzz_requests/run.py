@@ -35,7 +35,8 @@ from tests.fuzz_requests.model import (
 from tests.fuzz_requests.raw import RawMaker
 from tests.fuzz_requests.sources import key_of, senders
 from tests.fuzz_requests.wire import TIME_LIMIT, Wire
-from tests.support import Program, Server, free_port
+from tests.ports import free_port
+from tests.support import Program, Server
 
 WIRES, CLIENTS = 24, 8
 """Number of connections on which the run writes raw bytes, and of those of an HTTP client."""

@@ -27,7 +27,8 @@ from tests.peers.work import (
     settings_of,
     working,
 )
-from tests.support import Server, Stream, dead_letters, eventually, free_port, wait_until
+from tests.ports import free_port
+from tests.support import Server, Stream, dead_letters, eventually, wait_until
 
 AT_ONCE = Backoff(first=0)
 

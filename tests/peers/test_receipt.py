@@ -21,12 +21,8 @@ from tests.peers.work import (
     settings_of,
     working,
 )
-from tests.support import (
-    CURRENT_KEY,
-    Server,
-    eventually,
-    free_port,
-)
+from tests.ports import free_port
+from tests.support import CURRENT_KEY, Server, eventually
 
 # --- 200 before durable ---------------------------------------------------------------------
 

@@ -11,7 +11,8 @@ import redis
 from tests.peers.deliveries import Post, Senders, http_client, order, post, receiving
 from tests.peers.view import View
 from tests.peers.work import MakeSettings, OwnServer, StartProgram, environment, names, settings_of
-from tests.support import CURRENT_KEY, eventually, free_port
+from tests.ports import free_port
+from tests.support import CURRENT_KEY, eventually
 
 
 async def test_a_receiver_that_is_stopped_under_load_answers_all_it_has_stored(

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from hookmill.signatures import Scheme
 from hookmill.signatures.presets import PRESETS
 from hookmill.signatures.spec_verifier import SpecVerifier
-from tests.support import Program, Server, free_port, signed_headers, wait_until
+from tests.ports import free_port
+from tests.support import Program, Server, signed_headers, wait_until
 
 OLD, NEW, OTHER = "the old secret of ours", "the new secret of ours", "the secret of another"
 

@@ -22,7 +22,8 @@ from hookmill.signatures.spec_verifier import SpecVerifier
 from receiver import reloader as reloader_module
 from receiver.reloader import Reloader, files_of
 from receiver.source_table import Served
-from tests.support import Program, Server, eventually, free_port, signed_headers, wait_until
+from tests.ports import free_port
+from tests.support import Program, Server, eventually, signed_headers, wait_until
 
 OLD, NEW = "the old secret of github", "the new secret of github"
 

@@ -17,6 +17,7 @@ import redis
 
 from hookmill.errors import SettingsError
 from hookmill.runtime.embedded_redis import EmbeddedServerError, embedded_server, free_port
+from tests import ports
 from tests.support import Server
 
 
@@ -102,10 +103,8 @@ def test_several_can_start_at_once() -> None:
 
 
 def test_the_preferred_port_is_given_unless_something_listens_on_it() -> None:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        port = int(listener.getsockname()[1])
+    port = ports.free_port()
+    with socket.create_server(("127.0.0.1", port)):
         assert free_port(preferred=port) not in {0, port}
     assert free_port(preferred=port) == port
 

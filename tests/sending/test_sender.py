@@ -22,6 +22,7 @@ from hookmill import (
 )
 from hookmill.config.dev_files import DEV, QSTASH, kept
 from hookmill.errors import SettingsError
+from tests.ports import free_port
 from tests.scripted import (
     Scripted,
     says,
@@ -36,7 +37,7 @@ from tests.sending.helpers import (
     Open,
     failed,
 )
-from tests.support import eventually, free_port
+from tests.support import eventually
 
 
 async def test_an_event_is_published_once_with_the_token_and_its_own_id(

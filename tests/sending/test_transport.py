@@ -13,6 +13,7 @@ from hookmill import (
     SendError,
 )
 from hookmill.sending import qstash_client
+from tests.ports import free_port
 from tests.scripted import (
     Scripted,
     Step,
@@ -31,7 +32,7 @@ from tests.sending.helpers import (
     Open,
     failed,
 )
-from tests.support import eventually, free_port
+from tests.support import eventually
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from hookmill import Delivery, Handlers
 from hookmill.config.settings import Settings
 from hookmill.message import Message
 from hookmill.stream.producer import Producer
-from tests.support import Program, Server, eventually, free_port, message, wait_until
+from tests.ports import free_port
+from tests.support import Program, Server, eventually, message, wait_until
 from tests.worker.processes import WorkerProcesses
 from worker.app import Worker
 from worker.metrics import WorkerMetrics
