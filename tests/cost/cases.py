@@ -29,7 +29,7 @@ STEPS = {
     "append": ("receiver/appender", "receiver/spool", "receiver/wire_version",
                "hookmill/stream/producer", "hookmill/stream/durability"),
     "answer": ("receiver/rendering", "receiver/responses"),
-    "take": ("hookmill/stream/takes", "hookmill/stream/wakeup", "hookmill/stream/consumer",
+    "take": ("hookmill/stream/takes", "hookmill/stream/direct_reads", "hookmill/stream/wakeup", "hookmill/stream/consumer",
              "worker/takeover", "worker/held"),
     "attempt": ("worker/pool", "worker/attempt", "worker/timeouts", "worker/threads"),
     "decode": ("hookmill/events", "hookmill/handlers"),

@@ -221,7 +221,7 @@ async def test_what_an_earlier_read_has_left_is_not_decided_about_once_more(
     done, held = first.entries[:5], first.entries[5:]
     await group.settle([Settlement(one.ref, (), one.key, one.owner) for one in done])
     # It was begun, and its end was missing.
-    redis_client.hset(group.partitions[0].counts, "read", "c9/9 0-0 0")
+    redis_client.hset(group.partitions[0].counts, "read", "0-0 0 c9/9")
     await append(stream, *names(100, 104), body=bytes(10 * KB))  # shuts the gate
     taken = await group.take(100)
     assert ids(taken.entries) == names(20, 104)
