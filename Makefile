@@ -25,10 +25,11 @@ check: $(VENV)/develop.stamp ## Format, lint, types and import direction, withou
 	$(BIN)/lint-imports
 
 # The tests of one file run in one process, because each process has its own servers. The order of the files is
-# that of tests/conftest.py, which mixes those that wait with those that compute.
+# that of tests/conftest.py, which mixes those that wait with those that compute. The processes share the bytecode
+# that they write, so that none prepares what another has prepared, whatever the environment says.
 PROCESSES ?= 6
 unit: $(VENV)/develop.stamp ## Only the tests (make unit ARGS='-k name')
-	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 format: $(VENV)/develop.stamp ## Format the code and apply what the linter can fix
 	$(BIN)/ruff format .
@@ -65,7 +66,7 @@ rules: $(VENV)/develop.stamp ## Remove each rule and check that its tests fail (
 fuzz: $(VENV)/develop.stamp ## A million mutated requests against a receiver (make fuzz ARGS='--seed 7')
 	$(BIN)/python -m tests.fuzz_requests $(ARGS)
 
-TABLES = receiver worker bodies steps latency wakeups startup verification worst_bodies redis_cost growth scaling
+TABLES = end_to_end receiver worker bodies memory steps latency wakeups startup verification worst_bodies redis_cost growth scaling
 bench: $(VENV)/develop.stamp ## Every table of docs/explanation/performance.md (make bench TABLES=worker ARGS='--rounds 5')
 	@for table in $(TABLES); do $(BIN)/python -m benchmarks.$$table $(ARGS) || exit 1; done
 	@$(BIN)/python -m benchmarks.report

@@ -1,101 +1,136 @@
-"""What large bodies cost receiver and worker: `python -m benchmarks.bodies`.
+"""What bodies of 214 bytes to 2 MB cost receiver and worker: `python -m benchmarks.bodies`.
 
-Bodies have 10 KB to 10 MB. In turns run, for each size: aiohttp's bare server, which only reads the
-body and answers, and our receiver, which verifies and stores it; then a bare loop of XREADGROUP and
-XACK that reads about 16 MB at a time, and our worker with its default settings and a handler that
-does nothing. Our worker decodes each body.
+In turns run, for each size: aiohttp's bare server, which only reads the body and answers; our
+receiver, which verifies and stores it; the fastest peers in Go, Rust and Node. Then a bare loop of
+XREADGROUP and XACK; our worker with its default settings and a handler that does nothing; the
+worker in Go by hand. Ours and the one in Go decode each body. A turn is bounded in time or in
+bytes. Our worker bounds its takes by bytes; the two others are told to read about 16 MB at a time.
 """
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+from functools import partial
 
 import redis
 
-from benchmarks.filling import fill, work
-from benchmarks.harness import OTHERS, ROOT, SUBJECT, Bench, Table, options, peak_mb, pins, tool
-from benchmarks.receiver import Load, check_stored, ours, serving, signed, stored_in, wrk
-from benchmarks.worker import bare
+from benchmarks.filling import Worked, empty, fill, work
+from benchmarks.harness import (
+    OTHERS,
+    SUBJECT,
+    Bench,
+    cpu_seconds,
+    options,
+    peak_mb,
+    pins,
+    progress,
+    tool,
+)
+from benchmarks.programs import Command, go_peer, pinned_version, toolchains
+from benchmarks.receiver import (
+    BARE,
+    OURS,
+    Load,
+    check_refusals,
+    check_stored,
+    check_version,
+    commands,
+    serving,
+    signed,
+    stored_in,
+    wrk,
+)
+from benchmarks.tables import Table
+from benchmarks.worker import BARE as BARE_WORKER
+from benchmarks.worker import HAND_WRITTEN, Peer, bare, peer
+from benchmarks.worker import OURS as OUR_WORKER
 from tests.support import Server
 
-SIZES = {"10 KB": 10_000, "100 KB": 100_000, "1 MB": 1_000_000, "10 MB": 10_000_000}
-SIGNED = 100_000_000
-"""Bytes of bodies that are signed for each size. The load generator sends them again and again."""
-
-WORKED = 200_000_000
-"""Bytes of bodies that a worker handles in a turn, but at most `MOST` messages."""
-MOST = 5_000
-
-CONNECTIONS = 4
+SIZES = {"214 B": 214, "2 KB": 2_000, "20 KB": 20_000, "200 KB": 200_000, "2 MB": 2_000_000}
+CONNECTIONS = {"200 KB": 16, "2 MB": 4}
 """So few that their bodies always fit into what a receiver may hold (HOOKMILL_QUEUE_BYTES)."""
+USUAL_CONNECTIONS = 64
 
-BARE_READ = 16_000_000
-"""Bytes that the bare loop reads at a time."""
+SIGNED = 80_000_000
+"""Bytes of bodies that are signed for each size. The load generator sends them again and again."""
+WORKED = 200_000_000
+"""Bytes of bodies that a worker handles in a turn."""
+MOST = 50_000
+"""Deliveries and messages of a turn, at most."""
+READ = 16_000_000
+"""Bytes that the bare loop and the worker in Go read at a time; at most 256 messages."""
 
-BARE, OURS = "bare", "hookmill"
+RECEIVERS = (BARE, OURS, "Go, group commit", "axum, redis-rs", "fastify, ioredis")
+GO_WORKER = Peer("Go by hand", "go-redis", MOST, 100, HAND_WRITTEN, partial(go_peer, "goworker"))
 
 
 class Tables:
-    """The tables of one program: how many, how many bytes, and how much memory."""
+    """The tables of one program: how many, how many bytes, CPU time, and memory."""
 
-    def __init__(self, bench: Bench, what: str, unit: str) -> None:
-        self.rates = bench.table(what, unit, digits=1)
-        self.bytes = bench.table(f"{what}, by bytes", "MB/s", digits=1)
-        self.memory = bench.table(f"{what}: memory at its peak", "MB", digits=1)
+    def __init__(self, bench: Bench, what: str, unit: str, bare: str) -> None:
+        def grid(title: str, unit: str, digits: int, against: str = "") -> Table:
+            return bench.table(title, unit, digits=digits, against=against, chart="grid")
 
-    def put(self, name: str, size: str, rate: float, peak: float) -> None:
+        self.rates = grid(f"{what}, by the size of the body", f"{unit}s/s", 0, bare)
+        self.bytes = grid(f"{what}, bytes of bodies", "MB/s", 1)
+        self.cpu = grid(f"{what}, CPU time", f"µs a {unit}", 1)
+        self.memory = grid(f"{what}, memory at its peak", "MB", 0)
+
+    def put(self, name: str, size: str, rate: float, micros: float, peak: float) -> None:
         """Add the result of one turn."""
-        line = f"{name}, {size}"
+        line = f"{name} @ {size}"
         self.rates.put(line, rate)
         self.bytes.put(line, rate * SIZES[size] / 1e6)
+        self.cpu.put(line, micros)
         self.memory.put(line, peak)
 
-    def compare(self) -> None:
-        """Note beside each of our lines its ratio to the bare one of the same size."""
-        compare(self.rates)
-        compare(self.bytes)
-
-
-def compare(table: Table) -> None:
-    """Write the ratios of a table into its notes."""
-    medians = {line.name: line.median for line in table.lines}
-    for line in table.lines:
-        name, _, size = line.name.partition(", ")
-        if name == OURS:
-            line.note = f"{line.median / medians[f'{BARE}, {size}']:.2f} of the bare one"
+    def put_worked(self, name: str, size: str, worked: Worked) -> None:
+        """Add the result of one turn of a worker."""
+        self.put(name, size, worked.rate, worked.worker_us, worked.peak_mb)
 
 
 def receive(
-    bench: Bench, server: Server, client: redis.Redis, loads: dict[str, Load], tables: Tables
+    bench: Bench, server: Server, servers: dict[str, Command], load: Load, size: str, to: Tables
 ) -> None:
-    """Run each server once with each size."""
-    seconds = 1.0 if bench.quick else 4.0
-    script = ROOT / "benchmarks" / "peers" / "with_aiohttp.py"
-    commands: dict[str, list[str | Path]] = {BARE: [sys.executable, script], OURS: ours()}
-    for size, load in loads.items():
-        for name, command in commands.items():
-            client.flushall()
-            env = {"HOOKMILL_BACKLOG_BYTES": "0"}  # nothing takes messages out meanwhile
-            with serving(bench, command, server.url, env) as served:
-                answered = wrk(bench, load, served.port, seconds, CONNECTIONS)
-                if answered.bad:
-                    raise RuntimeError(f"{name}, {size}: {answered.bad} requests failed")
-                if name == OURS:
-                    check_stored(name, answered, stored_in(client))
-                tables.put(name, size, answered.rate, peak_mb(served.program.pid))
+    """Run each receiver once with bodies of one size."""
+    for name, command in servers.items():
+        empty(server)
+        env = {"HOOKMILL_BACKLOG_BYTES": "0"}  # nothing takes messages out meanwhile
+        with (
+            serving(bench, command, server.url, env) as served,
+            redis.Redis.from_url(server.url) as client,
+        ):
+            if name != BARE:
+                check_refusals(name, served.port)
+            used, seconds = cpu_seconds(served.program.pid), 1.0 if bench.quick else 3.0
+            connections = CONNECTIONS.get(size, USUAL_CONNECTIONS)
+            answered = wrk(bench, load, served.port, seconds, connections)
+            used = cpu_seconds(served.program.pid) - used
+            if name != BARE:
+                check_stored(name, answered, stored_in(client))
+            elif answered.bad:
+                raise RuntimeError(f"{name}, {size}: {answered.bad} requests failed")
+            if name == OURS and size == "214 B":  # the body of a large one stays as it is
+                check_version(client)
+            micros = used / answered.requests * 1e6
+            to.put(name, size, answered.rate, micros, peak_mb(served.program.pid))
 
 
-def handle(bench: Bench, server: Server, client: redis.Redis, tables: Tables) -> None:
-    """Run the bare loop and our worker once over messages of each size."""
-    for size, count in SIZES.items():
-        messages = max(2, min(MOST, WORKED // count) // (20 if bench.quick else 1))
-        client.flushall()
-        fill(server, messages, body_size=count)
-        limit = bare(bench, server, messages, max(1, BARE_READ // count))
-        tables.put(BARE, size, limit.rate, limit.peak_mb)
-        worked = work(bench, server, "noop", messages)
-        tables.put(OURS, size, worked.rate, worked.peak_mb)
+def handle(bench: Bench, server: Server, size: str, to: Tables) -> None:
+    """Run each worker once over messages of one size."""
+    each = SIZES[size]
+    messages = max(2, min(MOST, WORKED // each) // (20 if bench.quick else 1))
+    read = max(1, min(256, READ // each))
+    empty(server)
+    fill(server, messages, body_size=each)
+    to.put_worked(BARE_WORKER, size, bare(bench, server, messages, read))
+    to.put_worked(OUR_WORKER, size, work(bench, server, "noop", messages))
+    env = {"BENCH_BODY": str(each), "BENCH_COUNT": str(read)}
+    try:
+        found = peer(bench, server, GO_WORKER._replace(messages=messages), env)
+    except LookupError as error:
+        bench.note(f"{GO_WORKER.name} is missing: {error}")
+    else:
+        to.put_worked(GO_WORKER.name, size, found)
 
 
 def run(bench: Bench) -> None:
@@ -104,21 +139,24 @@ def run(bench: Bench) -> None:
         raise SystemExit("wrk is needed: https://github.com/wg/wrk")
     share = 10 if bench.quick else 1
     loads = {
-        name: signed(bench, max(2, SIGNED // size // share), size) for name, size in SIZES.items()
+        name: signed(bench, max(2, min(MOST, SIGNED // size) // share), size)
+        for name, size in SIZES.items()
     }
-    received = Tables(bench, "Receiver, large bodies", "requests/s")
-    handled = Tables(bench, "Worker, large bodies", "messages/s")
-    with bench.redis() as server, redis.Redis.from_url(server.url) as client:
+    received = Tables(bench, "Receiver", "request", BARE)
+    handled = Tables(bench, "Worker", "message", BARE_WORKER)
+    servers = commands(bench, RECEIVERS)
+    packages = ("go-redis", "axum", "fastify")
+    bench.report.versions |= toolchains() | {each: pinned_version(each) for each in packages}
+    with bench.redis() as server:
         for _ in bench.each_round():
-            receive(bench, server, client, loads, received)
-            handle(bench, server, client, handled)
-        client.flushall()
-    received.compare()
-    handled.compare()
+            for size, load in loads.items():
+                progress(f"bodies of {size}")
+                receive(bench, server, servers, load, size, received)
+                handle(bench, server, size, handled)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    given = options(__doc__, 3, "bodies").parse_args(arguments)
+    given = options(__doc__, 2, "bodies").parse_args(arguments)
     pinned = pins(the_measured_program=SUBJECT, Redis=OTHERS, the_load=OTHERS)
     with Bench("bodies", given, pinned) as bench:
         run(bench)

@@ -22,6 +22,7 @@ LIFETIME = 3600
 
 _WRK = """
 local file = io.open("{path}", "rb")
+file:seek("set", {first})
 function request()
   local whole = file:read({size})
   if not whole then
@@ -101,9 +102,9 @@ def write(path: Path, count: int, body_size: int = BODY) -> int:
     return size
 
 
-def write_script(path: Path, deliveries: Path, size: int) -> None:
-    """Write the script with which wrk sends the file's requests."""
-    path.write_text(_WRK.format(path=deliveries, size=size))
+def write_script(path: Path, deliveries: Path, size: int, first: int = 0) -> None:
+    """Write the script with which wrk sends the file's requests, from the `first` one on."""
+    path.write_text(_WRK.format(path=deliveries, size=size, first=first * size))
 
 
 def _encode(raw: bytes) -> bytes:

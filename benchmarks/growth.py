@@ -118,11 +118,10 @@ async def _remember(server: Server, count: int) -> None:
 
 def run(bench: Bench, backlog: int, messages: int) -> None:
     """Run the benchmark."""
-    asked = "within 10 % of the first line"
-    total = bench.table("CPU of worker and Redis", "µs a message", against=BASE, digits=1,
-                        target=asked)  # fmt: skip
-    worker = bench.table("CPU of the worker", "µs a message", against=BASE, digits=1)
-    server = bench.table("CPU of Redis", "µs a message", against=BASE, digits=1)
+    unit, asked = "µs a message", "within 10 % of the first line"
+    total = bench.table("CPU of worker and Redis", unit, against=BASE, digits=1, target=asked)
+    worker = bench.table("CPU of the worker", unit, against=BASE, digits=1, column="worker")
+    server = bench.table("CPU of Redis", unit, against=BASE, digits=1, column="Redis")
     scenes = Scenes(bench, backlog, messages)
     with bench.redis() as plain, bench.redis() as long, bench.redis() as full:
         scenes.prepare_backlog(long)

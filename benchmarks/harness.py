@@ -12,7 +12,6 @@ import os
 import platform
 import shutil
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -28,7 +27,8 @@ from typing import Any, Self
 import msgspec
 import redis
 
-from benchmarks import interpreter, plots
+from benchmarks import interpreter
+from benchmarks.tables import Report, Table, draw, in_words
 from tests.support import Server, server_binaries, wait_until
 
 ROOT = Path(__file__).parent.parent
@@ -41,65 +41,16 @@ SUBJECT = CORES[0]
 OTHERS = CORES[1 % len(CORES)]
 """The core of Redis and the load generator."""
 
+_PERSISTENCE = {
+    "no": ("--save", "", "--appendonly", "no"),
+    "everysec": (
+        *("--save", "", "--appendonly", "yes", "--appendfsync", "everysec"),
+        *("--auto-aof-rewrite-percentage", "0"),  # it would fall into one turn and not into another
+    ),
+}
 _TICKS = os.sysconf("SC_CLK_TCK")
 _SHOWN_VERSIONS = ("aiohttp", "hiredis", "msgspec", "pyjwt", "redis", "structlog", "uvloop")
 _PASSED_ON = ("PATH", "HOME", "LANG", "GOPATH", "GOPROXY", "GOFLAGS", "GOCACHE", "SSL_CERT_FILE")
-
-
-class Line(msgspec.Struct):
-    """A line of a table: a value for each round, and its ratio to the line named `against`."""
-
-    name: str
-    values: list[float]
-    note: str = ""
-
-    @property
-    def median(self) -> float:
-        """The median of the rounds."""
-        return statistics.median(self.values)
-
-
-class Table(msgspec.Struct):
-    """A table with a title. It is printed, stored and drawn.
-
-    `against` names the line that the others are compared with. `target` is the goal, in words.
-    """
-
-    title: str
-    unit: str
-    lines: list[Line] = []
-    against: str = ""
-    target: str = ""
-    chart: str = "bars"
-    digits: int = 0
-
-    def put(self, name: str, value: float, note: str = "") -> None:
-        """Add a round's value to a line; the first value creates the line."""
-        line = next((line for line in self.lines if line.name == name), None)
-        if line is None:
-            line = Line(name, [])
-            self.lines.append(line)
-        line.values.append(value)
-        line.note = note or line.note
-
-    def ratio(self, line: Line) -> float | None:
-        """Return the ratio of a line's median to that of the line named `against`."""
-        base = next((other.median for other in self.lines if other.name == self.against), 0.0)
-        return line.median / base if base else None
-
-
-class Report(msgspec.Struct):
-    """All results of a benchmark, and the machine."""
-
-    name: str
-    command: str
-    date: str
-    machine: dict[str, str]
-    versions: dict[str, str]
-    pinned: dict[str, str]
-    rounds: int
-    tables: list[Table] = []
-    notes: list[str] = []
 
 
 class Bench:
@@ -110,6 +61,7 @@ class Bench:
         self.rounds = int(given.rounds)
         self._given = given
         self._stack = ExitStack()
+        self._began = time.monotonic()
         self.folder = Path()
         self.report = Report(
             name=name,
@@ -153,16 +105,19 @@ class Bench:
             yield number
 
     @contextmanager
-    def redis(self) -> Iterator[Server]:
-        """Run a server inside the block, without persistence, on the second core."""
+    def redis(self, persistence: str = "no", core: int = OTHERS) -> Iterator[Server]:
+        """Run a server inside the block: without persistence, or with `everysec` for an append-only
+        file that is synced each second.
+        """
         name, binary = next(iter(sorted(server_binaries().items())))
-        server = Server(binary, Path(tempfile.mkdtemp(dir=self.folder)))
-        with pinned_to(OTHERS):
+        server = Server(binary, Path(tempfile.mkdtemp(dir=self.folder)), *_PERSISTENCE[persistence])
+        with pinned_to(core):
             server.start()
         with redis.Redis.from_url(server.url) as client:
             info: Any = client.info("server")
         said = info.get("valkey_version") or info["redis_version"]
-        self.report.versions["server"] = f"{name} {said}, no persistence"
+        kept = "no persistence" if persistence == "no" else f"AOF {persistence}"
+        self.report.versions["server"] = f"{name} {said}, {kept}"
         try:
             yield server
         finally:
@@ -185,6 +140,7 @@ class Bench:
 
     def finish(self) -> Report:
         """Print the result, and write it to the given files."""
+        self.report.seconds = round(time.monotonic() - self._began, 1)
         for table in self.report.tables:
             print(f"\n{in_words(table)}")
         for note in self.report.notes:
@@ -201,10 +157,7 @@ class Bench:
             text = msgspec.json.format(msgspec.json.encode(self.report), indent=2)
             path.write_bytes(text + b"\n")
         if svg:
-            folder = Path(svg)
-            folder.mkdir(parents=True, exist_ok=True)
-            for number, table in enumerate(self.report.tables, start=1):
-                write_plot(table, folder / f"{self.report.name}-{number}.svg")
+            draw(self.report, Path(svg))
         return self.report
 
 
@@ -363,64 +316,6 @@ def versions() -> dict[str, str]:
 def progress(text: str) -> None:
     """Print progress to stderr."""
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
-
-
-def in_words(table: Table) -> str:
-    """Return a table as text for a terminal."""
-    rows = cells(table)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    text = [f"{table.title} ({table.unit})"]
-    for row in rows:
-        first, *rest = (
-            cell.ljust(width) if number in {0, len(row) - 1} else cell.rjust(width)
-            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        text.append(("  " + "  ".join([first, *rest])).rstrip())
-    if table.target:
-        text.append(f"  asked for: {table.target}")
-    return "\n".join(text)
-
-
-def cells(table: Table) -> list[list[str]]:
-    """Return rows as text, the headings first."""
-    rows = [["", "median", "lowest", "highest", "ratio", ""]]
-    for line in table.lines:
-        ratio = table.ratio(line)
-        numbers = [line.median, min(line.values), max(line.values)]
-        rows.append(
-            [
-                line.name,
-                *(f"{number:,.{table.digits}f}" for number in numbers),
-                "" if ratio is None else f"{ratio:.2f}",
-                line.note,
-            ]
-        )
-    return rows
-
-
-def write_plot(table: Table, path: Path) -> None:
-    """Draw a table: curves if its lines are `NAME @ NUMBER`, otherwise bars."""
-    if table.chart == "curves":
-        path.write_text(_curves(table))
-        return
-    drawing = plots.bars(
-        f"{table.title} ({table.unit})",
-        [
-            plots.Bar(line.name, line.median, min(line.values), max(line.values))
-            for line in table.lines
-        ],
-        digits=table.digits,
-    )
-    path.write_text(drawing)
-
-
-def _curves(table: Table) -> str:
-    found: dict[str, list[tuple[float, float]]] = {}
-    for line in table.lines:
-        name, _, at = line.name.rpartition(" @ ")
-        found.setdefault(name, []).append((float(at), line.median))
-    rows = [plots.Curve(name, points) for name, points in found.items()]
-    return plots.curves(f"{table.title} ({table.unit})", "processes", rows, digits=table.digits)
 
 
 def chunks(total: int, size: int) -> Iterable[range]:

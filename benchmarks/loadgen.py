@@ -22,11 +22,14 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 class Outcome(msgspec.Struct):
-    """The result of a run. Latencies are in seconds, from the time at which a request was due."""
+    """The result of a run. Latencies are in seconds, from the time at which a request was due.
+    `began_ns` is when the first one was due (ns since 1970).
+    """
 
     latencies: list[float]
     refused: int
     longest_queue: int
+    began_ns: int = 0
 
 
 class Connection:
@@ -66,7 +69,7 @@ def run(
     """Send requests at a rate per second. Those of the first `warm_up` seconds do not count."""
     free = deque(Connection(port) for _ in range(connections))
     busy: set[Connection] = set()
-    outcome = Outcome([], 0, 0)
+    outcome = Outcome([], 0, 0, time.time_ns())
     began = time.perf_counter()
     number = 0
     while number < len(requests) or busy:

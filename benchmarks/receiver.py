@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
@@ -36,7 +36,6 @@ from benchmarks.harness import (
     SUBJECT,
     Bench,
     Program,
-    Table,
     cpu_seconds,
     options,
     peak_mb,
@@ -58,6 +57,7 @@ from benchmarks.programs import (
     rust_peer,
     toolchains,
 )
+from benchmarks.tables import Table
 from hookmill.message import PACKED
 from tests.ports import free_port
 from tests.support import Server
@@ -78,6 +78,23 @@ PEER_COMMANDS: dict[str, Callable[[], Command]] = {
 }
 PACKAGES = ("fastapi", "go-redis", "axum", "fastify")
 """Packages of the peers whose pinned versions are shown."""
+
+
+def ours() -> Command:
+    """Return how our receiver is started, from an installation without extras."""
+    return [installed(), "-m", "hookmill", "receiver"]
+
+
+def _script(name: str, *arguments: str) -> Command:
+    return [sys.executable, PEERS / name, *arguments]
+
+
+OURS_AND_PARTS: dict[str, Callable[[], Command]] = {
+    BARE: partial(_script, "with_aiohttp.py"),
+    VERIFYING: partial(_script, "with_parts.py", "verify"),
+    STORING: partial(_script, "with_parts.py", "store"),
+    OURS: ours,
+}
 
 
 class Served(NamedTuple):
@@ -109,25 +126,15 @@ class Answered(NamedTuple):
         return self.requests / self.seconds
 
 
-def commands(bench: Bench) -> dict[str, Command]:
-    """Return how each server is started. A peer that cannot start is noted."""
-    found: dict[str, Command] = {
-        BARE: [sys.executable, PEERS / "with_aiohttp.py"],
-        VERIFYING: [sys.executable, PEERS / "with_parts.py", "verify"],
-        STORING: [sys.executable, PEERS / "with_parts.py", "store"],
-        OURS: ours(),
-    }
-    for name, make in PEER_COMMANDS.items():
+def commands(bench: Bench, names: Sequence[str] = ()) -> dict[str, Command]:
+    """Return how these servers are started, or all of them. A peer that cannot be had is noted."""
+    makers, found = OURS_AND_PARTS | PEER_COMMANDS, {}
+    for name in names or makers:
         try:
-            found[name] = make()
+            found[name] = makers[name]()
         except LookupError as error:
             bench.note(f"{name} is missing: {error}")
     return found
-
-
-def ours() -> Command:
-    """Return how our receiver is started, from an installation without extras."""
-    return [installed(), "-m", "hookmill", "receiver"]
 
 
 @contextmanager
@@ -199,16 +206,22 @@ class Tables:
             target="ours at least 0.75 of bare aiohttp, 6 times FastAPI, "
             "0.8 of Go with group commit",
         )  # fmt: skip
-        self.cpu = bench.table("CPU of the server", "µs a request", against=BARE, digits=1)
-        self.many = bench.table(f"The same from {MANY} connections", "requests/s", against=BARE)
+        self.many = bench.table(
+            f"The same from {MANY} connections", "requests/s", against=BARE,
+            column=f"from {MANY} connections",
+        )  # fmt: skip
+        self.cpu = bench.table(
+            "CPU of the server", "µs a request", against=BARE, digits=1, column="CPU time"
+        )
+        self.memory = bench.table(
+            "Memory at its peak", "MB", digits=1, column="memory at its peak",
+            target="ours under 80 MB, under overload as well",
+        )  # fmt: skip
         self.middle = bench.table("p50 at half the load of ours", "ms", against=BARE, digits=2)
         self.late = bench.table(
-            "p99 at half the load of ours", "ms", against=BARE, digits=2,
-            target="ours at most 2 times bare aiohttp's",
+            "p99 at half the load of ours", "ms", against=BARE, digits=2, column="p99",
+            target="ours at most 2 times bare aiohttp's p99",
         )  # fmt: skip
-        self.memory = bench.table(
-            "Memory at its peak", "MB", digits=1, target="ours under 80 MB, under overload as well"
-        )
 
 
 def throughput(bench: Bench, load: Load, server: Server, tables: Tables) -> None:
@@ -235,7 +248,7 @@ def throughput(bench: Bench, load: Load, server: Server, tables: Tables) -> None
                     tables.rates.put(name, answered.rate)
                     tables.cpu.put(name, used / answered.requests * 1e6)
                     if name not in {VERIFYING, STORING}:
-                        tables.memory.put(f"{name}, full load", peak_mb(served.program.pid))
+                        tables.memory.put(name, peak_mb(served.program.pid))
                         crowd = wrk(bench, load, served.port, seconds, MANY)
                         tables.many.put(name, crowd.rate)
 

@@ -21,7 +21,8 @@ import redis
 from msgspec import structs
 
 from benchmarks import filling, replay
-from benchmarks.harness import OTHERS, SUBJECT, Bench, Table, chunks, options, pinned_to, pins
+from benchmarks.harness import OTHERS, SUBJECT, Bench, chunks, options, pinned_to, pins
+from benchmarks.tables import Table
 from hookmill.message import PACKED_VERSION
 from hookmill.signatures.scheme import Token
 from hookmill.stream.arrival import Arrival, Row, row_of

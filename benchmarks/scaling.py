@@ -17,10 +17,12 @@ from typing import Any
 import redis
 
 from benchmarks import deliveries, replay
-from benchmarks.filling import PREFIX, fill, message, worker
-from benchmarks.harness import CORES, OTHERS, Bench, Table, options, pinned_to, progress, tool
+from benchmarks.filling import PREFIX, empty, fill, message, worker
+from benchmarks.harness import CORES, OTHERS, Bench, options, pinned_to, progress, tool
 from benchmarks.receiver import Load
 from benchmarks.startup import is_ready
+from benchmarks.tables import Table
+from hookmill.message import PACKED_VERSION
 from hookmill.stream.keys import Keys
 from hookmill.stream.producer import Producer
 from tests.ports import free_port
@@ -35,8 +37,8 @@ KEYS = Keys(PREFIX, 0)
 def workers(bench: Bench, server: Server, count: int, handlers: str) -> float:
     """Return how many messages a number of workers settle per second."""
     seconds = 0.2 if bench.quick else 3.0
+    empty(server)
     with ExitStack() as stack, redis.Redis.from_url(server.url) as client:
-        client.flushall()
         fill(server, 3_000 if bench.quick else 12_000 + 10_000 * count)
         for number in range(count):
             result = bench.folder / f"result-{number}"
@@ -67,8 +69,8 @@ def settled(client: redis.Redis) -> int:
 def receivers(bench: Bench, server: Server, loads: Sequence[Load]) -> float:
     """Return how many deliveries the receivers answer per second; each has its own load."""
     seconds = 1 if bench.quick else 4
+    empty(server)
     with ExitStack() as stack, redis.Redis.from_url(server.url) as client:
-        client.flushall()
         ports = [free_port() for _ in loads]
         for port in ports:
             env = deliveries.environment(server.url, port)
@@ -90,11 +92,11 @@ def carried(bench: Bench, server: Server, table: Table) -> None:
     """Measure how many appends and takes Redis alone can do."""
     batch = [message(number) for number in range(BATCH)]
     appends = 50 if bench.quick else 4_000
+    empty(server)
     with redis.Redis.from_url(server.url) as client:
-        client.flushall()
 
         async def append(stream: Producer) -> None:
-            await stream.append(batch)
+            await stream.append(batch, PACKED_VERSION)
 
         async def take(stream: Producer) -> None:
             await replay.taking(stream, MOUTHFUL)
@@ -102,7 +104,7 @@ def carried(bench: Bench, server: Server, table: Table) -> None:
         command = asyncio.run(replay.recorded(server, PREFIX, append))
         took = replay.send(server, [command] * appends)
         table.put("appended", appends * BATCH / took, f"{BATCH} an append")
-        client.flushall()
+        empty(server)
         total = 3_000 if bench.quick else 150_000
         fill(server, total)
         said = asyncio.run(replay.recorded(server, PREFIX, take))

@@ -23,7 +23,8 @@ from structlog.typing import FilteringBoundLogger
 
 from benchmarks import deliveries, filling
 from benchmarks.handlers import noop
-from benchmarks.harness import SUBJECT, Bench, Table, chunks, options, pinned_to, pins
+from benchmarks.harness import SUBJECT, Bench, chunks, options, pinned_to, pins
+from benchmarks.tables import Table
 from hookmill.config.settings import load_settings
 from hookmill.config.sources import Source, sources_of
 from hookmill.message import PACKED_VERSION, Message, Progress

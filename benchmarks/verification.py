@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 import jwt
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from benchmarks.harness import SUBJECT, Bench, Table, options, pinned_to, pins
+from benchmarks.harness import SUBJECT, Bench, options, pinned_to, pins
+from benchmarks.tables import Table
 from hookmill.signatures import Refused, Scheme, Signed, Verified
 from hookmill.signatures.content import SpecReader
 from hookmill.signatures.keys import encode, key_of

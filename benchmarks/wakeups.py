@@ -20,7 +20,8 @@ import hiredis
 import redis
 
 from benchmarks.filling import PREFIX, message
-from benchmarks.harness import OTHERS, Bench, Table, options, pinned_to, pins, progress
+from benchmarks.harness import OTHERS, Bench, options, pinned_to, pins, progress
+from benchmarks.tables import Table
 from hookmill.stream.client import Client
 from hookmill.stream.connections import Command
 from hookmill.stream.consumer import Consumer

@@ -12,7 +12,7 @@ decode into a struct.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import NamedTuple
@@ -21,16 +21,7 @@ import redis
 
 from benchmarks import filling
 from benchmarks.filling import Worked, fill, measured, work
-from benchmarks.harness import (
-    OTHERS,
-    SUBJECT,
-    Bench,
-    Program,
-    Table,
-    options,
-    pins,
-    progress,
-)
+from benchmarks.harness import OTHERS, SUBJECT, Bench, Program, options, pins, progress
 from benchmarks.programs import PEERS as _PEERS
 from benchmarks.programs import (
     Command,
@@ -41,6 +32,7 @@ from benchmarks.programs import (
     rust_peer,
     toolchains,
 )
+from benchmarks.tables import Table
 from hookmill.stream.keys import Keys
 from tests.support import Server
 
@@ -109,16 +101,25 @@ class Tables:
             target="ours at least 0.25 of the bare loop, 12 times the fastest Python peer but "
             "batches, even with Go by hand that logs",
         )  # fmt: skip
-        self.cpu = bench.table("CPU of the worker", "µs a message", against=BARE, digits=1)
-        self.redis = bench.table("CPU of Redis, its filling apart", "µs a message", digits=1)
-        self.reads = bench.table(
-            "Redis round trips", "a message", digits=4, target="ours at most 0.05"
+        micros = "µs a message"
+        self.cpu = bench.table(
+            "CPU of the worker", micros, against=BARE, digits=1, column="CPU time"
         )
+        self.redis = bench.table(
+            "CPU of Redis, its filling apart", micros, digits=1, column="CPU time of Redis"
+        )
+        self.reads = bench.table(
+            "Redis round trips", "a message", digits=4, column="round trips",
+            target="ours at most 0.05 round trips a message",
+        )  # fmt: skip
+        self.memory = bench.table(
+            "Memory at its peak", "MB", digits=1, column="memory at its peak",
+            target="ours under 80 MB",
+        )  # fmt: skip
         self.sleeping = bench.table(
             "Handlers that sleep 50 ms, 500 at a time", "messages/s", against="ideal",
             target="ours at least 0.95 of the ideal",
         )  # fmt: skip
-        self.memory = bench.table("Memory at its peak", "MB", digits=1, target="ours under 80 MB")
 
     def put(self, name: str, worked: Worked, note: str = "") -> None:
         """Add the result of one turn."""
@@ -189,29 +190,57 @@ def asleep(bench: Bench, server: Server, messages: int) -> Worked:
     )
 
 
-def peer(bench: Bench, server: Server, given: Peer) -> Worked:
-    """Fill a peer's queue with its own producer, and run the peer until it is empty."""
-    command = given.command() if given.command else python_peer(given.package)
-    result = bench.folder / "result"
-    result.unlink(missing_ok=True)
-    env = {
-        "REDIS_URL": server.url,
-        "BENCH_MESSAGES": str(100 if bench.quick else given.messages),
-        "BENCH_CONCURRENCY": str(given.concurrency),
-        "BENCH_RESULT": str(result),
-        "GOMAXPROCS": "1",
-        **({"BENCH_BATCH": "1"} if "batches" in given.name else {}),
-    }
+class Queue:
+    """A peer's program, which fills its queue with its own producer, or empties it. `further` is
+    added to its environment.
+    """
 
-    def run(verb: str) -> AbstractContextManager[Program]:
-        return bench.program(*command, verb, core=SUBJECT, env=env)
+    def __init__(
+        self, bench: Bench, server: Server, given: Peer, further: Mapping[str, str] | None = None
+    ) -> None:
+        self.messages = min(100, given.messages) if bench.quick else given.messages
+        self._bench = bench
+        self._server = server
+        self._command = given.command() if given.command else python_peer(given.package)
+        self._result = bench.folder / "result"
+        self._env = {
+            "REDIS_URL": server.url,
+            "BENCH_MESSAGES": str(self.messages),
+            "BENCH_CONCURRENCY": str(given.concurrency),
+            "BENCH_RESULT": str(self._result),
+            "GOMAXPROCS": "1",
+            **({"BENCH_BATCH": "1"} if "batches" in given.name else {}),
+            **(further or {}),
+        }
 
-    with redis.Redis.from_url(server.url) as client:
-        client.flushall()
-    with run("fill") as filling_up:
-        if filling_up.wait():
-            raise RuntimeError(f"could not fill its queue: {filling_up.log}")
-    return measured(server, result, lambda: run("work"))
+    def fill(self) -> None:
+        """Empty Redis, and fill the queue."""
+        with redis.Redis.from_url(self._server.url) as client:
+            client.flushall()
+        with self._run("fill") as filling_up:
+            if filling_up.wait():
+                raise RuntimeError(f"could not fill its queue: {filling_up.log}")
+
+    def start(self) -> AbstractContextManager[Program]:
+        """Start the worker."""
+        self._result.unlink(missing_ok=True)
+        return self._run("work")
+
+    def work(self) -> Worked:
+        """Run the worker until the queue is empty."""
+        return measured(self._server, self._result, self.start)
+
+    def _run(self, verb: str) -> AbstractContextManager[Program]:
+        return self._bench.program(*self._command, verb, core=SUBJECT, env=self._env)
+
+
+def peer(
+    bench: Bench, server: Server, given: Peer, further: Mapping[str, str] | None = None
+) -> Worked:
+    """Fill a peer's queue, and run the peer until it is empty."""
+    queue = Queue(bench, server, given, further)
+    queue.fill()
+    return queue.work()
 
 
 def peers(bench: Bench, server: Server, tables: Tables, wanted: list[Peer]) -> None:

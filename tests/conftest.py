@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import importlib
 import os
 import secrets
 import signal
@@ -28,6 +29,7 @@ from hookmill.stream.producer import Producer
 from tests import limited
 from tests.support import Program, Server, Stream, server_binaries
 
+TESTS = Path(__file__).parent
 BINARIES = server_binaries()
 
 # A busy machine draws examples slowly, which says nothing about the code.
@@ -56,6 +58,22 @@ BETWEEN = 4
 """How many files that compute follow each one that waits. So both run at the same time, no core is
 idle meanwhile, and no file that takes long is left for the end.
 """
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Import some of the test files before all of them are collected, in each process others.
+    Where their bytecode is not cached yet, preparing it takes longer than all else in a collection;
+    so each process prepares a part, and finds the rest done by the others.
+    """
+    config = session.config
+    if config.args_source is not config.ArgsSource.TESTPATHS:
+        return
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    for path in sorted(TESTS.rglob("test_*.py"))[number::count]:
+        name = ".".join(path.relative_to(TESTS.parent).with_suffix("").parts)
+        with suppress(Exception, pytest.skip.Exception):  # the collection shows what is wrong
+            importlib.import_module(name)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

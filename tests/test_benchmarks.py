@@ -21,7 +21,6 @@ import redis
 from multidict import CIMultiDict
 
 from benchmarks import (
-    bodies,
     deliveries,
     filling,
     interpreter,
@@ -32,7 +31,7 @@ from benchmarks import (
     report,
     worker,
 )
-from benchmarks.harness import Line, Report, Table
+from benchmarks.tables import Line, Report, Table
 from hookmill.message import PACKED_VERSION
 from hookmill.signatures import Signed
 from hookmill.signatures.qstash import QStash
@@ -212,13 +211,6 @@ def test_a_large_body_has_the_size_that_was_asked_for_and_its_delivery_is_genuin
     assert isinstance(scheme.verify(delivery, 1_700_000_001), Verified)
     assert len(body) == 100_000
     assert len(filling.message(7, 100_000).body) == 100_000
-
-
-def test_our_lines_for_large_bodies_are_compared_with_the_bare_line_of_the_same_size() -> None:
-    lines = [Line("bare, 1 MB", [4.0]), Line("bare, 10 MB", [2.0]), Line("hookmill, 10 MB", [1.0])]
-    table = Table("T", "MB/s", lines)
-    bodies.compare(table)
-    assert [line.note for line in table.lines] == ["", "", "0.50 of the bare one"]
 
 
 def test_before_a_receiver_is_measured_there_is_a_worker_that_reads_what_is_written_now(

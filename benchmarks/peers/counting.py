@@ -54,9 +54,14 @@ class Counter:
             "seconds": time.perf_counter() - self._began,
             "cpu_seconds": time.process_time() - self._cpu,
         }
-        path = Path(os.environ["BENCH_RESULT"])
-        path.with_suffix(".part").write_text(json.dumps(result))
-        path.with_suffix(".part").rename(path)
+        write_whole(Path(os.environ["BENCH_RESULT"]), json.dumps(result))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that nobody ever sees in part."""
+    part = path.with_suffix(".part")
+    part.write_text(text)
+    part.rename(path)
 
 
 def asked_to_fill() -> bool:

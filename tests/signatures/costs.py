@@ -27,8 +27,9 @@ _HASHING = {"update", "verify", "openssl_sha256", "openssl_sha1", "crc32"}
 
 
 class Cost(NamedTuple):
-    """The cost of one call: bytes at the peak, and numbers of calls."""
+    """The cost of one call, which gave this verdict: bytes at the peak, and numbers of calls."""
 
+    verdict: object
     memory: int
     calls: int
     hashed: int
@@ -45,7 +46,7 @@ class Cost(NamedTuple):
         return [
             f"{name}: {value:,}, at most {most[name]:,}"
             for name, value in self._asdict().items()
-            if value > most[name]
+            if name in most and value > most[name]
         ]
 
 
@@ -71,13 +72,13 @@ def cost_of(verify: Callable[[Signed, float], object], delivery: Signed, now: fl
         before = tracemalloc.get_traced_memory()[0]
         sys.setprofile(note)
         try:
-            verify(delivery, now)
+            verdict = verify(delivery, now)
         finally:
             sys.setprofile(None)
         memory = tracemalloc.get_traced_memory()[1] - before
     finally:
         tracemalloc.stop()
-    return Cost(memory, calls, hashed, parsed)
+    return Cost(verdict, memory, calls, hashed, parsed)
 
 
 def _holds_large(frame: Any, size: int) -> bool:

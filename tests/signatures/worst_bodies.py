@@ -233,13 +233,16 @@ FORM_VALUES: dict[str, Callable[[int], bytes]] = {
 """Values for a field of a form."""
 
 
+_HERE = b"\0"
+"""Stands for a value until the rest is written."""
+
+
 def _json_with(
     paths: list[str], path: str, make: Callable[[int], bytes], size: int, text: bytes
 ) -> bytes:
     """Write a JSON body with this text at each path, and with a large value at `path`. With "", the
     values at all paths share the body.
     """
-    value = make(size) if path else b""
     tree: dict[str, Any] = {}
     for one in paths:
         *above, last = one.split(".")
@@ -252,8 +255,9 @@ def _json_with(
         plain = b'"%b"' % text
         if not path:
             plain = b'"' + b"\\n" * ((size - 4_000) // len(paths) // 2 - 20) + b'"'
-        holder[last] = value if one == path else plain
-    return _written(tree)
+        holder[last] = _HERE if one == path else plain
+    written = _written(tree)
+    return written.replace(_HERE, make(size)) if path else written  # it is large: copied once
 
 
 def _written(tree: dict[str, Any] | bytes) -> bytes:

@@ -13,9 +13,17 @@ import (
 )
 
 const (
-	noteBytes   = 135 // so that an event as JSON has 214 bytes
+	bodyBytes   = 214
+	withoutNote = 79 // bytes of an event as JSON whose note is empty
 	chunk       = 500
+	chunkBytes  = 8_000_000
 	concurrency = 100
+)
+
+var (
+	messages = number("BENCH_MESSAGES", 1)
+	times    = os.Getenv("BENCH_TIMES")
+	body     = number("BENCH_BODY", bodyBytes)
 )
 
 // Order is the measured event.
@@ -29,26 +37,31 @@ type Order struct {
 // NewOrder returns the event with this number.
 func NewOrder(number int) Order {
 	id := fmt.Sprintf("ord_%012d", number)
-	return Order{Type: "order.paid", OrderID: id, Amount: 4200, Note: strings.Repeat("x", noteBytes)}
+	note := strings.Repeat("x", body-withoutNote)
+	return Order{Type: "order.paid", OrderID: id, Amount: 4200, Note: note}
 }
 
 // URL is the address of Redis.
 func URL() string { return os.Getenv("REDIS_URL") }
 
 // Messages is how many messages the queue gets.
-func Messages() int { return number("BENCH_MESSAGES", 1) }
+func Messages() int { return messages }
 
 // Concurrency is how many handlers may run at a time.
 func Concurrency() int { return number("BENCH_CONCURRENCY", concurrency) }
+
+// Count is how many messages may be read at a time.
+func Count(otherwise int) int { return number("BENCH_COUNT", otherwise) }
 
 // AskedToFill tells whether this run fills the queue. Otherwise it empties it.
 func AskedToFill() bool { return len(os.Args) > 1 && os.Args[1] == "fill" }
 
 // Fill gives the events as JSON to put, some at a time.
 func Fill(put func(bodies [][]byte) error) error {
-	for first := 0; first < Messages(); first += chunk {
+	each := max(1, min(chunk, chunkBytes/body))
+	for first := 0; first < Messages(); first += each {
 		var bodies [][]byte
-		for number := first; number < min(first+chunk, Messages()); number++ {
+		for number := first; number < min(first+each, Messages()); number++ {
 			body, err := json.Marshal(NewOrder(number))
 			if err != nil {
 				return err
@@ -69,12 +82,27 @@ type Counter struct {
 	calls int
 	began time.Time
 	cpu   time.Duration
+	times []byte
+}
+
+// CountOf counts the handler call of an event. With BENCH_TIMES it keeps when the call began.
+func (c *Counter) CountOf(event Order) {
+	c.lock.Lock()
+	defer c.lock.Unlock()
+	if times != "" {
+		c.times = fmt.Appendf(c.times, "%s %d\n", event.OrderID, time.Now().UnixNano())
+	}
+	c.count()
 }
 
 // Count counts a handler call.
 func (c *Counter) Count() {
 	c.lock.Lock()
 	defer c.lock.Unlock()
+	c.count()
+}
+
+func (c *Counter) count() {
 	c.calls++
 	if c.calls == 1 {
 		c.began, c.cpu = time.Now(), cpuTime()
@@ -95,8 +123,17 @@ func (c *Counter) write() error {
 	if err != nil {
 		return err
 	}
-	path := os.Getenv("BENCH_RESULT")
-	if err := os.WriteFile(path+".part", result, 0o600); err != nil {
+	if times != "" {
+		if err := writeWhole(times, c.times); err != nil {
+			return err
+		}
+	}
+	return writeWhole(os.Getenv("BENCH_RESULT"), result)
+}
+
+// writeWhole writes a file that nobody ever sees in part.
+func writeWhole(path string, content []byte) error {
+	if err := os.WriteFile(path+".part", content, 0o600); err != nil {
 		return err
 	}
 	return os.Rename(path+".part", path)

@@ -21,8 +21,9 @@ import (
 const (
 	stream = "deliveries"
 	group  = "main"
-	count  = 256
 )
+
+var count = counting.Count(256)
 
 func main() {
 	logs := flag.Bool("log", false, "write a line of JSON for each message")
@@ -76,7 +77,7 @@ func work(ctx context.Context, client *redis.Client, runner *runner) error {
 func read(ctx context.Context, client *redis.Client, batches chan<- []redis.XMessage) error {
 	for {
 		read, err := client.XReadGroup(ctx, &redis.XReadGroupArgs{
-			Group: group, Consumer: "one", Streams: []string{stream, ">"}, Count: count, Block: 0,
+			Group: group, Consumer: "one", Streams: []string{stream, ">"}, Count: int64(count), Block: 0,
 		}).Result()
 		if err != nil && !errors.Is(err, redis.Nil) {
 			return err

@@ -102,7 +102,7 @@ func decode(message redis.XMessage, event *counting.Order) error {
 }
 
 // handle is the handler that is measured: it does nothing but be counted.
-func (r *runner) handle(context.Context, counting.Order) error {
-	r.counter.Count()
+func (r *runner) handle(_ context.Context, event counting.Order) error {
+	r.counter.CountOf(event)
 	return nil
 }
