@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from copy import copy
+from itertools import islice
 
 import structlog
 
@@ -69,6 +70,10 @@ class Appender:
         self._on_full_backlog = on_full_backlog
         self._wire_version = SAFE_VERSION
         self._queue: deque[_Queued] = deque()
+        self._largest = 0
+        """The bytes of the largest message since the queue was last empty."""
+        self.waiting = 0
+        """How many messages wait to be stored: in the queue, and in the batch that is written."""
         self._writing: asyncio.Task[None] | None = None
         self._log_pace = LogPace()
         self._kept_lines = KeptLines("receiver")
@@ -81,6 +86,9 @@ class Appender:
         again under the same ID, so that the workers drop the duplicate.
         """
         self._queue.append((message, on_result))
+        self.waiting += 1
+        size = len(message.body) + len(message.header_block)
+        self._largest = max(self._largest, size)
         if self._writing is None:
             self._writing = asyncio.create_task(self._write_batches())
 
@@ -101,14 +109,16 @@ class Appender:
                 batch = self._next_batch(sent)
                 sent = len(batch)
                 try:
-                    version = self._wire_version
-                    results = await self._store([row_of(one, version) for one, _ in batch])
+                    results = await self._write(batch)
                 except (StreamUnavailableError, TimeoutError) as error:
                     # Also those in the queue: they have waited for one timeout already.
                     if not isinstance(error, StreamUnavailableError):
                         error = StreamUnavailableError(self._text_of(error))
-                    self._fail([(queued, error) for queued in (*batch, *self._queue)])
+                    batch += self._queue
+                    self.waiting -= len(self._queue)
+                    # Not after the answers: with an answer, the sender's next delivery is taken.
                     self._queue.clear()
+                    self._fail([(queued, error) for queued in batch])
                 except Exception:  # noqa: BLE001 - our own fault: still, every sender gets an answer
                     server_logger().exception("cannot append")
                     for _, on_result in batch:
@@ -118,6 +128,14 @@ class Appender:
                     _log_accepted(batch, results, self._kept_lines)
         finally:
             self._writing = None
+
+    async def _write(self, batch: list[_Queued]) -> Sequence[Stored]:
+        """Write a batch to the stream, or to the spool; return what became of each message."""
+        version = self._wire_version
+        try:
+            return await self._store([row_of(message, version) for message, _ in batch])
+        finally:
+            self.waiting -= len(batch)
 
     async def _store(self, rows: list[Row]) -> Sequence[Stored]:
         """Write rows to the stream, or to the spool; return what became of each."""
@@ -187,24 +205,32 @@ class Appender:
 
     def _next_batch(self, sent: int) -> list[_Queued]:
         """Take the next batch from the queue. `sent` is the size of the batch before it."""
-        limit = _batch_limit(len(self._queue), sent)
-        batch = [self._queue.popleft()]
-        size = _size(batch[0])
-        while self._queue and len(batch) < limit:
-            size += _size(self._queue[0])
-            if size > BATCH_BYTES:
-                break
-            batch.append(self._queue.popleft())
+        queue = self._queue
+        count = min(_batch_limit(len(queue), sent), len(queue))
+        if count * self._largest > BATCH_BYTES:  # else there is no need to look at each
+            count = self._count_within(BATCH_BYTES, count)
+        batch = [queue.popleft() for _ in range(count)]
+        if not queue:
+            self._largest = 0
         return batch
+
+    def _count_within(self, most_bytes: int, most: int) -> int:
+        """Return how many messages of the queue have so many bytes together, but at least one."""
+        size = 0
+        for count, (message, _) in enumerate(islice(self._queue, most)):
+            size += len(message.body) + len(message.header_block)
+            if count and size > most_bytes:
+                return count
+        return most
 
     def _report(self, batch: list[_Queued], results: Sequence[Stored]) -> None:
         """Tell each request of a written batch what became of its message."""
         failed: list[_Failed] = []
         for queued, result in zip(batch, results, strict=True):
-            if isinstance(result, StreamUnavailableError):
-                failed.append((queued, result))
-            else:
+            if isinstance(result, str):
                 _call(queued[1], None if result else TOKEN_REUSED)
+            else:
+                failed.append((queued, result))
         self._fail(failed)
 
     def _fail(self, failed: Sequence[_Failed]) -> None:
@@ -276,7 +302,3 @@ def _log_accepted(batch: list[_Queued], results: Sequence[Stored], kept: KeptLin
                     bytes=len(message.body),
                 )
         kept.write()
-
-
-def _size(queued: _Queued) -> int:
-    return len(queued[0].body) + len(queued[0].header_block)

@@ -1,4 +1,4 @@
-"""Counts how much a receiver holds: bytes of bodies, and verified messages that wait to be stored.
+"""Counts how many bytes of bodies a receiver holds.
 
 A body counts as it arrives, not as its Content-Length says. Otherwise a few senders that announce
 much and send nothing could keep all others out. No source holds more than half of the bytes that
@@ -64,29 +64,20 @@ class _Arriving:
 
 
 class Capacity:
-    """What all open requests hold, and the limits. Only the event loop uses it.
+    """What all open requests hold, and the limit. Only the event loop uses it.
 
-    `messages` wait to be stored, `bytes` are those of bodies. Bodies that arrive whole are counted
-    by the caller, in `bytes`. `clock` is in seconds and never goes back.
+    `bytes` are those of all bodies. Bodies that arrive whole are counted in it by the caller.
+    `clock` is in seconds and never goes back.
     """
 
-    def __init__(
-        self, max_messages: int, max_bytes: int, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._max_messages = max_messages
+    def __init__(self, max_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._max_bytes = max_bytes
         self._clock = clock
-        self.messages = 0
         self.bytes = 0
         self._by_source: Counter[str] = Counter()
         """The bytes of bodies that arrive, or arrived, in parts."""
         self._arriving: dict[HeldBytes, _Arriving] = {}
         """The oldest first, because a dict keeps the order in which its keys came."""
-
-    @property
-    def is_full_of_messages(self) -> bool:
-        """Whether the limit of messages is reached."""
-        return self.messages >= self._max_messages
 
     def make_room(self, count: int) -> bool:
         """Return whether there is room for a body that has arrived whole, of `count` bytes. Bodies

@@ -16,9 +16,9 @@ from collections.abc import Callable, Hashable
 import structlog
 
 from receiver.background import BackgroundTask
-from receiver.fastpath import SMALL_HEAD
 from receiver.rendering import render
 from receiver.responses import Refusal
+from receiver.unfinished import SMALL_HEAD
 
 log = structlog.get_logger("receiver")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from types import MappingProxyType
 
 from aiohttp import ClientPayloadError, HttpVersion11, StreamReader, hdrs, web
@@ -21,12 +21,13 @@ from hookmill.runtime.open_files import allowed_connections, limit
 from receiver import handshake
 from receiver.capacity import HeldBytes
 from receiver.connections import KEEPALIVE, SenderConnections
-from receiver.fastpath import FastPath, FastServer, size_of_head
+from receiver.fastpath import FastPath, FastServer
 from receiver.health import Health
 from receiver.intake import ReceivedRequest, too_large
 from receiver.log_limits import server_logger
 from receiver.pipeline import Pipeline
 from receiver.responses import BUSY, NO_SECRET, Refusal, Reply, Result
+from receiver.unfinished import size_of_head
 
 _LINGER = 2.0
 """Seconds for which a refused sender's body is still read, so that the sender sees the answer."""
@@ -39,6 +40,9 @@ _ASYNCIO_BACKLOG = 128
 
 _LARGE_ANSWER = 2 * 1024
 """Bytes of an answer that may have to wait although its sender reads."""
+
+_stored = cache(Reply)
+"""The answer to a stored delivery, which is made once for each status."""
 
 _BROKEN_OFF = (web.RequestPayloadError, ClientPayloadError, BadHttpMessage, OSError)
 
@@ -124,7 +128,9 @@ class HttpServer:
 
     def find(self, target: str) -> Source | None:
         """Return the source at a path. None: there is none, or connections are being closed."""
-        return None if self.is_quiet else self._sources.get(target.partition("?")[0])
+        if self.is_quiet:
+            return None
+        return self._sources.get(target) or self._sources.get(target.partition("?")[0])
 
     def take(self, source: Source, request: ReceivedRequest, connection: FastPath) -> None:
         """Take a whole delivery, sent with POST, and send its answer when there is one."""
@@ -261,8 +267,9 @@ class HttpServer:
     # --- both ---
 
     def _begin(self) -> None:
+        if not self.in_flight:
+            self._idle.clear()
         self.in_flight += 1
-        self._idle.clear()
 
     def _end(self) -> None:
         self.in_flight -= 1
@@ -272,7 +279,7 @@ class HttpServer:
     def _reply_to(self, result: Result, source: Source) -> Reply:
         """Return the answer that tells a sender its result."""
         if result is None:
-            return Reply(source.status)
+            return _stored(source.status)
         if isinstance(result, Refusal):
             methods = ("POST", *handshake.METHODS.get(source.handshake, ()))
             return self._refuse(result, allow=", ".join(methods))

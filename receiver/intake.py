@@ -14,7 +14,7 @@ from multidict import MultiMapping, istr
 from hookmill.config.sources import Source
 from hookmill.message import fresh_id, pack_headers
 from hookmill.signatures import Refused, Signed
-from hookmill.signatures.scheme import NeedsCertificate
+from hookmill.signatures.scheme import NeedsCertificate, Verified
 from hookmill.stream.arrival import Arrival
 from receiver import handshake
 from receiver.responses import Refusal, Reply, refusal_of
@@ -46,14 +46,12 @@ def admit(source: Source, request: ReceivedRequest, now: float) -> Admitted:
     """
     delivery = delivery_of(source, request)
     verdict = source.scheme.verify(delivery, now)
-    if isinstance(verdict, NeedsCertificate):
-        return verdict
-    if isinstance(verdict, Refused):
-        reply = handshake.reply_to_unsigned(source, delivery)
-        return reply or refusal_of(verdict)
-    answered = handshake.reply_to_verified(source, delivery, verdict)
-    if answered is not None:
-        return answered
+    if not isinstance(verdict, Verified):
+        return _unverified(source, delivery, verdict)
+    if source.handshake:
+        answered = handshake.reply_to_verified(source, delivery, verdict)
+        if answered is not None:
+            return answered
     identity = source.identify(request.headers, request.body)
     if isinstance(identity, Refused):
         return refusal_of(identity)
@@ -73,6 +71,14 @@ def admit(source: Source, request: ReceivedRequest, now: float) -> Admitted:
         id_is_signed=identity.id_is_signed,
         secret=verdict.secret,
     )
+
+
+def _unverified(
+    source: Source, delivery: Signed, verdict: Refused | NeedsCertificate
+) -> Reply | Refusal | NeedsCertificate:
+    if isinstance(verdict, NeedsCertificate):
+        return verdict
+    return handshake.reply_to_unsigned(source, delivery) or refusal_of(verdict)
 
 
 def delivery_of(source: Source, request: ReceivedRequest) -> Signed:

@@ -11,7 +11,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 
 import structlog
 from multidict import MultiMapping
@@ -41,9 +40,10 @@ class Pipeline:
     def __init__(
         self, settings: Settings, appender: Appender, certificates: Certificates | None
     ) -> None:
-        self.capacity = Capacity(settings.queue_messages, settings.queue_bytes)
+        self.capacity = Capacity(settings.queue_bytes)
         self.metrics = Metrics()
         self._body_limit = settings.body_limit
+        self._most_waiting = settings.queue_messages
         self._appender = appender
         self._certificates = certificates or Certificates()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -56,7 +56,7 @@ class Pipeline:
         also = handshake.METHODS.get(source.handshake, ())
         refusal = precheck(method, headers, length, self._body_limit, also=also)
         if refusal is None and (
-            self.capacity.is_full_of_messages
+            self._appender.waiting >= self._most_waiting
             or not self.capacity.could_hold(source.name, length or 0)
         ):
             return BUSY
@@ -68,7 +68,7 @@ class Pipeline:
         """
         refusal = precheck("POST", headers, length, self._body_limit)
         if refusal is None and (
-            self.capacity.is_full_of_messages or not self.capacity.make_room(length)
+            self._appender.waiting >= self._most_waiting or not self.capacity.make_room(length)
         ):
             return BUSY
         return refusal
@@ -115,15 +115,10 @@ class Pipeline:
     def _store(self, source: Source, arrival: Arrival, on_result: OnResult) -> None:
         self.metrics.verified(source.name, source.scheme.labels[arrival.secret])
         # Checked again: many bodies may have been read since `precheck`.
-        if self.capacity.is_full_of_messages:
+        if self._appender.waiting >= self._most_waiting:
             on_result(BUSY)
-            return
-        self.capacity.messages += 1
-        self._appender.put(arrival, partial(self._stored, on_result))
-
-    def _stored(self, on_result: OnResult, result: Result) -> None:
-        self.capacity.messages -= 1
-        on_result(result)
+        else:
+            self._appender.put(arrival, on_result)
 
     async def _ask_first(
         self,

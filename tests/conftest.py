@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import importlib
 import os
 import secrets
@@ -65,6 +66,7 @@ def pytest_collection(session: pytest.Session) -> None:
     Where their bytecode is not cached yet, preparing it takes longer than all else in a collection;
     so each process prepares a part, and finds the rest done by the others.
     """
+    gc.disable()  # until all is collected: nothing of it is garbage
     config = session.config
     if config.args_source is not config.ArgsSource.TESTPATHS:
         return
@@ -74,6 +76,12 @@ def pytest_collection(session: pytest.Session) -> None:
         name = ".".join(path.relative_to(TESTS.parent).with_suffix("").parts)
         with suppress(Exception, pytest.skip.Exception):  # the collection shows what is wrong
             importlib.import_module(name)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was collected out of all garbage collections: it stays to the end."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

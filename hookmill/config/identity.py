@@ -16,7 +16,7 @@ from hookmill.catalog.qstash import type_of
 from hookmill.config.source_options import SourceOptions
 from hookmill.signatures import Refused, Signed
 from hookmill.signatures.places import finder, value_at
-from hookmill.signatures.scheme import only_header
+from hookmill.signatures.scheme import header_repeated
 from hookmill.signatures.spec import SignatureSpec, as_template, parts
 
 MAX_NAME = 255
@@ -285,8 +285,9 @@ def _type_in(body: bytes) -> str:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raw_names = _raw_names_in(body)  # one of the two may still be a text
         return _text(raw_names.event) or _text(raw_names.type) or ""
-    event_type = names.event if len(names.event) <= MAX_NAME else ""
-    event_type = event_type or names.type
+    event_type = names.event or names.type
+    if len(event_type) > MAX_NAME:
+        event_type = names.type
     return event_type if len(event_type) <= MAX_NAME else ""
 
 
@@ -308,12 +309,12 @@ def _text(value: Raw | UnsetType) -> str | None:
 
 
 def _message_id_header(headers: MultiMapping[str]) -> str | Refused | None:
-    if _MESSAGE_ID not in headers:
+    values = headers.getall(_MESSAGE_ID, ())
+    if not values:
         return None
-    found = only_header(headers, _MESSAGE_ID)
-    if isinstance(found, Refused):
-        return found
-    message_id = found.decode("ascii", "replace")  # the replacement character is not ASCII
+    if len(values) > 1:
+        return header_repeated(_MESSAGE_ID, len(values))
+    message_id = values[0]
     if message_id.isascii() and message_id.isprintable() and 0 < len(message_id) <= MAX_NAME:
         return message_id
     return Refused(

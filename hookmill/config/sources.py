@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from hookmill.config.hosts import is_loopback
 from hookmill.config.identity import Identify, KeyOf, identifier_for, no_key, ordered_by
 from hookmill.config.secret_names import with_names
@@ -39,7 +41,7 @@ _IS_PUBLIC_AND_REACHED = (
 )
 
 
-class Source(NamedTuple):
+class Source(msgspec.Struct, frozen=True):
     """A sender whose deliveries are accepted at `path`.
 
     `url` is the URL that the sender was given ("" if unknown). `handshake` names the requests that

@@ -8,6 +8,7 @@ import hmac
 from collections.abc import Callable
 
 from hookmill.errors import NotInstalledError, SettingsError
+from hookmill.signatures.keyed_hash import keyed_hash
 from hookmill.signatures.scheme import secret_bytes
 from hookmill.signatures.spec import SignatureSpec
 
@@ -48,14 +49,11 @@ def matcher(spec: SignatureSpec, key: bytes) -> Matches:
 
 
 def _hmac_matcher(spec: SignatureSpec, key: bytes) -> Matches:
-    # The key is hashed here, once. Each content continues from a copy of that state.
-    keyed = hmac.new(key, digestmod=spec.algorithm.removeprefix("hmac-"))
+    digest = keyed_hash(key, spec.algorithm.removeprefix("hmac-"))
     written = _WRITTEN[spec.encoding]
 
     def matches(content: bytes, given: list[bytes]) -> bool:
-        mac = keyed.copy()
-        mac.update(content)
-        return _is_among(written(mac.digest()), given)
+        return _is_among(written(digest(content)), given)
 
     return matches
 

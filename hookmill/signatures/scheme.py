@@ -198,12 +198,17 @@ def only_header(headers: MultiMapping[str], name: str) -> bytes | Refused:
     if not values:
         return Refused("header_missing", f"there is no {name} header")
     if len(values) > 1:
-        return Refused("header_repeated", f"there are {len(values)} {name} headers, one is allowed")
+        return header_repeated(name, len(values))
     try:
         # aiohttp shows bytes that are not UTF-8 as surrogate escapes; this restores them.
         return values[0].encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         return Refused("header_malformed", f"the {name} header cannot be read as bytes")
+
+
+def header_repeated(name: str, times: int) -> Refused:
+    """Return the refusal of a delivery that has a header more than once."""
+    return Refused("header_repeated", f"there are {times} {name} headers, one is allowed")
 
 
 def secret_bytes(secret: str) -> bytes:

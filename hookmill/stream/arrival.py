@@ -13,6 +13,8 @@ import msgspec
 from hookmill.message import PACKED, SAFE_VERSION, Fields, Message, body_of
 from hookmill.signatures.scheme import Token
 
+_blank = hashlib.blake2b(digest_size=16)
+
 _LONGEST = 366 * 86_400_000
 """Milliseconds for which a token is remembered at most, whatever expiry it has."""
 
@@ -67,12 +69,13 @@ def row_of(message: Message, wire_version: int = SAFE_VERSION) -> Row:
         return Row(fields, partition_key=partition_key)
     # Counted from the receipt. A Redis whose clock is ahead, or a time in the spool, must not make
     # it shorter.
-    remaining = token.expires * 1000 - message.received_ms
-    remember_ms = min(max(remaining, 1), _LONGEST)
+    remember_ms = token.expires * 1000 - message.received_ms
+    if not 0 < remember_ms <= _LONGEST:
+        remember_ms = min(max(remember_ms, 1), _LONGEST)
     # With the source's name: two sources that get the same token do not share its use.
-    name = message.source.encode("utf-8", "surrogatepass") + b"\0" + token.digest
-    digest = hashlib.blake2b(name, digest_size=16).digest()
-    return Row(fields, digest, token.expires, remember_ms, partition_key)
+    digest = _blank.copy()  # a copy is faster than a new one
+    digest.update(message.source.encode("utf-8", "surrogatepass") + b"\0" + token.digest)
+    return Row(fields, digest.digest(), token.expires, remember_ms, partition_key)
 
 
 def _partition_key_of(message: Message) -> bytes:

@@ -81,8 +81,8 @@ class Producer:
                 for number in some:
                     results[number] = error
             else:
-                for number, entry_id in zip(some, reply, strict=True):
-                    results[number] = entry_id.decode()
+                for number, entry_id in zip(some, map(bytes.decode, reply), strict=True):
+                    results[number] = entry_id
         return results
 
     async def full(self, partitions: Iterable[int]) -> set[int]:
@@ -125,7 +125,7 @@ class Producer:
 
     def _append_call(self, partition: int, rows: list[Row]) -> Call:
         keys = self.partitions[partition]
-        size = largest = 0
+        weights = [weight_of(row.fields) for row in rows]
         args: list[str | bytes | int] = []
         # Rows with the same field names follow one another, so that the names are sent once.
         for names, alike in groupby(rows, key=_names_of):
@@ -135,10 +135,7 @@ class Producer:
                 fields = row.fields
                 args += (fields.get(b"digest", b""), row.token, row.expires, row.remember_ms)
                 args += fields.values()
-                weight = weight_of(fields)
-                size += weight
-                largest = max(largest, weight)
-        head = [size, *self._limit, *keys.group_parts, largest]
+        head = [sum(weights), *self._limit, *keys.group_parts, max(weights, default=0)]
         used = [keys.stream, keys.backlog, keys.tokens, keys.wake]
         return Call(partition, used, [*head, *args])
 

@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import redis
 
 from tests.e2e.line import Line
 from tests.support import wait_until
+
+pytestmark = pytest.mark.one_server  # tests/stream/test_dead_letters.py has both servers
 
 
 def dead_letters(line: Line) -> list[dict[str, Any]]:

@@ -24,6 +24,8 @@ from tests.e2e.line import Line, Post
 from tests.hostile import FORGED, HOSTILE, is_clean
 from tests.support import MARBLE_SECRET, Program, signed_headers
 
+pytestmark = pytest.mark.one_server  # the server changes no text
+
 ARGUMENT = HOSTILE.replace("\0", "")  # no argument of a program can hold it
 
 BODY = msgspec.json.encode({"type": HOSTILE, "id": ARGUMENT, "data": HOSTILE})
@@ -140,7 +142,6 @@ async def test_no_line_for_programs_is_forged_or_steers_a_terminal(
 
 
 @pytest.mark.timeout(600)  # it starts more than thirty processes, one after another
-@pytest.mark.parametrize("server", ["valkey"], indirect=True)  # the server changes no text
 async def test_no_command_shows_anything_that_steers_a_terminal_or_forges_a_line(
     hostile: Line, start_program: Callable[..., Program], tmp_path: Path, redis_client: redis.Redis
 ) -> None:

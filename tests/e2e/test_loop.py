@@ -20,6 +20,8 @@ from tests.e2e.line import Line, unfinished
 from tests.ports import free_port
 from tests.support import MARBLE_SECRET, Program, Server, eventually, wait_until
 
+pytestmark = pytest.mark.one_server  # the ways of sending
+
 HANDLERS = """
 import json
 from pathlib import Path

@@ -23,6 +23,8 @@ from tests.e2e.line import stored
 from tests.ports import free_port
 from tests.support import CURRENT_KEY, MARBLE_SECRET, Program
 
+pytestmark = pytest.mark.one_server  # the senders' signatures
+
 PUBLIC_URL = "https://app.example"
 
 SYMMETRIC = [

@@ -7,12 +7,16 @@ import json
 import time
 from pathlib import Path
 
+import pytest
 import redis
 
 from hookmill.stream.heartbeats import Heartbeats
+from hookmill.stream.keys import Keys
 from tests.e2e.line import Line, settle_down, unfinished
 from tests.support import Program, Stream, message, wait_until
 from worker.unknown_types import knows
+
+pytestmark = pytest.mark.one_server  # tests/stream/test_first_sights.py has both servers
 
 UNKNOWN = ("created", "labelled", "renamed", "deleted")
 
@@ -33,7 +37,7 @@ async def test_unknown_types_do_not_hold_up_the_messages_of_their_ordering_key(
     assert ended == ["push-0", "push-1", "push-2"]
 
     # They become dead letters as before, one grace period after they came.
-    wait_until(lambda: len(dead_letters(line)) == len(UNKNOWN), timeout=30, what="the dead letters")
+    wait_for_dead_letters(line, redis_client, len(UNKNOWN))
     assert {row["reason"] for row in dead_letters(line)} == {"unhandled"}
     assert {row["message_id"] for row in dead_letters(line)} == set(UNKNOWN)
     assert not unfinished(redis_client, prefix, 1, trimmed=False)
@@ -43,16 +47,18 @@ async def test_unknown_types_do_not_hold_up_the_messages_of_their_ordering_key(
 
 
 async def test_the_grace_period_counts_from_the_first_message_of_the_type(
-    line: Line, prefix: str
+    line: Line, redis_client: redis.Redis, prefix: str
 ) -> None:
     stream = Stream(line.env["REDIS_URL"], prefix)
     worker = line.worker(HOOKMILL_GRACE="3")
     await stream.append([message(id="first", type="repo.created")])
-    wait_until(lambda: dead(line) == ["first"], what="the first dead letter")
+    wait_for_dead_letters(line, redis_client, 1)
+    assert dead(line) == ["first"]
     assert waited("first", worker)
 
     await stream.append([message(id="second", type="repo.created")])
-    wait_until(lambda: dead(line) == ["first", "second"], what="the second dead letter")
+    wait_for_dead_letters(line, redis_client, 2)
+    assert dead(line) == ["first", "second"]
     assert not waited("second", worker)
     assert "dropped 2 of 2" in line.hookmill("dead", "drop", "--all", "--yes")
     assert worker.stop() == 0
@@ -69,7 +75,8 @@ async def test_the_grace_period_begins_anew_after_a_deploy_that_knew_the_type(
     sights = stream.partitions[0].of_group("main").first_sights
     redis_client.hset(sights, "repo.created", f"3600000 {seconds * 1000}")
     await stream.append([message(id="too-late", type="repo.created")])
-    wait_until(lambda: dead(line) == ["too-late"], what="the dead letter")
+    wait_for_dead_letters(line, redis_client, 1)
+    assert dead(line) == ["too-late"]
     assert not waited("too-late", old)
 
     # A release that knows the type, beside the one that does not.
@@ -106,6 +113,12 @@ def waited(name: str, worker: Program) -> bool:
     """Whether a worker has put a message off."""
     rows = worker.log.splitlines()
     return any("will run again" in row and f'"{name}"' in row for row in rows)
+
+
+def wait_for_dead_letters(line: Line, client: redis.Redis, count: int) -> None:
+    """Wait for them in Redis, because each look with the command starts a program."""
+    key = Keys(line.env["HOOKMILL_PREFIX"]).of_group("main").dead
+    wait_until(lambda: client.xlen(key) == count, timeout=30, what=f"{count} dead letters")
 
 
 def dead(line: Line) -> list[str]:

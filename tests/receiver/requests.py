@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
 from multidict import CIMultiDict
 
 from hookmill.config.identity import id_from_body, identify_marble, identify_qstash, ordered_by
@@ -26,8 +27,8 @@ MARBLE = Source("marble", "/marble", marble_scheme([MARBLE_SECRET]), identify_ma
 TIMESTAMPED = Source(
     "marble", "/cms", marble_scheme([MARBLE_SECRET], with_time=True), identify_marble
 )
-ORDERED = MARBLE._replace(key_of=ordered_by("data.id"))
-NAMED_AFTER_BODY = QSTASH._replace(identify=id_from_body(identify_qstash))
+ORDERED = replace(MARBLE, key_of=ordered_by("data.id"))
+NAMED_AFTER_BODY = replace(QSTASH, identify=id_from_body(identify_qstash))
 SOURCES = [QSTASH, MARBLE, TIMESTAMPED, ORDERED, NAMED_AFTER_BODY]
 
 RawHeaders = tuple[tuple[bytes, bytes], ...]

@@ -55,6 +55,25 @@ async def test_one_that_gives_up_while_it_waits_does_not_disturb_the_others(
     assert len(stored) == len(set(stored))
 
 
+async def test_what_is_put_in_with_the_refusal_of_another_gets_its_result_as_well(
+    own_server: Callable[..., Server],
+) -> None:
+    """With the answer to a delivery the one that its sender has sent after it is taken."""
+    server = own_server()
+    appender = Appender(Stream(server.url, "t"), 5.0)
+    server.kill()
+    results: list[Result] = []
+
+    def put_another(result: Result) -> None:
+        results.append(result)
+        appender.put(message(id="behind"), results.append)
+
+    appender.put(message(id="first"), put_another)
+    await eventually(lambda: len(results) == 2)
+    assert results == [UNSTORED] * 2
+    assert appender.waiting == 0
+
+
 async def test_a_refused_connection_fails_all_waiting_appends_and_none_after_the_recovery(
     own_server: Callable[..., Server],
 ) -> None:

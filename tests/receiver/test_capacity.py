@@ -45,7 +45,7 @@ async def test_more_messages_than_may_wait_are_503_before_their_bodies_are_read(
     running = await start(queue_messages=3, append_timeout=10)
     with paused(redis_client):
         waiting = [asyncio.create_task(deliver(running, http)) for _ in range(3)]
-        await eventually(lambda: running.receiver._pipeline.capacity.messages == 3)
+        await eventually(lambda: running.receiver._appender.waiting == 3)
         wire = await connect(running)
         request = delivery(running.sources["qstash"])
         await wire.send(request[: -len(HELLO)])  # only its head
@@ -54,7 +54,7 @@ async def test_more_messages_than_may_wait_are_503_before_their_bodies_are_read(
     assert [(await one)[0] for one in waiting] == [200] * 3
     assert (await deliver(running, http))[0] == 200
     assert (
-        running.receiver._pipeline.capacity.messages,
+        running.receiver._appender.waiting,
         running.receiver._pipeline.capacity.bytes,
     ) == (
         0,
@@ -205,7 +205,7 @@ async def test_a_body_that_has_arrived_at_once_takes_the_place_of_a_slow_one(
 
 
 def test_bytes_are_held_up_to_the_limit_and_released_at_the_end_of_the_block() -> None:
-    capacity = Capacity(max_messages=1, max_bytes=100)
+    capacity = Capacity(max_bytes=100)
     with HeldBytes(capacity, "a") as one, HeldBytes(capacity, "b") as other:
         assert one.grow(60)
         assert not other.grow(41)
@@ -216,17 +216,9 @@ def test_bytes_are_held_up_to_the_limit_and_released_at_the_end_of_the_block() -
 
 
 def test_released_bytes_are_not_released_again() -> None:
-    capacity = Capacity(max_messages=1, max_bytes=100)
+    capacity = Capacity(max_bytes=100)
     with HeldBytes(capacity, "a") as held:
         held.grow(60)
         held.release()
         assert capacity.bytes == 0
     assert capacity.bytes == 0
-
-
-def test_it_is_full_of_messages_at_its_limit() -> None:
-    capacity = Capacity(max_messages=2, max_bytes=100)
-    capacity.messages = 1
-    assert not capacity.is_full_of_messages
-    capacity.messages = 2
-    assert capacity.is_full_of_messages

@@ -23,7 +23,7 @@ class CapacityModel(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.capacity = Capacity(10, MAX, lambda: self.now)
+        self.capacity = Capacity(MAX, lambda: self.now)
         self.began: dict[HeldBytes, float] = {}
         self.given_up: list[HeldBytes] = []
         self.ended: dict[HeldBytes, None] = {}

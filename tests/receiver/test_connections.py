@@ -70,7 +70,7 @@ async def test_a_request_that_has_arrived_is_never_cut_off(
         request = delivery(running.sources["qstash"], b"in parts")
         await begun(running, in_parts, request[:-1])
         await in_parts.send(request[-1:])
-        await eventually(lambda: running.receiver._pipeline.capacity.messages == 2)
+        await eventually(lambda: running.receiver._appender.waiting == 2)
         assert await (await connect(running)).rest() == b""
     assert [(await wire.answer()).status for wire in (whole, in_parts)] == [200, 200]
     assert closed(running) == {"no_room": 1}

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import redis
+from msgspec.structs import replace
 
 from hookmill.config.settings import Settings
 from hookmill.config.sources import sources_of
@@ -302,7 +303,7 @@ async def test_the_fast_path_writes_the_same_answer_as_aiohttp(
     status: int,
 ) -> None:
     configured = settings(**KEYS)
-    (source, *_) = (one._replace(status=status) for one in sources_of(configured))
+    (source, *_) = (replace(one, status=status) for one in sources_of(configured))
     running = await start_at(configured, stream, [source])
     heads = []
     for extra in ((), (b"Connection: close",)):  # aiohttp itself answers the latter

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from hookmill.config.sources import Source
 from hookmill.stream.arrival import Arrival
@@ -57,7 +58,7 @@ def test_meta_without_the_right_token_is_forbidden_and_told_nothing(query: str) 
 def test_a_source_without_a_verify_token_accepts_none() -> None:
     for token in ("", "&hub.verify_token=", "&hub.verify_token"):
         target = f"/meta?hub.mode=subscribe&hub.challenge=1{token}"
-        refusal = reply_to_request(META._replace(verify_token=""), "GET", target)
+        refusal = reply_to_request(replace(META, verify_token=""), "GET", target)
         assert isinstance(refusal, Refusal)
         assert refusal.status == 403
 
@@ -144,7 +145,7 @@ def test_no_other_method_than_the_handshakes_own_is_answered(source: Source, met
 def test_woocommerces_unsigned_ping_gets_its_200(body: bytes) -> None:
     assert unsigned(WOOCOMMERCE, body) == handshake_reply()
     # WooCommerce expects a 200 here, whatever status acknowledges a delivery.
-    assert unsigned(WOOCOMMERCE._replace(status=202), body) == handshake_reply()
+    assert unsigned(replace(WOOCOMMERCE, status=202), body) == handshake_reply()
 
 
 @pytest.mark.parametrize(

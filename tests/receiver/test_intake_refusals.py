@@ -72,7 +72,7 @@ def test_nothing_is_read_of_a_delivery_that_does_not_verify() -> None:
     def must_not_be_asked(*asked: object) -> NoReturn:
         raise AssertionError("the body was looked at before its signature")
 
-    source = QSTASH._replace(identify=must_not_be_asked, key_of=must_not_be_asked)
+    source = replace(QSTASH, identify=must_not_be_asked, key_of=must_not_be_asked)
     refusal = admit(source, request("/qstash", ((b"Upstash-Signature", b"x"),), b"{}"), NOW)
     assert refusal_of(refusal).code == "token_malformed"
 

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 import redis
+from msgspec.structs import replace
 
 from hookmill.config.settings import Settings
 from hookmill.config.sources import sources_of
@@ -185,7 +186,7 @@ async def test_a_bug_of_our_own_is_a_500_with_its_traceback_and_affects_no_other
 
     configured = settings(**KEYS)
     qstash, marble = sources_of(configured)
-    running = await start_at(configured, stream, [qstash._replace(identify=stumble), marble])
+    running = await start_at(configured, stream, [replace(qstash, identify=stumble), marble])
     wire = await connect(running)
     await wire.send(delivery(qstash, extra=extra))
     for status in (*before, 500):
