@@ -31,11 +31,7 @@
 local again_key, busy_key, parked_key, counts_key = KEYS[2], KEYS[7], KEYS[8], KEYS[9]
 local delayed_key, due_key = KEYS[3], KEYS[11]
 --#include acknowledge
---#include weight
 --#include finished
---#include order
---#include due
---#include changed
 local group, consumer = ARGV[1], ARGV[2]
 local at = 2
 local function next_arg()
@@ -71,6 +67,16 @@ for which = 1, 2 do
   local settled = acknowledged - had
   if settled > 0 then note_settled(settled, math.floor(bytes * settled / count)) end
 end
+
+if at >= #ARGV then -- mostly that is all: what follows is for the other entries
+  keep_finished()
+  return { acknowledged, {}, {} }
+end
+
+--#include weight
+--#include order
+--#include due
+--#include changed
 
 local function is_ours(which, id)
   return #redis.call('XPENDING', KEYS[which], group, id, id, 1, consumer) == 1
