@@ -353,6 +353,7 @@ class Pool:
         try:
             return await taking
         except GroupLostError:
+            self._takeover.recover_soon()  # the again stream was read before the stream
             raise
         except Exception:
             self._reply_lost()
