@@ -17,7 +17,7 @@ from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.entries import Entry
 from hookmill.stream.producer import Producer
 from hookmill.stream.upkeep import Upkeep
-from tests.support import Server, Stream, dead_letters, eventually
+from tests.support import Server, Stream, dead_letters, eventually, message
 from tests.worker.pools import (
     MakePool,
     Work,
@@ -77,6 +77,25 @@ async def test_a_lost_group_is_made_again(
     await eventually(lambda: work.done["after"])
     await eventually(lambda: is_drained(redis_client, stream))
     assert work.ran == {"before": 1, "after": 1}
+
+
+async def test_what_a_take_read_before_it_found_its_group_lost_is_recovered(
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    """A take reads the again stream first."""
+    keys, lost = stream.partitions[0].of_group("main"), list[int]()
+
+    def lose_group(count: int) -> None:
+        if not lost and redis_client.xlen(keys.again):
+            lost.append(redis_client.xgroup_destroy(keys.stream, "main"))
+
+    work, consumer = Work(), scripted(stream)
+    consumer.before_take = lose_group
+    await make_pool(work.handlers, consumer=consumer, lease=0.4)
+    await stream.append([message(id=name, key="k") for name in ("first", "parked")])
+    await eventually(lambda: work.done["parked"])
+    await eventually(lambda: is_drained(redis_client, stream))
+    assert lost == [1]
 
 
 async def test_an_unexpected_error_does_not_end_the_taking(
