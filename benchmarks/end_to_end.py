@@ -187,6 +187,14 @@ def running(
             working.wait_for(lambda: client.exists(system.stream))
             check_refusals(system.name, served.port)
             yield Running(system, server, served, working, client)
+            note_waits(bench, system.name, client)
+
+
+def note_waits(bench: Bench, name: str, client: redis.Redis) -> None:
+    """Note where Redis had to wait for the disk, because that is not the programs' time."""
+    info: Any = client.info("persistence")
+    if waits := info["aof_delayed_fsync"]:
+        bench.note(f"{name}: in a turn, Redis waited {waits} times for the disk")
 
 
 def full_load(bench: Bench, system: System, load: Load, tables: Tables) -> None:

@@ -18,6 +18,7 @@ from benchmarks.filling import PREFIX, Worked, fill, work
 from benchmarks.harness import OTHERS, SUBJECT, Bench, options, pins, progress
 from hookmill.stream.client import Client
 from hookmill.stream.consumer import Consumer
+from hookmill.stream.groups import Groups
 from tests.support import Server
 
 BASE = "these messages alone"
@@ -66,7 +67,9 @@ class Scenes:
     def behind_backlog(self, server: Server) -> Worked:
         """Handle the first messages of the backlog, in a new group for each round."""
         self._used += 1
-        return self._work(server, group=f"round-{self._used}")
+        name = f"round-{self._used}"
+        asyncio.run(_add_group(server, name))
+        return self._work(server, group=name)
 
     def prepare_remembered(self, server: Server) -> None:
         """Record many IDs in the group."""
@@ -93,6 +96,12 @@ class Scenes:
 def _flush(server: Server) -> None:
     with redis.Redis.from_url(server.url) as client:
         client.flushall()
+
+
+async def _add_group(server: Server, name: str) -> None:
+    """Make a group that gets all that the stream still has: workers make only the default one."""
+    async with Client(server.url, PREFIX, timeout=60.0) as client:
+        await Groups(client).add(name, "beginning")
 
 
 async def _hold(server: Server, count: int) -> None:

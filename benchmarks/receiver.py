@@ -346,7 +346,7 @@ def run(bench: Bench) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    given = options(__doc__, 5, "receiver").parse_args(arguments)
+    given = options(__doc__, 3, "receiver").parse_args(arguments)
     pinned = pins(the_server=SUBJECT, Redis=OTHERS, the_load=OTHERS)
     with Bench("receiver", given, pinned) as bench:
         run(bench)
