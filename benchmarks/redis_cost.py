@@ -35,6 +35,12 @@ from tests.support import Server
 
 MESSAGES = 40_000
 BATCHES = (32, 200)
+FIRST, OTHERS_FROM = 100_000, 900_000
+"""The numbers of the first message that is measured, and of the first of the others. All numbers
+have as many digits, so that all entries have one size.
+"""
+READ_BEFORE = 100
+"""Messages that are there before the measured ones, so that all scripts are used."""
 READ_AT_ONCE = 256
 """How many entries the bare loop reads."""
 BARE = "XREADGROUP and XACK, bare"
@@ -56,11 +62,11 @@ class Servers(NamedTuple):
     recording: Server
 
 
-def rows_of(count: int, *, with_tokens: bool) -> list[Row]:
+def rows_of(count: int, *, with_tokens: bool = False, first: int = FIRST) -> list[Row]:
     """Return messages as receivers append them, each with a token of its own where asked for."""
     expires = int(time.time()) + 300
     rows = []
-    for number in range(count):
+    for number in range(first, first + count):
         token = Token(os.urandom(32), expires) if with_tokens else None
         plain = structs.asdict(filling.message(number))
         rows.append(row_of(Arrival(**plain, id_is_signed=True, token=token), PACKED_VERSION))
@@ -81,9 +87,14 @@ async def append(client: Client, cut: Callable[[], None], rows: Sequence[Row], b
 
 
 async def take(client: Client, cut: Callable[[], None], batch: int) -> None:
-    """Open the group and take as a worker does, a piece for each."""
+    """Take as a worker does under load. The first piece is all up to the second take, the second
+    one is a direct read, as all that follow.
+    """
     group = group_of(client)
+    await Producer(client).append_rows(rows_of(4 * batch, first=OTHERS_FROM))
     await group.open()
+    for _ in range(2):
+        await group.take(batch)
     cut()
     await group.take(batch)
     cut()
@@ -104,11 +115,12 @@ async def settle(client: Client, cut: Callable[[], None], ids: Sequence[str], ba
 async def load_scripts(server: Server) -> None:
     """Have the server know the scripts, and the group."""
     client = Client(server.url, filling.PREFIX, timeout=60.0)
-    stream, group = Producer(client), group_of(client)
+    group = group_of(client)
     await group.open()
-    await stream.append([filling.message(10**9)], PACKED_VERSION)
-    taken = await group.take(1)
-    await group.settle([Settlement(one.ref) for one in taken.entries])
+    await Producer(client).append_rows(rows_of(READ_BEFORE, first=OTHERS_FROM))
+    for _ in range(2):
+        taken = await group.take(READ_BEFORE // 2)
+        await group.settle([Settlement(one.ref) for one in taken.entries])
     await group.close()
     await client.close()
 
@@ -143,12 +155,12 @@ class Turn:
         """Measure appends."""
         rows = rows_of(self._count, with_tokens=with_tokens)
         found = self.spent(await self._recorded(append, rows=rows))
-        assert self._client.xlen(ENTRIES) == self._count + 1
+        assert self._client.xlen(ENTRIES) == self._count + READ_BEFORE
         return found
 
     def append_bare(self) -> float:
         """Measure an XADD for each entry, as many at once as in a batch."""
-        rows = rows_of(self._count, with_tokens=False)
+        rows = rows_of(self._count)
         added = [_packed("XADD", "bare", "*", *_flat(row)) for row in rows]
         found = self.spent(
             [
@@ -161,9 +173,9 @@ class Turn:
 
     def read_bare(self) -> float:
         """Measure reading and acknowledging the entries, in a group of its own."""
-        self._client.xgroup_create(ENTRIES, "bare", self._ids()[0])
+        self._client.xgroup_create(ENTRIES, "bare", self._ids(READ_BEFORE - 1)[0])
         read = ("XREADGROUP", "GROUP", "bare", "one", "COUNT", str(READ_AT_ONCE), "STREAMS")
-        ids = self._ids()[1:]
+        ids = self._ids(READ_BEFORE)
         found = self.spent(
             [
                 _packed(*read, ENTRIES, ">")
@@ -184,7 +196,7 @@ class Turn:
 
     async def settle(self) -> float:
         """Measure settlements of all that was taken."""
-        found = self.spent(await self._recorded(settle, ids=self._ids()[1:]))
+        found = self.spent(await self._recorded(settle, ids=self._ids(READ_BEFORE)))
         assert self._pending("main") == 0
         return found
 
@@ -197,9 +209,9 @@ class Turn:
         used: Any = self._client.info("cpu")
         return float(used["used_cpu_user"] + used["used_cpu_sys"])
 
-    def _ids(self) -> list[str]:
+    def _ids(self, first: int) -> list[str]:
         entries: Any = self._client.xrange(ENTRIES)
-        return [entry_id.decode() for entry_id, _ in entries]
+        return [entry_id.decode() for entry_id, _ in entries[first:]]
 
     def _pending(self, group: str) -> int:
         summary: Any = self._client.xpending(ENTRIES, group)

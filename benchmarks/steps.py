@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import structlog
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpRequestParser
+from structlog.typing import FilteringBoundLogger
 
 from benchmarks import deliveries, filling
 from benchmarks.handlers import noop
@@ -43,8 +43,6 @@ from worker.outcome import Done
 from worker.report import report
 from worker.settlement import settlement_of
 from worker.threads import HandlerThreads
-
-log = structlog.get_logger("benchmark")
 
 ROUNDS = 5
 TURNS = 5
@@ -76,13 +74,14 @@ class Steps:
             best = min(best, time.process_time() - began)
         self._table.put(name, best / messages * 1e6, f"a share of {messages}")
 
-    def time_lines(self, name: str, write: Callable[[], object]) -> None:
+    def time_lines(self, name: str, write: Callable[[FilteringBoundLogger], object]) -> None:
         """Time a log line, where the lines of several messages are written together."""
+        kept = logs.KeptLines("steps")
 
         def several() -> None:
-            with logs.written_together():
-                for _ in range(APPENDED):
-                    write()
+            for _ in range(APPENDED):
+                write(kept.log)
+            kept.write()
 
         best = min(self._once(several) for _ in range(TURNS)) / APPENDED
         self._table.put(name, best, f"a share of {APPENDED}")
@@ -126,7 +125,7 @@ async def receiver(steps: Steps, source: Source, raw: bytes, stream: Producer) -
     await steps.time_awaited("Redis is asked to append it", append, APPENDED, 50)
     steps.time("the answer is written out", lambda: render(Reply(200)))
     says = {"id": arrival.id, "source": arrival.source, "type": arrival.type, "bytes": 214}
-    steps.time_lines('a log line says "accepted"', lambda: log.info("accepted", **says))
+    steps.time_lines('a log line says "accepted"', lambda log: log.info("accepted", **says))
 
 
 async def worker(bench: Bench, steps: Steps, server: Server) -> None:
@@ -150,9 +149,8 @@ async def worker(bench: Bench, steps: Steps, server: Server) -> None:
     steps.time("its settlement is made", lambda: settlement_of(entry, Done("noop"), time.time))
     progress = Progress.from_fields(entry.fields, entry.ref.id)
     logs.bind_message("msg_1", "qstash", "order.paid")
-    bound = log.bind()
     steps.time_lines(
-        'a log line says "handled"', lambda: report(bound, Done("noop"), progress, 0.001)
+        'a log line says "handled"', lambda log: report(log, Done("noop"), progress, 0.001)
     )
 
     async def settle(number: int) -> None:

@@ -166,13 +166,14 @@ class Event(msgspec.Struct, metaclass=EventMeta, frozen=True):
         and this class has no field `data` of its own. Otherwise the fields are read from the body.
         Override this for another wire form.
         """
-        decoder: msgspec.json.Decoder[Self] = _decoder_of(cls)
-        opening = _opening_of_data(cls)
-        if opening and _may_have_data(message.body):
-            data = _data_of(message.body, opening)
+        decoder: msgspec.json.Decoder[Self]
+        decoder, opening = _reading_of(cls)
+        body = message.body
+        if opening and _may_have_data(body):
+            data = _data_of(body, opening)
             if data is not None:
                 return decode(decoder, data, path="$.data")
-        return decode(decoder, message.body)
+        return decode(decoder, body)
 
     def to_data(self) -> bytes:
         """Return the fields as the JSON of `data` on the wire, without those that are `UNSET`.
@@ -245,11 +246,12 @@ def _reads_whole_body(cls: type[Event]) -> bool:
 
 
 @cache
-def _opening_of_data(cls: type[Event]) -> bytes:
-    """Return the first byte of the `data` that this class reads; empty if it reads a whole body."""
-    if _reads_whole_body(cls):
-        return b""
-    return b"[" if cls.__struct_config__.array_like else b"{"
+def _reading_of(cls: type[Event]) -> tuple[msgspec.json.Decoder[Any], bytes]:
+    """Return the class's decoder, and the first byte of the `data` that it reads; that is empty if
+    it reads a whole body.
+    """
+    opening = b"[" if cls.__struct_config__.array_like else b"{"
+    return _decoder_of(cls), b"" if _reads_whole_body(cls) else opening
 
 
 _BACKSLASH = 0x5C

@@ -28,18 +28,15 @@ R = TypeVar("R")
 _Event = TypeVar("_Event", bound=Event)
 
 
-class Delivery(Generic[E_co]):
+class Delivery(msgspec.Struct, Generic[E_co], eq=False):
     """One attempt to handle a message: what a handler is called with."""
 
-    __slots__ = ("attempt", "event", "message")
-
-    def __init__(self, event: E_co, message: Message, attempt: int) -> None:
-        self.event = event
-        """The typed event; for a handler of a name or a pattern, the message."""
-        self.message = message
-        """The stored message: `source`, `type`, `body` (bytes), `headers`, `received_at`."""
-        self.attempt = attempt
-        """1 for the first attempt. An attempt that ended with `Retry` is not counted."""
+    event: E_co
+    """The typed event; for a handler of a name or a pattern, the message."""
+    message: Message
+    """The stored message: `source`, `type`, `body` (bytes), `headers`, `received_at`."""
+    attempt: int
+    """1 for the first attempt. An attempt that ended with `Retry` is not counted."""
 
     @property
     def id(self) -> str:

@@ -20,7 +20,7 @@ import structlog
 from hookmill.errors import BacklogFullError, StreamUnavailableError
 from hookmill.message import SAFE_VERSION, Message
 from hookmill.runtime.log_pace import LogPace
-from hookmill.runtime.logs import written_together
+from hookmill.runtime.logs import KeptLines
 from hookmill.runtime.spool_file import SpoolError
 from hookmill.stream.arrival import Row, row_of
 from hookmill.stream.producer import Producer
@@ -76,6 +76,7 @@ class Appender:
         """How many messages wait to be stored: in the queue, and in the batch that is written."""
         self._writing: asyncio.Task[None] | None = None
         self._log_pace = LogPace()
+        self._kept_lines = KeptLines("receiver")
 
     def put(self, message: Message, on_result: OnResult) -> None:
         """Queue a message. `on_result` is called later: with None when the message is stored, else
@@ -124,7 +125,7 @@ class Appender:
                         _call(on_result, FAULT)
                 else:
                     self._report(batch, results)
-                    _log_accepted(batch, results)
+                    _log_accepted(batch, results, self._kept_lines)
         finally:
             self._writing = None
 
@@ -286,11 +287,11 @@ def _log_failed(failed: Sequence[_Failed], failures: dict[str, int]) -> None:
     )
 
 
-def _log_accepted(batch: list[_Queued], results: Sequence[Stored]) -> None:
+def _log_accepted(batch: list[_Queued], results: Sequence[Stored], kept: KeptLines) -> None:
     """Log each message that was stored, a line each."""
-    info = log.info
+    info = kept.log.info
     # A log that cannot be written (full disk, closed pipe) must not stop the storing of messages.
-    with suppress(OSError, ValueError), written_together():
+    with suppress(OSError, ValueError):
         for (message, _), result in zip(batch, results, strict=True):
             if isinstance(result, str) and result:
                 info(
@@ -300,3 +301,4 @@ def _log_accepted(batch: list[_Queued], results: Sequence[Stored]) -> None:
                     type=message.type,
                     bytes=len(message.body),
                 )
+        kept.write()

@@ -149,6 +149,8 @@ STREAM_TAKEOVER = "tests/stream/test_consumer_takeover.py::test_"
 SUSPECTS = "tests/worker/test_suspects.py::test_"
 SWITCH = "tests/peers/test_switch.py::test_"
 TAKE_BYTES = "tests/stream/test_take_bytes.py::test_"
+DIRECT = "tests/stream/test_direct_reads.py::test_"
+DIRECT_FAULTS = "tests/stream/test_direct_reads_faults.py::test_"
 TAKEOVER = "tests/worker/test_takeover.py::test_"
 WAKE_UP = "tests/stream/test_wakeup.py::test_"
 WHOLE = "tests/e2e/test_rules.py::test_"
@@ -602,7 +604,7 @@ RULES = (
     Rule(
         7,
         "a follower is parked and its entry acknowledged, in one step",
-        (lua("taking", "    acknowledge(which, group, id)\n    parked", "    parked"),),
+        (lua("taking", "  acknowledge(which, group, id)\n  parked", "  parked"),),
         (
             f"{ORDERING}what_is_parked_counts_as_unfinished_and_shows",
             f"{ORDERING}a_parked_message_survives_trimming_and_keeps_every_field",
@@ -687,6 +689,30 @@ RULES = (
             ),
         ),
         (f"{ORDERING}a_late_success_does_not_let_the_next_overtake_a_second_run",),
+    ),
+    Rule(
+        7,
+        "an entry that was read directly runs only if it is its key's turn",
+        (lua("direct_read", "was_read(id) and may_run(key, id)", "true"),),
+        (f"{DIRECT}of_one_key_only_the_first_runs_and_the_others_come_in_their_order",),
+    ),
+    Rule(
+        7,
+        "a deleted entry of the index is no head of its key",
+        (lua("direct_read", "was_read(id) and may_run(key, id)", "may_run(key, id)"),),
+        (f"{DIRECT_FAULTS}a_deleted_entry_is_no_head_where_the_index_lacks_as_many",),
+    ),
+    Rule(
+        7,
+        "the index has the ordering keys",
+        (lua("index", "if next(keys) then", "if false then"),),
+        (f"{DIRECT}of_one_key_only_the_first_runs_and_the_others_come_in_their_order",),
+    ),
+    Rule(
+        7,
+        "a direct read that was not begun decides about nothing",
+        (lua("direct_read", "if name ~= ARGV[7] then return 0 end", ""),),
+        (f"{DIRECT}what_an_earlier_read_has_left_is_not_decided_about_once_more",),
     ),
     # --- 8: the partition follows what is signed -------------------------------------------------
     Rule(
@@ -1259,6 +1285,39 @@ RULES = (
         ),
         (f"{DEAD_LETTERS}an_id_that_another_entry_has_come_to_own_stays_with_it",),
     ),
+    Rule(
+        13,
+        "an entry that was read directly runs only if it owns its ID",
+        (lua("direct_read", "own(digest, struct.pack('>I6I4', row.ms, seq))", "true"),),
+        (f"{DIRECT}a_duplicate_is_dropped_and_named",),
+    ),
+    Rule(
+        13,
+        "where the index has not all that was read, it is read once more",
+        (
+            lua(
+                "index_rows",
+                "local gaps, missing, from = {}, count - found, before",
+                "local gaps, missing, from = {}, 0, before",
+            ),
+        ),
+        (f"{DIRECT}what_an_older_release_appends_is_decided_about_as_well",),
+    ),
+    Rule(
+        13,
+        "what was read and not decided about does not run",
+        (
+            Edit("hookmill/stream/codec.py", "return at == len(rows)", "return True"),
+            Edit(
+                "hookmill/stream/codec.py",
+                "(rows[at][0], rows[at + count - 1][0]) != (first, last)",
+                "False",
+            ),
+        ),
+        (
+            "tests/stream/test_codec.py::test_what_a_direct_read_has_brought_counts_only_if_the_script_names_all_of_it",
+        ),
+    ),
     # --- 14: events without a handler, groups without a worker -----------------------------------
     Rule(
         14,
@@ -1513,6 +1572,24 @@ RULES = (
             ),
         ),
         (f"{TAKE_BYTES}partitions_share_the_budget_and_do_not_pass_it",),
+    ),
+    Rule(
+        15,
+        "a gate that was left open is shut",
+        (lua("direct_read", "redis.call('DEL', KEYS[8])", ""),),
+        (f"{DIRECT_FAULTS}a_gate_that_was_left_open_is_shut_where_a_larger_entry_has_come",),
+    ),
+    Rule(
+        15,
+        "a direct read reads nothing where an entry may be larger than the worker believes",
+        (
+            lua(
+                "direct_read",
+                "if not noted or tonumber(noted) > tonumber(ARGV[6]) then return 0 end",
+                "",
+            ),
+        ),
+        (f"{DIRECT}an_entry_that_is_larger_than_all_before_is_not_read_beside_many_others",),
     ),
     Rule(
         15,

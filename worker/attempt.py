@@ -49,13 +49,6 @@ NO_THREAD = "all threads are busy"
 """Why a message is requeued that has waited for a thread."""
 
 
-class _Ready(msgspec.Struct, frozen=True):
-    """An attempt that can begin."""
-
-    handler: Handler
-    delivery: Delivery[Any]
-
-
 class _Unmatched(msgspec.Struct, frozen=True):
     """An event type that no handler matches."""
 
@@ -131,15 +124,24 @@ class Attempter:
         ready = self._prepare(entry, progress)
         if isinstance(ready, _Unmatched):
             return await self._unhandled(ready.event_type, progress)
-        if not isinstance(ready, _Ready):
+        if not isinstance(ready, tuple):
             return ready
-        handler = ready.handler
+        handler, delivery = ready
+        call = self._calls.get(handler.name) or self._prepare_call(handler)
         try:
-            if not handler.is_async:
+            if handler.is_async:
+                with self._timeouts.of(handler.timeout) as timeout:
+                    await call(delivery)
+                if timeout.has_expired:  # it swallowed the cancellation and succeeded
+                    log.warning("handler overran its timeout", handler=handler.name)
+            else:
                 requeued = await self._threads.wait_for_turn(handler, progress)
                 if requeued is not None:
                     return Requeued(requeued, NO_THREAD)
-            await self._run(handler, ready.delivery)
+                try:
+                    await call(delivery)  # without a timeout, because a thread cannot be stopped
+                finally:
+                    self._threads.end_turn()
         except (Retry, Discard, Dead) as asked:
             outcome = self._asked_for(handler, progress, asked)
             release_frames(asked)
@@ -163,7 +165,9 @@ class Attempter:
             return self._given_up(handled, asked)
         return RetryLater(handled, asked.after, asked.reason or "asked to wait")
 
-    def _prepare(self, entry: Entry, progress: Progress) -> _Ready | _Unmatched | Outcome:
+    def _prepare(
+        self, entry: Entry, progress: Progress
+    ) -> tuple[Handler, Delivery[Any]] | _Unmatched | Outcome:
         """Read the message, find its handler, decode its event; return an outcome if that fails."""
         try:
             message = Message.from_fields(entry.fields)
@@ -181,7 +185,7 @@ class Attempter:
             return DeadLettered(
                 _with_handler(progress, handler), DecodeError.code, _traceback_of(error)
             )
-        return _Ready(handler, Delivery(event, message, progress.attempts + 1))
+        return handler, Delivery(event, message, progress.attempts + 1)
 
     def _handler(self, message: Message, progress: Progress) -> Handler | _Unmatched | Outcome:
         """Return the one handler that runs this entry, or the outcome if there is not one."""
@@ -263,19 +267,6 @@ class Attempter:
             attempts=progress.attempts + 1,
             failed_ms=progress.failed_ms or int(self._clock() * 1000),
         )
-
-    async def _run(self, handler: Handler, delivery: Delivery[Any]) -> None:
-        call = self._calls.get(handler.name) or self._prepare_call(handler)
-        if not handler.is_async:
-            try:
-                await call(delivery)  # without a timeout, because a thread cannot be stopped
-            finally:
-                self._threads.end_turn()
-            return
-        with self._timeouts.of(handler.timeout) as timeout:
-            await call(delivery)
-        if timeout.has_expired:  # it swallowed the cancellation and succeeded
-            log.warning("handler overran its timeout", handler=handler.name)
 
     def _prepare_call(self, handler: Handler) -> Next:
         """Wrap the middlewares around a handler, once for all its deliveries."""

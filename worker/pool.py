@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+import msgspec
 import structlog
 
 from hookmill.errors import (
@@ -43,6 +44,14 @@ from worker.stacks import Run
 from worker.takeover import Takeover
 
 log = structlog.get_logger("worker")
+
+
+class Running(msgspec.Struct, eq=False):
+    """A message that runs, since `began` by `time.perf_counter`."""
+
+    entry: Entry
+    began: float
+
 
 MAX_WAIT = 20.0
 """Seconds to wait for a wake-up in one go. A wake-up is lost when the worker that received it dies;
@@ -111,8 +120,7 @@ class Pool:
         self._settler = Settler(consumer, self._settled)
         self._reporter = Reporter()
         self._log_pace = LogPace()
-        self._running: dict[EntryRef, asyncio.Task[None]] = {}
-        self._began: dict[EntryRef, tuple[Entry, float]] = {}
+        self._running: dict[Running, asyncio.Task[None]] = {}
         self._suspects: list[Entry] = []
         self._run_token = ""
         """Names the next run of a suspect, until Redis has counted it."""
@@ -153,11 +161,10 @@ class Pool:
         """Requeue messages whose task was cancelled before its first step, which only a handler can
         do. Return the seconds until the next call.
         """
-        for ref, task in list(self._running.items()):
+        for running, task in list(self._running.items()):
             if task.done():
-                entry, _ = self._began[ref]
-                self._ended(entry)
-                self._settle(entry, Requeued(_progress_of(entry)))
+                self._ended(running)
+                self._settle(running.entry, Requeued(_progress_of(running.entry)))
         return UNSTARTED_PERIOD
 
     async def quiet(self) -> None:
@@ -245,10 +252,7 @@ class Pool:
     def runs(self) -> list[Run]:
         """Return the messages that run. Any thread may call it."""
         running, names_of = self._running.copy(), self._attempter.names_of
-        began = self._began.copy().items()
-        return [
-            Run(*names_of(entry), running[ref], at) for ref, (entry, at) in began if ref in running
-        ]
+        return [Run(*names_of(one.entry), task, one.began) for one, task in running.items()]
 
     async def _quiet_until(self, latest: float) -> None:
         """Make the pool quiet; wait for its loop to end, but not beyond `latest` (monotonic)."""
@@ -400,8 +404,8 @@ class Pool:
             log.info("duplicate dropped", id=message_id)
 
     def _start(self, entry: Entry) -> None:
-        self._began[entry.ref] = entry, time.perf_counter()
-        self._running[entry.ref] = self._loop.create_task(self._run(entry))
+        running = Running(entry, time.perf_counter())
+        self._running[running] = self._loop.create_task(self._run(running))
 
     @property
     def _may_run_suspect(self) -> bool:
@@ -425,10 +429,11 @@ class Pool:
         self._reporter.put(outcome, outcome.progress, time.perf_counter())
         self._settle(entry, outcome)
 
-    async def _run(self, entry: Entry) -> None:
+    async def _run(self, running: Running) -> None:
         """Run one message to its outcome, and have that settled and logged."""
-        began = time.perf_counter()
+        running.began = time.perf_counter()  # before that, it waited for the event loop
         outcome: Outcome
+        entry = running.entry
         progress = _progress_of(entry)
         try:
             outcome = await self._attempter.attempt(entry, progress)
@@ -438,14 +443,14 @@ class Pool:
             outcome = DeadLettered(progress, "internal_error", traceback.format_exc())
         if self._loop.is_closed():
             return  # nothing can be settled: the process ends, and another worker takes it over
-        self._ended(entry)
+        self._ended(running)
         self._settle(entry, outcome)
-        self._reporter.put(outcome, progress, began)
+        self._reporter.put(outcome, progress, running.began)
 
-    def _ended(self, entry: Entry) -> None:
+    def _ended(self, running: Running) -> None:
         """Free the slot of a message."""
-        del self._running[entry.ref], self._began[entry.ref]
-        if entry.is_suspect:
+        del self._running[running]
+        if running.entry.is_suspect:
             self._runs_alone = False
         self._changed.set()
 

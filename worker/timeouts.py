@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+
+import msgspec
 
 
 class Timeouts:
@@ -25,25 +27,28 @@ class Timeouts:
         return Timeout(queue)
 
 
-class Timeout:
+class Timeout(msgspec.Struct, eq=False):
     """Cancels the task that entered it when the time is over; that task gets a `TimeoutError`.
 
     `has_expired` is true as well where the task swallowed the cancellation and went on.
     """
 
-    __slots__ = ("_cancellations", "_queue", "_task", "due", "has_expired")
-
-    def __init__(self, queue: _Queue) -> None:
-        self._queue = queue
-        self.has_expired = False
+    queue: _Queue
+    due: float = 0.0
+    has_expired: bool = False
+    task: asyncio.Task[Any] | None = None
+    cancellations: int = 0
 
     def __enter__(self) -> Self:
-        task = asyncio.current_task(self._queue.loop)
+        queue = self.queue
+        self.task = task = asyncio.current_task(queue.loop)
         if task is None:
             raise RuntimeError("a timeout needs a task that it can cancel")
-        self._task = task
-        self._cancellations = task.cancelling()
-        self.due = self._queue.enter(self)
+        self.cancellations = task.cancelling()
+        self.due = due = queue.loop.time() + queue.seconds
+        queue.running[self] = None
+        if not queue.has_timer:
+            queue.set_timer(due)
         return self
 
     def __exit__(
@@ -52,20 +57,21 @@ class Timeout:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._queue.leave(self)
-        if not self.has_expired:
+        self.queue.running.pop(self, None)  # it is not there if it has expired
+        if not self.has_expired or self.task is None:
             return
-        is_cancelled_by_others = self._task.uncancel() > self._cancellations
+        is_cancelled_by_others = self.task.uncancel() > self.cancellations
         if isinstance(error, TimeoutError) or (
             isinstance(error, asyncio.CancelledError) and not is_cancelled_by_others
         ):
-            seconds = self._queue.seconds
+            seconds = self.queue.seconds
             raise TimeoutError(f"ran longer than its timeout of {seconds:g} s") from error
 
     def expire(self) -> None:
         """Cancel the task, because its time is over."""
         self.has_expired = True
-        self._task.cancel()
+        if self.task is not None:
+            self.task.cancel()
 
 
 class _Queue:
@@ -75,29 +81,20 @@ class _Queue:
         self.seconds = seconds
         self.loop = asyncio.get_running_loop()
         """Kept, because asking for it is a system call."""
-        self._running: dict[Timeout, None] = {}
-        self._has_timer = False
+        self.running: dict[Timeout, None] = {}
+        self.has_timer = False
 
-    def enter(self, timeout: Timeout) -> float:
-        """Add a timeout; return when it expires, by the loop's clock."""
-        due = self.loop.time() + self.seconds
-        self._running[timeout] = None
-        if not self._has_timer:
-            self._has_timer = True
-            self.loop.call_at(due, self._expire_due)
-        return due
-
-    def leave(self, timeout: Timeout) -> None:
-        """Remove a timeout, expired or not."""
-        self._running.pop(timeout, None)
+    def set_timer(self, due: float) -> None:
+        """Look at this time, by the loop's clock, for what has expired."""
+        self.has_timer = True
+        self.loop.call_at(due, self._expire_due)
 
     def _expire_due(self) -> None:
         """Expire what is due, and set the timer for the next one."""
-        self._has_timer = False
-        for timeout in list(self._running):
+        self.has_timer = False
+        for timeout in list(self.running):
             if timeout.due > self.loop.time():
-                self._has_timer = True
-                self.loop.call_at(timeout.due, self._expire_due)
+                self.set_timer(timeout.due)
                 break
-            del self._running[timeout]
+            del self.running[timeout]
             timeout.expire()

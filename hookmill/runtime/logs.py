@@ -12,9 +12,9 @@ import logging
 import os
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import MutableMapping
 from contextvars import ContextVar, copy_context
 from datetime import UTC, datetime
 from typing import Any, BinaryIO, TextIO
@@ -23,7 +23,7 @@ import msgspec
 import structlog
 from structlog.contextvars import STRUCTLOG_KEY_PREFIX
 from structlog.processors import format_exc_info
-from structlog.typing import EventDict, ExcInfo
+from structlog.typing import EventDict, ExcInfo, FilteringBoundLogger
 
 from hookmill.printable import block, field, printable, printable_json
 from hookmill.runtime import lossy_output
@@ -44,14 +44,14 @@ def configure_logs(log_format: str = "auto", level: str = "info", **bound: str) 
             sys.stdout.reconfigure(errors="backslashreplace")
         processors = _console_processors(bound, has_colors=is_terminal)
     else:
-        processors = [_JsonRenderer(bound)]
+        processors = [_JsonRenderer(bound).render]
         if _LEVELS[level] <= logging.INFO:
             logger_class = _with_fast_info(logger_class)
     structlog.configure(
         cache_logger_on_first_use=True,
         wrapper_class=logger_class,
         processors=processors,
-        logger_factory=lambda *_: _output,
+        logger_factory=_to_standard_output,
     )
     # The handler has the level too, because a library may set a lower level for its own logger.
     logging.basicConfig(
@@ -158,6 +158,12 @@ _id, _source, _type = _context_variables("id", "source", "type")
 # --- lines of JSON ---------------------------------------------------------------------------
 
 
+SHARED_TIME = 0.001
+"""For how many seconds lines share their time, because to make one takes as long as to encode half
+a line.
+"""
+
+
 class _JsonRenderer:
     """Makes a line of JSON in one processor, because structlog's one processor for each addition
     takes longer.
@@ -165,17 +171,22 @@ class _JsonRenderer:
 
     def __init__(self, bound: dict[str, str]) -> None:
         self._bound = bound
+        self._time, self._asked_at = datetime.now(UTC), 0.0
         self._names: dict[ContextVar[Any], str] = {}
         """The field of each context variable of structlog, which does not forget any, either."""
 
-    def __call__(self, logger: Any, method: str, fields: EventDict) -> bytes:
-        # Not by context variables, because a new thread has none.
-        line = {**self._bound, **fields}
+    def render(self, logger: Any, method: str, line: EventDict) -> bytes:
+        """Return a line of JSON, as a structlog processor does."""
+        if self._bound:  # not by context variables, because a new thread has none
+            line = {**self._bound, **line}
         self._add_context(line)
         line["level"] = _LEVEL_NAMES.get(method, method)
         if "exc_info" in line:
             format_exc_info(logger, method, line)
-        line["timestamp"] = datetime.now(UTC)
+        now = time.time()
+        if not 0 <= now - self._asked_at < SHARED_TIME:  # the clock may have been set back
+            self._time, self._asked_at = datetime.fromtimestamp(now, UTC), now
+        line["timestamp"] = self._time
         return _to_json(line)
 
     def _add_context(self, line: EventDict) -> None:
@@ -202,7 +213,8 @@ def _with_fast_info(logger_class: Any) -> Any:
             if args:
                 super().info(event, *args, **fields)
                 return
-            line: Any = {**self._context, **fields, "event": event}
+            line: Any = {**self._context, **fields} if self._context else fields
+            line["event"] = event
             try:
                 for process in self._processors:
                     line = process(self._logger, "info", line)
@@ -213,30 +225,27 @@ def _with_fast_info(logger_class: Any) -> Any:
     return Logger
 
 
-@contextmanager
-def written_together() -> Iterator[None]:
-    """Write the JSON lines of this block with one system call, at its end.
+class KeptLines:
+    """Keeps the lines of its logger `log` until `write`, which writes them with one system call.
 
-    Nothing may be awaited in the block, so that its lines do not wait for anything else. Lines of
-    other threads are written at once.
-    """
-    before, _collected.lines = _collected.lines, []
-    try:
-        yield
-    finally:
-        lines, _collected.lines = _collected.lines, before
-        _output.write(lines or [])
-
-
-class _Collected(threading.local):
-    """The lines of `written_together`. They are kept by thread and not by context, because lines of
-    several contexts are written together.
+    Only one thread may use it, and it must call `write` soon: the lines are lost if the process
+    dies before. Where a user has configured structlog, nothing is kept: his logger writes at once.
     """
 
-    lines: list[bytes] | None = None
+    def __init__(self, name: str) -> None:
+        self._lines: list[bytes] = []
+        keep = self._lines.append
+        self.debug = self.info = self.warning = self.error = keep  # what structlog calls
+        is_ours = structlog.get_config()["logger_factory"] is _to_standard_output
+        log = structlog.wrap_logger(self) if is_ours else structlog.get_logger(name)
+        self.log: FilteringBoundLogger = log.bind()
 
-
-_collected = _Collected()
+    def write(self) -> None:
+        """Write what is kept."""
+        if self._lines:
+            lines = self._lines.copy()
+            self._lines.clear()
+            _output.write(lines)
 
 
 class _Output:
@@ -247,11 +256,8 @@ class _Output:
         self._lock = threading.Lock()
 
     def msg(self, line: bytes) -> None:
-        """Write a line, or keep it for `written_together`."""
-        if _collected.lines is None:
-            self.write([line])
-        else:
-            _collected.lines.append(line)
+        """Write a line."""
+        self.write([line])
 
     debug = info = warn = warning = error = exception = critical = fatal = log = msg
 
@@ -262,7 +268,7 @@ class _Output:
     def write(self, lines: list[bytes]) -> None:
         """Write lines and flush them. Where they cannot be written, they are lost and counted."""
         file = self.file
-        if file is None or not lines:
+        if file is None:
             return
         lines.append(b"")
         with self._lock:
@@ -277,6 +283,13 @@ class _Output:
 
 
 _output = _Output()
+
+
+def _to_standard_output(*_: Any) -> _Output:
+    """Return what the loggers write to, as structlog's setting `logger_factory`."""
+    return _output
+
+
 os.register_at_fork(after_in_child=_output.renew_lock)
 
 
@@ -297,7 +310,7 @@ def _text_of(record: logging.LogRecord) -> str:
         return f"{_json_safe(record.msg)} {_json_safe(record.args)}"
 
 
-def _to_json(line: dict[str, Any]) -> bytes:
+def _to_json(line: MutableMapping[str, Any]) -> bytes:
     """Encode a line, whatever is in it, because logging must not raise an error."""
     try:
         return printable_json(_encode(line))

@@ -16,6 +16,7 @@ from hookmill.stream.entries import (
     Settlement,
     Taken,
     Undeliverable,
+    weight_of,
 )
 from hookmill.stream.keys import GroupKeys
 from hookmill.stream.script_runner import Call
@@ -53,11 +54,54 @@ def taken_of(replies: Mapping[int, Any]) -> Taken:
                 for name in names:  # in half the time of `dict(zip(names, word))`
                     fields[name] = next(word)
                 entries.append(Entry(ref, fields, is_suspect == 1, weight))
-        for key_number, entry_id, message_id in repeated:
-            ref = EntryRef(key_number, entry_id.decode(), partition)
-            duplicates.append(Duplicate(ref, message_id.decode("utf-8", "replace")))
+        duplicates += _duplicates_of(partition, repeated)
         parked += waiting
     return Taken(entries, duplicates, parked)
+
+
+def directly_taken_of(partition: int, read: Any, ended: Any) -> Taken | None:
+    """Read the replies of XREADGROUP and of the end of `direct_read.lua`. Return None where an
+    entry was read of which the script has not said that it decided about it.
+    """
+    rows = read[0][1] if read else []
+    if not isinstance(ended, list) or not _are_decided(rows, ended[3]):
+        return None
+    repeated, waiting, held_back, _, _, _, left = ended
+    held = set(held_back)
+    entries: list[Entry] = []
+    size = 0
+    for entry_id, words in rows:
+        word = iter(words)
+        fields = dict(zip(word, word, strict=True))
+        weight = weight_of(fields)
+        size += weight
+        if entry_id not in held:
+            ref = EntryRef(STREAM, entry_id.decode(), partition)
+            entries.append(Entry(ref, fields, weight=weight))
+    duplicates = _duplicates_of(partition, repeated)
+    return Taken(entries, duplicates, waiting, size, has_more=left == 1)
+
+
+def _are_decided(rows: Sequence[Any], decided: Sequence[Any]) -> bool:
+    """Return whether these are just the entries that were decided about. The IDs of a row of these
+    follow one another, so the first, the last and the number tell all.
+    """
+    at = 0
+    for first, last, count in decided:
+        if at + count > len(rows) or (rows[at][0], rows[at + count - 1][0]) != (first, last):
+            return False
+        at += count
+    return at == len(rows)
+
+
+def _duplicates_of(partition: int, repeated: Iterable[Any]) -> list[Duplicate]:
+    return [
+        Duplicate(
+            EntryRef(key_number, entry_id.decode(), partition),
+            message_id.decode("utf-8", "replace"),
+        )
+        for key_number, entry_id, message_id in repeated
+    ]
 
 
 def undeliverable_of(replies: Mapping[int, Any]) -> tuple[Undeliverable, ...]:

@@ -77,7 +77,10 @@ class Groups:
 
         Raises `GroupRefusedError` if it was dropped.
         """
-        calls = [Call(number, _keys(keys, name), [name]) for number, keys in self._each]
+        calls = [
+            Call(number, [*_keys(keys, name), keys.of_group(name).counts], [name])
+            for number, keys in self._each
+        ]
         made = await self._scripts.run_each("open", calls)
         if min(made) < 0:
             group = (await self.known()).get(name)

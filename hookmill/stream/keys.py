@@ -19,6 +19,7 @@ class Keys:
     def __init__(self, prefix: str, partition: int = 0) -> None:
         self.base = f"{prefix}:{{{partition}}}"
         self.stream = f"{self.base}:stream"
+        self.index = f"{self.base}:index"
         self.probe = f"{self.base}:probe"
         self.backlog = f"{self.base}:backlog"
         self.tokens = f"{self.base}:tokens"
@@ -57,6 +58,7 @@ class Keys:
             parked=f"{base}:parked",
             sweep=f"{base}:sweep",
             counts=f"{base}:counts",
+            gate=f"{base}:gate",
             upkeep=f"{base}:upkeep",
             heartbeats=f"{base}:heartbeats",
             heartbeat_times=f"{base}:heartbeats:times",
@@ -92,6 +94,7 @@ class GroupKeys(NamedTuple):
     parked: str
     sweep: str
     counts: str
+    gate: str
     upkeep: str
     heartbeats: str
     heartbeat_times: str

@@ -136,7 +136,7 @@ class Producer:
                 args += (fields.get(b"digest", b""), row.token, row.expires, row.remember_ms)
                 args += fields.values()
         head = [sum(weights), *self._limit, *keys.group_parts, max(weights, default=0)]
-        used = [keys.stream, keys.backlog, keys.tokens, keys.wake]
+        used = [keys.stream, keys.backlog, keys.tokens, keys.index, keys.wake]
         return Call(partition, used, [*head, *args])
 
     async def _run_append(self, calls: list[Call]) -> list[Any]:

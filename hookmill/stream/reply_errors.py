@@ -14,8 +14,19 @@ from hookmill.errors import GroupLostError, StreamUnavailableError, see
 _NO_RIGHT = (
     "ACL failure in script",
     "The user executing the script can't",  # before Redis 7.2
+    "Transaction discarded because of: NOPERM",
 )
-"""How the error of a script begins that sent a command for which the user has no right."""
+"""How the error of a script or a transaction begins with a command for which the user has no right.
+"""
+
+
+def is_missing_script(reply: Any) -> bool:
+    """Return whether a reply inside of a transaction says that the server has not the script."""
+    return isinstance(reply, redis.exceptions.NoScriptError)
+
+
+class DiscardedError(StreamUnavailableError):
+    """Redis refused one of a transaction's commands, and so did nothing of it."""
 
 
 class ScriptMissingError(StreamUnavailableError):
@@ -79,6 +90,8 @@ def translated(error: Exception, pool: Any) -> StreamUnavailableError | GroupLos
         why in text for why in _NO_RIGHT
     ):
         return RightMissingError(missing_right(pool, text))
+    if isinstance(error, redis.exceptions.ExecAbortError):
+        return DiscardedError(text)
     return StreamUnavailableError(text)
 
 

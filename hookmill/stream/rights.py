@@ -29,10 +29,15 @@ _OUTSIDE = {
     "BZPOPMIN": ("BZPOPMIN", "{probe}", "no"),  # an error about the time, at once
     "CLIENT ID": ("CLIENT", "ID"),
     "EVAL": ("EVAL", "return 1", 0),
+    "EXEC": ("EXEC",),  # an error: there is no transaction
 }
-"""Commands that no script may call, in a form that changes nothing."""
+"""Commands that no script may call, in a form that changes nothing. MULTI is one more: it is tried
+only where EXEC can end the transaction.
+"""
 
-_RUN_A_SCRIPT = {"EVALSHA", "SCRIPT LOAD"}
+_EMPTY_TRANSACTION = (("MULTI",), ("EXEC",))
+
+_TRIED_OTHERWISE = {"EVALSHA", "MULTI", "SCRIPT LOAD"}
 
 
 @cache
@@ -57,7 +62,7 @@ async def check_rights(client: Client, role: str) -> None:
     """
     needed = [name for name in commands_of(role) if name not in _NOT_ALWAYS]
     outside = [name for name in needed if name in _OUTSIDE]
-    inside = [name for name in needed if name not in {*outside, *_RUN_A_SCRIPT}]
+    inside = [name for name in needed if name not in {*outside, *_TRIED_OTHERWISE}]
     probe = client.partitions[0].probe
     asked = [
         tuple(probe if word == "{probe}" else word for word in _OUTSIDE[name]) for name in outside
@@ -68,6 +73,9 @@ async def check_rights(client: Client, role: str) -> None:
         for name, reply in zip(outside, replies, strict=True)
         if isinstance(reply, RightMissingError)
     ]
+    if "MULTI" in needed and "EXEC" not in missing:
+        reply, _ = await client.ask(0, *_EMPTY_TRANSACTION)
+        missing += ["MULTI"] if isinstance(reply, RightMissingError) else []
     missing += await _refused_to_scripts(client, probe, inside)
     if missing:
         raise AccessRefusedError(missing_right(client.servers[0].pool, ", ".join(sorted(missing))))

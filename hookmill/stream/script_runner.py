@@ -38,7 +38,9 @@ class ScriptRunner:
         self._drains = drains
         self._head: str | None
         self._texts: dict[str, tuple[str, str]] = {}
-        self._forget()
+        self._loaded: set[str] = set()
+        """The scripts that `loaded` has loaded."""
+        self.forget()
 
     async def run(self, name: str, call: Call) -> Any:
         """Run a script and return its reply."""
@@ -77,12 +79,23 @@ class ScriptRunner:
                 [load, *(runs[number] for number in missed)], *behind, allowance=allowance
             )
             if isinstance(loaded, Exception):
-                self._forget()
+                self.forget()
                 checked(loaded)  # it raises
             replies[len(runs) :] = again[len(missed) :]
             for number, reply in zip(missed, again, strict=False):
                 replies[number] = reply
         return replies
+
+    async def loaded(self, name: str) -> str:
+        """Load a script, unless that was done since the last `forget`; return its SHA-1. It is for
+        a script inside of a transaction, which cannot load it.
+        """
+        sha, text = await self._text(name)
+        if name not in self._loaded:
+            for reply in await self._client.ask_servers(("SCRIPT", "LOAD", text)):
+                checked(reply)
+            self._loaded.add(name)
+        return sha
 
     async def _text(self, name: str) -> tuple[str, str]:
         """Return a script's SHA-1 and its text."""
@@ -95,10 +108,11 @@ class ScriptRunner:
             self._texts[name] = sha, text
         return self._texts[name]
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
         """Find out again what the server knows: after a switch it can be of another version."""
         self._head = None if self._drains else ""
         self._texts.clear()
+        self._loaded.clear()
 
     async def _faults_of(self, text: str) -> list[Exception]:
         """Load a script, and return what the servers say against it."""

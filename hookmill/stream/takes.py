@@ -5,9 +5,10 @@ It asks all partitions fairly, and brings no more bytes than its caller has room
 
 from __future__ import annotations
 
+import functools
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from hookmill.errors import GroupLostError, StreamUnavailableError
@@ -20,6 +21,7 @@ from hookmill.stream.codec import (
     undeliverable_of,
     words_of,
 )
+from hookmill.stream.direct_reads import DirectReads
 from hookmill.stream.entries import EntryRef, Taken
 from hookmill.stream.script_runner import Call, ScriptRunner
 from hookmill.stream.wakeup import WakeUp
@@ -51,6 +53,7 @@ class Takes:
     ) -> None:
         self._names = [group, consumer, dedup_window]
         self._partitions = [keys.of_group(group) for keys in client.partitions]
+        self._direct = DirectReads(client, scripts, self._names, self._partitions)
         self._backlogs = [keys.backlog for keys in client.partitions]
         self._scripts = scripts
         self._wakeup = wakeup
@@ -151,9 +154,42 @@ class Takes:
             yield {number: each + (place < more) for place, number in enumerate(asked)}
 
     async def _take_from(self, shares: dict[int, int], max_bytes: int) -> tuple[Taken, list[int]]:
-        """Take from partitions in one round trip, up to `max_bytes` of each. Return also those that
-        have to be asked alone, because one of their entries may be larger than that.
+        """Take from partitions, up to `max_bytes` of each: directly, or with a script where that is
+        not possible. Return also those that have to be asked alone, because one of their entries
+        may be larger than that.
         """
+        taken: Taken | None = None
+        if sizes := self._direct.sizes(shares, self._largest, max_bytes):
+            read = await self._take_directly(sizes, max_bytes)
+            shares = {number: share for number, share in shares.items() if number not in read}
+            taken = functools.reduce(Taken.and_then, read.values()) if read else None
+            if not shares and taken is not None:
+                return taken, []
+        try:
+            more, alone = await self._take_by_script(shares, max_bytes)
+        except (StreamUnavailableError, GroupLostError) as error:
+            if taken is None or taken.is_empty:
+                raise
+            self._fault = error
+            return taken._replace(has_more=True), []
+        return more if taken is None else taken.and_then(more), alone
+
+    async def _take_directly(self, sizes: dict[int, int], max_bytes: int) -> dict[int, Taken]:
+        """Take new entries as `DirectReads` does. Return what the partitions gave that were read,
+        and nothing of those that failed: the next call raises their error.
+        """
+        brought = await self._brought(
+            sizes,
+            lambda: self._direct.read(sizes, self._largest, self._allowance(sizes, max_bytes)),
+            lambda taken: taken.entries if taken else (),
+        )
+        failed = {number: Taken([], []) for number in sizes.keys() - brought.keys()}
+        return {number: taken for number, taken in brought.items() if taken is not None} | failed
+
+    async def _take_by_script(
+        self, shares: dict[int, int], max_bytes: int
+    ) -> tuple[Taken, list[int]]:
+        """Take in one round trip, with a script for each partition."""
         rest = [max(1, max_bytes), int(len(shares) > 1)]
         calls = {
             number: Call(number, self._keys_of_take(number), [*self._names, share, *rest])
@@ -163,6 +199,7 @@ class Takes:
         replies = await self._run_taking("take", calls, allowance)
         for number, reply in replies.items():
             self._largest[number] = reply[3]
+            self._direct.note_take(number, reply)
         taken = taken_of(replies)._replace(
             weight=sum(reply[4] for reply in replies.values()),
             has_more=may_be_left(replies) or len(replies) < len(calls),
@@ -219,30 +256,44 @@ class Takes:
     async def _run_taking(
         self, name: str, calls: dict[int, Call], allowance: float = 0.0
     ) -> dict[int, Any]:
-        """Run one of the scripts that take; return the replies by partition.
+        """Run one of the scripts that take; return the replies by partition."""
+        return await self._brought(
+            calls,
+            lambda: self._scripts.try_each(name, list(calls.values()), allowance=allowance),
+            lambda reply: reply[0],
+        )
+
+    async def _brought(
+        self,
+        numbers: Iterable[int],
+        ask: Callable[[], Awaitable[Sequence[Any]]],
+        entries_of: Callable[[Any], Sequence[Any]],
+    ) -> dict[int, Any]:
+        """Ask these partitions; return the replies by partition. `entries_of` a reply are what it
+        gives to run.
 
         If one partition fails, the entries of the others are returned, because this consumer holds
         them already. The next call raises the error.
         """
         self._raise_fault()
         given: dict[int, Any] = {}
-        self._asking = tuple(calls)
+        self._asking = tuple(numbers)
         try:
-            replies = await self._scripts.try_each(name, list(calls.values()), allowance=allowance)
+            replies = await ask()
             now = time.monotonic()
-            for number, reply in zip(calls, replies, strict=True):
+            for number, reply in zip(numbers, replies, strict=True):
                 if isinstance(reply, Exception):
                     self._fault = reply
                     continue
                 given[number] = reply
-                if reply[0]:
+                if entries_of(reply):
                     self._gave[number] = now
         except Exception:
             self._wakeup.may_have_lost_one()
             raise
         finally:
             self._asking = ()
-        if not any(entries for entries, *_ in given.values()):
+        if not any(entries_of(reply) for reply in given.values()):
             self._raise_fault()
         return given
 

@@ -44,7 +44,7 @@ class Upkeep:
         return await self._sum_of(
             "trim",
             [
-                Call(number, [keys.stream, keys.backlog], [ms, *keys.group_parts])
+                Call(number, [keys.stream, keys.backlog, keys.index], [ms, *keys.group_parts])
                 for number, keys in enumerate(self._partitions)
             ],
         )

@@ -153,52 +153,75 @@ def test_a_terminal_that_cannot_show_a_character_is_shown_its_escape() -> None:
     assert done.stderr == b""
 
 
+KEEP = """
+    from hookmill.runtime.logs import KeptLines
+
+    configure_logs("json")
+    kept = KeptLines("test")
+"""
+
+
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_lines_written_together_are_whole_and_in_order(unbuffered: str) -> None:
-    script = """
-        from hookmill.runtime.logs import written_together
-
-        configure_logs("json")
-        with written_together():
-            for number in range(2000):
-                log.info("one of many", number=number)
-            thread = threading.Thread(target=log.info, args=["another thread's, at once"])
-            thread.start()
-            thread.join()
-        log.info("after")
+def test_lines_that_are_kept_are_written_whole_and_in_order(unbuffered: str) -> None:
+    script = f"""{KEEP}
+    for number in range(2000):
+        kept.log.info("one of many", number=number)
+    kept.log.error("an error among them")
+    thread = threading.Thread(target=log.info, args=["another logger's, at once"])
+    thread.start()
+    thread.join()
+    kept.write()
+    kept.write()
+    log.info("after")
     """
-    found = lines(script, PYTHONUNBUFFERED=unbuffered)
-    assert [line["event"] for line in found][:1] == ["another thread's, at once"]
-    assert [line["number"] for line in found[1:-1]] == list(range(2000))
-    assert found[-1]["event"] == "after"
+    first, *found, error, last = lines(script, PYTHONUNBUFFERED=unbuffered)
+    assert first["event"] == "another logger's, at once"
+    assert [line["number"] for line in found] == list(range(2000))
+    assert (error["event"], error["level"]) == ("an error among them", "error")
+    assert last["event"] == "after"
 
 
-def test_lines_of_other_contexts_are_written_together_as_well() -> None:
-    script = """
-        from contextvars import copy_context
-        from hookmill.runtime import logs
-
-        configure_logs("json")
-        context = copy_context()
-        context.run(logs.bind_message, "msg_1", "qstash", "order.paid")
-        with logs.written_together():
-            context.run(log.info, "collected")
-            log.info("behind it")
-            assert len(logs._collected.lines) == 2
+def test_a_line_that_is_kept_carries_what_was_bound_when_it_was_logged() -> None:
+    script = f"""{KEEP}
+    with structlog.contextvars.bound_contextvars(id="msg_1"):
+        kept.log.info("with it")
+    kept.log.info("without it")
+    kept.write()
     """
     first, second = lines(script)
-    assert (first["event"], first["id"], second["event"]) == ("collected", "msg_1", "behind it")
+    assert (first["event"], first["id"], second["event"]) == ("with it", "msg_1", "without it")
     assert "id" not in second
 
 
-def test_lines_collected_before_an_error_are_written() -> None:
+def test_where_a_user_has_configured_structlog_his_logger_writes_every_line_at_once() -> None:
     script = """
-        from contextlib import suppress
-        from hookmill.runtime.logs import written_together
+    from hookmill.runtime.logs import KeptLines
 
-        configure_logs("json")
-        with suppress(LookupError), written_together():
-            log.info("before")
-            raise LookupError
+    configure_logs("json")
+    structlog.configure(
+        processors=[structlog.processors.TimeStamper("iso"), structlog.processors.JSONRenderer()],
+        logger_factory=structlog.PrintLoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    kept = KeptLines("test")
+    kept.log.info("his")
+    kept.write()
     """
-    assert [line["event"] for line in lines(script)] == ["before"]
+    assert lines(script) == [{"event": "his"}]
+
+
+def test_lines_of_the_same_moment_share_a_time_that_is_at_most_a_millisecond_old() -> None:
+    script = """
+    from datetime import UTC, datetime
+    from hookmill.runtime import logs
+
+    configure_logs("json")
+    kept = logs.KeptLines("test")
+    for _ in range(2000):
+        before = datetime.now(UTC).timestamp()
+        kept.log.info("now")
+        stamp = logs.msgspec.json.decode(kept._lines.pop())["timestamp"]
+        age = before - datetime.fromisoformat(stamp).timestamp()
+        assert age <= logs.SHARED_TIME, age
+    """
+    run(script)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from hookmill.stream.codec import settling_calls, taken_of, taking_keys
+import pytest
+
+from hookmill.stream.codec import directly_taken_of, settling_calls, taken_of, taking_keys
 from hookmill.stream.entries import (
     AGAIN,
     STREAM,
@@ -11,6 +13,7 @@ from hookmill.stream.entries import (
     EntryRef,
     FollowUp,
     Settlement,
+    Taken,
 )
 from hookmill.stream.keys import Keys
 
@@ -96,3 +99,38 @@ def test_the_keys_are_given_in_the_order_in_which_the_scripts_state_them() -> No
     assert taking_keys(keys) == [
         *(keys.stream, keys.again, keys.owners, keys.busy, keys.parked, keys.counts)
     ]
+
+
+def read_directly(*ids: bytes) -> list[list[object]]:
+    """A reply of XREADGROUP."""
+    return [[b"stream", [[one, [b"id", b"x", b"v3", b"yz"]] for one in ids]]]
+
+
+def test_a_direct_read_gives_what_runs_and_leaves_out_what_the_script_holds_back() -> None:
+    duplicates = [[1, b"5-1", b"x"]]
+    ended = [duplicates, 1, [b"5-1", b"6-0"], [[b"5-0", b"5-1", 2], [b"6-0", b"6-0", 1]], 1, 0, 1]
+    taken = directly_taken_of(3, read_directly(b"5-0", b"5-1", b"6-0"), ended)
+    assert taken == Taken(
+        [Entry(EntryRef(STREAM, "5-0", 3), {b"id": b"x", b"v3": b"yz"}, weight=3)],
+        [Duplicate(EntryRef(STREAM, "5-1", 3), "x")],
+        parked=1, weight=9, has_more=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "ended",
+    [
+        0,
+        RuntimeError("an error of Redis"),
+        [[], 0, [], [], 1, 0, 1],
+        [[], 0, [], [[b"5-0", b"5-0", 1]], 1, 0, 1],
+        [[], 0, [], [[b"5-0", b"5-2", 3]], 1, 0, 1],
+        [[], 0, [], [[b"5-0", b"5-2", 2]], 1, 0, 1],
+        [[], 0, [], [[b"4-0", b"5-1", 2]], 1, 0, 1],
+        [[], 0, [], [[b"5-0", b"5-0", 1], [b"6-0", b"6-0", 1]], 1, 0, 1],
+    ],
+)
+def test_what_a_direct_read_has_brought_counts_only_if_the_script_names_all_of_it(
+    ended: object,
+) -> None:
+    assert directly_taken_of(0, read_directly(b"5-0", b"5-1"), ended) is None

@@ -49,12 +49,12 @@ end }
 """
 """Deletes what has expired by the test's clock, and counts expiries from it."""
 
-OWN = "local owned = own(ARGV[3], ARGV[4]) close_generations()\n"
+OWN = "local owned = own(ARGV[3], {}) close_generations()\n"
 TODAY = (
-    f"{CLOCK}{script_text('owners')}\n{OWN}"
+    f"{CLOCK}{script_text('owners')}\n{OWN.format('packed(ARGV[4])')}"
     "return {owned and 1 or 0, this.window, #earlier, expire()}"
 )
-IN_0_1 = f"{CLOCK}{OWNERS_0_1}\n{OWN}return {{owned and 1 or 0, window, 1, 0}}"
+IN_0_1 = f"{CLOCK}{OWNERS_0_1}\n{OWN.format('ARGV[4]')}return {{owned and 1 or 0, window, 1, 0}}"
 RELEASES = {"today": TODAY, "0.1": IN_0_1}
 
 

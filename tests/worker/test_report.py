@@ -11,6 +11,7 @@ import pytest
 import structlog
 
 from hookmill.message import Progress
+from tests.runtime.logging_scripts import lines
 from worker.outcome import (
     DeadLettered,
     Discarded,
@@ -115,6 +116,26 @@ async def test_where_the_level_leaves_handled_messages_out_only_other_outcomes_a
         reporter.put(outcome, BEFORE, time.perf_counter())
     await asyncio.sleep(0)
     assert reported == [Discarded("book", "gone")]
+
+
+@pytest.mark.parametrize("end", ["raise SystemExit", "raise ValueError", "return"])
+def test_a_line_is_written_although_the_program_ends_at_once(end: str) -> None:
+    script = f"""
+        import asyncio, time
+        from contextlib import suppress
+        from hookmill.message import Progress
+        from worker.outcome import Done
+        from worker.report import Reporter
+
+        async def main():
+            Reporter().put(Done("book"), Progress(owner="7-1"), time.perf_counter())
+            {end}
+
+        configure_logs("json")
+        with suppress(SystemExit, ValueError):
+            asyncio.run(main())
+    """
+    assert [line["event"] for line in lines(script)] == ["handled"]
 
 
 async def test_a_full_disk_under_the_log_does_not_stop_the_worker(

@@ -2,7 +2,7 @@
 -- signed token was used before, for another message ID.
 --
 -- KEYS  1 stream  2 backlog  3 tokens (a prefix: there is a hash for each minute of expiry)
---       4 wake-ups of all groups
+--       4 index (index.lua)  5 wake-ups of all groups
 -- ARGV  1 bytes of all messages  2 messages, 3 bytes that may be unfinished (0: no limit)
 --       4 to 10 the parts of the names of a group's keys, as in measure.lua
 --       11 bytes of the largest message
@@ -16,6 +16,7 @@
 --#include backlog
 --#include wake_all
 --#include largest
+--#include index
 
 local max_messages, max_bytes = tonumber(ARGV[2]), tonumber(ARGV[3])
 
@@ -87,6 +88,7 @@ while at <= #ARGV do
     fields[2 * i - 1] = ARGV[at + i]
     fields[2 * i] = ''
   end
+  local keys_at = places_of_key(fields)
   at = at + count + 2
   for _ = 1, tonumber(ARGV[at - 1]) do
     local id = append(at, fields)
@@ -94,6 +96,8 @@ while at <= #ARGV do
     ids[#ids + 1] = id
     if id ~= '' then
       appended = appended + 1
+      digests[appended] = ARGV[at]
+      if keys_at then keys[appended] = key_of(fields, keys_at) end
     else
       for i = at + 4, at + 3 + count do left_out = left_out + #ARGV[i] end
     end
@@ -103,6 +107,7 @@ end
 if appended > 0 then
   redis.call('HINCRBY', KEYS[2], 'messages', appended)
   redis.call('HINCRBY', KEYS[2], 'bytes', tonumber(ARGV[1]) - left_out)
+  keep_index(KEYS[4], ids)
   wake_all()
 end
 return ids

@@ -1,5 +1,5 @@
 -- How many bytes the largest entry may have that is still to be taken. A part of append.lua,
--- replay.lua and take.lua.
+-- replay.lua, take.lua and direct_read.lua.
 --
 -- The field `largest` of the hash of the backlog keeps it, so that a take knows, before it reads,
 -- how many entries fit into its budget. Whoever adds a message raises it; it goes when the stream is

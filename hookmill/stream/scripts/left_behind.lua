@@ -1,4 +1,4 @@
--- Notes whether a take left entries behind. A part of take.lua.
+-- Notes whether a take left entries behind. A part of take.lua and direct_read.lua.
 -- hookmill/stream/wakeup.py tells the protocol.
 --
 -- Needs: KEYS 1 stream  2 again; `group`, and wake.lua.

@@ -1,5 +1,5 @@
--- Messages with the same ordering key run one after another. A part of take.lua and takeover.lua
--- (by taking.lua), settle.lua and replay.lua.
+-- Messages with the same ordering key run one after another. A part of take.lua, takeover.lua and
+-- direct_read.lua (by taking.lua), settle.lua and replay.lua.
 --
 -- The first message with a key is its head until all handlers have finished it. Messages that come
 -- meanwhile are parked, oldest first. When the head is finished, the oldest parked one is the next

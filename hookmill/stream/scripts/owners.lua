@@ -1,5 +1,5 @@
--- Remembers which entry owns a message ID. A part of take.lua and takeover.lua (by taking.lua),
--- drop.lua and replay.lua. A script that called own() ends with close_generations().
+-- Remembers which entry owns a message ID. A part of take.lua, takeover.lua and direct_read.lua
+-- (by taking.lua), drop.lua and replay.lua. A script that called own() ends with close_generations().
 --
 -- The first entry with an ID owns it. Its owner token is that entry's own ID in the stream; retries
 -- and dead letters of it carry the token in a field.
@@ -102,11 +102,11 @@ local function grow()
   if #stay > 0 then redis.call('HDEL', to, unpack(stay)) end
 end
 
--- Record `token` as the owner of `digest`, unless there is another owner; return whether it is the
--- owner now.
-local function own(digest, token)
+-- Record `ours`, a packed token, as the owner of `digest`, unless there is another owner; return
+-- whether it is the owner now.
+local function own(digest, ours)
   if not this then open_generations() end
-  local ours, key = packed(token), bucket_key(this, digest)
+  local key = bucket_key(this, digest)
   if redis.call('HSETNX', key, digest, ours) == 0 then
     return redis.call('HGET', key, digest) == ours
   end

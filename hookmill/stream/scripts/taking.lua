@@ -1,4 +1,4 @@
--- Decides what becomes of each entry that a script has read. A part of take.lua and takeover.lua.
+-- Decides what becomes of each entry that was read. A part of take.lua, takeover.lua and direct_read.lua.
 --
 -- decide() is called for each entry, finish() once after the last one, answer() makes the reply.
 --
@@ -55,27 +55,33 @@ local function add_to_runs(which, id, fields, suspect, bytes)
   end
 end
 
--- Decide about an entry: it runs, it is a duplicate, or it is parked. `suspect` is 1 if it was
--- taken over before, `bytes` its weight. An entry without a digest is of a wire version that this
--- release does not know: the worker decides about it.
-local function decide(which, id, fields, suspect, bytes)
+-- Decide about an entry; return whether it runs. If not, it was a duplicate, or it is parked now.
+-- `bytes` is its weight. An entry without a digest is of a wire version that this release does not
+-- know: the worker decides about it.
+local function may_go(which, id, fields, bytes)
   read_names(fields)
   local digest, token, message_id, key = identity_of(fields, places)
   if token == '' then token = id end
-  if #digest >= 4 and not own(digest, token) then
+  if #digest >= 4 and not own(digest, packed(token)) then
     -- The head of a key can be a duplicate too: its ID was forgotten after the window, or with a
     -- dead letter that was dropped, and a new delivery owns it now.
     change_head(key, token, -1)
     acknowledge(which, group, id)
     note_finished(1, bytes)
     duplicates[#duplicates + 1] = { which, id, message_id }
-  elseif may_run(key, token) then
-    add_to_runs(which, id, fields, suspect, bytes)
-  else
-    note_finished(0, -park(key, token, fields))
-    acknowledge(which, group, id)
-    parked = parked + 1
+    return false
   end
+  if may_run(key, token) then return true end
+  note_finished(0, -park(key, token, fields))
+  acknowledge(which, group, id)
+  parked = parked + 1
+  return false
+end
+
+-- Decide about an entry, and put it into the reply where it runs. `suspect` is 1 if it was taken over
+-- before.
+local function decide(which, id, fields, suspect, bytes)
+  if may_go(which, id, fields, bytes) then add_to_runs(which, id, fields, suspect, bytes) end
 end
 
 local function finish()

@@ -1,32 +1,29 @@
--- Drop the entries that every group has finished and that are older than the retention. Note each
--- group's low-water mark, up to which it has finished all; a lost group restarts after it.
+-- Drop the entries that every group has finished and that are older than the retention, and what the
+-- index has of them. Note each group's low-water mark, up to which it has finished all; a lost group
+-- restarts after it.
 --
--- KEYS  1 stream  2 backlog
+-- KEYS  1 stream  2 backlog  3 index
 -- ARGV  1 retention (ms), then the parts of the names of a group's keys, as in measure.lua
 -- Reply how many entries were dropped
 
 --#include group_names
-
-local function split(id)
-  local ms, seq = string.match(id, '^(%d+)-(%d+)$')
-  return tonumber(ms), tonumber(seq)
-end
+--#include id_parts
 
 local function before(a, b)
-  local a_ms, a_seq = split(a)
-  local b_ms, b_seq = split(b)
+  local a_ms, a_seq = parts_of(a)
+  local b_ms, b_seq = parts_of(b)
   return a_ms < b_ms or (a_ms == b_ms and a_seq < b_seq)
 end
 
 local function following(id)
-  local ms, seq = split(id)
+  local ms, seq = parts_of(id)
   -- Lua cannot count beyond 2^53. Only the last possible ID of a millisecond is that great.
   if seq >= 9007199254740992 then return string.format('%.0f-0', ms + 1) end
   return string.format('%.0f-%.0f', ms, seq + 1)
 end
 
 local function preceding(id)
-  local ms, seq = split(id)
+  local ms, seq = parts_of(id)
   if seq >= 9007199254740992 then return string.format('%.0f-9007199254740991', ms) end
   if seq > 0 then return string.format('%.0f-%.0f', ms, seq - 1) end
   return string.format('%.0f-18446744073709551615', ms - 1)
@@ -51,4 +48,5 @@ local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local by_age = string.format('%.0f-0', math.max(0, now_ms - tonumber(ARGV[1])))
 if tonumber(ARGV[1]) > 0 and before(by_age, unfinished) then unfinished = by_age end
+redis.call('XTRIM', KEYS[3], 'MINID', '=', unfinished)
 return redis.call('XTRIM', KEYS[1], 'MINID', '=', unfinished)
