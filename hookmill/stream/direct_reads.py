@@ -114,11 +114,11 @@ class DirectReads:
         group, of_all = self._partitions[number], self._streams[number]
         keys = [*taking_keys(group), of_all.index, group.gate, of_all.backlog, group.wake]
         args = [*self._names, count, largest, name]
-        reader = ("GROUP", *self._names[:2], "COUNT", count)
+        reader, of_streams = self._names[:2], (group.gate, group.stream, ">", ">")
         return (
             ("MULTI",),
             ("EVALSHA", sha, len(keys), *keys, "begin", *args),
-            ("XREADGROUP", *reader, "STREAMS", group.gate, group.stream, ">", ">"),
+            ("XREADGROUP", "GROUP", *reader, "COUNT", count, "STREAMS", *of_streams),
             ("EVALSHA", sha, len(keys), *keys, "end", *args),
             ("EXEC",),
         )
