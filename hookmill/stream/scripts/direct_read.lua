@@ -90,8 +90,11 @@ end
 -- Decide about entries of the index. The fields of one that may not run are read, because what becomes
 -- of it needs them. A deleted entry must not become the head of a key: nobody would settle it.
 local function decide_row(row)
+  local digests, keys = row.digests, row.packed_keys and cmsgpack.unpack(row.packed_keys)
   for seq = row.from, row.to do
-    local digest, key = digest_and_key_of(row, seq)
+    local place = seq - row.first
+    local digest = string.sub(digests, place * DIGEST + 1, place * DIGEST + DIGEST)
+    local key = keys and keys[place + 1] or ''
     local is_owner = own(digest, struct.pack('>I6I4', row.ms, seq))
     if not is_owner or key ~= '' then
       local id = id_of(row.ms, seq)

@@ -57,11 +57,3 @@ local function rows_and_gaps(stream, before, last, count)
   if missing == 0 then return rows, gaps end
   return {}, { redis.call('XRANGE', stream, '(' .. before, last) }
 end
-
--- Return the digest and the ordering key of an entry ('': it has none).
-local function digest_and_key_of(row, seq)
-  if row.packed_keys and not row.keys then row.keys = cmsgpack.unpack(row.packed_keys) end
-  local place = seq - row.first
-  local digest = string.sub(row.digests, place * DIGEST + 1, (place + 1) * DIGEST)
-  return digest, row.keys and row.keys[place + 1] or ''
-end

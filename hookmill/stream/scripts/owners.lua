@@ -28,9 +28,8 @@ end
 -- Return the key of the bucket in which a digest is: its hash modulo the span. Where that bucket
 -- does not exist yet, it is the one that will be split into both.
 local function bucket_key(gen, digest)
-  local hash = hash_of(digest)
-  local number = hash % gen.span
-  if number >= gen.buckets then number = hash % (gen.span / 2) end
+  local number = hash_of(digest) % gen.span
+  if number >= gen.buckets then number = number - gen.span / 2 end
   return gen.prefix .. number
 end
 
