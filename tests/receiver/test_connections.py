@@ -65,6 +65,9 @@ async def test_a_request_that_has_arrived_is_never_cut_off(
 ) -> None:
     running = await start(connections=2, append_timeout=10)
     whole, in_parts = await connected(running, connect, 1), await connected(running, connect, 2)
+    # It was answered once, so until it sends again it is an idle one, which may be closed.
+    await whole.send(delivery(running.sources["qstash"], b"before"))
+    assert (await whole.answer()).status == 200
     with paused(redis_client):
         await begun(running, whole, delivery(running.sources["qstash"], b"whole"))
         request = delivery(running.sources["qstash"], b"in parts")
