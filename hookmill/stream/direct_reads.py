@@ -140,8 +140,11 @@ class DirectReads:
         # What runs is known only with all three replies. Otherwise the entries are recovered.
         taken = directly_taken_of(number, read, ended) if begun == 1 else None
         if taken is None:
+            why = (
+                f": {ended}" if isinstance(ended, Exception) else ""
+            )  # else it is as long as a take
             return StreamUnavailableError(
-                f"partition {number}: what was read is not decided about: {ended}"
+                f"partition {number}: it is not decided what runs of what was read{why}"
             )
         *_, read_twice, again, _ = ended
         if 2 * read_twice > taken.read:

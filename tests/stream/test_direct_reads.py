@@ -9,17 +9,15 @@ import pytest
 import redis
 
 from hookmill.errors import GroupLostError, StreamUnavailableError
-from hookmill.stream import direct_reads
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import Settlement, Taken, weight_of
 from hookmill.stream.producer import Producer
 from hookmill.stream.upkeep import Upkeep
-from tests.stream.direct import append, append_as_older_release, names
+from tests.stream.direct import FEW, append, append_as_older_release, finish_all, names, under_load
 from tests.stream.toolkit import OpenGroup, again, ids, pending, settle_all
 from tests.support import ANY_BYTES, Server, Stream
 
 KB, MB = 1000, 1_000_000
-FEW = direct_reads.LEAST
 
 
 def direct(client: redis.Redis) -> int:
@@ -34,22 +32,6 @@ async def take_directly(client: redis.Redis, group: Consumer, count: int) -> Tak
     taken = await group.take(count)
     assert direct(client) == before + 1, "it was not a direct read"
     return taken
-
-
-async def under_load(stream: Producer, group: Consumer) -> None:
-    """Append twice as much as a take brings, and take it once: the next read is a direct one."""
-    await append(stream, *names(1000, 1000 + 2 * FEW), body=bytes(100))  # the largest ones
-    taken = await group.take(FEW)
-    assert len(taken.entries) == FEW
-    await settle_all(group, *taken.entries)
-
-
-async def finish_all(group: Consumer) -> list[str]:
-    found = []
-    while not (taken := await group.take(100)).is_empty:
-        found += ids(taken.entries)
-        await settle_all(group, *taken.entries)
-    return found
 
 
 async def test_under_load_new_entries_are_read_directly_each_of_them_once_and_in_order(
@@ -244,7 +226,7 @@ async def test_what_was_read_and_not_decided_about_is_recovered_and_runs_once(
         taken = await limited.take(40)
         await settle_all(group, *taken.entries)
         redis_client.acl_setuser(user, commands=["-zrem", "-zscore", "-xlen", "-hsetnx"])
-        with pytest.raises(StreamUnavailableError, match="not decided about"):
+        with pytest.raises(StreamUnavailableError, match="it is not decided what runs"):
             await limited.take(30)
         assert pending(redis_client, group) == 30
         redis_client.acl_setuser(user, commands=["+@all"])

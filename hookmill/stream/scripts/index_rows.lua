@@ -25,23 +25,25 @@ local function row_of(record, before, last)
   return ms <= last_ms and row.from <= row.to and row or nil
 end
 
--- Return the rows of the entries behind `before`, up to `last`, and how many they are.
-local function rows_of_index(before, last)
+-- Return the rows of the entries behind `before`, up to `last`, and how many they are. With more than
+-- `count` it ends: then some are deleted, and there may be very many of a stream that was deleted.
+local function rows_of_index(before, last, count)
   local rows, found, from = {}, 0, before
-  while true do
+  while found <= count do
     local record = redis.call('XRANGE', index_key, '(' .. from, '+', 'COUNT', 1)[1]
     local row = record and row_of(record, before, last)
     if not row then return rows, found end
     rows[#rows + 1], from = row, record[1]
     found = found + row.to - row.from + 1
   end
+  return rows, found
 end
 
 -- Return the rows of the `count` entries behind `before`, up to `last`, and the gaps: the entries before
 -- each row and behind the last one, read from the stream. Where the rows have entries that were
 -- deleted, all is one gap.
 local function rows_and_gaps(stream, before, last, count)
-  local rows, found = rows_of_index(before, last)
+  local rows, found = rows_of_index(before, last, count)
   local gaps, missing, from = {}, count - found, before
   for i, row in ipairs(rows) do
     gaps[i] = {}
