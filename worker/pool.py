@@ -45,14 +45,6 @@ from worker.takeover import Takeover
 
 log = structlog.get_logger("worker")
 
-
-class Running(msgspec.Struct, eq=False):
-    """A message that runs, since `began` by `time.perf_counter`."""
-
-    entry: Entry
-    began: float
-
-
 MAX_WAIT = 20.0
 """Seconds to wait for a wake-up in one go. A wake-up is lost when the worker that received it dies;
 then its entry waits this long at most.
@@ -93,6 +85,13 @@ STOP_STEP_TIMEOUT = 2.0
 """Seconds that each of the last steps of a stop may take where the deadline leaves less: to receive
 a reply that is on its way, to end the cancelled messages, to settle, to end calls of `on_dead`.
 """
+
+
+class Running(msgspec.Struct, eq=False):
+    """A message that runs, since `began` by `time.perf_counter`."""
+
+    entry: Entry
+    began: float
 
 
 class Pool:

@@ -229,7 +229,7 @@ class KeptLines:
     """Keeps the lines of its logger `log` until `write`, which writes them with one system call.
 
     Only one thread may use it, and it must call `write` soon: the lines are lost if the process
-    dies before. Where a user has configured structlog, nothing is kept: his logger writes at once.
+    dies before. Where a user has configured structlog, nothing is kept: that logger writes at once.
     """
 
     def __init__(self, name: str) -> None:
