@@ -51,3 +51,10 @@ async def finish_all(group: Consumer) -> list[str]:
         found += ids(taken.entries)
         await settle_keyed(group, *taken.entries)
     return found
+
+
+def direct(client: redis.Redis) -> int:
+    """How many transactions have read until now: a shut gate is an error of XREADGROUP."""
+    stats: Any = client.info("commandstats")
+    reads = stats.get("cmdstat_xreadgroup", {})
+    return int(stats.get("cmdstat_exec", {}).get("calls", 0)) - int(reads.get("failed_calls", 0))

@@ -13,18 +13,19 @@ from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import Settlement, Taken, weight_of
 from hookmill.stream.producer import Producer
 from hookmill.stream.upkeep import Upkeep
-from tests.stream.direct import FEW, append, append_as_older_release, finish_all, names, under_load
+from tests.stream.direct import (
+    FEW,
+    append,
+    append_as_older_release,
+    direct,
+    finish_all,
+    names,
+    under_load,
+)
 from tests.stream.toolkit import OpenGroup, again, ids, pending, settle_all
 from tests.support import ANY_BYTES, Server, Stream
 
 KB, MB = 1000, 1_000_000
-
-
-def direct(client: redis.Redis) -> int:
-    """How many transactions have read until now: a shut gate is an error of XREADGROUP."""
-    stats: Any = client.info("commandstats")
-    reads = stats.get("cmdstat_xreadgroup", {})
-    return int(stats.get("cmdstat_exec", {}).get("calls", 0)) - int(reads.get("failed_calls", 0))
 
 
 async def take_directly(client: redis.Redis, group: Consumer, count: int) -> Taken:

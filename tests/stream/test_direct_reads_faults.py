@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -10,15 +11,18 @@ import redis
 from hookmill.errors import GroupLostError, StreamUnavailableError
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.producer import Producer
+from hookmill.stream.takes import LEAST_COUNT
 from tests.stream.direct import (
     FEW,
     append,
     append_as_older_release,
+    direct,
     finish_all,
     names,
     settle_keyed,
     under_load,
 )
+from tests.stream.partitioned import PARTITIONS, append_to, partitions_of
 from tests.stream.toolkit import OpenGroup, ids, settle_all
 from tests.support import ANY_BYTES, message
 
@@ -137,5 +141,22 @@ async def test_of_a_deleted_stream_that_had_very_much_the_index_is_not_read_to_i
     taken = await group.take(FEW)
     calls = redis_client.info("commandstats")["cmdstat_xrange"]["calls"]
     assert calls < 20  # there are a hundred records
+    await settle_all(group, *taken.entries)
+    await finish_all(group)
+
+
+async def test_a_partition_whose_gate_is_shut_is_asked_by_script_in_the_same_take(
+    split: tuple[Producer, Consumer], redis_client: redis.Redis
+) -> None:
+    """This worker may have been woken for it, and then no other worker is."""
+    stream, group = split
+    for number in range(PARTITIONS):
+        await append_to(stream, number, size=10, count=3 * LEAST_COUNT)
+    await settle_all(group, *(await group.take(PARTITIONS * LEAST_COUNT)).entries)
+    await append_to(stream, 0, size=500)  # larger than all before
+    before = direct(redis_client)
+    taken = await group.take(PARTITIONS * LEAST_COUNT)
+    assert direct(redis_client) - before == PARTITIONS - 1
+    assert Counter(partitions_of(taken)) == dict.fromkeys(range(PARTITIONS), LEAST_COUNT)
     await settle_all(group, *taken.entries)
     await finish_all(group)
