@@ -44,7 +44,7 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 # production: what a deployed program needs. build: what builds the package. run: both, and the embedded server.
 lock: $(VENV)/develop.stamp ## Update the locks from pyproject.toml
 	$(LOCK) pyproject.toml --all-extras --group build -o locks/run.txt --upgrade
-	$(LOCK) pyproject.toml --extra asymmetric --extra metrics -c locks/run.txt -o locks/production.txt --upgrade
+	$(LOCK) pyproject.toml --extra asymmetric --extra console --extra metrics --extra otel -c locks/run.txt -o locks/production.txt --upgrade
 	$(LOCK) --group build -c locks/run.txt -o locks/build.txt --upgrade
 	$(LOCK) pyproject.toml --all-extras --group build --group test --group lint --group docs -c locks/run.txt -o locks/develop.txt --upgrade
 

@@ -31,7 +31,7 @@ from packaging.utils import canonicalize_name
 from locks.lockfile import FOLDER, Locked, read_lock
 
 PROJECT = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-EXTRAS = ("asymmetric", "metrics")
+EXTRAS = ("asymmetric", "console", "metrics", "otel")
 """The extras that are in the production lock."""
 
 LONGEST_LICENCE = 100

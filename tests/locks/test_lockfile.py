@@ -22,7 +22,9 @@ NEEDS: dict[str, list[str]] = {
     "production": [
         *PROJECT["project"]["dependencies"],
         *EXTRAS["asymmetric"],
+        *EXTRAS["console"],
         *EXTRAS["metrics"],
+        *EXTRAS["otel"],
     ],
     "build": GROUPS["build"],
     "run": [
