@@ -10,7 +10,7 @@ import typer
 
 from hookmill.cli.dead_groups import dead_groups
 from hookmill.cli.letters import laid_out, summary
-from hookmill.cli.options import AsJSON, Group
+from hookmill.cli.options import AsJSON, Group, Who, Why
 from hookmill.cli.output import fail, is_confirmed, say, say_json, say_value
 from hookmill.cli.progress import bar
 from hookmill.cli.selecting import (
@@ -25,9 +25,10 @@ from hookmill.cli.selecting import (
     Where,
     dead_letter_filter,
 )
-from hookmill.cli.start import read_settings, run
+from hookmill.cli.start import operator_of, read_settings, run
 
 if TYPE_CHECKING:
+    from hookmill.admin.audit import Act
     from hookmill.admin.dead_letters import SelectedDeadLetters, Tally
     from hookmill.admin.filters import DeadLetterFilter, Selection
     from hookmill.config.settings import Settings
@@ -123,6 +124,8 @@ def dead_replay(  # noqa: PLR0913 - an option each
     ] = None,
     dry_run: _DryRun = False,
     group: Group = None,
+    who: Who = None,
+    why: Why = "",
 ) -> None:
     """Run dead letters again, with a fresh count of attempts."""
     # Long because: each option of the command is a parameter with its help.
@@ -140,7 +143,8 @@ def dead_replay(  # noqa: PLR0913 - an option each
     )
     filtered = _selection(wanted, limit, newest=newest)
     selection = _selected(ids, filtered, everything=everything)
-    run(replay(read_settings(group=group), selection, rate=rate, to=to, dry_run=dry_run))
+    settings = read_settings(group=group, operator=who)
+    run(replay(settings, selection, rate=rate, to=to, dry_run=dry_run, why=why))
 
 
 @app.command("drop")
@@ -162,6 +166,8 @@ def dead_drop(  # noqa: PLR0913 - an option each
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     dry_run: _DryRun = False,
     group: Group = None,
+    who: Who = None,
+    why: Why = "",
 ) -> None:
     """Delete dead letters for good. Their senders may then deliver the same message IDs again."""
     # Long because: each option of the command is a parameter with its help.
@@ -178,7 +184,7 @@ def dead_drop(  # noqa: PLR0913 - an option each
     )
     filtered = _selection(wanted, limit, newest=newest)
     selection = _selected(ids, filtered, everything=everything)
-    settings = read_settings(group=group)
+    settings = read_settings(group=group, operator=who)
 
     def confirm(number: int) -> bool:
         from hookmill.admin.units import count
@@ -189,7 +195,7 @@ def dead_drop(  # noqa: PLR0913 - an option each
             fail(f"{question} There is nobody to ask: give --yes")
         return yes or is_confirmed(question)
 
-    run(drop(settings, selection, confirm=confirm, dry_run=dry_run))
+    run(drop(settings, selection, confirm=confirm, dry_run=dry_run, why=why))
 
 
 def _selection(wanted: DeadLetterFilter, limit: int | None, *, newest: bool) -> Selection:
@@ -264,17 +270,21 @@ async def replay(
     rate: float | None = None,
     to: str | None = None,
     dry_run: bool = False,
+    why: str = "",
 ) -> None:
     """Run the selected dead letters again, with the handler `to` if given; print how many."""
     from hookmill.admin import dead_letters
+    from hookmill.admin.audit import acting
 
     async with dead_letters.opened(settings) as letters:
         there = await letters.count()
         selected = await dead_letters.select(letters, selection)
         if dry_run:
             say(f"would replay {await _counted(selected, there)}")
-        else:
-            await _follow("replayed", selected.replay(rate, to=to), there)
+            return
+        about = {"group": settings.group, "selection": selection, "rate": rate, "to": to}
+        async with acting(settings, "dead replay", about, operator_of(settings, why)) as act:
+            await _follow("replayed", selected.replay(rate, to=to), there, act)
 
 
 async def drop(
@@ -283,12 +293,14 @@ async def drop(
     *,
     confirm: Callable[[int], bool] = lambda _: True,
     dry_run: bool = False,
+    why: str = "",
 ) -> None:
     """Delete the selected dead letters, and print how many.
 
     Where no IDs were given, `confirm` gets their number first, and decides.
     """
     from hookmill.admin import dead_letters
+    from hookmill.admin.audit import acting
 
     async with dead_letters.opened(settings) as letters:
         there = await letters.count()
@@ -301,7 +313,9 @@ async def drop(
             if number and not confirm(number):
                 say("dropped none")
                 return
-        await _follow("dropped", selected.drop(), there)
+        about = {"group": settings.group, "selection": selection}
+        async with acting(settings, "dead drop", about, operator_of(settings, why)) as act:
+            await _follow("dropped", selected.drop(), there, act)
 
 
 async def _counted(selected: SelectedDeadLetters, total: int) -> int:
@@ -313,7 +327,7 @@ async def _counted(selected: SelectedDeadLetters, total: int) -> int:
     return found
 
 
-async def _follow(what: str, tallies: AsyncIterator[Tally], total: int) -> None:
+async def _follow(what: str, tallies: AsyncIterator[Tally], total: int, act: Act) -> None:
     """Show the progress of a replay or drop, and at its end how many were done and tried.
 
     These numbers are printed even when it breaks off, so that nobody has to guess them.
@@ -326,6 +340,7 @@ async def _follow(what: str, tallies: AsyncIterator[Tally], total: int) -> None:
             async for tally in tallies:
                 show(tally.looked_at, f"{what} {tally.done:,}")
     finally:
+        act.result(**{what: tally.done, "of": tally.tried})
         # Nothing to say if it failed before the first step.
         if tally.tried or not sys.exc_info()[0]:
             say(f"{what} {tally.done} of {tally.tried}")
