@@ -48,6 +48,7 @@ class Keys:
         return GroupKeys(
             stream=self.stream,
             again=f"{base}:again",
+            moves=f"{base}:again:moves",
             delayed=f"{base}:delayed",
             delayed_entries=f"{base}:delayed:entries",
             sooner=f"{shared}:sooner",
@@ -59,6 +60,7 @@ class Keys:
             parked=f"{base}:parked",
             sweep=f"{base}:sweep",
             counts=f"{base}:counts",
+            replays=f"{base}:replays",
             gate=f"{base}:gate",
             upkeep=f"{base}:upkeep",
             heartbeats=f"{base}:heartbeats",
@@ -84,6 +86,7 @@ class GroupKeys(NamedTuple):
 
     stream: str
     again: str
+    moves: str
     delayed: str
     delayed_entries: str
     sooner: str
@@ -95,6 +98,7 @@ class GroupKeys(NamedTuple):
     parked: str
     sweep: str
     counts: str
+    replays: str
     gate: str
     upkeep: str
     heartbeats: str

@@ -90,6 +90,7 @@ local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 -- letter. Also 0 where the delayed entry replaces an older one, which happens when the message ran
 -- again after its group was lost.
 local function follow_up(kind, delay_ms, place, fields)
+  note_move_of(fields)
   if kind == 'dead' then
     redis.call('XADD', KEYS[5], '*', unpack(fields))
     return 0
