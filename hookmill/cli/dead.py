@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hookmill.cli.letters import laid_out, summary
+from hookmill.cli.letters import summary
 from hookmill.cli.options import AsJSON, Group
 from hookmill.cli.output import console, fail, is_confirmed, say, say_json, say_value
 from hookmill.cli.start import read_settings, run
@@ -235,6 +235,8 @@ def _show_one(seen: dict[str, Any], *, as_json: bool) -> None:
         say_json(seen)
         return
     if "body" in seen:
+        from hookmill.admin.bodies import laid_out
+
         seen["body"] = laid_out(seen["body"])
     for name, value in seen.items():
         say_value(name, str(value))
