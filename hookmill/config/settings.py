@@ -340,6 +340,11 @@ class Settings(BaseSettings):
     console_trusted_role: Literal["reader", "operator"] = Field(
         default="reader", description="what a person may do whom the proxy has logged in"
     )
+    operator: str | None = Field(
+        default=None,
+        description="who is recorded for the commands that act, see `hookmill audit`. Unset: the "
+        "user of this machine, and its name",
+    )
     log_format: Literal["auto", "console", "json"] = Field(
         default="auto", description="`auto`: text on a terminal, JSON otherwise"
     )
