@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp_sse import EventSourceResponse
 
 from hookmill.config.settings import Settings
-from hookmill.console import dead_pages, overview_page, worker_page
+from hookmill.console import audit_page, dead_pages, overview_page, worker_page
 from hookmill.console.access import plain_address
 from hookmill.console.console import Console
 from hookmill.console.guard import HEADERS, MAX_FORM, VIEWER, ConsoleGuard, form_of
@@ -30,6 +30,7 @@ PAGES: dict[str, Page] = {
     "/dead/{id}": dead_pages.one,
     "/jobs/{id}": dead_pages.job,
     "/workers": worker_page.workers,
+    "/audit": audit_page.audit,
 }
 """What is shown."""
 
@@ -40,7 +41,12 @@ ACTIONS: dict[str, Page] = {
 }
 """What is done: forms are sent there."""
 
-NAVIGATION = (("/", "Overview"), ("/dead", "Dead letters"), ("/workers", "Workers"))
+NAVIGATION = (
+    ("/", "Overview"),
+    ("/dead", "Dead letters"),
+    ("/workers", "Workers"),
+    ("/audit", "Audit"),
+)
 
 
 class ConsoleServer:

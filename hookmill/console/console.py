@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from hookmill.admin import audit
+from hookmill.admin.audit import Act
 from hookmill.config.settings import Settings
 from hookmill.console.access import Access
 from hookmill.console.backend import Backend
@@ -40,6 +46,19 @@ class Console:
         await self.watch.close()
         await self.jobs.close()
         await self.backend.close()
+
+
+@asynccontextmanager
+async def acting(
+    console: Console, request: Request, action: str, about: Mapping[str, Any]
+) -> AsyncIterator[Act]:
+    """Record what a person does, as `hookmill.admin.audit` says. The form's `why` is the reason."""
+    viewer = request.viewer
+    who = f"{viewer.name or viewer.role} (console)"
+    operator = audit.Operator(who, request.field("why"))
+    client = await console.backend.client()
+    async with audit.acting(console.settings, action, about, operator, client=client) as act:
+        yield act
 
 
 def need_operator(request: Request) -> None:

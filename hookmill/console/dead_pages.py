@@ -15,7 +15,7 @@ from hookmill.admin.bodies import laid_out
 from hookmill.admin.dead_letters import SelectedDeadLetters
 from hookmill.admin.filters import DeadLetterFilter, Selection, moment_ms
 from hookmill.admin.units import count
-from hookmill.console.console import Console, need_operator
+from hookmill.console.console import Console, acting, need_operator
 from hookmill.console.jobs import Job
 from hookmill.console.pages import Moved, PageRefusedError, Request, Shown, written
 from hookmill.error_text import last_line
@@ -40,6 +40,7 @@ class Plan(NamedTuple):
 
     action: Action
     group: str
+    selection: Selection
     selected: SelectedDeadLetters
 
 
@@ -92,9 +93,8 @@ async def plan(console: Console, request: Request) -> Moved:
     selection = Selection(ids=ids, filter=_filter(given))
     selected = await dead_letters.select(letters, selection)
     title = f"{_DOING[action][0]}: counting what is meant"
-    job = Job(
-        title, f"/dead{written(_query(group, given))}", None, Plan(action, group.name, selected)
-    )
+    meant = Plan(action, group.name, selection, selected)
+    job = Job(title, f"/dead{written(_query(group, given))}", None, meant)
 
     async def counting(job: Job) -> AsyncIterator[None]:
         job.total = await selected.count()
@@ -112,19 +112,26 @@ async def confirm(console: Console, request: Request) -> Moved:
         raise PageRefusedError(404, "there is nothing to confirm (any more)")
     chosen, total = counted.plan, counted.total
     rate = _rate(request)
-    counted.plan = None  # a form that is sent twice acts once
     verb, done = _DOING[chosen.action]
-    acting = chosen.selected.replay(rate) if chosen.action == "replay" else chosen.selected.drop()
+    tallies = chosen.selected.replay(rate) if chosen.action == "replay" else chosen.selected.drop()
+    about = {"group": chosen.group, "selection": chosen.selection, "rate": rate}
 
     async def act(job: Job) -> AsyncIterator[None]:
-        async for tally in acting:
-            job.step(tally.tried, f"{tally.done:,} {done}")
-            console.watch.forget()
-            yield
+        async with acting(console, request, f"dead {chosen.action}", about) as action:
+            async for tally in tallies:
+                job.step(tally.tried, f"{tally.done:,} {done}")
+                action.result(**{done: tally.done, "of": tally.tried})
+                console.watch.forget()
+                yield
+                if job.is_cancelled:
+                    action.result(cancelled=True)
+                    break
 
     told = count(total or 0, "dead letter", "dead letters")
     job = Job(f"{verb} {told} of group {chosen.group}", counted.back, total)
-    return Moved(f"/jobs/{console.jobs.start(job, act).id}")
+    console.jobs.start(job, act)
+    counted.plan = None  # a form that is sent twice acts once
+    return Moved(f"/jobs/{job.id}")
 
 
 async def job(console: Console, request: Request) -> Shown:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Literal
 
 import structlog
@@ -66,7 +66,7 @@ class Job:
 
 
 Run = Callable[[Job], AsyncIterator[None]]
-"""Does a job, step by step. Between two steps it can be cancelled."""
+"""Does a job, step by step. It looks after each step whether the job was cancelled."""
 
 
 class Jobs:
@@ -77,9 +77,7 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(
-        self, job: Job, run: Run, at_end: Callable[[Job], Awaitable[None]] | None = None
-    ) -> Job:
+    def start(self, job: Job, run: Run) -> Job:
         """Start a job. Raises `TooManyJobsError`."""
         if len(self._tasks) >= MAX_RUNNING:
             raise TooManyJobsError(f"{MAX_RUNNING} actions run already: wait for one of them")
@@ -87,7 +85,7 @@ class Jobs:
         for key in ended[: max(0, len(self._jobs) - MAX_JOBS + 1)]:
             del self._jobs[key]
         self._jobs[job.id] = job
-        task = asyncio.create_task(self._run(job, run, at_end), name="job")
+        task = asyncio.create_task(self._run(job, run), name="job")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return job
@@ -100,26 +98,17 @@ class Jobs:
         """Cancel all jobs."""
         await cancel_and_wait(self._tasks)
 
-    async def _run(
-        self, job: Job, run: Run, at_end: Callable[[Job], Awaitable[None]] | None
-    ) -> None:
-        state: State = "ended"
+    async def _run(self, job: Job, run: Run) -> None:
+        state: State
         try:
             async for _ in run(job):
                 self._changed()
-                if job.is_cancelled:
-                    state = "cancelled"
-                    break
+            state = "cancelled" if job.is_cancelled else "ended"
         except HookmillError as error:
             state, job.error = "failed", str(error)
         except Exception:  # a bug of ours must be seen where one waits for the end
             log.exception("an action failed", action=job.title)
             state, job.error = "failed", "the console failed: see its log"
         job.ended = time.monotonic()
-        if at_end is not None:
-            try:
-                await at_end(job)
-            except HookmillError as error:
-                job.error = job.error or str(error)
         job.state = state
         self._changed()
