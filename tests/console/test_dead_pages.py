@@ -89,6 +89,7 @@ async def test_an_action_can_be_cancelled_between_two_steps(
     form = {"csrf": page.csrf, "rate": "2"}
     assert "Cancel" in (await operator.post(f"{address}/confirm", form)).text
     newest = list(operator.running.jobs._jobs.values())[-1]
+    await eventually(lambda: "1 replayed" in newest.told)
     await operator.post(f"/jobs/{newest.id}/cancel", {"csrf": page.csrf})
     _, page = await ended(operator)
     assert "been cancelled" in page.visible
