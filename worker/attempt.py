@@ -19,7 +19,7 @@ import structlog
 from hookmill import error_text
 from hookmill.errors import DecodeError, WireVersionError
 from hookmill.handlers import Dead, Delivery, Discard, Handler, Handlers, Middleware, Next, Retry
-from hookmill.message import Message, Progress
+from hookmill.message import TRACE_FIELD, Message, Progress
 from hookmill.runtime import logs
 from hookmill.stream.entries import Entry
 from worker.error_memory import release_frames
@@ -174,6 +174,8 @@ class Attempter:
         except WireVersionError as error:
             return self._unknown(progress, error.code, str(error))
         logs.bind_message(message.id, message.source, message.type)
+        if TRACE_FIELD in entry.fields:
+            logs.bind_trace(entry.fields[TRACE_FIELD][3:35].decode("ascii", "replace"))
         handler = self._handler(message, progress)
         if not isinstance(handler, Handler):
             return handler
