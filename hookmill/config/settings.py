@@ -306,6 +306,11 @@ class Settings(BaseSettings):
         description="function that receiver and worker call once when they start, to set up "
         "OpenTelemetry's SDK: MODULE:FUNCTION",
     )
+    operator: str | None = Field(
+        default=None,
+        description="who is recorded for the commands that act, see `hookmill audit`. Unset: the "
+        "user of this machine, and its name",
+    )
     log_format: Literal["auto", "console", "json"] = Field(
         default="auto", description="`auto`: text on a terminal, JSON otherwise"
     )
