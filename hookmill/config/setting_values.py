@@ -76,3 +76,11 @@ def check_addresses(listed: object) -> tuple[str, ...]:
         return tuple(str(ip_address(str(part).strip())) for part in parts)
     except ValueError:
         raise ValueError("give IP addresses with commas between them, such as 10.0.0.5") from None
+
+
+def check_target(target: str) -> str:
+    """Return where a function of the user is: MODULE:FUNCTION."""
+    module, _, function = target.partition(":")
+    if not all(part.isidentifier() for part in [*module.split("."), function]):
+        raise ValueError("name the function as MODULE:FUNCTION, such as tracing:start")
+    return target

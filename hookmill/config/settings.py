@@ -47,6 +47,7 @@ from hookmill.config.setting_values import (
     check_key_part,
     check_public_url,
     check_qstash_url,
+    check_target,
 )
 from hookmill.config.source_options import SourceOptions
 from hookmill.errors import SettingsError, see
@@ -339,6 +340,17 @@ class Settings(BaseSettings):
     )
     console_trusted_role: Literal["reader", "operator"] = Field(
         default="reader", description="what a person may do whom the proxy has logged in"
+    )
+    traces: Literal["off", "linked", "joined"] = Field(
+        default="off",
+        description="make spans with OpenTelemetry (needs the extra `otel`). `joined`: one trace "
+        "from the delivery to the last attempt. `linked`: each attempt begins a trace of its own, "
+        "with a link to the delivery's",
+    )
+    traces_setup: Annotated[str, AfterValidator(check_target)] | None = Field(
+        default=None,
+        description="function that receiver and worker call once when they start, to set up "
+        "OpenTelemetry's SDK: MODULE:FUNCTION",
     )
     operator: str | None = Field(
         default=None,
