@@ -186,9 +186,13 @@ def _query(group: GroupFacts | None, given: Mapping[str, str]) -> dict[str, str]
 
 
 def _filter(given: Mapping[str, str]) -> DeadLetterFilter:
-    texts = {name: given[name] or None for name in ("source", "type", "handler", "reason")}
     return DeadLetterFilter(
-        **texts, after_ms=_moment(given, "after"), before_ms=_moment(given, "before")
+        source=given["source"] or None,
+        type=given["type"] or None,
+        handler=given["handler"] or None,
+        reason=given["reason"] or None,
+        after_ms=_moment(given, "after"),
+        before_ms=_moment(given, "before"),
     )
 
 
