@@ -53,7 +53,7 @@ class ReplayRefusedError(HookmillError):
     code = "replay_refused"
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class ReplayPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What a replay is to do. `first` and `last` bound the IDs of the messages in each partition,
     so that what comes later is not part of it. `matched` is how many matched when they were
     counted.
@@ -89,7 +89,7 @@ NOTHING = ReplayTally(0, ReplayProgress())
 class Replay:
     """A replay of a group's handled messages. Call `look` first, then `counting` or `run`."""
 
-    def __init__(self, client: Client, settings: Settings, name: str, plan: Plan) -> None:
+    def __init__(self, client: Client, settings: Settings, name: str, plan: ReplayPlan) -> None:
         self.name = name
         self.plan = plan
         self.sample: list[dict[str, Any]] = []
@@ -277,7 +277,7 @@ async def opened(
             patterns = patterns_of(facts, wanted.handler)
             wanted = msgspec.structs.replace(wanted, patterns=patterns)
         first = f"{max(wanted.since_ms or 0, await _made_ms(client, settings.group))}-0"
-        plan = Plan(wanted=wanted, to=to, rate=rate, first=first)
+        plan = ReplayPlan(wanted=wanted, to=to, rate=rate, first=first)
         async with _closing(Replay(client, settings, secrets.token_hex(4), plan)) as replay:
             yield replay
 
@@ -294,7 +294,7 @@ async def resumed(settings: Settings, name: str) -> AsyncIterator[Replay]:
                 f"no replay {name} of group {settings.group} can be resumed: it has ended, or is "
                 f"older than a week.{others}"
             )
-        plan = msgspec.json.decode(plans[name], type=Plan)
+        plan = msgspec.json.decode(plans[name], type=ReplayPlan)
         async with _closing(Replay(client, settings, name, plan)) as replay:
             yield replay
 

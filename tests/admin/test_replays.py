@@ -244,5 +244,5 @@ async def test_a_group_that_began_later_replays_nothing_from_before(
 
 async def test_a_plan_is_read_as_it_was_written() -> None:
     wanted = ReplayFilter(where=(condition_of("items[*].n~a*"),), handler="h", patterns=("a",))
-    plan = module.Plan(wanted=wanted, to="h", rate=2.5, last=("1-1",), matched=3)
-    assert msgspec.json.decode(msgspec.json.encode(plan), type=module.Plan) == plan
+    plan = module.ReplayPlan(wanted=wanted, to="h", rate=2.5, last=("1-1",), matched=3)
+    assert msgspec.json.decode(msgspec.json.encode(plan), type=module.ReplayPlan) == plan

@@ -195,5 +195,5 @@ async def test_only_what_is_finished_is_replayed_whatever_moves_meanwhile(
             model.check()
             assert was_done <= {one.encode() for one in replayed}
             await model.finish()
-            for token in replayed:
-                assert model.done[token.encode()] > done[token.encode()]
+            for token in map(str.encode, replayed):
+                assert model.done[token] > done[token] or token not in done  # a duplicate
