@@ -62,6 +62,7 @@ class Keys:
             sweep=f"{base}:sweep",
             counts=f"{base}:counts",
             replays=f"{base}:replays",
+            history=f"{base}:history",
             gate=f"{base}:gate",
             upkeep=f"{base}:upkeep",
             heartbeats=f"{base}:heartbeats",
@@ -100,6 +101,7 @@ class GroupKeys(NamedTuple):
     sweep: str
     counts: str
     replays: str
+    history: str
     gate: str
     upkeep: str
     heartbeats: str
@@ -116,7 +118,7 @@ class GroupKeys(NamedTuple):
     @property
     def own(self) -> list[str]:
         """The group's own keys. More of them begin with one of these and a colon: the lists of
-        parked messages and the buckets of owners.
+        parked messages, the buckets of owners, and the lists of a history.
         """
         before = self.again.removesuffix("again")
         return [key for key in self if key.startswith(before)]
