@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
+from http import HTTPStatus
 
 import structlog
 from multidict import MultiMapping
@@ -34,6 +35,9 @@ from receiver.responses import BUSY, FAULT, OnResult, Refusal, Reply, Result, re
 log = structlog.get_logger("receiver")
 
 
+Take = Callable[[Source, ReceivedRequest, OnResult], None]
+
+
 class Pipeline:
     """The way of every delivery. Only the event loop uses it."""
 
@@ -48,6 +52,8 @@ class Pipeline:
         self._certificates = certificates or Certificates()
         self._tasks: set[asyncio.Task[None]] = set()
         self._log_limits: defaultdict[tuple[str, str], LogLimit] = defaultdict(LogLimit)
+        self.take: Take = self._take
+        """Verify a delivery and have its message stored. The result is told now or later."""
 
     def precheck(
         self, source: Source, method: str, headers: MultiMapping[str], length: int | None
@@ -73,8 +79,22 @@ class Pipeline:
             return BUSY
         return refusal
 
-    def take(self, source: Source, request: ReceivedRequest, on_result: OnResult) -> None:
-        """Verify a delivery and have its message stored. `on_result` is called now or later."""
+    def time_deliveries(self) -> None:
+        """Measure from now on how long each delivery takes, from its whole request to its answer.
+        Where nobody asks for that, it costs nothing.
+        """
+        self.take = self._take_timed
+
+    def _take_timed(self, source: Source, request: ReceivedRequest, on_result: OnResult) -> None:
+        began = time.perf_counter()
+
+        def on_timed_result(result: Result) -> None:
+            on_result(result)
+            self.metrics.answered(source.name, time.perf_counter() - began)
+
+        self._take(source, request, on_timed_result)
+
+    def _take(self, source: Source, request: ReceivedRequest, on_result: OnResult) -> None:
         try:
             admitted: Admitted = admit(source, request, time.time())
         except Exception:  # noqa: BLE001 - our own fault; its logger limits how often it is logged
@@ -97,6 +117,8 @@ class Pipeline:
             self.metrics.count(source.name, "accepted")
         elif isinstance(result, Refusal):
             self.metrics.count(source.name, result.code)
+            if result.status == HTTPStatus.SERVICE_UNAVAILABLE:
+                self.metrics.count_unavailable(source.name)
             cause = {"cause": result.cause} if result.cause else {}
             self._log(
                 log.warning, "refused", source, result.code, code=result.code,
@@ -134,7 +156,7 @@ class Pipeline:
             server_logger().exception("cannot judge a delivery to %s", source.name)
             result = FAULT
         if result is None:
-            self.take(source, request, on_result)
+            self._take(source, request, on_result)
         else:
             on_result(result)
 

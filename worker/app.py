@@ -9,25 +9,31 @@ from typing import Any
 from hookmill.config.settings import Settings
 from hookmill.errors import GroupLostError, GroupRefusedError, StreamUnavailableError
 from hookmill.handlers import Handlers
+from hookmill.instrumentation.group_metrics import ASK_TIMEOUT
+from hookmill.instrumentation.program import ProgramMetrics
 from hookmill.runtime import process
 from hookmill.runtime.tasks import cancel_and_wait, run_periodically
+from hookmill.stream.client import Client
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.facts import Heartbeat
 from hookmill.stream.first_sights import FirstSights
 from hookmill.stream.heartbeats import Heartbeats
+from hookmill.stream.inspector import Inspector
 from hookmill.stream.upkeep import Upkeep
 from worker.attempt import Attempter
 from worker.dead_letter_bounds import Bounds, DeadLetterBounds
 from worker.dead_watchers import DeadWatchers
 from worker.delayed import Delayed
 from worker.heartbeat import HeartbeatWriter, constant_part
+from worker.instruments import Counts, Instruments
 from worker.janitor import Janitor
 from worker.leases import LeaseKeeper, timeout_of
 from worker.loop_watch import LoopWatch
+from worker.message_metrics import MessageMetrics
 from worker.opening import client_of, makes_group
 from worker.parts import first_to_end, watch_thread
-from worker.pool import STOP_STEP_TIMEOUT, Pool
+from worker.pool import STOP_STEP_TIMEOUT, AttemptListener, Pool
 from worker.stacks import Run
 from worker.stuck_threads import watch_stuck_threads
 from worker.takeover import Takeover
@@ -41,6 +47,7 @@ class Worker:
 
     def __init__(self, settings: Settings, handlers: Handlers[Any], resources: Any) -> None:
         self.consumer_name = process.consumer_name()
+        self._metrics_client: Client | None = None
         self.handler_count = len(handlers)
         self._client = client_of(settings)
         self._consumer = self._new_consumer(settings)
@@ -53,12 +60,16 @@ class Worker:
         self._attempter = Attempter(
             handlers, resources, self._threads, grace=settings.grace, look=unknown_types.look
         )
-        takeover = Takeover(self._consumer, settings.lease)
+        takeover = self._takeover = Takeover(self._consumer, settings.lease)
+        self.instruments = self._make_instruments(settings, handlers)
         self._watchers = DeadWatchers(handlers, resources)
         self._pool = Pool(
             self._consumer, self._attempter, takeover, settings.concurrency, self._watchers,
             max_bytes=settings.take_bytes,
+            listeners=self._listeners(),
         )  # fmt: skip
+        if self.instruments is not None:
+            self._pool.on_settled = self.instruments.messages.settled
         self._leases = self._lease_keeper(settings.lease)
         self._loop_watch = LoopWatch(self._pool.runs)
         about = constant_part(self.consumer_name, settings, handlers)
@@ -82,6 +93,28 @@ class Worker:
         consumer, pool = self._consumer, self._pool
         leases = consumer.leases(timeout_of(lease))
         return LeaseKeeper(leases, pool.held, lease, lambda: consumer.in_use(lease), pool.settling)
+
+    def _make_instruments(self, settings: Settings, handlers: Handlers[Any]) -> Instruments | None:
+        """Return what measures; None where nobody can ask for it."""
+        if settings.admin_port is None:
+            return None
+        group = settings.group
+        names = [handler.name for handler in handlers]
+        messages = MessageMetrics(group, names, settings.metrics_types)
+        self._metrics_client = self._client.with_timeout(ASK_TIMEOUT)
+        look = Inspector(self._metrics_client).groups
+        program = ProgramMetrics(self._client, look, settings.lease)
+        return Instruments(group, messages, program, self._counts)
+
+    def _listeners(self) -> tuple[AttemptListener, ...]:
+        return () if self.instruments is None else (self.instruments.messages.attempt_ended,)
+
+    def _counts(self) -> Counts:
+        pool, takeover = self._pool, self._takeover
+        return Counts(
+            pool.duplicates, pool.late_outcomes, takeover.taken_over, takeover.recovered,
+            pool.suspects, len(self._threads.waiting()),
+        )  # fmt: skip
 
     def _new_consumer(self, settings: Settings) -> Consumer:
         return Consumer(
@@ -109,6 +142,8 @@ class Worker:
         """
         self._leases.start()
         self._loop_watch.start()
+        if self.instruments is not None:
+            self.instruments.start()
         parts = {
             "settler watch": self._pool.watch_settler(),
             "stuck threads": watch_stuck_threads(self._threads, self._stuck_limit),
@@ -139,6 +174,9 @@ class Worker:
             async with asyncio.timeout(STOP_STEP_TIMEOUT):
                 await self._upkeep.retire(0, self.consumer_name)
         self._threads.close()
+        if self.instruments is not None and self._metrics_client is not None:
+            await self.instruments.stop()
+            await self._metrics_client.close()
         await self._consumer.close()
         await self._client.close()
 

@@ -145,6 +145,10 @@ class Pool:
         self._is_resting = False
         self._waits_for_slots = False
         self._taking: asyncio.Task[None] | None = None
+        self.duplicates = self.suspects = 0
+        """How many duplicates were dropped, and how many messages came that have to run alone."""
+        self.on_settled: Callable[[list[EntryRef]], None] | None = None
+        """Is told which entries have been settled."""
         self._holdings = Holdings(max_bytes)
         self.held = self._holdings.entries
 
@@ -250,6 +254,11 @@ class Pool:
         """For how many seconds the oldest message has been held; None if none is."""
         oldest = next(iter(self.held.values()), None)  # they stand in the order of their takes
         return None if oldest is None else time.monotonic() - oldest.since
+
+    @property
+    def late_outcomes(self) -> int:
+        """How many outcomes were dropped because another worker had their messages by then."""
+        return self._settler.late_outcomes
 
     @property
     def is_idle(self) -> bool:
@@ -406,9 +415,11 @@ class Pool:
                 self._settle(entry, Requeued(_progress_of(entry)))
             elif entry.is_suspect:
                 self._suspects.append(entry)
+                self.suspects += 1
             else:
                 self._start(entry)
         for _, message_id in taken.duplicates:
+            self.duplicates += 1
             log.info("duplicate dropped", id=message_id)
 
     def _start(self, entry: Entry) -> None:
@@ -476,6 +487,8 @@ class Pool:
     def _settled(self, refs: list[EntryRef]) -> None:
         """Let go of entries whose settlement is written."""
         self._holdings.let_go(refs)
+        if self.on_settled is not None:
+            self.on_settled(refs)
         self._changed.set()
 
 

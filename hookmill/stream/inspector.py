@@ -63,15 +63,9 @@ class Inspector:
         now = await self._time()
         (memory,) = await self._client.info("memory")
         length, sizes = 0, []
-        groups: dict[str, list[GroupFacts]] = {}
         for number, keys in enumerate(self._client.partitions):
-            rows = await self._groups_of(number, keys)
             length += int(await self._client.execute(number, "XLEN", keys.stream))
             sizes.append(await self._bytes(number, keys.stream))
-            for row in rows:
-                if not is_wakeup_group(row["name"]):
-                    facts = await self._group(number, keys, row)
-                    groups.setdefault(facts.name, []).append(facts)
         known = [size for size in sizes if size is not None]
         return Overview(
             now_ms=int(now * 1000),
@@ -80,8 +74,18 @@ class Inspector:
             bytes=sum(known) if len(known) == len(sizes) else None,
             used_memory=int(memory["used_memory"]),
             maxmemory=int(memory.get("maxmemory", 0)),
-            groups=tuple([await self._with_workers(sum_of(parts)) for parts in groups.values()]),
+            groups=await self.groups(),
         )
+
+    async def groups(self) -> tuple[GroupFacts, ...]:
+        """Look at each group of the stream."""
+        groups: dict[str, list[GroupFacts]] = {}
+        for number, keys in enumerate(self._client.partitions):
+            for row in await self._groups_of(number, keys):
+                if not is_wakeup_group(row["name"]):
+                    facts = await self._group(number, keys, row)
+                    groups.setdefault(facts.name, []).append(facts)
+        return tuple([await self._with_workers(sum_of(parts)) for parts in groups.values()])
 
     async def group(self, name: str) -> GroupFacts:
         """Look at one group, also where Redis has lost it and only its keys are left."""
@@ -128,14 +132,29 @@ class Inspector:
         owners = _pairs(await execute(number, "HGETALL", keys.owners))
         counts = _pairs(await execute(number, "HGETALL", keys.counts))
         came = [oldest_held, undelivered and _ms(undelivered[0]), again and _received_ms(*again)]
+        delayed = int(await execute(number, "ZCARD", keys.delayed))
+        due, next_due = await self._due(number, keys) if delayed else (0, None)
+        parked = int(await execute(number, "GET", keys.parked) or 0)
+        could_run = [
+            undelivered and _ms(undelivered[0]),
+            await self._untaken_again_ms(number, keys) if in_again > again_held else None,
+            next_due if due else None,
+        ]
+        # Redis tells the lag from 7.0 on, unless an entry was deleted in between.
+        waiting = row.get("lag") if undelivered else 0
+        again_left = max(0, in_again - again_held)
+        others = held + in_again + delayed + parked
         return GroupFacts(
             name=name,
-            # Redis tells the lag from 7.0 on, unless an entry was deleted in between.
-            waiting=row.get("lag") if undelivered else 0,
+            waiting=waiting,
+            guessed_waiting=_guessed_waiting(counts, others) if waiting is None else waiting,
             held=held + again_held,
-            delayed=int(await execute(number, "ZCARD", keys.delayed)),
-            again=max(0, in_again - again_held),
-            parked=int(await execute(number, "GET", keys.parked) or 0),
+            delayed=delayed,
+            due=due,
+            next_due_ms=next_due,
+            could_run_ms=min((ms for ms in could_run if ms is not None), default=None),
+            again=again_left,
+            parked=parked,
             dead=int(await execute(number, "XLEN", keys.dead)),
             dead_bytes=await self._bytes(number, keys.dead),
             oldest_dead_ms=oldest_dead and _ms(oldest_dead[0]),
@@ -146,6 +165,20 @@ class Inspector:
             backlog_bytes=_backlog_bytes(counts),
             consumers=await self._consumers(number, keys, name),
         )
+
+    async def _due(self, number: int, keys: GroupKeys) -> tuple[int, int | None]:
+        """Return how many delayed messages are due by now, and when the first one is."""
+        now = int(await self._time(number) * 1000)
+        due = int(await self._client.execute(number, "ZCOUNT", keys.delayed, "-inf", now))
+        first = await self._client.execute(number, "ZRANGE", keys.delayed, 0, 0, "WITHSCORES")
+        return due, int(float(first[1])) if first else None
+
+    async def _untaken_again_ms(self, number: int, keys: GroupKeys) -> int | None:
+        """Return when the oldest entry was written that is to be taken again, and was not yet."""
+        for row in await self._infos(number, "XINFO", "GROUPS", keys.again):
+            found = await self._first(number, keys.again, f"({row['last-delivered-id'].decode()}")
+            return _ms(found[0]) if found else None
+        return None
 
     async def _pending(self, number: int, key: str, group: str) -> tuple[int, int | None]:
         """Return how many entries are held, and when the oldest of them was added."""
@@ -224,9 +257,9 @@ class Inspector:
             return str(error)
         return ""
 
-    async def _time(self) -> float:
+    async def _time(self, place: int = 0) -> float:
         """Return Redis' own time, in Unix seconds."""
-        seconds, microseconds = await self._client.execute(0, "TIME")
+        seconds, microseconds = await self._client.execute(place, "TIME")
         return int(seconds) + int(microseconds) / 1_000_000
 
     async def _clock_ahead(self) -> float:
@@ -251,6 +284,14 @@ def _backlog_bytes(counts: dict[bytes, bytes]) -> int | None:
     if b"unfinished:bytes" not in counts:
         return None
     return max(0, int(counts[b"unfinished:bytes"]) - int(counts.get(b"finished:bytes", 0)))
+
+
+def _guessed_waiting(counts: dict[bytes, bytes], others: int) -> int:
+    """Return about how many messages a group has not read, though some; `others` are unfinished and
+    it has read them.
+    """
+    unfinished = int(counts.get(b"unfinished:messages", 0))
+    return max(1, unfinished - int(counts.get(b"finished:messages", 0)) - others)
 
 
 def _ms(entry_id: bytes) -> int:
