@@ -24,11 +24,10 @@ from hookmill.runtime.metrics_page import LogMetrics
 from hookmill.signatures.presets import PRESETS, Preset
 from hookmill.signatures.spec import SignatureSpec
 from hookmill.stream.client import Client
-from hookmill.stream.facts import GroupFacts, Heartbeat
+from hookmill.stream.facts import Heartbeat
 from receiver.metrics import Metrics
 from receiver.spool_metrics import SpoolMetrics
-from worker.instruments import Counts, Instruments
-from worker.message_metrics import MessageMetrics
+from worker.instruments import Instruments, WorkerCounts
 from worker.metrics import WorkerMetrics
 
 ROOT = Path(__file__).parent.parent
@@ -107,11 +106,10 @@ def _value(parameter: Any) -> str:
 
 def metrics() -> str:
     """Return a Markdown table of what `/metrics` shows: which program, name, type, labels."""
-    both = (*_program_metrics().collect(), *LogMetrics().collect())
+    both = (*ProgramMetrics(_client(), 0.0).collect(), *LogMetrics().collect())
     receiver = (*Metrics().collect(), *SpoolMetrics(ROOT, 0).collect())
-    messages = MessageMetrics("main", (), 1)
-    none = Counts(*[0] * len(Counts._fields))
-    instruments = Instruments("main", messages, _program_metrics(), lambda: none)
+    none = WorkerCounts(*[0] * len(WorkerCounts._fields))
+    instruments = Instruments(Settings(), (), _client(), lambda: none)
     of_both = {family.name for family in both}
     worker = [
         *WorkerMetrics(lambda: Heartbeat(name="any")).collect(),
@@ -128,11 +126,8 @@ def metrics() -> str:
     return "\n".join(rows)
 
 
-def _program_metrics() -> ProgramMetrics:
-    async def look() -> tuple[GroupFacts, ...]:
-        return ()
-
-    return ProgramMetrics(Client("redis://localhost", "hookmill"), look, 0.0)
+def _client() -> Client:
+    return Client("redis://localhost", "hookmill")
 
 
 def packages() -> str:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import structlog
 
 from hookmill.config.settings import Settings
 from hookmill.config.sources import Source
-from hookmill.instrumentation.group_metrics import ASK_TIMEOUT
 from hookmill.instrumentation.program import ProgramMetrics
 from hookmill.runtime.admin_server import AdminServer
 from hookmill.runtime.metrics_page import Collector, Prepare, metrics_page
-from hookmill.stream.client import Client
-from hookmill.stream.inspector import Inspector
 from hookmill.stream.producer import Producer
 from receiver.appender import Appender
 from receiver.certificate_memory import CertificateMemory
@@ -28,7 +26,11 @@ from receiver.responses import NO_SECRET
 from receiver.source_table import Served
 from receiver.spool import Spool
 from receiver.spool_metrics import SpoolMetrics
+from receiver.traces import DeliveryTraces
 from receiver.wire_version import WireVersionWatch
+
+if TYPE_CHECKING:
+    from hookmill.instrumentation.tracing import Tracing
 
 log = structlog.get_logger("receiver")
 
@@ -44,6 +46,7 @@ class Receiver:
         sources: Iterable[Source],
         stream: Producer,
         certificates: Certificates | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._shutdown = settings.shutdown
         timeout = settings.append_timeout
@@ -52,19 +55,21 @@ class Receiver:
             self._spool = Spool(settings.spool, settings.spool_limit, settings.partitions)
         self._drainer = Drainer(self._spool, stream, timeout) if self._spool else None
         self._pinning = PinningWatch(stream.client, settings.lease)
-        self._appender = Appender(stream, timeout, self._spool, self._pinning.backlog_is_full)
+        traces = None if tracing is None else DeliveryTraces(tracing)
+        self._appender = Appender(
+            stream, timeout, self._spool, self._pinning.backlog_is_full, traces
+        )
         self._wire_version = WireVersionWatch(
             stream.client, settings.lease, self._appender.write_in
         )
         certificates = certificates or Certificates()
-        self._pipeline = Pipeline(settings, self._appender, certificates)
+        self._pipeline = Pipeline(settings, self._appender, certificates, traces)
         self._certificate_memory = CertificateMemory(stream.client, certificates)
         self._health = Health(stream, self._spool, timeout, self._remarks)
         self._http = HttpServer(settings, self._pipeline, self._health)
         self._without_secret: tuple[str, ...] = ()
         self._replace_sources(sources, {})
         self._metrics: ProgramMetrics | None = None
-        self._metrics_client: Client | None = None
         self._admin = self._admin_server(settings, stream)
         self.admin_port: int | None = None
         """The port of the admin address, once it is open."""
@@ -79,9 +84,7 @@ class Receiver:
         counts.backlog_limit = settings.backlog_messages, settings.backlog_bytes
         self._pipeline.time_deliveries()
         self._appender.on_append = counts.append_ended
-        self._metrics_client = stream.client.with_timeout(ASK_TIMEOUT)
-        look = Inspector(self._metrics_client).groups
-        self._metrics = ProgramMetrics(stream.client, look, settings.lease)
+        self._metrics = ProgramMetrics(stream.client, settings.lease, counts.flush)
         collectors: list[Collector] = [counts, self._metrics]
         prepare: list[Prepare] = [self._metrics.prepare]
         if settings.spool:
@@ -159,6 +162,5 @@ class Receiver:
             await self._spool.close()
         if self._admin is not None:
             await self._admin.stop()
-        if self._metrics is not None and self._metrics_client is not None:
+        if self._metrics is not None:
             await self._metrics.stop()
-            await self._metrics_client.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from hookmill.instrumentation.facts import AppendEnded
@@ -69,14 +69,19 @@ class Metrics:
         """Count a delivery that was verified with this secret."""
         self._secrets[source, secret] += 1
 
-    def answered(self, source: str, seconds: float) -> None:
-        """Count how long a delivery took, from its whole request to its answer."""
-        self._requests.of(source).observe(seconds)
+    def times_of(self, source: str) -> Callable[[float], None]:
+        """Return what counts how long a delivery took, from its whole request to its answer."""
+        return self._requests.of(source).add
+
+    def flush(self) -> None:
+        """Count what was added to the histograms."""
+        for histograms in (self._requests, self._appends, self._batches):
+            histograms.flush()
 
     def append_ended(self, ended: AppendEnded) -> None:
         """Count an append to Redis."""
-        self._append_seconds.observe(ended.seconds)
-        self._batch_size.observe(ended.messages)
+        self._append_seconds.add(ended.seconds)
+        self._batch_size.add(ended.messages)
 
     def reloaded(self, *, is_good: bool, now: float) -> None:
         """Note the last time that settings and sources were loaded (Unix seconds)."""
@@ -112,6 +117,9 @@ class Metrics:
             ("source",),
             rows,
         )
+        yield from self._other_families()
+
+    def _other_families(self) -> Iterator[Any]:
         yield self._requests.family()
         yield self._appends.family()
         yield self._batches.family()

@@ -31,8 +31,21 @@ from receiver.intake import Admitted, ReceivedRequest, admit, delivery_of, prech
 from receiver.log_limits import server_logger
 from receiver.metrics import Metrics
 from receiver.responses import BUSY, FAULT, OnResult, Refusal, Reply, Result, refusal_of
+from receiver.traces import DeliveryTraces, TracedDelivery
 
 log = structlog.get_logger("receiver")
+
+
+class _Times(dict[str, Callable[[float], None]]):
+    """What counts the times of each source, made when it is first asked for."""
+
+    def __init__(self, make: Callable[[str], Callable[[float], None]]) -> None:
+        self._make = make
+
+    def __missing__(self, source: str) -> Callable[[float], None]:
+        """Return that of a source that is new."""
+        made = self[source] = self._make(source)
+        return made
 
 
 Take = Callable[[Source, ReceivedRequest, OnResult], None]
@@ -42,7 +55,11 @@ class Pipeline:
     """The way of every delivery. Only the event loop uses it."""
 
     def __init__(
-        self, settings: Settings, appender: Appender, certificates: Certificates | None
+        self,
+        settings: Settings,
+        appender: Appender,
+        certificates: Certificates | None,
+        traces: DeliveryTraces | None = None,
     ) -> None:
         self.capacity = Capacity(settings.queue_bytes)
         self.metrics = Metrics()
@@ -50,6 +67,7 @@ class Pipeline:
         self._most_waiting = settings.queue_messages
         self._appender = appender
         self._certificates = certificates or Certificates()
+        self._traces = traces
         self._tasks: set[asyncio.Task[None]] = set()
         self._log_limits: defaultdict[tuple[str, str], LogLimit] = defaultdict(LogLimit)
         self.take: Take = self._take
@@ -83,29 +101,44 @@ class Pipeline:
         """Measure from now on how long each delivery takes, from its whole request to its answer.
         Where nobody asks for that, it costs nothing.
         """
-        self.take = self._take_timed
+        take, now = self._take, time.perf_counter
+        times = _Times(self.metrics.times_of)
 
-    def _take_timed(self, source: Source, request: ReceivedRequest, on_result: OnResult) -> None:
-        began = time.perf_counter()
+        def take_timed(source: Source, request: ReceivedRequest, on_result: OnResult) -> None:
+            add, began = times[source.name], now()
 
-        def on_timed_result(result: Result) -> None:
-            on_result(result)
-            self.metrics.answered(source.name, time.perf_counter() - began)
+            def on_timed_result(result: Result) -> None:
+                on_result(result)
+                add(now() - began)
 
-        self._take(source, request, on_timed_result)
+            take(source, request, on_timed_result)
 
-    def _take(self, source: Source, request: ReceivedRequest, on_result: OnResult) -> None:
+        self.take = take_timed
+
+    def _take(
+        self,
+        source: Source,
+        request: ReceivedRequest,
+        on_result: OnResult,
+        traced: TracedDelivery | None = None,
+    ) -> None:
+        if self._traces is not None and traced is None:
+            traced = self._traces.begin(source, request)
+            on_result = traced.ending(on_result)
         try:
             admitted: Admitted = admit(source, request, time.time())
         except Exception:  # noqa: BLE001 - our own fault; its logger limits how often it is logged
             server_logger().exception("cannot judge a delivery to %s", source.name)
             admitted = FAULT
         if isinstance(admitted, Arrival):
+            if traced is not None:
+                admitted = traced.stored_with(admitted)
             self._store(source, admitted, on_result)
         elif isinstance(admitted, NeedsCertificate) or (
             isinstance(admitted, Reply) and admitted.confirm_url
         ):
-            task = asyncio.create_task(self._ask_first(source, request, admitted, on_result))
+            asking = self._ask_first(source, request, admitted, on_result, traced)
+            task = asyncio.create_task(asking)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         else:
@@ -148,6 +181,7 @@ class Pipeline:
         request: ReceivedRequest,
         admitted: NeedsCertificate | Reply,
         on_result: OnResult,
+        traced: TracedDelivery | None,
     ) -> None:
         """Make the request of our own that a delivery needs, then go on with the delivery."""
         try:
@@ -156,7 +190,7 @@ class Pipeline:
             server_logger().exception("cannot judge a delivery to %s", source.name)
             result = FAULT
         if result is None:
-            self._take(source, request, on_result)
+            self._take(source, request, on_result, traced)
         else:
             on_result(result)
 

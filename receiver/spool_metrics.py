@@ -27,7 +27,7 @@ BUSY_TIMEOUT = 1.0
 """Seconds to wait for a lock of the file."""
 
 
-class Spooled(NamedTuple):
+class SpoolContent(NamedTuple):
     """What the spool holds: messages, bytes, and when the oldest was received (Unix seconds)."""
 
     messages: int
@@ -42,7 +42,7 @@ class SpoolMetrics:
         self._path = path
         self._limit = limit
         self._read_at = -PERIOD
-        self._spooled: Spooled | None = None
+        self._spooled: SpoolContent | None = None
 
     async def refresh(self) -> None:
         """Read the file, unless that was done just now."""
@@ -69,7 +69,7 @@ class SpoolMetrics:
         )
 
 
-def look_into(path: Path) -> Spooled | None:
+def look_into(path: Path) -> SpoolContent | None:
     """Return what a spool file holds; None if that cannot be read now."""
     try:
         opened = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", BUSY_TIMEOUT, uri=True)
@@ -82,7 +82,7 @@ def look_into(path: Path) -> Spooled | None:
             )
     except (sqlite3.Error, OSError):
         return None
-    return Spooled(count, (pages - free) * size, _received_at(oldest[0]) if oldest else None)
+    return SpoolContent(count, (pages - free) * size, _received_at(oldest[0]) if oldest else None)
 
 
 def _received_at(encoded: bytes) -> float | None:

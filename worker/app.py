@@ -3,37 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
 from hookmill.config.settings import Settings
 from hookmill.errors import GroupLostError, GroupRefusedError, StreamUnavailableError
 from hookmill.handlers import Handlers
-from hookmill.instrumentation.group_metrics import ASK_TIMEOUT
-from hookmill.instrumentation.program import ProgramMetrics
 from hookmill.runtime import process
 from hookmill.runtime.tasks import cancel_and_wait, run_periodically
-from hookmill.stream.client import Client
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.facts import Heartbeat
 from hookmill.stream.first_sights import FirstSights
 from hookmill.stream.heartbeats import Heartbeats
-from hookmill.stream.inspector import Inspector
 from hookmill.stream.upkeep import Upkeep
 from worker.attempt import Attempter
 from worker.dead_letter_bounds import Bounds, DeadLetterBounds
 from worker.dead_watchers import DeadWatchers
 from worker.delayed import Delayed
 from worker.heartbeat import HeartbeatWriter, constant_part
-from worker.instruments import Counts, Instruments
+from worker.instruments import Instruments, WorkerCounts
 from worker.janitor import Janitor
 from worker.leases import LeaseKeeper, timeout_of
 from worker.loop_watch import LoopWatch
-from worker.message_metrics import MessageMetrics
 from worker.opening import client_of, makes_group
 from worker.parts import first_to_end, watch_thread
-from worker.pool import STOP_STEP_TIMEOUT, AttemptListener, Pool
+from worker.pool import STOP_STEP_TIMEOUT, Pool
 from worker.stacks import Run
 from worker.stuck_threads import watch_stuck_threads
 from worker.takeover import Takeover
@@ -47,7 +43,6 @@ class Worker:
 
     def __init__(self, settings: Settings, handlers: Handlers[Any], resources: Any) -> None:
         self.consumer_name = process.consumer_name()
-        self._metrics_client: Client | None = None
         self.handler_count = len(handlers)
         self._client = client_of(settings)
         self._consumer = self._new_consumer(settings)
@@ -61,12 +56,12 @@ class Worker:
             handlers, resources, self._threads, grace=settings.grace, look=unknown_types.look
         )
         takeover = self._takeover = Takeover(self._consumer, settings.lease)
-        self.instruments = self._make_instruments(settings, handlers)
+        self.instruments = self._instruments_of(settings, handlers)
         self._watchers = DeadWatchers(handlers, resources)
         self._pool = Pool(
             self._consumer, self._attempter, takeover, settings.concurrency, self._watchers,
             max_bytes=settings.take_bytes,
-            listeners=self._listeners(),
+            listeners=() if self.instruments is None else self.instruments.listeners,
         )  # fmt: skip
         if self.instruments is not None:
             self._pool.on_settled = self.instruments.messages.settled
@@ -74,44 +69,41 @@ class Worker:
         self._loop_watch = LoopWatch(self._pool.runs)
         about = constant_part(self.consumer_name, settings, handlers)
         self._heartbeat = HeartbeatWriter(heartbeats, about, self._pool, self._threads)
-        self._periodic = {
+        self._periodic = self._periodic_tasks(settings, heartbeats, unknown_types)
+        self._tasks: list[asyncio.Task[Any]] = []
+        self.is_stopping = False
+        """Whether `stop` was called."""
+
+    def _periodic_tasks(
+        self, settings: Settings, heartbeats: Heartbeats, unknown_types: UnknownTypes
+    ) -> dict[str, Callable[[], Awaitable[float]]]:
+        return {
             "delayed": Delayed(self._consumer).run_once,
             "first sights": unknown_types.forget_known,
             "heartbeat": self._heartbeat.run_once,
             "janitor": self._janitor(settings).run_once,
             "leases": self._leases.beat,
             "loop watch": self._loop_watch.beat,
-            "takeover": takeover.look,
+            "takeover": self._takeover.look,
             "unstarted": self._pool.requeue_unstarted,
             "waiting": self._waiting_mover(settings, heartbeats).run_once,
         }
-        self._tasks: list[asyncio.Task[Any]] = []
-        self.is_stopping = False
-        """Whether `stop` was called."""
 
     def _lease_keeper(self, lease: float) -> LeaseKeeper:
         consumer, pool = self._consumer, self._pool
         leases = consumer.leases(timeout_of(lease))
         return LeaseKeeper(leases, pool.held, lease, lambda: consumer.in_use(lease), pool.settling)
 
-    def _make_instruments(self, settings: Settings, handlers: Handlers[Any]) -> Instruments | None:
+    def _instruments_of(self, settings: Settings, handlers: Handlers[Any]) -> Instruments | None:
         """Return what measures; None where nobody can ask for it."""
         if settings.admin_port is None:
             return None
-        group = settings.group
         names = [handler.name for handler in handlers]
-        messages = MessageMetrics(group, names, settings.metrics_types)
-        self._metrics_client = self._client.with_timeout(ASK_TIMEOUT)
-        look = Inspector(self._metrics_client).groups
-        program = ProgramMetrics(self._client, look, settings.lease)
-        return Instruments(group, messages, program, self._counts)
+        return Instruments(settings, names, self._client, self._counts)
 
-    def _listeners(self) -> tuple[AttemptListener, ...]:
-        return () if self.instruments is None else (self.instruments.messages.attempt_ended,)
-
-    def _counts(self) -> Counts:
+    def _counts(self) -> WorkerCounts:
         pool, takeover = self._pool, self._takeover
-        return Counts(
+        return WorkerCounts(
             pool.duplicates, pool.late_outcomes, takeover.taken_over, takeover.recovered,
             pool.suspects, len(self._threads.waiting()),
         )  # fmt: skip
@@ -174,9 +166,8 @@ class Worker:
             async with asyncio.timeout(STOP_STEP_TIMEOUT):
                 await self._upkeep.retire(0, self.consumer_name)
         self._threads.close()
-        if self.instruments is not None and self._metrics_client is not None:
+        if self.instruments is not None:
             await self.instruments.stop()
-            await self._metrics_client.close()
         await self._consumer.close()
         await self._client.close()
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 
+from hookmill.config.settings import Settings
 from hookmill.instrumentation.histograms import labelled
 from hookmill.instrumentation.program import ProgramMetrics
+from hookmill.stream.client import Client
 from worker.message_metrics import MessageMetrics
+from worker.pool import AttemptListener
 
 
-class Counts(NamedTuple):
+class WorkerCounts(NamedTuple):
     """What a worker counts anyway, because it is rare."""
 
     duplicates: int
@@ -31,22 +34,24 @@ _COUNTERS = {
 
 
 class Instruments:
-    """A collector of all that a worker measures; `start` it, and `stop` it."""
+    """A collector of all that a worker measures; `start` it, and `stop` it. `handlers` are the
+    names of the worker's.
+    """
 
     def __init__(
-        self,
-        group: str,
-        messages: MessageMetrics,
-        program: ProgramMetrics,
-        count: Callable[[], Counts],
-    ) -> None:
-        self._group = group
-        self.messages = messages
-        self._program = program
+        self, settings: Settings, handlers: Iterable[str], client: Client,
+        count: Callable[[], WorkerCounts],
+    ) -> None:  # fmt: skip
+        self._group = settings.group
         self._count = count
-        self.start = program.start
-        self.stop = program.stop
-        self.prepare = program.prepare
+        self.messages = MessageMetrics(settings.group, handlers, settings.metrics_types)
+        program = self._program = ProgramMetrics(client, settings.lease, self.messages.flush)
+        self.start, self.stop, self.prepare = program.start, program.stop, program.prepare
+
+    @property
+    def listeners(self) -> tuple[AttemptListener, ...]:
+        """What is to be told of attempts."""
+        return (self.messages.attempt_ended,)
 
     def collect(self) -> Iterator[Any]:
         """Yield counters, histograms, and what both programs show."""

@@ -1,13 +1,13 @@
 """Counts the outcomes of messages, and how long they waited, ran, and took as a whole.
 
-It listens to the pool only where there is a page /metrics. A message costs it a look into a
-dictionary for its count, and a bisection for each of three times.
+It listens to the pool only where there is a page /metrics. What has ended waits in a list until it
+is settled, and is counted with the others of that settlement, which costs a third.
 """
 
 from __future__ import annotations
 
-import re
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -20,6 +20,8 @@ from hookmill.instrumentation.histograms import (
     labelled,
 )
 from hookmill.instrumentation.labels import OTHER, BoundedLabel
+from hookmill.instrumentation.traceparent import read_traceparent
+from hookmill.message import TRACE_FIELD
 from hookmill.stream.entries import EntryRef
 from worker.outcome import (
     DeadLettered,
@@ -49,7 +51,15 @@ FINISHED = frozenset({"handled", "discarded", "ignored", "dead"})
 MOST_REASONS = 50
 """Values of the label `reason`: handlers may give reasons of their own."""
 
-_TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+
+_Ended = AttemptEnded[Outcome]
+
+
+class _Now(NamedTuple):
+    """The time in Unix seconds, and the Unix time at which `time.perf_counter` was 0."""
+
+    unix: float
+    at_zero: float
 
 
 class _Times(NamedTuple):
@@ -58,14 +68,6 @@ class _Times(NamedTuple):
     waiting: Histogram
     running: Histogram
     whole: Histogram
-
-
-class _Unsettled(NamedTuple):
-    """A message that is finished, and not settled yet."""
-
-    received: float
-    times: _Times
-    trace_id: str
 
 
 class MessageMetrics:
@@ -88,7 +90,9 @@ class MessageMetrics:
         self._reasons = BoundedLabel(MOST_REASONS)
         self._counts: dict[tuple[str, str, str, str], int] = {}
         self._dead: dict[tuple[str, str], int] = {}
-        self._unsettled: dict[EntryRef, _Unsettled] = {}
+        self._ended: list[_Ended] = []
+        self.attempt_ended: Callable[[_Ended], None] = self._ended.append
+        """Is told of an attempt that has ended. It is counted when it is settled."""
         names = ("group", "handler")
         self._families = (
             Histograms(
@@ -107,41 +111,79 @@ class MessageMetrics:
         )  # fmt: skip
         self._times = {name: self._times_of(name) for name in (*self._handlers, "", OTHER)}
 
-    def attempt_ended(self, ended: AttemptEnded[Outcome]) -> None:
-        """Count an attempt, and observe how long it and its message took."""
-        outcome, message = ended.outcome, ended.message
-        if type(outcome) is Done:
-            handler, told = outcome.handler, "handled"
-        else:
-            handler, told = _handler_of(outcome), OUTCOMES[type(outcome)]
-        source, event_type = (message.source, message.type) if message else ("", "")
-        try:
-            self._counts[source, event_type, handler, told] += 1
-        except KeyError:
-            self._count_new(source, event_type, handler, told)
-        if told == "requeued" or message is None:
-            return
-        times = self._times.get(handler) or self._times[OTHER]
-        trace = ended.entry.fields.get(b"trace")
-        trace_id = "" if trace is None else _trace_id_in(trace)
-        received = message.received_ms / 1000
-        if handler:
-            times.running.observe(ended.seconds, trace_id)
-            if not ended.progress.attempts:
-                began = self._clock() - ended.seconds
-                times.waiting.observe(max(0.0, began - received), trace_id)
-        if told in FINISHED:
-            self._unsettled[ended.entry.ref] = _Unsettled(received, times, trace_id)
-            if type(outcome) is DeadLettered:
-                self._count_dead(handler, outcome.reason)
+    def settled(self, refs: list[EntryRef]) -> None:
+        """Count the attempts whose outcomes have been written, and observe their times.
 
-    def settled(self, refs: Iterable[EntryRef]) -> None:
-        """Observe the whole time of the messages that have been settled."""
-        now = self._clock()
-        for ref in refs:
-            one = self._unsettled.pop(ref, None)
-            if one is not None:
-                one.times.whole.observe(max(0.0, now - one.received), one.trace_id)
+        Outcomes are written in the order in which attempts end. Between them are entries that were
+        given back without an attempt.
+        """
+        ended = self._ended
+        settled = ended[: len(refs)]
+        if [one.entry.ref for one in settled] == refs:
+            del ended[: len(refs)]
+        else:
+            known = set(refs)
+            settled = [one for one in ended if one.entry.ref in known]
+            ended[:] = [one for one in ended if one.entry.ref not in known]
+        handled: defaultdict[tuple[str, str, str], list[_Ended]] = defaultdict(list)
+        unix = self._clock()
+        now = _Now(unix, unix - time.perf_counter())
+        for one in settled:
+            outcome, message = one.outcome, one.message
+            if type(outcome) is Done and message is not None:
+                handled[message.source, message.type, outcome.handler].append(one)
+            else:
+                self._count_other(one, now)
+        for (source, event_type, handler), some in handled.items():
+            self._count(source, event_type, handler, "handled", len(some))
+            self._observe(handler, some, now)
+            self._observe_whole(handler, some, now)
+
+    def flush(self) -> None:
+        """Count what was added to the histograms."""
+        for family in self._families:
+            family.flush()
+
+    def _count_other(self, one: _Ended, now: _Now) -> None:
+        """Count an attempt that did not succeed."""
+        outcome, message = one.outcome, one.message
+        handler, told = _handler_of(outcome), OUTCOMES[type(outcome)]
+        source, event_type = (message.source, message.type) if message else ("", "")
+        self._count(source, event_type, handler, told, 1)
+        if type(outcome) is DeadLettered:
+            self._count_dead(handler, outcome.reason)
+        if message is None or type(outcome) is Requeued:
+            return
+        if handler:
+            self._observe(handler, [one], now)
+        if told in FINISHED:
+            self._observe_whole(handler, [one], now)
+
+    def _observe(self, handler: str, some: list[_Ended], now: _Now) -> None:
+        times = self._times_for(handler)
+        began = now.at_zero
+        times.running.add_all([one.seconds for one in some])
+        times.waiting.add_all(
+            [
+                began + one.began - one.message.received_ms / 1000  # type: ignore[union-attr]  # read
+                for one in some
+                if not one.progress.attempts
+            ]
+        )
+        last = some[-1]
+        if trace_id := _trace_id_of(last):
+            times.running.exemplify(last.seconds, trace_id)
+            if not last.progress.attempts:
+                times.waiting.exemplify(began + last.began - _received(last), trace_id)
+
+    def _observe_whole(self, handler: str, some: list[_Ended], now: _Now) -> None:
+        whole, ms = self._times_for(handler).whole, now.unix * 1000
+        whole.add_all([(ms - one.message.received_ms) / 1000 for one in some])  # type: ignore[union-attr]  # read
+        if trace_id := _trace_id_of(some[-1]):
+            whole.exemplify(now.unix - _received(some[-1]), trace_id)
+
+    def _times_for(self, handler: str) -> _Times:
+        return self._times.get(handler) or self._times[OTHER]
 
     def collect(self) -> Iterator[Any]:
         """Yield the counters and histograms."""
@@ -172,12 +214,10 @@ class MessageMetrics:
     def _times_of(self, handler: str) -> _Times:
         return _Times(*(family.of(self._group, handler) for family in self._families))
 
-    def _count_new(self, source: str, event_type: str, handler: str, told: str) -> None:
-        """Count under labels that are bounded. These are kept, and what is beyond a bound comes
-        here again.
-        """
+    def _count(self, source: str, event_type: str, handler: str, told: str, number: int) -> None:
+        """Count under labels that are bounded."""
         shown = self._sources.of(source), self._types.of(event_type), self._known(handler), told
-        self._counts[shown] = self._counts.get(shown, 0) + 1
+        self._counts[shown] = self._counts.get(shown, 0) + number
 
     def _count_dead(self, handler: str, reason: str) -> None:
         key = self._known(handler), self._reasons.of(reason)
@@ -213,7 +253,12 @@ def _handler_of(outcome: Outcome) -> str:
     return outcome.progress.handler
 
 
-def _trace_id_in(trace: bytes) -> str:
-    """Return the trace ID of a traceparent; "" where it is none."""
-    found = _TRACE.fullmatch(trace)
-    return found[1].decode() if found else ""
+def _trace_id_of(one: _Ended) -> str:
+    """Return the ID of a message's trace; "" where there is none, or it is not recorded."""
+    trace = one.entry.fields.get(TRACE_FIELD)
+    found = None if trace is None else read_traceparent(trace.decode("latin-1"))
+    return found.trace_id if found is not None and found.is_sampled else ""
+
+
+def _received(one: _Ended) -> float:
+    return one.message.received_ms / 1000 if one.message is not None else 0.0

@@ -108,6 +108,12 @@ class Pool:
     told of every attempt that has ended; it must not raise.
     """
 
+    duplicates = suspects = 0
+    """How many duplicates were dropped, and how many messages came that have to run alone."""
+
+    on_settled: Callable[[list[EntryRef]], None] | None = None
+    """Is told which entries have been settled."""
+
     def __init__(
         self,
         consumer: Consumer,
@@ -145,10 +151,6 @@ class Pool:
         self._is_resting = False
         self._waits_for_slots = False
         self._taking: asyncio.Task[None] | None = None
-        self.duplicates = self.suspects = 0
-        """How many duplicates were dropped, and how many messages came that have to run alone."""
-        self.on_settled: Callable[[list[EntryRef]], None] | None = None
-        """Is told which entries have been settled."""
         self._holdings = Holdings(max_bytes)
         self.held = self._holdings.entries
 
@@ -493,13 +495,17 @@ class Pool:
 
 
 def _one_of(*listeners: AttemptListener) -> AttemptListener:
-    """Return one listener that tells all. A single one is called itself, which costs less."""
+    """Return one listener that tells all, without a loop, because that costs more."""
+    first, *others = listeners
+    if not others:
+        return first
+    rest = _one_of(*others)
 
     def tell(ended: AttemptEnded[Outcome]) -> None:
-        for listen in listeners:
-            listen(ended)
+        first(ended)
+        rest(ended)
 
-    return listeners[0] if len(listeners) == 1 else tell
+    return tell
 
 
 def _message_of(entry: Entry) -> Message | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from hookmill.instrumentation.histograms import FAST, Histograms
@@ -14,9 +14,12 @@ PERIOD = 0.25
 
 
 class LoopLag:
-    """`start` it in the event loop, and `stop` it. It is a collector of metrics."""
+    """`start` it in the event loop, and `stop` it. It is a collector of metrics. `on_beat` is
+    called after each measurement.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, on_beat: Callable[[], None] = lambda: None) -> None:
+        self._on_beat = on_beat
         self._lags = Histograms(
             "hookmill_event_loop_lag_seconds",
             "How late the event loop was, measured four times a second.",
@@ -45,5 +48,7 @@ class LoopLag:
         self._timer = self._loop.call_later(PERIOD, self._measure)
 
     def _measure(self) -> None:
-        self._lag.observe(max(0.0, time.monotonic() - self._due))
+        self._lag.add(time.monotonic() - self._due)
+        self._lag.flush()
+        self._on_beat()
         self._wait()

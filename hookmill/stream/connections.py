@@ -49,7 +49,7 @@ fails after 11 seconds, also while a command blocks.
 """
 
 
-class Counts:
+class ServerCounts:
     """How often a server was asked, how often it was connected, and how often either failed."""
 
     __slots__ = ("connects", "failures", "round_trips")
@@ -80,7 +80,7 @@ class Connections:
         self._tls = TLS(self.pool)
         self.drops = 0
         """How often the connections were dropped."""
-        self.counts: Counts = Counts() if beside is None else beside.counts
+        self.counts: ServerCounts = ServerCounts() if beside is None else beside.counts
         self.together: list[Connections] = [] if beside is None else beside.together
         """All connections that are dropped together."""
         self.together.append(self)

@@ -175,14 +175,14 @@ def sum_of(parts: list[GroupFacts]) -> GroupFacts:
     return GroupFacts(
         name=parts[0].name,
         waiting=sum(waiting) if len(waiting) == len(parts) else None,
-        oldest_ms=_earliest(part.oldest_ms for part in parts),
+        oldest_ms=earliest(part.oldest_ms for part in parts),
         dead_bytes=sum(sizes) if len(sizes) == len(parts) else None,
         backlog_bytes=sum(unfinished) if len(unfinished) == len(parts) else None,
-        oldest_dead_ms=_earliest(part.oldest_dead_ms for part in parts),
+        oldest_dead_ms=earliest(part.oldest_dead_ms for part in parts),
         guessed_waiting=0 if len(waiting) == len(parts) else sum(part.unread for part in parts),
         due=sum(part.due for part in parts),
-        next_due_ms=_earliest(part.next_due_ms for part in parts),
-        could_run_ms=_earliest(part.could_run_ms for part in parts),
+        next_due_ms=earliest(part.next_due_ms for part in parts),
+        could_run_ms=earliest(part.could_run_ms for part in parts),
         consumers=tuple(
             ConsumerFacts(
                 name=name,
@@ -195,7 +195,8 @@ def sum_of(parts: list[GroupFacts]) -> GroupFacts:
     )
 
 
-def _earliest(times: Iterable[int | None]) -> int | None:
+def earliest(times: Iterable[int | None]) -> int | None:
+    """Return the first of these times; None where there is none."""
     return min([time for time in times if time is not None], default=None)
 
 

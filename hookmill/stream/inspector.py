@@ -14,7 +14,8 @@ import msgspec
 from hookmill.errors import GroupLostError, StreamUnavailableError
 from hookmill.message import about_of
 from hookmill.stream.client import Client
-from hookmill.stream.facts import ConsumerFacts, GroupFacts, Overview, ServerFacts, sum_of
+from hookmill.stream.entries import NOT_LISTED
+from hookmill.stream.facts import ConsumerFacts, GroupFacts, Overview, ServerFacts, earliest, sum_of
 from hookmill.stream.heartbeats import PLACE, Heartbeats
 from hookmill.stream.keys import GroupKeys, Keys
 from hookmill.stream.producer import Producer
@@ -127,51 +128,55 @@ class Inspector:
         undelivered = await self._first(number, keys.stream, f"({last_delivered}")
         again = await self._first(number, keys.again, "-")
         execute = self._client.execute
-        oldest_dead = await self._first(number, keys.dead, "-")
         in_again = int(await execute(number, "XLEN", keys.again))
         owners = _pairs(await execute(number, "HGETALL", keys.owners))
         counts = _pairs(await execute(number, "HGETALL", keys.counts))
         came = [oldest_held, undelivered and _ms(undelivered[0]), again and _received_ms(*again)]
-        delayed = int(await execute(number, "ZCARD", keys.delayed))
-        due, next_due = await self._due(number, keys) if delayed else (0, None)
+        delayed, due, next_due = await self._delayed(number, keys)
         parked = int(await execute(number, "GET", keys.parked) or 0)
-        could_run = [
-            undelivered and _ms(undelivered[0]),
-            await self._untaken_again_ms(number, keys) if in_again > again_held else None,
-            next_due if due else None,
-        ]
+        untaken = await self._untaken_again_ms(number, keys) if in_again > again_held else None
+        could_run = [undelivered and _ms(undelivered[0]), untaken, next_due if due else None]
         # Redis tells the lag from 7.0 on, unless an entry was deleted in between.
         waiting = row.get("lag") if undelivered else 0
-        again_left = max(0, in_again - again_held)
-        others = held + in_again + delayed + parked
+        guessed = _guessed_waiting(counts, held + in_again + delayed + parked)
         return GroupFacts(
             name=name,
             waiting=waiting,
-            guessed_waiting=_guessed_waiting(counts, others) if waiting is None else waiting,
+            guessed_waiting=guessed if waiting is None else 0,
             held=held + again_held,
             delayed=delayed,
             due=due,
             next_due_ms=next_due,
-            could_run_ms=min((ms for ms in could_run if ms is not None), default=None),
-            again=again_left,
+            could_run_ms=earliest(could_run),
+            again=max(0, in_again - again_held),
             parked=parked,
-            dead=int(await execute(number, "XLEN", keys.dead)),
-            dead_bytes=await self._bytes(number, keys.dead),
-            oldest_dead_ms=oldest_dead and _ms(oldest_dead[0]),
-            oldest_ms=min((ms for ms in came if ms is not None), default=None),
+            oldest_ms=earliest(came),
             remembered=sum(int(size) for field, size in owners.items() if field.endswith(b":size")),
-            duplicates=int(counts.get(b"repeats", 0)),
-            late=int(counts.get(b"late", 0)),
-            backlog_bytes=_backlog_bytes(counts),
             consumers=await self._consumers(number, keys, name),
+            **_counted(counts),
+            **await self._dead(number, keys),
         )
 
-    async def _due(self, number: int, keys: GroupKeys) -> tuple[int, int | None]:
-        """Return how many delayed messages are due by now, and when the first one is."""
+    async def _dead(self, number: int, keys: GroupKeys) -> dict[str, Any]:
+        """Return what is known of the dead letters, by the names of the facts."""
+        oldest = await self._first(number, keys.dead, "-")
+        return {
+            "dead": int(await self._client.execute(number, "XLEN", keys.dead)),
+            "dead_bytes": await self._bytes(number, keys.dead),
+            "oldest_dead_ms": oldest and _ms(oldest[0]),
+        }
+
+    async def _delayed(self, number: int, keys: GroupKeys) -> tuple[int, int, int | None]:
+        """Return how many messages are delayed, how many of them are due by now, and when the first
+        one is.
+        """
+        delayed = int(await self._client.execute(number, "ZCARD", keys.delayed))
+        if not delayed:
+            return 0, 0, None
         now = int(await self._time(number) * 1000)
         due = int(await self._client.execute(number, "ZCOUNT", keys.delayed, "-inf", now))
         first = await self._client.execute(number, "ZRANGE", keys.delayed, 0, 0, "WITHSCORES")
-        return due, int(float(first[1])) if first else None
+        return delayed, due, int(float(first[1])) if first else None
 
     async def _untaken_again_ms(self, number: int, keys: GroupKeys) -> int | None:
         """Return when the oldest entry was written that is to be taken again, and was not yet."""
@@ -192,7 +197,7 @@ class Inspector:
         self, number: int, key: str, start: str
     ) -> tuple[bytes, dict[bytes, bytes]] | None:
         """Return the first entry from `start` on, without its headers and body."""
-        args = [start, "+", 1, 1, "headers", "body"]
+        args = [start, "+", 1, 1, *NOT_LISTED]
         rows, _ = await self._scripts.run("survey", Call(number, [key], args))
         return (rows[0][0], _pairs(rows[0][1])) if rows else None
 
@@ -277,6 +282,15 @@ def _pairs(flat: Iterable[Any]) -> dict[Any, Any]:
     """Read a flat reply: names and values in turn."""
     words = iter(flat)
     return dict(zip(words, words, strict=True))
+
+
+def _counted(counts: dict[bytes, bytes]) -> dict[str, Any]:
+    """Return what a group's counts say, by the names of the facts."""
+    return {
+        "duplicates": int(counts.get(b"repeats", 0)),
+        "late": int(counts.get(b"late", 0)),
+        "backlog_bytes": _backlog_bytes(counts),
+    }
 
 
 def _backlog_bytes(counts: dict[bytes, bytes]) -> int | None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from typing import Any
 
 import msgspec
 import pytest
 
+from hookmill.instrumentation.facts import AttemptEnded
 from hookmill.message import Progress
+from hookmill.stream.entries import Entry, EntryRef
 from tests.worker.attempts import FIRST, ended
 from worker.message_metrics import OUTCOMES, MessageMetrics
 from worker.outcome import (
@@ -43,6 +46,11 @@ class Metrics(MessageMetrics):
         self.now = 0.0
         super().__init__("main", ["book", "mail"], most_types, lambda: self.now)
 
+    def end(self, one: AttemptEnded[Outcome]) -> None:
+        """Have an attempt end, and have its outcome written."""
+        self.attempt_ended(one)
+        self.settled([one.entry.ref])
+
     def values(self, name: str) -> dict[tuple[str, ...], float]:
         """Return the samples of a name that are not 0, by their labels beside the group."""
         return {
@@ -62,8 +70,8 @@ def test_an_outcome_is_counted_by_source_type_and_handler(
     outcome: Outcome, handler: str, told: str
 ) -> None:
     metrics = Metrics()
-    metrics.attempt_ended(ended(outcome))
-    metrics.attempt_ended(ended(outcome))
+    metrics.end(ended(outcome))
+    metrics.end(ended(outcome))
     source = ended(outcome).message.source  # type: ignore[union-attr]  # it has one
     assert metrics.values("messages_total") == {(source, "order.paid", handler, told): 2}
     is_finished = told in {"handled", "discarded", "ignored", "dead"}
@@ -89,24 +97,41 @@ def test_waiting_running_and_the_whole_time_are_observed_once_each() -> None:
     metrics = Metrics()
     one = ended(Done("book"), seconds=2.0)
     assert one.message is not None
+    one.began = time.perf_counter() - 2.0
     metrics.now = one.message.received_ms / 1000 + 10.0
     metrics.attempt_ended(one)
+    metrics.settled([])
+    assert metrics.values("message_running_seconds_sum") == {}
     metrics.now += 5.0
     metrics.settled([one.entry.ref])
     metrics.settled([one.entry.ref])
     assert metrics.values("message_running_seconds_sum") == {("book",): 2.0}
-    assert metrics.values("message_waiting_seconds_sum") == {("book",): pytest.approx(8.0)}
+    assert metrics.values("message_waiting_seconds_sum") == {("book",): pytest.approx(13, abs=1)}
     assert metrics.values("message_end_to_end_seconds_sum") == {("book",): pytest.approx(15.0)}
     assert metrics.values("message_end_to_end_seconds_count") == {("book",): 1}
 
 
 def test_a_later_attempt_is_no_waiting_and_a_clock_that_is_behind_makes_no_time_negative() -> None:
     metrics = Metrics()
-    metrics.attempt_ended(ended(Done("book"), OF_BOOK))
+    metrics.end(ended(Done("book"), OF_BOOK))
     assert metrics.values("message_waiting_seconds_count") == {}
-    metrics.attempt_ended(ended(Done("book")))
+    metrics.end(ended(Done("book")))
     assert metrics.values("message_waiting_seconds_count") == {("book",): 1}
     assert metrics.values("message_waiting_seconds_sum") == {}
+
+
+def test_only_what_was_written_is_counted_also_beside_entries_without_an_attempt() -> None:
+    metrics = Metrics()
+    attempts = [ended(Done("book")) for _ in range(4)]
+    for number, one in enumerate(attempts):
+        one.entry = Entry(EntryRef(1, f"{number}-0"), one.entry.fields)
+        metrics.attempt_ended(one)
+    refs = [one.entry.ref for one in attempts]
+    metrics.settled(refs[:1])
+    metrics.settled([EntryRef(1, "without an attempt"), *refs[1:3]])
+    assert sum(metrics.values("messages_total").values()) == 3
+    metrics.settled(refs[3:])
+    assert sum(metrics.values("messages_total").values()) == 4
 
 
 def test_types_and_handlers_beyond_the_bound_are_other() -> None:
@@ -115,12 +140,12 @@ def test_types_and_handlers_beyond_the_bound_are_other() -> None:
         one = ended(Done("book" if number else "unknown"))
         assert one.message is not None
         one.message = msgspec.structs.replace(one.message, type=f"t{number}")
-        metrics.attempt_ended(one)
-        metrics.attempt_ended(one)
+        metrics.end(one)
+        metrics.end(one)
     counts = metrics.values("messages_total")
-    types = Counter[str]()
-    for key, number in counts.items():
-        types[key[1]] += int(number)
+    types: Counter[str] = Counter()
+    for (_, event_type, *_), count in counts.items():
+        types[event_type] += int(count)
     assert types == {"t0": 2, "t1": 2, "other": 6}
     assert {key[2] for key in counts} == {"book", "other"}
 
@@ -128,7 +153,7 @@ def test_types_and_handlers_beyond_the_bound_are_other() -> None:
 def test_dead_letters_are_counted_by_reason_and_reasons_are_bounded() -> None:
     metrics = Metrics()
     for number in range(200):
-        metrics.attempt_ended(ended(DeadLettered(OF_BOOK, f"reason {number}", "text")))
+        metrics.end(ended(DeadLettered(OF_BOOK, f"reason {number}", "text")))
     reasons = metrics.values("dead_letters_total")
     assert sum(reasons.values()) == 200
     assert len(reasons) <= 51
@@ -145,8 +170,7 @@ def test_the_trace_of_a_message_is_the_exemplar_of_its_times(
     metrics = Metrics()
     one = ended(Done("book"))
     one.entry.fields[b"trace"] = trace
-    metrics.attempt_ended(one)
-    metrics.settled([one.entry.ref])
+    metrics.end(one)
     found: list[Any] = [
         sample.exemplar
         for family in metrics.collect()
