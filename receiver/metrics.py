@@ -89,6 +89,11 @@ class Metrics:
         if is_good:
             self._reloaded_at = now
 
+    @property
+    def outcomes(self) -> Mapping[tuple[str, str], int]:
+        """How many deliveries of a source had which outcome."""
+        return self._outcomes
+
     def collect(self) -> Iterator[Any]:
         """Yield the counts as Prometheus' client expects them."""
         for name, meaning, labels, counts in (
