@@ -60,7 +60,14 @@ class Requeued(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-Outcome = Done | Ignored | Discarded | FannedOut | RetryLater | DeadLettered | Requeued
+class HeldBack(msgspec.Struct, frozen=True):
+    """A pause of this name holds it back: it did not begin, and counts as no attempt."""
+
+    progress: Progress
+    pause: str
+
+
+Outcome = Done | Ignored | Discarded | FannedOut | RetryLater | DeadLettered | Requeued | HeldBack
 
 
 class Attempted(msgspec.Struct, frozen=True, gc=False):

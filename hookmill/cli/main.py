@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import typer
 
-from hookmill.cli import audit, dead, deliveries, groups, operation, programs, schema, spool
+from hookmill.cli import audit, dead, deliveries, groups, operation, pauses, programs, schema, spool
 from hookmill.cli.output import say_error
 from hookmill.errors import HandlersError, HookmillError, SettingsError
 from hookmill.runtime.escaped_stderr import escape_stderr
@@ -39,6 +39,8 @@ for command in (
     deliveries.verify,
     operation.status,
     operation.check,
+    pauses.pause,
+    pauses.resume,
     audit.audit,
     schema.schema,
 ):

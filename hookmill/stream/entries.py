@@ -111,11 +111,12 @@ class FollowUp(msgspec.Struct, frozen=True):
     the fields of the settled one, but for those that `changes` has.
 
     `aside` is to be taken again too, but other messages with its ordering key do not wait for it.
-    `token` names it uniquely among the delayed; `delay_ms` is in milliseconds and may be 0.
+    `paused` is held back by the pause that `token` names. Otherwise `token` names it uniquely among
+    the delayed; `delay_ms` is in milliseconds and may be 0.
     """
 
-    kind: Literal["again", "aside", "dead"]
-    token: str
+    kind: Literal["again", "aside", "paused", "dead"]
+    token: str | bytes
     changes: Fields
     delay_ms: int = 0
 

@@ -17,6 +17,7 @@ from hookmill.stream.client import Client
 from hookmill.stream.facts import ConsumerFacts, GroupFacts, Overview, ServerFacts, sum_of
 from hookmill.stream.heartbeats import PLACE, Heartbeats
 from hookmill.stream.keys import GroupKeys, Keys
+from hookmill.stream.pauses import Pauses
 from hookmill.stream.producer import Producer
 from hookmill.stream.reply_errors import RightMissingError
 from hookmill.stream.rights import needed_commands
@@ -109,7 +110,10 @@ class Inspector:
             for one in group.consumers
         )
         heartbeats = await Heartbeats(self._client, group.name).read()
-        return msgspec.structs.replace(group, consumers=consumers, heartbeats=heartbeats)
+        pauses = tuple(await Pauses(self._client, group.name).listed())
+        return msgspec.structs.replace(
+            group, consumers=consumers, heartbeats=heartbeats, pauses=pauses
+        )
 
     async def _group(self, number: int, of_partition: Keys, row: dict[str, Any]) -> GroupFacts:
         """Look at a group's part in one partition. `row` is what XINFO GROUPS says of it, only its
@@ -136,6 +140,7 @@ class Inspector:
             delayed=int(await execute(number, "ZCARD", keys.delayed)),
             again=max(0, in_again - again_held),
             parked=int(await execute(number, "GET", keys.parked) or 0),
+            paused=int(await execute(number, "HGET", keys.paused, "count") or 0),
             dead=int(await execute(number, "XLEN", keys.dead)),
             dead_bytes=await self._bytes(number, keys.dead),
             oldest_dead_ms=oldest_dead and _ms(oldest_dead[0]),

@@ -38,6 +38,7 @@ class Keys:
             group.counts,
             group.busy,
             group.low_water,
+            group.paused,
         )
         self.group_parts = [before, *(key.split("\0")[1] for key in named)]
 
@@ -57,6 +58,7 @@ class Keys:
             suspects=f"{base}:suspects",
             busy=f"{base}:busy",
             parked=f"{base}:parked",
+            paused=f"{base}:paused",
             sweep=f"{base}:sweep",
             counts=f"{base}:counts",
             gate=f"{base}:gate",
@@ -93,6 +95,7 @@ class GroupKeys(NamedTuple):
     suspects: str
     busy: str
     parked: str
+    paused: str
     sweep: str
     counts: str
     gate: str
@@ -111,7 +114,7 @@ class GroupKeys(NamedTuple):
     @property
     def own(self) -> list[str]:
         """The group's own keys. More of them begin with one of these and a colon: the lists of
-        parked messages and the buckets of owners.
+        parked and of paused messages, and the buckets of owners.
         """
         before = self.again.removesuffix("again")
         return [key for key in self if key.startswith(before)]

@@ -35,6 +35,10 @@ NOT_RUN = {
     ("docs/how-to/limit-redis-rights.md", "for role in receiver worker operator console; do"): (
         "needs the files of the repository; `tests/docs/test_procedures.py` does the same"
     ),
+    (
+        "docs/how-to/pause.md",
+        'hookmill pause --handler send_receipt --why "the mail provider is down"',
+    ): "it needs a worker with this handler; tests/cli/test_pauses.py runs these commands",
     ("docs/how-to/remove-a-group.md", "hookmill group list"): (
         "needs a group with workers; `tests/docs/test_procedures.py` does the same"
     ),

@@ -15,21 +15,21 @@
 -- told; it sends the fields then.
 --
 -- KEYS  1 stream  2 again  3 delayed  4 delayed entries  5 dead  6 suspects  7 busy  8 parked
---       9 counts  10 sooner  11 due  12 the group's wake-ups
+--       9 counts  10 sooner  11 due  12 paused  13 the group's wake-ups
 -- ARGV  1 group  2 consumer
 --       then the successes without an ordering key: n, their bytes, then n entry IDs in the
 --       stream; n, their bytes, then n entry IDs in the again stream
 --       then until the end, for each other entry: key number (1 stream, 2 again), entry ID, bytes
 --       (0: not known), ordering key with its source, owner token, n and n strings: the entry's
 --       fields (names and values in turn), or none: they are read here; m, and for each of m new
---       entries: 'again', 'aside' (the same, but its key does not wait for it) or 'dead', delay
---       (ms), name in the set of delayed, k, and k strings: the fields that change
+--       entries: 'again', 'aside' (the same, but its key does not wait for it), 'paused' or 'dead',
+--       delay (ms), name in the set of delayed or of the pause, k, and k strings: the fields that change
 -- Reply {acknowledged, late, gone}: how many entries were acknowledged, the IDs of those that are no
 --       longer this consumer's, and the positions (1 for the first of the other entries) of those
 --       that are not settled, because they were deleted and their fields were not sent
 
 local again_key, busy_key, parked_key, counts_key = KEYS[2], KEYS[7], KEYS[8], KEYS[9]
-local delayed_key, due_key = KEYS[3], KEYS[11]
+local delayed_key, due_key, paused_key = KEYS[3], KEYS[11], KEYS[12]
 --#include acknowledge
 --#include finished
 local group, consumer = ARGV[1], ARGV[2]
@@ -75,6 +75,7 @@ end
 
 --#include weight
 --#include order
+--#include held_back
 --#include due
 --#include changed
 
@@ -94,8 +95,8 @@ local function follow_up(kind, delay_ms, place, fields)
     redis.call('XADD', KEYS[5], '*', unpack(fields))
     return 0
   end
-  if delay_ms == 0 then
-    add_again(fields)
+  if kind == 'paused' or delay_ms == 0 then
+    if kind == 'paused' then hold_back(place, fields) else add_again(fields) end
     note_finished(-1, -weight_of(fields))
     return 1
   end
