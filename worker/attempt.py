@@ -19,7 +19,7 @@ import structlog
 from hookmill import error_text
 from hookmill.errors import DecodeError, WireVersionError
 from hookmill.handlers import Dead, Delivery, Discard, Handler, Handlers, Middleware, Next, Retry
-from hookmill.message import Message, Progress
+from hookmill.message import TRACE_FIELD, Message, Progress
 from hookmill.runtime import logs
 from hookmill.stream.entries import Entry
 from hookmill.stream.known_pauses import KnownPauses
@@ -139,7 +139,6 @@ class Attempter:
             message = Message.from_fields(entry.fields)
         except WireVersionError as error:
             return Attempted(None, self._unknown(progress, error.code, str(error)))
-        logs.bind_message(message.id, message.source, message.type)
         ready = self._prepare(entry, message, progress)
         if isinstance(ready, _Unmatched):
             return Attempted(message, await self._unhandled(ready.event_type, progress))
@@ -188,8 +187,11 @@ class Attempter:
         self, entry: Entry, message: Message, progress: Progress
     ) -> tuple[Handler, Delivery[Any]] | _Unmatched | Outcome:
         """Find the message's handler, decode its event; return an outcome if that fails, or if it
-        is paused.
+        is paused. From now on every line of the log names the message.
         """
+        logs.bind_message(message.id, message.source, message.type)
+        if TRACE_FIELD in entry.fields:
+            logs.bind_trace(entry.fields[TRACE_FIELD][3:35].decode("ascii", "replace"))
         if self._pauses.is_any:
             held_back = held_back_by(self._pauses, self._handlers, entry, message, progress)
             if held_back is not None:

@@ -39,6 +39,13 @@ NOT_RUN = {
         "docs/how-to/pause.md",
         'hookmill pause --handler send_receipt --why "the mail provider is down"',
     ): "it needs a worker with this handler; tests/cli/test_pauses.py runs these commands",
+    (
+        "docs/how-to/trace-messages.md",
+        "pip install 'hookmill[otel]' opentelemetry-sdk opentelemetry-exporter-otlp-proto-http",
+    ): INSTALLS,
+    ("docs/how-to/trace-messages.md", "export HOOKMILL_TRACES=joined"): (
+        "needs a collector; `tests/e2e/test_traces.py` does the same"
+    ),
     ("docs/how-to/remove-a-group.md", "hookmill group list"): (
         "needs a group with workers; `tests/docs/test_procedures.py` does the same"
     ),
