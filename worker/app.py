@@ -80,8 +80,7 @@ class Worker:
             "waiting": self._waiting_mover(settings, heartbeats).run_once,
         }
         self._tasks: list[asyncio.Task[Any]] = []
-        self.is_stopping = False
-        """Whether `stop` was called."""
+        self.is_stopping = False  # whether `stop` was called
 
     def _lease_keeper(self, lease: float) -> LeaseKeeper:
         consumer, pool = self._consumer, self._pool

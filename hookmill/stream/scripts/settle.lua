@@ -95,8 +95,13 @@ local function follow_up(kind, delay_ms, place, fields)
     redis.call('XADD', KEYS[5], '*', unpack(fields))
     return 0
   end
-  if kind == 'paused' or delay_ms == 0 then
-    if kind == 'paused' then hold_back(place, fields) else add_again(fields) end
+  if kind == 'paused' then
+    note_finished(-1, -weight_of(fields))
+    hold_back(place, fields)
+    return 1
+  end
+  if delay_ms == 0 then
+    add_again(fields)
     note_finished(-1, -weight_of(fields))
     return 1
   end
