@@ -11,6 +11,7 @@ from hookmill.errors import GroupLostError, GroupRefusedError, StreamUnavailable
 from hookmill.handlers import Handlers
 from hookmill.runtime import process
 from hookmill.runtime.tasks import cancel_and_wait, run_periodically
+from hookmill.stream.attempts import HistoryBounds
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.facts import Heartbeat
@@ -94,6 +95,7 @@ class Worker:
             self.consumer_name,
             dedup_window=settings.dedup_window,
             makes_group=makes_group(settings),
+            history=HistoryBounds(settings.history, settings.history_bytes),
         )
 
     def _waiting_mover(self, settings: Settings, heartbeats: Heartbeats) -> WaitingMover:

@@ -15,7 +15,18 @@ from typing import NoReturn
 
 import typer
 
-from hookmill.cli import audit, dead, deliveries, groups, operation, pauses, programs, schema, spool
+from hookmill.cli import (
+    audit,
+    dead,
+    deliveries,
+    groups,
+    message,
+    operation,
+    pauses,
+    programs,
+    schema,
+    spool,
+)
 from hookmill.cli.output import say_error
 from hookmill.errors import HandlersError, HookmillError, SettingsError
 from hookmill.runtime.escaped_stderr import escape_stderr
@@ -42,6 +53,7 @@ for command in (
     operation.check,
     pauses.pause,
     pauses.resume,
+    message.message,
     audit.audit,
     schema.schema,
 ):

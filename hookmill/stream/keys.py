@@ -62,6 +62,7 @@ class Keys:
             paused=f"{base}:paused",
             sweep=f"{base}:sweep",
             counts=f"{base}:counts",
+            history=f"{base}:history",
             gate=f"{base}:gate",
             upkeep=f"{base}:upkeep",
             heartbeats=f"{base}:heartbeats",
@@ -99,6 +100,7 @@ class GroupKeys(NamedTuple):
     paused: str
     sweep: str
     counts: str
+    history: str
     gate: str
     upkeep: str
     heartbeats: str
@@ -115,7 +117,7 @@ class GroupKeys(NamedTuple):
     @property
     def own(self) -> list[str]:
         """The group's own keys. More of them begin with one of these and a colon: the lists of
-        parked and of paused messages, and the buckets of owners.
+        parked and of paused messages, the buckets of owners, and the lists of a history.
         """
         before = self.again.removesuffix("again")
         return [key for key in self if key.startswith(before)]
