@@ -161,7 +161,7 @@ class Inspector:
             **await self._dead(number, keys),
         )
 
-    async def _set_aside(self, number: int, keys: GroupKeys) -> dict[str, int]:
+    async def _set_aside(self, number: int, keys: GroupKeys) -> dict[str, Any]:
         """Return how many messages are parked and paused, by the names of the facts."""
         execute = self._client.execute
         return {
