@@ -43,6 +43,9 @@ _REST = 0.5
 _AWAY = 60.0
 """Seconds for which Redis may be away until a replay ends with an error."""
 
+CAN_REPLAY = "replay"
+"""What the heartbeat of a worker that notes moves (`moves.lua`) says that it can."""
+
 SAMPLE = 10
 """How many messages a dry run shows."""
 
@@ -270,12 +273,11 @@ async def opened(
     wanted = wanted or ReplayFilter()
     async with await Client.as_found(settings.need_redis_url(), settings.prefix) as client:
         facts = await _facts(client, settings)
-        to = to or wanted.handler or ""
-        if to:
-            patterns_of(facts, to)
         if wanted.handler is not None:
-            patterns = patterns_of(facts, wanted.handler)
-            wanted = msgspec.structs.replace(wanted, patterns=patterns)
+            name, patterns = known_handler(facts, wanted.handler)
+            wanted = msgspec.structs.replace(wanted, handler=name, patterns=patterns)
+        if to := to or wanted.handler or "":
+            to, _ = known_handler(facts, to)
         first = f"{max(wanted.since_ms or 0, await _made_ms(client, settings.group))}-0"
         plan = ReplayPlan(wanted=wanted, to=to, rate=rate, first=first)
         async with _closing(Replay(client, settings, secrets.token_hex(4), plan)) as replay:
@@ -299,13 +301,15 @@ async def resumed(settings: Settings, name: str) -> AsyncIterator[Replay]:
             yield replay
 
 
-def patterns_of(facts: GroupFacts, handler: str) -> tuple[str, ...]:
-    """Return the event types and patterns of a handler, as the running workers say. Raises
-    `ReplayRefusedError` if none of them has it.
+def known_handler(facts: GroupFacts, handler: str) -> tuple[str, tuple[str, ...]]:
+    """Return the name of a handler, which may be given by an older one, and its event types and
+    patterns, as the running workers say. Raises `ReplayRefusedError` if none of them has it.
     """
-    found = [one.handlers[handler] for one in facts.heartbeats if handler in one.handlers]
+    names = [one.aliases.get(handler, handler) for one in facts.heartbeats]
+    name = next((one for one in names if one != handler), handler)
+    found = [one.handlers[name] for one in facts.heartbeats if name in one.handlers]
     if found:
-        return tuple(dict.fromkeys(pattern for patterns in found for pattern in patterns))
+        return name, tuple(dict.fromkeys(pattern for patterns in found for pattern in patterns))
     known = sorted({name for one in facts.heartbeats for name in one.handlers})
     said = f"there are {', '.join(known)}" if known else "no worker of the group runs"
     raise ReplayRefusedError(f"no running worker has a handler {handler!r}: {said}")
@@ -317,7 +321,8 @@ async def _facts(client: Client, settings: Settings) -> GroupFacts:
         await Groups(client).find(settings.group)
     facts = await Inspector(client).group(settings.group)
     silent = max(SILENCE, settings.lease) * 1000
-    older = [
+    older = [one.name for one in facts.heartbeats if CAN_REPLAY not in one.can]
+    older += [
         one.name
         for one in facts.without_heartbeat
         if one.lease_number is None and one.idle_ms < silent

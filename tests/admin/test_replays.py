@@ -41,7 +41,10 @@ async def group(stream: Producer, open_group: OpenGroup) -> Consumer:
 
 
 async def beat(stream: Producer, group: Consumer, **handlers: tuple[str, ...]) -> None:
-    heartbeat = Heartbeat(name=group.consumer, handlers=handlers, lease=60)
+    heartbeat = Heartbeat(
+        name=group.consumer, handlers=handlers, lease=60, can=(module.CAN_REPLAY,),
+        aliases=dict.fromkeys(["older"], next(iter(handlers), "")),
+    )  # fmt: skip
     await Heartbeats(stream.client, group.name).write(heartbeat)
 
 
@@ -114,6 +117,9 @@ async def test_a_handler_means_what_it_handles_and_alone_runs_it(
     ):
         async with opened(settings(), to="gone"):
             pass
+    async with opened(settings(), ReplayFilter(handler="older")) as replay:
+        assert replay.plan.to == "pay"
+        assert (await counted(replay)).progress.replayed == 3
     await beat(stream, group)
     with pytest.raises(ReplayRefusedError, match="no worker of the group runs"):
         async with opened(settings(), to="pay"):
