@@ -35,6 +35,7 @@ ROLES: dict[str, tuple[str, ...]] = {
         "hookmill.admin.dead_letters.SelectedDeadLetters.count",
         "hookmill.admin.groups.list_all",
         "hookmill.admin.audit.listed",
+        "hookmill.admin.rates.RateReader",
     ),
 }
 """Where each role begins: packages, modules or functions."""
