@@ -19,6 +19,7 @@ from receiver.health import Health
 from receiver.http import HttpServer
 from receiver.pinning import PinningWatch
 from receiver.pipeline import Pipeline
+from receiver.redaction_notes import RedactionNotes
 from receiver.responses import NO_SECRET
 from receiver.source_table import Served
 from receiver.spool import Spool
@@ -53,6 +54,7 @@ class Receiver:
         certificates = certificates or Certificates()
         self._pipeline = Pipeline(settings, self._appender, certificates)
         self._certificate_memory = CertificateMemory(stream.client, certificates)
+        self._redaction_notes = RedactionNotes(stream.client)
         self._health = Health(stream, self._spool, timeout, self._remarks)
         self._http = HttpServer(settings, self._pipeline, self._health)
         self._without_secret: tuple[str, ...] = ()
@@ -81,6 +83,7 @@ class Receiver:
         sources = list(sources)
         self._http.replace_sources(sources, without)
         self._certificate_memory.replace_sources(sources)
+        self._redaction_notes.replace_sources(sources)
 
     def _remarks(self) -> str:
         """Return what /readyz of the admin address says beside whether the receiver is ready."""
@@ -97,6 +100,7 @@ class Receiver:
         if self._spool is not None and self._drainer is not None:
             await self._spool.open()
             self._drainer.start()
+        self._redaction_notes.start()
         self._pinning.start()
         self._wire_version.start()
         self._certificate_memory.start()
@@ -120,6 +124,7 @@ class Receiver:
             log.warning("requests cut off", count=cut_off)
         await self._pipeline.close()
         await self._certificate_memory.stop()
+        await self._redaction_notes.stop()
         await self._appender.close()
         await self._health.close()
         await self._pinning.stop()

@@ -158,6 +158,8 @@ WHOLE = "tests/e2e/test_rules.py::test_"
 HANDLERS = "tests/test_handlers.py::test_"
 HOSTILE = "tests/e2e/test_hostile_texts.py::test_"
 PRINTABLE = "tests/test_printable.py::test_"
+REDACTION = "tests/test_redaction.py::test_"
+REDACTIONS = "tests/admin/test_redactions.py::test_"
 SHORT_WINDOWS = "tests/config/test_windows.py::test_"
 SNS = "tests/signatures/test_sns.py::test_"
 
@@ -2920,6 +2922,60 @@ RULES = (
             f"{SNS}nobody_can_try_which_topics_are_allowed",
             f"{SNS}the_log_says_that_a_topic_is_not_allowed_and_the_answer_does_not",
         ),
+    ),
+    Rule(
+        42,
+        "a text that a redacted path leads through is hidden",
+        (
+            Edit(
+                "hookmill/redaction.py",
+                "elif is_hidden or (left and first == b'\"'):",
+                "elif is_hidden:",
+            ),
+        ),
+        (f"{REDACTION}a_text_that_a_path_leads_through_is_hidden_whole",),
+    ),
+    Rule(
+        42,
+        "of a body that cannot be read nothing is shown where something is redacted",
+        (
+            Edit(
+                "hookmill/redaction.py",
+                '        return _whole(body, "it is neither JSON nor a form")\n',
+                "        return body\n",
+            ),
+        ),
+        (f"{REDACTION}a_body_that_cannot_be_read_for_certain_is_hidden_whole",),
+    ),
+    Rule(
+        42,
+        "what receivers have noted is hidden where a source has no table, too",
+        (
+            Edit(
+                "hookmill/admin/redactions.py",
+                "    for name, paths in noted.items():\n",
+                "    for name, paths in ():\n",
+            ),
+        ),
+        (f"{REDACTIONS}table_and_note_count_together_so_that_no_table_is_needed",),
+    ),
+    Rule(
+        42,
+        "nothing is shown before it was looked up what may be",
+        (Edit("hookmill/admin/redactions.py", "if not self.is_known:", "if False:"),),
+        (f"{REDACTIONS}nothing_is_shown_before_anybody_has_looked_what_may_be",),
+    ),
+    Rule(
+        42,
+        "a redacted value cannot be found out by searches",
+        (
+            Edit(
+                "hookmill/admin/redactions.py",
+                "if is_meant and is_redacted(path, paths):",
+                "if is_meant and path in paths:",
+            ),
+        ),
+        (f"{REDACTIONS}a_search_is_refused_where_its_answer_could_tell_what_is_hidden",),
     ),
 )
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from hookmill.admin.filters import Selection
 from hookmill.admin.pace import Pace
+from hookmill.admin.redactions import NOT_LOOKED_UP, Shown
 from hookmill.config.settings import DEFAULT_GROUP, Settings
 from hookmill.errors import HookmillError, WireVersionError
 from hookmill.message import Death, Message, Progress
@@ -183,9 +184,9 @@ async def find_waiting(settings: Settings, message_id: str) -> list[DelayedMessa
         return await DelayedMessages(client, settings.group).find(message_id)
 
 
-def describe_waiting(waiting: DelayedMessage) -> dict[str, Any]:
+def describe_waiting(waiting: DelayedMessage, shown: Shown) -> dict[str, Any]:
     """Return what is known of a message that waits for its next attempt, as `describe` does."""
-    seen = describe(DeadLetter("", waiting.fields), whole=True)
+    seen = describe(DeadLetter("", waiting.fields), whole=True, shown=shown)
     del seen["id"], seen["died_at"], seen["reason"]
     return {
         "state": "not dead: it waits for its next attempt",
@@ -195,8 +196,11 @@ def describe_waiting(waiting: DelayedMessage) -> dict[str, Any]:
     }
 
 
-def describe(letter: DeadLetter, *, whole: bool = False) -> dict[str, Any]:
-    """Return what is known of a dead letter as JSON-ready values; `whole`: with headers and body.
+def describe(
+    letter: DeadLetter, *, whole: bool = False, shown: Shown = NOT_LOOKED_UP
+) -> dict[str, Any]:
+    """Return what is known of a dead letter as JSON-ready values; `whole`: with as much of headers
+    and body as is `shown`.
 
     Times are ISO 8601 in UTC, "" if there is none. A message that this release cannot read has
     the reason in `unreadable`.
@@ -219,8 +223,8 @@ def describe(letter: DeadLetter, *, whole: bool = False) -> dict[str, Any]:
     seen |= {"message_id": message.id, "source": message.source, "type": message.type}
     seen["received_at"] = _moment(message.received_ms)
     if whole:
-        seen["headers"] = message.header_block.decode("utf-8", "backslashreplace")
-        seen["body"] = message.body.decode("utf-8", "backslashreplace")
+        seen["headers"] = shown.headers(message).decode("utf-8", "backslashreplace")
+        seen["body"] = shown.body(message).decode("utf-8", "backslashreplace")
     return seen
 
 
