@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hookmill.cli.letters import laid_out, summary
-from hookmill.cli.options import AsJSON, Group
+from hookmill.cli.options import AsJSON, Group, Who, Why
 from hookmill.cli.output import console, fail, is_confirmed, say, say_json, say_value
-from hookmill.cli.start import read_settings, run
+from hookmill.cli.start import operator_of, read_settings, run
 from hookmill.printable import printable
 
 if TYPE_CHECKING:
+    from hookmill.admin.audit import Act
     from hookmill.admin.dead_letters import Tally
     from hookmill.admin.filters import Selection
     from hookmill.config.settings import Settings
@@ -104,12 +105,15 @@ def dead_replay(  # noqa: PLR0913 - an option each
     ] = None,
     dry_run: _DryRun = False,
     group: Group = None,
+    who: Who = None,
+    why: Why = "",
 ) -> None:
     """Run dead letters again, with a fresh count of attempts."""
     _check_handler(to)
     filtered = _filtered(source, event_type, handler, reason, after, before, limit)
     selection = _selected(ids, filtered, everything=everything)
-    run(replay(read_settings(group=group), selection, rate=rate, to=to, dry_run=dry_run))
+    settings = read_settings(group=group, operator=who)
+    run(replay(settings, selection, rate=rate, to=to, dry_run=dry_run, why=why))
 
 
 @app.command("drop")
@@ -127,11 +131,13 @@ def dead_drop(  # noqa: PLR0913 - an option each
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     dry_run: _DryRun = False,
     group: Group = None,
+    who: Who = None,
+    why: Why = "",
 ) -> None:
     """Delete dead letters for good. Their senders may then deliver the same message IDs again."""
     filtered = _filtered(source, event_type, handler, reason, after, before, limit)
     selection = _selected(ids, filtered, everything=everything)
-    settings = read_settings(group=group)
+    settings = read_settings(group=group, operator=who)
 
     def confirm(number: int) -> bool:
         from hookmill.admin.units import count
@@ -142,7 +148,7 @@ def dead_drop(  # noqa: PLR0913 - an option each
             fail(f"{question} There is nobody to ask: give --yes")
         return yes or is_confirmed(question)
 
-    run(drop(settings, selection, confirm=confirm, dry_run=dry_run))
+    run(drop(settings, selection, confirm=confirm, dry_run=dry_run, why=why))
 
 
 def _filtered(
@@ -248,16 +254,20 @@ async def replay(
     rate: float | None = None,
     to: str | None = None,
     dry_run: bool = False,
+    why: str = "",
 ) -> None:
     """Run the selected dead letters again, with the handler `to` if given; print how many."""
     from hookmill.admin import dead_letters
+    from hookmill.admin.audit import acting
 
     async with dead_letters.opened(settings) as letters:
         selected = await dead_letters.select(letters, selection)
         if dry_run:
             say(f"would replay {await selected.count()}")
-        else:
-            await _follow("replayed", selected.replay(rate, to=to), await letters.count())
+            return
+        about = {"group": settings.group, "selection": selection, "rate": rate, "to": to}
+        async with acting(settings, "dead replay", about, operator_of(settings, why)) as act:
+            await _follow("replayed", selected.replay(rate, to=to), await letters.count(), act)
 
 
 async def drop(
@@ -266,12 +276,14 @@ async def drop(
     *,
     confirm: Callable[[int], bool] = lambda _: True,
     dry_run: bool = False,
+    why: str = "",
 ) -> None:
     """Delete the selected dead letters, and print how many.
 
     Where no IDs were given, `confirm` gets their number first, and decides.
     """
     from hookmill.admin import dead_letters
+    from hookmill.admin.audit import acting
 
     async with dead_letters.opened(settings) as letters:
         selected = await dead_letters.select(letters, selection)
@@ -283,10 +295,12 @@ async def drop(
             if number and not confirm(number):
                 say("dropped none")
                 return
-        await _follow("dropped", selected.drop(), await letters.count())
+        about = {"group": settings.group, "selection": selection}
+        async with acting(settings, "dead drop", about, operator_of(settings, why)) as act:
+            await _follow("dropped", selected.drop(), await letters.count(), act)
 
 
-async def _follow(what: str, tallies: AsyncIterator[Tally], total: int) -> None:
+async def _follow(what: str, tallies: AsyncIterator[Tally], total: int, act: Act) -> None:
     """Show the progress of a replay or drop, and at its end how many were done and tried.
 
     These numbers are printed even when it breaks off, so that nobody has to guess them.
@@ -302,6 +316,7 @@ async def _follow(what: str, tallies: AsyncIterator[Tally], total: int) -> None:
             async for tally in tallies:
                 bar.update(task, description=f"{what} {tally.done}", completed=tally.looked_at)
     finally:
+        act.result(**{what: tally.done, "of": tally.tried})
         # Nothing to say if it failed before the first step.
         if tally.tried or not sys.exc_info()[0]:
             say(f"{what} {tally.done} of {tally.tried}")

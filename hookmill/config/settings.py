@@ -294,6 +294,11 @@ class Settings(BaseSettings):
         description="seconds that a stop may take after SIGTERM. In a worker, handlers have all "
         "but the last 5 of them (or all but the last quarter, if that is less)",
     )
+    operator: str | None = Field(
+        default=None,
+        description="who is recorded for the commands that act, see `hookmill audit`. Unset: the "
+        "user of this machine, and its name",
+    )
     log_format: Literal["auto", "console", "json"] = Field(
         default="auto", description="`auto`: text on a terminal, JSON otherwise"
     )
