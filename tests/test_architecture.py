@@ -32,6 +32,7 @@ TOP_LEVEL = {
     "handlers",
     "message",
     "printable",
+    "redaction",
     "stored_headers",
     "schema",
 }
