@@ -110,7 +110,7 @@ def _steps_of(paths: Iterable[str]) -> list[_Steps]:
 
 
 def _without_positions(path: str) -> _Steps:
-    return tuple(step for step in path.casefold().split(".") if not step.isdecimal())
+    return tuple(step for step in path.casefold().split(".") if step and not step.isdecimal())
 
 
 def _matches(hidden: str, asked: str) -> bool:

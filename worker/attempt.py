@@ -19,7 +19,7 @@ import structlog
 from hookmill import error_text
 from hookmill.errors import DecodeError, WireVersionError
 from hookmill.handlers import Dead, Delivery, Discard, Handler, Handlers, Middleware, Next, Retry
-from hookmill.message import Message, Progress
+from hookmill.message import TRACE_FIELD, Message, Progress
 from hookmill.runtime import logs
 from hookmill.stream.entries import Entry
 from worker.error_memory import release_frames
@@ -126,8 +126,7 @@ class Attempter:
             message = Message.from_fields(entry.fields)
         except WireVersionError as error:
             return Attempted(None, self._unknown(progress, error.code, str(error)))
-        logs.bind_message(message.id, message.source, message.type)
-        ready = self._prepare(message, progress)
+        ready = self._prepare(entry, message, progress)
         if isinstance(ready, _Unmatched):
             return Attempted(message, await self._unhandled(ready.event_type, progress))
         if not isinstance(ready, tuple):
@@ -172,9 +171,14 @@ class Attempter:
         return RetryLater(handled, asked.after, asked.reason or "asked to wait")
 
     def _prepare(
-        self, message: Message, progress: Progress
+        self, entry: Entry, message: Message, progress: Progress
     ) -> tuple[Handler, Delivery[Any]] | _Unmatched | Outcome:
-        """Find the message's handler, decode its event; return an outcome if that fails."""
+        """Find the message's handler, decode its event; return an outcome if that fails. From now
+        on every line of the log names the message.
+        """
+        logs.bind_message(message.id, message.source, message.type)
+        if TRACE_FIELD in entry.fields:
+            logs.bind_trace(entry.fields[TRACE_FIELD][3:35].decode("ascii", "replace"))
         handler = self._handler(message, progress)
         if not isinstance(handler, Handler):
             return handler

@@ -6,11 +6,12 @@ command may run where the sources have no tables, or old ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 from multidict import CIMultiDict
 
+from hookmill.admin.body_paths import Condition
 from hookmill.config.settings import Settings
 from hookmill.errors import HookmillError
 from hookmill.handlers import matches_pattern
@@ -56,6 +57,11 @@ class Shown(msgspec.Struct, frozen=True):
         """Return packed headers, with hidden values replaced."""
         return redacted_headers(block, self.of(source)) if self.is_known else b""
 
+    def check_where(self, where: Iterable[Condition], source: str | None = None) -> None:
+        """Do what `check_search` does, with the paths of conditions."""
+        for one in where:
+            self.check_search(".".join(name for name in one.steps if isinstance(name, str)), source)
+
     def check_search(self, path: str, source: str | None = None) -> None:
         """Raise `SearchRefusedError` if a search for the value at a path of the body could tell
         what is hidden. `source` is the pattern of the sources that are searched; None: all.
@@ -76,6 +82,15 @@ async def shown(settings: Settings) -> Shown:
     """Look up what may be shown."""
     async with Client(settings.need_redis_url(), settings.prefix) as client:
         return await shown_by(client, settings)
+
+
+async def check_where(
+    client: Client, where: Iterable[Condition], source: str | None = None
+) -> None:
+    """Raise `SearchRefusedError` if these conditions could tell what receivers have noted as
+    hidden.
+    """
+    Shown(await Redactions(client).read()).check_where(where, source)
 
 
 async def shown_by(client: Client, settings: Settings) -> Shown:

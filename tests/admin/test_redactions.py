@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from hookmill.admin.dead_letters import describe, find
+from hookmill.admin.body_paths import condition_of
+from hookmill.admin.dead_letters import describe, find, page, select
+from hookmill.admin.filters import DeadLetterFilter, Selection
 from hookmill.admin.redactions import (
     NOT_LOOKED_UP,
     SearchRefusedError,
@@ -48,6 +50,23 @@ async def test_a_dead_letter_is_shown_without_what_is_hidden(
     assert seen["headers"] == "X-Customer: [redacted]\r\nContent-Type: application/json"
 
     assert describe(letter, whole=True, shown=Shown())["body"] == BODY.decode()
+    emptied()
+
+
+async def test_dead_letters_are_not_searched_for_what_is_hidden(
+    give_up: GiveUp, emptied: Callable[[], None], stream: Producer
+) -> None:
+    await Redactions(stream.client).note({"shop": ("data.email",)})
+    (dead_id,) = await give_up(message(BODY, source="shop"))
+    letters = DeadLetters(stream.client, "main")
+    for asked in ("data.email=ada@example.com", "data[0].email~a*", '["data.email"]=a', "[0]=1"):
+        wanted = DeadLetterFilter(where=(condition_of(asked),))
+        with pytest.raises(SearchRefusedError, match="source shop redacts it"):
+            await page(letters, wanted)
+        with pytest.raises(SearchRefusedError, match="source shop redacts it"):
+            await (await select(letters, Selection(filter=wanted))).count()
+    wanted = DeadLetterFilter(where=(condition_of("data.n=1"),))
+    assert [one.id for one in (await page(letters, wanted)).rows] == [dead_id]
     emptied()
 
 
