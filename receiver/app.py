@@ -21,6 +21,7 @@ from receiver.http import HttpServer
 from receiver.pinning import PinningWatch
 from receiver.pipeline import Pipeline
 from receiver.redaction_notes import RedactionNotes
+from receiver.refused import RefusedKeeper
 from receiver.responses import NO_SECRET
 from receiver.source_table import Served
 from receiver.spool import Spool
@@ -61,7 +62,8 @@ class Receiver:
             stream.client, settings.lease, self._appender.write_in
         )
         certificates = certificates or Certificates()
-        self._pipeline = Pipeline(settings, self._appender, certificates, traces)
+        refused = RefusedKeeper(stream.client, settings) if settings.keep_refused else None
+        self._pipeline = Pipeline(settings, self._appender, certificates, traces, refused)
         self._certificate_memory = CertificateMemory(stream.client, certificates)
         self._redaction_notes = RedactionNotes(stream.client)
         self._health = Health(stream, self._spool, timeout, self._remarks)

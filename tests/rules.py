@@ -158,6 +158,9 @@ WHOLE = "tests/e2e/test_rules.py::test_"
 HANDLERS = "tests/test_handlers.py::test_"
 HOSTILE = "tests/e2e/test_hostile_texts.py::test_"
 PRINTABLE = "tests/test_printable.py::test_"
+KEEPER = "tests/receiver/test_refused.py::test_"
+KEPT = "tests/debug/test_refusals.py::test_"
+REFUSED = "tests/stream/test_refused.py::test_"
 REDACTION = "tests/test_redaction.py::test_"
 REDACTIONS = "tests/admin/test_redactions.py::test_"
 SHORT_WINDOWS = "tests/config/test_windows.py::test_"
@@ -2976,6 +2979,71 @@ RULES = (
             ),
         ),
         (f"{REDACTIONS}a_search_is_refused_where_its_answer_could_tell_what_is_hidden",),
+    ),
+    Rule(
+        42,
+        "no source fills the places of refused deliveries",
+        (
+            Edit(
+                "hookmill/stream/scripts/claim_refused.lua",
+                "if own >= math.ceil((most - total + own) / 2) then",
+                "if total >= most then",
+            ),
+        ),
+        (f"{REFUSED}no_source_takes_more_than_half_of_what_the_others_leave_free",),
+    ),
+    Rule(
+        42,
+        "a source has a refused delivery kept each ten seconds, and then less often",
+        (
+            Edit(
+                "hookmill/stream/scripts/claim_refused.lua",
+                "local wait = last and last + pause * (1 + math.floor(own / steps)) - now_ms or 0",
+                "local wait = last and last + pause - now_ms or 0",
+            ),
+        ),
+        (f"{REFUSED}a_source_gets_one_each_ten_seconds_and_the_more_it_has_the_later",),
+    ),
+    Rule(
+        42,
+        "refused deliveries are counted before one is explained",
+        (
+            Edit(
+                "receiver/refused.py",
+                "        self._next[source.name] = now + PAUSE\n",
+                "",
+            ),
+            Edit(
+                "receiver/refused.py",
+                "                self._next[source.name] = self._clock() + place.wait\n",
+                "",
+            ),
+        ),
+        (f"{KEEPER}what_a_flood_costs_is_bounded_before_any_work_is_done",),
+    ),
+    Rule(
+        42,
+        "a refused delivery is kept without a signature that somebody could use",
+        (
+            Edit(
+                "hookmill/debug/refusals.py",
+                "(name, _LONG.sub(_shortened, value))",
+                "(name, value)",
+            ),
+        ),
+        (f"{KEPT}nobody_can_send_it_again_with_what_is_kept",),
+    ),
+    Rule(
+        42,
+        "a refused delivery is kept without redacted fields",
+        (
+            Edit(
+                "hookmill/debug/refusals.py",
+                "    paths = list(options.redact)\n",
+                "    paths: list[str] = []\n",
+            ),
+        ),
+        (f"{KEPT}redacted_fields_are_kept_nowhere",),
     ),
 )
 

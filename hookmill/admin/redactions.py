@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import msgspec
-from multidict import CIMultiDict
 
 from hookmill.admin.body_paths import Condition
 from hookmill.config.settings import Settings
@@ -41,7 +40,7 @@ class Shown(msgspec.Struct, frozen=True):
 
     def body(self, message: Message) -> bytes:
         """Return as much of a message's body as may be shown."""
-        return self.body_of(message.source, message.body, content_type_of(message))
+        return self.body_of(message.source, message.body, content_type_in(message.header_block))
 
     def body_of(self, source: str, body: bytes, content_type: str) -> bytes:
         """Return as much of a body as may be shown."""
@@ -103,14 +102,13 @@ def shown_without_redis(settings: Settings) -> Shown:
     return Shown(_together(settings, {}))
 
 
-def content_type_of(message: Message) -> str:
-    """Return the content type of a delivery, "" where it has none."""
-    return content_type_in(message.headers)
-
-
-def content_type_in(headers: Mapping[str, str]) -> str:
-    """Return the content type that these headers name."""
-    return CIMultiDict(headers).get("Content-Type", "")
+def content_type_in(block: bytes) -> str:
+    """Return the content type that packed headers name, "" where they name none."""
+    for line in block.split(b"\r\n"):
+        name, _, value = line.partition(b": ")
+        if name.lower() == b"content-type":
+            return value.decode("latin-1")
+    return ""
 
 
 def _together(settings: Settings, noted: Mapping[str, Paths]) -> dict[str, Paths]:

@@ -15,7 +15,17 @@ from typing import NoReturn
 
 import typer
 
-from hookmill.cli import audit, dead, deliveries, groups, operation, programs, schema, spool
+from hookmill.cli import (
+    audit,
+    dead,
+    deliveries,
+    groups,
+    operation,
+    programs,
+    refused,
+    schema,
+    spool,
+)
 from hookmill.cli.output import say_error
 from hookmill.errors import HandlersError, HookmillError, SettingsError
 from hookmill.runtime.escaped_stderr import escape_stderr
@@ -45,6 +55,7 @@ for command in (
     app.command()(command)
 app.add_typer(dead.app, name="dead")
 app.add_typer(groups.app, name="group")
+app.add_typer(refused.app, name="refused")
 app.add_typer(spool.app, name="spool")
 
 

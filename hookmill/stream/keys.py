@@ -28,6 +28,7 @@ class Keys:
         self.wake = f"{self._wake_base}:wake"
         self.groups = f"{self.base}:groups"
         self.redact = f"{self.base}:redact"
+        self.refused = f"{self.base}:refused"
         self.audit = f"{self.base}:audit"
         # A script that goes through all groups builds the names of their keys from these parts.
         group = self.of_group("\0")
