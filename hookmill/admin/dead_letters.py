@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from hookmill.admin.filters import DeadLetterFilter, Selection
 from hookmill.admin.fingerprints import kind_of
 from hookmill.admin.pace import Pace
-from hookmill.admin.redactions import NOT_LOOKED_UP, Shown, check_where
+from hookmill.admin.redactions import NOT_LOOKED_UP, Showable, check_where
 from hookmill.config.settings import DEFAULT_GROUP, Settings
 from hookmill.errors import HookmillError, WireVersionError
 from hookmill.message import Death, Message, Progress
@@ -271,7 +271,7 @@ async def find_waiting(settings: Settings, message_id: str) -> list[DelayedMessa
         return await DelayedMessages(client, settings.group).find(message_id)
 
 
-def describe_waiting(waiting: DelayedMessage, shown: Shown) -> dict[str, Any]:
+def describe_waiting(waiting: DelayedMessage, shown: Showable) -> dict[str, Any]:
     """Return what is known of a message that waits for its next attempt, as `describe` does."""
     seen = describe(DeadLetter("", waiting.fields), whole=True, shown=shown)
     del seen["id"], seen["died_at"], seen["reason"], seen["fingerprint"]
@@ -284,7 +284,7 @@ def describe_waiting(waiting: DelayedMessage, shown: Shown) -> dict[str, Any]:
 
 
 def describe(
-    letter: DeadLetter, *, whole: bool = False, shown: Shown = NOT_LOOKED_UP
+    letter: DeadLetter, *, whole: bool = False, shown: Showable = NOT_LOOKED_UP
 ) -> dict[str, Any]:
     """Return what is known of a dead letter as JSON-ready values; `whole`: with as much of headers
     and body as is `shown`.

@@ -26,7 +26,7 @@ class SearchRefusedError(HookmillError):
     code = "search_refused"
 
 
-class Shown(msgspec.Struct, frozen=True):
+class Showable(msgspec.Struct, frozen=True):
     """What is hidden, by source. `is_known` is false before anybody has looked: then every body is
     hidden whole.
     """
@@ -74,10 +74,10 @@ class Shown(msgspec.Struct, frozen=True):
                 )
 
 
-NOT_LOOKED_UP = Shown(is_known=False)
+NOT_LOOKED_UP = Showable(is_known=False)
 
 
-async def shown(settings: Settings) -> Shown:
+async def shown(settings: Settings) -> Showable:
     """Look up what may be shown."""
     async with Client(settings.need_redis_url(), settings.prefix) as client:
         return await shown_by(client, settings)
@@ -89,17 +89,17 @@ async def check_where(
     """Raise `SearchRefusedError` if these conditions could tell what receivers have noted as
     hidden.
     """
-    Shown(await Redactions(client).read()).check_where(where, source)
+    Showable(await Redactions(client).read()).check_where(where, source)
 
 
-async def shown_by(client: Client, settings: Settings) -> Shown:
+async def shown_by(client: Client, settings: Settings) -> Showable:
     """Do the same with a client that is open."""
-    return Shown(_together(settings, await Redactions(client).read()))
+    return Showable(_together(settings, await Redactions(client).read()))
 
 
-def shown_without_redis(settings: Settings) -> Shown:
+def shown_without_redis(settings: Settings) -> Showable:
     """Return what may be shown by the settings alone, where there is no Redis to ask."""
-    return Shown(_together(settings, {}))
+    return Showable(_together(settings, {}))
 
 
 def content_type_in(block: bytes) -> str:

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from hookmill.admin.dead_letters import moment
-from hookmill.admin.redactions import Shown, content_type_in, shown_by
+from hookmill.admin.redactions import Showable, content_type_in, shown_by
 from hookmill.config.settings import Settings
 from hookmill.errors import HookmillError
 from hookmill.handlers import matches_pattern
@@ -27,7 +27,7 @@ class NoSuchRefusedError(HookmillError):
 class Refusals:
     """What is kept, and what of it may be shown; `opened` makes it."""
 
-    def __init__(self, client: Client, shown: Shown) -> None:
+    def __init__(self, client: Client, shown: Showable) -> None:
         self._kept = RefusedDeliveries(client)
         self._shown = shown
 
@@ -65,7 +65,7 @@ async def opened(settings: Settings) -> AsyncIterator[Refusals]:
         yield Refusals(client, await shown_by(client, settings))
 
 
-def describe(kept: Kept, shown: Shown | None = None) -> dict[str, Any]:
+def describe(kept: Kept, shown: Showable | None = None) -> dict[str, Any]:
     """Return what is known of a refused delivery as JSON-ready values; with what is `shown`, also
     its headers, its body and the explanation.
     """

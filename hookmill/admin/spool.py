@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from hookmill.admin.redactions import Shown
+from hookmill.admin.redactions import Showable
 from hookmill.config.settings import Settings
 from hookmill.errors import HookmillError, SettingsError
 from hookmill.runtime.spool_file import SetAside, SpoolError, SpoolFile
@@ -52,7 +52,7 @@ def describe(one: SetAside) -> dict[str, Any]:
     return {"id": one.position, "since": moment, "bytes": one.size, "reason": one.reason}
 
 
-def find(file: SpoolFile, position: int, shown: Shown) -> dict[str, Any]:
+def find(file: SpoolFile, position: int, shown: Showable) -> dict[str, Any]:
     """Return one message whole: what `describe` says, and its content.
 
     `content` is the row as far as MessagePack can be read, else its bytes as text. It is hidden

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hookmill.cli.letters import laid_out
+from hookmill.admin.bodies import laid_out
 from hookmill.cli.options import AsJSON
 from hookmill.cli.output import say, say_json, say_value
 from hookmill.cli.start import read_settings, run

@@ -12,7 +12,7 @@ from hookmill.admin.filters import DeadLetterFilter, Selection
 from hookmill.admin.redactions import (
     NOT_LOOKED_UP,
     SearchRefusedError,
-    Shown,
+    Showable,
     shown,
     shown_without_redis,
 )
@@ -45,11 +45,13 @@ async def test_a_dead_letter_is_shown_without_what_is_hidden(
     (dead_id,) = await give_up(message(BODY, source="shop", header_block=headers))
     letter = await find(DeadLetters(stream.client, "main"), dead_id, group="main")
 
-    seen = describe(letter, whole=True, shown=Shown({"shop": ("data.email", "header:x-customer")}))
+    seen = describe(
+        letter, whole=True, shown=Showable({"shop": ("data.email", "header:x-customer")})
+    )
     assert seen["body"] == '{"data":{"email":"[redacted]","n":1}}'
     assert seen["headers"] == "X-Customer: [redacted]\r\nContent-Type: application/json"
 
-    assert describe(letter, whole=True, shown=Shown())["body"] == BODY.decode()
+    assert describe(letter, whole=True, shown=Showable())["body"] == BODY.decode()
     emptied()
 
 
@@ -78,7 +80,7 @@ def test_nothing_is_shown_before_anybody_has_looked_what_may_be() -> None:
 
 
 def test_a_search_is_refused_where_its_answer_could_tell_what_is_hidden() -> None:
-    known = Shown({"shop": ("data.email",)})
+    known = Showable({"shop": ("data.email",)})
     for source in (None, "shop", "sh*"):
         for path in ("data.email", "data", "Data.0.Email"):
             with pytest.raises(SearchRefusedError, match=f"{path}: source shop redacts it"):
