@@ -34,6 +34,10 @@ ROLES: dict[str, tuple[str, ...]] = {
         "hookmill.admin.dead_letters.SelectedDeadLetters.listed",
         "hookmill.admin.dead_letters.SelectedDeadLetters.count",
         "hookmill.admin.groups.list_all",
+        "hookmill.admin.redactions.shown",
+        "hookmill.admin.refused",
+        "hookmill.admin.tailing",
+        "hookmill.admin.forwarding",
         "hookmill.admin.audit.listed",
     ),
 }

@@ -19,12 +19,14 @@ from hookmill.cli import (
     audit,
     dead,
     deliveries,
+    forward,
     groups,
     operation,
     programs,
     refused,
     schema,
     spool,
+    tail,
 )
 from hookmill.cli.output import say_error
 from hookmill.errors import HandlersError, HookmillError, SettingsError
@@ -52,6 +54,8 @@ for command in (
     operation.check,
     audit.audit,
     schema.schema,
+    tail.tail,
+    forward.forward,
 ):
     app.command()(command)
 app.add_typer(dead.app, name="dead")
