@@ -20,6 +20,7 @@ from receiver.health import Health
 from receiver.http import HttpServer
 from receiver.pinning import PinningWatch
 from receiver.pipeline import Pipeline
+from receiver.rates import ReceiverRates
 from receiver.redaction_notes import RedactionNotes
 from receiver.refused import RefusedKeeper
 from receiver.responses import NO_SECRET
@@ -64,6 +65,7 @@ class Receiver:
         certificates = certificates or Certificates()
         refused = RefusedKeeper(stream.client, settings) if settings.keep_refused else None
         self._pipeline = Pipeline(settings, self._appender, certificates, traces, refused)
+        self._rates = ReceiverRates(stream.client, lambda: self._pipeline.metrics.outcomes)
         self._certificate_memory = CertificateMemory(stream.client, certificates)
         self._redaction_notes = RedactionNotes(stream.client)
         self._health = Health(stream, self._spool, timeout, self._remarks)
@@ -115,6 +117,7 @@ class Receiver:
         self._pinning.start()
         self._wire_version.start()
         self._certificate_memory.start()
+        self._rates.start()
         if self._admin is not None:
             self.admin_port = await self._admin.start()
         return await self._http.listen()
@@ -136,6 +139,7 @@ class Receiver:
         await self._pipeline.close()
         await self._certificate_memory.stop()
         await self._redaction_notes.stop()
+        await self._rates.stop()
         await self._appender.close()
         await self._health.close()
         await self._pinning.stop()

@@ -36,6 +36,7 @@ STEPS = {
     "settle": ("worker/settlement", "worker/settler"),
     "ask Redis": ("hookmill/stream/client", "hookmill/stream/connections",
                   "hookmill/stream/script_runner"),
+    "count": ("worker/rates", "hookmill/instrumentation/rates"),
     "log": ("worker/report", "hookmill/runtime/", "hookmill/printable"),
 }  # fmt: skip
 """The steps of a message, and what their modules' files begin with."""
