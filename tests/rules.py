@@ -158,6 +158,7 @@ WHOLE = "tests/e2e/test_rules.py::test_"
 HANDLERS = "tests/test_handlers.py::test_"
 HOSTILE = "tests/e2e/test_hostile_texts.py::test_"
 PRINTABLE = "tests/test_printable.py::test_"
+FORWARDING = "tests/admin/test_forwarding.py::test_"
 KEEPER = "tests/receiver/test_refused.py::test_"
 KEPT = "tests/debug/test_refusals.py::test_"
 REFUSED = "tests/stream/test_refused.py::test_"
@@ -3044,6 +3045,30 @@ RULES = (
             ),
         ),
         (f"{KEPT}redacted_fields_are_kept_nowhere",),
+    ),
+    Rule(
+        42,
+        "what a source redacts is not sent on to another program",
+        (
+            Edit(
+                "hookmill/admin/forwarding.py",
+                "if showable.of(message.source):",
+                "if False:",
+            ),
+        ),
+        (f"{FORWARDING}what_a_source_redacts_is_not_sent_on",),
+    ),
+    Rule(
+        42,
+        "deliveries are not sent on to another machine by a slip",
+        (
+            Edit(
+                "hookmill/admin/forwarding.py",
+                '    if not anywhere and not _is_here(parts.hostname or ""):\n',
+                "    if not anywhere and False:\n",
+            ),
+        ),
+        (f"{FORWARDING}another_machine_gets_nothing_unless_that_is_said",),
     ),
 )
 

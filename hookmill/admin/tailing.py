@@ -104,7 +104,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
         return all(condition.matches(body) for condition in self.where)
 
 
-class Event(msgspec.Struct, frozen=True):
+class TailEvent(msgspec.Struct, frozen=True):
     """Something that happened, as JSON-ready facts, and the cursor behind it."""
 
     kind: Kind
@@ -112,10 +112,10 @@ class Event(msgspec.Struct, frozen=True):
     facts: dict[str, Any]
 
 
-class Look(NamedTuple):
+class TailLook(NamedTuple):
     """What one look has found. `is_end`: there was no more."""
 
-    events: list[Event]
+    events: list[TailEvent]
     is_end: bool
 
 
@@ -150,7 +150,7 @@ class Tail:
             newest = await self._stream.newest()
             self.cursor = Cursor(tuple(newest), places[-1][0] if places else "0-0")
 
-    async def look(self) -> Look:
+    async def look(self) -> TailLook:
         """Return what has happened behind the cursor, and move it there."""
         whole = self._with_bodies or bool(self._wanted.where)
         pages = await self._stream.read(self.cursor.entries, whole=whole)
@@ -163,15 +163,15 @@ class Tail:
             self.cursor = self.cursor.behind(one)
             if "arrived" in self._wanted.kinds and self._wanted.matches(one.fields):
                 facts = self._described(one, showable)
-                events.append(Event("arrived", str(self.cursor), facts))
+                events.append(TailEvent("arrived", str(self.cursor), facts))
         if self._wanted.has_refused():
             events += await self._refused()
-        return Look(events, all(page.is_end for page in pages))
+        return TailLook(events, all(page.is_end for page in pages))
 
-    def _missed(self, pages: Iterable[ArrivedPage]) -> Iterable[Event]:
+    def _missed(self, pages: Iterable[ArrivedPage]) -> Iterable[TailEvent]:
         number = sum(gap.after(page) for gap, page in zip(self._gaps, pages, strict=True))
         if number:
-            yield Event("missed", str(self.cursor), {"messages": number})
+            yield TailEvent("missed", str(self.cursor), {"messages": number})
 
     def _described(self, one: Arrived, showable: Showable) -> dict[str, Any]:
         about = about_of(one.fields)
@@ -192,7 +192,7 @@ class Tail:
             seen["body"] = showable.body(message).decode("utf-8", "backslashreplace")
         return seen
 
-    async def _refused(self) -> list[Event]:
+    async def _refused(self) -> list[TailEvent]:
         """Return the refused deliveries that were kept behind the cursor."""
         places = [
             place
@@ -207,11 +207,11 @@ class Tail:
                 break  # it has its place and is not there yet
             self.cursor = self.cursor._replace(refused=kept_id)
             if one is not None and _fits(self._wanted.source, source):
-                events.append(Event("refused", str(self.cursor), describe_refused(one)))
+                events.append(TailEvent("refused", str(self.cursor), describe_refused(one)))
         return events
 
 
-async def follow(tail: Tail) -> AsyncGenerator[Event | StreamUnavailableError]:
+async def follow(tail: Tail) -> AsyncGenerator[TailEvent | StreamUnavailableError]:
     """Look again and again. While Redis is away, the error is given in place of an event, once."""
     is_away = False
     while True:

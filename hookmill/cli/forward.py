@@ -55,6 +55,7 @@ def forward(  # noqa: PLR0913 - an option each
     stored. In each line: the status of the answer, how long it took, source, event type, message
     ID. Nothing is tried again. Sources that redact fields are left out.
     """
+    # Long because: each option of the command is a parameter with its help.
     from hookmill.admin.tailing import Wanted
 
     if cursor is not None and since is not None:

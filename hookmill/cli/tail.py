@@ -14,7 +14,7 @@ from hookmill.cli.start import read_settings, run
 from hookmill.printable import cell
 
 if TYPE_CHECKING:
-    from hookmill.admin.tailing import Event, Wanted
+    from hookmill.admin.tailing import TailEvent, Wanted
     from hookmill.config.settings import Settings
 
 Source = Annotated[str | None, typer.Option(help="Only this source; * stands for any text.")]
@@ -59,6 +59,7 @@ def tail(  # noqa: PLR0913 - an option each
     (HOOKMILL_KEEP_REFUSED): not every one. What is handled and dropped from Redis before it can be
     shown is counted; HOOKMILL_RETENTION keeps it for longer.
     """
+    # Long because: each option of the command is a parameter with its help.
     from hookmill.admin.tailing import Wanted
 
     if cursor is not None and since is not None:
@@ -107,7 +108,7 @@ async def show(
                     say_event(one, as_json=as_json)
 
 
-def say_event(event: Event, *, as_json: bool) -> None:
+def say_event(event: TailEvent, *, as_json: bool) -> None:
     """Print one event."""
     facts = event.facts
     if as_json:
@@ -119,7 +120,7 @@ def say_event(event: Event, *, as_json: bool) -> None:
             say_value(name, facts[name].replace("\r\n", "\n"))
 
 
-def _line(event: Event) -> str:
+def _line(event: TailEvent) -> str:
     facts: dict[str, Any] = event.facts
     if event.kind == "missed":
         return (

@@ -11,7 +11,7 @@ import redis
 from hookmill.admin import tailing
 from hookmill.admin.body_paths import condition_of
 from hookmill.admin.redactions import SearchRefusedError
-from hookmill.admin.tailing import Cursor, CursorError, Event, Tail, Wanted, follow
+from hookmill.admin.tailing import Cursor, CursorError, Tail, TailEvent, Wanted, follow
 from hookmill.config.settings import Settings
 from hookmill.errors import StreamUnavailableError
 from hookmill.stream.producer import Producer
@@ -38,7 +38,7 @@ async def seen(tail: Tail) -> list[str]:
     return [_named(event) for event in (await tail.look()).events]
 
 
-def _named(event: Event) -> str:
+def _named(event: TailEvent) -> str:
     names = {"arrived": "message_id", "refused": "code", "missed": "messages"}
     return f"{event.kind} {event.facts[names[event.kind]]}"
 
@@ -204,8 +204,8 @@ async def test_while_redis_is_away_the_error_comes_once_and_it_goes_on_at_the_sa
         async with aclosing(follow(one)) as following:
             async for event in following:
                 yield event
-                if isinstance(event, Event):
+                if isinstance(event, TailEvent):
                     return
 
     found = [event async for event in two()]
-    assert [type(event).__name__ for event in found] == ["StreamUnavailableError", "Event"]
+    assert [type(event).__name__ for event in found] == ["StreamUnavailableError", "TailEvent"]

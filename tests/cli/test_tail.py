@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from hookmill.admin.forwarding import Sent
-from hookmill.admin.tailing import Event, Wanted
+from hookmill.admin.tailing import TailEvent, Wanted
 from hookmill.cli.forward import line_of, send_on
 from hookmill.cli.tail import say_event, show
 from hookmill.config.settings import Settings
@@ -55,7 +55,7 @@ async def test_bodies_follow_their_line_and_programs_get_json(
 
 
 def test_what_was_missed_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    say_event(Event("missed", "1-0/0-0", {"messages": 3}), as_json=False)
+    say_event(TailEvent("missed", "1-0/0-0", {"messages": 3}), as_json=False)
     assert capsys.readouterr().out.startswith("3 more came in and were dropped from Redis")
 
 
