@@ -38,6 +38,9 @@ ROLES: dict[str, tuple[str, ...]] = {
         "hookmill.admin.refused",
         "hookmill.admin.tailing",
         "hookmill.admin.forwarding",
+        "hookmill.admin.messages.opened",
+        "hookmill.admin.messages.Messages.find",
+        "hookmill.admin.messages.Messages.story",
         "hookmill.admin.audit.listed",
     ),
 }
@@ -95,7 +98,7 @@ class Module(NamedTuple):
 
 
 class Code:
-    """The code of the roles and of `hookmill/stream/`."""
+    """The code of the roles, and what they lead to."""
 
     def __init__(self) -> None:
         self.modules = {name: _module_of(name, path) for name, path in _files()}
@@ -260,7 +263,9 @@ def users(*, before_7_2: bool = False) -> str:
 
 
 def _files() -> Iterator[tuple[str, Path]]:
-    for package in ("receiver", "worker", "hookmill/admin", "hookmill/stream"):
+    for package in (
+        "receiver", "worker", "hookmill/admin", "hookmill/instrumentation", "hookmill/stream",
+    ):  # fmt: skip
         for path in sorted((ROOT / package).rglob("*.py")):
             yield ".".join(path.relative_to(ROOT).with_suffix("").parts), path
 

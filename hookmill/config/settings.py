@@ -111,6 +111,13 @@ class Settings(BaseSettings):
     admin_host: Annotated[str, AfterValidator(check_host)] = Field(
         default="127.0.0.1", description="address that a program listens on with that port"
     )
+    metrics_types: int = Field(
+        default=100,
+        ge=1,
+        le=10_000,
+        description="event types that a worker's metrics tell apart; all that come beyond so many "
+        "are shown as `other`",
+    )
     qstash_current_signing_key: SecretStr | None = Field(
         default=None,
         validation_alias=AliasChoices("QSTASH_CURRENT_SIGNING_KEY", "qstash_current_signing_key"),
@@ -290,6 +297,19 @@ class Settings(BaseSettings):
         ge=0,
         description="bytes of Redis' memory that a group's dead letters may take; a worker drops "
         "the oldest beyond that. 0: no limit",
+    )
+    history: int = Field(
+        default=100_000,
+        ge=0,
+        le=100_000_000,
+        description="messages of which a group keeps what became of each attempt, for `hookmill "
+        "message`; the oldest make room for new ones. 0: none",
+    )
+    history_bytes: int = Field(
+        default=64 * 1024 * 1024,
+        ge=1024**2,
+        description="bytes of Redis' memory that this may take for a group, about. Half of them "
+        "are for failed attempts with their errors",
     )
     grace: float = Field(
         default=600.0,
