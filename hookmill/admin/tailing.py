@@ -1,4 +1,5 @@
-"""What happens now: what comes in, and what is refused, as events that can be filtered.
+"""What happens now: what comes in, what is refused, and what becomes of the messages that came in
+since the tail began, as events that can be filtered.
 
 Each event has a cursor. Who goes on from the cursor of the last event gets all that Redis still
 has. What is dropped from Redis while it looks, before it was read, is counted and told as well.
@@ -15,6 +16,7 @@ import msgspec
 
 from hookmill.admin.body_paths import Condition
 from hookmill.admin.dead_letters import moment
+from hookmill.admin.outcome_feed import OutcomeFeed
 from hookmill.admin.redactions import Showable, shown_by
 from hookmill.admin.refused import describe as describe_refused
 from hookmill.config.settings import Settings
@@ -34,7 +36,7 @@ AWAY = 1.0
 _SLOW_PLACE_MS = 10_000
 """For so long a refused delivery may take to be kept, once it has its place."""
 
-Kind = Literal["arrived", "refused", "missed"]
+Kind = Literal["arrived", "refused", "handled", "missed"]
 
 _POSITION = r"[0-9]{1,15}-[0-9]{1,20}"
 _CURSOR = re.compile(rf"({_POSITION}(?:,{_POSITION}){{0,63}})/({_POSITION})")
@@ -78,17 +80,24 @@ class Cursor(NamedTuple):
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """Which events are wanted. `*` stands for any text in a pattern. A refused delivery has no
-    type, so with `type` or `where` there are only messages.
+    type, so with `type` or `where` there are only messages. With `handler` there is only what that
+    handler has run.
     """
 
-    kinds: frozenset[Kind] = frozenset(("arrived", "refused"))
+    kinds: frozenset[Kind] = frozenset(("arrived", "refused", "handled"))
     source: str | None = None
     type: str | None = None
+    handler: str | None = None
     where: tuple[Condition, ...] = ()
 
     def has_refused(self) -> bool:
         """Whether refused deliveries can be wanted."""
-        return "refused" in self.kinds and self.type is None and not self.where
+        is_of_messages = self.type is not None or self.where or self.handler is not None
+        return "refused" in self.kinds and not is_of_messages
+
+    def has_arrived(self) -> bool:
+        """Whether messages are wanted when they come."""
+        return "arrived" in self.kinds and self.handler is None
 
     def matches(self, fields: Fields) -> bool:
         """Return whether a message with these fields is wanted."""
@@ -131,6 +140,7 @@ class Tail:
         self._with_bodies = with_bodies
         self._stream = StreamTail(client)
         self._kept = RefusedDeliveries(client)
+        self._outcomes = OutcomeFeed(client, settings.group)
         self._gaps = [_Gap() for _ in client.partitions]
         self.cursor = Cursor((), "")
 
@@ -161,9 +171,17 @@ class Tail:
         entries = sorted((one for page in pages for one in page.entries), key=lambda one: one.order)
         for one in entries:
             self.cursor = self.cursor.behind(one)
-            if "arrived" in self._wanted.kinds and self._wanted.matches(one.fields):
+            if self._wanted.matches(one.fields):
                 facts = self._described(one, showable)
-                events.append(TailEvent("arrived", str(self.cursor), facts))
+                self._outcomes.follow(one.partition, one.id, facts)
+                if self._wanted.has_arrived():
+                    events.append(TailEvent("arrived", str(self.cursor), facts))
+        if "handled" in self._wanted.kinds:
+            events += [
+                TailEvent("handled", str(self.cursor), facts)
+                for facts in await self._outcomes.look()
+                if _fits(self._wanted.handler, facts["handler"])
+            ]
         if self._wanted.has_refused():
             events += await self._refused()
         return TailLook(events, all(page.is_end for page in pages))

@@ -1,4 +1,4 @@
-"""`hookmill tail`: show what comes in and what is refused, as it happens."""
+"""`hookmill tail`: show what comes in, what is refused and what is handled, as it happens."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hookmill.cli.options import AsJSON
+from hookmill.cli.options import AsJSON, Group
 from hookmill.cli.output import say, say_error, say_json, say_value
 from hookmill.cli.selecting import Where, conditions, moment
 from hookmill.cli.start import read_settings, run
@@ -39,6 +39,12 @@ def tail(  # noqa: PLR0913 - an option each
         bool, typer.Option("--refused", help="Only refused deliveries that were kept.")
     ] = False,
     arrived: Annotated[bool, typer.Option("--arrived", help="Only what came in.")] = False,
+    handled: Annotated[
+        bool, typer.Option("--handled", help="Only what became of messages.")
+    ] = False,
+    handler: Annotated[
+        str | None, typer.Option(help="Only what became of messages with this handler.")
+    ] = None,
     since: Since = None,
     cursor: Annotated[
         str | None,
@@ -50,27 +56,31 @@ def tail(  # noqa: PLR0913 - an option each
     no_follow: Annotated[
         bool, typer.Option("--no-follow", help="End where there is no more now.")
     ] = False,
+    group: Group = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Show what comes in, and what is refused, until Ctrl-C. It changes nothing.
+    """Show what comes in, what is refused and what is handled, until Ctrl-C. It changes nothing.
 
-    In each line: when it came, "in" or "refused", source, event type and message ID (or status,
-    code and the reason), and the cursor. Of refused deliveries it shows those that receivers keep
-    (HOOKMILL_KEEP_REFUSED): not every one. What is handled and dropped from Redis before it can be
-    shown is counted; HOOKMILL_RETENTION keeps it for longer.
+    In each line: when, "in", "refused" or the outcome, source, event type and message ID (or
+    status, code and the reason), and the cursor. Outcomes are those of messages that came in since
+    it began, where the group keeps a history (HOOKMILL_HISTORY). Of refused deliveries it shows
+    those that receivers keep (HOOKMILL_KEEP_REFUSED): not every one. What is handled and dropped
+    from Redis before it can be shown is counted; HOOKMILL_RETENTION keeps it for longer.
     """
     # Long because: each option of the command is a parameter with its help.
+    import msgspec
+
     from hookmill.admin.tailing import Wanted
 
     if cursor is not None and since is not None:
         raise typer.BadParameter("give --since or --from")
-    wanted = Wanted(source=source, type=event_type, where=conditions(where))
-    if refused or arrived:
-        chosen = {"refused": refused, "arrived": arrived}
-        kinds = frozenset(name for name, is_chosen in chosen.items() if is_chosen)
-        wanted = Wanted(kinds=kinds, source=source, type=event_type, where=wanted.where)  # type: ignore[arg-type]  # both names are kinds
+    chosen = {"refused": refused, "arrived": arrived, "handled": handled}
+    kinds = frozenset(name for name, is_chosen in chosen.items() if is_chosen)
+    wanted = Wanted(source=source, type=event_type, handler=handler, where=conditions(where))
+    if kinds:
+        wanted = msgspec.structs.replace(wanted, kinds=kinds)
     begin = moment("--since", since)
-    settings = read_settings()
+    settings = read_settings(group=group)
     with suppress(KeyboardInterrupt):
         run(show(settings, wanted, begin, cursor, body=body, ends=no_follow, as_json=as_json))
 
@@ -131,6 +141,12 @@ def _line(event: TailEvent) -> str:
         hints = facts["would_match_if"]
         why = f"it would match if {hints[0]}" if hints else facts["cause"] or facts["detail"]
         said = ["refused", facts["source"], f"{facts['status']} {facts['code']}", why]
+    elif event.kind == "handled":
+        names = [facts[name] for name in ("source", "type", "message_id")]
+        took = f"{facts['handler'] or '-'} {facts['seconds'] * 1000:.0f} ms"
+        late = ["too late"] if facts["is_late"] else []
+        reason = [facts["reason"]] if facts["reason"] else []
+        said = [facts["outcome"], *names, took, *late, *reason]
     else:
         said = ["in", facts["source"], facts["type"], facts["message_id"]]
     return "  ".join([facts["at"] or "-", *map(cell, said), event.cursor])

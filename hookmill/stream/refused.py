@@ -53,7 +53,7 @@ class Kept(NamedTuple):
     delivery: RefusedDelivery
 
 
-class Place(NamedTuple):
+class RefusedPlace(NamedTuple):
     """A place that was asked for: its ID; or "" and after how many seconds to ask again."""
 
     id: str
@@ -72,13 +72,15 @@ class RefusedDeliveries:
         self._key = client.partitions[PLACE].refused
         self._scripts = ScriptRunner(client, drains=False)
 
-    async def claim(self, source: str, most: int) -> Place:
+    async def claim(self, source: str, most: int) -> RefusedPlace:
         """Ask for a place for a delivery of this source, of `most` places in all."""
         args = [source, most, int(KEPT_FOR * 1000), int(PAUSE * 1000), GROWS_AFTER]
         is_given, found = await self._scripts.run("claim_refused", Call(PLACE, [self._key], args))
-        return Place(found.decode(), 0.0) if is_given else Place("", int(found) / 1000)
+        return (
+            RefusedPlace(found.decode(), 0.0) if is_given else RefusedPlace("", int(found) / 1000)
+        )
 
-    async def put(self, place: Place, delivery: RefusedDelivery) -> None:
+    async def put(self, place: RefusedPlace, delivery: RefusedDelivery) -> None:
         """Keep a delivery at a place that was given."""
         key, kept_ms = self._of(place.id), int(KEPT_FOR * 1000)
         await self._client.execute(PLACE, "SET", key, _write(delivery), "PX", kept_ms)

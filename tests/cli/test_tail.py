@@ -54,6 +54,16 @@ async def test_bodies_follow_their_line_and_programs_get_json(
     )
 
 
+def test_an_outcome_has_its_handler_and_its_error(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = {"at": "now", "source": "shop", "type": "a", "message_id": "1", "outcome": "retry"}
+    facts |= {"handler": "book", "reason": "ValueError: no\n"}
+    one = TailEvent("handled", "1-0/0-0", {**facts, "seconds": 0.0125, "is_late": True})
+    say_event(one, as_json=False)
+    assert capsys.readouterr().out == (
+        "now  retry  shop  a  1  book 12 ms  too late  ValueError: no\\n  1-0/0-0\n"
+    )
+
+
 def test_what_was_missed_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     say_event(TailEvent("missed", "1-0/0-0", {"messages": 3}), as_json=False)
     assert capsys.readouterr().out.startswith("3 more came in and were dropped from Redis")

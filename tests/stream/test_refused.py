@@ -11,9 +11,9 @@ from hookmill.stream.refused import (
     GROWS_AFTER,
     KEPT_FOR,
     PAUSE,
-    Place,
     RefusedDeliveries,
     RefusedDelivery,
+    RefusedPlace,
     order_of,
 )
 
@@ -107,4 +107,4 @@ async def test_what_is_kept_expires_and_is_read_back_as_it_was(
 
 def test_ids_are_sorted_by_time_and_whatever_was_written_can_be_sorted() -> None:
     assert sorted(["10-0", "9-11", "9-2", "x"], key=order_of) == ["x", "9-2", "9-11", "10-0"]
-    assert Place("1-0", 0.0).id == "1-0"
+    assert RefusedPlace("1-0", 0.0).id == "1-0"
