@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import re
+import signal
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -16,7 +20,7 @@ from hookmill.config.settings import Settings
 from hookmill.stream.producer import Producer
 from hookmill.stream.refused import RefusedDeliveries, RefusedDelivery
 from tests.ports import free_port
-from tests.support import message
+from tests.support import Server, message
 
 HOSTILE = "\x1b[2J evil"
 
@@ -81,3 +85,24 @@ async def test_forward_has_a_line_for_each_delivery(
     assert json.loads(capsys.readouterr().out)["status"] is None
     sent = Sent(at="", entry="1-0", source="shop", type="a", message_id="1", status=200, ms=7)
     assert line_of(sent) == "200  7 ms  shop  a  1"
+
+
+@pytest.mark.one_server
+async def test_ctrl_c_ends_both_commands_without_a_traceback(
+    server: Server, prefix: str, stream: Producer
+) -> None:
+    await stream.append([message(id="1")])
+    env = {"PATH": os.environ["PATH"], "REDIS_URL": server.url, "HOOKMILL_PREFIX": prefix}
+    url = f"http://127.0.0.1:{free_port()}"
+    for command in (["tail", "--since", "1m"], ["forward", url, "--since", "1m"]):
+        running = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "hookmill", *command),
+            env=env,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert running.stdout is not None
+        assert b"  1  " in await running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        _, errors = await running.communicate()
+        assert (running.returncode, errors) == (0, b"")
