@@ -91,6 +91,7 @@ COUNTS: list[tuple[str, str, dict[str, str], float]] = [
     ("worked", "group_messages", {"group": "main", "state": "waiting"}, 0),
     ("worked", "group_messages", {"group": "main", "state": "again"}, 0),
     ("worked", "group_messages", {"group": "main", "state": "parked"}, 0),
+    ("worked", "group_messages", {"group": "main", "state": "paused"}, 0),
     ("worked", "group_runnable_messages", {"group": "main"}, 1),
     ("worked", "group_backlog_messages", {"group": "main"}, 2),
     ("worker", "messages_total", {"outcome": "handled", "handler": "book"}, 2),
