@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hookmill.config.settings import Settings
 from hookmill.errors import GroupLostError, GroupRefusedError, StreamUnavailableError
@@ -32,14 +32,24 @@ from worker.stacks import Run
 from worker.stuck_threads import watch_stuck_threads
 from worker.takeover import Takeover
 from worker.threads import HandlerThreads, ThreadCall
+from worker.traces import AttemptTraces
 from worker.unknown_types import UnknownTypes
 from worker.waiting import WaitingMover
+
+if TYPE_CHECKING:
+    from hookmill.instrumentation.tracing import Tracing
 
 
 class Worker:
     """A pool and its background tasks: `start`, `quiet`, `stop(deadline)`."""
 
-    def __init__(self, settings: Settings, handlers: Handlers[Any], resources: Any) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        handlers: Handlers[Any],
+        resources: Any,
+        tracing: Tracing | None = None,
+    ) -> None:
         self.consumer_name = process.consumer_name()
         self.handler_count = len(handlers)
         self._client = client_of(settings)
@@ -58,6 +68,7 @@ class Worker:
         self._pool = Pool(
             self._consumer, self._attempter, takeover, settings.concurrency, self._watchers,
             max_bytes=settings.take_bytes,
+            traces=None if tracing is None else AttemptTraces(tracing, self.consumer_name),
         )  # fmt: skip
         self._leases = self._lease_keeper(settings.lease)
         self._loop_watch = LoopWatch(self._pool.runs)

@@ -44,6 +44,7 @@ from worker.settlement import settlement_of
 from worker.settler import Settler
 from worker.stacks import Run
 from worker.takeover import Takeover
+from worker.traces import AttemptTraces
 
 log = structlog.get_logger("worker")
 
@@ -118,13 +119,17 @@ class Pool:
         *,
         max_bytes: int = TAKE_BYTES,
         listeners: tuple[AttemptListener, ...] = (),
+        traces: AttemptTraces | None = None,
     ) -> None:
         self._consumer = consumer
         self._attempter = attempter
         self._takeover = takeover
         self._concurrency = concurrency
         self._watchers = watchers
-        self._settler = Settler(consumer, self._settled)
+        self._traces = traces
+        self._settler = Settler(consumer, self._settled, traces)
+        if traces is not None:
+            listeners = (*listeners, traces.ended)
         self._tell = _one_of(Reporter().put, *listeners)
         self._log_pace = LogPace()
         self._running: dict[Running, asyncio.Task[None]] = {}
@@ -443,6 +448,8 @@ class Pool:
         running.began = time.perf_counter()  # before that, it waited for the event loop
         entry = running.entry
         progress = _progress_of(entry)
+        if self._traces is not None:
+            self._traces.begin(entry)
         try:
             attempted = await self._attempter.attempt(entry, progress)
         except asyncio.CancelledError:
