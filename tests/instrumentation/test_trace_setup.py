@@ -40,6 +40,16 @@ except SettingsError as error:
     print(error)
 """
 
+SETTING_UP = """
+calls = []
+
+def start():
+    calls.append(1)
+
+def fail():
+    raise OSError("no")
+"""
+
 
 def run(script: str) -> str:
     done = subprocess.run(
@@ -63,9 +73,7 @@ def traced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], S
     """Settings with this set-up function, in a folder that has a module `setting_up`."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    (tmp_path / "setting_up.py").write_text(
-        "calls = []\n\n\ndef start():\n    calls.append(1)\n\n\ndef fail():\n    raise OSError('no')\n"
-    )
+    (tmp_path / "setting_up.py").write_text(SETTING_UP)
     monkeypatch.delitem(sys.modules, "setting_up", raising=False)
     return lambda target: Settings(traces="linked", traces_setup=target)
 
