@@ -38,6 +38,7 @@ from hookmill.config.setting_files import (
     read_toml,
     redis_url_from_file,
     secrets_from_files,
+    variables_set,
 )
 from hookmill.config.setting_values import (
     check_addresses,
@@ -474,6 +475,12 @@ def variable_of(field: str) -> str:
     """Return the environment variable of a setting."""
     alias = Settings.model_fields[field].validation_alias
     return str(alias.choices[0]) if isinstance(alias, AliasChoices) else PREFIX + field.upper()
+
+
+def setting_given(field: str) -> Any:
+    """Return one setting as it is given, not checked; None if it is not. Nothing else is read."""
+    variable, toml = variable_of(field), read_toml([])
+    return variables_set().get(variable) or toml.get(field) or toml.get(variable)
 
 
 def unknown_variables() -> list[str]:

@@ -21,10 +21,11 @@ from opentelemetry.trace import (
     StatusCode,
     TraceFlags,
     Tracer,
+    get_current_span,
     set_span_in_context,
 )
 
-from hookmill.instrumentation.traceparent import TraceParent
+from hookmill.instrumentation.traceparent import MAX_BAGGAGE, TraceParent
 
 _NOTHING = Context()
 """The context of a span that begins a trace, whatever is current."""
@@ -113,6 +114,19 @@ def make_current(span: Span | TraceParent | None, baggage: bytes = b"") -> None:
     if baggage:
         context = _baggage.extract({"baggage": baggage.decode("ascii", "replace")}, context)
     attach(context)
+
+
+def current_headers(*, with_baggage: bool) -> dict[str, str]:
+    """Return the headers of the trace that is current, and of the baggage up to `MAX_BAGGAGE`."""
+    found: dict[str, str] = {}
+    if text := written(get_current_span()):
+        found["traceparent"] = text.decode()
+    if with_baggage:
+        carrier: dict[str, str] = {}
+        _baggage.inject(carrier)
+        if len(carrier.get("baggage", "")) <= MAX_BAGGAGE:
+            found |= carrier
+    return found
 
 
 def _within(parent: TraceParent | None) -> Context:
