@@ -322,7 +322,8 @@ def _log_accepted(
     with suppress(OSError, ValueError):
         for (message, _), result in zip(batch, results, strict=True):
             if isinstance(result, str) and result:
-                accepted = partial(info, **trace_words(message)) if has_traces else info
+                words = trace_words(message) if has_traces else {}
+                accepted = partial(info, **words) if words else info
                 accepted(
                     "accepted",
                     id=message.id,

@@ -15,8 +15,13 @@ import structlog
 
 from hookmill.error_text import last_line
 from hookmill.instrumentation.facts import AttemptEnded
-from hookmill.instrumentation.traceparent import TraceParent, read_traceparent, stored_traceparent
-from hookmill.message import BAGGAGE_FIELD
+from hookmill.instrumentation.traceparent import (
+    SAMPLED_DIGITS,
+    TraceParent,
+    read_traceparent,
+    stored_traceparent,
+)
+from hookmill.message import BAGGAGE_FIELD, TRACE_FIELD
 from hookmill.printable import printable
 from hookmill.runtime.log_pace import LogPace
 from hookmill.stream.entries import Entry, EntryRef
@@ -61,6 +66,7 @@ class AttemptTraces:
 
         self._spans = spans
         self._tracing = tracing
+        self._is_joined, self._is_sampled = tracing.is_joined, tracing.sample < 1
         self._client = {"messaging.client.id": consumer}
         self._log_pace = LogPace()
         self._running: dict[EntryRef, Span] = {}
@@ -70,6 +76,14 @@ class AttemptTraces:
         """Start the span of an attempt, and make it current in this task, which is the attempt's.
         Baggage that came with the message is current, too.
         """
+        trace = entry.fields.get(TRACE_FIELD)
+        if (trace is None and self._is_sampled) or (
+            # The receiver has decided, for the message as a whole.
+            trace is not None and self._is_joined and trace[-1:] not in SAMPLED_DIGITS
+        ):
+            baggage = entry.fields.get(BAGGAGE_FIELD, b"")
+            self._spans.make_current(self._spans.Unrecorded(trace), baggage)
+            return
         try:
             self._begin(entry)
         except Exception as error:  # noqa: BLE001 - a sampler of the user's may raise anything
@@ -77,7 +91,7 @@ class AttemptTraces:
 
     def ended(self, ended: AttemptEnded[Outcome]) -> None:
         """End the span of an attempt, and say in it what became of the message."""
-        span = self._running.pop(ended.entry.ref, None)
+        span = self._running.pop(ended.entry.ref, None) if self._running else None
         if span is None:
             return
         try:
@@ -118,17 +132,13 @@ class AttemptTraces:
 
     def _begin(self, entry: Entry) -> None:
         creation = stored_traceparent(entry.fields)
-        baggage = entry.fields.get(BAGGAGE_FIELD, b"")
-        parent = creation if self._tracing.is_joined else None
-        if parent is not None and not parent.is_sampled:
-            self._spans.make_current(parent, baggage)
-            return
+        parent = creation if self._is_joined else None
         more = {**self._client, "messaging.destination.partition.id": str(entry.ref.partition)}
         links = () if creation is None or parent is not None else (creation,)
         span = self._tracing.span("process", parent, links, more)
         if span.is_recording():
             self._running[entry.ref] = span
-        self._spans.make_current(span, baggage)
+        self._spans.make_current(span, entry.fields.get(BAGGAGE_FIELD, b""))
 
     def _note_failure(self, span: Span, outcome: Outcome) -> None:
         if not isinstance(outcome, RetryLater | DeadLettered) or not _is_failure(outcome):

@@ -348,6 +348,13 @@ class Settings(BaseSettings):
         "from the delivery to the last attempt. `linked`: each attempt begins a trace of its own, "
         "with a link to the delivery's",
     )
+    traces_sample: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="share of deliveries that are traced, such as 0.01. 1: OpenTelemetry's sampler "
+        "is asked for each, which costs more",
+    )
     traces_setup: Annotated[str, AfterValidator(check_target)] | None = Field(
         default=None,
         description="function that receiver and worker call once when they start, to set up "

@@ -241,17 +241,45 @@ async def test_a_handler_that_asks_to_wait_has_not_failed(work: Work, send: Send
 
 
 @pytest.mark.parametrize(
-    "field", [b"", b"nonsense", b"\xff" * 55, SAMPLED.upper(), SAMPLED.replace(b"4", b"0")[:-2]]
+    "field", [b"nonsense", b"\xff" * 55, SAMPLED.upper(), SAMPLED.replace(b"4", b"0")[:-2]]
 )
 async def test_a_field_that_cannot_be_read_costs_no_message(
     field: bytes, work: Work, send: Send
 ) -> None:
-    handlers, spans = Handlers(), Spans()
-    failing_once(handlers)
+    handlers, spans, seen = Handlers(), Spans(), list[Any]()
+
+    @handlers.on("order.paid")
+    async def run(delivery: Delivery[Message]) -> None:
+        seen.append(trace.get_current_span().get_span_context())
+
     async with work(handlers, spans.tracing()):
         await send(arrival(field))
-        first, second = await ended(spans, "retried", "handled")
-    assert parent_of(first) == parent_of(second) == ""
+        await eventually(lambda: len(seen) == 1)
+    assert seen[0].is_valid
+    assert TRACE not in {f"{seen[0].trace_id:032x}", *map(trace_of, spans.ended)}
+
+
+async def test_where_a_share_is_sampled_a_message_without_a_trace_makes_no_span(
+    work: Work, send: Send
+) -> None:
+    handlers, spans, seen = Handlers(), Spans(), list[Any]()
+    tracing = spans.tracing(sample=0.01)
+
+    @handlers.on("order.paid")
+    async def run(delivery: Delivery[Message]) -> None:
+        # What a library in the handler begins is not recorded, and does not make us record.
+        tracing.span("send", None).end()
+        with trace.use_span(tracing.current_child("book a van")) as own:
+            seen.append(own.get_span_context())
+
+    async with work(handlers, tracing):
+        await send(replace(arrival(), trace=b"", id="m1"), replace(arrival(), trace=b"", id="m2"))
+        await eventually(lambda: len(seen) == 2)
+    one, other = seen
+    assert one.is_valid
+    assert not one.trace_flags.sampled
+    assert one.trace_id != other.trace_id
+    assert [span.name for span in spans.ended] == 2 * ["send hookmill"]
 
 
 async def test_a_sampler_that_raises_costs_no_message(work: Work, send: Send) -> None:
