@@ -68,21 +68,11 @@ class Worker:
         self._attempter = Attempter(
             handlers, resources, self._threads, grace=settings.grace, look=unknown_types.look
         )
-        takeover = self._takeover = Takeover(self._consumer, settings.lease)
+        self._takeover = Takeover(self._consumer, settings.lease)
         self.instruments = self._instruments_of(settings, handlers)
         self._watchers = DeadWatchers(handlers, resources)
         self._rates = WorkerRates(RateHistory(self._client), settings.group)
-        self._pool = Pool(
-            self._consumer, self._attempter, takeover, settings.concurrency, self._watchers,
-            max_bytes=settings.take_bytes,
-            listeners=(
-                self._rates.ended,
-                *(() if self.instruments is None else self.instruments.listeners),
-            ),
-            traces=None if tracing is None else AttemptTraces(tracing, self.consumer_name),
-        )  # fmt: skip
-        if self.instruments is not None:
-            self._pool.on_settled = self.instruments.messages.settled
+        self._pool = self._make_pool(settings, tracing)
         self._leases = self._lease_keeper(settings.lease)
         self._loop_watch = LoopWatch(self._pool.runs)
         about = constant_part(self.consumer_name, settings, handlers)
@@ -91,6 +81,23 @@ class Worker:
         self._tasks: list[asyncio.Task[Any]] = []
         self.is_stopping = False
         """Whether `stop` was called."""
+
+    def _make_pool(self, settings: Settings, tracing: Tracing | None) -> Pool:
+        instruments = self.instruments
+        listeners = () if instruments is None else instruments.listeners
+        pool = Pool(
+            self._consumer,
+            self._attempter,
+            self._takeover,
+            settings.concurrency,
+            self._watchers,
+            max_bytes=settings.take_bytes,
+            listeners=(self._rates.ended, *listeners),
+            traces=None if tracing is None else AttemptTraces(tracing, self.consumer_name),
+        )
+        if instruments is not None:
+            pool.on_settled = instruments.messages.settled
+        return pool
 
     def _periodic_tasks(
         self, settings: Settings, heartbeats: Heartbeats, unknown_types: UnknownTypes

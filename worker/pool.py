@@ -112,6 +112,9 @@ class Pool:
     duplicates = suspects = 0
     """How many duplicates were dropped, and how many messages came that have to run alone."""
 
+    refusal: GroupRefusedError | None = None
+    """Why the consumer group cannot be used. The pool has ended then."""
+
     on_settled: Callable[[list[EntryRef]], None] | None = None
     """Is told which entries have been settled."""
 
@@ -134,9 +137,8 @@ class Pool:
         self._watchers = watchers
         self._traces = traces
         self._settler = Settler(consumer, self._settled, traces)
-        if traces is not None:
-            listeners = (*listeners, traces.ended)
-        self._tell = _one_of(Reporter().put, *listeners)
+        more = () if traces is None else (traces.ended,)
+        self._tell = _one_of(Reporter().put, *listeners, *more)
         self._log_pace = LogPace()
         self._running: dict[Running, asyncio.Task[None]] = {}
         self._suspects: list[Entry] = []
@@ -149,8 +151,6 @@ class Pool:
         self._is_open = False
         self.opened = asyncio.Event()
         """Set when the consumer group was opened for the first time."""
-        self.refusal: GroupRefusedError | None = None
-        """Why the consumer group cannot be used. The pool has ended then."""
         self._changed = asyncio.Event()
         self._is_quiet = False
         self._is_resting = False
