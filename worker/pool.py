@@ -10,6 +10,7 @@ takes entries (new ones, retries, and those of a silent worker), so it knows the
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import math
 import random
 import secrets
@@ -164,7 +165,11 @@ class Pool:
         quiet, or after an error that no retry can repair.
         """
         self._loop = asyncio.get_running_loop()  # kept, because asking for it is a system call
-        self._taking = asyncio.create_task(self._take_until_quiet(), name="pool")
+        context = contextvars.copy_context()
+        if self._traces is not None:
+            context.run(self._traces.prepare)
+        taking = self._take_until_quiet()
+        self._taking = asyncio.create_task(taking, name="pool", context=context)
         return self._taking
 
     def settling(self) -> set[EntryRef]:

@@ -72,15 +72,22 @@ class AttemptTraces:
         self._running: dict[EntryRef, Span] = {}
         self._unsettled: dict[EntryRef, TraceParent] = {}
 
+    def prepare(self) -> None:
+        """Make a span current that is not recorded, in the context of the task that starts attempts.
+        Their tasks begin with it, so those of messages without a trace need nothing more.
+        """
+        if self._is_sampled:
+            self._spans.make_current(self._spans.Unrecorded())
+
     def begin(self, entry: Entry) -> None:
         """Start the span of an attempt, and make it current in this task, which is the attempt's.
         Baggage that came with the message is current, too.
         """
         trace = entry.fields.get(TRACE_FIELD)
-        if (trace is None and self._is_sampled) or (
+        if trace is None and self._is_sampled:
+            return  # see `prepare`
+        if trace is not None and self._is_joined and trace[-1:] not in SAMPLED_DIGITS:
             # The receiver has decided, for the message as a whole.
-            trace is not None and self._is_joined and trace[-1:] not in SAMPLED_DIGITS
-        ):
             baggage = entry.fields.get(BAGGAGE_FIELD, b"")
             self._spans.make_current(self._spans.Unrecorded(trace), baggage)
             return

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
@@ -116,21 +117,27 @@ def fail(span: Span, error_type: str, text: str = "") -> None:
 
 
 class Unrecorded(NonRecordingSpan):
-    """The span of a message that is not recorded. What a handler begins below it is not either, and
-    whom it calls learns that. Its IDs are the message's, or new ones; they are made when somebody
-    asks, because mostly nobody does.
+    """The span of messages that are not recorded. What a handler begins below it is not either, and
+    whom it calls learns that. With a `trace` it has the IDs of that; otherwise each task gets new
+    ones when it asks, so that one such span serves for all.
     """
 
-    def __init__(self, trace: bytes | None) -> None:
-        self._trace = trace
-        self._made: SpanContext | None = None
+    def __init__(self, trace: bytes = b"") -> None:
+        self._given = read_traceparent(trace.decode("ascii", "replace"))
 
     def get_span_context(self) -> SpanContext:
         """Return the IDs, and the flag that says that nothing is recorded."""
-        if self._made is None:
-            given = read_traceparent((self._trace or b"").decode("ascii", "replace"))
-            self._made = _context_of(given or _new_traceparent())
-        return self._made
+        if self._given is not None:
+            return _context_of(self._given)
+        made = _made.get()
+        if made is None:
+            trace_id, span_id = secrets.token_hex(16), secrets.token_hex(8)
+            made = _context_of(TraceParent(trace_id, span_id, flags=0))
+            _made.set(made)
+        return made
+
+
+_made: ContextVar[SpanContext | None] = ContextVar("made", default=None)
 
 
 def make_current(span: Span, baggage: bytes = b"") -> None:
@@ -139,10 +146,6 @@ def make_current(span: Span, baggage: bytes = b"") -> None:
     if baggage:
         context = _baggage.extract({"baggage": baggage.decode("ascii", "replace")}, context)
     attach(context)
-
-
-def _new_traceparent() -> TraceParent:
-    return TraceParent(secrets.token_hex(16), secrets.token_hex(8), flags=0)
 
 
 def current_headers(*, with_baggage: bool) -> dict[str, str]:
