@@ -31,7 +31,7 @@ from worker.leases import LeaseKeeper, timeout_of
 from worker.loop_watch import LoopWatch
 from worker.opening import client_of, makes_group
 from worker.parts import first_to_end, watch_thread
-from worker.pool import STOP_STEP_TIMEOUT, Pool
+from worker.pool import STOP_STEP_TIMEOUT, AttemptListener, Pool
 from worker.rates import WorkerRates
 from worker.stacks import Run
 from worker.stuck_threads import watch_stuck_threads
@@ -85,7 +85,12 @@ class Worker:
 
     def _make_pool(self, settings: Settings, tracing: Tracing | None) -> Pool:
         instruments = self.instruments
-        listeners = () if instruments is None else instruments.listeners
+        listeners: list[AttemptListener] = [self._rates.ended]
+        if instruments is not None:
+            listeners += instruments.listeners
+        traces = None if tracing is None else AttemptTraces(tracing, self.consumer_name)
+        if traces is not None:
+            listeners.append(traces.ended)
         pool = Pool(
             self._consumer,
             self._attempter,
@@ -93,8 +98,8 @@ class Worker:
             settings.concurrency,
             self._watchers,
             max_bytes=settings.take_bytes,
-            listeners=(self._rates.ended, *listeners),
-            traces=None if tracing is None else AttemptTraces(tracing, self.consumer_name),
+            listeners=tuple(listeners),
+            traces=traces,
         )
         if instruments is not None:
             pool.on_settled = instruments.messages.settled

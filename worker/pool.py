@@ -139,10 +139,9 @@ class Pool:
         self._takeover = takeover
         self._concurrency = concurrency
         self._watchers = watchers
-        self._traces = traces
+        self._traces = traces  # its `ended` is one of the listeners
         self._settler = Settler(consumer, self._settled, traces)
-        more = () if traces is None else (traces.ended,)
-        self._tell = _one_of(Reporter().put, *listeners, *more)
+        self._tell = _one_of(Reporter().put, *listeners)
         self._log_pace = LogPace()
         self._running: dict[Running, asyncio.Task[None]] = {}
         self._suspects: list[Entry] = []

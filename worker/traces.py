@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -25,16 +25,7 @@ from hookmill.message import BAGGAGE_FIELD, TRACE_FIELD
 from hookmill.printable import printable
 from hookmill.runtime.log_pace import LogPace
 from hookmill.stream.entries import Entry, EntryRef
-from worker.outcome import (
-    DeadLettered,
-    Discarded,
-    Done,
-    FannedOut,
-    Ignored,
-    Outcome,
-    Requeued,
-    RetryLater,
-)
+from worker.outcome import DeadLettered, Outcome, RetryLater
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -43,15 +34,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("worker")
 
-_OUTCOMES: dict[type[Any], str] = {
-    Done: "handled",
-    Discarded: "discarded",
-    Ignored: "ignored",
-    FannedOut: "fanned_out",
-    RetryLater: "retried",
-    DeadLettered: "dead",
-    Requeued: "requeued",
-}
 _CLASS = re.compile(r"[A-Za-z_][\w.]{0,99}")
 _CODE = re.compile(r"[a-z_]{1,40}")
 
@@ -73,8 +55,8 @@ class AttemptTraces:
         self._unsettled: dict[EntryRef, TraceParent] = {}
 
     def prepare(self) -> None:
-        """Make a span current that is not recorded, in the context of the task that starts attempts.
-        Their tasks begin with it, so those of messages without a trace need nothing more.
+        """Make a span current that is not recorded, where the tasks of attempts begin. So those of
+        messages without a trace need nothing more.
         """
         if self._is_sampled:
             self._spans.make_current(self._spans.Unrecorded())
@@ -165,22 +147,16 @@ class AttemptTraces:
 
 def _facts_of(ended: AttemptEnded[Outcome]) -> dict[str, str | int]:
     """Return what is known of an attempt at its end, as attributes."""
-    message, outcome = ended.message, ended.outcome
-    facts: dict[str, str | int] = {"hookmill.outcome": _OUTCOMES[type(outcome)]}
+    message, told = ended.message, ended.outcome.told()
+    facts: dict[str, str | int] = {"hookmill.outcome": told.kind}
     if message is not None:
         facts["messaging.message.id"] = _safe(message.id)
         facts["hookmill.source"] = _safe(message.source)
         facts["hookmill.event.type"] = _safe(message.type)
-    if handler := _handler_of(outcome) or ended.progress.handler:
+    if handler := told.handler or ended.progress.handler:
         facts["hookmill.handler"] = _safe(handler)
         facts["hookmill.attempt"] = ended.progress.attempts + 1
     return facts
-
-
-def _handler_of(outcome: Outcome) -> str:
-    if isinstance(outcome, Done | Discarded):
-        return outcome.handler
-    return "" if isinstance(outcome, Ignored | FannedOut) else outcome.progress.handler
 
 
 def _is_failure(outcome: RetryLater | DeadLettered) -> bool:

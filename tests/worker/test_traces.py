@@ -103,7 +103,7 @@ async def test_each_attempt_is_a_span_of_the_messages_trace(
     failing_once(handlers)
     async with work(handlers, spans.tracing(prefix)) as worker:
         await send(arrival())
-        first, second = await ended(spans, "retried", "handled")
+        first, second = await ended(spans, "retry", "done")
     for span in (first, second):
         assert span.name == f"process {prefix}"
         assert span.kind is SpanKind.CONSUMER
@@ -136,7 +136,7 @@ async def test_an_attempt_that_is_only_linked_begins_a_trace(work: Work, send: S
     failing_once(handlers)
     async with work(handlers, spans.tracing(is_joined=False)):
         await send(arrival())
-        both = await ended(spans, "retried", "handled")
+        both = await ended(spans, "retry", "done")
     assert [parent_of(span) for span in both] == ["", ""]
     assert [links_of(span) for span in both] == [[CREATED], [CREATED]]
     assert len({TRACE, *map(trace_of, both)}) == 3
@@ -163,7 +163,7 @@ async def test_the_span_and_the_baggage_are_current_in_handlers_of_both_kinds(
 
     async with work(handlers, spans.tracing()):
         await send(arrival())
-        found = await ended(spans, "fanned_out", "handled", "handled")
+        found = await ended(spans, "fanned_out", "done", "done")
     told = {facts_of(span).get("hookmill.handler"): span for span in found}
     assert {name: (id_of(told[name]), "7") for name in ("async", "thread")} == seen
     assert {trace_of(span) for span in found} == {TRACE}
@@ -176,7 +176,7 @@ async def test_a_message_that_waited_for_its_key_keeps_its_trace(work: Work, sen
     others = SAMPLED.replace(b"4bf9", b"0000")
     async with work(handlers, spans.tracing()):
         await send(arrival(key="k"), arrival(others, id="m2", key="k"))
-        found = await ended(spans, "retried", "handled", "retried", "handled")
+        found = await ended(spans, "retry", "done", "retry", "done")
     traces = [(facts_of(span)["messaging.message.id"], trace_of(span)) for span in found]
     assert traces == 2 * [("m1", TRACE)] + 2 * [("m2", "0000" + TRACE[4:])]
 
@@ -198,7 +198,7 @@ async def test_a_dead_letter_and_its_replay_keep_the_trace(
         is_mended = True
         (letter,) = await dead_letters(stream)
         assert await DeadLetters(stream.client, "main").replay([letter.id]) == 1
-        _, again = await ended(spans, "dead", "handled")
+        _, again = await ended(spans, "dead", "done")
     assert facts_of(dead)["error.type"] == "_OTHER"  # a text that differs each time groups nothing
     assert dead.status.description == "no customer: 4711"
     assert (trace_of(again), parent_of(again)) == (TRACE, CREATED)
@@ -235,7 +235,7 @@ async def test_a_handler_that_asks_to_wait_has_not_failed(work: Work, send: Send
 
     async with work(handlers, spans.tracing()):
         await send(arrival())
-        first, _ = await ended(spans, "retried", "handled")
+        first, _ = await ended(spans, "retry", "done")
     assert first.status.status_code is StatusCode.UNSET
     assert "error.type" not in facts_of(first)
 
