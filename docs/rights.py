@@ -42,6 +42,7 @@ ROLES: dict[str, tuple[str, ...]] = {
         "hookmill.admin.messages.Messages.find",
         "hookmill.admin.messages.Messages.story",
         "hookmill.admin.audit.listed",
+        "hookmill.admin.rates.RateReader",
         "hookmill.admin.pauses.listed",
     ),
 }
