@@ -24,6 +24,7 @@ _DEFAULTS = {
     "HOOKMILL_LEASE": "5",  # short, so that one can watch a killed worker's messages move on
     "HOOKMILL_SHUTDOWN": "5",
     "HOOKMILL_LOG_FORMAT": "console",
+    "HOOKMILL_KEEP_REFUSED": "100",  # `hookmill refused` says why a signature does not match
     "HOOKMILL_HOST": "127.0.0.1",
     "HOOKMILL_CONSOLE_HOST": "127.0.0.1",
     "HOOKMILL_SOURCES__qstash-callbacks__path": "/qstash-callbacks",
