@@ -14,7 +14,14 @@ from aiohttp import web
 from aiohttp_sse import EventSourceResponse
 
 from hookmill.config.settings import Settings
-from hookmill.console import audit_page, dead_pages, handler_page, overview_page, worker_page
+from hookmill.console import (
+    audit_page,
+    dead_pages,
+    handler_page,
+    message_pages,
+    overview_page,
+    worker_page,
+)
 from hookmill.console.access import plain_address
 from hookmill.console.console import Console
 from hookmill.console.guard import HEADERS, MAX_FORM, VIEWER, ConsoleGuard, form_of
@@ -27,8 +34,11 @@ Page = Callable[[Console, Request], Awaitable[Answer]]
 PAGES: dict[str, Page] = {
     "/": overview_page.overview,
     "/dead": dead_pages.dead,
+    "/dead/errors": dead_pages.errors,
     "/dead/{id}": dead_pages.one,
     "/jobs/{id}": dead_pages.job,
+    "/messages": message_pages.messages,
+    "/messages/{entry}": message_pages.story,
     "/handlers": handler_page.handlers,
     "/workers": worker_page.workers,
     "/audit": audit_page.audit,
@@ -45,6 +55,7 @@ ACTIONS: dict[str, Page] = {
 NAVIGATION = (
     ("/", "Overview"),
     ("/dead", "Dead letters"),
+    ("/messages", "Messages"),
     ("/handlers", "Handlers"),
     ("/workers", "Workers"),
     ("/audit", "Audit"),

@@ -10,10 +10,13 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal, NamedTuple
 
-from hookmill.admin import dead_letters
+from hookmill.admin import dead_groups, dead_letters
 from hookmill.admin.bodies import laid_out
+from hookmill.admin.body_paths import BodyPathError, Condition, condition_of
+from hookmill.admin.dead_groups import GroupsSoFar
 from hookmill.admin.dead_letters import SelectedDeadLetters
 from hookmill.admin.filters import DeadLetterFilter, Selection, moment_ms
+from hookmill.admin.fingerprints import is_fingerprint
 from hookmill.admin.units import count
 from hookmill.console.console import Console, acting, need_operator
 from hookmill.console.jobs import Job
@@ -24,7 +27,7 @@ from hookmill.stream.facts import GroupFacts
 PAGE = 50
 """Dead letters on a page."""
 
-FILTERS = ("source", "type", "handler", "reason", "after", "before")
+FILTERS = ("source", "type", "handler", "reason", "key", "error", "where", "after", "before")
 
 MAX_IDS = 1000
 
@@ -49,21 +52,43 @@ async def dead(console: Console, request: Request) -> Shown:
     group, groups = await console.group_of(request)
     given = _given(request.query)
     wanted = _filter(given)
-    rows: list[dict[str, Any]] = []
+    cursor, found = request.query.get("before_id", ""), None
     if group is not None:
         letters = await console.backend.dead_letters(group.name)
-        selection = Selection(filter=wanted, limit=PAGE + 1)
-        found = (await dead_letters.select(letters, selection)).listed()
-        rows = [_row(dead_letters.describe(letter)) async for letter in found]
+        found = await dead_letters.page(letters, wanted, cursor=cursor, count=PAGE)
+    more = {"before_id": found.cursor} if found is not None and found.cursor else {}
     values = {
         "group": group,
         "groups": groups,
         "given": given,
-        "rows": rows[:PAGE],
-        "has_more": len(rows) > PAGE,
-        "back": written(_query(group, given)),
+        "rows": [_row(dead_letters.describe(one)) for one in (found.rows if found else ())],
+        "looked_at": found.looked_at if found else 0,
+        "more": written(_query(group, given) | more) if more else "",
+        "is_first": not cursor,
+        "query": written(_query(group, given)),
     }
-    return Shown("dead.html", values, "dead")
+    return Shown("dead.html", values, "" if cursor else "dead")
+
+
+async def errors(console: Console, request: Request) -> Shown:
+    """Show of which errors messages died: of the newest dead letters that match."""
+    group, groups = await console.group_of(request)
+    given = _given(request.query)
+    so_far = GroupsSoFar([], is_complete=True)
+    if group is not None:
+        letters = await console.backend.dead_letters(group.name)
+        async for step in dead_groups.groups(letters, _filter(given)):
+            so_far = step
+    rows = [
+        dead_groups.describe_group(one)
+        | {"query": written(_query(group, given) | {"error": one.fingerprint})}
+        for one in sorted(so_far.groups, key=lambda one: -one.count)
+    ]
+    values = {
+        "group": group, "groups": groups, "rows": rows, "so_far": so_far,
+        "query": written(_query(group, given)),
+    }  # fmt: skip
+    return Shown("dead_errors.html", values, "dead")
 
 
 async def one(console: Console, request: Request) -> Shown:
@@ -97,9 +122,13 @@ async def plan(console: Console, request: Request) -> Moved:
     job = Job(title, f"/dead{written(_query(group, given))}", None, meant)
 
     async def counting(job: Job) -> AsyncIterator[None]:
-        job.total = await selected.count()
-        job.told = count(job.total, "dead letter", "dead letters")
-        yield
+        job.total = 0
+        async for tally in selected.counting():
+            job.total = tally.tried
+            job.told = count(job.total, "dead letter", "dead letters")
+            yield
+            if job.is_cancelled:
+                return
 
     return Moved(f"/jobs/{console.jobs.start(job, counting).id}")
 
@@ -191,9 +220,25 @@ def _filter(given: Mapping[str, str]) -> DeadLetterFilter:
         type=given["type"] or None,
         handler=given["handler"] or None,
         reason=given["reason"] or None,
+        key=given["key"] or None,
+        error=_fingerprint(given["error"]),
+        where=_where(given["where"]),
         after_ms=_moment(given, "after"),
         before_ms=_moment(given, "before"),
     )
+
+
+def _fingerprint(text: str) -> str | None:
+    if text and not is_fingerprint(text):
+        raise PageRefusedError(400, "error: give a fingerprint, as the page of errors links it")
+    return text or None
+
+
+def _where(text: str) -> tuple[Condition, ...]:
+    try:
+        return (condition_of(text),) if text else ()
+    except BodyPathError as error:
+        raise PageRefusedError(400, f"where: {error}") from None
 
 
 def _moment(given: Mapping[str, str], name: str) -> int | None:
