@@ -39,6 +39,7 @@ ROLES: dict[str, tuple[str, ...]] = {
         "hookmill.admin.messages.Messages.story",
         "hookmill.admin.audit.listed",
         "hookmill.admin.rates.RateReader",
+        "hookmill.admin.pauses.listed",
     ),
 }
 """Where each role begins: packages, modules or functions."""

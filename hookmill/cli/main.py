@@ -22,7 +22,9 @@ from hookmill.cli import (
     groups,
     message,
     operation,
+    pauses,
     programs,
+    replay,
     schema,
     spool,
 )
@@ -50,8 +52,11 @@ for command in (
     deliveries.verify,
     operation.status,
     operation.check,
+    pauses.pause,
+    pauses.resume,
     message.message,
     audit.audit,
+    replay.replay,
     schema.schema,
 ):
     app.command()(command)
