@@ -20,6 +20,7 @@ from hookmill.console import (
     handler_page,
     message_pages,
     overview_page,
+    pause_pages,
     worker_page,
 )
 from hookmill.console.access import plain_address
@@ -47,6 +48,8 @@ PAGES: dict[str, Page] = {
 
 ACTIONS: dict[str, Page] = {
     "/dead/plan": dead_pages.plan,
+    "/handlers/pause": pause_pages.pause,
+    "/handlers/resume": pause_pages.resume,
     "/jobs/{id}/confirm": dead_pages.confirm,
     "/jobs/{id}/cancel": dead_pages.cancel,
 }
