@@ -65,7 +65,7 @@ class Receiver:
         )
         certificates = certificates or Certificates()
         self._pipeline = Pipeline(settings, self._appender, certificates, traces)
-        self._rates = ReceiverRates(stream.client, lambda: self._pipeline.metrics.outcomes)
+        self._rates = ReceiverRates(stream.client, lambda: self._pipeline.metrics.rates)
         self._certificate_memory = CertificateMemory(stream.client, certificates)
         self._health = Health(stream, self._spool, timeout, self._remarks)
         self._http = HttpServer(settings, self._pipeline, self._health)

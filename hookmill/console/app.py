@@ -21,6 +21,7 @@ from hookmill.console import (
     message_pages,
     overview_page,
     pause_pages,
+    source_page,
     worker_page,
 )
 from hookmill.console.access import plain_address
@@ -41,6 +42,7 @@ PAGES: dict[str, Page] = {
     "/messages": message_pages.messages,
     "/messages/{entry}": message_pages.story,
     "/handlers": handler_page.handlers,
+    "/sources": source_page.sources,
     "/workers": worker_page.workers,
     "/audit": audit_page.audit,
 }
@@ -60,6 +62,7 @@ NAVIGATION = (
     ("/dead", "Dead letters"),
     ("/messages", "Messages"),
     ("/handlers", "Handlers"),
+    ("/sources", "Sources"),
     ("/workers", "Workers"),
     ("/audit", "Audit"),
 )
