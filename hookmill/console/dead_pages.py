@@ -6,19 +6,18 @@ belong to it.
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from hookmill.admin import dead_groups, dead_letters
 from hookmill.admin.bodies import laid_out
-from hookmill.admin.body_paths import BodyPathError, Condition, condition_of
 from hookmill.admin.dead_groups import GroupsSoFar
 from hookmill.admin.dead_letters import SelectedDeadLetters
-from hookmill.admin.filters import DeadLetterFilter, Selection, moment_ms
+from hookmill.admin.filters import DeadLetterFilter, Selection
 from hookmill.admin.fingerprints import is_fingerprint
 from hookmill.admin.units import count
 from hookmill.console.console import Console, acting, need_operator
+from hookmill.console.filters import moment_of, where_of
 from hookmill.console.jobs import Job
 from hookmill.console.pages import Moved, PageRefusedError, Request, Shown, written
 from hookmill.error_text import last_line
@@ -222,9 +221,9 @@ def _filter(given: Mapping[str, str]) -> DeadLetterFilter:
         reason=given["reason"] or None,
         key=given["key"] or None,
         error=_fingerprint(given["error"]),
-        where=_where(given["where"]),
-        after_ms=_moment(given, "after"),
-        before_ms=_moment(given, "before"),
+        where=where_of(given["where"]),
+        after_ms=moment_of(given, "after"),
+        before_ms=moment_of(given, "before"),
     )
 
 
@@ -232,24 +231,6 @@ def _fingerprint(text: str) -> str | None:
     if text and not is_fingerprint(text):
         raise PageRefusedError(400, "error: give a fingerprint, as the page of errors links it")
     return text or None
-
-
-def _where(text: str) -> tuple[Condition, ...]:
-    try:
-        return (condition_of(text),) if text else ()
-    except BodyPathError as error:
-        raise PageRefusedError(400, f"where: {error}") from None
-
-
-def _moment(given: Mapping[str, str], name: str) -> int | None:
-    if not given[name]:
-        return None
-    try:
-        return moment_ms(given[name], time.time())
-    except (ValueError, OverflowError):
-        raise PageRefusedError(
-            400, f"{name}: write a time such as 2026-11-21T09:30 (UTC), or 2h for 2 hours ago"
-        ) from None
 
 
 def _row(seen: dict[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from hookmill.admin import recent
 from hookmill.admin.messages import Messages, NoSuchMessageError
+from hookmill.admin.replay_filter import ReplayFilter
 from hookmill.console.console import Console
-from hookmill.console.pages import Moved, PageRefusedError, Request, Shown
+from hookmill.console.filters import moment_of, where_of
+from hookmill.console.pages import Moved, PageRefusedError, Request, Shown, written
 from hookmill.stream.whereabouts import Whereabouts
+
+FILTERS = ("from", "type", "key", "where", "after", "before")
 
 MAX_ID = 1000
 """Characters of what is searched for."""
@@ -16,8 +22,10 @@ MAX_ID = 1000
 async def messages(console: Console, request: Request) -> Shown | Moved:
     """Find messages by a message ID, or by the ID of an entry or of a dead letter."""
     text, source = (request.query.get(name, "").strip() for name in ("id", "source"))
+    given = {name: request.query.get(name, "").strip() for name in FILTERS}
     values: dict[str, Any] = {
         "id": text[:MAX_ID], "source": source, "found": None, "fault": "",
+        "page": None, "given": given,
     }  # fmt: skip
     if text:
         try:
@@ -27,6 +35,12 @@ async def messages(console: Console, request: Request) -> Shown | Moved:
         if len(found.matches) == 1:
             return Moved(f"/messages/{found.matches[0].entry}")
         values["found"] = found
+        return Shown("messages.html", values)
+    client = await console.backend.client()
+    found_page = await recent.page(client, _filter(given), cursor=request.query.get("older", ""))
+    older = given | {"older": found_page.cursor}
+    values["page"] = found_page
+    values["older"] = written({name: value for name, value in older.items() if value})
     return Shown("messages.html", values)
 
 
@@ -39,6 +53,17 @@ async def story(console: Console, request: Request) -> Shown:
         raise PageRefusedError(404, str(error)) from None
     told = await opened.story(found.matches[0])
     return Shown("message.html", {"story": told}, "overview")
+
+
+def _filter(given: Mapping[str, str]) -> ReplayFilter:
+    return ReplayFilter(
+        source=given["from"] or None,
+        type=given["type"] or None,
+        key=given["key"] or None,
+        where=where_of(given["where"]),
+        since_ms=moment_of(given, "after"),
+        before_ms=moment_of(given, "before"),
+    )
 
 
 async def _opened(console: Console) -> Messages:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
 
+from hookmill.stream.producer import Producer
 from tests.console.browsing import Browser
 from tests.given_up import GiveUp
 from tests.support import message
@@ -38,3 +40,24 @@ async def test_what_is_not_there_is_said(operator: Browser) -> None:
         assert answer.status == 404
         assert "was found" in answer.visible
     assert (await operator.get("/messages")).status == 200
+
+
+async def test_the_newest_messages_are_listed_and_searched_by_their_bodies(
+    operator: Browser, stream: Producer
+) -> None:
+    bodies = [b'{"order": %d}' % number for number in range(120)]
+    await stream.append(
+        [message(body, id=f"msg-{n:03}", type="<b>") for n, body in enumerate(bodies)]
+    )
+    page = await operator.get("/messages?type=%3Cb%3E")
+    seen = page.text.count("msg-")
+    assert "msg-119" in page.text
+    assert "<b>" not in page.text
+    while older := re.search(r'href="([^"]*older=[^"]*)"', page.text):
+        page = await operator.get(older[1].replace("&amp;", "&"))
+        seen += page.text.count("msg-")
+    assert seen == 120
+    page = await operator.get("/messages?where=order%3D7")
+    assert re.findall("msg-[0-9]+", page.text) == ["msg-007"]
+    for path in ("/messages?where=x", "/messages?older=x", "/messages?after=x"):
+        assert (await operator.get(path)).status == 400
