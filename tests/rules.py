@@ -69,6 +69,7 @@ FILE_LOOKS = "tests/receiver/test_file_looks.py::test_"
 REVOCATION = "tests/receiver/test_revocation.py::test_"
 SOURCE_SECRETS = "tests/config/test_source_secrets.py::test_"
 ATTEMPT = "tests/worker/test_attempt.py::test_"
+TRACES = "tests/receiver/test_traces.py::test_"
 RIGHTS = "tests/e2e/test_rights.py::test_"
 CREDENTIALS = "tests/emulator/test_credentials.py::test_"
 DEV = "tests/e2e/test_dev.py::test_"
@@ -1942,6 +1943,66 @@ RULES = (
     ),
     # --- 24: a connection that is no longer good is dropped ---------------------------------------
     Rule(
+        19,
+        "a worker that knows other pauses reads them before it begins what it has taken",
+        (
+            Edit(
+                "hookmill/stream/takes.py",
+                "if not self._versions.items() <= self.pauses.known.versions.items():",
+                "if False:",
+            ),
+        ),
+        (f"{PAUSES}each_take_tells_the_worker_of_a_new_pause_before_it_gives_anything",),
+    ),
+    Rule(
+        19,
+        "while all is paused, a take gives nothing",
+        (lua("take", "if all_is_paused then return", "if false then return"),),
+        (f"{PAUSES}while_all_is_paused_a_take_gives_nothing_and_a_resume_wakes",),
+    ),
+    Rule(
+        19,
+        "nor does a direct read",
+        (lua("direct_read", "if before or all_is_paused then", "if before then"),),
+        (f"{PAUSES}a_direct_read_gives_nothing_while_all_is_paused",),
+    ),
+    Rule(
+        19,
+        "what is settled after its pause has ended is taken again",
+        (lua("held_back", "if pause_of(name) ~= 'on' then return add_again(fields) end", ""),),
+        (f"{PAUSES}what_is_settled_after_its_pause_has_ended_is_taken_again",),
+    ),
+    Rule(
+        19,
+        "a key waits for its message that is held back",
+        (
+            lua(
+                "settle",
+                "hold_back(place, fields)\n    return 1",
+                "hold_back(place, fields)\n    return 0",
+            ),
+        ),
+        (f"{PAUSES}a_key_waits_for_its_message_that_is_held_back",),
+    ),
+    Rule(
+        19,
+        "where a resume broke off, the releaser goes on",
+        (lua("pause_end", "state == 'resuming' or (", "("),),
+        (f"{PAUSES}resuming_goes_in_steps_and_another_one_goes_on_where_it_broke_off",),
+    ),
+    Rule(
+        19,
+        "what is held back counts as backlog",
+        (lua("backlog", "redis.call('HGET', names.paused, 'count') or 0", "0"),),
+        (f"{PAUSES}it_is_backlog_as_any_other_and_known_to_the_last_byte",),
+    ),
+    Rule(
+        19,
+        "what waits for a thread does not begin after a pause",
+        (Edit("worker/pool.py", "        self._attempter.requeue_paused()\n", ""),),
+        ("tests/worker/test_pauses.py::test_what_waits_for_a_thread_does_not_begin_after_a_pause",),
+    ),
+    Rule(
         20,
         "what gets a new place during the look at what is unfinished is not replayed",
         (
@@ -2013,7 +2074,13 @@ RULES = (
     Rule(
         20,
         "beside a worker of an older release nothing is replayed",
-        (Edit("hookmill/admin/replays.py", "    if older:\n", "    if older and silent < 0:\n"),),
+        (
+            Edit(
+                "hookmill/admin/replay_checks.py",
+                "    if older:\n",
+                "    if older and silent < 0:\n",
+            ),
+        ),
         (f"{ADMIN_REPLAYS}beside_a_worker_of_an_older_release_nothing_is_replayed",),
     ),
     Rule(
@@ -3161,64 +3228,40 @@ RULES = (
         (f"{FORWARDING}another_machine_gets_nothing_unless_that_is_said",),
     ),
     Rule(
-        43,
-        "a worker that knows other pauses reads them before it begins what it has taken",
+        46,
+        "what a stranger says about its trace makes nothing be recorded",
         (
             Edit(
-                "hookmill/stream/takes.py",
-                "if not self._versions.items() <= self.pauses.known.versions.items():",
-                "if False:",
+                "receiver/traces.py",
+                "if source.trusts_trace and (given",
+                "if (given",
             ),
         ),
-        (f"{PAUSES}each_take_tells_the_worker_of_a_new_pause_before_it_gives_anything",),
+        (f"{TRACES}a_strangers_trace_is_a_link_and_does_not_make_us_record",),
     ),
     Rule(
-        43,
-        "while all is paused, a take gives nothing",
-        (lua("take", "if all_is_paused then return", "if false then return"),),
-        (f"{PAUSES}while_all_is_paused_a_take_gives_nothing_and_a_resume_wakes",),
-    ),
-    Rule(
-        43,
-        "nor does a direct read",
-        (lua("direct_read", "if before or all_is_paused then", "if before then"),),
-        (f"{PAUSES}a_direct_read_gives_nothing_while_all_is_paused",),
-    ),
-    Rule(
-        43,
-        "what is settled after its pause has ended is taken again",
-        (lua("held_back", "if pause_of(name) ~= 'on' then return add_again(fields) end", ""),),
-        (f"{PAUSES}what_is_settled_after_its_pause_has_ended_is_taken_again",),
-    ),
-    Rule(
-        43,
-        "a key waits for its message that is held back",
+        46,
+        "whatever the user's SDK does, a delivery is taken",
         (
-            lua(
-                "settle",
-                "hold_back(place, fields)\n    return 1",
-                "hold_back(place, fields)\n    return 0",
+            Edit(
+                "receiver/traces.py",
+                "return self._begin(source, request)\n        except Exception as",
+                "return self._begin(source, request)\n        except OSError as",
             ),
         ),
-        (f"{PAUSES}a_key_waits_for_its_message_that_is_held_back",),
+        (f"{TRACES}a_sampler_that_raises_costs_no_delivery",),
     ),
     Rule(
-        43,
-        "where a resume broke off, the releaser goes on",
-        (lua("pause_end", "state == 'resuming' or (", "("),),
-        (f"{PAUSES}resuming_goes_in_steps_and_another_one_goes_on_where_it_broke_off",),
-    ),
-    Rule(
-        43,
-        "what is held back counts as backlog",
-        (lua("backlog", "redis.call('HGET', names.paused, 'count') or 0", "0"),),
-        (f"{PAUSES}it_is_backlog_as_any_other_and_known_to_the_last_byte",),
-    ),
-    Rule(
-        43,
-        "what waits for a thread does not begin after a pause",
-        (Edit("worker/pool.py", "        self._attempter.requeue_paused()\n", ""),),
-        ("tests/worker/test_pauses.py::test_what_waits_for_a_thread_does_not_begin_after_a_pause",),
+        46,
+        "a spooled row keeps its trace",
+        (
+            Edit(
+                "hookmill/stream/arrival.py",
+                "            if name in self.fields:\n                fields[name]",
+                "            if False:\n                fields[name]",
+            ),
+        ),
+        (f"{TRACES}a_spooled_row_keeps_its_trace_in_the_version_that_older_receivers_read",),
     ),
 )
 
