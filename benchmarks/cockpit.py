@@ -1,82 +1,94 @@
-"""What seeing costs: `python -m benchmarks.cockpit`.
+"""What metrics, traces and history cost, side by side: `python -m benchmarks.cockpit`.
 
-Worker and receiver run in turns with everything off, and with one thing on at a time. The worker's
-handlers do nothing, 512 at a time: with real handlers the share is smaller. The receiver gets
-deliveries at a constant rate that it can serve. What counts is CPU time: it does not depend on what
-else the machine does as much as a rate does.
+The same receiver, Redis and worker run in turns with one of them on, as in `end_to_end`: all on one
+core, and the load on the other one. What counts is the CPU time of a delivery from its POST until
+it is handled. Traces are sampled at 1 %; what is recorded is encoded for OTLP, and thrown away.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 
-import redis
-
-from benchmarks.filling import empty, fill, work
-from benchmarks.harness import OTHERS, SUBJECT, Bench, cpu_seconds, options, pins
-from benchmarks.receiver import Load, at_rate, serving, signed
-from benchmarks.tables import Table
+from benchmarks import end_to_end
+from benchmarks.end_to_end import ALL_CPU, RATE, System, cpu_of, full_load
+from benchmarks.filling import PREFIX, worker
+from benchmarks.harness import OTHERS, SUBJECT, Bench, Program, options, pins, progress, tool
+from benchmarks.receiver import signed
+from hookmill.stream.keys import Keys
 from tests.support import Server
 
-MESSAGES = 100_000
-RATE = 4_000.0
-SECONDS = 4.0
+OFF = "nothing on"
 
-OFF = "off"
-VARIANTS: dict[str, dict[str, str]] = {
-    OFF: {},
-    "metrics": {"admin_port": "0"},
+_TRACES = {
+    "HOOKMILL_TRACES": "joined",
+    "HOOKMILL_TRACES_SETUP": "benchmarks.cockpit_sdk:start",
 }
-"""What is on: settings in lower case."""
+
+FEATURES: dict[str, Mapping[str, str]] = {
+    OFF: {},
+    "metrics": {"HOOKMILL_ADMIN_PORT": "0"},  # a port that is free, for each program
+    "traces at 1 %": {"HOOKMILL_TRACES_SAMPLE": "0.01", **_TRACES},
+    "traces at 1 % by the SDK's sampler": {
+        "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+        "OTEL_TRACES_SAMPLER_ARG": "0.01",
+        **_TRACES,
+    },
+}
+"""The variables that switch each feature on, for receiver and worker alike."""
 
 
-def workers(bench: Bench, server: Server, table: Table) -> None:
-    """Have a worker of each kind handle the same messages."""
-    messages = 2_000 if bench.quick else MESSAGES
-    for name, settings in VARIANTS.items():
-        with redis.Redis.from_url(server.url) as client:
-            client.flushall()
-        fill(server, messages)
-        worked = work(bench, server, "noop", messages, concurrency="512", **settings)
-        table.put(name, worked.worker_us)
+class Tables(end_to_end.Tables):
+    """The tables of this benchmark; all compare with nothing on."""
+
+    def __init__(self, bench: Bench) -> None:
+        unit = "µs a delivery"
+        self.all = bench.table(ALL_CPU, unit, digits=1, against=OFF)
+        self.cpu = {
+            name: bench.table(cpu_of(name), unit, digits=1, against=OFF)
+            for name in ("receiver", "Redis", "worker")
+        }
+        self.rates = bench.table(RATE, "deliveries/s", against=OFF)
 
 
-def receivers(bench: Bench, server: Server, load: Load, table: Table) -> None:
-    """Have a receiver of each kind take the same deliveries."""
-    seconds = 1.0 if bench.quick else SECONDS
-    for name, settings in VARIANTS.items():
-        empty(server)
-        env = {f"HOOKMILL_{key.upper()}": value for key, value in settings.items()}
-        with serving(
-            bench, [sys.executable, "-m", "hookmill", "receiver"], server.url, env
-        ) as served:
-            before = cpu_seconds(served.program.pid)
-            at_rate(load, served.port, RATE, seconds)
-            used = cpu_seconds(served.program.pid) - before
-        table.put(name, used / min(load.total, RATE * seconds) * 1e6)
+def system(name: str) -> System:
+    """Return receiver and worker with one feature on."""
+    env = [f"{variable}={value}" for variable, value in FEATURES[name].items()]
+    command: list[str | Path] = ["env", *env, sys.executable, "-m", "hookmill"]
+
+    @contextmanager
+    def working(bench: Bench, server: Server, messages: int, times: Path) -> Iterator[Program]:
+        with worker(
+            bench, server, "noop", messages, result=times, command=[*command, "worker"]
+        ) as program:
+            yield program
+
+    return System(name, Keys(PREFIX, 0).stream, [*command, "receiver"], working)
 
 
-def run(bench: Bench) -> None:
+def run(bench: Bench, names: list[str]) -> None:
     """Run the benchmark."""
-    target = "metrics at most 1.03 of off"
-    worked = bench.table(
-        "A worker, no-op handler", "µs of CPU time a message", against=OFF, digits=2, target=target
-    )
-    received = bench.table(
-        "A receiver", "µs of CPU time a delivery", against=OFF, digits=1, target=target
-    )
-    load = signed(bench, int(RATE * (1.0 if bench.quick else SECONDS)))
-    with bench.redis() as server:
-        for _ in bench.each_round():
-            workers(bench, server, worked)
-            receivers(bench, server, load, received)
+    if tool("wrk") is None:
+        raise SystemExit("wrk is needed: https://github.com/wg/wrk")
+    load = signed(bench, 80_000 if bench.quick else 250_000)
+    tables = Tables(bench)
+    for number in bench.each_round():
+        # In turns, and every other round backwards, so that no feature always follows another.
+        for name in names if number % 2 else reversed(names):
+            progress(name)
+            full_load(bench, system(name), load, tables)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    given = options(__doc__, 7, "cockpit").parse_args(arguments)
-    pinned = pins(the_program=SUBJECT, Redis=OTHERS, the_load=OTHERS)
+    parser = options(__doc__, 5, "cockpit")
+    parser.add_argument("--only", action="append", choices=FEATURES, help="only this feature")
+    given = parser.parse_args(arguments)
+    names = list(FEATURES) if given.only is None else [OFF, *given.only]
+    pinned = pins(receiver=SUBJECT, Redis=SUBJECT, worker=SUBJECT, the_load=OTHERS)
     with Bench("cockpit", given, pinned) as bench:
-        run(bench)
+        run(bench, names)
         bench.finish()
 
 
