@@ -84,7 +84,11 @@ class _Teller:
             group=self.group,
             places=tuple(self.places),
             attempts=tuple(self._tried(one) for one in self.attempts if one.kind != "duplicate"),
-            duplicates=tuple(one.duplicate for one in self.attempts if one.kind == "duplicate"),
+            duplicates=tuple(
+                self.subject.entry(one.duplicate)
+                for one in self.attempts
+                if one.kind == "duplicate"
+            ),
             notes=tuple(self.notes),
         )
 

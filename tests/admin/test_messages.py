@@ -142,9 +142,13 @@ async def test_the_entry_of_a_duplicate_names_the_one_that_it_repeats(
     (repeated,) = await stream.append([message(id="m")])
     assert len((await group.take(1)).duplicates) == 1
     await group.settle([settlement(first, Done("book"))])
+    await stream.append([message(id="m")])
+    assert len((await group.take(1)).duplicates) == 1
     place = place_in_main(await found_by(repeated))
     assert (place.state, place.behind) == ("duplicate", first.ref.id)
-    assert place_in_main(await found_by("m")).state == "handled"
+    story = await found_by("m")
+    assert place_in_main(story).state == "handled"
+    assert len(in_main(story).duplicates) == 1  # since a history was there
 
 
 async def test_what_a_worker_without_a_history_has_handled_says_so(

@@ -37,6 +37,14 @@ local function keep_note(token, written_ms, dead_id, text)
   keep_single(token, 2, written_ms, dead_id, string.sub(text, 1, 2000), '')
 end
 
+-- Keep that a duplicate of a message was dropped, unless much is kept of the message already: repeats
+-- must not take the place of its failures.
+local function keep_duplicate(owner, token, written_ms)
+  if not redis.call('LINDEX', history_key .. ':' .. owner, MOST_SINGLES / 2) then
+    keep_note(owner, written_ms, '', 'duplicate ' .. token)
+  end
+end
+
 -- Drop the oldest item of a kind; return its bytes and how many attempts it has. nil: there is none.
 local function drop_oldest(order_key, has_counts)
   local name = redis.call('LINDEX', order_key, 0)
@@ -111,7 +119,6 @@ end
 
 -- Write what was kept. Without bounds, those count by which the last worker went.
 local function write_history(most, room)
-  if #batches == 0 and #singles == 0 then return end
   local found = redis.call('HMGET', history_key, 'messages', 'packed', 'single', 'most', 'room')
   most, room = most or tonumber(found[4] or 0), room or tonumber(found[5] or 0)
   if most == 0 then return end
@@ -125,5 +132,5 @@ local function write_history(most, room)
 end
 
 local function keep_history(most, room)
-  pcall(write_history, most, room)
+  if #batches > 0 or #singles > 0 then pcall(write_history, most, room) end
 end

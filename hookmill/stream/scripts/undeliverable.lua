@@ -22,7 +22,8 @@ local function make_dead_letter(which, id, fields, deliveries)
     'unknown', fields[places.unknown] or '0', 'reason', 'undeliverable',
     'error', text, 'died', string.format('%.0f', now_ms),
   })
-  redis.call('XADD', dead_key, '*', unpack(letter))
+  local dead_id = redis.call('XADD', dead_key, '*', unpack(letter))
+  keep_note(token, now_ms, dead_id, 'undeliverable ' .. text)
   change_head(key, token, -1)
   acknowledge(which, group, id)
   note_finished(1, weight_of(fields))
