@@ -48,7 +48,7 @@ async def receive(settings: Settings) -> None:
     _allow_connections(settings)
     stream = stream_of(settings)
     receiver = Receiver(settings, sources, stream, tracing=tracing_of(settings))
-    reloader = Reloader(settings, sources, receiver.serve)
+    reloader = Reloader(settings, sources, receiver.serve, on_load=receiver.loaded)
     reloader.serve()
     async with process.stop_signal() as stop, process.on_hangup(reloader.ask):
         try:

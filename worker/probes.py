@@ -17,6 +17,7 @@ from hookmill.runtime.admin_server import ADMIN_OPEN, AdminServer
 from hookmill.runtime.metrics_page import metrics_page
 from hookmill.stream.facts import Heartbeat
 from worker.app import Worker
+from worker.instruments import StartedInstruments
 from worker.metrics import WorkerMetrics
 
 log = structlog.get_logger("worker")
@@ -65,7 +66,8 @@ class Probes:
         if settings.admin_port is None:
             yield
             return
-        metrics = metrics_page(WorkerMetrics(self._now))
+        started = StartedInstruments(lambda: self.worker)
+        metrics = metrics_page(WorkerMetrics(self._now), started, prepare=(started.prepare,))
         pages = {"/healthz": self.alive, "/readyz": self.ready, "/metrics": metrics}
         server = AdminServer(settings.admin_host, settings.admin_port, pages)
         port = await server.start()

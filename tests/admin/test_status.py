@@ -44,6 +44,9 @@ def test_the_status_for_programs_gives_ages_instead_of_times() -> None:
             {"name": "host-2", "pending": 0, "idle_ms": 90_000, "lease_number": None},
         ],
         "heartbeats": [],
+        "due": 0,
+        "runnable": 1230,
+        "could_run_age": None,
     }
     assert (search["waiting"], search["oldest_age"], search["workers"]) == (None, None, 0)
 
