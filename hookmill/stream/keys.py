@@ -39,6 +39,7 @@ class Keys:
             group.counts,
             group.busy,
             group.low_water,
+            group.paused,
         )
         self.group_parts = [before, *(key.split("\0")[1] for key in named)]
 
@@ -58,6 +59,7 @@ class Keys:
             suspects=f"{base}:suspects",
             busy=f"{base}:busy",
             parked=f"{base}:parked",
+            paused=f"{base}:paused",
             sweep=f"{base}:sweep",
             counts=f"{base}:counts",
             history=f"{base}:history",
@@ -95,6 +97,7 @@ class GroupKeys(NamedTuple):
     suspects: str
     busy: str
     parked: str
+    paused: str
     sweep: str
     counts: str
     history: str
@@ -114,7 +117,7 @@ class GroupKeys(NamedTuple):
     @property
     def own(self) -> list[str]:
         """The group's own keys. More of them begin with one of these and a colon: the lists of
-        parked messages, the buckets of owners, and the lists of a history.
+        parked and of paused messages, the buckets of owners, and the lists of a history.
         """
         before = self.again.removesuffix("again")
         return [key for key in self if key.startswith(before)]
