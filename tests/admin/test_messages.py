@@ -13,13 +13,16 @@ from hookmill.admin.messages import NoSuchMessageError
 from hookmill.admin.stories import GroupStory, Place, Story
 from hookmill.config.settings import Settings
 from hookmill.errors import GroupRefusedError
+from hookmill.message import Progress
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.entries import Entry, Settlement
+from hookmill.stream.facts import Pause
+from hookmill.stream.pauses import Pauses
 from hookmill.stream.producer import Producer
 from tests.histories import BOUNDS, dead, retry, settlement
 from tests.support import Server, Stream, dead_letters, message
-from worker.outcome import Done
+from worker.outcome import Done, HeldBack
 
 OpenGroup = Callable[..., Any]
 
@@ -133,6 +136,25 @@ async def test_a_parked_message_names_the_one_that_it_waits_for(
         (entry,) = (await group.take(1)).entries
         assert place_in_main(await found_by(name)).state == "held"
         await group.settle([settlement(entry, Done("book"))])
+
+
+async def test_a_message_that_a_pause_holds_back_names_the_pause(
+    stream: Producer, group: Consumer, found_by: Callable[..., Any]
+) -> None:
+    pauses = Pauses(stream.client, "main")
+    await pauses.pause(Pause(name="handler:book"))
+    entry = await one_taken(stream, group, "m")
+    progress = Progress(owner=entry.ref.id, handler="book")
+    await group.settle([settlement(entry, HeldBack(progress, "handler:book"))])
+    story = await found_by("m")
+    place = place_in_main(story)
+    assert (place.state, place.handler, place.reason) == ("paused", "book", "handler:book")
+    assert [one.outcome for one in in_main(story).attempts] == ["held_back"]
+    async for _ in pauses.resume("handler:book"):
+        pass
+    (entry,) = (await group.take(1)).entries
+    await group.settle([settlement(entry, Done("book"))])
+    assert place_in_main(await found_by("m")).state == "handled"
 
 
 async def test_the_entry_of_a_duplicate_names_the_one_that_it_repeats(
