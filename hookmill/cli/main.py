@@ -24,6 +24,7 @@ from hookmill.cli import (
     operation,
     pauses,
     programs,
+    replay,
     schema,
     spool,
 )
@@ -55,6 +56,7 @@ for command in (
     pauses.resume,
     message.message,
     audit.audit,
+    replay.replay,
     schema.schema,
 ):
     app.command()(command)

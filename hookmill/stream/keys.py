@@ -50,6 +50,7 @@ class Keys:
         return GroupKeys(
             stream=self.stream,
             again=f"{base}:again",
+            moves=f"{base}:again:moves",
             delayed=f"{base}:delayed",
             delayed_entries=f"{base}:delayed:entries",
             sooner=f"{shared}:sooner",
@@ -62,6 +63,7 @@ class Keys:
             paused=f"{base}:paused",
             sweep=f"{base}:sweep",
             counts=f"{base}:counts",
+            replays=f"{base}:replays",
             history=f"{base}:history",
             gate=f"{base}:gate",
             upkeep=f"{base}:upkeep",
@@ -88,6 +90,7 @@ class GroupKeys(NamedTuple):
 
     stream: str
     again: str
+    moves: str
     delayed: str
     delayed_entries: str
     sooner: str
@@ -100,6 +103,7 @@ class GroupKeys(NamedTuple):
     paused: str
     sweep: str
     counts: str
+    replays: str
     history: str
     gate: str
     upkeep: str

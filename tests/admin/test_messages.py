@@ -142,7 +142,7 @@ async def test_a_message_that_a_pause_holds_back_names_the_pause(
     stream: Producer, group: Consumer, found_by: Callable[..., Any]
 ) -> None:
     pauses = Pauses(stream.client, "main")
-    await pauses.pause(Pause(name="handler:book"))
+    await pauses.pause(Pause(kind="handler", value="book"))
     entry = await one_taken(stream, group, "m")
     progress = Progress(owner=entry.ref.id, handler="book")
     await group.settle([settlement(entry, HeldBack(progress, "handler:book"))])

@@ -110,6 +110,7 @@ local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 -- again after its group was lost.
 local dead_id -- the last dead letter that was made
 local function follow_up(kind, delay_ms, place, fields)
+  note_move_of(fields)
   if kind == 'dead' then
     dead_id = redis.call('XADD', KEYS[5], '*', unpack(fields))
     return 0
