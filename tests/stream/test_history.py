@@ -223,7 +223,8 @@ async def test_a_duplicate_is_noted_with_the_message_that_it_repeats(
     assert notes[0].duplicate == repeated[0]
     assert notes[0].written_ms > 0
     assert len(notes) == 50  # repeats do not take the place of failures
-    await stream.client.execute(0, "DEL", *group.partitions[0][2:4])
+    keys = group.partitions[0]
+    await stream.client.execute(0, "DEL", keys.delayed, keys.delayed_entries)
 
 
 async def test_without_a_history_no_duplicate_is_noted(
