@@ -254,6 +254,13 @@ class Settings(BaseSettings):
         description="when so many threads run beyond the `timeout` of their handler, the worker "
         "ends, so that a fresh one can start. Unset: half of `HOOKMILL_THREADS`. 0: never",
     )
+    keep_refused: int = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        description="refused deliveries that receivers keep in Redis for an hour, with an "
+        "explanation, so that `hookmill refused` can show them. 0: none",
+    )
     lease: float = Field(
         default=60.0,
         ge=0.5,
