@@ -3159,6 +3159,7 @@ RULES = (
             ),
         ),
         (f"{FORWARDING}another_machine_gets_nothing_unless_that_is_said",),
+    ),
     # --- 43: what is kept of attempts ------------------------------------------------------------
     Rule(
         43,
