@@ -69,6 +69,7 @@ FILE_LOOKS = "tests/receiver/test_file_looks.py::test_"
 REVOCATION = "tests/receiver/test_revocation.py::test_"
 SOURCE_SECRETS = "tests/config/test_source_secrets.py::test_"
 ATTEMPT = "tests/worker/test_attempt.py::test_"
+TRACES = "tests/receiver/test_traces.py::test_"
 RIGHTS = "tests/e2e/test_rights.py::test_"
 CREDENTIALS = "tests/emulator/test_credentials.py::test_"
 DEV = "tests/e2e/test_dev.py::test_"
@@ -3196,6 +3197,42 @@ RULES = (
         "a history that cannot be written keeps no message from being settled",
         (lua("history", "pcall(write_history, most, room)", "write_history(most, room)"),),
         (f"{HISTORY}a_history_that_cannot_be_written_keeps_no_message_from_being_settled",),
+    ),
+    Rule(
+        46,
+        "what a stranger says about its trace makes nothing be recorded",
+        (
+            Edit(
+                "receiver/traces.py",
+                "if source.trusts_trace and (given",
+                "if (given",
+            ),
+        ),
+        (f"{TRACES}a_strangers_trace_is_a_link_and_does_not_make_us_record",),
+    ),
+    Rule(
+        46,
+        "whatever the user's SDK does, a delivery is taken",
+        (
+            Edit(
+                "receiver/traces.py",
+                "return self._begin(source, request)\n        except Exception as",
+                "return self._begin(source, request)\n        except OSError as",
+            ),
+        ),
+        (f"{TRACES}a_sampler_that_raises_costs_no_delivery",),
+    ),
+    Rule(
+        46,
+        "a spooled row keeps its trace",
+        (
+            Edit(
+                "hookmill/stream/arrival.py",
+                "            if name in self.fields:\n                fields[name]",
+                "            if False:\n                fields[name]",
+            ),
+        ),
+        (f"{TRACES}a_spooled_row_keeps_its_trace_in_the_version_that_older_receivers_read",),
     ),
 )
 

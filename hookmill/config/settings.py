@@ -38,6 +38,7 @@ from hookmill.config.setting_files import (
     read_toml,
     redis_url_from_file,
     secrets_from_files,
+    variables_set,
 )
 from hookmill.config.setting_values import (
     check_addresses,
@@ -374,6 +375,13 @@ class Settings(BaseSettings):
         "from the delivery to the last attempt. `linked`: each attempt begins a trace of its own, "
         "with a link to the delivery's",
     )
+    traces_sample: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="share of deliveries that are traced, such as 0.01. 1: OpenTelemetry's sampler "
+        "is asked for each, which costs more",
+    )
     traces_setup: Annotated[str, AfterValidator(check_target)] | None = Field(
         default=None,
         description="function that receiver and worker call once when they start, to set up "
@@ -501,6 +509,12 @@ def variable_of(field: str) -> str:
     """Return the environment variable of a setting."""
     alias = Settings.model_fields[field].validation_alias
     return str(alias.choices[0]) if isinstance(alias, AliasChoices) else PREFIX + field.upper()
+
+
+def setting_given(field: str) -> Any:
+    """Return one setting as it is given, not checked; None if it is not. Nothing else is read."""
+    variable, toml = variable_of(field), read_toml([])
+    return variables_set().get(variable) or toml.get(field) or toml.get(variable)
 
 
 def unknown_variables() -> list[str]:
