@@ -60,6 +60,7 @@ def lua(script: str, old: str, new: str) -> Edit:
     return Edit(f"hookmill/stream/scripts/{script}.lua", old, new)
 
 
+PAUSES = "tests/stream/test_pauses.py::test_"
 HISTORY = "tests/stream/test_history.py::test_"
 A_LIST = "tests/signatures/test_spec_verifier.py::test_a_list_of_signatures_"
 ADMIN_REQUEST = "tests/runtime/test_admin_request.py::test_"
@@ -1942,6 +1943,66 @@ RULES = (
         (f"{GROUPS}a_group_from_now_that_is_lost_before_the_first_trim_starts_there_again",),
     ),
     # --- 24: a connection that is no longer good is dropped ---------------------------------------
+    Rule(
+        19,
+        "a worker that knows other pauses reads them before it begins what it has taken",
+        (
+            Edit(
+                "hookmill/stream/takes.py",
+                "if not self._versions.items() <= self.pauses.known.versions.items():",
+                "if False:",
+            ),
+        ),
+        (f"{PAUSES}each_take_tells_the_worker_of_a_new_pause_before_it_gives_anything",),
+    ),
+    Rule(
+        19,
+        "while all is paused, a take gives nothing",
+        (lua("take", "if all_is_paused then return", "if false then return"),),
+        (f"{PAUSES}while_all_is_paused_a_take_gives_nothing_and_a_resume_wakes",),
+    ),
+    Rule(
+        19,
+        "nor does a direct read",
+        (lua("direct_read", "if before or all_is_paused then", "if before then"),),
+        (f"{PAUSES}a_direct_read_gives_nothing_while_all_is_paused",),
+    ),
+    Rule(
+        19,
+        "what is settled after its pause has ended is taken again",
+        (lua("held_back", "if pause_of(name) ~= 'on' then return add_again(fields) end", ""),),
+        (f"{PAUSES}what_is_settled_after_its_pause_has_ended_is_taken_again",),
+    ),
+    Rule(
+        19,
+        "a key waits for its message that is held back",
+        (
+            lua(
+                "settle",
+                "hold_back(place, fields)\n    return 1",
+                "hold_back(place, fields)\n    return 0",
+            ),
+        ),
+        (f"{PAUSES}a_key_waits_for_its_message_that_is_held_back",),
+    ),
+    Rule(
+        19,
+        "where a resume broke off, the releaser goes on",
+        (lua("pause_end", "state == 'resuming' or (", "("),),
+        (f"{PAUSES}resuming_goes_in_steps_and_another_one_goes_on_where_it_broke_off",),
+    ),
+    Rule(
+        19,
+        "what is held back counts as backlog",
+        (lua("backlog", "redis.call('HGET', names.paused, 'count') or 0", "0"),),
+        (f"{PAUSES}it_is_backlog_as_any_other_and_known_to_the_last_byte",),
+    ),
+    Rule(
+        19,
+        "what waits for a thread does not begin after a pause",
+        (Edit("worker/pool.py", "        self._attempter.requeue_paused()\n", ""),),
+        ("tests/worker/test_pauses.py::test_what_waits_for_a_thread_does_not_begin_after_a_pause",),
+    ),
     Rule(
         20,
         "what gets a new place during the look at what is unfinished is not replayed",
