@@ -72,6 +72,8 @@ SOURCE_SECRETS = "tests/config/test_source_secrets.py::test_"
 ATTEMPT = "tests/worker/test_attempt.py::test_"
 TRACES = "tests/receiver/test_traces.py::test_"
 RIGHTS = "tests/e2e/test_rights.py::test_"
+CONSOLE = "tests/console/test_app.py::test_"
+CONSOLE_ACCESS = "tests/console/test_access.py::test_"
 CREDENTIALS = "tests/emulator/test_credentials.py::test_"
 DEV = "tests/e2e/test_dev.py::test_"
 DEV_FILES = "tests/config/test_dev_files.py::test_"
@@ -3300,6 +3302,95 @@ RULES = (
             ),
         ),
         (f"{TRACES}a_spooled_row_keeps_its_trace_in_the_version_that_older_receivers_read",),
+    ),
+    Rule(
+        48,
+        "a console that listens on this machine answers to names of this machine alone",
+        (
+            Edit(
+                "hookmill/console/origins.py",
+                "    if is_loopback(listens_on):\n",
+                "    if False:\n",
+            ),
+        ),
+        (f"{CONSOLE}a_name_that_leads_to_this_machine_is_refused",),
+    ),
+    Rule(
+        48,
+        "another site's form changes nothing in the console",
+        (
+            Edit(
+                "hookmill/console/guard.py",
+                "            fault = origin_fault(request.headers, url)\n",
+                "            fault = None\n",
+            ),
+            Edit(
+                "hookmill/console/guard.py",
+                "not in _READING and not is_right(viewer, await _csrf(request)):",
+                "not in _READING and False:",
+            ),
+        ),
+        (f"{CONSOLE}a_form_of_another_page_or_site_is_refused",),
+    ),
+    Rule(
+        48,
+        "nothing of the console is shown before a login, where one is set",
+        (
+            Edit(
+                "hookmill/console/guard.py",
+                "            if viewer.role is None:\n",
+                "            if False:\n",
+            ),
+        ),
+        (f"{CONSOLE}with_a_token_nothing_is_shown_before_a_login",),
+    ),
+    Rule(
+        48,
+        "a reader of the console may not act",
+        (
+            Edit(
+                "hookmill/console/console.py",
+                "    if not request.viewer.may_act:\n",
+                "    if False:\n",
+            ),
+        ),
+        (f"{CONSOLE}a_reader_sees_no_buttons_and_may_not_act",),
+    ),
+    Rule(
+        48,
+        "each value on a page of the console is escaped",
+        (
+            Edit(
+                "hookmill/console/rendering.py",
+                "            autoescape=True,\n",
+                "            autoescape=False,\n",
+            ),
+        ),
+        (f"{CONSOLE}hostile_texts_are_shown_everywhere_and_act_nowhere",),
+    ),
+    Rule(
+        48,
+        "a session of the console ends",
+        (
+            Edit(
+                "hookmill/console/access.py",
+                "        if found is None or self._has_ended(found):\n",
+                "        if found is None:\n",
+            ),
+        ),
+        (f"{CONSOLE_ACCESS}a_session_ends_when_it_is_idle_and_at_its_longest_time",),
+    ),
+    Rule(
+        48,
+        "the header of a proxy counts from that proxy alone",
+        (
+            Edit(
+                "hookmill/console/access.py",
+                "if plain_address(peer) in self._proxies and",
+                "if self._proxies and",
+            ),
+        ),
+        (f"{CONSOLE_ACCESS}nobody_else_does",),
     ),
 )
 
