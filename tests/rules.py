@@ -2022,8 +2022,8 @@ RULES = (
         (
             Edit(
                 "hookmill/stream/unfinished.py",
-                '        async for names in self._scanned(number, "ZSCAN", keys.delayed):\n',
-                '        async for names in self._scanned(number, "ZSCAN", keys.due):\n',
+                "        async for names in self._scanned(number, keys.delayed, is_sorted=True):\n",
+                "        async for names in self._scanned(number, keys.due, is_sorted=True):\n",
             ),
         ),
         (f"{REPLAYS}each_place_of_an_unfinished_message_is_looked_at",),

@@ -44,8 +44,6 @@ _PAUSE = b"pause "
 _NAMES = 500
 """Names that are read at once. They have no bodies."""
 
-_AT_ONCE = ("COUNT", _NAMES)
-
 
 class ReplayTakenOverError(HookmillError):
     """Another replay of this group runs, or the group was made again."""
@@ -95,7 +93,7 @@ class UnfinishedWork:
         """Yield the owner tokens of all that is there, a step at a time."""
         async for tokens in self._read(number, keys, keys.dead, "stream"):
             yield tokens
-        async for names in self._members(number, keys.delayed):
+        async for names in self._scanned(number, keys.delayed, is_sorted=True):
             yield [name.partition(b"/")[0] for name in names]
         async for kind, name in self._lists(number, keys):
             async for tokens in self._read(number, keys, name, kind):
@@ -104,15 +102,15 @@ class UnfinishedWork:
             yield tokens
         async for tokens in self._pending(number, keys):
             yield tokens
-        async for tokens in self._fields(number, keys.moves):
+        async for tokens in self._scanned(number, keys.moves):
             yield tokens
 
     async def _lists(self, number: int, keys: GroupKeys) -> AsyncIterator[tuple[str, bytes]]:
         """Yield the lists of what is parked and of what is paused."""
-        async for places in self._fields(number, keys.busy):
+        async for places in self._scanned(number, keys.busy):
             for key in places:
                 yield "parked", f"{keys.parked}:".encode() + key
-        async for notes in self._fields(number, keys.paused):
+        async for notes in self._scanned(number, keys.paused):
             for note in notes:
                 if note.startswith(_PAUSE):
                     yield "paused", f"{keys.paused}:".encode() + note.removeprefix(_PAUSE)
@@ -140,20 +138,17 @@ class UnfinishedWork:
             )
         return reply
 
-    async def _members(self, number: int, key: str) -> AsyncIterator[list[bytes]]:
-        """Yield the members of a sorted set. What is there all the time is not missed."""
+    async def _scanned(
+        self, number: int, key: str, *, is_sorted: bool = False
+    ) -> AsyncIterator[list[bytes]]:
+        """Yield the names in a hash or a sorted set. What is there all the time is not missed."""
         cursor = b"0"
         while True:
-            cursor, rows = await self._client.execute(number, "ZSCAN", key, cursor, *_AT_ONCE)
-            yield rows[::2]
-            if int(cursor) == 0:
-                return
-
-    async def _fields(self, number: int, key: str) -> AsyncIterator[list[bytes]]:
-        """Do the same with the fields of a hash."""
-        cursor = b"0"
-        while True:
-            cursor, rows = await self._client.execute(number, "HSCAN", key, cursor, *_AT_ONCE)
+            # Each command is written whole, because the rights of a role are read from the code.
+            of_hash = ("HSCAN", key, cursor, "COUNT", _NAMES)
+            of_set = ("ZSCAN", key, cursor, "COUNT", _NAMES)
+            command = of_set if is_sorted else of_hash
+            cursor, rows = await self._client.execute(number, *command)
             yield rows[::2]
             if int(cursor) == 0:
                 return
