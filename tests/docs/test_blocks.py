@@ -57,6 +57,9 @@ NOT_RUN = {
     ("docs/how-to/trace-messages.md", "export HOOKMILL_TRACES=joined"): (
         "needs a collector; `tests/e2e/test_traces.py` does the same"
     ),
+    ("docs/how-to/find-a-message.md", "hookmill message msg_2KWPBgLlAfxdpx2AI54pPJ85f4W"): (
+        "needs messages with these IDs; `tests/cli/test_message.py` does the same"
+    ),
     ("docs/how-to/remove-a-group.md", "hookmill group list"): (
         "needs a group with workers; `tests/docs/test_procedures.py` does the same"
     ),
