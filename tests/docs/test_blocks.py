@@ -69,9 +69,6 @@ NOT_RUN = {
     ("docs/how-to/debug-a-signature.md", "hookmill refused list"): (
         "it needs a delivery that was refused"
     ),
-    ("docs/how-to/find-a-message.md", "hookmill message msg_2KWPBgLlAfxdpx2AI54pPJ85f4W"): (
-        "needs messages with these IDs; `tests/cli/test_message.py` does the same"
-    ),
     ("docs/how-to/watch-deliveries.md", "hookmill tail --source shop --type 'order.*'"): (
         "it ends with Ctrl-C"
     ),
