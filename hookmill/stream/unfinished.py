@@ -156,7 +156,7 @@ class UnfinishedWork:
     async def _pending(self, number: int, keys: GroupKeys) -> AsyncIterator[list[bytes]]:
         """Yield the IDs of the stream's entries that are pending and were delivered before."""
         first = "-"
-        while True:
+        while self.last[number] != "0-0":  # nothing was delivered yet
             rows = await self._client.execute(
                 number, "XPENDING", keys.stream, self._group, first, self.last[number], _NAMES
             )

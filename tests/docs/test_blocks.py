@@ -66,6 +66,15 @@ NOT_RUN = {
     ("docs/how-to/remove-a-group.md", "hookmill group drop analytics"): (
         "needs a group; `tests/docs/test_procedures.py` does the same"
     ),
+    ("docs/how-to/debug-a-signature.md", "hookmill refused list"): (
+        "it needs a delivery that was refused"
+    ),
+    ("docs/how-to/watch-deliveries.md", "hookmill tail --source shop --type 'order.*'"): (
+        "it ends with Ctrl-C"
+    ),
+    ("docs/how-to/watch-deliveries.md", "hookmill forward http://localhost:3000 --source shop"): (
+        "it needs a program that listens there"
+    ),
     ("docs/tutorial/first-handler.md", "mkdir blog && cd blog"): INSTALLS,
 }
 """Page and first line, and the reason. Add each new mark here as well."""
