@@ -1,5 +1,7 @@
 """Pauses in Redis: what they hold back, how it comes back, and what each worker is told."""
 
+# Long because: each test needs the same group with something that is held back.
+
 from __future__ import annotations
 
 import msgspec
