@@ -354,7 +354,7 @@ RULES = (
         (
             Edit(
                 "worker/pool.py",
-                "if self.free_slots == 0 and not self._may_run_suspect:",
+                "if self.free_slots == 0 and not self.may_run_suspect:",
                 "if False:",
             ),
             Edit(

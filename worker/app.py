@@ -15,18 +15,21 @@ from hookmill.stream.consumer import Consumer
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.facts import Heartbeat
 from hookmill.stream.first_sights import FirstSights
+from hookmill.stream.first_waiting import FirstWaiting
 from hookmill.stream.heartbeats import Heartbeats
 from hookmill.stream.upkeep import Upkeep
 from worker.attempt import Attempter
+from worker.consumption import Consumption, patience_for
 from worker.dead_letter_bounds import Bounds, DeadLetterBounds
 from worker.dead_watchers import DeadWatchers
 from worker.delayed import Delayed
+from worker.health import WorkerHealth
 from worker.heartbeat import HeartbeatWriter, constant_part
 from worker.janitor import Janitor
 from worker.leases import LeaseKeeper, timeout_of
 from worker.loop_watch import LoopWatch
 from worker.opening import client_of, makes_group
-from worker.parts import first_to_end, watch_thread
+from worker.parts import ended, first_to_end, watch_thread
 from worker.pool import STOP_STEP_TIMEOUT, Pool
 from worker.stacks import Run
 from worker.stuck_threads import watch_stuck_threads
@@ -61,9 +64,13 @@ class Worker:
         )  # fmt: skip
         self._leases = self._lease_keeper(settings.lease)
         self._loop_watch = LoopWatch(self._pool.runs)
+        self.consumption = self._consumption(settings)
+        self._tasks: list[asyncio.Task[Any]] = []
+        self.health = self._health()
         about = constant_part(self.consumer_name, settings, handlers)
         self._heartbeat = HeartbeatWriter(heartbeats, about, self._pool, self._threads)
         self._periodic = {
+            "consumption": self.consumption.run_once,
             "delayed": Delayed(self._consumer).run_once,
             "first sights": unknown_types.forget_known,
             "heartbeat": self._heartbeat.run_once,
@@ -74,14 +81,20 @@ class Worker:
             "unstarted": self._pool.requeue_unstarted,
             "waiting": self._waiting_mover(settings, heartbeats).run_once,
         }
-        self._tasks: list[asyncio.Task[Any]] = []
-        self.is_stopping = False
-        """Whether `stop` was called."""
+        self.is_stopping = False  # whether `stop` was called
 
     def _lease_keeper(self, lease: float) -> LeaseKeeper:
         consumer, pool = self._consumer, self._pool
         leases = consumer.leases(timeout_of(lease))
         return LeaseKeeper(leases, pool.held, lease, lambda: consumer.in_use(lease), pool.settling)
+
+    def _consumption(self, settings: Settings) -> Consumption:
+        waiting = FirstWaiting(self._client, settings.group)
+        return Consumption(self._pool, waiting, patience=patience_for(settings.take_bytes))
+
+    def _health(self) -> WorkerHealth:
+        watch = self._loop_watch
+        return WorkerHealth(self.consumption, self._threads, watch, lambda: ended(self._tasks))
 
     def _new_consumer(self, settings: Settings) -> Consumer:
         return Consumer(
