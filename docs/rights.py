@@ -34,6 +34,7 @@ ROLES: dict[str, tuple[str, ...]] = {
         "hookmill.admin.dead_letters.SelectedDeadLetters.listed",
         "hookmill.admin.dead_letters.SelectedDeadLetters.count",
         "hookmill.admin.groups.list_all",
+        "hookmill.admin.audit.listed",
     ),
 }
 """Where each role begins: packages, modules or functions."""

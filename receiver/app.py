@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -22,7 +23,11 @@ from receiver.pipeline import Pipeline
 from receiver.responses import NO_SECRET
 from receiver.source_table import Served
 from receiver.spool import Spool
+from receiver.traces import DeliveryTraces
 from receiver.wire_version import WireVersionWatch
+
+if TYPE_CHECKING:
+    from hookmill.instrumentation.tracing import Tracing
 
 log = structlog.get_logger("receiver")
 
@@ -38,6 +43,7 @@ class Receiver:
         sources: Iterable[Source],
         stream: Producer,
         certificates: Certificates | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._shutdown = settings.shutdown
         timeout = settings.append_timeout
@@ -46,12 +52,15 @@ class Receiver:
             self._spool = Spool(settings.spool, settings.spool_limit, settings.partitions)
         self._drainer = Drainer(self._spool, stream, timeout) if self._spool else None
         self._pinning = PinningWatch(stream.client, settings.lease)
-        self._appender = Appender(stream, timeout, self._spool, self._pinning.backlog_is_full)
+        traces = None if tracing is None else DeliveryTraces(tracing)
+        self._appender = Appender(
+            stream, timeout, self._spool, self._pinning.backlog_is_full, traces
+        )
         self._wire_version = WireVersionWatch(
             stream.client, settings.lease, self._appender.write_in
         )
         certificates = certificates or Certificates()
-        self._pipeline = Pipeline(settings, self._appender, certificates)
+        self._pipeline = Pipeline(settings, self._appender, certificates, traces)
         self._certificate_memory = CertificateMemory(stream.client, certificates)
         self._health = Health(stream, self._spool, timeout, self._remarks)
         self._http = HttpServer(settings, self._pipeline, self._health)

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from copy import copy
+from functools import partial
 from itertools import islice
 
 import structlog
@@ -27,6 +28,7 @@ from hookmill.stream.producer import Producer
 from receiver.log_limits import server_logger
 from receiver.responses import FAULT, TOKEN_REUSED, OnResult, Result, refusal_for
 from receiver.spool import Spool
+from receiver.traces import DeliveryTraces, trace_words
 
 log = structlog.get_logger("receiver")
 
@@ -63,11 +65,13 @@ class Appender:
         timeout: float,
         spool: Spool | None = None,
         on_full_backlog: Callable[[], None] = lambda: None,
+        traces: DeliveryTraces | None = None,
     ) -> None:
         self._stream = stream
         self._timeout = timeout
         self._spool = spool
         self._on_full_backlog = on_full_backlog
+        self._traces = traces
         self._wire_version = SAFE_VERSION
         self._queue: deque[_Queued] = deque()
         self._largest = 0
@@ -125,7 +129,8 @@ class Appender:
                         _call(on_result, FAULT)
                 else:
                     self._report(batch, results)
-                    _log_accepted(batch, results, self._kept_lines)
+                    has_traces = self._traces is not None
+                    _log_accepted(batch, results, self._kept_lines, has_traces=has_traces)
         finally:
             self._writing = None
 
@@ -133,9 +138,30 @@ class Appender:
         """Write a batch to the stream, or to the spool; return what became of each message."""
         version = self._wire_version
         try:
-            return await self._store([row_of(message, version) for message, _ in batch])
+            rows = [row_of(message, version) for message, _ in batch]
+            if self._traces is not None:
+                return await self._store_traced(self._traces, batch, rows)
+            return await self._store(rows)
         finally:
             self.waiting -= len(batch)
+
+    async def _store_traced(
+        self, traces: DeliveryTraces, batch: list[_Queued], rows: list[Row]
+    ) -> Sequence[Stored]:
+        """Do what `_store` does, in a span where messages of the batch are recorded."""
+        span = traces.sending(message for message, _ in batch)
+        if span is None:
+            return await self._store(rows)
+        error: Exception | None = None
+        try:
+            results = await self._store(rows)
+            error = next((one for one in results if isinstance(one, Exception)), None)
+            return results
+        except Exception as raised:
+            error = raised
+            raise
+        finally:
+            traces.sent(span, error)
 
     async def _store(self, rows: list[Row]) -> Sequence[Stored]:
         """Write rows to the stream, or to the spool; return what became of each."""
@@ -287,14 +313,17 @@ def _log_failed(failed: Sequence[_Failed], failures: dict[str, int]) -> None:
     )
 
 
-def _log_accepted(batch: list[_Queued], results: Sequence[Stored], kept: KeptLines) -> None:
+def _log_accepted(
+    batch: list[_Queued], results: Sequence[Stored], kept: KeptLines, *, has_traces: bool
+) -> None:
     """Log each message that was stored, a line each."""
-    info = kept.log.info
+    info: Callable[..., object] = kept.log.info
     # A log that cannot be written (full disk, closed pipe) must not stop the storing of messages.
     with suppress(OSError, ValueError):
         for (message, _), result in zip(batch, results, strict=True):
             if isinstance(result, str) and result:
-                info(
+                accepted = partial(info, **trace_words(message)) if has_traces else info
+                accepted(
                     "accepted",
                     id=message.id,
                     source=message.source,

@@ -12,6 +12,7 @@ from hookmill.errors import (
     SettingsError,
     StreamUnavailableError,
 )
+from hookmill.instrumentation.trace_setup import tracing_of
 from hookmill.runtime import open_files, process
 from hookmill.runtime.admin_server import ADMIN_OPEN
 from hookmill.runtime.spool_file import SpoolError
@@ -46,7 +47,7 @@ async def receive(settings: Settings) -> None:
     _warn(settings, sources)
     _allow_connections(settings)
     stream = stream_of(settings)
-    receiver = Receiver(settings, sources, stream)
+    receiver = Receiver(settings, sources, stream, tracing=tracing_of(settings))
     reloader = Reloader(settings, sources, receiver.serve)
     reloader.serve()
     async with process.stop_signal() as stop, process.on_hangup(reloader.ask):

@@ -30,6 +30,7 @@ from receiver.intake import Admitted, ReceivedRequest, admit, delivery_of, prech
 from receiver.log_limits import server_logger
 from receiver.metrics import Metrics
 from receiver.responses import BUSY, FAULT, OnResult, Refusal, Reply, Result, refusal_of
+from receiver.traces import DeliveryTraces, TracedDelivery
 
 log = structlog.get_logger("receiver")
 
@@ -38,7 +39,11 @@ class Pipeline:
     """The way of every delivery. Only the event loop uses it."""
 
     def __init__(
-        self, settings: Settings, appender: Appender, certificates: Certificates | None
+        self,
+        settings: Settings,
+        appender: Appender,
+        certificates: Certificates | None,
+        traces: DeliveryTraces | None = None,
     ) -> None:
         self.capacity = Capacity(settings.queue_bytes)
         self.metrics = Metrics()
@@ -46,6 +51,7 @@ class Pipeline:
         self._most_waiting = settings.queue_messages
         self._appender = appender
         self._certificates = certificates or Certificates()
+        self._traces = traces
         self._tasks: set[asyncio.Task[None]] = set()
         self._log_limits: defaultdict[tuple[str, str], LogLimit] = defaultdict(LogLimit)
 
@@ -73,19 +79,31 @@ class Pipeline:
             return BUSY
         return refusal
 
-    def take(self, source: Source, request: ReceivedRequest, on_result: OnResult) -> None:
+    def take(
+        self,
+        source: Source,
+        request: ReceivedRequest,
+        on_result: OnResult,
+        traced: TracedDelivery | None = None,
+    ) -> None:
         """Verify a delivery and have its message stored. `on_result` is called now or later."""
+        if self._traces is not None and traced is None:
+            traced = self._traces.begin(source, request)
+            on_result = traced.ending(on_result)
         try:
             admitted: Admitted = admit(source, request, time.time())
         except Exception:  # noqa: BLE001 - our own fault; its logger limits how often it is logged
             server_logger().exception("cannot judge a delivery to %s", source.name)
             admitted = FAULT
         if isinstance(admitted, Arrival):
+            if traced is not None:
+                admitted = traced.stored_with(admitted)
             self._store(source, admitted, on_result)
         elif isinstance(admitted, NeedsCertificate) or (
             isinstance(admitted, Reply) and admitted.confirm_url
         ):
-            task = asyncio.create_task(self._ask_first(source, request, admitted, on_result))
+            asking = self._ask_first(source, request, admitted, on_result, traced)
+            task = asyncio.create_task(asking)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         else:
@@ -126,6 +144,7 @@ class Pipeline:
         request: ReceivedRequest,
         admitted: NeedsCertificate | Reply,
         on_result: OnResult,
+        traced: TracedDelivery | None,
     ) -> None:
         """Make the request of our own that a delivery needs, then go on with the delivery."""
         try:
@@ -134,7 +153,7 @@ class Pipeline:
             server_logger().exception("cannot judge a delivery to %s", source.name)
             result = FAULT
         if result is None:
-            self.take(source, request, on_result)
+            self.take(source, request, on_result, traced)
         else:
             on_result(result)
 

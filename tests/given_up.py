@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import redis
 
+from hookmill.admin.fingerprints import kind_of
 from hookmill.message import Death, Message, Progress
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import Entry, FollowUp, Settlement
@@ -19,6 +20,7 @@ GiveUp = Callable[..., Awaitable[list[str]]]
 
 DIED = 1_795_253_400_123
 TRACEBACK = 'Traceback (most recent call last):\n  File "app.py"\nValueError: no such order\n'
+FINGERPRINT = kind_of(TRACEBACK, "send").fingerprint
 
 
 @pytest.fixture

@@ -1418,8 +1418,8 @@ RULES = (
         (
             Edit(
                 "worker/attempt.py",
-                "return self._unknown(progress, error.code, str(error))",
-                "return DeadLettered(progress, error.code, str(error))",
+                "return Attempted(None, self._unknown(progress, error.code, str(error)))",
+                "return Attempted(None, DeadLettered(progress, error.code, str(error)))",
             ),
         ),
         (f"{ATTEMPT}what_this_release_does_not_know_waits_for_one_that_does_and_is_kept",),

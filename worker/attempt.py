@@ -19,11 +19,12 @@ import structlog
 from hookmill import error_text
 from hookmill.errors import DecodeError, WireVersionError
 from hookmill.handlers import Dead, Delivery, Discard, Handler, Handlers, Middleware, Next, Retry
-from hookmill.message import Message, Progress
+from hookmill.message import TRACE_FIELD, Message, Progress
 from hookmill.runtime import logs
 from hookmill.stream.entries import Entry
 from worker.error_memory import release_frames
 from worker.outcome import (
+    Attempted,
     DeadLettered,
     Discarded,
     Done,
@@ -119,15 +120,20 @@ class Attempter:
         """Have the messages requeued that wait for a thread, because this worker stops."""
         self._threads.requeue_waiting()
 
-    async def attempt(self, entry: Entry, progress: Progress) -> Outcome:
-        """Find the entry's handler, decode its event, run it, and return what happened."""
-        ready = self._prepare(entry, progress)
+    async def attempt(self, entry: Entry, progress: Progress) -> Attempted:
+        """Read the message, find its handler, run it, and return what happened."""
+        try:
+            message = Message.from_fields(entry.fields)
+        except WireVersionError as error:
+            return Attempted(None, self._unknown(progress, error.code, str(error)))
+        ready = self._prepare(entry, message, progress)
         if isinstance(ready, _Unmatched):
-            return await self._unhandled(ready.event_type, progress)
+            return Attempted(message, await self._unhandled(ready.event_type, progress))
         if not isinstance(ready, tuple):
-            return ready
+            return Attempted(message, ready)
         handler, delivery = ready
         call = self._calls.get(handler.name) or self._prepare_call(handler)
+        outcome: Outcome
         try:
             if handler.is_async:
                 with self._timeouts.of(handler.timeout) as timeout:
@@ -137,22 +143,21 @@ class Attempter:
             else:
                 requeued = await self._threads.wait_for_turn(handler, progress)
                 if requeued is not None:
-                    return Requeued(requeued, NO_THREAD)
+                    return Attempted(message, Requeued(requeued, NO_THREAD))
                 try:
                     await call(delivery)  # without a timeout, because a thread cannot be stopped
                 finally:
                     self._threads.end_turn()
+            outcome = Done(handler.name)
         except (Retry, Discard, Dead) as asked:
             outcome = self._asked_for(handler, progress, asked)
             release_frames(asked)
-            return outcome
         except BaseException as error:  # noqa: BLE001 - whatever it is, the message is kept
             if self._expects_cancellation:
-                return Requeued(progress)
+                return Attempted(message, Requeued(progress))
             outcome = self._failed(handler, _with_handler(progress, handler), error)
             release_frames(error)
-            return outcome
-        return Done(handler.name)
+        return Attempted(message, outcome)
 
     def _asked_for(
         self, handler: Handler, progress: Progress, asked: Retry | Discard | Dead
@@ -166,14 +171,14 @@ class Attempter:
         return RetryLater(handled, asked.after, asked.reason or "asked to wait")
 
     def _prepare(
-        self, entry: Entry, progress: Progress
+        self, entry: Entry, message: Message, progress: Progress
     ) -> tuple[Handler, Delivery[Any]] | _Unmatched | Outcome:
-        """Read the message, find its handler, decode its event; return an outcome if that fails."""
-        try:
-            message = Message.from_fields(entry.fields)
-        except WireVersionError as error:
-            return self._unknown(progress, error.code, str(error))
+        """Find the message's handler, decode its event; return an outcome if that fails. From now
+        on every line of the log names the message.
+        """
         logs.bind_message(message.id, message.source, message.type)
+        if TRACE_FIELD in entry.fields:
+            logs.bind_trace(entry.fields[TRACE_FIELD][3:35].decode("ascii", "replace"))
         handler = self._handler(message, progress)
         if not isinstance(handler, Handler):
             return handler

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from hookmill.message import Progress
+from hookmill.message import Message, Progress
 
 
 class Done(msgspec.Struct, frozen=True, gc=False):
@@ -61,3 +61,10 @@ class Requeued(msgspec.Struct, frozen=True):
 
 
 Outcome = Done | Ignored | Discarded | FannedOut | RetryLater | DeadLettered | Requeued
+
+
+class Attempted(msgspec.Struct, frozen=True, gc=False):
+    """What an attempt returns: the message, None where it could not be read, and the outcome."""
+
+    message: Message | None
+    outcome: Outcome

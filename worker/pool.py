@@ -26,8 +26,10 @@ from hookmill.errors import (
     GroupRefusedError,
     PartitionsError,
     StreamUnavailableError,
+    WireVersionError,
 )
-from hookmill.message import Progress
+from hookmill.instrumentation.facts import AttemptEnded
+from hookmill.message import Message, Progress
 from hookmill.runtime.log_pace import LogPace
 from hookmill.runtime.tasks import cancel_and_wait
 from hookmill.stream.consumer import Consumer
@@ -36,7 +38,7 @@ from hookmill.stream.takes import TAKE_BYTES
 from worker.attempt import Attempter
 from worker.dead_watchers import DeadWatchers
 from worker.held import Holdings
-from worker.outcome import DeadLettered, Outcome, Requeued
+from worker.outcome import Attempted, DeadLettered, Outcome, Requeued
 from worker.report import Reporter
 from worker.settlement import settlement_of
 from worker.settler import Settler
@@ -87,6 +89,10 @@ a reply that is on its way, to end the cancelled messages, to settle, to end cal
 """
 
 
+AttemptListener = Callable[[AttemptEnded[Outcome]], None]
+"""Is told of an attempt that has ended, in the attempt's task."""
+
+
 class Running(msgspec.Struct, eq=False):
     """A message that runs, since `began` by `time.perf_counter`."""
 
@@ -98,7 +104,8 @@ class Pool:
     """Runs up to `concurrency` messages at a time.
 
     `held` has every entry from its take to its settlement. They may have `max_bytes` together; the
-    entry that passes this is the last one until something is settled.
+    entry that passes this is the last one until something is settled. Each of the `listeners` is
+    told of every attempt that has ended; it must not raise.
     """
 
     def __init__(
@@ -110,6 +117,7 @@ class Pool:
         watchers: DeadWatchers | None = None,
         *,
         max_bytes: int = TAKE_BYTES,
+        listeners: tuple[AttemptListener, ...] = (),
     ) -> None:
         self._consumer = consumer
         self._attempter = attempter
@@ -117,7 +125,7 @@ class Pool:
         self._concurrency = concurrency
         self._watchers = watchers
         self._settler = Settler(consumer, self._settled)
-        self._reporter = Reporter()
+        self._tell = _one_of(Reporter().put, *listeners)
         self._log_pace = LogPace()
         self._running: dict[Running, asyncio.Task[None]] = {}
         self._suspects: list[Entry] = []
@@ -447,26 +455,29 @@ class Pool:
             return
         text = f"its worker died or fell silent {MAX_RUNS_ALONE} times while it ran alone"
         outcome = DeadLettered(_progress_of(entry), "crashed", text)
-        self._reporter.put(outcome, outcome.progress, time.perf_counter())
+        before, now = outcome.progress, time.perf_counter()
         self._settle(entry, outcome)
+        self._tell(AttemptEnded(entry, _message_of(entry), before, outcome, now, seconds=0.0))
 
     async def _run(self, running: Running) -> None:
         """Run one message to its outcome, and have that settled and logged."""
         running.began = time.perf_counter()  # before that, it waited for the event loop
-        outcome: Outcome
         entry = running.entry
         progress = _progress_of(entry)
         try:
-            outcome = await self._attempter.attempt(entry, progress)
+            attempted = await self._attempter.attempt(entry, progress)
         except asyncio.CancelledError:
-            outcome = Requeued(progress)
+            attempted = Attempted(None, Requeued(progress))
         except Exception:  # noqa: BLE001 - a bug of ours must not lose the message
-            outcome = DeadLettered(progress, "internal_error", traceback.format_exc())
+            dead = DeadLettered(progress, "internal_error", traceback.format_exc())
+            attempted = Attempted(_message_of(entry), dead)
         if self._loop.is_closed():
             return  # nothing can be settled: the process ends, and another worker takes it over
+        seconds = time.perf_counter() - running.began
         self._ended(running)
+        message, outcome = attempted.message, attempted.outcome
         self._settle(entry, outcome)
-        self._reporter.put(outcome, progress, running.began)
+        self._tell(AttemptEnded(entry, message, progress, outcome, running.began, seconds))
 
     def _ended(self, running: Running) -> None:
         """Free the slot of a message."""
@@ -487,6 +498,23 @@ class Pool:
         """Let go of entries whose settlement is written."""
         self._holdings.let_go(refs)
         self._changed.set()
+
+
+def _one_of(*listeners: AttemptListener) -> AttemptListener:
+    """Return one listener that tells all. A single one is called itself, which costs less."""
+
+    def tell(ended: AttemptEnded[Outcome]) -> None:
+        for listen in listeners:
+            listen(ended)
+
+    return listeners[0] if len(listeners) == 1 else tell
+
+
+def _message_of(entry: Entry) -> Message | None:
+    try:
+        return Message.from_fields(entry.fields)
+    except WireVersionError:
+        return None
 
 
 def _progress_of(entry: Entry) -> Progress:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from contextlib import suppress
 
 from structlog.typing import FilteringBoundLogger
 
 from hookmill.error_text import last_line
+from hookmill.instrumentation.facts import AttemptEnded
 from hookmill.message import Progress
 from hookmill.runtime.logs import KeptLines
 from worker.outcome import (
@@ -46,18 +46,16 @@ class Reporter:
         self._waits_since = 0.0
         self._logs_handled = self._kept.log.is_enabled_for(logging.INFO)
 
-    def put(self, outcome: Outcome, before: Progress, began: float) -> None:
-        """Log an outcome soon. `before` is the progress before the attempt; `began` is the time at
-        which the attempt began, by `time.perf_counter`.
-        """
-        if not self._logs_handled and type(outcome) is Done:
+    def put(self, ended: AttemptEnded[Outcome]) -> None:
+        """Log the outcome of an attempt soon."""
+        if not self._logs_handled and type(ended.outcome) is Done:
             return  # first, because the rest costs even where no line is written
-        now = time.perf_counter()
+        now = ended.began + ended.seconds
         if not self._is_waiting:
             asyncio.get_running_loop().call_soon(self._write)
             self._is_waiting, self._waits_since = True, now
         try:  # noqa: SIM105 - `suppress` takes a tenth of the time of a line
-            report(self._kept.log, outcome, before, now - began)
+            report(self._kept.log, ended.outcome, ended.progress, ended.seconds)
         except _NOT_WRITTEN:
             pass
         if now - self._waits_since > MAX_DELAY:

@@ -12,13 +12,14 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from hookmill.admin.filters import Selection
+from hookmill.admin.filters import DeadLetterFilter, Selection
+from hookmill.admin.fingerprints import kind_of
 from hookmill.admin.pace import Pace
 from hookmill.config.settings import DEFAULT_GROUP, Settings
 from hookmill.errors import HookmillError, WireVersionError
 from hookmill.message import Death, Message, Progress
 from hookmill.stream.client import Client
-from hookmill.stream.dead_letters import DeadLetters
+from hookmill.stream.dead_letters import LARGEST_PAGE, DeadLetters
 from hookmill.stream.delayed import DelayedMessage, DelayedMessages
 from hookmill.stream.entries import DeadLetter
 from hookmill.stream.groups import Groups
@@ -26,7 +27,10 @@ from hookmill.stream.groups import Groups
 _ID = re.compile("[0-9]{1,20}-[0-9]{1,20}(@[0-9]{1,2})?")
 
 PAGE = 100
-"""How many dead letters are read, replayed or dropped in one step."""
+"""How many dead letters are replayed or dropped in one step."""
+
+MOST_LOOKED_AT = 10_000
+"""How many dead letters are looked at for one page of a list, whatever the filter is."""
 
 _PAGE_OF_IDS = 10
 """How many given IDs are replayed or dropped in one step. It is small because nobody has looked at
@@ -52,7 +56,18 @@ class Tally(NamedTuple):
     done: int = 0
 
 
-class _Page(NamedTuple):
+class DeadLetterPage(NamedTuple):
+    """A page of a list: its rows, without headers and bodies; how many dead letters were looked at
+    for it; and where the next page begins ("": there is none). It can have few rows, or none, and a
+    next page all the same, where a filter matches few of very many.
+    """
+
+    rows: list[DeadLetter]
+    looked_at: int
+    cursor: str
+
+
+class _Ids(NamedTuple):
     """Some of the selected IDs, and how many dead letters were looked at for them."""
 
     looked_at: int
@@ -81,6 +96,40 @@ async def find(letters: DeadLetters, dead_id: str, *, group: str) -> DeadLetter:
     return letter
 
 
+async def page(
+    letters: DeadLetters,
+    wanted: DeadLetterFilter | None = None,
+    *,
+    cursor: str = "",
+    newest_first: bool = True,
+    count: int = 20,
+    most: int = MOST_LOOKED_AT,
+) -> DeadLetterPage:
+    """Return a page of the dead letters that a filter matches. It costs Redis what is looked at for
+    it, not what there is. Raises `NoSuchDeadLetterError` if the cursor is none.
+    """
+    wanted = wanted or DeadLetterFilter()
+    _check_ids([cursor] if cursor else [])
+    rows: list[DeadLetter] = []
+    looked_at, step = 0, min(count, LARGEST_PAGE) if wanted.is_everything else LARGEST_PAGE
+    first, last = wanted.first_id, wanted.last_id()
+    while looked_at < most:
+        if cursor and newest_first:
+            last = f"({cursor}"
+        elif cursor:
+            first = f"({cursor}"
+        some = await _surveyed(letters, wanted, first, last, step, newest_first=newest_first)
+        if not some:
+            return DeadLetterPage(rows, looked_at, "")
+        for letter in some:
+            looked_at, cursor = looked_at + 1, letter.id
+            if wanted.matches(letter.fields):
+                rows.append(letter)
+            if len(rows) == count:
+                return DeadLetterPage(rows, looked_at, cursor)
+    return DeadLetterPage(rows, looked_at, cursor)
+
+
 class SelectedDeadLetters:
     """The dead letters that a selection means at one moment; `select` makes it.
 
@@ -102,12 +151,24 @@ class SelectedDeadLetters:
     async def count(self) -> int:
         """Return how many there are. Of given IDs, those that are not there do not count."""
         found = 0
-        async for _, ids in self._pages():
-            if self._selection.ids is None:
-                found += len(ids)
-            else:
-                found += sum([len(await self._letters.survey(one, one, 1)) for one in ids])
+        async for tally in self.counting():
+            found = tally.tried
         return found
+
+    async def counting(self) -> AsyncIterator[Tally]:
+        """Yield how many of them (`tried`) were found so far; the last tally has all of them."""
+        tally, selection = Tally(), self._selection
+        if selection.ids is None and selection.filter.is_everything:
+            there = await self._letters.count()
+            tried = there if selection.limit is None else min(there, selection.limit)
+            yield Tally(looked_at=there, tried=tried)
+            return
+        async for looked_at, ids in self._pages():
+            found = len(ids)
+            if selection.ids is not None:
+                found = sum([len(await self._letters.survey(one, one, 1)) for one in ids])
+            tally = Tally(tally.looked_at + looked_at, tally.tried + found)
+            yield tally
 
     def replay(self, rate: float | None = None, *, to: str | None = None) -> AsyncIterator[Tally]:
         """Run them again with a fresh count of attempts, at most `rate` a second.
@@ -143,29 +204,53 @@ class SelectedDeadLetters:
         if self._selection.ids is not None and tally.done < tally.tried:
             raise NoSuchDeadLetterError(f"{tally.tried - tally.done} of these IDs not found")
 
-    async def _pages(self) -> AsyncIterator[_Page]:
+    async def _pages(self) -> AsyncIterator[_Ids]:
         """Yield the selected IDs, page by page."""
         if self._selection.ids is None:
             async for looked_at, letters in self._matching():
-                yield _Page(looked_at, [letter.id for letter in letters])
+                yield _Ids(looked_at, [letter.id for letter in letters])
             return
         ids = list(dict.fromkeys(self._selection.ids))
         for start in range(0, len(ids), _PAGE_OF_IDS):
             some = ids[start : start + _PAGE_OF_IDS]
-            yield _Page(len(some), some)
+            yield _Ids(len(some), some)
 
     async def _matching(self) -> AsyncIterator[tuple[int, list[DeadLetter]]]:
         """Yield pages of what the filter matches, each with the number of those looked at."""
         if self._newest is None:
             return
         wanted, left = self._selection.filter, self._selection.limit
+        newest_first = self._selection.newest_first
         first, last = wanted.first_id, wanted.last_id(self._newest)
-        while left != 0 and (page := await self._letters.survey(first, last, PAGE)):
-            letters = [letter for letter in page if wanted.matches(letter.fields)][:left]
+        while left != 0:
+            step = min(LARGEST_PAGE, left or LARGEST_PAGE) if wanted.is_everything else LARGEST_PAGE
+            found = await _surveyed(
+                self._letters, wanted, first, last, step, newest_first=newest_first
+            )
+            if not found:
+                return
+            letters = [letter for letter in found if wanted.matches(letter.fields)][:left]
             if left is not None:
                 left -= len(letters)
-            yield len(page), letters
-            first = f"({page[-1].id}"
+            yield len(found), letters
+            if newest_first:
+                last = f"({found[-1].id}"
+            else:
+                first = f"({found[-1].id}"
+
+
+async def _surveyed(
+    letters: DeadLetters,
+    wanted: DeadLetterFilter,
+    first: str,
+    last: str,
+    count: int,
+    *,
+    newest_first: bool,
+) -> list[DeadLetter]:
+    """Return some dead letters of a range, with what the filter needs to judge them."""
+    whole = wanted.reads_bodies
+    return await letters.survey(first, last, count, newest_first=newest_first, whole=whole)
 
 
 async def select(letters: DeadLetters, selection: Selection) -> SelectedDeadLetters:
@@ -186,11 +271,11 @@ async def find_waiting(settings: Settings, message_id: str) -> list[DelayedMessa
 def describe_waiting(waiting: DelayedMessage) -> dict[str, Any]:
     """Return what is known of a message that waits for its next attempt, as `describe` does."""
     seen = describe(DeadLetter("", waiting.fields), whole=True)
-    del seen["id"], seen["died_at"], seen["reason"]
+    del seen["id"], seen["died_at"], seen["reason"], seen["fingerprint"]
     return {
         "state": "not dead: it waits for its next attempt",
         "next_attempt": seen["attempts"] + 1,
-        "due_at": _moment(waiting.due_ms),
+        "due_at": moment(waiting.due_ms),
         **seen,
     }
 
@@ -207,24 +292,26 @@ def describe(letter: DeadLetter, *, whole: bool = False) -> dict[str, Any]:
         "id": letter.id,
         "reason": death.reason,
         "error": death.error,
+        "fingerprint": kind_of(death.error, progress.handler).fingerprint,
         "handler": progress.handler,
         "attempts": progress.attempts,
-        "first_failed_at": _moment(progress.failed_ms),
-        "died_at": _moment(death.died_ms),
+        "first_failed_at": moment(progress.failed_ms),
+        "died_at": moment(death.died_ms),
     }
     try:
         message = Message.from_fields(letter.fields)
     except WireVersionError as error:
         return seen | {"message_id": "", "source": "", "type": "", "unreadable": str(error)}
     seen |= {"message_id": message.id, "source": message.source, "type": message.type}
-    seen["received_at"] = _moment(message.received_ms)
+    seen["received_at"] = moment(message.received_ms)
     if whole:
         seen["headers"] = message.header_block.decode("utf-8", "backslashreplace")
         seen["body"] = message.body.decode("utf-8", "backslashreplace")
     return seen
 
 
-def _moment(unix_ms: int) -> str:
+def moment(unix_ms: int) -> str:
+    """Return a time as ISO 8601 in UTC, "" for none."""
     if not unix_ms:
         return ""
     try:

@@ -1,4 +1,5 @@
-"""Which dead letters an operator means: by ID, or by source, type, handler, reason and time.
+"""Which dead letters an operator means: by ID, or by source, type, handler, reason, key, error,
+time, and values in the body.
 
 No I/O: a filter gets the fields of a dead letter and says whether it matches.
 """
@@ -10,8 +11,10 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from hookmill.admin.body_paths import Condition
+from hookmill.admin.fingerprints import kind_of
 from hookmill.handlers import matches_pattern
-from hookmill.message import Fields, about_of
+from hookmill.message import Fields, about_of, body_of
 
 _AGO = re.compile("([0-9]{1,9})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -24,13 +27,17 @@ class DeadLetterFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Matches the dead letters for which every given field is true; `*` stands for any text.
 
     `after_ms` and `before_ms` bound the time of death by Redis' clock (Unix milliseconds):
-    `after_ms` itself is included, `before_ms` is not.
+    `after_ms` itself is included, `before_ms` is not. `error` is a fingerprint. Each of the
+    conditions in `where` has to match the body.
     """
 
     source: str | None = None
     type: str | None = None
     handler: str | None = None
     reason: str | None = None
+    key: str | None = None
+    error: str | None = None
+    where: tuple[Condition, ...] = ()
     after_ms: int | None = None
     before_ms: int | None = None
 
@@ -44,7 +51,7 @@ class DeadLetterFilter(msgspec.Struct, frozen=True, kw_only=True):
         """The lowest ID that a matching dead letter can have."""
         return f"{self.after_ms or 0}-0"
 
-    def last_id(self, newest: str) -> str:
+    def last_id(self, newest: str = "+") -> str:
         """Return the highest ID that a matching one can have; `newest` is the newest ID there is.
 
         It can be a time alone, without the second half of an ID. As the end of a range, that means
@@ -53,7 +60,14 @@ class DeadLetterFilter(msgspec.Struct, frozen=True, kw_only=True):
         if self.before_ms is None:
             return newest
         bound = str(max(0, self.before_ms - 1))
+        if newest == "+":
+            return bound
         return min(newest, bound, key=lambda entry_id: int(entry_id.partition("-")[0]))
+
+    @property
+    def reads_bodies(self) -> bool:
+        """Whether it can judge only a dead letter that comes with its body."""
+        return bool(self.where)
 
     def matches(self, fields: Fields) -> bool:
         """Return whether a dead letter with these fields matches. The range of IDs checks its time.
@@ -62,27 +76,33 @@ class DeadLetterFilter(msgspec.Struct, frozen=True, kw_only=True):
         selected too.
         """
         about = about_of(fields)
-        return all(
+        handler = _text(fields.get(b"handler", b""))
+        fits = all(
             pattern is None or matches_pattern(pattern, value)
             for pattern, value in (
                 (self.source, about.source),
                 (self.type, about.type),
-                (self.handler, _text(fields.get(b"handler", b""))),
+                (self.handler, handler),
                 (self.reason, _text(fields.get(b"reason", b""))),
+                (self.key, _text(fields.get(b"key", b""))),
             )
         )
+        if not fits or (self.error is not None and self.error != _fingerprint(fields, handler)):
+            return False
+        return not self.where or _have(self.where, fields)
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """The dead letters that a request is about.
 
-    Those with these `ids`, in this order; or, where `ids` is None, the oldest `limit` of those that
-    `filter` matches (None: all of them).
+    Those with these `ids`, in this order; or, where `ids` is None, the oldest or the newest `limit`
+    of those that `filter` matches (None: all of them).
     """
 
     ids: tuple[str, ...] | None = None
     filter: DeadLetterFilter = DeadLetterFilter()
     limit: int | None = None
+    newest_first: bool = False
 
 
 EVERYTHING = Selection()
@@ -101,6 +121,18 @@ def moment_ms(text: str, now: float) -> int:
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         ms = round(moment.timestamp() * 1000)
     return min(max(0, ms), LATEST_MS)
+
+
+def _fingerprint(fields: Fields, handler: str) -> str:
+    return kind_of(_text(fields.get(b"error", b"")), handler).fingerprint
+
+
+def _have(where: tuple[Condition, ...], fields: Fields) -> bool:
+    try:
+        body = body_of(fields)
+    except (ValueError, RecursionError):
+        return False
+    return all(condition.matches(body) for condition in where)
 
 
 def _text(raw: bytes) -> str:

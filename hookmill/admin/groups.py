@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from hookmill.admin.audit import Operator, acting
 from hookmill.admin.status import oldest_age
 from hookmill.config.settings import Settings
 from hookmill.errors import PartitionsError, SettingsError
@@ -40,13 +41,22 @@ async def list_all(settings: Settings) -> tuple[Overview, list[ListedGroup]]:
     return overview, [ListedGroup(*group) for group in groups]
 
 
-async def add(settings: Settings, name: str, start: From) -> None:
+async def add(settings: Settings, name: str, start: From, operator: Operator | None = None) -> None:
     """Make a new group. Raises `GroupRefusedError` if there is one of this name."""
-    async with _writing(settings) as client:
+    about = {"group": name, "from": start}
+    async with (
+        _writing(settings) as client,
+        acting(settings, "group add", about, operator, client=client),
+    ):
         await Groups(client).add(name, start)
 
 
-async def drop(settings: Settings, name: str, confirm: Callable[[GroupFacts], bool]) -> bool:
+async def drop(
+    settings: Settings,
+    name: str,
+    confirm: Callable[[GroupFacts], bool],
+    operator: Operator | None = None,
+) -> bool:
     """Remove a group with all of its keys, for good; return whether it was done.
 
     `confirm` gets what goes with it, and decides. Raises `GroupRefusedError` if there is no such
@@ -63,7 +73,9 @@ async def drop(settings: Settings, name: str, confirm: Callable[[GroupFacts], bo
             raise workers_run(name, running)
         if not confirm(facts):
             return False
-        await groups.drop(name)
+        about = {"group": name, "unfinished": facts.backlog, "dead": facts.dead}
+        async with acting(settings, "group drop", about, operator, client=client):
+            await groups.drop(name)
     return True
 
 

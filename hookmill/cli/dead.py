@@ -3,44 +3,45 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hookmill.cli.dead_groups import dead_groups
 from hookmill.cli.letters import laid_out, summary
-from hookmill.cli.options import AsJSON, Group
-from hookmill.cli.output import console, fail, is_confirmed, say, say_json, say_value
-from hookmill.cli.start import read_settings, run
-from hookmill.printable import printable
+from hookmill.cli.options import AsJSON, Group, Who, Why
+from hookmill.cli.output import fail, is_confirmed, say, say_json, say_value
+from hookmill.cli.progress import bar
+from hookmill.cli.selecting import (
+    After,
+    Before,
+    Error,
+    Handler,
+    Key,
+    Reason,
+    Source,
+    Type,
+    Where,
+    dead_letter_filter,
+)
+from hookmill.cli.start import operator_of, read_settings, run
 
 if TYPE_CHECKING:
-    from hookmill.admin.dead_letters import Tally
-    from hookmill.admin.filters import Selection
+    from hookmill.admin.audit import Act
+    from hookmill.admin.dead_letters import SelectedDeadLetters, Tally
+    from hookmill.admin.filters import DeadLetterFilter, Selection
     from hookmill.config.settings import Settings
 
 app = typer.Typer(
-    help="Dead letters: list, show, replay, drop.", no_args_is_help=True, rich_markup_mode=None
+    help="Dead letters: list, group by error, show, replay, drop.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
+app.command("groups")(dead_groups)
 
-_Source = Annotated[str | None, typer.Option(help="Only this source; * stands for any text.")]
-_Type = Annotated[
-    str | None, typer.Option("--type", help="Only this event type; * stands for any text: post.*")
-]
-_Handler = Annotated[str | None, typer.Option(help="Only those of this handler.")]
-_Reason = Annotated[str | None, typer.Option(help="Only those with this reason.")]
-_After = Annotated[
-    str | None,
-    typer.Option(
-        metavar="TIME",
-        help="Dead since then or later: 2026-11-21T09:30 (UTC), or 2h for 2 hours ago.",
-    ),
-]
-_Before = Annotated[
-    str | None, typer.Option(metavar="TIME", help="Dead since before then. As for --after.")
-]
-_Limit = Annotated[int | None, typer.Option(min=1, help="At most this many, the oldest first.")]
+_Limit = Annotated[int | None, typer.Option(min=1, help="At most this many.")]
+_Newest = Annotated[bool, typer.Option("--newest", help="The newest first, instead of the oldest.")]
 _SomeIDs = Annotated[
     list[str] | None, typer.Argument(metavar="ID", help="IDs, as `dead list` shows them.")
 ]
@@ -51,22 +52,37 @@ _DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say how many it w
 @app.command("list")
 def dead_list(  # noqa: PLR0913 - an option each
     *,
-    source: _Source = None,
-    event_type: _Type = None,
-    handler: _Handler = None,
-    reason: _Reason = None,
-    after: _After = None,
-    before: _Before = None,
+    source: Source = None,
+    event_type: Type = None,
+    handler: Handler = None,
+    reason: Reason = None,
+    key: Key = None,
+    error: Error = None,
+    where: Where = None,
+    after: After = None,
+    before: Before = None,
     limit: _Limit = None,
+    newest: _Newest = False,
     group: Group = None,
     as_json: AsJSON = False,
 ) -> None:
-    """List dead letters, oldest first.
+    """List dead letters, oldest first; with --newest, newest first.
 
     In each line: ID, first failure, last failure, source, event type, message ID, handler,
     attempts, reason and the last line of the error.
     """
-    selection = _filtered(source, event_type, handler, reason, after, before, limit)
+    wanted = dead_letter_filter(
+        source=source,
+        event_type=event_type,
+        handler=handler,
+        reason=reason,
+        key=key,
+        error=error,
+        where=where,
+        after=after,
+        before=before,
+    )
+    selection = _selection(wanted, limit, newest=newest)
     run(list_all(read_settings(group=group), selection, as_json=as_json))
 
 
@@ -85,13 +101,17 @@ def dead_replay(  # noqa: PLR0913 - an option each
     ids: _SomeIDs = None,
     *,
     everything: _All = False,
-    source: _Source = None,
-    event_type: _Type = None,
-    handler: _Handler = None,
-    reason: _Reason = None,
-    after: _After = None,
-    before: _Before = None,
+    source: Source = None,
+    event_type: Type = None,
+    handler: Handler = None,
+    reason: Reason = None,
+    key: Key = None,
+    error: Error = None,
+    where: Where = None,
+    after: After = None,
+    before: Before = None,
     limit: _Limit = None,
+    newest: _Newest = False,
     rate: Annotated[
         float | None, typer.Option(min=0.001, help="At most this many a second.")
     ] = None,
@@ -104,12 +124,27 @@ def dead_replay(  # noqa: PLR0913 - an option each
     ] = None,
     dry_run: _DryRun = False,
     group: Group = None,
+    who: Who = None,
+    why: Why = "",
 ) -> None:
     """Run dead letters again, with a fresh count of attempts."""
+    # Long because: each option of the command is a parameter with its help.
     _check_handler(to)
-    filtered = _filtered(source, event_type, handler, reason, after, before, limit)
+    wanted = dead_letter_filter(
+        source=source,
+        event_type=event_type,
+        handler=handler,
+        reason=reason,
+        key=key,
+        error=error,
+        where=where,
+        after=after,
+        before=before,
+    )
+    filtered = _selection(wanted, limit, newest=newest)
     selection = _selected(ids, filtered, everything=everything)
-    run(replay(read_settings(group=group), selection, rate=rate, to=to, dry_run=dry_run))
+    settings = read_settings(group=group, operator=who)
+    run(replay(settings, selection, rate=rate, to=to, dry_run=dry_run, why=why))
 
 
 @app.command("drop")
@@ -117,21 +152,39 @@ def dead_drop(  # noqa: PLR0913 - an option each
     ids: _SomeIDs = None,
     *,
     everything: _All = False,
-    source: _Source = None,
-    event_type: _Type = None,
-    handler: _Handler = None,
-    reason: _Reason = None,
-    after: _After = None,
-    before: _Before = None,
+    source: Source = None,
+    event_type: Type = None,
+    handler: Handler = None,
+    reason: Reason = None,
+    key: Key = None,
+    error: Error = None,
+    where: Where = None,
+    after: After = None,
+    before: Before = None,
     limit: _Limit = None,
+    newest: _Newest = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     dry_run: _DryRun = False,
     group: Group = None,
+    who: Who = None,
+    why: Why = "",
 ) -> None:
     """Delete dead letters for good. Their senders may then deliver the same message IDs again."""
-    filtered = _filtered(source, event_type, handler, reason, after, before, limit)
+    # Long because: each option of the command is a parameter with its help.
+    wanted = dead_letter_filter(
+        source=source,
+        event_type=event_type,
+        handler=handler,
+        reason=reason,
+        key=key,
+        error=error,
+        where=where,
+        after=after,
+        before=before,
+    )
+    filtered = _selection(wanted, limit, newest=newest)
     selection = _selected(ids, filtered, everything=everything)
-    settings = read_settings(group=group)
+    settings = read_settings(group=group, operator=who)
 
     def confirm(number: int) -> bool:
         from hookmill.admin.units import count
@@ -142,29 +195,13 @@ def dead_drop(  # noqa: PLR0913 - an option each
             fail(f"{question} There is nobody to ask: give --yes")
         return yes or is_confirmed(question)
 
-    run(drop(settings, selection, confirm=confirm, dry_run=dry_run))
+    run(drop(settings, selection, confirm=confirm, dry_run=dry_run, why=why))
 
 
-def _filtered(
-    source: str | None,
-    event_type: str | None,
-    handler: str | None,
-    reason: str | None,
-    after: str | None,
-    before: str | None,
-    limit: int | None,
-) -> Selection:
-    from hookmill.admin.filters import DeadLetterFilter, Selection
+def _selection(wanted: DeadLetterFilter, limit: int | None, *, newest: bool) -> Selection:
+    from hookmill.admin.filters import Selection
 
-    wanted = DeadLetterFilter(
-        source=source,
-        type=event_type,
-        handler=handler,
-        reason=reason,
-        after_ms=_moment("--after", after),
-        before_ms=_moment("--before", before),
-    )
-    return Selection(filter=wanted, limit=limit)
+    return Selection(filter=wanted, limit=limit, newest_first=newest)
 
 
 def _selected(ids: list[str] | None, filtered: Selection, *, everything: bool) -> Selection:
@@ -175,20 +212,6 @@ def _selected(ids: list[str] | None, filtered: Selection, *, everything: bool) -
     if ways.count(True) != 1 or (ids and filtered.limit):
         raise typer.BadParameter("give IDs, or filters, or --all")
     return Selection(ids=tuple(ids)) if ids else filtered
-
-
-def _moment(option: str, text: str | None) -> int | None:
-    from hookmill.admin.filters import moment_ms
-
-    if text is None:
-        return None
-    try:
-        return moment_ms(text, time.time())
-    except ValueError:
-        raise typer.BadParameter(
-            f"{option} {printable(text)}: give a time such as 2026-11-21T09:30, or how long ago: "
-            "30m, 2h, 7d"
-        ) from None
 
 
 def _check_handler(name: str | None) -> None:
@@ -247,16 +270,21 @@ async def replay(
     rate: float | None = None,
     to: str | None = None,
     dry_run: bool = False,
+    why: str = "",
 ) -> None:
     """Run the selected dead letters again, with the handler `to` if given; print how many."""
     from hookmill.admin import dead_letters
+    from hookmill.admin.audit import acting
 
     async with dead_letters.opened(settings) as letters:
+        there = await letters.count()
         selected = await dead_letters.select(letters, selection)
         if dry_run:
-            say(f"would replay {await selected.count()}")
-        else:
-            await _follow("replayed", selected.replay(rate, to=to), await letters.count())
+            say(f"would replay {await _counted(selected, there)}")
+            return
+        about = {"group": settings.group, "selection": selection, "rate": rate, "to": to}
+        async with acting(settings, "dead replay", about, operator_of(settings, why)) as act:
+            await _follow("replayed", selected.replay(rate, to=to), there, act)
 
 
 async def drop(
@@ -265,42 +293,54 @@ async def drop(
     *,
     confirm: Callable[[int], bool] = lambda _: True,
     dry_run: bool = False,
+    why: str = "",
 ) -> None:
     """Delete the selected dead letters, and print how many.
 
     Where no IDs were given, `confirm` gets their number first, and decides.
     """
     from hookmill.admin import dead_letters
+    from hookmill.admin.audit import acting
 
     async with dead_letters.opened(settings) as letters:
+        there = await letters.count()
         selected = await dead_letters.select(letters, selection)
         if dry_run:
-            say(f"would drop {await selected.count()}")
+            say(f"would drop {await _counted(selected, there)}")
             return
         if selection.ids is None:
-            number = await selected.count()
+            number = await _counted(selected, there)
             if number and not confirm(number):
                 say("dropped none")
                 return
-        await _follow("dropped", selected.drop(), await letters.count())
+        about = {"group": settings.group, "selection": selection}
+        async with acting(settings, "dead drop", about, operator_of(settings, why)) as act:
+            await _follow("dropped", selected.drop(), there, act)
 
 
-async def _follow(what: str, tallies: AsyncIterator[Tally], total: int) -> None:
+async def _counted(selected: SelectedDeadLetters, total: int) -> int:
+    """Return how many are selected, and show meanwhile how many were found so far."""
+    found = 0
+    with bar("counted", total) as show:
+        async for looked_at, found, _ in selected.counting():
+            show(looked_at, f"counted {found:,} so far")
+    return found
+
+
+async def _follow(what: str, tallies: AsyncIterator[Tally], total: int, act: Act) -> None:
     """Show the progress of a replay or drop, and at its end how many were done and tried.
 
     These numbers are printed even when it breaks off, so that nobody has to guess them.
     """
-    from rich.progress import Progress
-
     from hookmill.admin.dead_letters import Tally
 
-    screen, tally = console(stderr=True), Tally()
+    tally = Tally()
     try:
-        with Progress(console=screen, transient=True, disable=not screen.is_terminal) as bar:
-            task = bar.add_task(what, total=total)
+        with bar(what, total) as show:
             async for tally in tallies:
-                bar.update(task, description=f"{what} {tally.done}", completed=tally.looked_at)
+                show(tally.looked_at, f"{what} {tally.done:,}")
     finally:
+        act.result(**{what: tally.done, "of": tally.tried})
         # Nothing to say if it failed before the first step.
         if tally.tried or not sys.exc_info()[0]:
             say(f"{what} {tally.done} of {tally.tried}")

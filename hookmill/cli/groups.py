@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from hookmill.cli.options import AsJSON
+from hookmill.cli.options import AsJSON, Who, Why
 from hookmill.cli.output import fail, is_confirmed, say, say_json
-from hookmill.cli.start import read_settings, run
+from hookmill.cli.start import operator_of, read_settings, run
 from hookmill.printable import cell
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ def group_add(
             help="What it gets: all that the stream has, or what comes from now on.",
         ),
     ],
+    who: Who = None,
+    why: Why = "",
 ) -> None:
     """Make a consumer group, once. Then its workers can start.
 
@@ -61,9 +63,9 @@ def group_add(
     """
     from hookmill.admin import groups
 
-    settings = read_settings()
+    settings = read_settings(operator=who)
     _check_name(name)
-    run(groups.add(settings, name, start))
+    run(groups.add(settings, name, start, operator_of(settings, why)))
     say(f"added group {name}, from {'the beginning' if start == 'beginning' else 'now on'}")
 
 
@@ -72,6 +74,8 @@ def group_drop(
     name: _Name,
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    who: Who = None,
+    why: Why = "",
 ) -> None:
     """Delete a consumer group for good, with all of its unfinished work and its dead letters.
 
@@ -92,7 +96,8 @@ def group_drop(
             fail(f"{what}? There is nobody to ask: give --yes")
         return is_confirmed(f"{what}?")
 
-    if not run(groups.drop(read_settings(), name, confirm)):
+    settings = read_settings(operator=who)
+    if not run(groups.drop(settings, name, confirm, operator_of(settings, why))):
         fail("the group was not dropped")
     say(f"dropped group {shown}")
 

@@ -22,7 +22,7 @@ def summary(seen: dict[str, Any]) -> str:
     return "  ".join(
         [
             seen["id"],
-            *(_short(seen[key]) for key in ("first_failed_at", "died_at")),
+            *(short(seen[key]) for key in ("first_failed_at", "died_at")),
             *(cell(seen[key]) for key in ("source", "type", "message_id")),
             f"{cell(seen['handler'])} (attempts: {seen['attempts']})",
             ": ".join(map(cell, filter(None, [seen["reason"], error]))),
@@ -30,7 +30,7 @@ def summary(seen: dict[str, Any]) -> str:
     )
 
 
-def _short(moment: str) -> str:
+def short(moment: str) -> str:
     """Leave out the fraction of a second: a line has two times."""
     return re.sub(r"\.[0-9]+\+00:00$", "Z", moment) or "-"
 

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import typer
 
-from hookmill.cli import dead, deliveries, groups, operation, programs, schema, spool
+from hookmill.cli import audit, dead, deliveries, groups, operation, programs, schema, spool
 from hookmill.cli.output import say_error
 from hookmill.errors import HandlersError, HookmillError, SettingsError
 from hookmill.runtime.escaped_stderr import escape_stderr
@@ -39,6 +39,7 @@ for command in (
     deliveries.verify,
     operation.status,
     operation.check,
+    audit.audit,
     schema.schema,
 ):
     app.command()(command)

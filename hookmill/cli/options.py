@@ -17,6 +17,15 @@ AsJSON = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 Group = Annotated[
     str | None, typer.Option("--group", help="Consumer group; default: HOOKMILL_GROUP.")
 ]
+Who = Annotated[
+    str | None,
+    typer.Option(
+        "--as",
+        metavar="NAME",
+        help="Who does it, for `hookmill audit`; default: HOOKMILL_OPERATOR.",
+    ),
+]
+Why = Annotated[str, typer.Option(metavar="TEXT", help="The reason, for `hookmill audit`.")]
 SourceName = Annotated[
     str, typer.Option("--source", metavar="NAME", help="A configured source, or any known sender.")
 ]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hookmill.cli.options import AsJSON
+from hookmill.cli.options import AsJSON, Who, Why
 from hookmill.cli.output import fail, is_confirmed, say, say_json, say_value
-from hookmill.cli.start import read_settings
+from hookmill.cli.start import operator_of, read_settings, run
 from hookmill.printable import cell
+
+if TYPE_CHECKING:
+    from hookmill.config.settings import Settings
 
 app = typer.Typer(
     help="Spooled messages that were set aside: list, show, retry, drop.",
@@ -65,15 +68,20 @@ def spool_show(row_id: _ID, *, as_json: AsJSON = False) -> None:
 
 
 @app.command("retry")
-def spool_retry(ids: _SomeIDs = None, *, everything: _All = False) -> None:
+def spool_retry(
+    ids: _SomeIDs = None, *, everything: _All = False, who: Who = None, why: Why = ""
+) -> None:
     """Put messages back into the spool, behind all others. A receiver then drains them, or sets
     them aside again.
     """
     from hookmill.admin import spool
 
     chosen = _chosen(ids, everything=everything)
-    with spool.opened(read_settings()) as file:
-        done = file.retry(spool.positions(file, chosen))
+    settings = read_settings(operator=who)
+    with spool.opened(settings) as file:
+        found = spool.positions(file, chosen)
+        done = file.retry(found)
+    _record(settings, "spool retry", found, {"put_back": done}, why)
     say(f"put back {done}")
 
 
@@ -83,13 +91,16 @@ def spool_drop(
     *,
     everything: _All = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    who: Who = None,
+    why: Why = "",
 ) -> None:
     """Delete messages for good. Their senders were told that these were accepted."""
     from hookmill.admin import spool
     from hookmill.admin.units import count
 
     chosen = _chosen(ids, everything=everything)
-    with spool.opened(read_settings()) as file:
+    settings = read_settings(operator=who)
+    with spool.opened(settings) as file:
         found = spool.positions(file, chosen)
         question = f"drop {count(len(found), 'spooled message', 'spooled messages')} for good?"
         if found and not yes:
@@ -99,7 +110,18 @@ def spool_drop(
                 say("dropped none")
                 return
         done = file.drop(found)
+    _record(settings, "spool drop", found, {"dropped": done}, why)
     say(f"dropped {done}")
+
+
+def _record(
+    settings: Settings, action: str, ids: list[int], result: dict[str, int], why: str
+) -> None:
+    """Record what was done to the file. It needs no Redis to be done."""
+    from hookmill.admin.audit import record
+
+    about = {"spool": str(settings.spool), "ids": ids}
+    run(record(settings, action, about, operator_of(settings, why), result=result))
 
 
 def _chosen(ids: list[int] | None, *, everything: bool) -> list[int] | None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from hookmill.admin.audit import Operator
     from hookmill.config.settings import Settings
 
 T = TypeVar("T")
@@ -29,6 +30,14 @@ def read_settings(name: str | None = None, **overrides: Any) -> Settings:
     bound = {"program": name} if name else {}
     configure_logs(settings.log_format, settings.log_level, **bound)
     return settings
+
+
+def operator_of(settings: Settings, why: str) -> Operator:
+    """Return who is recorded for a command that acts. What cannot be recorded is said on stderr."""
+    from hookmill.admin.audit import Operator
+    from hookmill.cli.output import say_error
+
+    return Operator.of(settings, why, say_error)
 
 
 @contextmanager

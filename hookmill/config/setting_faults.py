@@ -28,7 +28,7 @@ _HIDDEN = {*SECRET_VARIABLES, "redis_url", "qstash_url", "sources"}
 # mistake.
 _SHOWN_OF_SOURCES = {
     "acknowledge", "algorithm", "encoding", "handshake", "ordered_by", "path", "preset",
-    "timestamped", "tolerance", "unit", "url",
+    "timestamped", "tolerance", "trusted_trace", "unit", "url",
 }  # fmt: skip
 
 

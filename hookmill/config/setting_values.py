@@ -56,3 +56,11 @@ def check_host(host: str) -> str:
     if not host or not host.isascii() or not host.isprintable() or set(host) & set(" /[]"):
         raise ValueError("give a name or an IP address, such as 127.0.0.1")
     return host
+
+
+def check_target(target: str) -> str:
+    """Return where a function of the user is: MODULE:FUNCTION."""
+    module, _, function = target.partition(":")
+    if not all(part.isidentifier() for part in [*module.split("."), function]):
+        raise ValueError("name the function as MODULE:FUNCTION, such as tracing:start")
+    return target

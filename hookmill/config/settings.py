@@ -44,6 +44,7 @@ from hookmill.config.setting_values import (
     check_key_part,
     check_public_url,
     check_qstash_url,
+    check_target,
 )
 from hookmill.config.source_options import SourceOptions
 from hookmill.errors import SettingsError, see
@@ -293,6 +294,22 @@ class Settings(BaseSettings):
         le=_YEAR,
         description="seconds that a stop may take after SIGTERM. In a worker, handlers have all "
         "but the last 5 of them (or all but the last quarter, if that is less)",
+    )
+    traces: Literal["off", "linked", "joined"] = Field(
+        default="off",
+        description="make spans with OpenTelemetry (needs the extra `otel`). `joined`: one trace "
+        "from the delivery to the last attempt. `linked`: each attempt begins a trace of its own, "
+        "with a link to the delivery's",
+    )
+    traces_setup: Annotated[str, AfterValidator(check_target)] | None = Field(
+        default=None,
+        description="function that receiver and worker call once when they start, to set up "
+        "OpenTelemetry's SDK: MODULE:FUNCTION",
+    )
+    operator: str | None = Field(
+        default=None,
+        description="who is recorded for the commands that act, see `hookmill audit`. Unset: the "
+        "user of this machine, and its name",
     )
     log_format: Literal["auto", "console", "json"] = Field(
         default="auto", description="`auto`: text on a terminal, JSON otherwise"

@@ -105,8 +105,10 @@ class SourceOptions(BaseModel):
     sender was given, if that is not the public URL with the path. `ordered_by` is the path of the
     ordering key in the JSON body. `secrets` says where the secrets stand. `topics` (SNS) and
     `webhook_ids` (PayPal) name what may send. `verify_token` says where the token stands that Meta
-    repeats in its handshake. The other words are the fields of `SignatureSpec`: they describe a
-    sender, or change a preset. With `id = "body"` a digest of the body is the message ID.
+    repeats in its handshake. `trusted_trace` says whether the sender's trace goes on in ours: by
+    default only that of QStash does. The other words are the fields of `SignatureSpec`: they
+    describe a sender, or change a preset. With `id = "body"` a digest of the body is the message
+    ID.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -120,6 +122,7 @@ class SourceOptions(BaseModel):
     webhook_ids: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
     verify_token: SecretRef | None = None
     timestamped: bool = False
+    trusted_trace: bool | None = None
 
     signature: str | None = None
     algorithm: Algorithm | None = None
@@ -147,6 +150,12 @@ class SourceOptions(BaseModel):
         """The fields of a `SignatureSpec` that are given."""
         given = {name: getattr(self, name) for name in SignatureSpec.__struct_fields__}
         return {name: value for name, value in given.items() if value is not None}
+
+    def trusts_trace(self, preset: str) -> bool:
+        """Whether the sender's trace goes on in ours, with its baggage. Only whoever has a token of
+        the owner's account can publish through QStash.
+        """
+        return preset in QSTASH if self.trusted_trace is None else self.trusted_trace
 
     @property
     def files(self) -> set[Path]:

@@ -48,7 +48,8 @@ class Source(msgspec.Struct, frozen=True):
     it makes besides its deliveries, and `verify_token` is the text that such a request must repeat.
     `status` is the status of the answer to an accepted delivery. `secret_header` (lower case) is
     the header that holds the secret itself, b"" if no header does. `secrets` are those of the
-    scheme, and `basis` is all that the source was made from: with an equal one it is the same.
+    scheme. `trusts_trace` says whether the sender's trace goes on in ours. `basis` is all that the
+    source was made from: with an equal one it is the same.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Source(msgspec.Struct, frozen=True):
     status: int = 200
     secret_header: bytes = b""
     secrets: tuple[Secret, ...] = ()
+    trusts_trace: bool = False
     basis: tuple[object, ...] = ()
 
     def usable_at(self, now: float) -> int:
@@ -178,6 +180,7 @@ def _source(
         spec.acknowledge if spec else 200,
         _secret_header(spec) if spec else b"",
         secrets,
+        options.trusts_trace(preset),
         (*basis, verify_token),
     )
 

@@ -143,6 +143,11 @@ def bind_message(message_id: str, source: str, message_type: str) -> None:
     _type.set(message_type)
 
 
+def bind_trace(trace_id: str) -> None:
+    """Add the ID of the message's trace to every line of the current context."""
+    _trace_id.set(trace_id)
+
+
 def _context_variables(*names: str) -> list[ContextVar[Any]]:
     """Return the context variables that structlog uses for these names."""
     # In a copy of the context, so that nothing is bound in the current one.
@@ -152,7 +157,7 @@ def _context_variables(*names: str) -> list[ContextVar[Any]]:
     return [tokens[name].var for name in names]
 
 
-_id, _source, _type = _context_variables("id", "source", "type")
+_id, _source, _type, _trace_id = _context_variables("id", "source", "type", "trace_id")
 
 
 # --- lines of JSON ---------------------------------------------------------------------------

@@ -10,7 +10,15 @@ import hashlib
 
 import msgspec
 
-from hookmill.message import PACKED, SAFE_VERSION, Fields, Message, body_of
+from hookmill.message import (
+    BAGGAGE_FIELD,
+    PACKED,
+    SAFE_VERSION,
+    TRACE_FIELD,
+    Fields,
+    Message,
+    body_of,
+)
 from hookmill.signatures.scheme import Token
 
 _blank = hashlib.blake2b(digest_size=16)
@@ -23,12 +31,15 @@ class Arrival(Message, frozen=True, kw_only=True):
     """An accepted webhook, and the token that it came with where its scheme has tokens.
 
     `id_is_signed` says whether the sender's signature covers the ID. `secret` is the position of
-    the secret that verified the webhook, 0 for the first.
+    the secret that verified the webhook, 0 for the first. `trace` is the `traceparent` of its trace
+    and `baggage` the W3C baggage that goes with that; empty where there is none.
     """
 
     token: Token | None = None
     id_is_signed: bool = False
     secret: int = 0
+    trace: bytes = b""
+    baggage: bytes = b""
 
 
 # The spool stores rows with these names, so `partition_key` keeps its first name there.
@@ -58,13 +69,20 @@ class Row(msgspec.Struct, frozen=True, rename={"partition_key": "spread"}):
         if PACKED not in self.fields:
             return self
         fields = Message.from_fields(self.fields).to_fields(SAFE_VERSION)
+        for name in TRACE_FIELD, BAGGAGE_FIELD:
+            if name in self.fields:
+                fields[name] = self.fields[name]
         return msgspec.structs.replace(self, fields=fields)
 
 
 def row_of(message: Message, wire_version: int = SAFE_VERSION) -> Row:
     """Write a message as a row."""
     fields, partition_key = message.to_fields(wire_version), _partition_key_of(message)
-    token = message.token if isinstance(message, Arrival) else None
+    token = None
+    if isinstance(message, Arrival):
+        token = message.token
+        if message.trace:
+            fields |= _trace_fields(message)
     if token is None:
         return Row(fields, partition_key=partition_key)
     # Counted from the receipt. A Redis whose clock is ahead, or a time in the spool, must not make
@@ -76,6 +94,13 @@ def row_of(message: Message, wire_version: int = SAFE_VERSION) -> Row:
     digest = _blank.copy()  # a copy is faster than a new one
     digest.update(message.source.encode("utf-8", "surrogatepass") + b"\0" + token.digest)
     return Row(fields, digest.digest(), token.expires, remember_ms, partition_key)
+
+
+def _trace_fields(arrival: Arrival) -> Fields:
+    fields = {TRACE_FIELD: arrival.trace}
+    if arrival.baggage:
+        fields[BAGGAGE_FIELD] = arrival.baggage
+    return fields
 
 
 def _partition_key_of(message: Message) -> bytes:

@@ -8,15 +8,16 @@ from typing import Any, NamedTuple, Self
 
 from hookmill.message import HANDLER_FIELD, RESET_BY_REPLAY, Death
 from hookmill.stream.client import Client, checked
-from hookmill.stream.entries import DeadLetter
+from hookmill.stream.entries import NOT_LISTED, DeadLetter
 from hookmill.stream.script_runner import Call, ScriptRunner
-
-_NOT_LISTED = ("headers", "body")
 
 _EXACTLY = ("SAMPLES", 0)
 
-_PAGE_BYTES = 4 * 1024 * 1024
+_PAGE_BYTES = 1024 * 1024
 """Bytes that Redis reads in one step: bodies may be large, and other commands wait meanwhile."""
+
+LARGEST_PAGE = 250
+"""Dead letters that one step should read at most, for the same reason: each takes Redis 7 us."""
 
 
 class _DeadID(NamedTuple):
@@ -104,26 +105,39 @@ class DeadLetters:
         found = sorted(one for one in found if one[0] <= min(ends, default=one[0]))
         return min(times), [letter for _, letter in found[:count]]
 
-    async def survey(self, first: str, last: str, count: int) -> list[DeadLetter]:
-        """Return up to `count` dead letters from `first` to `last`, without headers and bodies.
+    async def survey(
+        self,
+        first: str,
+        last: str,
+        count: int,
+        *,
+        newest_first: bool = False,
+        whole: bool = False,
+    ) -> list[DeadLetter]:
+        """Return up to `count` dead letters from `first` to `last`, the oldest or the newest first.
+        They come without headers and bodies, unless `whole`.
 
-        A "(" before `first` leaves that one out; a `last` that is a time alone (Unix milliseconds)
-        includes all of that time. Fewer come where they are large; an empty list means that there
-        are no more.
+        A "(" before `first` or `last` leaves that one out; a `last` that is a time alone (Unix
+        milliseconds) includes all of that time. Fewer come where they are large; an empty list
+        means that there are no more.
         """
-        rest = [count, _PAGE_BYTES, *_NOT_LISTED]
+        rest = [count, _PAGE_BYTES, *(() if whole else NOT_LISTED)]
         calls = [
             Call(number, [keys.dead], [_from(first, number), _up_to(last, number), *rest])
             for number, keys in enumerate(self._partitions)
         ]
         rows, ends = [], []
-        replies = await self._scripts.run_each("survey", calls)
+        replies = await self._scripts.run_each("survey_newest" if newest_first else "survey", calls)
         for number, (page, has_ended) in enumerate(replies):
             rows += [(_dead_id(entry_id, number), flat) for entry_id, flat in page]
             if page and not has_ended:
-                # This partition has more. What others have after its last one comes later.
+                # This partition has more. What others have behind its last one comes later.
                 ends.append(rows[-1][0])
-        rows = sorted(row for row in rows if row[0] <= min(ends, default=row[0]))
+        rows.sort(reverse=newest_first)
+        if ends and newest_first:
+            rows = [row for row in rows if row[0] >= max(ends)]
+        elif ends:
+            rows = [row for row in rows if row[0] <= min(ends)]
         return [_dead_letter(str(dead_id), flat) for dead_id, flat in rows[:count]]
 
     async def get(self, dead_id: str) -> DeadLetter | None:
@@ -201,5 +215,8 @@ def _up_to(last: str, partition: int) -> str:
     """Return the entry ID with which a range ends in one partition."""
     if "-" not in last:
         return last
-    dead_id = _DeadID.of(last)
-    return f"({dead_id.entry_id}" if partition > dead_id.partition else dead_id.entry_id
+    dead_id = _DeadID.of(last.lstrip("("))
+    # In a higher partition, an entry with the same ID comes behind `last`.
+    is_behind = partition > dead_id.partition
+    is_left_out = last.startswith("(") and partition == dead_id.partition
+    return f"({dead_id.entry_id}" if is_left_out or is_behind else dead_id.entry_id

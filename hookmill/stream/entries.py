@@ -10,10 +10,13 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from hookmill.message import Fields
+from hookmill.message import PACKED, Fields
 
 STREAM, AGAIN = 1, 2
 """The two streams that a group takes from, by their key numbers in the scripts."""
+
+NOT_LISTED = ("headers", "body", PACKED)
+"""The fields that a list does not show; of `PACKED` it shows the beginning (`surveyed.lua`)."""
 
 
 def weight_of(fields: Fields) -> int:

@@ -14,6 +14,7 @@ import msgspec
 from hookmill.errors import GroupLostError, StreamUnavailableError
 from hookmill.message import about_of
 from hookmill.stream.client import Client
+from hookmill.stream.entries import NOT_LISTED
 from hookmill.stream.facts import ConsumerFacts, GroupFacts, Overview, ServerFacts, sum_of
 from hookmill.stream.heartbeats import PLACE, Heartbeats
 from hookmill.stream.keys import GroupKeys, Keys
@@ -159,7 +160,7 @@ class Inspector:
         self, number: int, key: str, start: str
     ) -> tuple[bytes, dict[bytes, bytes]] | None:
         """Return the first entry from `start` on, without its headers and body."""
-        args = [start, "+", 1, 1, "headers", "body"]
+        args = [start, "+", 1, 1, *NOT_LISTED]
         rows, _ = await self._scripts.run("survey", Call(number, [key], args))
         return (rows[0][0], _pairs(rows[0][1])) if rows else None
 

@@ -27,6 +27,7 @@ class Keys:
         self._wake_base = f"{prefix}:{{{wake_up_partition(partition)}}}"
         self.wake = f"{self._wake_base}:wake"
         self.groups = f"{self.base}:groups"
+        self.audit = f"{self.base}:audit"
         # A script that goes through all groups builds the names of their keys from these parts.
         group = self.of_group("\0")
         before = group.again.split("\0")[0]

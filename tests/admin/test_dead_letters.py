@@ -21,7 +21,7 @@ from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.entries import AGAIN, Settlement
 from hookmill.stream.producer import Producer
 from tests.admin.selecting import counted, drop, listed, of_filter, of_ids, replay
-from tests.given_up import TRACEBACK, GiveUp, OpenGroup, as_dead_letter
+from tests.given_up import FINGERPRINT, TRACEBACK, GiveUp, OpenGroup, as_dead_letter
 from tests.support import message, written_in
 
 
@@ -44,6 +44,7 @@ async def test_a_dead_letter_is_described_with_what_is_known_of_it(
         "id": dead_id,
         "reason": "failed",
         "error": TRACEBACK,
+        "fingerprint": FINGERPRINT,
         "handler": "send",
         "attempts": 8,
         "first_failed_at": "2026-11-21T09:29:55.123+00:00",

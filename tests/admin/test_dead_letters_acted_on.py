@@ -46,7 +46,7 @@ async def test_all_are_replayed_page_by_page(
     open_group: OpenGroup,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "PAGE", 2)
+    monkeypatch.setattr(module, "LARGEST_PAGE", 2)
     await give_up(*(message(id=f"msg_{number}") for number in range(5)))
     assert len(await listed(letters)) == 5
 
@@ -137,7 +137,7 @@ async def test_the_last_tally_is_right_even_when_redis_goes_away_in_between(
     emptied: Callable[[], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "PAGE", 1)
+    monkeypatch.setattr(module, "LARGEST_PAGE", 1)
     await give_up(*(message() for _ in range(3)))
     original, calls = DeadLetters.replay, []
 

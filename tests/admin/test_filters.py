@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from hookmill.admin.body_paths import condition_of
 from hookmill.admin.filters import EVERYTHING, DeadLetterFilter, moment_ms
+from hookmill.admin.fingerprints import kind_of
 from hookmill.message import PACKED_VERSION, Fields
 from tests.support import message, written_in_version_1
 
-MESSAGE = message(source="qstash", type="post.published")
+MESSAGE = message(b'{"a": 1}', source="qstash", type="post.published")
 DIED: Fields = {b"handler": b"rebuild", b"reason": b"failed"}
 LETTERS = {
     "now": MESSAGE.to_fields() | DIED,
@@ -40,6 +42,12 @@ NOW = 1_795_253_400.5  # 2026-11-21T09:30:00.5Z
         (DeadLetterFilter(type="postXpublished"), False),
         (DeadLetterFilter(type=""), False),
         (DeadLetterFilter(handler="re*"), True),
+        (DeadLetterFilter(key="7"), False),
+        (DeadLetterFilter(key=""), True),
+        (DeadLetterFilter(error=kind_of("", "rebuild").fingerprint), True),
+        (DeadLetterFilter(error=kind_of("", "other").fingerprint), False),
+        (DeadLetterFilter(where=(condition_of("a=1"),)), True),
+        (DeadLetterFilter(where=(condition_of("a=1"), condition_of("b=1"))), False),
     ],
 )
 def test_all_that_is_given_must_be_true_and_only_the_star_is_a_joker(

@@ -21,7 +21,7 @@ from hookmill.message import Progress, about_of
 from hookmill.printable import block
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.producer import Producer
-from tests.given_up import DIED, TRACEBACK, GiveUp, OpenGroup
+from tests.given_up import DIED, FINGERPRINT, TRACEBACK, GiveUp, OpenGroup
 from tests.support import dead_letters, message
 from worker.outcome import RetryLater
 from worker.settlement import settlement_of
@@ -74,6 +74,7 @@ async def test_the_list_for_programs_has_one_json_object_a_line(
         "id": dead_id,
         "reason": "failed",
         "error": TRACEBACK,
+        "fingerprint": FINGERPRINT,
         "handler": "send",
         "attempts": 8,
         "first_failed_at": "2026-11-21T09:29:55.123+00:00",

@@ -35,6 +35,13 @@ NOT_RUN = {
     ("docs/how-to/limit-redis-rights.md", "for role in receiver worker operator console; do"): (
         "needs the files of the repository; `tests/docs/test_procedures.py` does the same"
     ),
+    (
+        "docs/how-to/trace-messages.md",
+        "pip install 'hookmill[otel]' opentelemetry-sdk opentelemetry-exporter-otlp-proto-http",
+    ): INSTALLS,
+    ("docs/how-to/trace-messages.md", "export HOOKMILL_TRACES=joined"): (
+        "needs a collector; `tests/e2e/test_traces.py` does the same"
+    ),
     ("docs/how-to/remove-a-group.md", "hookmill group list"): (
         "needs a group with workers; `tests/docs/test_procedures.py` does the same"
     ),

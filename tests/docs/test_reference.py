@@ -14,7 +14,15 @@ import pytest
 import hookmill
 from hookmill import errors
 from hookmill.config.secrets import secret_variable_of
-from hookmill.message import PACKED_VERSION, RESET_BY_REPLAY, SAFE_VERSION, Death, Progress
+from hookmill.message import (
+    BAGGAGE_FIELD,
+    PACKED_VERSION,
+    RESET_BY_REPLAY,
+    SAFE_VERSION,
+    TRACE_FIELD,
+    Death,
+    Progress,
+)
 from hookmill.signatures.presets import PRESETS
 from hookmill.stream.facts import Heartbeat
 from hookmill.stream.keys import GroupKeys, Keys
@@ -121,6 +129,7 @@ def test_each_field_of_an_entry_is_listed() -> None:
     written = {
         *message(key="k").to_fields(SAFE_VERSION),
         *message(key="k").to_fields(PACKED_VERSION),
+        *(TRACE_FIELD, BAGGAGE_FIELD),
         *Progress(owner="1-0", moved_ms=1).to_fields(),
         *Death(reason="failed", error="", died_ms=0).to_fields(),
     }

@@ -39,8 +39,11 @@ def line(line: Line, tmp_path: Path) -> Line:
     return line
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-@pytest.mark.parametrize("killed", [1, 4], ids=["the worker that delayed it", "all but one"])
+@pytest.mark.parametrize(
+    ("killed", "how"),
+    [(1, signal.SIGSTOP), (4, signal.SIGKILL)],
+    ids=["the worker that delayed it stands still", "all but one are killed"],
+)
 async def test_a_retry_runs_on_time_although_workers_died_or_stand_still(
     line: Line,
     start_program: Callable[..., Program],

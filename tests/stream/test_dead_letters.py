@@ -127,7 +127,7 @@ def letters(stream: Stream) -> DeadLetters:
 async def test_large_dead_letters_come_in_small_pages_without_their_bodies(
     letters: DeadLetters, give_up: GiveUp, emptied: Callable[[], None]
 ) -> None:
-    await give_up(*(message(b"x" * 3_000_000, id=f"m{number}") for number in range(4)))
+    await give_up(*(message(b"x" * 600_000, id=f"m{number}") for number in range(4)))
 
     page = await letters.survey("0-0", "+", 100)
 

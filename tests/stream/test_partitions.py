@@ -380,6 +380,12 @@ async def test_pages_of_dead_letters_miss_none_and_show_none_twice(
         seen += [letter.id for letter in found]
         first = f"({seen[-1]}"
     assert seen == [letter.id for letter in given_up]
+    last = "+"
+    while found := await letters.survey("0-0", last, page, newest_first=True):
+        last = f"({found[-1].id}"
+        assert [letter.id for letter in found] == seen[: -len(found) - 1 : -1]
+        del seen[-len(found) :]
+    assert seen == []
 
 
 async def test_dead_letters_of_the_same_moment_differ_by_their_partition(
@@ -394,6 +400,9 @@ async def test_dead_letters_of_the_same_moment_differ_by_their_partition(
     assert found == [everything, everything[1:], everything[2:], everything[3:], []]
     up_to = [[one.id for one in await letters.survey("0-0", last, 10)] for last in everything]
     assert up_to == [everything[:n] for n in range(1, 5)]
+    for n, last in enumerate(["(5-1", "(5-1@1", "(5-1@2", "(5-1@3", "+"]):
+        newest = await letters.survey("0-0", last, 10, newest_first=True)
+        assert [one.id for one in newest] == everything[:n][::-1]
     assert await letters.drop(everything) == 4
     assert await letters.drop(["5-1@77"]) == 0
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+import time
 from typing import Any
 
 from hookmill import Event, Handlers
-from hookmill.message import Progress
+from hookmill.instrumentation.facts import AttemptEnded
+from hookmill.message import Message, Progress
 from hookmill.stream.entries import STREAM, Entry, EntryRef
 from tests.support import message
 from worker.attempt import Attempter
@@ -17,6 +18,7 @@ from worker.threads import HandlerThreads
 
 NOW = 1_800_000_000.0
 OWNER = "1700000000000-0"
+FIRST = Progress(owner=OWNER)
 
 
 class Paid(Event, tag="order.paid"):
@@ -35,6 +37,15 @@ def entry(
     return Entry(EntryRef(STREAM, OWNER), {**sent, **extra})
 
 
+def ended(
+    outcome: Outcome, before: Progress = FIRST, seconds: float = 0.0123
+) -> AttemptEnded[Outcome]:
+    """Return what listeners are told of an attempt that began just now."""
+    given = entry()
+    read = Message.from_fields(given.fields)
+    return AttemptEnded(given, read, before, outcome, time.perf_counter(), seconds)
+
+
 class Try:
     """Makes attempts, with a clock that only a test sets: `await attempt(entry)`."""
 
@@ -49,6 +60,7 @@ class Try:
         return await attempted(self.attempter, given or entry())
 
 
-def attempted(attempter: Attempter, given: Entry) -> Coroutine[Any, Any, Outcome]:
+async def attempted(attempter: Attempter, given: Entry) -> Outcome:
     """Attempt an entry as a pool does."""
-    return attempter.attempt(given, Progress.from_fields(given.fields, given.ref.id))
+    progress = Progress.from_fields(given.fields, given.ref.id)
+    return (await attempter.attempt(given, progress)).outcome

@@ -25,7 +25,7 @@ from tests.worker.processes import WorkerProcesses
 from worker import pool as pool_module
 from worker import settler as settler_module
 from worker.attempt import Attempter
-from worker.pool import Pool
+from worker.pool import AttemptListener, Pool
 from worker.takeover import Takeover
 from worker.threads import HandlerThreads
 
@@ -54,6 +54,7 @@ async def make_pool(short_pauses: None) -> AsyncIterator[MakePool]:
         attempter: type[Attempter] = Attempter,
         start: bool = True,
         max_bytes: int = TAKE_BYTES,
+        listeners: tuple[AttemptListener, ...] = (),
     ) -> Pool:
         if consumer is None:
             assert stream is not None
@@ -65,6 +66,7 @@ async def make_pool(short_pauses: None) -> AsyncIterator[MakePool]:
             takeover,
             concurrency,
             max_bytes=max_bytes,
+            listeners=listeners,
         )
         pools.append(pool)
         if start:

@@ -9,8 +9,9 @@ import pytest
 import redis
 import structlog
 
-from hookmill import Delivery, Handlers, Retry
+from hookmill import Delivery, Discard, Handlers, Retry
 from hookmill.errors import StreamUnavailableError
+from hookmill.instrumentation.facts import AttemptEnded
 from hookmill.message import Message
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.producer import Producer
@@ -26,6 +27,7 @@ from tests.worker.pools import (
     send,
 )
 from worker import pool as pool_module
+from worker.outcome import Discarded, Done, Outcome
 
 # --- messages run ---------------------------------------------------------------------------
 
@@ -44,6 +46,24 @@ async def test_every_message_is_handled_once_and_settled(
     assert work.done == Counter([*names(100), "later"])
     assert work.most <= concurrency
     await eventually(lambda: not pool.held)
+
+
+async def test_listeners_are_told_of_every_attempt_that_has_ended(
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    work, told = Work(), list[AttemptEnded[Outcome]]()
+    await make_pool(work.handlers, stream, listeners=(told.append,))
+    work.fails = Discard("gone")
+    await send(stream, "a")
+    await eventually(lambda: len(told) == 1)
+    work.fails = None
+    await send(stream, "b")
+    await eventually(lambda: len(told) == 2)
+    await eventually(lambda: is_drained(redis_client, stream))
+    assert [ended.outcome for ended in told] == [Discarded("work", "gone"), Done("work")]
+    assert [ended.message.id for ended in told if ended.message] == ["a", "b"]
+    assert [ended.entry.ref.id for ended in told] == [ended.progress.owner for ended in told]
+    assert told[0].began + told[0].seconds <= told[1].began
 
 
 async def test_two_pools_share_the_work(

@@ -28,9 +28,7 @@ from tests.worker.pools import (
     send,
 )
 from worker.attempt import Attempter
-from worker.outcome import (
-    Outcome,
-)
+from worker.outcome import Attempted
 
 
 async def test_nothing_is_lost_when_redis_dies_and_comes_back(
@@ -124,7 +122,7 @@ async def test_a_bug_of_our_own_in_an_attempt_keeps_the_message(
     stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:
     class Broken(Attempter):
-        async def attempt(self, entry: Entry, progress: Progress) -> Outcome:
+        async def attempt(self, entry: Entry, progress: Progress) -> Attempted:
             raise RuntimeError(f"a fault of ours with {entry.ref.id} of {progress.owner}")
 
     pool = await make_pool(Work().handlers, stream, concurrency=1, attempter=Broken)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from typing import Any
 
 import pytest
 import structlog
 
+from hookmill.instrumentation.facts import AttemptEnded
 from hookmill.message import Progress
 from tests.runtime.logging_scripts import lines
+from tests.worker.attempts import ended as attempt_ended
 from worker.outcome import (
     DeadLettered,
     Discarded,
@@ -26,6 +27,10 @@ from worker.report import Reporter, report
 
 BEFORE = Progress(owner="7-1", handler="book", attempts=2)
 FAILED = Progress(owner="7-1", handler="book", attempts=3)
+
+
+def ended(outcome: Outcome) -> AttemptEnded[Outcome]:
+    return attempt_ended(outcome, BEFORE)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +91,7 @@ async def test_what_ends_in_one_tick_is_logged_in_order_each_in_its_own_context(
 
     async def work(name: str) -> None:
         structlog.contextvars.bind_contextvars(id=name)
-        reporter.put(Done(name), BEFORE, time.perf_counter())
+        reporter.put(ended(Done(name)))
 
     with structlog.testing.capture_logs([structlog.contextvars.merge_contextvars]) as logs:
         await asyncio.gather(work("a"), work("b"))
@@ -99,7 +104,7 @@ async def test_a_tick_that_takes_long_does_not_hold_lines_back(
 ) -> None:
     monkeypatch.setattr("worker.report.MAX_DELAY", -1.0)
     with structlog.testing.capture_logs() as logs:
-        Reporter().put(Done("book"), BEFORE, time.perf_counter())
+        Reporter().put(ended(Done("book")))
         assert [line["event"] for line in logs] == ["handled"]
         await asyncio.sleep(0)
     assert len(logs) == 1
@@ -113,7 +118,7 @@ async def test_where_the_level_leaves_handled_messages_out_only_other_outcomes_a
     monkeypatch.setattr("worker.report.report", lambda _, outcome, *__: reported.append(outcome))
     reporter = Reporter()
     for outcome in (Done("book"), Discarded("book", "gone")):
-        reporter.put(outcome, BEFORE, time.perf_counter())
+        reporter.put(ended(outcome))
     await asyncio.sleep(0)
     assert reported == [Discarded("book", "gone")]
 
@@ -121,14 +126,14 @@ async def test_where_the_level_leaves_handled_messages_out_only_other_outcomes_a
 @pytest.mark.parametrize("end", ["raise SystemExit", "raise ValueError", "return"])
 def test_a_line_is_written_although_the_program_ends_at_once(end: str) -> None:
     script = f"""
-        import asyncio, time
+        import asyncio
         from contextlib import suppress
-        from hookmill.message import Progress
+        from tests.worker.attempts import ended
         from worker.outcome import Done
         from worker.report import Reporter
 
         async def main():
-            Reporter().put(Done("book"), Progress(owner="7-1"), time.perf_counter())
+            Reporter().put(ended(Done("book")))
             {end}
 
         configure_logs("json")
@@ -146,4 +151,4 @@ async def test_a_full_disk_under_the_log_does_not_stop_the_worker(
 
     monkeypatch.setattr("worker.report.report", fail)
     monkeypatch.setattr("worker.report.MAX_DELAY", -1.0)
-    Reporter().put(Done("book"), BEFORE, time.perf_counter())
+    Reporter().put(ended(Done("book")))

@@ -1,0 +1,1 @@
+"""What happened, as a few named facts, and what listens to them."""
