@@ -82,12 +82,14 @@ def test_only_two_modules_know_over_which_connection_a_command_goes() -> None:
                 assert path.name in {"connections.py", "leases.py"}, f"{path}: {whole}.redis"
 
 
-def test_only_the_receiver_and_the_emulator_import_aiohttps_server() -> None:
-    # The emulator is a separate program, for development.
+def test_only_the_receiver_the_console_and_the_emulator_import_aiohttps_server() -> None:
+    # The emulator is a separate program, for development. The console's pages know no HTTP.
     assert importers_of("aiohttp.web") == {
         "receiver/fastpath.py",
         "hookmill/emulator/api.py",
         "receiver/http.py",
+        "hookmill/console/app.py",
+        "hookmill/console/guard.py",
         "hookmill/emulator/app.py",
         "hookmill/emulator/guard.py",
     }

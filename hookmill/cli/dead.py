@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hookmill.cli.dead_groups import dead_groups
-from hookmill.cli.letters import laid_out, summary
+from hookmill.cli.letters import summary
 from hookmill.cli.options import AsJSON, Group, Who, Why
 from hookmill.cli.output import fail, is_confirmed, say, say_json, say_value
 from hookmill.cli.progress import bar
@@ -258,6 +258,8 @@ def _show_one(seen: dict[str, Any], *, as_json: bool) -> None:
         say_json(seen)
         return
     if "body" in seen:
+        from hookmill.admin.bodies import laid_out
+
         seen["body"] = laid_out(seen["body"])
     for name, value in seen.items():
         say_value(name, str(value))

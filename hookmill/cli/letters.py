@@ -1,4 +1,4 @@
-"""How a dead letter looks on a terminal: its line in the list, and its body laid out."""
+"""How a dead letter looks on a terminal: its line in the list."""
 
 from __future__ import annotations
 
@@ -6,12 +6,6 @@ import re
 from typing import Any
 
 from hookmill.printable import cell
-
-_LINE = 80
-"""A JSON body of at most this many characters is shown in one line."""
-
-_LARGEST, _DEEPEST = 1_048_576, 32
-"""A JSON body of more characters or levels than this is shown as it was sent."""
 
 
 def summary(seen: dict[str, Any]) -> str:
@@ -33,31 +27,3 @@ def summary(seen: dict[str, Any]) -> str:
 def short(moment: str) -> str:
     """Leave out the fraction of a second: a line has two times."""
     return re.sub(r"\.[0-9]+\+00:00$", "Z", moment) or "-"
-
-
-def laid_out(body: str) -> str:
-    """Lay JSON out for reading, in one line if it fits. Anything else stays as it is, and so does
-    JSON that is large or deep: the spaces before its values would take many times its size.
-    """
-    import msgspec
-
-    if len(body) > _LARGEST or _depth(body) > _DEEPEST:
-        return body
-    try:
-        msgspec.json.decode(body)
-        line = msgspec.json.format(body, indent=0)
-        return line if len(line) <= _LINE else msgspec.json.format(body, indent=2)
-    except (ValueError, RecursionError):
-        return body
-
-
-def _depth(body: str) -> int:
-    """Return at least as many levels as the JSON has: brackets inside texts count as well."""
-    level = deepest = 0
-    for character in body:
-        if character in "[{":
-            level += 1
-            deepest = max(deepest, level)
-        elif character in "]}":
-            level -= 1
-    return deepest

@@ -33,6 +33,7 @@ app = typer.Typer(
 for command in (
     programs.receiver,
     programs.worker,
+    programs.console,
     programs.dev,
     programs.qstash,
     deliveries.send,

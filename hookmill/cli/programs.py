@@ -1,4 +1,4 @@
-"""`hookmill receiver`, `worker`, `dev` and `qstash`: programs that run until they are stopped."""
+"""`hookmill receiver`, `worker`, `console`, `dev` and `qstash`: run until stopped."""
 
 from __future__ import annotations
 
@@ -67,6 +67,21 @@ def dev(
         on_redis_url=on_redis_url,
         ignored=ignored,
     )
+
+
+def console(
+    *,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on.")] = None,
+    link: Annotated[
+        bool, typer.Option("--link", help="Log an address that logs one person in, once.")
+    ] = False,
+    name: Name = None,
+) -> None:
+    """Serve the console: web pages that show the running system and steer it."""
+    from hookmill.console import main as program
+
+    program.run(read_settings(name, console_host=host, console_port=port), link=link)
 
 
 def qstash(

@@ -32,6 +32,11 @@ _SHOWN_OF_SOURCES = {
 }  # fmt: skip
 
 
+SHORTEST_TOKEN = 16
+"""Characters that a token of the console has at least, because it is all that one has to guess."""
+
+_CONSOLE_TOKENS = ("HOOKMILL_CONSOLE_TOKEN", "HOOKMILL_CONSOLE_READER_TOKEN")
+
 _UNKNOWN = "there is no such setting, check its spelling"
 
 
@@ -85,6 +90,7 @@ def faults_between(settings: Settings) -> list[str]:
     return [
         *_secret_faults(settings),
         *limit_faults(settings),
+        *_console_faults(settings),
         *_source_faults(settings),
     ]
 
@@ -117,6 +123,24 @@ def limit_faults(settings: Settings) -> Iterator[str]:
         yield (
             "HOOKMILL_STUCK_THREADS is more than HOOKMILL_THREADS: it would never be reached; "
             "give 0 if that is meant"
+        )
+
+
+def _console_faults(settings: Settings) -> Iterator[str]:
+    tokens = dict(zip(_CONSOLE_TOKENS, settings.console_tokens, strict=True))
+    for variable, token in tokens.items():
+        if token is not None and 0 < len(token) < SHORTEST_TOKEN:
+            yield (
+                f"{variable} has fewer than {SHORTEST_TOKEN} characters: make one with "
+                "`openssl rand -hex 24`"
+            )
+    first, second = tokens.values()
+    if first is not None and first == second:
+        yield (f"{' and '.join(tokens)} are the same: give readers a token of their own")
+    if bool(settings.console_trusted_header) != bool(settings.console_trusted_proxies):
+        yield (
+            "HOOKMILL_CONSOLE_TRUSTED_HEADER and HOOKMILL_CONSOLE_TRUSTED_PROXIES belong "
+            "together: set both, so that the header counts only from these proxies"
         )
 
 

@@ -22,6 +22,8 @@ SECRET_VARIABLES = {
     "qstash_next_signing_key": "QSTASH_NEXT_SIGNING_KEY",
     "marble_webhook_secret": "MARBLE_WEBHOOK_SECRET",
     "qstash_token": "QSTASH_TOKEN",
+    "console_token": "HOOKMILL_CONSOLE_TOKEN",
+    "console_reader_token": "HOOKMILL_CONSOLE_READER_TOKEN",
 }
 """The variable of each setting that is a secret. `<VARIABLE>_FILE` may name a file instead."""
 
@@ -93,7 +95,7 @@ def redis_url_from_file(toml: Mapping[str, Any], faults: list[str]) -> dict[str,
 
 def empty_secret(field: str) -> str:
     """Return what is wrong with an empty secret."""
-    return "is empty" if field == "qstash_token" else EMPTY
+    return "is empty" if field.endswith("_token") else EMPTY
 
 
 def variables_set() -> dict[str, str]:

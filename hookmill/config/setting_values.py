@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import re
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 
@@ -56,6 +58,24 @@ def check_host(host: str) -> str:
     if not host or not host.isascii() or not host.isprintable() or set(host) & set(" /[]"):
         raise ValueError("give a name or an IP address, such as 127.0.0.1")
     return host
+
+
+def check_header_name(name: str) -> str:
+    """Return the name of a header."""
+    if not re.fullmatch("[A-Za-z0-9-]{1,100}", name):
+        raise ValueError("give the name of a header, such as X-Forwarded-User")
+    return name
+
+
+def check_addresses(listed: object) -> tuple[str, ...]:
+    """Return the IP addresses of a list, or of a text with commas between them."""
+    parts = listed.split(",") if isinstance(listed, str) else listed
+    if not isinstance(parts, list | tuple):
+        raise ValueError("give IP addresses with commas between them")
+    try:
+        return tuple(str(ip_address(str(part).strip())) for part in parts)
+    except ValueError:
+        raise ValueError("give IP addresses with commas between them, such as 10.0.0.5") from None
 
 
 def check_target(target: str) -> str:

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     AliasChoices,
+    BeforeValidator,
     Field,
     SecretStr,
     ValidationError,
@@ -39,7 +40,9 @@ from hookmill.config.setting_files import (
     secrets_from_files,
 )
 from hookmill.config.setting_values import (
+    check_addresses,
     check_durability,
+    check_header_name,
     check_host,
     check_key_part,
     check_public_url,
@@ -295,6 +298,49 @@ class Settings(BaseSettings):
         description="seconds that a stop may take after SIGTERM. In a worker, handlers have all "
         "but the last 5 of them (or all but the last quarter, if that is less)",
     )
+    console_host: Annotated[str, AfterValidator(check_host)] = Field(
+        default="127.0.0.1",
+        description="address that `hookmill console` listens on. Beyond this machine it needs a "
+        "token",
+    )
+    console_port: int = Field(
+        default=8090, ge=0, le=65535, description="port that `hookmill console` listens on"
+    )
+    console_token: SecretStr | None = Field(
+        default=None,
+        description="token with which a person logs in to the console and may act. Unset: the "
+        "console shows, and changes nothing",
+    )
+    console_reader_token: SecretStr | None = Field(
+        default=None, description="token with which a person logs in and may only look"
+    )
+    console_url: Annotated[str, AfterValidator(check_public_url)] | None = Field(
+        default=None,
+        description="URL at which browsers reach the console through a proxy, such as "
+        "https://hookmill.example",
+    )
+    console_session: float = Field(
+        default=8 * 3600.0,
+        ge=60,
+        le=_YEAR,
+        description="seconds after which a person has to log in to the console again; an eighth "
+        "of that without a request is enough",
+    )
+    console_trusted_header: Annotated[str, AfterValidator(check_header_name)] | None = Field(
+        default=None,
+        description="header with the name of a person whom the proxy in front of the console has "
+        "logged in. It counts only from the addresses of `HOOKMILL_CONSOLE_TRUSTED_PROXIES`",
+    )
+    console_trusted_proxies: Annotated[
+        tuple[str, ...], NoDecode, BeforeValidator(check_addresses)
+    ] = Field(
+        default=(),
+        description="addresses of these proxies, with commas between them. The proxy has to remove "
+        "this header from what it is sent",
+    )
+    console_trusted_role: Literal["reader", "operator"] = Field(
+        default="reader", description="what a person may do whom the proxy has logged in"
+    )
     traces: Literal["off", "linked", "joined"] = Field(
         default="off",
         description="make spans with OpenTelemetry (needs the extra `otel`). `joined`: one trace "
@@ -349,6 +395,12 @@ class Settings(BaseSettings):
     def token(self) -> str | None:
         """QStash's token."""
         return next(iter(_reveal(self.qstash_token)), None)
+
+    @property
+    def console_tokens(self) -> tuple[str | None, str | None]:
+        """The tokens of the console: the operator's and the reader's."""
+        operator, reader = self.console_token, self.console_reader_token
+        return next(iter(_reveal(operator)), None), next(iter(_reveal(reader)), None)
 
     def options_of(self, source: str) -> SourceOptions:
         """Return the table `[sources.NAME]`, an empty one if there is none."""
@@ -427,6 +479,7 @@ def variable_of(field: str) -> str:
 def unknown_variables() -> list[str]:
     """Return the variables that begin with `HOOKMILL_` but are no setting: probably misspelt."""
     known = {variable_of(field) for field in Settings.model_fields}
+    known |= {f"{variable}_FILE" for variable in SECRET_VARIABLES.values()}
     return sorted(
         name
         for name in os.environ

@@ -15,12 +15,13 @@ from hookmill.emulator import parsing, views
 from hookmill.emulator.api import Api, json_response, name_in
 from hookmill.emulator.broker import Broker
 from hookmill.emulator.flow_control import FlowControls
-from hookmill.emulator.guard import Guard, RouteHandler, server_logger
+from hookmill.emulator.guard import Guard, RouteHandler
 from hookmill.emulator.models import ApiError, FlowControlKey, Queue, Record
 from hookmill.emulator.queues import Queues
 from hookmill.emulator.schedules import CronSchedules
 from hookmill.emulator.state import Save
 from hookmill.emulator.url_groups import UrlGroups
+from hookmill.runtime.http_log import server_logger
 
 MAX_BYTES = 100 * 1024 * 1024
 """The longest body: QStash's limit of a batch."""
@@ -42,7 +43,7 @@ def make_app(
         middlewares=[guard.middleware],
         client_max_size=max_body,
         handler_args={
-            "logger": server_logger(),
+            "logger": server_logger("qstash.http"),
             "access_log": None,  # it would show the tokens in queries
             "auto_decompress": False,  # a message is delivered with the bytes it came with
             "max_line_size": _LONGEST_LINE,

@@ -6,7 +6,6 @@ What a request changed is saved before it is answered.
 from __future__ import annotations
 
 import hmac
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -130,20 +129,3 @@ def _log(
     resource = request.match_info.route.resource
     route = resource.canonical if resource is not None else "none"
     write(event, method=request.method, route=route, status=status, **more)
-
-
-def server_logger() -> logging.Logger:
-    """Return the logger of aiohttp's server, which logs malformed requests in one line."""
-    logger = logging.getLogger("qstash.http")
-    logger.addFilter(_without_request)
-    return logger
-
-
-def _without_request(record: logging.LogRecord) -> bool:
-    """Shorten the record of a client's fault to one line, without what the client sent."""
-    error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, BadHttpMessage | ClientPayloadError | OSError):
-        record.msg, record.args = "malformed request: %s", (type(error).__name__,)
-        record.exc_info = None
-        record.levelno, record.levelname = logging.WARNING, "WARNING"
-    return True

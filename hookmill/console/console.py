@@ -1,0 +1,69 @@
+"""The parts of a running console that its pages share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from hookmill.admin import audit
+from hookmill.admin.audit import Act
+from hookmill.config.settings import Settings
+from hookmill.console.access import Access
+from hookmill.console.backend import Backend
+from hookmill.console.jobs import Jobs
+from hookmill.console.pages import PageRefusedError, Request
+from hookmill.console.watch import Watch
+from hookmill.stream.facts import GroupFacts, Overview
+
+
+class Console:
+    """The connection to Redis, the one reader, the jobs, and who may do what."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.access = Access(settings)
+        self.backend = Backend(settings)
+        self.watch = Watch(self._look)
+        self.jobs = Jobs(lambda: self.watch.tell("jobs"))
+
+    async def _look(self) -> Overview:
+        return await (await self.backend.inspector()).overview()
+
+    async def group_of(self, request: Request) -> tuple[GroupFacts | None, list[str]]:
+        """Return the group that a page is about, and the names of all. Without one in the query, it
+        is the settings' group. Raises `PageRefusedError` if there is none of this name.
+        """
+        groups = {group.name: group for group in (await self.watch.overview()).groups}
+        asked = request.field("group") or request.query.get("group", "")
+        if asked and asked not in groups:
+            raise PageRefusedError(404, f"there is no group {asked}")
+        name = asked or self.settings.group
+        return groups.get(name) or next(iter(groups.values()), None), sorted(groups)
+
+    async def close(self) -> None:
+        """End everything."""
+        await self.watch.close()
+        await self.jobs.close()
+        await self.backend.close()
+
+
+@asynccontextmanager
+async def acting(
+    console: Console, request: Request, action: str, about: Mapping[str, Any]
+) -> AsyncIterator[Act]:
+    """Record what a person does, as `hookmill.admin.audit` says. The form's `why` is the reason."""
+    viewer = request.viewer
+    who = f"{viewer.name or viewer.role} (console)"
+    operator = audit.Operator(who, request.field("why"))
+    client = await console.backend.client()
+    async with audit.acting(console.settings, action, about, operator, client=client) as act:
+        yield act
+
+
+def need_operator(request: Request) -> None:
+    """Raise `PageRefusedError` unless the person may act."""
+    if not request.viewer.may_act:
+        raise PageRefusedError(
+            403, "you may look and not act: log in with the operator's token of the console"
+        )

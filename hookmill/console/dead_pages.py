@@ -1,0 +1,211 @@
+"""The dead letters: the list with its filters, one of them whole, and actions on what matches.
+
+An action first counts what it means. What is confirmed is exactly that: what dies later does not
+belong to it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+from hookmill.admin import dead_letters
+from hookmill.admin.bodies import laid_out
+from hookmill.admin.dead_letters import SelectedDeadLetters
+from hookmill.admin.filters import DeadLetterFilter, Selection, moment_ms
+from hookmill.admin.units import count
+from hookmill.console.console import Console, acting, need_operator
+from hookmill.console.jobs import Job
+from hookmill.console.pages import Moved, PageRefusedError, Request, Shown, written
+from hookmill.error_text import last_line
+from hookmill.stream.facts import GroupFacts
+
+PAGE = 50
+"""Dead letters on a page."""
+
+FILTERS = ("source", "type", "handler", "reason", "after", "before")
+
+MAX_IDS = 1000
+
+Action = Literal["replay", "drop"]
+_DOING: dict[Action, tuple[str, str]] = {
+    "replay": ("Replay", "replayed"),
+    "drop": ("Drop", "dropped"),
+}
+
+
+class Plan(NamedTuple):
+    """What a person is asked to confirm."""
+
+    action: Action
+    group: str
+    selection: Selection
+    selected: SelectedDeadLetters
+
+
+async def dead(console: Console, request: Request) -> Shown:
+    """Show the dead letters that match."""
+    group, groups = await console.group_of(request)
+    given = _given(request.query)
+    wanted = _filter(given)
+    rows: list[dict[str, Any]] = []
+    if group is not None:
+        letters = await console.backend.dead_letters(group.name)
+        selection = Selection(filter=wanted, limit=PAGE + 1)
+        found = (await dead_letters.select(letters, selection)).listed()
+        rows = [_row(dead_letters.describe(letter)) async for letter in found]
+    values = {
+        "group": group,
+        "groups": groups,
+        "given": given,
+        "rows": rows[:PAGE],
+        "has_more": len(rows) > PAGE,
+        "back": written(_query(group, given)),
+    }
+    return Shown("dead.html", values, "dead")
+
+
+async def one(console: Console, request: Request) -> Shown:
+    """Show one dead letter whole."""
+    group, _ = await console.group_of(request)
+    if group is None:
+        raise PageRefusedError(404, "there is no group")
+    letters = await console.backend.dead_letters(group.name)
+    letter = await dead_letters.find(letters, request.named["id"], group=group.name)
+    seen = dead_letters.describe(letter, whole=True)
+    body = laid_out(seen.get("body", ""))
+    return Shown("dead_letter.html", {"group": group, "seen": seen, "body": body})
+
+
+async def plan(console: Console, request: Request) -> Moved:
+    """Count what an action would be about; the page of that job asks to confirm it."""
+    need_operator(request)
+    group, _ = await console.group_of(request)
+    action = _action(request)
+    given = _given({name: request.field(name) for name in FILTERS})
+    ids = tuple(request.form.get("id", ())) if request.field("scope") != "matching" else None
+    if ids is not None and not 0 < len(ids) <= MAX_IDS:
+        raise PageRefusedError(400, "choose dead letters first, or all that match")
+    if group is None:
+        raise PageRefusedError(404, "there is no group")
+    letters = await console.backend.dead_letters(group.name)
+    selection = Selection(ids=ids, filter=_filter(given))
+    selected = await dead_letters.select(letters, selection)
+    title = f"{_DOING[action][0]}: counting what is meant"
+    meant = Plan(action, group.name, selection, selected)
+    job = Job(title, f"/dead{written(_query(group, given))}", None, meant)
+
+    async def counting(job: Job) -> AsyncIterator[None]:
+        job.total = await selected.count()
+        job.told = count(job.total, "dead letter", "dead letters")
+        yield
+
+    return Moved(f"/jobs/{console.jobs.start(job, counting).id}")
+
+
+async def confirm(console: Console, request: Request) -> Moved:
+    """Do what was counted."""
+    need_operator(request)
+    counted = console.jobs.get(request.named["id"])
+    if counted is None or not isinstance(counted.plan, Plan) or counted.state != "ended":
+        raise PageRefusedError(404, "there is nothing to confirm (any more)")
+    chosen, total = counted.plan, counted.total
+    rate = _rate(request)
+    verb, done = _DOING[chosen.action]
+    tallies = chosen.selected.replay(rate) if chosen.action == "replay" else chosen.selected.drop()
+    about = {"group": chosen.group, "selection": chosen.selection, "rate": rate}
+
+    async def act(job: Job) -> AsyncIterator[None]:
+        async with acting(console, request, f"dead {chosen.action}", about) as action:
+            async for tally in tallies:
+                job.step(tally.tried, f"{tally.done:,} {done}")
+                action.result(**{done: tally.done, "of": tally.tried})
+                console.watch.forget()
+                yield
+                if job.is_cancelled:
+                    action.result(cancelled=True)
+                    break
+
+    told = count(total or 0, "dead letter", "dead letters")
+    job = Job(f"{verb} {told} of group {chosen.group}", counted.back, total)
+    console.jobs.start(job, act)
+    counted.plan = None  # a form that is sent twice acts once
+    return Moved(f"/jobs/{job.id}")
+
+
+async def job(console: Console, request: Request) -> Shown:
+    """Show how far an action has come."""
+    found = _job(console, request)
+    return Shown("job.html", {"job": found}, "jobs" if found.is_running else "")
+
+
+async def cancel(console: Console, request: Request) -> Moved:
+    """End an action after its current step."""
+    need_operator(request)
+    _job(console, request).is_cancelled = True
+    return Moved(f"/jobs/{request.named['id']}")
+
+
+def _job(console: Console, request: Request) -> Job:
+    found = console.jobs.get(request.named["id"])
+    if found is None:
+        raise PageRefusedError(404, "there is no such action (any more): the console was restarted")
+    return found
+
+
+def _action(request: Request) -> Action:
+    match request.field("action"):
+        case "replay":
+            return "replay"
+        case "drop":
+            return "drop"
+    raise PageRefusedError(400, "there is no such action")
+
+
+def _rate(request: Request) -> float | None:
+    text = request.field("rate")
+    if not text:
+        return None
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0.001 <= rate <= 1e6:
+        raise PageRefusedError(400, "give a rate as a number a second, such as 50")
+    return rate
+
+
+def _given(query: Mapping[str, str]) -> dict[str, str]:
+    return {name: query.get(name, "").strip() for name in FILTERS}
+
+
+def _query(group: GroupFacts | None, given: Mapping[str, str]) -> dict[str, str]:
+    query = {"group": "" if group is None else group.name, **given}
+    return {name: value for name, value in query.items() if value}
+
+
+def _filter(given: Mapping[str, str]) -> DeadLetterFilter:
+    return DeadLetterFilter(
+        source=given["source"] or None,
+        type=given["type"] or None,
+        handler=given["handler"] or None,
+        reason=given["reason"] or None,
+        after_ms=_moment(given, "after"),
+        before_ms=_moment(given, "before"),
+    )
+
+
+def _moment(given: Mapping[str, str], name: str) -> int | None:
+    if not given[name]:
+        return None
+    try:
+        return moment_ms(given[name], time.time())
+    except (ValueError, OverflowError):
+        raise PageRefusedError(
+            400, f"{name}: write a time such as 2026-11-21T09:30 (UTC), or 2h for 2 hours ago"
+        ) from None
+
+
+def _row(seen: dict[str, Any]) -> dict[str, Any]:
+    return {**seen, "line": last_line(seen["error"]) or seen.get("unreadable", "")}

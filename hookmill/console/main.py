@@ -1,0 +1,52 @@
+"""`hookmill console`: starts, serves the pages until it is asked to stop, and ends."""
+
+from __future__ import annotations
+
+import structlog
+
+from hookmill.config.hosts import is_loopback
+from hookmill.config.settings import Settings
+from hookmill.console.app import serving
+from hookmill.errors import HookmillError, SettingsError
+from hookmill.runtime import process
+
+log = structlog.get_logger("console")
+
+
+def run(settings: Settings, *, link: bool = False) -> None:
+    """Run the console until SIGTERM or Ctrl-C. With `link`, log an address that logs one person in,
+    once. Raises `SettingsError`.
+    """
+    settings.need_redis_url()
+    check_is_guarded(settings)
+    process.run(_serve(settings, link=link))
+
+
+def check_is_guarded(settings: Settings) -> None:
+    """Raise `SettingsError` if anybody in the network could read all messages."""
+    is_guarded = any(settings.console_tokens) or settings.console_trusted_header
+    if not is_guarded and not is_loopback(host := settings.console_host):
+        fault = (
+            f"HOOKMILL_CONSOLE_HOST is {host}, and the console has no login: set "
+            "HOOKMILL_CONSOLE_TOKEN_FILE to a file with a token, or listen on 127.0.0.1"
+        )
+        raise SettingsError([fault])
+
+
+async def _serve(settings: Settings, *, link: bool) -> None:
+    async with process.stop_signal(*process.hangup()) as stop:
+        try:
+            async with serving(settings) as (port, console):
+                host = settings.console_host
+                url = (
+                    settings.console_url or f"http://{f'[{host}]' if ':' in host else host}:{port}"
+                )
+                may_act = settings.console_tokens[0] is not None
+                log.info("console open", url=f"{url}/", read_only=not may_act)
+                if link:
+                    log.info("log in once", url=f"{url}/login?once={console.access.make_link()}")
+                await stop.wait()
+                log.info("stopping")
+        except OSError as error:
+            where = f"{settings.console_host} port {settings.console_port}"
+            raise HookmillError(f"cannot listen on {where}: {error.strerror}") from None
