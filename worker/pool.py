@@ -108,6 +108,11 @@ class Pool:
     told of every attempt that has ended; it must not raise.
     """
 
+    turns = 0
+    """How many steps the loop that takes has made."""
+    taken = 0
+    """How many entries it has taken."""
+
     def __init__(
         self,
         consumer: Consumer,
@@ -145,8 +150,6 @@ class Pool:
         self._is_resting = False
         self._waits_for_slots = False
         self._taking: asyncio.Task[None] | None = None
-        self.turns = self.taken = 0
-        """How many steps the loop that takes has made, and how many entries it has taken."""
         self._holdings = Holdings(max_bytes)
         self.held = self._holdings.entries
 
