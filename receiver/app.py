@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,7 @@ class Receiver:
         tracing: Tracing | None = None,
     ) -> None:
         self._shutdown = settings.shutdown
+        self._quiet_since: float | None = None
         timeout = settings.append_timeout
         self._spool = None
         if settings.spool:
@@ -117,15 +119,17 @@ class Receiver:
         """Deny readiness and close each connection after its next answer. Deliveries are still
         accepted.
         """
+        self._quiet_since = self._quiet_since or time.monotonic()
         self._health.is_stopping = True
         self._http.is_quiet = True
 
     async def stop(self) -> None:
-        """Stop listening, let the requests in flight finish, and close everything. A second call
-        does nothing.
+        """Stop listening, let the requests in flight finish, and close everything. They have what
+        `quiet` has left of the deadline. A second call does nothing.
         """
         self.quiet()
-        if cut_off := await self._http.stop(self._shutdown):
+        quiet_for = time.monotonic() - (self._quiet_since or 0.0)
+        if cut_off := await self._http.stop(max(0.0, self._shutdown - quiet_for)):
             log.warning("requests cut off", count=cut_off)
         await self._pipeline.close()
         await self._certificate_memory.stop()
