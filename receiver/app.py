@@ -80,7 +80,7 @@ class Receiver:
             "/readyz": self._health.admin_ready,
             "/metrics": metrics_page(self._pipeline.metrics),
         }
-        return AdminServer(settings.admin_host, settings.admin_port, pages)
+        return AdminServer(settings.admin_host, settings.admin_port, pages, "receiver")
 
     def serve(self, served: Served) -> None:
         """Serve these sources from the next request on."""

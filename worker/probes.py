@@ -106,7 +106,7 @@ class Probes:
             "/readyz": in_program(self.ready, ANSWER_WITHIN, self.blocked),
             "/metrics": in_program(metrics, METRICS_WITHIN, metrics),
         }
-        server = AdminThread(settings.admin_host, settings.admin_port, pages)
+        server = AdminThread(settings.admin_host, settings.admin_port, pages, "worker")
         port = await server.start()
         log.info(ADMIN_OPEN, host=settings.admin_host, port=port)
         try:

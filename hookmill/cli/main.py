@@ -15,7 +15,17 @@ from typing import NoReturn
 
 import typer
 
-from hookmill.cli import audit, dead, deliveries, groups, operation, programs, schema, spool
+from hookmill.cli import (
+    audit,
+    dead,
+    deliveries,
+    groups,
+    health,
+    operation,
+    programs,
+    schema,
+    spool,
+)
 from hookmill.cli.output import say_error
 from hookmill.errors import HandlersError, HookmillError, SettingsError
 from hookmill.runtime.escaped_stderr import escape_stderr
@@ -40,6 +50,7 @@ for command in (
     deliveries.verify,
     operation.status,
     operation.check,
+    health.health,
     audit.audit,
     schema.schema,
 ):

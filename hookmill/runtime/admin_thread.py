@@ -21,8 +21,8 @@ class AdminThread:
     pages are made in the thread.
     """
 
-    def __init__(self, host: str, port: int, pages: Mapping[str, Page]) -> None:
-        self._server = AdminServer(host, port, pages)
+    def __init__(self, host: str, port: int, pages: Mapping[str, Page], program: str = "") -> None:
+        self._server = AdminServer(host, port, pages, program)
         self._loop = asyncio.new_event_loop()
         # With a copy of our context, so that its log lines name the program, too.
         self._thread = threading.Thread(
