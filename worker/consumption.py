@@ -106,8 +106,10 @@ class Consumption:
 
     def _note_pool(self) -> None:
         pool = self._pool
-        self._note("turns", pool.turns if self._has_free_hands else None)
-        self._note("taken", pool.taken if self._has_free_hands else None)
+        is_free = self._has_free_hands
+        self._note("takes", pool.takes if is_free else None)
+        self._note("free", is_free or None)
+        self._note("idle", (is_free and not pool.held) or None)
         self._note("unsettled", pool.first_unsettled)
 
     @property
@@ -131,7 +133,7 @@ class Consumption:
         return now - self._seen.get(what, (None, now))[1]
 
     def _may_stand_still(self) -> bool:
-        return max(map(self._age, ("turns", "taken", "unsettled"))) >= self._period
+        return max(map(self._age, ("takes", "idle", "unsettled"))) >= self._period
 
     @staticmethod
     def _is_of_a_stream(what: str) -> bool:
@@ -153,17 +155,17 @@ class Consumption:
                 f"no outcome was written for {self._age('unsettled'):.0f} s, although Redis "
                 "answers: restart the worker, others take over what it holds",
             )
-        if self._age("turns") >= seconds:
+        if self._age("takes") >= seconds:
             return Fault(
                 "consumes_nothing",
-                f"the worker has not asked for messages for {self._age('turns'):.0f} s, although "
+                f"the worker has not asked for messages for {self._age('takes'):.0f} s, although "
                 "it has free slots and Redis answers: restart it",
             )
         longest = max(map(self._age, filter(self._is_of_a_stream, self._seen)), default=0.0)
-        if min(longest, self._age("taken")) >= seconds:
+        if min(longest, self._age("free")) >= seconds:
             return Fault(
                 "consumes_nothing",
-                f"the worker took nothing for {self._age('taken'):.0f} s, although a message "
-                "waits, it has free slots and Redis answers: restart it",
+                f"a message has waited for {longest:.0f} s and nobody takes it, although the "
+                "worker has free slots and Redis answers: restart it",
             )
         return None

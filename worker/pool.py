@@ -108,10 +108,8 @@ class Pool:
     told of every attempt that has ended; it must not raise.
     """
 
-    turns = 0
-    """How many steps the loop that takes has made."""
-    taken = 0
-    """How many entries it has taken."""
+    takes = 0
+    """How many replies of Redis have brought entries, or none."""
 
     def __init__(
         self,
@@ -296,7 +294,6 @@ class Pool:
 
     async def _take_until_quiet(self) -> None:
         while not self._is_quiet:
-            self.turns += 1
             step = await self._next_step()
             if step is None:
                 continue
@@ -418,8 +415,7 @@ class Pool:
     def _start_taken(self, taken: Taken, *, requeues: bool = False) -> None:
         """Start what was taken, or requeue it: also where the pool became quiet in the meantime."""
         new = self._holdings.add(taken, time.monotonic())
-        self.turns += 1
-        self.taken += len(new)
+        self.takes += 1
         if len(new) < len(taken.entries):
             # What is held already still runs here: the group was lost and made again. But if it was
             # settled before this take, though the reply came later, then nobody settles it again.

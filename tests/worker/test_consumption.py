@@ -74,11 +74,11 @@ async def test_a_pool_that_turns_but_never_gets_what_waits_is_found_within_30_se
     await send(stream, "m0")
 
     async def turn() -> None:
-        watched.pool.turns += 1
+        watched.pool.takes += 1
 
     assert await watched.after(PATIENCE - 2, turn) == ""
     assert await watched.after(30 - PATIENCE, turn) == "consumes_nothing"
-    assert "a message waits" in str(watched.consumption.fault)
+    assert "a message has waited" in str(watched.consumption.fault)
 
 
 async def test_an_idle_pool_is_healthy_however_long_nothing_comes(
