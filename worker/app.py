@@ -68,7 +68,7 @@ class Worker:
         self._tasks: list[asyncio.Task[Any]] = []
         self.health = self._health()
         about = constant_part(self.consumer_name, settings, handlers)
-        self._heartbeat = HeartbeatWriter(heartbeats, about, self._pool, self._threads)
+        self._heartbeat = HeartbeatWriter(heartbeats, about, self._pool, self._threads, self.health)
         self._periodic = {
             "consumption": self.consumption.run_once,
             "delayed": Delayed(self._consumer).run_once,

@@ -23,6 +23,7 @@ from hookmill.handlers import Handlers
 from hookmill.message import WIRE_VERSIONS
 from hookmill.stream.facts import Heartbeat
 from hookmill.stream.heartbeats import Heartbeats
+from worker.health import WorkerHealth
 from worker.pool import STOP_STEP_TIMEOUT, Pool
 from worker.threads import HandlerThreads
 from worker.waiting import PERIOD_AFTER_MOVE
@@ -34,8 +35,16 @@ class HeartbeatWriter:
     """
 
     def __init__(
-        self, heartbeats: Heartbeats, constant: Heartbeat, pool: Pool, threads: HandlerThreads
+        self,
+        heartbeats: Heartbeats,
+        constant: Heartbeat,
+        pool: Pool,
+        threads: HandlerThreads,
+        health: WorkerHealth,
     ) -> None:
+        self._health = health
+        self._written_code = ""
+        """What the last heartbeat said that is wrong with the worker."""
         self._heartbeats = heartbeats
         self._constant = constant
         self._pool = pool
@@ -52,14 +61,16 @@ class HeartbeatWriter:
         third of a lease, so that two in a row may fail before it ends.
 
         While other workers move messages to this one, each call writes it, because they look how
-        many free threads it has left.
+        many free threads it has left. It is written at once, too, where the worker gets sick.
         """
         third, now = self._constant.lease / 3, time.monotonic()
-        if now >= self._due or now - self._threads.ran_moved_at < third:
+        says = self.now()
+        is_due = now >= self._due or says.sick != self._written_code
+        if is_due or now - self._threads.ran_moved_at < third:
             async with self._writing:
                 if not self._is_stopped:
-                    await self._heartbeats.write(self.now())
-                    self.written_at = time.monotonic()
+                    await self._heartbeats.write(says)
+                    self._written_code, self.written_at = says.sick, time.monotonic()
             self._due = time.monotonic() + third
         return min(PERIOD_AFTER_MOVE, max(0.0, self._due - time.monotonic()))
 
@@ -73,7 +84,7 @@ class HeartbeatWriter:
 
     def now(self) -> Heartbeat:
         """Return what the heartbeat says now."""
-        pool, oldest = self._pool, self._pool.oldest_held
+        pool, oldest, fault = self._pool, self._pool.oldest_held, self._health.fault
         return msgspec.structs.replace(
             self._constant,
             uptime=round(time.monotonic() - self._started, 1),
@@ -81,6 +92,9 @@ class HeartbeatWriter:
             oldest_held=None if oldest is None else round(oldest, 1),
             free_slots=max(0, pool.free_slots),
             free_threads=self._threads.free,
+            stuck_threads=len(self._threads.stuck()),
+            sick="" if fault is None else fault.code,
+            sick_why="" if fault is None else fault.detail,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import time
@@ -9,6 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from hookmill.admin.status import describe, look
+from hookmill.config.settings import Settings
 from tests.ports import free_port
 from tests.support import Clock, wait_until
 from tests.worker.processes import WorkerProcesses
@@ -62,6 +65,12 @@ def code_of(port: int, path: str = "/healthz") -> str:
     return "ok" if status == 200 else json.loads(text)["error"] if status else "no answer"
 
 
+def sick(processes: WorkerProcesses) -> list[str]:
+    """What `hookmill status` says is wrong with workers."""
+    seen = asyncio.run(look(Settings(redis_url=processes.server.url)))
+    return [one["code"] for one in describe(seen, 60.0)["groups"][0]["sick_workers"]]
+
+
 def test_a_wedged_worker_is_unhealthy_while_it_is_and_says_why(
     processes: WorkerProcesses,
 ) -> None:
@@ -80,11 +89,13 @@ def test_a_wedged_worker_is_unhealthy_while_it_is_and_says_why(
 
     processes.send("stick")
     wait_until(lambda: code_of(port) == "threads_stuck")
+    wait_until(lambda: sick(processes) == ["threads_stuck"])
     (processes.folder / "unstick").touch()
     wait_until(lambda: code_of(port) == "ok")
 
     processes.send("wedge")
     wait_until(lambda: code_of(port) == "consumes_nothing")
+    wait_until(lambda: sick(processes) == ["consumes_nothing"])
     assert "although it has free slots and Redis answers" in ask(port, "/healthz")[1]
     assert code_of(port, "/readyz") == "consumes_nothing"
     (processes.folder / "take").touch()
