@@ -34,6 +34,9 @@ ROLES: dict[str, tuple[str, ...]] = {
         "hookmill.admin.dead_letters.SelectedDeadLetters.listed",
         "hookmill.admin.dead_letters.SelectedDeadLetters.count",
         "hookmill.admin.groups.list_all",
+        "hookmill.admin.messages.opened",
+        "hookmill.admin.messages.Messages.find",
+        "hookmill.admin.messages.Messages.story",
         "hookmill.admin.audit.listed",
     ),
 }

@@ -21,6 +21,7 @@ from receiver.health import Health
 from receiver.http import HttpServer
 from receiver.pinning import PinningWatch
 from receiver.pipeline import Pipeline
+from receiver.rates import ReceiverRates
 from receiver.responses import NO_SECRET
 from receiver.source_table import Served
 from receiver.spool import Spool
@@ -63,6 +64,7 @@ class Receiver:
         )
         certificates = certificates or Certificates()
         self._pipeline = Pipeline(settings, self._appender, certificates, traces)
+        self._rates = ReceiverRates(stream.client, lambda: self._pipeline.metrics.outcomes)
         self._certificate_memory = CertificateMemory(stream.client, certificates)
         self._health = Health(stream, self._spool, timeout, self._remarks)
         self._http = HttpServer(settings, self._pipeline, self._health)
@@ -111,6 +113,7 @@ class Receiver:
         self._pinning.start()
         self._wire_version.start()
         self._certificate_memory.start()
+        self._rates.start()
         if self._admin is not None:
             self.admin_port = await self._admin.start()
         return await self._http.listen()
@@ -133,6 +136,7 @@ class Receiver:
             log.warning("requests cut off", count=cut_off)
         await self._pipeline.close()
         await self._certificate_memory.stop()
+        await self._rates.stop()
         await self._appender.close()
         await self._health.close()
         await self._pinning.stop()

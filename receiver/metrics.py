@@ -38,6 +38,11 @@ class Metrics:
         """Count a delivery that was verified with this secret."""
         self._secrets[source, secret] += 1
 
+    @property
+    def outcomes(self) -> Mapping[tuple[str, str], int]:
+        """How many deliveries of a source had which outcome."""
+        return self._outcomes
+
     def collect(self) -> Iterator[Any]:
         """Yield the counts as Prometheus' client expects them."""
         from prometheus_client.core import (  # noqa: PLC0415 - an extra

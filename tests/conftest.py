@@ -25,6 +25,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from hookmill.config.settings import Settings
+from hookmill.stream.attempts import NO_HISTORY, HistoryBounds
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.producer import Producer
 from tests import limited
@@ -226,9 +227,12 @@ async def open_group(stream: Producer) -> AsyncIterator[Callable[..., Any]]:
     opened: list[Consumer] = []
 
     async def open_one(
-        consumer: str = "c1", name: str = "main", dedup_window: int = 3600
+        consumer: str = "c1",
+        name: str = "main",
+        dedup_window: int = 3600,
+        history: HistoryBounds = NO_HISTORY,
     ) -> Consumer:
-        group = Consumer(stream.client, name, consumer, dedup_window=dedup_window)
+        group = Consumer(stream.client, name, consumer, dedup_window=dedup_window, history=history)
         opened.append(group)
         await group.open()
         return group

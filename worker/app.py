@@ -11,12 +11,14 @@ from hookmill.errors import GroupLostError, GroupRefusedError, StreamUnavailable
 from hookmill.handlers import Handlers
 from hookmill.runtime import process
 from hookmill.runtime.tasks import cancel_and_wait, run_periodically
+from hookmill.stream.attempts import HistoryBounds
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.facts import Heartbeat
 from hookmill.stream.first_sights import FirstSights
 from hookmill.stream.first_waiting import FirstWaiting
 from hookmill.stream.heartbeats import Heartbeats
+from hookmill.stream.rates import RateHistory
 from hookmill.stream.upkeep import Upkeep
 from worker.attempt import Attempter
 from worker.consumption import Consumption, patience_for
@@ -31,6 +33,7 @@ from worker.loop_watch import LoopWatch
 from worker.opening import client_of, makes_group
 from worker.parts import ended, first_to_end, watch_thread
 from worker.pool import STOP_STEP_TIMEOUT, Pool
+from worker.rates import WorkerRates
 from worker.stacks import Run
 from worker.stuck_threads import watch_stuck_threads
 from worker.takeover import Takeover
@@ -58,9 +61,10 @@ class Worker:
         )
         takeover = Takeover(self._consumer, settings.lease)
         self._watchers = DeadWatchers(handlers, resources)
+        self._rates = WorkerRates(RateHistory(self._client), settings.group)
         self._pool = Pool(
             self._consumer, self._attempter, takeover, settings.concurrency, self._watchers,
-            max_bytes=settings.take_bytes,
+            max_bytes=settings.take_bytes, listeners=(self._rates.ended,),
         )  # fmt: skip
         self._leases = self._lease_keeper(settings.lease)
         self._loop_watch = LoopWatch(self._pool.runs)
@@ -77,6 +81,7 @@ class Worker:
             "janitor": self._janitor(settings).run_once,
             "leases": self._leases.beat,
             "loop watch": self._loop_watch.beat,
+            "rates": self._rates.run_once,
             "takeover": takeover.look,
             "unstarted": self._pool.requeue_unstarted,
             "waiting": self._waiting_mover(settings, heartbeats).run_once,
@@ -103,6 +108,7 @@ class Worker:
             self.consumer_name,
             dedup_window=settings.dedup_window,
             makes_group=makes_group(settings),
+            history=HistoryBounds(settings.history, settings.history_bytes),
         )
 
     def _waiting_mover(self, settings: Settings, heartbeats: Heartbeats) -> WaitingMover:
@@ -150,6 +156,7 @@ class Worker:
         await asyncio.to_thread(self._leases.stop)
         with suppress(StreamUnavailableError, GroupLostError, TimeoutError):
             async with asyncio.timeout(STOP_STEP_TIMEOUT):
+                await self._rates.flush()
                 await self._upkeep.retire(0, self.consumer_name)
         self._threads.close()
         await self._consumer.close()

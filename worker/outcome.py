@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from hookmill.message import Message, Progress
+from hookmill.stream.entries import Kind, Told
 
 
 class Done(msgspec.Struct, frozen=True, gc=False):
@@ -12,9 +13,17 @@ class Done(msgspec.Struct, frozen=True, gc=False):
 
     handler: str
 
+    def told(self) -> Told:
+        """Return what a history keeps of it."""
+        return Told("done", self.handler)
+
 
 class Ignored(msgspec.Struct, frozen=True):
     """No handler matches, and the event type is listed as one to ignore."""
+
+    def told(self) -> Told:
+        """Return what a history keeps of it."""
+        return Told("ignored", "")
 
 
 class Discarded(msgspec.Struct, frozen=True):
@@ -23,12 +32,20 @@ class Discarded(msgspec.Struct, frozen=True):
     handler: str
     reason: str
 
+    def told(self) -> Told:
+        """Return what a history keeps of it."""
+        return Told("discarded", self.handler, self.reason)
+
 
 class FannedOut(msgspec.Struct, frozen=True):
     """Several handlers match: from now on each has an entry of its own."""
 
     progress: Progress
     handlers: tuple[str, ...]
+
+    def told(self) -> Told:
+        """Return what a history keeps of it."""
+        return Told("fanned_out", "")
 
 
 class RetryLater(msgspec.Struct, frozen=True):
@@ -42,6 +59,12 @@ class RetryLater(msgspec.Struct, frozen=True):
     error: str = ""
     keeps_key: bool = True
 
+    def told(self) -> Told:
+        """Return what a history keeps of it."""
+        handler = self.progress.handler
+        kind: Kind = "retry" if handler else "waiting"
+        return Told(kind, handler, self.reason, self.error, self.after)
+
 
 class DeadLettered(msgspec.Struct, frozen=True):
     """Given up: becomes a dead letter with a short reason and the full error."""
@@ -49,6 +72,10 @@ class DeadLettered(msgspec.Struct, frozen=True):
     progress: Progress
     reason: str
     error: str
+
+    def told(self) -> Told:
+        """Return what a history keeps of it."""
+        return Told("dead", self.progress.handler, self.reason, self.error)
 
 
 class Requeued(msgspec.Struct, frozen=True):
@@ -58,6 +85,10 @@ class Requeued(msgspec.Struct, frozen=True):
 
     progress: Progress
     reason: str = ""
+
+    def told(self) -> Told:
+        """Return what a history keeps of it."""
+        return Told("requeued", self.progress.handler, self.reason)
 
 
 Outcome = Done | Ignored | Discarded | FannedOut | RetryLater | DeadLettered | Requeued

@@ -453,10 +453,11 @@ class Pool:
             self._start(entry)
             return
         text = f"its worker died or fell silent {MAX_RUNS_ALONE} times while it ran alone"
-        outcome = DeadLettered(_progress_of(entry), "crashed", text)
-        before, now = outcome.progress, time.perf_counter()
-        self._settle(entry, outcome)
-        self._tell(AttemptEnded(entry, _message_of(entry), before, outcome, now, seconds=0.0))
+        before, now = _progress_of(entry), time.perf_counter()
+        outcome: Outcome = DeadLettered(before, "crashed", text)
+        ended = AttemptEnded(entry, _message_of(entry), before, outcome, now, seconds=0.0)
+        self._settle(entry, outcome, ended)
+        self._tell(ended)
 
     async def _run(self, running: Running) -> None:
         """Run one message to its outcome, and have that settled and logged."""
@@ -475,8 +476,9 @@ class Pool:
         seconds = time.perf_counter() - running.began
         self._ended(running)
         message, outcome = attempted.message, attempted.outcome
-        self._settle(entry, outcome)
-        self._tell(AttemptEnded(entry, message, progress, outcome, running.began, seconds))
+        ended = AttemptEnded(entry, message, progress, outcome, running.began, seconds)
+        self._settle(entry, outcome, ended)
+        self._tell(ended)
 
     def _ended(self, running: Running) -> None:
         """Free the slot of a message."""
@@ -487,8 +489,11 @@ class Pool:
 
     # --- settle ------------------------------------------------------------------------------
 
-    def _settle(self, entry: Entry, outcome: Outcome) -> None:
-        settlement, when_stored = settlement_of(entry, outcome, time.time), None
+    def _settle(
+        self, entry: Entry, outcome: Outcome, ended: AttemptEnded[Outcome] | None = None
+    ) -> None:
+        """Have an outcome written; `ended` is the attempt that led to it, if one did."""
+        settlement, when_stored = settlement_of(entry, outcome, time.time, ended), None
         if type(outcome) is DeadLettered and self._watchers is not None:
             when_stored = self._watchers.call_for(entry, outcome)
         self._settler.put(settlement, when_stored)

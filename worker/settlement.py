@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from hookmill.instrumentation.facts import AttemptEnded
 from hookmill.message import Death, Progress, last_error_fields
 from hookmill.stream.entries import Entry, FollowUp, Settlement
 from worker.outcome import (
@@ -20,14 +21,27 @@ from worker.outcome import (
 )
 
 
-def settlement_of(entry: Entry, outcome: Outcome, clock: Callable[[], float]) -> Settlement:
-    """Return how an entry is settled after this outcome. `clock` returns Unix seconds."""
+def settlement_of(
+    entry: Entry,
+    outcome: Outcome,
+    clock: Callable[[], float],
+    ended: AttemptEnded[Outcome] | None = None,
+) -> Settlement:
+    """Return how an entry is settled after this outcome. `clock` returns Unix seconds. `ended` is
+    the attempt that led to it.
+    """
     if type(outcome) is Done and not entry.key:  # the usual case, which needs no owner
-        return Settlement(entry.ref, weight=entry.weight)
+        return Settlement(entry.ref, weight=entry.weight, ended=ended)
+    if ended is not None and ended.progress.unknown_ms and _waits_for_handler(outcome):
+        ended = None  # that it waits is known
     follow_ups = _follow_ups(outcome, clock)
     # The fields, because Redis copies them from the entry, and somebody may have deleted that.
     fields = entry.fields if follow_ups else {}
-    return Settlement(entry.ref, follow_ups, entry.key, entry.owner, entry.weight, fields)
+    return Settlement(entry.ref, follow_ups, entry.key, entry.owner, entry.weight, fields, ended)
+
+
+def _waits_for_handler(outcome: Outcome) -> bool:
+    return isinstance(outcome, RetryLater) and not outcome.progress.handler
 
 
 def _follow_ups(outcome: Outcome, clock: Callable[[], float]) -> tuple[FollowUp, ...]:

@@ -40,3 +40,13 @@ def count(number: int, one: str, many: str) -> str:
 def day(moment: float) -> str:
     """Write a Unix time in seconds as its day and minute in UTC."""
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def moment(unix_ms: int) -> str:
+    """Write a Unix time in milliseconds in ISO 8601 and UTC; "" for 0, which means none."""
+    if not unix_ms:
+        return ""
+    try:
+        return datetime.fromtimestamp(unix_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    except (OverflowError, ValueError, OSError):
+        return f"{unix_ms} ms"  # not written by us; one odd entry must not hide the others

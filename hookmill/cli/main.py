@@ -21,6 +21,7 @@ from hookmill.cli import (
     deliveries,
     groups,
     health,
+    message,
     operation,
     programs,
     schema,
@@ -51,6 +52,7 @@ for command in (
     operation.status,
     operation.check,
     health.health,
+    message.message,
     audit.audit,
     schema.schema,
 ):

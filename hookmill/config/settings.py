@@ -284,6 +284,19 @@ class Settings(BaseSettings):
         description="bytes of Redis' memory that a group's dead letters may take; a worker drops "
         "the oldest beyond that. 0: no limit",
     )
+    history: int = Field(
+        default=100_000,
+        ge=0,
+        le=100_000_000,
+        description="messages of which a group keeps what became of each attempt, for `hookmill "
+        "message`; the oldest make room for new ones. 0: none",
+    )
+    history_bytes: int = Field(
+        default=64 * 1024 * 1024,
+        ge=1024**2,
+        description="bytes of Redis' memory that this may take for a group, about. Half of them "
+        "are for failed attempts with their errors",
+    )
     grace: float = Field(
         default=600.0,
         ge=0,

@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp_sse import EventSourceResponse
 
 from hookmill.config.settings import Settings
-from hookmill.console import audit_page, dead_pages, overview_page, worker_page
+from hookmill.console import audit_page, dead_pages, handler_page, overview_page, worker_page
 from hookmill.console.access import plain_address
 from hookmill.console.console import Console
 from hookmill.console.guard import HEADERS, MAX_FORM, VIEWER, ConsoleGuard, form_of
@@ -29,6 +29,7 @@ PAGES: dict[str, Page] = {
     "/dead": dead_pages.dead,
     "/dead/{id}": dead_pages.one,
     "/jobs/{id}": dead_pages.job,
+    "/handlers": handler_page.handlers,
     "/workers": worker_page.workers,
     "/audit": audit_page.audit,
 }
@@ -44,6 +45,7 @@ ACTIONS: dict[str, Page] = {
 NAVIGATION = (
     ("/", "Overview"),
     ("/dead", "Dead letters"),
+    ("/handlers", "Handlers"),
     ("/workers", "Workers"),
     ("/audit", "Audit"),
 )

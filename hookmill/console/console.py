@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 from hookmill.admin import audit
 from hookmill.admin.audit import Act
+from hookmill.admin.rates import RateReader, Rates
 from hookmill.config.settings import Settings
 from hookmill.console.access import Access
 from hookmill.console.backend import Backend
@@ -15,6 +18,10 @@ from hookmill.console.jobs import Jobs
 from hookmill.console.pages import PageRefusedError, Request
 from hookmill.console.watch import Watch
 from hookmill.stream.facts import GroupFacts, Overview
+from hookmill.stream.rates import DAY, HOUR, Span
+
+RATES_PERIOD = 5.0
+"""Seconds for which pages show the same rates."""
 
 
 class Console:
@@ -26,9 +33,21 @@ class Console:
         self.backend = Backend(settings)
         self.watch = Watch(self._look)
         self.jobs = Jobs(lambda: self.watch.tell("jobs"))
+        self._rate_reader = RateReader()
+        self._rates: dict[str, tuple[float, Rates]] = {}
+        self._reading_rates = asyncio.Lock()
 
     async def _look(self) -> Overview:
         return await (await self.backend.inspector()).overview()
+
+    async def rates(self, span: Span) -> Rates:
+        """Return what went in and out. However many browsers ask, it is read once a while."""
+        async with self._reading_rates:
+            at, rates = self._rates.get(span.name, (-RATES_PERIOD, None))
+            if rates is None or time.monotonic() - at >= RATES_PERIOD:
+                rates = await self._rate_reader.read(await self.backend.client(), span)
+                self._rates[span.name] = time.monotonic(), rates
+            return rates
 
     async def group_of(self, request: Request) -> tuple[GroupFacts | None, list[str]]:
         """Return the group that a page is about, and the names of all. Without one in the query, it
@@ -59,6 +78,11 @@ async def acting(
     client = await console.backend.client()
     async with audit.acting(console.settings, action, about, operator, client=client) as act:
         yield act
+
+
+def span_of(request: Request) -> Span:
+    """Return which time a page is to show: the last hour, or the last day."""
+    return DAY if request.query.get("span") == DAY.name else HOUR
 
 
 def need_operator(request: Request) -> None:

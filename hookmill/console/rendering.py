@@ -55,7 +55,12 @@ class Renderer:
             lstrip_blocks=True,
         )
         self._templates.filters.update(
-            age=units.age, size=units.size, number=_number, exact=_exact, in_url=in_url
+            age=units.age,
+            size=units.size,
+            number=_number,
+            exact=_exact,
+            in_url=in_url,
+            below=_below,
         )
         self._templates.globals["versions"] = {
             name: hashlib.sha256(text).hexdigest()[:12] for name, text in self.files.items()
@@ -81,6 +86,12 @@ def _shown(value: Any) -> Any:
 
 def _exact(value: object) -> Exact:
     return Exact(value)
+
+
+def _below(seconds: float | None) -> str:
+    if seconds is None:
+        return "none"
+    return f"{seconds * 1000:.0f} ms" if seconds < 2 else units.age(seconds)
 
 
 def _number(value: float | None) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hookmill.message import Fields
+from hookmill.stream.attempts import NO_HISTORY, HistoryBounds, Words, kept_of_done, kept_of_others
 from hookmill.stream.entries import (
     AGAIN,
     STREAM,
@@ -128,11 +129,13 @@ def settling_calls(
     settlements: Iterable[Settlement],
     *,
     whole: bool = False,
+    bounds: HistoryBounds = NO_HISTORY,
 ) -> list[tuple[Call, list[Settlement]]]:
     """Return the calls that settle, one for each partition concerned, each with those of its
     settlements that are more than an acknowledgement. `names` are the group's and the consumer's.
-    If `whole`, the fields of the entries go along.
+    If `whole`, the fields of the entries go along. `bounds` are those of a partition's history.
     """
+    worker = names[1] if bounds.messages else None
     done: defaultdict[tuple[int, int], list[Settlement]] = defaultdict(list)
     rest: defaultdict[int, list[Settlement]] = defaultdict(list)
     for one in settlements:
@@ -143,30 +146,39 @@ def settling_calls(
             done[ref.partition, ref.key_number].append(one)
     calls = []
     for number in {number for number, _ in done} | rest.keys():
-        args: list[str | bytes | int] = [*names]
+        args: Words = [*names, *bounds]
         for key_number in STREAM, AGAIN:
             some = done[number, key_number]
+            kept: Words = []
+            if worker is not None:
+                some, kept = kept_of_done(worker, key_number, some)
             args += (len(some), sum([one.weight for one in some]))
             args += [one.ref.id for one in some]
-        for one in rest[number]:
-            args += _words_of(one, whole=whole)
-        calls.append((Call(number, _settling_keys(partitions[number]), args), rest[number]))
+            args += kept
+        others = rest[number]
+        notes = [[]] * len(others) if worker is None else kept_of_others(worker, others, args)
+        for one, note in zip(others, notes, strict=True):
+            args += _words_of(one, note, whole=whole)
+        calls.append((Call(number, _settling_keys(partitions[number]), args), others))
     return calls
 
 
-def _words_of(one: Settlement, *, whole: bool) -> list[str | bytes | int]:
-    """Return the arguments for a settlement that is more than an acknowledgement."""
-    words: list[str | bytes | int] = [one.ref.key_number, one.ref.id, one.weight]
-    words += (one.key, one.owner, *_strings_of(one.fields if whole else {}), len(one.follow_ups))
+def _words_of(one: Settlement, note: Words, *, whole: bool) -> Words:
+    """Return the arguments for a settlement that is more than an acknowledgement. `note` is what
+    the history keeps of it.
+    """
+    words: Words = [one.ref.key_number, one.ref.id, one.weight]
+    words += (one.key, one.owner, *note)
+    words += (*_strings_of(one.fields if whole else {}), len(one.follow_ups))
     for follow_up in one.follow_ups:
         words += (follow_up.kind, follow_up.delay_ms, follow_up.token)
         words += _strings_of(follow_up.changes)
     return words
 
 
-def _strings_of(fields: Fields) -> list[str | bytes | int]:
+def _strings_of(fields: Fields) -> Words:
     """Return the number of the strings that follow, then names and values in turn."""
-    strings: list[str | bytes | int] = [2 * len(fields)]
+    strings: Words = [2 * len(fields)]
     for pair in fields.items():
         strings += pair
     return strings
@@ -176,5 +188,5 @@ def _settling_keys(keys: GroupKeys) -> list[str]:
     """Return the keys of `settle.lua`, in its order."""
     return [
         *(keys.stream, keys.again, keys.delayed, keys.delayed_entries, keys.dead, keys.suspects),
-        *(keys.busy, keys.parked, keys.counts, keys.sooner, keys.due, keys.wake),
+        *(keys.busy, keys.parked, keys.counts, keys.sooner, keys.due, keys.history, keys.wake),
     ]

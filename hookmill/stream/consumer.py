@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from hookmill.stream.attempts import NO_HISTORY, HistoryBounds
 from hookmill.stream.client import Client, allowance_for
 from hookmill.stream.codec import settling_calls, words_of
 from hookmill.stream.entries import EntryRef, Settlement, Taken
@@ -20,7 +21,8 @@ class Consumer:
     """One consumer's view of a consumer group in all partitions.
 
     `consumer` is the worker's unique name; `dedup_window` is for how many seconds at least a
-    message ID is remembered. `makes_group`: the first `open` may make the group. Methods raise
+    message ID is remembered. `makes_group`: the first `open` may make the group. `history` bounds
+    what is kept of attempts. Methods raise
     `StreamUnavailableError` if Redis does not answer, and `GroupLostError` if the group is gone and
     must be opened again.
     """
@@ -33,6 +35,7 @@ class Consumer:
         *,
         dedup_window: int,
         makes_group: bool = True,
+        history: HistoryBounds = NO_HISTORY,
     ) -> None:
         self.name = group
         self.consumer = consumer
@@ -40,6 +43,7 @@ class Consumer:
         self._client = client
         self._groups = Groups(client)
         self._makes_group = makes_group
+        self._history = history.shared_by(len(self.partitions))
         self._scripts = ScriptRunner(client, drains=True)
         self._wakeup = WakeUp(client, client.partitions, self.partitions)
         self._releases = Releases(client, group, consumer)
@@ -114,7 +118,9 @@ class Consumer:
         worker took over, and what is not settled, because its fields are missing.
         """
         names = [self.name, self.consumer]
-        calls = settling_calls(self.partitions, names, settlements, whole=whole)
+        calls = settling_calls(
+            self.partitions, names, settlements, whole=whole, bounds=self._history
+        )
         size = sum(one.written_bytes for one in settlements if one.follow_ups)
         replies = await self._scripts.run_each(
             "settle", [call for call, _ in calls], allowance=allowance_for(size)

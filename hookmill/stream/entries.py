@@ -6,11 +6,11 @@ The garbage collector need not look at it (`gc=False`), because it can be in no 
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
-from hookmill.message import PACKED, Fields
+from hookmill.message import PACKED, Fields, Progress
 
 STREAM, AGAIN = 1, 2
 """The two streams that a group takes from, by their key numbers in the scripts."""
@@ -123,12 +123,56 @@ class FollowUp(msgspec.Struct, frozen=True):
     delay_ms: int = 0
 
 
+Kind = Literal[
+    "done", "ignored", "discarded", "fanned_out", "requeued",
+    "retry", "waiting", "dead", "undeliverable", "duplicate",
+]  # fmt: skip
+"""What became of an attempt. `waiting`: no handler is known yet. The last two are no attempts: an
+entry that no worker received, and a duplicate that was dropped.
+"""
+
+
+class Told(NamedTuple):
+    """What an outcome tells a history. The message runs again `after` seconds, where it does."""
+
+    kind: Kind
+    handler: str
+    reason: str = ""
+    error: str = ""
+    after: float = 0.0
+
+
+class SaysWhat(Protocol):
+    """The outcome of an attempt, as far as a history is concerned."""
+
+    def told(self) -> Told:
+        """Return what a history keeps of it."""
+
+
+class Ended(Protocol):
+    """An attempt that has ended. `progress` is what was known before it; it began at `began`, by
+    `time.perf_counter`, and took `seconds`.
+    """
+
+    @property
+    def outcome(self) -> SaysWhat: ...  # noqa: D102 - the docstring of the class says it
+
+    @property
+    def progress(self) -> Progress: ...  # noqa: D102
+
+    @property
+    def began(self) -> float: ...  # noqa: D102
+
+    @property
+    def seconds(self) -> float: ...  # noqa: D102
+
+
 class Settlement(msgspec.Struct, frozen=True, gc=False):
     """What became of an entry. Without a follow-up it is done.
 
     `key`, `owner` and `weight` are those of the entry. If there is no key, no other message waits
     for it; a weight of 0 means that it is not known. `fields` are the entry's own. They are sent
-    only if it is no longer in Redis.
+    only if it is no longer in Redis. `ended` is the attempt that led to it, for the history.
     """
 
     ref: EntryRef
@@ -137,11 +181,14 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     owner: bytes = b""
     weight: int = 0
     fields: Fields = {}
+    ended: Ended | None = None
 
     @property
     def written_bytes(self) -> int:
         """How many bytes are written for its follow-ups, at most."""
         size = len(self.follow_ups) * weight_of(self.fields)
+        if self.follow_ups and self.ended is not None:
+            size += len(self.ended.outcome.told().error)
         return size + sum(weight_of(follow_up.changes) for follow_up in self.follow_ups)
 
 

@@ -28,6 +28,7 @@ class Keys:
         self.wake = f"{self._wake_base}:wake"
         self.groups = f"{self.base}:groups"
         self.audit = f"{self.base}:audit"
+        self.rates = f"{self.base}:rates"
         # A script that goes through all groups builds the names of their keys from these parts.
         group = self.of_group("\0")
         before = group.again.split("\0")[0]
@@ -59,6 +60,7 @@ class Keys:
             parked=f"{base}:parked",
             sweep=f"{base}:sweep",
             counts=f"{base}:counts",
+            history=f"{base}:history",
             gate=f"{base}:gate",
             upkeep=f"{base}:upkeep",
             heartbeats=f"{base}:heartbeats",
@@ -95,6 +97,7 @@ class GroupKeys(NamedTuple):
     parked: str
     sweep: str
     counts: str
+    history: str
     gate: str
     upkeep: str
     heartbeats: str
@@ -111,7 +114,7 @@ class GroupKeys(NamedTuple):
     @property
     def own(self) -> list[str]:
         """The group's own keys. More of them begin with one of these and a colon: the lists of
-        parked messages and the buckets of owners.
+        parked messages, the buckets of owners, and the lists of a history.
         """
         before = self.again.removesuffix("again")
         return [key for key in self if key.startswith(before)]

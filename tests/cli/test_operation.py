@@ -58,13 +58,13 @@ def test_each_worker_is_shown_by_its_heartbeat_or_says_that_it_has_none() -> Non
         (
             "main: blocked is sick: its event loop is blocked: it renews the leases of 2 messages "
             "but writes no heartbeat. Find the handler that blocks the loop (its log and "
-            "`/healthz` name it), and make it a plain `def`, which runs in a thread. If it does not end, stop the "
-            "worker: others take over its messages"
+            "`/healthz` name it), and make it a plain `def`, which runs in a thread. If it does "
+            "not end, stop the worker: others take over its messages"
         ),
         (
             "main: killed is sick: it writes no heartbeat and holds 2 messages: it was killed, or "
-            "has lost its connection to Redis. Others take over what it holds within two leases. If it "
-            "still runs, look why it does not reach Redis"
+            "has lost its connection to Redis. Others take over what it holds within two leases. "
+            "If it still runs, look why it does not reach Redis"
         ),
     ]
 

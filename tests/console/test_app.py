@@ -13,6 +13,9 @@ import pytest
 from hookmill.console.access import ATTEMPTS
 from hookmill.console.app import ACTIONS, PAGES
 from hookmill.console.guard import HEADERS
+from hookmill.instrumentation.rates import Field, written
+from hookmill.stream.producer import Producer
+from hookmill.stream.rates import RateHistory
 from tests.console.browsing import OPERATOR, READER, Browser
 from tests.console.conftest import OpenConsole
 from tests.given_up import GiveUp
@@ -224,4 +227,29 @@ async def test_a_stream_tells_of_changes_and_ends_at_once_when_the_console_ends(
         await browser.running.watch.close()
         await stream.content.read()
     assert time.monotonic() - began < 5
+    emptied()
+
+
+async def test_the_overview_and_the_handlers_show_what_went_in_and_out(
+    console: OpenConsole, give_up: GiveUp, emptied: Callable[[], None], stream: Producer
+) -> None:
+    await give_up(message())
+    counts: dict[Field, int] = {
+        ("in", "<b>stripe", "accepted"): 42,
+        ("in", "stripe", "body_mismatch"): 3,
+        ("out", "main", "<i>send", "done"): 30,
+        ("out", "main", "<i>send", "dead"): 10,
+        ("ran", "main", "<i>send", 5): 40,
+    }
+    await RateHistory(stream.client).add(written(counts))
+    browser = await console()
+    for path in ("/", "/?span=ten", "/handlers", "/handlers?span=ten"):
+        page = await browser.get(path)
+        assert "<b>stripe" not in page.text
+        assert "<i>send" not in page.text
+        assert ("<i>send" if "handlers" in path else "<b>stripe") in page.visible
+    overview = await browser.get("/")
+    assert "Received by source: 42 in all during the last hour" in overview.text
+    assert "stripe: body_mismatch" in overview.visible
+    assert "10 (25 %)" in (await browser.get("/handlers")).visible
     emptied()

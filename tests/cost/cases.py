@@ -14,9 +14,10 @@ import uvloop
 from hookmill import Delivery
 from hookmill.config.settings import Settings
 from hookmill.handlers import Next
+from hookmill.stream.attempts import HistoryBounds
 from tests.cost.counting import Modules
 from tests.cost.receiving import SECRETS, count_receiver
-from tests.cost.redis_commands import Commands, count_redis, with_key, with_token
+from tests.cost.redis_commands import REMEMBERED, Commands, count_redis, with_key, with_token
 from tests.cost.working import count_worker, doing_nothing
 
 STEPS = {
@@ -34,8 +35,10 @@ STEPS = {
     "attempt": ("worker/pool", "worker/attempt", "worker/timeouts", "worker/threads"),
     "decode": ("hookmill/events", "hookmill/handlers"),
     "settle": ("worker/settlement", "worker/settler"),
+    "history": ("hookmill/stream/attempts", "worker/outcome"),
     "ask Redis": ("hookmill/stream/client", "hookmill/stream/connections",
                   "hookmill/stream/script_runner"),
+    "count": ("worker/rates", "hookmill/instrumentation/rates"),
     "log": ("worker/report", "hookmill/runtime/", "hookmill/printable"),
 }  # fmt: skip
 """The steps of a message, and what their modules' files begin with."""
@@ -123,7 +126,13 @@ def worker(
         if on_dead:
             handlers.on_dead(look_away)
         settings = Settings(
-            **{"redis_url": server.url, "prefix": prefix, "concurrency": 400, **fields}
+            **{
+                "redis_url": server.url,
+                "prefix": prefix,
+                "concurrency": 400,
+                "history": 0,
+                **fields,
+            }
         )
         return Case(messages, uvloop.run(count_worker(messages, settings, handlers, key)))
 
@@ -148,20 +157,26 @@ def commands(messages: int, **options: Any) -> Callable[[Server, str], Case]:
     return count
 
 
+FULL_HISTORY = HistoryBounds(REMEMBERED // 2, 64 * 1024 * 1024)
+"""Bounds that are reached before the count, so that each settlement makes room."""
+
 WATCHED = {
     "receiver, QStash, 1 at once": receiver("qstash", 1),
     "receiver, QStash, 32 at once": receiver("qstash", 32),
     "receiver, Marble, 32 at once": receiver("marble", 32),
     "worker, 1 at once": worker(1),
     "worker, 200 at once": worker(200),
+    "worker, history, 200 at once": worker(200, history=100_000),
     "Redis, 1 at once": commands(1),
     "Redis, 32 at once": commands(32),
     "Redis, 200 at once": commands(200),
     "Redis, tokens, 32 at once": commands(32, make=with_token),
     "Redis, tokens, 200 at once": commands(200, make=with_token),
     "Redis, ordering keys, 200 at once": commands(200, make=with_key),
+    "Redis, history, 1 at once": commands(1, history=FULL_HISTORY),
+    "Redis, history, 200 at once": commands(200, history=FULL_HISTORY),
 }
-"""The cases that have bounds. Every optional feature is off in them."""
+"""The cases that have bounds. Every optional feature is off in them, but for the one they name."""
 
 WITH_FEATURE = {
     "receiver, admin port": receiver("marble", 32, admin_port=0),

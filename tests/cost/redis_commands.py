@@ -9,13 +9,16 @@ import redis
 from msgspec import structs
 
 from benchmarks import filling
-from hookmill.message import PACKED_VERSION, Message
+from hookmill.instrumentation.facts import AttemptEnded
+from hookmill.message import PACKED_VERSION, Message, Progress
 from hookmill.signatures.scheme import Token
 from hookmill.stream.arrival import Arrival, row_of
+from hookmill.stream.attempts import NO_HISTORY, HistoryBounds
 from hookmill.stream.client import Client
 from hookmill.stream.consumer import Consumer
-from hookmill.stream.entries import Settlement
+from hookmill.stream.entries import Entry, Settlement
 from hookmill.stream.producer import Producer
+from worker.outcome import Done, Outcome
 
 TURNS = 9
 """The first one loads scripts and does not count. Of the others the dearest does, because chance
@@ -30,11 +33,15 @@ Commands = dict[str, int]
 
 
 async def count_redis(
-    url: str, prefix: str, at_once: int, make: Callable[[int], Message] = filling.message
+    url: str,
+    prefix: str,
+    at_once: int,
+    make: Callable[[int], Message] = filling.message,
+    history: HistoryBounds = NO_HISTORY,
 ) -> dict[str, Commands]:
     """Return what it costs to append `at_once` messages, to take them, and to settle them."""
     stream = Producer(Client(url, prefix))
-    group = Consumer(stream.client, "main", "one", dedup_window=86_400)
+    group = Consumer(stream.client, "main", "one", dedup_window=86_400, history=history)
     found: dict[str, list[Commands]] = {"append": [], "take": [], "settle": []}
     with redis.Redis.from_url(url) as client:
         await group.open()
@@ -48,7 +55,7 @@ async def count_redis(
             taken = await group.take(at_once)
             found["take"].append(ran(client))
             assert len(taken.entries) == at_once
-            await group.settle([Settlement(entry.ref) for entry in taken.entries])
+            await settle(group, taken.entries)
             found["settle"].append(ran(client))
     await group.close()
     await stream.client.close()
@@ -63,7 +70,19 @@ async def remember(stream: Producer, group: Consumer) -> None:
     for start in range(0, REMEMBERED, 500):
         await stream.append([filling.message(10**9 + start + number) for number in range(500)])
         taken = await group.take(500)
-        await group.settle([Settlement(entry.ref) for entry in taken.entries])
+        await settle(group, taken.entries)
+
+
+async def settle(group: Consumer, entries: list[Entry]) -> None:
+    """Settle entries as a worker does whose handler has succeeded."""
+    done = Done("do_nothing")
+    await group.settle([Settlement(one.ref, ended=attempt(one, done)) for one in entries])
+
+
+def attempt(entry: Entry, outcome: Outcome) -> AttemptEnded[Outcome]:
+    """Return an attempt that has just ended."""
+    progress = Progress.from_fields(entry.fields, entry.ref.id)
+    return AttemptEnded(entry, None, progress, outcome, time.perf_counter(), 0.001)
 
 
 def reset(client: redis.Redis) -> None:

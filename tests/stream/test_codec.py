@@ -53,7 +53,7 @@ def test_successes_without_a_key_are_sent_as_bare_ids() -> None:
     settled = [Settlement(ref, weight=7) for ref in refs]
     ((call, others),) = settling_calls(PARTITIONS, ["main", "c1"], settled)
     assert (call.place, others) == (0, [])
-    assert list(call.args) == ["main", "c1", 2, 14, "1-0", "2-0", 1, 7, "5-0"]
+    assert list(call.args) == ["main", "c1", 0, 0, 2, 14, "1-0", "2-0", 1, 7, "5-0"]
 
 
 def test_each_partition_has_a_call_of_its_own() -> None:
@@ -73,7 +73,7 @@ def test_of_a_follow_up_only_what_changes_is_sent() -> None:
     ((call, others),) = settling_calls(PARTITIONS, ["main", "c1"], settled)
     assert others == settled
     assert list(call.args) == [
-        *("main", "c1", 0, 0, 0, 0),
+        *("main", "c1", 0, 0, 0, 0, 0, 0),
         *(1, "1-0", 9, b"", b"1-0", 0, 1),
         *("again", 500, "1-0/h", 4, b"handler", b"h", b"attempts", b"1"),
         *(2, "2-0", 0, b"s:7", b"1-1", 0, 0),
@@ -84,7 +84,7 @@ def test_the_fields_of_an_entry_are_sent_where_redis_does_not_have_them() -> Non
     follow_up = FollowUp("dead", "1-0/h", {b"reason": b"failed"})
     settled = [Settlement(EntryRef(STREAM, "1-0"), (follow_up,), fields={b"id": b"m"})]
     ((call, _),) = settling_calls(PARTITIONS, ["main", "c1"], settled, whole=True)
-    assert list(call.args)[6:] == [
+    assert list(call.args)[8:] == [
         *(1, "1-0", 0, b"", b"", 2, b"id", b"m", 1),
         *("dead", 0, "1-0/h", 2, b"reason", b"failed"),
     ]

@@ -16,44 +16,16 @@
 -- Needs: `owners_key`, and for own(): `window` (seconds) and `now_ms`, set before the include.
 
 --#include generations
+--#include buckets
 
 local PER_BUCKET = 40 -- on average; the compact encoding ends at 128 (in places at 512)
 local FEWEST = 1024 -- buckets of a new generation
-
-local function hash_of(digest)
-  local a, b, c, d = string.byte(digest, 1, 4)
-  return a * 16777216 + b * 65536 + c * 256 + d
-end
-
--- Return the key of the bucket in which a digest is: its hash modulo the span. Where that bucket
--- does not exist yet, it is the one that will be split into both.
-local function bucket_key(gen, digest)
-  local number = hash_of(digest) % gen.span
-  if number >= gen.buckets then number = number - gen.span / 2 end
-  return gen.prefix .. number
-end
 
 -- Return a token in 10 bytes: the milliseconds and the sequence number of an entry ID.
 local function packed(token)
   local ms, seq = string.match(token, '^(%d+)-(%d+)$')
   if not ms then return token end -- no entry ID, so it is kept as it is
   return struct.pack('>I6I4', ms, seq) -- struct reads the digits as numbers
-end
-
--- Add to generations how many buckets and IDs they have. The span is the number of buckets, or the
--- next greater power of two.
-local function read_sizes(gens)
-  local fields = {}
-  for i, gen in ipairs(gens) do
-    fields[2 * i - 1], fields[2 * i] = gen.name .. ':buckets', gen.name .. ':size'
-  end
-  local counts = redis.call('HMGET', owners_key, unpack(fields))
-  for i, gen in ipairs(gens) do
-    gen.prefix = owners_key .. ':' .. gen.name .. ':'
-    gen.buckets, gen.size = tonumber(counts[2 * i - 1] or 0), tonumber(counts[2 * i] or 0)
-    gen.span = 1
-    while gen.span < gen.buckets do gen.span = gen.span * 2 end
-  end
 end
 
 local this -- the current generation

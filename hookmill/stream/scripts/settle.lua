@@ -15,25 +15,31 @@
 -- told; it sends the fields then.
 --
 -- KEYS  1 stream  2 again  3 delayed  4 delayed entries  5 dead  6 suspects  7 busy  8 parked
---       9 counts  10 sooner  11 due  12 the group's wake-ups
--- ARGV  1 group  2 consumer
+--       9 counts  10 sooner  11 due  12 history  13 the group's wake-ups
+-- ARGV  1 group  2 consumer  3 messages of which a history is kept, 0: none is, and then nothing of it
+--       follows  4 bytes that it may have
 --       then the successes without an ordering key: n, their bytes, then n entry IDs in the
---       stream; n, their bytes, then n entry IDs in the again stream
+--       stream, b, and b batches of the history; the same with entry IDs in the again stream.
+--       A batch: chunk, how many attempts, head, owner tokens ('': they are the next of the IDs)
+--       then b, and b batches of the other entries, whose owner tokens are those of these entries
 --       then until the end, for each other entry: key number (1 stream, 2 again), entry ID, bytes
---       (0: not known), ordering key with its source, owner token, n and n strings: the entry's
---       fields (names and values in turn), or none: they are read here; m, and for each of m new
---       entries: 'again', 'aside' (the same, but its key does not wait for it) or 'dead', delay
---       (ms), name in the set of delayed, k, and k strings: the fields that change
+--       (0: not known), ordering key with its source, owner token, the number of its batch of the
+--       history, or 0 and then head and error of what is written singly ('': nothing is); n and n
+--       strings: the entry's fields (names and values in turn), or none: they are read here; m, and
+--       for each of m new entries: 'again', 'aside' (the same, but its key does not wait for it) or
+--       'dead', delay (ms), name in the set of delayed, k, and k strings: the fields that change
 -- Reply {acknowledged, late, gone}: how many entries were acknowledged, the IDs of those that are no
 --       longer this consumer's, and the positions (1 for the first of the other entries) of those
 --       that are not settled, because they were deleted and their fields were not sent
 
 local again_key, busy_key, parked_key, counts_key = KEYS[2], KEYS[7], KEYS[8], KEYS[9]
-local delayed_key, due_key = KEYS[3], KEYS[11]
+local delayed_key, due_key, history_key = KEYS[3], KEYS[11], KEYS[12]
 --#include acknowledge
 --#include finished
+--#include history
 local group, consumer = ARGV[1], ARGV[2]
-local at = 2
+local most, room = tonumber(ARGV[3]), tonumber(ARGV[4])
+local at = 4
 local function next_arg()
   at = at + 1
   return ARGV[at]
@@ -56,9 +62,22 @@ local function note_settled(count, bytes)
   if bytes > 0 then note_finished(count, bytes) end
 end
 
+-- Keep the next batches of the history, where there are any: those of the IDs that follow `first`.
+local function keep_batches(first, some_late)
+  if most == 0 then return end
+  for _ = 1, tonumber(next_arg()) do
+    local chunk, count, head, owners = next_arg(), tonumber(next_arg()), next_arg(), next_arg()
+    if owners == '' then
+      owners = table.concat(ARGV, ' ', first + 1, first + count)
+      first = first + count
+    end
+    keep_batch(chunk, count, head, owners, some_late)
+  end
+end
+
 for which = 1, 2 do
   local count, bytes, had = tonumber(next_arg()), tonumber(next_arg()), acknowledged
-  local ends = at + count
+  local before, ends = at, at + count
   while at < ends do
     local first = at + 1
     at = math.min(at + AT_ONCE, ends)
@@ -66,10 +85,12 @@ for which = 1, 2 do
   end
   local settled = acknowledged - had
   if settled > 0 then note_settled(settled, math.floor(bytes * settled / count)) end
+  keep_batches(before, settled < count)
 end
 
 if at >= #ARGV then -- mostly that is all: what follows is for the other entries
   keep_finished()
+  keep_history(most, room)
   return { acknowledged, {}, {} }
 end
 
@@ -89,9 +110,10 @@ local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 -- Write one new entry; return by how many the entries of its message grow: 1, but 0 for a dead
 -- letter. Also 0 where the delayed entry replaces an older one, which happens when the message ran
 -- again after its group was lost.
+local dead_id -- the last dead letter that was made
 local function follow_up(kind, delay_ms, place, fields)
   if kind == 'dead' then
-    redis.call('XADD', KEYS[5], '*', unpack(fields))
+    dead_id = redis.call('XADD', KEYS[5], '*', unpack(fields))
     return 0
   end
   if delay_ms == 0 then
@@ -113,11 +135,20 @@ local function next_strings()
   return strings
 end
 
+-- Return the number of an entry's batch of the history, or 0, and what is written singly.
+local function next_kept()
+  local number = tonumber(next_arg())
+  if number > 0 then return number end
+  return 0, next_arg(), next_arg()
+end
+
 -- Return the next of the other entries, as its arguments say.
 local function next_other()
   local one = { follow_ups = {} }
   one.which, one.id, one.bytes = tonumber(next_arg()), next_arg(), tonumber(next_arg())
-  one.key, one.token, one.fields = next_arg(), next_arg(), next_strings()
+  one.key, one.token = next_arg(), next_arg()
+  if most > 0 then one.batch, one.head, one.error = next_kept() end
+  one.fields = next_strings()
   for i = 1, tonumber(next_arg()) do
     local new = {}
     new.kind, new.delay_ms, new.place = next_arg(), tonumber(next_arg()), next_arg()
@@ -134,16 +165,36 @@ local function fields_of(one)
   return found and found[2]
 end
 
+-- The batches of the other entries; their owner tokens are gathered as they come. '-' stands for an
+-- entry that is not settled yet, because it is gone: the caller sends it once more.
+local gathered = {}
+for i = 1, most > 0 and tonumber(next_arg()) or 0 do
+  gathered[i] = { next_arg(), tonumber(next_arg()), next_arg(), {} }
+end
+
+-- Keep what became of an entry. `mark` stands before the token of a late one.
+local function keep_one(one, mark)
+  if most == 0 then return end
+  if one.batch > 0 then
+    local owners = gathered[one.batch][4]
+    owners[#owners + 1] = mark .. one.token
+  elseif one.head ~= '' then
+    keep_single(one.token, mark == '~' and 1 or 0, now_ms, dead_id or '', one.head, one.error)
+  end
+end
+
 local number, gone = 0, {}
 while at < #ARGV do
   local one = next_other()
   local ours, change = is_ours(one.which, one.id), -1
   local fields = ours and fields_of(one)
-  number = number + 1
+  number, dead_id = number + 1, nil
   if not ours then
     late[#late + 1] = one.id
+    keep_one(one, '~')
   elseif not fields then
     gone[#gone + 1] = number
+    if most > 0 and one.batch > 0 then keep_one({ batch = one.batch, token = '-' }, '') end
   else
     for _, new in ipairs(one.follow_ups) do
       local its_fields = changed(fields, new.changes)
@@ -153,8 +204,13 @@ while at < #ARGV do
     change_head(one.key, one.token, change)
     settle(one.which, one.id)
     note_settled(1, one.bytes)
+    keep_one(one, '')
   end
 end
 keep_finished()
+for _, batch in ipairs(gathered) do
+  keep_batch(batch[1], batch[2], batch[3], table.concat(batch[4], ' '), false)
+end
+keep_history(most, room)
 if #late > 0 then redis.call('HINCRBY', KEYS[9], 'late', #late) end
 return { acknowledged, late, gone }

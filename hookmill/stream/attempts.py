@@ -1,0 +1,324 @@
+"""How attempts are written into a group's history, and read from it. No I/O.
+
+Most attempts succeed. Those of one settlement are packed together: a column for each fact, and the
+owner tokens behind them, by which they are found. What failed is written singly, with its error.
+`scripts/history.lua` tells where both are kept.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import time
+from collections.abc import Iterator, Sequence
+from operator import attrgetter
+from typing import NamedTuple
+
+import msgspec
+
+from hookmill.stream.entries import AGAIN, STREAM, Ended, Kind, Settlement, Told
+
+CHUNK_BITS = 11
+"""Messages of about two seconds (2,048 ms), by their owner tokens, are one chunk of a history."""
+
+MOST_ERROR_BYTES = 64 * 1024
+"""The bytes of an error that are kept: the last ones."""
+
+MOST_REASON = 300
+"""The characters of a reason that are kept."""
+
+LATE_MARK = b"~"
+"""Stands before the owner token of an attempt whose outcome came too late."""
+
+NOTE = 2
+"""In the place of "too late": what follows is no attempt, but a note that a script has made."""
+
+SINGLE: frozenset[Kind] = frozenset(("retry", "waiting", "dead"))
+"""What is written singly, because it has an error or there will be more to say."""
+
+Words = list[str | bytes | int]
+"""Arguments of a script."""
+
+_TOKEN = re.compile("[0-9]{1,15}-[0-9]{1,10}")
+
+
+class HistoryBounds(NamedTuple):
+    """What a group's history may have in one partition: messages (0: none is kept) and bytes."""
+
+    messages: int = 0
+    bytes: int = 0
+
+    def shared_by(self, partitions: int) -> HistoryBounds:
+        """Return the share of each partition."""
+        return HistoryBounds(-(-self.messages // partitions), -(-self.bytes // partitions))
+
+
+NO_HISTORY = HistoryBounds()
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """An attempt as the history has it. Times are Unix milliseconds: `began_ms` by its worker's
+    clock, `written_ms` (0: not known) by Redis'. `is_late`: another worker had the message by then,
+    so this outcome counted for nothing; `may_be_late`: some that were written with it were late.
+    `dead_id` is the dead letter that was made, `duplicate` the entry that was dropped.
+    """
+
+    kind: Kind
+    worker: str = ""
+    handler: str = ""
+    attempt: int = 0
+    began_ms: int = 0
+    seconds: float = 0.0
+    reason: str = ""
+    error: str = ""
+    after: float | None = None
+    written_ms: int = 0
+    is_late: bool = False
+    may_be_late: bool = False
+    dead_id: str = ""
+    duplicate: str = ""
+
+
+class _Head(msgspec.Struct, frozen=True, array_like=True):
+    """The facts of a batch. `outcomes` are the kinds, handlers and reasons that occur. `which` says
+    by their positions which one each attempt has, `attempts` how many had failed before it. Both
+    are empty where there is one outcome, and all are first attempts. `began` counts from `zero`, a
+    Unix time.
+    """
+
+    worker: str
+    zero: float
+    outcomes: list[tuple[Kind, str, str]]
+    began: bytes
+    seconds: bytes
+    which: bytes = b""
+    attempts: bytes = b""
+
+
+class _Single(msgspec.Struct, frozen=True, array_like=True):
+    """The facts of an attempt that is written singly; its error stands behind them."""
+
+    kind: Kind
+    worker: str
+    handler: str
+    attempt: int
+    began_ms: int
+    seconds: float
+    reason: str
+    after: float
+
+
+_ended_of, _outcome_of = attrgetter("ended"), attrgetter("outcome")
+_began_of, _seconds_of = attrgetter("began"), attrgetter("seconds")
+_attempts_of = attrgetter("progress.attempts")
+_pack = msgspec.msgpack.Encoder().encode
+_head_of = msgspec.msgpack.Decoder(_Head).decode
+_single_of = msgspec.msgpack.Decoder(_Single).decode
+
+_BEFORE_BATCH = struct.Struct(">BHI")
+"""Before a batch, written by the script: whether outcomes of it came too late, the number of its
+attempts, and the bytes of the head.
+"""
+
+_BEFORE_SINGLE = struct.Struct(">B6sBH")
+"""The same before a single one: whether it came too late, when it was written, and the bytes of the
+dead letter's ID and of the head.
+"""
+
+
+def chunk_of(token: str) -> int:
+    """Return the chunk of an owner token. Raises `ValueError` for one that is no entry ID."""
+    return int(token.partition("-")[0]) >> CHUNK_BITS
+
+
+def _in_chunks(tokens: Sequence[str]) -> list[list[int]]:
+    """Return the positions of owner tokens by their chunks."""
+    # All have as many digits, so their order as texts is that of their times.
+    if chunk_of(min(tokens)) == chunk_of(max(tokens)):
+        return [list(range(len(tokens)))]
+    sorted_in: dict[int, list[int]] = {}
+    for position, token in enumerate(tokens):
+        sorted_in.setdefault(chunk_of(token), []).append(position)
+    return list(sorted_in.values())
+
+
+def kept_of_done(
+    worker: str, key_number: int, some: list[Settlement]
+) -> tuple[list[Settlement], Words]:
+    """Return what the history keeps of successes: batches, one for each chunk. Also return the
+    settlements in their order.
+    """
+    if not some:
+        return some, [0]
+    ended, without = [*map(_ended_of, some)], []
+    if None in ended or key_number == AGAIN:
+        without = [one for one in some if _token_of(one) == ""]
+        left_out = set(map(id, without))
+        some = [one for one in some if id(one) not in left_out]
+        ended = [*map(_ended_of, some)]
+    if not some:
+        return without, [0]
+    own = key_number == STREAM  # these are their own owners
+    tokens = [one.ref.id for one in some] if own else [*map(_token_of, some)]
+    parts = _in_chunks(tokens)
+    words: Words = [len(parts)]
+    for part in parts:
+        words += (chunk_of(tokens[part[0]]), len(part))
+        words.append(packed(worker, ended if len(parts) == 1 else [ended[n] for n in part]))
+        words.append("" if own else " ".join([tokens[n] for n in part]))
+    if len(parts) > 1:
+        some = [some[n] for part in parts for n in part]
+    return some + without, words
+
+
+def kept_of_others(worker: str, others: list[Settlement], args: Words) -> list[Words]:
+    """Return for each of the other entries the words that say what the history keeps of it. Add
+    their batches to the arguments.
+    """
+    if not others:
+        return []
+    notes: list[Words] = []
+    batches: dict[int, tuple[int, list[Ended]]] = {}
+    for one in others:
+        if one.ended is None or not _token_of(one):
+            notes.append([0, "", ""])
+            continue
+        told = one.ended.outcome.told()
+        if told.kind in SINGLE:
+            notes.append([0, *single(worker, one.ended, told)])
+        else:
+            chunk = chunk_of(_token_of(one))
+            number, ended = batches.setdefault(chunk, (len(batches) + 1, []))
+            ended.append(one.ended)
+            notes.append([number])
+    args.append(len(batches))
+    for chunk, (_, ended) in batches.items():
+        args += (chunk, len(ended), packed(worker, ended))
+    return notes
+
+
+def _token_of(one: Settlement) -> str:
+    """Return the owner token; "" where it is no entry ID, as ours are, or there is no attempt."""
+    token = "" if one.ended is None else one.ended.progress.owner
+    return token if _TOKEN.fullmatch(token) else ""
+
+
+def packed(worker: str, ended: Sequence[Ended]) -> bytes:
+    """Return the head of a batch of attempts."""
+    # By `map`, because a loop of Python's own would take several times as long.
+    count, outcomes = len(ended), [*map(_outcome_of, ended)]
+    several, attempts = list(dict.fromkeys(outcomes)), [*map(_attempts_of, ended)]
+    head = _Head(
+        worker,
+        time.time() - time.perf_counter(),
+        [_outcome(one.told()) for one in several],
+        struct.pack(f"<{count}d", *map(_began_of, ended)),
+        struct.pack(f"<{count}f", *map(_seconds_of, ended)),
+    )
+    if len(several) > 1 or any(attempts):
+        numbers = {outcome: number for number, outcome in enumerate(several)}
+        head = msgspec.structs.replace(
+            head,
+            which=struct.pack(f"<{count}H", *map(numbers.__getitem__, outcomes)),
+            attempts=struct.pack(f"<{count}H", *[min(number, 0xFFFF) for number in attempts]),
+        )
+    return _pack(head)
+
+
+def _outcome(told: Told) -> tuple[Kind, str, str]:
+    return told.kind, _utf8(told.handler), _utf8(told.reason)
+
+
+def single(worker: str, ended: Ended, told: Told) -> tuple[bytes, bytes]:
+    """Return the head of an attempt that is written singly, and its error."""
+    began_ms = int((time.time() - time.perf_counter() + ended.began) * 1000)
+    kind, handler, reason = _outcome(told)
+    head = _Single(
+        *(kind, worker, handler, ended.progress.attempts + 1),
+        *(began_ms, ended.seconds, reason, told.after),
+    )
+    error = told.error.encode("utf-8", "backslashreplace")
+    return _pack(head), error[-MOST_ERROR_BYTES:]
+
+
+def _utf8(text: str) -> str:
+    """Return a text that can be written: a handler's reason may have half of a surrogate pair."""
+    return text[:MOST_REASON].encode("utf-8", "backslashreplace").decode()
+
+
+def attempts_in(blob: bytes, token: str) -> list[Attempt]:
+    """Return the attempts in a packed batch that are of this owner token. What cannot be read (a
+    later release wrote it) is left out.
+    """
+    try:
+        return list(_unpacked(blob, token.encode()))
+    except (struct.error, msgspec.MsgspecError, IndexError):
+        return []
+
+
+def _unpacked(blob: bytes, token: bytes) -> Iterator[Attempt]:
+    some_late, _, size = _BEFORE_BATCH.unpack_from(blob)
+    start = _BEFORE_BATCH.size
+    head = _head_of(blob[start : start + size])
+    for position, owner in enumerate(blob[start + size :].split()):
+        if owner.removeprefix(LATE_MARK) != token:
+            continue
+        number = _short(head.which, position)
+        kind, handler, reason = head.outcomes[number]
+        (began,) = struct.unpack_from("<d", head.began, 8 * position)
+        (seconds,) = struct.unpack_from("<f", head.seconds, 4 * position)
+        yield Attempt(
+            kind,
+            head.worker,
+            handler,
+            _short(head.attempts, position) + 1,
+            int((head.zero + began) * 1000),
+            round(seconds, 6),
+            reason,
+            is_late=owner.startswith(LATE_MARK),
+            may_be_late=some_late == 1,
+        )
+
+
+def attempt_in(item: bytes) -> Attempt | None:
+    """Return what is written singly; None where it cannot be read."""
+    try:
+        state, written_ms, dead_size, head_size = _BEFORE_SINGLE.unpack_from(item)
+        at_ms = int.from_bytes(written_ms, "big")
+        start = _BEFORE_SINGLE.size
+        dead_id = item[start : start + dead_size].decode()
+        start += dead_size
+        if state == NOTE:
+            kind, _, text = (
+                item[start : start + head_size].decode("utf-8", "replace").partition(" ")
+            )
+            return _noted(kind, text, at_ms, dead_id)
+        head = _single_of(item[start : start + head_size])
+    except (struct.error, msgspec.MsgspecError, ValueError):
+        return None
+    return Attempt(
+        head.kind,
+        head.worker,
+        head.handler,
+        head.attempt,
+        head.began_ms,
+        round(head.seconds, 6),
+        head.reason,
+        item[start + head_size :].decode("utf-8", "replace"),
+        head.after if head.kind != "dead" else None,
+        at_ms,
+        is_late=state == 1,
+        dead_id=dead_id,
+    )
+
+
+def _noted(kind: str, text: str, written_ms: int, dead_id: str) -> Attempt | None:
+    if kind == "duplicate":
+        return Attempt("duplicate", duplicate=text, written_ms=written_ms)
+    if kind == "undeliverable":
+        return Attempt("undeliverable", error=text, written_ms=written_ms, dead_id=dead_id)
+    return None
+
+
+def _short(column: bytes, position: int) -> int:
+    return struct.unpack_from("<H", column, 2 * position)[0] if column else 0

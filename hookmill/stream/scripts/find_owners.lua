@@ -1,0 +1,26 @@
+-- Find which entries own message IDs, in all generations that are remembered (owners.lua).
+--
+-- KEYS  1 owners
+-- ARGV  digests
+-- Reply {position of the digest (1 for the first), packed owner token} for each owner that was found
+
+local owners_key = KEYS[1]
+--#include buckets
+
+local generations, found = {}, {}
+for _, field in ipairs(redis.call('HKEYS', owners_key)) do
+  local name = string.match(field, '^(%S+):buckets$')
+  if name then generations[#generations + 1] = { name = name } end
+end
+if #generations > 0 then read_sizes(generations) end
+for position, digest in ipairs(ARGV) do
+  local seen = {}
+  for _, gen in ipairs(generations) do
+    local owner = gen.buckets > 0 and redis.call('HGET', bucket_key(gen, digest), digest)
+    if owner and not seen[owner] then
+      seen[owner] = true
+      found[#found + 1] = { position, owner }
+    end
+  end
+end
+return found

@@ -1,0 +1,53 @@
+"""Keeps the history of rates: adds what was received and refused to Redis once a period.
+
+It costs a delivery nothing, because the counts of the metrics are compared with those of the last
+period.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from hookmill.errors import StreamUnavailableError
+from hookmill.instrumentation.rates import Field, written
+from hookmill.stream.client import Client
+from hookmill.stream.rates import PERIOD, RateHistory
+from receiver.background import BackgroundTask
+
+Outcomes = Mapping[tuple[str, str], int]
+"""How many deliveries of a source had which result since the start."""
+
+
+class ReceiverRates:
+    """`start` it, `stop` it. `outcomes` returns the counts as they are now."""
+
+    def __init__(
+        self, client: Client, outcomes: Callable[[], Outcomes], period: float = PERIOD
+    ) -> None:
+        self._history = RateHistory(client)
+        self._outcomes = outcomes
+        self._before: dict[tuple[str, str], int] = {}
+        self._task = BackgroundTask("rates", self.add, period)
+
+    def start(self) -> None:
+        """Add from time to time."""
+        self._task.start()
+
+    async def stop(self) -> None:
+        """Add what is left, and end."""
+        await self._task.stop()
+        with suppress(StreamUnavailableError):
+            await self.add()
+
+    async def add(self) -> None:
+        """Add what has come since the last time."""
+        now = dict(self._outcomes())
+        new: dict[Field, int] = {
+            ("in", *key): number - self._before.get(key, 0)
+            for key, number in now.items()
+            if number != self._before.get(key, 0)
+        }
+        if new:
+            await self._history.add(written(new))
+        self._before = now
