@@ -19,11 +19,15 @@ from hookmill.cli.main import app
 from hookmill.config.secrets import secret_variable_of
 from hookmill.config.settings import Settings, variable_of
 from hookmill.errors import see
+from hookmill.instrumentation.program import ProgramMetrics
 from hookmill.runtime.metrics_page import LogMetrics
 from hookmill.signatures.presets import PRESETS, Preset
 from hookmill.signatures.spec import SignatureSpec
+from hookmill.stream.client import Client
 from hookmill.stream.facts import Heartbeat
 from receiver.metrics import Metrics
+from receiver.spool_metrics import SpoolMetrics
+from worker.instruments import Instruments, WorkerCounts
 from worker.metrics import WorkerMetrics
 
 ROOT = Path(__file__).parent.parent
@@ -101,14 +105,29 @@ def _value(parameter: Any) -> str:
 
 
 def metrics() -> str:
-    """Return a Markdown table of what `/metrics` shows."""
-    rows = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
-    worker = WorkerMetrics(lambda: Heartbeat(name="any"))
-    for family in (*Metrics().collect(), *worker.collect(), *LogMetrics().collect()):
-        name = f"{family.name}_total" if family.type == "counter" else family.name
-        labels = ", ".join(f"`{label}`" for label in family._labelnames)  # noqa: SLF001 - its only name
-        rows.append(f"| `{name}` | {family.type} | {labels} | {family.documentation} |")
+    """Return a Markdown table of what `/metrics` shows: which program, name, type, labels."""
+    both = (*ProgramMetrics(_client(), 0.0).collect(), *LogMetrics().collect())
+    receiver = (*Metrics().collect(), *SpoolMetrics(ROOT, 0).collect())
+    none = WorkerCounts(*[0] * len(WorkerCounts._fields))
+    instruments = Instruments(Settings(), (), _client(), lambda: none)
+    of_both = {family.name for family in both}
+    worker = [
+        *WorkerMetrics(lambda: Heartbeat(name="any")).collect(),
+        *(family for family in instruments.collect() if family.name not in of_both),
+    ]
+    rows = ["| metric | of | type | labels | meaning |", "|---|---|---|---|---|"]
+    for program, families in (("receiver", receiver), ("worker", worker), ("both", both)):
+        for family in families:
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            labels = ", ".join(f"`{label}`" for label in family._labelnames)  # noqa: SLF001 - its only name
+            rows.append(
+                f"| `{name}` | {program} | {family.type} | {labels} | {family.documentation} |"
+            )
     return "\n".join(rows)
+
+
+def _client() -> Client:
+    return Client("redis://localhost", "hookmill")
 
 
 def packages() -> str:

@@ -94,7 +94,7 @@ class Module(NamedTuple):
 
 
 class Code:
-    """The code of the roles and of `hookmill/stream/`."""
+    """The code of the roles, and what they lead to."""
 
     def __init__(self) -> None:
         self.modules = {name: _module_of(name, path) for name, path in _files()}
@@ -259,7 +259,9 @@ def users(*, before_7_2: bool = False) -> str:
 
 
 def _files() -> Iterator[tuple[str, Path]]:
-    for package in ("receiver", "worker", "hookmill/admin", "hookmill/stream"):
+    for package in (
+        "receiver", "worker", "hookmill/admin", "hookmill/instrumentation", "hookmill/stream",
+    ):  # fmt: skip
         for path in sorted((ROOT / package).rglob("*.py")):
             yield ".".join(path.relative_to(ROOT).with_suffix("").parts), path
 

@@ -10,8 +10,9 @@ import structlog
 
 from hookmill.config.settings import Settings
 from hookmill.config.sources import Source
+from hookmill.instrumentation.program import ProgramMetrics
 from hookmill.runtime.admin_server import AdminServer
-from hookmill.runtime.metrics_page import metrics_page
+from hookmill.runtime.metrics_page import Collector, Prepare, metrics_page
 from hookmill.stream.producer import Producer
 from receiver.appender import Appender
 from receiver.certificate_memory import CertificateMemory
@@ -25,6 +26,7 @@ from receiver.rates import ReceiverRates
 from receiver.responses import NO_SECRET
 from receiver.source_table import Served
 from receiver.spool import Spool
+from receiver.spool_metrics import SpoolMetrics
 from receiver.traces import DeliveryTraces
 from receiver.wire_version import WireVersionWatch
 
@@ -70,17 +72,32 @@ class Receiver:
         self._http = HttpServer(settings, self._pipeline, self._health)
         self._without_secret: tuple[str, ...] = ()
         self._replace_sources(sources, {})
-        self._admin = self._admin_server(settings)
+        self._metrics: ProgramMetrics | None = None
+        self._admin = self._admin_server(settings, stream)
         self.admin_port: int | None = None
         """The port of the admin address, once it is open."""
 
-    def _admin_server(self, settings: Settings) -> AdminServer | None:
+    def _admin_server(self, settings: Settings, stream: Producer) -> AdminServer | None:
+        """Return the server of the admin address. Only where there is one, more is measured than
+        counts of deliveries.
+        """
         if settings.admin_port is None:
             return None
+        counts = self._pipeline.metrics
+        counts.backlog_limit = settings.backlog_messages, settings.backlog_bytes
+        self._pipeline.time_deliveries()
+        self._appender.on_append = counts.append_ended
+        self._metrics = ProgramMetrics(stream.client, settings.lease, counts.flush)
+        collectors: list[Collector] = [counts, self._metrics]
+        prepare: list[Prepare] = [self._metrics.prepare]
+        if settings.spool:
+            spooled = SpoolMetrics(settings.spool, settings.spool_limit)
+            collectors.append(spooled)
+            prepare.append(spooled.refresh)
         pages = {
             "/healthz": self._health.admin_alive,
             "/readyz": self._health.admin_ready,
-            "/metrics": metrics_page(self._pipeline.metrics),
+            "/metrics": metrics_page(*collectors, prepare=tuple(prepare)),
         }
         return AdminServer(settings.admin_host, settings.admin_port, pages, "receiver")
 
@@ -89,6 +106,10 @@ class Receiver:
         self._without_secret = tuple(served.without_secret.values())
         self._replace_sources(served.sources, served.without_secret)
         self._pipeline.metrics.usable_secrets = served.usable
+
+    def loaded(self, is_good: bool) -> None:  # noqa: FBT001 - it is the whole message
+        """Note that sources and settings were loaded again, and whether all was well."""
+        self._pipeline.metrics.reloaded(is_good=is_good, now=time.time())
 
     def _replace_sources(self, sources: Iterable[Source], without: Mapping[str, str]) -> None:
         sources = list(sources)
@@ -116,6 +137,8 @@ class Receiver:
         self._rates.start()
         if self._admin is not None:
             self.admin_port = await self._admin.start()
+        if self._metrics is not None:
+            self._metrics.start()
         return await self._http.listen()
 
     def quiet(self) -> None:
@@ -146,3 +169,5 @@ class Receiver:
             await self._spool.close()
         if self._admin is not None:
             await self._admin.stop()
+        if self._metrics is not None:
+            await self._metrics.stop()

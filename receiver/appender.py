@@ -9,6 +9,7 @@ loop uses the queue.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -19,6 +20,7 @@ from itertools import islice
 import structlog
 
 from hookmill.errors import BacklogFullError, StreamUnavailableError
+from hookmill.instrumentation.facts import AppendEnded
 from hookmill.message import SAFE_VERSION, Message
 from hookmill.runtime.log_pace import LogPace
 from hookmill.runtime.logs import KeptLines
@@ -81,6 +83,8 @@ class Appender:
         self._writing: asyncio.Task[None] | None = None
         self._log_pace = LogPace()
         self._kept_lines = KeptLines("receiver")
+        self.on_append: Callable[[AppendEnded], None] | None = None
+        """Is told of each append, also of one that failed."""
 
     def put(self, message: Message, on_result: OnResult) -> None:
         """Queue a message. `on_result` is called later: with None when the message is stored, else
@@ -226,8 +230,13 @@ class Appender:
         return results
 
     async def _append(self, rows: list[Row]) -> Sequence[Stored]:
-        async with asyncio.timeout(self._timeout):
-            return await self._stream.append_rows(rows)
+        began = time.perf_counter()
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._stream.append_rows(rows)
+        finally:
+            if self.on_append is not None:
+                self.on_append(AppendEnded(len(rows), began, time.perf_counter() - began))
 
     def _next_batch(self, sent: int) -> list[_Queued]:
         """Take the next batch from the queue. `sent` is the size of the batch before it."""

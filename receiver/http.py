@@ -186,6 +186,7 @@ class HttpServer:
             return self._reply_to(result, source)
         if path in self._without_secret:  # not logged each time, because the change was logged
             self._pipeline.metrics.count(self._without_secret[path], NO_SECRET.code)
+            self._pipeline.metrics.count_unavailable(self._without_secret[path])
             return self._refuse(NO_SECRET)
         probe = self._probes.get(path)
         if probe is None:

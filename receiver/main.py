@@ -49,7 +49,7 @@ async def receive(settings: Settings) -> None:
     _allow_connections(settings)
     stream = stream_of(settings)
     receiver = Receiver(settings, sources, stream, tracing=tracing_of(settings))
-    reloader = Reloader(settings, sources, receiver.serve)
+    reloader = Reloader(settings, sources, receiver.serve, on_load=receiver.loaded)
     reloader.serve()
     drain = DrainWait(settings.drain)
     async with process.stop_signal(hurry=drain.end) as stop, process.on_hangup(reloader.ask):

@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
+from http import HTTPStatus
 
 import structlog
 from multidict import MultiMapping
@@ -35,6 +36,21 @@ from receiver.traces import DeliveryTraces, TracedDelivery
 log = structlog.get_logger("receiver")
 
 
+class _Times(dict[str, Callable[[float], None]]):
+    """What counts the times of each source, made when it is first asked for."""
+
+    def __init__(self, make: Callable[[str], Callable[[float], None]]) -> None:
+        self._make = make
+
+    def __missing__(self, source: str) -> Callable[[float], None]:
+        """Return that of a source that is new."""
+        made = self[source] = self._make(source)
+        return made
+
+
+Take = Callable[[Source, ReceivedRequest, OnResult], None]
+
+
 class Pipeline:
     """The way of every delivery. Only the event loop uses it."""
 
@@ -54,6 +70,8 @@ class Pipeline:
         self._traces = traces
         self._tasks: set[asyncio.Task[None]] = set()
         self._log_limits: defaultdict[tuple[str, str], LogLimit] = defaultdict(LogLimit)
+        self.take: Take = self._take
+        """Verify a delivery and have its message stored. The result is told now or later."""
 
     def precheck(
         self, source: Source, method: str, headers: MultiMapping[str], length: int | None
@@ -79,14 +97,31 @@ class Pipeline:
             return BUSY
         return refusal
 
-    def take(
+    def time_deliveries(self) -> None:
+        """Measure from now on how long each delivery takes, from its whole request to its answer.
+        Where nobody asks for that, it costs nothing.
+        """
+        take, now = self._take, time.perf_counter
+        times = _Times(self.metrics.times_of)
+
+        def take_timed(source: Source, request: ReceivedRequest, on_result: OnResult) -> None:
+            add, began = times[source.name], now()
+
+            def on_timed_result(result: Result) -> None:
+                on_result(result)
+                add(now() - began)
+
+            take(source, request, on_timed_result)
+
+        self.take = take_timed
+
+    def _take(
         self,
         source: Source,
         request: ReceivedRequest,
         on_result: OnResult,
         traced: TracedDelivery | None = None,
     ) -> None:
-        """Verify a delivery and have its message stored. `on_result` is called now or later."""
         if self._traces is not None and traced is None:
             traced = self._traces.begin(source, request)
             on_result = traced.ending(on_result)
@@ -115,6 +150,8 @@ class Pipeline:
             self.metrics.count(source.name, "accepted")
         elif isinstance(result, Refusal):
             self.metrics.count(source.name, result.code)
+            if result.status == HTTPStatus.SERVICE_UNAVAILABLE:
+                self.metrics.count_unavailable(source.name)
             cause = {"cause": result.cause} if result.cause else {}
             self._log(
                 log.warning, "refused", source, result.code, code=result.code,
@@ -153,7 +190,7 @@ class Pipeline:
             server_logger().exception("cannot judge a delivery to %s", source.name)
             result = FAULT
         if result is None:
-            self.take(source, request, on_result, traced)
+            self._take(source, request, on_result, traced)
         else:
             on_result(result)
 

@@ -32,6 +32,7 @@ Replace = Callable[[Served], None]
 class Reloader:
     """Watches the files that the sources come from. `replace` puts other sources in place of those
     that are served. `clock` is Unix time in seconds: a secret can be valid for a time only.
+    `on_load` is told of each load whether all was well.
     """
 
     def __init__(
@@ -40,10 +41,12 @@ class Reloader:
         sources: Iterable[Source],
         replace: Replace,
         clock: Callable[[], float] = time.time,
+        on_load: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self._table = SourceTable(settings, sources)
         self._replace = replace
         self._clock = clock
+        self._on_load = on_load
         self._files = files_of(settings)
         self._looks = FileLooks(self._files)
         self._is_first = True
@@ -81,6 +84,7 @@ class Reloader:
             if reloaded.files and is_asked and await self._look(twice=True):
                 reloaded = await self._load(remake=True)
             self._table.take(reloaded, is_asked=is_asked)
+            self._on_load(not self._table.has_faults)
         self.serve()
 
     async def _look(self, *, twice: bool) -> bool:

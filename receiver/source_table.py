@@ -56,6 +56,11 @@ class SourceTable:
         self._faults: Mapping[str, tuple[str, ...]] = {}
         self._without_secret: set[str] = set()
 
+    @property
+    def has_faults(self) -> bool:
+        """Whether something was wrong when the sources were last loaded."""
+        return bool(self._faults)
+
     def load(self, looks: FileLooks, *, remake: bool = False) -> Reloaded:
         """Read settings and secrets as they were looked at. A source that was made from the same is
         kept, unless `remake` is true.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -27,6 +28,7 @@ from worker.dead_watchers import DeadWatchers
 from worker.delayed import Delayed
 from worker.health import WorkerHealth
 from worker.heartbeat import HeartbeatWriter, constant_part
+from worker.instruments import Instruments, WorkerCounts
 from worker.janitor import Janitor
 from worker.leases import LeaseKeeper, timeout_of
 from worker.loop_watch import LoopWatch
@@ -59,13 +61,20 @@ class Worker:
         self._attempter = Attempter(
             handlers, resources, self._threads, grace=settings.grace, look=unknown_types.look
         )
-        takeover = Takeover(self._consumer, settings.lease)
+        takeover = self._takeover = Takeover(self._consumer, settings.lease)
+        self.instruments = self._instruments_of(settings, handlers)
         self._watchers = DeadWatchers(handlers, resources)
         self._rates = WorkerRates(RateHistory(self._client), settings.group)
         self._pool = Pool(
             self._consumer, self._attempter, takeover, settings.concurrency, self._watchers,
-            max_bytes=settings.take_bytes, listeners=(self._rates.ended,),
+            max_bytes=settings.take_bytes,
+            listeners=(
+                self._rates.ended,
+                *(() if self.instruments is None else self.instruments.listeners),
+            ),
         )  # fmt: skip
+        if self.instruments is not None:
+            self._pool.on_settled = self.instruments.messages.settled
         self._leases = self._lease_keeper(settings.lease)
         self._loop_watch = LoopWatch(self._pool.runs)
         self.consumption = self._consumption(settings)
@@ -73,7 +82,14 @@ class Worker:
         self.health = self._health()
         about = constant_part(self.consumer_name, settings, handlers)
         self._heartbeat = HeartbeatWriter(heartbeats, about, self._pool, self._threads, self.health)
-        self._periodic = {
+        self._periodic = self._periodic_tasks(settings, heartbeats, unknown_types)
+        self.is_stopping = False
+        """Whether `stop` was called."""
+
+    def _periodic_tasks(
+        self, settings: Settings, heartbeats: Heartbeats, unknown_types: UnknownTypes
+    ) -> dict[str, Callable[[], Awaitable[float]]]:
+        return {
             "consumption": self.consumption.run_once,
             "delayed": Delayed(self._consumer).run_once,
             "first sights": unknown_types.forget_known,
@@ -82,11 +98,10 @@ class Worker:
             "leases": self._leases.beat,
             "loop watch": self._loop_watch.beat,
             "rates": self._rates.run_once,
-            "takeover": takeover.look,
+            "takeover": self._takeover.look,
             "unstarted": self._pool.requeue_unstarted,
             "waiting": self._waiting_mover(settings, heartbeats).run_once,
         }
-        self.is_stopping = False  # whether `stop` was called
 
     def _lease_keeper(self, lease: float) -> LeaseKeeper:
         consumer, pool = self._consumer, self._pool
@@ -100,6 +115,20 @@ class Worker:
     def _health(self) -> WorkerHealth:
         watch = self._loop_watch
         return WorkerHealth(self.consumption, self._threads, watch, lambda: ended(self._tasks))
+
+    def _instruments_of(self, settings: Settings, handlers: Handlers[Any]) -> Instruments | None:
+        """Return what measures; None where nobody can ask for it."""
+        if settings.admin_port is None:
+            return None
+        names = [handler.name for handler in handlers]
+        return Instruments(settings, names, self._client, self._counts)
+
+    def _counts(self) -> WorkerCounts:
+        pool, takeover = self._pool, self._takeover
+        return WorkerCounts(
+            pool.duplicates, pool.late_outcomes, takeover.taken_over, takeover.recovered,
+            pool.suspects, len(self._threads.waiting()),
+        )  # fmt: skip
 
     def _new_consumer(self, settings: Settings) -> Consumer:
         return Consumer(
@@ -128,6 +157,8 @@ class Worker:
         """
         self._leases.start()
         self._loop_watch.start()
+        if self.instruments is not None:
+            self.instruments.start()
         parts = {
             "settler watch": self._pool.watch_settler(),
             "stuck threads": watch_stuck_threads(self._threads, self._stuck_limit),
@@ -159,6 +190,8 @@ class Worker:
                 await self._rates.flush()
                 await self._upkeep.retire(0, self.consumer_name)
         self._threads.close()
+        if self.instruments is not None:
+            await self.instruments.stop()
         await self._consumer.close()
         await self._client.close()
 

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from hookmill.instrumentation.histograms import labelled
 from hookmill.stream.facts import Heartbeat
 
-_GAUGES: dict[str, tuple[str, Callable[[Heartbeat], float]]] = {
+_GAUGES: dict[str, tuple[str, Callable[[Heartbeat], float | None]]] = {
+    "healthy": (
+        "1: the worker is healthy, as /healthz says. 0: it has to be started again.",
+        lambda now: 0 if now.sick else 1,
+    ),
+    "stuck_threads": (
+        "Threads that run a plain function beyond the timeout of its handler.",
+        lambda now: now.stuck_threads,
+    ),
     "held_messages": (
         "Messages that the worker holds, from their take to their settlement.",
         lambda now: now.held,
     ),
-    "oldest_held_seconds": (
-        "Seconds for which it has held the oldest of them; 0 if it holds none.",
-        lambda now: now.oldest_held or 0,
+    "oldest_held_timestamp_seconds": (
+        "Since when it has held the oldest of them. Absent: it holds none.",
+        lambda now: None if now.oldest_held is None else time.time() - now.oldest_held,
     ),
     "free_slots": ("Messages that may begin now.", lambda now: now.free_slots),
     "slots": ("Messages that it handles at the same time.", lambda now: now.concurrency),
@@ -23,7 +33,6 @@ _GAUGES: dict[str, tuple[str, Callable[[Heartbeat], float]]] = {
         lambda now: now.free_threads,
     ),
     "threads": ("Threads that it has for them.", lambda now: now.threads),
-    "uptime_seconds": ("Seconds since it started.", lambda now: now.uptime),
 }
 
 
@@ -37,12 +46,9 @@ class WorkerMetrics:
 
     def collect(self) -> Iterator[Any]:
         """Yield the gauges as Prometheus' client expects them."""
-        from prometheus_client.core import GaugeMetricFamily  # noqa: PLC0415 - an extra
-
         now = self._look()
         if now is None:
             return
         for name, (meaning, value) in _GAUGES.items():
-            gauge = GaugeMetricFamily(f"hookmill_worker_{name}", meaning, labels=["group"])
-            gauge.add_metric([now.group], value(now))
-            yield gauge
+            rows = [((now.group,), value(now))]
+            yield labelled("gauge", f"hookmill_worker_{name}", meaning, ("group",), rows)

@@ -110,6 +110,11 @@ class Pool:
 
     takes = 0
     """How many replies of Redis have brought entries, or none."""
+    duplicates = suspects = 0
+    """How many duplicates were dropped, and how many messages came that have to run alone."""
+
+    on_settled: Callable[[list[EntryRef]], None] | None = None
+    """Is told which entries have been settled."""
 
     def __init__(
         self,
@@ -270,6 +275,11 @@ class Pool:
         return None if oldest is None else time.monotonic() - oldest.since
 
     @property
+    def late_outcomes(self) -> int:
+        """How many outcomes were dropped because another worker had their messages by then."""
+        return self._settler.late_outcomes
+
+    @property
     def is_idle(self) -> bool:
         """Whether no message is running."""
         return not self._running
@@ -425,9 +435,11 @@ class Pool:
                 self._settle(entry, Requeued(_progress_of(entry)))
             elif entry.is_suspect:
                 self._suspects.append(entry)
+                self.suspects += 1
             else:
                 self._start(entry)
         for _, message_id in taken.duplicates:
+            self.duplicates += 1
             log.info("duplicate dropped", id=message_id)
 
     def _start(self, entry: Entry) -> None:
@@ -501,17 +513,23 @@ class Pool:
     def _settled(self, refs: list[EntryRef]) -> None:
         """Let go of entries whose settlement is written."""
         self._holdings.let_go(refs)
+        if self.on_settled is not None:
+            self.on_settled(refs)
         self._changed.set()
 
 
 def _one_of(*listeners: AttemptListener) -> AttemptListener:
-    """Return one listener that tells all. A single one is called itself, which costs less."""
+    """Return one listener that tells all, without a loop, because that costs more."""
+    first, *others = listeners
+    if not others:
+        return first
+    rest = _one_of(*others)
 
     def tell(ended: AttemptEnded[Outcome]) -> None:
-        for listen in listeners:
-            listen(ended)
+        first(ended)
+        rest(ended)
 
-    return listeners[0] if len(listeners) == 1 else tell
+    return tell
 
 
 def _message_of(entry: Entry) -> Message | None:

@@ -45,6 +45,8 @@ class Settler:
         self._log_pace = LogPace()
         self._flushing: asyncio.Task[None] | None = None
         self._has_died = asyncio.Event()
+        self.late_outcomes = 0
+        """How many outcomes were dropped because another worker had their messages by then."""
         self._when_stored: dict[EntryRef, Callable[[], None]] = {}
 
     def put(self, settlement: Settlement, when_stored: Callable[[], None] | None = None) -> None:
@@ -111,6 +113,7 @@ class Settler:
             if self._when_stored:
                 self._tell_stored(batch, late)
             if late:
+                self.late_outcomes += len(late)
                 log.warning("dropped late outcomes: another worker has them", entries=late)
 
     def _tell_stored(self, batch: list[Settlement], late: list[str]) -> None:

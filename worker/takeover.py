@@ -56,6 +56,8 @@ class Takeover:
         self._unrecovered: list[int] = []
         """The partitions that are still to be asked for messages of our own."""
         self._next_partition = 0
+        self.taken_over = self.recovered = 0
+        """How many messages were taken over, and how many were recovered."""
 
     # --- look --------------------------------------------------------------------------------
 
@@ -169,6 +171,7 @@ class Takeover:
         if has_more and partition not in self._found:
             self._found.append(partition)  # last, so that the partitions take turns
         if taken.entries:
+            self.taken_over += len(taken.entries)
             log.warning("took over from a silent worker", messages=len(taken.entries))
         return taken
 
@@ -190,5 +193,6 @@ class Takeover:
             is_over = self._clock() >= self._recovers_until
             self._recovers_at = math.inf if is_over else self._recovers_until
         if taken.entries:
+            self.recovered += len(taken.entries)
             log.warning("recovered messages whose reply was lost", messages=len(taken.entries))
         return taken

@@ -67,7 +67,10 @@ def describe(overview: Overview, lease: float) -> dict[str, Any]:
         row = msgspec.structs.asdict(group)
         row["consumers"] = [msgspec.structs.asdict(one) for one in group.consumers]
         row["heartbeats"] = [msgspec.structs.asdict(one) for one in group.heartbeats]
-        del row["oldest_ms"], row["oldest_dead_ms"]
+        del row["oldest_ms"], row["oldest_dead_ms"], row["could_run_ms"], row["next_due_ms"]
+        del row["guessed_waiting"]
+        row["runnable"] = group.runnable
+        row["could_run_age"] = _age(overview, group.could_run_ms)
         row["oldest_age"] = oldest_age(overview, group)
         row["oldest_dead_age"] = _age(overview, group.oldest_dead_ms)
         row["workers"] = group.workers(lease)

@@ -9,7 +9,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from hookmill.printable import printable, printable_json
+from hookmill.printable import printable
 
 if TYPE_CHECKING:
     from hookmill.admin.probe import Probed
@@ -40,9 +40,11 @@ def _ask_at_once(words: list[str]) -> None:
 
     program = next(iter(programs), None)
     found = probe(*address, program=program, ready="--ready" in options)
-    output = sys.stdout if found.ok or "--json" in options else sys.stderr
-    output.write(text_of(found, program, as_json="--json" in options) + "\n")
-    output.flush()
+    text = text_of(found, program, as_json="--json" in options)
+    if found.ok or "--json" in options:
+        sys.stdout.write(f"{printable(text)}\n")
+    else:
+        sys.stderr.write(f"hookmill: {printable(text)}\n")
     sys.exit(0 if found.ok else 1)
 
 
@@ -57,8 +59,7 @@ def address_in_environment() -> tuple[str, int] | None:
 def text_of(found: Probed, program: str | None, *, as_json: bool) -> str:
     """Return what `hookmill health` writes: a line."""
     if as_json:
-        return printable_json(json.dumps(found._asdict()).encode()).decode()
+        return json.dumps(found._asdict())
     name = found.program or program or "the program"
-    if found.ok:
-        return printable(f"{name}: {found.detail}")
-    return printable(f"hookmill: {name}: {found.detail} ({found.code or found.status})")
+    code = "" if found.ok else f" ({found.code or found.status})"
+    return f"{name}: {found.detail}{code}"

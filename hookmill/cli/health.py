@@ -10,6 +10,7 @@ import typer
 
 from hookmill.cli.entry import address_in_environment, text_of
 from hookmill.cli.options import AsJSON
+from hookmill.cli.output import say, say_error
 from hookmill.errors import SettingsError
 
 
@@ -32,7 +33,11 @@ def health(
 
     host, port = address_in_environment() or _address_in_settings(program)
     found = probe(host, port, program=program, ready=ready)
-    typer.echo(text_of(found, program, as_json=as_json), err=not (found.ok or as_json))
+    text = text_of(found, program, as_json=as_json)
+    if found.ok or as_json:
+        say(text)
+    else:
+        say_error(text)
     raise typer.Exit(0 if found.ok else 1)
 
 

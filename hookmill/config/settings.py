@@ -111,6 +111,13 @@ class Settings(BaseSettings):
     admin_host: Annotated[str, AfterValidator(check_host)] = Field(
         default="127.0.0.1", description="address that a program listens on with that port"
     )
+    metrics_types: int = Field(
+        default=100,
+        ge=1,
+        le=10_000,
+        description="event types that a worker's metrics tell apart; all that come beyond so many "
+        "are shown as `other`",
+    )
     qstash_current_signing_key: SecretStr | None = Field(
         default=None,
         validation_alias=AliasChoices("QSTASH_CURRENT_SIGNING_KEY", "qstash_current_signing_key"),

@@ -27,3 +27,13 @@ class AttemptEnded(msgspec.Struct, Generic[OutcomeT], gc=False):
     outcome: OutcomeT
     began: float
     seconds: float
+
+
+class AppendEnded(msgspec.Struct, gc=False):
+    """An append of so many messages has ended, well or not. `began` is by `time.perf_counter`, and
+    it took `seconds`.
+    """
+
+    messages: int
+    began: float
+    seconds: float

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from contextvars import ContextVar
 from typing import NamedTuple
 
 import msgspec
@@ -24,6 +25,10 @@ _PRIVATE_NAMES = (".internal", ".cluster.local")
 """Ends of names that are for private networks, so that no stranger can own one."""
 
 
+ACCEPT: ContextVar[str] = ContextVar("accept", default="")
+"""What the request that is being answered accepts. A page that has several formats reads it."""
+
+
 class Answer(NamedTuple):
     """What a page answers: the HTTP status, the body, and its content type."""
 
@@ -33,10 +38,13 @@ class Answer(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A request that is in order: its path without the query, and whether it is a HEAD."""
+    """A request that is in order: its path without the query, whether it is a HEAD, and the formats
+    that it accepts.
+    """
 
     path: str
     is_head: bool
+    accept: str = ""
 
 
 class PageRefusal(NamedTuple):
@@ -81,7 +89,8 @@ def read_request(head: bytes, listens_on: str) -> Asked | PageRefusal:
         return _ONLY_GET
     if any(_announces_body(name, value) for name, value in headers):
         return _NO_BODY
-    return Asked(target.partition("?")[0], method == "HEAD")
+    accept = ",".join(value for name, value in headers if name == "accept")
+    return Asked(target.partition("?")[0], method == "HEAD", accept)
 
 
 def _headers(rows: list[str]) -> list[tuple[str, str]] | None:

@@ -16,6 +16,7 @@ import structlog
 
 from hookmill.errors import SettingsError
 from hookmill.runtime.admin_request import (
+    ACCEPT,
     MALFORMED,
     NOT_FOUND,
     SLOW,
@@ -147,6 +148,7 @@ class AdminServer:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine has one
         self._idle.pop(task, None)
+        ACCEPT.set(asked.accept)
         try:
             async with asyncio.timeout(PAGE_TIMEOUT):
                 return await page()

@@ -1,4 +1,4 @@
-"""The page /metrics in Prometheus' format (needs the extra `metrics`).
+"""The page /metrics in Prometheus' formats (needs the extra `metrics`).
 
 What a program counts is a collector: an object whose `collect` yields metric families of
 Prometheus' client. It is asked only when somebody asks for the page.
@@ -6,14 +6,17 @@ Prometheus' client. It is asked only when somebody asks for the page.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Protocol
 
-from hookmill.runtime.admin_request import Answer, PageRefusal
+from hookmill.runtime.admin_request import ACCEPT, Answer, PageRefusal
 from hookmill.runtime.admin_server import Page
 from hookmill.runtime.logs import lost_lines
 
 _NOT_INSTALLED = PageRefusal(501, "not_installed", "install hookmill[metrics] to see metrics here")
+
+Prepare = Callable[[], Awaitable[object]]
+"""Gathers what a collector shows; it is awaited before the page is made."""
 
 
 class Collector(Protocol):
@@ -37,10 +40,14 @@ class LogMetrics:
         )
 
 
-def metrics_page(*collectors: Collector) -> Page:
-    """Return the page that shows these collectors; it answers 501 without the extra."""
+def metrics_page(*collectors: Collector, prepare: tuple[Prepare, ...] = ()) -> Page:
+    """Return the page that shows these collectors; it answers 501 without the extra.
+
+    Whoever asks chooses the format by `Accept`. Only OpenMetrics has exemplars.
+    """
     try:
         import prometheus_client as prometheus  # noqa: PLC0415 - an extra
+        from prometheus_client.exposition import choose_encoder  # noqa: PLC0415
     except ImportError:
         return _not_installed
     registry = prometheus.CollectorRegistry()
@@ -48,7 +55,13 @@ def metrics_page(*collectors: Collector) -> Page:
         registry.register(collector)
 
     async def page() -> Answer:
-        return Answer(200, prometheus.generate_latest(registry), prometheus.CONTENT_TYPE_LATEST)
+        for gather in prepare:
+            await gather()
+        try:
+            encode, content_type = choose_encoder(ACCEPT.get())
+        except Exception:  # noqa: BLE001 - what a stranger writes there may raise anything
+            encode, content_type = choose_encoder("")
+        return Answer(200, encode(registry), content_type)
 
     return page
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from hookmill.errors import PartitionsError, StreamUnavailableError
-from hookmill.stream.connections import Command, Connections
+from hookmill.stream.connections import Command, Connections, ServerCounts
 from hookmill.stream.keys import Keys
 from hookmill.stream.reply_errors import WaitEndedError
 from hookmill.stream.topology import Place, Topology
@@ -152,6 +152,10 @@ class Client:
     def blocking(self, place: Place) -> BlockingConnection:
         """Open a connection for commands that wait at the server of a place."""
         return BlockingConnection(self, place)
+
+    def counts(self) -> list[ServerCounts]:
+        """Return what was counted at each server, also of blocking connections."""
+        return [server.counts for server in self.servers]
 
     async def close(self) -> None:
         """Close all connections."""

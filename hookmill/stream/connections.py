@@ -49,6 +49,15 @@ fails after 11 seconds, also while a command blocks.
 """
 
 
+class ServerCounts:
+    """How often a server was asked, how often it was connected, and how often either failed."""
+
+    __slots__ = ("connects", "failures", "round_trips")
+
+    def __init__(self) -> None:
+        self.round_trips = self.connects = self.failures = 0
+
+
 class Connections:
     """Connections to one server, kept open for commands that are sent as they are.
 
@@ -71,6 +80,7 @@ class Connections:
         self._tls = TLS(self.pool)
         self.drops = 0
         """How often the connections were dropped."""
+        self.counts: ServerCounts = ServerCounts() if beside is None else beside.counts
         self.together: list[Connections] = [] if beside is None else beside.together
         """All connections that are dropped together."""
         self.together.append(self)
@@ -99,8 +109,10 @@ class Connections:
                 await self._connect(connection)
             # hiredis writes commands six times as fast as the Redis client's own Python.
             packed = [hiredis.pack_command(command) for command in commands]
+            self.counts.round_trips += 1
             return await self._replies_of(connection, packed, allowance)
         except (redis.RedisError, OSError) as error:  # a TimeoutError is an OSError
+            self.counts.failures += 1
             raise self._translated(error.with_traceback(None)) from None
         finally:
             if drops != self.drops:
@@ -181,6 +193,7 @@ class Connections:
             raise AccessRefusedError(self._refusal)
         if fault := self._tls.renew():
             raise self._refused(f"cannot be used with TLS: {fault}")
+        self.counts.connects += 1
         try:
             await connection.connect()
         except redis.ResponseError as error:  # such as a database that there is not

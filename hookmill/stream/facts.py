@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -78,6 +79,10 @@ class GroupFacts(msgspec.Struct, frozen=True, kw_only=True):
     `dead_bytes` is what dead letters take of Redis' memory, about (None where Redis does not say);
     `oldest_dead_ms` is when the oldest one was written.
     `heartbeats` are those of the workers whose event loop runs.
+    `due` are those of the delayed messages that are due by now, `next_due_ms` is when the first of
+    the delayed ones is (None: none is delayed). `could_run_ms` is since when the oldest message
+    could have run that no worker has taken (None: there is none). `guessed_waiting` is an estimate
+    where Redis cannot say how many wait.
     """
 
     name: str
@@ -96,6 +101,22 @@ class GroupFacts(msgspec.Struct, frozen=True, kw_only=True):
     backlog_bytes: int | None = None
     oldest_dead_ms: int | None = None
     heartbeats: tuple[Heartbeat, ...] = ()
+    due: int = 0
+    next_due_ms: int | None = None
+    could_run_ms: int | None = None
+    guessed_waiting: int = 0
+
+    @property
+    def unread(self) -> int:
+        """How many messages wait; an estimate where Redis cannot say."""
+        return self.guessed_waiting if self.waiting is None else self.waiting
+
+    @property
+    def runnable(self) -> int:
+        """How many messages workers could have in hand now: what waits, what is to be taken again,
+        what is due, and what they hold. It is the number to scale workers by.
+        """
+        return self.unread + self.again + self.due + self.held
 
     @property
     def has_work(self) -> bool:
@@ -147,7 +168,6 @@ class GroupFacts(msgspec.Struct, frozen=True, kw_only=True):
 def sum_of(parts: list[GroupFacts]) -> GroupFacts:
     """Add up the facts of a group in each of the partitions."""
     waiting = [part.waiting for part in parts if part.waiting is not None]
-    oldest = [part.oldest_ms for part in parts if part.oldest_ms is not None]
     sizes = [part.dead_bytes for part in parts if part.dead_bytes is not None]
     unfinished = [part.backlog_bytes for part in parts if part.backlog_bytes is not None]
     consumers: dict[str, list[ConsumerFacts]] = {}
@@ -158,12 +178,14 @@ def sum_of(parts: list[GroupFacts]) -> GroupFacts:
     return GroupFacts(
         name=parts[0].name,
         waiting=sum(waiting) if len(waiting) == len(parts) else None,
-        oldest_ms=min(oldest, default=None),
+        oldest_ms=earliest(part.oldest_ms for part in parts),
         dead_bytes=sum(sizes) if len(sizes) == len(parts) else None,
         backlog_bytes=sum(unfinished) if len(unfinished) == len(parts) else None,
-        oldest_dead_ms=min(
-            [part.oldest_dead_ms for part in parts if part.oldest_dead_ms is not None], default=None
-        ),
+        oldest_dead_ms=earliest(part.oldest_dead_ms for part in parts),
+        guessed_waiting=0 if len(waiting) == len(parts) else sum(part.unread for part in parts),
+        due=sum(part.due for part in parts),
+        next_due_ms=earliest(part.next_due_ms for part in parts),
+        could_run_ms=earliest(part.could_run_ms for part in parts),
         consumers=tuple(
             ConsumerFacts(
                 name=name,
@@ -174,6 +196,11 @@ def sum_of(parts: list[GroupFacts]) -> GroupFacts:
         ),
         **{count: sum(getattr(part, count) for part in parts) for count in counts},
     )
+
+
+def earliest(times: Iterable[int | None]) -> int | None:
+    """Return the first of these times; None where there is none."""
+    return min([time for time in times if time is not None], default=None)
 
 
 class Overview(msgspec.Struct, frozen=True, kw_only=True):

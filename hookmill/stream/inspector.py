@@ -15,7 +15,7 @@ from hookmill.errors import GroupLostError, StreamUnavailableError
 from hookmill.message import about_of
 from hookmill.stream.client import Client
 from hookmill.stream.entries import NOT_LISTED
-from hookmill.stream.facts import ConsumerFacts, GroupFacts, Overview, ServerFacts, sum_of
+from hookmill.stream.facts import ConsumerFacts, GroupFacts, Overview, ServerFacts, earliest, sum_of
 from hookmill.stream.heartbeats import PLACE, Heartbeats
 from hookmill.stream.keys import GroupKeys, Keys
 from hookmill.stream.producer import Producer
@@ -64,15 +64,9 @@ class Inspector:
         now = await self._time()
         (memory,) = await self._client.info("memory")
         length, sizes = 0, []
-        groups: dict[str, list[GroupFacts]] = {}
         for number, keys in enumerate(self._client.partitions):
-            rows = await self._groups_of(number, keys)
             length += int(await self._client.execute(number, "XLEN", keys.stream))
             sizes.append(await self._bytes(number, keys.stream))
-            for row in rows:
-                if not is_wakeup_group(row["name"]):
-                    facts = await self._group(number, keys, row)
-                    groups.setdefault(facts.name, []).append(facts)
         known = [size for size in sizes if size is not None]
         return Overview(
             now_ms=int(now * 1000),
@@ -81,8 +75,18 @@ class Inspector:
             bytes=sum(known) if len(known) == len(sizes) else None,
             used_memory=int(memory["used_memory"]),
             maxmemory=int(memory.get("maxmemory", 0)),
-            groups=tuple([await self._with_workers(sum_of(parts)) for parts in groups.values()]),
+            groups=await self.groups(),
         )
+
+    async def groups(self) -> tuple[GroupFacts, ...]:
+        """Look at each group of the stream."""
+        groups: dict[str, list[GroupFacts]] = {}
+        for number, keys in enumerate(self._client.partitions):
+            for row in await self._groups_of(number, keys):
+                if not is_wakeup_group(row["name"]):
+                    facts = await self._group(number, keys, row)
+                    groups.setdefault(facts.name, []).append(facts)
+        return tuple([await self._with_workers(sum_of(parts)) for parts in groups.values()])
 
     async def group(self, name: str) -> GroupFacts:
         """Look at one group, also where Redis has lost it and only its keys are left."""
@@ -124,29 +128,62 @@ class Inspector:
         undelivered = await self._first(number, keys.stream, f"({last_delivered}")
         again = await self._first(number, keys.again, "-")
         execute = self._client.execute
-        oldest_dead = await self._first(number, keys.dead, "-")
         in_again = int(await execute(number, "XLEN", keys.again))
         owners = _pairs(await execute(number, "HGETALL", keys.owners))
         counts = _pairs(await execute(number, "HGETALL", keys.counts))
         came = [oldest_held, undelivered and _ms(undelivered[0]), again and _received_ms(*again)]
+        delayed, due, next_due = await self._delayed(number, keys)
+        parked = int(await execute(number, "GET", keys.parked) or 0)
+        untaken = await self._untaken_again_ms(number, keys) if in_again > again_held else None
+        could_run = [undelivered and _ms(undelivered[0]), untaken, next_due if due else None]
+        # Redis tells the lag from 7.0 on, unless an entry was deleted in between.
+        waiting = row.get("lag") if undelivered else 0
+        guessed = _guessed_waiting(counts, held + in_again + delayed + parked)
         return GroupFacts(
             name=name,
-            # Redis tells the lag from 7.0 on, unless an entry was deleted in between.
-            waiting=row.get("lag") if undelivered else 0,
+            waiting=waiting,
+            guessed_waiting=guessed if waiting is None else 0,
             held=held + again_held,
-            delayed=int(await execute(number, "ZCARD", keys.delayed)),
+            delayed=delayed,
+            due=due,
+            next_due_ms=next_due,
+            could_run_ms=earliest(could_run),
             again=max(0, in_again - again_held),
-            parked=int(await execute(number, "GET", keys.parked) or 0),
-            dead=int(await execute(number, "XLEN", keys.dead)),
-            dead_bytes=await self._bytes(number, keys.dead),
-            oldest_dead_ms=oldest_dead and _ms(oldest_dead[0]),
-            oldest_ms=min((ms for ms in came if ms is not None), default=None),
+            parked=parked,
+            oldest_ms=earliest(came),
             remembered=sum(int(size) for field, size in owners.items() if field.endswith(b":size")),
-            duplicates=int(counts.get(b"repeats", 0)),
-            late=int(counts.get(b"late", 0)),
-            backlog_bytes=_backlog_bytes(counts),
             consumers=await self._consumers(number, keys, name),
+            **_counted(counts),
+            **await self._dead(number, keys),
         )
+
+    async def _dead(self, number: int, keys: GroupKeys) -> dict[str, Any]:
+        """Return what is known of the dead letters, by the names of the facts."""
+        oldest = await self._first(number, keys.dead, "-")
+        return {
+            "dead": int(await self._client.execute(number, "XLEN", keys.dead)),
+            "dead_bytes": await self._bytes(number, keys.dead),
+            "oldest_dead_ms": oldest and _ms(oldest[0]),
+        }
+
+    async def _delayed(self, number: int, keys: GroupKeys) -> tuple[int, int, int | None]:
+        """Return how many messages are delayed, how many of them are due by now, and when the first
+        one is.
+        """
+        delayed = int(await self._client.execute(number, "ZCARD", keys.delayed))
+        if not delayed:
+            return 0, 0, None
+        now = int(await self._time(number) * 1000)
+        due = int(await self._client.execute(number, "ZCOUNT", keys.delayed, "-inf", now))
+        first = await self._client.execute(number, "ZRANGE", keys.delayed, 0, 0, "WITHSCORES")
+        return delayed, due, int(float(first[1])) if first else None
+
+    async def _untaken_again_ms(self, number: int, keys: GroupKeys) -> int | None:
+        """Return when the oldest entry was written that is to be taken again, and was not yet."""
+        for row in await self._infos(number, "XINFO", "GROUPS", keys.again):
+            found = await self._first(number, keys.again, f"({row['last-delivered-id'].decode()}")
+            return _ms(found[0]) if found else None
+        return None
 
     async def _pending(self, number: int, key: str, group: str) -> tuple[int, int | None]:
         """Return how many entries are held, and when the oldest of them was added."""
@@ -225,9 +262,9 @@ class Inspector:
             return str(error)
         return ""
 
-    async def _time(self) -> float:
+    async def _time(self, place: int = 0) -> float:
         """Return Redis' own time, in Unix seconds."""
-        seconds, microseconds = await self._client.execute(0, "TIME")
+        seconds, microseconds = await self._client.execute(place, "TIME")
         return int(seconds) + int(microseconds) / 1_000_000
 
     async def _clock_ahead(self) -> float:
@@ -247,11 +284,28 @@ def _pairs(flat: Iterable[Any]) -> dict[Any, Any]:
     return dict(zip(words, words, strict=True))
 
 
+def _counted(counts: dict[bytes, bytes]) -> dict[str, Any]:
+    """Return what a group's counts say, by the names of the facts."""
+    return {
+        "duplicates": int(counts.get(b"repeats", 0)),
+        "late": int(counts.get(b"late", 0)),
+        "backlog_bytes": _backlog_bytes(counts),
+    }
+
+
 def _backlog_bytes(counts: dict[bytes, bytes]) -> int | None:
     """Return a group's unfinished bytes from its counts (scripts/backlog.lua states them)."""
     if b"unfinished:bytes" not in counts:
         return None
     return max(0, int(counts[b"unfinished:bytes"]) - int(counts.get(b"finished:bytes", 0)))
+
+
+def _guessed_waiting(counts: dict[bytes, bytes], others: int) -> int:
+    """Return about how many messages a group has not read, though some; `others` are unfinished and
+    it has read them.
+    """
+    unfinished = int(counts.get(b"unfinished:messages", 0))
+    return max(1, unfinished - int(counts.get(b"finished:messages", 0)) - others)
 
 
 def _ms(entry_id: bytes) -> int:

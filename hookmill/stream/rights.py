@@ -25,6 +25,9 @@ _NOT_ALWAYS = {
 }
 """Commands that only some settings need, or without which a program works as well."""
 
+FOR_METRICS = {"receiver": {"ZCOUNT", "ZRANGE"}, "worker": {"ZCOUNT"}}
+"""Commands of a role without which only its metrics know less of the groups."""
+
 _OUTSIDE = {
     "BZPOPMIN": ("BZPOPMIN", "{probe}", "no"),  # an error about the time, at once
     "CLIENT ID": ("CLIENT", "ID"),
@@ -60,7 +63,8 @@ async def check_rights(client: Client, role: str) -> None:
 
     It names all of them. Nothing is written. A server that cannot tell (Redis 6.2) says nothing.
     """
-    needed = [name for name in commands_of(role) if name not in _NOT_ALWAYS]
+    unneeded = _NOT_ALWAYS | FOR_METRICS.get(role, set())
+    needed = [name for name in commands_of(role) if name not in unneeded]
     outside = [name for name in needed if name in _OUTSIDE]
     inside = [name for name in needed if name not in {*outside, *_TRIED_OTHERWISE}]
     probe = client.partitions[0].probe

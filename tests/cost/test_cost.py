@@ -44,15 +44,18 @@ PLAIN = {"receiver": "receiver, Marble, 32 at once", "worker": "worker, 200 at o
 """The cases without a feature, to compare with."""
 
 IDLE = {
-    "receiver, admin port": 0.5,
     "receiver, spool": 3.0,  # the results of its partitions are put together
-    "worker, admin port": 0.5,
     "worker, dead letter bounds": 0.5,
     "worker, on_dead": 0.5,
     "worker, retention": 0.5,
 }
 """Features that have nothing to do with a message that is handled while Redis is there, and how
 many calls a message each may add.
+"""
+
+METRICS = {"receiver, admin port": 6.0, "worker, admin port": 4.0}
+"""How many calls a message each may add where somebody can ask for metrics, so that each message is
+measured.
 """
 
 A_BATCH = 2
@@ -114,6 +117,15 @@ def test_a_message_enters_no_module_of_a_feature_that_is_off(
         ]
 
     assert not counting.faults(entered)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_metrics_cost_a_message_few_calls(counting: Counting, name: str) -> None:
+    def too_many(cases: dict[str, Case]) -> list[str]:
+        more = calls_more(cases, name)
+        return [] if more <= METRICS[name] else [f"{more} calls more"]
+
+    assert not counting.faults(too_many)
 
 
 @pytest.mark.parametrize("name", IDLE)

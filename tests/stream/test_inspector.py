@@ -68,6 +68,9 @@ async def test_each_message_is_counted_in_the_state_it_is_in(
 
     assert found.waiting == countable(redis_client, 5)
     assert (found.held, found.delayed, found.again, found.dead) == (1, 1, 1, 1)
+    assert found.runnable == found.unread + 1 + 1
+    assert found.unread == (5 if found.waiting is not None else found.guessed_waiting)
+    assert found.unread > 0
     assert found.remembered == 5
     assert found.oldest_ms == RECEIVED  # it is to be taken again, and came before all others
     (consumer,) = found.consumers

@@ -14,7 +14,7 @@ import redis
 from hookmill.errors import StreamUnavailableError
 from hookmill.stream.client import Client
 from hookmill.stream.reply_errors import AccessRefusedError, RightMissingError
-from hookmill.stream.rights import check_rights, commands_of, needed_commands
+from hookmill.stream.rights import FOR_METRICS, check_rights, commands_of, needed_commands
 from hookmill.stream.script_runner import script_text
 from tests import limited
 from tests.support import Server
@@ -107,9 +107,19 @@ async def test_a_program_names_each_right_that_its_user_lacks(
     async with Client(url, prefix) as client:
         await check_rights(client, role)
         skip_before_7_0(users)
-        for command in set(commands_of(role)) - NOT_LOOKED_FOR - OF_ALL:
+        for command in set(commands_of(role)) - NOT_LOOKED_FOR - OF_ALL - FOR_METRICS[role]:
             await users_lacks(users, role, command, client)
     assert users.dbsize() == 0, "the look has written something"
+
+
+@pytest.mark.parametrize("role", ["receiver", "worker"])
+async def test_a_program_starts_with_the_rights_of_a_release_without_these_metrics(
+    users: redis.Redis, server: Server, prefix: str, role: str
+) -> None:
+    for command in FOR_METRICS[role]:
+        limited.ask(users, "ACL", "SETUSER", f"hookmill-{role}", f"-{command.lower()}")
+    async with Client(limited.as_role(role, server.url), prefix) as client:
+        await check_rights(client, role)
 
 
 async def users_lacks(users: redis.Redis, role: str, command: str, client: Client) -> None:

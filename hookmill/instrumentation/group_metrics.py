@@ -1,0 +1,163 @@
+"""How much of each group's work is in which state, as metrics of any program.
+
+All programs say the same of a group, so that it is known at zero workers too. Redis is asked at
+most every few seconds, whoever asks for the page, and the page never waits for a Redis that is
+away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import structlog
+
+from hookmill.errors import GroupLostError, StreamUnavailableError
+from hookmill.instrumentation.histograms import gauge, labelled
+from hookmill.runtime.log_pace import LogPace
+from hookmill.runtime.tasks import cancel_and_wait
+from hookmill.stream.facts import GroupFacts
+
+log = structlog.get_logger("runtime")
+
+PERIOD = 5.0
+"""Seconds for which what Redis said is shown."""
+
+PATIENCE = 0.5
+"""Seconds that a page waits for Redis, if it answered the last time."""
+
+ASK_TIMEOUT = 4.0
+"""Seconds that all questions may take together."""
+
+STATES = ("waiting", "held", "delayed", "again", "parked", "dead")
+"""The states of a message of a group that it has not finished, or has given up."""
+
+Look = Callable[[], Awaitable[tuple[GroupFacts, ...]]]
+
+
+class GroupMetrics:
+    """A collector of gauges. `look` asks Redis; `lease` (seconds) decides which workers of an older
+    release count as running.
+    """
+
+    def __init__(self, look: Look, lease: float) -> None:
+        self._look = look
+        self._lease = lease
+        self._groups: tuple[GroupFacts, ...] = ()
+        self._asked = -PERIOD
+        self._answered_at: float | None = None
+        self._is_up: bool | None = None
+        self._asking: asyncio.Task[None] | None = None
+        self._log_pace = LogPace()
+
+    async def refresh(self) -> None:
+        """Ask Redis, unless that was done just now. Return soon, also without an answer."""
+        if self._asking is None and time.monotonic() - self._asked >= PERIOD:
+            self._asking = asyncio.create_task(self._ask(), name="group metrics")
+        if self._asking is not None and self._is_up is not False:
+            await asyncio.wait({self._asking}, timeout=PATIENCE)
+
+    async def close(self) -> None:
+        """End a question that is under way."""
+        if self._asking is not None:
+            await cancel_and_wait([self._asking])
+            self._asking = None  # a task that is cancelled before its first step runs no code
+
+    def collect(self) -> Iterator[Any]:
+        """Yield the gauges. While Redis is away nothing is said of groups."""
+        yield gauge(
+            "hookmill_redis_up",
+            "Whether Redis answered when it was last asked for these metrics.",
+            None if self._is_up is None else float(self._is_up),
+        )
+        yield gauge(
+            "hookmill_groups_asked_timestamp_seconds",
+            "When Redis last answered what is said of groups here.",
+            self._answered_at,
+        )
+        groups = self._groups
+        yield labelled(
+            "gauge",
+            "hookmill_group_messages",
+            "Messages of a group by state. Where Redis cannot tell how many wait, that is a guess.",
+            ("group", "state"),
+            [((group.name, state), number) for group in groups for state, number in depth(group)],
+        )
+        for name, meaning, value in _GAUGES:
+            rows = [((group.name,), value(group)) for group in groups]
+            yield labelled("gauge", f"hookmill_group_{name}", meaning, ("group",), rows)
+        rows = [((group.name,), float(group.workers(self._lease))) for group in groups]
+        yield labelled("gauge", "hookmill_group_workers", "Workers that run.", ("group",), rows)
+        rows = [((group.name,), float(len(group.blocked(self._lease)))) for group in groups]
+        yield labelled(
+            "gauge",
+            "hookmill_group_blocked_workers",
+            "Workers whose event loop is blocked while they hold messages.",
+            ("group",),
+            rows,
+        )
+
+    async def _ask(self) -> None:
+        self._asked = time.monotonic()
+        try:
+            async with asyncio.timeout(ASK_TIMEOUT):
+                self._groups = await self._look()
+        except (StreamUnavailableError, GroupLostError, TimeoutError) as error:
+            self._groups, self._is_up = (), False
+            if self._log_pace.failed():
+                log.warning(
+                    "metrics know nothing of groups", error=str(error) or "no answer in time",
+                    **self._log_pace.failures,
+                )  # fmt: skip
+        else:
+            self._log_pace.succeeded()
+            self._is_up, self._answered_at = True, time.time()
+        finally:
+            self._asked = time.monotonic()
+            self._asking = None
+
+
+def depth(group: GroupFacts) -> Iterator[tuple[str, float]]:
+    """Yield how many messages of a group are in each state."""
+    for state in STATES:
+        yield state, group.unread if state == "waiting" else getattr(group, state)
+
+
+def _seconds(ms: int | None) -> float | None:
+    return None if ms is None else ms / 1000
+
+
+_GAUGES: tuple[tuple[str, str, Callable[[GroupFacts], float | None]], ...] = (
+    (
+        "runnable_messages",
+        "Messages that are held or could be: waiting, again, due. Scale workers by it.",
+        lambda group: group.runnable,
+    ),
+    (
+        "oldest_runnable_timestamp_seconds",
+        "Since when the oldest message could run that no worker has taken. Absent: there is none.",
+        lambda group: _seconds(group.could_run_ms),
+    ),
+    (
+        "next_due_timestamp_seconds",
+        "When the first delayed message is due. Absent: none is delayed.",
+        lambda group: _seconds(group.next_due_ms),
+    ),
+    (
+        "backlog_messages",
+        "Unfinished messages, which count to the limit of the backlog.",
+        lambda group: group.unread + group.held + group.delayed + group.again + group.parked,
+    ),
+    (
+        "backlog_bytes",
+        "Bytes of the unfinished messages, as they were last measured. Absent: never measured.",
+        lambda group: group.backlog_bytes,
+    ),
+    (
+        "oldest_dead_timestamp_seconds",
+        "When the oldest dead letter was written. Absent: there is none.",
+        lambda group: _seconds(group.oldest_dead_ms),
+    ),
+)
