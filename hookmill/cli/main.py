@@ -23,7 +23,9 @@ from hookmill.cli import (
     health,
     message,
     operation,
+    pauses,
     programs,
+    replay,
     schema,
     spool,
 )
@@ -52,8 +54,11 @@ for command in (
     operation.status,
     operation.check,
     health.health,
+    pauses.pause,
+    pauses.resume,
     message.message,
     audit.audit,
+    replay.replay,
     schema.schema,
 ):
     app.command()(command)
