@@ -11,6 +11,7 @@ from hookmill.config.settings import Settings
 from hookmill.errors import GroupLostError, GroupRefusedError, StreamUnavailableError
 from hookmill.handlers import Handlers
 from hookmill.runtime import process
+from hookmill.runtime.log_level_watch import LogLevelWatch
 from hookmill.runtime.tasks import cancel_and_wait, run_periodically
 from hookmill.stream.attempts import HistoryBounds
 from hookmill.stream.consumer import Consumer
@@ -89,7 +90,9 @@ class Worker:
     def _periodic_tasks(
         self, settings: Settings, heartbeats: Heartbeats, unknown_types: UnknownTypes
     ) -> dict[str, Callable[[], Awaitable[float]]]:
+        levels = LogLevelWatch.of(self._client, settings.log_level, self.consumer_name, "worker")
         return {
+            "log level": levels.run_once,
             "consumption": self.consumption.run_once,
             "delayed": Delayed(self._consumer).run_once,
             "first sights": unknown_types.forget_known,
