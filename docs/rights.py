@@ -38,6 +38,7 @@ ROLES: dict[str, tuple[str, ...]] = {
         "hookmill.admin.messages.Messages.find",
         "hookmill.admin.messages.Messages.story",
         "hookmill.admin.audit.listed",
+        "hookmill.admin.pauses.listed",
     ),
 }
 """Where each role begins: packages, modules or functions."""

@@ -207,8 +207,8 @@ def assert_nothing_left(client: redis.Redis, prefix: str) -> None:
             left.append(f"{key} has delayed messages")
         elif key.endswith(":busy"):
             left.append(f"{key} has ordering keys in use")
-        elif ":parked:" in key:
-            left.append(f"{key} has parked messages")
+        elif ":parked:" in key or ":paused:" in key:
+            left.append(f"{key} has parked or paused messages")
         elif ":owners" in key and client.ttl(key) == -1:  # -2: it has just expired
             left.append(f"{key} never expires")
     assert not left, left

@@ -98,6 +98,8 @@ HEALTH = "tests/receiver/test_health.py::test_"
 HEARTBEAT = "tests/worker/test_heartbeat.py::test_"
 HEARTBEATS = "tests/stream/test_heartbeats.py::test_"
 GROUPS = "tests/stream/test_groups.py::test_"
+REPLAYS = "tests/stream/test_replays.py::test_"
+ADMIN_REPLAYS = "tests/admin/test_replays.py::test_"
 GROUPS_DROPPED = "tests/stream/test_groups_dropped.py::test_"
 UNKNOWN_GROUP = "tests/worker/test_unknown_group.py::test_"
 HEADS = "tests/stream/test_ordering_heads.py::test_"
@@ -1932,6 +1934,93 @@ RULES = (
         (f"{GROUPS}a_group_from_now_that_is_lost_before_the_first_trim_starts_there_again",),
     ),
     # --- 24: a connection that is no longer good is dropped ---------------------------------------
+    Rule(
+        20,
+        "what gets a new place during the look at what is unfinished is not replayed",
+        (
+            lua(
+                "moves",
+                "if is_looked_at then redis.call('HSET', moves_key, token, '') end",
+                "if is_looked_at then is_looked_at = true end",
+            ),
+        ),
+        (f"{REPLAYS}what_moves_behind_the_back_of_a_look_is_left_out",),
+    ),
+    Rule(
+        20,
+        "each place of an unfinished message is looked at",
+        (
+            Edit(
+                "hookmill/stream/unfinished.py",
+                '        async for names in self._scanned(number, "ZSCAN", keys.delayed):\n',
+                '        async for names in self._scanned(number, "ZSCAN", keys.due):\n',
+            ),
+        ),
+        (f"{REPLAYS}each_place_of_an_unfinished_message_is_looked_at",),
+    ),
+    Rule(
+        20,
+        "of several entries with one ID only the owner's is replayed",
+        (lua("replay_handled", "if owner and owner ~= packed(id) then", "if not id then"),),
+        (f"{REPLAYS}a_duplicate_is_left_out_and_what_is_gone_and_forgotten_is_counted",),
+    ),
+    Rule(
+        20,
+        "a step whose reply was lost is not done twice",
+        (
+            lua(
+                "replay_handled",
+                "if kept.cursor == ARGV[6] then return reply('went on') end",
+                "if kept.cursor == ARGV[6] then kept.cursor = ARGV[5] end",
+            ),
+        ),
+        (
+            f"{REPLAYS}a_step_whose_reply_was_lost_does_nothing_when_it_is_sent_again",
+            f"{ADMIN_REPLAYS}a_lost_reply_repeats_nothing_and_an_outage_is_waited_for",
+        ),
+    ),
+    Rule(
+        20,
+        "one run at a time replays",
+        (
+            lua(
+                "replay_right",
+                "if name ~= run then return false end",
+                "if not name then return end",
+            ),
+        ),
+        (f"{REPLAYS}one_run_at_a_time_has_the_right",),
+    ),
+    Rule(
+        20,
+        "where the group is made again, a replay has to look again",
+        (
+            lua(
+                "open",
+                "if made == 1 then redis.call('HDEL', KEYS[5], 'replay') end",
+                "if made == 2 then redis.call('HDEL', KEYS[5], 'replay') end",
+            ),
+        ),
+        (f"{REPLAYS}where_the_group_is_made_again_a_replay_has_to_look_again",),
+    ),
+    Rule(
+        20,
+        "beside a worker of an older release nothing is replayed",
+        (Edit("hookmill/admin/replays.py", "    if older:\n", "    if older and silent < 0:\n"),),
+        (f"{ADMIN_REPLAYS}beside_a_worker_of_an_older_release_nothing_is_replayed",),
+    ),
+    Rule(
+        20,
+        "a replayed message with an ordering key joins the end of its line",
+        (
+            lua(
+                "replay_handled",
+                "if key == '' then add_again(copy) else rejoin(key, id, copy) end",
+                "add_again(copy)",
+            ),
+        ),
+        (f"{REPLAYS}an_ordered_message_joins_the_end_of_its_key",),
+    ),
     Rule(
         24,
         "a reply that only the wrong server gives drops the connections to it",

@@ -60,8 +60,9 @@ class Worker:
         sights = FirstSights(self._client, settings.group)
         unknown_types = UnknownTypes(sights, heartbeats, handlers)
         self._attempter = Attempter(
-            handlers, resources, self._threads, grace=settings.grace, look=unknown_types.look
-        )
+            handlers, resources, self._threads, grace=settings.grace, look=unknown_types.look,
+            pauses=self._consumer.pauses,
+        )  # fmt: skip
         takeover = self._takeover = Takeover(self._consumer, settings.lease)
         self.instruments = self._instruments_of(settings, handlers)
         self._watchers = DeadWatchers(handlers, resources)
@@ -113,7 +114,12 @@ class Worker:
 
     def _consumption(self, settings: Settings) -> Consumption:
         waiting = FirstWaiting(self._client, settings.group)
-        return Consumption(self._pool, waiting, patience=patience_for(settings.take_bytes))
+        return Consumption(
+            self._pool,
+            waiting,
+            is_paused=lambda: self.is_paused,
+            patience=patience_for(settings.take_bytes),
+        )
 
     def _health(self) -> WorkerHealth:
         watch = self._loop_watch
@@ -215,6 +221,11 @@ class Worker:
     def cannot_take(self) -> bool:
         """Whether the last try to take messages failed."""
         return self._pool.cannot_take
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether all of the group is paused, so that taking nothing is right."""
+        return self._consumer.pauses.is_all
 
     @property
     def opened(self) -> asyncio.Event:

@@ -22,6 +22,7 @@ from hookmill.handlers import Dead, Delivery, Discard, Handler, Handlers, Middle
 from hookmill.message import TRACE_FIELD, Message, Progress
 from hookmill.runtime import logs
 from hookmill.stream.entries import Entry
+from hookmill.stream.known_pauses import KnownPauses
 from worker.error_memory import release_frames
 from worker.outcome import (
     Attempted,
@@ -34,6 +35,7 @@ from worker.outcome import (
     Requeued,
     RetryLater,
 )
+from worker.pausing import held_back_by
 from worker.threads import HandlerThreads
 from worker.timeouts import Timeouts
 from worker.unmatched import Sight, UnmatchedTypes, never_seen
@@ -72,8 +74,10 @@ class Attempter:
         grace: float,
         look: Callable[[str], Awaitable[Sight]] = never_seen,
         clock: Callable[[], float] = time.time,
+        pauses: KnownPauses | None = None,
     ) -> None:
         self._handlers = handlers
+        self._pauses = pauses or KnownPauses(1)
         self._resources = resources
         self._threads = threads
         self._grace = grace
@@ -119,6 +123,15 @@ class Attempter:
     def requeue_waiting(self) -> None:
         """Have the messages requeued that wait for a thread, because this worker stops."""
         self._threads.requeue_waiting()
+
+    def requeue_paused(self) -> None:
+        """Have the messages requeued that wait for a thread, and may be paused now: they would keep
+        their slots. Who takes them decides.
+        """
+        for one in self._threads.waiting():
+            names = (one.handler.name, *one.handler.aliases)
+            if self._pauses.may_hold(names):
+                self._threads.requeue(one, one.progress)
 
     async def attempt(self, entry: Entry, progress: Progress) -> Attempted:
         """Read the message, find its handler, run it, and return what happened."""
@@ -173,12 +186,16 @@ class Attempter:
     def _prepare(
         self, entry: Entry, message: Message, progress: Progress
     ) -> tuple[Handler, Delivery[Any]] | _Unmatched | Outcome:
-        """Find the message's handler, decode its event; return an outcome if that fails. From now
-        on every line of the log names the message.
+        """Find the message's handler, decode its event; return an outcome if that fails, or if it
+        is paused. From now on every line of the log names the message.
         """
         logs.bind_message(message.id, message.source, message.type)
         if TRACE_FIELD in entry.fields:
             logs.bind_trace(entry.fields[TRACE_FIELD][3:35].decode("ascii", "replace"))
+        if self._pauses.is_any:
+            held_back = held_back_by(self._pauses, self._handlers, entry, message, progress)
+            if held_back is not None:
+                return held_back
         handler = self._handler(message, progress)
         if not isinstance(handler, Handler):
             return handler

@@ -1,4 +1,5 @@
-"""Moves delayed messages to the again stream when they are due. One worker does it for its group.
+"""Moves delayed messages to the again stream when they are due, and ends pauses that have a time.
+One worker does it for its group.
 
 The others sleep a little longer, and look whether it does (hookmill/stream/releases.py). So a retry
 begins within a second of its time, also where the releaser has died or stands still. Where nothing
@@ -55,6 +56,7 @@ class Delayed:
         seen = await self._consumer.look_at_delayed()
         if not seen.is_releaser and self._stands_still(seen):
             seen = await self._consumer.look_at_delayed(instead_of=seen.number)
+        await self._consumer.heed_pauses(seen.pauses_version)
         if seen.is_releaser:
             return await self._release(seen)
         if await self._consumer.wait_for_sooner(self._must_move_by - self._clock()):
@@ -66,8 +68,10 @@ class Delayed:
         if (now := self._clock()) >= self._look_at_all_at:
             self._look_at_all_at = now + LONGEST_PAUSE
             moved, _ = await self._consumer.release(BATCH)
-        elif seen.due:
-            moved, _ = await self._consumer.release(BATCH, seen.due)
+        elif seen.due or seen.pauses_due:
+            moved, _ = await self._consumer.release(BATCH, seen.due) if seen.due else (0, None)
+            for partition in seen.pauses_due:
+                await self._consumer.end_due_pause(partition)
         else:
             pause = min(_pause_of(seen), self._look_at_all_at - now)
             if pause > SHORTEST_PAUSE:

@@ -91,7 +91,18 @@ class Requeued(msgspec.Struct, frozen=True):
         return Told("requeued", self.progress.handler, self.reason)
 
 
-Outcome = Done | Ignored | Discarded | FannedOut | RetryLater | DeadLettered | Requeued
+class HeldBack(msgspec.Struct, frozen=True):
+    """A pause of this name holds it back: it did not begin, and counts as no attempt."""
+
+    progress: Progress
+    pause: str
+
+    def told(self) -> Told:
+        """Return what a history keeps of it."""
+        return Told("held_back", self.progress.handler, self.pause)
+
+
+Outcome = Done | Ignored | Discarded | FannedOut | RetryLater | DeadLettered | Requeued | HeldBack
 
 
 class Attempted(msgspec.Struct, frozen=True, gc=False):

@@ -55,6 +55,9 @@ then its entry waits this long at most.
 PAUSE = 0.5
 """Seconds between tries while Redis is unavailable."""
 
+PAUSED_WAIT = 1.0
+"""Seconds between two takes while all is paused; they end when the pauses change."""
+
 MAX_UNSETTLED = 10_000
 """Finished messages that may wait to be settled. With this many, the pool takes nothing more."""
 
@@ -153,6 +156,7 @@ class Pool:
         self._is_resting = False
         self._waits_for_slots = False
         self._taking: asyncio.Task[None] | None = None
+        consumer.pauses.when_changed.append(self._pauses_changed)
         self._holdings = Holdings(max_bytes)
         self.held = self._holdings.entries
 
@@ -358,8 +362,17 @@ class Pool:
             await asyncio.sleep(SLOT_WAIT)
         return True
 
+    def _pauses_changed(self) -> None:
+        self._changed.set()
+        self._attempter.requeue_paused()
+
     async def _take_and_start(self) -> None:
         """Take once and start what came. Where nothing is left, wait until something may come."""
+        if self._consumer.pauses.is_all:  # what is added meanwhile must not wake it
+            self._changed.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PAUSED_WAIT):
+                    await self._changed.wait()
         if not self._is_open:
             await self._consumer.open()
             self._is_open = True
@@ -369,7 +382,8 @@ class Pool:
         finally:
             self._has_wakeup = False
         self._start_taken(taken)
-        if not taken.has_more and not self._is_quiet and (pause := self._takeover.wait()):
+        waits = not (taken.has_more or self._is_quiet or self._consumer.pauses.is_all)
+        if waits and (pause := self._takeover.wait()):
             # Redis wakes the one that waits longest. Let chance decide who that is: otherwise a
             # message that another worker has to run could come to this one every time.
             pause *= random.uniform(0.8, 1.0)  # noqa: S311 - it is no secret

@@ -18,6 +18,7 @@ from worker.outcome import (
     Discarded,
     Done,
     FannedOut,
+    HeldBack,
     Ignored,
     Outcome,
     Requeued,
@@ -98,6 +99,8 @@ def report(log: FilteringBoundLogger, outcome: Outcome, before: Progress, second
                 "dead letter", handler=progress.handler, attempts=progress.attempts,
                 reason=reason, error=last_line(error),
             )  # fmt: skip
+        case HeldBack(_, pause):
+            log.debug("held back", pause=pause)
         case Requeued(_, reason):
             log.info("requeued", **({"reason": reason} if reason else {}))
 

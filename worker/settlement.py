@@ -14,6 +14,7 @@ from worker.outcome import (
     Discarded,
     Done,
     FannedOut,
+    HeldBack,
     Ignored,
     Outcome,
     Requeued,
@@ -53,6 +54,9 @@ def _follow_ups(outcome: Outcome, clock: Callable[[], float]) -> tuple[FollowUp,
             return (retry if keeps_key else msgspec.structs.replace(retry, kind="aside"),)
         case Requeued(progress):
             return (_to_run_again(progress),)
+        case HeldBack(progress, pause):
+            token = pause.encode("utf-8", "surrogateescape")
+            return (FollowUp("paused", token, progress.to_fields()),)
         case FannedOut(progress, handlers):
             return tuple(
                 _to_run_again(Progress(owner=progress.owner, handler=handler))

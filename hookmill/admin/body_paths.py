@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from hookmill.handlers import matches_pattern
+from hookmill.message import Fields, body_of
 from hookmill.signatures.forms import form_fields
 
 LARGEST_BODY = 1024 * 1024
@@ -83,6 +84,15 @@ def path_of(text: str) -> tuple[Step, ...]:
     if not steps or end != len(text):
         raise BodyPathError(f"{text!r} is no path in a body: give one such as data.items[0].sku")
     return steps
+
+
+def are_in(where: Iterable[Condition], fields: Fields) -> bool:
+    """Return whether all conditions match the body of an entry with these fields."""
+    try:
+        body = body_of(fields)
+    except (ValueError, RecursionError):
+        return False
+    return all(condition.matches(body) for condition in where)
 
 
 def overlap(one: tuple[Step, ...], other: tuple[Step, ...]) -> bool:

@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from hookmill.admin.body_paths import Condition
+from hookmill.admin.body_paths import Condition, are_in
 from hookmill.admin.fingerprints import kind_of
 from hookmill.handlers import matches_pattern
-from hookmill.message import Fields, about_of, body_of
+from hookmill.message import Fields, about_of
 
 _AGO = re.compile("([0-9]{1,9})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -89,7 +89,7 @@ class DeadLetterFilter(msgspec.Struct, frozen=True, kw_only=True):
         )
         if not fits or (self.error is not None and self.error != _fingerprint(fields, handler)):
             return False
-        return not self.where or _have(self.where, fields)
+        return not self.where or are_in(self.where, fields)
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,14 +125,6 @@ def moment_ms(text: str, now: float) -> int:
 
 def _fingerprint(fields: Fields, handler: str) -> str:
     return kind_of(_text(fields.get(b"error", b"")), handler).fingerprint
-
-
-def _have(where: tuple[Condition, ...], fields: Fields) -> bool:
-    try:
-        body = body_of(fields)
-    except (ValueError, RecursionError):
-        return False
-    return all(condition.matches(body) for condition in where)
 
 
 def _text(raw: bytes) -> str:

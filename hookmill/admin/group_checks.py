@@ -51,7 +51,7 @@ def unfinished(group: GroupFacts) -> str:
     """Return how many messages of a group are in which state: what is lost with the group."""
     waiting = "an unknown number" if group.waiting is None else f"{group.waiting:,}"
     counts = ((group.held, "held"), (group.delayed, "delayed"), (group.again, "again"),
-              (group.parked, "parked"), (group.dead, "dead"))  # fmt: skip
+              (group.parked, "parked"), (group.paused, "paused"), (group.dead, "dead"))  # fmt: skip
     return ", ".join([f"{waiting} waiting", *(f"{n:,} {state}" for n, state in counts if n)])
 
 

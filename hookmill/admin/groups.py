@@ -113,11 +113,11 @@ def describe(overview: Overview, group: ListedGroup, lease: float) -> dict[str, 
         "since": since and since.isoformat(timespec="milliseconds"),
         **dict.fromkeys(("backlog", "backlog_bytes", "oldest_age")),
         **dict.fromkeys(("waiting", "held", "delayed", "again")),
-        **dict.fromkeys(("parked", "dead", "workers", "pins")),
+        **dict.fromkeys(("parked", "paused", "dead", "workers", "pins")),
     }
     if facts is None:
         return seen
-    counts = ("waiting", "held", "delayed", "again", "parked", "dead")
+    counts = ("waiting", "held", "delayed", "again", "parked", "paused", "dead")
     return seen | {
         "backlog": facts.backlog,
         "backlog_bytes": facts.backlog_bytes,

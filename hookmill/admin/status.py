@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from hookmill.admin import pauses
 from hookmill.admin.checkup import inspecting
 from hookmill.admin.worker_checks import described, sick_workers
 from hookmill.config.settings import Settings
@@ -67,6 +68,7 @@ def describe(overview: Overview, lease: float) -> dict[str, Any]:
         row = msgspec.structs.asdict(group)
         row["consumers"] = [msgspec.structs.asdict(one) for one in group.consumers]
         row["heartbeats"] = [msgspec.structs.asdict(one) for one in group.heartbeats]
+        row["pauses"] = [pauses.describe(one) for one in group.pauses]
         del row["oldest_ms"], row["oldest_dead_ms"], row["could_run_ms"], row["next_due_ms"]
         del row["guessed_waiting"]
         row["runnable"] = group.runnable

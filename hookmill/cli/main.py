@@ -24,7 +24,9 @@ from hookmill.cli import (
     log_level,
     message,
     operation,
+    pauses,
     programs,
+    replay,
     schema,
     spool,
 )
@@ -54,8 +56,11 @@ for command in (
     operation.check,
     health.health,
     log_level.log_level,
+    pauses.pause,
+    pauses.resume,
     message.message,
     audit.audit,
+    replay.replay,
     schema.schema,
 ):
     app.command()(command)

@@ -9,6 +9,7 @@ import typer
 
 from hookmill.cli.options import AsJSON, Group
 from hookmill.cli.output import console, say, say_error, say_json
+from hookmill.cli.pauses import line_of
 from hookmill.cli.start import read_settings, run
 from hookmill.errors import SettingsError, StreamUnavailableError
 from hookmill.printable import cell, printable
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from hookmill.admin.findings import Finding
     from hookmill.config.settings import Settings
     from hookmill.stream.facts import GroupFacts, Overview
+
+_COLUMNS = (
+    *("group", "waiting", "held", "delayed", "again", "parked", "paused", "dead", "oldest"),
+    *("IDs", "duplicates", "workers"),
+)
 
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 
@@ -120,12 +126,12 @@ def table(overview: Overview, lease: float) -> list[str]:
     lines = [f"stream: {overview.length:,} entries{split}, {total}; {used}"]
     if not overview.groups:
         return [*lines, "there is no group"]
-    head = [
-        *("group", "waiting", "held", "delayed", "again", "parked", "dead", "oldest"),
-        *("IDs", "duplicates", "workers"),
-    ]
-    rows = [head, *(_row(overview, group, lease) for group in overview.groups)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    columns = [*_COLUMNS]
+    if not any(group.paused for group in overview.groups):
+        columns.remove("paused")  # it is seldom, and the table is wide
+    by_name = [_row(overview, group, lease) for group in overview.groups]
+    rows = [columns, *([row[name] for name in columns] for row in by_name)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
     for row in rows:
         name, *cells = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
         lines.append("  ".join([row[0].ljust(len(name)), *cells]))
@@ -133,6 +139,7 @@ def table(overview: Overview, lease: float) -> list[str]:
         name = cell(group.name)
         if not group.workers(lease):
             lines.append(f"{name}: no worker of this group runs")
+        lines += [f"{name}: {line_of(one)}" for one in group.pauses]
         lines += [f"{name}: {line}" for line in _workers(group, lease)]
         lines += [
             f"{name}: {cell(one.name)} is sick: {one.what}. {one.do[0].upper()}{one.do[1:]}"
@@ -167,20 +174,22 @@ def _workers(group: GroupFacts, lease: float) -> Iterator[str]:
         yield f"{cell(other.name)} holds {other.pending}, {state}, {seen}"
 
 
-def _row(overview: Overview, group: GroupFacts, lease: float) -> list[str]:
+def _row(overview: Overview, group: GroupFacts, lease: float) -> dict[str, str]:
+    """Return the cells of a group by the names of their columns."""
     from hookmill.admin.status import oldest_age
     from hookmill.admin.units import age
 
     oldest = oldest_age(overview, group)
-    return [
-        cell(group.name),
-        "unknown" if group.waiting is None else f"{group.waiting:,}",
-        *(f"{n:,}" for n in (group.held, group.delayed, group.again, group.parked, group.dead)),
-        "-" if oldest is None else age(oldest),
-        f"{group.remembered:,}",
-        f"{group.duplicates:,}",
-        str(group.workers(lease)),
-    ]
+    states = ("held", "delayed", "again", "parked", "paused", "dead")
+    return {
+        "group": cell(group.name),
+        "waiting": "unknown" if group.waiting is None else f"{group.waiting:,}",
+        **{state: f"{getattr(group, state):,}" for state in states},
+        "oldest": "-" if oldest is None else age(oldest),
+        "IDs": f"{group.remembered:,}",
+        "duplicates": f"{group.duplicates:,}",
+        "workers": str(group.workers(lease)),
+    }
 
 
 def show_findings(findings: list[Finding], *, as_json: bool) -> None:

@@ -67,7 +67,7 @@ def directly_taken_of(partition: int, read: Any, ended: Any) -> Taken | None:
     rows = read[0][1] if read else []
     if not isinstance(ended, list) or not _are_decided(rows, ended[3]):
         return None
-    repeated, waiting, held_back, _, _, _, left = ended
+    repeated, waiting, held_back, _, _, _, _, left = ended
     held = set(held_back)
     entries: list[Entry] = []
     size = 0
@@ -188,5 +188,6 @@ def _settling_keys(keys: GroupKeys) -> list[str]:
     """Return the keys of `settle.lua`, in its order."""
     return [
         *(keys.stream, keys.again, keys.delayed, keys.delayed_entries, keys.dead, keys.suspects),
-        *(keys.busy, keys.parked, keys.counts, keys.sooner, keys.due, keys.history, keys.wake),
+        *(keys.busy, keys.parked, keys.counts, keys.sooner, keys.due, keys.history, keys.paused),
+        keys.wake,
     ]

@@ -11,6 +11,7 @@ from hookmill.stream.entries import EntryRef, Settlement, Taken
 from hookmill.stream.groups import Groups
 from hookmill.stream.leases import BlockingLeases
 from hookmill.stream.looks import Looks
+from hookmill.stream.pauses import Pauses
 from hookmill.stream.releases import Look, Releases
 from hookmill.stream.script_runner import Call, ScriptRunner
 from hookmill.stream.takes import TAKE_BYTES, Takes
@@ -50,6 +51,9 @@ class Consumer:
         self._takes = Takes(
             client, group, consumer, self._scripts, self._wakeup, dedup_window=dedup_window
         )
+        self.pauses = self._takes.pauses.known
+        """What this consumer knows of the group's pauses."""
+        self._group_pauses = Pauses(client, group)
 
     async def open(self) -> int:
         """Make the group if it is missing; return in how many streams it was made. There are two in
@@ -162,9 +166,17 @@ class Consumer:
         """
         return await self._releases.release(count, partitions)
 
+    async def heed_pauses(self, version: int) -> None:
+        """Read the pauses again, unless they are of this version."""
+        await self._takes.pauses.heed_first(version)
+
+    async def end_due_pause(self, partition: int) -> None:
+        """Go a step on with one pause of a partition that has to end by itself."""
+        await self._group_pauses.end_due(partition)
+
     async def wait_for_sooner(self, seconds: float) -> bool:
-        """Wait until a message is delayed that is due before all that the last look saw; return
-        whether there was one. Wait at most `seconds`.
+        """Wait until a message is delayed that is due before all that the last look saw, or the
+        pauses change; return whether there was such a thing. Wait at most `seconds`.
         """
         return await self._releases.wait_for_sooner(seconds)
 

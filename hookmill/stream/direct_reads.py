@@ -56,6 +56,8 @@ class DirectReads:
         """The partitions that may be read directly."""
         self._rests: dict[int, float] = {}
         """Until when a partition is not read directly, by `clock`."""
+        self.pauses: dict[int, int] = {}
+        """The versions of the pauses that partitions have told; who heeds them clears it."""
 
     def sizes(
         self, shares: Mapping[int, int], largest: Mapping[int, int], max_bytes: int
@@ -146,7 +148,7 @@ class DirectReads:
             return StreamUnavailableError(
                 f"partition {number}: it is not decided what runs of what was read{why}"
             )
-        *_, read_twice, again, _ = ended
+        *_, read_twice, again, self.pauses[number], _ = ended
         if 2 * read_twice > taken.read:
             self._rest(number)
         elif taken.has_more and not again:

@@ -114,20 +114,22 @@ class FollowUp(msgspec.Struct, frozen=True):
     the fields of the settled one, but for those that `changes` has.
 
     `aside` is to be taken again too, but other messages with its ordering key do not wait for it.
-    `token` names it uniquely among the delayed; `delay_ms` is in milliseconds and may be 0.
+    `paused` is held back by the pause that `token` names. Otherwise `token` names it uniquely among
+    the delayed; `delay_ms` is in milliseconds and may be 0.
     """
 
-    kind: Literal["again", "aside", "dead"]
-    token: str
+    kind: Literal["again", "aside", "paused", "dead"]
+    token: str | bytes
     changes: Fields
     delay_ms: int = 0
 
 
 Kind = Literal[
-    "done", "ignored", "discarded", "fanned_out", "requeued",
+    "done", "ignored", "discarded", "fanned_out", "requeued", "held_back",
     "retry", "waiting", "dead", "undeliverable", "duplicate",
 ]  # fmt: skip
-"""What became of an attempt. `waiting`: no handler is known yet. The last two are no attempts: an
+"""What became of an attempt. `waiting`: no handler is known yet. `held_back`: a
+pause did not let it begin. The last two are no attempts: an
 entry that no worker received, and a duplicate that was dropped.
 """
 

@@ -28,6 +28,37 @@ class Backlog(NamedTuple):
 NO_LIMIT = Backlog(0, 0)
 
 
+ALL = "all"
+"""The name of the pause of all that a group has."""
+
+
+class Pause(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A pause, as it is noted. Times are Unix milliseconds by Redis' clock, 0 for none.
+
+    `kind` says what `value` is: a handler, a source, or the ordering key of a `source`. `names` are
+    the names of the handler, older ones included. `held_back` counts the messages that it holds
+    back. Where it `is_ending`, these are being put back.
+    """
+
+    kind: Literal["all", "handler", "source", "key"]
+    value: str = ""
+    source: str = ""
+    names: tuple[str, ...] = ()
+    who: str = ""
+    why: str = ""
+    since_ms: int = 0
+    until_ms: int = 0
+    held_back: int = 0
+    is_ending: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name under which it is noted. There is one pause of each name."""
+        if self.kind == "key":
+            return f"key:{self.source}:{self.value}"
+        return ALL if self.kind == "all" else f"{self.kind}:{self.value}"
+
+
 class ConsumerFacts(msgspec.Struct, frozen=True, kw_only=True):
     """A worker process as Redis knows it: how many entries it holds, and for how long it was silent
     (milliseconds). `lease_number` is None for a worker of an older release, which writes none.
@@ -51,7 +82,9 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     group: str = ""
     wire_versions: tuple[int, ...] = ()
     handlers: dict[str, tuple[str, ...]] = {}
+    aliases: dict[str, str] = {}
     ignored: tuple[str, ...] = ()
+    can: tuple[str, ...] = ()
     concurrency: int = 0
     threads: int = 0
     lease: float = 0.0
@@ -71,7 +104,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class GroupFacts(msgspec.Struct, frozen=True, kw_only=True):
     """How much of a group's work is in which state. `waiting` is None where Redis cannot say.
 
-    `parked` messages wait for another one with their ordering key. `oldest_ms` is when the oldest
+    `parked` messages wait for another one with their ordering key, `paused` ones for the end of
+    their pause. `oldest_ms` is when the oldest
     message that waits, is held or was requeued was received (Unix milliseconds).
     `remembered` counts message IDs. `duplicates` counts entries that were dropped because their ID
     was known. `late` counts outcomes that were ignored because another worker had the message.
@@ -102,6 +136,8 @@ class GroupFacts(msgspec.Struct, frozen=True, kw_only=True):
     backlog_bytes: int | None = None
     oldest_dead_ms: int | None = None
     heartbeats: tuple[Heartbeat, ...] = ()
+    paused: int = 0
+    pauses: tuple[Pause, ...] = ()
     due: int = 0
     next_due_ms: int | None = None
     could_run_ms: int | None = None
@@ -115,21 +151,26 @@ class GroupFacts(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def runnable(self) -> int:
         """How many messages workers could have in hand now: what waits, what is to be taken again,
-        what is due, and what they hold. It is the number to scale workers by.
+        what is due, and what they hold. It is the number to scale workers by. While all is paused,
+        that is what they hold.
         """
+        if any(pause.kind == "all" and not pause.is_ending for pause in self.pauses):
+            return self.held
         return self.unread + self.again + self.due + self.held
 
     @property
     def has_work(self) -> bool:
         """Whether anything waits for a worker of this group."""
-        return self.waiting != 0 or bool(self.held or self.delayed or self.again or self.parked)
+        return self.waiting != 0 or bool(
+            self.held or self.delayed or self.again or self.parked or self.paused
+        )
 
     @property
     def backlog(self) -> int | None:
         """How many messages are unfinished; None where Redis cannot say how many wait."""
         if self.waiting is None:
             return None
-        return self.waiting + self.held + self.delayed + self.again + self.parked
+        return self.waiting + self.held + self.delayed + self.again + self.parked + self.paused
 
     def pins(self, lease: float) -> bool:
         """Return whether there is unfinished work and no worker for it. Then the stream keeps it,
@@ -175,7 +216,10 @@ def sum_of(parts: list[GroupFacts]) -> GroupFacts:
     for part in parts:
         for one in part.consumers:
             consumers.setdefault(one.name, []).append(one)
-    counts = ("held", "delayed", "again", "parked", "dead", "remembered", "duplicates", "late")
+    counts = (
+        *("held", "delayed", "again", "parked", "paused", "dead"),
+        *("remembered", "duplicates", "late"),
+    )
     return GroupFacts(
         name=parts[0].name,
         waiting=sum(waiting) if len(waiting) == len(parts) else None,

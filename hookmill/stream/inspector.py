@@ -18,6 +18,7 @@ from hookmill.stream.entries import NOT_LISTED
 from hookmill.stream.facts import ConsumerFacts, GroupFacts, Overview, ServerFacts, earliest, sum_of
 from hookmill.stream.heartbeats import PLACE, Heartbeats
 from hookmill.stream.keys import GroupKeys, Keys
+from hookmill.stream.pauses import Pauses
 from hookmill.stream.producer import Producer
 from hookmill.stream.reply_errors import RightMissingError
 from hookmill.stream.rights import needed_commands
@@ -114,7 +115,10 @@ class Inspector:
             for one in group.consumers
         )
         heartbeats = await Heartbeats(self._client, group.name).read()
-        return msgspec.structs.replace(group, consumers=consumers, heartbeats=heartbeats)
+        pauses = tuple(await Pauses(self._client, group.name).listed())
+        return msgspec.structs.replace(
+            group, consumers=consumers, heartbeats=heartbeats, pauses=pauses
+        )
 
     async def _group(self, number: int, of_partition: Keys, row: dict[str, Any]) -> GroupFacts:
         """Look at a group's part in one partition. `row` is what XINFO GROUPS says of it, only its
@@ -133,12 +137,12 @@ class Inspector:
         counts = _pairs(await execute(number, "HGETALL", keys.counts))
         came = [oldest_held, undelivered and _ms(undelivered[0]), again and _received_ms(*again)]
         delayed, due, next_due = await self._delayed(number, keys)
-        parked = int(await execute(number, "GET", keys.parked) or 0)
+        aside = await self._set_aside(number, keys)
         untaken = await self._untaken_again_ms(number, keys) if in_again > again_held else None
         could_run = [undelivered and _ms(undelivered[0]), untaken, next_due if due else None]
         # Redis tells the lag from 7.0 on, unless an entry was deleted in between.
         waiting = row.get("lag") if undelivered else 0
-        guessed = _guessed_waiting(counts, held + in_again + delayed + parked)
+        guessed = _guessed_waiting(counts, held + in_again + delayed + sum(aside.values()))
         return GroupFacts(
             name=name,
             waiting=waiting,
@@ -149,13 +153,21 @@ class Inspector:
             next_due_ms=next_due,
             could_run_ms=earliest(could_run),
             again=max(0, in_again - again_held),
-            parked=parked,
             oldest_ms=earliest(came),
             remembered=sum(int(size) for field, size in owners.items() if field.endswith(b":size")),
             consumers=await self._consumers(number, keys, name),
+            **aside,
             **_counted(counts),
             **await self._dead(number, keys),
         )
+
+    async def _set_aside(self, number: int, keys: GroupKeys) -> dict[str, Any]:
+        """Return how many messages are parked and paused, by the names of the facts."""
+        execute = self._client.execute
+        return {
+            "parked": int(await execute(number, "GET", keys.parked) or 0),
+            "paused": int(await execute(number, "HGET", keys.paused, "count") or 0),
+        }
 
     async def _dead(self, number: int, keys: GroupKeys) -> dict[str, Any]:
         """Return what is known of the dead letters, by the names of the facts."""

@@ -40,6 +40,7 @@ class Keys:
             group.counts,
             group.busy,
             group.low_water,
+            group.paused,
         )
         self.group_parts = [before, *(key.split("\0")[1] for key in named)]
 
@@ -50,6 +51,7 @@ class Keys:
         return GroupKeys(
             stream=self.stream,
             again=f"{base}:again",
+            moves=f"{base}:again:moves",
             delayed=f"{base}:delayed",
             delayed_entries=f"{base}:delayed:entries",
             sooner=f"{shared}:sooner",
@@ -59,8 +61,10 @@ class Keys:
             suspects=f"{base}:suspects",
             busy=f"{base}:busy",
             parked=f"{base}:parked",
+            paused=f"{base}:paused",
             sweep=f"{base}:sweep",
             counts=f"{base}:counts",
+            replays=f"{base}:replays",
             history=f"{base}:history",
             gate=f"{base}:gate",
             upkeep=f"{base}:upkeep",
@@ -87,6 +91,7 @@ class GroupKeys(NamedTuple):
 
     stream: str
     again: str
+    moves: str
     delayed: str
     delayed_entries: str
     sooner: str
@@ -96,8 +101,10 @@ class GroupKeys(NamedTuple):
     suspects: str
     busy: str
     parked: str
+    paused: str
     sweep: str
     counts: str
+    replays: str
     history: str
     gate: str
     upkeep: str
@@ -115,7 +122,7 @@ class GroupKeys(NamedTuple):
     @property
     def own(self) -> list[str]:
         """The group's own keys. More of them begin with one of these and a colon: the lists of
-        parked messages, the buckets of owners, and the lists of a history.
+        parked and of paused messages, the buckets of owners, and the lists of a history.
         """
         before = self.again.removesuffix("again")
         return [key for key in self if key.startswith(before)]

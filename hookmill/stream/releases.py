@@ -27,20 +27,26 @@ from hookmill.stream.topology import wake_up_partition
 # * Where a message is delayed that is due before all others, `settle.lua` adds an entry to the
 #   stream `sooner`. All workers wait for that, without a group: each must know, because the
 #   releaser may have died, and so may the one that delayed the message.
+# * A pause that ends by itself stands in `due` too, by the name of its partition's pauses, and the
+#   releaser ends it. `pause_on.lua` and `pause_end.lua` keep that (`pauses_due.lua`). They add an
+#   entry to `sooner` as well, so all workers look at once, and learn from the version in the reply
+#   that the pauses have changed.
 # * `look_at_delayed.lua` says who the releaser is, and what is due. Where there is none, the worker
 #   that looks is the releaser.
 
 
 class Look(NamedTuple):
     """What a worker sees: whether it is the releaser, the number that the releaser raises, the
-    seconds until the first delayed message is due (None: none is delayed), and the partitions in
-    which something is due now.
+    seconds until the first delayed message or the end of a pause is due (None: none is), the
+    partitions in which messages or pauses are due now, and the version of the pauses.
     """
 
     is_releaser: bool
     number: int
     next_due: float | None
     due: list[int]
+    pauses_due: list[int]
+    pauses_version: int
 
 
 class Releases:
@@ -52,6 +58,7 @@ class Releases:
         self._place = wake_up_partition(0)
         self._partitions = [keys.of_group(group) for keys in client.partitions]
         self._numbers = {keys.again.encode(): n for n, keys in enumerate(self._partitions)}
+        self._pauses = {keys.paused.encode(): n for n, keys in enumerate(self._partitions)}
         self._consumer = consumer
         self._scripts = ScriptRunner(client, drains=True)
         self._sooner = client.blocking(self._place)
@@ -61,12 +68,13 @@ class Releases:
         """Look at what is delayed. Take the releaser's task over if its number is `instead_of`."""
         keys = self._partitions[self._place]
         args = [self._consumer, "" if instead_of is None else instead_of]
-        call = Call(self._place, [keys.releaser, keys.due, keys.sooner], args)
-        is_ours, number, wait_ms, self._known, due = await self._scripts.run(
-            "look_at_delayed", call
-        )
+        call = Call(self._place, [keys.releaser, keys.due, keys.sooner, keys.counts], args)
+        reply = await self._scripts.run("look_at_delayed", call)
+        is_ours, number, wait_ms, self._known, due, version = reply
         partitions = [self._numbers[name] for name in due if name in self._numbers]
-        return Look(is_ours == 1, number, None if wait_ms < 0 else wait_ms / 1000, partitions)
+        pauses = [self._pauses[name] for name in due if name in self._pauses]
+        next_due = None if wait_ms < 0 else wait_ms / 1000
+        return Look(is_ours == 1, number, next_due, partitions, pauses, version)
 
     async def release(
         self, count: int, partitions: Iterable[int] | None = None

@@ -23,6 +23,7 @@ from hookmill.stream.codec import (
 )
 from hookmill.stream.direct_reads import DirectReads
 from hookmill.stream.entries import EntryRef, Taken
+from hookmill.stream.pauses import PauseReader
 from hookmill.stream.script_runner import Call, ScriptRunner
 from hookmill.stream.wakeup import WakeUp
 
@@ -54,6 +55,9 @@ class Takes:
         self._names = [group, consumer, dedup_window]
         self._partitions = [keys.of_group(group) for keys in client.partitions]
         self._direct = DirectReads(client, scripts, self._names, self._partitions)
+        self.pauses = PauseReader(scripts, self._partitions)
+        self._versions: dict[int, int] = self._direct.pauses
+        """The versions of the pauses that this take was told, by partition."""
         self._backlogs = [keys.backlog for keys in client.partitions]
         self._scripts = scripts
         self._wakeup = wakeup
@@ -94,6 +98,8 @@ class Takes:
         finally:
             self._end_take()
         self._wakeup.took(taken, from_all=asked == len(self._partitions))
+        if not self._versions.items() <= self.pauses.known.versions.items():
+            await self._heed_pauses()
         return taken._replace(has_more=taken.has_more or self._wakeup.is_whole_take_due)
 
     async def take_over(
@@ -135,7 +141,20 @@ class Takes:
         allowance = self._allowance({partition: count}, max_bytes)
         replies = await self._run_taking("takeover", {partition: call}, allowance)
         taken = taken_of(replies)._replace(undeliverable=undeliverable_of(replies))
+        self._versions[partition] = replies[partition][5]
+        await self._heed_pauses()
         return taken, replies[partition][3] == 1
+
+    async def _heed_pauses(self) -> None:
+        """Read the pauses again where they have changed. Where that fails, the take has failed:
+        what it brought does not begin, and is recovered.
+        """
+        try:
+            await self.pauses.heed(self._versions)
+            self._versions.clear()  # what this knows of a partition may be old by the next take
+        except Exception:
+            self._wakeup.may_have_lost_one()
+            raise
 
     def _split(self, count: int) -> Iterator[dict[int, int]]:
         """Split `count` over the partitions. Yield the number to ask of each, round by round.
@@ -198,7 +217,7 @@ class Takes:
         allowance = self._allowance(shares, max_bytes)
         replies = await self._run_taking("take", calls, allowance)
         for number, reply in replies.items():
-            self._largest[number] = reply[3]
+            self._largest[number], self._versions[number] = reply[3], reply[6]
             self._direct.note_take(number, reply)
         taken = taken_of(replies)._replace(
             weight=sum(reply[4] for reply in replies.values()),

@@ -36,6 +36,10 @@ NOT_RUN = {
         "needs the files of the repository; `tests/docs/test_procedures.py` does the same"
     ),
     (
+        "docs/how-to/pause.md",
+        'hookmill pause --handler send_receipt --why "the mail provider is down"',
+    ): "it needs a worker with this handler; tests/cli/test_pauses.py runs these commands",
+    (
         "docs/how-to/trace-messages.md",
         "pip install 'hookmill[otel]' opentelemetry-sdk opentelemetry-exporter-otlp-proto-http",
     ): INSTALLS,

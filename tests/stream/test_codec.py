@@ -108,7 +108,16 @@ def read_directly(*ids: bytes) -> list[list[object]]:
 
 def test_a_direct_read_gives_what_runs_and_leaves_out_what_the_script_holds_back() -> None:
     duplicates = [[1, b"5-1", b"x"]]
-    ended = [duplicates, 1, [b"5-1", b"6-0"], [[b"5-0", b"5-1", 2], [b"6-0", b"6-0", 1]], 1, 0, 1]
+    ended = [
+        duplicates,
+        1,
+        [b"5-1", b"6-0"],
+        [[b"5-0", b"5-1", 2], [b"6-0", b"6-0", 1]],
+        1,
+        0,
+        7,
+        1,
+    ]
     taken = directly_taken_of(3, read_directly(b"5-0", b"5-1", b"6-0"), ended)
     assert taken == Taken(
         [Entry(EntryRef(STREAM, "5-0", 3), {b"id": b"x", b"v3": b"yz"}, weight=3)],
@@ -127,7 +136,7 @@ def test_a_direct_read_gives_what_runs_and_leaves_out_what_the_script_holds_back
         [[], 0, [], [[b"5-0", b"5-2", 3]], 1, 0, 1],
         [[], 0, [], [[b"5-0", b"5-2", 2]], 1, 0, 1],
         [[], 0, [], [[b"4-0", b"5-1", 2]], 1, 0, 1],
-        [[], 0, [], [[b"5-0", b"5-0", 1], [b"6-0", b"6-0", 1]], 1, 0, 1],
+        [[], 0, [], [[b"5-0", b"5-0", 1], [b"6-0", b"6-0", 1]], 1, 0, 7, 1],
     ],
 )
 def test_what_a_direct_read_has_brought_counts_only_if_the_script_names_all_of_it(

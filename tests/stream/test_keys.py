@@ -35,7 +35,7 @@ def test_the_names_are_those_of_release_0_1() -> None:
     )
     group = keys.of_group("main")._asdict()
     new = {"heartbeats", "heartbeat_times", "lease_numbers", "looks", "watched", "deliveries"}
-    new |= {"wake", "due", "releaser", "first_sights", "gate", "history"}
+    new |= {"wake", "due", "releaser", "first_sights", "gate", "history", "paused"}
     assert {name: key for name, key in group.items() if name not in new} == {
         "stream": "hookmill:{0}:stream",
         "again": "hookmill:{0}:main:again",
@@ -63,11 +63,14 @@ def test_the_names_that_came_with_release_0_2() -> None:
     assert group.watched == "hookmill:{0}:main:watched"
     assert group.deliveries == "hookmill:{0}:main:deliveries"
     assert group.first_sights == "hookmill:{0}:main:first-sights"
+    assert group.paused == "hookmill:{0}:main:paused"
+    assert Keys("hookmill").audit == "hookmill:{0}:audit"
 
 
 def test_a_script_builds_the_names_of_any_groups_keys_from_their_parts() -> None:
     keys, group = Keys("p", 2), Keys("p", 2).of_group("orders")
     before, *after = keys.group_parts
     assert [f"{before}orders{end}" for end in after] == [
-        *(group.again, group.delayed, group.parked, group.counts, group.busy, group.low_water)
+        *(group.again, group.delayed, group.parked, group.counts, group.busy, group.low_water),
+        group.paused,
     ]

@@ -62,7 +62,7 @@ async def make_pool(short_pauses: None) -> AsyncIterator[MakePool]:
         takeover = Takeover(consumer, lease)
         pool = Pool(
             consumer,
-            attempter(handlers, None, threads, grace=600),
+            attempter(handlers, None, threads, grace=600, pauses=consumer.pauses),
             takeover,
             concurrency,
             max_bytes=max_bytes,

@@ -4,8 +4,8 @@
 -- KEYS  1 stream  2 backlog  3 tokens (a prefix: there is a hash for each minute of expiry)
 --       4 index (index.lua)  5 wake-ups of all groups
 -- ARGV  1 bytes of all messages  2 messages, 3 bytes that may be unfinished (0: no limit)
---       4 to 10 the parts of the names of a group's keys, as in measure.lua
---       11 bytes of the largest message
+--       4 to 11 the parts of the names of a group's keys, as in measure.lua
+--       12 bytes of the largest message
 --       then runs of messages with the same field names, each run: number of fields, their names,
 --       number of messages, and for each message: digest of its ID, digest of its token (empty: it
 --       has none), when the token expires (Unix seconds), for how many ms to remember it, and the
@@ -28,7 +28,7 @@ end
 local messages, bytes, largest = counted(KEYS[2])
 if is_full(messages, bytes) then
   local group
-  messages, bytes, group = measure(KEYS[1], KEYS[2], unpack(ARGV, 4, 10))
+  messages, bytes, group = measure(KEYS[1], KEYS[2], unpack(ARGV, 4, 11))
   if is_full(messages, bytes) then return redis.error_reply('BACKLOGFULL ' .. group) end
   messages, bytes, largest = counted(KEYS[2])
 end
@@ -79,9 +79,9 @@ local function append(at, fields)
 end
 
 -- Before the appends: an entry that is larger than what is noted could be taken beside many others.
-if ARGV[11] ~= '0' then note_largest(KEYS[2], tonumber(ARGV[11]), largest, messages) end
+if ARGV[12] ~= '0' then note_largest(KEYS[2], tonumber(ARGV[12]), largest, messages) end
 
-local ids, appended, left_out, at = {}, 0, 0, 12
+local ids, appended, left_out, at = {}, 0, 0, 13
 while at <= #ARGV do
   local count, fields = tonumber(ARGV[at]), {}
   for i = 1, count do

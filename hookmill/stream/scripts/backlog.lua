@@ -1,7 +1,7 @@
 -- How many messages are unfinished, and how many bytes they have. A part of append.lua, measure.lua
 -- and recount.lua. Messages that are finished but still retained do not count.
 --
--- What counts for a group is unread, pending, to be taken again, delayed or parked. The numbers of the
+-- What counts for a group is unread, pending, to be taken again, delayed, parked or paused. The numbers of the
 -- group with the most are in the hash of the backlog. Each append adds to them; measuring looks at
 -- all groups and corrects them.
 --
@@ -68,6 +68,7 @@ end
 local function messages_of(stream, group, names, reckoned, since)
   local others = group['pending'] + redis.call('XLEN', names.again)
     + redis.call('ZCARD', names.delayed) + tonumber(redis.call('GET', names.parked) or 0)
+    + tonumber(redis.call('HGET', names.paused, 'count') or 0)
   local lag = group['lag']
   if lag then
     -- The lag counts what somebody has trimmed, too, and in Redis 7.0 what somebody has deleted.

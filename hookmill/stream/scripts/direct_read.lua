@@ -16,13 +16,14 @@
 -- ARGV  1 'begin' or 'end'  2 group  3 consumer  4 dedup window (s)  5 how many are asked for
 --       6 how many bytes an entry may have  7 the name of this read
 -- Reply to 'begin': 1 where the gate is open, else 0
---       to 'end': {duplicates, parked, held back, decided, read twice, again, left}: the first two as in
+--       to 'end': {duplicates, parked, held back, decided, read twice, again, pauses, left}: the first two as in
 --       taking.lua; held back: the IDs of both; decided: {first ID, last ID, number} for each row of
 --       entries that follow one another; read twice: how many entries the index has not; again: 1 where
---       the again stream may have entries; left: 1 where one of both may have more. 0 where the read
+--       the again stream may have entries; pauses: their version when it began (held_back.lua); left: 1 where one of both may have more. 0 where the read
 --       was not begun
 
 --#include by_name
+--#include noted_for_takes
 
 local group, consumer, window, wanted = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 
@@ -39,10 +40,11 @@ redis.call('DEL', KEYS[8]) -- in the first step too: a read that was not ended l
 if ARGV[1] == 'begin' then
   if not noted or tonumber(noted) > tonumber(ARGV[6]) then return 0 end
   -- Entries that were there before the group are counted when take.lua takes them (finished.lua).
-  if redis.call('HEXISTS', KEYS[6], 'before') == 1 then return 0 end
+  local before, pauses, all_is_paused = noted_for_takes(KEYS[6])
+  if before or all_is_paused then return 0 end
   local info = info_of_group()
   if not info then return 0 end
-  local state = { info['last-delivered-id'], info['pending'], ARGV[7] }
+  local state = { info['last-delivered-id'], info['pending'], string.format('%.0f', pauses), ARGV[7] }
   redis.call('HSET', KEYS[6], 'read', table.concat(state, ' '))
   redis.call('XGROUP', 'CREATE', KEYS[8], group, '0', 'MKSTREAM')
   return 1
@@ -51,7 +53,7 @@ end
 local begun = redis.call('HGET', KEYS[6], 'read')
 if not begun then return 0 end
 redis.call('HDEL', KEYS[6], 'read')
-local before, had, name = string.match(begun, '^(%S+) (%S+) (.*)$')
+local before, had, pauses, name = string.match(begun, '^(%S+) (%S+) (%S+) (.*)$')
 if name ~= ARGV[7] then return 0 end
 
 local time = redis.call('TIME')
@@ -117,4 +119,4 @@ finish()
 if most_bytes > tonumber(noted) then note_largest(KEYS[9], most_bytes, tonumber(noted)) end
 local again = may_have_more(2)
 local left = left_behind({ count == wanted, again })
-return { duplicates, parked, held_back, decided, read_twice, again and 1 or 0, left }
+return { duplicates, parked, held_back, decided, read_twice, again and 1 or 0, tonumber(pauses), left }

@@ -11,12 +11,7 @@
 local owners_key = KEYS[2]
 --#include owners
 
-local generations = {}
-for _, field in ipairs(redis.call('HKEYS', owners_key)) do
-  local name = string.match(field, '^(%S+):buckets$')
-  if name then generations[#generations + 1] = { name = name } end
-end
-if #generations > 0 then read_sizes(generations) end
+local generations = known_generations()
 
 local dropped = 0
 for _, id in ipairs(ARGV) do

@@ -20,10 +20,10 @@ local function keep_finished()
   if finished_bytes ~= 0 then redis.call('HINCRBY', counts_key, 'finished:bytes', finished_bytes) end
 end
 
--- Return a function that tells of an entry of the stream whether it was there before the group. Such
--- entries are no backlog until they are taken (backlog.lua); mostly there are none.
-local function older_entries()
-  local before = redis.call('HGET', counts_key, 'before')
+-- Return a function that tells of an entry of the stream whether it was there before the group, whose
+-- last such entry is `before`. They are no backlog until they are taken (backlog.lua); mostly there are
+-- none, and `before` is nil.
+local function older_entries(before)
   if not before then return function() return false end end
   local before_ms, before_seq = string.match(before, '^(%d+)-(%d+)$')
   before_ms, before_seq = tonumber(before_ms), tonumber(before_seq)

@@ -14,11 +14,12 @@ local function groups_of(stream)
 end
 
 -- Return the names of a group's keys. A name is `before`, the group's name, and what follows it.
-local function names_of(group, before, again, delayed, parked, counts, busy, low_water)
+local function names_of(group, before, again, delayed, parked, counts, busy, low_water, paused)
   local base = before .. group
   return {
     again = base .. again, delayed = base .. delayed, parked = base .. parked,
     counts = base .. counts, busy = base .. busy, low_water = base .. low_water,
+    paused = base .. paused,
   }
 end
 

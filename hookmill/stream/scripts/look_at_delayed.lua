@@ -3,13 +3,14 @@
 --
 -- The releaser raises a number with each look, so that the others see that it works.
 --
--- KEYS  1 releaser  2 due  3 sooner
+-- KEYS  1 releaser  2 due  3 sooner  4 counts
 -- ARGV  1 consumer  2 the caller takes the task over if the number is still this one ('': it does
 --       not)
--- Reply {is releaser, number, wait, last ID, again streams}: 1 where the caller is the releaser,
---       else 0; in how many ms the first message is due (-1: none is delayed); the last ID of
---       `sooner`: where a message is delayed that is due before all of these, an entry with a
---       greater ID follows; the again streams of the partitions in which something is due
+-- Reply {is releaser, number, wait, last ID, due, pauses}: 1 where the caller is the releaser,
+--       else 0; in how many ms the first message or the end of a pause is due (-1: none is); the last ID
+--       of `sooner`: where a message is delayed that is due before all of these, or the pauses change,
+--       an entry with a greater ID follows; of the partitions in which something is due, the names of
+--       the again streams (messages) and of the pauses; the version of the pauses
 
 local name, number = unpack(redis.call('HMGET', KEYS[1], 'name', 'number'))
 number = tonumber(number or 0)
@@ -31,4 +32,5 @@ local head = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')
 local wait = head[2] and math.max(0, tonumber(head[2]) - now_ms) or -1
 local due = wait == 0 and redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now_ms) or {}
 local last = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)[1]
-return { is_ours and 1 or 0, number, wait, last and last[1] or '0-0', due }
+return { is_ours and 1 or 0, number, wait, last and last[1] or '0-0', due,
+  tonumber(redis.call('HGET', KEYS[4], 'pauses') or 0) }

@@ -15,6 +15,7 @@ local groups_key = KEYS[4]
 local state = state_of(ARGV[1])
 if is_closed(state) then return -1 end
 local made, made_again = make_group(redis.call('GET', KEYS[3]) or '0')
+if made == 1 then redis.call('HDEL', KEYS[5], 'replay') end -- what it had finished comes again
 if made == 1 and redis.call('HEXISTS', KEYS[5], 'unfinished:messages') == 1 then
   redis.call('HSET', KEYS[5], 'recount', '')
 end

@@ -1,5 +1,5 @@
 -- Messages with the same ordering key run one after another. A part of take.lua, takeover.lua and
--- direct_read.lua (by taking.lua), settle.lua and replay.lua.
+-- direct_read.lua (by taking.lua), settle.lua, replay.lua and replay_handled.lua.
 --
 -- The first message with a key is its head until all handlers have finished it. Messages that come
 -- meanwhile are parked, oldest first. When the head is finished, the oldest parked one is the next
@@ -16,8 +16,8 @@
 --                          matches
 --   - 1       taking.lua   an entry of the head is a duplicate: it no longer owns its ID
 --   - 1       forget_heads somebody deleted the entry of a head
---   + 1       rejoin       a dead letter of the head's message is replayed, or one whose key has no
---                          head: it becomes the head
+--   + 1       rejoin       a dead letter of the head's message is replayed, or a message whose key
+--                          has no head: it becomes the head
 --
 -- An entry that is set aside, because no handler knows its event type, is not in the line. When it
 -- is taken again, it is treated as one that comes new: it is parked behind the others, if any.
@@ -50,6 +50,7 @@ end
 -- Keep an entry's fields until it is its turn. Its owner token goes into the fields, because it
 -- will be another entry in the again stream, with another ID. Return by how many bytes it grows.
 local function park(key, token, fields)
+  note_move(token)
   local kept, has_owner = {}, false
   for i, word in ipairs(fields) do
     kept[i] = word
@@ -88,7 +89,7 @@ local function change_head(key, token, change)
   redis.call('DECR', parked_key)
 end
 
--- Give a replayed dead letter its place. It is taken again at once where its message is the head,
+-- Give a replayed message its place. It is taken again at once where its message is the head,
 -- or where the key has no head; otherwise it is parked last.
 local function rejoin(key, token, fields)
   local head, count = head_of(key)

@@ -1,7 +1,7 @@
 -- Count again how many bytes of a group are unfinished: one step of it. Later steps go on where this
 -- one ends, because large bodies must not hold up other commands.
 --
--- A step reads entries in this order: pending, unread, to be taken again, delayed, parked. What
+-- A step reads entries in this order: pending, unread, to be taken again, delayed, parked, paused. What
 -- happens meanwhile is reckoned as always (backlog.lua), so the count is that of the moment when it
 -- began: entries that were added later are left out. What has left before it was read is missing in
 -- the count, which is little, because the oldest are read first.
@@ -105,7 +105,30 @@ function steps.parked()
   return false
 end
 
-local ORDER = { 'pending', 'unread', 'again', 'delayed', 'parked' }
+-- The same with the pauses; mostly there is none.
+function steps.paused()
+  if state.position == '-' then
+    state.position, state.keys, state.index = 'end', {}, 0
+    for _, field in ipairs(redis.call('HKEYS', names.paused)) do
+      state.keys[#state.keys + 1] = string.match(field, '^pause (.*)$')
+    end
+  end
+  while left > 0 do
+    local name = state.keys[#state.keys]
+    if not name then return true end
+    local packed = redis.call('LINDEX', names.paused .. ':' .. name, state.index)
+    state.index = state.index + 1
+    if packed then
+      count(cmsgpack.unpack(packed))
+    else
+      table.remove(state.keys)
+      state.index = 0
+    end
+  end
+  return false
+end
+
+local ORDER = { 'pending', 'unread', 'again', 'delayed', 'parked', 'paused' }
 
 --#include last_id
 

@@ -15,7 +15,8 @@
 -- told; it sends the fields then.
 --
 -- KEYS  1 stream  2 again  3 delayed  4 delayed entries  5 dead  6 suspects  7 busy  8 parked
---       9 counts  10 sooner  11 due  12 history  13 the group's wake-ups
+--       9 counts  10 sooner  11 due  12 history  13 paused
+--       14 the group's wake-ups
 -- ARGV  1 group  2 consumer  3 messages of which a history is kept, 0: none is, and then nothing of it
 --       follows  4 bytes that it may have
 --       then the successes without an ordering key: n, their bytes, then n entry IDs in the
@@ -26,14 +27,15 @@
 --       (0: not known), ordering key with its source, owner token, the number of its batch of the
 --       history, or 0 and then head and error of what is written singly ('': nothing is); n and n
 --       strings: the entry's fields (names and values in turn), or none: they are read here; m, and
---       for each of m new entries: 'again', 'aside' (the same, but its key does not wait for it) or
---       'dead', delay (ms), name in the set of delayed, k, and k strings: the fields that change
+--       for each of m new entries: 'again', 'aside' (the same, but its key does not wait for it),
+--       'paused' or 'dead', delay (ms), name in the set of delayed or of the pause, k, and k strings:
+--       the fields that change
 -- Reply {acknowledged, late, gone}: how many entries were acknowledged, the IDs of those that are no
 --       longer this consumer's, and the positions (1 for the first of the other entries) of those
 --       that are not settled, because they were deleted and their fields were not sent
 
 local again_key, busy_key, parked_key, counts_key = KEYS[2], KEYS[7], KEYS[8], KEYS[9]
-local delayed_key, due_key, history_key = KEYS[3], KEYS[11], KEYS[12]
+local delayed_key, due_key, history_key, paused_key = KEYS[3], KEYS[11], KEYS[12], KEYS[13]
 --#include acknowledge
 --#include finished
 --#include history
@@ -96,6 +98,7 @@ end
 
 --#include weight
 --#include order
+--#include held_back
 --#include due
 --#include changed
 
@@ -112,9 +115,15 @@ local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 -- again after its group was lost.
 local dead_id -- the last dead letter that was made
 local function follow_up(kind, delay_ms, place, fields)
+  note_move_of(fields)
   if kind == 'dead' then
     dead_id = redis.call('XADD', KEYS[5], '*', unpack(fields))
     return 0
+  end
+  if kind == 'paused' then
+    note_finished(-1, -weight_of(fields))
+    hold_back(place, fields)
+    return 1
   end
   if delay_ms == 0 then
     add_again(fields)

@@ -10,24 +10,29 @@
 -- step. A step reads at least one entry, so the last one may pass the budget. Where other partitions
 -- are asked in the same round trip, the last one does not: then nothing is read that may be too large.
 --
+-- While all of the group is paused, nothing is read.
+--
 -- KEYS  1 to 6 as in taking.lua  7 backlog  8 the group's wake-ups
 -- ARGV  1 group  2 consumer  3 dedup window (s)  4 count  5 budget (bytes)
 --       6 1 where other partitions are asked in the same round trip, else 0
--- Reply {runs, duplicates, parked, largest, bytes, alone, left}: as in taking.lua; largest: the bytes of
+-- Reply {runs, duplicates, parked, largest, bytes, alone, pauses, left}: as in taking.lua; largest: the bytes of
 --       the largest entry (-1: not known); bytes: of all entries that were read; alone: 1 where
---       nothing was read that may pass the budget, so that the partition has to be asked alone; left:
---       1 where there may be more entries
+--       nothing was read that may pass the budget, so that the partition has to be asked alone; pauses:
+--       their version (held_back.lua); left: 1 where there may be more entries
 
 local group, consumer, window, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 --#include taking
+--#include noted_for_takes
 --#include left_behind
 --#include largest
 local budget, is_shared = tonumber(ARGV[5]), ARGV[6] == '1'
 local noted = tonumber(redis.call('HGET', KEYS[7], 'largest') or '')
 local largest = noted or math.huge
-local read, bytes, alone, is_older = 0, 0, 0, older_entries()
+local before, pauses, all_is_paused = noted_for_takes(counts_key)
+if all_is_paused then return answer(noted and largest or -1, 0, 0, pauses, 0) end
+local read, bytes, alone, is_older = 0, 0, 0, older_entries(before)
 
 local function take_in(which, id, fields)
   local weight = weight_of(fields)
@@ -67,4 +72,4 @@ may_have[first] = read_from(first, math.floor((count + micros % 2) / 2))
 may_have[3 - first] = read_from(3 - first, count - read)
 if may_have[first] then may_have[first] = read_from(first, count - read) end
 finish()
-return answer(noted and largest or -1, bytes, alone, left_behind(may_have))
+return answer(noted and largest or -1, bytes, alone, pauses, left_behind(may_have))

@@ -11,13 +11,16 @@
 -- arrive. A worker that receives it takes the count away (confirm.lua). At MOST_DELIVERIES the entry
 -- becomes a dead letter. A worker asks at most once a lease, so that takes as many leases.
 --
+-- While all of the group is paused, nothing is taken over from others.
+--
 -- KEYS  1 to 6 as in taking.lua  7 lease numbers  8 watched  9 deliveries  10 dead
 --       11 the group's wake-ups
 -- ARGV  1 group  2 consumer  3 dedup window (s)  4 lease (ms)  5 count  6 budget (bytes)
 --       7 'silent': from others; 'own': the consumer's own, and then for each entry that it knows
 --       of: key number, entry ID
--- Reply {runs, duplicates, parked, more, dead}: as in taking.lua; more: 1 if there may be more to
---       take over; dead: {key number, entry ID, message ID, error} of each dead letter
+-- Reply {runs, duplicates, parked, more, dead, pauses}: as in taking.lua; more: 1 if there may be more to
+--       take over; dead: {key number, entry ID, message ID, error} of each dead letter; pauses: their
+--       version (held_back.lua)
 
 local group, consumer, window, lease = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local count, budget, is_own = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == 'own'
@@ -27,7 +30,11 @@ local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 --#include taking
 --#include silence
 --#include undeliverable
+--#include noted_for_takes
 local PAGE, MOST_DELIVERIES = 100, 10
+
+local _, pauses, all_is_paused = noted_for_takes(counts_key)
+if all_is_paused and not is_own then return answer(0, {}, pauses) end
 
 local known = {}
 for i = 8, #ARGV, 2 do known[ARGV[i] .. ' ' .. ARGV[i + 1]] = true end
@@ -106,4 +113,4 @@ end
 if #deleted > 0 then forget_heads(deleted) end
 finish()
 if seen == 1 and #runs == 1 then redis.call('HINCRBY', deliveries_key, first, 1) end
-return answer(more, dead)
+return answer(more, dead, pauses)

@@ -22,6 +22,7 @@ local function make_dead_letter(which, id, fields, deliveries)
     'unknown', fields[places.unknown] or '0', 'reason', 'undeliverable',
     'error', text, 'died', string.format('%.0f', now_ms),
   })
+  note_move(token)
   redis.call('XADD', dead_key, '*', unpack(letter))
   change_head(key, token, -1)
   acknowledge(which, group, id)

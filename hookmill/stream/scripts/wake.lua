@@ -3,6 +3,8 @@
 --
 -- Needs: `again_key`, set before the include; the last of KEYS: the group's wake-ups.
 
+--#include moves
+
 local wake_key = KEYS[#KEYS]
 local has_woken = false
 
@@ -14,6 +16,7 @@ end
 -- Add an entry to the again stream. The wake-up comes first, because where Redis refuses a write in
 -- between, a worker that is woken for nothing does no harm.
 local function add_again(fields)
+  note_move_of(fields)
   wake()
   redis.call('XADD', again_key, '*', unpack(fields))
 end
