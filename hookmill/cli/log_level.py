@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -10,6 +10,9 @@ from hookmill.cli.options import AsJSON, Who, Why
 from hookmill.cli.output import say, say_json
 from hookmill.cli.start import operator_of, read_settings, run
 from hookmill.printable import printable
+
+if TYPE_CHECKING:
+    from hookmill.admin.log_levels import Reached
 
 
 def log_level(
@@ -40,7 +43,6 @@ def log_level(
     It goes back by itself. Lines of libraries, below a warning, are never shown.
     """
     from hookmill.admin import log_levels
-    from hookmill.admin.units import age, count
 
     settings = read_settings(operator=who)
     wanted = None if level == "default" else level
@@ -49,7 +51,13 @@ def log_level(
     if as_json:
         levels = [one._asdict() for one in reached.levels]
         say_json({"levels": levels, "workers": reached.workers})
-        return
+    else:
+        _show(reached)
+
+
+def _show(reached: Reached) -> None:
+    from hookmill.admin.units import age, count
+
     for one in reached.levels:
         name = "all programs" if one.program == "*" else f"programs named {one.program}"
         say(f"{name}: {one.level}, for {age(one.seconds)}")

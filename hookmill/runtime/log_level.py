@@ -13,7 +13,7 @@ import structlog
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
-class Told(Protocol):
+class LevelListener(Protocol):
     """Something that keeps whether a level is shown."""
 
     def level_changed(self) -> None:
@@ -28,7 +28,7 @@ class _State:
     logger: Any = None
 
 
-_told: WeakSet[Told] = WeakSet()
+_told: WeakSet[LevelListener] = WeakSet()
 
 
 def logger_class(level: str, *, has_fast_info: bool) -> Any:
@@ -54,7 +54,7 @@ def shows(level: str) -> bool:
     return LEVELS[level] >= LEVELS[_State.level]
 
 
-def tell(one: Told) -> None:
+def tell(one: LevelListener) -> None:
     """Tell this object of changes, for as long as it lives."""
     _told.add(one)
 
