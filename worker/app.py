@@ -223,6 +223,11 @@ class Worker:
         return self._pool.cannot_take
 
     @property
+    def take_error(self) -> str:
+        """Why it failed."""
+        return self._pool.take_error
+
+    @property
     def is_paused(self) -> bool:
         """Whether all of the group is paused, so that taking nothing is right."""
         return self._consumer.pauses.is_all
