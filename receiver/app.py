@@ -11,10 +11,13 @@ import structlog
 from hookmill.config.settings import Settings
 from hookmill.config.sources import Source
 from hookmill.instrumentation.program import ProgramMetrics
+from hookmill.runtime import process
 from hookmill.runtime.admin_server import AdminServer
+from hookmill.runtime.log_level_watch import PERIOD, LogLevelWatch
 from hookmill.runtime.metrics_page import Collector, Prepare, metrics_page
 from hookmill.stream.producer import Producer
 from receiver.appender import Appender
+from receiver.background import BackgroundTask
 from receiver.certificate_memory import CertificateMemory
 from receiver.certificates import Certificates
 from receiver.drainer import Drainer
@@ -69,6 +72,10 @@ class Receiver:
         self._rates = ReceiverRates(stream.client, lambda: self._pipeline.metrics.outcomes)
         self._certificate_memory = CertificateMemory(stream.client, certificates)
         self._health = Health(stream, self._spool, timeout, self._remarks)
+        levels = LogLevelWatch.of(
+            stream.client, settings.log_level, process.consumer_name(), "receiver"
+        )
+        self._log_level = BackgroundTask("log level", levels.run_once, PERIOD)
         self._http = HttpServer(settings, self._pipeline, self._health)
         self._without_secret: tuple[str, ...] = ()
         self._replace_sources(sources, {})
@@ -133,6 +140,7 @@ class Receiver:
             self._drainer.start()
         self._pinning.start()
         self._wire_version.start()
+        self._log_level.start()
         self._certificate_memory.start()
         self._rates.start()
         if self._admin is not None:
@@ -164,6 +172,7 @@ class Receiver:
         await self._health.close()
         await self._pinning.stop()
         await self._wire_version.stop()
+        await self._log_level.stop()
         if self._spool is not None and self._drainer is not None:
             await self._drainer.stop()
             await self._spool.close()

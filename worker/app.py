@@ -11,6 +11,7 @@ from hookmill.config.settings import Settings
 from hookmill.errors import GroupLostError, GroupRefusedError, StreamUnavailableError
 from hookmill.handlers import Handlers
 from hookmill.runtime import process
+from hookmill.runtime.log_level_watch import LogLevelWatch
 from hookmill.runtime.tasks import cancel_and_wait, run_periodically
 from hookmill.stream.attempts import HistoryBounds
 from hookmill.stream.consumer import Consumer
@@ -90,7 +91,9 @@ class Worker:
     def _periodic_tasks(
         self, settings: Settings, heartbeats: Heartbeats, unknown_types: UnknownTypes
     ) -> dict[str, Callable[[], Awaitable[float]]]:
+        levels = LogLevelWatch.of(self._client, settings.log_level, self.consumer_name, "worker")
         return {
+            "log level": levels.run_once,
             "consumption": self.consumption.run_once,
             "delayed": Delayed(self._consumer).run_once,
             "first sights": unknown_types.forget_known,
@@ -111,7 +114,12 @@ class Worker:
 
     def _consumption(self, settings: Settings) -> Consumption:
         waiting = FirstWaiting(self._client, settings.group)
-        return Consumption(self._pool, waiting, patience=patience_for(settings.take_bytes))
+        return Consumption(
+            self._pool,
+            waiting,
+            is_paused=lambda: self.is_paused,
+            patience=patience_for(settings.take_bytes),
+        )
 
     def _health(self) -> WorkerHealth:
         watch = self._loop_watch
@@ -213,6 +221,11 @@ class Worker:
     def cannot_take(self) -> bool:
         """Whether the last try to take messages failed."""
         return self._pool.cannot_take
+
+    @property
+    def take_error(self) -> str:
+        """Why it failed."""
+        return self._pool.take_error
 
     @property
     def is_paused(self) -> bool:

@@ -21,6 +21,7 @@ from hookmill.config.settings import Settings
 from hookmill.errors import StreamUnavailableError
 from hookmill.handlers import Handlers
 from hookmill.message import WIRE_VERSIONS
+from hookmill.runtime.logs import program_name
 from hookmill.stream.facts import Heartbeat
 from hookmill.stream.heartbeats import Heartbeats
 from worker.health import WorkerHealth
@@ -102,6 +103,7 @@ def constant_part(name: str, settings: Settings, handlers: Handlers[Any]) -> Hea
     """Return what does not change in a worker's heartbeat."""
     return Heartbeat(
         name=name,
+        program=program_name(),
         host=socket.gethostname(),
         pid=os.getpid(),
         version=version("hookmill"),

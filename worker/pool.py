@@ -111,6 +111,8 @@ class Pool:
     told of every attempt that has ended; it must not raise.
     """
 
+    take_error = ""
+    """Why the last try to take that failed did."""
     takes = 0
     """How many replies of Redis have brought entries, or none."""
     duplicates = suspects = 0
@@ -327,6 +329,7 @@ class Pool:
                 log.warning("the consumer group is gone: opening it again", error=str(error))
                 self._is_open = False
             except StreamUnavailableError as error:
+                self.take_error = str(error)
                 if self._log_pace.failed():
                     log.warning(
                         "cannot take, trying again", error=str(error), **self._log_pace.failures

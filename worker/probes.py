@@ -76,7 +76,8 @@ class Probes:
         if (fault := worker.health.fault) is not None:
             return PageRefusal(503, fault.code, fault.detail)
         if worker.cannot_take:
-            return PageRefusal(503, "stream_unavailable", "messages cannot be taken from Redis now")
+            detail = f"messages cannot be taken from Redis now: {worker.take_error}"
+            return PageRefusal(503, "stream_unavailable", detail)
         if time.monotonic() - worker.heartbeat_written_at > lease:
             return PageRefusal(
                 503, "stream_unavailable", "Redis took no heartbeat within the last lease"

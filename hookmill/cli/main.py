@@ -21,6 +21,7 @@ from hookmill.cli import (
     deliveries,
     groups,
     health,
+    log_level,
     message,
     operation,
     pauses,
@@ -38,7 +39,7 @@ _OUTPUT_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 app = typer.Typer(
     help="Webhooks in, work done.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help, because drawing boxes takes as long as everything else
 )
@@ -54,6 +55,7 @@ for command in (
     operation.status,
     operation.check,
     health.health,
+    log_level.log_level,
     pauses.pause,
     pauses.resume,
     message.message,

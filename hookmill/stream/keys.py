@@ -28,6 +28,7 @@ class Keys:
         self.wake = f"{self._wake_base}:wake"
         self.groups = f"{self.base}:groups"
         self.audit = f"{self.base}:audit"
+        self.log_levels = f"{self.base}:log-levels"
         self.rates = f"{self.base}:rates"
         # A script that goes through all groups builds the names of their keys from these parts.
         group = self.of_group("\0")

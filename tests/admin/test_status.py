@@ -86,6 +86,7 @@ def test_the_status_for_programs_lists_each_heartbeat() -> None:
             "oldest_held": 12.0,
             "free_slots": 97,
             "free_threads": 16,
+            "program": "",
             "stuck_threads": 0,
             "sick": "",
             "sick_why": "",
