@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -105,6 +106,7 @@ def worker(
     *,
     result: Path,
     core: int | None = SUBJECT,
+    command: Sequence[str | Path] = (sys.executable, "-m", "hookmill", "worker"),
     **settings: str,
 ) -> Iterator[Program]:
     """Run a worker inside the block. `settings` are Hookmill's settings, in lower case."""
@@ -117,7 +119,7 @@ def worker(
         **{f"HOOKMILL_{name.upper()}": value for name, value in settings.items()},
     }
     name = f"benchmarks.handlers:{handlers}"
-    with bench.hookmill("worker", name, core=core, env=env) as program:
+    with bench.program(*command, name, core=core, env=env) as program:
         yield program
 
 

@@ -26,6 +26,8 @@ from receiver.http import HttpServer
 from receiver.pinning import PinningWatch
 from receiver.pipeline import Pipeline
 from receiver.rates import ReceiverRates
+from receiver.redaction_notes import RedactionNotes
+from receiver.refused import RefusedKeeper
 from receiver.responses import NO_SECRET
 from receiver.source_table import Served
 from receiver.spool import Spool
@@ -68,9 +70,11 @@ class Receiver:
             stream.client, settings.lease, self._appender.write_in
         )
         certificates = certificates or Certificates()
-        self._pipeline = Pipeline(settings, self._appender, certificates, traces)
+        refused = RefusedKeeper(stream.client, settings) if settings.keep_refused else None
+        self._pipeline = Pipeline(settings, self._appender, certificates, traces, refused)
         self._rates = ReceiverRates(stream.client, lambda: self._pipeline.metrics.outcomes)
         self._certificate_memory = CertificateMemory(stream.client, certificates)
+        self._redaction_notes = RedactionNotes(stream.client)
         self._health = Health(stream, self._spool, timeout, self._remarks)
         levels = LogLevelWatch.of(
             stream.client, settings.log_level, process.consumer_name(), "receiver"
@@ -122,6 +126,7 @@ class Receiver:
         sources = list(sources)
         self._http.replace_sources(sources, without)
         self._certificate_memory.replace_sources(sources)
+        self._redaction_notes.replace_sources(sources)
 
     def _remarks(self) -> str:
         """Return what /readyz of the admin address says beside whether the receiver is ready."""
@@ -138,6 +143,7 @@ class Receiver:
         if self._spool is not None and self._drainer is not None:
             await self._spool.open()
             self._drainer.start()
+        self._redaction_notes.start()
         self._pinning.start()
         self._wire_version.start()
         self._log_level.start()
@@ -167,6 +173,7 @@ class Receiver:
             log.warning("requests cut off", count=cut_off)
         await self._pipeline.close()
         await self._certificate_memory.stop()
+        await self._redaction_notes.stop()
         await self._rates.stop()
         await self._appender.close()
         await self._health.close()

@@ -322,6 +322,11 @@ def _log_failed(failed: Sequence[_Failed], failures: dict[str, int]) -> None:
     )
 
 
+def _with_trace(info: Callable[..., object], message: Message) -> Callable[..., object]:
+    words = trace_words(message)
+    return partial(info, **words) if words else info
+
+
 def _log_accepted(
     batch: list[_Queued], results: Sequence[Stored], kept: KeptLines, *, has_traces: bool
 ) -> None:
@@ -331,7 +336,7 @@ def _log_accepted(
     with suppress(OSError, ValueError):
         for (message, _), result in zip(batch, results, strict=True):
             if isinstance(result, str) and result:
-                accepted = partial(info, **trace_words(message)) if has_traces else info
+                accepted = _with_trace(info, message) if has_traces else info
                 accepted(
                     "accepted",
                     id=message.id,

@@ -10,6 +10,12 @@ from typing import Any
 from hookmill.instrumentation.facts import AppendEnded
 from hookmill.instrumentation.histograms import FAST, SIZES, Histograms, gauge, labelled
 
+WHY_CLOSED = (
+    "long_trailers", "no_room", "no_room_answer", "no_room_body", "no_room_head", "no_room_idle",
+    "no_room_read", "slow_head", "unread",
+)  # fmt: skip
+"""Why the receiver closes a connection."""
+
 
 class Metrics:
     """Counts, for each source, the results of its deliveries and the secrets that verified them.
@@ -21,7 +27,7 @@ class Metrics:
     def __init__(self) -> None:
         self._outcomes: Counter[tuple[str, str]] = Counter()
         self._secrets: Counter[tuple[str, str]] = Counter()
-        self._connections: Counter[tuple[str]] = Counter()
+        self._connections: Counter[tuple[str]] = Counter({(why,): 0 for why in WHY_CLOSED})
         self.usable_secrets: Mapping[str, int] = {}
         """How many secrets of each source are usable now."""
         self.backlog_limit: tuple[int, int] = (0, 0)

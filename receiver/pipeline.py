@@ -30,10 +30,14 @@ from receiver.certificates import Certificates
 from receiver.intake import Admitted, ReceivedRequest, admit, delivery_of, precheck
 from receiver.log_limits import server_logger
 from receiver.metrics import Metrics
+from receiver.refused import RefusedKeeper
 from receiver.responses import BUSY, FAULT, OnResult, Refusal, Reply, Result, refusal_of
 from receiver.traces import DeliveryTraces, TracedDelivery
 
 log = structlog.get_logger("receiver")
+
+_OURS = 500
+"""From this status on it is not the delivery that was wrong."""
 
 
 class _Times(dict[str, Callable[[float], None]]):
@@ -60,6 +64,7 @@ class Pipeline:
         appender: Appender,
         certificates: Certificates | None,
         traces: DeliveryTraces | None = None,
+        refused: RefusedKeeper | None = None,
     ) -> None:
         self.capacity = Capacity(settings.queue_bytes)
         self.metrics = Metrics()
@@ -68,6 +73,7 @@ class Pipeline:
         self._appender = appender
         self._certificates = certificates or Certificates()
         self._traces = traces
+        self._refused = refused
         self._tasks: set[asyncio.Task[None]] = set()
         self._log_limits: defaultdict[tuple[str, str], LogLimit] = defaultdict(LogLimit)
         self.take: Take = self._take
@@ -142,7 +148,7 @@ class Pipeline:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         else:
-            on_result(admitted)
+            self._answer(source, request, admitted, on_result)
 
     def report(self, source: Source, result: Result) -> None:
         """Count a result. Log it too, unless a message was stored: the appender logs that."""
@@ -164,8 +170,18 @@ class Pipeline:
     async def close(self) -> None:
         """Cancel the requests of our own, and wait until their deliveries have their results."""
         await self._certificates.close()
+        if self._refused is not None:
+            await self._refused.stop()
         if self._tasks:
             await asyncio.wait(self._tasks)
+
+    def _answer(
+        self, source: Source, request: ReceivedRequest, result: Result, on_result: OnResult
+    ) -> None:
+        """Answer a delivery of which no message is made. A few refused ones are kept for a look."""
+        if self._refused is not None and isinstance(result, Refusal) and result.status < _OURS:
+            self._refused.note(source, request, result)
+        on_result(result)
 
     def _store(self, source: Source, arrival: Arrival, on_result: OnResult) -> None:
         self.metrics.verified(source.name, source.scheme.labels[arrival.secret])
@@ -192,7 +208,7 @@ class Pipeline:
         if result is None:
             self._take(source, request, on_result, traced)
         else:
-            on_result(result)
+            self._answer(source, request, result, on_result)
 
     async def _ask(
         self, source: Source, request: ReceivedRequest, admitted: NeedsCertificate | Reply

@@ -6,6 +6,7 @@ otherwise any stranger could have us record. A trusted source's trace goes on in
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import structlog
 
 from hookmill.config.sources import Source
 from hookmill.instrumentation.traceparent import (
+    SAMPLED_DIGITS,
     TraceParent,
     baggage_of,
     read_traceparent,
@@ -33,9 +35,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("receiver")
 
-_SAMPLED = frozenset(b"%x" % digit for digit in range(1, 16, 2))
-"""The last digits of a `traceparent` that is recorded."""
-
 
 class DeliveryTraces:
     """Begins the trace of each delivery, and makes the spans of batches. Without it there are no
@@ -47,6 +46,9 @@ class DeliveryTraces:
 
         self._spans = spans
         self._tracing = tracing
+        self._sample = tracing.sample
+        self.waiting = 0
+        """Messages that are recorded and not stored yet."""
         self._log_pace = LogPace()
         self._routes: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {}
 
@@ -58,13 +60,18 @@ class DeliveryTraces:
             return self._begin(source, request)
         except Exception as error:  # noqa: BLE001 - a sampler of the user's may raise anything
             self.failed(error)
-            return TracedDelivery(b"", b"")
+            return UNTRACED
 
     def _begin(self, source: Source, request: ReceivedRequest) -> TracedDelivery:
+        given, baggage = None, b""
+        if source.trusts_trace and (given := traceparent_of(request.headers)) is not None:
+            baggage = baggage_of(request.headers)
+            if not given.is_sampled and self._sample < 1:  # the sender has decided
+                return TracedDelivery(str(given).encode(), baggage)
+        elif random.random() >= self._sample:  # noqa: S311 - it is no secret
+            return UNTRACED
         name, attributes = self._routes.get((source.name, source.path)) or self._route(source)
-        given = traceparent_of(request.headers) if source.trusts_trace else None
         span = self._tracing.server_span(name, given, attributes)
-        baggage = baggage_of(request.headers) if source.trusts_trace else b""
         if not span.is_recording():
             return TracedDelivery(self._spans.written(span), baggage)
         span.set_attribute("http.request.body.size", len(request.body))
@@ -83,6 +90,8 @@ class DeliveryTraces:
 
     def sending(self, messages: Iterable[Message]) -> Span | None:
         """Start the span of an append; None where no message is recorded. `sent` ends it."""
+        if not self.waiting:
+            return None
         try:
             return self._send_span(messages)
         except Exception as error:  # noqa: BLE001 - as in `begin`
@@ -104,7 +113,7 @@ class DeliveryTraces:
             parent
             for one in messages
             if isinstance(one, Arrival)
-            and one.trace[-1:] in _SAMPLED
+            and one.trace[-1:] in SAMPLED_DIGITS
             and (parent := read_traceparent(one.trace.decode())) is not None
         ]
         if not recorded:
@@ -158,11 +167,17 @@ class TracedDelivery:
 
     def stored_with(self, arrival: Arrival) -> Arrival:
         """Return the message with its trace."""
+        if not self.trace:
+            return arrival
         return msgspec.structs.replace(arrival, trace=self.trace, baggage=self.baggage)
 
     def ending(self, on_result: OnResult) -> OnResult:
         """Return what is to be called with the result."""
         return on_result
+
+
+UNTRACED = TracedDelivery(b"", b"")
+"""A delivery that has no trace."""
 
 
 class RecordedDelivery(TracedDelivery):
@@ -183,6 +198,7 @@ class RecordedDelivery(TracedDelivery):
         """
         try:
             self._create = self._traces.create_span(self._span, arrival)
+            self._traces.waiting += 1
             self.trace = self._traces.written(self._create)
         except Exception as error:  # noqa: BLE001 - as in `DeliveryTraces.begin`
             self._traces.failed(error)
@@ -201,6 +217,8 @@ class RecordedDelivery(TracedDelivery):
         return end
 
     def _end(self, result: Result) -> None:
+        if self._create is not None:
+            self._traces.waiting -= 1
         status = self._source.status if result is None else result.status
         self._span.set_attribute("http.response.status_code", status)
         if isinstance(result, Refusal):

@@ -68,6 +68,7 @@ FILE_LOOKS = "tests/receiver/test_file_looks.py::test_"
 REVOCATION = "tests/receiver/test_revocation.py::test_"
 SOURCE_SECRETS = "tests/config/test_source_secrets.py::test_"
 ATTEMPT = "tests/worker/test_attempt.py::test_"
+TRACES = "tests/receiver/test_traces.py::test_"
 RIGHTS = "tests/e2e/test_rights.py::test_"
 CREDENTIALS = "tests/emulator/test_credentials.py::test_"
 DEV = "tests/e2e/test_dev.py::test_"
@@ -129,6 +130,7 @@ POOL_BYTES = "tests/worker/test_pool_bytes.py::test_"
 POOL_TAKEOVER = "tests/worker/test_pool_takeover.py::test_"
 DEAD_BOUNDS = "tests/worker/test_dead_letter_bounds.py::test_"
 PROCESS_END = "tests/worker/test_process_end.py::test_"
+CONSUMPTION = "tests/worker/test_consumption.py::test_"
 STUCK = "tests/worker/test_stuck_threads.py::test_"
 WAITING = "tests/worker/test_waiting.py::test_"
 SLOW = f"{ATTEMPT_THREADS}a_plain_function_beyond_its_timeout_"
@@ -160,6 +162,12 @@ WHOLE = "tests/e2e/test_rules.py::test_"
 HANDLERS = "tests/test_handlers.py::test_"
 HOSTILE = "tests/e2e/test_hostile_texts.py::test_"
 PRINTABLE = "tests/test_printable.py::test_"
+FORWARDING = "tests/admin/test_forwarding.py::test_"
+KEEPER = "tests/receiver/test_refused.py::test_"
+KEPT = "tests/debug/test_refusals.py::test_"
+REFUSED = "tests/stream/test_refused.py::test_"
+REDACTION = "tests/test_redaction.py::test_"
+REDACTIONS = "tests/admin/test_redactions.py::test_"
 SHORT_WINDOWS = "tests/config/test_windows.py::test_"
 SNS = "tests/signatures/test_sns.py::test_"
 
@@ -2326,6 +2334,36 @@ RULES = (
     ),
     Rule(
         30,
+        "an outage of Redis makes no worker unhealthy",
+        (
+            Edit(
+                "worker/consumption.py",
+                "                self._seen.clear()\n",
+                "                pass\n",
+            ),
+        ),
+        (f"{CONSUMPTION}while_redis_does_not_answer_nobody_is_unhealthy",),
+    ),
+    Rule(
+        30,
+        "a worker whose work is all paused is healthy",
+        (Edit("worker/consumption.py", " or self._is_paused()", ""),),
+        (f"{CONSUMPTION}one_that_may_take_nothing_is_healthy",),
+    ),
+    Rule(
+        30,
+        "a worker that stands still although work waits is unhealthy",
+        (
+            Edit(
+                "worker/consumption.py",
+                'if min(longest, self._age("free")) >= seconds:',
+                "if False:",
+            ),
+        ),
+        (f"{CONSUMPTION}a_pool_that_turns_but_never_gets_what_waits_is_found_within_30_seconds",),
+    ),
+    Rule(
+        30,
         "the task that watches the others is watched",
         (
             Edit(
@@ -3009,6 +3047,185 @@ RULES = (
             f"{SNS}nobody_can_try_which_topics_are_allowed",
             f"{SNS}the_log_says_that_a_topic_is_not_allowed_and_the_answer_does_not",
         ),
+    ),
+    Rule(
+        42,
+        "a text that a redacted path leads through is hidden",
+        (
+            Edit(
+                "hookmill/redaction.py",
+                "elif is_hidden or (left and first == b'\"'):",
+                "elif is_hidden:",
+            ),
+        ),
+        (f"{REDACTION}a_text_that_a_path_leads_through_is_hidden_whole",),
+    ),
+    Rule(
+        42,
+        "of a body that cannot be read nothing is shown where something is redacted",
+        (
+            Edit(
+                "hookmill/redaction.py",
+                '        return _whole(body, "it is neither JSON nor a form")\n',
+                "        return body\n",
+            ),
+        ),
+        (f"{REDACTION}a_body_that_cannot_be_read_for_certain_is_hidden_whole",),
+    ),
+    Rule(
+        42,
+        "what receivers have noted is hidden where a source has no table, too",
+        (
+            Edit(
+                "hookmill/admin/redactions.py",
+                "    for name, paths in noted.items():\n",
+                "    for name, paths in ():\n",
+            ),
+        ),
+        (f"{REDACTIONS}table_and_note_count_together_so_that_no_table_is_needed",),
+    ),
+    Rule(
+        42,
+        "nothing is shown before it was looked up what may be",
+        (Edit("hookmill/admin/redactions.py", "if not self.is_known:", "if False:"),),
+        (f"{REDACTIONS}nothing_is_shown_before_anybody_has_looked_what_may_be",),
+    ),
+    Rule(
+        42,
+        "a redacted value cannot be found out by searches",
+        (
+            Edit(
+                "hookmill/admin/redactions.py",
+                "if is_meant and is_redacted(path, paths):",
+                "if is_meant and path in paths:",
+            ),
+        ),
+        (f"{REDACTIONS}a_search_is_refused_where_its_answer_could_tell_what_is_hidden",),
+    ),
+    Rule(
+        42,
+        "no source fills the places of refused deliveries",
+        (
+            Edit(
+                "hookmill/stream/scripts/claim_refused.lua",
+                "if own >= math.ceil((most - total + own) / 2) then",
+                "if total >= most then",
+            ),
+        ),
+        (f"{REFUSED}no_source_takes_more_than_half_of_what_the_others_leave_free",),
+    ),
+    Rule(
+        42,
+        "a source has a refused delivery kept each ten seconds, and then less often",
+        (
+            Edit(
+                "hookmill/stream/scripts/claim_refused.lua",
+                "local wait = last and last + pause * (1 + math.floor(own / steps)) - now_ms or 0",
+                "local wait = last and last + pause - now_ms or 0",
+            ),
+        ),
+        (f"{REFUSED}a_source_gets_one_each_ten_seconds_and_the_more_it_has_the_later",),
+    ),
+    Rule(
+        42,
+        "refused deliveries are counted before one is explained",
+        (
+            Edit(
+                "receiver/refused.py",
+                "        self._next[source.name] = now + PAUSE\n",
+                "",
+            ),
+            Edit(
+                "receiver/refused.py",
+                "                self._next[source.name] = self._clock() + place.wait\n",
+                "",
+            ),
+        ),
+        (f"{KEEPER}what_a_flood_costs_is_bounded_before_any_work_is_done",),
+    ),
+    Rule(
+        42,
+        "a refused delivery is kept without a signature that somebody could use",
+        (
+            Edit(
+                "hookmill/debug/refusals.py",
+                "(name, _LONG.sub(_shortened, value))",
+                "(name, value)",
+            ),
+        ),
+        (f"{KEPT}nobody_can_send_it_again_with_what_is_kept",),
+    ),
+    Rule(
+        42,
+        "a refused delivery is kept without redacted fields",
+        (
+            Edit(
+                "hookmill/debug/refusals.py",
+                "    paths = list(options.redact)\n",
+                "    paths: list[str] = []\n",
+            ),
+        ),
+        (f"{KEPT}redacted_fields_are_kept_nowhere",),
+    ),
+    Rule(
+        42,
+        "what a source redacts is not sent on to another program",
+        (
+            Edit(
+                "hookmill/admin/forwarding.py",
+                "if showable.of(message.source):",
+                "if False:",
+            ),
+        ),
+        (f"{FORWARDING}what_a_source_redacts_is_not_sent_on",),
+    ),
+    Rule(
+        42,
+        "deliveries are not sent on to another machine by a slip",
+        (
+            Edit(
+                "hookmill/admin/forwarding.py",
+                '    if not anywhere and not _is_here(parts.hostname or ""):\n',
+                "    if not anywhere and False:\n",
+            ),
+        ),
+        (f"{FORWARDING}another_machine_gets_nothing_unless_that_is_said",),
+    ),
+    Rule(
+        46,
+        "what a stranger says about its trace makes nothing be recorded",
+        (
+            Edit(
+                "receiver/traces.py",
+                "if source.trusts_trace and (given",
+                "if (given",
+            ),
+        ),
+        (f"{TRACES}a_strangers_trace_is_a_link_and_does_not_make_us_record",),
+    ),
+    Rule(
+        46,
+        "whatever the user's SDK does, a delivery is taken",
+        (
+            Edit(
+                "receiver/traces.py",
+                "return self._begin(source, request)\n        except Exception as",
+                "return self._begin(source, request)\n        except OSError as",
+            ),
+        ),
+        (f"{TRACES}a_sampler_that_raises_costs_no_delivery",),
+    ),
+    Rule(
+        46,
+        "a spooled row keeps its trace",
+        (
+            Edit(
+                "hookmill/stream/arrival.py",
+                "            if name in self.fields:\n                fields[name]",
+                "            if False:\n                fields[name]",
+            ),
+        ),
+        (f"{TRACES}a_spooled_row_keeps_its_trace_in_the_version_that_older_receivers_read",),
     ),
 )
 

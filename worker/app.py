@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hookmill.config.settings import Settings
 from hookmill.errors import GroupLostError, GroupRefusedError, StreamUnavailableError
@@ -35,20 +35,30 @@ from worker.leases import LeaseKeeper, timeout_of
 from worker.loop_watch import LoopWatch
 from worker.opening import client_of, makes_group
 from worker.parts import ended, first_to_end, watch_thread
-from worker.pool import STOP_STEP_TIMEOUT, Pool
+from worker.pool import STOP_STEP_TIMEOUT, AttemptListener, Pool
 from worker.rates import WorkerRates
 from worker.stacks import Run
 from worker.stuck_threads import watch_stuck_threads
 from worker.takeover import Takeover
 from worker.threads import HandlerThreads, ThreadCall
+from worker.traces import AttemptTraces
 from worker.unknown_types import UnknownTypes
 from worker.waiting import WaitingMover
+
+if TYPE_CHECKING:
+    from hookmill.instrumentation.tracing import Tracing
 
 
 class Worker:
     """A pool and its background tasks: `start`, `quiet`, `stop(deadline)`."""
 
-    def __init__(self, settings: Settings, handlers: Handlers[Any], resources: Any) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        handlers: Handlers[Any],
+        resources: Any,
+        tracing: Tracing | None = None,
+    ) -> None:
         self.consumer_name = process.consumer_name()
         self.handler_count = len(handlers)
         self._client = client_of(settings)
@@ -63,20 +73,11 @@ class Worker:
             handlers, resources, self._threads, grace=settings.grace, look=unknown_types.look,
             pauses=self._consumer.pauses,
         )  # fmt: skip
-        takeover = self._takeover = Takeover(self._consumer, settings.lease)
+        self._takeover = Takeover(self._consumer, settings.lease)
         self.instruments = self._instruments_of(settings, handlers)
         self._watchers = DeadWatchers(handlers, resources)
         self._rates = WorkerRates(RateHistory(self._client), settings.group)
-        self._pool = Pool(
-            self._consumer, self._attempter, takeover, settings.concurrency, self._watchers,
-            max_bytes=settings.take_bytes,
-            listeners=(
-                self._rates.ended,
-                *(() if self.instruments is None else self.instruments.listeners),
-            ),
-        )  # fmt: skip
-        if self.instruments is not None:
-            self._pool.on_settled = self.instruments.messages.settled
+        self._pool = self._make_pool(settings, tracing)
         self._leases = self._lease_keeper(settings.lease)
         self._loop_watch = LoopWatch(self._pool.runs)
         self.consumption = self._consumption(settings)
@@ -87,6 +88,28 @@ class Worker:
         self._periodic = self._periodic_tasks(settings, heartbeats, unknown_types)
         self.is_stopping = False
         """Whether `stop` was called."""
+
+    def _make_pool(self, settings: Settings, tracing: Tracing | None) -> Pool:
+        instruments = self.instruments
+        listeners: list[AttemptListener] = [self._rates.ended]
+        if instruments is not None:
+            listeners += instruments.listeners
+        traces = None if tracing is None else AttemptTraces(tracing, self.consumer_name)
+        if traces is not None:
+            listeners.append(traces.ended)
+        pool = Pool(
+            self._consumer,
+            self._attempter,
+            self._takeover,
+            settings.concurrency,
+            self._watchers,
+            max_bytes=settings.take_bytes,
+            listeners=tuple(listeners),
+            traces=traces,
+        )
+        if instruments is not None:
+            pool.on_settled = instruments.messages.settled
+        return pool
 
     def _periodic_tasks(
         self, settings: Settings, heartbeats: Heartbeats, unknown_types: UnknownTypes

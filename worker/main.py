@@ -12,7 +12,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -20,12 +20,16 @@ from hookmill.config.settings import Settings, unknown_variables
 from hookmill.config.sources import window_faults
 from hookmill.errors import HookmillError, SettingsError
 from hookmill.handlers import Handlers
+from hookmill.instrumentation.trace_setup import tracing_of
 from hookmill.runtime import process
 from worker.app import Worker
 from worker.opening import check_stream
 from worker.pool import STOP_STEP_TIMEOUT
 from worker.probes import Probes
 from worker.stacks import what_runs
+
+if TYPE_CHECKING:
+    from hookmill.instrumentation.tracing import Tracing
 
 log = structlog.get_logger("worker")
 
@@ -51,13 +55,17 @@ def run(settings: Settings, handlers: Handlers[Any]) -> None:
     handlers.check()
     if faults := window_faults(settings):
         raise SettingsError(faults)
+    tracing = tracing_of(settings)
     forced_end = process.ForcedEnd(settings.shutdown)
     forced_end.arm()
-    process.run(_work_until_signalled(settings, handlers, forced_end))
+    process.run(_work_until_signalled(settings, handlers, forced_end, tracing))
 
 
 async def _work_until_signalled(
-    settings: Settings, handlers: Handlers[Any], forced_end: process.ForcedEnd
+    settings: Settings,
+    handlers: Handlers[Any],
+    forced_end: process.ForcedEnd,
+    tracing: Tracing | None = None,
 ) -> None:
     for name in unknown_variables():
         log.warning("unknown setting", variable=name)
@@ -82,7 +90,7 @@ async def _work_until_signalled(
             log.info("stopped before it began to work")
             forced_end.end_within(STOP_STEP_TIMEOUT, status=0)
             return
-        worker = probes.worker = Worker(settings, handlers, resources)
+        worker = probes.worker = Worker(settings, handlers, resources, tracing)
         failed_part, ends = await _work(worker, settings, stop, forced_end)
         left = max(ends - time.monotonic() - 2 * CANCEL_TIMEOUT, STOP_STEP_TIMEOUT)
         # The lifespan may never end, and neither may threads that the user's code has started.

@@ -10,6 +10,7 @@ takes entries (new ones, retries, and those of a silent worker), so it knows the
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import math
 import random
 import secrets
@@ -44,6 +45,7 @@ from worker.settlement import settlement_of
 from worker.settler import Settler
 from worker.stacks import Run
 from worker.takeover import Takeover
+from worker.traces import AttemptTraces
 
 log = structlog.get_logger("worker")
 
@@ -118,6 +120,9 @@ class Pool:
     duplicates = suspects = 0
     """How many duplicates were dropped, and how many messages came that have to run alone."""
 
+    refusal: GroupRefusedError | None = None
+    """Why the consumer group cannot be used. The pool has ended then."""
+
     on_settled: Callable[[list[EntryRef]], None] | None = None
     """Is told which entries have been settled."""
 
@@ -131,13 +136,15 @@ class Pool:
         *,
         max_bytes: int = TAKE_BYTES,
         listeners: tuple[AttemptListener, ...] = (),
+        traces: AttemptTraces | None = None,
     ) -> None:
         self._consumer = consumer
         self._attempter = attempter
         self._takeover = takeover
         self._concurrency = concurrency
         self._watchers = watchers
-        self._settler = Settler(consumer, self._settled)
+        self._traces = traces  # its `ended` is one of the listeners
+        self._settler = Settler(consumer, self._settled, traces)
         self._tell = _one_of(Reporter().put, *listeners)
         self._log_pace = LogPace()
         self._running: dict[Running, asyncio.Task[None]] = {}
@@ -151,8 +158,6 @@ class Pool:
         self._is_open = False
         self.opened = asyncio.Event()
         """Set when the consumer group was opened for the first time."""
-        self.refusal: GroupRefusedError | None = None
-        """Why the consumer group cannot be used. The pool has ended then."""
         self._changed = asyncio.Event()
         self._is_quiet = False
         self._is_resting = False
@@ -167,7 +172,11 @@ class Pool:
         quiet, or after an error that no retry can repair.
         """
         self._loop = asyncio.get_running_loop()  # kept, because asking for it is a system call
-        self._taking = asyncio.create_task(self._take_until_quiet(), name="pool")
+        context = contextvars.copy_context()
+        if self._traces is not None:
+            context.run(self._traces.prepare)
+        taking = self._take_until_quiet()
+        self._taking = asyncio.create_task(taking, name="pool", context=context)
         return self._taking
 
     def settling(self) -> set[EntryRef]:
@@ -493,6 +502,8 @@ class Pool:
         running.began = time.perf_counter()  # before that, it waited for the event loop
         entry = running.entry
         progress = _progress_of(entry)
+        if self._traces is not None:
+            self._traces.begin(entry)
         try:
             attempted = await self._attempter.attempt(entry, progress)
         except asyncio.CancelledError:

@@ -17,6 +17,7 @@ from hookmill.runtime.log_pace import LogPace
 from hookmill.runtime.tasks import cancel_and_wait
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import EntryRef, Settlement
+from worker.traces import AttemptTraces
 
 log = structlog.get_logger("worker")
 
@@ -38,8 +39,14 @@ class Settler:
     Only the event loop may use it.
     """
 
-    def __init__(self, consumer: Consumer, settled: Callable[[list[EntryRef]], None]) -> None:
+    def __init__(
+        self,
+        consumer: Consumer,
+        settled: Callable[[list[EntryRef]], None],
+        traces: AttemptTraces | None = None,
+    ) -> None:
         self._consumer = consumer
+        self._traces = traces
         self._settled = settled
         self._queue: list[Settlement] = []
         self._log_pace = LogPace()
@@ -107,7 +114,10 @@ class Settler:
     async def _flush(self) -> None:
         while self._queue:
             batch = self._queue[: self._batch_size()]
-            late = await self._write(batch)
+            if self._traces is None:
+                late = await self._write(batch)
+            else:
+                late = await self._write_traced(batch, self._traces)
             del self._queue[: len(batch)]
             self._settled([settlement.ref for settlement in batch])
             if self._when_stored:
@@ -131,6 +141,14 @@ class Settler:
             if size > BATCH_BYTES:
                 return max(1, number)
         return BATCH
+
+    async def _write_traced(self, batch: list[Settlement], traces: AttemptTraces) -> list[str]:
+        """Do what `_write` does, in a span where attempts of the batch are recorded."""
+        span = traces.settling(settlement.ref for settlement in batch)
+        try:
+            return await self._write(batch)
+        finally:
+            traces.settled(span)
 
     async def _write(self, batch: list[Settlement]) -> list[str]:
         """Write a batch, however often that takes; return the IDs of entries that are not ours."""

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from hookmill.admin.filters import DeadLetterFilter, Selection
 from hookmill.admin.fingerprints import kind_of
 from hookmill.admin.pace import Pace
+from hookmill.admin.redactions import NOT_LOOKED_UP, Showable, check_where
 from hookmill.config.settings import DEFAULT_GROUP, Settings
 from hookmill.errors import HookmillError, WireVersionError
 from hookmill.message import Death, Message, Progress
@@ -250,6 +251,8 @@ async def _surveyed(
 ) -> list[DeadLetter]:
     """Return some dead letters of a range, with what the filter needs to judge them."""
     whole = wanted.reads_bodies
+    if whole:
+        await check_where(letters.client, wanted.where, wanted.source)
     return await letters.survey(first, last, count, newest_first=newest_first, whole=whole)
 
 
@@ -268,9 +271,9 @@ async def find_waiting(settings: Settings, message_id: str) -> list[DelayedMessa
         return await DelayedMessages(client, settings.group).find(message_id)
 
 
-def describe_waiting(waiting: DelayedMessage) -> dict[str, Any]:
+def describe_waiting(waiting: DelayedMessage, shown: Showable) -> dict[str, Any]:
     """Return what is known of a message that waits for its next attempt, as `describe` does."""
-    seen = describe(DeadLetter("", waiting.fields), whole=True)
+    seen = describe(DeadLetter("", waiting.fields), whole=True, shown=shown)
     del seen["id"], seen["died_at"], seen["reason"], seen["fingerprint"]
     return {
         "state": "not dead: it waits for its next attempt",
@@ -280,8 +283,11 @@ def describe_waiting(waiting: DelayedMessage) -> dict[str, Any]:
     }
 
 
-def describe(letter: DeadLetter, *, whole: bool = False) -> dict[str, Any]:
-    """Return what is known of a dead letter as JSON-ready values; `whole`: with headers and body.
+def describe(
+    letter: DeadLetter, *, whole: bool = False, shown: Showable = NOT_LOOKED_UP
+) -> dict[str, Any]:
+    """Return what is known of a dead letter as JSON-ready values; `whole`: with as much of headers
+    and body as is `shown`.
 
     Times are ISO 8601 in UTC, "" if there is none. A message that this release cannot read has
     the reason in `unreadable`.
@@ -305,8 +311,8 @@ def describe(letter: DeadLetter, *, whole: bool = False) -> dict[str, Any]:
     seen |= {"message_id": message.id, "source": message.source, "type": message.type}
     seen["received_at"] = moment(message.received_ms)
     if whole:
-        seen["headers"] = message.header_block.decode("utf-8", "backslashreplace")
-        seen["body"] = message.body.decode("utf-8", "backslashreplace")
+        seen["headers"] = shown.headers(message).decode("utf-8", "backslashreplace")
+        seen["body"] = shown.body(message).decode("utf-8", "backslashreplace")
     return seen
 
 

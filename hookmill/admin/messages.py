@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from hookmill.admin.places import Subject, group_stories
+from hookmill.admin.redactions import shown_by
 from hookmill.admin.stories import Match, Search, Story
 from hookmill.admin.units import moment
 from hookmill.config.settings import Settings
@@ -94,11 +95,17 @@ class Messages:
             key=message.key if message else "",
             received_at=match.received_at,
             is_trimmed=match.is_trimmed,
-            headers=message.header_block.decode("utf-8", "backslashreplace") if message else "",
+            headers=await self._headers(message),
             body_bytes=len(message.body) if message else None,
             groups=await group_stories(self._client, self.groups, subject),
             notes=_notes_about(fields, message),
         )
+
+    async def _headers(self, message: Message | None) -> str:
+        if message is None:
+            return ""
+        showable = await shown_by(self._client, self._settings)
+        return showable.headers(message).decode("utf-8", "backslashreplace")
 
     async def _by_entry(self, text: str) -> set[tuple[int, str]]:
         """Find messages by the ID of an entry. Without `@N`, it may be of any partition."""

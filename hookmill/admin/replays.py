@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from hookmill.admin.pace import Pace
+from hookmill.admin.redactions import shown_by
 from hookmill.admin.replay_filter import ReplayFilter, describe_entry
 from hookmill.config.settings import DEFAULT_GROUP, Settings
 from hookmill.errors import HookmillError, StreamUnavailableError
@@ -266,9 +267,14 @@ async def opened(
     to: str = "",
     rate: float | None = None,
 ) -> AsyncIterator[Replay]:
-    """Open a new replay of the settings' group. Raises `ReplayRefusedError` where it may not be."""
+    """Open a new replay of the settings' group.
+
+    Raises `ReplayRefusedError` where it may not be, and `SearchRefusedError` where a condition asks
+    for what a source redacts.
+    """
     wanted = wanted or ReplayFilter()
     async with await Client.as_found(settings.need_redis_url(), settings.prefix) as client:
+        (await shown_by(client, settings)).check_where(wanted.where, wanted.source)
         facts = await _facts(client, settings)
         to = to or wanted.handler or ""
         if to:

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from hookmill.admin.redactions import Showable
 from hookmill.config.settings import Settings
 from hookmill.errors import HookmillError, SettingsError
 from hookmill.runtime.spool_file import SetAside, SpoolError, SpoolFile
@@ -51,17 +52,19 @@ def describe(one: SetAside) -> dict[str, Any]:
     return {"id": one.position, "since": moment, "bytes": one.size, "reason": one.reason}
 
 
-def find(file: SpoolFile, position: int) -> dict[str, Any]:
+def find(file: SpoolFile, position: int, shown: Showable) -> dict[str, Any]:
     """Return one message whole: what `describe` says, and its content.
 
-    `content` is the row as far as MessagePack can be read, else its bytes as text. Raises
+    `content` is the row as far as MessagePack can be read, else its bytes as text. It is hidden
+    where any source redacts something, because it is not known what of the row that is. Raises
     `NoSuchRowError`.
     """
     found = [one for one in file.all_set_aside() if one.position == position]
     row = file.row_set_aside(position)
     if not found or row is None:
         raise NoSuchRowError(f"no message {position} is set aside in {file.path}")
-    return describe(found[0]) | {"content": _content(row)}
+    hidden = f"[redacted: {len(row)} bytes, because a source has redact in its table]"
+    return describe(found[0]) | {"content": hidden if shown.paths else _content(row)}
 
 
 def positions(file: SpoolFile, given: Sequence[int] | None) -> list[int]:

@@ -240,17 +240,18 @@ async def list_all(settings: Settings, selection: Selection, *, as_json: bool) -
 
 async def show(settings: Settings, dead_id: str, *, as_json: bool) -> None:
     """Print one dead letter whole, or what waits for a retry and has this message ID."""
-    from hookmill.admin import dead_letters
+    from hookmill.admin import dead_letters, redactions
 
+    shown = await redactions.shown(settings)
     try:
         async with dead_letters.opened(settings) as letters:
             letter = await dead_letters.find(letters, dead_id, group=settings.group)
-        _show_one(dead_letters.describe(letter, whole=True), as_json=as_json)
+        _show_one(dead_letters.describe(letter, whole=True, shown=shown), as_json=as_json)
     except dead_letters.NoSuchDeadLetterError:
         if not (waiting := await dead_letters.find_waiting(settings, dead_id)):
             raise
         for one in waiting:  # one for each handler that has failed
-            _show_one(dead_letters.describe_waiting(one), as_json=as_json)
+            _show_one(dead_letters.describe_waiting(one, shown), as_json=as_json)
 
 
 def _show_one(seen: dict[str, Any], *, as_json: bool) -> None:

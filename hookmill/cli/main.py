@@ -19,6 +19,7 @@ from hookmill.cli import (
     audit,
     dead,
     deliveries,
+    forward,
     groups,
     health,
     log_level,
@@ -26,9 +27,11 @@ from hookmill.cli import (
     operation,
     pauses,
     programs,
+    refused,
     replay,
     schema,
     spool,
+    tail,
 )
 from hookmill.cli.output import say_error
 from hookmill.errors import HandlersError, HookmillError, SettingsError
@@ -62,10 +65,13 @@ for command in (
     audit.audit,
     replay.replay,
     schema.schema,
+    tail.tail,
+    forward.forward,
 ):
     app.command()(command)
 app.add_typer(dead.app, name="dead")
 app.add_typer(groups.app, name="group")
+app.add_typer(refused.app, name="refused")
 app.add_typer(spool.app, name="spool")
 
 

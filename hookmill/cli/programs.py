@@ -54,7 +54,9 @@ def dev(
         ),
     ] = False,
 ) -> None:
-    """Run everything on this machine: embedded server, QStash emulator, receiver, two workers."""
+    """Run everything on this machine: embedded server, QStash emulator, receiver, two workers,
+    console.
+    """
     from hookmill.dev import environment
     from hookmill.dev import main as development
 

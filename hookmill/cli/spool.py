@@ -53,10 +53,11 @@ def spool_show(row_id: _ID, *, as_json: AsJSON = False) -> None:
     """Show one message that was set aside: its reason, and as much as can be read of it."""
     import msgspec
 
-    from hookmill.admin import spool
+    from hookmill.admin import redactions, spool
 
-    with spool.opened(read_settings()) as file:
-        seen = spool.find(file, row_id)
+    settings = read_settings()
+    with spool.opened(settings) as file:
+        seen = spool.find(file, row_id, redactions.shown_without_redis(settings))
     if as_json:
         say_json(seen)
         return

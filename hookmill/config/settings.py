@@ -38,6 +38,7 @@ from hookmill.config.setting_files import (
     read_toml,
     redis_url_from_file,
     secrets_from_files,
+    variables_set,
 )
 from hookmill.config.setting_values import (
     check_addresses,
@@ -254,6 +255,13 @@ class Settings(BaseSettings):
         description="when so many threads run beyond the `timeout` of their handler, the worker "
         "ends, so that a fresh one can start. Unset: half of `HOOKMILL_THREADS`. 0: never",
     )
+    keep_refused: int = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        description="refused deliveries that receivers keep in Redis for an hour, with an "
+        "explanation, so that `hookmill refused` can show them. 0: none",
+    )
     lease: float = Field(
         default=60.0,
         ge=0.5,
@@ -366,6 +374,13 @@ class Settings(BaseSettings):
         description="make spans with OpenTelemetry (needs the extra `otel`). `joined`: one trace "
         "from the delivery to the last attempt. `linked`: each attempt begins a trace of its own, "
         "with a link to the delivery's",
+    )
+    traces_sample: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="share of deliveries that are traced, such as 0.01. 1: OpenTelemetry's sampler "
+        "is asked for each, which costs more",
     )
     traces_setup: Annotated[str, AfterValidator(check_target)] | None = Field(
         default=None,
@@ -502,6 +517,12 @@ def variable_of(field: str) -> str:
     """Return the environment variable of a setting."""
     alias = Settings.model_fields[field].validation_alias
     return str(alias.choices[0]) if isinstance(alias, AliasChoices) else PREFIX + field.upper()
+
+
+def setting_given(field: str) -> Any:
+    """Return one setting as it is given, not checked; None if it is not. Nothing else is read."""
+    variable, toml = variable_of(field), read_toml([])
+    return variables_set().get(variable) or toml.get(field) or toml.get(variable)
 
 
 def unknown_variables() -> list[str]:

@@ -11,9 +11,18 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 from hookmill.config.secrets import SecretRef
 from hookmill.errors import see
+from hookmill.redaction import fault_of_path, is_redacted
 from hookmill.signatures.marble import timestamped
 from hookmill.signatures.presets import ALIASES, PRESETS
-from hookmill.signatures.spec import Algorithm, Encoding, KeyForm, SignatureSpec, Unit
+from hookmill.signatures.spec import (
+    Algorithm,
+    Encoding,
+    KeyForm,
+    SignatureSpec,
+    Unit,
+    as_template,
+    parts,
+)
 from hookmill.signatures.spec_rules import faults_of
 
 OWN_PATHS = {"/healthz", "/readyz", "/metrics"}
@@ -91,6 +100,12 @@ def _check_acknowledge(status: int) -> int:
     return status
 
 
+def _check_redact(paths: tuple[str, ...]) -> tuple[str, ...]:
+    if faults := list(filter(None, map(fault_of_path, paths))):
+        raise ValueError("; ".join(faults))
+    return paths
+
+
 def _as_tuple(given: Any) -> Any:
     return (given,) if isinstance(given, str) else given
 
@@ -105,10 +120,10 @@ class SourceOptions(BaseModel):
     sender was given, if that is not the public URL with the path. `ordered_by` is the path of the
     ordering key in the JSON body. `secrets` says where the secrets stand. `topics` (SNS) and
     `webhook_ids` (PayPal) name what may send. `verify_token` says where the token stands that Meta
-    repeats in its handshake. `trusted_trace` says whether the sender's trace goes on in ours: by
-    default only that of QStash does. The other words are the fields of `SignatureSpec`: they
-    describe a sender, or change a preset. With `id = "body"` a digest of the body is the message
-    ID.
+    repeats in its handshake. `redact` names what is never shown. `trusted_trace` says whether the
+    sender's trace goes on in ours: by default only that of QStash does. The other words are the
+    fields of `SignatureSpec`: they describe a sender, or change a preset. With `id = "body"` a
+    digest of the body is the message ID.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -122,6 +137,9 @@ class SourceOptions(BaseModel):
     webhook_ids: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
     verify_token: SecretRef | None = None
     timestamped: bool = False
+    redact: Annotated[
+        tuple[str, ...], BeforeValidator(_as_tuple), AfterValidator(_check_redact)
+    ] = ()
     trusted_trace: bool | None = None
 
     signature: str | None = None
@@ -175,6 +193,33 @@ def spec_of(name: str, options: SourceOptions) -> SignatureSpec | None:
 
     Raises `ValueError`, with one fault a line, if there is no spec or if it is not safe.
     """
+    spec = _spec_of(name, options)
+    named = (*spec.id, *spec.type) if spec else (*(options.id or ()), *(options.type or ()))
+    if faults := _shown_all_the_same(named, options):
+        raise ValueError("\n".join(f"sources.{name}.redact: {fault}" for fault in faults))
+    return spec
+
+
+def _shown_all_the_same(templates: tuple[str, ...], options: SourceOptions) -> list[str]:
+    """Return which redacted fields would be shown, because IDs, types and ordering keys are."""
+    places = [place for one in templates if one != "body" for _, place in parts(as_template(one))]
+    if options.ordered_by:
+        places.append(f"json:{options.ordered_by}")
+    headers = {path.lower() for path in options.redact}
+    hidden = [
+        place
+        for place in places
+        if place.lower() in headers
+        or (place[:5] in {"json:", "form:"} and is_redacted(place[5:], options.redact))
+    ]
+    return [
+        f"{place} is or has the ID, the type or the ordering key of a message, and these are "
+        "shown everywhere: redact another field, or take that from another place"
+        for place in hidden
+    ]
+
+
+def _spec_of(name: str, options: SourceOptions) -> SignatureSpec | None:
     preset, words = preset_of(name, options), options.words
     if options.timestamped and preset != "marble":
         raise ValueError(f"sources.{name}.timestamped: only marble has a timestamped form")

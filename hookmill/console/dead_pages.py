@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal, NamedTuple
 
-from hookmill.admin import dead_letters
+from hookmill.admin import dead_letters, redactions
 from hookmill.admin.bodies import laid_out
 from hookmill.admin.dead_letters import SelectedDeadLetters
 from hookmill.admin.filters import DeadLetterFilter, Selection, moment_ms
@@ -73,7 +73,8 @@ async def one(console: Console, request: Request) -> Shown:
         raise PageRefusedError(404, "there is no group")
     letters = await console.backend.dead_letters(group.name)
     letter = await dead_letters.find(letters, request.named["id"], group=group.name)
-    seen = dead_letters.describe(letter, whole=True)
+    showable = await redactions.shown_by(letters.client, console.backend.settings)
+    seen = dead_letters.describe(letter, whole=True, shown=showable)
     body = laid_out(seen.get("body", ""))
     return Shown("dead_letter.html", {"group": group, "seen": seen, "body": body})
 

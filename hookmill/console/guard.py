@@ -18,6 +18,7 @@ from hookmill.config.settings import Settings
 from hookmill.console.access import Access, Viewer, is_right
 from hookmill.console.origins import host_fault, origin_fault
 from hookmill.console.pages import PageRefusedError, Shown
+from hookmill.console.rendering import STATIC
 from hookmill.errors import GroupRefusedError, HookmillError, StreamUnavailableError
 from hookmill.runtime.log_limit import LogLimit
 
@@ -45,7 +46,7 @@ _READING = {hdrs.METH_GET, hdrs.METH_HEAD}
 
 _CONNECTION_LOST = (web.RequestPayloadError, ClientPayloadError, BadHttpMessage, ConnectionError)
 
-_OPEN = {"/healthz", "/login", *(f"/static/{name}" for name in ("console.css", "favicon.svg"))}
+_OPEN = {"/healthz", "/login", *(f"/static/{name}" for name in STATIC)}
 """What is answered before a login."""
 
 VIEWER: web.RequestKey[Viewer] = web.RequestKey("viewer", Viewer)

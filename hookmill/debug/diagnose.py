@@ -45,6 +45,23 @@ are part of other words by chance.
 _CODES_OF_TIME = {"timestamp_too_far", "expired", "not_yet_valid"}
 
 
+_CAPTURED = (
+    "apart from its time it matches: the delivery is genuine, but it was signed at another time. "
+    "Give --now with the Unix time at which it was captured"
+)
+_LATE = (
+    "apart from its time it matches: the delivery is genuine, but the clock of its sender or of "
+    "this receiver is wrong, or it was under way for too long"
+)
+_UNEXPLAINED = (
+    "none of the usual mistakes explains it: check that secret, body and headers belong to the "
+    "same delivery, and that each byte is as it came"
+)
+_TOO_LARGE = f"no usual mistakes were looked for: the body has more than {MOST_FOR_PAIRS} bytes"
+_GIVE_URL = "give the URL that the sender was given with --url"
+_SET_URL = "set HOOKMILL_PUBLIC_URL, or url in the source's table, to what the sender was given"
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The verdict on a delivery, the steps to it, and what would have changed it.
 
@@ -77,13 +94,20 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         ]
 
 
-def verify(case: Case, now: float, identify: Identify | None = None) -> Report:
+def verify(
+    case: Case,
+    now: float,
+    identify: Identify | None = None,
+    *,
+    has_just_come: bool = False,
+) -> Report:
     """Judge a delivery as the receiver would at the Unix time `now` (seconds), and explain it.
 
-    `identify` finds the ID and type of a genuine one.
+    `identify` finds the ID and type of a genuine one. `has_just_come`: a receiver explains it,
+    nobody has captured it. Then no mistakes are looked for in a large body: strangers send them.
     """
     try:
-        report = _judge(case, now, identify)
+        report = _judge(case, now, identify, has_just_come=has_just_come)
     except HookmillError as error:
         # The secret may be another spelling of the right one, and the hints can still say so.
         report = Report(
@@ -91,12 +115,12 @@ def verify(case: Case, now: float, identify: Identify | None = None) -> Report:
             verdict="unusable",
             code="secret_unusable",
             detail=str(error),
-            it_would_match_if=_hints(case),
+            it_would_match_if=() if has_just_come else _hints(case),
         )
     return _without_secrets(report, case)
 
 
-def _judge(case: Case, now: float, identify: Identify | None) -> Report:
+def _judge(case: Case, now: float, identify: Identify | None, *, has_just_come: bool) -> Report:
     steps: list[str] = []
     verdict = _scheme(case, case.secrets, relaxed=False).explain(case.delivery, now, steps.append)
     if isinstance(verdict, Verified):
@@ -109,20 +133,15 @@ def _judge(case: Case, now: float, identify: Identify | None) -> Report:
     relaxed = _relaxed(case, now, steps) if verdict.code in _CODES_OF_TIME else verdict
     remarks: list[str] = []
     if isinstance(relaxed, Verified):
-        remarks.append(
-            "apart from its time it matches: the delivery is genuine, but it was signed at another "
-            "time. Give --now with the Unix time at which it was captured"
-        )
+        remarks.append(_LATE if has_just_come else _CAPTURED)
     elif relaxed is not verdict:
         remarks.append(f"apart from its time it does not match either: {relaxed.detail}")
     if isinstance(relaxed, Refused) and relaxed.code == "url_unknown":
-        remarks.append("give the URL that the sender was given with --url")
-    hints = _hints(case) if isinstance(relaxed, Refused) else ()
+        remarks.append(_SET_URL if has_just_come else _GIVE_URL)
+    is_too_large = has_just_come and len(case.delivery.body) > MOST_FOR_PAIRS
+    hints = _hints(case) if isinstance(relaxed, Refused) and not is_too_large else ()
     if isinstance(relaxed, Refused) and not hints:
-        remarks.append(
-            "none of the usual mistakes explains it: check that secret, body and headers belong to "
-            "the same delivery, and that each byte is as it came"
-        )
+        remarks.append(_TOO_LARGE if is_too_large else _UNEXPLAINED)
     return Report(
         source=case.source,
         verdict="refused",
@@ -215,14 +234,12 @@ def _base(url: str) -> str | None:
 
 def _without_secrets(report: Report, case: Case) -> Report:
     """Return it without any secret, because the delivery itself may hold one."""
-    hidden = {text for secret in case.secrets for text in _spellings(secret.text)}
-    hidden = {text for text in hidden if len(text) >= LEAST_HIDDEN}
+    longest_first = texts_to_hide(case.secrets)
     delivery = case.delivery
     known = [delivery.body.decode("utf-8", "replace"), delivery.url, delivery.target]
     known += [repr(delivery.body), *delivery.headers.values()]
     # An excerpt may show a part of a secret, or an escaped one, which would not be recognised.
-    holds_one = any(text in each for text in hidden for each in known)
-    longest_first = sorted(hidden, key=len, reverse=True)
+    holds_one = any(text in each for text in longest_first for each in known)
 
     def clean(line: str) -> str:
         if holds_one and line.startswith("signed content"):
@@ -239,6 +256,12 @@ def _without_secrets(report: Report, case: Case) -> Report:
         remarks=tuple(map(clean, report.remarks)),
         it_would_match_if=tuple(map(clean, report.it_would_match_if)),
     )
+
+
+def texts_to_hide(secrets: Sequence[Secret]) -> list[str]:
+    """Return the ways in which these secrets may be written, the longest first."""
+    hidden = {text for secret in secrets for text in _spellings(secret.text)}
+    return sorted((text for text in hidden if len(text) >= LEAST_HIDDEN), key=len, reverse=True)
 
 
 def _spellings(text: str) -> set[str]:

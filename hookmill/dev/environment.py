@@ -25,10 +25,14 @@ _DEFAULTS = {
     "HOOKMILL_SHUTDOWN": "5",
     "HOOKMILL_LOG_FORMAT": "console",
     "HOOKMILL_HOST": "127.0.0.1",
+    "HOOKMILL_CONSOLE_HOST": "127.0.0.1",
     "HOOKMILL_SOURCES__qstash-callbacks__path": "/qstash-callbacks",
 }
 
 _KEYS = ("QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY", "MARBLE_WEBHOOK_SECRET")
+
+SENDERS_SECRETS = frozenset({*_KEYS, "QSTASH_TOKEN"})
+"""What the console does not get: it needs none of them."""
 
 _REDIS = ("REDIS_URL", "REDIS_URL_FILE")
 
@@ -103,6 +107,11 @@ def make_secrets(settings: Settings) -> Made:
         if has_emulator and settings.token in PUBLIC_TOKENS and not settings.development:
             raise SettingsError([_PUBLISHED])
         made |= _keys(settings)
+    if settings.console_tokens[0] is None:
+        made["HOOKMILL_CONSOLE_TOKEN"] = fresh_token()
+    # Another port than the emulator's, which is beside the receiver's.
+    beside = free_port(_beside(settings.port) + 1 if settings.port < 65534 else 8090)
+    os.environ.setdefault("HOOKMILL_CONSOLE_PORT", str(beside))
     if has_emulator:
         made["QSTASH_URL"] = f"http://127.0.0.1:{free_port(_beside(settings.port))}"
         if not settings.token:

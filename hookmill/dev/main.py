@@ -1,4 +1,4 @@
-"""`hookmill dev`: all on one machine. Embedded server, QStash emulator, receiver, two workers.
+"""`hookmill dev`: all on one machine. Embedded server, QStash emulator, receiver, workers, console.
 
 Each program runs in a process of its own, as it does in production, but with keys that were made
 for this run. Ctrl-C ends all of them: the emulator and the receiver first, the server last.
@@ -10,7 +10,9 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Collection
 from contextlib import suppress
+from importlib.util import find_spec
 
 import structlog
 
@@ -94,6 +96,12 @@ async def _develop(handlers: str, *, samples: bool, qstash: bool) -> None:
                 await _start("worker", handlers, name=f"worker-{number}", **own)
                 for number in range(1, WORKERS + 1)
             ]
+            if _has_console():
+                children.append(
+                    await _start(
+                        "console", "--link", name="console", hidden=environment.SENDERS_SECRETS
+                    )
+                )
             show = asyncio.create_task(_show(settings, samples=samples, qstash=qstash))
             ended = asyncio.create_task(_first_to_end(children))
             stopped = asyncio.create_task(stop.wait())
@@ -108,11 +116,22 @@ async def _develop(handlers: str, *, samples: bool, qstash: bool) -> None:
         raise ProgramFailedError("a program ended by itself: see its lines above")
 
 
-async def _start(*command: str, name: str, **env: str) -> asyncio.subprocess.Process:
+def _has_console() -> bool:
+    """Return whether what the console needs is installed."""
+    if all(find_spec(name) for name in ("jinja2", "aiohttp_sse")):
+        return True
+    log.info("there is no console", to_have_it="pip install hookmill[console]")
+    return False
+
+
+async def _start(
+    *command: str, name: str, hidden: Collection[str] = (), **env: str
+) -> asyncio.subprocess.Process:
+    inherited = {key: value for key, value in os.environ.items() if key not in hidden}
     # In a session of its own Ctrl-C does not reach it, so that we can stop them in our order.
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "hookmill", *command, "--name", name),
-        env={**os.environ, **env}, start_new_session=True,
+        env={**inherited, **env}, start_new_session=True,
     )  # fmt: skip
 
 

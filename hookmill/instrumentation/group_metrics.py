@@ -31,7 +31,7 @@ PATIENCE = 0.5
 ASK_TIMEOUT = 4.0
 """Seconds that all questions may take together."""
 
-STATES = ("waiting", "held", "delayed", "again", "parked", "dead")
+STATES = ("waiting", "held", "delayed", "again", "parked", "paused", "dead")
 """The states of a message of a group that it has not finished, or has given up."""
 
 Look = Callable[[], Awaitable[tuple[GroupFacts, ...]]]
@@ -138,7 +138,8 @@ _GAUGES: tuple[tuple[str, str, Callable[[GroupFacts], float | None]], ...] = (
     (
         "oldest_runnable_timestamp_seconds",
         "Since when the oldest message could run that no worker has taken. Absent: there is none.",
-        lambda group: _seconds(group.could_run_ms),
+        # While all is paused, nothing could run.
+        lambda group: _seconds(group.could_run_ms) if group.runnable > group.held else None,
     ),
     (
         "next_due_timestamp_seconds",
@@ -148,7 +149,7 @@ _GAUGES: tuple[tuple[str, str, Callable[[GroupFacts], float | None]], ...] = (
     (
         "backlog_messages",
         "Unfinished messages, which count to the limit of the backlog.",
-        lambda group: group.unread + group.held + group.delayed + group.again + group.parked,
+        lambda group: sum(number for state, number in depth(group) if state != "dead"),
     ),
     (
         "backlog_bytes",

@@ -41,7 +41,12 @@ def tracing_of(settings: Settings) -> Tracing | None:
             "span. Set HOOKMILL_TRACES_SETUP"
         )
     tracer = trace.get_tracer("hookmill")
-    return Tracing(tracer, settings.prefix, is_joined=settings.traces == "joined")
+    return Tracing(
+        tracer,
+        settings.prefix,
+        is_joined=settings.traces == "joined",
+        sample=settings.traces_sample,
+    )
 
 
 def _call(target: str) -> None:

@@ -21,6 +21,9 @@ because it is stored with every message.
 SAMPLED = 1
 """The flag of a trace that is recorded."""
 
+SAMPLED_DIGITS = frozenset(b"%x" % digit for digit in range(SAMPLED, 16, 2))
+"""The last digits of a `traceparent` that is recorded."""
+
 _TRACEPARENT, _BAGGAGE = istr("traceparent"), istr("baggage")
 
 # Only version 00 is known. A later one begins with the same parts and may have more.
@@ -35,6 +38,9 @@ class TraceParent(NamedTuple):
     trace_id: str
     span_id: str
     flags: int
+
+    def __str__(self) -> str:
+        return f"00-{self.trace_id}-{self.span_id}-{self.flags:02x}"
 
     @property
     def is_sampled(self) -> bool:

@@ -28,6 +28,7 @@ from hookmill.sending.retry_policy import RetryPolicy
 from hookmill.sending.schedules import Schedules
 from hookmill.sending.send_errors import RequestInfo
 from hookmill.sending.times import seconds
+from hookmill.sending.trace_headers import trace_headers
 from hookmill.sending.transport import Transport
 from hookmill.sending.urls import base_of, shown
 from hookmill.signatures import Secret
@@ -47,6 +48,9 @@ class Sender:
     QStash is not used: each message is posted to its URL, and only this process retries it.
     `secret` and `scheme` sign the messages that do not set their own. Raises `SettingsError`.
 
+    With HOOKMILL_TRACES a message goes on in the current trace of OpenTelemetry. With `baggage` it
+    also has the current baggage: do that only where every subscriber may read it.
+
     `only_public` is for direct delivery to URLs that others chose, such as customers. It connects
     to public addresses only, so that no URL reaches your own network; else `AddressRefusedError`.
 
@@ -62,6 +66,7 @@ class Sender:
         url: str | None = None,
         direct: bool = False,
         only_public: bool = False,
+        baggage: bool = False,
         secret: str | Secret | None = None,
         scheme: str | SignatureSpec | None = None,
         retry_policy: RetryPolicy | None = None,
@@ -74,6 +79,7 @@ class Sender:
             raise SettingsError(
                 ["only_public needs direct=True: otherwise QStash connects, and not this program"]
             )
+        self._trace = trace_headers(with_baggage=baggage)
         self._transport = Transport(only_public=only_public)
         self._client = None if direct else self._make_client(token, url)
         self.schedules = Schedules(self._client, self._defaults)
@@ -165,6 +171,8 @@ class Sender:
             return error
 
     def _prepare(self, outgoing: Outgoing, route: Route | None = None) -> PreparedMessage:
+        if self._trace is not None:
+            outgoing = self._trace.added_to(outgoing)
         route = route or ("direct" if self._client is None else "publish")
         return prepare(outgoing, route, self._defaults, time.time())
 

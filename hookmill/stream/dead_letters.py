@@ -59,7 +59,7 @@ class DeadLetters:
     """
 
     def __init__(self, client: Client, group: str, *, drains: bool = False) -> None:
-        self._client = client
+        self.client = client
         self._partitions = [keys.of_group(group) for keys in client.partitions]
         self._scripts = ScriptRunner(client, drains=drains)
 
@@ -83,7 +83,7 @@ class DeadLetters:
         asked = [
             (number, (*command, keys.dead, *after)) for number, keys in enumerate(self._partitions)
         ]
-        return [checked(reply) for reply in await self._client.ask_places(asked)]
+        return [checked(reply) for reply in await self.client.ask_places(asked)]
 
     async def oldest(self, count: int) -> tuple[int, list[OldDeadLetter]]:
         """Return Redis' time (Unix milliseconds), and up to `count` of the oldest. Fewer come where
@@ -144,7 +144,7 @@ class DeadLetters:
         """Return one dead letter, or None."""
         for number, (entry_id, *_) in self._by_partition([dead_id]):
             dead = self._partitions[number].dead
-            for _, flat in await self._client.execute(number, "XRANGE", dead, entry_id, entry_id):
+            for _, flat in await self.client.execute(number, "XRANGE", dead, entry_id, entry_id):
                 return _dead_letter(dead_id, flat)
         return None
 
@@ -159,7 +159,7 @@ class DeadLetters:
         calls = []
         for number, ids in self._by_partition(dead_ids):
             keys = self._partitions[number]
-            backlog = self._client.partitions[number].backlog
+            backlog = self.client.partitions[number].backlog
             used = [keys.dead, keys.again, keys.busy, keys.parked, backlog, keys.counts]
             calls.append(Call(number, [*used, keys.wake], [*names, *ids]))
         return sum(await self._scripts.run_each("replay", calls))

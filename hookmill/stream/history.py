@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from hookmill.stream.attempts import Attempt, attempt_in, attempts_in, chunk_of
 from hookmill.stream.client import Client
@@ -13,6 +14,17 @@ _PAGE_BYTES = 1024 * 1024
 
 _PRECISION_MS = 5
 """Milliseconds by which two records of one attempt may differ."""
+
+
+_NEWER_BYTES = 64 * 1024
+"""The same where many lists are read in one go."""
+
+
+class HistoryList(NamedTuple):
+    """A list of a history: that of a chunk, or of an owner token, in a partition."""
+
+    partition: int
+    name: str
 
 
 class History:
@@ -30,6 +42,23 @@ class History:
         for batch in await self._items(partition, key, str(chunk_of(token)), f"{token} "):
             found += attempts_in(batch, token)
         return sorted(_without_repeats(found), key=_time_of)
+
+    async def newer(
+        self, group: str, positions: Mapping[HistoryList, int]
+    ) -> dict[HistoryList, list[bytes]]:
+        """Return what stands in these lists behind so many items, in one round trip. Of a long list
+        the first part comes.
+        """
+        calls = [
+            Call(
+                one.partition,
+                [self._client.partitions[one.partition].of_group(group).history],
+                [one.name, at, "", _NEWER_BYTES],
+            )
+            for one, at in positions.items()
+        ]
+        replies = await self._scripts.run_each("read_history", calls)
+        return {one: items for one, (_, items) in zip(positions, replies, strict=True) if items}
 
     async def is_kept(self, group: str) -> bool:
         """Return whether the group has a history."""

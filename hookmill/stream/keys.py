@@ -27,6 +27,8 @@ class Keys:
         self._wake_base = f"{prefix}:{{{wake_up_partition(partition)}}}"
         self.wake = f"{self._wake_base}:wake"
         self.groups = f"{self.base}:groups"
+        self.redact = f"{self.base}:redact"
+        self.refused = f"{self.base}:refused"
         self.audit = f"{self.base}:audit"
         self.log_levels = f"{self.base}:log-levels"
         self.rates = f"{self.base}:rates"

@@ -13,6 +13,7 @@ from hookmill.admin import dead_letters as module
 from hookmill.admin import groups
 from hookmill.admin.dead_letters import NoSuchDeadLetterError, describe, find, opened, select
 from hookmill.admin.filters import EVERYTHING, Selection
+from hookmill.admin.redactions import Showable
 from hookmill.config.settings import Settings
 from hookmill.errors import GroupRefusedError, HookmillError
 from hookmill.message import WIRE_VERSIONS, Message, about_of
@@ -63,7 +64,7 @@ async def test_one_is_found_whole_with_its_error_its_headers_and_its_body(
     sent = message(b'{"a":\t1}\xff', id="msg_1", header_block=b"X-A: 1\r\nX-B: \xff")
     (dead_id,) = await give_up(sent)
 
-    seen = describe(await find(letters, dead_id, group="main"), whole=True)
+    seen = describe(await find(letters, dead_id, group="main"), whole=True, shown=Showable())
 
     assert seen["headers"] == "X-A: 1\r\nX-B: \\xff"
     assert seen["body"] == '{"a":\t1}\\xff'
@@ -88,7 +89,7 @@ async def test_a_message_that_this_release_cannot_read_is_described_and_replayed
     (dead_id,) = await give_up(message(), changed=changed, error="")
 
     assert await listed(letters) == [dead_id]
-    seen = describe(await find(letters, dead_id, group="main"), whole=True)
+    seen = describe(await find(letters, dead_id, group="main"), whole=True, shown=Showable())
     assert seen["unreadable"].startswith(said)
 
     assert await replay(letters, of_ids(dead_id)) == (1, 1)
@@ -130,7 +131,7 @@ async def test_a_dead_letter_of_every_wire_version_is_listed_shown_selected_and_
     assert (seen["message_id"], seen["type"]) == ("msg_1", "post.published")
     assert seen["received_at"] == "2023-11-14T22:13:20.000+00:00"
     assert '{"a": 1}' not in str(letter.fields)
-    whole = describe(await find(letters, letter.id, group="main"), whole=True)
+    whole = describe(await find(letters, letter.id, group="main"), whole=True, shown=Showable())
     assert (whole["body"], whole["headers"]) == ('{"a": 1}', "X-Shop: 7")
     assert await replay(letters, of_filter(source="qstash")) == (0, 0)
     assert await replay(letters, wanted) == (1, 1)

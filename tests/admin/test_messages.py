@@ -17,6 +17,7 @@ from hookmill.stream.consumer import Consumer
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.entries import Entry, Settlement
 from hookmill.stream.producer import Producer
+from hookmill.stream.redactions import Redactions
 from tests.histories import BOUNDS, dead, retry, settlement
 from tests.support import Server, Stream, dead_letters, message
 from worker.outcome import Done
@@ -104,6 +105,14 @@ async def test_the_story_follows_a_message_through_all_its_states(
     assert (place.state, place.handler, place.worker) == ("handled", "book", "c1")
     assert [one.outcome for one in in_main(story).attempts] == ["retry", "dead", "done"]
     assert in_main(story).notes == ()
+
+
+async def test_headers_that_a_source_redacts_are_hidden(
+    stream: Producer, found_by: Callable[..., Any]
+) -> None:
+    await Redactions(stream.client).note({"qstash": ("header:x-customer",)})
+    await stream.append([message(id="m1", header_block=b"X-Customer: ada\r\nX-A: b")])
+    assert (await found_by("m1")).headers == "X-Customer: [redacted]\r\nX-A: b"
 
 
 async def test_a_message_that_was_trimmed_is_found_with_its_attempts(

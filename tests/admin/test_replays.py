@@ -11,6 +11,7 @@ import redis
 from hookmill.admin import groups
 from hookmill.admin import replays as module
 from hookmill.admin.body_paths import condition_of
+from hookmill.admin.redactions import SearchRefusedError
 from hookmill.admin.replay_filter import ReplayFilter
 from hookmill.admin.replays import Replay, ReplayRefusedError, ReplayTally, opened, resumed
 from hookmill.config.settings import Settings
@@ -19,6 +20,7 @@ from hookmill.stream.consumer import Consumer
 from hookmill.stream.facts import Heartbeat
 from hookmill.stream.heartbeats import Heartbeats
 from hookmill.stream.producer import Producer
+from hookmill.stream.redactions import Redactions
 from hookmill.stream.replays import ReplayProgress, Replays
 from hookmill.stream.unfinished import ReplayTakenOverError
 from tests.given_up import OpenGroup
@@ -246,3 +248,12 @@ async def test_a_plan_is_read_as_it_was_written() -> None:
     wanted = ReplayFilter(where=(condition_of("items[*].n~a*"),), handler="h", patterns=("a",))
     plan = module.ReplayPlan(wanted=wanted, to="h", rate=2.5, last=("1-1",), matched=3)
     assert msgspec.json.decode(msgspec.json.encode(plan), type=module.ReplayPlan) == plan
+
+
+async def test_messages_are_not_searched_for_what_a_source_redacts(
+    settings: Callable[..., Settings], stream: Producer, group: Consumer
+) -> None:
+    await Redactions(stream.client).note({"qstash": ("n",)})
+    with pytest.raises(SearchRefusedError, match="source qstash redacts it"):
+        async with opened(settings(), ReplayFilter(where=(condition_of("n=3"),))):
+            pass

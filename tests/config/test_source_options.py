@@ -144,3 +144,28 @@ def test_every_preset_is_safe_and_its_handshake_is_known() -> None:
     for name, preset in PRESETS.items():
         assert spec_of(name, options()) == preset.spec
         assert preset.spec.handshake in {"", *HANDSHAKES}
+
+
+def test_fields_are_redacted_by_paths() -> None:
+    assert options(redact="data.email").redact == ("data.email",)
+    assert options(redact=["a.*", "header:X-A"]).redact == ("a.*", "header:X-A")
+    with pytest.raises(ValidationError, match=r"'a\.\.b' is no path.*; 'header:' is no header"):
+        options(redact=["a..b", "c", "header:"])
+
+
+@pytest.mark.parametrize(
+    ("given", "redact", "place"),
+    [
+        ({"preset": "stripe"}, "ID", "json:id"),
+        ({"preset": "stripe", "ordered_by": "data.id"}, "data", "json:data.id"),
+        ({"preset": "github"}, "header:x-github-delivery", "header:X-GitHub-Delivery"),
+        ({"preset": "sns", "ordered_by": "Subject"}, "subject", "json:Subject"),
+        ({"preset": "github", "id": "{json:a}-{json:b}"}, "b", "json:b"),
+    ],
+)
+def test_what_is_shown_everywhere_cannot_be_redacted(
+    given: dict[str, Any], redact: str, place: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^sources.ours.redact: {place} is or has the ID"):
+        spec_of("ours", options(**given, redact=redact))
+    spec_of("ours", options(**given, redact="other"))

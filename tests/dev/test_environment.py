@@ -18,6 +18,7 @@ from tests.ports import free_port
 from tests.support import CURRENT_KEY
 
 KEYS = ("QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY", "MARBLE_WEBHOOK_SECRET")
+CONSOLE = "HOOKMILL_CONSOLE_TOKEN"
 PRODUCTION = "redis://:hunter2@production"
 
 
@@ -35,14 +36,22 @@ def make() -> environment.Made:
     return environment.make_secrets(load_settings())
 
 
+def test_a_token_of_the_console_that_the_user_has_set_stays(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text("a-token-of-the-user's-own")
+    env["HOOKMILL_CONSOLE_TOKEN_FILE"] = "token"
+    assert CONSOLE not in make().variables
+
+
 def test_each_run_has_keys_and_a_token_of_its_own(env: dict[str, str]) -> None:
     first = make().variables
-    assert sorted(first) == sorted((*KEYS, "QSTASH_TOKEN", "QSTASH_URL"))
+    assert sorted(first) == sorted((*KEYS, CONSOLE, "QSTASH_TOKEN", "QSTASH_URL"))
     assert {name: env[name] for name in first} == first
     for name in first:
         del env[name]
     second = make().variables
-    secrets = [run[name] for run in (first, second) for name in (*KEYS, "QSTASH_TOKEN")]
+    secrets = [run[name] for run in (first, second) for name in (*KEYS, "QSTASH_TOKEN", CONSOLE)]
     assert len({*secrets, *DEVELOPMENT_KEYS, DEVELOPMENT_SECRET}) == len(secrets) + 3
     assert not load_settings().development
 
@@ -58,7 +67,7 @@ def test_the_public_keys_are_used_where_the_settings_ask_for_them(env: dict[str,
 def test_keys_of_the_users_own_stay(env: dict[str, str], tmp_path: Path, name: str) -> None:
     (tmp_path / "secret").write_text(CURRENT_KEY)
     env[name] = "secret" if name.endswith("_FILE") else CURRENT_KEY
-    assert sorted(make().variables) == ["QSTASH_TOKEN", "QSTASH_URL"]
+    assert sorted(make().variables) == [CONSOLE, "QSTASH_TOKEN", "QSTASH_URL"]
 
 
 def test_a_token_of_the_users_own_stays(env: dict[str, str]) -> None:
@@ -82,7 +91,7 @@ def test_where_a_service_is_named_no_emulator_runs_and_no_token_is_made(
     env["QSTASH_URL"] = "https://qstash.example"
     made = make()
     assert not made.has_emulator
-    assert sorted(made.variables) == sorted(KEYS)
+    assert sorted(made.variables) == sorted((*KEYS, CONSOLE))
 
 
 def test_the_emulator_has_the_port_after_the_receivers_unless_something_listens_there(

@@ -80,12 +80,25 @@ async def test_only_its_own_user_can_have_its_handlers_run(
     made = dict(line.split("=", 1) for line in (folder / "dev.env").read_text().splitlines())
     assert (folder / "dev.env").stat().st_mode & 0o777 == 0o600
     secrets = [value for name, value in made.items() if not name.endswith("_URL")]
-    assert len(secrets) == 4
+    assert len(secrets) == 5
     assert not [secret for secret in secrets if secret in dev.log]
     assert made["REDIS_URL"].startswith("unix://")
     shown = _command_lines(dev.pid)
-    assert len(shown) == 5
+    assert len(shown) == 6
     assert not [secret for secret in secrets if secret in str(shown)]
+
+    dev.wait_for("log in once")
+    (link,) = re.findall(r'"url":"(http://127.0.0.1:[0-9]+/login[^"]*)"', dev.log)
+    console = next(pid for pid in _children_of(dev.pid) if "--link" in _command_line(pid))
+    assert made["MARBLE_WEBHOOK_SECRET"] not in _environment(console)
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with aiohttp.ClientSession(cookie_jar=jar) as http:
+        base, _, once = link.partition("/login?once=")
+        for status in (200, 403):
+            async with http.post(f"{base}/login", data={"token": once}) as response:
+                assert response.status == status
+        async with http.get(f"{base}/") as response:
+            assert "operator" in await response.text()
 
     url = f"http://127.0.0.1:{port}/marble"
     own = start_program("send", "--source", "marble", "--url", url, env={})
@@ -143,7 +156,15 @@ def _children_of(pid: int) -> list[str]:
 
 def _command_lines(pid: int) -> list[str]:
     """Return those of the process' children, which every user of the machine can see."""
-    return [Path(f"/proc/{child}/cmdline").read_text() for child in _children_of(pid)]
+    return [_command_line(child) for child in _children_of(pid)]
+
+
+def _environment(pid: str) -> str:
+    return Path(f"/proc/{pid}/environ").read_text()
+
+
+def _command_line(pid: str) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()
 
 
 def _is_open(port: int) -> bool:

@@ -21,9 +21,12 @@ class Spans:
         self._provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
         self._provider.add_span_processor(SimpleSpanProcessor(self._exporter))
 
-    def tracing(self, destination: str = "hookmill", *, is_joined: bool = True) -> Tracing:
-        tracer = self._provider.get_tracer("test")
-        return Tracing(tracer, destination, is_joined=is_joined)
+        self.tracer = self._provider.get_tracer("test")
+
+    def tracing(
+        self, destination: str = "hookmill", *, is_joined: bool = True, sample: float = 1.0
+    ) -> Tracing:
+        return Tracing(self.tracer, destination, is_joined=is_joined, sample=sample)
 
     @property
     def ended(self) -> list[ReadableSpan]:

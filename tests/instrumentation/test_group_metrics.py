@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 import structlog
 
 from hookmill.errors import StreamUnavailableError
 from hookmill.instrumentation import group_metrics
 from hookmill.instrumentation.group_metrics import GroupMetrics
-from hookmill.stream.facts import GroupFacts
+from hookmill.stream.facts import GroupFacts, Pause
 from tests.support import eventually
 
 GROUP = GroupFacts(
     name="main", waiting=3, held=2, delayed=7, again=4, parked=5, dead=6, oldest_ms=1000,
-    remembered=0, duplicates=0, late=0, consumers=(), due=1, next_due_ms=2000, could_run_ms=3500,
+    remembered=0, duplicates=0, late=0, consumers=(), due=1, paused=8,
+    next_due_ms=2000, could_run_ms=3500,
 )  # fmt: skip
 
 
@@ -51,13 +53,32 @@ async def test_what_could_run_and_what_cannot_are_told_apart() -> None:
     await metrics.refresh()
     seen = values(metrics)
     states = {key[2]: value for key, value in seen.items() if key[0] == "group_messages"}
-    assert states == {"waiting": 3, "held": 2, "delayed": 7, "again": 4, "parked": 5, "dead": 6}
+    assert states == {
+        "waiting": 3,
+        "held": 2,
+        "delayed": 7,
+        "again": 4,
+        "parked": 5,
+        "paused": 8,
+        "dead": 6,
+    }
     assert seen["group_runnable_messages", "main"] == 3 + 2 + 4 + 1
-    assert seen["group_backlog_messages", "main"] == 3 + 2 + 7 + 4 + 5
+    assert seen["group_backlog_messages", "main"] == 3 + 2 + 7 + 4 + 5 + 8
     assert seen["group_oldest_runnable_timestamp_seconds", "main"] == 3.5
     assert seen["group_next_due_timestamp_seconds", "main"] == 2
     assert seen["redis_up",] == 1
     assert ("group_backlog_bytes", "main") not in seen
+
+
+async def test_while_all_is_paused_nothing_could_run() -> None:
+    asked = Asked()
+    paused = Pause(kind="all")
+    asked.answer = (msgspec.structs.replace(GROUP, pauses=(paused,)),)
+    metrics = GroupMetrics(asked.look, 30.0)
+    await metrics.refresh()
+    seen = values(metrics)
+    assert seen["group_runnable_messages", "main"] == GROUP.held
+    assert ("group_oldest_runnable_timestamp_seconds", "main") not in seen
 
 
 async def test_redis_is_asked_once_however_many_pages_are_asked_for() -> None:

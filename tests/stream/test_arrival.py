@@ -7,12 +7,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from hookmill.message import PACKED_VERSION, SAFE_VERSION, Message
 from hookmill.signatures import Token
 from hookmill.stream.arrival import Arrival, Row, row_of
 from tests.support import message
 
 RECEIVED = 1_790_000_000_000
 DAY_MS = 86_400_000
+WRITTEN = (SAFE_VERSION, PACKED_VERSION)
 
 SPOOLED_BY_0_1 = (
     b"\x85\xa6fields\x82\xc4\x02id\xc4\x02m1\xc4\x04body\xc4\x02{}"
@@ -65,3 +67,12 @@ def test_the_partition_key_is_the_ordering_key_else_the_signed_id_else_nothing()
     assert row_of(arrival(key="7", id_is_signed=True)).partition_key == b"qstash\x007"
     assert row_of(arrival(id_is_signed=True)).partition_key == b"qstash\0m1"
     assert row_of(arrival()).partition_key == b""
+
+
+@pytest.mark.parametrize("version", WRITTEN)
+def test_the_trace_is_beside_the_message_which_is_read_as_without_it(version: int) -> None:
+    plain = row_of(arrival(), version).fields
+    traced = row_of(arrival(trace=b"00-...", baggage=b"a=1"), version).fields
+    assert traced == {**plain, b"trace": b"00-...", b"baggage": b"a=1"}
+    assert Message.from_fields(traced) == Message.from_fields(plain)
+    assert b"baggage" not in row_of(arrival(baggage=b"a=1"), version).fields
