@@ -72,7 +72,7 @@ class Receiver:
         certificates = certificates or Certificates()
         refused = RefusedKeeper(stream.client, settings) if settings.keep_refused else None
         self._pipeline = Pipeline(settings, self._appender, certificates, traces, refused)
-        self._rates = ReceiverRates(stream.client, lambda: self._pipeline.metrics.outcomes)
+        self._rates = ReceiverRates(stream.client, lambda: self._pipeline.metrics.rates)
         self._certificate_memory = CertificateMemory(stream.client, certificates)
         self._redaction_notes = RedactionNotes(stream.client)
         self._health = Health(stream, self._spool, timeout, self._remarks)

@@ -9,6 +9,7 @@ from typing import Any
 
 from hookmill.instrumentation.facts import AppendEnded
 from hookmill.instrumentation.histograms import FAST, SIZES, Histograms, gauge, labelled
+from hookmill.instrumentation.rates import Field
 
 WHY_CLOSED = (
     "long_trailers", "no_room", "no_room_answer", "no_room_body", "no_room_head", "no_room_idle",
@@ -96,9 +97,11 @@ class Metrics:
             self._reloaded_at = now
 
     @property
-    def outcomes(self) -> Mapping[tuple[str, str], int]:
-        """How many deliveries of a source had which outcome."""
-        return self._outcomes
+    def rates(self) -> dict[Field, int]:
+        """What the history of rates keeps: results of deliveries, and the secrets that verified."""
+        found: dict[Field, int] = {("in", *key): number for key, number in self._outcomes.items()}
+        found |= {("key", *key): number for key, number in self._secrets.items()}
+        return found
 
     def collect(self) -> Iterator[Any]:
         """Yield the counts as Prometheus' client expects them."""

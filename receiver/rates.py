@@ -15,19 +15,16 @@ from hookmill.stream.client import Client
 from hookmill.stream.rates import PERIOD, RateHistory
 from receiver.background import BackgroundTask
 
-Outcomes = Mapping[tuple[str, str], int]
-"""How many deliveries of a source had which result since the start."""
-
 
 class ReceiverRates:
-    """`start` it, `stop` it. `outcomes` returns the counts as they are now."""
+    """`start` it, `stop` it. `counts` returns what was counted since the start."""
 
     def __init__(
-        self, client: Client, outcomes: Callable[[], Outcomes], period: float = PERIOD
+        self, client: Client, counts: Callable[[], Mapping[Field, int]], period: float = PERIOD
     ) -> None:
         self._history = RateHistory(client)
-        self._outcomes = outcomes
-        self._before: dict[tuple[str, str], int] = {}
+        self._counts = counts
+        self._before: Mapping[Field, int] = {}
         self._task = BackgroundTask("rates", self.add, period)
 
     def start(self) -> None:
@@ -42,9 +39,9 @@ class ReceiverRates:
 
     async def add(self) -> None:
         """Add what has come since the last time."""
-        now = dict(self._outcomes())
-        new: dict[Field, int] = {
-            ("in", *key): number - self._before.get(key, 0)
+        now = self._counts()
+        new = {
+            key: number - self._before.get(key, 0)
             for key, number in now.items()
             if number != self._before.get(key, 0)
         }

@@ -2014,7 +2014,13 @@ RULES = (
     Rule(
         20,
         "beside a worker of an older release nothing is replayed",
-        (Edit("hookmill/admin/replays.py", "    if older:\n", "    if older and silent < 0:\n"),),
+        (
+            Edit(
+                "hookmill/admin/replay_checks.py",
+                "    if older:\n",
+                "    if older and silent < 0:\n",
+            ),
+        ),
         (f"{ADMIN_REPLAYS}beside_a_worker_of_an_older_release_nothing_is_replayed",),
     ),
     Rule(

@@ -16,14 +16,18 @@ import msgspec
 
 from hookmill.admin.pace import Pace
 from hookmill.admin.redactions import shown_by
+from hookmill.admin.replay_checks import (
+    ReplayRefusedError,
+    group_facts,
+    known_handler,
+    made_ms,
+)
 from hookmill.admin.replay_filter import ReplayFilter, describe_entry
-from hookmill.config.settings import DEFAULT_GROUP, Settings
-from hookmill.errors import HookmillError, StreamUnavailableError
+from hookmill.config.settings import Settings
+from hookmill.errors import StreamUnavailableError
 from hookmill.stream.client import Client
 from hookmill.stream.entries import DeadLetter
-from hookmill.stream.facts import SILENCE, Backlog, GroupFacts
-from hookmill.stream.groups import Groups
-from hookmill.stream.inspector import Inspector
+from hookmill.stream.facts import Backlog
 from hookmill.stream.replays import Limits, ReplayProgress, Replays
 from hookmill.stream.unfinished import ReplayTakenOverError, UnfinishedWork
 
@@ -46,12 +50,6 @@ _AWAY = 60.0
 
 SAMPLE = 10
 """How many messages a dry run shows."""
-
-
-class ReplayRefusedError(HookmillError):
-    """A replay may not begin or go on. The text says what to do."""
-
-    code = "replay_refused"
 
 
 class ReplayPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -275,14 +273,13 @@ async def opened(
     wanted = wanted or ReplayFilter()
     async with await Client.as_found(settings.need_redis_url(), settings.prefix) as client:
         (await shown_by(client, settings)).check_where(wanted.where, wanted.source)
-        facts = await _facts(client, settings)
-        to = to or wanted.handler or ""
-        if to:
-            patterns_of(facts, to)
+        facts = await group_facts(client, settings)
         if wanted.handler is not None:
-            patterns = patterns_of(facts, wanted.handler)
-            wanted = msgspec.structs.replace(wanted, patterns=patterns)
-        first = f"{max(wanted.since_ms or 0, await _made_ms(client, settings.group))}-0"
+            name, patterns = known_handler(facts, wanted.handler)
+            wanted = msgspec.structs.replace(wanted, handler=name, patterns=patterns)
+        if to := to or wanted.handler or "":
+            to, _ = known_handler(facts, to)
+        first = f"{max(wanted.since_ms or 0, await made_ms(client, settings.group))}-0"
         plan = ReplayPlan(wanted=wanted, to=to, rate=rate, first=first)
         async with _closing(Replay(client, settings, secrets.token_hex(4), plan)) as replay:
             yield replay
@@ -292,7 +289,7 @@ async def opened(
 async def resumed(settings: Settings, name: str) -> AsyncIterator[Replay]:
     """Open a replay that was interrupted. Raises `ReplayRefusedError` if there is none."""
     async with await Client.as_found(settings.need_redis_url(), settings.prefix) as client:
-        await _facts(client, settings)
+        await group_facts(client, settings)
         plans = await Replays(client, settings.group).plans()
         if name not in plans:
             others = f" Those that were interrupted: {', '.join(sorted(plans))}" if plans else ""
@@ -303,43 +300,6 @@ async def resumed(settings: Settings, name: str) -> AsyncIterator[Replay]:
         plan = msgspec.json.decode(plans[name], type=ReplayPlan)
         async with _closing(Replay(client, settings, name, plan)) as replay:
             yield replay
-
-
-def patterns_of(facts: GroupFacts, handler: str) -> tuple[str, ...]:
-    """Return the event types and patterns of a handler, as the running workers say. Raises
-    `ReplayRefusedError` if none of them has it.
-    """
-    found = [one.handlers[handler] for one in facts.heartbeats if handler in one.handlers]
-    if found:
-        return tuple(dict.fromkeys(pattern for patterns in found for pattern in patterns))
-    known = sorted({name for one in facts.heartbeats for name in one.handlers})
-    said = f"there are {', '.join(known)}" if known else "no worker of the group runs"
-    raise ReplayRefusedError(f"no running worker has a handler {handler!r}: {said}")
-
-
-async def _facts(client: Client, settings: Settings) -> GroupFacts:
-    """Return what is known of the group. Raises `ReplayRefusedError` where an older worker runs."""
-    if settings.group != DEFAULT_GROUP:
-        await Groups(client).find(settings.group)
-    facts = await Inspector(client).group(settings.group)
-    silent = max(SILENCE, settings.lease) * 1000
-    older = [
-        one.name
-        for one in facts.without_heartbeat
-        if one.lease_number is None and one.idle_ms < silent
-    ]
-    if older:
-        raise ReplayRefusedError(
-            f"workers of an older release run: {', '.join(older)}. They do not say where messages "
-            "go, so that an unfinished one could run twice: update them first"
-        )
-    return facts
-
-
-async def _made_ms(client: Client, group: str) -> int:
-    """Return when the group was made if it began there: what came before is not its own."""
-    known = (await Groups(client).known()).get(group)
-    return known.since_ms if known is not None and known.origin == "now" else 0
 
 
 @asynccontextmanager

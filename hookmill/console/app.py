@@ -14,7 +14,17 @@ from aiohttp import web
 from aiohttp_sse import EventSourceResponse
 
 from hookmill.config.settings import Settings
-from hookmill.console import audit_page, dead_pages, handler_page, overview_page, worker_page
+from hookmill.console import (
+    audit_page,
+    dead_pages,
+    handler_page,
+    message_pages,
+    overview_page,
+    pause_pages,
+    refused_pages,
+    source_page,
+    worker_page,
+)
 from hookmill.console.access import plain_address
 from hookmill.console.console import Console
 from hookmill.console.guard import HEADERS, MAX_FORM, VIEWER, ConsoleGuard, form_of
@@ -27,9 +37,15 @@ Page = Callable[[Console, Request], Awaitable[Answer]]
 PAGES: dict[str, Page] = {
     "/": overview_page.overview,
     "/dead": dead_pages.dead,
+    "/dead/errors": dead_pages.errors,
     "/dead/{id}": dead_pages.one,
     "/jobs/{id}": dead_pages.job,
+    "/messages": message_pages.messages,
+    "/messages/{entry}": message_pages.story,
     "/handlers": handler_page.handlers,
+    "/sources": source_page.sources,
+    "/refused": refused_pages.refused,
+    "/refused/{id}": refused_pages.one,
     "/workers": worker_page.workers,
     "/audit": audit_page.audit,
 }
@@ -37,6 +53,8 @@ PAGES: dict[str, Page] = {
 
 ACTIONS: dict[str, Page] = {
     "/dead/plan": dead_pages.plan,
+    "/handlers/pause": pause_pages.pause,
+    "/handlers/resume": pause_pages.resume,
     "/jobs/{id}/confirm": dead_pages.confirm,
     "/jobs/{id}/cancel": dead_pages.cancel,
 }
@@ -45,7 +63,9 @@ ACTIONS: dict[str, Page] = {
 NAVIGATION = (
     ("/", "Overview"),
     ("/dead", "Dead letters"),
+    ("/messages", "Messages"),
     ("/handlers", "Handlers"),
+    ("/sources", "Sources"),
     ("/workers", "Workers"),
     ("/audit", "Audit"),
 )

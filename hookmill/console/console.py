@@ -16,8 +16,9 @@ from hookmill.console.access import Access
 from hookmill.console.backend import Backend
 from hookmill.console.jobs import Jobs
 from hookmill.console.pages import PageRefusedError, Request
-from hookmill.console.watch import Watch
-from hookmill.stream.facts import GroupFacts, Overview
+from hookmill.console.watch import PERIOD, Watch
+from hookmill.stream.facts import GroupFacts, Overview, Pause
+from hookmill.stream.pauses import Pauses
 from hookmill.stream.rates import DAY, HOUR, Span
 
 RATES_PERIOD = 5.0
@@ -36,6 +37,7 @@ class Console:
         self._rate_reader = RateReader()
         self._rates: dict[str, tuple[float, Rates]] = {}
         self._reading_rates = asyncio.Lock()
+        self._pauses: dict[str, tuple[float, list[Pause]]] = {}
 
     async def _look(self) -> Overview:
         return await (await self.backend.inspector()).overview()
@@ -48,6 +50,18 @@ class Console:
                 rates = await self._rate_reader.read(await self.backend.client(), span)
                 self._rates[span.name] = time.monotonic(), rates
             return rates
+
+    async def pauses(self, group: str) -> list[Pause]:
+        """Return what is paused of a group, at most a few seconds old."""
+        at, found = self._pauses.get(group, (-PERIOD, []))
+        if time.monotonic() - at >= PERIOD:
+            found = await Pauses(await self.backend.client(), group).listed()
+            self._pauses[group] = time.monotonic(), found
+        return found
+
+    def forget_pauses(self) -> None:
+        """Have the next page show what is paused now."""
+        self._pauses.clear()
 
     async def group_of(self, request: Request) -> tuple[GroupFacts | None, list[str]]:
         """Return the group that a page is about, and the names of all. Without one in the query, it
@@ -72,12 +86,15 @@ async def acting(
     console: Console, request: Request, action: str, about: Mapping[str, Any]
 ) -> AsyncIterator[Act]:
     """Record what a person does, as `hookmill.admin.audit` says. The form's `why` is the reason."""
-    viewer = request.viewer
-    who = f"{viewer.name or viewer.role} (console)"
-    operator = audit.Operator(who, request.field("why"))
-    client = await console.backend.client()
+    client, operator = await console.backend.client(), operator_of(request)
     async with audit.acting(console.settings, action, about, operator, client=client) as act:
         yield act
+
+
+def operator_of(request: Request) -> audit.Operator:
+    """Return who is recorded for what a form asks for, and the reason in its field `why`."""
+    viewer = request.viewer
+    return audit.Operator(f"{viewer.name or viewer.role} (console)", request.field("why"))
 
 
 def span_of(request: Request) -> Span:

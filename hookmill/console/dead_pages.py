@@ -6,16 +6,18 @@ belong to it.
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Literal, NamedTuple
 
-from hookmill.admin import dead_letters, redactions
+from hookmill.admin import dead_groups, dead_letters, redactions
 from hookmill.admin.bodies import laid_out
+from hookmill.admin.dead_groups import GroupsSoFar
 from hookmill.admin.dead_letters import SelectedDeadLetters
-from hookmill.admin.filters import DeadLetterFilter, Selection, moment_ms
+from hookmill.admin.filters import DeadLetterFilter, Selection
+from hookmill.admin.fingerprints import is_fingerprint
 from hookmill.admin.units import count
 from hookmill.console.console import Console, acting, need_operator
+from hookmill.console.filters import moment_of, where_of
 from hookmill.console.jobs import Job
 from hookmill.console.pages import Moved, PageRefusedError, Request, Shown, written
 from hookmill.error_text import last_line
@@ -24,7 +26,7 @@ from hookmill.stream.facts import GroupFacts
 PAGE = 50
 """Dead letters on a page."""
 
-FILTERS = ("source", "type", "handler", "reason", "after", "before")
+FILTERS = ("source", "type", "handler", "reason", "key", "error", "where", "after", "before")
 
 MAX_IDS = 1000
 
@@ -48,22 +50,44 @@ async def dead(console: Console, request: Request) -> Shown:
     """Show the dead letters that match."""
     group, groups = await console.group_of(request)
     given = _given(request.query)
-    wanted = _filter(given)
-    rows: list[dict[str, Any]] = []
+    wanted = await _wanted(console, given)
+    cursor, found = request.query.get("before_id", ""), None
     if group is not None:
         letters = await console.backend.dead_letters(group.name)
-        selection = Selection(filter=wanted, limit=PAGE + 1)
-        found = (await dead_letters.select(letters, selection)).listed()
-        rows = [_row(dead_letters.describe(letter)) async for letter in found]
+        found = await dead_letters.page(letters, wanted, cursor=cursor, count=PAGE)
+    more = {"before_id": found.cursor} if found is not None and found.cursor else {}
     values = {
         "group": group,
         "groups": groups,
         "given": given,
-        "rows": rows[:PAGE],
-        "has_more": len(rows) > PAGE,
-        "back": written(_query(group, given)),
+        "rows": [_row(dead_letters.describe(one)) for one in (found.rows if found else ())],
+        "looked_at": found.looked_at if found else 0,
+        "more": written(_query(group, given) | more) if more else "",
+        "is_first": not cursor,
+        "query": written(_query(group, given)),
     }
-    return Shown("dead.html", values, "dead")
+    return Shown("dead.html", values, "" if cursor else "dead")
+
+
+async def errors(console: Console, request: Request) -> Shown:
+    """Show of which errors messages died: of the newest dead letters that match."""
+    group, groups = await console.group_of(request)
+    given = _given(request.query)
+    so_far = GroupsSoFar([], is_complete=True)
+    if group is not None:
+        letters = await console.backend.dead_letters(group.name)
+        async for step in dead_groups.groups(letters, await _wanted(console, given)):
+            so_far = step
+    rows = [
+        dead_groups.describe_group(one)
+        | {"query": written(_query(group, given) | {"error": one.fingerprint})}
+        for one in sorted(so_far.groups, key=lambda one: -one.count)
+    ]
+    values = {
+        "group": group, "groups": groups, "rows": rows, "so_far": so_far,
+        "query": written(_query(group, given)),
+    }  # fmt: skip
+    return Shown("dead_errors.html", values, "dead")
 
 
 async def one(console: Console, request: Request) -> Shown:
@@ -91,16 +115,20 @@ async def plan(console: Console, request: Request) -> Moved:
     if group is None:
         raise PageRefusedError(404, "there is no group")
     letters = await console.backend.dead_letters(group.name)
-    selection = Selection(ids=ids, filter=_filter(given))
+    selection = Selection(ids=ids, filter=await _wanted(console, given))
     selected = await dead_letters.select(letters, selection)
     title = f"{_DOING[action][0]}: counting what is meant"
     meant = Plan(action, group.name, selection, selected)
     job = Job(title, f"/dead{written(_query(group, given))}", None, meant)
 
     async def counting(job: Job) -> AsyncIterator[None]:
-        job.total = await selected.count()
-        job.told = count(job.total, "dead letter", "dead letters")
-        yield
+        job.total = 0
+        async for tally in selected.counting():
+            job.total = tally.tried
+            job.told = count(job.total, "dead letter", "dead letters")
+            yield
+            if job.is_cancelled:
+                return
 
     return Moved(f"/jobs/{console.jobs.start(job, counting).id}")
 
@@ -186,26 +214,33 @@ def _query(group: GroupFacts | None, given: Mapping[str, str]) -> dict[str, str]
     return {name: value for name, value in query.items() if value}
 
 
+async def _wanted(console: Console, given: Mapping[str, str]) -> DeadLetterFilter:
+    """Read the filters. Raises `SearchRefusedError` where one asks for what is redacted."""
+    wanted = _filter(given)
+    if wanted.where:
+        showable = await redactions.shown_by(await console.backend.client(), console.settings)
+        showable.check_where(wanted.where, wanted.source)
+    return wanted
+
+
 def _filter(given: Mapping[str, str]) -> DeadLetterFilter:
     return DeadLetterFilter(
         source=given["source"] or None,
         type=given["type"] or None,
         handler=given["handler"] or None,
         reason=given["reason"] or None,
-        after_ms=_moment(given, "after"),
-        before_ms=_moment(given, "before"),
+        key=given["key"] or None,
+        error=_fingerprint(given["error"]),
+        where=where_of(given["where"]),
+        after_ms=moment_of(given, "after"),
+        before_ms=moment_of(given, "before"),
     )
 
 
-def _moment(given: Mapping[str, str], name: str) -> int | None:
-    if not given[name]:
-        return None
-    try:
-        return moment_ms(given[name], time.time())
-    except (ValueError, OverflowError):
-        raise PageRefusedError(
-            400, f"{name}: write a time such as 2026-11-21T09:30 (UTC), or 2h for 2 hours ago"
-        ) from None
+def _fingerprint(text: str) -> str | None:
+    if text and not is_fingerprint(text):
+        raise PageRefusedError(400, "error: give a fingerprint, as the page of errors links it")
+    return text or None
 
 
 def _row(seen: dict[str, Any]) -> dict[str, Any]:

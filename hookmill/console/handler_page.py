@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hookmill.admin.pauses import describe, words_of
 from hookmill.admin.rates import HandlerRates, Rates
 from hookmill.console.console import Console, span_of
 from hookmill.console.pages import Request, Shown
@@ -20,7 +21,16 @@ async def handlers(console: Console, request: Request) -> Shown:
         patterns = _patterns(group)
         rows = [_row(one, rates, patterns) for one in rates.handlers(group.name)]
         rows += [{"name": name, "patterns": found} for name, found in sorted(patterns.items())]
-    values = {"group": group, "groups": groups, "rows": rows, "span": span.name}
+    paused = [] if group is None else await console.pauses(group.name)
+    for row in rows:
+        row["is_paused"] = any(row["name"] in (one.value, *one.names) for one in paused)
+    values: dict[str, Any] = {
+        "group": group,
+        "groups": groups,
+        "rows": rows,
+        "span": span.name,
+        "paused": [(one, words_of(one), describe(one)) for one in paused],
+    }
     return Shown("handlers.html", values, "overview")
 
 

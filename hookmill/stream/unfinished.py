@@ -18,7 +18,7 @@ from hookmill.stream.script_runner import Call, ScriptRunner
 # 1. `replay_begin.lua` notes the last ID that was delivered, and makes the hash `moves`. While it
 #    is there, the workers' scripts note in it the owner token of each entry to which they give a
 #    new place (`moves.lua`). It expires if nobody looks any more.
-# 2. All places are read: dead letters, delayed, parked, again, pending.
+# 2. All places are read: dead letters, delayed, parked, paused, again, pending.
 # 3. `moves` is read last.
 #
 # A message that was unfinished at the beginning lay in some place. Either it was still there when
@@ -37,6 +37,9 @@ SILENT = 60.0
 _STEP = 250
 _STEP_BYTES = 512 * 1024
 """What one step reads at most: Redis serves nobody else meanwhile."""
+
+_PAUSE = b"pause "
+"""How the name of a field with a pause begins (`held_back.lua`)."""
 
 _NAMES = 500
 """Names that are read at once. They have no bodies."""
@@ -92,17 +95,25 @@ class UnfinishedWork:
             yield tokens
         async for names in self._scanned(number, "ZSCAN", keys.delayed):
             yield [name.partition(b"/")[0] for name in names]
-        async for places in self._scanned(number, "HSCAN", keys.busy):
-            for key in places:
-                name = f"{keys.parked}:".encode() + key
-                async for tokens in self._read(number, keys, name, "parked"):
-                    yield tokens
+        async for kind, name in self._lists(number, keys):
+            async for tokens in self._read(number, keys, name, kind):
+                yield tokens
         async for tokens in self._read(number, keys, keys.again, "stream"):
             yield tokens
         async for tokens in self._pending(number, keys):
             yield tokens
         async for tokens in self._scanned(number, "HSCAN", keys.moves):
             yield tokens
+
+    async def _lists(self, number: int, keys: GroupKeys) -> AsyncIterator[tuple[str, bytes]]:
+        """Yield the lists of what is parked and of what is paused."""
+        async for places in self._scanned(number, "HSCAN", keys.busy):
+            for key in places:
+                yield "parked", f"{keys.parked}:".encode() + key
+        async for notes in self._scanned(number, "HSCAN", keys.paused):
+            for note in notes:
+                if note.startswith(_PAUSE):
+                    yield "paused", f"{keys.paused}:".encode() + note.removeprefix(_PAUSE)
 
     async def _read(
         self, number: int, keys: GroupKeys, key: str | bytes, kind: str

@@ -12,8 +12,9 @@ from hookmill.admin import groups
 from hookmill.admin import replays as module
 from hookmill.admin.body_paths import condition_of
 from hookmill.admin.redactions import SearchRefusedError
+from hookmill.admin.replay_checks import CAN_REPLAY, ReplayRefusedError
 from hookmill.admin.replay_filter import ReplayFilter
-from hookmill.admin.replays import Replay, ReplayRefusedError, ReplayTally, opened, resumed
+from hookmill.admin.replays import Replay, ReplayTally, opened, resumed
 from hookmill.config.settings import Settings
 from hookmill.errors import StreamUnavailableError
 from hookmill.stream.consumer import Consumer
@@ -43,7 +44,10 @@ async def group(stream: Producer, open_group: OpenGroup) -> Consumer:
 
 
 async def beat(stream: Producer, group: Consumer, **handlers: tuple[str, ...]) -> None:
-    heartbeat = Heartbeat(name=group.consumer, handlers=handlers, lease=60)
+    heartbeat = Heartbeat(
+        name=group.consumer, handlers=handlers, lease=60, can=(CAN_REPLAY,),
+        aliases=dict.fromkeys(["older"], next(iter(handlers), "")),
+    )  # fmt: skip
     await Heartbeats(stream.client, group.name).write(heartbeat)
 
 
@@ -116,6 +120,9 @@ async def test_a_handler_means_what_it_handles_and_alone_runs_it(
     ):
         async with opened(settings(), to="gone"):
             pass
+    async with opened(settings(), ReplayFilter(handler="older")) as replay:
+        assert replay.plan.to == "pay"
+        assert (await counted(replay)).progress.replayed == 3
     await beat(stream, group)
     with pytest.raises(ReplayRefusedError, match="no worker of the group runs"):
         async with opened(settings(), to="pay"):

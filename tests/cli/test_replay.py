@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,8 @@ async def group(stream: Producer, open_group: OpenGroup) -> Consumer:
     """A group that has handled three messages."""
     opened = await open_group()
     beats = Heartbeats(stream.client, "main")
-    await beats.write(Heartbeat(name=opened.consumer, handlers={"h": ("a\x1b",)}, lease=60))
+    about: dict[str, Any] = {"handlers": {"h": ("a\x1b",)}, "can": ("replay",)}
+    await beats.write(Heartbeat(name=opened.consumer, lease=60, **about))
     await stream.append([message(id=f"m{n}", type="a\x1b") for n in range(3)])
     await run_all(opened)
     return opened

@@ -252,4 +252,7 @@ async def test_the_overview_and_the_handlers_show_what_went_in_and_out(
     assert "Received by source: 42 in all during the last hour" in overview.text
     assert "stripe: body_mismatch" in overview.visible
     assert "10 (25 %)" in (await browser.get("/handlers")).visible
+    sources = (await browser.get("/sources")).visible
+    for text in ("POST /stripe", "body_mismatch", "<b>stripe", "[sources.stripe]"):
+        assert text in sources
     emptied()

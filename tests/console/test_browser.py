@@ -123,7 +123,7 @@ async def test_an_operator_watches_reads_replays_and_a_stranger_is_refused(
         await expect(page.locator("#job")).to_contain_text("1 replayed")
 
         # All that match are replayed; one sees how far it has come, and that it ends.
-        await page.get_by_role("link", name="Back to the dead letters").click()
+        await page.get_by_role("link", name="Back", exact=True).click()
         await expect(page.locator("tbody tr")).to_have_count(11)
         await page.get_by_label("Type").fill("post.*")
         await page.get_by_role("button", name="Filter").click()
@@ -134,10 +134,11 @@ async def test_an_operator_watches_reads_replays_and_a_stranger_is_refused(
         await expect(page.get_by_role("progressbar")).to_have_attribute("max", "11")
         await judged(page, axe)
         await expect(page.locator("#job")).to_contain_text("11 replayed. It has ended")
-        await page.get_by_role("link", name="Back to the dead letters").click()
+        await page.get_by_role("link", name="Back", exact=True).click()
         await expect(page.get_by_label("Type")).to_have_value("post.*")
         await expect(page.locator("main")).to_contain_text("No dead letter matches.")
 
+        await pauses_and_resumes(page, site, axe)
         await see_the_other_pages(page, axe)
         await shoot_overview(page, site)
         assert faults == []
@@ -166,6 +167,36 @@ async def log_in(page: Any, site: Site) -> None:
     await playwright.expect(page.get_by_role("heading", name="Overview")).to_be_visible()
 
 
+async def pauses_and_resumes(page: Any, site: Site, axe: str | None) -> None:
+    """A pause stops a handler, a resume continues it, and nothing is lost."""
+    expect = playwright.expect
+    await page.get_by_role("link", name="Handlers", exact=True).click()
+    await page.get_by_label("named").fill("rebuild_page")
+    await page.get_by_label("why").fill("the index moves")
+    await page.get_by_role("button", name="Pause", exact=True).click()
+    await expect(page.locator(".paused")).to_contain_text("handler rebuild_page")
+    await site.send("paused_1", "paused_2")
+    resume = page.get_by_role("button", name="Resume handler rebuild_page")
+
+    async def are_held_back() -> bool:
+        await page.reload()
+        return "2 held back" in await page.locator(".paused").inner_text()
+
+    await eventually(are_held_back)
+    assert site.worker.log.count('"id":"paused_') == 0
+    await judged(page, axe)
+    await resume.click()
+    await expect(page.locator("#job")).to_contain_text("2 put back. It has ended")
+    handled = '"event":"handled"'
+    await eventually(
+        lambda: (
+            sum(handled in line for line in site.worker.log.splitlines() if "paused_" in line) == 2
+        )
+    )
+    await page.get_by_role("link", name="Handlers", exact=True).click()
+    await expect(page.locator(".paused")).to_have_count(0)
+
+
 async def see_the_other_pages(page: Any, axe: str | None) -> None:
     expect = playwright.expect
     await page.get_by_role("link", name="Workers", exact=True).first.click()
@@ -175,7 +206,7 @@ async def see_the_other_pages(page: Any, axe: str | None) -> None:
     await expect(page.locator("main")).to_contain_text("rebuild_page")
     await judged(page, axe)
     await page.get_by_role("link", name="Audit", exact=True).click()
-    await expect(page.locator("tbody tr")).to_have_count(2)
+    await expect(page.locator("tbody tr")).to_have_count(4)
     await expect(page.locator("tbody")).to_contain_text("the index can be written again")
     await judged(page, axe)
 

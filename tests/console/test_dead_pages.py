@@ -112,3 +112,36 @@ async def test_few_actions_run_at_a_time_and_a_rate_is_a_number(
     statuses = [(await operator.post(f"{one}/confirm", form)).status for one, form in forms]
     assert statuses == [*[200] * MAX_RUNNING, 400]
     emptied()
+
+
+async def test_pages_begin_with_the_newest_and_keep_the_filters(
+    operator: Browser, give_up: GiveUp, emptied: Callable[[], None]
+) -> None:
+    await give_up(*[message(id=f"msg-{number:03}", type="order.paid") for number in range(120)])
+    page = await operator.get("/dead?type=order.*")
+    assert "msg-119" in page.text
+    assert "msg-069" not in page.text
+    seen = page.text.count('name="id"')
+    while older := re.search(r'href="([^"]*before_id=[^"]*)">Older', page.text):
+        page = await operator.get(older[1].replace("&amp;", "&"))
+        assert 'name="type" value="order.*"' in page.text
+        seen += page.text.count('name="id"')
+    assert seen == 120
+    emptied()
+
+
+async def test_errors_are_grouped_and_each_links_what_died_of_it(
+    operator: Browser, give_up: GiveUp, emptied: Callable[[], None]
+) -> None:
+    await give_up(message(), message(), error="ValueError: no order 7")
+    await give_up(message(), error="KeyError: <b>'x'</b>")
+    page = await operator.get("/dead/errors")
+    assert "ValueError: no order #" in page.visible
+    assert "<b>" not in page.text
+    links = re.findall(r'href="(/dead\?[^"]*error=[0-9a-f]{12})">([0-9])</a>', page.text)
+    assert [number for _, number in links] == ["2", "1"]
+    one = await operator.get(links[0][0].replace("&amp;", "&"))
+    assert one.text.count('name="id"') == 2
+    for path in ("/dead?error=x", "/dead?where=x", "/dead/errors?where=%5B", "/dead?before_id=x"):
+        assert (await operator.get(path)).status in {400, 404}
+    emptied()

@@ -10,12 +10,17 @@ import redis
 
 from hookmill.errors import StreamUnavailableError
 from hookmill.stream.consumer import Consumer
+from hookmill.stream.entries import FollowUp
+from hookmill.stream.facts import Pause
+from hookmill.stream.pauses import Pauses
 from hookmill.stream.producer import Producer
 from hookmill.stream.replays import Limits, ReplayProgress, Replays
 from hookmill.stream.unfinished import ReplayTakenOverError, UnfinishedWork
 from tests.stream.ordering import OpenGroup, again, dead, ids, run_all, send, settled
 from tests.stream.toolkit import OwnServer, opened
 from tests.support import message
+
+PAUSE = Pause(kind="handler", value="h", names=("h",))
 
 
 async def handled(stream: Producer, group: Consumer, *names: str) -> list[str]:
@@ -97,26 +102,31 @@ async def test_each_place_of_an_unfinished_message_is_looked_at(
 ) -> None:
     group = await open_group()
     (done,) = await handled(stream, group, "done")
-    await send(stream, "k-head", "k-parked", "dead", "delayed", "again")
-    head, gave_up, late, retry = (await group.take(10)).entries
+    pauses = Pauses(stream.client, "main")
+    assert await pauses.pause(PAUSE)
+    await send(stream, "k-head", "k-parked", "dead", "delayed", "again", "paused")
+    head, gave_up, late, retry, held_back = (await group.take(10)).entries
     await group.settle([
         settled(gave_up, dead(gave_up)),
         settled(late, again(late, "h", delay_ms=60_000)),
         settled(retry, again(retry, "h")),
+        settled(held_back, FollowUp("paused", PAUSE.name, again(held_back).changes)),
     ])  # fmt: skip
     await send(stream, "undelivered")
 
     found = await looked(stream)
 
     everything = [one async for one in entries_of(stream)]
-    assert found.tokens[0] - {b""} == {one.encode() for one in everything[1:6]}
-    assert found.last[0] == everything[5]
+    assert found.tokens[0] - {b""} == {one.encode() for one in everything[1:7]}
+    assert found.last[0] == everything[6]
     assert await step(stream, [done, head.ref.id]) == (
         "went on",
         ReplayProgress("9-9", replayed=1, unfinished=1),
     )
     await group.settle([settled(head)])
     assert sorted(await run_all(group)) == ["again", "done", "k-parked", "undelivered"]
+    assert [step async for step in pauses.resume(PAUSE.name)]
+    assert await run_all(group) == ["paused"]
     keys = group.partitions[0]
     redis_client.delete(keys.dead, keys.delayed, keys.delayed_entries)
 

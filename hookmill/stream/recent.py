@@ -1,0 +1,80 @@
+"""The newest entries of the stream, for a list. They come without what a list does not show."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from hookmill.stream.client import Client
+from hookmill.stream.entries import NOT_LISTED, DeadLetter
+from hookmill.stream.script_runner import Call, ScriptRunner
+
+_PAGE_BYTES = 4 * 1024 * 1024
+"""Bytes that Redis reads in one step."""
+
+
+class EntryPlace(NamedTuple):
+    """The ID of an entry in parts, and its partition: they sort by age."""
+
+    ms: int
+    sequence: int
+    partition: int
+
+    @classmethod
+    def of(cls, text: str) -> EntryPlace:
+        """Read `MS-SEQUENCE`, with `@N` behind it for a partition other than the first. Raises
+        `ValueError`.
+        """
+        entry_id, _, partition = text.partition("@")
+        ms, _, sequence = entry_id.partition("-")
+        return cls(int(ms), int(sequence), int(partition or 0))
+
+    def __str__(self) -> str:
+        entry_id = f"{self.ms}-{self.sequence}"
+        return f"{entry_id}@{self.partition}" if self.partition else entry_id
+
+
+class RecentEntries:
+    """Reads the stream from its end."""
+
+    def __init__(self, client: Client) -> None:
+        self._partitions = client.partitions
+        self._scripts = ScriptRunner(client, drains=False)
+
+    async def before(
+        self, place: EntryPlace | None, first_ms: int, count: int, *, whole: bool = False
+    ) -> list[DeadLetter]:
+        """Return up to `count` entries before a place (None: the end), the newest first, and none
+        from before `first_ms`. Fewer come where they are large; an empty list means no more.
+        """
+        rest = [count, _PAGE_BYTES, *(() if whole else NOT_LISTED)]
+        calls = [
+            Call(number, [keys.stream], [f"{first_ms}-0", _last(place, number), *rest])
+            for number, keys in enumerate(self._partitions)
+        ]
+        rows: list[tuple[EntryPlace, Any]] = []
+        ends = []
+        for number, (page, has_ended) in enumerate(
+            await self._scripts.run_each("survey_newest", calls)
+        ):
+            rows += [(_place(entry_id, number), flat) for entry_id, flat in page]
+            if page and not has_ended:
+                ends.append(rows[-1][0])  # what others have before this one comes later
+        rows = sorted((row for row in rows if not ends or row[0] >= max(ends)), reverse=True)
+        return [DeadLetter(str(at), _fields(flat)) for at, flat in rows[:count]]
+
+
+def _last(place: EntryPlace | None, partition: int) -> str:
+    """Return the highest ID of a partition before a place."""
+    if place is None:
+        return "+"
+    entry_id = f"{place.ms}-{place.sequence}"
+    return entry_id if partition < place.partition else f"({entry_id}"
+
+
+def _place(entry_id: bytes, partition: int) -> EntryPlace:
+    return EntryPlace.of(f"{entry_id.decode()}@{partition}")
+
+
+def _fields(flat: list[bytes]) -> dict[bytes, bytes]:
+    words = iter(flat)
+    return dict(zip(words, words, strict=True))

@@ -1,0 +1,84 @@
+"""Finding messages, and the story of one, as pages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from hookmill.stream.producer import Producer
+from tests.console.browsing import Browser
+from tests.console.conftest import OpenConsole
+from tests.given_up import GiveUp
+from tests.support import message
+
+pytestmark = pytest.mark.one_server
+
+HOSTILE = "<i>msg</i>\u202e"
+
+
+async def test_a_message_is_found_by_its_id_and_its_story_is_told(
+    operator: Browser, give_up: GiveUp, emptied: Callable[[], None]
+) -> None:
+    (dead_id,) = await give_up(message(id=HOSTILE, type="<b>", header_block=b"X-A: <u>1</u>"))
+    for text in (HOSTILE, dead_id):
+        async with operator.http.get(f"{operator.base}/messages", params={"id": text}) as answer:
+            assert answer.status == 200
+            assert answer.url.path.startswith("/messages/")
+            page = await answer.text()
+        for markup in ("<i>msg", "<b>", "<u>1"):
+            assert markup not in page
+        assert "<strong>dead</strong>" in page
+        assert f'href="/dead/{dead_id}?group=main"' in page
+        assert "X-A: &lt;u&gt;1" in page
+    emptied()
+
+
+async def test_what_is_not_there_is_said(operator: Browser) -> None:
+    for path in ("/messages?id=none", "/messages?id=1-1%00", "/messages/none", "/messages/1-1@99"):
+        answer = await operator.get(path)
+        assert answer.status == 404
+        assert "was found" in answer.visible
+    assert (await operator.get("/messages")).status == 200
+
+
+async def test_the_newest_messages_are_listed_and_searched_by_their_bodies(
+    operator: Browser, stream: Producer
+) -> None:
+    bodies = [b'{"order": %d}' % number for number in range(120)]
+    await stream.append(
+        [message(body, id=f"msg-{n:03}", type="<b>") for n, body in enumerate(bodies)]
+    )
+    page = await operator.get("/messages?type=%3Cb%3E")
+    seen = page.text.count("msg-")
+    assert "msg-119" in page.text
+    assert "<b>" not in page.text
+    while older := re.search(r'href="([^"]*older=[^"]*)"', page.text):
+        page = await operator.get(older[1].replace("&amp;", "&"))
+        seen += page.text.count("msg-")
+    assert seen == 120
+    page = await operator.get("/messages?where=order%3D7")
+    assert re.findall("msg-[0-9]+", page.text) == ["msg-007"]
+    for path in ("/messages?where=x", "/messages?older=x", "/messages?after=x"):
+        assert (await operator.get(path)).status == 400
+
+
+async def test_what_is_redacted_is_neither_searched_nor_shown(
+    console: OpenConsole, give_up: GiveUp, emptied: Callable[[], None]
+) -> None:
+    body = b'{"data": {"email": "ada@example.org"}}'
+    (dead_id,) = await give_up(message(body, source="shop", id="msg_1"))
+    browser = await console(sources={"shop": {"redact": ["data.email"], "preset": "stripe"}})
+    for path in ("/messages?where=data.email~a*", "/dead?where=data.email~a*"):
+        assert (await browser.get(path)).status == 400
+    for path in ("/messages", "/messages?id=msg_1&source=shop", "/dead", f"/dead/{dead_id}"):
+        page = await browser.get(path)
+        assert page.status == 200
+        assert "ada@example.org" not in page.text
+    emptied()
+
+
+async def test_refused_deliveries_that_are_kept_are_listed(operator: Browser) -> None:
+    assert "None is kept" in (await operator.get("/refused?source=x")).visible
+    assert (await operator.get("/refused/1-1")).status == 404
