@@ -76,10 +76,7 @@ class Receiver:
         self._certificate_memory = CertificateMemory(stream.client, certificates)
         self._redaction_notes = RedactionNotes(stream.client)
         self._health = Health(stream, self._spool, timeout, self._remarks)
-        levels = LogLevelWatch.of(
-            stream.client, settings.log_level, process.consumer_name(), "receiver"
-        )
-        self._log_level = BackgroundTask("log level", levels.run_once, PERIOD)
+        self._log_level = _log_level_task(stream, settings)
         self._http = HttpServer(settings, self._pipeline, self._health)
         self._without_secret: tuple[str, ...] = ()
         self._replace_sources(sources, {})
@@ -187,3 +184,9 @@ class Receiver:
             await self._admin.stop()
         if self._metrics is not None:
             await self._metrics.stop()
+
+
+def _log_level_task(stream: Producer, settings: Settings) -> BackgroundTask:
+    name = process.consumer_name()
+    watch = LogLevelWatch.of(stream.client, settings.log_level, name, "receiver")
+    return BackgroundTask("log level", watch.run_once, PERIOD)
