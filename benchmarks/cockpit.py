@@ -29,6 +29,7 @@ _TRACES = {
 
 FEATURES: dict[str, Mapping[str, str]] = {
     OFF: {},
+    "metrics": {"HOOKMILL_ADMIN_PORT": "0"},  # a port that is free, for each program
     "traces at 1 %": {"HOOKMILL_TRACES_SAMPLE": "0.01", **_TRACES},
     "traces at 1 % by the SDK's sampler": {
         "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",

@@ -60,6 +60,7 @@ def lua(script: str, old: str, new: str) -> Edit:
     return Edit(f"hookmill/stream/scripts/{script}.lua", old, new)
 
 
+PAUSES = "tests/stream/test_pauses.py::test_"
 A_LIST = "tests/signatures/test_spec_verifier.py::test_a_list_of_signatures_"
 ADMIN_REQUEST = "tests/runtime/test_admin_request.py::test_"
 ADMIN_SERVER = "tests/runtime/test_admin_server.py::test_"
@@ -70,6 +71,8 @@ SOURCE_SECRETS = "tests/config/test_source_secrets.py::test_"
 ATTEMPT = "tests/worker/test_attempt.py::test_"
 TRACES = "tests/receiver/test_traces.py::test_"
 RIGHTS = "tests/e2e/test_rights.py::test_"
+CONSOLE = "tests/console/test_app.py::test_"
+CONSOLE_ACCESS = "tests/console/test_access.py::test_"
 CREDENTIALS = "tests/emulator/test_credentials.py::test_"
 DEV = "tests/e2e/test_dev.py::test_"
 DEV_FILES = "tests/config/test_dev_files.py::test_"
@@ -1943,6 +1946,66 @@ RULES = (
     ),
     # --- 24: a connection that is no longer good is dropped ---------------------------------------
     Rule(
+        19,
+        "a worker that knows other pauses reads them before it begins what it has taken",
+        (
+            Edit(
+                "hookmill/stream/takes.py",
+                "if not self._versions.items() <= self.pauses.known.versions.items():",
+                "if False:",
+            ),
+        ),
+        (f"{PAUSES}each_take_tells_the_worker_of_a_new_pause_before_it_gives_anything",),
+    ),
+    Rule(
+        19,
+        "while all is paused, a take gives nothing",
+        (lua("take", "if all_is_paused then return", "if false then return"),),
+        (f"{PAUSES}while_all_is_paused_a_take_gives_nothing_and_a_resume_wakes",),
+    ),
+    Rule(
+        19,
+        "nor does a direct read",
+        (lua("direct_read", "if before or all_is_paused then", "if before then"),),
+        (f"{PAUSES}a_direct_read_gives_nothing_while_all_is_paused",),
+    ),
+    Rule(
+        19,
+        "what is settled after its pause has ended is taken again",
+        (lua("held_back", "if pause_of(name) ~= 'on' then return add_again(fields) end", ""),),
+        (f"{PAUSES}what_is_settled_after_its_pause_has_ended_is_taken_again",),
+    ),
+    Rule(
+        19,
+        "a key waits for its message that is held back",
+        (
+            lua(
+                "settle",
+                "hold_back(place, fields)\n    return 1",
+                "hold_back(place, fields)\n    return 0",
+            ),
+        ),
+        (f"{PAUSES}a_key_waits_for_its_message_that_is_held_back",),
+    ),
+    Rule(
+        19,
+        "where a resume broke off, the releaser goes on",
+        (lua("pause_end", "state == 'resuming' or (", "("),),
+        (f"{PAUSES}resuming_goes_in_steps_and_another_one_goes_on_where_it_broke_off",),
+    ),
+    Rule(
+        19,
+        "what is held back counts as backlog",
+        (lua("backlog", "redis.call('HGET', names.paused, 'count') or 0", "0"),),
+        (f"{PAUSES}it_is_backlog_as_any_other_and_known_to_the_last_byte",),
+    ),
+    Rule(
+        19,
+        "what waits for a thread does not begin after a pause",
+        (Edit("worker/pool.py", "        self._attempter.requeue_paused()\n", ""),),
+        ("tests/worker/test_pauses.py::test_what_waits_for_a_thread_does_not_begin_after_a_pause",),
+    ),
+    Rule(
         20,
         "what gets a new place during the look at what is unfinished is not replayed",
         (
@@ -3232,6 +3295,95 @@ RULES = (
             ),
         ),
         (f"{TRACES}a_spooled_row_keeps_its_trace_in_the_version_that_older_receivers_read",),
+    ),
+    Rule(
+        48,
+        "a console that listens on this machine answers to names of this machine alone",
+        (
+            Edit(
+                "hookmill/console/origins.py",
+                "    if is_loopback(listens_on):\n",
+                "    if False:\n",
+            ),
+        ),
+        (f"{CONSOLE}a_name_that_leads_to_this_machine_is_refused",),
+    ),
+    Rule(
+        48,
+        "another site's form changes nothing in the console",
+        (
+            Edit(
+                "hookmill/console/guard.py",
+                "            fault = origin_fault(request.headers, url)\n",
+                "            fault = None\n",
+            ),
+            Edit(
+                "hookmill/console/guard.py",
+                "not in _READING and not is_right(viewer, await _csrf(request)):",
+                "not in _READING and False:",
+            ),
+        ),
+        (f"{CONSOLE}a_form_of_another_page_or_site_is_refused",),
+    ),
+    Rule(
+        48,
+        "nothing of the console is shown before a login, where one is set",
+        (
+            Edit(
+                "hookmill/console/guard.py",
+                "            if viewer.role is None:\n",
+                "            if False:\n",
+            ),
+        ),
+        (f"{CONSOLE}with_a_token_nothing_is_shown_before_a_login",),
+    ),
+    Rule(
+        48,
+        "a reader of the console may not act",
+        (
+            Edit(
+                "hookmill/console/console.py",
+                "    if not request.viewer.may_act:\n",
+                "    if False:\n",
+            ),
+        ),
+        (f"{CONSOLE}a_reader_sees_no_buttons_and_may_not_act",),
+    ),
+    Rule(
+        48,
+        "each value on a page of the console is escaped",
+        (
+            Edit(
+                "hookmill/console/rendering.py",
+                "            autoescape=True,\n",
+                "            autoescape=False,\n",
+            ),
+        ),
+        (f"{CONSOLE}hostile_texts_are_shown_everywhere_and_act_nowhere",),
+    ),
+    Rule(
+        48,
+        "a session of the console ends",
+        (
+            Edit(
+                "hookmill/console/access.py",
+                "        if found is None or self._has_ended(found):\n",
+                "        if found is None:\n",
+            ),
+        ),
+        (f"{CONSOLE_ACCESS}a_session_ends_when_it_is_idle_and_at_its_longest_time",),
+    ),
+    Rule(
+        48,
+        "the header of a proxy counts from that proxy alone",
+        (
+            Edit(
+                "hookmill/console/access.py",
+                "if plain_address(peer) in self._proxies and",
+                "if self._proxies and",
+            ),
+        ),
+        (f"{CONSOLE_ACCESS}nobody_else_does",),
     ),
 )
 

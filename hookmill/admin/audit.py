@@ -215,10 +215,12 @@ def _encoded(value: Any) -> str:
 
 
 def _shortened(value: Any) -> Any:
-    """Leave out what is None, the end of long texts, and the rest of long lists."""
+    """Leave out what says nothing (None, False, empty values), the end of long texts, and the rest
+    of long lists.
+    """
     if isinstance(value, dict):
-        kept = {name: _shortened(inner) for name, inner in value.items() if inner is not None}
-        return {name: inner for name, inner in kept.items() if inner != {}}
+        kept = {name: _shortened(inner) for name, inner in value.items() if inner is not False}
+        return {name: inner for name, inner in kept.items() if inner not in (None, {}, [])}
     if isinstance(value, list | tuple):
         rest = len(value) - _MOST_LISTED
         more = [f"and {rest} more"] if rest > 0 else []

@@ -31,7 +31,7 @@ from hookmill.stream.facts import Backlog
 from hookmill.stream.replays import Limits, ReplayProgress, Replays
 from hookmill.stream.unfinished import ReplayTakenOverError, UnfinishedWork
 
-_PAGE = 250
+_PAGE = 150
 """Entries that are read in one step."""
 
 _STEP = 100

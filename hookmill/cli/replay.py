@@ -128,11 +128,11 @@ async def replay_all(
             counted = await _counted(replay, as_json=as_json)
             if dry_run:
                 _say_would(replay, counted, as_json=as_json)
-                return
-            if not counted.progress.replayed:
+            elif not counted.progress.replayed:
                 _say_result("replayed", counted, as_json=as_json)
-                if not counted.looked_at and not settings.retention:
-                    say_error("HOOKMILL_RETENTION is 0: the stream keeps no handled messages")
+            if not counted.looked_at and not settings.retention:
+                say_error("HOOKMILL_RETENTION is 0: the stream keeps no handled messages")
+            if dry_run or not counted.progress.replayed:
                 return
             if confirm is not None and not confirm(_question(replay, counted, settings.group)):
                 say("replayed none")

@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from hookmill.admin import recent
+from hookmill.admin.bodies import laid_out
 from hookmill.admin.messages import Messages, NoSuchMessageError
 from hookmill.admin.redactions import shown_by
 from hookmill.admin.replay_filter import ReplayFilter
 from hookmill.console.console import Console
 from hookmill.console.filters import moment_of, where_of
 from hookmill.console.pages import Moved, PageRefusedError, Request, Shown, written
+from hookmill.errors import WireVersionError
+from hookmill.message import Message
 from hookmill.stream.whereabouts import Whereabouts
 
 FILTERS = ("from", "type", "key", "where", "after", "before")
@@ -55,7 +58,23 @@ async def story(console: Console, request: Request) -> Shown:
     except NoSuchMessageError as error:
         raise PageRefusedError(404, str(error)) from None
     told = await opened.story(found.matches[0])
-    return Shown("message.html", {"story": told}, "overview")
+    body = await _body(console, told.entry)
+    return Shown("message.html", {"story": told, "body": body}, "overview")
+
+
+async def _body(console: Console, entry: str) -> str | None:
+    """Return as much of a message's body as may be shown, laid out; None where it is gone."""
+    client = await console.backend.client()
+    token, _, number = entry.partition("@")
+    fields = await Whereabouts(client).entry(int(number or 0), token)
+    try:
+        message = None if fields is None else Message.from_fields(fields)
+    except WireVersionError:
+        message = None
+    if message is None:
+        return None
+    shown = await shown_by(client, console.settings)
+    return laid_out(shown.body(message).decode("utf-8", "backslashreplace"))
 
 
 def _filter(given: Mapping[str, str]) -> ReplayFilter:

@@ -23,6 +23,7 @@ from hookmill.signatures.qstash import DEVELOPMENT_KEYS
 _DEFAULTS = {
     "HOOKMILL_LEASE": "5",  # short, so that one can watch a killed worker's messages move on
     "HOOKMILL_SHUTDOWN": "5",
+    "HOOKMILL_RETENTION": "3600",  # so that one can look at handled messages, and replay them
     "HOOKMILL_LOG_FORMAT": "console",
     "HOOKMILL_HOST": "127.0.0.1",
     "HOOKMILL_CONSOLE_HOST": "127.0.0.1",

@@ -16,8 +16,8 @@ _EXACTLY = ("SAMPLES", 0)
 _PAGE_BYTES = 1024 * 1024
 """Bytes that Redis reads in one step: bodies may be large, and other commands wait meanwhile."""
 
-LARGEST_PAGE = 250
-"""Dead letters that one step should read at most, for the same reason: each takes Redis 7 us."""
+LARGEST_PAGE = 150
+"""Dead letters that one step reads at most, for the same reason: each takes Redis some 10 us."""
 
 
 class _DeadID(NamedTuple):

@@ -20,7 +20,7 @@ from hookmill.stream.script_runner import Call, ScriptRunner
 MOST_PAUSES = 100
 """How many pauses a group may have: each take that finds a new version reads all of them."""
 
-STEP, STEP_BYTES = 200, 2 * 1024 * 1024
+STEP, STEP_BYTES = 100, 512 * 1024
 """How many entries one step of resuming moves at most, and after how many bytes it ends: other
 commands wait meanwhile.
 """

@@ -34,7 +34,7 @@ NOTED_FOR = 60
 SILENT = 60.0
 """Seconds of silence after which another run may take the right to replay."""
 
-_STEP = 250
+_STEP = 200
 _STEP_BYTES = 512 * 1024
 """What one step reads at most: Redis serves nobody else meanwhile."""
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
+import redis
 
 from hookmill.admin import dead_groups as module
 from hookmill.admin.body_paths import condition_of
 from hookmill.admin.dead_groups import GroupsSoFar, describe_group, groups
-from hookmill.admin.dead_letters import NoSuchDeadLetterError, page
+from hookmill.admin.dead_letters import MOST_LOOKED_AT, NoSuchDeadLetterError, page
 from hookmill.admin.filters import DeadLetterFilter
-from hookmill.stream.dead_letters import DeadLetters
+from hookmill.admin.fingerprints import kind_of
+from hookmill.stream.dead_letters import LARGEST_PAGE, DeadLetters
 from tests.admin.selecting import counted, listed, of_filter, replay
 from tests.given_up import GiveUp
 from tests.support import message
@@ -110,3 +113,36 @@ async def test_a_page_costs_what_it_shows_and_not_what_there_is(
     newest = await page(letters, DeadLetterFilter(before_ms=1), count=10)
     assert newest == ([], 0, "")
     emptied()
+
+
+@pytest.mark.one_server
+async def test_of_twenty_thousand_a_page_reads_what_it_shows_and_no_step_reads_many(
+    letters: DeadLetters, redis_client: redis.Redis, prefix: str
+) -> None:
+    key = f"{prefix}:{{0}}:main:dead"
+    with redis_client.pipeline(transaction=False) as batch:
+        for number in range(20_000):
+            error = f"{'Key' if number % 2 else 'Value'}Error: {number}"
+            batch.xadd(key, {"id": f"m{number}", "handler": "h", "error": error})
+        batch.execute()
+
+    async def cost_of(steps: Awaitable[Any]) -> tuple[Any, int, int]:
+        redis_client.config_resetstat()
+        found = await steps
+        stats: Any = redis_client.info("commandstats")
+        calls = {name: row["calls"] for name, row in stats.items()}
+        read = calls.get("cmdstat_xrange", 0) + calls.get("cmdstat_xrevrange", 0)
+        return found, calls["cmdstat_evalsha"], read
+
+    await page(letters)  # loads the script
+    found, scripts, read = await cost_of(page(letters, count=20))
+    assert (len(found.rows), scripts, read) == (20, 1, 20)
+    wanted = DeadLetterFilter(error=kind_of("KeyError: 1", "h").fingerprint)
+    found, scripts, read = await cost_of(page(letters, wanted, count=20))
+    assert (len(found.rows), scripts, read) == (20, 1, LARGEST_PAGE)
+    found, scripts, read = await cost_of(all_of(letters, most=MOST_LOOKED_AT))
+    assert [group.count for group in found.groups] == [MOST_LOOKED_AT // 2] * 2
+    assert not found.is_complete
+    assert read == MOST_LOOKED_AT
+    assert scripts == -(-MOST_LOOKED_AT // LARGEST_PAGE)
+    redis_client.delete(key)

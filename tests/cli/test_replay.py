@@ -54,6 +54,16 @@ async def test_a_dry_run_shows_the_first_ones_and_changes_nothing(
     assert await run_all(group) == []
 
 
+async def test_where_nothing_is_kept_a_dry_run_says_which_setting_keeps_it(
+    settings: Callable[..., Settings], group: Consumer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nothing = ReplayFilter(since_ms=4_102_444_800_000)  # the year 2100
+    await replay_all(settings(), replays.opened(settings(), nothing), dry_run=True)
+    printed = capsys.readouterr()
+    assert printed.out == "would replay 0\n"
+    assert "HOOKMILL_RETENTION is 0" in printed.err
+
+
 async def test_it_asks_first_says_what_was_done_and_records_it(
     settings: Callable[..., Settings],
     stream: Producer,

@@ -21,17 +21,21 @@ HOSTILE = "<i>msg</i>\u202e"
 async def test_a_message_is_found_by_its_id_and_its_story_is_told(
     operator: Browser, give_up: GiveUp, emptied: Callable[[], None]
 ) -> None:
-    (dead_id,) = await give_up(message(id=HOSTILE, type="<b>", header_block=b"X-A: <u>1</u>"))
+    hostile = message(
+        b'{"half": "\\ud800<s>"}', id=HOSTILE, type="<b>", header_block=b"X-A: <u>1</u>"
+    )
+    (dead_id,) = await give_up(hostile)
     for text in (HOSTILE, dead_id):
         async with operator.http.get(f"{operator.base}/messages", params={"id": text}) as answer:
             assert answer.status == 200
             assert answer.url.path.startswith("/messages/")
             page = await answer.text()
-        for markup in ("<i>msg", "<b>", "<u>1"):
+        for markup in ("<i>msg", "<b>", "<u>1", "<s>"):
             assert markup not in page
         assert "<strong>dead</strong>" in page
         assert f'href="/dead/{dead_id}?group=main"' in page
         assert "X-A: &lt;u&gt;1" in page
+        assert "{&#34;half&#34;: &#34;\\ud800&lt;s&gt;&#34;}" in page
     emptied()
 
 

@@ -30,12 +30,14 @@ FEATURES = {
         "hookmill/runtime/admin_server", "hookmill/runtime/metrics_page", "hookmill/runtime/spool",
         "hookmill/stream/certificate_urls", "hookmill/stream/durability", "receiver/certificate",
         "receiver/disk_reserve", "receiver/drain", "receiver/pinning", "receiver/spool",
+        "hookmill/instrumentation/trac", "receiver/traces",
     ),
     "worker": (
         "hookmill/runtime/admin_server", "hookmill/runtime/metrics_page",
         "hookmill/stream/dead_letters", "hookmill/stream/releases", "hookmill/stream/upkeep",
         "worker/dead", "worker/delayed", "worker/error_memory", "worker/metrics",
         "worker/stuck_threads", "worker/unknown_types", "worker/unmatched", "worker/waiting",
+        "hookmill/instrumentation/trac", "worker/traces",
     ),
 }  # fmt: skip
 """What the modules of features begin with that are off, or have nothing to do."""

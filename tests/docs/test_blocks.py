@@ -7,12 +7,23 @@ from functools import cache
 from typing import Any
 
 import typer
+import yaml
 
 from hookmill.cli.main import app
 from tests.docs.pages import PAGES, blocks_of, name_of, without_blocks
 from tests.docs.runner import commands_of
 
-LANGUAGES = {"sh", "python", "toml", "json", "text", "dockerfile", "{toctree}", "{eval-rst}"}
+LANGUAGES = {
+    "sh",
+    "python",
+    "toml",
+    "json",
+    "yaml",
+    "text",
+    "dockerfile",
+    "{toctree}",
+    "{eval-rst}",
+}
 """`text` is what programs write, or a drawing. The last two are Sphinx' own."""
 
 INSTALLS = "it would install the last release, not this code"
@@ -68,6 +79,13 @@ def test_each_block_that_is_not_run_is_listed_here_with_its_reason() -> None:
         if block.why_not_run
     }
     assert marked == NOT_RUN
+
+
+def test_each_block_of_yaml_can_be_read() -> None:
+    for page in PAGES:
+        for block in blocks_of(page):
+            if block.language == "yaml":
+                assert yaml.safe_load(block.text), block.where
 
 
 def test_each_block_names_its_language_and_its_mark_is_known() -> None:

@@ -14,6 +14,9 @@ from tests.receiver.serving import HELLO, StartReceiver, deliver
 pytestmark = pytest.mark.usefixtures("lines")
 
 
+OPEN_METRICS = "application/openmetrics-text"
+
+
 async def text_of(metrics: Metrics) -> str:
     answer = await metrics_page(metrics)()
     assert (answer.status, answer.content_type.partition(";")[0]) == (200, "text/plain")
@@ -66,3 +69,52 @@ async def test_without_the_extra_the_answer_says_what_to_install(
     async with http.get(f"{running.admin_url}/metrics") as response:
         assert response.status == 501
         assert "hookmill[metrics]" in await response.text()
+
+
+async def test_requests_and_appends_are_timed_only_where_somebody_can_ask(
+    start: StartReceiver, http: aiohttp.ClientSession
+) -> None:
+    running = await start()
+    assert (await deliver(running, http))[0] == 200
+    async with http.get(f"{running.admin_url}/metrics") as response:
+        text = await response.text()
+    assert 'hookmill_request_seconds_count{source="qstash"} 1.0' in text
+    assert "hookmill_append_seconds_count 1.0" in text
+    assert "hookmill_append_batch_messages_sum 1.0" in text
+    assert 'hookmill_unavailable_deliveries_total{source="qstash"} 0.0' in text
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("*/*", "text/plain"),
+        (
+            "application/openmetrics-text;version=1.0.0,text/plain;q=0.5",
+            "application/openmetrics-text",
+        ),
+        (OPEN_METRICS + "; version=\xff.\xff", "text/plain"),
+        ("text/plain;version=x" * 50, "text/plain"),
+    ],
+)
+async def test_the_format_is_what_the_request_accepts_and_nonsense_gets_the_plain_one(
+    start: StartReceiver, http: aiohttp.ClientSession, accept: str, expected: str
+) -> None:
+    running = await start()
+    async with http.get(f"{running.admin_url}/metrics", headers={"Accept": accept}) as response:
+        assert (response.status, response.content_type) == (200, expected)
+
+
+def test_the_last_good_reload_keeps_its_time() -> None:
+    metrics = Metrics()
+    metrics.reloaded(is_good=True, now=5.0)
+    metrics.reloaded(is_good=False, now=9.0)
+    found = {
+        sample.name: sample.value
+        for family in metrics.collect()
+        for sample in family.samples
+        if "reload" in sample.name
+    }
+    assert found == {
+        "hookmill_last_reload_successful": 0,
+        "hookmill_last_reload_success_timestamp_seconds": 5,
+    }

@@ -36,6 +36,7 @@ def test_the_names_are_those_of_release_0_1() -> None:
     group = keys.of_group("main")._asdict()
     new = {"heartbeats", "heartbeat_times", "lease_numbers", "looks", "watched", "deliveries"}
     new |= {"wake", "due", "releaser", "first_sights", "gate", "history", "paused"}
+    new |= {"moves", "replays"}
     assert {name: key for name, key in group.items() if name not in new} == {
         "stream": "hookmill:{0}:stream",
         "again": "hookmill:{0}:main:again",
@@ -64,6 +65,8 @@ def test_the_names_that_came_with_release_0_2() -> None:
     assert group.deliveries == "hookmill:{0}:main:deliveries"
     assert group.first_sights == "hookmill:{0}:main:first-sights"
     assert group.paused == "hookmill:{0}:main:paused"
+    assert group.moves == "hookmill:{0}:main:again:moves"
+    assert group.replays == "hookmill:{0}:main:replays"
     assert Keys("hookmill").audit == "hookmill:{0}:audit"
     assert Keys("hookmill").log_levels == "hookmill:{0}:log-levels"
 

@@ -47,9 +47,9 @@ while moved < tonumber(ARGV[2]) and bytes < tonumber(ARGV[3]) do
   if not packed then break end
   add_again(cmsgpack.unpack(packed))
   redis.call('LPOP', list)
-  count_held_back(name, -1)
   moved, bytes = moved + 1, bytes + #packed
 end
+if moved > 0 then count_held_back(name, -moved) end
 
 local left = tonumber(redis.call('HGET', paused_key, 'count ' .. name) or 0)
 if not redis.call('LINDEX', list, 0) then
