@@ -39,7 +39,14 @@ class WorkerHealth:
     @property
     def fault(self) -> Fault | None:
         """What is wrong with the worker; None: it is healthy."""
-        return self._blocked() or self._lost_part() or self._stuck() or self._consumption.fault
+        return self._blocked() or self._lost_part() or self.lasting_fault
+
+    @property
+    def lasting_fault(self) -> Fault | None:
+        """What the worker itself can say of it in Redis: neither that its loop is blocked, nor that
+        it ends. It costs next to nothing.
+        """
+        return self._consumption.fault or self._stuck()
 
     def blocked(self) -> Fault:
         """Say that the event loop does not answer, although that may not last long."""
@@ -65,6 +72,8 @@ class WorkerHealth:
         """Where only some threads are stuck, the others go on. The worker ends by itself at
         `HOOKMILL_STUCK_THREADS`; this is for where that is switched off.
         """
+        if self._threads.free:
+            return None
         stuck = len(self._threads.stuck())
         if stuck < self._threads.count:
             return None

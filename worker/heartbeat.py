@@ -24,6 +24,7 @@ from hookmill.message import WIRE_VERSIONS
 from hookmill.runtime.logs import program_name
 from hookmill.stream.facts import Heartbeat
 from hookmill.stream.heartbeats import Heartbeats
+from worker.consumption import Fault
 from worker.health import WorkerHealth
 from worker.pool import STOP_STEP_TIMEOUT, Pool
 from worker.threads import HandlerThreads
@@ -65,13 +66,14 @@ class HeartbeatWriter:
         many free threads it has left. It is written at once, too, where the worker gets sick.
         """
         third, now = self._constant.lease / 3, time.monotonic()
-        says = self.now()
-        is_due = now >= self._due or says.sick != self._written_code
+        fault = self._health.lasting_fault
+        code = "" if fault is None else fault.code
+        is_due = now >= self._due or code != self._written_code
         if is_due or now - self._threads.ran_moved_at < third:
             async with self._writing:
                 if not self._is_stopped:
-                    await self._heartbeats.write(says)
-                    self._written_code, self.written_at = says.sick, time.monotonic()
+                    await self._heartbeats.write(self._says(fault))
+                    self._written_code, self.written_at = code, time.monotonic()
             self._due = time.monotonic() + third
         return min(PERIOD_AFTER_MOVE, max(0.0, self._due - time.monotonic()))
 
@@ -84,8 +86,11 @@ class HeartbeatWriter:
                 await self._heartbeats.remove(self._constant.name)
 
     def now(self) -> Heartbeat:
-        """Return what the heartbeat says now."""
-        pool, oldest, fault = self._pool, self._pool.oldest_held, self._health.fault
+        """Return what the heartbeat would say now, also of a blocked event loop."""
+        return self._says(self._health.fault)
+
+    def _says(self, fault: Fault | None) -> Heartbeat:
+        pool, oldest = self._pool, self._pool.oldest_held
         return msgspec.structs.replace(
             self._constant,
             uptime=round(time.monotonic() - self._started, 1),
