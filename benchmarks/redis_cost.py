@@ -23,15 +23,18 @@ from msgspec import structs
 from benchmarks import filling, replay
 from benchmarks.harness import OTHERS, SUBJECT, Bench, chunks, options, pinned_to, pins
 from benchmarks.tables import Table
-from hookmill.message import PACKED_VERSION
+from hookmill.instrumentation.facts import AttemptEnded
+from hookmill.message import PACKED_VERSION, Progress
 from hookmill.signatures.scheme import Token
 from hookmill.stream.arrival import Arrival, Row, row_of
+from hookmill.stream.attempts import NO_HISTORY, HistoryBounds
 from hookmill.stream.client import Client
 from hookmill.stream.consumer import Consumer
-from hookmill.stream.entries import STREAM, EntryRef, Settlement
+from hookmill.stream.entries import STREAM, Entry, EntryRef, Settlement
 from hookmill.stream.keys import Keys
 from hookmill.stream.producer import Producer
 from tests.support import Server
+from worker.outcome import Done
 
 MESSAGES = 40_000
 BATCHES = (32, 200)
@@ -44,6 +47,8 @@ READ_BEFORE = 100
 READ_AT_ONCE = 256
 """How many entries the bare loop reads."""
 BARE = "XREADGROUP and XACK, bare"
+FULL_HISTORY = HistoryBounds(10_000, 64 * 1024 * 1024)
+"""Bounds that are reached soon, so that each settlement makes room for what it adds."""
 ENTRIES = Keys(filling.PREFIX, 0).stream
 
 
@@ -73,9 +78,9 @@ def rows_of(count: int, *, with_tokens: bool = False, first: int = FIRST) -> lis
     return rows
 
 
-def group_of(client: Client) -> Consumer:
+def group_of(client: Client, history: HistoryBounds = NO_HISTORY) -> Consumer:
     """Return the group's view of a worker."""
-    return Consumer(client, "main", "one", dedup_window=86_400)
+    return Consumer(client, "main", "one", dedup_window=86_400, history=history)
 
 
 async def append(client: Client, cut: Callable[[], None], rows: Sequence[Row], batch: int) -> None:
@@ -101,15 +106,28 @@ async def take(client: Client, cut: Callable[[], None], batch: int) -> None:
     await group.close()
 
 
-async def settle(client: Client, cut: Callable[[], None], ids: Sequence[str], batch: int) -> None:
+async def settle(
+    client: Client,
+    cut: Callable[[], None],
+    ids: Sequence[str],
+    batch: int,
+    history: HistoryBounds = NO_HISTORY,
+) -> None:
     """Settle entries as a worker does whose handlers have succeeded, a piece for each batch."""
-    group = group_of(client)
+    group = group_of(client, history)
     await group.open()
     for numbers in chunks(len(ids), batch):
-        some = ids[numbers.start : numbers.stop]
-        await group.settle([Settlement(EntryRef(STREAM, one, 0)) for one in some])
+        await group.settle([done(one) for one in ids[numbers.start : numbers.stop]])
         cut()
     await group.close()
+
+
+def done(entry_id: str) -> Settlement:
+    """Return the settlement of an entry whose handler has succeeded."""
+    ref = EntryRef(STREAM, entry_id, 0)
+    before, now = Progress(owner=entry_id), time.perf_counter()
+    ended = AttemptEnded(Entry(ref, {}), None, before, Done("book"), now, 0.001)
+    return Settlement(ref, ended=ended)
 
 
 async def load_scripts(server: Server) -> None:
@@ -194,9 +212,10 @@ class Turn:
         assert self._pending("main") == self._count
         return found
 
-    async def settle(self) -> float:
+    async def settle(self, history: HistoryBounds = NO_HISTORY) -> float:
         """Measure settlements of all that was taken."""
-        found = self.spent(await self._recorded(settle, ids=self._ids(READ_BEFORE)))
+        ids = self._ids(READ_BEFORE)
+        found = self.spent(await self._recorded(settle, ids=ids, history=history))
         assert self._pending("main") == 0
         return found
 
@@ -237,14 +256,20 @@ async def measure(bench: Bench, servers: Servers, tables: Tables, batch: int) ->
     with_token = await turn.append(with_tokens=True)
     bare = turn.read_bare()
     taken, settled = await turn.take(), await turn.settle()
+    await turn.begin()
+    await turn.append(with_tokens=False)
+    await turn.take()
+    with_history = await turn.settle(FULL_HISTORY)
     turn.close()
     tables.appends.put(f"append, {at_once}", plain)
     tables.appends.put(f"append, each with a token, {at_once}", with_token)
     tables.takes.put(BARE, bare, f"{READ_AT_ONCE} at once")
     tables.takes.put(f"take, {at_once}", taken)
     tables.takes.put(f"settle, {at_once}", settled)
+    tables.takes.put(f"settle, with a history, {at_once}", with_history)
     tables.takes.put(f"take and settle, {at_once}", taken + settled)
     tables.together.put(f"all, {at_once}", plain + taken + settled)
+    tables.together.put(f"all, with a history, {at_once}", plain + taken + with_history)
     tables.together.put(f"all, each with a token, {at_once}", with_token + taken + settled)
 
 

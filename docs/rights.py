@@ -43,6 +43,11 @@ ROLES: dict[str, tuple[str, ...]] = {
         "hookmill.admin.messages.Messages.story",
         "hookmill.admin.audit.listed",
         "hookmill.admin.rates.RateReader",
+        "hookmill.admin.recent.page",
+        "hookmill.admin.redactions.shown_by",
+        "hookmill.admin.refused.Refusals",
+        "hookmill.admin.dead_letters.page",
+        "hookmill.admin.dead_groups.groups",
         "hookmill.admin.pauses.listed",
     ),
 }

@@ -6,6 +6,7 @@ period.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
@@ -14,6 +15,9 @@ from hookmill.instrumentation.rates import Field, written
 from hookmill.stream.client import Client
 from hookmill.stream.rates import PERIOD, RateHistory
 from receiver.background import BackgroundTask
+
+LAST_TIME = 0.5
+"""Seconds for what is added at the end: where Redis is away, the stop must not wait for it."""
 
 
 class ReceiverRates:
@@ -34,8 +38,9 @@ class ReceiverRates:
     async def stop(self) -> None:
         """Add what is left, and end."""
         await self._task.stop()
-        with suppress(StreamUnavailableError):
-            await self.add()
+        with suppress(StreamUnavailableError, TimeoutError):
+            async with asyncio.timeout(LAST_TIME):
+                await self.add()
 
     async def add(self) -> None:
         """Add what has come since the last time."""

@@ -61,6 +61,7 @@ def lua(script: str, old: str, new: str) -> Edit:
 
 
 PAUSES = "tests/stream/test_pauses.py::test_"
+HISTORY = "tests/stream/test_history.py::test_"
 A_LIST = "tests/signatures/test_spec_verifier.py::test_a_list_of_signatures_"
 ADMIN_REQUEST = "tests/runtime/test_admin_request.py::test_"
 ADMIN_SERVER = "tests/runtime/test_admin_server.py::test_"
@@ -2023,8 +2024,8 @@ RULES = (
         (
             Edit(
                 "hookmill/stream/unfinished.py",
-                '        async for names in self._scanned(number, "ZSCAN", keys.delayed):\n',
-                '        async for names in self._scanned(number, "ZSCAN", keys.due):\n',
+                "        async for names in self._scanned(number, keys.delayed, is_sorted=True):\n",
+                "        async for names in self._scanned(number, keys.due, is_sorted=True):\n",
             ),
         ),
         (f"{REPLAYS}each_place_of_an_unfinished_message_is_looked_at",),
@@ -3259,6 +3260,43 @@ RULES = (
             ),
         ),
         (f"{FORWARDING}another_machine_gets_nothing_unless_that_is_said",),
+    ),
+    # --- 43: what is kept of attempts ------------------------------------------------------------
+    Rule(
+        43,
+        "an outcome that came too late is marked as such in the history",
+        (lua("settle", "keep_one(one, 'late')", "keep_one(one, 'settled')"),),
+        (f"{HISTORY}an_outcome_that_came_too_late_is_told_as_such",),
+    ),
+    Rule(
+        43,
+        "a history keeps no more successes than its bounds allow",
+        (
+            lua(
+                "history",
+                "if had <= most and bytes <= room / 2 and not is_older(",
+                "if true or is_older(",
+            ),
+        ),
+        (f"{HISTORY}the_oldest_successes_make_room_for_new_ones",),
+    ),
+    Rule(
+        43,
+        "and no more bytes of failures",
+        (lua("history", "while bytes + adds > room / 2 and steps > 0 do", "while false do"),),
+        (f"{HISTORY}a_storm_of_failures_stays_within_its_bytes",),
+    ),
+    Rule(
+        43,
+        "and no more failures of one message",
+        (lua("history", "if length > MOST_SINGLES then", "if false then"),),
+        (f"{HISTORY}one_message_keeps_its_last_failures_only",),
+    ),
+    Rule(
+        43,
+        "a history that cannot be written keeps no message from being settled",
+        (lua("history", "pcall(write_history, most, room)", "write_history(most, room)"),),
+        (f"{HISTORY}a_history_that_cannot_be_written_keeps_no_message_from_being_settled",),
     ),
     Rule(
         46,

@@ -114,26 +114,38 @@ class MessageMetrics:
     def settled(self, refs: list[EntryRef]) -> None:
         """Count the attempts whose outcomes have been written, and observe their times.
 
-        Outcomes are written in the order in which attempts end. Between them are entries that were
+        Outcomes are written in the order in which attempts end. So where the last of as many is the
+        last that was written, they are the ones. Otherwise there are entries between them that were
         given back without an attempt.
         """
         ended = self._ended
         settled = ended[: len(refs)]
-        if [one.entry.ref for one in settled] == refs:
+        if settled and len(settled) == len(refs) and settled[-1].entry.ref is refs[-1]:
             del ended[: len(refs)]
         else:
             known = set(refs)
             settled = [one for one in ended if one.entry.ref in known]
             ended[:] = [one for one in ended if one.entry.ref not in known]
         handled: defaultdict[tuple[str, str, str], list[_Ended]] = defaultdict(list)
+        source = event_type = handler = ""
+        same: list[_Ended] = []
         unix = self._clock()
         now = _Now(unix, unix - time.perf_counter())
         for one in settled:
             outcome, message = one.outcome, one.message
-            if type(outcome) is Done and message is not None:
-                handled[message.source, message.type, outcome.handler].append(one)
-            else:
+            if type(outcome) is not Done or message is None:
                 self._count_other(one, now)
+                continue
+            # To compare with the one before takes a quarter of the time of a look into the
+            # dictionary: each message has strings of its own.
+            if (
+                message.type != event_type
+                or message.source != source
+                or outcome.handler is not handler
+            ):
+                source, event_type, handler = message.source, message.type, outcome.handler
+                same = handled[source, event_type, handler]
+            same.append(one)
         for (source, event_type, handler), some in handled.items():
             self._count(source, event_type, handler, "handled", len(some))
             self._observe(handler, some, now)

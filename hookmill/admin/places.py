@@ -84,7 +84,11 @@ class _Teller:
             group=self.group,
             places=tuple(self.places),
             attempts=tuple(self._tried(one) for one in self.attempts if one.kind != "duplicate"),
-            duplicates=tuple(one.duplicate for one in self.attempts if one.kind == "duplicate"),
+            duplicates=tuple(
+                self.subject.entry(one.duplicate)
+                for one in self.attempts
+                if one.kind == "duplicate"
+            ),
             notes=tuple(self.notes),
         )
 
@@ -99,6 +103,7 @@ class _Teller:
         await self._find_delayed()
         await self._find_again()
         await self._find_parked()
+        await self._find_held_back()
         await self._find_dead()
         self._find_ends()
         if not self.places and not self.attempts:
@@ -173,6 +178,14 @@ class _Teller:
                 f"of the {parked.length:,} messages that are parked for its key, "
                 "not all were looked at"
             )
+
+    async def _find_held_back(self) -> None:
+        one = self.subject
+        found, is_all = await self.look.held_back(self.group, one.partition, one.token)
+        for pause, handler in found:
+            self.places.append(Place(state="paused", handler=handler, reason=pause))
+        if not is_all:
+            self.notes.append("of what pauses hold back, not all was looked at")
 
     async def _find_dead(self) -> None:
         """Find its dead letters: those that the history names, else by a bounded look."""

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 State = Literal[
-    "waiting", "held", "delayed", "again", "parked", "dead",
+    "waiting", "held", "delayed", "again", "parked", "paused", "dead",
     "handled", "discarded", "ignored", "duplicate", "finished",
 ]  # fmt: skip
 """Where a message is for a group, or for one handler of it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
@@ -101,6 +100,8 @@ async def send_on(  # noqa: PLR0913 - what the options say
 
 
 async def _follow(forwarder: Forwarder, *, as_json: bool) -> None:
+    import asyncio
+
     from hookmill.admin.tailing import AWAY, POLL
     from hookmill.errors import StreamUnavailableError
 

@@ -25,6 +25,7 @@ _DEFAULTS = {
     "HOOKMILL_SHUTDOWN": "5",
     "HOOKMILL_RETENTION": "3600",  # so that one can look at handled messages, and replay them
     "HOOKMILL_LOG_FORMAT": "console",
+    "HOOKMILL_KEEP_REFUSED": "100",  # `hookmill refused` says why a signature does not match
     "HOOKMILL_HOST": "127.0.0.1",
     "HOOKMILL_CONSOLE_HOST": "127.0.0.1",
     "HOOKMILL_SOURCES__qstash-callbacks__path": "/qstash-callbacks",

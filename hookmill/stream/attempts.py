@@ -110,13 +110,13 @@ class _Single(msgspec.Struct, frozen=True, array_like=True):
 
 _ended_of, _outcome_of = attrgetter("ended"), attrgetter("outcome")
 _began_of, _seconds_of = attrgetter("began"), attrgetter("seconds")
-_attempts_of = attrgetter("progress.attempts")
+_attempts_of, _id_of = attrgetter("progress.attempts"), attrgetter("ref.id")
 _pack = msgspec.msgpack.Encoder().encode
 _head_of = msgspec.msgpack.Decoder(_Head).decode
 _single_of = msgspec.msgpack.Decoder(_Single).decode
 
 _BEFORE_BATCH = struct.Struct(">BHI")
-"""Before a batch, written by the script: whether outcomes of it came too late, the number of its
+"""Before a batch: whether outcomes of it came too late, which the script writes, the number of its
 attempts, and the bytes of the head.
 """
 
@@ -131,44 +131,28 @@ def chunk_of(token: str) -> int:
     return int(token.partition("-")[0]) >> CHUNK_BITS
 
 
-def _in_chunks(tokens: Sequence[str]) -> list[list[int]]:
-    """Return the positions of owner tokens by their chunks."""
-    # All have as many digits, so their order as texts is that of their times.
-    if chunk_of(min(tokens)) == chunk_of(max(tokens)):
-        return [list(range(len(tokens)))]
-    sorted_in: dict[int, list[int]] = {}
-    for position, token in enumerate(tokens):
-        sorted_in.setdefault(chunk_of(token), []).append(position)
-    return list(sorted_in.values())
-
-
-def kept_of_done(
-    worker: str, key_number: int, some: list[Settlement]
-) -> tuple[list[Settlement], Words]:
-    """Return what the history keeps of successes: batches, one for each chunk. Also return the
-    settlements in their order.
-    """
-    if not some:
-        return some, [0]
-    ended, without = [*map(_ended_of, some)], []
+def kept_of_done(worker: str, key_number: int, some: Sequence[Settlement]) -> Words:
+    """Return what the history keeps of successes: batches, one for each chunk."""
+    # By `map`, because a loop of Python's own would take several times as long.
+    ended: list[Ended] = [*map(_ended_of, some)]
     if None in ended or key_number == AGAIN:
-        without = [one for one in some if _token_of(one) == ""]
-        left_out = set(map(id, without))
-        some = [one for one in some if id(one) not in left_out]
+        some = [one for one in some if _token_of(one)]
         ended = [*map(_ended_of, some)]
-    if not some:
-        return without, [0]
+    if not ended:
+        return [0]
     own = key_number == STREAM  # these are their own owners
-    tokens = [one.ref.id for one in some] if own else [*map(_token_of, some)]
-    parts = _in_chunks(tokens)
+    tokens: list[str] = [*map(_id_of if own else _token_of, some)]
+    first, last = chunk_of(min(tokens)), chunk_of(max(tokens))  # in their order as texts
+    if first == last:  # the usual case
+        return [1, first, len(tokens), packed(worker, ended, tokens)]
+    parts: dict[int, list[int]] = {}
+    for position, token in enumerate(tokens):
+        parts.setdefault(chunk_of(token), []).append(position)
     words: Words = [len(parts)]
-    for part in parts:
-        words += (chunk_of(tokens[part[0]]), len(part))
-        words.append(packed(worker, ended if len(parts) == 1 else [ended[n] for n in part]))
-        words.append("" if own else " ".join([tokens[n] for n in part]))
-    if len(parts) > 1:
-        some = [some[n] for part in parts for n in part]
-    return some + without, words
+    for chunk, part in parts.items():
+        of_part = [ended[position] for position in part], [tokens[position] for position in part]
+        words += (chunk, len(part), packed(worker, *of_part))
+    return words
 
 
 def kept_of_others(worker: str, others: list[Settlement], args: Words) -> list[Words]:
@@ -178,7 +162,7 @@ def kept_of_others(worker: str, others: list[Settlement], args: Words) -> list[W
     if not others:
         return []
     notes: list[Words] = []
-    batches: dict[int, tuple[int, list[Ended]]] = {}
+    batches: dict[int, tuple[int, list[Ended], list[str]]] = {}
     for one in others:
         if one.ended is None or not _token_of(one):
             notes.append([0, "", ""])
@@ -187,13 +171,15 @@ def kept_of_others(worker: str, others: list[Settlement], args: Words) -> list[W
         if told.kind in SINGLE:
             notes.append([0, *single(worker, one.ended, told)])
         else:
-            chunk = chunk_of(_token_of(one))
-            number, ended = batches.setdefault(chunk, (len(batches) + 1, []))
+            token = _token_of(one)
+            new: tuple[int, list[Ended], list[str]] = len(batches) + 1, [], []
+            number, ended, tokens = batches.setdefault(chunk_of(token), new)
             ended.append(one.ended)
+            tokens.append(token)
             notes.append([number])
     args.append(len(batches))
-    for chunk, (_, ended) in batches.items():
-        args += (chunk, len(ended), packed(worker, ended))
+    for chunk, (_, ended, tokens) in batches.items():
+        args += (chunk, len(ended), packed(worker, ended, tokens))
     return notes
 
 
@@ -203,9 +189,8 @@ def _token_of(one: Settlement) -> str:
     return token if _TOKEN.fullmatch(token) else ""
 
 
-def packed(worker: str, ended: Sequence[Ended]) -> bytes:
-    """Return the head of a batch of attempts."""
-    # By `map`, because a loop of Python's own would take several times as long.
+def packed(worker: str, ended: Sequence[Ended], tokens: Sequence[str]) -> bytes:
+    """Return a batch of attempts; `tokens` are their owners."""
     count, outcomes = len(ended), [*map(_outcome_of, ended)]
     several, attempts = list(dict.fromkeys(outcomes)), [*map(_attempts_of, ended)]
     head = _Head(
@@ -222,7 +207,8 @@ def packed(worker: str, ended: Sequence[Ended]) -> bytes:
             which=struct.pack(f"<{count}H", *map(numbers.__getitem__, outcomes)),
             attempts=struct.pack(f"<{count}H", *[min(number, 0xFFFF) for number in attempts]),
         )
-    return _pack(head)
+    raw = _pack(head)
+    return b"%b%b %b " % (_BEFORE_BATCH.pack(0, count, len(raw)), raw, " ".join(tokens).encode())
 
 
 def _outcome(told: Told) -> tuple[Kind, str, str]:

@@ -151,7 +151,7 @@ def settling_calls(
             some = done[number, key_number]
             kept: Words = []
             if worker is not None:
-                some, kept = kept_of_done(worker, key_number, some)
+                kept = kept_of_done(worker, key_number, some)
             args += (len(some), sum([one.weight for one in some]))
             args += [one.ref.id for one in some]
             args += kept

@@ -93,7 +93,7 @@ class UnfinishedWork:
         """Yield the owner tokens of all that is there, a step at a time."""
         async for tokens in self._read(number, keys, keys.dead, "stream"):
             yield tokens
-        async for names in self._scanned(number, "ZSCAN", keys.delayed):
+        async for names in self._scanned(number, keys.delayed, is_sorted=True):
             yield [name.partition(b"/")[0] for name in names]
         async for kind, name in self._lists(number, keys):
             async for tokens in self._read(number, keys, name, kind):
@@ -102,15 +102,15 @@ class UnfinishedWork:
             yield tokens
         async for tokens in self._pending(number, keys):
             yield tokens
-        async for tokens in self._scanned(number, "HSCAN", keys.moves):
+        async for tokens in self._scanned(number, keys.moves):
             yield tokens
 
     async def _lists(self, number: int, keys: GroupKeys) -> AsyncIterator[tuple[str, bytes]]:
         """Yield the lists of what is parked and of what is paused."""
-        async for places in self._scanned(number, "HSCAN", keys.busy):
+        async for places in self._scanned(number, keys.busy):
             for key in places:
                 yield "parked", f"{keys.parked}:".encode() + key
-        async for notes in self._scanned(number, "HSCAN", keys.paused):
+        async for notes in self._scanned(number, keys.paused):
             for note in notes:
                 if note.startswith(_PAUSE):
                     yield "paused", f"{keys.paused}:".encode() + note.removeprefix(_PAUSE)
@@ -138,11 +138,17 @@ class UnfinishedWork:
             )
         return reply
 
-    async def _scanned(self, number: int, command: str, key: str) -> AsyncIterator[list[bytes]]:
+    async def _scanned(
+        self, number: int, key: str, *, is_sorted: bool = False
+    ) -> AsyncIterator[list[bytes]]:
         """Yield the names in a hash or a sorted set. What is there all the time is not missed."""
         cursor = b"0"
         while True:
-            cursor, rows = await self._client.execute(number, command, key, cursor, "COUNT", _NAMES)
+            # Each command is written whole, because the rights of a role are read from the code.
+            of_hash = ("HSCAN", key, cursor, "COUNT", _NAMES)
+            of_set = ("ZSCAN", key, cursor, "COUNT", _NAMES)
+            command = of_set if is_sorted else of_hash
+            cursor, rows = await self._client.execute(number, *command)
             yield rows[::2]
             if int(cursor) == 0:
                 return
@@ -150,7 +156,7 @@ class UnfinishedWork:
     async def _pending(self, number: int, keys: GroupKeys) -> AsyncIterator[list[bytes]]:
         """Yield the IDs of the stream's entries that are pending and were delivered before."""
         first = "-"
-        while True:
+        while self.last[number] != "0-0":  # nothing was delivered yet
             rows = await self._client.execute(
                 number, "XPENDING", keys.stream, self._group, first, self.last[number], _NAMES
             )

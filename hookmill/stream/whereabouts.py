@@ -174,6 +174,25 @@ class Whereabouts:
         place = position if position >= 0 else None
         return Parked(place, length, head.decode("utf-8", "replace"), at < 0)
 
+    async def held_back(
+        self, group: str, partition: int, token: str
+    ) -> tuple[list[tuple[str, str]], bool]:
+        """Return which pauses hold a message back, each with the handler that it is for; and
+        whether all that they hold back was looked at.
+        """
+        key = self._keys(group, partition).paused
+        found: list[tuple[str, str]] = []
+        is_all = True
+        for field in await self._client.execute(partition, "HKEYS", key):
+            name = field.removeprefix(b"pause ")
+            at = -1 if name == field else 0
+            while 0 <= at < MOST_LOOKED_AT:
+                call = Call(partition, [key], [name, token, at, _PAGE, _PAGE_BYTES])
+                at, handlers = await self._scripts.run("find_held_back", call)
+                found += [(_text(name), _text(handler)) for handler in handlers]
+            is_all = is_all and at < 0
+        return found, is_all
+
     async def newest(self, partition: int) -> str:
         """Return the last ID of the stream."""
         call = Call(partition, [self._client.partitions[partition].stream])
@@ -213,6 +232,10 @@ def _token_of(raw: bytes) -> str:
     if len(raw) != 10:
         return raw.decode("utf-8", "replace")
     return f"{int.from_bytes(raw[:6], 'big')}-{int.from_bytes(raw[6:], 'big')}"
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")
 
 
 def _since(token: str) -> str:

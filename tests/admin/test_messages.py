@@ -13,14 +13,17 @@ from hookmill.admin.messages import NoSuchMessageError
 from hookmill.admin.stories import GroupStory, Place, Story
 from hookmill.config.settings import Settings
 from hookmill.errors import GroupRefusedError
+from hookmill.message import Progress
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.entries import Entry, Settlement
+from hookmill.stream.facts import Pause
+from hookmill.stream.pauses import Pauses
 from hookmill.stream.producer import Producer
 from hookmill.stream.redactions import Redactions
 from tests.histories import BOUNDS, dead, retry, settlement
 from tests.support import Server, Stream, dead_letters, message
-from worker.outcome import Done
+from worker.outcome import Done, HeldBack
 
 OpenGroup = Callable[..., Any]
 
@@ -144,6 +147,25 @@ async def test_a_parked_message_names_the_one_that_it_waits_for(
         await group.settle([settlement(entry, Done("book"))])
 
 
+async def test_a_message_that_a_pause_holds_back_names_the_pause(
+    stream: Producer, group: Consumer, found_by: Callable[..., Any]
+) -> None:
+    pauses = Pauses(stream.client, "main")
+    await pauses.pause(Pause(kind="handler", value="book"))
+    entry = await one_taken(stream, group, "m")
+    progress = Progress(owner=entry.ref.id, handler="book")
+    await group.settle([settlement(entry, HeldBack(progress, "handler:book"))])
+    story = await found_by("m")
+    place = place_in_main(story)
+    assert (place.state, place.handler, place.reason) == ("paused", "book", "handler:book")
+    assert [one.outcome for one in in_main(story).attempts] == ["held_back"]
+    async for _ in pauses.resume("handler:book"):
+        pass
+    (entry,) = (await group.take(1)).entries
+    await group.settle([settlement(entry, Done("book"))])
+    assert place_in_main(await found_by("m")).state == "handled"
+
+
 async def test_the_entry_of_a_duplicate_names_the_one_that_it_repeats(
     stream: Producer, group: Consumer, found_by: Callable[..., Any]
 ) -> None:
@@ -151,9 +173,13 @@ async def test_the_entry_of_a_duplicate_names_the_one_that_it_repeats(
     (repeated,) = await stream.append([message(id="m")])
     assert len((await group.take(1)).duplicates) == 1
     await group.settle([settlement(first, Done("book"))])
+    await stream.append([message(id="m")])
+    assert len((await group.take(1)).duplicates) == 1
     place = place_in_main(await found_by(repeated))
     assert (place.state, place.behind) == ("duplicate", first.ref.id)
-    assert place_in_main(await found_by("m")).state == "handled"
+    story = await found_by("m")
+    assert place_in_main(story).state == "handled"
+    assert len(in_main(story).duplicates) == 1  # since a history was there
 
 
 async def test_what_a_worker_without_a_history_has_handled_says_so(

@@ -64,6 +64,13 @@ async def test_where_nothing_is_kept_a_dry_run_says_which_setting_keeps_it(
     assert "HOOKMILL_RETENTION is 0" in printed.err
 
 
+async def test_before_the_first_message_there_is_nothing_to_replay(
+    settings: Callable[..., Settings], stream: Producer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await replay_all(settings(), replays.opened(settings()), dry_run=True)
+    assert capsys.readouterr().out == "would replay 0\n"
+
+
 async def test_it_asks_first_says_what_was_done_and_records_it(
     settings: Callable[..., Settings],
     stream: Producer,

@@ -57,11 +57,23 @@ NOT_RUN = {
     ("docs/how-to/trace-messages.md", "export HOOKMILL_TRACES=joined"): (
         "needs a collector; `tests/e2e/test_traces.py` does the same"
     ),
+    ("docs/how-to/find-a-message.md", "hookmill message msg_2KWPBgLlAfxdpx2AI54pPJ85f4W"): (
+        "needs messages with these IDs; `tests/cli/test_message.py` does the same"
+    ),
     ("docs/how-to/remove-a-group.md", "hookmill group list"): (
         "needs a group with workers; `tests/docs/test_procedures.py` does the same"
     ),
     ("docs/how-to/remove-a-group.md", "hookmill group drop analytics"): (
         "needs a group; `tests/docs/test_procedures.py` does the same"
+    ),
+    ("docs/how-to/debug-a-signature.md", "hookmill refused list"): (
+        "it needs a delivery that was refused"
+    ),
+    ("docs/how-to/watch-deliveries.md", "hookmill tail --source shop --type 'order.*'"): (
+        "it ends with Ctrl-C"
+    ),
+    ("docs/how-to/watch-deliveries.md", "hookmill forward http://localhost:3000 --source shop"): (
+        "it needs a program that listens there"
     ),
     ("docs/tutorial/first-handler.md", "mkdir blog && cd blog"): INSTALLS,
 }

@@ -80,3 +80,5 @@ async def test_a_fleet_begins_nothing_after_a_pause_and_loses_nothing_when_a_wor
     assert {name for name in again if not name.endswith("7")} == set()
     assert set(line.noted("end").values()) == {1}
     assert not redis_client.exists(keys.paused)
+    for worker in fleet[1:]:  # their heartbeats come often, and would outlast the test's keys
+        assert worker.stop() == 0

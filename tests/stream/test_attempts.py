@@ -48,17 +48,12 @@ def ended(
     return AttemptEnded(entry, None, before, outcome, began, seconds)
 
 
-def as_the_script_writes(head: bytes, owners: list[str], *, some_late: bool = False) -> bytes:
-    before = struct.pack(">BHI", some_late, len(owners), len(head))
-    return before + head + b" " + " ".join(owners).encode() + b" "
-
-
 @given(st.lists(ENDS, min_size=1, max_size=30))
 def test_what_was_packed_is_read_as_it_was(ends: list[tuple[Outcome, int, float, float]]) -> None:
     offset = time.time() - time.perf_counter()
     attempts = [ended(*end) for end in ends]
     owners = [f"1764500000000-{number}" for number in range(len(ends))]
-    blob = as_the_script_writes(packed("w1", attempts), owners)
+    blob = packed("w1", attempts, owners)
     for number, (one, owner) in enumerate(zip(attempts, owners, strict=True)):
         (read,) = attempts_in(blob, owner)
         told = one.outcome.told()
@@ -76,11 +71,10 @@ def test_what_cannot_be_read_is_left_out(blob: bytes) -> None:
 
 
 def test_a_late_one_is_told_by_the_mark_before_its_owner() -> None:
-    blob = as_the_script_writes(packed("w1", [ended(Done("book"))] * 2), ["~7-1", "7-2"])
+    blob = packed("w1", [ended(Done("book"))] * 2, ["~7-1", "7-2"])
     assert [one.is_late for one in attempts_in(blob, "7-1")] == [True]
     assert [one.is_late for one in attempts_in(blob, "7-2")] == [False]
-    blob = as_the_script_writes(packed("w1", [ended(Done("book"))]), ["7-1"], some_late=True)
-    assert [one.may_be_late for one in attempts_in(blob, "7-1")] == [True]
+    assert [one.may_be_late for one in attempts_in(b"\1" + blob[1:], "7-2")] == [True]
 
 
 def test_of_a_long_error_the_end_is_kept() -> None:
@@ -103,28 +97,28 @@ def settled(token: str, outcome: Outcome, key_number: int = STREAM, **fields: An
 
 
 def test_successes_are_in_batches_by_the_time_of_their_owners() -> None:
-    near, far = "1764500000000-0", "1764500009000-1"
-    some = [settled(token, Done("book")) for token in (near, far, near.replace("-0", "-7"))]
-    order, words = kept_of_done("w1", STREAM, some)
-    assert [one.ref.id for one in order] == [near, near.replace("-0", "-7"), far]
-    (batches, *_), chunks, counts = words, words[1::4], words[2::4]
-    assert (batches, chunks, counts) == (2, [chunk_of(near), chunk_of(far)], [2, 1])
-    assert words[4::4] == ["", ""]  # Redis takes the IDs of the entries
+    near, far, next_one = "1764500000000-0", "1764500009000-1", "1764500000000-7"
+    some = [settled(token, Done("book")) for token in (near, far, next_one)]
+    number, *words = kept_of_done("w1", STREAM, some)
+    assert (number, words[0::3], words[1::3]) == (2, [chunk_of(near), chunk_of(far)], [2, 1])
+    blobs: list[Any] = words[2::3]
+    found = [[len(attempts_in(blob, token)) for token in (near, far, next_one)] for blob in blobs]
+    assert found == [[1, 0, 1], [0, 1, 0]]
 
 
 def test_what_runs_again_is_kept_by_its_owner() -> None:
     some = [settled("1764500000000-0", Done("book"), AGAIN), settled("odd", Done("book"), AGAIN)]
-    order, words = kept_of_done("w1", AGAIN, some)
-    assert order == some
-    assert (words[0], words[2], words[4]) == (1, 1, "1764500000000-0")
+    words: list[Any] = kept_of_done("w1", AGAIN, some)
+    assert (words[0], words[2]) == (1, 1)
+    assert attempts_in(words[3], "1764500000000-0")
 
 
-def test_what_has_no_attempt_is_settled_all_the_same() -> None:
+def test_of_what_has_no_attempt_nothing_is_kept() -> None:
     plain = Settlement(EntryRef(STREAM, "1764500000000-9"))
     done = settled("1764500000000-0", Done("book"))
-    assert kept_of_done("w1", STREAM, [plain, done])[0] == [done, plain]
-    assert kept_of_done("w1", STREAM, [plain]) == ([plain], [0])
-    assert kept_of_done("w1", STREAM, []) == ([], [0])
+    assert kept_of_done("w1", STREAM, [plain, done])[2] == 1
+    assert kept_of_done("w1", STREAM, [plain]) == [0]
+    assert kept_of_done("w1", STREAM, []) == [0]
 
 
 def test_failures_are_written_singly_and_the_rest_is_in_batches() -> None:

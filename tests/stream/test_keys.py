@@ -65,10 +65,13 @@ def test_the_names_that_came_with_release_0_2() -> None:
     assert group.deliveries == "hookmill:{0}:main:deliveries"
     assert group.first_sights == "hookmill:{0}:main:first-sights"
     assert group.paused == "hookmill:{0}:main:paused"
+    assert group.history == "hookmill:{0}:main:history"
     assert group.moves == "hookmill:{0}:main:again:moves"
     assert group.replays == "hookmill:{0}:main:replays"
     assert Keys("hookmill").audit == "hookmill:{0}:audit"
     assert Keys("hookmill").log_levels == "hookmill:{0}:log-levels"
+    assert Keys("hookmill").redact == "hookmill:{0}:redact"
+    assert Keys("hookmill").refused == "hookmill:{0}:refused"
 
 
 def test_a_script_builds_the_names_of_any_groups_keys_from_their_parts() -> None:

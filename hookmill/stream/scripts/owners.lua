@@ -28,6 +28,13 @@ local function packed(token)
   return struct.pack('>I6I4', ms, seq) -- struct reads the digits as numbers
 end
 
+-- Return the token that was packed.
+local function unpacked(owner)
+  if #owner ~= 10 then return owner end
+  local ms, seq = struct.unpack('>I6I4', owner)
+  return string.format('%.0f-%.0f', ms, seq)
+end
+
 local this -- the current generation
 local earlier = {} -- the others that have any IDs, the newest first
 
@@ -74,18 +81,19 @@ local function grow()
 end
 
 -- Record `ours`, a packed token, as the owner of `digest`, unless there is another owner; return
--- whether it is the owner now.
+-- whether it is the owner now, and if not, the owner's packed token.
 local function own(digest, ours)
   if not this then open_generations() end
   local key = bucket_key(this, digest)
   if redis.call('HSETNX', key, digest, ours) == 0 then
-    return redis.call('HGET', key, digest) == ours
+    local owner = redis.call('HGET', key, digest)
+    return owner == ours, owner
   end
   for _, gen in ipairs(earlier) do
     local owner = redis.call('HGET', bucket_key(gen, digest), digest)
     if owner and owner ~= ours then
       redis.call('HDEL', key, digest)
-      return false
+      return false, owner
     end
   end
   -- A new owner, or one of an earlier generation that is recorded again: so an ID is remembered for

@@ -18,6 +18,8 @@ local moves_key = again_key .. ':moves'
 redis.call('DEL', moves_key)
 redis.call('HSET', moves_key, '', ARGV[2])
 redis.call('EXPIRE', moves_key, ARGV[3])
+-- Without a stream nothing was handled, and the default group may not be made yet.
+if redis.call('EXISTS', KEYS[1]) == 0 then return { '0-0', 0 } end
 for _, flat in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
   local info = by_name(flat)
   if info['name'] == ARGV[1] then

@@ -21,8 +21,8 @@
 --       follows  4 bytes that it may have
 --       then the successes without an ordering key: n, their bytes, then n entry IDs in the
 --       stream, b, and b batches of the history; the same with entry IDs in the again stream.
---       A batch: chunk, how many attempts, head, owner tokens ('': they are the next of the IDs)
---       then b, and b batches of the other entries, whose owner tokens are those of these entries
+--       A batch: chunk, how many attempts, and the item that is kept
+--       then b, and b batches of the other entries
 --       then until the end, for each other entry: key number (1 stream, 2 again), entry ID, bytes
 --       (0: not known), ordering key with its source, owner token, the number of its batch of the
 --       history, or 0 and then head and error of what is written singly ('': nothing is); n and n
@@ -64,22 +64,17 @@ local function note_settled(count, bytes)
   if bytes > 0 then note_finished(count, bytes) end
 end
 
--- Keep the next batches of the history, where there are any: those of the IDs that follow `first`.
-local function keep_batches(first, some_late)
+-- Keep the next batches of the history, where there are any.
+local function keep_batches(some_late)
   if most == 0 then return end
   for _ = 1, tonumber(next_arg()) do
-    local chunk, count, head, owners = next_arg(), tonumber(next_arg()), next_arg(), next_arg()
-    if owners == '' then
-      owners = table.concat(ARGV, ' ', first + 1, first + count)
-      first = first + count
-    end
-    keep_batch(chunk, count, head, owners, some_late)
+    keep_batch(next_arg(), tonumber(next_arg()), next_arg(), some_late)
   end
 end
 
 for which = 1, 2 do
   local count, bytes, had = tonumber(next_arg()), tonumber(next_arg()), acknowledged
-  local before, ends = at, at + count
+  local ends = at + count
   while at < ends do
     local first = at + 1
     at = math.min(at + AT_ONCE, ends)
@@ -87,7 +82,7 @@ for which = 1, 2 do
   end
   local settled = acknowledged - had
   if settled > 0 then note_settled(settled, math.floor(bytes * settled / count)) end
-  keep_batches(before, settled < count)
+  keep_batches(settled < count)
 end
 
 if at >= #ARGV then -- mostly that is all: what follows is for the other entries
@@ -174,21 +169,26 @@ local function fields_of(one)
   return found and found[2]
 end
 
--- The batches of the other entries; their owner tokens are gathered as they come. '-' stands for an
--- entry that is not settled yet, because it is gone: the caller sends it once more.
-local gathered = {}
+-- The batches of the other entries. While these are settled, it is noted how many of a batch came by, and
+-- which owner tokens change: one that is late has a mark, and '-' stands for an entry that is not settled
+-- yet, because it is gone. The caller sends it once more.
+local others = {}
 for i = 1, most > 0 and tonumber(next_arg()) or 0 do
-  gathered[i] = { next_arg(), tonumber(next_arg()), next_arg(), {} }
+  others[i] = { next_arg(), tonumber(next_arg()), next_arg(), seen = 0, owners = {} }
 end
 
--- Keep what became of an entry. `mark` stands before the token of a late one.
-local function keep_one(one, mark)
+-- Keep what became of an entry: 'late', 'gone' or 'settled'.
+local function keep_one(one, what)
   if most == 0 then return end
   if one.batch > 0 then
-    local owners = gathered[one.batch][4]
-    owners[#owners + 1] = mark .. one.token
-  elseif one.head ~= '' then
-    keep_single(one.token, mark == '~' and 1 or 0, now_ms, dead_id or '', one.head, one.error)
+    local batch = others[one.batch]
+    batch.seen = batch.seen + 1
+    if what ~= 'settled' then
+      batch.owners[batch.seen] = what == 'late' and '~' .. one.token or '-'
+    end
+  elseif one.head ~= '' and what ~= 'gone' then
+    local state = what == 'late' and 1 or 0
+    keep_single(one.token, state, now_ms, dead_id or '', one.head, one.error)
   end
 end
 
@@ -200,10 +200,10 @@ while at < #ARGV do
   number, dead_id = number + 1, nil
   if not ours then
     late[#late + 1] = one.id
-    keep_one(one, '~')
+    keep_one(one, 'late')
   elseif not fields then
     gone[#gone + 1] = number
-    if most > 0 and one.batch > 0 then keep_one({ batch = one.batch, token = '-' }, '') end
+    keep_one(one, 'gone')
   else
     for _, new in ipairs(one.follow_ups) do
       local its_fields = changed(fields, new.changes)
@@ -213,12 +213,14 @@ while at < #ARGV do
     change_head(one.key, one.token, change)
     settle(one.which, one.id)
     note_settled(1, one.bytes)
-    keep_one(one, '')
+    keep_one(one, 'settled')
   end
 end
 keep_finished()
-for _, batch in ipairs(gathered) do
-  keep_batch(batch[1], batch[2], batch[3], table.concat(batch[4], ' '), false)
+for _, batch in ipairs(others) do
+  local chunk, count, item = unpack(batch)
+  if next(batch.owners) then item = with_owners(item, batch.owners) end
+  keep_batch(chunk, count, item, false)
 end
 keep_history(most, room)
 if #late > 0 then redis.call('HINCRBY', KEYS[9], 'late', #late) end

@@ -18,6 +18,8 @@ local again_key, busy_key, parked_key, counts_key = KEYS[2], KEYS[4], KEYS[5], K
 --#include acknowledge
 --#include owners
 --#include order
+local history_key = string.gsub(owners_key, 'owners$', 'history') -- for duplicates: mostly there are none
+--#include history
 local duplicates, parked = {}, 0
 
 -- The entries to run. Entries with the same field names that follow one another are one run: {key
@@ -62,13 +64,16 @@ local function may_go(which, id, fields, bytes)
   read_names(fields)
   local digest, token, message_id, key = identity_of(fields, places)
   if token == '' then token = id end
-  if #digest >= 4 and not own(digest, packed(token)) then
+  local is_owner, owner = true, nil
+  if #digest >= 4 then is_owner, owner = own(digest, packed(token)) end
+  if not is_owner then
     -- The head of a key can be a duplicate too: its ID was forgotten after the window, or with a
     -- dead letter that was dropped, and a new delivery owns it now.
     change_head(key, token, -1)
     acknowledge(which, group, id)
     note_finished(1, bytes)
     duplicates[#duplicates + 1] = { which, id, message_id }
+    keep_duplicate(unpacked(owner), token, now_ms)
     return false
   end
   if may_run(key, token) then return true end
@@ -87,6 +92,7 @@ end
 local function finish()
   close_generations()
   keep_finished()
+  keep_history()
   if #duplicates > 0 then redis.call('HINCRBY', KEYS[6], 'repeats', #duplicates) end
 end
 
