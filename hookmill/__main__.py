@@ -7,6 +7,6 @@ import sys
 if not sys.flags.safe_path:
     del sys.path[0]
 
-from hookmill.cli.main import main
+from hookmill.cli.entry import main
 
 main()

@@ -11,10 +11,13 @@ import structlog
 from hookmill.config.settings import Settings
 from hookmill.config.sources import Source
 from hookmill.instrumentation.program import ProgramMetrics
+from hookmill.runtime import process
 from hookmill.runtime.admin_server import AdminServer
+from hookmill.runtime.log_level_watch import PERIOD, LogLevelWatch
 from hookmill.runtime.metrics_page import Collector, Prepare, metrics_page
 from hookmill.stream.producer import Producer
 from receiver.appender import Appender
+from receiver.background import BackgroundTask
 from receiver.certificate_memory import CertificateMemory
 from receiver.certificates import Certificates
 from receiver.drainer import Drainer
@@ -52,6 +55,7 @@ class Receiver:
         tracing: Tracing | None = None,
     ) -> None:
         self._shutdown = settings.shutdown
+        self._quiet_since: float | None = None
         timeout = settings.append_timeout
         self._spool = None
         if settings.spool:
@@ -72,6 +76,7 @@ class Receiver:
         self._certificate_memory = CertificateMemory(stream.client, certificates)
         self._redaction_notes = RedactionNotes(stream.client)
         self._health = Health(stream, self._spool, timeout, self._remarks)
+        self._log_level = _log_level_task(stream, settings)
         self._http = HttpServer(settings, self._pipeline, self._health)
         self._without_secret: tuple[str, ...] = ()
         self._replace_sources(sources, {})
@@ -102,7 +107,7 @@ class Receiver:
             "/readyz": self._health.admin_ready,
             "/metrics": metrics_page(*collectors, prepare=tuple(prepare)),
         }
-        return AdminServer(settings.admin_host, settings.admin_port, pages)
+        return AdminServer(settings.admin_host, settings.admin_port, pages, "receiver")
 
     def serve(self, served: Served) -> None:
         """Serve these sources from the next request on."""
@@ -138,6 +143,7 @@ class Receiver:
         self._redaction_notes.start()
         self._pinning.start()
         self._wire_version.start()
+        self._log_level.start()
         self._certificate_memory.start()
         self._rates.start()
         if self._admin is not None:
@@ -150,15 +156,17 @@ class Receiver:
         """Deny readiness and close each connection after its next answer. Deliveries are still
         accepted.
         """
+        self._quiet_since = self._quiet_since or time.monotonic()
         self._health.is_stopping = True
         self._http.is_quiet = True
 
     async def stop(self) -> None:
-        """Stop listening, let the requests in flight finish, and close everything. A second call
-        does nothing.
+        """Stop listening, let the requests in flight finish, and close everything. They have what
+        `quiet` has left of the deadline. A second call does nothing.
         """
         self.quiet()
-        if cut_off := await self._http.stop(self._shutdown):
+        quiet_for = time.monotonic() - (self._quiet_since or 0.0)
+        if cut_off := await self._http.stop(max(0.0, self._shutdown - quiet_for)):
             log.warning("requests cut off", count=cut_off)
         await self._pipeline.close()
         await self._certificate_memory.stop()
@@ -168,6 +176,7 @@ class Receiver:
         await self._health.close()
         await self._pinning.stop()
         await self._wire_version.stop()
+        await self._log_level.stop()
         if self._spool is not None and self._drainer is not None:
             await self._drainer.stop()
             await self._spool.close()
@@ -175,3 +184,9 @@ class Receiver:
             await self._admin.stop()
         if self._metrics is not None:
             await self._metrics.stop()
+
+
+def _log_level_task(stream: Producer, settings: Settings) -> BackgroundTask:
+    name = process.consumer_name()
+    watch = LogLevelWatch.of(stream.client, settings.log_level, name, "receiver")
+    return BackgroundTask("log level", watch.run_once, PERIOD)

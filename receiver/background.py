@@ -12,7 +12,7 @@ from hookmill.runtime.tasks import cancel_and_wait, run_periodically
 class BackgroundTask:
     """Awaits `run_once` at the start, then every `period` seconds, and at once after `wake`."""
 
-    def __init__(self, name: str, run_once: Callable[[], Awaitable[None]], period: float) -> None:
+    def __init__(self, name: str, run_once: Callable[[], Awaitable[object]], period: float) -> None:
         self._name = name
         self._run_once = run_once
         self._period = period

@@ -23,6 +23,7 @@ from hookmill.stream.producer import Producer
 from hookmill.stream.reply_errors import AccessRefusedError
 from hookmill.stream.rights import check_rights
 from receiver.app import Receiver
+from receiver.drain_wait import DrainWait
 from receiver.reloader import Reloader
 
 log = structlog.get_logger("receiver")
@@ -50,7 +51,8 @@ async def receive(settings: Settings) -> None:
     receiver = Receiver(settings, sources, stream, tracing=tracing_of(settings))
     reloader = Reloader(settings, sources, receiver.serve, on_load=receiver.loaded)
     reloader.serve()
-    async with process.stop_signal() as stop, process.on_hangup(reloader.ask):
+    drain = DrainWait(settings.drain)
+    async with process.stop_signal(hurry=drain.end) as stop, process.on_hangup(reloader.ask):
         try:
             await _check_stream(stream, settings)
             port = await _start(receiver, settings)
@@ -60,12 +62,21 @@ async def receive(settings: Settings) -> None:
                 log.info(ADMIN_OPEN, host=settings.admin_host, port=receiver.admin_port)
             log.info("receiving", port=port, paths=[source.path for source in sources])
             await stop.wait()
-            log.info("stopping")
+            await _leave(receiver, drain)
         finally:
             await reloader.stop()
             await receiver.stop()
             await stream.client.close()
     log.info("stopped")
+
+
+async def _leave(receiver: Receiver, drain: DrainWait) -> None:
+    """Deny readiness, and go on accepting deliveries until load balancers send none here."""
+    receiver.quiet()
+    if drain.seconds:
+        log.info("not ready any more, still accepting deliveries", seconds=drain.seconds)
+        await drain.wait()
+    log.info("stopping")
 
 
 def _warn(settings: Settings, sources: list[Source]) -> None:

@@ -134,6 +134,7 @@ POOL_BYTES = "tests/worker/test_pool_bytes.py::test_"
 POOL_TAKEOVER = "tests/worker/test_pool_takeover.py::test_"
 DEAD_BOUNDS = "tests/worker/test_dead_letter_bounds.py::test_"
 PROCESS_END = "tests/worker/test_process_end.py::test_"
+CONSUMPTION = "tests/worker/test_consumption.py::test_"
 STUCK = "tests/worker/test_stuck_threads.py::test_"
 WAITING = "tests/worker/test_waiting.py::test_"
 SLOW = f"{ATTEMPT_THREADS}a_plain_function_beyond_its_timeout_"
@@ -367,7 +368,7 @@ RULES = (
         (
             Edit(
                 "worker/pool.py",
-                "if self.free_slots == 0 and not self._may_run_suspect:",
+                "if self.free_slots == 0 and not self.may_run_suspect:",
                 "if False:",
             ),
             Edit(
@@ -2400,6 +2401,36 @@ RULES = (
             ),
         ),
         (f"{PROCESS_END}a_worker_that_loses_a_thread_of_its_own_ends_and_requeues_its_work",),
+    ),
+    Rule(
+        30,
+        "an outage of Redis makes no worker unhealthy",
+        (
+            Edit(
+                "worker/consumption.py",
+                "                self._seen.clear()\n",
+                "                pass\n",
+            ),
+        ),
+        (f"{CONSUMPTION}while_redis_does_not_answer_nobody_is_unhealthy",),
+    ),
+    Rule(
+        30,
+        "a worker whose work is all paused is healthy",
+        (Edit("worker/consumption.py", " or self._is_paused()", ""),),
+        (f"{CONSUMPTION}one_that_may_take_nothing_is_healthy",),
+    ),
+    Rule(
+        30,
+        "a worker that stands still although work waits is unhealthy",
+        (
+            Edit(
+                "worker/consumption.py",
+                'if min(longest, self._age("free")) >= seconds:',
+                "if False:",
+            ),
+        ),
+        (f"{CONSUMPTION}a_pool_that_turns_but_never_gets_what_waits_is_found_within_30_seconds",),
     ),
     Rule(
         30,

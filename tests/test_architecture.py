@@ -173,6 +173,7 @@ def test_the_commands_write_through_the_functions_that_escape_what_strangers_cho
         if isinstance(call, ast.Call) and ast.unparse(call.func) != "confirm"  # a callback
     }
     assert {(name, call) for name, call in found if call in writing and name != "output.py"} == {
+        ("entry.py", "write"),  # without typer: each text goes through `printable` there
         ("operation.py", "print"),  # the screen of rich: each text has gone through `printable`
         ("schema.py", "print_exception"),  # to standard error, where `main` has all text escaped
     }

@@ -11,26 +11,30 @@ from hookmill.config.settings import Settings
 from hookmill.errors import GroupLostError, GroupRefusedError, StreamUnavailableError
 from hookmill.handlers import Handlers
 from hookmill.runtime import process
+from hookmill.runtime.log_level_watch import LogLevelWatch
 from hookmill.runtime.tasks import cancel_and_wait, run_periodically
 from hookmill.stream.attempts import HistoryBounds
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.facts import Heartbeat
 from hookmill.stream.first_sights import FirstSights
+from hookmill.stream.first_waiting import FirstWaiting
 from hookmill.stream.heartbeats import Heartbeats
 from hookmill.stream.rates import RateHistory
 from hookmill.stream.upkeep import Upkeep
 from worker.attempt import Attempter
+from worker.consumption import Consumption, patience_for
 from worker.dead_letter_bounds import Bounds, DeadLetterBounds
 from worker.dead_watchers import DeadWatchers
 from worker.delayed import Delayed
+from worker.health import WorkerHealth
 from worker.heartbeat import HeartbeatWriter, constant_part
 from worker.instruments import Instruments, WorkerCounts
 from worker.janitor import Janitor
 from worker.leases import LeaseKeeper, timeout_of
 from worker.loop_watch import LoopWatch
 from worker.opening import client_of, makes_group
-from worker.parts import first_to_end, watch_thread
+from worker.parts import ended, first_to_end, watch_thread
 from worker.pool import STOP_STEP_TIMEOUT, AttemptListener, Pool
 from worker.rates import WorkerRates
 from worker.stacks import Run
@@ -76,10 +80,12 @@ class Worker:
         self._pool = self._make_pool(settings, tracing)
         self._leases = self._lease_keeper(settings.lease)
         self._loop_watch = LoopWatch(self._pool.runs)
-        about = constant_part(self.consumer_name, settings, handlers)
-        self._heartbeat = HeartbeatWriter(heartbeats, about, self._pool, self._threads)
-        self._periodic = self._periodic_tasks(settings, heartbeats, unknown_types)
+        self.consumption = self._consumption(settings)
         self._tasks: list[asyncio.Task[Any]] = []
+        self.health = self._health()
+        about = constant_part(self.consumer_name, settings, handlers)
+        self._heartbeat = HeartbeatWriter(heartbeats, about, self._pool, self._threads, self.health)
+        self._periodic = self._periodic_tasks(settings, heartbeats, unknown_types)
         self.is_stopping = False
         """Whether `stop` was called."""
 
@@ -108,7 +114,10 @@ class Worker:
     def _periodic_tasks(
         self, settings: Settings, heartbeats: Heartbeats, unknown_types: UnknownTypes
     ) -> dict[str, Callable[[], Awaitable[float]]]:
+        levels = LogLevelWatch.of(self._client, settings.log_level, self.consumer_name, "worker")
         return {
+            "log level": levels.run_once,
+            "consumption": self.consumption.run_once,
             "delayed": Delayed(self._consumer).run_once,
             "first sights": unknown_types.forget_known,
             "heartbeat": self._heartbeat.run_once,
@@ -125,6 +134,19 @@ class Worker:
         consumer, pool = self._consumer, self._pool
         leases = consumer.leases(timeout_of(lease))
         return LeaseKeeper(leases, pool.held, lease, lambda: consumer.in_use(lease), pool.settling)
+
+    def _consumption(self, settings: Settings) -> Consumption:
+        waiting = FirstWaiting(self._client, settings.group)
+        return Consumption(
+            self._pool,
+            waiting,
+            is_paused=lambda: self.is_paused,
+            patience=patience_for(settings.take_bytes),
+        )
+
+    def _health(self) -> WorkerHealth:
+        watch = self._loop_watch
+        return WorkerHealth(self.consumption, self._threads, watch, lambda: ended(self._tasks))
 
     def _instruments_of(self, settings: Settings, handlers: Handlers[Any]) -> Instruments | None:
         """Return what measures; None where nobody can ask for it."""
@@ -222,6 +244,11 @@ class Worker:
     def cannot_take(self) -> bool:
         """Whether the last try to take messages failed."""
         return self._pool.cannot_take
+
+    @property
+    def take_error(self) -> str:
+        """Why it failed."""
+        return self._pool.take_error
 
     @property
     def is_paused(self) -> bool:

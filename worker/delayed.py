@@ -54,7 +54,8 @@ class Delayed:
     async def run_once(self) -> float:
         """Move what is due, wait until more may be due; return the seconds until the next call."""
         seen = await self._consumer.look_at_delayed()
-        if not seen.is_releaser and self._stands_still(seen):
+        # A releaser that ends no pauses is of an older release.
+        if not seen.is_releaser and (self._stands_still(seen) or seen.pauses_due):
             seen = await self._consumer.look_at_delayed(instead_of=seen.number)
         await self._consumer.heed_pauses(seen.pauses_version)
         if seen.is_releaser:
@@ -68,6 +69,9 @@ class Delayed:
         if (now := self._clock()) >= self._look_at_all_at:
             self._look_at_all_at = now + LONGEST_PAUSE
             moved, _ = await self._consumer.release(BATCH)
+            if self._consumer.pauses.is_any:  # when they are due may be lost
+                for partition in range(len(self._consumer.partitions)):
+                    await self._consumer.end_due_pause(partition)
         elif seen.due or seen.pauses_due:
             moved, _ = await self._consumer.release(BATCH, seen.due) if seen.due else (0, None)
             for partition in seen.pauses_due:

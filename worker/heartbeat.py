@@ -21,8 +21,11 @@ from hookmill.config.settings import Settings
 from hookmill.errors import StreamUnavailableError
 from hookmill.handlers import Handlers
 from hookmill.message import WIRE_VERSIONS
+from hookmill.runtime.logs import program_name
 from hookmill.stream.facts import Heartbeat
 from hookmill.stream.heartbeats import Heartbeats
+from worker.consumption import Fault
+from worker.health import WorkerHealth
 from worker.pool import STOP_STEP_TIMEOUT, Pool
 from worker.threads import HandlerThreads
 from worker.waiting import PERIOD_AFTER_MOVE
@@ -34,8 +37,16 @@ class HeartbeatWriter:
     """
 
     def __init__(
-        self, heartbeats: Heartbeats, constant: Heartbeat, pool: Pool, threads: HandlerThreads
+        self,
+        heartbeats: Heartbeats,
+        constant: Heartbeat,
+        pool: Pool,
+        threads: HandlerThreads,
+        health: WorkerHealth,
     ) -> None:
+        self._health = health
+        self._written_code = ""
+        """What the last heartbeat said that is wrong with the worker."""
         self._heartbeats = heartbeats
         self._constant = constant
         self._pool = pool
@@ -52,14 +63,17 @@ class HeartbeatWriter:
         third of a lease, so that two in a row may fail before it ends.
 
         While other workers move messages to this one, each call writes it, because they look how
-        many free threads it has left.
+        many free threads it has left. It is written at once, too, where the worker gets sick.
         """
         third, now = self._constant.lease / 3, time.monotonic()
-        if now >= self._due or now - self._threads.ran_moved_at < third:
+        fault = self._health.lasting_fault
+        code = "" if fault is None else fault.code
+        is_due = now >= self._due or code != self._written_code
+        if is_due or now - self._threads.ran_moved_at < third:
             async with self._writing:
                 if not self._is_stopped:
-                    await self._heartbeats.write(self.now())
-                    self.written_at = time.monotonic()
+                    await self._heartbeats.write(self._says(fault))
+                    self._written_code, self.written_at = code, time.monotonic()
             self._due = time.monotonic() + third
         return min(PERIOD_AFTER_MOVE, max(0.0, self._due - time.monotonic()))
 
@@ -72,7 +86,10 @@ class HeartbeatWriter:
                 await self._heartbeats.remove(self._constant.name)
 
     def now(self) -> Heartbeat:
-        """Return what the heartbeat says now."""
+        """Return what the heartbeat would say now, also of a blocked event loop."""
+        return self._says(self._health.fault)
+
+    def _says(self, fault: Fault | None) -> Heartbeat:
         pool, oldest = self._pool, self._pool.oldest_held
         return msgspec.structs.replace(
             self._constant,
@@ -81,6 +98,9 @@ class HeartbeatWriter:
             oldest_held=None if oldest is None else round(oldest, 1),
             free_slots=max(0, pool.free_slots),
             free_threads=self._threads.free,
+            stuck_threads=len(self._threads.stuck()),
+            sick="" if fault is None else fault.code,
+            sick_why="" if fault is None else fault.detail,
         )
 
 
@@ -88,6 +108,7 @@ def constant_part(name: str, settings: Settings, handlers: Handlers[Any]) -> Hea
     """Return what does not change in a worker's heartbeat."""
     return Heartbeat(
         name=name,
+        program=program_name(),
         host=socket.gethostname(),
         pid=os.getpid(),
         version=version("hookmill"),

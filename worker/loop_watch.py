@@ -32,6 +32,12 @@ class LoopWatch:
     def __init__(self, runs: Callable[[], list[Run]]) -> None:
         self._runs = runs
         self._last_beat = 0.0
+        self._looked = 0.0
+        """When the thread looked last."""
+        self._runs_since = 0.0
+        """Since when the whole process has not stood still."""
+        self._blocking = ""
+        """What blocks the event loop, for a person."""
         self._is_reported = False
         self._stopped = threading.Event()
         # With a copy of our context, so that its log lines name the program, too.
@@ -46,12 +52,28 @@ class LoopWatch:
         """Start the thread that watches."""
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
-        self._last_beat = time.monotonic()
+        self._last_beat = self._looked = self._runs_since = time.monotonic()
         self._thread.start()
 
     def is_alive(self) -> bool:
         """Return whether the thread runs."""
         return self._thread.is_alive()
+
+    @property
+    def blocked_for(self) -> float:
+        """For how many seconds the event loop has been blocked, while the process ran; 0 if it is
+        not. Any thread may ask.
+        """
+        now = time.monotonic()
+        if now - self._looked >= BLOCKED_AFTER:
+            return 0.0  # the process stood still, and this thread is the first to run again
+        seconds = now - max(self._last_beat, self._runs_since)
+        return seconds if seconds >= BLOCKED_AFTER else 0.0
+
+    @property
+    def blocked_by(self) -> str:
+        """What blocks the event loop, as far as it is known: " by handler X (message Y)"."""
+        return self._blocking if self._is_reported else ""
 
     async def beat(self) -> float:
         """Note that the event loop is not blocked; return the seconds until the next call."""
@@ -68,13 +90,14 @@ class LoopWatch:
         self._stopped.set()
 
     def _watch(self) -> None:
-        looked = time.monotonic()
         while not self._stopped.wait(PERIOD):
-            last, looked = looked, time.monotonic()
+            last, self._looked = self._looked, time.monotonic()
             # Where this thread did not run either, the whole process stood still, and not the loop.
-            if looked - last < BLOCKED_AFTER and not self._is_reported:
+            if self._looked - last >= BLOCKED_AFTER:
+                self._runs_since = self._looked
+            elif not self._is_reported:
                 try:
-                    self._look(looked - self._last_beat)
+                    self._look(self._looked - self._last_beat)
                 except Exception:  # a failed look must not end the thread
                     log.exception("cannot say what blocks the event loop")
 
@@ -84,8 +107,10 @@ class LoopWatch:
         task = asyncio.current_task(self._loop)
         run = next((run for run in self._runs() if run.task is task), None)
         about = {"id": run.message_id, "handler": run.handlers} if run else {}
+        self._blocking = f" by handler {run.handlers} (message {run.message_id})" if run else ""
         if not run and task is not None:
             about = {"task": task.get_name()}
+            self._blocking = f" by the task {task.get_name()}"
         self._is_reported = True
         stack = "\n".join(stack_of_thread(self._loop_thread))
         log.warning("event loop blocked", seconds=round(seconds, 1), stack=stack, **about)

@@ -10,6 +10,14 @@ from hookmill.instrumentation.histograms import labelled
 from hookmill.stream.facts import Heartbeat
 
 _GAUGES: dict[str, tuple[str, Callable[[Heartbeat], float | None]]] = {
+    "healthy": (
+        "1: the worker is healthy, as /healthz says. 0: it has to be started again.",
+        lambda now: 0 if now.sick else 1,
+    ),
+    "stuck_threads": (
+        "Threads that run a plain function beyond the timeout of its handler.",
+        lambda now: now.stuck_threads,
+    ),
     "held_messages": (
         "Messages that the worker holds, from their take to their settlement.",
         lambda now: now.held,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from typing import Any
 
 PERIOD = 0.5
 """Seconds between two looks at a thread."""
@@ -24,3 +25,8 @@ async def first_to_end(tasks: Iterable[asyncio.Task[None]]) -> str:
     """Wait until one of these tasks has ended; return its name."""
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     return ", ".join(task.get_name() for task in done)
+
+
+def ended(tasks: Iterable[asyncio.Task[Any]]) -> str:
+    """Return the name of a task that has ended; "" if there is none. Any thread may call it."""
+    return next((task.get_name() for task in tasks if task.done()), "")

@@ -113,6 +113,10 @@ class Pool:
     told of every attempt that has ended; it must not raise.
     """
 
+    take_error = ""
+    """Why the last try to take that failed did."""
+    takes = 0
+    """How many replies of Redis have brought entries, or none."""
     duplicates = suspects = 0
     """How many duplicates were dropped, and how many messages came that have to run alone."""
 
@@ -265,6 +269,21 @@ class Pool:
         return self._log_pace.has_failed
 
     @property
+    def cannot_settle(self) -> bool:
+        """Whether the last try to write outcomes failed, so that it is tried again."""
+        return self._settler.cannot_write
+
+    @property
+    def first_unsettled(self) -> EntryRef | None:
+        """The entry whose outcome has waited longest to be written; None if none waits."""
+        return self._settler.first_waiting
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether it is to take nothing more."""
+        return self._is_quiet
+
+    @property
     def oldest_held(self) -> float | None:
         """For how many seconds the oldest message has been held; None if none is."""
         oldest = next(iter(self.held.values()), None)  # they stand in the order of their takes
@@ -319,6 +338,7 @@ class Pool:
                 log.warning("the consumer group is gone: opening it again", error=str(error))
                 self._is_open = False
             except StreamUnavailableError as error:
+                self.take_error = str(error)
                 if self._log_pace.failed():
                     log.warning(
                         "cannot take, trying again", error=str(error), **self._log_pace.failures
@@ -332,7 +352,7 @@ class Pool:
 
     async def _next_step(self) -> Callable[[], Awaitable[None]] | None:
         """Return what to do next; None where there was nothing to do but to wait."""
-        if self.free_slots == 0 and not self._may_run_suspect:
+        if self.free_slots == 0 and not self.may_run_suspect:
             return None if await self._wait_for_free_slots() else self._requeue_recovered
         return self._run_suspect if self._suspects else self._take_and_start
 
@@ -431,6 +451,7 @@ class Pool:
     def _start_taken(self, taken: Taken, *, requeues: bool = False) -> None:
         """Start what was taken, or requeue it: also where the pool became quiet in the meantime."""
         new = self._holdings.add(taken, time.monotonic())
+        self.takes += 1
         if len(new) < len(taken.entries):
             # What is held already still runs here: the group was lost and made again. But if it was
             # settled before this take, though the reply came later, then nobody settles it again.
@@ -452,7 +473,8 @@ class Pool:
         self._running[running] = self._loop.create_task(self._run(running))
 
     @property
-    def _may_run_suspect(self) -> bool:
+    def may_run_suspect(self) -> bool:
+        """Whether a suspect waits to run alone, and nothing else runs."""
         return bool(self._suspects) and not self._running and not self._is_quiet
 
     async def _run_suspect(self) -> None:

@@ -11,6 +11,7 @@ from structlog.typing import FilteringBoundLogger
 from hookmill.error_text import last_line
 from hookmill.instrumentation.facts import AttemptEnded
 from hookmill.message import Progress
+from hookmill.runtime import log_level
 from hookmill.runtime.logs import KeptLines
 from worker.outcome import (
     DeadLettered,
@@ -45,6 +46,11 @@ class Reporter:
         self._kept = KeptLines("worker")
         self._is_waiting = False
         self._waits_since = 0.0
+        self.level_changed()
+        log_level.tell(self)
+
+    def level_changed(self) -> None:
+        """Note whether a line is written for what was handled."""
         self._logs_handled = self._kept.log.is_enabled_for(logging.INFO)
 
     def put(self, ended: AttemptEnded[Outcome]) -> None:

@@ -68,6 +68,16 @@ class Settler:
         if self._flushing is None:
             self._start_flush()
 
+    @property
+    def cannot_write(self) -> bool:
+        """Whether the last try to write failed, so that it is tried again."""
+        return self._log_pace.has_failed
+
+    @property
+    def first_waiting(self) -> EntryRef | None:
+        """The entry that has waited longest to be settled; None if none waits."""
+        return self._queue[0].ref if self._queue else None
+
     def waiting(self) -> set[EntryRef]:
         """Return the entries that are not known to be settled. Any thread may call it."""
         return {settlement.ref for settlement in self._queue.copy()}

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hookmill.admin.findings import Finding
-from hookmill.admin.units import count
+from hookmill.admin.worker_checks import SickWorker, sick_workers
 from hookmill.config.settings import DEFAULT_GROUP, Settings
 from hookmill.errors import see
-from hookmill.stream.facts import ConsumerFacts, GroupFacts, Overview
+from hookmill.stream.facts import GroupFacts, Overview
 
 
 def judge_groups(overview: Overview, settings: Settings) -> Iterator[Finding]:
@@ -27,8 +27,8 @@ def judge_groups(overview: Overview, settings: Settings) -> Iterator[Finding]:
     for group in overview.groups:
         if group.pins(settings.lease):
             yield _without_workers(group)
-        for one in group.blocked(settings.lease):
-            yield _blocked(group, one)
+        for one in sick_workers(group, settings.lease):
+            yield _sick(group, one)
 
 
 def _made_with(group: str) -> str:
@@ -38,15 +38,12 @@ def _made_with(group: str) -> str:
     return f"make it with `hookmill group add {group} --from beginning` (or `--from now`), then "
 
 
-def _blocked(group: GroupFacts, worker: ConsumerFacts) -> Finding:
-    messages = count(worker.pending, "message", "messages")
+def _sick(group: GroupFacts, worker: SickWorker) -> Finding:
     return Finding(
         level="warning",
-        what=f"the event loop of worker {worker.name} in group {group.name} is blocked",
-        why=f"it renews the leases of {messages} but writes no heartbeat, and nothing else in it "
-        "runs. After ten leases others take over its messages",
-        do="find the handler that blocks the loop, and make it a plain `def`, which runs in a "
-        "thread. If it does not end, stop the worker: others take over its messages",
+        what=f"worker {worker.name} in group {group.name} is sick: {worker.code}",
+        why=worker.what,
+        do=worker.do,
     )
 
 

@@ -105,7 +105,7 @@ async def resume(
         found = _find(target, await pauses.listed(), settings.group)
         about, moved = {"group": settings.group, "what": words_of(found)}, 0
         async with acting(settings, "resume", about, operator, client=client) as act:
-            async for step in pauses.resume(found.name):
+            async for step in pauses.resume(found.name, found.since_ms):
                 moved += step.moved
                 act.result(put_back=moved)
                 yield step

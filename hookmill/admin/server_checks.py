@@ -93,6 +93,19 @@ def _judge_version(server: ServerFacts) -> Iterator[Finding]:
         )
 
 
+def _remedy(refusal: str) -> str:
+    if "maxmemory" in refusal:
+        return (
+            "raise maxmemory (CONFIG SET maxmemory), or start more workers: they can still finish "
+            "what is there, which gives room. `hookmill status` shows what fills it"
+        )
+    if "MISCONF" in refusal or "disk" in refusal:
+        return (
+            "make room on the disk of Redis: it cannot write its snapshot or its append-only file"
+        )
+    return "fix the cause that Redis names"
+
+
 def _judge_writes(server: ServerFacts) -> Iterator[Finding]:
     if server.is_replica:
         yield Finding(
@@ -106,7 +119,7 @@ def _judge_writes(server: ServerFacts) -> Iterator[Finding]:
             level="error",
             what=f"the server refuses writes: {server.refusal}",
             why="no delivery can be stored, so receivers answer 503",
-            do="fix the cause that Redis names",
+            do=_remedy(server.refusal),
         )
     if server.aof_failed or server.snapshot_failed:
         yield Finding(

@@ -10,6 +10,7 @@ import msgspec
 
 from hookmill.admin import pauses
 from hookmill.admin.checkup import inspecting
+from hookmill.admin.worker_checks import described, sick_workers
 from hookmill.config.settings import Settings
 from hookmill.errors import StreamUnavailableError
 from hookmill.stream.facts import GroupFacts, Overview
@@ -75,6 +76,7 @@ def describe(overview: Overview, lease: float) -> dict[str, Any]:
         row["oldest_age"] = oldest_age(overview, group)
         row["oldest_dead_age"] = _age(overview, group.oldest_dead_ms)
         row["workers"] = group.workers(lease)
+        row["sick_workers"] = described(sick_workers(group, lease))
         seen["groups"].append(row)
     return seen
 

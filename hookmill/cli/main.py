@@ -21,6 +21,8 @@ from hookmill.cli import (
     deliveries,
     forward,
     groups,
+    health,
+    log_level,
     message,
     operation,
     pauses,
@@ -40,7 +42,7 @@ _OUTPUT_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 app = typer.Typer(
     help="Webhooks in, work done.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help, because drawing boxes takes as long as everything else
 )
@@ -55,6 +57,8 @@ for command in (
     deliveries.verify,
     operation.status,
     operation.check,
+    health.health,
+    log_level.log_level,
     pauses.pause,
     pauses.resume,
     message.message,

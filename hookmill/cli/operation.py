@@ -117,6 +117,7 @@ def table(overview: Overview, lease: float) -> list[str]:
     still count.
     """
     from hookmill.admin.units import size
+    from hookmill.admin.worker_checks import sick_workers
 
     total = "size unknown" if overview.bytes is None else size(overview.bytes)
     limit = f" of {size(overview.maxmemory)}" if overview.maxmemory else ""
@@ -140,6 +141,10 @@ def table(overview: Overview, lease: float) -> list[str]:
             lines.append(f"{name}: no worker of this group runs")
         lines += [f"{name}: {line_of(one)}" for one in group.pauses]
         lines += [f"{name}: {line}" for line in _workers(group, lease)]
+        lines += [
+            f"{name}: {cell(one.name)} is sick: {one.what}. {one.do[0].upper()}{one.do[1:]}"
+            for one in sick_workers(group, lease)
+        ]
     return lines
 
 

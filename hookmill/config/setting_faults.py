@@ -91,8 +91,18 @@ def faults_between(settings: Settings) -> list[str]:
         *_secret_faults(settings),
         *limit_faults(settings),
         *_console_faults(settings),
+        *_drain_faults(settings),
         *_source_faults(settings),
     ]
+
+
+def _drain_faults(settings: Settings) -> Iterator[str]:
+    if settings.drain and settings.drain >= settings.shutdown:
+        yield (
+            f"HOOKMILL_DRAIN: {settings.drain:g} s must be less than HOOKMILL_SHUTDOWN "
+            f"({settings.shutdown:g} s), of which it is a part: the rest is for the deliveries "
+            "that are on their way then"
+        )
 
 
 def _secret_faults(settings: Settings) -> Iterator[str]:

@@ -392,6 +392,14 @@ class Settings(BaseSettings):
         description="who is recorded for the commands that act, see `hookmill audit`. Unset: the "
         "user of this machine, and its name",
     )
+    drain: float = Field(
+        default=0.0,
+        ge=0,
+        le=_YEAR,
+        description="seconds of `HOOKMILL_SHUTDOWN` for which a receiver that is asked to stop "
+        "still accepts deliveries, while `/readyz` says no, so that load balancers notice. A "
+        "second signal ends them. 0: it stops listening at once",
+    )
     log_format: Literal["auto", "console", "json"] = Field(
         default="auto", description="`auto`: text on a terminal, JSON otherwise"
     )

@@ -57,9 +57,12 @@ Page = Callable[[], Awaitable[Answer]]
 
 
 class AdminServer:
-    """`start` it in the event loop, and `stop` it. `pages` has the page of each path."""
+    """`start` it in the event loop, and `stop` it. `pages` has the page of each path. Each answer
+    says which `program` it is.
+    """
 
-    def __init__(self, host: str, port: int, pages: Mapping[str, Page]) -> None:
+    def __init__(self, host: str, port: int, pages: Mapping[str, Page], program: str = "") -> None:
+        self._program = program
         self._host = host
         self._port = port
         self._pages = dict(pages)
@@ -118,7 +121,7 @@ class AdminServer:
             )
             is_head = isinstance(asked, Asked) and asked.is_head
             async with asyncio.timeout(HEAD_TIMEOUT):
-                writer.write(_response(answer, is_head=is_head))
+                writer.write(_response(answer, self._program, is_head=is_head))
                 await writer.drain()
                 await _finish(reader, writer)
         except (OSError, TimeoutError):
@@ -180,7 +183,7 @@ async def _finish(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     await writer.wait_closed()
 
 
-def _response(answer: Answer, *, is_head: bool) -> bytes:
+def _response(answer: Answer, program: str, *, is_head: bool) -> bytes:
     lines = [
         f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}",
         f"Date: {formatdate(usegmt=True)}",
@@ -190,6 +193,8 @@ def _response(answer: Answer, *, is_head: bool) -> bytes:
         "X-Content-Type-Options: nosniff",
         "Connection: close",
     ]
+    if program:
+        lines.append(f"Hookmill-Program: {program}")
     if answer.status == HTTPStatus.METHOD_NOT_ALLOWED:
         lines.append("Allow: GET, HEAD")
     head = "\r\n".join([*lines, "", ""]).encode()

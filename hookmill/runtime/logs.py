@@ -27,29 +27,27 @@ from structlog.typing import EventDict, ExcInfo, FilteringBoundLogger
 
 from hookmill.printable import block, field, printable, printable_json
 from hookmill.runtime import lossy_output
+from hookmill.runtime.log_level import logger_class
 from hookmill.runtime.lossy_output import LossyFile
-
-_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 def configure_logs(log_format: str = "auto", level: str = "info", **bound: str) -> None:
     """Set up logging for this process. `bound` is added to every line, for example the program's
     name.
     """
-    logger_class = structlog.make_filtering_bound_logger(_LEVELS[level])
+    _names.program = bound.get("program", "")
     _output.file = _standard_output()
     is_terminal = sys.stdout is not None and sys.stdout.isatty()
-    if log_format == "console" or (log_format == "auto" and is_terminal):
+    is_console = log_format == "console" or (log_format == "auto" and is_terminal)
+    if is_console:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")
         processors = _console_processors(bound, has_colors=is_terminal)
     else:
         processors = [_JsonRenderer(bound).render]
-        if _LEVELS[level] <= logging.INFO:
-            logger_class = _with_fast_info(logger_class)
     structlog.configure(
         cache_logger_on_first_use=True,
-        wrapper_class=logger_class,
+        wrapper_class=logger_class(level, has_fast_info=not is_console),
         processors=processors,
         logger_factory=_to_standard_output,
     )
@@ -57,6 +55,18 @@ def configure_logs(log_format: str = "auto", level: str = "info", **bound: str) 
     logging.basicConfig(
         level=logging.WARNING, handlers=[_StructlogHandler(logging.WARNING)], force=True
     )
+
+
+class _Names:
+    program = ""
+
+
+_names = _Names()
+
+
+def program_name() -> str:
+    """Return the name that every line has (`--name`), "" if there is none."""
+    return _names.program
 
 
 def _standard_output() -> LossyFile | BinaryIO | None:
@@ -208,26 +218,6 @@ class _JsonRenderer:
 
 _LEVEL_NAMES = {"warn": "warning", "exception": "error"}
 """The levels of methods that have another name than their level."""
-
-
-def _with_fast_info(logger_class: Any) -> Any:
-    """Return the class with a shorter `info`, because `info` is called for each message."""
-
-    class Logger(logger_class):  # type: ignore[misc]  # the base class depends on the level
-        def info(self, event: str, *args: Any, **fields: Any) -> None:
-            if args:
-                super().info(event, *args, **fields)
-                return
-            line: Any = {**self._context, **fields} if self._context else fields
-            line["event"] = event
-            try:
-                for process in self._processors:
-                    line = process(self._logger, "info", line)
-            except structlog.DropEvent:
-                return
-            self._logger.info(line)
-
-    return Logger
 
 
 class KeptLines:

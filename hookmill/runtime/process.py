@@ -74,12 +74,15 @@ def collect_garbage_less_often() -> None:
 
 @contextlib.asynccontextmanager
 async def stop_signal(
-    *gentle: signal.Signals, forced_end: ForcedEnd | None = None
+    *gentle: signal.Signals,
+    forced_end: ForcedEnd | None = None,
+    hurry: Callable[[], bool] = bool,
 ) -> AsyncIterator[asyncio.Event]:
     """Give an event that SIGTERM or SIGINT sets. A second signal ends the process at once, with
     status 128 + its number. The `gentle` signals set the event too, but never end the process at
     once, because some supervisors send SIGHUP together with SIGTERM. From the first signal on, the
-    stop has the time that `forced_end` gives it.
+    stop has the time that `forced_end` gives it. A further signal does not end the process where
+    `hurry` can shorten the stop: it returns whether it could.
     """
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -89,6 +92,8 @@ async def stop_signal(
     def on_signal(number: int, _frame: object) -> None:
         nonlocal signals
         signals += 1
+        if signals > 1 and hurry():
+            return
         if signals > 1:
             write_to_stderr("second signal: ending at once\n")
             os._exit(128 + number)

@@ -93,6 +93,10 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     oldest_held: float | None = None
     free_slots: int = 0
     free_threads: int = 0
+    program: str = ""
+    stuck_threads: int = 0
+    sick: str = ""
+    sick_why: str = ""
     age_ms: int = 0
     """How old it is, by Redis' clock. The reader sets it; it is not written."""
 

@@ -30,6 +30,7 @@ class Keys:
         self.redact = f"{self.base}:redact"
         self.refused = f"{self.base}:refused"
         self.audit = f"{self.base}:audit"
+        self.log_levels = f"{self.base}:log-levels"
         self.rates = f"{self.base}:rates"
         # A script that goes through all groups builds the names of their keys from these parts.
         group = self.of_group("\0")

@@ -11,6 +11,9 @@ import msgspec
 
 from hookmill.stream.facts import ALL, Pause
 
+NOT_READ = -1
+"""In the place of a version: pauses may be noted although Redis has lost their version."""
+
 
 class _Copy(msgspec.Struct):
     """The pauses of one partition that are on: their names, by what each of them is about."""
@@ -30,7 +33,7 @@ class KnownPauses:
 
     def __init__(self, partitions: int) -> None:
         self._copies = [_Copy() for _ in range(partitions)]
-        self.versions = dict.fromkeys(range(partitions), 0)
+        self.versions = dict.fromkeys(range(partitions), NOT_READ)
         """Which version is known of each partition's pauses."""
         self.is_any = False
         self.is_all = False

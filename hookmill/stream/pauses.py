@@ -20,6 +20,9 @@ from hookmill.stream.script_runner import Call, ScriptRunner
 MOST_PAUSES = 100
 """How many pauses a group may have: each take that finds a new version reads all of them."""
 
+ANY_TIME = 2**53
+"""As the time since when a pause is on that is meant: whichever it is."""
+
 STEP, STEP_BYTES = 100, 512 * 1024
 """How many entries one step of resuming moves at most, and after how many bytes it ends: other
 commands wait meanwhile.
@@ -66,22 +69,24 @@ class Pauses:
                 return False
         return True
 
-    async def resume(self, name: str) -> AsyncGenerator[Step, None]:
-        """End a pause, and put back what it held back, step by step."""
+    async def resume(self, name: str, since_ms: int = ANY_TIME) -> AsyncGenerator[Step, None]:
+        """End a pause, and put back what it held back, step by step. What was paused again after
+        `since_ms` stays paused.
+        """
         for number in self._backwards:
             left = 1
             while left:
-                _, moved, left = await self._resume(number, name)
+                _, moved, left = await self._resume(number, name, since_ms)
                 yield Step(moved, left)
 
     async def end_due(self, partition: int) -> None:
         """Go a step on with one pause of this partition that has to end by itself."""
-        await self._resume(partition, "")
+        await self._resume(partition, "", 0)
 
-    async def _resume(self, number: int, name: str) -> tuple[bytes, int, int]:
+    async def _resume(self, number: int, name: str, since_ms: int) -> tuple[bytes, int, int]:
         keys = self._partitions[number]
         used = [keys.paused, keys.counts, keys.due, keys.sooner, keys.again, keys.wake]
-        call = Call(number, used, [_raw(name), STEP, STEP_BYTES])
+        call = Call(number, used, [_raw(name), STEP, STEP_BYTES, since_ms])
         found, moved, left = await self._scripts.run("pause_end", call)
         return found, moved, left
 
@@ -94,7 +99,10 @@ class Pauses:
             for one in noted.pauses:
                 before = merged.get(one.name)
                 held_back = one.held_back + (before.held_back if before else 0)
-                merged[one.name] = msgspec.structs.replace(one, held_back=held_back)
+                since_ms = max(one.since_ms, before.since_ms if before else 0)
+                merged[one.name] = msgspec.structs.replace(
+                    one, held_back=held_back, since_ms=since_ms
+                )
         return [merged[name] for name in sorted(merged)]
 
 

@@ -30,7 +30,8 @@ from hookmill.stream.topology import wake_up_partition
 # * A pause that ends by itself stands in `due` too, by the name of its partition's pauses, and the
 #   releaser ends it. `pause_on.lua` and `pause_end.lua` keep that (`pauses_due.lua`). They add an
 #   entry to `sooner` as well, so all workers look at once, and learn from the version in the reply
-#   that the pauses have changed.
+#   that the pauses have changed. A releaser of an older release ends no pause: where one is late,
+#   another worker takes the task over.
 # * `look_at_delayed.lua` says who the releaser is, and what is due. Where there is none, the worker
 #   that looks is the releaser.
 
@@ -38,7 +39,8 @@ from hookmill.stream.topology import wake_up_partition
 class Look(NamedTuple):
     """What a worker sees: whether it is the releaser, the number that the releaser raises, the
     seconds until the first delayed message or the end of a pause is due (None: none is), the
-    partitions in which messages or pauses are due now, and the version of the pauses.
+    partitions in which messages or pauses are due now (for others than the releaser: are late), and
+    the version of the pauses.
     """
 
     is_releaser: bool

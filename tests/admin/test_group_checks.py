@@ -65,7 +65,7 @@ def test_a_worker_with_a_blocked_event_loop_is_named() -> None:
     (found,) = judge_groups(with_groups(group), SET)
 
     assert levels(found) == [
-        ("warning", "the event loop of worker c2 in group main is blocked"),
+        ("warning", "worker c2 in group main is sick: loop_blocked"),
     ]
     assert "the leases of 1 message " in found.why
 

@@ -46,6 +46,7 @@ def test_the_status_for_programs_gives_ages_instead_of_times() -> None:
             {"name": "host-2", "pending": 0, "idle_ms": 90_000, "lease_number": None},
         ],
         "heartbeats": [],
+        "sick_workers": [],
         "due": 0,
         "runnable": 1230,
         "could_run_age": None,
@@ -85,6 +86,10 @@ def test_the_status_for_programs_lists_each_heartbeat() -> None:
             "oldest_held": 12.0,
             "free_slots": 97,
             "free_threads": 16,
+            "program": "",
+            "stuck_threads": 0,
+            "sick": "",
+            "sick_why": "",
             "age_ms": 4000,
         }
     ]

@@ -55,6 +55,17 @@ def test_each_worker_is_shown_by_its_heartbeat_or_says_that_it_has_none() -> Non
         f"main: fresh holds 0; {slots}; {rest}",
         "main: blocked holds 2, no heartbeat, its event loop is blocked, seen 20 s ago",
         "main: killed holds 2, no heartbeat, seen 45 s ago",
+        (
+            "main: blocked is sick: its event loop is blocked: it renews the leases of 2 messages "
+            "but writes no heartbeat. Find the handler that blocks the loop (its log and "
+            "`/healthz` name it), and make it a plain `def`, which runs in a thread. If it does "
+            "not end, stop the worker: others take over its messages"
+        ),
+        (
+            "main: killed is sick: it writes no heartbeat and holds 2 messages: it was killed, or "
+            "has lost its connection to Redis. Others take over what it holds within two leases. "
+            "If it still runs, look why it does not reach Redis"
+        ),
     ]
 
 

@@ -285,3 +285,11 @@ def test_more_stuck_threads_than_threads_is_a_fault_and_never_is_said_with_0(
     assert fault.startswith("HOOKMILL_STUCK_THREADS is more than HOOKMILL_THREADS")
     setenv(HOOKMILL_STUCK_THREADS="0")
     assert load_settings().stuck_limit == 0
+
+
+def test_the_time_for_load_balancers_leaves_some_for_deliveries(setenv: SetEnv) -> None:
+    setenv(HOOKMILL_DRAIN="25")
+    (fault,) = faults()
+    assert fault.startswith("HOOKMILL_DRAIN: 25 s must be less than HOOKMILL_SHUTDOWN (25 s)")
+    setenv(HOOKMILL_DRAIN="24.5")
+    assert load_settings().drain == 24.5

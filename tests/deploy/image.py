@@ -132,7 +132,7 @@ class Image:
     def _expose(self, rest: str) -> None:
         """Do nothing: this instruction changes no file."""
 
-    _from = _entrypoint = _cmd = _expose
+    _from = _entrypoint = _cmd = _healthcheck = _expose
 
     def start(self, command: list[str], env: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
         """Start a program as the image's user. All that it sees is read-only, except for /tmp."""

@@ -144,10 +144,10 @@ def test_both_programs_run_as_this_user_on_a_read_only_file_system(
         process = image.start(["hookmill", *service["command"]], env, log)
         started.append(process)
         processes[role] = process, log
-        check = service["healthcheck"]["test"][2:]
-        asked = [part.replace(":9000/", f":{given['HOOKMILL_ADMIN_PORT']}/") for part in check]
+        command = service["healthcheck"]["test"][2:]
+        asked = ["-m", "hookmill", *command], {"HOOKMILL_ADMIN_PORT": given["HOOKMILL_ADMIN_PORT"]}
         wait_until(
-            lambda asked=asked: image_python(image, asked) == 0,  # type: ignore[misc]
+            lambda asked=asked: image_python(image, *asked) == 0,  # type: ignore[misc]
             what=f"the health check of the {role}",
         )
     sent = start_program(
@@ -163,7 +163,9 @@ def test_both_programs_run_as_this_user_on_a_read_only_file_system(
         assert "Traceback" not in log.read_text()
 
 
-def image_python(image: Image, arguments: list[str]) -> int:
+def image_python(image: Image, arguments: list[str], env: dict[str, str] | None = None) -> int:
     """Run the image's Python, as a health check does, and return its exit status."""
     python = image.place("/opt/hookmill/bin/python")
-    return subprocess.run([python, *arguments], check=False, capture_output=True).returncode
+    return subprocess.run(
+        [python, *arguments], env=env, check=False, capture_output=True
+    ).returncode

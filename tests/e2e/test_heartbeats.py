@@ -128,7 +128,7 @@ async def test_a_worker_with_a_blocked_event_loop_loses_its_heartbeat_and_keeps_
     group = await with_heartbeats(stream, 0)
     assert (group.workers(LEASE), [one.name for one in group.blocked(LEASE)]) == (0, [name])
     checked = _findings(line)
-    assert f"the event loop of worker {name} in group main is blocked" in checked
+    assert f"worker {name} in group main is sick: loop_blocked" in checked
     assert "its event loop is blocked" in line.hookmill("status")
 
     (tmp_path / "go").touch()

@@ -44,6 +44,26 @@ async def test_quiet_says_unready_accepts_deliveries_and_lets_go_of_connections(
     assert (await wire.answer()).status == 200
 
 
+async def test_the_time_for_load_balancers_is_part_of_the_deadline(
+    start: StartReceiver, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = await start(shutdown=25)
+    running.receiver.quiet()
+    assert running.receiver._quiet_since is not None
+    running.receiver._quiet_since -= 20
+    given: list[float] = []
+
+    async def stop(seconds: float) -> int:
+        given.append(seconds)
+        return 0
+
+    with monkeypatch.context() as patched:
+        patched.setattr(running.receiver._http, "stop", stop)
+        await running.receiver.stop()
+    assert 0 < given[0] <= 5
+    await running.receiver._http.stop(0)
+
+
 async def test_stopping_lets_a_delivery_in_flight_finish_and_refuses_new_connections(
     start: StartReceiver, connect: Connect, redis_client: redis.Redis, stored: Stored
 ) -> None:

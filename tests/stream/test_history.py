@@ -171,6 +171,23 @@ async def test_a_storm_of_failures_stays_within_its_bytes(
 
 
 @pytest.mark.one_server
+async def test_smaller_bounds_are_reached_in_small_steps(
+    stream: Producer, open_one: OpenOne, redis_client: redis.Redis
+) -> None:
+    before, after = await open_one(), await open_one("c2", room=10_000)
+    await stream.append([message(id=f"m{number}") for number in range(900)])
+    entries = (await before.take(800)).entries
+    await before.settle([retry(entry, "error", after=600) for entry in entries])
+    entries = (await after.take(100)).entries
+    redis_client.config_resetstat()
+    await after.settle([retry(entry, "error", after=600) for entry in entries])
+    dropped: Any = redis_client.info("commandstats")
+    assert dropped["cmdstat_lpop"]["calls"] <= 2 * (256 + 2 * len(entries))
+    keys = after.partitions[0]
+    redis_client.delete(keys.delayed, keys.delayed_entries)
+
+
+@pytest.mark.one_server
 async def test_one_message_keeps_its_last_failures_only(
     stream: Producer, open_one: OpenOne, redis_client: redis.Redis
 ) -> None:

@@ -69,6 +69,7 @@ def test_the_names_that_came_with_release_0_2() -> None:
     assert group.moves == "hookmill:{0}:main:again:moves"
     assert group.replays == "hookmill:{0}:main:replays"
     assert Keys("hookmill").audit == "hookmill:{0}:audit"
+    assert Keys("hookmill").log_levels == "hookmill:{0}:log-levels"
     assert Keys("hookmill").redact == "hookmill:{0}:redact"
     assert Keys("hookmill").refused == "hookmill:{0}:refused"
 

@@ -1,7 +1,10 @@
 """Pauses in Redis: what they hold back, how it comes back, and what each worker is told."""
 
+# Long because: each test needs the same group with something that is held back.
+
 from __future__ import annotations
 
+import msgspec
 import pytest
 import redis
 
@@ -14,6 +17,7 @@ from hookmill.stream.groups import Groups
 from hookmill.stream.inspector import Inspector
 from hookmill.stream.pauses import Pauses
 from hookmill.stream.producer import Producer
+from hookmill.stream.unfinished import UnfinishedWork
 from hookmill.stream.upkeep import Upkeep
 from tests.stream.toolkit import OpenGroup, again, ids, settle_all
 from tests.support import Server, Stream, message
@@ -240,6 +244,59 @@ async def test_a_pause_that_is_made_again_while_it_is_resumed_keeps_what_is_left
     await settle_all(group, entry)
     await resumed(pauses, HANDLER.name)
     await settle_all(group, *(await group.take(10)).entries)
+
+
+async def test_a_resume_does_not_end_what_was_paused_again_while_it_ran(
+    stream: Producer, group: Consumer, pauses: Pauses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pauses_module, "STEP", 1)
+    await stream.append([message(id="a"), message(id="b")])
+    await pauses.pause(msgspec.structs.replace(HANDLER, since_ms=1))
+    await group.settle([held_back(entry) for entry in (await group.take(10)).entries])
+    steps = pauses.resume(HANDLER.name, since_ms=1)
+    assert (await anext(steps)).moved == 1
+    await pauses.pause(msgspec.structs.replace(HANDLER, since_ms=2))
+    assert [step async for step in steps] == [(0, 0)]
+    (noted,) = await pauses.listed()
+    assert (noted.is_ending, noted.held_back, noted.since_ms) == (False, 1, 2)
+    await resumed(pauses, HANDLER.name)
+    await settle_all(group, *(await group.take(10)).entries)
+
+
+async def test_a_pause_is_heeded_whose_version_redis_has_lost(
+    stream: Producer, open_group: OpenGroup, pauses: Pauses, redis_client: redis.Redis
+) -> None:
+    await pauses.pause(HANDLER)
+    redis_client.delete(stream.partitions[0].of_group("main").counts)
+    new = await open_group("new")
+    await new.take(1)
+    assert new.pauses.is_any
+    await resumed(pauses, HANDLER.name)
+
+
+async def test_a_long_list_of_what_is_held_back_is_read_many_at_a_time(
+    stream: Producer, group: Consumer, pauses: Pauses, redis_client: redis.Redis
+) -> None:
+    # One at a time, each read goes through the list: with 100,000 entries that held up Redis.
+    sizes = [10] * 100 + [100_000] + [10] * 200
+    await stream.append([message(b"x" * size, id=f"m{n}") for n, size in enumerate(sizes)])
+    await pauses.pause(HANDLER)
+    entries = (await group.take(1000)).entries
+    await group.settle([held_back(entry) for entry in entries])
+    upkeep = Upkeep(stream.client, "main")
+    right = await upkeep.measure_backlog()
+    counts = stream.partitions[0].of_group("main").counts
+    redis_client.hset(counts, mapping={"unfinished:bytes": 1, "recount": ""})
+    redis_client.config_resetstat()
+    assert await upkeep.measure_backlog() == right
+    found = UnfinishedWork(stream.client, "main", "run")
+    async for _ in found.look():
+        pass
+    assert found.tokens[0] - {b""} == {one.owner for one in entries}
+    reads = redis_client.info("commandstats")
+    assert reads["cmdstat_lrange"]["calls"] < len(sizes) / 4
+    await resumed(pauses, HANDLER.name)
+    await settle_all(group, *(await group.take(1000)).entries)
 
 
 async def test_a_pause_is_in_every_partition_and_is_listed_if_it_is_only_in_one(

@@ -12,6 +12,8 @@ import redis
 from hookmill.message import Progress
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import FollowUp, Settlement
+from hookmill.stream.facts import Pause
+from hookmill.stream.pauses import Pauses
 from hookmill.stream.producer import Producer
 from tests.support import Server, Stream, eventually, message
 from worker import delayed
@@ -214,6 +216,30 @@ async def test_a_worker_gives_the_releaser_its_time_and_then_takes_its_task_over
     await finish(group, redis_client)
 
 
+async def test_a_pause_ends_although_the_releaser_is_of_a_release_that_ends_none(
+    stream: Producer, open_group: OpenGroup
+) -> None:
+    older, group = await open_group("older"), await open_group()
+    assert (await older.look_at_delayed()).is_releaser
+    pauses = Pauses(stream.client, "main")
+    await pauses.pause(Pause(kind="source", value="qstash", until_ms=1))
+    assert not (await group.look_at_delayed()).is_releaser
+    mover = Delayed(group, Clock())
+    await older.look_at_delayed()  # it works, so nobody would take its task over
+    await mover.run_once()
+    assert await pauses.listed() == []
+
+
+async def test_a_pause_ends_although_redis_has_lost_when_it_is_due(
+    stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
+) -> None:
+    group, pauses = await open_group(), Pauses(stream.client, "main")
+    await pauses.pause(Pause(kind="source", value="qstash", until_ms=1))
+    redis_client.delete(group.partitions[0].due)
+    await Delayed(group).run_once()
+    assert await pauses.listed() == []
+
+
 async def is_due(group: Consumer) -> bool:
     return bool((await group.look_at_delayed()).due)
 
@@ -295,6 +321,7 @@ async def test_a_due_message_costs_the_other_workers_one_script_whatever_the_par
     await releaser.look_at_delayed()
     await delay(stream, releaser, 1)
     await eventually(lambda: is_due(releaser))
+    await other.heed_pauses(0)  # once, when it starts
     before = scripts_run(redis_client)
     await Delayed(other).run_once()
     assert scripts_run(redis_client) == before + 1

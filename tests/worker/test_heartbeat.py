@@ -21,6 +21,7 @@ from hookmill.stream.heartbeats import Heartbeats
 from hookmill.stream.producer import Producer
 from tests.support import Server, eventually, message
 from worker.app import Worker
+from worker.consumption import Fault
 from worker.heartbeat import HeartbeatWriter
 
 StartWorker = Callable[..., Awaitable[Worker]]
@@ -148,7 +149,8 @@ async def slow_writer(
     await first(heartbeats)
     slow = _Slow(stream.client, "main")
     slow.prepare()
-    writer = HeartbeatWriter(slow, Heartbeat(name="slow", lease=60), worker._pool, worker._threads)
+    about = Heartbeat(name="slow", lease=60)
+    writer = HeartbeatWriter(slow, about, worker._pool, worker._threads, worker.health)
     return slow, writer
 
 
@@ -195,3 +197,17 @@ async def test_a_worker_that_redis_left_alone_writes_again_when_it_is_back(
         return False
 
     await eventually(is_back)
+
+
+async def test_a_worker_that_gets_sick_says_so_at_once_and_takes_it_back(
+    start_worker: StartWorker, heartbeats: Heartbeats
+) -> None:
+    worker = await start_worker(Handlers(), lease=600)
+    await first(heartbeats)
+    worker.consumption.fault = Fault("consumes_nothing", "it does nothing")
+    await worker._heartbeat.run_once()
+    found = await first(heartbeats)
+    assert (found.sick, found.sick_why) == ("consumes_nothing", "it does nothing")
+    worker.consumption.fault = None
+    await worker._heartbeat.run_once()
+    assert (await first(heartbeats)).sick == ""

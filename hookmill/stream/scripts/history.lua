@@ -24,6 +24,7 @@
 local HISTORY_DAYS, HISTORY_TTL = 7, 14 * 86400
 local CHUNK_MS, KEY_BYTES, MOST_SINGLES, SHORT_ERROR = 2048, 200, 100, 1000
 local SLACK = 1 / 32 -- of a bound that is reached, so much is dropped at once
+local AT_ONCE_DROPPED = 256 -- and twice what is added: after smaller bounds there may be many
 local batches, singles, repeats = {}, {}, {}
 
 -- Keep a batch of `count` attempts. Its first byte says whether some of their outcomes came too late.
@@ -143,7 +144,7 @@ local function write_singles(most, room)
   local order_key, adds = history_key .. ':singles', 0
   local bytes = tonumber(redis.call('HGET', history_key, 'single') or 0)
   for _, one in ipairs(singles) do adds = adds + #one[2] + #one[3] + KEY_BYTES end
-  local steps = 32 * #singles
+  local steps = math.min(32 * #singles, AT_ONCE_DROPPED + 2 * #singles)
   while bytes + adds > room / 2 and steps > 0 do
     local less = drop_oldest_single(order_key)
     bytes, steps = less and bytes - less or 0, less and steps - 1 or 0

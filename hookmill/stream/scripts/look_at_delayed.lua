@@ -9,8 +9,11 @@
 -- Reply {is releaser, number, wait, last ID, due, pauses}: 1 where the caller is the releaser,
 --       else 0; in how many ms the first message or the end of a pause is due (-1: none is); the last ID
 --       of `sooner`: where a message is delayed that is due before all of these, or the pauses change,
---       an entry with a greater ID follows; of the partitions in which something is due, the names of
---       the again streams (messages) and of the pauses; the version of the pauses
+--       an entry with a greater ID follows; of the partitions in which something is due (for others than
+--       the releaser: late), the names of the again streams (messages) and of the pauses; the version
+--       of the pauses
+
+local LATE = 2000 -- ms after which the others see what the releaser should have done
 
 local name, number = unpack(redis.call('HMGET', KEYS[1], 'name', 'number'))
 number = tonumber(number or 0)
@@ -30,7 +33,8 @@ local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local head = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')
 local wait = head[2] and math.max(0, tonumber(head[2]) - now_ms) or -1
-local due = wait == 0 and redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now_ms) or {}
+local seen_until = is_ours and now_ms or now_ms - LATE
+local due = wait == 0 and redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', seen_until) or {}
 local last = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)[1]
 return { is_ours and 1 or 0, number, wait, last and last[1] or '0-0', due,
   tonumber(redis.call('HGET', KEYS[4], 'pauses') or 0) }

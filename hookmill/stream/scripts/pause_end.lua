@@ -4,6 +4,7 @@
 -- KEYS  1 paused  2 counts  3 due  4 sooner  5 again  6 the group's wake-ups
 -- ARGV  1 the pause's name; '': one that has to end by itself, or whose resuming has stopped
 --       2 how many entries at most  3 after how many bytes a step ends
+--       4 since when the pause is on that is meant (Unix ms): one that is newer stays
 -- Reply {name, moved, left}: the name of the pause ('': there is none), how many entries were moved, and
 --       how many are left
 
@@ -15,6 +16,13 @@ local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 --#include held_back
 --#include pauses_due
 local GO_ON = 2000 -- ms after which another one goes on, where the caller has not
+
+-- Return whether a pause is newer than the one that is meant: it was paused again meanwhile.
+local function is_newer(about)
+  local could, noted = pcall(cjson.decode, about)
+  local since = could and type(noted) == 'table' and tonumber(noted.since_ms)
+  return since and since > tonumber(ARGV[4])
+end
 
 -- Return the name of a pause that nobody else ends.
 local function due_one()
@@ -35,6 +43,7 @@ if state == '' then
   return { '', 0, 0 }
 end
 if state == 'on' then
+  if ARGV[1] ~= '' and is_newer(about) then return { name, 0, 0 } end
   redis.call('HSET', paused_key, 'pause ' .. name, 'resuming 0 ' .. about)
   if name == 'all' then redis.call('HDEL', counts_key, 'all') end
   change_version()

@@ -116,14 +116,16 @@ function steps.paused()
   while left > 0 do
     local name = state.keys[#state.keys]
     if not name then return true end
-    local packed = redis.call('LINDEX', names.paused .. ':' .. name, state.index)
-    state.index = state.index + 1
-    if packed then
-      count(cmsgpack.unpack(packed))
-    else
+    -- Several at once: the list may be long, and Redis goes through it to a place in it.
+    local step, before = state.at_once or 1, left
+    local found = redis.call('LRANGE', names.paused .. ':' .. name, state.index, state.index + step - 1)
+    for _, packed in ipairs(found) do count(cmsgpack.unpack(packed)) end
+    state.index = state.index + #found
+    if #found < step then
       table.remove(state.keys)
       state.index = 0
     end
+    state.at_once = math.max(1, math.min(100, math.floor(left / (before - left + 1) * #found / 2)))
   end
   return false
 end

@@ -15,7 +15,7 @@ local _, other, silent_ms = right_of(KEYS[3])
 if other ~= '' and other ~= ARGV[2] and silent_ms < tonumber(ARGV[4]) then return { '', 0 } end
 keep_right(KEYS[3], ARGV[2])
 local moves_key = again_key .. ':moves'
-redis.call('DEL', moves_key)
+redis.call('UNLINK', moves_key)
 redis.call('HSET', moves_key, '', ARGV[2])
 redis.call('EXPIRE', moves_key, ARGV[3])
 -- Without a stream nothing was handled, and the default group may not be made yet.

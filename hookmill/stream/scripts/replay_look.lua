@@ -18,7 +18,7 @@ local moves_key = again_key .. ':moves'
 if redis.call('HGET', moves_key, '') ~= ARGV[1] or not has_right(KEYS[2], ARGV[1]) then return false end
 redis.call('EXPIRE', moves_key, ARGV[2])
 if ARGV[3] == 'end' then
-  redis.call('DEL', moves_key)
+  redis.call('UNLINK', moves_key) -- it may have many fields
   return { {}, '' }
 end
 
@@ -44,18 +44,25 @@ local function read_stream()
   return position
 end
 
+local function take_in_packed(packed)
+  bytes = bytes + #packed
+  if kind == 'parked' then -- an array of the token and the fields: the token stands in front
+    local _, token = cmsgpack.unpack_limit(packed, 1, 1)
+    tokens[#tokens + 1] = token
+  else
+    take_in(cmsgpack.unpack(packed))
+  end
+end
+
+-- Several are read at once, as far as the bytes allow: Redis goes through the list to a place in it.
 local function read_list()
-  local place, read = tonumber(position == '' and -1 or position), 0
+  local place, read, at_once = tonumber(position == '' and -1 or position), 0, 1
   while read < count and bytes < budget do
-    local packed = redis.call('LINDEX', KEYS[3], place)
-    if not packed then return '' end
-    place, read, bytes = place - 1, read + 1, bytes + #packed
-    if kind == 'parked' then -- an array of the token and the fields: the token stands in front
-      local _, token = cmsgpack.unpack_limit(packed, 1, 1)
-      tokens[#tokens + 1] = token
-    else
-      take_in(cmsgpack.unpack(packed))
-    end
+    local found = redis.call('LRANGE', KEYS[3], place - at_once + 1, place)
+    for _, packed in ipairs(found) do take_in_packed(packed) end
+    if #found < at_once then return '' end
+    place, read = place - at_once, read + at_once
+    at_once = math.max(1, math.min(count - read, math.floor((budget - bytes) / bytes * read / 2)))
   end
   return string.format('%.0f', place)
 end
