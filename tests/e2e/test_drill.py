@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from tests.ports import free_port
 from tests.receiver.test_spool_full_disk import fill, small_disk
 from tests.support import MARBLE_SECRET, Program, wait_until
 from tests.worker.processes import WorkerProcesses
+from tests.worker.test_probes import ask
 
 __all__ = ["small_disk"]
 
@@ -82,6 +84,11 @@ class Site:
         (found,) = asyncio.run(look(self.settings())).groups
         return found
 
+    def metric(self, port: int, name: str) -> str:
+        """The value that the alert rules see, of a metric without labels or of its only series."""
+        found = re.search(rf"^{name}(?:{{[^}}]*}})? (\S+)$", ask(port, "/metrics")[1], re.MULTILINE)
+        return "" if found is None else found[1]
+
     def ready(self, port: int) -> Probed:
         return probe("127.0.0.1", port, ready=True)
 
@@ -136,6 +143,8 @@ def test_whatever_is_broken_is_named_with_its_remedy(
     for port in (site.receiver_port, site.worker_port):
         wait_until(lambda port=port: "refuses the login" in site.ready(port).detail)  # type: ignore[misc]
         assert probe("127.0.0.1", port).ok
+    wait_until(lambda: site.metric(site.receiver_port, "hookmill_redis_up") == "0.0")
+    assert site.metric(site.worker_port, "hookmill_worker_healthy") == "1.0"
     assert "the user may use it" in site.remedy("Redis cannot be used")
     assert "the worker is unhealthy" not in worker.log
     receiver.kill()

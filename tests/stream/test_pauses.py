@@ -274,6 +274,19 @@ async def test_a_pause_is_heeded_whose_version_redis_has_lost(
     await resumed(pauses, HANDLER.name)
 
 
+async def test_what_somebody_deleted_is_no_backlog_after_the_pause(
+    stream: Producer, group: Consumer, pauses: Pauses, redis_client: redis.Redis
+) -> None:
+    await stream.append([message(), message()])
+    await pauses.pause(HANDLER)
+    await pauses.pause(Pause(kind="source", value="stripe"))
+    await group.settle([held_back(entry) for entry in (await group.take(10)).entries])
+    redis_client.delete(f"{group.partitions[0].paused}:{HANDLER.name}")
+    await resumed(pauses, HANDLER.name)
+    assert (await Upkeep(stream.client, "main").measure_backlog()).messages == 0
+    await resumed(pauses, "source:stripe")
+
+
 async def test_a_long_list_of_what_is_held_back_is_read_many_at_a_time(
     stream: Producer, group: Consumer, pauses: Pauses, redis_client: redis.Redis
 ) -> None:

@@ -62,6 +62,7 @@ if moved > 0 then count_held_back(name, -moved) end
 
 local left = tonumber(redis.call('HGET', paused_key, 'count ' .. name) or 0)
 if not redis.call('LINDEX', list, 0) then
+  if left ~= 0 then count_held_back(name, -left) end -- somebody deleted the list
   left = 0
   redis.call('HDEL', paused_key, 'pause ' .. name, 'count ' .. name)
   local is_last = redis.call('HLEN', paused_key) == 1 and redis.call('HEXISTS', paused_key, 'count') == 1
