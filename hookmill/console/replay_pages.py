@@ -17,7 +17,7 @@ from hookmill.console.rendering import in_url
 _FINISHED = frozenset({"handled", "discarded", "ignored", "finished"})
 
 
-class Plan(NamedTuple):
+class ReplayOfOne(NamedTuple):
     """What a person is asked to confirm. `to` is the handler that is to run it, "" for all."""
 
     group: str
@@ -68,7 +68,7 @@ async def plan(console: Console, request: Request) -> Moved:
     if group is None:
         raise PageRefusedError(404, "there is no group")
     entry = request.named["entry"]
-    meant = Plan(group.name, entry, request.field("to"))
+    meant = ReplayOfOne(group.name, entry, request.field("to"))
     job = Job("Replay: looking at the message", f"/messages/{in_url(entry)}", None, meant)
 
     async def counting(job: Job) -> AsyncIterator[None]:
