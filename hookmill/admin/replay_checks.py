@@ -8,6 +8,7 @@ from hookmill.stream.client import Client
 from hookmill.stream.facts import SILENCE, GroupFacts
 from hookmill.stream.groups import Groups
 from hookmill.stream.inspector import Inspector
+from hookmill.stream.recent import EntryPlace
 
 CAN_REPLAY = "replay"
 """What the heartbeat of a worker that notes moves (`moves.lua`) says that it can."""
@@ -57,3 +58,17 @@ async def made_ms(client: Client, group: str) -> int:
     """Return when the group was made if it began there: what came before is not its own."""
     known = (await Groups(client).known()).get(group)
     return known.since_ms if known is not None and known.origin == "now" else 0
+
+
+def bounds_of_one(entry: str, first: str, partitions: int) -> tuple[str, tuple[str, ...]]:
+    """Return bounds between which this entry alone lies: the first ID, and the last one of each
+    partition. `first` is the first ID that belongs to the group. Raises `ReplayRefusedError`.
+    """
+    try:
+        place = EntryPlace.of(entry)
+    except ValueError:
+        raise ReplayRefusedError(f"{entry!r} is not the ID of an entry") from None
+    if place.ms < int(first.partition("-")[0]):
+        raise ReplayRefusedError(f"{entry} came before the group was made: it is not the group's")
+    entry_id = f"{place.ms}-{place.sequence}"
+    return entry_id, tuple(entry_id if n == place.partition else "0-0" for n in range(partitions))

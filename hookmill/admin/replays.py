@@ -18,6 +18,7 @@ from hookmill.admin.pace import Pace
 from hookmill.admin.redactions import shown_by
 from hookmill.admin.replay_checks import (
     ReplayRefusedError,
+    bounds_of_one,
     group_facts,
     known_handler,
     made_ms,
@@ -264,8 +265,9 @@ async def opened(
     *,
     to: str = "",
     rate: float | None = None,
+    only: str = "",
 ) -> AsyncIterator[Replay]:
-    """Open a new replay of the settings' group.
+    """Open a new replay of the settings' group; with `only`, of the message with this entry.
 
     Raises `ReplayRefusedError` where it may not be, and `SearchRefusedError` where a condition asks
     for what a source redacts.
@@ -280,7 +282,10 @@ async def opened(
         if to := to or wanted.handler or "":
             to, _ = known_handler(facts, to)
         first = f"{max(wanted.since_ms or 0, await made_ms(client, settings.group))}-0"
-        plan = ReplayPlan(wanted=wanted, to=to, rate=rate, first=first)
+        last: tuple[str, ...] = ()
+        if only:
+            first, last = bounds_of_one(only, first, len(client.partitions))
+        plan = ReplayPlan(wanted=wanted, to=to, rate=rate, first=first, last=last)
         async with _closing(Replay(client, settings, secrets.token_hex(4), plan)) as replay:
             yield replay
 

@@ -18,10 +18,12 @@ from hookmill.console import (
     audit_page,
     dead_pages,
     handler_page,
+    job_pages,
     message_pages,
     overview_page,
     pause_pages,
     refused_pages,
+    replay_pages,
     source_page,
     worker_page,
 )
@@ -39,7 +41,7 @@ PAGES: dict[str, Page] = {
     "/dead": dead_pages.dead,
     "/dead/errors": dead_pages.errors,
     "/dead/{id}": dead_pages.one,
-    "/jobs/{id}": dead_pages.job,
+    "/jobs/{id}": job_pages.job,
     "/messages": message_pages.messages,
     "/messages/{entry}": message_pages.story,
     "/handlers": handler_page.handlers,
@@ -53,10 +55,11 @@ PAGES: dict[str, Page] = {
 
 ACTIONS: dict[str, Page] = {
     "/dead/plan": dead_pages.plan,
+    "/messages/{entry}/replay": replay_pages.plan,
     "/handlers/pause": pause_pages.pause,
     "/handlers/resume": pause_pages.resume,
-    "/jobs/{id}/confirm": dead_pages.confirm,
-    "/jobs/{id}/cancel": dead_pages.cancel,
+    "/jobs/{id}/confirm": job_pages.confirm,
+    "/jobs/{id}/cancel": job_pages.cancel,
 }
 """What is done: forms are sent there."""
 

@@ -18,7 +18,7 @@ from hookmill.admin.fingerprints import is_fingerprint
 from hookmill.admin.units import count
 from hookmill.console.console import Console, acting, need_operator
 from hookmill.console.filters import moment_of, where_of
-from hookmill.console.jobs import Job
+from hookmill.console.jobs import Job, rate_of
 from hookmill.console.pages import Moved, PageRefusedError, Request, Shown, written
 from hookmill.error_text import last_line
 from hookmill.stream.facts import GroupFacts
@@ -44,6 +44,41 @@ class Plan(NamedTuple):
     group: str
     selection: Selection
     selected: SelectedDeadLetters
+    takes_rate: bool = False
+
+    @property
+    def verb(self) -> str:
+        """What is done, as a button says it."""
+        return _DOING[self.action][0]
+
+    @property
+    def warning(self) -> str:
+        """What this does to them."""
+        if self.action == "drop":
+            return "They are deleted for good."
+        return "They run again with a fresh count of attempts."
+
+    def begin(self, console: Console, request: Request, counted: Job) -> Job:
+        """Do what was counted."""
+        rate = rate_of(request)
+        verb, done = _DOING[self.action]
+        tallies = self.selected.replay(rate) if self.action == "replay" else self.selected.drop()
+        about = {"group": self.group, "selection": self.selection, "rate": rate}
+
+        async def act(job: Job) -> AsyncIterator[None]:
+            async with acting(console, request, f"dead {self.action}", about) as action:
+                async for tally in tallies:
+                    job.step(tally.tried, f"{tally.done:,} {done}")
+                    action.result(**{done: tally.done, "of": tally.tried})
+                    console.watch.forget()
+                    yield
+                    if job.is_cancelled:
+                        action.result(cancelled=True)
+                        break
+
+        told = count(counted.total or 0, "dead letter", "dead letters")
+        job = Job(f"{verb} {told} of group {self.group}", counted.back, counted.total)
+        return console.jobs.start(job, act)
 
 
 async def dead(console: Console, request: Request) -> Shown:
@@ -118,7 +153,7 @@ async def plan(console: Console, request: Request) -> Moved:
     selection = Selection(ids=ids, filter=await _wanted(console, given))
     selected = await dead_letters.select(letters, selection)
     title = f"{_DOING[action][0]}: counting what is meant"
-    meant = Plan(action, group.name, selection, selected)
+    meant = Plan(action, group.name, selection, selected, takes_rate=action == "replay")
     job = Job(title, f"/dead{written(_query(group, given))}", None, meant)
 
     async def counting(job: Job) -> AsyncIterator[None]:
@@ -133,56 +168,6 @@ async def plan(console: Console, request: Request) -> Moved:
     return Moved(f"/jobs/{console.jobs.start(job, counting).id}")
 
 
-async def confirm(console: Console, request: Request) -> Moved:
-    """Do what was counted."""
-    need_operator(request)
-    counted = console.jobs.get(request.named["id"])
-    if counted is None or not isinstance(counted.plan, Plan) or counted.state != "ended":
-        raise PageRefusedError(404, "there is nothing to confirm (any more)")
-    chosen, total = counted.plan, counted.total
-    rate = _rate(request)
-    verb, done = _DOING[chosen.action]
-    tallies = chosen.selected.replay(rate) if chosen.action == "replay" else chosen.selected.drop()
-    about = {"group": chosen.group, "selection": chosen.selection, "rate": rate}
-
-    async def act(job: Job) -> AsyncIterator[None]:
-        async with acting(console, request, f"dead {chosen.action}", about) as action:
-            async for tally in tallies:
-                job.step(tally.tried, f"{tally.done:,} {done}")
-                action.result(**{done: tally.done, "of": tally.tried})
-                console.watch.forget()
-                yield
-                if job.is_cancelled:
-                    action.result(cancelled=True)
-                    break
-
-    told = count(total or 0, "dead letter", "dead letters")
-    job = Job(f"{verb} {told} of group {chosen.group}", counted.back, total)
-    console.jobs.start(job, act)
-    counted.plan = None  # a form that is sent twice acts once
-    return Moved(f"/jobs/{job.id}")
-
-
-async def job(console: Console, request: Request) -> Shown:
-    """Show how far an action has come."""
-    found = _job(console, request)
-    return Shown("job.html", {"job": found}, "jobs" if found.is_running else "")
-
-
-async def cancel(console: Console, request: Request) -> Moved:
-    """End an action after its current step."""
-    need_operator(request)
-    _job(console, request).is_cancelled = True
-    return Moved(f"/jobs/{request.named['id']}")
-
-
-def _job(console: Console, request: Request) -> Job:
-    found = console.jobs.get(request.named["id"])
-    if found is None:
-        raise PageRefusedError(404, "there is no such action (any more): the console was restarted")
-    return found
-
-
 def _action(request: Request) -> Action:
     match request.field("action"):
         case "replay":
@@ -190,19 +175,6 @@ def _action(request: Request) -> Action:
         case "drop":
             return "drop"
     raise PageRefusedError(400, "there is no such action")
-
-
-def _rate(request: Request) -> float | None:
-    text = request.field("rate")
-    if not text:
-        return None
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = 0.0
-    if not 0.001 <= rate <= 1e6:
-        raise PageRefusedError(400, "give a rate as a number a second, such as 50")
-    return rate
 
 
 def _given(query: Mapping[str, str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import structlog
 
+from hookmill.console.pages import PageRefusedError, Request
 from hookmill.errors import HookmillError
 from hookmill.runtime.tasks import cancel_and_wait
 
@@ -33,7 +34,7 @@ State = Literal["running", "ended", "cancelled", "failed"]
 
 class Job:
     """One action. `told` is what it has done so far, in words, `back` the page to go back to. A job
-    that counts has a `plan`: what a person may then confirm.
+    that counts has a `plan`: what a person may then confirm, such as `dead_pages.Plan`.
     """
 
     def __init__(self, title: str, back: str, total: int | None, plan: Any = None) -> None:
@@ -63,6 +64,20 @@ class Job:
     def step(self, done: int, told: str) -> None:
         """Note how far it has come."""
         self.done, self.told = done, told
+
+
+def rate_of(request: Request) -> float | None:
+    """Read how many a second an action may do. Raises `PageRefusedError`."""
+    text = request.field("rate")
+    if not text:
+        return None
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0.001 <= rate <= 1e6:
+        raise PageRefusedError(400, "give a rate as a number a second, such as 50")
+    return rate
 
 
 Run = Callable[[Job], AsyncIterator[None]]

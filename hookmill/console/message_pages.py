@@ -13,6 +13,7 @@ from hookmill.admin.replay_filter import ReplayFilter
 from hookmill.console.console import Console
 from hookmill.console.filters import moment_of, where_of
 from hookmill.console.pages import Moved, PageRefusedError, Request, Shown, written
+from hookmill.console.replay_pages import replayable
 from hookmill.errors import WireVersionError
 from hookmill.message import Message
 from hookmill.stream.whereabouts import Whereabouts
@@ -59,7 +60,8 @@ async def story(console: Console, request: Request) -> Shown:
         raise PageRefusedError(404, str(error)) from None
     told = await opened.story(found.matches[0])
     body = await _body(console, told.entry)
-    return Shown("message.html", {"story": told, "body": body}, "overview")
+    values = {"story": told, "body": body, "replayable": replayable(told)}
+    return Shown("message.html", values, "overview")
 
 
 async def _body(console: Console, entry: str) -> str | None:

@@ -12,30 +12,12 @@ import redis
 from hookmill.admin import audit
 from hookmill.config.settings import Settings
 from hookmill.console.jobs import MAX_RUNNING
-from tests.console.browsing import Browser, Got
+from tests.console.acting import confirmed, counted, ended
+from tests.console.browsing import Browser
 from tests.given_up import GiveUp
 from tests.support import eventually, message
 
 pytestmark = pytest.mark.one_server
-
-
-async def counted(browser: Browser, page: str = "/dead", **form: Any) -> tuple[str, Got]:
-    """Send the form of a page, and wait for the count; return the address of the question."""
-    sent = await browser.send(page, "/dead/plan", **form)
-    assert sent.status == 200, sent.visible
-    return await ended(browser)
-
-
-async def ended(browser: Browser) -> tuple[str, Got]:
-    newest = list(browser.running.jobs._jobs.values())[-1]
-    await eventually(lambda: not newest.is_running)
-    return f"/jobs/{newest.id}", await browser.get(f"/jobs/{newest.id}")
-
-
-async def confirmed(browser: Browser, address: str, page: Got, **form: str) -> Got:
-    sent = await browser.post(f"{address}/confirm", {"csrf": page.csrf, **form})
-    assert sent.status == 200, sent.visible
-    return (await ended(browser))[1]
 
 
 async def test_what_is_confirmed_is_what_was_counted_and_it_is_recorded(
