@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 from hookmill.stream.client import Client
 from hookmill.stream.entries import NOT_LISTED, DeadLetter
 from hookmill.stream.script_runner import Call, ScriptRunner
+
+_PLACE = re.compile("([0-9]{1,20})-([0-9]{1,20})(?:@([0-9]{1,5}))?")
+
+_LARGEST = 2**64 - 1
+"""Redis takes no larger number in the ID of an entry."""
 
 _PAGE_BYTES = 4 * 1024 * 1024
 """Bytes that Redis reads in one step."""
@@ -24,9 +30,12 @@ class EntryPlace(NamedTuple):
         """Read `MS-SEQUENCE`, with `@N` behind it for a partition other than the first. Raises
         `ValueError`.
         """
-        entry_id, _, partition = text.partition("@")
-        ms, _, sequence = entry_id.partition("-")
-        return cls(int(ms), int(sequence), int(partition or 0))
+        if not (found := _PLACE.fullmatch(text)):
+            raise ValueError(text)
+        place = cls(*(int(part or 0) for part in found.groups()))
+        if max(place) > _LARGEST:
+            raise ValueError(text)
+        return place
 
     def __str__(self) -> str:
         entry_id = f"{self.ms}-{self.sequence}"
