@@ -40,6 +40,12 @@ class HandlersError(HookmillError):
     code = "handlers"
 
 
+class UsageError(HookmillError):
+    """What a command was given cannot be meant: a text that is no time, no cursor, no URL."""
+
+    code = "usage"
+
+
 class NotInstalledError(HookmillError):
     """A part of Hookmill is not installed: an extra, or the package itself."""
 

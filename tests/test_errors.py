@@ -9,6 +9,7 @@ CODES = {
     "HookmillError": "error",
     "SettingsError": "settings",
     "HandlersError": "handlers",
+    "UsageError": "usage",
     "NotInstalledError": "not_installed",
     "DecodeError": "undecodable",
     "WireVersionError": "unknown_wire_version",

@@ -21,7 +21,7 @@ from hookmill.admin.redactions import Showable, shown_by
 from hookmill.admin.tailing import Cursor, Wanted
 from hookmill.config.settings import Settings
 from hookmill.debug.targets import scheme_for
-from hookmill.errors import HookmillError, SettingsError, WireVersionError
+from hookmill.errors import HookmillError, SettingsError, UsageError, WireVersionError
 from hookmill.message import Message
 from hookmill.signatures import Signed
 from hookmill.stream.client import Client
@@ -53,6 +53,10 @@ class ForwardRefusedError(HookmillError):
     """Deliveries may not be sent on like this. The text says why."""
 
     code = "forward_refused"
+
+
+class ForwardURLError(ForwardRefusedError, UsageError):
+    """What was given is no URL to which deliveries can be sent."""
 
 
 class Sent(msgspec.Struct, frozen=True, kw_only=True):
@@ -221,7 +225,7 @@ def _check_url(url: str, *, anywhere: bool) -> None:
     except ValueError:
         usable = False
     if not usable or "?" in url or "#" in url:
-        raise ForwardRefusedError(
+        raise ForwardURLError(
             f"{url}: give an http or https URL without ? and #, such as http://localhost:3000"
         )
     if not anywhere and not _is_here(parts.hostname or ""):

@@ -16,7 +16,7 @@ import msgspec
 from hookmill.admin.audit import Operator, acting
 from hookmill.admin.filters import LATEST_MS
 from hookmill.config.settings import DEFAULT_GROUP, Settings
-from hookmill.errors import HookmillError
+from hookmill.errors import HookmillError, UsageError
 from hookmill.printable import printable
 from hookmill.stream.client import Client
 from hookmill.stream.facts import SILENCE, GroupFacts, Heartbeat, Pause
@@ -35,6 +35,10 @@ class PauseRefusedError(HookmillError):
     """What was asked for cannot be paused or resumed. The text says what can be."""
 
     code = "pause_refused"
+
+
+class PauseTimeError(PauseRefusedError, UsageError):
+    """The end of a pause is no time, or one that is over."""
 
 
 def everything() -> Pause:
@@ -222,14 +226,14 @@ def _until_ms(until: str, now_ms: int) -> int:
         try:
             moment = datetime.fromisoformat(until)
         except ValueError:
-            raise PauseRefusedError(
+            raise PauseTimeError(
                 f"until {printable(until)}: give a time such as 2026-11-21T09:30 (UTC), or for how "
                 "long: 30m, 2h, 7d"
             ) from None
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         ms = round(moment.timestamp() * 1000)
     if not now_ms < ms <= LATEST_MS:
-        raise PauseRefusedError(f"until {printable(until)}: by Redis' clock that is not to come")
+        raise PauseTimeError(f"until {printable(until)}: by Redis' clock that is not to come")
     return ms
 
 

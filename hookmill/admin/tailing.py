@@ -20,7 +20,7 @@ from hookmill.admin.outcome_feed import OutcomeFeed
 from hookmill.admin.redactions import Showable, shown_by
 from hookmill.admin.refused import describe as describe_refused
 from hookmill.config.settings import Settings
-from hookmill.errors import HookmillError, StreamUnavailableError, WireVersionError
+from hookmill.errors import StreamUnavailableError, UsageError, WireVersionError
 from hookmill.handlers import matches_pattern
 from hookmill.message import Fields, Message, about_of, body_of
 from hookmill.stream.client import Client
@@ -42,7 +42,7 @@ _POSITION = r"[0-9]{1,15}-[0-9]{1,20}"
 _CURSOR = re.compile(rf"({_POSITION}(?:,{_POSITION}){{0,63}})/({_POSITION})")
 
 
-class CursorError(HookmillError):
+class CursorError(UsageError):
     """A cursor cannot be read, or is that of a stream with another number of partitions."""
 
     code = "no_cursor"

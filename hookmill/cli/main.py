@@ -34,7 +34,7 @@ from hookmill.cli import (
     tail,
 )
 from hookmill.cli.output import say_error
-from hookmill.errors import HandlersError, HookmillError, SettingsError
+from hookmill.errors import HandlersError, HookmillError, SettingsError, UsageError
 from hookmill.runtime.escaped_stderr import escape_stderr
 
 _OUTPUT_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
@@ -93,7 +93,7 @@ def main() -> None:
         sys.exit(2)
     except HookmillError as error:
         say_error(str(error))
-        sys.exit(2 if isinstance(error, HandlersError) else 1)
+        sys.exit(2 if isinstance(error, HandlersError | UsageError) else 1)
     except Exception as error:  # noqa: BLE001 - its traceback is written, with escapes
         if isinstance(error, OSError) and error.errno in _OUTPUT_FAULTS:
             _end_without_output(error)

@@ -40,6 +40,9 @@ async def test_what_is_paused_is_listed_until_it_is_resumed(
     assert run("pause", "--list") == "nothing is paused\n"
     said = run("pause", "--handler", "male", status=1)
     assert "no worker of group main that runs has a handler male; there are: mail." in said
+    assert "give a time such as" in run("pause", "--all", "--until", "yesterday", status=2)
+    assert "give an http or https URL" in run("forward", "ftp://localhost", status=2)
+    assert "is no cursor" in run("tail", "--from", "zzz", status=2)
     assert run("pause", "--handler", "send", "--why", "it is down") == (
         "paused handler mail of group main\n"
     )
