@@ -86,3 +86,18 @@ async def test_what_is_redacted_is_neither_searched_nor_shown(
 async def test_refused_deliveries_that_are_kept_are_listed(operator: Browser) -> None:
     assert "None is kept" in (await operator.get("/refused?source=x")).visible
     assert (await operator.get("/refused/1-1")).status == 404
+
+
+async def test_a_body_is_shown_as_the_event_that_it_decodes_as(
+    operator: Browser, stream: Producer
+) -> None:
+    bodies = (b'{"event": "post.published", "data": {"id": "<b>7"}}', b'{"data": {"id": 7}}')
+    await stream.append(
+        [message(body, id=f"m{n}", type="post.published") for n, body in enumerate(bodies)]
+    )
+    rows = (await operator.get("/messages")).text
+    bad, good = [await operator.get(one) for one in re.findall('href="(/messages/[^"?]+)"', rows)]
+    assert "Decodes as  post.published" in good.visible
+    assert "&lt;b&gt;7" in good.text
+    assert "Does not decode as  post.published" in bad.visible
+    assert "$" in bad.visible
