@@ -19,7 +19,7 @@ from hookmill.errors import WireVersionError
 from hookmill.message import Message
 from hookmill.stream.whereabouts import Whereabouts
 
-FILTERS = ("from", "type", "key", "where", "after", "before")
+FILTERS = ("from", "type", "key", "where", "after", "before", "state", "group")
 
 MAX_ID = 1000
 """Characters of what is searched for."""
@@ -31,7 +31,7 @@ async def messages(console: Console, request: Request) -> Shown | Moved:
     given = {name: request.query.get(name, "").strip() for name in FILTERS}
     values: dict[str, Any] = {
         "id": text[:MAX_ID], "source": source, "found": None, "fault": "",
-        "page": None, "given": given,
+        "page": None, "given": given, "in_state": None,
     }  # fmt: skip
     if text:
         try:
@@ -45,9 +45,13 @@ async def messages(console: Console, request: Request) -> Shown | Moved:
     client = await console.backend.client()
     shown = await shown_by(client, console.settings)
     cursor = request.query.get("older", "")
-    found_page = await recent.page(client, _filter(given), shown, cursor=cursor)
+    group, groups = await console.group_of(request)
+    in_state = None
+    if given["state"] and group is not None:
+        in_state = recent.InState(group.name, given["state"])
+    found_page = await recent.page(client, _filter(given), shown, in_state=in_state, cursor=cursor)
     older = given | {"older": found_page.cursor}
-    values["page"] = found_page
+    values |= {"page": found_page, "states": recent.STATES, "groups": groups, "in_state": in_state}
     values["older"] = written({name: value for name, value in older.items() if value})
     return Shown("messages.html", values)
 
