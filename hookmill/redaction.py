@@ -74,16 +74,25 @@ def redacted_headers(block: bytes, paths: Iterable[str]) -> bytes:
     )
 
 
-def is_redacted(path: str, paths: Iterable[str]) -> bool:
-    """Return whether a search for the value at a path could tell what is hidden: if the path leads
-    to a hidden value, into one or through a part of one.
+def is_redacted(names: Sequence[str], paths: Iterable[str]) -> bool:
+    """Return whether a search for the value behind these names could tell what is hidden: if they
+    lead to a hidden value, into one or through a part of one.
 
-    Positions in lists are left out on both sides, because a path leads through every item.
+    Positions in lists are left out on both sides, because a path leads through every item. A name
+    with dots or brackets is looked at both in its parts and as one name, for which `*` can stand.
     """
-    asked = _without_positions(path)
-    return any(
-        all(map(_matches, hidden, asked)) for hidden in map(_without_positions, _bodies(paths))
-    )
+    hidden = [_without_positions(path) for path in _bodies(paths)]
+    asked = _without_positions(".".join(names))
+    return any(all(map(_matches, one, asked)) for one in hidden) or _leads_into(names, hidden)
+
+
+def _leads_into(names: Iterable[str], hidden: list[_Steps]) -> bool:
+    for name in names:
+        if not name.isdecimal():
+            hidden = _behind(name.casefold(), hidden)
+        if () in hidden:
+            return True
+    return bool(hidden)
 
 
 def fault_of_path(path: str) -> str:
@@ -110,7 +119,11 @@ def _steps_of(paths: Iterable[str]) -> list[_Steps]:
 
 
 def _without_positions(path: str) -> _Steps:
-    return tuple(step for step in path.casefold().split(".") if step and not step.isdecimal())
+    """Return the steps of a path, or of the name of a form's field: `data[email]` is `data.email`,
+    and empty brackets are left out as positions are.
+    """
+    steps = path.casefold().replace("[", ".").replace("]", ".").split(".")
+    return tuple(step for step in steps if step and not step.isdecimal())
 
 
 def _matches(hidden: str, asked: str) -> bool:
@@ -224,13 +237,10 @@ def _field(piece: bytes, steps: Sequence[_Steps]) -> bytes:
     `data[email]` and `data.email` are the same path; positions and empty brackets are left out.
     """
     name, equals, _ = piece.partition(b"=")
-    text = unquote_to_bytes(name.replace(b"+", b" ")).decode("utf-8", "replace").casefold()
-    asked = tuple(
-        step for step in text.replace("[", ".").replace("]", ".").split(".")
-        if step and not step.isdecimal()
-    )  # fmt: skip
+    asked = _without_positions(
+        unquote_to_bytes(name.replace(b"+", b" ")).decode("utf-8", "replace")
+    )
     for one in steps:
-        hidden = [step for step in one if not step.isdecimal()]
-        if all(map(_matches, hidden, asked)):
+        if all(map(_matches, _without_positions(".".join(one)), asked)):
             return name + equals + HIDDEN.encode() if equals else HIDDEN.encode()
     return piece

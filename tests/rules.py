@@ -3166,7 +3166,7 @@ RULES = (
         (
             Edit(
                 "hookmill/admin/redactions.py",
-                "if is_meant and is_redacted(path, paths):",
+                "if is_meant and is_redacted(names, paths):",
                 "if is_meant and path in paths:",
             ),
         ),

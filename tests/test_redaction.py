@@ -174,9 +174,36 @@ def test_headers_are_hidden_by_name() -> None:
     ],
 )
 def test_a_search_is_known_that_could_tell_what_is_hidden(path: str, is_hidden: bool) -> None:
-    assert is_redacted(path, ["data.email", "items.0.sku", "header:x"]) is is_hidden
-    assert is_redacted(path, EVERYTHING)
-    assert not is_redacted(path, [])
+    names = path.split(".")
+    assert is_redacted(names, ["data.email", "items.0.sku", "header:x"]) is is_hidden
+    assert is_redacted(names, EVERYTHING)
+    assert not is_redacted(names, [])
+
+
+@pytest.mark.parametrize(
+    ("names", "is_hidden"),
+    [
+        (["data[email]"], True),
+        (["data[0][email]"], True),
+        (["data[]", "email"], True),
+        (["data.email"], True),
+        (["homes", "a.b", "street"], True),
+        (["homes", "a.b", "city"], False),
+        (["homes", "a", "city"], False),
+        (["data[name]"], False),
+    ],
+)
+def test_a_search_is_known_whose_names_have_dots_or_brackets(
+    names: list[str], is_hidden: bool
+) -> None:
+    assert is_redacted(names, ["data.email", "homes.*.street"]) is is_hidden
+
+
+@pytest.mark.parametrize("path", ["data[email]", "data.email", "data[0].email"])
+def test_a_field_of_a_form_is_hidden_however_its_path_is_written(path: str) -> None:
+    assert redacted(b"data[email]=x&data[0][email]=y&n=1", FORM, [path]).decode() == (
+        "data[email]=[redacted]&data[0][email]=[redacted]&n=1"
+    )
 
 
 @pytest.mark.parametrize("path", ["", "a..b", ".a", "a. b", "a\n", "header:", "header:a b"])

@@ -148,8 +148,9 @@ class MessageMetrics:
             same.append(one)
         for (source, event_type, handler), some in handled.items():
             self._count(source, event_type, handler, "handled", len(some))
-            self._observe(handler, some, now)
-            self._observe_whole(handler, some, now)
+            received = [one.message.received_ms for one in some]  # type: ignore[union-attr]  # read
+            self._observe(handler, some, received, now)
+            self._observe_whole(handler, some, received, now)
 
     def flush(self) -> None:
         """Count what was added to the histograms."""
@@ -166,33 +167,34 @@ class MessageMetrics:
             self._count_dead(handler, outcome.reason)
         if message is None or type(outcome) is Requeued:
             return
+        received = [message.received_ms]
         if handler:
-            self._observe(handler, [one], now)
+            self._observe(handler, [one], received, now)
         if told in FINISHED:
-            self._observe_whole(handler, [one], now)
+            self._observe_whole(handler, [one], received, now)
 
-    def _observe(self, handler: str, some: list[_Ended], now: _Now) -> None:
-        times = self._times_for(handler)
-        began = now.at_zero
+    def _observe(self, handler: str, some: list[_Ended], received: list[int], now: _Now) -> None:
+        times, at_zero = self._times_for(handler), now.at_zero
         times.running.add_all([one.seconds for one in some])
-        times.waiting.add_all(
-            [
-                began + one.began - one.message.received_ms / 1000  # type: ignore[union-attr]  # read
-                for one in some
-                if not one.progress.attempts
-            ]
-        )
-        last = some[-1]
-        if trace_id := _trace_id_of(last):
-            times.running.exemplify(last.seconds, trace_id)
-            if not last.progress.attempts:
-                times.waiting.exemplify(began + last.began - _received(last), trace_id)
-
-    def _observe_whole(self, handler: str, some: list[_Ended], now: _Now) -> None:
-        whole, ms = self._times_for(handler).whole, now.unix * 1000
-        whole.add_all([(ms - one.message.received_ms) / 1000 for one in some])  # type: ignore[union-attr]  # read
+        waited = [
+            at_zero + one.began - ms / 1000
+            for one, ms in zip(some, received, strict=True)
+            if not one.progress.attempts
+        ]
+        times.waiting.add_all(waited)
         if trace_id := _trace_id_of(some[-1]):
-            whole.exemplify(now.unix - _received(some[-1]), trace_id)
+            times.running.exemplify(some[-1].seconds, trace_id)
+            if not some[-1].progress.attempts:
+                times.waiting.exemplify(waited[-1], trace_id)
+
+    def _observe_whole(
+        self, handler: str, some: list[_Ended], received: list[int], now: _Now
+    ) -> None:
+        whole, unix = self._times_for(handler).whole, now.unix
+        took = [unix - ms / 1000 for ms in received]
+        whole.add_all(took)
+        if trace_id := _trace_id_of(some[-1]):
+            whole.exemplify(took[-1], trace_id)
 
     def _times_for(self, handler: str) -> _Times:
         return self._times.get(handler) or self._times[OTHER]
@@ -270,7 +272,3 @@ def _trace_id_of(one: _Ended) -> str:
     trace = one.entry.fields.get(TRACE_FIELD)
     found = None if trace is None else read_traceparent(trace.decode("latin-1"))
     return found.trace_id if found is not None and found.is_sampled else ""
-
-
-def _received(one: _Ended) -> float:
-    return one.message.received_ms / 1000 if one.message is not None else 0.0

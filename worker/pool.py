@@ -145,7 +145,7 @@ class Pool:
         self._watchers = watchers
         self._traces = traces  # its `ended` is one of the listeners
         self._settler = Settler(consumer, self._settled, traces)
-        self._tell = _one_of(Reporter().put, *listeners)
+        self._listeners = (Reporter().put, *listeners)
         self._log_pace = LogPace()
         self._running: dict[Running, asyncio.Task[None]] = {}
         self._suspects: list[Entry] = []
@@ -495,7 +495,8 @@ class Pool:
         outcome: Outcome = DeadLettered(before, "crashed", text)
         ended = AttemptEnded(entry, _message_of(entry), before, outcome, now, seconds=0.0)
         self._settle(entry, outcome, ended)
-        self._tell(ended)
+        for listen in self._listeners:
+            listen(ended)
 
     async def _run(self, running: Running) -> None:
         """Run one message to its outcome, and have that settled and logged."""
@@ -518,7 +519,8 @@ class Pool:
         message, outcome = attempted.message, attempted.outcome
         ended = AttemptEnded(entry, message, progress, outcome, running.began, seconds)
         self._settle(entry, outcome, ended)
-        self._tell(ended)
+        for listen in self._listeners:
+            listen(ended)
 
     def _ended(self, running: Running) -> None:
         """Free the slot of a message."""
@@ -544,20 +546,6 @@ class Pool:
         if self.on_settled is not None:
             self.on_settled(refs)
         self._changed.set()
-
-
-def _one_of(*listeners: AttemptListener) -> AttemptListener:
-    """Return one listener that tells all, without a loop, because that costs more."""
-    first, *others = listeners
-    if not others:
-        return first
-    rest = _one_of(*others)
-
-    def tell(ended: AttemptEnded[Outcome]) -> None:
-        first(ended)
-        rest(ended)
-
-    return tell
 
 
 def _message_of(entry: Entry) -> Message | None:

@@ -6,7 +6,7 @@ command may run where the sources have no tables, or old ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -59,15 +59,16 @@ class Showable(msgspec.Struct, frozen=True):
     def check_where(self, where: Iterable[Condition], source: str | None = None) -> None:
         """Do what `check_search` does, with the paths of conditions."""
         for one in where:
-            self.check_search(".".join(name for name in one.steps if isinstance(name, str)), source)
+            self.check_search([name for name in one.steps if isinstance(name, str)], source)
 
-    def check_search(self, path: str, source: str | None = None) -> None:
-        """Raise `SearchRefusedError` if a search for the value at a path of the body could tell
-        what is hidden. `source` is the pattern of the sources that are searched; None: all.
+    def check_search(self, names: Sequence[str], source: str | None = None) -> None:
+        """Raise `SearchRefusedError` if a search for the value behind these names in the body could
+        tell what is hidden. `source` is the pattern of the sources that are searched; None: all.
         """
+        path = ".".join(names)
         for name, paths in sorted(self.paths.items()):
             is_meant = source is None or matches_pattern(source, name)
-            if is_meant and is_redacted(path, paths):
+            if is_meant and is_redacted(names, paths):
                 raise SearchRefusedError(
                     f"{path}: source {name} redacts it (or a part of it), so it cannot be searched"
                     "; search another path, or only sources that do not redact it"

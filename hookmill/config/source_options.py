@@ -210,7 +210,7 @@ def _shown_all_the_same(templates: tuple[str, ...], options: SourceOptions) -> l
         place
         for place in places
         if place.lower() in headers
-        or (place[:5] in {"json:", "form:"} and is_redacted(place[5:], options.redact))
+        or (place[:5] in {"json:", "form:"} and is_redacted(place[5:].split("."), options.redact))
     ]
     return [
         f"{place} is or has the ID, the type or the ordering key of a message, and these are "

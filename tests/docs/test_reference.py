@@ -90,7 +90,9 @@ def codes_of_refusals() -> set[str]:
         for path in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                    place = {"Refused": 0, "Refusal": 1, "PageRefusal": 1}.get(node.func.id)
+                    place = {"Fault": 0, "Refused": 0, "Refusal": 1, "PageRefusal": 1}.get(
+                        node.func.id
+                    )
                     code = node.args[place] if place is not None else None
                     if isinstance(code, ast.Constant):
                         found.add(code.value)

@@ -48,9 +48,9 @@ def settings(settings: Callable[..., Settings]) -> Callable[..., Settings]:
 
 
 @pytest.fixture
-async def start_at(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StartAt]:
+async def start_at(monkeypatch: pytest.MonkeyPatch, prefix: str) -> AsyncIterator[StartAt]:
     """Start a receiver with these settings, on this stream or on one of its own, and stop it at the
-    end.
+    end: before what is under the prefix is deleted, because its last counts are written then.
     """
     # Shorter than in production: the server reads on from a refused sender, and would notice late
     # that it has hung up.

@@ -18,7 +18,7 @@ def tracked(running: Running) -> SenderConnections:
 
 def closed(running: Running) -> dict[str, int]:
     counts = running.receiver._pipeline.metrics._connections
-    return {reason: number for (reason,), number in counts.items()}
+    return {reason: number for (reason,), number in counts.items() if number}
 
 
 async def is_open(wire: Wire) -> bool:

@@ -152,7 +152,10 @@ async def test_a_replayed_dead_letter_counts_as_well(
     taken = await group.take(20)
     await group.settle([Settlement(one.ref, (dead(one),)) for one in taken.entries])
     redis_client.delete(stream.partitions[0].backlog)
-    assert await letters.replay([one.id for one in await letters.survey("0-0", "9" * 15, 20)]) == 20
+    replayed = 0
+    while some := await letters.survey("0-0", "9" * 15, 20):  # fewer at once, as they are large
+        replayed += await letters.replay([one.id for one in some])
+    assert replayed == 20
     await append(stream, 10)
     taken = await group.take(21, 250 * KB)
     assert len(taken.entries) in {3, 4}  # with the small one, if the stream went first
