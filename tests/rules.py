@@ -3389,6 +3389,35 @@ RULES = (
     ),
     Rule(
         48,
+        "the replay of one message replays no other",
+        (
+            Edit(
+                "hookmill/admin/replays.py",
+                "        if only:\n",
+                "        if False:\n",
+            ),
+        ),
+        (
+            (
+                "tests/console/test_replay_pages.py::"
+                "test_a_handled_message_and_no_other_is_replayed_on_its_page"
+            ),
+        ),
+    ),
+    Rule(
+        48,
+        "how a body decodes tells nothing that is redacted",
+        (
+            Edit(
+                "hookmill/admin/typed_bodies.py",
+                "    is_open = shown.is_known and not shown.of(message.source)\n",
+                "    is_open = True\n",
+            ),
+        ),
+        ("tests/admin/test_typed_bodies.py::test_of_a_source_that_redacts_no_value_is_told",),
+    ),
+    Rule(
+        48,
         "each value on a page of the console is escaped",
         (
             Edit(

@@ -17,7 +17,7 @@ from hookmill.stream.client import Client
 from hookmill.stream.facts import Heartbeat
 from hookmill.stream.heartbeats import Heartbeats
 from hookmill.stream.history import History
-from hookmill.stream.whereabouts import Whereabouts
+from hookmill.stream.whereabouts import MOST_LOOKED_AT, Whereabouts
 
 _ENDS: dict[str, State] = {"done": "handled", "discarded": "discarded", "ignored": "ignored"}
 
@@ -51,10 +51,12 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
 class _Teller:
     """Gathers one group's part. It is used once."""
 
-    def __init__(self, client: Client, group: str, subject: Subject) -> None:
+    def __init__(
+        self, client: Client, group: str, subject: Subject, most: int = MOST_LOOKED_AT
+    ) -> None:
         self.group = group
         self.subject = subject
-        self.look = Whereabouts(client)
+        self.look = Whereabouts(client, most)
         self.history = History(client)
         self.heartbeats = Heartbeats(client, group)
         self.places: list[Place] = []
@@ -309,6 +311,16 @@ async def group_stories(
 ) -> tuple[GroupStory, ...]:
     """Return each group's part of a message's story."""
     return tuple([await _Teller(client, group, subject).tell() for group in groups])
+
+
+async def states(client: Client, group: str, subject: Subject, most: int) -> tuple[str, ...]:
+    """Return in which states a message is in a group; "unknown" where what was not looked at, of
+    streams and lists with more than `most` entries, could have it.
+    """
+    told = await _Teller(client, group, subject, most).tell()
+    found = tuple(dict.fromkeys(place.state for place in told.places))
+    is_sure = found != ("finished",) or set(told.notes) <= {DROPPED, NO_RECORD}
+    return found if is_sure else ("unknown",)
 
 
 def _ended_ms(one: Attempt) -> int:

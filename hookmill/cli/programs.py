@@ -72,6 +72,13 @@ def dev(
 
 
 def console(
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODULE:ATTRIBUTE",
+            help="Handlers whose event classes bodies are shown against. They are imported.",
+        ),
+    ] = None,
     *,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on.")] = None,
@@ -83,7 +90,8 @@ def console(
     """Serve the console: web pages that show the running system and steer it."""
     from hookmill.console import main as program
 
-    program.run(read_settings(name, console_host=host, console_port=port), link=link)
+    settings = read_settings(name, console_host=host, console_port=port)
+    program.run(settings, link=link, target=target)
 
 
 def qstash(

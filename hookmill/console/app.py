@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
@@ -32,6 +32,7 @@ from hookmill.console.console import Console
 from hookmill.console.guard import HEADERS, MAX_FORM, VIEWER, ConsoleGuard, form_of
 from hookmill.console.pages import Answer, Moved, PageRefusedError, Request, Shown
 from hookmill.console.rendering import STATIC, Renderer
+from hookmill.events import Event
 from hookmill.runtime.http_log import server_logger
 
 Page = Callable[[Console, Request], Awaitable[Answer]]
@@ -204,9 +205,13 @@ class ConsoleServer:
 
 
 @asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[tuple[int, Console]]:
-    """Serve the console inside the block; give the port and its parts."""
-    console = Console(settings)
+async def serving(
+    settings: Settings, events: Iterable[type[Event]] = ()
+) -> AsyncIterator[tuple[int, Console]]:
+    """Serve the console inside the block; give the port and its parts. Bodies are shown against
+    these event classes, and those of the catalog.
+    """
+    console = Console(settings, events)
     runner = web.AppRunner(ConsoleServer(console).app(), shutdown_timeout=5.0)
     await runner.setup()
     try:

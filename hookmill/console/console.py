@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from functools import cached_property
 from typing import Any
 
 from hookmill.admin import audit
 from hookmill.admin.audit import Act
 from hookmill.admin.rates import RateReader, Rates
+from hookmill.admin.typed_bodies import Classes, known_classes
 from hookmill.config.settings import Settings
 from hookmill.console.access import Access
 from hookmill.console.backend import Backend
 from hookmill.console.jobs import Jobs
 from hookmill.console.pages import PageRefusedError, Request
 from hookmill.console.watch import PERIOD, Watch
+from hookmill.events import Event
 from hookmill.stream.facts import GroupFacts, Overview, Pause
 from hookmill.stream.pauses import Pauses
 from hookmill.stream.rates import DAY, HOUR, Span
@@ -28,8 +31,9 @@ RATES_PERIOD = 5.0
 class Console:
     """The connection to Redis, the one reader, the jobs, and who may do what."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, events: Iterable[type[Event]] = ()) -> None:
         self.settings = settings
+        self._events = tuple(events)
         self.access = Access(settings)
         self.backend = Backend(settings)
         self.watch = Watch(self._look)
@@ -38,6 +42,11 @@ class Console:
         self._rates: dict[str, tuple[float, Rates]] = {}
         self._reading_rates = asyncio.Lock()
         self._pauses: dict[str, tuple[float, list[Pause]]] = {}
+
+    @cached_property
+    def classes(self) -> Classes:
+        """The event classes that bodies are shown against."""
+        return known_classes(self._events)
 
     async def _look(self) -> Overview:
         return await (await self.backend.inspector()).overview()

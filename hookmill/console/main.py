@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import structlog
 
+from hookmill.admin.declared_events import load_declared
 from hookmill.config.hosts import is_loopback
 from hookmill.config.settings import Settings
 from hookmill.console.app import serving
 from hookmill.errors import HookmillError, SettingsError
+from hookmill.events import Event
 from hookmill.runtime import process
 
 log = structlog.get_logger("console")
 
 
-def run(settings: Settings, *, link: bool = False) -> None:
+def run(settings: Settings, *, link: bool = False, target: str | None = None) -> None:
     """Run the console until SIGTERM or Ctrl-C. With `link`, log an address that logs one person in,
-    once. Raises `SettingsError`.
+    once. `target` names handlers or a module whose events bodies are shown against: it is imported,
+    which runs its code. Raises `SettingsError` and `HandlersError`.
     """
     settings.need_redis_url()
     check_is_guarded(settings)
-    process.run(_serve(settings, link=link))
+    events = () if target is None else load_declared(target).events
+    process.run(_serve(settings, events, link=link))
 
 
 def check_is_guarded(settings: Settings) -> None:
@@ -33,10 +39,10 @@ def check_is_guarded(settings: Settings) -> None:
         raise SettingsError([fault])
 
 
-async def _serve(settings: Settings, *, link: bool) -> None:
+async def _serve(settings: Settings, events: Iterable[type[Event]], *, link: bool) -> None:
     async with process.stop_signal(*process.hangup()) as stop:
         try:
-            async with serving(settings) as (port, console):
+            async with serving(settings, events) as (port, console):
                 host = settings.console_host
                 url = (
                     settings.console_url or f"http://{f'[{host}]' if ':' in host else host}:{port}"

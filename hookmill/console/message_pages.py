@@ -10,6 +10,7 @@ from hookmill.admin.bodies import laid_out
 from hookmill.admin.messages import Messages, NoSuchMessageError
 from hookmill.admin.redactions import shown_by
 from hookmill.admin.replay_filter import ReplayFilter
+from hookmill.admin.typed_bodies import TypedBody, typed_body
 from hookmill.console.console import Console
 from hookmill.console.filters import moment_of, where_of
 from hookmill.console.pages import Moved, PageRefusedError, Request, Shown, written
@@ -18,7 +19,7 @@ from hookmill.errors import WireVersionError
 from hookmill.message import Message
 from hookmill.stream.whereabouts import Whereabouts
 
-FILTERS = ("from", "type", "key", "where", "after", "before")
+FILTERS = ("from", "type", "key", "where", "after", "before", "state", "group")
 
 MAX_ID = 1000
 """Characters of what is searched for."""
@@ -30,7 +31,7 @@ async def messages(console: Console, request: Request) -> Shown | Moved:
     given = {name: request.query.get(name, "").strip() for name in FILTERS}
     values: dict[str, Any] = {
         "id": text[:MAX_ID], "source": source, "found": None, "fault": "",
-        "page": None, "given": given,
+        "page": None, "given": given, "in_state": None,
     }  # fmt: skip
     if text:
         try:
@@ -44,9 +45,13 @@ async def messages(console: Console, request: Request) -> Shown | Moved:
     client = await console.backend.client()
     shown = await shown_by(client, console.settings)
     cursor = request.query.get("older", "")
-    found_page = await recent.page(client, _filter(given), shown, cursor=cursor)
+    group, groups = await console.group_of(request)
+    in_state = None
+    if given["state"] and group is not None:
+        in_state = recent.InState(group.name, given["state"])
+    found_page = await recent.page(client, _filter(given), shown, in_state=in_state, cursor=cursor)
     older = given | {"older": found_page.cursor}
-    values["page"] = found_page
+    values |= {"page": found_page, "states": recent.STATES, "groups": groups, "in_state": in_state}
     values["older"] = written({name: value for name, value in older.items() if value})
     return Shown("messages.html", values)
 
@@ -59,13 +64,15 @@ async def story(console: Console, request: Request) -> Shown:
     except NoSuchMessageError as error:
         raise PageRefusedError(404, str(error)) from None
     told = await opened.story(found.matches[0])
-    body = await _body(console, told.entry)
-    values = {"story": told, "body": body, "replayable": replayable(told)}
+    body, typed = await _body(console, told.entry)
+    values = {"story": told, "body": body, "typed": typed, "replayable": replayable(told)}
     return Shown("message.html", values, "overview")
 
 
-async def _body(console: Console, entry: str) -> str | None:
-    """Return as much of a message's body as may be shown, laid out; None where it is gone."""
+async def _body(console: Console, entry: str) -> tuple[str | None, TypedBody | None]:
+    """Return as much of a message's body as may be shown, laid out (None where it is gone), and how
+    it decodes as a typed event.
+    """
     client = await console.backend.client()
     token, _, number = entry.partition("@")
     fields = await Whereabouts(client).entry(int(number or 0), token)
@@ -74,9 +81,10 @@ async def _body(console: Console, entry: str) -> str | None:
     except WireVersionError:
         message = None
     if message is None:
-        return None
+        return None, None
     shown = await shown_by(client, console.settings)
-    return laid_out(shown.body(message).decode("utf-8", "backslashreplace"))
+    body = laid_out(shown.body(message).decode("utf-8", "backslashreplace"))
+    return body, typed_body(message, shown, console.classes)
 
 
 def _filter(given: Mapping[str, str]) -> ReplayFilter:

@@ -1,7 +1,8 @@
-"""The workers: what each holds and for how long, its release, and its free hands."""
+"""The workers: which are sick, what each says of itself and holds, and its free hands."""
 
 from __future__ import annotations
 
+from hookmill.admin.worker_checks import sick_workers
 from hookmill.console.console import Console
 from hookmill.console.pages import Request, Shown
 
@@ -13,12 +14,17 @@ async def workers(console: Console, _: Request) -> Shown:
     groups = []
     for group in seen.groups:
         pending = {one.name: one.pending for one in group.consumers}
-        blocked = {one.name for one in group.blocked(lease)}
+        sick = sick_workers(group, lease)
+        named = {one.name for one in sick}
         groups.append(
             {
                 "name": group.name,
-                "alive": [(one, pending.get(one.name, one.held)) for one in group.heartbeats],
-                "silent": [(one, one.name in blocked) for one in group.without_heartbeat],
+                "sick": sick,
+                "alive": [
+                    (one, pending.get(one.name, one.held), one.name in named)
+                    for one in group.heartbeats
+                ],
+                "silent": [(one, one.name in named) for one in group.without_heartbeat],
             }
         )
     return Shown("workers.html", {"groups": groups}, "workers")

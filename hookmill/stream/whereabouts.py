@@ -63,9 +63,12 @@ class Parked(NamedTuple):
 
 
 class Whereabouts:
-    """Looks for messages in all partitions. Methods raise `StreamUnavailableError`."""
+    """Looks for messages in all partitions, at `most` entries of one stream or list at a time.
+    Methods raise `StreamUnavailableError`.
+    """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, most: int = MOST_LOOKED_AT) -> None:
+        self._most = most
         self.partitions = len(client.partitions)
         self._client = client
         self._scripts = ScriptRunner(client, drains=False)
@@ -168,7 +171,7 @@ class Whereabouts:
         """Return the place of a message among those that wait for its ordering key."""
         keys = self._keys(group, partition)
         at, position, length, head = 0, -1, 0, b""
-        while 0 <= at < MOST_LOOKED_AT and position < 0:
+        while 0 <= at < self._most and position < 0:
             call = Call(partition, [keys.busy, keys.parked], [key, token, at, _PAGE, _PAGE_BYTES])
             head, at, position, length = await self._scripts.run("find_parked", call)
         place = position if position >= 0 else None
@@ -186,7 +189,7 @@ class Whereabouts:
         for field in await self._client.execute(partition, "HKEYS", key):
             name = field.removeprefix(b"pause ")
             at = -1 if name == field else 0
-            while 0 <= at < MOST_LOOKED_AT:
+            while 0 <= at < self._most:
                 call = Call(partition, [key], [name, token, at, _PAGE, _PAGE_BYTES])
                 at, handlers = await self._scripts.run("find_held_back", call)
                 found += [(_text(name), _text(handler)) for handler in handlers]
@@ -215,7 +218,7 @@ class Whereabouts:
     ) -> Found:
         found: list[tuple[str, Fields]] = []
         looked_at, ended = 0, 0
-        while looked_at < MOST_LOOKED_AT and not ended:
+        while looked_at < self._most and not ended:
             call = Call(partition, [key], [first, _PAGE, _PAGE_BYTES, field, value])
             count, last, ended, rows = await self._scripts.run("find_entries", call)
             found += [(entry_id.decode(), _fields_of(flat)) for entry_id, flat in rows]

@@ -10,7 +10,9 @@ import pytest
 from hookmill.stream.producer import Producer
 from tests.console.browsing import Browser
 from tests.console.conftest import OpenConsole
-from tests.given_up import GiveUp
+from tests.given_up import GiveUp, OpenGroup
+from tests.histories import BOUNDS
+from tests.stream.ordering import run_all, settle
 from tests.support import message
 
 pytestmark = pytest.mark.one_server
@@ -86,3 +88,40 @@ async def test_what_is_redacted_is_neither_searched_nor_shown(
 async def test_refused_deliveries_that_are_kept_are_listed(operator: Browser) -> None:
     assert "None is kept" in (await operator.get("/refused?source=x")).visible
     assert (await operator.get("/refused/1-1")).status == 404
+
+
+async def test_a_body_is_shown_as_the_event_that_it_decodes_as(
+    operator: Browser, stream: Producer
+) -> None:
+    bodies = (b'{"event": "post.published", "data": {"id": "<b>7"}}', b'{"data": {"id": 7}}')
+    await stream.append(
+        [message(body, id=f"m{n}", type="post.published") for n, body in enumerate(bodies)]
+    )
+    rows = (await operator.get("/messages")).text
+    bad, good = [await operator.get(one) for one in re.findall('href="(/messages/[^"?]+)"', rows)]
+    assert "Decodes as  post.published" in good.visible
+    assert "&lt;b&gt;7" in good.text
+    assert "Does not decode as  post.published" in bad.visible
+    assert "$" in bad.visible
+
+
+async def test_messages_are_listed_by_their_state(
+    operator: Browser, stream: Producer, give_up: GiveUp, emptied: Callable[[], None],
+    open_group: OpenGroup,
+) -> None:  # fmt: skip
+    await give_up(message(id="msg-dead"))
+    group = await open_group(history=BOUNDS)
+    await stream.append([message(id="msg-handled")])
+    await run_all(group)
+    await stream.append([message(id="msg-held"), message(id="msg-waiting")])
+    held = await group.take(1)
+    for state in ("dead", "handled", "held", "waiting"):
+        page = await operator.get(f"/messages?state={state}")
+        assert re.findall("msg-[a-z]+", page.text) == [f"msg-{state}"]
+        shown = "finished" if state == "handled" else state  # nothing of it is in the history
+        assert f"<td>{shown}</td>" in page.text
+    assert "msg-" not in (await operator.get("/messages?state=parked&group=main")).text
+    assert (await operator.get("/messages?state=x")).status == 400
+    await settle(group, held)
+    await run_all(group)
+    emptied()

@@ -27,7 +27,12 @@ async def test_the_user_of_the_console_may_read_all_that_the_pages_show(
     await give_up(message(b'{"a": 1}', id="msg_1", source="shop"))
     limited.make_users(server.url, prefix)
     browser = await console(redis_url=limited.as_role("console", server.url))
-    searches = ("/messages?where=a%3D1", "/messages?id=msg_1&source=shop", "/dead?where=a%3D1")
+    searches = (
+        "/messages?where=a%3D1",
+        "/messages?state=dead",
+        "/messages?id=msg_1&source=shop",
+        "/dead?where=a%3D1",
+    )
     for path in (*(path for path in PAGES if "{" not in path), *searches):
         assert (await browser.get(path)).status == 200, path
     assert limited.refused_and_forgotten(redis_client) == []
