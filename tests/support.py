@@ -250,7 +250,11 @@ async def taken_over(group: Consumer, count: int = 10, lease: float = 0.0) -> Ta
 async def dead_letters(stream: Producer, group: str = "main") -> list[DeadLetter]:
     """Return a group's dead letters with all their fields."""
     letters = DeadLetters(stream.client, group)
-    found = [await letters.get(one.id) for one in await letters.survey("0-0", "9" * 15, 1000)]
+    found: list[DeadLetter | None] = []
+    first = "0-0"
+    while some := await letters.survey(first, "9" * 15, 1000):  # fewer at once, if they are large
+        found += [await letters.get(one.id) for one in some]
+        first = f"({some[-1].id}"
     return [letter for letter in found if letter]
 
 

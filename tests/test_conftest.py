@@ -86,11 +86,13 @@ def test_a_test_of_a_program_that_is_missing_is_skipped_and_names_it(
     reasons = {why for outcome, why in report.values() if outcome == "skipped"}
     reasons = {why.partition(": ")[2] if ".py:" in why else why for why in reasons}
     assert reasons - DEPENDS_ON_THE_MACHINE == {
+        "chromium is not installed",
         "haproxy is not installed",
         "redis-server is not installed",
         "node is not installed",
         "node and npm are not installed",
         "npm is not installed",
+        "promtool is not installed",
         "ip and unshare are not installed",
     }
 
@@ -199,7 +201,7 @@ FOUND = {
     "a_delayed_message": "has delayed messages",
     "a_dead_letter": "has dead letters",
     "an_ordering_key_in_use": "has ordering keys in use",
-    "a_parked_message": "has parked messages",
+    "a_parked_message": "has parked or paused messages",
     "an_owner_that_never_expires": "never expires",
     "a_key_under_another_prefix": "outside of the test's prefix",
 }

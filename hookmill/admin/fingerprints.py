@@ -18,7 +18,7 @@ _MAX_LINE = 400
 _KIND = re.compile(r"[A-Za-z_][\w.]{0,120}(?=: |$)")
 _QUOTED = re.compile(r"(?<!\w)(['\"`])[^'\"`]*\1(?!\w)")
 _WORD_WITH_DIGIT = re.compile(r"(?:0x)?[\w-]*[0-9][\w-]*")
-_SEVERAL = re.compile(r"[+-]?#(?:[.,:/@+-]*#)*")
+_SEVERAL = re.compile(r"[+-]*#(?:[.,:/@+-]*#)*")
 _FRAME = re.compile(
     r'^  File "([^"\n]{1,500})", line [0-9]+(?:, in ([^\n]{1,200}))?$', re.MULTILINE
 )

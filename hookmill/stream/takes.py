@@ -95,11 +95,11 @@ class Takes:
                 self._is_loaded = taken.read == count >= LEAST_COUNT
                 if not taken.is_empty:
                     break
+            if not self._versions.items() <= self.pauses.known.versions.items():
+                await self._heed_pauses()  # a part of the take: it can take longer than a lease
         finally:
             self._end_take()
         self._wakeup.took(taken, from_all=asked == len(self._partitions))
-        if not self._versions.items() <= self.pauses.known.versions.items():
-            await self._heed_pauses()
         return taken._replace(has_more=taken.has_more or self._wakeup.is_whole_take_due)
 
     async def take_over(

@@ -183,6 +183,7 @@ def test_the_page_is_open_metrics_for_whoever_asks_for_it(story: Story) -> None:
     assert story.open_metrics.endswith("# EOF\n")
 
 
+@pytest.mark.external
 @needs_promtool
 def test_promtool_finds_nothing_wrong_with_the_pages(story: Story) -> None:
     for page in (story.worked, story.worker):
@@ -222,6 +223,7 @@ def test_what_a_query_asks_for_is_on_a_page(story: Story, where: str, query: str
         assert set(re.findall(r"\w+", listed)) <= known, f"{where}: {listed}"
 
 
+@pytest.mark.external
 @needs_promtool
 def test_promtool_reads_every_query_of_the_dashboard(tmp_path_factory: Any) -> None:
     rules = [

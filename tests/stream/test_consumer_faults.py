@@ -94,7 +94,7 @@ async def test_what_a_partition_gave_is_in_use_until_the_whole_take_has_ended(
     monkeypatch.setattr(group._scripts, "try_each", notes)
     taken = await group.take(20, 100 * KB)
     assert partitions_of(taken) == [1, 2]
-    assert in_use == [{0, 1, 2, 3}, {1}, {1, 2}]
+    assert in_use == [{0, 1, 2, 3}, {1}, {1, 2}, {1, 2}]  # at last it reads the pauses
     assert group.in_use(60) == {1, 2}
     assert group.in_use(0.0) == set()
     await settle_all(group, *taken.entries)
