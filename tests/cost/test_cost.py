@@ -89,6 +89,17 @@ class Counting:
                 found = judge(self._cases)
         return found
 
+    def lasting(self, judge: Callable[[dict[str, Case]], list[str]]) -> set[str]:
+        """Return what `judge` finds wrong with each of several counts. Regular duties are in one
+        count or another, and never the same ones in all.
+        """
+        found = set(judge(self._cases))
+        for _ in range(3):
+            if found:
+                self._cases = counts("--server", self._server)
+                found &= set(judge(self._cases))
+        return found
+
 
 @pytest.fixture(scope="module", params=list(BINARIES))
 def counting(request: pytest.FixtureRequest) -> Counting:
@@ -118,7 +129,7 @@ def test_a_message_enters_no_module_of_a_feature_that_is_off(
             if file.startswith(FEATURES[program]) and count.calls > A_BATCH
         ]
 
-    assert not counting.faults(entered)
+    assert not counting.lasting(entered)
 
 
 @pytest.mark.parametrize("name", METRICS)

@@ -44,16 +44,21 @@ class Watched:
         return "" if self.consumption.fault is None else self.consumption.fault.code
 
 
-async def for_ever(*_: Any) -> Any:
+async def for_ever() -> Any:
     await asyncio.Event().wait()
 
 
 async def wedged(make_pool: MakePool, stream: Producer) -> Watched:
     """A pool whose task hangs for ever instead of asking Redis."""
-    consumer = scripted(stream)
-    consumer.before_wait = for_ever
+    consumer, hangs = scripted(stream), asyncio.Event()
+
+    async def hang(*_: Any) -> Any:
+        hangs.set()
+        await for_ever()
+
+    consumer.before_wait = hang
     pool = await make_pool(Work().handlers, consumer=consumer)
-    await pool.opened.wait()
+    await hangs.wait()  # until then it still takes
     return Watched(pool, stream)
 
 
