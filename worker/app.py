@@ -35,7 +35,7 @@ from worker.leases import LeaseKeeper, timeout_of
 from worker.loop_watch import LoopWatch
 from worker.opening import client_of, makes_group
 from worker.parts import ended, first_to_end, watch_thread
-from worker.pool import STOP_STEP_TIMEOUT, AttemptListener, Pool
+from worker.pool import STOP_STEP_TIMEOUT, AttemptCounter, Pool
 from worker.rates import WorkerRates
 from worker.stacks import Run
 from worker.stuck_threads import watch_stuck_threads
@@ -91,12 +91,10 @@ class Worker:
 
     def _make_pool(self, settings: Settings, tracing: Tracing | None) -> Pool:
         instruments = self.instruments
-        listeners: list[AttemptListener] = [self._rates.ended]
+        counters: tuple[AttemptCounter, ...] = (self._rates.settled,)
         if instruments is not None:
-            listeners += instruments.listeners
+            counters += (instruments.messages.settled,)
         traces = None if tracing is None else AttemptTraces(tracing, self.consumer_name)
-        if traces is not None:
-            listeners.append(traces.ended)
         pool = Pool(
             self._consumer,
             self._attempter,
@@ -104,11 +102,10 @@ class Worker:
             settings.concurrency,
             self._watchers,
             max_bytes=settings.take_bytes,
-            listeners=tuple(listeners),
+            listeners=() if traces is None else (traces.ended,),
             traces=traces,
         )
-        if instruments is not None:
-            pool.on_settled = instruments.messages.settled
+        pool.counters = counters
         return pool
 
     def _periodic_tasks(

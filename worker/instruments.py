@@ -10,7 +10,6 @@ from hookmill.instrumentation.histograms import labelled
 from hookmill.instrumentation.program import ProgramMetrics
 from hookmill.stream.client import Client
 from worker.message_metrics import MessageMetrics
-from worker.pool import AttemptListener
 
 
 class WorkerCounts(NamedTuple):
@@ -47,11 +46,6 @@ class Instruments:
         self.messages = MessageMetrics(settings.group, handlers, settings.metrics_types)
         program = self._program = ProgramMetrics(client, settings.lease, self.messages.flush)
         self.start, self.stop, self.prepare = program.start, program.stop, program.prepare
-
-    @property
-    def listeners(self) -> tuple[AttemptListener, ...]:
-        """What is to be told of attempts."""
-        return (self.messages.attempt_ended,)
 
     def collect(self) -> Iterator[Any]:
         """Yield counters, histograms, and what both programs show."""

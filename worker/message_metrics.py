@@ -1,14 +1,13 @@
 """Counts the outcomes of messages, and how long they waited, ran, and took as a whole.
 
-It listens to the pool only where there is a page /metrics. What has ended waits in a list until it
-is settled, and is counted with the others of that settlement, which costs a third.
+The pool tells it what was settled, and only where there is a page /metrics.
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from hookmill.instrumentation.facts import AttemptEnded
@@ -22,7 +21,6 @@ from hookmill.instrumentation.histograms import (
 from hookmill.instrumentation.labels import OTHER, BoundedLabel
 from hookmill.instrumentation.traceparent import read_traceparent
 from hookmill.message import TRACE_FIELD
-from hookmill.stream.entries import EntryRef
 from worker.outcome import (
     DeadLettered,
     Discarded,
@@ -90,9 +88,6 @@ class MessageMetrics:
         self._reasons = BoundedLabel(MOST_REASONS)
         self._counts: dict[tuple[str, str, str, str], int] = {}
         self._dead: dict[tuple[str, str], int] = {}
-        self._ended: list[_Ended] = []
-        self.attempt_ended: Callable[[_Ended], None] = self._ended.append
-        """Is told of an attempt that has ended. It is counted when it is settled."""
         names = ("group", "handler")
         self._families = (
             Histograms(
@@ -111,21 +106,8 @@ class MessageMetrics:
         )  # fmt: skip
         self._times = {name: self._times_of(name) for name in (*self._handlers, "", OTHER)}
 
-    def settled(self, refs: list[EntryRef]) -> None:
-        """Count the attempts whose outcomes have been written, and observe their times.
-
-        Outcomes are written in the order in which attempts end. So where the last of as many is the
-        last that was written, they are the ones. Otherwise there are entries between them that were
-        given back without an attempt.
-        """
-        ended = self._ended
-        settled = ended[: len(refs)]
-        if settled and len(settled) == len(refs) and settled[-1].entry.ref is refs[-1]:
-            del ended[: len(refs)]
-        else:
-            known = set(refs)
-            settled = [one for one in ended if one.entry.ref in known]
-            ended[:] = [one for one in ended if one.entry.ref not in known]
+    def settled(self, settled: Sequence[_Ended]) -> None:
+        """Count attempts whose outcomes have been written, and observe their times."""
         handled: defaultdict[tuple[str, str, str], list[_Ended]] = defaultdict(list)
         source = event_type = handler = ""
         same: list[_Ended] = []

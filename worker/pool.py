@@ -16,7 +16,7 @@ import random
 import secrets
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -34,7 +34,7 @@ from hookmill.message import Message, Progress
 from hookmill.runtime.log_pace import LogPace
 from hookmill.runtime.tasks import cancel_and_wait
 from hookmill.stream.consumer import Consumer
-from hookmill.stream.entries import Entry, EntryRef, Taken
+from hookmill.stream.entries import Entry, EntryRef, Settlement, Taken
 from hookmill.stream.takes import TAKE_BYTES
 from worker.attempt import Attempter
 from worker.dead_watchers import DeadWatchers
@@ -97,6 +97,9 @@ a reply that is on its way, to end the cancelled messages, to settle, to end cal
 AttemptListener = Callable[[AttemptEnded[Outcome]], None]
 """Is told of an attempt that has ended, in the attempt's task."""
 
+AttemptCounter = Callable[[Sequence[AttemptEnded[Outcome]]], None]
+"""Is told of attempts whose outcomes have been written."""
+
 
 class Running(msgspec.Struct, eq=False):
     """A message that runs, since `began` by `time.perf_counter`."""
@@ -123,8 +126,10 @@ class Pool:
     refusal: GroupRefusedError | None = None
     """Why the consumer group cannot be used. The pool has ended then."""
 
-    on_settled: Callable[[list[EntryRef]], None] | None = None
-    """Is told which entries have been settled."""
+    counters: tuple[AttemptCounter, ...] = ()
+    """Each is told of the attempts whose outcomes have been written, a settlement at a time, which
+    costs less than one by one. It must not raise.
+    """
 
     def __init__(
         self,
@@ -540,11 +545,13 @@ class Pool:
             when_stored = self._watchers.call_for(entry, outcome)
         self._settler.put(settlement, when_stored)
 
-    def _settled(self, refs: list[EntryRef]) -> None:
-        """Let go of entries whose settlement is written."""
-        self._holdings.let_go(refs)
-        if self.on_settled is not None:
-            self.on_settled(refs)
+    def _settled(self, settlements: list[Settlement]) -> None:
+        """Let go of entries whose settlement is written, and have their attempts counted."""
+        self._holdings.let_go([one.ref for one in settlements])
+        if self.counters:
+            ended = [one.ended for one in settlements if one.ended is not None]
+            for count in self.counters:
+                count(ended)  # type: ignore[arg-type]  # `_settle` has put them there
         self._changed.set()
 
 

@@ -6,7 +6,7 @@ The console and `hookmill status` show it: a backlog is often gone by the time o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from hookmill.errors import StreamUnavailableError
@@ -35,8 +35,8 @@ buckets of how long it ran and of the time since it was received.
 
 
 class WorkerRates:
-    """Listens to attempts by `ended`. Call `run_once` regularly, and `flush` at the end. `clock`
-    returns Unix seconds, `ticks` those by which attempts begin.
+    """The pool tells it what was settled. Call `run_once` regularly, and `flush` at the end.
+    `clock` returns Unix seconds, `ticks` those by which attempts begin.
     """
 
     def __init__(
@@ -54,18 +54,20 @@ class WorkerRates:
         self._counts = RateCounts()
         self._set_offset()
 
-    def ended(self, ended: AttemptEnded[Outcome]) -> None:
-        """Count an attempt. It is done for each message, so all but one count is left for later."""
-        outcome, message, kinds, seconds = ended.outcome, ended.message, self._kinds, ended.seconds
-        kind = type(outcome)
-        handler = outcome.handler if kind is Done else _handler_of(outcome)  # type: ignore[union-attr] # it is Done
-        ran = int(seconds * 1000).bit_length()  # as `bucket_of` says
-        if message is None:
-            row: _Row = (kind, handler, None, "", ran, 0)
-        else:
-            took = int((ended.began + seconds + self._offset) * 1000) - message.received_ms
-            row = (kind, handler, message.source, message.type, ran, took.bit_length())
-        kinds[row] = kinds.get(row, 0) + 1
+    def settled(self, settled: Sequence[AttemptEnded[Outcome]]) -> None:
+        """Count attempts whose outcomes have been written. All but one count is left for later."""
+        kinds, offset = self._kinds, self._offset
+        for one in settled:
+            outcome, message, seconds = one.outcome, one.message, one.seconds
+            kind = type(outcome)
+            handler = outcome.handler if kind is Done else _handler_of(outcome)  # type: ignore[union-attr] # it is Done
+            ran = int(seconds * 1000).bit_length()  # as `bucket_of` says
+            if message is None:
+                row: _Row = (kind, handler, None, "", ran, 0)
+            else:
+                took = int((one.began + seconds + offset) * 1000) - message.received_ms
+                row = (kind, handler, message.source, message.type, ran, took.bit_length())
+            kinds[row] = kinds.get(row, 0) + 1
         if len(kinds) > MOST_KINDS:
             self._sum_up()
 

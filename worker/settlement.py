@@ -34,7 +34,7 @@ def settlement_of(
     if type(outcome) is Done and not entry.key:  # the usual case, which needs no owner
         return Settlement(entry.ref, weight=entry.weight, ended=ended)
     if ended is not None and ended.progress.unknown_ms and _waits_for_handler(outcome):
-        ended = None  # that it waits is known
+        ended = None  # that it waits is known, and counted once
     follow_ups = _follow_ups(outcome, clock)
     # The fields, because Redis copies them from the entry, and somebody may have deleted that.
     fields = entry.fields if follow_ups else {}

@@ -34,7 +34,7 @@ PAUSE = 0.5
 
 
 class Settler:
-    """Queues settlements and writes them; calls `settled` with the entries of each written batch.
+    """Queues settlements and writes them; calls `settled` with each written batch.
 
     Only the event loop may use it.
     """
@@ -42,7 +42,7 @@ class Settler:
     def __init__(
         self,
         consumer: Consumer,
-        settled: Callable[[list[EntryRef]], None],
+        settled: Callable[[list[Settlement]], None],
         traces: AttemptTraces | None = None,
     ) -> None:
         self._consumer = consumer
@@ -119,7 +119,7 @@ class Settler:
             else:
                 late = await self._write_traced(batch, self._traces)
             del self._queue[: len(batch)]
-            self._settled([settlement.ref for settlement in batch])
+            self._settled(batch)
             if self._when_stored:
                 self._tell_stored(batch, late)
             if late:

@@ -11,7 +11,6 @@ import pytest
 
 from hookmill.instrumentation.facts import AttemptEnded
 from hookmill.message import Progress
-from hookmill.stream.entries import Entry, EntryRef
 from tests.worker.attempts import FIRST, ended
 from worker.message_metrics import OUTCOMES, MessageMetrics
 from worker.outcome import (
@@ -48,8 +47,7 @@ class Metrics(MessageMetrics):
 
     def end(self, one: AttemptEnded[Outcome]) -> None:
         """Have an attempt end, and have its outcome written."""
-        self.attempt_ended(one)
-        self.settled([one.entry.ref])
+        self.settled([one])
 
     def values(self, name: str) -> dict[tuple[str, ...], float]:
         """Return the samples of a name that are not 0, by their labels beside the group."""
@@ -99,12 +97,8 @@ def test_waiting_running_and_the_whole_time_are_observed_once_each() -> None:
     assert one.message is not None
     one.began = time.perf_counter() - 2.0
     metrics.now = one.message.received_ms / 1000 + 10.0
-    metrics.attempt_ended(one)
-    metrics.settled([])
-    assert metrics.values("message_running_seconds_sum") == {}
     metrics.now += 5.0
-    metrics.settled([one.entry.ref])
-    metrics.settled([one.entry.ref])
+    metrics.settled([one])
     assert metrics.values("message_running_seconds_sum") == {("book",): 2.0}
     assert metrics.values("message_waiting_seconds_sum") == {("book",): pytest.approx(13, abs=1)}
     assert metrics.values("message_end_to_end_seconds_sum") == {("book",): pytest.approx(15.0)}
@@ -118,20 +112,6 @@ def test_a_later_attempt_is_no_waiting_and_a_clock_that_is_behind_makes_no_time_
     metrics.end(ended(Done("book")))
     assert metrics.values("message_waiting_seconds_count") == {("book",): 1}
     assert metrics.values("message_waiting_seconds_sum") == {}
-
-
-def test_only_what_was_written_is_counted_also_beside_entries_without_an_attempt() -> None:
-    metrics = Metrics()
-    attempts = [ended(Done("book")) for _ in range(4)]
-    for number, one in enumerate(attempts):
-        one.entry = Entry(EntryRef(1, f"{number}-0"), one.entry.fields)
-        metrics.attempt_ended(one)
-    refs = [one.entry.ref for one in attempts]
-    metrics.settled(refs[:1])
-    metrics.settled([EntryRef(1, "without an attempt"), *refs[1:3]])
-    assert sum(metrics.values("messages_total").values()) == 3
-    metrics.settled(refs[3:])
-    assert sum(metrics.values("messages_total").values()) == 4
 
 
 def test_types_and_handlers_beyond_the_bound_are_other() -> None:

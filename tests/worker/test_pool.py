@@ -66,6 +66,18 @@ async def test_listeners_are_told_of_every_attempt_that_has_ended(
     assert told[0].began + told[0].seconds <= told[1].began
 
 
+async def test_an_attempt_is_counted_when_its_outcome_has_been_written(
+    stream: Producer, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    work, counted = Work(), list[AttemptEnded[Outcome]]()
+    pool = await make_pool(work.handlers, stream, concurrency=50)
+    pool.counters = (counted.extend,)
+    await send(stream, *names(100))
+    await eventually(lambda: is_drained(redis_client, stream))
+    await eventually(lambda: not pool.held)
+    assert Counter(one.message.id for one in counted if one.message) == Counter(names(100))
+
+
 async def test_two_pools_share_the_work(
     stream: Producer, make_pool: MakePool, redis_client: redis.Redis
 ) -> None:

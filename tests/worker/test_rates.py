@@ -45,8 +45,8 @@ async def test_attempts_are_counted_by_handler_outcome_time_and_type() -> None:
         DeadLettered(SEND, "failed", "why"), Discarded("send", "why"),
         FannedOut(SEND, ("a", "b")), Requeued(SEND),
     ):  # fmt: skip
-        rates.ended(ended(outcome, paid))
-    rates.ended(ended(DeadLettered(SEND, "unreadable", "why"), None))
+        rates.settled([ended(outcome, paid)])
+    rates.settled([ended(DeadLettered(SEND, "unreadable", "why"), None)])
     assert await rates.run_once() == PERIOD
     assert history.added == {
         '["out","main","send","done"]': 2,
@@ -62,12 +62,12 @@ async def test_attempts_are_counted_by_handler_outcome_time_and_type() -> None:
 async def test_what_cannot_be_added_is_added_later() -> None:
     history = Away()
     rates = WorkerRates(history, "main", lambda: NOW, lambda: 0.0)
-    rates.ended(ended(Done("send"), None))
+    rates.settled([ended(Done("send"), None)])
     history.is_away = True
     with pytest.raises(StreamUnavailableError):
         await rates.run_once()
     await rates.flush()
     history.is_away = False
-    rates.ended(ended(Done("send"), None))
+    rates.settled([ended(Done("send"), None)])
     await rates.flush()
     assert history.added['["out","main","send","done"]'] == 2

@@ -53,8 +53,8 @@ async def group(stream: Producer) -> AsyncIterator[Watched]:
 class Over(list[EntryRef]):
     """The settled entries, in the order in which they were reported."""
 
-    def note(self, refs: list[EntryRef]) -> None:
-        self += refs
+    def note(self, settlements: list[Settlement]) -> None:
+        self += [one.ref for one in settlements]
 
 
 async def take(stream: Producer, group: Consumer, count: int, body: bytes = b"{}") -> list[Entry]:
