@@ -9,6 +9,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -261,7 +262,10 @@ def test_without_the_setting_nothing_listens(processes: WorkerProcesses) -> None
 
 def sockets_of(pid: int) -> list[str]:
     """The TCP sockets of a process, as lines of /proc/net/tcp."""
-    links = {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}
+    links = set[str]()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            links.add(str(link.readlink()))
     own = {link[8:-1] for link in links if link.startswith("socket:[")}
     lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
     return [line for line in lines if line.split()[9] in own]
