@@ -26,6 +26,7 @@ from worker.outcome import (
     Discarded,
     Done,
     FannedOut,
+    HeldBack,
     Ignored,
     Outcome,
     Requeued,
@@ -40,6 +41,7 @@ OUTCOMES: dict[type[Any], str] = {
     RetryLater: "retried",
     DeadLettered: "dead",
     Requeued: "requeued",
+    HeldBack: "held_back",
 }
 """The values of the label `outcome`."""
 
@@ -142,13 +144,13 @@ class MessageMetrics:
     def _count_other(self, one: _Ended, now: _Now) -> None:
         """Count an attempt that did not succeed."""
         outcome, message = one.outcome, one.message
-        handler, told = _handler_of(outcome), OUTCOMES[type(outcome)]
+        handler, told = outcome.told().handler, OUTCOMES[type(outcome)]
         source, event_type = (message.source, message.type) if message else ("", "")
         self._count(source, event_type, handler, told, 1)
         if type(outcome) is DeadLettered:
             self._count_dead(handler, outcome.reason)
-        if message is None or type(outcome) is Requeued:
-            return
+        if message is None or isinstance(outcome, Requeued | HeldBack):
+            return  # no handler ran
         received = [message.received_ms]
         if handler:
             self._observe(handler, [one], received, now)
@@ -238,15 +240,6 @@ class MessageMetrics:
 
     def _dead_counts(self) -> dict[tuple[str, str], int]:
         return {(handler, "failed"): 0 for handler in self._handlers} | self._dead
-
-
-def _handler_of(outcome: Outcome) -> str:
-    """Return the name of the handler that an outcome is of; "" where there is none yet."""
-    if isinstance(outcome, Done | Discarded):
-        return outcome.handler
-    if isinstance(outcome, Ignored | FannedOut):
-        return ""
-    return outcome.progress.handler
 
 
 def _trace_id_of(one: _Ended) -> str:

@@ -60,7 +60,7 @@ class WorkerRates:
         for one in settled:
             outcome, message, seconds = one.outcome, one.message, one.seconds
             kind = type(outcome)
-            handler = outcome.handler if kind is Done else _handler_of(outcome)  # type: ignore[union-attr] # it is Done
+            handler = outcome.handler if kind is Done else outcome.told().handler  # type: ignore[union-attr] # it is Done
             ran = int(seconds * 1000).bit_length()  # as `bucket_of` says
             if message is None:
                 row: _Row = (kind, handler, None, "", ran, 0)
@@ -109,11 +109,3 @@ class WorkerRates:
     def _set_offset(self) -> None:
         """Note how far the two clocks are apart: the time of day can be set meanwhile."""
         self._offset = self._clock() - self._ticks()
-
-
-def _handler_of(outcome: Outcome) -> str:
-    if isinstance(outcome, Done | Discarded):
-        return outcome.handler
-    if isinstance(outcome, RetryLater | DeadLettered):
-        return outcome.progress.handler
-    return ""

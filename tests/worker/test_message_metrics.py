@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -18,6 +18,7 @@ from worker.outcome import (
     Discarded,
     Done,
     FannedOut,
+    HeldBack,
     Ignored,
     Outcome,
     Requeued,
@@ -35,6 +36,7 @@ CASES: list[tuple[Outcome, str, str]] = [
     (RetryLater(OF_BOOK, 1.0, "why"), "book", "retried"),
     (DeadLettered(OF_BOOK, "failed", "text"), "book", "dead"),
     (Requeued(OF_BOOK), "book", "requeued"),
+    (HeldBack(OF_BOOK, "handler:book"), "book", "held_back"),
 ]
 
 
@@ -60,7 +62,7 @@ class Metrics(MessageMetrics):
 
 
 def test_every_outcome_has_a_case() -> None:
-    assert {type(outcome) for outcome, *_ in CASES} == OUTCOMES.keys()
+    assert {type(outcome) for outcome, *_ in CASES} == OUTCOMES.keys() == set(get_args(Outcome))
 
 
 @pytest.mark.parametrize(("outcome", "handler", "told"), CASES)
