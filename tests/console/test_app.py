@@ -271,7 +271,9 @@ async def test_the_overview_and_the_handlers_show_what_went_in_and_out(
     overview = await browser.get("/")
     assert "Received by source: 42 in all during the last hour" in overview.text
     assert "stripe: body_mismatch" in overview.visible
-    assert "10 (25 %)" in (await browser.get("/handlers")).visible
+    handlers = await browser.get("/handlers")
+    assert "10 (25 %)" in handlers.visible
+    assert 'href="/handlers?span=ten&amp;group=main"' in handlers.text  # another time, same group
     sources = (await browser.get("/sources")).visible
     for text in ("POST /stripe", "body_mismatch", "<b>stripe", "[sources.stripe]"):
         assert text in sources
