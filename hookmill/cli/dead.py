@@ -13,24 +13,13 @@ from hookmill.cli.letters import summary
 from hookmill.cli.options import AsJSON, Group, Who, Why
 from hookmill.cli.output import fail, is_confirmed, say, say_json, say_value
 from hookmill.cli.progress import bar
-from hookmill.cli.selecting import (
-    After,
-    Before,
-    Error,
-    Handler,
-    Key,
-    Reason,
-    Source,
-    Type,
-    Where,
-    dead_letter_filter,
-)
+from hookmill.cli.selecting import dead_letter_selection, with_options
 from hookmill.cli.start import operator_of, read_settings, run
 
 if TYPE_CHECKING:
     from hookmill.admin.audit import Act
     from hookmill.admin.dead_letters import SelectedDeadLetters, Tally
-    from hookmill.admin.filters import DeadLetterFilter, Selection
+    from hookmill.admin.filters import Selection
     from hookmill.config.settings import Settings
 
 app = typer.Typer(
@@ -40,8 +29,6 @@ app = typer.Typer(
 )
 app.command("groups")(dead_groups)
 
-_Limit = Annotated[int | None, typer.Option(min=1, help="At most this many.")]
-_Newest = Annotated[bool, typer.Option("--newest", help="The newest first, instead of the oldest.")]
 _SomeIDs = Annotated[
     list[str] | None, typer.Argument(metavar="ID", help="IDs, as `dead list` shows them.")
 ]
@@ -49,20 +36,22 @@ _All = Annotated[bool, typer.Option("--all", help="All dead letters that are the
 _DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say how many it would be.")]
 
 
+@with_options(filtered=dead_letter_selection)
+def _selected(ids: _SomeIDs = None, *, everything: _All = False, filtered: Selection) -> Selection:
+    """Require exactly one of IDs, filters and --all, so that a slip replays or drops nothing."""
+    from hookmill.admin.filters import Selection
+
+    ways = [bool(ids), everything, not filtered.filter.is_everything]
+    if ways.count(True) != 1 or (ids and filtered.limit):
+        raise typer.BadParameter("give IDs, or filters, or --all")
+    return Selection(ids=tuple(ids)) if ids else filtered
+
+
 @app.command("list")
-def dead_list(  # noqa: PLR0913 - an option each
+@with_options(selection=dead_letter_selection)
+def dead_list(
     *,
-    source: Source = None,
-    event_type: Type = None,
-    handler: Handler = None,
-    reason: Reason = None,
-    key: Key = None,
-    error: Error = None,
-    where: Where = None,
-    after: After = None,
-    before: Before = None,
-    limit: _Limit = None,
-    newest: _Newest = False,
+    selection: Selection,
     group: Group = None,
     as_json: AsJSON = False,
 ) -> None:
@@ -71,18 +60,6 @@ def dead_list(  # noqa: PLR0913 - an option each
     In each line: ID, first failure, last failure, source, event type, message ID, handler,
     attempts, reason and the last line of the error.
     """
-    wanted = dead_letter_filter(
-        source=source,
-        event_type=event_type,
-        handler=handler,
-        reason=reason,
-        key=key,
-        error=error,
-        where=where,
-        after=after,
-        before=before,
-    )
-    selection = _selection(wanted, limit, newest=newest)
     run(list_all(read_settings(group=group), selection, as_json=as_json))
 
 
@@ -97,21 +74,10 @@ def dead_show(dead_id: str, *, group: Group = None, as_json: AsJSON = False) -> 
 
 
 @app.command("replay")
-def dead_replay(  # noqa: PLR0913 - an option each
-    ids: _SomeIDs = None,
+@with_options(selection=_selected)
+def dead_replay(
     *,
-    everything: _All = False,
-    source: Source = None,
-    event_type: Type = None,
-    handler: Handler = None,
-    reason: Reason = None,
-    key: Key = None,
-    error: Error = None,
-    where: Where = None,
-    after: After = None,
-    before: Before = None,
-    limit: _Limit = None,
-    newest: _Newest = False,
+    selection: Selection,
     rate: Annotated[
         float | None, typer.Option(min=0.001, help="At most this many a second.")
     ] = None,
@@ -128,41 +94,16 @@ def dead_replay(  # noqa: PLR0913 - an option each
     why: Why = "",
 ) -> None:
     """Run dead letters again, with a fresh count of attempts."""
-    # Long because: each option of the command is a parameter with its help.
     _check_handler(to)
-    wanted = dead_letter_filter(
-        source=source,
-        event_type=event_type,
-        handler=handler,
-        reason=reason,
-        key=key,
-        error=error,
-        where=where,
-        after=after,
-        before=before,
-    )
-    filtered = _selection(wanted, limit, newest=newest)
-    selection = _selected(ids, filtered, everything=everything)
     settings = read_settings(group=group, operator=who)
     run(replay(settings, selection, rate=rate, to=to, dry_run=dry_run, why=why))
 
 
 @app.command("drop")
-def dead_drop(  # noqa: PLR0913 - an option each
-    ids: _SomeIDs = None,
+@with_options(selection=_selected)
+def dead_drop(
     *,
-    everything: _All = False,
-    source: Source = None,
-    event_type: Type = None,
-    handler: Handler = None,
-    reason: Reason = None,
-    key: Key = None,
-    error: Error = None,
-    where: Where = None,
-    after: After = None,
-    before: Before = None,
-    limit: _Limit = None,
-    newest: _Newest = False,
+    selection: Selection,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     dry_run: _DryRun = False,
     group: Group = None,
@@ -170,20 +111,6 @@ def dead_drop(  # noqa: PLR0913 - an option each
     why: Why = "",
 ) -> None:
     """Delete dead letters for good. Their senders may then deliver the same message IDs again."""
-    # Long because: each option of the command is a parameter with its help.
-    wanted = dead_letter_filter(
-        source=source,
-        event_type=event_type,
-        handler=handler,
-        reason=reason,
-        key=key,
-        error=error,
-        where=where,
-        after=after,
-        before=before,
-    )
-    filtered = _selection(wanted, limit, newest=newest)
-    selection = _selected(ids, filtered, everything=everything)
     settings = read_settings(group=group, operator=who)
 
     def confirm(number: int) -> bool:
@@ -196,22 +123,6 @@ def dead_drop(  # noqa: PLR0913 - an option each
         return yes or is_confirmed(question)
 
     run(drop(settings, selection, confirm=confirm, dry_run=dry_run, why=why))
-
-
-def _selection(wanted: DeadLetterFilter, limit: int | None, *, newest: bool) -> Selection:
-    from hookmill.admin.filters import Selection
-
-    return Selection(filter=wanted, limit=limit, newest_first=newest)
-
-
-def _selected(ids: list[str] | None, filtered: Selection, *, everything: bool) -> Selection:
-    """Require exactly one of IDs, filters and --all, so that a slip replays or drops nothing."""
-    from hookmill.admin.filters import Selection
-
-    ways = [bool(ids), everything, not filtered.filter.is_everything]
-    if ways.count(True) != 1 or (ids and filtered.limit):
-        raise typer.BadParameter("give IDs, or filters, or --all")
-    return Selection(ids=tuple(ids)) if ids else filtered
 
 
 def _check_handler(name: str | None) -> None:

@@ -10,18 +10,7 @@ import typer
 from hookmill.cli.options import AsJSON, Group
 from hookmill.cli.output import say, say_error, say_json
 from hookmill.cli.progress import bar
-from hookmill.cli.selecting import (
-    After,
-    Before,
-    Error,
-    Handler,
-    Key,
-    Reason,
-    Source,
-    Type,
-    Where,
-    dead_letter_filter,
-)
+from hookmill.cli.selecting import dead_letter_filter, with_options
 from hookmill.cli.start import read_settings, run
 from hookmill.printable import cell
 
@@ -31,17 +20,10 @@ if TYPE_CHECKING:
     from hookmill.config.settings import Settings
 
 
-def dead_groups(  # noqa: PLR0913 - an option each
+@with_options(wanted=dead_letter_filter)
+def dead_groups(
     *,
-    source: Source = None,
-    event_type: Type = None,
-    handler: Handler = None,
-    reason: Reason = None,
-    key: Key = None,
-    error: Error = None,
-    where: Where = None,
-    after: After = None,
-    before: Before = None,
+    wanted: DeadLetterFilter,
     everything: Annotated[
         bool, typer.Option("--all", help="Look at all dead letters, not only at the newest 10,000.")
     ] = False,
@@ -53,17 +35,6 @@ def dead_groups(  # noqa: PLR0913 - an option each
     In each line: fingerprint (for --error), how many, first and last death, handler, event type of
     the newest, its ID, reason and error. Numbers, IDs and quoted texts of the error are left out.
     """
-    wanted = dead_letter_filter(
-        source=source,
-        event_type=event_type,
-        handler=handler,
-        reason=reason,
-        key=key,
-        error=error,
-        where=where,
-        after=after,
-        before=before,
-    )
     run(list_groups(read_settings(group=group), wanted, everything=everything, as_json=as_json))
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import time
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -11,16 +14,18 @@ from hookmill.printable import printable
 
 if TYPE_CHECKING:
     from hookmill.admin.body_paths import Condition
-    from hookmill.admin.filters import DeadLetterFilter
+    from hookmill.admin.filters import DeadLetterFilter, Selection
+
+T = TypeVar("T")
 
 Source = Annotated[str | None, typer.Option(help="Only this source; * stands for any text.")]
 Type = Annotated[
     str | None, typer.Option("--type", help="Only this event type; * stands for any text: post.*")
 ]
-Handler = Annotated[str | None, typer.Option(help="Only those of this handler.")]
-Reason = Annotated[str | None, typer.Option(help="Only those with this reason.")]
+_Handler = Annotated[str | None, typer.Option(help="Only those of this handler.")]
+_Reason = Annotated[str | None, typer.Option(help="Only those with this reason.")]
 Key = Annotated[str | None, typer.Option(help="Only this ordering key; * stands for any text.")]
-Error = Annotated[
+_Error = Annotated[
     str | None,
     typer.Option(metavar="FINGERPRINT", help="Only this error, as `dead groups` shows it."),
 ]
@@ -32,29 +37,67 @@ Where = Annotated[
         "data.email~*@example.org. Can be given several times.",
     ),
 ]
-After = Annotated[
+_After = Annotated[
     str | None,
     typer.Option(
         metavar="TIME",
         help="Dead since then or later: 2026-11-21T09:30 (UTC), or 2h for 2 hours ago.",
     ),
 ]
-Before = Annotated[
+_Before = Annotated[
     str | None, typer.Option(metavar="TIME", help="Dead since before then. As for --after.")
 ]
+_Limit = Annotated[int | None, typer.Option(min=1, help="At most this many.")]
+_Newest = Annotated[bool, typer.Option("--newest", help="The newest first, instead of the oldest.")]
+
+_NOT_IMPORTED = {"DeadLetterFilter": Any, "Selection": Any}
+"""What readers of options return. Its classes are not imported for --help."""
+
+
+def with_options(
+    **readers: Callable[..., object],
+) -> Callable[[Callable[..., T]], Callable[..., T]]:
+    """Give a command the options of a reader: after `with_options(wanted=read)` it has those of
+    `read` in the place of its parameter `wanted`, which gets what `read` returns for them.
+    """
+
+    def give(command: Callable[..., T]) -> Callable[..., T]:
+        own = inspect.signature(command, eval_str=True, locals=_NOT_IMPORTED)
+        options = {
+            name: inspect.signature(read, eval_str=True, locals=_NOT_IMPORTED).parameters
+            for name, read in readers.items()
+        }
+
+        @functools.wraps(command)
+        def run(**given: Any) -> T:
+            read = {
+                name: readers[name](**{option: given.pop(option) for option in of_reader})
+                for name, of_reader in options.items()
+            }
+            return command(**given, **read)
+
+        merged: list[inspect.Parameter] = []
+        for name, parameter in own.parameters.items():
+            merged += options[name].values() if name in options else [parameter]
+        # typer reads both of these.
+        run.__annotations__ = {one.name: one.annotation for one in merged}
+        run.__signature__ = own.replace(parameters=merged)  # type: ignore[attr-defined]  # the name that inspect gives it
+        return run
+
+    return give
 
 
 def dead_letter_filter(  # noqa: PLR0913 - an option each
     *,
-    source: str | None,
-    event_type: str | None,
-    handler: str | None,
-    reason: str | None,
-    key: str | None,
-    error: str | None,
-    where: list[str] | None,
-    after: str | None,
-    before: str | None,
+    source: Source = None,
+    event_type: Type = None,
+    handler: _Handler = None,
+    reason: _Reason = None,
+    key: Key = None,
+    error: _Error = None,
+    where: Where = None,
+    after: _After = None,
+    before: _Before = None,
 ) -> DeadLetterFilter:
     """Return the filter that the options of a command say. Ends the command if one is wrong."""
     from hookmill.admin.filters import DeadLetterFilter
@@ -75,6 +118,16 @@ def dead_letter_filter(  # noqa: PLR0913 - an option each
         after_ms=moment("--after", after),
         before_ms=moment("--before", before),
     )
+
+
+@with_options(wanted=dead_letter_filter)
+def dead_letter_selection(
+    *, wanted: DeadLetterFilter, limit: _Limit = None, newest: _Newest = False
+) -> Selection:
+    """Return the selection that the options of a command say."""
+    from hookmill.admin.filters import Selection
+
+    return Selection(filter=wanted, limit=limit, newest_first=newest)
 
 
 def conditions(texts: list[str] | None) -> tuple[Condition, ...]:

@@ -18,7 +18,7 @@ async def audit(console: Console, request: Request) -> Shown:
     found = records.listed(console.settings, action=pattern or None, limit=PAGE)
     seen = [records.describe(one) async for one in found]
     rows = [{**one, "about": _text(one["details"]), "came": _text(one["result"])} for one in seen]
-    return Shown("audit.html", {"rows": rows, "action": pattern}, "audit")
+    return Shown("audit.html", {"rows": rows, "action": pattern})
 
 
 def _text(values: object) -> str:
