@@ -233,7 +233,7 @@ def _until_ms(until: str, now_ms: int) -> int:
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         ms = round(moment.timestamp() * 1000)
     if not now_ms < ms <= LATEST_MS:
-        raise PauseTimeError(f"until {printable(until)}: by Redis' clock that is not to come")
+        raise PauseTimeError(f"until {printable(until)}: by Redis' clock that time is over already")
     return ms
 
 
