@@ -13,12 +13,7 @@ TESTS = sorted({test for rule in RULES for test in rule.tests})
 
 
 def test_every_rule_is_there() -> None:
-    assert [number for number in range(1, 20) if number in {rule.number for rule in RULES}] == [
-        *range(1, 17),
-        17,
-        18,
-        19,
-    ]
+    assert {rule.number for rule in RULES} >= set(range(1, 21))
     assert [rule.number for rule in RULES] == sorted(rule.number for rule in RULES)
     says = [(rule.number, rule.says) for rule in RULES]
     assert len(set(says)) == len(says)

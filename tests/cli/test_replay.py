@@ -13,6 +13,7 @@ from hookmill.admin.audit import listed
 from hookmill.admin.replay_filter import ReplayFilter
 from hookmill.cli.replay import replay_all
 from hookmill.config.settings import Settings
+from hookmill.errors import GroupLostError
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import Settlement
 from hookmill.stream.facts import Heartbeat
@@ -69,6 +70,14 @@ async def test_before_the_first_message_there_is_nothing_to_replay(
 ) -> None:
     await replay_all(settings(), replays.opened(settings()), dry_run=True)
     assert capsys.readouterr().out == "would replay 0\n"
+
+
+async def test_before_the_first_worker_it_says_that_there_is_no_group(
+    settings: Callable[..., Settings], stream: Producer
+) -> None:
+    await stream.append([message()])
+    with pytest.raises(GroupLostError, match="no such group yet: its first worker makes it"):
+        await replay_all(settings(), replays.opened(settings()), dry_run=True)
 
 
 async def test_it_asks_first_says_what_was_done_and_records_it(

@@ -45,6 +45,10 @@ async def held_back(pauses: Pauses) -> int:
     return sum(one.held_back for one in await pauses.listed())
 
 
+async def are_held_back(pauses: Pauses, count: int) -> bool:
+    return await held_back(pauses) == count
+
+
 @pytest.fixture
 async def follow(stream: Producer) -> AsyncIterator[Callable[[Consumer], None]]:
     """Start what moves delayed messages, and tells of pauses: `follow(consumer)`."""
@@ -208,11 +212,7 @@ async def test_what_waits_for_a_thread_does_not_begin_after_a_pause(
     await send(stream, *(f"m{n}" for n in range(10)))
     await eventually(lambda: len(begun) == 4 and pool.free_slots == 0)  # there are four threads
     await pauses.pause(Pause(kind="handler", value="work", names=("work",)))
-
-    async def are_held_back() -> bool:
-        return await held_back(pauses) == 6
-
-    await eventually(are_held_back)
+    await eventually(lambda: are_held_back(pauses, 6))
     assert len(begun) == 4
     go_on.set()
     await resume(pauses, WORK)
@@ -250,11 +250,7 @@ async def test_a_paused_message_of_an_unknown_type_begins_its_grace_anew(
     await pauses.pause(pause)
     await make_pool(handlers, stream)
     await stream.append([message(type="unknown")])
-
-    async def is_held_back() -> bool:
-        return await held_back(pauses) == 1
-
-    await eventually(is_held_back)
+    await eventually(lambda: are_held_back(pauses, 1))
     key = stream.partitions[0].of_group("main").paused + ":source:qstash"
     (packed,) = redis_client.lrange(key, 0, -1)
     assert b"unknown\xa10" in packed
@@ -278,11 +274,7 @@ async def test_suspects_and_what_is_taken_over_are_held_back_too(
     await pauses.pause(WORK)
     work = Work()
     await make_pool(work.handlers, stream, lease=0.5)
-
-    async def is_held_back() -> bool:
-        return await held_back(pauses) == 1
-
-    await eventually(is_held_back)
+    await eventually(lambda: are_held_back(pauses, 1))
     assert not work.ran
     await resume(pauses, WORK)
     await eventually(lambda: work.done == Counter(m0=1))

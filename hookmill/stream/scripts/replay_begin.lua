@@ -26,4 +26,4 @@ for _, flat in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
     return { info['last-delivered-id'], redis.call('XLEN', KEYS[1]) }
   end
 end
-return redis.error_reply('NOGROUP')
+return redis.error_reply('NOGROUP there is no such group yet: its first worker makes it')
