@@ -11,12 +11,12 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 import structlog
 
+from hookmill.admin.units import moment
 from hookmill.config.settings import Settings
 from hookmill.errors import HookmillError
 from hookmill.handlers import matches_pattern
@@ -156,8 +156,7 @@ async def listed(
 def describe(action: Action) -> dict[str, Any]:
     """Return an action as JSON-ready values. Its time is ISO 8601 in UTC."""
     seen = action._asdict()
-    moment = datetime.fromtimestamp(seen.pop("at_ms") / 1000, UTC)
-    return {"id": seen.pop("id"), "at": moment.isoformat(timespec="milliseconds"), **seen}
+    return {"id": seen.pop("id"), "at": moment(seen.pop("at_ms")), **seen}
 
 
 class _Recorder:

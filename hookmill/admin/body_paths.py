@@ -8,7 +8,7 @@ beyond a bound does not match.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -37,7 +37,7 @@ _decode = msgspec.json.decode
 
 
 class BodyPathError(ValueError):
-    """A condition cannot be read, or may not be asked. The text says what to do."""
+    """A condition cannot be read. The text says what to give."""
 
 
 class Condition(msgspec.Struct, frozen=True):
@@ -57,13 +57,8 @@ class Condition(msgspec.Struct, frozen=True):
         return matches_pattern(self.value, text) if self.is_pattern else text == self.value
 
 
-def condition_of(
-    text: str, is_redacted: Callable[[tuple[Step, ...]], bool] | None = None
-) -> Condition:
-    """Read a condition: `PATH=VALUE`, or `PATH~PATTERN`. Raises `BodyPathError`.
-
-    A path that `is_redacted` is refused: who may not see a value must not find it by guessing.
-    """
+def condition_of(text: str) -> Condition:
+    """Read a condition: `PATH=VALUE`, or `PATH~PATTERN`. Raises `BodyPathError`."""
     steps, end = _steps_of(text)
     sign, value = text[end : end + 1], text[end + 1 :]
     if not steps or sign not in {"=", "~"}:
@@ -71,19 +66,7 @@ def condition_of(
             f"{text!r}: give a path in the body and a value, such as data.order.total=12, or with "
             "a pattern: data.email~*@example.org"
         )
-    if is_redacted is not None and is_redacted(steps):
-        raise BodyPathError(
-            f"{text[:end]}: this path is redacted, so nobody can search for its value"
-        )
     return Condition(steps, value, is_pattern=sign == "~")
-
-
-def path_of(text: str) -> tuple[Step, ...]:
-    """Read a path alone. Raises `BodyPathError`."""
-    steps, end = _steps_of(text)
-    if not steps or end != len(text):
-        raise BodyPathError(f"{text!r} is no path in a body: give one such as data.items[0].sku")
-    return steps
 
 
 def are_in(where: Iterable[Condition], fields: Fields) -> bool:
@@ -93,11 +76,6 @@ def are_in(where: Iterable[Condition], fields: Fields) -> bool:
     except (ValueError, RecursionError):
         return False
     return all(condition.matches(body) for condition in where)
-
-
-def overlap(one: tuple[Step, ...], other: tuple[Step, ...]) -> bool:
-    """Return whether one path leads to the other's value, or through it."""
-    return all(_same(a, b) for a, b in zip(one, other, strict=False))
 
 
 def texts_at(steps: tuple[Step, ...], body: bytes) -> Iterator[str]:
@@ -166,10 +144,3 @@ def _text_of(value: Any) -> str:
 
 
 _encode = msgspec.json.Encoder().encode
-
-
-def _same(one: Step, other: Step) -> bool:
-    """Return whether two steps can lead to the same place. None stands for any position."""
-    if one is None or other is None:
-        return not isinstance(one, str) and not isinstance(other, str)
-    return one == other

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from hookmill.admin.dead_letters import MOST_LOOKED_AT, describe, moment, page
+from hookmill.admin.dead_letters import MOST_LOOKED_AT, describe, page
 from hookmill.admin.filters import DeadLetterFilter
 from hookmill.admin.fingerprints import ErrorKind, kind_of
+from hookmill.admin.units import moment
 from hookmill.error_text import last_line
 from hookmill.message import Death
 from hookmill.stream.dead_letters import LARGEST_PAGE, DeadLetters

@@ -9,13 +9,13 @@ import functools
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from hookmill.admin.filters import DeadLetterFilter, Selection
 from hookmill.admin.fingerprints import kind_of
 from hookmill.admin.pace import Pace
 from hookmill.admin.redactions import NOT_LOOKED_UP, Showable, check_where
+from hookmill.admin.units import moment
 from hookmill.config.settings import DEFAULT_GROUP, Settings
 from hookmill.errors import HookmillError, WireVersionError
 from hookmill.message import Death, Message, Progress
@@ -314,16 +314,6 @@ def describe(
         seen["headers"] = shown.headers(message).decode("utf-8", "backslashreplace")
         seen["body"] = shown.body(message).decode("utf-8", "backslashreplace")
     return seen
-
-
-def moment(unix_ms: int) -> str:
-    """Return a time as ISO 8601 in UTC, "" for none."""
-    if not unix_ms:
-        return ""
-    try:
-        return datetime.fromtimestamp(unix_ms / 1000, UTC).isoformat(timespec="milliseconds")
-    except (OverflowError, ValueError, OSError):
-        return f"{unix_ms} ms"  # not written by us; one odd entry must not hide the others
 
 
 def _check_ids(dead_ids: Sequence[str]) -> None:

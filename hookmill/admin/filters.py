@@ -6,18 +6,13 @@ No I/O: a filter gets the fields of a dead letter and says whether it matches.
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
-
 import msgspec
 
 from hookmill.admin.body_paths import Condition, are_in
 from hookmill.admin.fingerprints import kind_of
+from hookmill.admin.units import seconds_of, unix_ms_of
 from hookmill.handlers import matches_pattern
 from hookmill.message import Fields, about_of
-
-_AGO = re.compile("([0-9]{1,9})([smhd])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 LATEST_MS = 2**48 - 1
 """A time after all others, in Unix milliseconds: no entry has a later ID."""
@@ -113,13 +108,8 @@ def moment_ms(text: str, now: float) -> int:
 
     `now` is in Unix seconds. Returns Unix milliseconds. Raises `ValueError` for any other text.
     """
-    if ago := _AGO.fullmatch(text):
-        ms = int((now - int(ago[1]) * _SECONDS[ago[2]]) * 1000)
-    else:
-        moment = datetime.fromisoformat(text)
-        # Without a zone, timestamp() would use the zone of this machine.
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        ms = round(moment.timestamp() * 1000)
+    ago = seconds_of(text)
+    ms = unix_ms_of(text) if ago is None else int((now - ago) * 1000)
     return min(max(0, ms), LATEST_MS)
 
 

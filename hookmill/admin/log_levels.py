@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 from hookmill.admin.audit import Operator, acting
@@ -14,16 +13,6 @@ from hookmill.stream.log_levels import EVERY_PROGRAM, LogLevels, SetLevel
 
 LONGEST = 7 * 24 * 3600.0
 """Seconds for which a level may be set. For good, `HOOKMILL_LOG_LEVEL` is the place."""
-
-
-_SPAN = re.compile(r"(\d{1,9})([smhd])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
-
-def seconds_of(text: str) -> float | None:
-    """Read a span of time such as 30s, 10m, 2h or 7d; None: it is none."""
-    found = _SPAN.fullmatch(text)
-    return None if found is None else float(int(found[1]) * _SECONDS[found[2]])
 
 
 class Reached(NamedTuple):

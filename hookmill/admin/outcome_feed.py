@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from hookmill.admin.dead_letters import moment
+from hookmill.admin.units import moment
 from hookmill.error_text import last_line
 from hookmill.stream.attempts import Attempt, attempt_in, attempts_in, chunk_of
 from hookmill.stream.client import Client

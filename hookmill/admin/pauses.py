@@ -5,16 +5,15 @@ Everything is returned as data; `hookmill/cli/pauses.py` prints it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from hookmill.admin.audit import Operator, acting
 from hookmill.admin.filters import LATEST_MS
+from hookmill.admin.units import moment, seconds_of, unix_ms_of
 from hookmill.config.settings import DEFAULT_GROUP, Settings
 from hookmill.errors import HookmillError, UsageError
 from hookmill.printable import printable
@@ -23,9 +22,6 @@ from hookmill.stream.facts import SILENCE, GroupFacts, Heartbeat, Pause
 from hookmill.stream.groups import Groups
 from hookmill.stream.inspector import Inspector
 from hookmill.stream.pauses import MOST_PAUSES, Pauses, Step
-
-_FOR = re.compile("([0-9]{1,9})([smhd])")
-_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 CAN_PAUSE = "pause"
 """What the heartbeat of a worker that heeds pauses says that it can."""
@@ -88,7 +84,11 @@ async def pause(
         noted = msgspec.structs.replace(
             target, who=who, why=why, since_ms=now_ms, until_ms=until_ms
         )
-        about = {"group": settings.group, "what": words_of(target), "until": _time(until_ms)}
+        about = {
+            "group": settings.group,
+            "what": words_of(target),
+            "until": moment(until_ms) or None,
+        }
         async with acting(settings, "pause", about, operator, client=client):
             if not await pauses.pause(noted):
                 raise PauseRefusedError(
@@ -129,8 +129,8 @@ def describe(pause: Pause) -> dict[str, Any]:
         **({pause.kind: pause.value} if pause.kind != "all" else {}),
         "who": pause.who,
         "why": pause.why,
-        "since": _time(pause.since_ms),
-        "until": _time(pause.until_ms),
+        "since": moment(pause.since_ms) or None,
+        "until": moment(pause.until_ms) or None,
         "held_back": pause.held_back,
         "state": "ending" if pause.is_ending else "on",
     }
@@ -220,27 +220,14 @@ def _find(target: Pause, pauses: list[Pause], group: str) -> Pause:
 
 
 def _until_ms(until: str, now_ms: int) -> int:
-    if span := _FOR.fullmatch(until):
-        ms = now_ms + int(span[1]) * _MS[span[2]]
-    else:
-        try:
-            moment = datetime.fromisoformat(until)
-        except ValueError:
-            raise PauseTimeError(
-                f"until {printable(until)}: give a time such as 2026-11-21T09:30 (UTC), or for how "
-                "long: 30m, 2h, 7d"
-            ) from None
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        ms = round(moment.timestamp() * 1000)
+    seconds = seconds_of(until)
+    try:
+        ms = unix_ms_of(until) if seconds is None else now_ms + seconds * 1000
+    except ValueError:
+        raise PauseTimeError(
+            f"until {printable(until)}: give a time such as 2026-11-21T09:30 (UTC), or for how "
+            "long: 30m, 2h, 7d"
+        ) from None
     if not now_ms < ms <= LATEST_MS:
         raise PauseTimeError(f"until {printable(until)}: by Redis' clock that time is over already")
     return ms
-
-
-def _time(unix_ms: int) -> str | None:
-    if not unix_ms:
-        return None
-    try:
-        return datetime.fromtimestamp(unix_ms / 1000, UTC).isoformat(timespec="milliseconds")
-    except (OverflowError, ValueError, OSError):
-        return f"{unix_ms} ms"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import time
 from typing import NamedTuple
 
 from hookmill.errors import SettingsError
@@ -61,12 +62,19 @@ def probe(host: str, port: int, *, program: str | None = None, ready: bool = Fal
 
 
 def _ask(host: str, port: int, path: str) -> bytes:
+    until = time.monotonic() + TIMEOUT
     with socket.create_connection((host, port), timeout=TIMEOUT) as connection:
         connection.sendall(
             f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
         )
         answer = b""
-        while len(answer) < MOST and (more := connection.recv(MOST)):
+        while len(answer) < MOST:
+            # For all of the answer: one that comes byte by byte must not hold up a probe.
+            if (left := until - time.monotonic()) <= 0:
+                raise TimeoutError
+            connection.settimeout(left)
+            if not (more := connection.recv(MOST)):
+                break
             answer += more
     return answer
 

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from hookmill.admin.dead_letters import moment
 from hookmill.admin.redactions import Showable, content_type_in, shown_by
+from hookmill.admin.units import moment
 from hookmill.config.settings import Settings
 from hookmill.errors import HookmillError
 from hookmill.handlers import matches_pattern

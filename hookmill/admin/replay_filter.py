@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from hookmill.admin.body_paths import Condition, are_in
-from hookmill.admin.dead_letters import moment
+from hookmill.admin.units import moment
 from hookmill.handlers import matches_pattern
 from hookmill.message import Fields, about_of
 from hookmill.stream.entries import DeadLetter

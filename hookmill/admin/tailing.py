@@ -14,15 +14,15 @@ from typing import Any, Literal, NamedTuple, Self
 
 import msgspec
 
-from hookmill.admin.body_paths import Condition
-from hookmill.admin.dead_letters import moment
+from hookmill.admin.body_paths import Condition, are_in
 from hookmill.admin.outcome_feed import OutcomeFeed
 from hookmill.admin.redactions import Showable, shown_by
 from hookmill.admin.refused import describe as describe_refused
+from hookmill.admin.units import moment
 from hookmill.config.settings import Settings
 from hookmill.errors import StreamUnavailableError, UsageError, WireVersionError
 from hookmill.handlers import matches_pattern
-from hookmill.message import Fields, Message, about_of, body_of
+from hookmill.message import Fields, Message, about_of
 from hookmill.stream.client import Client
 from hookmill.stream.refused import RefusedDeliveries, order_of
 from hookmill.stream.tail import Arrived, ArrivedPage, StreamTail, before
@@ -104,13 +104,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
         about = about_of(fields)
         if not _fits(self.source, about.source) or not _fits(self.type, about.type):
             return False
-        if not self.where:
-            return True
-        try:
-            body = body_of(fields)
-        except (ValueError, RecursionError):
-            return False
-        return all(condition.matches(body) for condition in self.where)
+        return not self.where or are_in(self.where, fields)
 
 
 class TailEvent(msgspec.Struct, frozen=True):

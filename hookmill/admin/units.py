@@ -1,8 +1,12 @@
-"""Numbers as people write them: bytes, spans of time, ages, days, counted things. No I/O."""
+"""Numbers as people write them: bytes, spans of time, ages, times, counted things. No I/O."""
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+
+_SPAN = re.compile("([0-9]{1,9})([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def span(seconds: float) -> str:
@@ -50,3 +54,20 @@ def moment(unix_ms: int) -> str:
         return datetime.fromtimestamp(unix_ms / 1000, UTC).isoformat(timespec="milliseconds")
     except (OverflowError, ValueError, OSError):
         return f"{unix_ms} ms"  # not written by us; one odd entry must not hide the others
+
+
+def seconds_of(text: str) -> int | None:
+    """Read a span of time such as 30s, 10m, 2h or 7d; None: it is none."""
+    found = _SPAN.fullmatch(text)
+    return None if found is None else int(found[1]) * _SECONDS[found[2]]
+
+
+def unix_ms_of(text: str) -> int:
+    """Read a time in ISO 8601 (UTC unless it says otherwise), in Unix milliseconds.
+
+    Raises `ValueError` for any other text.
+    """
+    moment = datetime.fromisoformat(text)
+    # Without a zone, timestamp() would use the zone of this machine.
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return round(moment.timestamp() * 1000)

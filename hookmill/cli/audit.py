@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hookmill.cli.options import AsJSON
 from hookmill.cli.output import say, say_json
+from hookmill.cli.selecting import moment
 from hookmill.cli.start import read_settings, run
-from hookmill.printable import cell, printable
+from hookmill.printable import cell
 
 if TYPE_CHECKING:
     from hookmill.admin.audit import Action
@@ -37,19 +37,7 @@ def audit(
     In each line: when, who, action, what came of it, and what it was about; then the reason. An
     action without a result is under way, or its program was killed. About 10,000 actions are kept.
     """
-    run(show(read_settings(), _moment(since), action, limit, as_json=as_json))
-
-
-def _moment(since: str | None) -> int:
-    from hookmill.admin.filters import moment_ms
-
-    try:
-        return 0 if since is None else moment_ms(since, time.time())
-    except ValueError:
-        raise typer.BadParameter(
-            f"--since {printable(since or '')}: give a time such as 2026-11-21T09:30, or how long "
-            "ago: 30m, 2h, 7d"
-        ) from None
+    run(show(read_settings(), moment("--since", since) or 0, action, limit, as_json=as_json))
 
 
 async def show(

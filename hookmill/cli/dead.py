@@ -10,8 +10,8 @@ import typer
 
 from hookmill.cli.dead_groups import dead_groups
 from hookmill.cli.letters import summary
-from hookmill.cli.options import AsJSON, Group, Who, Why
-from hookmill.cli.output import fail, is_confirmed, say, say_json, say_value
+from hookmill.cli.options import AsJSON, Group, Who, Why, Yes
+from hookmill.cli.output import is_confirmed, say, say_json, say_value
 from hookmill.cli.progress import bar
 from hookmill.cli.selecting import dead_letter_selection, with_options
 from hookmill.cli.start import operator_of, read_settings, run
@@ -104,7 +104,7 @@ def dead_replay(
 def dead_drop(
     *,
     selection: Selection,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    yes: Yes = False,
     dry_run: _DryRun = False,
     group: Group = None,
     who: Who = None,
@@ -117,10 +117,7 @@ def dead_drop(
         from hookmill.admin.units import count
 
         letters = count(number, "dead letter", "dead letters")
-        question = f"drop {letters} of group {settings.group} for good?"
-        if not yes and not sys.stdin.isatty():
-            fail(f"{question} There is nobody to ask: give --yes")
-        return yes or is_confirmed(question)
+        return is_confirmed(f"drop {letters} of group {settings.group} for good?", yes=yes)
 
     run(drop(settings, selection, confirm=confirm, dry_run=dry_run, why=why))
 

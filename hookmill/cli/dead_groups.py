@@ -74,7 +74,7 @@ def _say_rest(found: GroupsSoFar, there: int, *, as_json: bool) -> None:
 
 
 def _line(group: ErrorGroup) -> str:
-    from hookmill.admin.dead_letters import moment
+    from hookmill.admin.units import moment
     from hookmill.cli.letters import short
 
     example = group.example

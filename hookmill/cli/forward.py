@@ -9,9 +9,9 @@ import typer
 
 from hookmill.cli.options import AsJSON
 from hookmill.cli.output import say, say_error, say_json
-from hookmill.cli.selecting import moment
+from hookmill.cli.selecting import Source, Type, moment
 from hookmill.cli.start import read_settings, run
-from hookmill.cli.tail import EventType, Since, Source
+from hookmill.cli.tail import Since
 from hookmill.printable import cell
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def forward(  # noqa: PLR0913 - an option each
     ],
     *,
     source: Source = None,
-    event_type: EventType = None,
+    event_type: Type = None,
     since: Since = None,
     cursor: Annotated[
         str | None,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from hookmill.cli.options import AsJSON, Who, Why
+from hookmill.cli.options import AsJSON, Who, Why, Yes
 from hookmill.cli.output import fail, is_confirmed, say, say_json
 from hookmill.cli.start import operator_of, read_settings, run
 from hookmill.printable import cell
@@ -73,7 +72,7 @@ def group_add(
 def group_drop(
     name: _Name,
     *,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    yes: Yes = False,
     who: Who = None,
     why: Why = "",
 ) -> None:
@@ -92,8 +91,6 @@ def group_drop(
         if yes:
             say(what)
             return True
-        if not sys.stdin.isatty():
-            fail(f"{what}? There is nobody to ask: give --yes")
         return is_confirmed(f"{what}?")
 
     settings = read_settings(operator=who)

@@ -68,7 +68,8 @@ def _show(reached: Reached) -> None:
 
 
 def _seconds(lasts: str) -> float:
-    from hookmill.admin.log_levels import LONGEST, seconds_of
+    from hookmill.admin.log_levels import LONGEST
+    from hookmill.admin.units import seconds_of
 
     seconds = seconds_of(lasts)
     if seconds is None or not 0 < seconds <= LONGEST:

@@ -26,6 +26,7 @@ Who = Annotated[
     ),
 ]
 Why = Annotated[str, typer.Option(metavar="TEXT", help="The reason, for `hookmill audit`.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 SourceName = Annotated[
     str, typer.Option("--source", metavar="NAME", help="A configured source, or any known sender.")
 ]

@@ -59,9 +59,13 @@ def fail(text: str, status: int = 1) -> NoReturn:
     raise typer.Exit(status)
 
 
-def is_confirmed(question: str) -> bool:
-    """Ask at the terminal, and return whether the answer is yes."""
-    return typer.confirm(printable(question))
+def is_confirmed(question: str, *, yes: bool = False) -> bool:
+    """Ask at the terminal, and return whether the answer is yes. With `yes` it was given already.
+    Ends the command where there is no terminal.
+    """
+    if not yes and not sys.stdin.isatty():
+        fail(f"{question} There is nobody to ask: give --yes")
+    return yes or typer.confirm(printable(question))
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -9,6 +9,7 @@ import typer
 from hookmill.admin.bodies import laid_out
 from hookmill.cli.options import AsJSON
 from hookmill.cli.output import say, say_json, say_value
+from hookmill.cli.selecting import Source
 from hookmill.cli.start import read_settings, run
 from hookmill.printable import cell
 
@@ -30,9 +31,7 @@ _NONE = (
 @app.command("list")
 def refused_list(
     *,
-    source: Annotated[
-        str | None, typer.Option(help="Only this source; * stands for any text.")
-    ] = None,
+    source: Source = None,
     as_json: AsJSON = False,
 ) -> None:
     """List the refused deliveries that were kept in the last hour, newest first.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
+import functools
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hookmill.cli.options import AsJSON, Group, Who, Why
-from hookmill.cli.output import fail, is_confirmed, say, say_error, say_json
+from hookmill.cli.options import AsJSON, Group, Who, Why, Yes
+from hookmill.cli.output import is_confirmed, say, say_error, say_json
 from hookmill.cli.progress import bar
 from hookmill.cli.selecting import Key, Source, Type, Where, conditions, moment
 from hookmill.cli.start import operator_of, read_settings, run
@@ -56,7 +56,7 @@ def replay(  # noqa: PLR0913 - an option each
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say how many it would be, and show the first.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    yes: Yes = False,
     resume: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Go on with a replay that was interrupted."),
@@ -93,16 +93,11 @@ def replay(  # noqa: PLR0913 - an option each
     else:
         opened = replays.resumed(settings, resume)
 
-    def confirm(question: str) -> bool:
-        if not yes and not sys.stdin.isatty():
-            fail(f"{question} There is nobody to ask: give --yes")
-        return yes or is_confirmed(question)
-
     run(
         replay_all(
             settings,
             opened,
-            confirm=None if resume else confirm,
+            confirm=None if resume else functools.partial(is_confirmed, yes=yes),
             dry_run=dry_run,
             as_json=as_json,
             why=why,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hookmill.cli.options import AsJSON, Who, Why
-from hookmill.cli.output import fail, is_confirmed, say, say_json, say_value
+from hookmill.cli.options import AsJSON, Who, Why, Yes
+from hookmill.cli.output import is_confirmed, say, say_json, say_value
 from hookmill.cli.start import operator_of, read_settings, run
 from hookmill.printable import cell
 
@@ -91,7 +90,7 @@ def spool_drop(
     ids: _SomeIDs = None,
     *,
     everything: _All = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    yes: Yes = False,
     who: Who = None,
     why: Why = "",
 ) -> None:
@@ -104,12 +103,9 @@ def spool_drop(
     with spool.opened(settings) as file:
         found = spool.positions(file, chosen)
         question = f"drop {count(len(found), 'spooled message', 'spooled messages')} for good?"
-        if found and not yes:
-            if not sys.stdin.isatty():
-                fail(f"{question} There is nobody to ask: give --yes")
-            if not is_confirmed(question):
-                say("dropped none")
-                return
+        if found and not is_confirmed(question, yes=yes):
+            say("dropped none")
+            return
         done = file.drop(found)
     _record(settings, "spool drop", found, {"dropped": done}, why)
     say(f"dropped {done}")

@@ -9,7 +9,7 @@ import typer
 
 from hookmill.cli.options import AsJSON, Group
 from hookmill.cli.output import say, say_error, say_json, say_value
-from hookmill.cli.selecting import Where, conditions, moment
+from hookmill.cli.selecting import Source, Type, Where, conditions, moment
 from hookmill.cli.start import read_settings, run
 from hookmill.printable import cell
 
@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     from hookmill.admin.tailing import TailEvent, Wanted
     from hookmill.config.settings import Settings
 
-Source = Annotated[str | None, typer.Option(help="Only this source; * stands for any text.")]
-EventType = Annotated[
-    str | None, typer.Option("--type", help="Only this event type; * stands for any text: post.*")
-]
 Since = Annotated[
     str | None,
     typer.Option(
@@ -33,7 +29,7 @@ Since = Annotated[
 def tail(  # noqa: PLR0913 - an option each
     *,
     source: Source = None,
-    event_type: EventType = None,
+    event_type: Type = None,
     where: Where = None,
     refused: Annotated[
         bool, typer.Option("--refused", help="Only refused deliveries that were kept.")

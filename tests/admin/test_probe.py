@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -66,6 +68,27 @@ def test_what_accepts_and_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPat
     with socket.create_server(("127.0.0.1", 0)) as silent:
         found = probe("127.0.0.1", silent.getsockname()[1])
     assert "within 0.1 s: the program stands still" in found.detail
+
+
+def test_what_answers_byte_by_byte_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TIMEOUT", 0.3)
+    monkeypatch.setattr(module, "MOST", 40)
+    is_given_up = threading.Event()
+
+    def drip(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection, suppress(OSError):
+            while not is_given_up.wait(0.05):
+                connection.send(b"H")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        dripping = threading.Thread(target=drip, args=[listening])
+        dripping.start()
+        # Without an end of its own, it would read until all of MOST is there.
+        found = probe("127.0.0.1", listening.getsockname()[1])
+        is_given_up.set()
+        dripping.join()
+    assert "within 0.3 s: the program stands still" in found.detail
 
 
 @given(st.binary(max_size=400) | st.binary(max_size=200).map(b"HTTP/1.1 200 OK\r\n\r\n".__add__))

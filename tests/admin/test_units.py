@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hookmill.admin.units import age, count, size, span
+from hookmill.admin.units import age, count, seconds_of, size, span
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,16 @@ def test_an_age_is_rounded_to_the_unit_that_suits_it(seconds: float, text: str) 
 )
 def test_a_span_is_written_in_its_largest_whole_unit(seconds: float, text: str) -> None:
     assert span(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("10m", 600), ("2h", 7_200), ("7d", 604_800), ("", None), ("-1s", None),
+     ("1.5h", None), ("3", None), ("10M", None), ("3m ", None), ("\u0663m", None),
+     ("1" * 10 + "s", None)],
+)  # fmt: skip
+def test_a_span_is_read_from_a_whole_number_and_a_unit(text: str, seconds: int | None) -> None:
+    assert seconds_of(text) == seconds
 
 
 def test_a_counted_word_has_the_right_form() -> None:
