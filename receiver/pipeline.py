@@ -170,10 +170,10 @@ class Pipeline:
     async def close(self) -> None:
         """Cancel the requests of our own, and wait until their deliveries have their results."""
         await self._certificates.close()
-        if self._refused is not None:
-            await self._refused.stop()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        if self._refused is not None:  # after the tasks, which may refuse one more
+            await self._refused.stop()
 
     def _answer(
         self, source: Source, request: ReceivedRequest, result: Result, on_result: OnResult

@@ -3452,6 +3452,18 @@ RULES = (
         ),
         (f"{CONSOLE_ACCESS}nobody_else_does",),
     ),
+    Rule(
+        48,
+        "failed logins count by the address that a trusted proxy says, and by no other's word",
+        (
+            Edit(
+                "hookmill/console/access.py",
+                "while address in self._proxies and listed and",
+                "while listed and",
+            ),
+        ),
+        (f"{CONSOLE_ACCESS}a_login_comes_from_where_the_trusted_proxy_and_nobody_else_says",),
+    ),
 )
 
 # --- trying them ---------------------------------------------------------------------------------

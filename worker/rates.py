@@ -66,7 +66,8 @@ class WorkerRates:
                 row: _Row = (kind, handler, None, "", ran, 0)
             else:
                 took = int((one.began + seconds + offset) * 1000) - message.received_ms
-                row = (kind, handler, message.source, message.type, ran, took.bit_length())
+                bucket = took.bit_length() if took > 0 else 0  # two clocks may differ
+                row = (kind, handler, message.source, message.type, ran, bucket)
             kinds[row] = kinds.get(row, 0) + 1
         if len(kinds) > MOST_KINDS:
             self._sum_up()

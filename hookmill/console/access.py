@@ -105,6 +105,15 @@ class Access:
             found.used = self._clock()
         return Viewer(found.role, found.name, found.csrf, can_log_out=True)
 
+    def client(self, peer: str, forwarded: Sequence[str]) -> str:
+        """Return from which address a login comes. `forwarded` is its `X-Forwarded-For`: each proxy
+        adds its client at the end, so only what a trusted one has added counts.
+        """
+        address, listed = plain_address(peer), ",".join(forwarded).split(",")
+        while address in self._proxies and listed and (before := _address(listed.pop().strip())):
+            address = before
+        return address
+
     def is_locked(self, peer: str) -> bool:
         """Return whether so many logins have failed that no more are tried for now."""
         since = self._clock() - ATTEMPTS_PERIOD
@@ -172,10 +181,14 @@ def is_right(viewer: Viewer, csrf: str) -> bool:
 
 def plain_address(peer: str) -> str:
     """Return an IP address in its usual form; an IPv4 address that came as IPv6 is that address."""
+    return _address(peer) or peer
+
+
+def _address(text: str) -> str | None:
     try:
-        address = ip_address(peer.partition("%")[0])
+        address = ip_address(text.partition("%")[0])
     except ValueError:
-        return peer
+        return None
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)
     return str(address)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp_sse import EventSourceResponse
 
 from hookmill.config.settings import Settings
@@ -27,7 +27,6 @@ from hookmill.console import (
     source_page,
     worker_page,
 )
-from hookmill.console.access import plain_address
 from hookmill.console.console import Console
 from hookmill.console.guard import HEADERS, MAX_FORM, VIEWER, ConsoleGuard, form_of
 from hookmill.console.pages import Answer, Moved, PageRefusedError, Request, Shown
@@ -182,7 +181,8 @@ class ConsoleServer:
 
     async def _log_in(self, request: web.Request) -> web.Response:
         access, form = self._console.access, await form_of(request)
-        peer = plain_address(request.remote or "")
+        forwarded = request.headers.getall(hdrs.X_FORWARDED_FOR, [])
+        peer = access.client(request.remote or "", forwarded)
         if access.is_locked(peer):
             raise PageRefusedError(429, "too many logins have failed: wait a minute")
         token, name = (next(iter(form.get(field, ())), "") for field in ("token", "name"))

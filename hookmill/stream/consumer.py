@@ -23,9 +23,8 @@ class Consumer:
 
     `consumer` is the worker's unique name; `dedup_window` is for how many seconds at least a
     message ID is remembered. `makes_group`: the first `open` may make the group. `history` bounds
-    what is kept of attempts. Methods raise
-    `StreamUnavailableError` if Redis does not answer, and `GroupLostError` if the group is gone and
-    must be opened again.
+    what is kept of attempts. Methods raise `StreamUnavailableError` if Redis does not answer, and
+    `GroupLostError` if the group is gone and must be opened again.
     """
 
     def __init__(

@@ -128,9 +128,9 @@ Kind = Literal[
     "done", "ignored", "discarded", "fanned_out", "requeued", "held_back",
     "retry", "waiting", "dead", "undeliverable", "duplicate",
 ]  # fmt: skip
-"""What became of an attempt. `waiting`: no handler is known yet. `held_back`: a
-pause did not let it begin. The last two are no attempts: an
-entry that no worker received, and a duplicate that was dropped.
+"""What became of an attempt. `waiting`: no handler is known yet. `held_back`: a pause did not let
+it begin. The last two are no attempts: an entry that no worker received, and a duplicate that was
+dropped.
 """
 
 

@@ -12,12 +12,11 @@ from hookmill.stream.script_runner import Call, ScriptRunner
 _PAGE_BYTES = 1024 * 1024
 """Bytes that Redis looks at in one step, because other commands wait meanwhile."""
 
-_PRECISION_MS = 5
-"""Milliseconds by which two records of one attempt may differ."""
-
-
 _NEWER_BYTES = 64 * 1024
 """The same where many lists are read in one go."""
+
+_PRECISION_MS = 5
+"""Milliseconds by which two records of one attempt may differ."""
 
 
 class HistoryList(NamedTuple):

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from hookmill.message import PACKED, Fields
+from hookmill.message import Fields
 from hookmill.stream.client import Client
+from hookmill.stream.entries import NOT_LISTED
 from hookmill.stream.script_runner import Call, ScriptRunner
 
 MOST_AT_ONCE = 200
@@ -18,8 +19,6 @@ MOST_AT_ONCE = 200
 
 _PAGE_BYTES = 1024 * 1024
 """Bytes that Redis reads in one step: other commands wait meanwhile."""
-
-_NOT_LISTED = ("headers", "body", PACKED.decode())
 
 _LAST_OF_A_MILLISECOND = 2**64 - 1
 
@@ -64,7 +63,7 @@ class StreamTail:
         """Return what came behind these positions, a page for each partition. Unless `whole`,
         headers and bodies stay in Redis.
         """
-        left_out = () if whole else _NOT_LISTED
+        left_out = () if whole else NOT_LISTED
         calls = [
             Call(number, [keys.stream], [f"({at}", "+", MOST_AT_ONCE, _PAGE_BYTES, *left_out])
             for number, (keys, at) in enumerate(

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from hookmill.errors import GroupLostError
 from hookmill.message import Fields
 from hookmill.stream.client import Client, checked
+from hookmill.stream.entries import NOT_LISTED
 from hookmill.stream.groups import Groups
 from hookmill.stream.keys import GroupKeys
 from hookmill.stream.script_runner import Call, ScriptRunner
@@ -203,7 +204,7 @@ class Whereabouts:
 
     async def some_of(self, partition: int, first: str, count: int) -> list[Fields]:
         """Return the fields of some entries of the stream, without headers and bodies."""
-        args = [first, "+", count, _PAGE_BYTES, "headers", "body"]
+        args = [first, "+", count, _PAGE_BYTES, *NOT_LISTED]
         call = Call(partition, [self._client.partitions[partition].stream], args)
         rows, _ = await self._scripts.run("survey", call)
         return [_fields_of(flat) for _, flat in rows]

@@ -130,6 +130,24 @@ def test_nobody_else_does(peer: str, named: list[str]) -> None:
     assert ours.viewer("", peer, named) == Viewer()
 
 
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "client"),
+    [("10.0.0.5", ["192.0.2.7"], "192.0.2.7"),
+     ("10.0.0.5", ["192.0.2.8, 192.0.2.7"], "192.0.2.7"),
+     ("10.0.0.5", ["192.0.2.8", "::ffff:192.0.2.7"], "192.0.2.7"),
+     ("::1", ["192.0.2.8,192.0.2.7 , 10.0.0.5"], "192.0.2.7"),
+     ("10.0.0.5", ["10.0.0.5"], "10.0.0.5"),
+     ("10.0.0.5", [], "10.0.0.5"),
+     ("10.0.0.5", ["192.0.2.7, unknown"], "10.0.0.5"),
+     ("10.0.0.6", ["192.0.2.7"], "10.0.0.6"),
+     ("unix", ["192.0.2.7"], "unix")],
+)  # fmt: skip
+def test_a_login_comes_from_where_the_trusted_proxy_and_nobody_else_says(
+    peer: str, forwarded: list[str], client: str
+) -> None:
+    assert access(**PROXY).client(peer, forwarded) == client
+
+
 def test_what_is_no_address_stays_as_it_is() -> None:
     assert plain_address("fe80::1%eth0") == "fe80::1"
     assert plain_address("unix") == "unix"

@@ -82,6 +82,26 @@ async def test_logins_that_fail_are_limited(console: OpenConsole) -> None:
     assert (await browser.log_in(OPERATOR)).status == 429
 
 
+async def test_behind_a_trusted_proxy_wrong_tokens_lock_out_who_sends_them_and_nobody_else(
+    console: OpenConsole,
+) -> None:
+    browser = await console(
+        console_token=OPERATOR,
+        console_trusted_header="X-User",
+        console_trusted_proxies="127.0.0.1",
+    )
+
+    async def log_in(token: str, address: str) -> int:
+        form = {"token": token}
+        answer = await browser.post("/login", form, follow=False, X_Forwarded_For=address)
+        return answer.status
+
+    failed = await asyncio.gather(*[log_in("wrong", "192.0.2.7") for _ in range(ATTEMPTS)])
+    assert set(failed) == {403}
+    assert await log_in(OPERATOR, "192.0.2.8, 192.0.2.7") == 429
+    assert await log_in(OPERATOR, "192.0.2.7, 192.0.2.8") == 303
+
+
 async def test_a_reader_sees_no_buttons_and_may_not_act(
     console: OpenConsole, give_up: GiveUp, emptied: Callable[[], None]
 ) -> None:
@@ -251,7 +271,9 @@ async def test_the_overview_and_the_handlers_show_what_went_in_and_out(
     overview = await browser.get("/")
     assert "Received by source: 42 in all during the last hour" in overview.text
     assert "stripe: body_mismatch" in overview.visible
-    assert "10 (25 %)" in (await browser.get("/handlers")).visible
+    handlers = await browser.get("/handlers")
+    assert "10 (25 %)" in handlers.visible
+    assert 'href="/handlers?span=ten&amp;group=main"' in handlers.text  # another time, same group
     sources = (await browser.get("/sources")).visible
     for text in ("POST /stripe", "body_mismatch", "<b>stripe", "[sources.stripe]"):
         assert text in sources

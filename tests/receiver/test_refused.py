@@ -115,6 +115,22 @@ async def test_what_a_flood_costs_is_bounded_before_any_work_is_done(
     await keeper.stop()
 
 
+async def test_what_is_refused_while_the_receiver_stops_leaves_nothing_running(
+    start: StartReceiver,
+) -> None:
+    running = await start(keep_refused=10)
+    pipeline, qstash = running.receiver._pipeline, running.sources["qstash"]
+
+    async def refuse() -> None:
+        pipeline._answer(qstash, request_of(), WRONG, lambda _: None)
+
+    # As the end of a request for a certificate, which was waited for.
+    pipeline._tasks.add(asyncio.create_task(refuse()))
+    await pipeline.close()
+    assert pipeline._refused is not None
+    assert pipeline._refused._task is None
+
+
 async def test_where_redis_is_away_nothing_is_kept_and_nobody_is_disturbed(
     source: Source, settings: Callable[..., Settings], lines: list[dict[str, Any]]
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import redis
 
-from hookmill.message import about_of, body_of
+from hookmill.message import PACKED_VERSION, about_of, body_of
 from hookmill.stream.producer import Producer
 from hookmill.stream.tail import MOST_AT_ONCE, Arrived, StreamTail, before
 from tests.given_up import OpenGroup
@@ -34,7 +34,7 @@ async def test_what_came_behind_a_position_is_read_once_and_in_its_order(stream:
 
 async def test_bodies_stay_in_redis_unless_they_are_asked_for(stream: Producer) -> None:
     small, large = b"y" * 20, b"z" * 40_000  # one is packed, and one is a field of its own
-    await stream.append([message(small, type="a.b"), message(large, type="a.b")])
+    await stream.append([message(small, type="a.b"), message(large, type="a.b")], PACKED_VERSION)
     tail = StreamTail(stream.client)
     (page,) = await tail.read(["0-0"], whole=False)
     assert [about_of(one.fields).type for one in page.entries] == ["a.b", "a.b"]

@@ -1,14 +1,23 @@
-"""What has no index is looked through in steps that hold up nobody."""
+"""A message is found in Redis without its headers and bodies, in steps that hold up nobody."""
 
 from __future__ import annotations
 
-import pytest
-
+from hookmill.message import PACKED_VERSION, about_of
 from hookmill.stream.producer import Producer
 from hookmill.stream.whereabouts import Whereabouts
 from tests.support import message
 
-pytestmark = pytest.mark.one_server
+
+async def test_some_entries_tell_their_sources_and_leave_the_bodies_in_redis(
+    stream: Producer,
+) -> None:
+    small, large = b"y" * 20, b"z" * 40_000  # one is packed, and one is a field of its own
+    both = [message(small, source="acme"), message(large, source="acme")]
+    await stream.append(both, PACKED_VERSION)
+    some = await Whereabouts(stream.client).some_of(0, "-", 10)
+    assert [about_of(fields).source for fields in some] == ["acme", "acme"]
+    values = [value for fields in some for value in fields.values()]
+    assert not any(small in value or large in value for value in values)
 
 
 async def test_a_step_of_a_search_ends_with_the_entry_that_is_beyond_its_bytes(

@@ -71,3 +71,12 @@ async def test_what_cannot_be_added_is_added_later() -> None:
     rates.settled([ended(Done("send"), None)])
     await rates.flush()
     assert history.added['["out","main","send","done"]'] == 2
+
+
+async def test_a_receiver_whose_clock_is_ahead_counts_as_no_time() -> None:
+    history = Away()
+    paid = message(type="order.paid", source="stripe")
+    rates = WorkerRates(history, "main", lambda: paid.received_ms / 1000 - 10, lambda: 0.0)
+    rates.settled([ended(Done("send"), paid)])
+    await rates.run_once()
+    assert history.added['["took","main","send",0]'] == 1

@@ -30,3 +30,14 @@ local function read_sizes(gens)
     while gen.span < gen.buckets do gen.span = gen.span * 2 end
   end
 end
+
+-- Return all generations that have buckets, for those who only look.
+local function known_generations()
+  local gens = {}
+  for _, field in ipairs(redis.call('HKEYS', owners_key)) do
+    local name = string.match(field, '^(%S+):buckets$')
+    if name then gens[#gens + 1] = { name = name } end
+  end
+  if #gens > 0 then read_sizes(gens) end
+  return gens
+end

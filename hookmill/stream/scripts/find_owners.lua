@@ -7,12 +7,7 @@
 local owners_key = KEYS[1]
 --#include buckets
 
-local generations, found = {}, {}
-for _, field in ipairs(redis.call('HKEYS', owners_key)) do
-  local name = string.match(field, '^(%S+):buckets$')
-  if name then generations[#generations + 1] = { name = name } end
-end
-if #generations > 0 then read_sizes(generations) end
+local generations, found = known_generations(), {}
 for position, digest in ipairs(ARGV) do
   local seen = {}
   for _, gen in ipairs(generations) do

@@ -104,17 +104,6 @@ local function own(digest, ours)
   return true
 end
 
--- Return all generations that have buckets, for those who only look.
-local function known_generations()
-  local gens = {}
-  for _, field in ipairs(redis.call('HKEYS', owners_key)) do
-    local name = string.match(field, '^(%S+):buckets$')
-    if name then gens[#gens + 1] = { name = name } end
-  end
-  if #gens > 0 then read_sizes(gens) end
-  return gens
-end
-
 -- Return the packed token of the owner of `digest` in these generations, nil if it has none there.
 local function owner_among(gens, digest)
   if #digest < 4 then return nil end
