@@ -76,3 +76,14 @@ async def test_each_partition_has_a_position_of_its_own(server: Server, prefix: 
 def test_a_position_before_a_time_is_behind_all_that_came_earlier() -> None:
     assert before(0) == "0-0"
     assert before(1000) == f"999-{2**64 - 1}"
+
+
+async def test_large_entries_are_read_singly_also_behind_small_ones(
+    stream: Producer, redis_client: redis.Redis
+) -> None:
+    sizes = [*[1] * 20, *[600_000] * 4]
+    await stream.append([message(b"x" * size) for size in sizes])
+    redis_client.config_resetstat()
+    (page,) = await StreamTail(stream.client).read(["0-0"], whole=False)
+    assert (len(page.entries), page.is_end) == (22, False)
+    assert redis_client.info("commandstats")["cmdstat_xrange"]["calls"] == 22

@@ -7,7 +7,7 @@
 -- Reply {looked at, last ID, ended, entries}: how many were looked at, and the last of them ('': none);
 --       ended is 1 if there are no more; an entry is {ID, fields}
 
-local first, left, bytes, looked, last, found = ARGV[1], tonumber(ARGV[2]), 0, 0, '', {}
+local first, bytes, looked, last, found = ARGV[1], 0, 0, '', {}
 local left_out = { headers = true, body = true, v3 = true }
 
 local function look_at(entry)
@@ -24,13 +24,11 @@ local function look_at(entry)
   found[#found + 1] = entry
 end
 
-local step = 1 -- the first ones may be large
-while left > 0 and bytes < tonumber(ARGV[3]) do
-  step = math.min(step, left)
-  local entries = redis.call('XRANGE', KEYS[1], first, '+', 'COUNT', step)
-  for _, entry in ipairs(entries) do look_at(entry) end
-  if #entries < step then return { looked, last, 1, found } end
-  first, left = '(' .. last, left - step
-  step = bytes / looked < 16384 and 32 or 1
+-- Singly: how large an entry is, is known only once it is read.
+while looked < tonumber(ARGV[2]) and bytes < tonumber(ARGV[3]) do
+  local entry = redis.call('XRANGE', KEYS[1], first, '+', 'COUNT', 1)[1]
+  if not entry then return { looked, last, 1, found } end
+  look_at(entry)
+  first = '(' .. last
 end
 return { looked, last, 0, found }

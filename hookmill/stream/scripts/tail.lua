@@ -21,21 +21,9 @@ end
 
 local added = count_added()
 
--- Several at a time, because a call costs more than a small entry; large ones singly.
-local MOST, SMALL = 8, 4096
-local fetched, at, step = {}, 1, 1
-
+-- Singly: how large an entry is, is known only once it is read.
 local function next_entry(first, last)
-  if at > #fetched then
-    fetched, at = redis.call('XRANGE', KEYS[1], first, last, 'COUNT', step), 1
-    local bytes = 0
-    for _, entry in ipairs(fetched) do
-      for i = 2, #entry[2], 2 do bytes = bytes + #entry[2][i] end
-    end
-    step = bytes <= SMALL * #fetched and math.min(step * 2, MOST) or 1
-  end
-  at = at + 1
-  return fetched[at - 1]
+  return redis.call('XRANGE', KEYS[1], first, last, 'COUNT', 1)[1]
 end
 
 local function narrowed(_, last, id) return '(' .. id, last end
