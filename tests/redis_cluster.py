@@ -18,7 +18,7 @@ NODE_TIMEOUT_MS = 1500
 
 
 class Cluster:
-    """Servers that are one cluster: the masters first, and then their replicas in the same order."""
+    """Servers that are one cluster: the masters first, then their replicas in the same order."""
 
     def __init__(self, binary: str, folder: Path, masters: int = 3, replicas: int = 0) -> None:
         self.masters = masters
