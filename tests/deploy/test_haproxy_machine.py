@@ -104,7 +104,7 @@ def test_receivers_that_are_restarted_one_after_the_other_fail_no_delivery(
     site = Site(port, [start(each) for each in ports], server, trusting())
 
     def send() -> list[int]:
-        statuses = []
+        statuses: list[int] = []
         while not done.is_set():
             statuses.append(site.deliver(len(statuses)))
             time.sleep(0.01)  # a steady trickle leaves the machine to others

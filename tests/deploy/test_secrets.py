@@ -95,7 +95,7 @@ def test_passwords_differ_and_the_server_learns_only_their_hashes(folder: Path) 
 def test_the_address_of_redis_and_the_file_of_users_can_be_others(tmp_path: Path) -> None:
     copied = tmp_path / "deploy"
     shutil.copytree(DEPLOY, copied, ignore=shutil.ignore_patterns("secrets"))
-    words = [copied / "make-secrets", "127.0.0.1:6379", "redis/users-before-7.2.acl"]
+    words = [str(copied / "make-secrets"), "127.0.0.1:6379", "redis/users-before-7.2.acl"]
     subprocess.run(words, check=True)
     assert (copied / "secrets" / "redis_url_console").read_text().endswith("@127.0.0.1:6379/0\n")
     users = (copied / "secrets" / "redis_users").read_text()
