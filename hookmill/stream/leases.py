@@ -64,7 +64,7 @@ class BlockingLeases:
                 lost += self._renew_at(server, there)
             except (redis.RedisError, OSError) as error:
                 # The connection may lead to a server that was demoted: the next one is a new one.
-                self._servers[server].connection_pool.reset()
+                self._servers[server].connection_pool.disconnect()
                 raise translated(error, self._servers[server].connection_pool) from None
         self._has_number = True
         return lost
@@ -84,6 +84,7 @@ class BlockingLeases:
         pool = self._servers[server].connection_pool
         if (found := server.address) is not None and found != self._addresses.get(server):
             self._addresses[server] = found
+            pool.disconnect()
             pool.reset()
             pool.connection_kwargs.update(host=found[0], port=found[1])
 

@@ -14,6 +14,7 @@ from hookmill.stream.client import Client
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import Settlement
 from hookmill.stream.producer import Producer
+from hookmill.stream.script_runner import Call, ScriptRunner
 from hookmill.stream.topology import slot_of
 from tests.redis_cluster import Cluster, running_cluster
 from tests.stream.toolkit import bodies, ids, settle_all
@@ -150,6 +151,26 @@ async def test_while_a_slot_moves_nothing_runs_that_would_find_a_part_of_its_key
     cluster.begin_to_move(slot, target, source)
     cluster.move_keys(slot, target, source)
     cluster.end_move(slot, target, source)
+
+
+async def test_while_a_slot_moves_a_script_is_refused_also_where_all_keys_that_it_names_are_there(
+    cluster: Cluster, lanes: list[Client]
+) -> None:
+    lane = lanes[2]
+    key = lane.partitions[0].of_group("g").upkeep
+    claim = Call(0, [key], [60_000])
+    runner = ScriptRunner(lane, drains=True)
+    assert await runner.run("claim", claim) == 0
+    source, slot = cluster.server_of(key), slot_of(key)
+    cluster.begin_to_move(slot, source, next(node for node in cluster.nodes if node is not source))
+    try:
+        with pytest.raises(StreamUnavailableError, match="moving these keys"):
+            await runner.run("claim", claim)
+    finally:
+        cluster.ask(source, "CLUSTER", "SETSLOT", slot, "STABLE")
+        for node in cluster.nodes:
+            cluster.ask(node, "CLUSTER", "SETSLOT", slot, "NODE", cluster.id_of(source))
+    assert await runner.run("claim", claim) > 0
 
 
 async def test_a_frozen_node_holds_up_its_own_partitions_only(
