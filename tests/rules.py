@@ -2133,7 +2133,7 @@ RULES = (
         ),
         (f"{SWITCH}a_script_is_run_where_it_was_loaded_though_connections_lead_to_two_servers",),
     ),
-    # --- 26: in a cluster, a script runs where all of its keys are ---------------------------------
+    # --- 26: in a cluster, a script runs where all of its keys are -----------------------------
     Rule(
         26,
         "while a slot moves key by key, no script runs",
