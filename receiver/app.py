@@ -58,9 +58,7 @@ class Receiver:
         self._shutdown = settings.shutdown
         self._quiet_since: float | None = None
         timeout = settings.append_timeout
-        self._spool = None
-        if settings.spool:
-            self._spool = Spool(settings.spool, settings.spool_limit, settings.partitions)
+        self._spool = _spool_of(settings)
         self._drainer = Drainer(self._spool, stream, timeout) if self._spool else None
         self._pinning = PinningWatch(stream.client, settings.lease)
         traces = None if tracing is None else DeliveryTraces(tracing)
@@ -68,10 +66,9 @@ class Receiver:
             Appender(lane, timeout, self._spool, self._pinning.backlog_is_full, traces)
             for lane in stream.lanes
         ]
-        self._appender = _as_one(self._appenders, stream, settings)
-        self._wire_version = WireVersionWatch(
-            stream.client, settings.lease, self._appender.write_in
-        )
+        self._appender = _as_one(self._appenders, stream.lanes, settings)
+        write_in = self._appender.write_in
+        self._wire_version = WireVersionWatch(stream.client, settings.lease, write_in)
         certificates = certificates or Certificates()
         refused = RefusedKeeper(stream.client, settings) if settings.keep_refused else None
         self._pipeline = Pipeline(settings, self._appender, certificates, traces, refused)
@@ -194,14 +191,20 @@ class Receiver:
             await self._metrics.stop()
 
 
+def _spool_of(settings: Settings) -> Spool | None:
+    if not settings.spool:
+        return None
+    return Spool(settings.spool, settings.spool_limit, settings.partitions)
+
+
 def _as_one(
-    appenders: Sequence[Appender], stream: Producer, settings: Settings
+    appenders: Sequence[Appender], lanes: Sequence[Producer], settings: Settings
 ) -> Appender | LaneAppenders:
     if len(appenders) == 1:
         return appenders[0]
     by_partition = {
         number: appender
-        for appender, lane in zip(appenders, stream.lanes, strict=True)
+        for appender, lane in zip(appenders, lanes, strict=True)
         for number in lane.client.numbers
     }
     return LaneAppenders(

@@ -12,6 +12,9 @@ from hookmill.stream.client import Client, checked
 from hookmill.stream.facts import NO_LIMIT, Backlog
 from hookmill.stream.producer import Producer
 
+PROBE_SHARE = 0.8
+"""The share of the timeout within which a lane has to say whether it takes writes."""
+
 
 class LaneProducers(Producer):
     """Does what `Producer` does, in each lane by itself. `client` is that of the whole stream."""
@@ -79,7 +82,7 @@ class LaneProducers(Producer):
 
         Another number of partitions raises too, whichever lane says so.
         """
-        answers = await self._each((lane, lane.probe()) for lane in self.lanes)
+        answers = await self._each((lane, self._probe(lane)) for lane in self.lanes)
         errors = {
             lane: one for lane, one in answers.items() if isinstance(one, StreamUnavailableError)
         }
@@ -87,6 +90,16 @@ class LaneProducers(Producer):
             if len(errors) == len(self.lanes) or isinstance(error, PartitionsError):
                 checked(error)  # it raises
         return {n: error for lane, error in errors.items() for n in lane.client.numbers}
+
+    async def _probe(self, lane: Producer) -> None:
+        """Probe a lane. Whoever asks waits for the client's timeout, and wants to know the others'
+        answers by then.
+        """
+        try:
+            async with asyncio.timeout(self.client.timeout * PROBE_SHARE):
+                await lane.probe()
+        except TimeoutError:
+            raise StreamUnavailableError("the server does not answer in time") from None
 
     async def _each(self, asked: Iterable[tuple[Producer, Any]]) -> dict[Producer, Any]:
         """Ask lanes at the same time. What one of them raises is its answer."""
