@@ -1459,7 +1459,7 @@ RULES = (
         (
             Edit(
                 "hookmill/stream/wire_readers.py",
-                "if not found or await self._others(group, {one.name.encode() for one in found}):",
+                "if not found or await older.unknown(found):",
                 "if not found:",
             ),
         ),

@@ -99,6 +99,15 @@ class GroupMetrics:
             rows,
         )
 
+        rows = [((group.name,), float(len(group.heedless(self._lease)))) for group in groups]
+        yield labelled(
+            "gauge",
+            "hookmill_group_heedless_workers",
+            "Workers of an older release that run what is paused.",
+            ("group",),
+            rows,
+        )
+
     async def _ask(self) -> None:
         self._asked = time.monotonic()
         try:

@@ -88,7 +88,7 @@ class Steering:
         """Resume whatever is paused still: an end by Redis' clock may be far away."""
 
         async def end() -> None:
-            for one in await pauses.listed(self._settings):
+            for one in (await pauses.listed(self._settings)).pauses:
                 with suppress(PauseRefusedError):
                     async for _ in pauses.resume(self._settings, one):
                         pass
