@@ -1,9 +1,9 @@
 """What a million dead letters cost an operator and Redis: `python -m benchmarks.dead_letters`.
 
 It fills a server of its own with dead letters of 1.8 kB, of twelve errors, and asks what `hookmill
-dead` and the console ask. For each it prints how long it lasts, how much CPU we and Redis take, how
-many scripts run, and the longest of them by Redis' slow log, which counts what a busy machine takes
-away from Redis as well. `--count` makes it smaller.
+dead` and the console ask, and loads the console's pages. For each it prints how long it lasts, how
+much CPU we and Redis take, how many scripts run, and the longest of them by Redis' slow log, which
+counts what a busy machine takes away from Redis as well. `--count` makes it smaller.
 """
 
 from __future__ import annotations
@@ -14,15 +14,19 @@ import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import redis
 
 from hookmill.admin.body_paths import condition_of
 from hookmill.admin.dead_groups import groups
 from hookmill.admin.dead_letters import page, select
 from hookmill.admin.filters import EVERYTHING, DeadLetterFilter, Selection
+from hookmill.config.settings import Settings
+from hookmill.console.app import serving
 from hookmill.message import PACKED_VERSION, Death, Message, Progress
 from hookmill.stream.client import Client
 from hookmill.stream.dead_letters import DeadLetters
@@ -99,6 +103,40 @@ async def last_of(steps: AsyncIterator[Any]) -> Any:
     return found
 
 
+async def measure_pages(url: str, ask: Measure, letters: DeadLetters, count: int) -> None:
+    """Load the pages of the console as a browser does; what is found are bytes of a page."""
+    settings = Settings(redis_url=url, prefix="bench", console_port=0, console_host="127.0.0.1")
+    oldest, newest = [
+        (await page(letters, newest_first=which, count=1)).rows[0].id for which in (False, True)
+    ]
+    times = [int(one.partition("-")[0]) for one in (oldest, newest)]
+    paths = {
+        "overview": "/",
+        "dead letters": "/dead",
+        "dead letters, from the middle on": f"/dead?before_id={sum(times) // 2}-0",
+        "dead letters of one source": "/dead?source=qstash",
+        "dead letters that match nothing": "/dead?source=none",
+        "dead letters with a value": f"/dead?where=data.order.id%3D{count - 5_000}",
+        "one dead letter": f"/dead/{oldest}",
+        "errors": "/dead/errors",
+        "handlers": "/handlers",
+        "messages": "/messages",
+        "messages that are dead": "/messages?state=dead",
+        "workers": "/workers",
+        "sources": "/sources",
+        "audit": "/audit",
+    }
+    async with serving(settings) as (port, _), aiohttp.ClientSession() as http:
+
+        async def load(path: str) -> int:
+            async with http.get(f"http://127.0.0.1:{port}{path}") as answer:
+                return len(await answer.read())
+
+        await ask("warm up", lambda: load("/dead"))
+        for what, path in paths.items():
+            await ask(f"page: {what}", partial(load, path))
+
+
 async def measure(url: str, client: redis.Redis, count: int) -> None:
     """Ask all that is asked of dead letters."""
     opened = Client(url, "bench", timeout=30)
@@ -137,6 +175,7 @@ async def measure(url: str, client: redis.Redis, count: int) -> None:
     await ask("first page, oldest", lambda: rows_of(newest_first=False))
     await ask("a value in the body among the newest 10,000", lambda: rows_of(wanted=narrow))
     await ask("groups of the newest 10,000", lambda: grouped(10_000))
+    await measure_pages(url, ask, letters, count)
     await ask("groups of all", lambda: grouped(None))
     await ask("counted by reason", lambda: counted(DeadLetterFilter(reason="failed")))
     await ask("what is unfinished (`hookmill replay`)", looked)

@@ -61,6 +61,13 @@ def field(text: str) -> str:
     return text if is_word else printable(repr(text))
 
 
+def encodable(text: str) -> str:
+    r"""Return a text that UTF-8 can express: with escapes such as `\udc80` for halves of surrogate
+    pairs, which stand where bytes were not UTF-8.
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def printable_json(data: bytes) -> bytes:
     r"""Return JSON with escapes such as `\u202e` for all that does not show as itself. Its values
     stay the same, and so do the line breaks between them.

@@ -72,6 +72,7 @@ class Receiver:
         certificates = certificates or Certificates()
         refused = RefusedKeeper(stream.client, settings) if settings.keep_refused else None
         self._pipeline = Pipeline(settings, self._appender, certificates, traces, refused)
+        self._appender.on_written = self._pipeline.metrics.accepted.written
         self._rates = ReceiverRates(stream.client, lambda: self._pipeline.metrics.rates)
         self._certificate_memory = CertificateMemory(stream.client, certificates)
         self._redaction_notes = RedactionNotes(stream.client)

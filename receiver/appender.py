@@ -85,6 +85,8 @@ class Appender:
         self._kept_lines = KeptLines("receiver")
         self.on_append: Callable[[AppendEnded], None] | None = None
         """Is told of each append, also of one that failed."""
+        self.on_written: Callable[[list[_Queued], Sequence[Stored]], None] = lambda *_: None
+        """Is told of each batch, and of what became of its messages."""
 
     def put(self, message: Message, on_result: OnResult) -> None:
         """Queue a message. `on_result` is called later: with None when the message is stored, else
@@ -133,6 +135,7 @@ class Appender:
                         _call(on_result, FAULT)
                 else:
                     self._report(batch, results)
+                    self.on_written(batch, results)
                     has_traces = self._traces is not None
                     _log_accepted(batch, results, self._kept_lines, has_traces=has_traces)
         finally:

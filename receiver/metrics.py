@@ -9,7 +9,10 @@ from typing import Any
 
 from hookmill.instrumentation.facts import AppendEnded
 from hookmill.instrumentation.histograms import FAST, SIZES, Histograms, gauge, labelled
+from hookmill.instrumentation.labels import OTHER
+from hookmill.instrumentation.rates import OTHER as OTHER_TYPES
 from hookmill.instrumentation.rates import Field
+from receiver.accepted import MOST_TYPES, AcceptedTypes
 
 WHY_CLOSED = (
     "long_trailers", "no_room", "no_room_answer", "no_room_body", "no_room_head", "no_room_idle",
@@ -25,9 +28,10 @@ class Metrics:
     where a secret is kept, never the secret itself.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_types: int = MOST_TYPES) -> None:
         self._outcomes: Counter[tuple[str, str]] = Counter()
         self._secrets: Counter[tuple[str, str]] = Counter()
+        self.accepted = AcceptedTypes(most_types)
         self._connections: Counter[tuple[str]] = Counter({(why,): 0 for why in WHY_CLOSED})
         self.usable_secrets: Mapping[str, int] = {}
         """How many secrets of each source are usable now."""
@@ -98,15 +102,24 @@ class Metrics:
 
     @property
     def rates(self) -> dict[Field, int]:
-        """What the history of rates keeps: results of deliveries, and the secrets that verified."""
+        """What the history of rates keeps: results of deliveries, the secrets that verified, and
+        the types of what was accepted.
+        """
         found: dict[Field, int] = {("in", *key): number for key, number in self._outcomes.items()}
         found |= {("key", *key): number for key, number in self._secrets.items()}
+        for (source, event_type), number in self.accepted.counts().items():
+            shown = OTHER_TYPES if event_type == OTHER else event_type  # as workers write it
+            found["came", source, shown] = number
         return found
 
     def collect(self) -> Iterator[Any]:
         """Yield the counts as Prometheus' client expects them."""
         for name, meaning, labels, counts in (
             ("deliveries", "Deliveries by outcome.", ("source", "outcome"), self._outcomes),
+            (
+                "accepted_messages", "Messages that were accepted, by event type.",
+                ("source", "type"), self.accepted.counts(),
+            ),
             (
                 "unavailable_deliveries", "Deliveries that got 503: their senders send them again.",
                 ("source",), self._unavailable,

@@ -67,7 +67,7 @@ class Pipeline:
         refused: RefusedKeeper | None = None,
     ) -> None:
         self.capacity = Capacity(settings.queue_bytes)
-        self.metrics = Metrics()
+        self.metrics = Metrics(settings.metrics_types)
         self._body_limit = settings.body_limit
         self._most_waiting = settings.queue_messages
         self._appender = appender

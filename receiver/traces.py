@@ -20,6 +20,7 @@ from hookmill.instrumentation.traceparent import (
     traceparent_of,
 )
 from hookmill.message import Message
+from hookmill.printable import encodable
 from hookmill.runtime.log_pace import LogPace
 from hookmill.stream.arrival import Arrival
 from receiver.intake import ReceivedRequest
@@ -239,6 +240,4 @@ class RecordedDelivery(TracedDelivery):
 
 def _printable(attributes: dict[str, str]) -> dict[str, str]:
     """Return texts that UTF-8 can express: a sender may have given lone surrogates."""
-    return {
-        name: text.encode("utf-8", "backslashreplace").decode() for name, text in attributes.items()
-    }
+    return {name: encodable(text) for name, text in attributes.items()}

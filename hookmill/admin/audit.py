@@ -21,6 +21,7 @@ from hookmill.config.settings import Settings
 from hookmill.errors import HookmillError
 from hookmill.handlers import matches_pattern
 from hookmill.message import Fields
+from hookmill.printable import encodable
 from hookmill.stream.audit import AuditRecords
 from hookmill.stream.client import Client
 
@@ -196,8 +197,8 @@ async def _recorder(
 def _begin(action: str, details: Mapping[str, Any], operator: Operator) -> dict[str, str]:
     return {
         "action": action,
-        "who": operator.name[:_MOST_TEXT],
-        "why": operator.why[:_MOST_TEXT],
+        "who": encodable(operator.name)[:_MOST_TEXT],
+        "why": encodable(operator.why)[:_MOST_TEXT],
         "details": _json(details),
     }
 
@@ -225,7 +226,7 @@ def _shortened(value: Any) -> Any:
         more = [f"and {rest} more"] if rest > 0 else []
         return [*map(_shortened, value[:_MOST_LISTED]), *more]
     if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()[:_MOST_TEXT]
+        return encodable(value)[:_MOST_TEXT]
     return value
 
 

@@ -16,7 +16,7 @@ from hookmill.admin.filters import LATEST_MS
 from hookmill.admin.units import moment, seconds_of, unix_ms_of
 from hookmill.config.settings import DEFAULT_GROUP, Settings
 from hookmill.errors import HookmillError, UsageError
-from hookmill.printable import printable
+from hookmill.printable import encodable, printable
 from hookmill.stream.client import Client
 from hookmill.stream.facts import SILENCE, GroupFacts, Heartbeat, Pause
 from hookmill.stream.groups import Groups
@@ -80,7 +80,7 @@ async def pause(
             _check_workers(facts, settings.lease)
             target = _known_target(target, facts, settings)
         until_ms = _until_ms(until, now_ms) if until else 0
-        who, why = operator.name, operator.why
+        who, why = encodable(operator.name), encodable(operator.why)
         noted = msgspec.structs.replace(
             target, who=who, why=why, since_ms=now_ms, until_ms=until_ms
         )

@@ -41,9 +41,10 @@ def probe(host: str, port: int, *, program: str | None = None, ready: bool = Fal
     """Ask whether the program at this address is healthy; with `ready`, whether it is ready. With
     a `program`, only this one will do. Raise `SettingsError` if the port cannot be asked.
     """
+    setting = "HOOKMILL_CONSOLE_PORT" if program == "console" else "HOOKMILL_ADMIN_PORT"
     if port == 0:
         raise SettingsError(
-            ["HOOKMILL_ADMIN_PORT is 0, so the system chooses the port: set one, to be asked there"]
+            [f"{setting} is 0, so the system chooses the port: set one, to be asked there"]
         )
     path = "/readyz" if ready else "/healthz"
     host = _EVERY_ADDRESS.get(host, host)
@@ -56,7 +57,7 @@ def probe(host: str, port: int, *, program: str | None = None, ready: bool = Fal
     except OSError as error:
         return _no_answer(
             f"nothing answers at {host}, port {port} ({error.strerror or error}): the program does "
-            "not run yet or any more, or HOOKMILL_ADMIN_PORT is another one there"
+            f"not run yet or any more, or {setting} is another one there"
         )
     return _judged(answer, program)
 

@@ -86,6 +86,11 @@ def received_by_source(field: Field) -> str | None:
     return str(field[1]) if len(field) == 3 and (field[0], field[2]) == ("in", "accepted") else None
 
 
+def received_by_type(field: Field) -> str | None:
+    """Name what was accepted by its source and type."""
+    return f"{field[1]} {field[2]}" if len(field) == 3 and field[0] == "came" else None
+
+
 def refused_by_reason(field: Field) -> str | None:
     """Name what was refused by its source and its reason."""
     if len(field) != 3 or field[0] != "in" or field[2] in {"accepted", "answered"}:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hookmill.cli.commands import Commands
 from hookmill.cli.dead_groups import dead_groups
 from hookmill.cli.letters import summary
 from hookmill.cli.options import AsJSON, Group, Who, Why, Yes
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from hookmill.admin.filters import Selection
     from hookmill.config.settings import Settings
 
-app = typer.Typer(
+app = Commands(
     help="Dead letters: list, group by error, show, replay, drop.",
     no_args_is_help=True,
     rich_markup_mode=None,

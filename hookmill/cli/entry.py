@@ -14,7 +14,7 @@ from hookmill.printable import printable
 if TYPE_CHECKING:
     from hookmill.admin.probe import Probed
 
-PROGRAMS = ("receiver", "worker")
+PROGRAMS = ("receiver", "worker", "console")
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def _ask_at_once(words: list[str]) -> None:
     """
     programs = [word for word in words if word in PROGRAMS]
     options = {word for word in words if word not in PROGRAMS}
-    address = address_in_environment()
+    address = address_in_environment(*programs[:1])
     if len(programs) > 1 or not options <= {"--ready", "--json"} or address is None:
         return
     from hookmill.admin.probe import probe
@@ -48,12 +48,15 @@ def _ask_at_once(words: list[str]) -> None:
     sys.exit(0 if found.ok else 1)
 
 
-def address_in_environment() -> tuple[str, int] | None:
-    """Return the admin address that the environment alone gives; None where it does not."""
-    port = os.environ.get("HOOKMILL_ADMIN_PORT", "")
+def address_in_environment(program: str | None = None) -> tuple[str, int] | None:
+    """Return where the environment alone says that a program is asked: at its admin address, and a
+    console, which has none, at its own. None where it does not say.
+    """
+    whose = "CONSOLE" if program == "console" else "ADMIN"
+    port = os.environ.get(f"HOOKMILL_{whose}_PORT", "")
     if not (port.isascii() and port.isdigit() and 0 < int(port) <= 65535):
         return None
-    return os.environ.get("HOOKMILL_ADMIN_HOST") or "127.0.0.1", int(port)
+    return os.environ.get(f"HOOKMILL_{whose}_HOST") or "127.0.0.1", int(port)
 
 
 def text_of(found: Probed, program: str | None, *, as_json: bool) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from hookmill.cli.commands import Commands
 from hookmill.cli.options import AsJSON, Who, Why, Yes
 from hookmill.cli.output import fail, is_confirmed, say, say_json
 from hookmill.cli.start import operator_of, read_settings, run
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from hookmill.stream.facts import GroupFacts
 
-app = typer.Typer(
+app = Commands(
     help="Consumer groups: list, add, drop.", no_args_is_help=True, rich_markup_mode=None
 )
 

@@ -4,7 +4,7 @@ probes. Mostly `entry` answers it; here it is described, and asked where it take
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,10 +13,13 @@ from hookmill.cli.options import AsJSON
 from hookmill.cli.output import say, say_error
 from hookmill.errors import SettingsError
 
+if TYPE_CHECKING:
+    from hookmill.admin.probe import Probed
+
 
 def health(
     program: Annotated[
-        Literal["receiver", "worker"] | None,
+        Literal["receiver", "worker", "console"] | None,
         typer.Argument(help="Which program it has to be; default: any."),
     ] = None,
     *,
@@ -28,11 +31,16 @@ def health(
     """Ask the program on this machine whether it is healthy. Exit 0: it is, 1: it is not.
 
     It is asked at its admin address (HOOKMILL_ADMIN_PORT); a receiver without one at its own port.
+    A console has none: it is asked at its own port, also where no program is named and no admin
+    address is set.
     """
     from hookmill.admin.probe import probe
 
-    host, port = address_in_environment() or _address_in_settings(program)
-    found = probe(host, port, program=program, ready=ready)
+    address = address_in_environment(program)
+    if address is None:
+        found = _ask_by_settings(program, ready=ready)
+    else:
+        found = probe(*address, program=program, ready=ready)
     text = text_of(found, program, as_json=as_json)
     if found.ok or as_json:
         say(text)
@@ -41,14 +49,22 @@ def health(
     raise typer.Exit(0 if found.ok else 1)
 
 
-def _address_in_settings(program: str | None) -> tuple[str, int]:
+def _ask_by_settings(program: str | None, *, ready: bool) -> Probed:
+    from hookmill.admin.probe import probe
     from hookmill.cli.start import read_settings
 
     settings = read_settings()
+    console = settings.console_host, settings.console_port
+    if program == "console":
+        return probe(*console, program=program, ready=ready)
     if settings.admin_port is not None:
-        return settings.admin_host, settings.admin_port
+        return probe(settings.admin_host, settings.admin_port, program=program, ready=ready)
     if program == "receiver":
-        return settings.host, settings.port
+        return probe(settings.host, settings.port, program=program, ready=ready)
+    if program is None and settings.console_port:
+        found = probe(*console, ready=ready)
+        if found.program == "console":
+            return found
     fault = (
         "HOOKMILL_ADMIN_PORT is not set, so the program answers nobody: set it for the program "
         "and for this command"

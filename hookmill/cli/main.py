@@ -13,8 +13,6 @@ import traceback
 from contextlib import suppress
 from typing import NoReturn
 
-import typer
-
 from hookmill.cli import (
     audit,
     dead,
@@ -33,13 +31,14 @@ from hookmill.cli import (
     spool,
     tail,
 )
+from hookmill.cli.commands import Commands
 from hookmill.cli.output import say_error
 from hookmill.errors import HandlersError, HookmillError, SettingsError, UsageError
 from hookmill.runtime.escaped_stderr import escape_stderr
 
 _OUTPUT_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
-app = typer.Typer(
+app = Commands(
     help="Webhooks in, work done.",
     no_args_is_help=True,
     add_completion=True,

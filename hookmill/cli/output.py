@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from hookmill.printable import block, printable, printable_json
+from hookmill.printable import block, encodable, printable, printable_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -84,4 +84,4 @@ def _encodable(value: Any) -> Any:
         return {_encodable(name): _encodable(inner) for name, inner in value.items()}
     if isinstance(value, list):
         return [_encodable(inner) for inner in value]
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+    return encodable(value) if isinstance(value, str) else value

@@ -85,13 +85,20 @@ def console(
     link: Annotated[
         bool, typer.Option("--link", help="Log an address that logs one person in, once.")
     ] = False,
+    anyway: Annotated[
+        bool,
+        typer.Option(
+            "--anyway",
+            help="Serve it also where the event classes cannot be imported: without them.",
+        ),
+    ] = False,
     name: Name = None,
 ) -> None:
     """Serve the console: web pages that show the running system and steer it."""
     from hookmill.console import main as program
 
     settings = read_settings(name, console_host=host, console_port=port)
-    program.run(settings, link=link, target=target)
+    program.run(settings, link=link, target=target, anyway=anyway)
 
 
 def qstash(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hookmill.admin.bodies import laid_out
+from hookmill.cli.commands import Commands
 from hookmill.cli.options import AsJSON
 from hookmill.cli.output import say, say_json, say_value
 from hookmill.cli.selecting import Source
@@ -16,7 +17,7 @@ from hookmill.printable import cell
 if TYPE_CHECKING:
     from hookmill.config.settings import Settings
 
-app = typer.Typer(
+app = Commands(
     help="Refused deliveries that were kept for a look: list, show.",
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hookmill.cli.commands import Commands
 from hookmill.cli.options import AsJSON, Who, Why, Yes
 from hookmill.cli.output import is_confirmed, say, say_json, say_value
 from hookmill.cli.start import operator_of, read_settings, run
@@ -14,7 +15,7 @@ from hookmill.printable import cell
 if TYPE_CHECKING:
     from hookmill.config.settings import Settings
 
-app = typer.Typer(
+app = Commands(
     help="Spooled messages that were set aside: list, show, retry, drop.",
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -54,7 +54,13 @@ def _without(module: str) -> Iterator[None]:
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end."""
+    """Run a coroutine to its end. Raises `KeyboardInterrupt` after a Ctrl-C."""
     import asyncio
 
-    return asyncio.run(main)
+    try:
+        return asyncio.run(main)
+    except asyncio.CancelledError:
+        # asyncio forgets a Ctrl-C that comes just before its loop runs, and only cancels.
+        raise KeyboardInterrupt from None
+    finally:
+        main.close()  # a Ctrl-C may come before it has begun, and Python would warn

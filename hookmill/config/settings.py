@@ -116,8 +116,8 @@ class Settings(BaseSettings):
         default=100,
         ge=1,
         le=10_000,
-        description="event types that a worker's metrics tell apart; all that come beyond so many "
-        "are shown as `other`",
+        description="event types that the metrics of a program tell apart; all that come beyond so "
+        "many are shown as `other`",
     )
     qstash_current_signing_key: SecretStr | None = Field(
         default=None,

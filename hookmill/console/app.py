@@ -28,7 +28,7 @@ from hookmill.console import (
     worker_page,
 )
 from hookmill.console.console import Console
-from hookmill.console.guard import HEADERS, MAX_FORM, VIEWER, ConsoleGuard, form_of
+from hookmill.console.guard import HEADERS, MAX_FORM, PROBED, VIEWER, ConsoleGuard, form_of
 from hookmill.console.pages import Answer, Moved, PageRefusedError, Request, Shown
 from hookmill.console.rendering import STATIC, Renderer
 from hookmill.events import Event
@@ -101,7 +101,7 @@ class ConsoleServer:
                 *(web.get(path, self._shower(page)) for path, page in PAGES.items()),
                 *(web.post(path, self._shower(page)) for path, page in ACTIONS.items()),
                 *(web.get(f"/static/{name}", self._static) for name in STATIC),
-                web.get("/healthz", self._healthz),
+                *(web.get(path, self._probed) for path in PROBED),
                 web.get("/live", self._live),
                 web.get("/login", self._ask_to_log_in),
                 web.post("/login", self._log_in),
@@ -152,8 +152,9 @@ class ConsoleServer:
             },
         )
 
-    async def _healthz(self, _: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
+    async def _probed(self, request: web.Request) -> web.Response:
+        # A console without Redis still has to be asked what is wrong, so it is ready as well.
+        return web.Response(text=PROBED[request.path], headers={"Hookmill-Program": "console"})
 
     async def _live(self, request: web.Request) -> web.StreamResponse:
         """Send the topics that have changed, until the browser goes or the console ends."""

@@ -46,7 +46,10 @@ _READING = {hdrs.METH_GET, hdrs.METH_HEAD}
 
 _CONNECTION_LOST = (web.RequestPayloadError, ClientPayloadError, BadHttpMessage, ConnectionError)
 
-_OPEN = {"/healthz", "/login", *(f"/static/{name}" for name in STATIC)}
+PROBED = {"/healthz": "ok\n", "/readyz": "ready\n"}
+"""What a probe asks, and the answer. It says nothing of what the console shows."""
+
+_OPEN = {*PROBED, "/login", *(f"/static/{name}" for name in STATIC)}
 """What is answered before a login."""
 
 VIEWER: web.RequestKey[Viewer] = web.RequestKey("viewer", Viewer)
@@ -88,7 +91,7 @@ class ConsoleGuard:
 
     def _check_origin(self, request: web.Request) -> None:
         url, listens_on = self._settings.console_url, self._settings.console_host
-        if request.path == "/healthz":
+        if request.path in PROBED:
             return  # it says nothing, and a probe names an address
         fault = host_fault(request.headers, listens_on, url)
         if fault is None and request.method not in _READING:

@@ -10,22 +10,37 @@ from hookmill.admin.declared_events import load_declared
 from hookmill.config.hosts import is_loopback
 from hookmill.config.settings import Settings
 from hookmill.console.app import serving
-from hookmill.errors import HookmillError, SettingsError
+from hookmill.errors import HandlersError, HookmillError, SettingsError
 from hookmill.events import Event
 from hookmill.runtime import process
 
 log = structlog.get_logger("console")
 
 
-def run(settings: Settings, *, link: bool = False, target: str | None = None) -> None:
+def run(
+    settings: Settings, *, link: bool = False, target: str | None = None, anyway: bool = False
+) -> None:
     """Run the console until SIGTERM or Ctrl-C. With `link`, log an address that logs one person in,
     once. `target` names handlers or a module whose events bodies are shown against: it is imported,
-    which runs its code. Raises `SettingsError` and `HandlersError`.
+    which runs its code. Raises `SettingsError` and, unless `anyway`, `HandlersError`.
     """
     settings.need_redis_url()
     check_is_guarded(settings)
-    events = () if target is None else load_declared(target).events
+    events = () if target is None else _events_of(target, anyway=anyway)
     process.run(_serve(settings, events, link=link))
+
+
+def _events_of(target: str, *, anyway: bool) -> tuple[type[Event], ...]:
+    """Import the event classes. Where they cannot be, and only they would be missing, say so: the
+    error has the name of what the module raised, and not its text, which may quote anything.
+    """
+    try:
+        return load_declared(target).events
+    except HandlersError as error:
+        if not anyway:
+            raise
+        log.warning("bodies are shown without your event classes", error=str(error))
+        return ()
 
 
 def check_is_guarded(settings: Settings) -> None:

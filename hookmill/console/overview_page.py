@@ -7,6 +7,7 @@ from hookmill.admin.rates import (
     attempts_by_outcome,
     finished_by_type,
     received_by_source,
+    received_by_type,
     refused_by_reason,
 )
 from hookmill.admin.status import oldest_age
@@ -16,6 +17,7 @@ from hookmill.console.pages import Request, Shown
 
 _CHARTS = (
     ("Received by source", received_by_source),
+    ("Received by source and type", received_by_type),
     ("Refused by reason", refused_by_reason),
     ("Attempts by outcome", attempts_by_outcome),
     ("Finished by source and type", finished_by_type),

@@ -97,10 +97,10 @@ async def _develop(handlers: str, *, samples: bool, qstash: bool) -> None:
                 for number in range(1, WORKERS + 1)
             ]
             if _has_console():
+                # It gets no secrets, so a module that the workers import may fail there.
+                words = ("console", handlers, "--link", "--anyway")
                 children.append(
-                    await _start(
-                        "console", "--link", name="console", hidden=environment.SENDERS_SECRETS
-                    )
+                    await _start(*words, name="console", hidden=environment.SENDERS_SECRETS)
                 )
             show = asyncio.create_task(_show(settings, samples=samples, qstash=qstash))
             ended = asyncio.create_task(_first_to_end(children))

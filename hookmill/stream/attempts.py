@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from hookmill.printable import encodable
 from hookmill.stream.entries import AGAIN, STREAM, Ended, Kind, Settlement, Told
 
 CHUNK_BITS = 11
@@ -212,7 +213,7 @@ def packed(worker: str, ended: Sequence[Ended], tokens: Sequence[str]) -> bytes:
 
 
 def _outcome(told: Told) -> tuple[Kind, str, str]:
-    return told.kind, _utf8(told.handler), _utf8(told.reason)
+    return told.kind, encodable(told.handler[:MOST_REASON]), encodable(told.reason[:MOST_REASON])
 
 
 def single(worker: str, ended: Ended, told: Told) -> tuple[bytes, bytes]:
@@ -225,11 +226,6 @@ def single(worker: str, ended: Ended, told: Told) -> tuple[bytes, bytes]:
     )
     error = told.error.encode("utf-8", "backslashreplace")
     return _pack(head), error[-MOST_ERROR_BYTES:]
-
-
-def _utf8(text: str) -> str:
-    """Return a text that can be written: a handler's reason may have half of a surrogate pair."""
-    return text[:MOST_REASON].encode("utf-8", "backslashreplace").decode()
 
 
 def attempts_in(blob: bytes, token: str) -> list[Attempt]:

@@ -7,7 +7,8 @@ from datetime import datetime
 
 import pytest
 
-from hookmill.admin import pauses
+from hookmill.admin import audit, pauses
+from hookmill.admin.audit import Operator
 from hookmill.admin.pauses import PauseRefusedError
 from hookmill.config.settings import Settings
 from hookmill.config.source_options import SourceOptions
@@ -69,6 +70,17 @@ async def test_a_time_that_does_not_come_is_refused(
 ) -> None:
     with pytest.raises(PauseRefusedError, match="until"):
         await pauses.pause(settings(), pauses.everything(), until=until)
+
+
+async def test_a_name_that_is_not_utf_8_is_noted_with_escapes(
+    settings: MakeSettings, group: Consumer
+) -> None:
+    """It may come from the environment, or from a header of the proxy in front of the console."""
+    operator = Operator("Ren\udce9", "caf\udce9")
+    noted = await pauses.pause(settings(), pauses.everything(), operator)
+    assert (noted.who, noted.why) == ("Ren\\udce9", "caf\\udce9")
+    (action,) = [one async for one in audit.listed(settings())]
+    assert (action.who, action.why, action.state) == (noted.who, noted.why, "done")
 
 
 async def test_a_pause_says_when_it_ends(settings: MakeSettings, group: Consumer) -> None:

@@ -18,6 +18,7 @@ COUNTS = {
     ("in", "github", "accepted"): 7,
     ("in", "stripe", "body_mismatch"): 2,
     ("in", "stripe", "answered"): 1,
+    ("came", "stripe", "order.paid"): 4,
     ("out", "main", "send", "done"): 9,
     ("out", "main", "send", "retried"): 1,
     ("out", "other", "send", "done"): 100,
@@ -37,6 +38,7 @@ async def test_what_programs_add_is_shown_for_the_hour_and_the_day(
         seen = await RateReader().read(stream.client, span)
         assert len(seen.counts) == steps
         assert seen.total(rates.received_by_source) == {"github": 14, "stripe": 10}
+        assert seen.total(rates.received_by_type) == {"stripe order.paid": 8}
         assert seen.total(rates.refused_by_reason) == {"stripe: body_mismatch": 4}
         assert seen.total(rates.finished_by_type) == {"stripe order.paid": 18}
         assert seen.total(rates.attempts_by_outcome) == {"done": 218, "retried": 2}

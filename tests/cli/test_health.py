@@ -42,8 +42,28 @@ def test_a_receiver_is_asked_at_its_admin_address_or_else_at_its_own_port(
     assert receiver.stop() == 0
 
 
+def test_a_console_is_asked_at_its_own_port_though_its_handlers_cannot_be_imported(
+    own_server: Callable[..., Server], start_program: Callable[..., Program], tmp_path: Path
+) -> None:
+    (tmp_path / "broken.py").write_text("raise KeyError('a secret of the module')\n")
+    ports = {"HOOKMILL_CONSOLE_PORT": str(free_port())}
+    words = ("console", "broken:handlers", "--anyway")
+    console = start_program(*words, env={"REDIS_URL": own_server().url, **ports})
+    console.wait_for("console open")
+    assert "'broken:handlers' cannot be imported: KeyError" in console.log
+    assert "a secret of the module" not in console.log
+    well = hookmill("health", env=ports)  # as the image's health check asks
+    assert (well.returncode, well.stdout, well.stderr) == (0, "console: ok\n", "")
+    ready = hookmill("health", "console", "--ready", env={**ports, "HOOKMILL_ADMIN_PORT": "9"})
+    assert (ready.returncode, ready.stdout) == (0, "console: ready\n")
+    assert console.stop() == 0
+    gone = hookmill("health", "console", env=ports)
+    assert gone.returncode == 1
+    assert "HOOKMILL_CONSOLE_PORT is another one there" in gone.stderr
+
+
 def test_without_an_address_and_with_unknown_words_it_ends_with_2() -> None:
-    asked = hookmill("health")
+    asked = hookmill("health", env={"HOOKMILL_CONSOLE_PORT": str(free_port())})
     assert (asked.returncode, asked.stderr) == (2, faults(NOT_SET))
     env = {"HOOKMILL_ADMIN_PORT": "9"}
     assert hookmill("health", "--redy", env=env).returncode == 2

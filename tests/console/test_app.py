@@ -256,6 +256,7 @@ async def test_the_overview_and_the_handlers_show_what_went_in_and_out(
     await give_up(message())
     counts: dict[Field, int] = {
         ("in", "<b>stripe", "accepted"): 42,
+        ("came", "<b>stripe", "<b>stripe.paid"): 41,
         ("in", "stripe", "body_mismatch"): 3,
         ("out", "main", "<i>send", "done"): 30,
         ("out", "main", "<i>send", "dead"): 10,
@@ -270,6 +271,7 @@ async def test_the_overview_and_the_handlers_show_what_went_in_and_out(
         assert ("<i>send" if "handlers" in path else "<b>stripe") in page.visible
     overview = await browser.get("/")
     assert "Received by source: 42 in all during the last hour" in overview.text
+    assert "Received by source and type: 41 in all during the last hour" in overview.text
     assert "stripe: body_mismatch" in overview.visible
     handlers = await browser.get("/handlers")
     assert "10 (25 %)" in handlers.visible

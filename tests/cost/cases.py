@@ -38,7 +38,7 @@ STEPS = {
     "history": ("hookmill/stream/attempts", "worker/outcome"),
     "ask Redis": ("hookmill/stream/client", "hookmill/stream/connections",
                   "hookmill/stream/script_runner"),
-    "count": ("worker/rates", "hookmill/instrumentation/rates"),
+    "count": ("worker/rates", "hookmill/instrumentation/rates", "receiver/accepted"),
     "log": ("worker/report", "hookmill/runtime/", "hookmill/printable"),
 }  # fmt: skip
 """The steps of a message, and what their modules' files begin with."""

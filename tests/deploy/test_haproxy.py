@@ -3,60 +3,21 @@
 from __future__ import annotations
 
 import re
-import shutil
 import signal
-import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import redis
 
-from hookmill.signatures.marble import marble_scheme
+from tests.deploy.balancer import HAPROXY, Site, balancing, get, signed
 from tests.deploy.reading import DEPLOY
 from tests.ports import free_port
-from tests.support import MARBLE_SECRET, Program, Server, signed_headers, wait_until
-
-HAPROXY = shutil.which("haproxy")
+from tests.support import MARBLE_SECRET, Program, Server
 
 pytestmark = [
     pytest.mark.external,
     pytest.mark.skipif(HAPROXY is None, reason="haproxy is not installed"),
 ]
-
-
-def signed(body: bytes, target: str = "/marble") -> bytes:
-    """A delivery as Marble sends it."""
-    headers = signed_headers(marble_scheme([MARBLE_SECRET]), body, target)
-    rows = [f"{name}: {value}" for name, value in headers.items()]
-    rows.append(f"Content-Length: {len(body)}")
-    return get(target, *rows, method="POST") + body
-
-
-class Site:
-    """A balancer and two receivers."""
-
-    def __init__(self, port: int, receivers: list[Program], server: Server) -> None:
-        self.port = port
-        self.receivers = receivers
-        self.server = server
-
-    def send(self, request: bytes) -> int:
-        """Send the bytes of a request, and return the status of the answer."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
-            connection.sendall(request)
-            return int(connection.recv(100).split(b" ")[1])
-
-    def deliver(self, number: int) -> int:
-        return self.send(signed(b'{"id":"evt_%d","type":"a.b"}' % number))
-
-    @property
-    def stored(self) -> int:
-        with redis.Redis.from_url(self.server.url) as client:
-            length: Any = client.xlen("hookmill:{0}:stream")
-            return int(length)
 
 
 def config(folder: Path, port: int, receivers: list[int]) -> Path:
@@ -86,30 +47,9 @@ def site(
     receivers = [start_program("receiver", env=env | {"PORT": str(one)}) for one in ports]
     for receiver in receivers:
         receiver.wait_for('"receiving"')
-    assert HAPROXY is not None
-    log = (tmp_path / "haproxy.log").open("wb")
-    balancer = subprocess.Popen(
-        [HAPROXY, "-db", "-f", config(tmp_path, port, ports)], stdout=log, stderr=log
-    )
     found = Site(port, receivers, server)
-    try:
-        wait_until(lambda: is_open(port) or balancer.poll() is not None)
-        assert balancer.poll() is None, (tmp_path / "haproxy.log").read_text()
-        wait_until(lambda: found.send(b"POST /marble HTTP/1.1\r\nHost: a\r\n\r\n") == 401)
+    with balancing(found, config(tmp_path, port, ports)):
         yield found
-    finally:
-        balancer.kill()
-        balancer.wait()
-        log.close()
-
-
-def is_open(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def get(target: str, *headers: str, method: str = "GET") -> bytes:
-    return "\r\n".join([f"{method} {target} HTTP/1.1", "Host: hooks", *headers, "", ""]).encode()
 
 
 INSIDE = [

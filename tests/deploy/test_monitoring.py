@@ -80,6 +80,7 @@ COUNTS: list[tuple[str, str, dict[str, str], float]] = [
     ("at_first", "spool_messages", {}, 0),
     ("at_first", "redis_up", {}, 1),
     ("waiting", "deliveries_total", {"outcome": "accepted", "source": "qstash"}, 6),
+    ("waiting", "accepted_messages_total", {"source": "qstash"}, 6),
     ("waiting", "request_seconds_count", {"source": "qstash"}, 7),
     ("waiting", "append_seconds_count", {}, 6),
     ("waiting", "append_batch_messages_sum", {}, 6),

@@ -37,6 +37,38 @@ NOT_RUN = {
     ),
     ("docs/how-to/deploy.md", "docker build -f deploy/Dockerfile -t hookmill ."): "needs Docker",
     ("docs/how-to/deploy.md", "FROM hookmill"): "needs Docker",
+    (
+        "docs/how-to/deploy-systemd.md",
+        "apt-get install -y python3-venv redis-server haproxy",
+    ): "it would install packages on this machine",
+    (
+        "docs/how-to/deploy-systemd.md",
+        "deploy/make-secrets 127.0.0.1:6379 redis/users-before-7.2.acl",
+    ): "it would change the Redis of this machine",
+    (
+        "docs/how-to/deploy-systemd.md",
+        "for role in receiver worker; do",
+    ): "it needs the users of the first step",
+    (
+        "docs/how-to/deploy-systemd.md",
+        "systemctl enable --now hookmill-receiver@1 hookmill-receiver@2",
+    ): "it needs a machine whose first process is systemd",
+    (
+        "docs/how-to/deploy-systemd.md",
+        "REDIS_URL_FILE=deploy/secrets/redis_url_operator /opt/hookmill/bin/hookmill check",
+    ): "it needs the Redis of the second step",
+    (
+        "docs/how-to/deploy-systemd.md",
+        "cat fullchain.pem privkey.pem | install -m 600 /dev/stdin /etc/haproxy/hookmill.pem",
+    ): "it needs a certificate for the machine's name",
+    (
+        "docs/how-to/deploy-systemd.md",
+        "/opt/hookmill/bin/pip install --no-deps --no-build-isolation .",
+    ): "it needs the units of the first step",
+    (
+        "docs/how-to/deploy-systemd.md",
+        "systemctl edit hookmill-worker@.service",
+    ): "it opens an editor",
     ("docs/how-to/develop-offline.md", "hookmill dev"): (
         "the tutorial runs it with handlers of its own, the README with samples"
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
@@ -42,6 +43,7 @@ def test_the_samples_are_handled_and_ctrl_c_ends_every_process(
     ):
         assert re.search(what, dev.log), f"{what} is not in:\n{dev.log}"
     assert "error" not in dev.log.replace('"error"', ""), dev.log
+    assert "hookmill.dev.samples.OrderPaid" in asyncio.run(_page_of_a_message(dev, "order.paid"))
     (socket_path,) = set(re.findall(r"unix://(/\S+)", dev.log))
     children = _children_of(dev.pid)
 
@@ -64,6 +66,20 @@ def test_the_receiver_has_the_admin_port_and_each_worker_one_of_its_own(
     assert ports["receiver"] == port
     assert len(set(ports.values())) == 3
     assert dev.stop() == 0
+
+
+async def _page_of_a_message(dev: Program, of_type: str) -> str:
+    """Return the page of a message in the console of `hookmill dev`."""
+    dev.wait_for("log in once")
+    (link,) = re.findall(r"http://127.0.0.1:[0-9]+/login[?]once=[-\w]+", dev.log)
+    base, _, once = link.partition("/login?once=")
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as http:
+        async with http.post(f"{base}/login", data={"token": once}) as response:
+            assert response.status == 200
+        async with http.get(f"{base}/messages", params={"type": of_type}) as response:
+            path = re.findall(r'href="(/messages/[^"?]+)"', await response.text())[0]
+        async with http.get(base + path) as response:
+            return await response.text()
 
 
 async def test_only_its_own_user_can_have_its_handlers_run(
