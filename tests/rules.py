@@ -3338,8 +3338,8 @@ RULES = (
         (
             Edit(
                 "receiver/traces.py",
-                "return self._begin(source, request)\n        except Exception as",
-                "return self._begin(source, request)\n        except OSError as",
+                "is_chosen=is_chosen)\n        except Exception as",
+                "is_chosen=is_chosen)\n        except OSError as",
             ),
         ),
         (f"{TRACES}a_sampler_that_raises_costs_no_delivery",),

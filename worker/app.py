@@ -104,7 +104,6 @@ class Worker:
             settings.concurrency,
             self._watchers,
             max_bytes=settings.take_bytes,
-            listeners=() if traces is None else (traces.ended,),
             traces=traces,
         )
         pool.counters = counters
