@@ -1479,7 +1479,7 @@ RULES = (
         (
             Edit(
                 "hookmill/stream/wire_readers.py",
-                "if not found or await self._others(group, {one.name.encode() for one in found}):",
+                "if not found or await older.unknown(found):",
                 "if not found:",
             ),
         ),
@@ -3357,8 +3357,8 @@ RULES = (
         (
             Edit(
                 "receiver/traces.py",
-                "return self._begin(source, request)\n        except Exception as",
-                "return self._begin(source, request)\n        except OSError as",
+                "is_chosen=is_chosen)\n        except Exception as",
+                "is_chosen=is_chosen)\n        except OSError as",
             ),
         ),
         (f"{TRACES}a_sampler_that_raises_costs_no_delivery",),
