@@ -15,7 +15,7 @@ from hookmill.stream.client import Client
 from hookmill.stream.facts import GroupFacts
 from hookmill.stream.groups import Groups
 from hookmill.stream.inspector import Inspector
-from hookmill.stream.stacks import Said, StackRequests
+from hookmill.stream.stacks import SaidStacks, StackRequests
 
 CAN_STACKS = "stacks"
 """What the heartbeat of a worker says that answers such a request."""
@@ -79,7 +79,9 @@ async def ask(
     return answers_within(group, worker, settings.lease)
 
 
-async def ask_and_wait(settings: Settings, worker: str, operator: Operator | None = None) -> Said:
+async def ask_and_wait(
+    settings: Settings, worker: str, operator: Operator | None = None
+) -> SaidStacks:
     """Ask a worker, and return what it says. Raises `StacksRefusedError`, also where it does not
     answer in time.
     """

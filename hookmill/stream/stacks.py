@@ -20,7 +20,7 @@ _MOST = 32
 """How many requests and answers of a group there are at most: each answer takes some 64 KiB."""
 
 
-class Said(NamedTuple):
+class SaidStacks(NamedTuple):
     """What a worker has said, and when (Unix milliseconds by Redis' clock)."""
 
     at_ms: int
@@ -42,13 +42,13 @@ class StackRequests:
         args = [worker, secrets.token_hex(8), int(KEPT_FOR * 1000), _MOST]
         await self._scripts.run("stacks_ask", Call(PLACE, [self._key], args))
 
-    async def read(self, worker: str) -> tuple[bool, Said | None]:
+    async def read(self, worker: str) -> tuple[bool, SaidStacks | None]:
         """Return whether the worker is asked and has not answered yet, and what it has said."""
         names = (f"ask {worker}", f"said {worker}")
         asked, said = await self._client.execute(PLACE, "HMGET", self._key, *names)
         return asked is not None, None if said is None else _said(said)
 
 
-def _said(raw: bytes) -> Said:
+def _said(raw: bytes) -> SaidStacks:
     at, _, text = raw.decode("utf-8", "replace").partition(" ")
-    return Said(int(at) if at.isascii() and at.isdigit() else 0, text)
+    return SaidStacks(int(at) if at.isascii() and at.isdigit() else 0, text)
