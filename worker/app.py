@@ -16,6 +16,7 @@ from hookmill.runtime.tasks import cancel_and_wait, run_periodically
 from hookmill.stream.attempts import HistoryBounds
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.dead_letters import DeadLetters
+from hookmill.stream.dead_reasons import DeadReasons
 from hookmill.stream.facts import Heartbeat
 from hookmill.stream.first_sights import FirstSights
 from hookmill.stream.first_waiting import FirstWaiting
@@ -176,7 +177,8 @@ class Worker:
     def _janitor(self, settings: Settings) -> Janitor:
         letters = DeadLetters(self._client, settings.group, drains=True)
         bounds = DeadLetterBounds(letters, Bounds.of(settings))
-        return Janitor(self._upkeep, settings.retention, bounds)
+        reasons = DeadReasons(self._client, settings.group)
+        return Janitor(self._upkeep, settings.retention, bounds, reasons)
 
     def start(self) -> asyncio.Task[str]:
         """Begin to take messages, as soon as Redis is available.

@@ -58,6 +58,8 @@ class Keys:
             delayed_entries=f"{base}:delayed:entries",
             sooner=f"{shared}:sooner",
             dead=f"{base}:dead",
+            dead_reasons=f"{base}:dead:reasons",
+            dead_recount=f"{base}:dead:recount",
             owners=f"{base}:owners",
             low_water=f"{base}:low-water",
             suspects=f"{base}:suspects",
@@ -98,6 +100,8 @@ class GroupKeys(NamedTuple):
     delayed_entries: str
     sooner: str
     dead: str
+    dead_reasons: str
+    dead_recount: str
     owners: str
     low_water: str
     suspects: str
