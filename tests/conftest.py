@@ -40,8 +40,11 @@ hypothesis_settings.register_profile(
 )
 hypothesis_settings.load_profile("any-machine")
 
-# A run under nohup ignores it, and so would the programs that the tests start.
+# A run under nohup ignores the first, one in the background of a script the second, and so would
+# the programs that the tests start.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PR_SET_CHILD_SUBREAPER = 36  # from linux/prctl.h
 

@@ -153,6 +153,7 @@ COUNTED = "tests/e2e/test_counted_deliveries.py::test_"
 CONSUMER_FAULTS = "tests/stream/test_consumer_faults.py::test_"
 TAKEOVER_FAULTS = "tests/worker/test_takeover_faults.py::test_"
 RECOVERY = "tests/worker/test_takeover_recovery.py::test_"
+CLUSTER = "tests/stream/test_cluster.py::test_"
 STREAM_LEASES = "tests/stream/test_leases.py::test_"
 STREAM_TAKEOVER = "tests/stream/test_consumer_takeover.py::test_"
 SUSPECTS = "tests/worker/test_suspects.py::test_"
@@ -1460,7 +1461,7 @@ RULES = (
         (
             Edit(
                 "hookmill/stream/wire_readers.py",
-                "if not found or await self._others(group, {one.name.encode() for one in found}):",
+                "if not found or await older.unknown(found):",
                 "if not found:",
             ),
         ),
@@ -2127,11 +2128,32 @@ RULES = (
         (
             Edit(
                 "hookmill/stream/script_runner.py",
-                'load = calls[missed[0]].place, ("SCRIPT", "LOAD", text)',
-                "await self._faults_of(text); load = calls[missed[0]].place, ('PING',)",
+                'loads = [(place, ("SCRIPT", "LOAD", text)) for place in places.values()]',
+                "await self._faults_of(text); loads = [(p, ('PING',)) for p in places.values()]",
             ),
         ),
         (f"{SWITCH}a_script_is_run_where_it_was_loaded_though_connections_lead_to_two_servers",),
+    ),
+    # --- 26: in a cluster, a script runs where all of its keys are -----------------------------
+    Rule(
+        26,
+        "while a slot moves key by key, no script runs",
+        (
+            Edit(
+                "hookmill/stream/script_runner.py",
+                "return [*keys, self._client.partitions[place].none]",
+                "return [*keys, keys[0]]",
+            ),
+        ),
+        (
+            f"{CLUSTER}while_a_slot_moves_a_script_is_refused_also_where_all_keys_that_it_names_are_there",
+        ),
+    ),
+    Rule(
+        26,
+        "what did not run, because its keys have moved, is sent after them",
+        (Edit("hookmill/stream/moving.py", "MOST_MOVES = 3", "MOST_MOVES = 0"),),
+        (f"{CLUSTER}commands_follow_a_slot_that_has_moved_and_run_once",),
     ),
     # --- 27: where an entry waits, no worker waits ------------------------------------------------
     Rule(
@@ -3344,8 +3366,8 @@ RULES = (
         (
             Edit(
                 "receiver/traces.py",
-                "return self._begin(source, request)\n        except Exception as",
-                "return self._begin(source, request)\n        except OSError as",
+                "is_chosen=is_chosen)\n        except Exception as",
+                "is_chosen=is_chosen)\n        except OSError as",
             ),
         ),
         (f"{TRACES}a_sampler_that_raises_costs_no_delivery",),

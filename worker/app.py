@@ -21,6 +21,7 @@ from hookmill.stream.facts import Heartbeat
 from hookmill.stream.first_sights import FirstSights
 from hookmill.stream.first_waiting import FirstWaiting
 from hookmill.stream.heartbeats import Heartbeats
+from hookmill.stream.older_workers import OlderWorkers
 from hookmill.stream.rates import RateHistory
 from hookmill.stream.upkeep import Upkeep
 from worker.attempt import Attempter
@@ -30,6 +31,7 @@ from worker.dead_watchers import DeadWatchers
 from worker.delayed import Delayed
 from worker.health import WorkerHealth
 from worker.heartbeat import HeartbeatWriter, constant_part
+from worker.heedless import HeedlessWorkers
 from worker.instruments import Instruments, WorkerCounts
 from worker.janitor import Janitor
 from worker.leases import LeaseKeeper, timeout_of
@@ -103,7 +105,6 @@ class Worker:
             settings.concurrency,
             self._watchers,
             max_bytes=settings.take_bytes,
-            listeners=() if traces is None else (traces.ended,),
             traces=traces,
         )
         pool.counters = counters
@@ -177,8 +178,10 @@ class Worker:
     def _janitor(self, settings: Settings) -> Janitor:
         letters = DeadLetters(self._client, settings.group, drains=True)
         bounds = DeadLetterBounds(letters, Bounds.of(settings))
+        older = OlderWorkers(self._client, settings.group, settings.lease)
+        heedless = HeedlessWorkers(self._consumer.pauses, older)
         reasons = DeadReasons(self._client, settings.group)
-        return Janitor(self._upkeep, settings.retention, bounds, reasons)
+        return Janitor(self._upkeep, settings.retention, bounds, heedless, reasons)
 
     def start(self) -> asyncio.Task[str]:
         """Begin to take messages, as soon as Redis is available.

@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from hookmill.stream.client import Client
+from hookmill.stream.connections import Connections
 from hookmill.stream.credentials import read_again
 from hookmill.stream.entries import EntryRef
 from hookmill.stream.heartbeats import PLACE
@@ -29,23 +30,14 @@ class BlockingLeases:
     """
 
     def __init__(self, client: Client, group: str, consumer: str, timeout: float = 2.0) -> None:
-        self._topology = client.topology
         self._partitions = [keys.of_group(group) for keys in client.partitions]
         self._names = [group, consumer]
+        self._addresses: dict[Connections, tuple[str, int]] = {}
         self._number = 0
         self._has_number = False
         """Whether this consumer has a lease number in every partition."""
-        self._servers = [
-            redis.Redis.from_url(
-                url,
-                socket_timeout=timeout,
-                socket_connect_timeout=timeout,
-                retry=Retry(NoBackoff(), 0),
-            )
-            for url in self._topology.urls
-        ]
-        for server in self._servers:
-            read_again(server.connection_pool, client.url_file)
+        self._client = client
+        self._servers = {server: self._connections_to(server, timeout) for server in client.servers}
 
     def renew(self, refs: Iterable[EntryRef], partitions: Iterable[int] = ()) -> list[EntryRef]:
         """Renew these entries' leases; return those that are no longer this consumer's.
@@ -63,9 +55,9 @@ class BlockingLeases:
             by_partition[number] = []
         for ref in refs:
             by_partition[ref.partition].append(ref)
-        by_server: defaultdict[int, dict[int, list[EntryRef]]] = defaultdict(dict)
+        by_server: defaultdict[Connections, dict[int, list[EntryRef]]] = defaultdict(dict)
         for number, some in by_partition.items():
-            by_server[self._topology.server_of(number)][number] = some
+            by_server[self._client.server_of(number)][number] = some
         lost: list[EntryRef] = []
         for server, there in by_server.items():
             try:
@@ -77,8 +69,30 @@ class BlockingLeases:
         self._has_number = True
         return lost
 
-    def _renew_at(self, server: int, by_partition: dict[int, list[EntryRef]]) -> list[EntryRef]:
+    def _connections_to(self, server: Connections, timeout: float) -> redis.Redis:
+        made = redis.Redis.from_url(
+            server.url,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
+            retry=Retry(NoBackoff(), 0),
+        )
+        read_again(made.connection_pool, self._client.url_file)
+        return made
+
+    def _follow(self, server: Connections) -> None:
+        """Connect to where the server is now, as the event loop has found out."""
+        pool = self._servers[server].connection_pool
+        if (found := server.address) is not None and found != self._addresses.get(server):
+            self._addresses[server] = found
+            pool.disconnect()
+            pool.reset()
+            pool.connection_kwargs.update(host=found[0], port=found[1])
+
+    def _renew_at(
+        self, server: Connections, by_partition: dict[int, list[EntryRef]]
+    ) -> list[EntryRef]:
         text = script_text("renew")
+        self._follow(server)
         pipe: Any  # its execute_command has no types
         with self._servers[server].pipeline(transaction=False) as pipe:
             for number, refs in by_partition.items():
@@ -96,5 +110,5 @@ class BlockingLeases:
 
     def close(self) -> None:
         """Close the connections."""
-        for server in self._servers:
+        for server in self._servers.values():
             server.close()

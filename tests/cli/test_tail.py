@@ -94,7 +94,8 @@ async def test_ctrl_c_ends_both_commands_without_a_traceback(
     await stream.append([message(id="1")])
     env = {"PATH": os.environ["PATH"], "REDIS_URL": server.url, "HOOKMILL_PREFIX": prefix}
     url = f"http://127.0.0.1:{free_port()}"
-    for command in (["tail", "--since", "1m"], ["forward", url, "--since", "1m"]):
+    # A day, because on a busy machine a command may begin minutes after the message came.
+    for command in (["tail", "--since", "1d"], ["forward", url, "--since", "1d"]):
         running = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "hookmill", *command),
             env=env,
@@ -102,7 +103,13 @@ async def test_ctrl_c_ends_both_commands_without_a_traceback(
             stderr=asyncio.subprocess.PIPE,
         )
         assert running.stdout is not None
-        assert b"  1  " in await running.stdout.readline()
-        running.send_signal(signal.SIGINT)
-        _, errors = await running.communicate()
+        try:
+            async with asyncio.timeout(50):
+                assert b"  1  " in await running.stdout.readline()
+                running.send_signal(signal.SIGINT)
+                _, errors = await running.communicate()
+        finally:
+            if running.returncode is None:
+                running.kill()
+                await running.wait()
         assert (running.returncode, errors) == (0, b"")
