@@ -40,7 +40,7 @@ from worker.opening import client_of, makes_group
 from worker.parts import ended, first_to_end, watch_thread
 from worker.pool import STOP_STEP_TIMEOUT, AttemptCounter, Pool
 from worker.rates import WorkerRates
-from worker.stacks import Run
+from worker.stacks import Run, what_runs_briefly
 from worker.stuck_threads import watch_stuck_threads
 from worker.takeover import Takeover
 from worker.threads import HandlerThreads, ThreadCall
@@ -132,7 +132,12 @@ class Worker:
     def _lease_keeper(self, lease: float) -> LeaseKeeper:
         consumer, pool = self._consumer, self._pool
         leases = consumer.leases(timeout_of(lease))
-        return LeaseKeeper(leases, pool.held, lease, lambda: consumer.in_use(lease), pool.settling)
+        return LeaseKeeper(
+            leases, pool.held, lease, lambda: consumer.in_use(lease), pool.settling, self._stacks
+        )
+
+    def _stacks(self) -> str:
+        return what_runs_briefly(*self.what_runs(), self._loop)
 
     def _consumption(self, settings: Settings) -> Consumption:
         waiting = FirstWaiting(self._client, settings.group)
@@ -189,6 +194,7 @@ class Worker:
         Return a task that ends when a part of the worker has ended by itself; its result is the
         part's name. The worker must stop then, because it would only look alive.
         """
+        self._loop = asyncio.get_running_loop()
         self._leases.start()
         self._loop_watch.start()
         if self.instruments is not None:
