@@ -1,10 +1,9 @@
-"""How many dead letters there are now, by reason: counted where they come and go, and counted again
-where that is wrong.
+"""How many dead letters there are now, by reason.
 
 Scripts that add or remove one count it (scripts/reason_counts.lua); programs of an older release do
-not. So the counts are compared with the stream from time to time, and a recount walks through it in
-short steps. It counts in a hash of its own, from which goes what leaves after it was read. At the
-end that hash takes the place of the first.
+not. So the counts are compared with the stream from time to time, and a recount reads it in short
+steps, into a hash of its own. What leaves after it was read leaves that hash, too. At the end it
+takes the place of the first.
 """
 
 from __future__ import annotations
