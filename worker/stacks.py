@@ -59,6 +59,12 @@ def stack_of_thread(identifier: int) -> list[str]:
     return [] if frame is None else _lines(list(traceback.walk_stack(frame))[:MAX_DEPTH][::-1])
 
 
+def stack_of_task(name: str, tasks: Iterable[asyncio.Task[Any]]) -> str:
+    """Return where the task of this name is, the innermost frame last; "" if there is none."""
+    found = (task for task in tasks if task.get_name() == name)
+    return "\n".join(line for task in found for line in _lines_of_task(task))
+
+
 def _lines_of_threads(calls: Iterable[ThreadCall]) -> list[str]:
     by_thread = {call.thread: call for call in calls}
     lines: list[str] = []
