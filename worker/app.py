@@ -200,12 +200,12 @@ class Worker:
             "stuck threads": watch_stuck_threads(self._threads, self._stuck_limit),
             "leases thread": watch_thread(self._leases.is_alive),
             "loop watch thread": watch_thread(self._loop_watch.is_alive),
+            "duties": run_periodically("duties", self._duties.look),
         }
         parts |= {
             name: run_periodically(name, once, self._duties.of(name))
             for name, once in self._periodic.items()
         }
-        parts["duties"] = run_periodically("duties", self._duties.look)
         tasks = [asyncio.create_task(part, name=name) for name, part in parts.items()]
         self._ended = asyncio.create_task(first_to_end([self._pool.start(), *tasks]), name="watch")
         self._tasks = [self._ended, *tasks]
