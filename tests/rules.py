@@ -135,6 +135,7 @@ POOL_TAKEOVER = "tests/worker/test_pool_takeover.py::test_"
 DEAD_BOUNDS = "tests/worker/test_dead_letter_bounds.py::test_"
 PROCESS_END = "tests/worker/test_process_end.py::test_"
 CONSUMPTION = "tests/worker/test_consumption.py::test_"
+STACKS = "tests/worker/test_stacks.py::test_"
 STUCK = "tests/worker/test_stuck_threads.py::test_"
 WAITING = "tests/worker/test_waiting.py::test_"
 SLOW = f"{ATTEMPT_THREADS}a_plain_function_beyond_its_timeout_"
@@ -207,6 +208,24 @@ RULES = (
             f"{LEASES}a_lost_lease_is_reported_and_left_with_its_new_holder",
             f"{WHOLE}a_worker_that_was_stopped_past_its_lease_changes_nothing_when_it_wakes_up",
         ),
+    ),
+    Rule(
+        1,
+        "what a worker says of its stacks answers the request that counts, and no earlier one",
+        (
+            lua(
+                "stacks_say",
+                "if redis.call('HGET', KEYS[1], asked) ~= ARGV[2] then return end",
+                "",
+            ),
+        ),
+        ("tests/stream/test_stacks.py::test_an_answer_to_an_earlier_request_is_none_to_this_one",),
+    ),
+    Rule(
+        1,
+        "a worker's stacks are shown without lines of source, which may hold a secret",
+        (Edit("worker/stacks.py", "_threads(calls, _brief),", "_threads(calls, _whole),"),),
+        (f"{STACKS}it_names_places_and_neither_values_nor_lines_of_source",),
     ),
     Rule(
         1,
@@ -1460,7 +1479,7 @@ RULES = (
         (
             Edit(
                 "hookmill/stream/wire_readers.py",
-                "if not found or await self._others(group, {one.name.encode() for one in found}):",
+                "if not found or await older.unknown(found):",
                 "if not found:",
             ),
         ),
@@ -3338,8 +3357,8 @@ RULES = (
         (
             Edit(
                 "receiver/traces.py",
-                "return self._begin(source, request)\n        except Exception as",
-                "return self._begin(source, request)\n        except OSError as",
+                "is_chosen=is_chosen)\n        except Exception as",
+                "is_chosen=is_chosen)\n        except OSError as",
             ),
         ),
         (f"{TRACES}a_sampler_that_raises_costs_no_delivery",),

@@ -78,6 +78,7 @@ class Keys:
             heartbeats=f"{base}:heartbeats",
             heartbeat_times=f"{base}:heartbeats:times",
             lease_numbers=f"{base}:lease-numbers",
+            stacks=f"{base}:stacks",
             looks=f"{base}:looks",
             watched=f"{base}:watched",
             deliveries=f"{base}:deliveries",
@@ -91,9 +92,9 @@ class Keys:
 class GroupKeys(NamedTuple):
     """The names of the keys that one consumer group uses in one partition.
 
-    Heartbeats, looks and first sights are not about a partition: they lie in partition 0. Wake-ups,
-    and what tells when delayed messages are due, lie together for all partitions on one server.
-    Only release 0.1 writes `sweep`.
+    Heartbeats, stacks, looks and first sights are not about a partition: they lie in partition 0.
+    Wake-ups, and what tells when delayed messages are due, lie together for all partitions on one
+    server. Only release 0.1 writes `sweep`.
     """
 
     stream: str
@@ -118,6 +119,7 @@ class GroupKeys(NamedTuple):
     heartbeats: str
     heartbeat_times: str
     lease_numbers: str
+    stacks: str
     looks: str
     watched: str
     deliveries: str
