@@ -53,8 +53,8 @@ ROLES: dict[str, tuple[str, ...]] = {
 }
 """Where each role begins: packages, modules or functions."""
 
-CONNECTION = ("PING", "SELECT")
-"""What the Redis client sends by itself. AUTH and HELLO need no right."""
+CONNECTION = ("CLUSTER SLOTS", "PING", "SELECT")
+"""What connections send by themselves, in a cluster or elsewhere. AUTH and HELLO need no right."""
 
 SINCE_7_2 = {"CLIENT SETINFO", "WAITAOF"}
 """Commands that older servers lack. These refuse a user with a right that they do not know."""
@@ -67,7 +67,7 @@ _NEVER_SENT = {
 }
 """What a role does without, although its code leads to it."""
 
-_CONTAINERS = {"CLIENT", "COMMAND", "CONFIG", "MEMORY", "SCRIPT", "XGROUP", "XINFO"}
+_CONTAINERS = {"CLIENT", "CLUSTER", "COMMAND", "CONFIG", "MEMORY", "SCRIPT", "XGROUP", "XINFO"}
 """Commands whose subcommands are rights of their own."""
 
 TRIES_ALL = "rights"

@@ -13,7 +13,7 @@ from hookmill.errors import (
     StreamUnavailableError,
 )
 from hookmill.instrumentation.trace_setup import tracing_of
-from hookmill.runtime import open_files, process
+from hookmill.runtime import open_files, process, supervised
 from hookmill.runtime.admin_server import ADMIN_OPEN
 from hookmill.runtime.spool_file import SpoolError
 from hookmill.signatures.qstash import QStash
@@ -61,6 +61,7 @@ async def receive(settings: Settings) -> None:
             if receiver.admin_port is not None:
                 log.info(ADMIN_OPEN, host=settings.admin_host, port=receiver.admin_port)
             log.info("receiving", port=port, paths=[source.path for source in sources])
+            supervised.say_ready()
             await stop.wait()
             await _leave(receiver, drain)
         finally:

@@ -32,7 +32,7 @@ from receiver.log_limits import server_logger
 from receiver.metrics import Metrics
 from receiver.refused import RefusedKeeper
 from receiver.responses import BUSY, FAULT, OnResult, Refusal, Reply, Result, refusal_of
-from receiver.traces import DeliveryTraces, TracedDelivery
+from receiver.traces import UNTRACED, DeliveryTraces, TracedDelivery
 
 log = structlog.get_logger("receiver")
 
@@ -130,7 +130,8 @@ class Pipeline:
     ) -> None:
         if self._traces is not None and traced is None:
             traced = self._traces.begin(source, request)
-            on_result = traced.ending(on_result)
+            if traced is not None:
+                on_result = traced.ending(on_result)
         try:
             admitted: Admitted = admit(source, request, time.time())
         except Exception:  # noqa: BLE001 - our own fault; its logger limits how often it is logged
@@ -143,7 +144,8 @@ class Pipeline:
         elif isinstance(admitted, NeedsCertificate) or (
             isinstance(admitted, Reply) and admitted.confirm_url
         ):
-            asking = self._ask_first(source, request, admitted, on_result, traced)
+            # Not None, because the delivery is taken a second time, and its trace has begun.
+            asking = self._ask_first(source, request, admitted, on_result, traced or UNTRACED)
             task = asyncio.create_task(asking)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -197,7 +199,7 @@ class Pipeline:
         request: ReceivedRequest,
         admitted: NeedsCertificate | Reply,
         on_result: OnResult,
-        traced: TracedDelivery | None,
+        traced: TracedDelivery,
     ) -> None:
         """Make the request of our own that a delivery needs, then go on with the delivery."""
         try:

@@ -135,6 +135,7 @@ POOL_TAKEOVER = "tests/worker/test_pool_takeover.py::test_"
 DEAD_BOUNDS = "tests/worker/test_dead_letter_bounds.py::test_"
 PROCESS_END = "tests/worker/test_process_end.py::test_"
 CONSUMPTION = "tests/worker/test_consumption.py::test_"
+STACKS = "tests/worker/test_stacks.py::test_"
 STUCK = "tests/worker/test_stuck_threads.py::test_"
 WAITING = "tests/worker/test_waiting.py::test_"
 SLOW = f"{ATTEMPT_THREADS}a_plain_function_beyond_its_timeout_"
@@ -152,6 +153,7 @@ COUNTED = "tests/e2e/test_counted_deliveries.py::test_"
 CONSUMER_FAULTS = "tests/stream/test_consumer_faults.py::test_"
 TAKEOVER_FAULTS = "tests/worker/test_takeover_faults.py::test_"
 RECOVERY = "tests/worker/test_takeover_recovery.py::test_"
+CLUSTER = "tests/stream/test_cluster.py::test_"
 STREAM_LEASES = "tests/stream/test_leases.py::test_"
 STREAM_TAKEOVER = "tests/stream/test_consumer_takeover.py::test_"
 SUSPECTS = "tests/worker/test_suspects.py::test_"
@@ -206,6 +208,24 @@ RULES = (
             f"{LEASES}a_lost_lease_is_reported_and_left_with_its_new_holder",
             f"{WHOLE}a_worker_that_was_stopped_past_its_lease_changes_nothing_when_it_wakes_up",
         ),
+    ),
+    Rule(
+        1,
+        "what a worker says of its stacks answers the request that counts, and no earlier one",
+        (
+            lua(
+                "stacks_say",
+                "if redis.call('HGET', KEYS[1], asked) ~= ARGV[2] then return end",
+                "",
+            ),
+        ),
+        ("tests/stream/test_stacks.py::test_an_answer_to_an_earlier_request_is_none_to_this_one",),
+    ),
+    Rule(
+        1,
+        "a worker's stacks are shown without lines of source, which may hold a secret",
+        (Edit("worker/stacks.py", "_threads(calls, _brief),", "_threads(calls, _whole),"),),
+        (f"{STACKS}it_names_places_and_neither_values_nor_lines_of_source",),
     ),
     Rule(
         1,
@@ -1459,7 +1479,7 @@ RULES = (
         (
             Edit(
                 "hookmill/stream/wire_readers.py",
-                "if not found or await self._others(group, {one.name.encode() for one in found}):",
+                "if not found or await older.unknown(found):",
                 "if not found:",
             ),
         ),
@@ -2126,11 +2146,32 @@ RULES = (
         (
             Edit(
                 "hookmill/stream/script_runner.py",
-                'load = calls[missed[0]].place, ("SCRIPT", "LOAD", text)',
-                "await self._faults_of(text); load = calls[missed[0]].place, ('PING',)",
+                'loads = [(place, ("SCRIPT", "LOAD", text)) for place in places.values()]',
+                "await self._faults_of(text); loads = [(p, ('PING',)) for p in places.values()]",
             ),
         ),
         (f"{SWITCH}a_script_is_run_where_it_was_loaded_though_connections_lead_to_two_servers",),
+    ),
+    # --- 26: in a cluster, a script runs where all of its keys are -----------------------------
+    Rule(
+        26,
+        "while a slot moves key by key, no script runs",
+        (
+            Edit(
+                "hookmill/stream/script_runner.py",
+                "return [*keys, self._client.partitions[place].none]",
+                "return [*keys, keys[0]]",
+            ),
+        ),
+        (
+            f"{CLUSTER}while_a_slot_moves_a_script_is_refused_also_where_all_keys_that_it_names_are_there",
+        ),
+    ),
+    Rule(
+        26,
+        "what did not run, because its keys have moved, is sent after them",
+        (Edit("hookmill/stream/moving.py", "MOST_MOVES = 3", "MOST_MOVES = 0"),),
+        (f"{CLUSTER}commands_follow_a_slot_that_has_moved_and_run_once",),
     ),
     # --- 27: where an entry waits, no worker waits ------------------------------------------------
     Rule(
@@ -3316,8 +3357,8 @@ RULES = (
         (
             Edit(
                 "receiver/traces.py",
-                "return self._begin(source, request)\n        except Exception as",
-                "return self._begin(source, request)\n        except OSError as",
+                "is_chosen=is_chosen)\n        except Exception as",
+                "is_chosen=is_chosen)\n        except OSError as",
             ),
         ),
         (f"{TRACES}a_sampler_that_raises_costs_no_delivery",),

@@ -62,7 +62,7 @@ class Server:
         self.folder = folder
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._options = options or ("--save", "", "--appendonly", "no")
+        self.options = options or ("--save", "", "--appendonly", "no")
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -74,7 +74,7 @@ class Server:
         self._process = subprocess.Popen(
             [
                 *(self.binary, "--port", str(self.port), "--bind", "127.0.0.1"),
-                *("--dir", str(self.folder), *self._options),
+                *("--dir", str(self.folder), *self.options),
             ],
             env=self._env,
             stdout=subprocess.DEVNULL,

@@ -1,7 +1,7 @@
 """Keeps Redis small: trims what every group has finished, and removes consumers that are gone.
 
 It also counts the unfinished messages again; receivers refuse deliveries when there are too many.
-Dead letters beyond a bound are dropped, where one is set.
+Dead letters beyond a bound are dropped, where one is set. Workers that heed no pause are named.
 One worker does it for all of its group: the first one claims the task.
 """
 
@@ -11,6 +11,7 @@ import random
 
 from hookmill.stream.upkeep import Upkeep
 from worker.dead_letter_bounds import DeadLetterBounds
+from worker.heedless import HeedlessWorkers
 
 PERIOD = 5.0
 """Seconds between two runs for one group."""
@@ -23,11 +24,16 @@ class Janitor:
     """The upkeep of the stream and of one group. `retention` is in seconds."""
 
     def __init__(
-        self, upkeep: Upkeep, retention: float, dead_letters: DeadLetterBounds | None = None
+        self,
+        upkeep: Upkeep,
+        retention: float,
+        dead_letters: DeadLetterBounds | None = None,
+        heedless: HeedlessWorkers | None = None,
     ) -> None:
         self._upkeep = upkeep
         self._retention = retention
         self._dead_letters = dead_letters
+        self._heedless = heedless
 
     async def run_once(self) -> float:
         """Do the upkeep if no other worker does it; return the seconds until the next call.
@@ -42,4 +48,6 @@ class Janitor:
         await self._upkeep.retire(CONSUMER_IDLE)
         if self._dead_letters is not None:
             await self._dead_letters.enforce()
+        if self._heedless is not None:
+            await self._heedless.look()
         return PERIOD

@@ -69,6 +69,7 @@ def describe(overview: Overview, lease: float) -> dict[str, Any]:
         row["consumers"] = [msgspec.structs.asdict(one) for one in group.consumers]
         row["heartbeats"] = [msgspec.structs.asdict(one) for one in group.heartbeats]
         row["pauses"] = [pauses.describe(one) for one in group.pauses]
+        row["heedless_workers"] = group.heedless(lease)
         del row["oldest_ms"], row["oldest_dead_ms"], row["could_run_ms"], row["next_due_ms"]
         del row["guessed_waiting"]
         row["runnable"] = group.runnable

@@ -88,16 +88,9 @@ class GroupMetrics:
         for name, meaning, value in _GAUGES:
             rows = [((group.name,), value(group)) for group in groups]
             yield labelled("gauge", f"hookmill_group_{name}", meaning, ("group",), rows)
-        rows = [((group.name,), float(group.workers(self._lease))) for group in groups]
-        yield labelled("gauge", "hookmill_group_workers", "Workers that run.", ("group",), rows)
-        rows = [((group.name,), float(len(group.blocked(self._lease)))) for group in groups]
-        yield labelled(
-            "gauge",
-            "hookmill_group_blocked_workers",
-            "Workers whose event loop is blocked while they hold messages.",
-            ("group",),
-            rows,
-        )
+        for name, meaning, count in _OF_WORKERS:
+            rows = [((group.name,), float(count(group, self._lease))) for group in groups]
+            yield labelled("gauge", f"hookmill_group_{name}", meaning, ("group",), rows)
 
     async def _ask(self) -> None:
         self._asked = time.monotonic()
@@ -160,5 +153,19 @@ _GAUGES: tuple[tuple[str, str, Callable[[GroupFacts], float | None]], ...] = (
         "oldest_dead_timestamp_seconds",
         "When the oldest dead letter was written. Absent: there is none.",
         lambda group: _seconds(group.oldest_dead_ms),
+    ),
+)
+
+_OF_WORKERS: tuple[tuple[str, str, Callable[[GroupFacts, float], int]], ...] = (
+    ("workers", "Workers that run.", GroupFacts.workers),
+    (
+        "blocked_workers",
+        "Workers whose event loop is blocked while they hold messages.",
+        lambda group, lease: len(group.blocked(lease)),
+    ),
+    (
+        "heedless_workers",
+        "Workers of an older release that run what is paused.",
+        lambda group, lease: len(group.heedless(lease)),
     ),
 )

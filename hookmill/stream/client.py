@@ -13,11 +13,13 @@ from copy import copy
 from pathlib import Path
 from typing import Any, Self
 
-from hookmill.errors import PartitionsError, StreamUnavailableError
+from hookmill.errors import HookmillError, PartitionsError, StreamUnavailableError
+from hookmill.stream.cluster import ClusterMap, SlotAddress
 from hookmill.stream.connections import Command, Connections, ServerCounts
 from hookmill.stream.keys import Keys
+from hookmill.stream.moving import MovingConnections
 from hookmill.stream.reply_errors import WaitEndedError
-from hookmill.stream.topology import Place, Topology
+from hookmill.stream.topology import Place, server_list_of, slot_of, tag_of
 
 LEAST_PACE = 1024 * 1024
 """Bytes a second that the line to Redis has to carry at least."""
@@ -31,11 +33,13 @@ def allowance_for(size: int) -> float:
 
 
 class Client:
-    """All that a program needs to talk to Redis about one stream. Its creator has to close it.
+    """All that a program needs to talk to Redis about one stream, or about one lane of it. Its
+    creator has to close it.
 
-    `partitions` is into how many parts the stream is split, `timeout` (seconds) bounds each
-    command. `url_file` is a file that holds the URL, too: user and password are read from it again
-    at each new connection.
+    `partitions` is into how many parts the stream is split. A lane's client has `only` some of
+    them, whose `numbers` count among all; within the client they count from 0. `timeout` (seconds)
+    bounds each command. `url_file` is a file that holds the URL, too: user and password are read
+    from it again at each new connection.
     Producer, Consumer, DeadLetters, Inspector and Upkeep are views on a client.
     """
 
@@ -45,20 +49,52 @@ class Client:
         prefix: str,
         *,
         partitions: int = 1,
+        only: Iterable[int] | None = None,
         timeout: float = 5.0,
         url_file: Path | None = None,
+        cluster: ClusterMap | None = None,
     ) -> None:
-        self.partitions = [Keys(prefix, number) for number in range(partitions)]
+        listed = server_list_of(url)
+        if listed.kind == "cluster":
+            cluster = cluster or ClusterMap(listed.urls, url_file)
+        self.cluster = cluster
+        self.total = partitions
+        self.numbers = tuple(range(partitions) if only is None else only)
+        tags = [tag_of(number, partitions) if cluster else None for number in self.numbers]
+        self.partitions = [Keys(prefix, *words) for words in zip(self.numbers, tags, strict=True)]
         self.timeout = timeout
-        self.topology = Topology((url,))
         self.url_file = url_file
-        self.servers = [
-            Connections(each, timeout, url_file=url_file) for each in self.topology.urls
-        ]
+        self._server_url = listed.urls[0]
+        self._heads: dict[int, Connections] = {}
+        if cluster:
+            self.servers = [self._serving(cluster, keys.stream) for keys in self.partitions]
+        else:
+            self.servers = [Connections(self._server_url, timeout, url_file=url_file)]
         self._url = url
         self._prefix = prefix
         self._count_key = f"{prefix}:partitions"
         self._is_agreed = False
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether the servers are those of a Redis Cluster."""
+        return self.cluster is not None
+
+    def _serving(self, cluster: ClusterMap, key: str) -> Connections:
+        """Return connections to the node of a cluster that has a key."""
+        source = SlotAddress(cluster, slot_of(key))
+        return MovingConnections(self._server_url, self.timeout, source, url_file=self.url_file)
+
+    def server_of(self, place: Place) -> Connections:
+        """Return the connections to the server that has the keys of a place."""
+        if self.cluster is None:
+            return self.servers[0]
+        if isinstance(place, int):
+            return self.servers[place]
+        slot = slot_of(place)
+        if slot not in self._heads:
+            self._heads[slot] = self._serving(self.cluster, place)
+        return self._heads[slot]
 
     @classmethod
     async def as_found(cls, url: str, prefix: str) -> Self:
@@ -73,11 +109,24 @@ class Client:
         return None if found is None else int(found)
 
     def with_timeout(self, seconds: float) -> Client:
-        """Return a client of the same stream with connections and a timeout of its own."""
-        partitions = len(self.partitions)
+        """Return a client of the same partitions with connections and a timeout of its own."""
         return Client(
-            self._url, self._prefix, partitions=partitions, timeout=seconds, url_file=self.url_file
-        )
+            self._url, self._prefix, partitions=self.total, only=self.numbers, timeout=seconds,
+            url_file=self.url_file, cluster=self.cluster,
+        )  # fmt: skip
+
+    def lanes(self) -> list[Client]:
+        """Return a client for each lane of this stream: the partitions that can fail together. On
+        one server they are all one lane; in a cluster each one is a lane. The caller closes them.
+        """
+        parts = [(number,) for number in self.numbers] if self.is_cluster else [self.numbers]
+        return [
+            Client(
+                self._url, self._prefix, partitions=self.total, only=part, timeout=self.timeout,
+                url_file=self.url_file, cluster=self.cluster,
+            )
+            for part in parts
+        ]  # fmt: skip
 
     async def ask(self, place: Place, *commands: Command) -> list[Any]:
         """Send commands about keys of one place, in one round trip on one connection.
@@ -86,26 +135,55 @@ class Client:
         so has one whose reply did not come after those of others did. Raise
         `StreamUnavailableError` if no reply came.
         """
-        return await self.servers[self.topology.server_of(place)].ask(commands)
+        return await self.server_of(place).ask(commands)
 
     async def ask_places(
         self, asked: Iterable[tuple[Place, Command]], *behind: Command, allowance: float = 0.0
     ) -> list[Any]:
-        """Do the same with commands about keys of several places, in one round trip. It may last
-        `allowance` seconds longer, if the server answers at all.
+        """Do the same with commands about keys of several places, in one round trip to each server.
+        It may last `allowance` seconds longer, if the server answers at all. Where one of several
+        servers does not answer, its commands have that error as their replies.
 
-        The commands `behind` follow on the same connection, and their replies come last. Here
-        the commands would be split by server, if there were several.
+        The commands `behind` follow on the same connection, and their replies come last. With them
+        all places have to lie on one server.
         """
-        (server,) = self.servers
-        return await server.ask([*(command for _, command in asked), *behind], allowance)
+        if len(self.servers) == 1:
+            (server,) = self.servers
+            return await server.ask([*(command for _, command in asked), *behind], allowance)
+        by_server: dict[Connections, list[tuple[int, Command]]] = {}
+        count = 0
+        for place, command in asked:
+            by_server.setdefault(self.server_of(place), []).append((count, command))
+            count += 1
+        if behind and len(by_server) > 1:
+            raise ValueError("commands behind others need all of them on one server")
+        answers = await asyncio.gather(
+            *(
+                server.ask([*(command for _, command in some), *behind], allowance)
+                for server, some in by_server.items()
+            ),
+            return_exceptions=True,
+        )
+        replies: list[Any] = [None] * (count + len(behind))
+        for some, answer in zip(by_server.values(), answers, strict=True):
+            numbers = [*(number for number, _ in some), *range(count, len(replies))]
+            if isinstance(answer, BaseException) and not isinstance(answer, HookmillError):
+                raise answer
+            each = answer if isinstance(answer, list) else [answer] * len(numbers)
+            for number, reply in zip(numbers, each, strict=True):
+                replies[number] = reply
+        if all(isinstance(answer, HookmillError) for answer in answers) and answers:
+            checked(answers[0])  # it raises
+        return replies
 
     async def ask_servers(self, command: Command) -> list[Any]:
         """Send a command about the server itself to each of the servers; return a reply each."""
         return [reply for server in self.servers for reply in await server.ask([command])]
 
     async def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
-        """Yield the keys that match a pattern, on all servers, in steps that are short for them."""
+        """Yield the keys that match a pattern, on all servers, in steps that are short for them. A
+        node of a cluster that has several partitions yields its keys for each of them.
+        """
         for server in self.servers:
             cursor: int | bytes = 0
             while True:
@@ -136,12 +214,8 @@ class Client:
         """
         if self._is_agreed and not again:
             return
-        key, ours = self._count_key, len(self.partitions)
-        found = await self.execute(key, "GET", key)
-        # Write only if it is missing: a full Redis refuses writes, and workers must still drain it.
-        if found is None and not only_look:
-            await self.execute(key, "SET", key, ours, "NX")
-            found = await self.execute(key, "GET", key)
+        found = await self._noted_partitions(only_look=only_look)
+        ours = self.total
         if found is not None and int(found) != ours:
             raise PartitionsError(
                 f"HOOKMILL_PARTITIONS is {ours}, but this stream was made with {int(found)}: set "
@@ -149,17 +223,34 @@ class Client:
             )
         self._is_agreed = found is not None
 
+    async def _noted_partitions(self, *, only_look: bool) -> bytes | None:
+        """Return the number of partitions as it is noted; note ours where there is none.
+
+        In a cluster each lane has a copy of the note, so that later it needs its own server only.
+        """
+        copy_key, key = self.partitions[0].partitions, self._count_key
+        if self.is_cluster and (found := await self.execute(0, "GET", copy_key)) is not None:
+            return bytes(found)
+        found = await self.execute(key, "GET", key)
+        # Write only if it is missing: a full Redis refuses writes, and workers must still drain it.
+        if found is None and not only_look:
+            await self.execute(key, "SET", key, self.total, "NX")
+            found = await self.execute(key, "GET", key)
+        if self.is_cluster and found is not None and not only_look:
+            await self.execute(0, "SET", copy_key, found, "NX")
+        return found if found is None else bytes(found)
+
     def blocking(self, place: Place) -> BlockingConnection:
         """Open a connection for commands that wait at the server of a place."""
         return BlockingConnection(self, place)
 
     def counts(self) -> list[ServerCounts]:
         """Return what was counted at each server, also of blocking connections."""
-        return [server.counts for server in self.servers]
+        return [server.counts for server in (*self.servers, *self._heads.values())]
 
     async def close(self) -> None:
         """Close all connections."""
-        for server in self.servers:
+        for server in (*self.servers, *self._heads.values()):
             await server.close()
 
     async def __aenter__(self) -> Self:
@@ -181,11 +272,7 @@ class BlockingConnection:
     def __init__(self, client: Client, place: Place) -> None:
         self._client = client
         self._place = place
-        topology = client.topology
-        server = topology.server_of(place)
-        self._server = Connections(
-            topology.urls[server], None, url_file=client.url_file, beside=client.servers[server]
-        )
+        self._server = client.server_of(place).blocking()
         self._id: int | None = None
 
     async def ask(self, command: Command, seconds: float, *, can_be_ended: bool = False) -> Any:

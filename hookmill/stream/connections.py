@@ -75,6 +75,8 @@ class Connections:
         url_file: Path | None = None,
         beside: Connections | None = None,
     ) -> None:
+        self.url = url
+        self.url_file = url_file
         self.pool = _pool_of(url, timeout)
         read_again(self.pool, url_file)
         self._tls = TLS(self.pool)
@@ -89,6 +91,15 @@ class Connections:
         self._refused_until = 0.0
         self._kept: list[Any] = []
         self._free: list[Any] = []
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Where the server was found; None where only the URL says it. Any thread may read it."""
+        return None
+
+    def blocking(self) -> Connections:
+        """Return connections to the same server for commands that block."""
+        return Connections(self.url, None, url_file=self.url_file, beside=self)
 
     async def ask(self, commands: Iterable[Command], allowance: float = 0.0) -> list[Any]:
         """Send commands in one round trip on one connection; return a reply each. With an
@@ -158,6 +169,7 @@ class Connections:
                 except redis.ResponseError as error:
                     if is_of_wrong_server(error):
                         await self.drop(drops)
+                        self._note(error)
                     # The client's frame has the error, and its traceback has this one: a cycle.
                     replies.append(translated(error.with_traceback(None), self.pool))
         except asyncio.CancelledError:
@@ -173,6 +185,9 @@ class Connections:
         finally:
             connection.socket_timeout = usual
         return replies
+
+    def _note(self, error: redis.ResponseError) -> None:
+        """Note what an error says about where the right server is. Here there is only one."""
 
     async def _send_large(self, connection: Any, packed: list[bytes], longer: float) -> None:
         """Send commands that may be large, or have large replies, so they have a longer timeout. A

@@ -43,7 +43,7 @@ class Consumer:
         self._client = client
         self._groups = Groups(client)
         self._makes_group = makes_group
-        self._history = history.shared_by(len(self.partitions))
+        self._history = history.shared_by(client.total)
         self._scripts = ScriptRunner(client, drains=True)
         self._wakeup = WakeUp(client, client.partitions, self.partitions)
         self._releases = Releases(client, group, consumer)

@@ -114,7 +114,8 @@ class DirectReads:
     ) -> tuple[Command, ...]:
         """Return the transaction that reads a partition."""
         group, of_all = self._partitions[number], self._streams[number]
-        keys = [*taking_keys(group), of_all.index, group.gate, of_all.backlog, group.wake]
+        used = [*taking_keys(group), of_all.index, group.gate, of_all.backlog, group.wake]
+        keys = self._scripts.fenced(number, used)
         args = [*self._names, count, largest, name]
         reader, of_streams = self._names[:2], (group.gate, group.stream, ">", ">")
         return (

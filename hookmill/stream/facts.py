@@ -13,6 +13,9 @@ SILENCE = 60.0
 gone; a lease, if that is longer.
 """
 
+CAN_PAUSE = "pause"
+"""What the heartbeat of a worker that heeds pauses says that it can."""
+
 
 class Backlog(NamedTuple):
     """How many messages are unfinished, and how many bytes they have. In a limit, 0 means none."""
@@ -185,6 +188,23 @@ class GroupFacts(msgspec.Struct, frozen=True, kw_only=True):
         limit = max(SILENCE, lease) * 1000
         older = [one for one in self.without_heartbeat if one.lease_number is None]
         return len(self.heartbeats) + sum(one.idle_ms < limit for one in older)
+
+    def cannot_pause(self, lease: float) -> list[str]:
+        """Return the names of the workers that run and heed no pause, because they are of an older
+        release. `lease` is in seconds.
+        """
+        silent_ms = max(SILENCE, lease) * 1000
+        older = [one.name for one in self.heartbeats if CAN_PAUSE not in one.can]
+        older += [
+            one.name
+            for one in self.without_heartbeat
+            if one.lease_number is None and one.idle_ms < silent_ms
+        ]
+        return sorted(older)
+
+    def heedless(self, lease: float) -> list[str]:
+        """Return the same while something is paused, which they run all the same; else none."""
+        return self.cannot_pause(lease) if self.pauses else []
 
     @property
     def without_heartbeat(self) -> list[ConsumerFacts]:

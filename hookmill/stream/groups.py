@@ -144,7 +144,7 @@ class Groups:
             number: tuple(f"{key}:".encode() for key in keys.of_group(name).own)
             for number, keys in self._each
         }
-        prefix = self._client.partitions[PLACE].base.removesuffix(f"{{{PLACE}}}")
+        prefix = self._client.partitions[PLACE].before
         async for page in self._client.scan(f"{_literal(prefix)}{{*}}:{_literal(name)}:*"):
             for number, beginnings in before.items():
                 if found := [key for key in page if key.startswith(beginnings)]:

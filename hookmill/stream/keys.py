@@ -8,23 +8,26 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from hookmill.stream.topology import wake_up_partition
-
 
 class Keys:
-    """The names of one partition's keys. Its number in braces is their hash tag, so that Redis
-    Cluster keeps all of them on one server.
+    """The names of one partition's keys. On one server the hash tag in braces is its number. In
+    Redis Cluster it is `tag`, which decides where the partition's keys lie.
+
+    Those keys by which workers are woken lie together for all partitions on one server, so that a
+    waiting worker is blocked on few keys: an append costs the server time for each blocked worker
+    and each of its keys. In a cluster a script may use one tag only, so each partition has its own.
     """
 
-    def __init__(self, prefix: str, partition: int = 0) -> None:
-        self.base = f"{prefix}:{{{partition}}}"
+    def __init__(self, prefix: str, partition: int = 0, tag: str | None = None) -> None:
+        self.before = f"{prefix}:"
+        self.base = f"{prefix}:{{{partition if tag is None else tag}}}"
         self.stream = f"{self.base}:stream"
         self.index = f"{self.base}:index"
         self.probe = f"{self.base}:probe"
         self.backlog = f"{self.base}:backlog"
         self.tokens = f"{self.base}:tokens"
         self.certificate_urls = f"{self.base}:certificate-urls"
-        self._wake_base = f"{prefix}:{{{wake_up_partition(partition)}}}"
+        self._wake_base = f"{prefix}:{{0}}" if tag is None else self.base
         self.wake = f"{self._wake_base}:wake"
         self.groups = f"{self.base}:groups"
         self.redact = f"{self.base}:redact"
@@ -32,6 +35,8 @@ class Keys:
         self.audit = f"{self.base}:audit"
         self.log_levels = f"{self.base}:log-levels"
         self.rates = f"{self.base}:rates"
+        self.partitions = f"{self.base}:partitions"
+        self.none = f"{self.base}:none"
         # A script that goes through all groups builds the names of their keys from these parts.
         group = self.of_group("\0")
         before = group.again.split("\0")[0]
@@ -73,6 +78,7 @@ class Keys:
             heartbeats=f"{base}:heartbeats",
             heartbeat_times=f"{base}:heartbeats:times",
             lease_numbers=f"{base}:lease-numbers",
+            stacks=f"{base}:stacks",
             looks=f"{base}:looks",
             watched=f"{base}:watched",
             deliveries=f"{base}:deliveries",
@@ -86,9 +92,9 @@ class Keys:
 class GroupKeys(NamedTuple):
     """The names of the keys that one consumer group uses in one partition.
 
-    Heartbeats, looks and first sights are not about a partition: they lie in partition 0. Wake-ups,
-    and what tells when delayed messages are due, lie where `wake_up_partition` says. Only release
-    0.1 writes `sweep`.
+    Heartbeats, stacks, looks and first sights are not about a partition: they lie in partition 0.
+    Wake-ups, and what tells when delayed messages are due, lie together for all partitions on one
+    server. Only release 0.1 writes `sweep`.
     """
 
     stream: str
@@ -113,6 +119,7 @@ class GroupKeys(NamedTuple):
     heartbeats: str
     heartbeat_times: str
     lease_numbers: str
+    stacks: str
     looks: str
     watched: str
     deliveries: str

@@ -34,7 +34,8 @@ class Producer:
         self._durability = Durability(durability, client.timeout)
         self._is_durable = False
         """Whether the durability was there when it was last asked for."""
-        self._limit = limit.share(len(client.partitions))
+        self._limit = limit.share(client.total)
+        self._places = {number: place for place, number in enumerate(client.numbers)}
         self._scripts = ScriptRunner(client, drains=False)
 
     def with_timeout(self, seconds: float) -> Producer:
@@ -86,17 +87,17 @@ class Producer:
         return results
 
     async def full(self, partitions: Iterable[int]) -> set[int]:
-        """Return which of these partitions would refuse an append because too much is unfinished
-        there.
+        """Return which of these partitions, counted among all, would refuse an append because too
+        much is unfinished there.
         """
         asked = list(partitions)
         if not asked:
             return set()
-        calls = [self._append_call(partition, []) for partition in asked]
+        calls = [self._append_call(self._places[partition], []) for partition in asked]
         replies = await self._scripts.try_each("append", calls)
         errors = [
             isinstance(reply, Exception)
-            and isinstance(self._refusal_of(partition, reply), BacklogFullError)
+            and isinstance(self._refusal_of(self._places[partition], reply), BacklogFullError)
             for partition, reply in zip(asked, replies, strict=True)
         ]
         return {partition for partition, is_full in zip(asked, errors, strict=True) if is_full}
@@ -114,13 +115,13 @@ class Producer:
         await self._ask_for_durability()
 
     def _by_partition(self, rows: Sequence[Row]) -> Mapping[int, Sequence[int]]:
-        """Return the numbers of the rows that belong to each partition."""
-        partitions = len(self.partitions)
-        if partitions == 1:
+        """Return the numbers of the rows that belong to each partition of this lane."""
+        total = self.client.total
+        if total == 1:
             return {0: range(len(rows))}
         numbers: dict[int, list[int]] = {}
         for number, row in enumerate(rows):
-            numbers.setdefault(row.partition(partitions), []).append(number)
+            numbers.setdefault(self._places[row.partition(total)], []).append(number)
         return numbers
 
     def _append_call(self, partition: int, rows: list[Row]) -> Call:
@@ -174,7 +175,8 @@ class Producer:
         """Return the error for the rows of a partition that refused them."""
         if isinstance(reply, NotDurableError):
             return reply
-        where = f"partition {partition}: " if len(self.partitions) > 1 else ""
+        client = self.client
+        where = f"partition {client.numbers[partition]}: " if client.total > 1 else ""
         code, _, group = str(reply).partition(" ")
         if code == "BACKLOGFULL":
             there = f" in group {shown(group)}" if group else ""

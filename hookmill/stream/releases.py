@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from hookmill.stream.client import Client
+from hookmill.stream.heartbeats import PLACE
 from hookmill.stream.keys import GroupKeys
 from hookmill.stream.script_runner import Call, ScriptRunner
-from hookmill.stream.topology import wake_up_partition
 
 # One worker of a group is the releaser. It sleeps until the first delayed message is due, and moves
 # what is due to the again stream. It raises a number with each step. The others look a moment later
@@ -52,12 +52,10 @@ class Look(NamedTuple):
 
 
 class Releases:
-    """The delayed messages of a group, as one worker sees them. They lie on one server; with
-    several, each needs one of these.
-    """
+    """The delayed messages of a group, as one worker sees them. They lie in one lane."""
 
     def __init__(self, client: Client, group: str, consumer: str) -> None:
-        self._place = wake_up_partition(0)
+        self._place = PLACE
         self._partitions = [keys.of_group(group) for keys in client.partitions]
         self._numbers = {keys.again.encode(): n for n, keys in enumerate(self._partitions)}
         self._pauses = {keys.paused.encode(): n for n, keys in enumerate(self._partitions)}

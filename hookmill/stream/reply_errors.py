@@ -33,6 +33,10 @@ class ScriptMissingError(StreamUnavailableError):
     """The server does not know the script, so it did nothing."""
 
 
+class KeysElsewhereError(StreamUnavailableError):
+    """Another server of the cluster has these keys, so this one did nothing."""
+
+
 class AccessRefusedError(StreamUnavailableError):
     """The server refuses us, or is none: a wrong password, number of a database, or protocol. Its
     text names the address, and no password.
@@ -47,11 +51,19 @@ class WaitEndedError(StreamUnavailableError):
     """Somebody else ended a blocking command: an operator, or a change of the server's role."""
 
 
+_OF_WRONG_SERVER = (
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.MasterDownError,
+    redis.exceptions.MovedError,
+    redis.exceptions.ClusterDownError,
+)
+
+
 def is_of_wrong_server(error: redis.ResponseError) -> bool:
     """Return whether only a server gives this reply that is not the one to ask: a replica, which
     was the master before. A script's error has the reply inside of its text.
     """
-    if isinstance(error, redis.exceptions.ReadOnlyError | redis.exceptions.MasterDownError):
+    if isinstance(error, _OF_WRONG_SERVER):
         return True
     text = str(error)
     return (
@@ -81,6 +93,10 @@ def translated(error: Exception, pool: Any) -> StreamUnavailableError | GroupLos
     text = str(error) or type(error).__name__
     if isinstance(error, redis.exceptions.NoScriptError):
         return ScriptMissingError(text)
+    if isinstance(error, redis.exceptions.MovedError):
+        return KeysElsewhereError(f"another server of the cluster has these keys: {text}")
+    if isinstance(error, redis.exceptions.AskError | redis.exceptions.TryAgainError):
+        return StreamUnavailableError(f"the cluster is moving these keys to another server: {text}")
     # Redis before 7.0 says UNBLOCKED where a stream is gone that somebody waits for.
     if "NOGROUP" in text or "UNBLOCKED the stream key no longer exists" in text:
         return GroupLostError(text)

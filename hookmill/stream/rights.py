@@ -16,6 +16,7 @@ from hookmill.stream.script_runner import Call, ScriptRunner
 _NOT_ALWAYS = {
     "CLIENT SETINFO",
     "CLIENT UNBLOCK",  # a wait that is not ended ends by itself
+    "CLUSTER SLOTS",  # only in a cluster
     "CONFIG GET",
     "MEMORY USAGE",
     "PING",

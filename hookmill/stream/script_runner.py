@@ -28,6 +28,13 @@ _WRITE_FIRST = "redis.call('DEL', KEYS[1] .. ':none')\n"
 """Redis before 7.0 lets a script go on whose first write takes no memory; this one does nothing."""
 
 
+_FENCE = "table.remove(KEYS)\n"
+"""Takes away the last key, which never exists. In a cluster each script names it: while a slot
+moves from node to node key by key, both nodes refuse a command one of whose keys is missing. So no
+script runs there that would find only some of the keys, and take the rest for missing.
+"""
+
+
 class ScriptRunner:
     """Runs scripts for one client. With `drains` they may write while Redis is full, because they
     are what empties it.
@@ -66,6 +73,8 @@ class ScriptRunner:
         `behind` the calls come last.
         """
         sha, text = await self._text(name)
+        if self._client.is_cluster:
+            calls = [call._replace(keys=self.fenced(call.place, call.keys)) for call in calls]
         runs = [(place, ("EVALSHA", sha, len(keys), *keys, *args)) for place, keys, args in calls]
         replies = await self._client.ask_places(runs, *behind, allowance=allowance)
         # The server may have forgotten a script, and then did nothing.
@@ -74,17 +83,28 @@ class ScriptRunner:
         ]
         if missed:
             # Load it and run it on one connection: another may lead to another server meanwhile.
-            load = calls[missed[0]].place, ("SCRIPT", "LOAD", text)
-            loaded, *again = await self._client.ask_places(
-                [load, *(runs[number] for number in missed)], *behind, allowance=allowance
+            places = {self._client.server_of(runs[number][0]): runs[number][0] for number in missed}
+            loads = [(place, ("SCRIPT", "LOAD", text)) for place in places.values()]
+            both = await self._client.ask_places(
+                [*loads, *(runs[number] for number in missed)], *behind, allowance=allowance
             )
-            if isinstance(loaded, Exception):
-                self.forget()
-                checked(loaded)  # it raises
+            loaded, again = both[: len(loads)], both[len(loads) :]
+            for reply in loaded:
+                if isinstance(reply, Exception):
+                    self.forget()
+                    checked(reply)  # it raises
             replies[len(runs) :] = again[len(missed) :]
             for number, reply in zip(missed, again, strict=False):
                 replies[number] = reply
         return replies
+
+    def fenced(self, place: Place, keys: Sequence[str]) -> Sequence[str]:
+        """Return the keys of a script as they are to be sent."""
+        if not self._client.is_cluster:
+            return keys
+        if isinstance(place, int):
+            return [*keys, self._client.partitions[place].none]
+        return [*keys, f"{{{place}}}:none"]
 
     async def loaded(self, name: str) -> str:
         """Load a script, unless that was done since the last `forget`; return its SHA-1. It is for
@@ -103,7 +123,7 @@ class ScriptRunner:
             knows_flags = not await self._faults_of(f"{_ALLOW_OOM}return 1")
             self._head = _ALLOW_OOM if knows_flags else _WRITE_FIRST
         if name not in self._texts:
-            text = self._head + script_text(name)
+            text = self._head + (_FENCE if self._client.is_cluster else "") + script_text(name)
             sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
             self._texts[name] = sha, text
         return self._texts[name]

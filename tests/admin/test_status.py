@@ -47,6 +47,7 @@ def test_the_status_for_programs_gives_ages_instead_of_times() -> None:
         ],
         "heartbeats": [],
         "sick_workers": [],
+        "heedless_workers": [],
         "due": 0,
         "runnable": 1230,
         "could_run_age": None,

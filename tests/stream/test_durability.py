@@ -140,7 +140,7 @@ async def test_a_server_that_came_back_with_another_configuration_is_asked_again
     async with opened(server, "aof") as stream:
         await stream.append([message()])
         server.kill()
-        server._options = EVERYSEC
+        server.options = EVERYSEC
         server.start()
         with pytest.raises(StreamUnavailableError):
             await stream.append([message()])  # on the connection that has ended

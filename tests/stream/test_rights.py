@@ -23,9 +23,10 @@ OwnServer = Callable[..., Server]
 
 PACKAGE = Path(__file__).parent.parent.parent / "hookmill" / "stream"
 EVERY = {command for role in limited.ROLES for command in commands_of(role)}
-OF_ALL = {"CLIENT SETINFO", "PING", "SELECT"}
+OF_ALL = {"CLIENT SETINFO", "CLUSTER SLOTS", "PING", "SELECT"}
 NOT_LOOKED_FOR = {
     "CLIENT UNBLOCK",
+    "CLUSTER SLOTS",
     "CONFIG GET",
     "EVALSHA",
     "MEMORY USAGE",

@@ -14,6 +14,7 @@ import structlog
 
 from hookmill.errors import StreamUnavailableError
 from hookmill.stream.client import Client
+from hookmill.stream.connections import Connections
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import STREAM, Entry, EntryRef, Settlement
 from hookmill.stream.leases import BlockingLeases
@@ -304,7 +305,9 @@ async def test_the_loop_may_write_while_the_thread_reads(
     class Offline(BlockingLeases):
         renewals = 0
 
-        def _renew_at(self, _: int, by_partition: dict[int, list[EntryRef]]) -> list[EntryRef]:
+        def _renew_at(
+            self, _: Connections, by_partition: dict[int, list[EntryRef]]
+        ) -> list[EntryRef]:
             self.renewals += any(by_partition.values())
             return []
 
