@@ -132,9 +132,11 @@ RECEIVED = "tests/receiver/test_pipeline.py::test_"
 POOL_FAULTS = "tests/worker/test_pool_faults.py::test_"
 POOL_BYTES = "tests/worker/test_pool_bytes.py::test_"
 POOL_TAKEOVER = "tests/worker/test_pool_takeover.py::test_"
+DEAD_REASONS = "tests/stream/test_dead_reasons.py::test_"
 DEAD_BOUNDS = "tests/worker/test_dead_letter_bounds.py::test_"
 PROCESS_END = "tests/worker/test_process_end.py::test_"
 CONSUMPTION = "tests/worker/test_consumption.py::test_"
+STACKS = "tests/worker/test_stacks.py::test_"
 STUCK = "tests/worker/test_stuck_threads.py::test_"
 WAITING = "tests/worker/test_waiting.py::test_"
 SLOW = f"{ATTEMPT_THREADS}a_plain_function_beyond_its_timeout_"
@@ -207,6 +209,24 @@ RULES = (
             f"{LEASES}a_lost_lease_is_reported_and_left_with_its_new_holder",
             f"{WHOLE}a_worker_that_was_stopped_past_its_lease_changes_nothing_when_it_wakes_up",
         ),
+    ),
+    Rule(
+        1,
+        "what a worker says of its stacks answers the request that counts, and no earlier one",
+        (
+            lua(
+                "stacks_say",
+                "if redis.call('HGET', KEYS[1], asked) ~= ARGV[2] then return end",
+                "",
+            ),
+        ),
+        ("tests/stream/test_stacks.py::test_an_answer_to_an_earlier_request_is_none_to_this_one",),
+    ),
+    Rule(
+        1,
+        "a worker's stacks are shown without lines of source, which may hold a secret",
+        (Edit("worker/stacks.py", "_threads(calls, _brief),", "_threads(calls, _whole),"),),
+        (f"{STACKS}it_names_places_and_neither_values_nor_lines_of_source",),
     ),
     Rule(
         1,
@@ -1460,7 +1480,7 @@ RULES = (
         (
             Edit(
                 "hookmill/stream/wire_readers.py",
-                "if not found or await self._others(group, {one.name.encode() for one in found}):",
+                "if not found or await older.unknown(found):",
                 "if not found:",
             ),
         ),
@@ -2369,6 +2389,33 @@ RULES = (
             ),
         ),
         (f"{DEAD_BOUNDS}two_workers_that_drop_at_the_same_time_drop_no_more_than_one",),
+    ),
+    Rule(
+        30,
+        "what leaves while dead letters are counted again leaves what was counted of them",
+        (lua("reasons_gone", "  if is_recounted(id) then", "  if false then"),),
+        (f"{DEAD_REASONS}what_leaves_while_they_are_counted_again_is_not_counted",),
+    ),
+    Rule(
+        30,
+        "dead letters that an older release wrote are counted again, also where others have left",
+        (lua("recount_dead", "return not ever or ever == (added or 0)", "return true"),),
+        (f"{DEAD_REASONS}one_that_an_older_release_added_in_place_of_another_is_noticed",),
+    ),
+    Rule(
+        30,
+        "dead letters that are not counted yet are shown, and none more than once",
+        (
+            Edit(
+                "hookmill/stream/dead_reasons.py",
+                "excess = max(0, counts.total() - length)",
+                "excess = 0",
+            ),
+        ),
+        (
+            f"{DEAD_REASONS}what_an_older_release_removed_is_no_longer_counted",
+            f"{DEAD_REASONS}what_is_shown_is_never_negative_and_always_all",
+        ),
     ),
     Rule(
         30,

@@ -16,10 +16,12 @@ from hookmill.runtime.tasks import cancel_and_wait, run_periodically
 from hookmill.stream.attempts import HistoryBounds
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.dead_letters import DeadLetters
+from hookmill.stream.dead_reasons import DeadReasons
 from hookmill.stream.facts import Heartbeat
 from hookmill.stream.first_sights import FirstSights
 from hookmill.stream.first_waiting import FirstWaiting
 from hookmill.stream.heartbeats import Heartbeats
+from hookmill.stream.older_workers import OlderWorkers
 from hookmill.stream.rates import RateHistory
 from hookmill.stream.upkeep import Upkeep
 from worker.attempt import Attempter
@@ -29,6 +31,7 @@ from worker.dead_watchers import DeadWatchers
 from worker.delayed import Delayed
 from worker.health import WorkerHealth
 from worker.heartbeat import HeartbeatWriter, constant_part
+from worker.heedless import HeedlessWorkers
 from worker.instruments import Instruments, WorkerCounts
 from worker.janitor import Janitor
 from worker.leases import LeaseKeeper, timeout_of
@@ -37,7 +40,7 @@ from worker.opening import client_of, makes_group
 from worker.parts import ended, first_to_end, watch_thread
 from worker.pool import STOP_STEP_TIMEOUT, AttemptCounter, Pool
 from worker.rates import WorkerRates
-from worker.stacks import Run
+from worker.stacks import Run, what_runs_briefly
 from worker.stuck_threads import watch_stuck_threads
 from worker.takeover import Takeover
 from worker.threads import HandlerThreads, ThreadCall
@@ -129,7 +132,12 @@ class Worker:
     def _lease_keeper(self, lease: float) -> LeaseKeeper:
         consumer, pool = self._consumer, self._pool
         leases = consumer.leases(timeout_of(lease))
-        return LeaseKeeper(leases, pool.held, lease, lambda: consumer.in_use(lease), pool.settling)
+        return LeaseKeeper(
+            leases, pool.held, lease, lambda: consumer.in_use(lease), pool.settling, self._stacks
+        )
+
+    def _stacks(self) -> str:
+        return what_runs_briefly(*self.what_runs(), self._loop)
 
     def _consumption(self, settings: Settings) -> Consumption:
         waiting = FirstWaiting(self._client, settings.group)
@@ -175,7 +183,10 @@ class Worker:
     def _janitor(self, settings: Settings) -> Janitor:
         letters = DeadLetters(self._client, settings.group, drains=True)
         bounds = DeadLetterBounds(letters, Bounds.of(settings))
-        return Janitor(self._upkeep, settings.retention, bounds)
+        older = OlderWorkers(self._client, settings.group, settings.lease)
+        heedless = HeedlessWorkers(self._consumer.pauses, older)
+        reasons = DeadReasons(self._client, settings.group)
+        return Janitor(self._upkeep, settings.retention, bounds, heedless, reasons)
 
     def start(self) -> asyncio.Task[str]:
         """Begin to take messages, as soon as Redis is available.
@@ -183,6 +194,7 @@ class Worker:
         Return a task that ends when a part of the worker has ended by itself; its result is the
         part's name. The worker must stop then, because it would only look alive.
         """
+        self._loop = asyncio.get_running_loop()
         self._leases.start()
         self._loop_watch.start()
         if self.instruments is not None:
