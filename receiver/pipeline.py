@@ -28,6 +28,7 @@ from receiver.appender import Appender
 from receiver.capacity import Capacity
 from receiver.certificates import Certificates
 from receiver.intake import Admitted, ReceivedRequest, admit, delivery_of, precheck
+from receiver.lane_appenders import LaneAppenders
 from receiver.log_limits import server_logger
 from receiver.metrics import Metrics
 from receiver.refused import RefusedKeeper
@@ -61,7 +62,7 @@ class Pipeline:
     def __init__(
         self,
         settings: Settings,
-        appender: Appender,
+        appender: Appender | LaneAppenders,
         certificates: Certificates | None,
         traces: DeliveryTraces | None = None,
         refused: RefusedKeeper | None = None,

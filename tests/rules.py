@@ -133,6 +133,7 @@ RECEIVED = "tests/receiver/test_pipeline.py::test_"
 POOL_FAULTS = "tests/worker/test_pool_faults.py::test_"
 POOL_BYTES = "tests/worker/test_pool_bytes.py::test_"
 POOL_TAKEOVER = "tests/worker/test_pool_takeover.py::test_"
+DEAD_REASONS = "tests/stream/test_dead_reasons.py::test_"
 DEAD_BOUNDS = "tests/worker/test_dead_letter_bounds.py::test_"
 PROCESS_END = "tests/worker/test_process_end.py::test_"
 CONSUMPTION = "tests/worker/test_consumption.py::test_"
@@ -2401,6 +2402,33 @@ RULES = (
             ),
         ),
         (f"{DEAD_BOUNDS}two_workers_that_drop_at_the_same_time_drop_no_more_than_one",),
+    ),
+    Rule(
+        30,
+        "what leaves while dead letters are counted again leaves what was counted of them",
+        (lua("reasons_gone", "  if is_recounted(id) then", "  if false then"),),
+        (f"{DEAD_REASONS}what_leaves_while_they_are_counted_again_is_not_counted",),
+    ),
+    Rule(
+        30,
+        "dead letters that an older release wrote are counted again, also where others have left",
+        (lua("recount_dead", "return not ever or ever == (added or 0)", "return true"),),
+        (f"{DEAD_REASONS}one_that_an_older_release_added_in_place_of_another_is_noticed",),
+    ),
+    Rule(
+        30,
+        "dead letters that are not counted yet are shown, and none more than once",
+        (
+            Edit(
+                "hookmill/stream/dead_reasons.py",
+                "excess = max(0, counts.total() - length)",
+                "excess = 0",
+            ),
+        ),
+        (
+            f"{DEAD_REASONS}what_an_older_release_removed_is_no_longer_counted",
+            f"{DEAD_REASONS}what_is_shown_is_never_negative_and_always_all",
+        ),
     ),
     Rule(
         30,

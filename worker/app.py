@@ -16,6 +16,7 @@ from hookmill.runtime.tasks import cancel_and_wait, run_periodically
 from hookmill.stream.attempts import HistoryBounds
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.dead_letters import DeadLetters
+from hookmill.stream.dead_reasons import DeadReasons
 from hookmill.stream.facts import Heartbeat
 from hookmill.stream.first_sights import FirstSights
 from hookmill.stream.first_waiting import FirstWaiting
@@ -184,7 +185,8 @@ class Worker:
         bounds = DeadLetterBounds(letters, Bounds.of(settings))
         older = OlderWorkers(self._client, settings.group, settings.lease)
         heedless = HeedlessWorkers(self._consumer.pauses, older)
-        return Janitor(self._upkeep, settings.retention, bounds, heedless)
+        reasons = DeadReasons(self._client, settings.group)
+        return Janitor(self._upkeep, settings.retention, bounds, heedless, reasons)
 
     def start(self) -> asyncio.Task[str]:
         """Begin to take messages, as soon as Redis is available.

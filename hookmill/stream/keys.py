@@ -63,6 +63,8 @@ class Keys:
             delayed_entries=f"{base}:delayed:entries",
             sooner=f"{shared}:sooner",
             dead=f"{base}:dead",
+            dead_reasons=f"{base}:dead:reasons",
+            dead_recount=f"{base}:dead:recount",
             owners=f"{base}:owners",
             low_water=f"{base}:low-water",
             suspects=f"{base}:suspects",
@@ -104,6 +106,8 @@ class GroupKeys(NamedTuple):
     delayed_entries: str
     sooner: str
     dead: str
+    dead_reasons: str
+    dead_recount: str
     owners: str
     low_water: str
     suspects: str

@@ -34,6 +34,7 @@ def test_the_status_for_programs_gives_ages_instead_of_times() -> None:
         "pauses": [],
         "dead": 2,
         "dead_bytes": None,
+        "dead_reasons": {},
         "backlog_bytes": None,
         "oldest_dead_age": None,
         "oldest_age": 200.0,
