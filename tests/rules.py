@@ -103,6 +103,7 @@ HEALTH = "tests/receiver/test_health.py::test_"
 HEARTBEAT = "tests/worker/test_heartbeat.py::test_"
 HEARTBEATS = "tests/stream/test_heartbeats.py::test_"
 GROUPS = "tests/stream/test_groups.py::test_"
+REPLAY_PAGES = "tests/console/test_replay_pages.py::test_"
 REPLAYS = "tests/stream/test_replays.py::test_"
 ADMIN_REPLAYS = "tests/admin/test_replays.py::test_"
 GROUPS_DROPPED = "tests/stream/test_groups_dropped.py::test_"
@@ -2050,6 +2051,18 @@ RULES = (
             ),
         ),
         (f"{REPLAYS}each_place_of_an_unfinished_message_is_looked_at",),
+    ),
+    Rule(
+        20,
+        "one message that was not delivered yet is not replayed",
+        (Edit("hookmill/stream/unfinished.py", "is_pending or is_waiting or", "is_pending or"),),
+        (f"{REPLAY_PAGES}a_handled_message_and_no_other_is_replayed_on_its_page",),
+    ),
+    Rule(
+        20,
+        "what moves while one message is looked at, is not replayed",
+        (Edit("hookmill/stream/unfinished.py", " or has_moved is not None else", " else"),),
+        (f"{REPLAYS}what_moves_behind_the_back_of_a_look_is_left_out",),
     ),
     Rule(
         20,
