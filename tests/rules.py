@@ -2516,6 +2516,20 @@ RULES = (
     ),
     Rule(
         30,
+        "a worker is unhealthy while one of its periodic tasks hangs",
+        (Edit("worker/health.py", " or self._duties.fault", ""),),
+        ("tests/worker/test_health.py::test_the_first_cause_is_named",),
+    ),
+    Rule(
+        30,
+        "no task hangs because the loop was blocked or the process stood still",
+        (Edit("worker/duties.py", "min(now - self._looked, 2 * PERIOD)", "now - self._looked"),),
+        (
+            "tests/worker/test_duties.py::test_while_the_loop_is_blocked_or_the_process_stands_still_no_time_counts",
+        ),
+    ),
+    Rule(
+        30,
         "the task that watches the others is watched",
         (
             Edit(
