@@ -17,19 +17,19 @@ NEXT_AFTER = 0.2
 """Seconds after which the next server is asked, too."""
 
 
-class Answer(NamedTuple):
+class Told(NamedTuple):
     """A reply, and the URL of the server that has given it."""
 
     url: str
     reply: Any
 
 
-async def first_answer(urls: Iterable[str], command: Command, url_file: Path | None) -> Answer:
+async def first_answer(urls: Iterable[str], command: Command, url_file: Path | None) -> Told:
     """Ask servers in this order; return the first reply that says something. Raises
     `StreamUnavailableError` if there is none.
     """
     left = [*urls]
-    asking: set[asyncio.Task[Answer]] = set()
+    asking: set[asyncio.Task[Told]] = set()
     error = StreamUnavailableError("there is no server to ask")
     try:
         while left or asking:
@@ -54,7 +54,7 @@ async def first_answer(urls: Iterable[str], command: Command, url_file: Path | N
             await asyncio.wait(asking)
 
 
-async def _ask(url: str, command: Command, url_file: Path | None) -> Answer:
+async def _ask(url: str, command: Command, url_file: Path | None) -> Told:
     server = Connections(url, ASK_TIMEOUT, url_file=url_file)
     try:
         (reply,) = await server.ask([command])
@@ -62,6 +62,6 @@ async def _ask(url: str, command: Command, url_file: Path | None) -> Answer:
             raise StreamUnavailableError(f"{' '.join(map(str, command))}: {reply}")
         if not reply:
             raise StreamUnavailableError(f"{' '.join(map(str, command))}: it does not know")
-        return Answer(url, reply)
+        return Told(url, reply)
     finally:
         await server.close()
