@@ -85,7 +85,7 @@ class Receiver:
         self._metrics: ProgramMetrics | None = None
         self._admin = self._admin_server(settings, stream)
         self.admin_port: int | None = None
-        """The port of the admin address, once it is open."""
+        """The port of the admin address, once it is open; 0 where a supervisor has it."""
 
     def _admin_server(self, settings: Settings, stream: Producer) -> AdminServer | None:
         """Return the server of the admin address. Only where there is one, more is measured than

@@ -59,7 +59,7 @@ async def receive(settings: Settings) -> None:
             port = await _start(receiver, settings)
             reloader.start()
             process.collect_garbage_less_often()
-            if receiver.admin_port is not None:
+            if receiver.admin_port:
                 log.info(ADMIN_OPEN, host=settings.admin_host, port=receiver.admin_port)
             log.info("receiving", port=port, paths=[source.path for source in sources])
             supervised.say_ready()

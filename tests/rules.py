@@ -103,6 +103,7 @@ HEALTH = "tests/receiver/test_health.py::test_"
 HEARTBEAT = "tests/worker/test_heartbeat.py::test_"
 HEARTBEATS = "tests/stream/test_heartbeats.py::test_"
 GROUPS = "tests/stream/test_groups.py::test_"
+REPLAY_PAGES = "tests/console/test_replay_pages.py::test_"
 REPLAYS = "tests/stream/test_replays.py::test_"
 ADMIN_REPLAYS = "tests/admin/test_replays.py::test_"
 GROUPS_DROPPED = "tests/stream/test_groups_dropped.py::test_"
@@ -2053,6 +2054,18 @@ RULES = (
     ),
     Rule(
         20,
+        "one message that was not delivered yet is not replayed",
+        (Edit("hookmill/stream/unfinished.py", "is_pending or is_waiting or", "is_pending or"),),
+        (f"{REPLAY_PAGES}a_handled_message_and_no_other_is_replayed_on_its_page",),
+    ),
+    Rule(
+        20,
+        "what moves while one message is looked at, is not replayed",
+        (Edit("hookmill/stream/unfinished.py", " or has_moved is not None else", " else"),),
+        (f"{REPLAYS}what_moves_behind_the_back_of_a_look_is_left_out",),
+    ),
+    Rule(
+        20,
         "of several entries with one ID only the owner's is replayed",
         (lua("replay_handled", "if owner and owner ~= packed(id) then", "if not id then"),),
         (f"{REPLAYS}a_duplicate_is_left_out_and_what_is_gone_and_forgotten_is_counted",),
@@ -2500,6 +2513,20 @@ RULES = (
             ),
         ),
         (f"{CONSUMPTION}a_pool_that_turns_but_never_gets_what_waits_is_found_within_30_seconds",),
+    ),
+    Rule(
+        30,
+        "a worker is unhealthy while one of its periodic tasks hangs",
+        (Edit("worker/health.py", " or self._duties.fault", ""),),
+        ("tests/worker/test_health.py::test_the_first_cause_is_named",),
+    ),
+    Rule(
+        30,
+        "no task hangs because the loop was blocked or the process stood still",
+        (Edit("worker/duties.py", "min(now - self._looked, 2 * PERIOD)", "now - self._looked"),),
+        (
+            "tests/worker/test_duties.py::test_while_the_loop_is_blocked_or_the_process_stands_still_no_time_counts",
+        ),
     ),
     Rule(
         30,

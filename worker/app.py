@@ -29,6 +29,7 @@ from worker.consumption import Consumption, patience_for
 from worker.dead_letter_bounds import Bounds, DeadLetterBounds
 from worker.dead_watchers import DeadWatchers
 from worker.delayed import Delayed
+from worker.duties import Duties
 from worker.health import WorkerHealth
 from worker.heartbeat import HeartbeatWriter, constant_part
 from worker.heedless import HeedlessWorkers
@@ -40,7 +41,7 @@ from worker.opening import client_of, makes_group
 from worker.parts import ended, first_to_end, watch_thread
 from worker.pool import STOP_STEP_TIMEOUT, AttemptCounter, Pool
 from worker.rates import WorkerRates
-from worker.stacks import Run, what_runs_briefly
+from worker.stacks import Run, stack_of_task, what_runs_briefly
 from worker.stuck_threads import watch_stuck_threads
 from worker.takeover import Takeover
 from worker.threads import HandlerThreads, ThreadCall
@@ -85,6 +86,7 @@ class Worker:
         self._loop_watch = LoopWatch(self._pool.runs)
         self.consumption = self._consumption(settings)
         self._tasks: list[asyncio.Task[Any]] = []
+        self._duties = Duties(lambda name: stack_of_task(name, self._tasks))
         self.health = self._health()
         about = constant_part(self.consumer_name, settings, handlers)
         self._heartbeat = HeartbeatWriter(heartbeats, about, self._pool, self._threads, self.health)
@@ -149,8 +151,10 @@ class Worker:
         )
 
     def _health(self) -> WorkerHealth:
-        watch = self._loop_watch
-        return WorkerHealth(self.consumption, self._threads, watch, lambda: ended(self._tasks))
+        watch, duties = self._loop_watch, self._duties
+        return WorkerHealth(
+            self.consumption, self._threads, watch, duties, lambda: ended(self._tasks)
+        )
 
     def _instruments_of(self, settings: Settings, handlers: Handlers[Any]) -> Instruments | None:
         """Return what measures; None where nobody can ask for it."""
@@ -204,8 +208,12 @@ class Worker:
             "stuck threads": watch_stuck_threads(self._threads, self._stuck_limit),
             "leases thread": watch_thread(self._leases.is_alive),
             "loop watch thread": watch_thread(self._loop_watch.is_alive),
+            "duties": run_periodically("duties", self._duties.look),
         }
-        parts |= {name: run_periodically(name, once) for name, once in self._periodic.items()}
+        parts |= {
+            name: run_periodically(name, once, self._duties.of(name))
+            for name, once in self._periodic.items()
+        }
         tasks = [asyncio.create_task(part, name=name) for name, part in parts.items()]
         self._ended = asyncio.create_task(first_to_end([self._pool.start(), *tasks]), name="watch")
         self._tasks = [self._ended, *tasks]

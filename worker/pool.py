@@ -18,6 +18,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
@@ -46,6 +47,9 @@ from worker.settler import Settler
 from worker.stacks import Run
 from worker.takeover import Takeover
 from worker.traces import AttemptTraces
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 log = structlog.get_logger("worker")
 
@@ -102,10 +106,11 @@ AttemptCounter = Callable[[Sequence[AttemptEnded[Outcome]]], None]
 
 
 class Running(msgspec.Struct, eq=False):
-    """A message that runs, since `began` by `time.perf_counter`."""
+    """A message that runs, since `began` by `time.perf_counter`, and its span if it has one."""
 
     entry: Entry
     began: float
+    span: Span | None = None
 
 
 class Pool:
@@ -508,9 +513,8 @@ class Pool:
         running.began = time.perf_counter()  # before that, it waited for the event loop
         entry = running.entry
         progress = _progress_of(entry)
-        traces, span = self._traces, None
-        if traces is not None and (traces.is_each or TRACE_FIELD in entry.fields):
-            span = traces.begin(entry)
+        if self._traces is not None and (self._traces.is_each or TRACE_FIELD in entry.fields):
+            running.span = self._traces.begin(entry)
         try:
             attempted = await self._attempter.attempt(entry, progress)
         except asyncio.CancelledError:
@@ -527,8 +531,8 @@ class Pool:
         self._settle(entry, outcome, ended)
         for listen in self._listeners:
             listen(ended)
-        if span is not None and traces is not None:
-            traces.ended(span, ended)
+        if self._traces is not None and running.span is not None:
+            self._traces.ended(running.span, ended)
 
     def _ended(self, running: Running) -> None:
         """Free the slot of a message."""

@@ -83,6 +83,12 @@ def stack_of_thread(identifier: int) -> list[str]:
     return _whole(_frames_of_thread(identifier))
 
 
+def stack_of_task(name: str, tasks: Iterable[asyncio.Task[Any]]) -> str:
+    """Return where the task of this name is, the innermost frame last; "" if there is none."""
+    found = (task for task in tasks if task.get_name() == name)
+    return "\n".join(line for task in found for line in _whole(_frames_of_task(task)))
+
+
 def _messages(runs: Iterable[Run], write: Write) -> Iterator[str]:
     now = time.perf_counter()
     for run in runs:

@@ -56,10 +56,10 @@ class Supervised:
             one.set_inheritable(False)  # what handlers start must not keep them open
         self._end_within = start.end_within
         self._stop, self._stop_at_once = stop, stop_at_once
-        self._answer: Callable[[socket.socket], None] | None = None
+        self._answer: Callable[[socket.socket], object] | None = None
         threading.Thread(target=self._listen, name="supervisor", daemon=True).start()
 
-    def answer_with(self, answer: Callable[[socket.socket], None] | None) -> None:
+    def answer_with(self, answer: Callable[[socket.socket], object] | None) -> None:
         """Have `answer` called with the connection of each question to the admin address. None:
         such connections are closed.
         """

@@ -15,12 +15,15 @@ import structlog
 
 from hookmill.errors import SettingsError
 from hookmill.runtime import logs
+from hookmill.runtime.admin_server import ADMIN_OPEN, AdminServer
 from hookmill.runtime.child_process import ChildProcess
+from hookmill.runtime.health_watch import HealthWatch
 from hookmill.runtime.lossy_output import open_missing_files
 from hookmill.runtime.plan import ProcessPlan, take_plan
 from hookmill.runtime.process import write_to_stderr
 from hookmill.runtime.seat import SETTINGS_FAULT, Seat
 from hookmill.runtime.shared_port import SharedPort
+from hookmill.runtime.supervisor_pages import SupervisorPages
 
 log = structlog.get_logger("supervisor")
 
@@ -45,7 +48,15 @@ class Supervisor:
         ]
         for seat in self._seats:
             seat.on_end = self._ended
+        self._admin = self._admin_server(plan)
         self._rolling: asyncio.Task[None] | None = None
+
+    def _admin_server(self, plan: ProcessPlan) -> AdminServer | None:
+        if plan.admin_port is None:
+            return None
+        asked = SupervisorPages(self._seats, self._stopping)
+        pages = {"/healthz": asked.alive, "/readyz": asked.ready, "/metrics": asked.metrics}
+        return AdminServer(plan.admin_host, plan.admin_port, pages, plan.program)
 
     async def run(self) -> int:
         """Run the processes until a signal asks to stop; return the exit status."""
@@ -56,17 +67,29 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGUSR1, self._say_what_runs)
         loop.add_signal_handler(signal.SIGUSR2, self._restart)
         loop.add_signal_handler(signal.SIGCHLD, self._look_whether_they_ended)
+        await self._serve()
         port = {} if self._port is None else {"port": self._port.number}
         log.info("supervising", processes=len(self._seats), **port)
         async with asyncio.TaskGroup() as tasks:
             for seat in self._seats:
                 tasks.create_task(seat.keep())
-            telling = tasks.create_task(self._tell_when_ready())
+            others = [tasks.create_task(self._tell_when_ready())]
+            if self._admin is not None:
+                others.append(tasks.create_task(HealthWatch(self._seats).run()))
             await self._stopping.wait()
-            telling.cancel()
+            for task in others:
+                task.cancel()
             await self._end()
+        if self._admin is not None:
+            await self._admin.stop()
         log.info("all processes have stopped")
         return self._status
+
+    async def _serve(self) -> None:
+        """Answer at the admin address, if there is to be one."""
+        if self._admin is not None:
+            port = await self._admin.start()
+            log.info(ADMIN_OPEN, host=self._plan.admin_host, port=port)
 
     async def _end(self) -> None:
         """Stop all processes. No socket is kept open for them any more, so that each one's closing

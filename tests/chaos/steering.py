@@ -34,6 +34,7 @@ class Steering:
         self._site = site
         self._senders = senders
         self._replaying = asyncio.Lock()
+        self._paused: set[str] = set()
         self.pauses: list[PastPause] = []
         self.replays: list[PastReplay] = []
 
@@ -44,6 +45,9 @@ class Steering:
     async def pause(self, fault: Fault) -> None:
         """Pause something; resume it after a while. One in three pauses has an end of its own."""
         target, covers = self._target(fault)
+        if target.name in self._paused:
+            return  # the end of one would be that of the other
+        self._paused.add(target.name)
         until = f"{round(fault.seconds) or 1}s" if fault.target % 3 == 2 else ""
 
         async def begin() -> None:
@@ -57,10 +61,10 @@ class Steering:
         await _until_done(begin)
         began = time.time()
         await asyncio.sleep(fault.seconds)
-        if not until:
-            # By Redis' clock, which steps, the others may end at any time.
+        if not until:  # by Redis' clock, which steps, the others may end at any time
             self.pauses.append(PastPause(target.name, covers, began, time.time()))
-            await _until_done(end)
+        await _until_done(end)
+        self._paused.remove(target.name)
 
     def _target(self, fault: Fault) -> tuple[Pause, Callable[[str], bool]]:
         """Return what is paused, and which message IDs it covers."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -18,6 +19,7 @@ import redis
 
 from hookmill.signatures.marble import marble_scheme
 from hookmill.stream.producer import Producer
+from tests.ports import free_port
 from tests.runtime.supervising import is_alive
 from tests.support import (
     MARBLE_SECRET,
@@ -63,6 +65,7 @@ class Senders:
 
     @asynccontextmanager
     async def sending(self, tasks: int = 8) -> AsyncIterator[None]:
+        self._is_over = False
         async with aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(force_close=True, limit=0)
         ) as http:
@@ -112,9 +115,11 @@ def env(server: Server, prefix: str) -> dict[str, str]:
 
 
 async def test_no_delivery_fails_while_receivers_are_replaced_stopped_and_started_again(
-    server: Server, prefix: str, redis_client: redis.Redis, start_program: Callable[..., Program]
+    own_server: Callable[..., Server], start_program: Callable[..., Program]
 ) -> None:
-    parent = start_program("receiver", "--processes", "2", env=env(server, prefix))
+    server, admin_port = own_server(), free_port()
+    given = {"HOOKMILL_ADMIN_PORT": str(admin_port), "HOOKMILL_SPOOL": "spool"}
+    parent = start_program("receiver", "--processes", "2", env=env(server, "hookmill") | given)
     parent.wait_for(READY)
     (supervising,) = lines(parent, "supervising")
     assert {line["port"] for line in lines(parent, "receiving")} == {supervising["port"]}
@@ -129,19 +134,51 @@ async def test_no_delivery_fails_while_receivers_are_replaced_stopped_and_starte
         await eventually(lambda: len(lines(parent, "receiving")) == 5, timeout=60)
         await more_accepted(senders)
         assert senders.failed == {}
+        before = await counted(admin_port)
+        assert before > 0
         killed = pids_of(parent)[0]
         os.kill(killed, signal.SIGKILL)
         await eventually(lambda: len(lines(parent, "receiving")) == 6, timeout=60)
         await more_accepted(senders)
+    assert await counted(admin_port) >= before + 40
     # What the killed one held has failed. Its senders send it again.
     assert set(senders.failed) <= {"ClientOSError", "ServerDisconnectedError"}
-    assert sum(senders.failed.values()) <= 8
+    assert sum(senders.failed.values()) <= 16  # sent to it, or queued for it, once in each task
+    assert stored(server) >= len(senders.accepted)
+    await the_spool_is_shared(server, senders)
     for pid in (*pids_of(parent), parent.pid):
         os.kill(pid, signal.SIGTERM)  # as systemd does
     assert parent.wait() == 0
     assert len(lines(parent, "stopped")) == 5
-    stored: Any = redis_client.xlen(f"{prefix}:{{0}}:stream")
-    assert stored >= len(senders.accepted)
+
+
+async def counted(port: int) -> int:
+    """How many accepted deliveries all receivers together have counted."""
+    async with (
+        aiohttp.ClientSession() as http,
+        http.get(f"http://127.0.0.1:{port}/metrics") as answer,
+    ):
+        page = await answer.text()
+    found = re.findall(
+        r'^hookmill_deliveries_total{outcome="accepted".*} (\S+)$', page, re.MULTILINE
+    )
+    return round(sum(map(float, found)))
+
+
+def stored(server: Server) -> int:
+    with redis.Redis.from_url(server.url) as client:
+        length: Any = client.xlen("hookmill:{0}:stream")
+        return int(length)
+
+
+async def the_spool_is_shared(server: Server, senders: Senders) -> None:
+    server.kill()  # it forgets all
+    accepted = len(senders.accepted)
+    async with senders.sending():
+        await more_accepted(senders)
+    spooled = len(senders.accepted) - accepted
+    server.start()
+    await eventually(lambda: stored(server) == spooled, timeout=60, what="the spool to be drained")
 
 
 async def test_what_a_killed_worker_held_is_handled_by_another_and_none_outlives_its_parent(

@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,16 @@ def say(*words):
 stop = threading.Event()
 supervised.begin(stop.set, lambda: os._exit(7))
 me = supervised.current()
+def answer(connection):
+    path = connection.recv(4096).split(b" ")[1].decode().strip("/")
+    says = Path(f"{path}-{me.number}")
+    status, _, body = (says.read_text() if says.exists() else "200 well").partition(" ")
+    head = f"HTTP/1.1 {status} X\\r\\nContent-Type: text/plain\\r\\n\\r\\n"
+    if body != "nothing":
+        connection.sendall((head + body).encode())
+    connection.close()
+
+me.answer_with(answer)
 for one in (signal.SIGHUP, signal.SIGUSR1):
     signal.signal(one, lambda number, _: say("got", signal.Signals(number).name, os.getpid()))
 for one in me.sockets:
@@ -37,7 +49,9 @@ while not stop.wait(0.02):
     pass
 say("gone", os.getpid())
 """
-"""A program that says what happens to it. A file `fate-1` ends the first one with that status."""
+"""A program that says what happens to it. A file `fate-1` ends the first one with that status, and
+`readyz-1` has the status and the body of its answer.
+"""
 
 
 class Supervising:
@@ -69,6 +83,17 @@ class Supervising:
     def lines(self) -> list[dict[str, Any]]:
         """The supervisor's own log lines."""
         return [json.loads(line) for line in self.text.splitlines() if line.startswith("{")]
+
+    def ask(self, page: str, **headers: str) -> tuple[int, str]:
+        """Ask the supervisor's admin address."""
+        (opened,) = [line for line in self.lines if line["event"] == "admin address open"]
+        asked = urllib.request.Request(f"http://127.0.0.1:{opened['port']}{page}", headers=headers)
+        try:
+            with urllib.request.urlopen(asked) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
 
     def children(self) -> list[int]:
         """The process IDs of all children that were ready, in that order."""

@@ -6,11 +6,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from tests.ports import free_port
 from tests.runtime.supervising import Supervising, is_alive
@@ -18,19 +15,6 @@ from tests.support import wait_until
 
 READY = "all processes are ready"
 DIED = "a process has ended: starting it again"
-
-
-@pytest.fixture
-def supervise(tmp_path: Path) -> Iterator[Callable[..., Supervising]]:
-    started: list[Supervising] = []
-
-    def start(*command: str, **fields: Any) -> Supervising:
-        started.append(Supervising(tmp_path, [*command], **fields))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.stop()
 
 
 def test_one_that_is_killed_is_started_again_and_the_others_go_on(
