@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from hookmill.instrumentation.group_metrics import ASK_TIMEOUT, GroupMetrics
@@ -14,17 +14,22 @@ from hookmill.stream.inspector import Inspector
 
 class ProgramMetrics:
     """A collector; `start` it, and `stop` it. `client` is the program's own, whose round trips are
-    counted; the groups are asked for over connections of its own. `lease` is in seconds. `flush` is
+    counted, or those of all that are `counted`; the groups are asked for over connections of its
+    own. `lease` is in seconds. `flush` is
     called four times a second: it counts what the program has added to its histograms.
     """
 
     def __init__(
-        self, client: Client, lease: float, flush: Callable[[], None] = lambda: None
+        self,
+        client: Client,
+        lease: float,
+        flush: Callable[[], None] = lambda: None,
+        counted: Iterable[Client] = (),
     ) -> None:
         self._client = client.with_timeout(ASK_TIMEOUT)
         self._groups = GroupMetrics(Inspector(self._client).groups, lease)
         self._lag = LoopLag(flush)
-        self._parts = (self._groups, ServerMetrics(client), self._lag)
+        self._parts = (self._groups, ServerMetrics(*(tuple(counted) or (client,))), self._lag)
 
     def start(self) -> None:
         """Begin to measure, in the event loop."""
