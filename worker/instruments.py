@@ -39,7 +39,7 @@ class Instruments:
 
     def __init__(
         self, settings: Settings, handlers: Iterable[str], client: Client,
-        count: Callable[[], WorkerCounts], counted: Iterable[Client],
+        count: Callable[[], WorkerCounts], counted: Iterable[Client] = (),
     ) -> None:  # fmt: skip
         self._group = settings.group
         self._count = count
