@@ -8,7 +8,7 @@ it is handled. Traces are sampled at 1 %; what is recorded is encoded for OTLP, 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,21 +17,34 @@ from benchmarks.end_to_end import ALL_CPU, RATE, System, cpu_of, full_load
 from benchmarks.filling import PREFIX, worker
 from benchmarks.harness import OTHERS, SUBJECT, Bench, Program, options, pins, progress, tool
 from benchmarks.receiver import signed
+from hookmill.config.settings import Settings
 from hookmill.stream.keys import Keys
 from tests.support import Server
 
-OFF = "nothing on"
+OFF, METRICS, HISTORY = "none of them", "metrics", "the history of attempts"
+TRACES = "traces at 1 %"
+SAMPLER = f"{TRACES}, by the SDK's sampler"
+
+BARS = {METRICS: 1.03, TRACES: 1.05, HISTORY: 1.03}
+"""What a delivery may cost with a feature, in what it costs with none."""
 
 _TRACES = {
     "HOOKMILL_TRACES": "joined",
     "HOOKMILL_TRACES_SETUP": "benchmarks.cockpit_sdk:start",
 }
 
-FEATURES: dict[str, Mapping[str, str]] = {
+
+def _default(setting: str) -> str:
+    """Return the default of a setting."""
+    return str(Settings.model_fields[setting].default)
+
+
+FEATURES: dict[str, dict[str, str]] = {
     OFF: {},
-    "metrics": {"HOOKMILL_ADMIN_PORT": "0"},  # a port that is free, for each program
-    "traces at 1 %": {"HOOKMILL_TRACES_SAMPLE": "0.01", **_TRACES},
-    "traces at 1 % by the SDK's sampler": {
+    METRICS: {"HOOKMILL_ADMIN_PORT": "0"},  # a port that is free, for each program
+    HISTORY: {"HOOKMILL_HISTORY": _default("history")},
+    TRACES: {"HOOKMILL_TRACES_SAMPLE": "0.01", **_TRACES},
+    SAMPLER: {
         "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
         "OTEL_TRACES_SAMPLER_ARG": "0.01",
         **_TRACES,
@@ -39,23 +52,27 @@ FEATURES: dict[str, Mapping[str, str]] = {
 }
 """The variables that switch each feature on, for receiver and worker alike."""
 
+_WITHOUT = {"HOOKMILL_HISTORY": "0"}
+"""Switches off what is on by default."""
+
 
 class Tables(end_to_end.Tables):
     """The tables of this benchmark; all compare with nothing on."""
 
     def __init__(self, bench: Bench) -> None:
         unit = "µs a delivery"
-        self.all = bench.table(ALL_CPU, unit, digits=1, against=OFF)
+        asked = ", ".join(f"{name} at most {most:.2f}" for name, most in BARS.items())
+        self.all = bench.table(ALL_CPU, unit, digits=1, against=OFF, target=asked)
         self.cpu = {
-            name: bench.table(cpu_of(name), unit, digits=1, against=OFF)
+            name: bench.table(cpu_of(name), unit, digits=1, against=OFF, column=name)
             for name in ("receiver", "Redis", "worker")
         }
-        self.rates = bench.table(RATE, "deliveries/s", against=OFF)
+        self.rates = bench.table(RATE, "deliveries/s", against=OFF, column="rate")
 
 
 def system(name: str) -> System:
     """Return receiver and worker with one feature on."""
-    env = [f"{variable}={value}" for variable, value in FEATURES[name].items()]
+    env = [f"{variable}={value}" for variable, value in (_WITHOUT | FEATURES[name]).items()]
     command: list[str | Path] = ["env", *env, sys.executable, "-m", "hookmill"]
 
     @contextmanager
@@ -76,13 +93,13 @@ def run(bench: Bench, names: list[str]) -> None:
     tables = Tables(bench)
     for number in bench.each_round():
         # In turns, and every other round backwards, so that no feature always follows another.
-        for name in names if number % 2 else reversed(names):
+        for name in reversed(names) if number % 2 else names:
             progress(name)
             full_load(bench, system(name), load, tables)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = options(__doc__, 5, "cockpit")
+    parser = options(__doc__, 7, "cockpit")
     parser.add_argument("--only", action="append", choices=FEATURES, help="only this feature")
     given = parser.parse_args(arguments)
     names = list(FEATURES) if given.only is None else [OFF, *given.only]

@@ -30,7 +30,7 @@ from hookmill.console.app import serving
 from hookmill.message import PACKED_VERSION, Death, Message, Progress
 from hookmill.stream.client import Client
 from hookmill.stream.dead_letters import DeadLetters
-from hookmill.stream.unfinished import UnfinishedWork
+from hookmill.stream.unfinished import OneMessage, UnfinishedWork
 from tests.support import Server
 
 AT_ONCE = 1_000
@@ -163,8 +163,8 @@ async def measure(url: str, client: redis.Redis, count: int) -> None:
     async def dropped() -> int:
         return int((await last_of((await select(letters, EVERYTHING)).drop())).done)
 
-    async def looked() -> int:
-        return int(await last_of(UnfinishedWork(opened, "main", "run").look()))
+    async def looked(only: OneMessage | None = None) -> int:
+        return int(await last_of(UnfinishedWork(opened, "main", "run", only).look()))
 
     print(
         "| asked | found | lasts | our CPU | Redis' CPU | scripts | Redis' CPU a script | "
@@ -176,9 +176,11 @@ async def measure(url: str, client: redis.Redis, count: int) -> None:
     await ask("a value in the body among the newest 10,000", lambda: rows_of(wanted=narrow))
     await ask("groups of the newest 10,000", lambda: grouped(10_000))
     await measure_pages(url, ask, letters, count)
+    await ask("what is unfinished (`hookmill replay`)", looked)
+    one = OneMessage(0, f"{count}-1")
+    await ask("whether one message is (replayed on its page)", lambda: looked(one))
     await ask("groups of all", lambda: grouped(None))
     await ask("counted by reason", lambda: counted(DeadLetterFilter(reason="failed")))
-    await ask("what is unfinished (`hookmill replay`)", looked)
     await ask("10,000 replayed", lambda: replayed(10_000))
     await ask("the rest dropped", dropped)
     await opened.close()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from benchmarks.cockpit import BARS, OFF
+from benchmarks.end_to_end import ALL_CPU
 from benchmarks.receiver import BARE
 from benchmarks.receiver import OURS as RECEIVER
 from benchmarks.summary import (
@@ -102,6 +104,9 @@ GOALS = [
     Goal("growth: a million remembered IDs cost 10 % more",
          ratio(median("growth", GROWTH, "1,000,000 IDs remembered"),
                median("growth", GROWTH, "these messages alone")), 1.1),
+    *(Goal(f"{name}: at most {100 * (most - 1):.0f} % more CPU time a delivery",
+           ratio(median("cockpit", ALL_CPU, name), median("cockpit", ALL_CPU, OFF)), most)
+      for name, most in BARS.items()),
     Goal("receiver in overload: 80 MB", median("receiver", "Memory at its peak", OVERLOAD), 80),
     Goal("worker: 80 MB", median("worker", "Memory at its peak", WORKER), 80),
     Goal("`hookmill --help`: 150 ms", median("startup", START, "hookmill --help"), 150),

@@ -21,6 +21,7 @@ from hookmill.config.settings import Settings, variable_of
 from hookmill.errors import see
 from hookmill.instrumentation.program import ProgramMetrics
 from hookmill.runtime.metrics_page import LogMetrics
+from hookmill.runtime.supervisor_pages import OWN_METRICS
 from hookmill.signatures.presets import PRESETS, Preset
 from hookmill.signatures.spec import SignatureSpec
 from hookmill.stream.client import Client
@@ -123,6 +124,9 @@ def metrics() -> str:
             rows.append(
                 f"| `{name}` | {program} | {family.type} | {labels} | {family.documentation} |"
             )
+    for own, kind, meaning in OWN_METRICS:
+        name = f"{own}_total" if kind == "counter" else own
+        rows.append(f"| `{name}` | supervisor | {kind} |  | {meaning} |")
     return "\n".join(rows)
 
 

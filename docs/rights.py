@@ -17,7 +17,11 @@ from hookmill.stream.script_runner import script_text
 
 ROOT = Path(__file__).parent.parent
 STREAM = "hookmill.stream"
-SCRIPTS = {path.stem for path in (ROOT / "hookmill/stream/scripts").glob("*.lua")}
+_TEXTS = {path.stem: path.read_text() for path in (ROOT / "hookmill/stream/scripts").glob("*.lua")}
+_PARTS = re.compile(r"^--#include (\w+)$", re.MULTILINE)
+
+SCRIPTS = _TEXTS.keys() - {part for text in _TEXTS.values() for part in _PARTS.findall(text)}
+"""The scripts that are run. A part of others is not, though a text may have its name."""
 
 ROLES: dict[str, tuple[str, ...]] = {
     "receiver": ("receiver",),

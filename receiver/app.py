@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -23,6 +23,7 @@ from receiver.certificates import Certificates
 from receiver.drainer import Drainer
 from receiver.health import Health
 from receiver.http import HttpServer
+from receiver.lane_appenders import LaneAppenders
 from receiver.pinning import PinningWatch
 from receiver.pipeline import Pipeline
 from receiver.rates import ReceiverRates
@@ -57,22 +58,22 @@ class Receiver:
         self._shutdown = settings.shutdown
         self._quiet_since: float | None = None
         timeout = settings.append_timeout
-        self._spool = None
-        if settings.spool:
-            self._spool = Spool(settings.spool, settings.spool_limit, settings.partitions)
+        self._spool = _spool_of(settings)
         self._drainer = Drainer(self._spool, stream, timeout) if self._spool else None
         self._pinning = PinningWatch(stream.client, settings.lease)
         traces = None if tracing is None else DeliveryTraces(tracing)
-        self._appender = Appender(
-            stream, timeout, self._spool, self._pinning.backlog_is_full, traces
-        )
-        self._wire_version = WireVersionWatch(
-            stream.client, settings.lease, self._appender.write_in
-        )
+        self._appenders = [
+            Appender(lane, timeout, self._spool, self._pinning.backlog_is_full, traces)
+            for lane in stream.lanes
+        ]
+        self._appender = _as_one(self._appenders, stream.lanes, settings)
+        write_in = self._appender.write_in
+        self._wire_version = WireVersionWatch(stream.client, settings.lease, write_in)
         certificates = certificates or Certificates()
         refused = RefusedKeeper(stream.client, settings) if settings.keep_refused else None
         self._pipeline = Pipeline(settings, self._appender, certificates, traces, refused)
-        self._appender.on_written = self._pipeline.metrics.accepted.written
+        for appender in self._appenders:
+            appender.on_written = self._pipeline.metrics.accepted.written
         self._rates = ReceiverRates(stream.client, lambda: self._pipeline.metrics.rates)
         self._certificate_memory = CertificateMemory(stream.client, certificates)
         self._redaction_notes = RedactionNotes(stream.client)
@@ -84,7 +85,7 @@ class Receiver:
         self._metrics: ProgramMetrics | None = None
         self._admin = self._admin_server(settings, stream)
         self.admin_port: int | None = None
-        """The port of the admin address, once it is open."""
+        """The port of the admin address, once it is open; 0 where a supervisor has it."""
 
     def _admin_server(self, settings: Settings, stream: Producer) -> AdminServer | None:
         """Return the server of the admin address. Only where there is one, more is measured than
@@ -95,8 +96,11 @@ class Receiver:
         counts = self._pipeline.metrics
         counts.backlog_limit = settings.backlog_messages, settings.backlog_bytes
         self._pipeline.time_deliveries()
-        self._appender.on_append = counts.append_ended
-        self._metrics = ProgramMetrics(stream.client, settings.lease, counts.flush)
+        for appender in self._appenders:
+            appender.on_append = counts.append_ended
+        self._metrics = ProgramMetrics(
+            stream.client, settings.lease, counts.flush, [lane.client for lane in stream.lanes]
+        )
         collectors: list[Collector] = [counts, self._metrics]
         prepare: list[Prepare] = [self._metrics.prepare]
         if settings.spool:
@@ -185,6 +189,27 @@ class Receiver:
             await self._admin.stop()
         if self._metrics is not None:
             await self._metrics.stop()
+
+
+def _spool_of(settings: Settings) -> Spool | None:
+    if not settings.spool:
+        return None
+    return Spool(settings.spool, settings.spool_limit, settings.partitions)
+
+
+def _as_one(
+    appenders: Sequence[Appender], lanes: Sequence[Producer], settings: Settings
+) -> Appender | LaneAppenders:
+    if len(appenders) == 1:
+        return appenders[0]
+    by_partition = {
+        number: appender
+        for appender, lane in zip(appenders, lanes, strict=True)
+        for number in lane.client.numbers
+    }
+    return LaneAppenders(
+        by_partition, most_waiting=settings.queue_messages, most_bytes=settings.queue_bytes
+    )
 
 
 def _log_level_task(stream: Producer, settings: Settings) -> BackgroundTask:

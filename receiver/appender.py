@@ -25,12 +25,12 @@ from hookmill.message import SAFE_VERSION, Message
 from hookmill.runtime.log_pace import LogPace
 from hookmill.runtime.logs import KeptLines
 from hookmill.runtime.spool_file import SpoolError
-from hookmill.stream.arrival import Row, row_of
+from hookmill.stream.arrival import Arrival, Row, row_of
 from hookmill.stream.producer import Producer
 from receiver.log_limits import server_logger
 from receiver.responses import FAULT, TOKEN_REUSED, OnResult, Result, refusal_for
 from receiver.spool import Spool
-from receiver.traces import DeliveryTraces, trace_words
+from receiver.traces import DeliveryTraces
 
 log = structlog.get_logger("receiver")
 
@@ -325,11 +325,6 @@ def _log_failed(failed: Sequence[_Failed], failures: dict[str, int]) -> None:
     )
 
 
-def _with_trace(info: Callable[..., object], message: Message) -> Callable[..., object]:
-    words = trace_words(message)
-    return partial(info, **words) if words else info
-
-
 def _log_accepted(
     batch: list[_Queued], results: Sequence[Stored], kept: KeptLines, *, has_traces: bool
 ) -> None:
@@ -339,7 +334,9 @@ def _log_accepted(
     with suppress(OSError, ValueError):
         for (message, _), result in zip(batch, results, strict=True):
             if isinstance(result, str) and result:
-                accepted = _with_trace(info, message) if has_traces else info
+                accepted = info
+                if has_traces and isinstance(message, Arrival) and message.trace:
+                    accepted = partial(info, trace_id=message.trace[3:35].decode())
                 accepted(
                     "accepted",
                     id=message.id,

@@ -118,6 +118,11 @@ class SenderConnections:
         """Look for overdue connections from time to time."""
         self._task.start()
 
+    def has_new(self, seconds: float) -> bool:
+        """Return whether one that was opened within so many seconds has sent no whole head yet."""
+        newest = next(reversed(self._heads.values()), None)
+        return newest is not None and self._clock() - newest.began < seconds
+
     async def stop(self) -> None:
         """End; a second call does nothing."""
         await self._task.stop()

@@ -47,6 +47,8 @@ class Drainer:
         self._task = BackgroundTask("drainer", self._drain_if_needed, PERIOD)
         self._trouble = ""
         self._held_up: set[int] = set()
+        self._away: Mapping[int, StreamUnavailableError] = {}
+        """The partitions that took no writes when they were last asked, though others did."""
 
     def start(self) -> None:
         """Start draining. It can be started again after `stop`."""
@@ -83,7 +85,7 @@ class Drainer:
             if trouble != self._trouble:
                 log.exception("draining failed")
         finally:
-            await self._patient.client.close()
+            await self._patient.close()
         self._spool.full = frozenset(
             number for number, error in held_up.items() if isinstance(error, BacklogFullError)
         )
@@ -96,20 +98,25 @@ class Drainer:
 
     async def _drain_what_can_be(self) -> None:
         async with asyncio.timeout(self._timeout):
-            await self._stream.probe()
-            full = await self._stream.full(self._spool.full)
-        if drained := await self._spool.drain(self._append, self._pace, full):
+            self._away = await self._stream.away()
+            full = await self._stream.full(self._spool.full - self._away.keys())
+        if drained := await self._spool.drain(self._append, self._pace, {*full, *self._away}):
             log.info("spool drained", count=drained)
 
     async def _append(self, rows: Sequence[Row]) -> Mapping[int, StreamUnavailableError]:
         """Append a batch; return the partitions that refused their part, and why."""
-        results = await self._patient.append_rows(rows)
+        several, partitions = len(self._stream.lanes) > 1, self._spool.partitions
         refused: dict[int, StreamUnavailableError] = {}
+        if self._away:
+            numbers = {row.partition(partitions) for row in rows}
+            refused = {n: error for n, error in self._away.items() if n in numbers}
+            rows = [row for row in rows if row.partition(partitions) not in refused]
+        results = await self._patient.append_rows(rows)
         for row, result in zip(rows, results, strict=True):
-            if isinstance(result, NotDurableError):
+            if isinstance(result, NotDurableError) and not several:
                 raise copy(result)  # it concerns the server; a copy, as in `checked`
             if isinstance(result, StreamUnavailableError):
-                refused[row.partition(self._spool.partitions)] = result
+                refused[row.partition(partitions)] = result
             elif not result:
                 log.warning(
                     "refused behind the spool", code="token_reused",

@@ -23,6 +23,7 @@ log = structlog.get_logger("receiver")
 READY = "ready\n"
 READY_SPOOLING = "ready, deliveries go to the spool: Redis takes no writes\n"
 READY_DRAINING = "ready, deliveries go to the spool until it is drained\n"
+READY_IN_PART = "ready, but partitions {} take no writes: their deliveries get 503\n"
 READY_BUT = "ready, but partitions {} cannot be drained from the spool, or are full\n"
 
 
@@ -99,14 +100,15 @@ class Health:
 
     async def _where_to_store(self) -> tuple[str | None, str]:
         """Return the text of /readyz (None: nothing can be stored), and the trouble ("": none)."""
-        trouble = ""
+        trouble, away = "", []
         try:
             async with asyncio.timeout(self._timeout):
-                await self._stream.probe()
+                away = sorted(await self._stream.away())
         except (StreamUnavailableError, TimeoutError) as error:
             trouble = str(error) or "Redis did not answer in time"
         if self._spool is None:
-            return (None if trouble else READY), trouble
+            ready = READY_IN_PART.format(", ".join(map(str, away))) if away else READY
+            return (None if trouble else ready), trouble
         if not trouble and not self._spool.is_active:
             return READY, ""
         spooled = self._spool.spooled

@@ -24,6 +24,7 @@ from receiver.connections import KEEPALIVE, SenderConnections
 from receiver.fastpath import FastPath, FastServer
 from receiver.health import Health
 from receiver.intake import ReceivedRequest, too_large
+from receiver.listening import Listening, accepted_at_once
 from receiver.log_limits import server_logger
 from receiver.pipeline import Pipeline
 from receiver.responses import BUSY, NO_SECRET, Refusal, Reply, Result
@@ -32,11 +33,11 @@ from receiver.unfinished import size_of_head
 _LINGER = 2.0
 """Seconds for which a refused sender's body is still read, so that the sender sees the answer."""
 
+_FIRST_REQUEST = 1.0
+"""Seconds within which the first request of a new connection is awaited before it is closed."""
+
 _CUT_OFF = 0.5
 """Seconds that aiohttp gets to end the requests that still run when the deadline has passed."""
-
-_ASYNCIO_BACKLOG = 128
-"""Connections that the kernel may hold before they are accepted, where there is no uvloop."""
 
 _LARGE_ANSWER = 2 * 1024
 """Bytes of an answer that may have to wait although its sender reads."""
@@ -66,12 +67,13 @@ class HttpServer:
         """Whether every answer is the last one of its connection, because the receiver is about to
         stop.
         """
+        self._listening = Listening()
         self.in_flight = 0
         """Requests that are not answered yet."""
         self._idle = asyncio.Event()
         self._idle.set()
         self._connections = SenderConnections(
-            allowed_connections(settings.connections, _open_files()),
+            allowed_connections(settings.connections, limit() - accepted_at_once()),
             pipeline.metrics.connection_closed,
         )
         self._runner = web.ServerRunner(
@@ -103,26 +105,31 @@ class HttpServer:
         """Start listening; return the port. Raise `OSError` if that is impossible."""
         await self._runner.setup()
         self._connections.start()
-        site = web.TCPSite(
-            self._runner, self._settings.host, self._settings.port, backlog=_backlog()
-        )
-        await site.start()
-        return int(self._runner.addresses[0][1])
+        server, settings = self._runner.server, self._settings
+        return await self._listening.start(server, settings.host, settings.port)
 
     async def stop(self, deadline: float) -> int:
         """Stop listening, give requests `deadline` seconds to finish, and close all connections.
         Return how many requests were cut off.
         """
-        for site in self._runner.sites:
-            await site.stop()
+        ends = asyncio.get_running_loop().time() + deadline
+        await self._listening.end()
+        await self._await_first_requests(ends)
         # Not left to aiohttp: it stops reading at once, and the rest of a body would never arrive.
         with suppress(TimeoutError):
-            async with asyncio.timeout(deadline):
+            async with asyncio.timeout_at(ends):
                 await self._idle.wait()
         cut_off = self.in_flight
         await self._connections.stop()
         await self._runner.cleanup()
         return cut_off
+
+    async def _await_first_requests(self, ends: float) -> None:
+        """Let those who have just connected send their request: it is on its way."""
+        time = asyncio.get_running_loop().time
+        ends = min(ends, time() + _FIRST_REQUEST)
+        while self._connections.has_new(_FIRST_REQUEST) and time() < ends:  # noqa: ASYNC110 - age ends it, too
+            await asyncio.sleep(0.01)
 
     # --- whole deliveries, from the fast path ---
 
@@ -306,22 +313,6 @@ def _resolve(future: asyncio.Future[Result], result: Result) -> None:
 def _expire(deadline: asyncio.Timeout) -> None:
     """Let a deadline pass now, so that what is awaited until then ends."""
     deadline.reschedule(asyncio.get_running_loop().time())
-
-
-def _backlog() -> int:
-    """Return how many connections the kernel may hold that are not accepted yet."""
-    return _ASYNCIO_BACKLOG if _is_asyncio() else 1024
-
-
-def _open_files() -> int:
-    """Return how many open files the connections, and all that is kept free, may take."""
-    # uvloop accepts one connection and tells about it. asyncio accepts all that there are, and does
-    # so again before it tells about the first.
-    return limit() - (2 * _ASYNCIO_BACKLOG if _is_asyncio() else 0)
-
-
-def _is_asyncio() -> bool:
-    return isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop)
 
 
 async def _send_continue(request: web.BaseRequest) -> None:

@@ -13,12 +13,13 @@ from hookmill.errors import (
     StreamUnavailableError,
 )
 from hookmill.instrumentation.trace_setup import tracing_of
-from hookmill.runtime import open_files, process
+from hookmill.runtime import open_files, process, supervised
 from hookmill.runtime.admin_server import ADMIN_OPEN
 from hookmill.runtime.spool_file import SpoolError
 from hookmill.signatures.qstash import QStash
 from hookmill.stream.client import Client
 from hookmill.stream.facts import Backlog
+from hookmill.stream.lane_producers import LaneProducers
 from hookmill.stream.producer import Producer
 from hookmill.stream.reply_errors import AccessRefusedError
 from hookmill.stream.rights import check_rights
@@ -58,15 +59,16 @@ async def receive(settings: Settings) -> None:
             port = await _start(receiver, settings)
             reloader.start()
             process.collect_garbage_less_often()
-            if receiver.admin_port is not None:
+            if receiver.admin_port:
                 log.info(ADMIN_OPEN, host=settings.admin_host, port=receiver.admin_port)
             log.info("receiving", port=port, paths=[source.path for source in sources])
+            supervised.say_ready()
             await stop.wait()
             await _leave(receiver, drain)
         finally:
             await reloader.stop()
             await receiver.stop()
-            await stream.client.close()
+            await stream.close()
     log.info("stopped")
 
 
@@ -117,7 +119,8 @@ def stream_of(settings: Settings) -> Producer:
         timeout=settings.append_timeout,
         url_file=settings.redis_url_file,
     )
-    return Producer(
+    kind = LaneProducers if client.is_cluster else Producer
+    return kind(
         client,
         durability=settings.durability,
         limit=Backlog(settings.backlog_messages, settings.backlog_bytes),

@@ -28,11 +28,12 @@ from receiver.appender import Appender
 from receiver.capacity import Capacity
 from receiver.certificates import Certificates
 from receiver.intake import Admitted, ReceivedRequest, admit, delivery_of, precheck
+from receiver.lane_appenders import LaneAppenders
 from receiver.log_limits import server_logger
 from receiver.metrics import Metrics
 from receiver.refused import RefusedKeeper
 from receiver.responses import BUSY, FAULT, OnResult, Refusal, Reply, Result, refusal_of
-from receiver.traces import DeliveryTraces, TracedDelivery
+from receiver.traces import UNTRACED, DeliveryTraces, TracedDelivery
 
 log = structlog.get_logger("receiver")
 
@@ -61,7 +62,7 @@ class Pipeline:
     def __init__(
         self,
         settings: Settings,
-        appender: Appender,
+        appender: Appender | LaneAppenders,
         certificates: Certificates | None,
         traces: DeliveryTraces | None = None,
         refused: RefusedKeeper | None = None,
@@ -130,7 +131,8 @@ class Pipeline:
     ) -> None:
         if self._traces is not None and traced is None:
             traced = self._traces.begin(source, request)
-            on_result = traced.ending(on_result)
+            if traced is not None:
+                on_result = traced.ending(on_result)
         try:
             admitted: Admitted = admit(source, request, time.time())
         except Exception:  # noqa: BLE001 - our own fault; its logger limits how often it is logged
@@ -143,7 +145,8 @@ class Pipeline:
         elif isinstance(admitted, NeedsCertificate) or (
             isinstance(admitted, Reply) and admitted.confirm_url
         ):
-            asking = self._ask_first(source, request, admitted, on_result, traced)
+            # Not None, because the delivery is taken a second time, and its trace has begun.
+            asking = self._ask_first(source, request, admitted, on_result, traced or UNTRACED)
             task = asyncio.create_task(asking)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -197,7 +200,7 @@ class Pipeline:
         request: ReceivedRequest,
         admitted: NeedsCertificate | Reply,
         on_result: OnResult,
-        traced: TracedDelivery | None,
+        traced: TracedDelivery,
     ) -> None:
         """Make the request of our own that a delivery needs, then go on with the delivery."""
         try:

@@ -6,8 +6,8 @@ otherwise any stranger could have us record. A trusted source's trace goes on in
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable
+from random import random
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,10 +15,8 @@ import structlog
 
 from hookmill.config.sources import Source
 from hookmill.instrumentation.traceparent import (
-    SAMPLED_DIGITS,
-    TraceParent,
+    TRACEPARENT,
     baggage_of,
-    read_traceparent,
     traceparent_of,
 )
 from hookmill.message import Message
@@ -48,34 +46,40 @@ class DeliveryTraces:
         self._spans = spans
         self._tracing = tracing
         self._sample = tracing.sample
-        self.waiting = 0
-        """Messages that are recorded and not stored yet."""
+        self.creating: dict[bytes, Span] = {}
+        """The spans of messages that are not stored yet, by what goes with the messages."""
         self._log_pace = LogPace()
         self._routes: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {}
 
-    def begin(self, source: Source, request: ReceivedRequest) -> TracedDelivery:
-        """Start the span of a delivery that has arrived whole. Whatever the user's SDK does, the
-        delivery is taken.
+    def begin(self, source: Source, request: ReceivedRequest) -> TracedDelivery | None:
+        """Start the span of a delivery that has arrived whole; None where it has no trace. Whatever
+        the user's SDK does, the delivery is taken.
         """
+        is_chosen = random() < self._sample  # noqa: S311 - it is no secret
+        # Most deliveries end here. What is done for each of them costs more than what is recorded.
+        if not is_chosen and not (source.trusts_trace and TRACEPARENT in request.headers):
+            return None
         try:
-            return self._begin(source, request)
+            return self._begin(source, request, is_chosen=is_chosen)
         except Exception as error:  # noqa: BLE001 - a sampler of the user's may raise anything
             self.failed(error)
-            return UNTRACED
+            return None
 
-    def _begin(self, source: Source, request: ReceivedRequest) -> TracedDelivery:
+    def _begin(
+        self, source: Source, request: ReceivedRequest, *, is_chosen: bool
+    ) -> TracedDelivery | None:
         given, baggage = None, b""
         if source.trusts_trace and (given := traceparent_of(request.headers)) is not None:
             baggage = baggage_of(request.headers)
             if not given.is_sampled and self._sample < 1:  # the sender has decided
                 return TracedDelivery(str(given).encode(), baggage)
-        elif random.random() >= self._sample:  # noqa: S311 - it is no secret
-            return UNTRACED
+        elif not is_chosen:
+            return None
         name, attributes = self._routes.get((source.name, source.path)) or self._route(source)
-        span = self._tracing.server_span(name, given, attributes)
+        size = {"http.request.body.size": len(request.body)}
+        span = self._tracing.server_span(name, given, attributes | size)
         if not span.is_recording():
             return TracedDelivery(self._spans.written(span), baggage)
-        span.set_attribute("http.request.body.size", len(request.body))
         if not source.trusts_trace and (stranger := traceparent_of(request.headers)) is not None:
             self._spans.link(span, stranger)
         return RecordedDelivery(self, span, source, baggage)
@@ -87,11 +91,11 @@ class DeliveryTraces:
             "hookmill.source": arrival.source,
             "hookmill.event.type": arrival.type,
         }
-        return self._tracing.span("create", self.traceparent(parent), (), _printable(more))
+        return self._tracing.span("create", parent, (), _printable(more))
 
     def sending(self, messages: Iterable[Message]) -> Span | None:
         """Start the span of an append; None where no message is recorded. `sent` ends it."""
-        if not self.waiting:
+        if not self.creating:
             return None
         try:
             return self._send_span(messages)
@@ -111,20 +115,16 @@ class DeliveryTraces:
     def _send_span(self, messages: Iterable[Message]) -> Span | None:
         """Start it in the trace of the first message that is recorded, with links to all."""
         recorded = [
-            parent
+            span
             for one in messages
             if isinstance(one, Arrival)
-            and one.trace[-1:] in SAMPLED_DIGITS
-            and (parent := read_traceparent(one.trace.decode())) is not None
+            and one.trace
+            and (span := self.creating.get(one.trace)) is not None
         ]
         if not recorded:
             return None
         count = {"messaging.batch.message_count": len(recorded)}
         return self._tracing.span("send", recorded[0], recorded, count)
-
-    def traceparent(self, span: Span) -> TraceParent | None:
-        """Return what the `traceparent` of a span says."""
-        return read_traceparent(self._spans.written(span).decode())
 
     def written(self, span: Span) -> bytes:
         """Return the `traceparent` of a span."""
@@ -199,8 +199,8 @@ class RecordedDelivery(TracedDelivery):
         """
         try:
             self._create = self._traces.create_span(self._span, arrival)
-            self._traces.waiting += 1
             self.trace = self._traces.written(self._create)
+            self._traces.creating[self.trace] = self._create
         except Exception as error:  # noqa: BLE001 - as in `DeliveryTraces.begin`
             self._traces.failed(error)
         return super().stored_with(arrival)
@@ -219,7 +219,7 @@ class RecordedDelivery(TracedDelivery):
 
     def _end(self, result: Result) -> None:
         if self._create is not None:
-            self._traces.waiting -= 1
+            self._traces.creating.pop(self.trace, None)
         status = self._source.status if result is None else result.status
         self._span.set_attribute("http.response.status_code", status)
         if isinstance(result, Refusal):
@@ -236,12 +236,6 @@ class RecordedDelivery(TracedDelivery):
             self._traces.fail(span, refusal.code, refusal.detail)
         else:
             span.set_attribute("error.type", refusal.code)
-
-
-def trace_words(message: Message) -> dict[str, str]:
-    """Return the ID of a message's trace as a word of its log line."""
-    trace = message.trace if isinstance(message, Arrival) else b""
-    return {"trace_id": trace[3:35].decode()} if trace else {}
 
 
 def _printable(attributes: dict[str, str]) -> dict[str, str]:

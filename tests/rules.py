@@ -103,6 +103,7 @@ HEALTH = "tests/receiver/test_health.py::test_"
 HEARTBEAT = "tests/worker/test_heartbeat.py::test_"
 HEARTBEATS = "tests/stream/test_heartbeats.py::test_"
 GROUPS = "tests/stream/test_groups.py::test_"
+REPLAY_PAGES = "tests/console/test_replay_pages.py::test_"
 REPLAYS = "tests/stream/test_replays.py::test_"
 ADMIN_REPLAYS = "tests/admin/test_replays.py::test_"
 GROUPS_DROPPED = "tests/stream/test_groups_dropped.py::test_"
@@ -132,9 +133,11 @@ RECEIVED = "tests/receiver/test_pipeline.py::test_"
 POOL_FAULTS = "tests/worker/test_pool_faults.py::test_"
 POOL_BYTES = "tests/worker/test_pool_bytes.py::test_"
 POOL_TAKEOVER = "tests/worker/test_pool_takeover.py::test_"
+DEAD_REASONS = "tests/stream/test_dead_reasons.py::test_"
 DEAD_BOUNDS = "tests/worker/test_dead_letter_bounds.py::test_"
 PROCESS_END = "tests/worker/test_process_end.py::test_"
 CONSUMPTION = "tests/worker/test_consumption.py::test_"
+STACKS = "tests/worker/test_stacks.py::test_"
 STUCK = "tests/worker/test_stuck_threads.py::test_"
 WAITING = "tests/worker/test_waiting.py::test_"
 SLOW = f"{ATTEMPT_THREADS}a_plain_function_beyond_its_timeout_"
@@ -207,6 +210,24 @@ RULES = (
             f"{LEASES}a_lost_lease_is_reported_and_left_with_its_new_holder",
             f"{WHOLE}a_worker_that_was_stopped_past_its_lease_changes_nothing_when_it_wakes_up",
         ),
+    ),
+    Rule(
+        1,
+        "what a worker says of its stacks answers the request that counts, and no earlier one",
+        (
+            lua(
+                "stacks_say",
+                "if redis.call('HGET', KEYS[1], asked) ~= ARGV[2] then return end",
+                "",
+            ),
+        ),
+        ("tests/stream/test_stacks.py::test_an_answer_to_an_earlier_request_is_none_to_this_one",),
+    ),
+    Rule(
+        1,
+        "a worker's stacks are shown without lines of source, which may hold a secret",
+        (Edit("worker/stacks.py", "_threads(calls, _brief),", "_threads(calls, _whole),"),),
+        (f"{STACKS}it_names_places_and_neither_values_nor_lines_of_source",),
     ),
     Rule(
         1,
@@ -1460,7 +1481,7 @@ RULES = (
         (
             Edit(
                 "hookmill/stream/wire_readers.py",
-                "if not found or await self._others(group, {one.name.encode() for one in found}):",
+                "if not found or await older.unknown(found):",
                 "if not found:",
             ),
         ),
@@ -2033,6 +2054,18 @@ RULES = (
     ),
     Rule(
         20,
+        "one message that was not delivered yet is not replayed",
+        (Edit("hookmill/stream/unfinished.py", "is_pending or is_waiting or", "is_pending or"),),
+        (f"{REPLAY_PAGES}a_handled_message_and_no_other_is_replayed_on_its_page",),
+    ),
+    Rule(
+        20,
+        "what moves while one message is looked at, is not replayed",
+        (Edit("hookmill/stream/unfinished.py", " or has_moved is not None else", " else"),),
+        (f"{REPLAYS}what_moves_behind_the_back_of_a_look_is_left_out",),
+    ),
+    Rule(
+        20,
         "of several entries with one ID only the owner's is replayed",
         (lua("replay_handled", "if owner and owner ~= packed(id) then", "if not id then"),),
         (f"{REPLAYS}a_duplicate_is_left_out_and_what_is_gone_and_forgotten_is_counted",),
@@ -2372,6 +2405,33 @@ RULES = (
     ),
     Rule(
         30,
+        "what leaves while dead letters are counted again leaves what was counted of them",
+        (lua("reasons_gone", "  if is_recounted(id) then", "  if false then"),),
+        (f"{DEAD_REASONS}what_leaves_while_they_are_counted_again_is_not_counted",),
+    ),
+    Rule(
+        30,
+        "dead letters that an older release wrote are counted again, also where others have left",
+        (lua("recount_dead", "return not ever or ever == (added or 0)", "return true"),),
+        (f"{DEAD_REASONS}one_that_an_older_release_added_in_place_of_another_is_noticed",),
+    ),
+    Rule(
+        30,
+        "dead letters that are not counted yet are shown, and none more than once",
+        (
+            Edit(
+                "hookmill/stream/dead_reasons.py",
+                "excess = max(0, counts.total() - length)",
+                "excess = 0",
+            ),
+        ),
+        (
+            f"{DEAD_REASONS}what_an_older_release_removed_is_no_longer_counted",
+            f"{DEAD_REASONS}what_is_shown_is_never_negative_and_always_all",
+        ),
+    ),
+    Rule(
+        30,
         "the pool is watched",
         (
             Edit(
@@ -2453,6 +2513,20 @@ RULES = (
             ),
         ),
         (f"{CONSUMPTION}a_pool_that_turns_but_never_gets_what_waits_is_found_within_30_seconds",),
+    ),
+    Rule(
+        30,
+        "a worker is unhealthy while one of its periodic tasks hangs",
+        (Edit("worker/health.py", " or self._duties.fault", ""),),
+        ("tests/worker/test_health.py::test_the_first_cause_is_named",),
+    ),
+    Rule(
+        30,
+        "no task hangs because the loop was blocked or the process stood still",
+        (Edit("worker/duties.py", "min(now - self._looked, 2 * PERIOD)", "now - self._looked"),),
+        (
+            "tests/worker/test_duties.py::test_while_the_loop_is_blocked_or_the_process_stands_still_no_time_counts",
+        ),
     ),
     Rule(
         30,
@@ -3338,8 +3412,8 @@ RULES = (
         (
             Edit(
                 "receiver/traces.py",
-                "return self._begin(source, request)\n        except Exception as",
-                "return self._begin(source, request)\n        except OSError as",
+                "is_chosen=is_chosen)\n        except Exception as",
+                "is_chosen=is_chosen)\n        except OSError as",
             ),
         ),
         (f"{TRACES}a_sampler_that_raises_costs_no_delivery",),

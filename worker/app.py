@@ -21,6 +21,7 @@ from hookmill.stream.client import Client
 from hookmill.stream.facts import Heartbeat
 from hookmill.stream.rates import RateHistory
 from worker.dead_watchers import DeadWatchers
+from worker.duties import Duties
 from worker.health import WorkerHealth
 from worker.heartbeat import HeartbeatWriter, constant_part
 from worker.instruments import Instruments, WorkerCounts
@@ -32,7 +33,7 @@ from worker.parts import ended, first_to_end, watch_thread
 from worker.pool import STOP_STEP_TIMEOUT, AttemptCounter
 from worker.rates import WorkerRates
 from worker.slots import Slots
-from worker.stacks import Run
+from worker.stacks import Run, stack_of_task, what_runs_briefly
 from worker.stuck_threads import watch_stuck_threads
 from worker.threads import HandlerThreads, ThreadCall
 from worker.unmatched import UnmatchedTypes
@@ -68,8 +69,9 @@ class Worker:
         self._loop_watch = LoopWatch(self.lanes.runs)
         self._tasks: list[asyncio.Task[Any]] = []
         self._aside: list[asyncio.Task[None]] = []
+        self._duties = Duties(lambda name: stack_of_task(name, self._tasks))
         self.health = WorkerHealth(
-            self.lanes, self._threads, self._loop_watch, lambda: ended(self._tasks)
+            self.lanes, self._threads, self._loop_watch, self._duties, lambda: ended(self._tasks)
         )
         about = constant_part(self.consumer_name, settings, handlers)
         self._heartbeats = [
@@ -90,7 +92,7 @@ class Worker:
         return Shared(
             self.consumer_name, settings, handlers, resources, self._threads,
             Slots(settings.concurrency, settings.take_bytes), self._watchers,
-            UnmatchedTypes(handlers), counters, tracing,
+            UnmatchedTypes(handlers), counters, tracing, self._stacks,
         )  # fmt: skip
 
     def _periodic_tasks(self, settings: Settings) -> dict[str, Callable[[], Awaitable[float]]]:
@@ -113,6 +115,9 @@ class Worker:
             context.run(structlog.contextvars.bind_contextvars, partition=numbers)
         return context.run(WorkerLane, client, shared)
 
+    def _stacks(self) -> str:
+        return what_runs_briefly(*self.what_runs(), self._loop)
+
     def _instruments_of(self, settings: Settings, handlers: Handlers[Any]) -> Instruments | None:
         """Return what measures; None where nobody can ask for it."""
         if settings.admin_port is None:
@@ -129,18 +134,23 @@ class Worker:
         Return a task that ends when a part of the worker has ended by itself; its result is the
         part's name. The worker must stop then, because it would only look alive.
         """
+        self._loop = asyncio.get_running_loop()
         self._loop_watch.start()
         if self.instruments is not None:
             self.instruments.start()
         parts: dict[str, Coroutine[Any, Any, None]] = {
             "stuck threads": watch_stuck_threads(self._threads, self._stuck_limit),
             "loop watch thread": watch_thread(self._loop_watch.is_alive),
+            "duties": run_periodically("duties", self._duties.look),
         }
-        parts |= {name: run_periodically(name, once) for name, once in self._periodic.items()}
+        parts |= {
+            name: run_periodically(name, once, self._duties.of(name))
+            for name, once in self._periodic.items()
+        }
         tasks = [asyncio.create_task(part, name=name) for name, part in parts.items()]
         pools = []
         for lane, heartbeat in zip(self.lanes.each, self._heartbeats, strict=True):
-            pool, others = lane.start({"heartbeat": heartbeat.run_once})
+            pool, others = lane.start({"heartbeat": heartbeat.run_once}, self._duties)
             pools.append(pool)
             tasks += others
         self._ended = asyncio.create_task(first_to_end([*pools, *tasks]), name="watch")

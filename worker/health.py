@@ -1,4 +1,5 @@
-"""Judges whether a worker is healthy: its loop turns, its tasks and threads live, it consumes.
+"""Judges whether a worker is healthy: its loop turns, its tasks get on, its threads live, it
+consumes.
 
 An outage of Redis is no fault of the worker, and neither are a pause, a stop or full hands: whoever
 restarts what is unhealthy must not end a whole fleet for them. Any thread may ask.
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from worker.consumption import Fault
+from worker.duties import Duties
 from worker.loop_watch import LoopWatch
 from worker.threads import HandlerThreads
 
@@ -35,6 +37,7 @@ class WorkerHealth:
         consumption: FindsFaults,
         threads: HandlerThreads,
         loop_watch: LoopWatch,
+        duties: Duties,
         ended_part: Callable[[], str],
         *,
         max_blocked: float = MAX_BLOCKED,
@@ -42,6 +45,7 @@ class WorkerHealth:
         self._consumption = consumption
         self._threads = threads
         self._loop_watch = loop_watch
+        self._duties = duties
         self._ended_part = ended_part
         self._max_blocked = max_blocked
 
@@ -55,7 +59,7 @@ class WorkerHealth:
         """What the worker itself can say of it in Redis: neither that its loop is blocked, nor that
         it ends. It costs next to nothing.
         """
-        return self._consumption.fault or self._stuck()
+        return self._consumption.fault or self._stuck() or self._duties.fault
 
     def blocked(self) -> Fault:
         """Say that the event loop does not answer, although that may not last long."""

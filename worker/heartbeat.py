@@ -134,7 +134,7 @@ def constant_part(name: str, settings: Settings, handlers: Handlers[Any]) -> Hea
         handlers={handler.name: handler.patterns for handler in handlers},
         aliases={alias: handler.name for handler in handlers for alias in handler.aliases},
         ignored=handlers.ignored,
-        can=("pause", "replay"),
+        can=("pause", "replay", "stacks"),
         concurrency=settings.concurrency,
         threads=settings.threads,
         lease=settings.lease,

@@ -20,15 +20,19 @@ from hookmill.stream.attempts import HistoryBounds
 from hookmill.stream.client import Client
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.dead_letters import DeadLetters
+from hookmill.stream.dead_reasons import DeadReasons
 from hookmill.stream.first_sights import FirstSights
 from hookmill.stream.first_waiting import FirstWaiting
 from hookmill.stream.heartbeats import Heartbeats
+from hookmill.stream.older_workers import OlderWorkers
 from hookmill.stream.upkeep import Upkeep
 from worker.attempt import Attempter
 from worker.consumption import Consumption, patience_for
 from worker.dead_letter_bounds import Bounds, DeadLetterBounds
 from worker.dead_watchers import DeadWatchers
 from worker.delayed import Delayed
+from worker.duties import OF_PARTITION, Duties
+from worker.heedless import HeedlessWorkers
 from worker.janitor import Janitor
 from worker.leases import LeaseKeeper, timeout_of
 from worker.opening import makes_group
@@ -58,6 +62,7 @@ class Shared(NamedTuple):
     unmatched: UnmatchedTypes
     counters: tuple[AttemptCounter, ...]
     tracing: Tracing | None
+    stacks: Callable[[], str]
 
 
 class WorkerLane:
@@ -71,6 +76,7 @@ class WorkerLane:
         self.client = client
         self.partition = client.numbers[0]
         """The first of its partitions; in a cluster the only one."""
+        self._suffix = OF_PARTITION + str(self.partition) if client.is_cluster else ""
         self.consumer = Consumer(
             client,
             settings.group,
@@ -86,7 +92,7 @@ class WorkerLane:
         self._name = shared.consumer
         self._upkeep = Upkeep(client, settings.group)
         self.pool = self._make_pool(shared)
-        self.leases = self._lease_keeper(settings.lease)
+        self.leases = self._lease_keeper(settings.lease, shared.stacks)
         self.consumption = Consumption(
             self.pool,
             FirstWaiting(client, settings.group),
@@ -119,42 +125,54 @@ class WorkerLane:
             self.takeover,
             shared.slots,
             shared.watchers,
-            listeners=() if traces is None else (traces.ended,),
             traces=traces,
         )
         pool.counters = shared.counters
         return pool
 
-    def _lease_keeper(self, lease: float) -> LeaseKeeper:
+    def _lease_keeper(self, lease: float, stacks: Callable[[], str]) -> LeaseKeeper:
         consumer, pool = self.consumer, self.pool
         leases = consumer.leases(timeout_of(lease))
-        return LeaseKeeper(leases, pool.held, lease, lambda: consumer.in_use(lease), pool.settling)
+        return LeaseKeeper(
+            leases, pool.held, lease, lambda: consumer.in_use(lease), pool.settling, stacks
+        )
 
     def _janitor(self, settings: Settings) -> Janitor:
         letters = DeadLetters(self.client, settings.group, drains=True)
         bounds = Bounds.of(settings).share(len(self.client.numbers), self.client.total)
-        return Janitor(self._upkeep, settings.retention, DeadLetterBounds(letters, bounds))
+        older = OlderWorkers(self.client, settings.group, settings.lease)
+        return Janitor(
+            self._upkeep,
+            settings.retention,
+            DeadLetterBounds(letters, bounds),
+            HeedlessWorkers(self.consumer.pauses, older),
+            DeadReasons(self.client, settings.group),
+        )
 
     def start(
-        self, more: Mapping[str, Callable[[], Awaitable[float]]]
+        self, more: Mapping[str, Callable[[], Awaitable[float]]], duties: Duties
     ) -> tuple[asyncio.Task[None], list[asyncio.Task[Any]]]:
         """Begin to take messages. Return the tasks that do all of it, the pool's first, with those
         that do `more` regularly. When one of them ends, the lane only looks alive.
         """
-        return self._context.run(self._start, more)
+        return self._context.run(self._start, more, duties)
 
     def _start(
-        self, more: Mapping[str, Callable[[], Awaitable[float]]]
+        self, more: Mapping[str, Callable[[], Awaitable[float]]], duties: Duties
     ) -> tuple[asyncio.Task[None], list[asyncio.Task[Any]]]:
         self.leases.start()
         parts = {
             "settler watch": self.pool.watch_settler(),
             "leases thread": watch_thread(self.leases.is_alive),
         }
-        periodic = {**self._periodic, **more}
-        parts |= {name: run_periodically(name, once) for name, once in periodic.items()}
-        tasks = [asyncio.create_task(part, name=name) for name, part in parts.items()]
-        return self.pool.start(), tasks
+        for name, once in {**self._periodic, **more}.items():
+            parts[name] = run_periodically(name, once, duties.of(name + self._suffix))
+        tasks = [
+            asyncio.create_task(part, name=name + self._suffix) for name, part in parts.items()
+        ]
+        pool = self.pool.start()
+        pool.set_name(pool.get_name() + self._suffix)
+        return pool, tasks
 
     async def leave(self) -> None:
         """End what keeps what is held, and forget this worker in Redis, if that answers."""

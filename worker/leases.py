@@ -36,8 +36,8 @@ class LeaseKeeper:
 
     `in_use` returns the partitions in which more may be held than `held` has. `settling` returns
     the entries that are being settled: one that is settled, though its reply is not here yet, is
-    no longer ours. Only the event loop writes to `held`. The thread copies its keys, which is one
-    atomic step.
+    no longer ours. `stacks` returns what an operator is told who asks what this worker runs. Only
+    the event loop writes to `held`. The thread copies its keys, which is one atomic step.
     """
 
     def __init__(
@@ -47,12 +47,14 @@ class LeaseKeeper:
         lease: float,
         in_use: Callable[[], Iterable[int]] = tuple,
         settling: Callable[[], Set[EntryRef]] = frozenset,
+        stacks: Callable[[], str] = str,
     ) -> None:
         self._leases = leases
         self._held = held
         self._lease = lease
         self._in_use = in_use
         self._settling = settling
+        self._stacks = stacks
         self._last_beat = time.monotonic()
         self._log_pace = LogPace()
         self._doubtful: set[EntryRef] = set()
@@ -106,6 +108,7 @@ class LeaseKeeper:
             except Exception:  # the thread must not end, because then every lease would end
                 pause = self.short_period
                 log.exception("renewing leases failed, trying again")
+            self._answer()
             is_stopped = self._stopped.wait(pause)
 
     def _renew(self) -> float:
@@ -114,8 +117,18 @@ class LeaseKeeper:
         blocked_for = time.monotonic() - self._last_beat
         if blocked_for > MAX_BLOCKED * self._lease:
             log.error("event loop blocked: leases no longer renewed", seconds=round(blocked_for))
+            self._leases.look_for_request()
             return self.period
         return self._judge(self._leases.renew(refs, self._in_use()))
+
+    def _answer(self) -> None:
+        """Say what this worker runs, if an operator has asked. Nothing of it may end the thread."""
+        if not self._leases.request:
+            return
+        try:
+            self._leases.say_stacks(self._stacks())
+        except Exception as error:  # noqa: BLE001 - as above
+            log.warning("cannot say what this worker runs", error=str(error))
 
     def _judge(self, lost: list[EntryRef]) -> float:
         """Log which held messages another worker has; return the seconds until the next renewal.

@@ -21,7 +21,7 @@ from hookmill.config.sources import window_faults
 from hookmill.errors import HookmillError, SettingsError
 from hookmill.handlers import Handlers
 from hookmill.instrumentation.trace_setup import tracing_of
-from hookmill.runtime import process
+from hookmill.runtime import process, supervised
 from worker.app import Worker
 from worker.opening import check_stream
 from worker.pool import STOP_STEP_TIMEOUT
@@ -205,3 +205,4 @@ async def _tell_when_working(worker: Worker, settings: Settings) -> None:
         "working", group=settings.group, consumer=worker.consumer_name,
         handlers=worker.handler_count, concurrency=settings.concurrency,
     )  # fmt: skip
+    supervised.say_ready()

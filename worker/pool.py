@@ -29,7 +29,7 @@ from hookmill.errors import (
     WireVersionError,
 )
 from hookmill.instrumentation.facts import AttemptEnded
-from hookmill.message import Message, Progress
+from hookmill.message import TRACE_FIELD, Message, Progress
 from hookmill.runtime.log_pace import LogPace
 from hookmill.runtime.tasks import cancel_and_wait
 from hookmill.stream.consumer import Consumer
@@ -138,7 +138,7 @@ class Pool:
         self._slots = slots
         self._share = slots.new_share()
         self._watchers = watchers
-        self._traces = traces  # its `ended` is one of the listeners
+        self._traces = traces
         self._settler = Settler(consumer, self._settled, traces)
         self._listeners = (Reporter().put, *listeners)
         self._log_pace = LogPace()
@@ -544,8 +544,8 @@ class Pool:
         running.began = time.perf_counter()  # before that, it waited for the event loop
         entry = running.entry
         progress = _progress_of(entry)
-        if self._traces is not None:
-            self._traces.begin(entry)
+        if self._traces is not None and (self._traces.is_each or TRACE_FIELD in entry.fields):
+            running.span = self._traces.begin(entry)
         try:
             attempted = await self._attempter.attempt(entry, progress)
         except asyncio.CancelledError:
@@ -562,6 +562,8 @@ class Pool:
         self._settle(entry, outcome, ended)
         for listen in self._listeners:
             listen(ended)
+        if self._traces is not None and running.span is not None:
+            self._traces.ended(running.span, ended)
 
     def _ended(self, running: Running) -> None:
         """Free the slot of a message."""

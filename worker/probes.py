@@ -116,7 +116,8 @@ class Probes:
         }
         server = AdminThread(settings.admin_host, settings.admin_port, pages, "worker")
         port = await server.start()
-        log.info(ADMIN_OPEN, host=settings.admin_host, port=port)
+        if port:
+            log.info(ADMIN_OPEN, host=settings.admin_host, port=port)
         try:
             yield
         finally:

@@ -144,7 +144,7 @@ class Settler:
 
     async def _write_traced(self, batch: list[Settlement], traces: AttemptTraces) -> list[str]:
         """Do what `_write` does, in a span where attempts of the batch are recorded."""
-        span = traces.settling(settlement.ref for settlement in batch)
+        span = traces.settling(batch)
         try:
             return await self._write(batch)
         finally:

@@ -7,7 +7,7 @@ they take turns. A pool whose Redis does not answer keeps no slot from the other
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -15,15 +15,19 @@ from hookmill.stream.entries import Entry
 from hookmill.stream.takes import TAKE_BYTES
 from worker.held import Budget, Holdings
 
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
 LATE = 0.1
 """Seconds for which slots are kept for a reply of Redis. What comes later waits for its turn."""
 
 
 class Running(msgspec.Struct, eq=False):
-    """A message that runs, since `began` by `time.perf_counter`."""
+    """A message that runs, since `began` by `time.perf_counter`, and its span if it has one."""
 
     entry: Entry
     began: float
+    span: Span | None = None
 
 
 class Share:

@@ -17,14 +17,12 @@ from hookmill.error_text import last_line
 from hookmill.instrumentation.facts import AttemptEnded
 from hookmill.instrumentation.traceparent import (
     SAMPLED_DIGITS,
-    TraceParent,
-    read_traceparent,
     stored_traceparent,
 )
 from hookmill.message import BAGGAGE_FIELD, TRACE_FIELD
 from hookmill.printable import printable
 from hookmill.runtime.log_pace import LogPace
-from hookmill.stream.entries import Entry, EntryRef
+from hookmill.stream.entries import Entry, EntryRef, Settlement
 from worker.outcome import DeadLettered, Outcome, RetryLater
 
 if TYPE_CHECKING:
@@ -49,61 +47,56 @@ class AttemptTraces:
 
         self._spans = spans
         self._tracing = tracing
-        self._is_joined, self._is_sampled = tracing.is_joined, tracing.sample < 1
+        self._is_joined = tracing.is_joined
+        self.is_each = tracing.sample >= 1
+        """Whether attempts of messages without a trace have spans, too."""
         self._client = {"messaging.client.id": consumer}
         self._numbers = numbers
         self._log_pace = LogPace()
-        self._running: dict[EntryRef, Span] = {}
-        self._unsettled: dict[EntryRef, TraceParent] = {}
+        self._unsettled: dict[EntryRef, Span] = {}
 
     def prepare(self) -> None:
         """Make a span current that is not recorded, where the tasks of attempts begin. So those of
         messages without a trace need nothing more.
         """
-        if self._is_sampled:
+        if not self.is_each:
             self._spans.make_current(self._spans.Unrecorded())
 
-    def begin(self, entry: Entry) -> None:
+    def begin(self, entry: Entry) -> Span | None:
         """Start the span of an attempt, and make it current in this task, which is the attempt's.
-        Baggage that came with the message is current, too.
+        Baggage that came with the message is current, too. Return the span if it is recorded: then
+        `ended` ends it. Unless `is_each`, a message without a trace needs no call: see `prepare`.
         """
         trace = entry.fields.get(TRACE_FIELD)
-        if trace is None and self._is_sampled:
-            return  # see `prepare`
         if trace is not None and self._is_joined and trace[-1:] not in SAMPLED_DIGITS:
             # The receiver has decided, for the message as a whole.
             baggage = entry.fields.get(BAGGAGE_FIELD, b"")
             self._spans.make_current(self._spans.Unrecorded(trace), baggage)
-            return
+            return None
         try:
-            self._begin(entry)
+            return self._begin(entry)
         except Exception as error:  # noqa: BLE001 - a sampler of the user's may raise anything
             self._failed(error)
+            return None
 
-    def ended(self, ended: AttemptEnded[Outcome]) -> None:
+    def ended(self, span: Span, ended: AttemptEnded[Outcome]) -> None:
         """End the span of an attempt, and say in it what became of the message."""
-        span = self._running.pop(ended.entry.ref, None) if self._running else None
-        if span is None:
-            return
         try:
-            for name, value in _facts_of(ended).items():
-                span.set_attribute(name, value)
+            span.set_attributes(_facts_of(ended))
             self._note_failure(span, ended.outcome)
             span.end()
-            context = read_traceparent(self._spans.written(span).decode())
-            if context is not None:
-                self._unsettled[ended.entry.ref] = context
+            self._unsettled[ended.entry.ref] = span
         except Exception as error:  # noqa: BLE001 - as in `begin`
             self._failed(error)
 
-    def settling(self, refs: Iterable[EntryRef]) -> Span | None:
-        """Start the span of a round trip that settles these entries; None where the attempt of none
-        is recorded. `settled` ends it.
+    def settling(self, settlements: Iterable[Settlement]) -> Span | None:
+        """Start the span of a round trip that writes these settlements; None where the attempt of
+        none is recorded. `settled` ends it.
         """
         if not self._unsettled:
             return None
-        found = [self._unsettled.pop(ref, None) for ref in refs]
-        attempts = [one for one in found if one is not None]
+        refs = {one.ref for one in settlements}
+        attempts = [self._unsettled.pop(ref) for ref in list(self._unsettled) if ref in refs]
         if not attempts:
             return None
         more = {**self._client, "messaging.batch.message_count": len(attempts)}
@@ -121,16 +114,15 @@ class AttemptTraces:
             except Exception as error:  # noqa: BLE001 - as in `begin`
                 self._failed(error)
 
-    def _begin(self, entry: Entry) -> None:
+    def _begin(self, entry: Entry) -> Span | None:
         creation = stored_traceparent(entry.fields)
         parent = creation if self._is_joined else None
         number = self._numbers[entry.ref.partition]
         more = {**self._client, "messaging.destination.partition.id": str(number)}
         links = () if creation is None or parent is not None else (creation,)
         span = self._tracing.span("process", parent, links, more)
-        if span.is_recording():
-            self._running[entry.ref] = span
         self._spans.make_current(span, entry.fields.get(BAGGAGE_FIELD, b""))
+        return span if span.is_recording() else None
 
     def _note_failure(self, span: Span, outcome: Outcome) -> None:
         if not isinstance(outcome, RetryLater | DeadLettered) or not _is_failure(outcome):

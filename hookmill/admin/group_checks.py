@@ -29,6 +29,8 @@ def judge_groups(overview: Overview, settings: Settings) -> Iterator[Finding]:
             yield _without_workers(group)
         for one in sick_workers(group, settings.lease):
             yield _sick(group, one)
+        for name in group.heedless(settings.lease):
+            yield _heedless(group, name)
 
 
 def _made_with(group: str) -> str:
@@ -44,6 +46,15 @@ def _sick(group: GroupFacts, worker: SickWorker) -> Finding:
         what=f"worker {worker.name} in group {group.name} is sick: {worker.code}",
         why=worker.what,
         do=worker.do,
+    )
+
+
+def _heedless(group: GroupFacts, worker: str) -> Finding:
+    return Finding(
+        level="warning",
+        what=f"worker {worker} in group {group.name} does not heed pauses",
+        why="it is of an older release and runs what is paused: it may have started later",
+        do=f"replace it with one of this release; {see('how-to/pause.md')}",
     )
 
 

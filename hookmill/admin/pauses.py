@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -18,13 +18,10 @@ from hookmill.config.settings import DEFAULT_GROUP, Settings
 from hookmill.errors import HookmillError, UsageError
 from hookmill.printable import encodable, printable
 from hookmill.stream.client import Client
-from hookmill.stream.facts import SILENCE, GroupFacts, Heartbeat, Pause
+from hookmill.stream.facts import GroupFacts, Heartbeat, Pause
 from hookmill.stream.groups import Groups
 from hookmill.stream.inspector import Inspector
 from hookmill.stream.pauses import MOST_PAUSES, Pauses, Step
-
-CAN_PAUSE = "pause"
-"""What the heartbeat of a worker that heeds pauses says that it can."""
 
 
 class PauseRefusedError(HookmillError):
@@ -115,10 +112,29 @@ async def resume(
                 yield step
 
 
-async def listed(settings: Settings) -> list[Pause]:
+class Listed(NamedTuple):
+    """What is paused of a group, and the names of the workers that do not heed it."""
+
+    pauses: list[Pause]
+    heedless: list[str]
+
+
+async def listed(settings: Settings) -> Listed:
     """Return what is paused of the settings' group."""
     async with _opened(settings) as client:
-        return await Pauses(client, settings.group).listed()
+        found = await Pauses(client, settings.group).listed()
+        if not found:
+            return Listed([], [])
+        facts = await Inspector(client).group(settings.group)
+        return Listed(found, facts.heedless(settings.lease))
+
+
+def words_of_heedless(worker: str) -> str:
+    """Return what is wrong with a worker that does not heed pauses, and what to do."""
+    return (
+        f"worker {worker} is of an older release and does not heed pauses: it runs what is paused. "
+        "Replace it"
+    )
 
 
 def describe(pause: Pause) -> dict[str, Any]:
@@ -160,15 +176,8 @@ async def _now_ms(client: Client) -> int:
 
 def _check_workers(group: GroupFacts, lease: float) -> None:
     """Refuse where a worker runs that would not heed a pause."""
-    silent_ms = max(SILENCE, lease) * 1000
-    older = [one.name for one in group.heartbeats if CAN_PAUSE not in one.can]
-    older += [
-        one.name
-        for one in group.without_heartbeat
-        if one.lease_number is None and one.idle_ms < silent_ms
-    ]
-    if older:
-        names = ", ".join(map(printable, sorted(older)))
+    if older := group.cannot_pause(lease):
+        names = ", ".join(map(printable, older))
         raise PauseRefusedError(
             f"workers of an older release run, which do not heed a pause: {names}. Replace them "
             "first, or give --anyway"

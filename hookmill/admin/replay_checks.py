@@ -9,6 +9,7 @@ from hookmill.stream.facts import SILENCE, GroupFacts
 from hookmill.stream.groups import Groups
 from hookmill.stream.inspector import Inspector
 from hookmill.stream.recent import EntryPlace
+from hookmill.stream.unfinished import OneMessage
 
 CAN_REPLAY = "replay"
 """What the heartbeat of a worker that notes moves (`moves.lua`) says that it can."""
@@ -60,9 +61,9 @@ async def made_ms(client: Client, group: str) -> int:
     return known.since_ms if known is not None and known.origin == "now" else 0
 
 
-def bounds_of_one(entry: str, first: str, partitions: int) -> tuple[str, tuple[str, ...]]:
-    """Return bounds between which this entry alone lies: the first ID, and the last one of each
-    partition. `first` is the first ID that belongs to the group. Raises `ReplayRefusedError`.
+def bounds_of_one(entry: str, first: str, partitions: int) -> tuple[OneMessage, tuple[str, ...]]:
+    """Return the message of this entry, whose ID is the first that is replayed, and the last one of
+    each partition. `first` is the first ID that belongs to the group. Raises `ReplayRefusedError`.
     """
     try:
         place = EntryPlace.of(entry)
@@ -71,4 +72,5 @@ def bounds_of_one(entry: str, first: str, partitions: int) -> tuple[str, tuple[s
     if place.ms < int(first.partition("-")[0]):
         raise ReplayRefusedError(f"{entry} came before the group was made: it is not the group's")
     entry_id = f"{place.ms}-{place.sequence}"
-    return entry_id, tuple(entry_id if n == place.partition else "0-0" for n in range(partitions))
+    last = tuple(entry_id if n == place.partition else "0-0" for n in range(partitions))
+    return OneMessage(place.partition, entry_id), last

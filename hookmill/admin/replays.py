@@ -30,7 +30,7 @@ from hookmill.stream.client import Client
 from hookmill.stream.entries import DeadLetter
 from hookmill.stream.facts import Backlog
 from hookmill.stream.replays import Limits, ReplayProgress, Replays
-from hookmill.stream.unfinished import ReplayTakenOverError, UnfinishedWork
+from hookmill.stream.unfinished import OneMessage, ReplayTakenOverError, UnfinishedWork
 
 _PAGE = 150
 """Entries that are read in one step."""
@@ -89,14 +89,21 @@ NOTHING = ReplayTally(0, ReplayProgress())
 class Replay:
     """A replay of a group's handled messages. Call `look` first, then `counting` or `run`."""
 
-    def __init__(self, client: Client, settings: Settings, name: str, plan: ReplayPlan) -> None:
+    def __init__(
+        self,
+        client: Client,
+        settings: Settings,
+        name: str,
+        plan: ReplayPlan,
+        only: OneMessage | None = None,
+    ) -> None:
         self.name = name
         self.plan = plan
         self.sample: list[dict[str, Any]] = []
         """The first messages that were counted, described."""
         self._replays = Replays(client, settings.group)
         self._run = secrets.token_hex(8)
-        self._unfinished = UnfinishedWork(client, settings.group, self._run)
+        self._unfinished = UnfinishedWork(client, settings.group, self._run, only)
         limit = Backlog(settings.backlog_messages, settings.backlog_bytes)
         share = limit.share(self._replays.partitions)
         again = max(_STEP, _MOST_AGAIN // self._replays.partitions)
@@ -283,10 +290,12 @@ async def opened(
             to, _ = known_handler(facts, to)
         first = f"{max(wanted.since_ms or 0, await made_ms(client, settings.group))}-0"
         last: tuple[str, ...] = ()
+        one: OneMessage | None = None
         if only:
-            first, last = bounds_of_one(only, first, len(client.partitions))
+            one, last = bounds_of_one(only, first, len(client.partitions))
+            first = one.token
         plan = ReplayPlan(wanted=wanted, to=to, rate=rate, first=first, last=last)
-        async with _closing(Replay(client, settings, secrets.token_hex(4), plan)) as replay:
+        async with _closing(Replay(client, settings, secrets.token_hex(4), plan, one)) as replay:
             yield replay
 
 

@@ -16,6 +16,9 @@ from hookmill.errors import StreamUnavailableError
 from hookmill.stream.facts import GroupFacts, Overview
 from hookmill.stream.groups import KnownGroup, no_group
 
+MOST_REASONS = 8
+"""Reasons of dead letters that a person is shown."""
+
 
 async def look(settings: Settings) -> Overview:
     """Look at the stream and its groups once. Raises `StreamUnavailableError`."""
@@ -69,6 +72,7 @@ def describe(overview: Overview, lease: float) -> dict[str, Any]:
         row["consumers"] = [msgspec.structs.asdict(one) for one in group.consumers]
         row["heartbeats"] = [msgspec.structs.asdict(one) for one in group.heartbeats]
         row["pauses"] = [pauses.describe(one) for one in group.pauses]
+        row["heedless_workers"] = group.heedless(lease)
         del row["oldest_ms"], row["oldest_dead_ms"], row["could_run_ms"], row["next_due_ms"]
         del row["guessed_waiting"]
         row["runnable"] = group.runnable
@@ -84,6 +88,17 @@ def describe(overview: Overview, lease: float) -> dict[str, Any]:
 def oldest_age(overview: Overview, group: GroupFacts) -> float | None:
     """Return how long ago (seconds, by Redis' clock) the oldest unfinished message came."""
     return _age(overview, group.oldest_ms)
+
+
+def dead_reasons(group: GroupFacts) -> list[tuple[str, int]]:
+    """Return how many dead letters a group has of each reason, the most first; beyond some reasons
+    they are added up as others.
+    """
+    every = list(group.dead_reasons.items())
+    shown, rest = every[:MOST_REASONS], every[MOST_REASONS:]
+    if rest:
+        shown.append((f"{len(rest)} other reasons", sum(number for _, number in rest)))
+    return shown
 
 
 def _age(overview: Overview, since_ms: int | None) -> float | None:

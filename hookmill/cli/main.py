@@ -29,6 +29,7 @@ from hookmill.cli import (
     replay,
     schema,
     spool,
+    stacks,
     tail,
 )
 from hookmill.cli.commands import Commands
@@ -57,6 +58,7 @@ for command in (
     operation.status,
     operation.check,
     health.health,
+    stacks.stacks,
     log_level.log_level,
     pauses.pause,
     pauses.resume,

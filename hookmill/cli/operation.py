@@ -116,6 +116,8 @@ def table(overview: Overview, lease: float) -> list[str]:
     """Lay an overview out for people. `lease` (seconds) decides which workers of an older release
     still count.
     """
+    from hookmill.admin.pauses import words_of_heedless
+    from hookmill.admin.status import dead_reasons
     from hookmill.admin.units import size
     from hookmill.admin.worker_checks import sick_workers
 
@@ -139,7 +141,10 @@ def table(overview: Overview, lease: float) -> list[str]:
         name = cell(group.name)
         if not group.workers(lease):
             lines.append(f"{name}: no worker of this group runs")
+        if reasons := ", ".join(f"{cell(why)} {n:,}" for why, n in dead_reasons(group)):
+            lines.append(f"{name}: dead by reason: {reasons}")
         lines += [f"{name}: {line_of(one)}" for one in group.pauses]
+        lines += [f"{name}: {words_of_heedless(cell(one))}" for one in group.heedless(lease)]
         lines += [f"{name}: {line}" for line in _workers(group, lease)]
         lines += [
             f"{name}: {cell(one.name)} is sick: {one.what}. {one.do[0].upper()}{one.do[1:]}"

@@ -13,6 +13,14 @@ Target = Annotated[
 Name = Annotated[
     str | None, typer.Option(help="A name for this process, in each of its log lines.")
 ]
+Processes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NUMBER|auto",
+        help="Processes to run, under a parent; auto: one for each CPU; default: "
+        "HOOKMILL_PROCESSES.",
+    ),
+]
 AsJSON = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 Group = Annotated[
     str | None, typer.Option("--group", help="Consumer group; default: HOOKMILL_GROUP.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hookmill.cli.options import AsJSON, Group, Who, Why
-from hookmill.cli.output import console, say, say_json
+from hookmill.cli.output import console, say, say_error, say_json
 from hookmill.cli.start import operator_of, read_settings, run
 from hookmill.printable import cell, printable
 
@@ -148,13 +148,15 @@ async def show_list(settings: Settings, *, as_json: bool) -> None:
     from hookmill.admin import pauses
 
     found = await pauses.listed(settings)
-    for one in found:
+    for one in found.pauses:
         if as_json:
-            say_json(pauses.describe(one))
+            say_json(pauses.describe(one) | {"heedless": found.heedless})
         else:
             say(line_of(one))
-    if not found and not as_json:
+    if not found.pauses and not as_json:
         say("nothing is paused")
+    for name in found.heedless:
+        say_error(pauses.words_of_heedless(cell(name)))
 
 
 def line_of(pause: Pause) -> str:

@@ -7,17 +7,18 @@ from typing import Annotated
 
 import typer
 
-from hookmill.cli.options import Group, Name, Target
+from hookmill.cli.options import Group, Name, Processes, Target
 from hookmill.cli.output import say
-from hookmill.cli.start import read_settings
+from hookmill.cli.start import read_settings, supervise
 from hookmill.errors import SettingsError
 
 
-def receiver(name: Name = None) -> None:
+def receiver(*, processes: Processes = None, name: Name = None) -> None:
     """Receive: verify deliveries and append them to the stream."""
     from hookmill.runtime.loading import load_program
 
-    settings = read_settings(name)
+    settings = read_settings(name, processes=processes)
+    supervise(settings, "receiver", name)
     load_program("receiver")(settings)
 
 
@@ -28,17 +29,21 @@ def worker(
     concurrency: Annotated[
         int | None, typer.Option(help="Messages to handle at the same time.")
     ] = None,
+    processes: Processes = None,
     name: Name = None,
 ) -> None:
     """Work: take messages from the stream and run their handlers."""
     from hookmill.runtime.loading import load_handlers, load_program
 
-    settings = read_settings(name, group=group, concurrency=concurrency, handlers=target)
+    settings = read_settings(
+        name, group=group, concurrency=concurrency, processes=processes, handlers=target
+    )
     settings.need_redis_url()
     if settings.handlers is None:
         raise SettingsError(
             ["no handlers: give MODULE:ATTRIBUTE, or set HOOKMILL_HANDLERS (app.main:handlers)"]
         )
+    supervise(settings, "worker", name)
     program = load_program("worker")
     program(settings, load_handlers(settings.handlers))
 

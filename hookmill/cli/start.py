@@ -23,13 +23,44 @@ def read_settings(name: str | None = None, **overrides: Any) -> Settings:
     with _without("rich"):  # structlog would load it (3 MB) for tracebacks, which are plain here
         from hookmill.runtime.logs import configure_logs
     from hookmill.config.settings import load_settings
+    from hookmill.runtime import process, supervised
     from hookmill.runtime.lossy_output import open_missing_files
 
+    if supervised.is_supervised():
+        supervised.begin(process.ask_to_stop, process.ask_to_stop_at_once)
     open_missing_files()
     settings = load_settings(**overrides)
-    bound = {"program": name} if name else {}
+    bound: dict[str, Any] = {"program": name} if name else {}
+    if (supervisor := supervised.current()) is not None:
+        bound["process"] = supervisor.number
     configure_logs(settings.log_format, settings.log_level, **bound)
     return settings
+
+
+def supervise(settings: Settings, program: str, name: str | None) -> None:
+    """Become the supervisor of several processes, if the settings ask for that and this is not yet
+    one of them. Otherwise return.
+    """
+    from hookmill.runtime import supervised
+
+    if settings.processes == 1 or supervised.current() is not None:
+        return
+    from hookmill.runtime.plan import ProcessPlan, become_supervisor, own_command
+
+    plan = ProcessPlan(
+        program,
+        settings.processes,
+        own_command(),
+        settings.shutdown,
+        settings.log_format,
+        settings.log_level,
+        name,
+        host=settings.host if program == "receiver" else None,
+        port=settings.port,
+        admin_host=settings.admin_host,
+        admin_port=settings.admin_port,
+    )
+    become_supervisor(plan)
 
 
 def operator_of(settings: Settings, why: str) -> Operator:

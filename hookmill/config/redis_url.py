@@ -10,10 +10,14 @@ import ssl
 from collections.abc import Callable
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
+from hookmill.stream.topology import server_list_of
+
 _USAGE = (
-    "give redis://HOST:PORT/NUMBER, rediss:// for TLS, or unix://PATH; "
-    "special characters in a password are written as %XX"
+    "give redis://HOST:PORT/NUMBER, rediss:// for TLS, unix://PATH, or for a Redis Cluster "
+    "redis+cluster://HOST:PORT,HOST:PORT; special characters in a password are written as %XX"
 )
+
+_SCHEMES = {"redis", "rediss", "unix", "redis+cluster", "rediss+cluster"}
 
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 
@@ -80,16 +84,21 @@ _TLS_OPTIONS: dict[str, _Check] = {
 
 
 def check_redis_url(url: str) -> str:
-    """Return the URL of a Redis server. Raises `ValueError`, whose text shows no value of the URL,
-    because it may hold a password.
+    """Return the URL of a Redis server, or of a cluster. Raises `ValueError`, whose text shows no
+    value of the URL, because it may hold a password.
     """
     try:
-        usable = _names_a_server(url, urlsplit(url))
+        usable = _is_of_known_kind(url) and all(
+            _names_a_server(each, urlsplit(each)) for each in server_list_of(url).urls
+        )
     except ValueError:  # its text could show a part of the password
         usable = False
     if not usable:
         raise ValueError(_USAGE)
-    parts = urlsplit(url)
+    listed = server_list_of(url)
+    parts = urlsplit(listed.urls[0])
+    if listed.kind == "cluster" and (parts.path.strip("/") or "db" in parse_qs(parts.query)):
+        raise ValueError("a Redis Cluster has no numbered databases: leave the number away")
     checks = _OPTIONS
     if parts.scheme != "unix":
         checks = checks | _TCP_OPTIONS
@@ -104,6 +113,10 @@ def check_redis_url(url: str) -> str:
         if not check(values[0]):
             raise ValueError(f"its option {name} has a value that is not possible")
     return url
+
+
+def _is_of_known_kind(url: str) -> bool:
+    return urlsplit(url).scheme in _SCHEMES
 
 
 def _names_a_server(url: str, parts: SplitResult) -> bool:

@@ -8,6 +8,8 @@ import re
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from hookmill.config.cpus import usable_cpus
+
 
 def check_public_url(url: str) -> str:
     """Return the base URL that senders were given, without a slash at its end."""
@@ -84,3 +86,8 @@ def check_target(target: str) -> str:
     if not all(part.isidentifier() for part in [*module.split("."), function]):
         raise ValueError("name the function as MODULE:FUNCTION, such as tracing:start")
     return target
+
+
+def check_processes(given: object) -> object:
+    """Return a number of processes: `auto` means one for each CPU."""
+    return usable_cpus() if given == "auto" else given

@@ -46,6 +46,7 @@ from hookmill.config.setting_values import (
     check_header_name,
     check_host,
     check_key_part,
+    check_processes,
     check_public_url,
     check_qstash_url,
     check_target,
@@ -163,6 +164,13 @@ class Settings(BaseSettings):
             description="`[sources.NAME]` tables, one for each sender: "
             + see("reference/sources.md"),
         )
+    )
+    processes: Annotated[int, BeforeValidator(check_processes)] = Field(
+        default=1,
+        ge=1,
+        le=256,
+        description="processes that `hookmill receiver` and `hookmill worker` run, under a parent. "
+        "`auto`: as many as there are CPUs that they may use. Other limits are for each process",
     )
     body_limit: int = Field(
         default=10 * 1024 * 1024,

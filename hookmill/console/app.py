@@ -49,6 +49,7 @@ PAGES: dict[str, Page] = {
     "/refused": refused_pages.refused,
     "/refused/{id}": refused_pages.one,
     "/workers": worker_page.workers,
+    "/workers/{worker}/stacks": worker_page.stacks,
     "/audit": audit_page.audit,
 }
 """What is shown."""
@@ -58,6 +59,7 @@ ACTIONS: dict[str, Page] = {
     "/messages/{entry}/replay": replay_pages.plan,
     "/handlers/pause": pause_pages.pause,
     "/handlers/resume": pause_pages.resume,
+    "/workers/{worker}/stacks": worker_page.ask_for_stacks,
     "/jobs/{id}/confirm": job_pages.confirm,
     "/jobs/{id}/cancel": job_pages.cancel,
 }

@@ -21,6 +21,7 @@ from hookmill.console.filters import moment_of, where_of
 from hookmill.console.jobs import Job, rate_of
 from hookmill.console.pages import Moved, PageRefusedError, Request, Shown, written
 from hookmill.error_text import last_line
+from hookmill.stream.dead_letters import LARGEST_PAGE
 from hookmill.stream.facts import GroupFacts
 
 PAGE = 50
@@ -91,17 +92,18 @@ async def dead(console: Console, request: Request) -> Shown:
         letters = await console.backend.dead_letters(group.name)
         found = await dead_letters.page(letters, wanted, cursor=cursor, count=PAGE)
     more = {"before_id": found.cursor} if found is not None and found.cursor else {}
+    looked_at = found.looked_at if found else 0
     values = {
         "group": group,
         "groups": groups,
         "given": given,
         "rows": [_row(dead_letters.describe(one)) for one in (found.rows if found else ())],
-        "looked_at": found.looked_at if found else 0,
+        "looked_at": looked_at,
         "more": written(_query(group, given) | more) if more else "",
         "is_first": not cursor,
         "query": written(_query(group, given)),
     }
-    return Shown("dead.html", values, "" if cursor else "dead")
+    return Shown("dead.html", values, "" if cursor else _live(looked_at))
 
 
 async def errors(console: Console, request: Request) -> Shown:
@@ -122,7 +124,7 @@ async def errors(console: Console, request: Request) -> Shown:
         "group": group, "groups": groups, "rows": rows, "so_far": so_far,
         "query": written(_query(group, given)),
     }  # fmt: skip
-    return Shown("dead_errors.html", values, "dead")
+    return Shown("dead_errors.html", values, _live(so_far.looked_at))
 
 
 async def one(console: Console, request: Request) -> Shown:
@@ -166,6 +168,13 @@ async def plan(console: Console, request: Request) -> Moved:
                 return
 
     return Moved(f"/jobs/{console.jobs.start(job, counting).id}")
+
+
+def _live(looked_at: int) -> str:
+    """Return what makes browsers load the page again: nothing, where many dead letters were looked
+    at for it. While messages die, each browser would have Redis do that again every two seconds.
+    """
+    return "dead" if looked_at <= LARGEST_PAGE else ""
 
 
 def _action(request: Request) -> Action:

@@ -29,6 +29,7 @@ async def handlers(console: Console, request: Request) -> Shown:
         "groups": groups,
         "rows": rows,
         "span": span.name,
+        "heedless": group.heedless(console.settings.lease) if group and paused else [],
         "paused": [(one, words_of(one), describe(one)) for one in paused],
     }
     return Shown("handlers.html", values, "overview")

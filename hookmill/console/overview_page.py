@@ -10,7 +10,7 @@ from hookmill.admin.rates import (
     received_by_type,
     refused_by_reason,
 )
-from hookmill.admin.status import oldest_age
+from hookmill.admin.status import dead_reasons, oldest_age
 from hookmill.console.charts import Chart, chart_of
 from hookmill.console.console import Console, span_of
 from hookmill.console.pages import Request, Shown
@@ -31,7 +31,12 @@ async def overview(console: Console, request: Request) -> Shown:
     rates = await console.rates(span)
     lease = console.settings.lease
     groups = [
-        {"facts": group, "oldest": oldest_age(seen, group), "workers": group.workers(lease)}
+        {
+            "facts": group,
+            "oldest": oldest_age(seen, group),
+            "workers": group.workers(lease),
+            "reasons": dead_reasons(group),
+        }
         for group in seen.groups
     ]
     values = {"seen": seen, "groups": groups, "charts": _charts(rates), "span": span.name}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -16,8 +17,10 @@ import structlog
 
 from hookmill.errors import GroupLostError, StreamUnavailableError
 from hookmill.instrumentation.histograms import gauge, labelled
+from hookmill.instrumentation.labels import BoundedLabel
 from hookmill.runtime.log_pace import LogPace
 from hookmill.runtime.tasks import cancel_and_wait
+from hookmill.stream.dead_reasons import OTHER, OWN_REASONS, UNKNOWN
 from hookmill.stream.facts import GroupFacts
 
 log = structlog.get_logger("runtime")
@@ -33,6 +36,9 @@ ASK_TIMEOUT = 4.0
 
 STATES = ("waiting", "held", "delayed", "again", "parked", "paused", "dead")
 """The states of a message of a group that it has not finished, or has given up."""
+
+MOST_REASONS = 50
+"""Values of the label `reason`: handlers may give reasons of their own."""
 
 Look = Callable[[], Awaitable[tuple[GroupFacts, ...]]]
 
@@ -51,6 +57,7 @@ class GroupMetrics:
         self._is_up: bool | None = None
         self._asking: asyncio.Task[None] | None = None
         self._log_pace = LogPace()
+        self._reasons = BoundedLabel(MOST_REASONS, (*OWN_REASONS, OTHER, UNKNOWN))
 
     async def refresh(self) -> None:
         """Ask Redis, unless that was done just now. Return soon, also without an answer."""
@@ -85,19 +92,27 @@ class GroupMetrics:
             ("group", "state"),
             [((group.name, state), number) for group in groups for state, number in depth(group)],
         )
+        yield labelled(
+            "gauge",
+            "hookmill_group_dead_letters",
+            "Dead letters of a group that lie there now, by reason.",
+            ("group", "reason"),
+            self._dead_letters(),
+        )
         for name, meaning, value in _GAUGES:
             rows = [((group.name,), value(group)) for group in groups]
             yield labelled("gauge", f"hookmill_group_{name}", meaning, ("group",), rows)
-        rows = [((group.name,), float(group.workers(self._lease))) for group in groups]
-        yield labelled("gauge", "hookmill_group_workers", "Workers that run.", ("group",), rows)
-        rows = [((group.name,), float(len(group.blocked(self._lease)))) for group in groups]
-        yield labelled(
-            "gauge",
-            "hookmill_group_blocked_workers",
-            "Workers whose event loop is blocked while they hold messages.",
-            ("group",),
-            rows,
-        )
+        for name, meaning, count in _OF_WORKERS:
+            rows = [((group.name,), float(count(group, self._lease))) for group in groups]
+            yield labelled("gauge", f"hookmill_group_{name}", meaning, ("group",), rows)
+
+    def _dead_letters(self) -> list[tuple[tuple[str, str], float]]:
+        """Return how many dead letters there are of each group and reason."""
+        found: Counter[tuple[str, str]] = Counter()
+        for group in self._groups:
+            for reason, number in group.dead_reasons.items():
+                found[group.name, self._reasons.of(reason)] += number
+        return [(labels, float(number)) for labels, number in found.items()]
 
     async def _ask(self) -> None:
         self._asked = time.monotonic()
@@ -160,5 +175,19 @@ _GAUGES: tuple[tuple[str, str, Callable[[GroupFacts], float | None]], ...] = (
         "oldest_dead_timestamp_seconds",
         "When the oldest dead letter was written. Absent: there is none.",
         lambda group: _seconds(group.oldest_dead_ms),
+    ),
+)
+
+_OF_WORKERS: tuple[tuple[str, str, Callable[[GroupFacts, float], int]], ...] = (
+    ("workers", "Workers that run.", GroupFacts.workers),
+    (
+        "blocked_workers",
+        "Workers whose event loop is blocked while they hold messages.",
+        lambda group, lease: len(group.blocked(lease)),
+    ),
+    (
+        "heedless_workers",
+        "Workers of an older release that run what is paused.",
+        lambda group, lease: len(group.heedless(lease)),
     ),
 )

@@ -13,10 +13,10 @@ from hookmill.stream.inspector import Inspector
 
 
 class ProgramMetrics:
-    """A collector; `start` it, and `stop` it. `client` is the program's own, whose round trips are
-    counted, or those of all that are `counted`; the groups are asked for over connections of its
-    own. `lease` is in seconds. `flush` is
-    called four times a second: it counts what the program has added to its histograms.
+    """A collector; `start` it, and `stop` it. `client` is that of the whole stream; its round trips
+    and those of the `lanes` are counted. The groups are asked for over connections of its own.
+    `lease` is in seconds. `flush` is called four times a second: it counts what the program has
+    added to its histograms.
     """
 
     def __init__(
@@ -24,12 +24,12 @@ class ProgramMetrics:
         client: Client,
         lease: float,
         flush: Callable[[], None] = lambda: None,
-        counted: Iterable[Client] = (),
+        lanes: Iterable[Client] = (),
     ) -> None:
         self._client = client.with_timeout(ASK_TIMEOUT)
         self._groups = GroupMetrics(Inspector(self._client).groups, lease)
         self._lag = LoopLag(flush)
-        self._parts = (self._groups, ServerMetrics(*(tuple(counted) or (client,))), self._lag)
+        self._parts = (self._groups, ServerMetrics(*dict.fromkeys((client, *lanes))), self._lag)
 
     def start(self) -> None:
         """Begin to measure, in the event loop."""

@@ -24,7 +24,8 @@ SAMPLED = 1
 SAMPLED_DIGITS = frozenset(b"%x" % digit for digit in range(SAMPLED, 16, 2))
 """The last digits of a `traceparent` that is recorded."""
 
-_TRACEPARENT, _BAGGAGE = istr("traceparent"), istr("baggage")
+TRACEPARENT, _BAGGAGE = istr("traceparent"), istr("baggage")
+"""The names of the headers, in the form in which headers are found the fastest."""
 
 # Only version 00 is known. A later one begins with the same parts and may have more.
 _FORM = re.compile(r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
@@ -61,7 +62,7 @@ def read_traceparent(text: str) -> TraceParent | None:
 
 def traceparent_of(headers: MultiMapping[str]) -> TraceParent | None:
     """Return the one valid `traceparent` among a delivery's headers. Of several, none counts."""
-    given = headers.getall(_TRACEPARENT, ())
+    given = headers.getall(TRACEPARENT, ())
     return read_traceparent(given[0]) if len(given) == 1 else None
 
 

@@ -61,6 +61,7 @@ class Tracing:
         self._destination = destination
         self.is_joined = is_joined
         self.sample = sample
+        self._names = {operation: f"{operation} {destination}" for operation in _KINDS}
         self._attributes = {operation: self._attributes_of(operation) for operation in _KINDS}
 
     def _attributes_of(self, operation: str) -> dict[str, Any]:
@@ -80,8 +81,8 @@ class Tracing:
     def span(
         self,
         operation: str,
-        parent: TraceParent | None,
-        links: Iterable[TraceParent] = (),
+        parent: Span | TraceParent | None,
+        links: Iterable[Span | TraceParent] = (),
         more: Mapping[str, Any] | None = None,
     ) -> Span:
         """Start the span of an operation on messages: create, send, process or ack. `more` are
@@ -89,7 +90,7 @@ class Tracing:
         """
         attributes = self._attributes[operation]
         return self._tracer.start_span(
-            f"{operation} {self._destination}",
+            self._names[operation],
             _within(parent),
             _KINDS[operation],
             attributes if more is None else {**attributes, **more},
@@ -161,14 +162,17 @@ def current_headers(*, with_baggage: bool) -> dict[str, str]:
     return found
 
 
-def _within(parent: TraceParent | None) -> Context:
+def _within(parent: Span | TraceParent | None) -> Context:
     """Return the context whose current span is this one."""
     if parent is None:
         return _NOTHING
-    return set_span_in_context(NonRecordingSpan(_context_of(parent)), _NOTHING)
+    is_far = isinstance(parent, TraceParent)  # not `Span`, whose check is slow: it is abstract
+    return Context({_SPAN_KEY: NonRecordingSpan(_context_of(parent)) if is_far else parent})
 
 
-def _context_of(given: TraceParent) -> SpanContext:
+def _context_of(given: Span | TraceParent) -> SpanContext:
+    if not isinstance(given, TraceParent):
+        return given.get_span_context()
     flags = TraceFlags(given.flags)
     trace_id, span_id = int(given.trace_id, 16), int(given.span_id, 16)
     return SpanContext(trace_id, span_id, is_remote=True, trace_flags=flags)

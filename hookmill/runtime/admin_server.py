@@ -7,14 +7,17 @@ few connections, each for seconds, with one request of a few kilobytes.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from email.utils import formatdate
 from http import HTTPStatus
+from typing import Any
 
 import structlog
 
 from hookmill.errors import SettingsError
+from hookmill.runtime import supervised
 from hookmill.runtime.admin_request import (
     ACCEPT,
     MALFORMED,
@@ -67,13 +70,21 @@ class AdminServer:
         self._port = port
         self._pages = dict(pages)
         self._server: asyncio.Server | None = None
+        self._taking: set[asyncio.Future[Any]] = set()
         self._open: set[asyncio.Task[None]] = set()
         self._idle: dict[asyncio.Task[None], None] = {}
         """Those of `_open` for which no page is made, the oldest first."""
         self._log_limit = LogLimit()
 
     async def start(self) -> int:
-        """Listen; return the port. Raise `SettingsError` if that is impossible."""
+        """Listen; return the port. Raise `SettingsError` if that is impossible.
+
+        0: the supervisor of this process listens, and passes its questions on.
+        """
+        if (supervisor := supervised.current()) is not None:
+            loop = asyncio.get_running_loop()
+            supervisor.answer_with(lambda one: loop.call_soon_threadsafe(self._take, one))
+            return 0
         try:
             self._server = await asyncio.start_server(
                 self._accept, self._host, self._port, limit=MAX_HEAD, backlog=MAX_CONNECTIONS
@@ -87,10 +98,22 @@ class AdminServer:
 
     async def stop(self) -> None:
         """Stop listening and close all connections. A second call does nothing."""
+        if (supervisor := supervised.current()) is not None:
+            supervisor.answer_with(None)
         if self._server is not None:
             self._server.close()
             self._server = None
         await cancel_and_wait(self._open)
+
+    def _take(self, connection: socket.socket) -> None:
+        """Answer on a connection that the supervisor has made."""
+        connection.settimeout(0)
+        reader = asyncio.StreamReader(limit=MAX_HEAD)
+        protocol = asyncio.StreamReaderProtocol(reader, self._accept)
+        taking = asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, connection)
+        task = asyncio.ensure_future(taking)
+        self._taking.add(task)
+        task.add_done_callback(self._taking.discard)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._open) >= MAX_CONNECTIONS:

@@ -33,7 +33,9 @@ class AdminThread:
         )
 
     async def start(self) -> int:
-        """Listen; return the port. Raise `SettingsError` if that is impossible."""
+        """Listen; return the port, 0 where a supervisor does. Raise `SettingsError` if that is
+        impossible.
+        """
         self._thread.start()
         starting = asyncio.run_coroutine_threadsafe(self._server.start(), self._loop)
         try:

@@ -188,7 +188,7 @@ class _JsonRenderer:
         self._bound = bound
         self._time, self._asked_at = datetime.now(UTC), 0.0
         self._names: dict[ContextVar[Any], str] = {}
-        """The field of each context variable of structlog, which does not forget any, either."""
+        """The field of each context variable. structlog does not forget any of its own, either."""
 
     def render(self, logger: Any, method: str, line: EventDict) -> bytes:
         """Return a line of JSON, as a structlog processor does."""
@@ -209,11 +209,17 @@ class _JsonRenderer:
         for variable, value in copy_context().items():
             name = self._names.get(variable)
             if name is None:
-                if not variable.name.startswith(STRUCTLOG_KEY_PREFIX):
-                    continue
-                name = self._names[variable] = variable.name.removeprefix(STRUCTLOG_KEY_PREFIX)
+                name = self._names[variable] = _field_of(variable)
             if value is not ... and name not in line:  # structlog sets "..." when it unbinds
                 line[name] = value
+
+
+def _field_of(variable: ContextVar[Any]) -> str:
+    """Return the field of a context variable of structlog. That of another library's is `event`,
+    which every line has: so it adds nothing, and is told from ours once, and not in every line.
+    """
+    is_ours = variable.name.startswith(STRUCTLOG_KEY_PREFIX)
+    return variable.name.removeprefix(STRUCTLOG_KEY_PREFIX) if is_ours else "event"
 
 
 _LEVEL_NAMES = {"warn": "warning", "exception": "error"}

@@ -14,13 +14,14 @@ import threading
 import time
 import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
 from hookmill.printable import printable
-from hookmill.runtime import logs
+from hookmill.runtime import logs, supervised
 
 log = structlog.get_logger("runtime")
 
@@ -55,14 +56,35 @@ def _run_to_its_end(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, N
                 raise
             log.error("a task asked the process to end: stopping", error=repr(error))
             asked_to_end = error
-            for stop in _stops:
-                stop()
+            ask_to_stop()
     if asked_to_end is not None:
         raise asked_to_end
 
 
-_stops: list[Callable[[], None]] = []
-"""What asks the running program to stop, as its first signal does."""
+class _Stop(NamedTuple):
+    """How the running program is asked to stop, as its first signal does, and a further one."""
+
+    ask: Callable[[], None]
+    ask_again: Callable[[int], None]
+
+
+_stops: list[_Stop] = []
+
+
+def ask_to_stop() -> None:
+    """Ask the running program to stop. Any thread may call it, also before the program runs."""
+    for stop in _stops:
+        stop.ask()
+    if not _stops:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def ask_to_stop_at_once() -> None:
+    """Do what a second signal does. Any thread may call it."""
+    for stop in _stops:
+        stop.ask_again(signal.SIGTERM)
+    if not _stops:
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def collect_garbage_less_often() -> None:
@@ -84,27 +106,27 @@ async def stop_signal(
     stop has the time that `forced_end` gives it. A further signal does not end the process where
     `hurry` can shorten the stop: it returns whether it could.
     """
-    asked = asyncio.Event()
+    asked, signals = asyncio.Event(), 0
     loop = asyncio.get_running_loop()
-    signals = 0
 
     # Not by `loop.add_signal_handler`: while the loop is blocked, such a handler does not run.
     def on_signal(number: int, _frame: object) -> None:
         nonlocal signals
         signals += 1
-        if signals > 1 and hurry():
-            return
         if signals > 1:
-            write_to_stderr("second signal: ending at once\n")
-            os._exit(128 + number)
-        stop()
+            stop_at_once(number)
+        else:
+            stop()
 
     def stop() -> None:
         if forced_end is not None:
             forced_end.start()
+        supervised.say_leaving()
         loop.call_soon_threadsafe(asked.set)
 
-    _stops.append(stop)
+    stop_at_once = partial(_stop_at_once, hurry)
+    stops = _Stop(stop, stop_at_once)
+    _stops.append(stops)
     try:
         with (
             _handling(on_signal, signal.SIGTERM, signal.SIGINT),
@@ -112,7 +134,13 @@ async def stop_signal(
         ):
             yield asked
     finally:
-        _stops.remove(stop)
+        _stops.remove(stops)
+
+
+def _stop_at_once(hurry: Callable[[], bool], number: int) -> None:
+    if not hurry():
+        write_to_stderr("second signal: ending at once\n")
+        os._exit(128 + number)
 
 
 def hangup() -> tuple[signal.Signals, ...]:

@@ -23,14 +23,33 @@ CANCEL_AGAIN_AFTER = 0.1
 """Seconds after which a task that is still running is cancelled once more."""
 
 
-async def run_periodically(name: str, run_once: Callable[[], Awaitable[float]]) -> None:
-    """Call `run_once` again and again, until this task is cancelled.
+class Turns:
+    """How a periodic task gets on. `count` changes when a run begins and when it ends, `pause` is
+    for how many seconds the task rests now (0 while a run is under way). Only the event loop may
+    change it.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.pause = 0.0
+
+    def note(self, pause: float) -> None:
+        """Note that a run begins (0), or that one has ended and the task rests."""
+        self.count += 1
+        self.pause = pause
+
+
+async def run_periodically(
+    name: str, run_once: Callable[[], Awaitable[float]], turns: Turns | None = None
+) -> None:
+    """Call `run_once` again and again, until this task is cancelled; keep `turns` up to date.
 
     `run_once` returns the seconds to wait before its next call. An error is logged under `name`
     and does not end the task. Of an outage of Redis not every failure is logged.
     """
-    pace = LogPace()
+    pace, turns = LogPace(), turns or Turns()
     while True:
+        turns.note(0.0)
         try:
             pause = await run_once()
             pace.succeeded()
@@ -43,6 +62,7 @@ async def run_periodically(name: str, run_once: Callable[[], Awaitable[float]]) 
         except Exception:  # an error in one run must not end the task
             log.exception("background task failed, trying again", task=name)
             pause = PAUSE_AFTER_ERROR
+        turns.note(pause)
         await asyncio.sleep(pause)
 
 

@@ -59,10 +59,7 @@ class Row(msgspec.Struct, frozen=True, rename={"partition_key": "spread"}):
 
     def partition(self, partitions: int) -> int:
         """Return the number of this row's partition, if the stream has that many partitions."""
-        if partitions == 1:
-            return 0
-        key = self.partition_key or body_of(self.fields)
-        return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest()) % partitions
+        return _partition_by(self.partition_key or body_of(self.fields), partitions)
 
     def in_version_2(self) -> Row:
         """Return the row with fields that receivers and workers of release 0.1 can read, too."""
@@ -73,6 +70,17 @@ class Row(msgspec.Struct, frozen=True, rename={"partition_key": "spread"}):
             if name in self.fields:
                 fields[name] = self.fields[name]
         return msgspec.structs.replace(self, fields=fields)
+
+
+def partition_of(message: Message, partitions: int) -> int:
+    """Return the number of a message's partition, if the stream has that many partitions."""
+    return _partition_by(_partition_key_of(message) or message.body, partitions)
+
+
+def _partition_by(key: bytes, partitions: int) -> int:
+    if partitions == 1:
+        return 0
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest()) % partitions
 
 
 def row_of(message: Message, wire_version: int = SAFE_VERSION) -> Row:

@@ -11,6 +11,8 @@ from typing import Any
 import redis
 from redis import connection
 
+from hookmill.stream.topology import server_list_of
+
 _parse: Any = connection.parse_url  # it has no types
 
 
@@ -23,7 +25,8 @@ class UrlFileCredentials(redis.CredentialProvider):
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
         """Read the file. Without a password the connection does not log in."""
         try:
-            found: dict[str, Any] = _parse(self._path.read_text("utf-8").strip())
+            listed = server_list_of(self._path.read_text("utf-8").strip())
+            found: dict[str, Any] = _parse(listed.urls[0])
         except (OSError, ValueError) as error:
             why = f"{self._path} cannot be read: {type(error).__name__}"
             raise redis.AuthenticationError(why) from None

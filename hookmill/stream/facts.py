@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
@@ -12,6 +13,9 @@ SILENCE = 60.0
 """Seconds of silence after which a worker of an older release, which writes no heartbeat, counts as
 gone; a lease, if that is longer.
 """
+
+CAN_PAUSE = "pause"
+"""What the heartbeat of a worker that heeds pauses says that it can."""
 
 
 class Backlog(NamedTuple):
@@ -113,7 +117,8 @@ class GroupFacts(msgspec.Struct, frozen=True, kw_only=True):
     `backlog_bytes` are those of the unfinished messages when they were last measured, less what was
     finished since (None: never measured).
     `dead_bytes` is what dead letters take of Redis' memory, about (None where Redis does not say);
-    `oldest_dead_ms` is when the oldest one was written.
+    `oldest_dead_ms` is when the oldest one was written. `dead_reasons` tells how many there are
+    of each reason, the most first (hookmill/stream/dead_reasons.py).
     `heartbeats` are those of the workers whose event loop runs.
     `due` are those of the delayed messages that are due by now, `next_due_ms` is when the first of
     the delayed ones is (None: none is delayed). `could_run_ms` is since when the oldest message
@@ -143,6 +148,7 @@ class GroupFacts(msgspec.Struct, frozen=True, kw_only=True):
     next_due_ms: int | None = None
     could_run_ms: int | None = None
     guessed_waiting: int = 0
+    dead_reasons: dict[str, int] = {}
 
     @property
     def unread(self) -> int:
@@ -187,6 +193,23 @@ class GroupFacts(msgspec.Struct, frozen=True, kw_only=True):
         older = [one for one in self.without_heartbeat if one.lease_number is None]
         return len(self.heartbeats) + sum(one.idle_ms < limit for one in older)
 
+    def cannot_pause(self, lease: float) -> list[str]:
+        """Return the names of the workers that run and heed no pause, because they are of an older
+        release. `lease` is in seconds.
+        """
+        silent_ms = max(SILENCE, lease) * 1000
+        older = [one.name for one in self.heartbeats if CAN_PAUSE not in one.can]
+        older += [
+            one.name
+            for one in self.without_heartbeat
+            if one.lease_number is None and one.idle_ms < silent_ms
+        ]
+        return sorted(older)
+
+    def heedless(self, lease: float) -> list[str]:
+        """Return the same while something is paused, which they run all the same; else none."""
+        return self.cannot_pause(lease) if self.pauses else []
+
     @property
     def without_heartbeat(self) -> list[ConsumerFacts]:
         """The consumers without a heartbeat: of an older release (without a lease number), killed,
@@ -230,6 +253,7 @@ def sum_of(parts: list[GroupFacts]) -> GroupFacts:
         oldest_dead_ms=earliest(part.oldest_dead_ms for part in parts),
         guessed_waiting=0 if len(waiting) == len(parts) else sum(part.unread for part in parts),
         due=sum(part.due for part in parts),
+        dead_reasons=dict(_sum_of_reasons(parts)),
         next_due_ms=earliest(part.next_due_ms for part in parts),
         could_run_ms=earliest(part.could_run_ms for part in parts),
         consumers=tuple(
@@ -242,6 +266,14 @@ def sum_of(parts: list[GroupFacts]) -> GroupFacts:
         ),
         **{count: sum(getattr(part, count) for part in parts) for count in counts},
     )
+
+
+def _sum_of_reasons(parts: list[GroupFacts]) -> list[tuple[str, int]]:
+    """Return how many dead letters there are of each reason, the most first."""
+    found: Counter[str] = Counter()
+    for part in parts:
+        found.update(part.dead_reasons)
+    return sorted(found.items(), key=lambda one: (-one[1], one[0]))
 
 
 def earliest(times: Iterable[int | None]) -> int | None:

@@ -14,6 +14,7 @@ import msgspec
 from hookmill.errors import GroupLostError, StreamUnavailableError
 from hookmill.message import about_of
 from hookmill.stream.client import Client
+from hookmill.stream.dead_reasons import reasons_of
 from hookmill.stream.entries import NOT_LISTED
 from hookmill.stream.facts import ConsumerFacts, GroupFacts, Overview, ServerFacts, earliest, sum_of
 from hookmill.stream.heartbeats import PLACE, Heartbeats
@@ -172,8 +173,11 @@ class Inspector:
     async def _dead(self, number: int, keys: GroupKeys) -> dict[str, Any]:
         """Return what is known of the dead letters, by the names of the facts."""
         oldest = await self._first(number, keys.dead, "-")
+        call = Call(number, [keys.dead, keys.dead_reasons])
+        dead, by_reason = await self._scripts.run("count_dead", call)
         return {
-            "dead": int(await self._client.execute(number, "XLEN", keys.dead)),
+            "dead": int(dead),
+            "dead_reasons": reasons_of(dead, by_reason),
             "dead_bytes": await self._bytes(number, keys.dead),
             "oldest_dead_ms": oldest and _ms(oldest[0]),
         }

@@ -63,6 +63,8 @@ class Keys:
             delayed_entries=f"{base}:delayed:entries",
             sooner=f"{shared}:sooner",
             dead=f"{base}:dead",
+            dead_reasons=f"{base}:dead:reasons",
+            dead_recount=f"{base}:dead:recount",
             owners=f"{base}:owners",
             low_water=f"{base}:low-water",
             suspects=f"{base}:suspects",
@@ -78,6 +80,7 @@ class Keys:
             heartbeats=f"{base}:heartbeats",
             heartbeat_times=f"{base}:heartbeats:times",
             lease_numbers=f"{base}:lease-numbers",
+            stacks=f"{base}:stacks",
             looks=f"{base}:looks",
             watched=f"{base}:watched",
             deliveries=f"{base}:deliveries",
@@ -91,9 +94,9 @@ class Keys:
 class GroupKeys(NamedTuple):
     """The names of the keys that one consumer group uses in one partition.
 
-    Heartbeats, looks and first sights are not about a partition: they lie in partition 0. Wake-ups,
-    and what tells when delayed messages are due, lie together for all partitions on one server.
-    Only release 0.1 writes `sweep`.
+    Heartbeats, stacks, looks and first sights are not about a partition: they lie in partition 0.
+    Wake-ups, and what tells when delayed messages are due, lie together for all partitions on one
+    server. Only release 0.1 writes `sweep`.
     """
 
     stream: str
@@ -103,6 +106,8 @@ class GroupKeys(NamedTuple):
     delayed_entries: str
     sooner: str
     dead: str
+    dead_reasons: str
+    dead_recount: str
     owners: str
     low_water: str
     suspects: str
@@ -118,6 +123,7 @@ class GroupKeys(NamedTuple):
     heartbeats: str
     heartbeat_times: str
     lease_numbers: str
+    stacks: str
     looks: str
     watched: str
     deliveries: str

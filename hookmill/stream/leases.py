@@ -22,6 +22,7 @@ from hookmill.stream.entries import EntryRef
 from hookmill.stream.heartbeats import PLACE
 from hookmill.stream.reply_errors import translated
 from hookmill.stream.script_runner import script_text
+from hookmill.stream.stacks import KEPT_FOR
 
 
 class BlockingLeases:
@@ -31,7 +32,12 @@ class BlockingLeases:
 
     def __init__(self, client: Client, group: str, consumer: str, timeout: float = 2.0) -> None:
         self._partitions = [keys.of_group(group) for keys in client.partitions]
+        self._stacks = self._partitions[PLACE].stacks
         self._names = [group, consumer]
+        self.request = b""
+        """The name of the request for this worker's stacks that was seen last; b"" if there is
+        none (`StackRequests`).
+        """
         self._addresses: dict[Connections, tuple[str, int]] = {}
         self._number = 0
         self._has_number = False
@@ -100,13 +106,37 @@ class BlockingLeases:
                 args = [word for ref in refs for word in (ref.key_number, ref.id)]
                 names = [*self._names, str(self._number)]
                 used = [keys.stream, keys.again, keys.lease_numbers]
+                used += [keys.stacks] if number == PLACE else []
                 pipe.execute_command("EVAL", text, len(used), *used, *names, *args)
             replies = pipe.execute()
-        return [
-            refs[place - 1]
-            for refs, lost in zip(by_partition.values(), replies, strict=True)
-            for place in lost
-        ]
+        lost: list[EntryRef] = []
+        for (number, refs), reply in zip(by_partition.items(), replies, strict=True):
+            if number == PLACE:
+                self.request = b""
+                if reply and isinstance(reply[-1], bytes):
+                    self.request = reply.pop()
+            lost += [refs[place - 1] for place in reply]
+        return lost
+
+    def look_for_request(self) -> None:
+        """See whether this worker's stacks are asked for, without a renewal."""
+        self.request = self._at_place("HGET", self._stacks, f"ask {self._names[1]}") or b""
+
+    def say_stacks(self, text: str) -> None:
+        """Answer the request that was seen last."""
+        request, self.request = self.request, b""
+        words = [self._stacks, self._names[1], request, text, int(KEPT_FOR * 1000)]
+        self._at_place("EVAL", script_text("stacks_say"), 1, *words)
+
+    def _at_place(self, *words: Any) -> Any:
+        found = self._client.server_of(PLACE)
+        self._follow(found)
+        server: Any = self._servers[found]  # untyped, as above
+        try:
+            return server.execute_command(*words)
+        except (redis.RedisError, OSError) as error:
+            server.connection_pool.disconnect()
+            raise translated(error, server.connection_pool) from None
 
     def close(self) -> None:
         """Close the connections."""

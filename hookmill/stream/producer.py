@@ -28,6 +28,8 @@ class Producer:
         self, client: Client, *, durability: str = "memory", limit: Backlog = NO_LIMIT
     ) -> None:
         self.client = client
+        self.lanes: list[Producer] = [self]
+        """The producers of each lane of the stream."""
         self.partitions = client.partitions
         self._level = durability
         self._whole_limit = limit
@@ -113,6 +115,17 @@ class Producer:
         await self.client.execute(0, "XADD", probe, "NOMKSTREAM", "*", "probe", "")
         await self.client.agree_on_partitions(only_look=True)
         await self._ask_for_durability()
+
+    async def away(self) -> Mapping[int, StreamUnavailableError]:
+        """Return the partitions that take no writes now, though others do, and why. Raise that if
+        none does.
+        """
+        await self.probe()
+        return {}
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.client.close()
 
     def _by_partition(self, rows: Sequence[Row]) -> Mapping[int, Sequence[int]]:
         """Return the numbers of the rows that belong to each partition of this lane."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from hookmill.stream.client import Client, checked
-from hookmill.stream.facts import SILENCE
+from hookmill.stream.client import Client
 from hookmill.stream.groups import Groups
-from hookmill.stream.heartbeats import PLACE, Heartbeats
+from hookmill.stream.heartbeats import Heartbeats
+from hookmill.stream.older_workers import OlderWorkers
 
 _NONE: frozenset[int] = frozenset()
 
@@ -19,7 +17,7 @@ class WireReaders:
 
     def __init__(self, client: Client, lease: float) -> None:
         self._client = client
-        self._silence_ms = max(SILENCE, lease) * 1000
+        self._lease = lease
 
     async def versions(self) -> frozenset[int]:
         """Return the versions that every worker of every group reads; none where a group has no
@@ -31,30 +29,7 @@ class WireReaders:
 
     async def _of_group(self, group: str) -> frozenset[int]:
         found = await Heartbeats(self._client, group).read()
-        if not found or await self._others(group, {one.name.encode() for one in found}):
+        older = OlderWorkers(self._client, group, self._lease)
+        if not found or await older.unknown(found):
             return _NONE
         return frozenset.intersection(*(frozenset(one.wire_versions) for one in found))
-
-    async def _others(self, group: str, known: set[bytes]) -> set[bytes]:
-        """Return the consumers without a heartbeat that may be workers.
-
-        One without a lease number is of release 0.1. Redis 7.0 does not tell how long it was silent
-        while it takes nothing, so it counts until it is removed. One with a lease number was killed
-        or has a blocked event loop.
-        """
-        lease_numbers = self._client.partitions[PLACE].of_group(group).lease_numbers
-        asked: list[tuple[int, tuple[str, ...]]] = [(PLACE, ("HGETALL", lease_numbers))]
-        for number, keys in enumerate(self._client.partitions):
-            asked.append((number, ("XINFO", "CONSUMERS", keys.stream, group)))
-        numbers, *infos = map(checked, await self._client.ask_places(asked))
-        numbered = _words(numbers)
-        return {
-            one[b"name"]
-            for one in (_words(row) for info in infos for row in info)
-            if one[b"name"] not in numbered or one[b"idle"] < self._silence_ms
-        } - known
-
-
-def _words(row: list[Any]) -> dict[bytes, Any]:
-    """Read a flat reply: names and values in turn."""
-    return dict(zip(row[::2], row[1::2], strict=True))

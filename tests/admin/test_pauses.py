@@ -6,10 +6,13 @@ from collections.abc import Callable
 from datetime import datetime
 
 import pytest
+import redis
 
-from hookmill.admin import audit, pauses
+from hookmill.admin import audit, pauses, status
 from hookmill.admin.audit import Operator
+from hookmill.admin.group_checks import judge_groups
 from hookmill.admin.pauses import PauseRefusedError
+from hookmill.cli.operation import table
 from hookmill.config.settings import Settings
 from hookmill.config.source_options import SourceOptions
 from hookmill.stream.consumer import Consumer
@@ -44,10 +47,10 @@ async def test_a_handler_is_paused_under_all_names_that_workers_know_it_by(
     for name in ("old", "new"):
         noted = await pauses.pause(settings(), pauses.of_handler(name))
         assert (noted.value, noted.names) == ("new", ("new", "old"))
-    (listed,) = await pauses.listed(settings())
+    (listed,) = (await pauses.listed(settings())).pauses
     assert listed.names == ("new", "old")
     assert [step async for step in pauses.resume(settings(), pauses.of_handler("old"))] == [(0, 0)]
-    assert await pauses.listed(settings()) == []
+    assert (await pauses.listed(settings())).pauses == []
 
 
 async def test_what_nobody_knows_is_refused_unless_it_is_wanted_anyway(
@@ -61,7 +64,7 @@ async def test_what_nobody_knows_is_refused_unless_it_is_wanted_anyway(
             await pauses.pause(known, target)
     await pauses.pause(known, pauses.of_source("acme"))
     await pauses.pause(known, pauses.of_handler("x"), anyway=True)
-    assert [one.name for one in await pauses.listed(known)] == ["handler:x", "source:acme"]
+    assert [one.name for one in (await pauses.listed(known)).pauses] == ["handler:x", "source:acme"]
 
 
 @pytest.mark.parametrize("until", ["soon", "2020-01-01", "0s", "999999999d"])
@@ -81,6 +84,33 @@ async def test_a_name_that_is_not_utf_8_is_noted_with_escapes(
     assert (noted.who, noted.why) == ("Ren\\udce9", "caf\\udce9")
     (action,) = [one async for one in audit.listed(settings())]
     assert (action.who, action.why, action.state) == (noted.who, noted.why, "done")
+
+
+async def test_a_worker_that_started_after_a_pause_and_does_not_heed_it_is_named(
+    settings: MakeSettings, stream: Producer, group: Consumer, redis_client: redis.Redis
+) -> None:
+    await beats(stream, Heartbeat(name="w1", lease=60, can=("pause",)))
+    await pauses.pause(settings(), pauses.everything())
+    assert (await pauses.listed(settings())).heedless == []
+
+    await beats(stream, Heartbeat(name="older", lease=60, can=("replay",)))
+    # One of release 0.1 writes neither a heartbeat nor a lease number.
+    read = {stream.partitions[0].stream: ">"}
+    redis_client.xreadgroup("main", "oldest", read, count=1)  # type: ignore[arg-type]  # str is a key
+    assert (await pauses.listed(settings())).heedless == ["older", "oldest"]
+    seen = await status.look(settings())
+    (row,) = status.describe(seen, 60.0)["groups"]
+    assert row["heedless_workers"] == ["older", "oldest"]
+    lines = [line for line in table(seen, 60.0) if "heed" in line]
+    assert lines == [f"main: {pauses.words_of_heedless(name)}" for name in ("older", "oldest")]
+    found = [one for one in judge_groups(seen, settings()) if "heed" in one.what]
+    assert [one.what.split()[1] for one in found] == ["older", "oldest"]
+
+    async for _ in pauses.resume(settings(), pauses.everything()):
+        pass
+    seen = await status.look(settings())
+    assert status.describe(seen, 60.0)["groups"][0]["heedless_workers"] == []
+    assert not any("heed" in line for line in table(seen, 60.0))
 
 
 async def test_a_pause_says_when_it_ends(settings: MakeSettings, group: Consumer) -> None:

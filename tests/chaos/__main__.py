@@ -99,11 +99,21 @@ def _tell(chaos: Chaos, verdict: Verdict) -> None:
             ended = _clock(run.ended) if run.ended else "never"
             dead = f", worker ended {_clock(death.moment)} ({death.why})" if death else ""
             print(f"    process {run.pid}: {_clock(run.began)} to {ended}{dead}")
+    for name, message_id, run in [*verdict.while_paused][:SHOWN]:
+        print(f"paused {name}, and it began: {message_id}, process {run.pid}, {_clock(run.began)}")
     for text in [*chaos.watch.ended, *filter(None, [chaos.stuck])]:
         print(text)
     if not verdict.is_good:
-        for one in chaos.faults.past:
-            print(f"{_clock(one.began)} to {_clock(one.ended)}: {one.fault}, process {one.pid}")
+        _tell_what_happened(chaos)
+
+
+def _tell_what_happened(chaos: Chaos) -> None:
+    for one in chaos.faults.past:
+        print(f"{_clock(one.began)} to {_clock(one.ended)}: {one.fault}, process {one.pid}")
+    for pause in chaos.faults.steering.pauses:
+        print(f"{_clock(pause.began)} to {_clock(pause.ended)}: paused {pause.name}")
+    for replay in chaos.faults.steering.replays:
+        print(f"{_clock(replay.began)}: replayed {replay.replayed}")
 
 
 def _clock(moment: float) -> str:

@@ -8,8 +8,9 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from typing import Any
 
 import redis
 
@@ -18,6 +19,7 @@ from tests.chaos.proxy import Proxy
 from tests.chaos.schedule import Fault
 from tests.chaos.sending import Senders
 from tests.chaos.site import RECEIVERS, WORKERS, Site
+from tests.chaos.steering import Steering
 from tests.e2e.line import Post
 from tests.support import Program, Server
 
@@ -33,12 +35,15 @@ STEPS = (30, -30, 3600, -3600, 5, -3600)
 
 
 class Faults:
-    """Causes faults at a site. Slow lines and idle cuts last while the next faults happen."""
+    """Causes faults at a site. Slow lines and idle cuts last while the next faults happen, and so
+    does what operators do.
+    """
 
     def __init__(self, site: Site, senders: Senders) -> None:
         self._site = site
         self._senders = senders
-        self._lasting: set[asyncio.Task[None]] = set()
+        self.steering = Steering(site, senders)
+        self._lasting: list[asyncio.Task[None]] = []
         self.past: list[PastFault] = []
         self.left_out: Counter[str] = Counter()
         """The faults that were not possible, with the reason."""
@@ -59,6 +64,8 @@ class Faults:
             "big bodies": self._send_big_bodies,
             "out of memory": self._send_harmful,
             "stuck thread": self._send_harmful,
+            "pause": self._steer,
+            "replay": self._steer,
         }
 
     async def cause(self, fault: Fault) -> None:
@@ -70,6 +77,7 @@ class Faults:
     async def wait(self) -> None:
         """Wait for the end of those that last."""
         await asyncio.gather(*self._lasting)
+        await self.steering.end_all()
 
     # --- processes -------------------------------------------------------------------------------
 
@@ -151,6 +159,11 @@ class Faults:
         await asyncio.sleep(1)  # until the servers notice
         return 0
 
+    async def _steer(self, fault: Fault) -> int:
+        act = self.steering.pause if fault.kind == "pause" else self.steering.replay
+        self._go_on(act(fault))
+        return 0
+
     # --- lines and disks -------------------------------------------------------------------------
 
     def _proxies(self, fault: Fault) -> list[Proxy]:
@@ -197,9 +210,10 @@ class Faults:
             await asyncio.sleep(seconds)
             end()
 
-        task = asyncio.create_task(last())
-        self._lasting.add(task)
-        task.add_done_callback(self._lasting.discard)
+        self._go_on(last())
+
+    def _go_on(self, lasting: Coroutine[Any, Any, None]) -> None:
+        self._lasting.append(asyncio.create_task(lasting))
 
     async def _fill_disk(self, fault: Fault) -> int:
         """Fill the disk of the spool, and freeze Redis, so that the spool is needed. The disk stays

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,9 @@ SLACK = LEASE * 3
 """Seconds after the end of a run within which its worker still may not have acknowledged it, for
 example because Redis was away.
 """
+
+HEEDED_WITHIN = 1.0
+"""Seconds after which each worker heeds a pause."""
 
 SILENT_AFTER = {"half-open": 15.0, "switch, sessions kept": 5.0, "switch, sessions moved": 5.0}
 """Seconds after the start of a fault for which all workers may have been silent beyond their lease:
@@ -31,6 +34,30 @@ class PastFault(NamedTuple):
     began: float
     ended: float
     pid: int
+
+
+class PastPause(NamedTuple):
+    """A pause: which message IDs it covered, since when it was noted, and until when surely."""
+
+    name: str
+    covers: Callable[[str], bool]
+    began: float
+    ended: float
+
+
+class PastReplay(NamedTuple):
+    """A replay: which message IDs it covered, when it began, and how many it has replayed."""
+
+    covers: Callable[[str], bool]
+    began: float
+    replayed: int
+
+
+class Steered(NamedTuple):
+    """What operators did."""
+
+    pauses: Sequence[PastPause] = ()
+    replays: Sequence[PastReplay] = ()
 
 
 class Run(NamedTuple):
@@ -54,7 +81,8 @@ class Verdict(NamedTuple):
     cause. `overlapping` counts messages that ran at the same time as an earlier one of their key,
     which is allowed if a worker was silent for longer than its lease. `disordered` counts those
     that did so without such a silence, and those that began before the earlier one had ended for
-    the first time.
+    the first time. `while_paused` has the runs that began although they were paused.
+    `not_replayed` counts those that were replayed and did not run again.
     """
 
     accepted: int
@@ -67,10 +95,15 @@ class Verdict(NamedTuple):
     overlapping: int
     disordered: int
     faults: int
+    pauses: int
+    replayed: int
+    while_paused: Sequence[tuple[str, str, Run]]
+    not_replayed: int
 
     @property
     def is_good(self) -> bool:
-        return not (self.lost or self.unexplained or self.disordered)
+        broken = self.lost or self.unexplained or self.disordered
+        return not (broken or self.while_paused or self.not_replayed)
 
 
 class Ledger:
@@ -108,8 +141,10 @@ class Ledger:
         dead: Mapping[str, str],
         past: Sequence[PastFault],
         deaths: Mapping[int, Death],
+        steered: Steered,
     ) -> Verdict:
         run_again = {one: each for one, each in self.runs.items() if len(each) > 1}
+        replays = steered.replays
         overlapping, disordered = count_broken_order(in_order, self.runs, past)
         return Verdict(
             accepted=len(accepted),
@@ -124,23 +159,54 @@ class Ledger:
             unexplained={
                 one: each
                 for one, each in run_again.items()
-                if not are_explained(each, past, deaths)
+                if not are_explained(each, past, deaths, sum(each.covers(one) for each in replays))
             },
             overlapping=overlapping,
             disordered=disordered,
             faults=len(past),
+            pauses=len(steered.pauses),
+            replayed=sum(one.replayed for one in replays),
+            while_paused=[*begun_while_paused(self.runs, steered.pauses, past)],
+            not_replayed=sum(max(0, one.replayed - self._ran_again(one, dead)) for one in replays),
+        )
+
+    def _ran_again(self, replay: PastReplay, dead: Mapping[str, str]) -> int:
+        """Count the messages that may have run because of a replay, or died."""
+        return sum(
+            message_id in dead or any(run.began >= replay.began for run in runs[1:])
+            for message_id, runs in self.runs.items()
+            if replay.covers(message_id)
         )
 
 
 def are_explained(
-    runs: Sequence[Run], past: Sequence[PastFault], deaths: Mapping[int, Death]
+    runs: Sequence[Run],
+    past: Sequence[PastFault],
+    deaths: Mapping[int, Death],
+    replays: int = 0,
 ) -> bool:
     """Return whether the guarantees name a cause for each run of a message but one. That one is the
-    last, or the one before a worker that came back too late ran the message as well.
+    last, or the one before a worker that came back too late ran the message as well. Each replay of
+    the message may be the cause of one more.
     """
     without_cause = [run for run in runs[:-1] if not is_explained(run, past, deaths)]
-    came_back = len(without_cause) == 1 and _lost_its_lease(runs[-1], past)
-    return not without_cause or came_back
+    came_back = len(without_cause) == 1 + replays and _lost_its_lease(runs[-1], past)
+    return len(without_cause) <= replays or came_back
+
+
+def begun_while_paused(
+    runs: Runs, pauses: Sequence[PastPause], past: Sequence[PastFault]
+) -> Iterator[tuple[str, str, Run]]:
+    """Yield the pause, the message and the run, where one began although it was paused. A worker
+    may begin within a second what it was given just before, or when it is no longer silent.
+    """
+    for pause in pauses:
+        covered = ((one, each) for one, each in runs.items() if pause.covers(one))
+        for message_id, each in covered:
+            for run in each:
+                is_paused = pause.began + HEEDED_WITHIN < run.began < pause.ended
+                if is_paused and not _lost_its_lease(run, past):
+                    yield pause.name, message_id, run
 
 
 def is_explained(run: Run, past: Iterable[PastFault], deaths: Mapping[int, Death]) -> bool:

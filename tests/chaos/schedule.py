@@ -9,14 +9,16 @@ from typing import NamedTuple
 LEASE = 2.0
 
 ONCE_IN_FULL = (
-    *("kill worker", "freeze worker", "kill redis", "switch, sessions kept", "half-open"),
+    *("kill worker", "pause", "freeze worker", "replay", "kill redis"),
+    *("switch, sessions kept", "half-open"),
     *("kill receiver", "full disk", "idle cuts", "freeze redis", "slow line", "big bodies"),
     *("clock step", "out of memory", "switch, sessions moved", "freeze receiver"),
     *("cut connections", "stop worker", "kill rewriting redis", "stuck thread"),
 )
 """All kinds of faults. A short run has the first ones."""
 
-_OFTEN = ("kill worker", "freeze worker", "clock step", "half-open", "kill receiver", "kill worker")
+_OFTEN = ("kill worker", "freeze worker", "clock step", "half-open", "kill receiver", "kill worker",
+          "pause", "replay", "pause")  # fmt: skip
 KINDS = (*ONCE_IN_FULL, *_OFTEN)
 """The kinds in the order in which a schedule takes them. A kind that stands there twice comes
 twice as often.

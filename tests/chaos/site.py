@@ -29,6 +29,9 @@ MALLOC = {"MALLOC_MMAP_THRESHOLD_": "1048576", "MALLOC_TRIM_THRESHOLD_": "419430
 free. Else it keeps some, and a soak cannot tell that from memory that a program does not free.
 """
 
+RETENTION = "20"
+"""Seconds for which handled messages are kept, so that they can be replayed."""
+
 DISK = "24m"
 """Size of the disk on which the receivers have their spool."""
 
@@ -111,6 +114,7 @@ class Site:
             "HOOKMILL_LEASE": str(LEASE),
             "HOOKMILL_CONCURRENCY": "50",
             "HOOKMILL_SHUTDOWN": "5",
+            "HOOKMILL_RETENTION": RETENTION,
             "HOOKMILL_STUCK_THREADS": "1",
             "LEDGER_PAUSE": "0.05",
             "CHAOS_HARM": "no" if self.spares_first and number == 0 else "yes",

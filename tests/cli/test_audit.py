@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import pytest
+
 from hookmill.admin.audit import Action
 from hookmill.cli.audit import line_of
 from tests.cli.running import NO_REDIS, give_up_in, hookmill
 from tests.support import Server
 
 
+@pytest.mark.timeout(300)  # it starts nine processes, one after another
 async def test_commands_that_act_are_recorded_and_shown(own_server: Callable[..., Server]) -> None:
     server = own_server()
     await give_up_in(server, "order.paid", "order.lost")

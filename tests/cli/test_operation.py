@@ -69,6 +69,15 @@ def test_each_worker_is_shown_by_its_heartbeat_or_says_that_it_has_none() -> Non
     ]
 
 
+def test_dead_letters_are_told_by_reason_and_a_hostile_one_is_printed_harmless() -> None:
+    reasons = {"failed": 1200, "no\x1b[31m such": 3} | {f"r{number}": 1 for number in range(9)}
+    group = msgspec.structs.replace(WORKED, dead_reasons=reasons)
+
+    _, _, _, line, *_ = operation.table(with_groups(group), 60.0)
+    assert line.startswith(r"main: dead by reason: failed 1,200, no\x1b[31m such 3, r0 1, r1 1, ")
+    assert line.endswith(", 3 other reasons 3")
+
+
 def test_what_is_not_known_or_not_there_is_said_so() -> None:
     bare = msgspec.structs.replace(SEEN, bytes=None, maxmemory=0, groups=())
 

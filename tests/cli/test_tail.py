@@ -17,6 +17,7 @@ from hookmill.admin.tailing import TailEvent, Wanted
 from hookmill.cli.forward import line_of, send_on
 from hookmill.cli.tail import say_event, show
 from hookmill.config.settings import Settings
+from hookmill.errors import UsageError
 from hookmill.stream.producer import Producer
 from hookmill.stream.refused import RefusedDeliveries, RefusedDelivery
 from tests.ports import free_port
@@ -85,6 +86,14 @@ async def test_forward_has_a_line_for_each_delivery(
     assert json.loads(capsys.readouterr().out)["status"] is None
     sent = Sent(at="", entry="1-0", source="shop", type="a", message_id="1", status=200, ms=7)
     assert line_of(sent) == "200  7 ms  shop  a  1"
+
+
+@pytest.mark.one_server
+async def test_a_bad_cursor_or_url_is_a_fault_of_usage(settings: Callable[..., Settings]) -> None:
+    with pytest.raises(UsageError, match="is no cursor"):
+        await show(settings(), Wanted(), cursor="zzz")
+    with pytest.raises(UsageError, match="give an http or https URL"):
+        await send_on(settings(), "ftp://localhost", Wanted())
 
 
 @pytest.mark.one_server

@@ -271,6 +271,7 @@ async def test_the_overview_and_the_handlers_show_what_went_in_and_out(
         assert ("<i>send" if "handlers" in path else "<b>stripe") in page.visible
     overview = await browser.get("/")
     assert "Received by source: 42 in all during the last hour" in overview.text
+    assert "Dead letters by reason: failed 1" in " ".join(overview.visible.split())
     assert "Received by source and type: 41 in all during the last hour" in overview.text
     assert "stripe: body_mismatch" in overview.visible
     handlers = await browser.get("/handlers")

@@ -11,6 +11,7 @@ import redis
 
 from hookmill.admin import audit
 from hookmill.config.settings import Settings
+from hookmill.console import dead_pages
 from hookmill.console.jobs import MAX_RUNNING
 from tests.console.acting import confirmed, counted, ended
 from tests.console.browsing import Browser
@@ -126,4 +127,21 @@ async def test_errors_are_grouped_and_each_links_what_died_of_it(
     assert one.text.count('name="id"') == 2
     for path in ("/dead?error=x", "/dead?where=x", "/dead/errors?where=%5B", "/dead?before_id=x"):
         assert (await operator.get(path)).status in {400, 404}
+    emptied()
+
+
+async def test_a_page_for_which_many_were_looked_at_does_not_move_by_itself(
+    operator: Browser,
+    give_up: GiveUp,
+    emptied: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await give_up(message(), message())
+    for page in ("/dead", "/dead?source=none", "/dead/errors"):
+        assert '<body data-live="dead">' in (await operator.get(page)).text
+    monkeypatch.setattr(dead_pages, "LARGEST_PAGE", 1)
+    for page in ("/dead?source=none", "/dead/errors"):
+        shown = await operator.get(page)
+        assert '<body data-live="">' in shown.text
+        assert "2 dead letters were looked at" in shown.visible
     emptied()

@@ -32,6 +32,8 @@ async def test_a_handled_message_and_no_other_is_replayed_on_its_page(
     await stream.append([message(b"{}", id=f"m{n}") for n in range(3)])
     url = (await operator.get("/messages?id=m1", follow=False)).headers["Location"]
     assert f"{url}/replay" not in (await operator.get(url)).text  # it still waits
+    _, page = await counted(operator, url, f"{url}/replay", group="main")
+    assert "Nothing matches" in page.visible
     assert await run_all(group) == ["m0", "m1", "m2"]
     beat = Heartbeat(name=group.consumer, handlers={"send": ("*",)}, lease=60, can=(CAN_REPLAY,))
     await Heartbeats(stream.client, "main").write(beat)

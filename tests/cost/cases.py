@@ -178,15 +178,20 @@ WATCHED = {
 }
 """The cases that have bounds. Every optional feature is off in them, but for the one they name."""
 
+SAMPLED_OUT: dict[str, Any] = {"traces": "joined", "traces_sample": 0}
+"""Traces are on, but none of these messages is recorded."""
+
 WITH_FEATURE = {
     "receiver, admin port": receiver("marble", 32, admin_port=0),
     "receiver, spool": receiver("marble", 32, spool=True),
+    "receiver, traces": receiver("marble", 32, **SAMPLED_OUT),
     "worker, admin port": worker(200, admin_port=0),
     "worker, on_dead": worker(200, on_dead=True),
     "worker, dead letter bounds": worker(200, dead_messages=10),
     "worker, retention": worker(200, retention=60.0),
     "worker, middleware": worker(200, middleware=True),
     "worker, ordering keys": worker(200, key="one"),
+    "worker, traces": worker(200, **SAMPLED_OUT),
 }
 """Cases with one optional feature, to compare with those that have none."""
 

@@ -11,6 +11,7 @@ from contextlib import ExitStack, asynccontextmanager
 from benchmarks import deliveries
 from hookmill.config.settings import Settings
 from hookmill.config.sources import Source, sources_of
+from hookmill.instrumentation.trace_setup import tracing_of
 from hookmill.message import PACKED_VERSION
 from receiver.app import Receiver
 from receiver.main import stream_of
@@ -29,7 +30,7 @@ SECRETS = {"marble_webhook_secret": MARBLE_SECRET, "qstash_current_signing_key":
 async def receiving(settings: Settings) -> AsyncIterator[tuple[int, dict[str, Source]]]:
     """Run a receiver in this process. Yields its port, and its sources by their names."""
     stream, sources = stream_of(settings), sources_of(settings)
-    receiver = Receiver(settings, sources, stream)
+    receiver = Receiver(settings, sources, stream, tracing=tracing_of(settings))
     port = await receiver.start()
     receiver._appender.write_in(PACKED_VERSION)  # as beside workers that read it
     try:

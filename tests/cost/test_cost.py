@@ -47,9 +47,11 @@ PLAIN = {"receiver": "receiver, Marble, 32 at once", "worker": "worker, 200 at o
 
 IDLE = {
     "receiver, spool": 3.0,  # the results of its partitions are put together
+    "receiver, traces": 3.5,  # a random number, and a look whether to log the ID of a trace
     "worker, dead letter bounds": 0.5,
     "worker, on_dead": 0.5,
     "worker, retention": 0.5,
+    "worker, traces": 1.2,  # the variable of OpenTelemetry is passed over in its log line
 }
 """Features that have nothing to do with a message that is handled while Redis is there, and how
 many calls a message each may add.

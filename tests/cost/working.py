@@ -14,6 +14,7 @@ from msgspec import structs
 from benchmarks import filling
 from hookmill import Delivery, Event, Handlers
 from hookmill.config.settings import Settings
+from hookmill.instrumentation.trace_setup import tracing_of
 from hookmill.message import PACKED_VERSION
 from hookmill.stream.client import Client
 from hookmill.stream.producer import Producer
@@ -52,7 +53,7 @@ def doing_nothing() -> Handlers[Any]:
 async def working(settings: Settings, handlers: Handlers[Any]) -> AsyncIterator[Worker]:
     """Run a worker in this process."""
     report.MAX_DELAY = 60.0  # to count takes time, and must not split what is logged together
-    worker = Worker(settings, handlers, None)
+    worker = Worker(settings, handlers, None, tracing_of(settings))
     worker.start()
     try:
         await worker.opened.wait()

@@ -135,13 +135,17 @@ class Image:
     _from = _entrypoint = _cmd = _healthcheck = _expose
 
     def start(self, command: list[str], env: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
-        """Start a program as the image's user. All that it sees is read-only, except for /tmp."""
+        """Start a program as the image's user. All that it sees is read-only, except for /tmp
+        and the volume of the spool.
+        """
         view = self.root / "view"
         view.mkdir(exist_ok=True)
         user = self.user
         script = f"""
             mount --bind / {view}; mount -o remount,bind,ro {view}
             mount -t tmpfs -o mode=1777 tmpfs {view}/tmp
+            mount -t tmpfs -o mode=755 tmpfs {view}/var/lib
+            install -d -o {UID} -g {UID} -m 700 {view}/var/lib/hookmill
             mount --bind /proc {view}/proc; mount --bind /dev {view}/dev
             mkdir -p {view}{self.root}
             mount --bind {self.root} {view}{self.root}; mount -o remount,bind,ro {view}{self.root}

@@ -46,6 +46,7 @@ GOOD: Series = {
     'hookmill_spool_bytes{instance="r1"}': "20+0x60",
     'hookmill_spool_limit_bytes{instance="r1"}': "1000+0x60",
     'hookmill_group_blocked_workers{group="main", instance="r1"}': "0+0x60",
+    'hookmill_group_heedless_workers{group="main", instance="r1"}': "0+0x60",
     'hookmill_worker_healthy{group="main", instance="w1"}': "1+0x60",
     'hookmill_worker_stuck_threads{group="main", instance="w1"}': "0+0x60",
     'hookmill_late_outcomes_total{group="main", instance="w1"}': "2+0x60",
@@ -90,6 +91,7 @@ BAD: dict[str, list[Series]] = {
     "HookmillWorkerUnhealthy": [changed("hookmill_worker_healthy", "0+0x60")],
     "HookmillThreadsStuck": [changed("hookmill_worker_stuck_threads", "2+0x60")],
     "HookmillWorkersBlocked": [changed("hookmill_group_blocked_workers", "1+0x60")],
+    "HookmillPauseNotHeeded": [changed("hookmill_group_heedless_workers", "1+0x60")],
     "HookmillLateOutcomes": [changed("hookmill_late_outcomes_total", "2+0x50 3+0x9")],
     "HookmillLogLost": [changed("hookmill_lost_log_lines", "3+0x60")],
 }

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from typing import Any
 
 import pytest
+import yaml
 
 from hookmill.config.settings import Settings, variable_of
 from tests.chaos.site import MALLOC
@@ -14,7 +16,7 @@ from tests.deploy.reading import DEPLOY, ROOT, compose, fly, instructions
 from worker.main import STOP_STEPS
 
 VARIABLES = {variable_of(name) for name in Settings.model_fields}
-SERVICES = ("balancer", "receiver", "worker", "operator", "redis")
+SERVICES = ("balancer", "receiver", "worker", "operator", "console", "redis")
 PROGRAMS = ("receiver", "worker")
 
 
@@ -65,13 +67,15 @@ def test_compose_takes_from_a_service_what_it_does_not_need(name: str) -> None:
 def test_compose_publishes_the_balancer_alone_and_keeps_redis_apart() -> None:
     whole = compose()
     services = whole["services"]
-    assert {name for name in services if "ports" in services[name]} == {"balancer"}
+    assert services["console"]["ports"] == ["127.0.0.1:8090:8090"]
+    assert {name for name in services if "ports" in services[name]} == {"balancer", "console"}
     networks = {name: set(service["networks"]) for name, service in services.items()}
     assert networks == {
         "balancer": {"edge"},
         "receiver": {"edge", "inside"},
         "worker": {"inside", "outgoing"},
         "operator": {"inside"},
+        "console": {"inside", "browsers"},
         "redis": {"inside"},
     }
     assert whole["networks"]["inside"] == {"internal": True}
@@ -91,6 +95,85 @@ def test_the_health_check_asks_the_admin_address_that_the_service_opens(program:
     assert (kind, command) == ("CMD", ["hookmill", "health", "--ready"])
     assert int(service["environment"]["HOOKMILL_ADMIN_PORT"]) > 0
     assert "HOOKMILL_ADMIN_HOST" not in service["environment"]
+
+
+def test_the_spool_is_on_a_volume_that_a_program_may_write_to() -> None:
+    receiver = compose()["services"]["receiver"]
+    volume, _, folder = receiver["volumes"][0].partition(":")
+    assert volume in compose()["volumes"]
+    assert receiver["environment"]["HOOKMILL_SPOOL"].startswith(f"{folder}/")
+    made = [rest for word, rest in instructions("Dockerfile")[-1] if word == "RUN"]
+    assert any(rest.endswith(f"&& install -d -o 65532 -g 65532 -m 700 {folder}") for rest in made)
+
+
+def test_the_console_asks_for_its_token() -> None:
+    console = compose()["services"]["console"]
+    given = {name.removesuffix("_FILE") for name in console["environment"]}
+    assert given <= VARIABLES
+    assert console["environment"]["HOOKMILL_CONSOLE_TOKEN_FILE"] == "/run/secrets/console_token"
+    assert console["healthcheck"]["test"] == ["CMD", "hookmill", "health", "console"]
+    assert console["profiles"] == ["console"]
+
+
+# --- compose.metrics.yaml --------------------------------------------------------------------
+
+
+def test_prometheus_asks_each_program_in_a_network_of_its_own() -> None:
+    base, added = compose(), compose("compose.metrics.yaml")
+    config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yaml").read_text())
+    (found,) = config["scrape_configs"][0]["dns_sd_configs"]
+    assert found["names"] == list(PROGRAMS)
+    for program in PROGRAMS:
+        assert int(base["services"][program]["environment"]["HOOKMILL_ADMIN_PORT"]) == found["port"]
+        assert added["services"][program] == {
+            "networks": ["metrics"],
+            "environment": {"HOOKMILL_ADMIN_HOST": "0.0.0.0"},
+        }
+    assert "metrics" not in base["networks"]
+
+
+@pytest.mark.parametrize("name", ["prometheus", "grafana"])
+def test_what_shows_the_metrics_is_hardened_too_and_this_machine_alone_reaches_it(
+    name: str,
+) -> None:
+    service = compose("compose.metrics.yaml")["services"][name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    assert service["networks"] == ["metrics"]
+    paths = [volume.split(":")[0] for volume in service["volumes"]]
+    assert all((DEPLOY / path).is_file() for path in paths if path.startswith("."))
+
+
+@pytest.mark.external
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_promtool_finds_nothing_wrong_with_the_configuration() -> None:
+    path = DEPLOY / "prometheus" / "prometheus.yaml"
+    done = subprocess.run(
+        ["promtool", "check", "config", path], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.external
+def test_docker_can_read_the_compose_files() -> None:
+    words = [
+        "docker",
+        "compose",
+        "-f",
+        "compose.yaml",
+        "-f",
+        "compose.metrics.yaml",
+        "config",
+        "-q",
+    ]
+    if (
+        shutil.which("docker") is None
+        or subprocess.run([*words[:2], "version"], capture_output=True, check=False).returncode
+    ):
+        pytest.skip("docker compose is not installed")
+    done = subprocess.run(words, cwd=DEPLOY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 # --- fly.toml --------------------------------------------------------------------------------

@@ -89,6 +89,7 @@ COUNTS: list[tuple[str, str, dict[str, str], float]] = [
     ("worked", "group_messages", {"group": "main", "state": "held"}, 1),
     ("worked", "group_messages", {"group": "main", "state": "delayed"}, 1),
     ("worked", "group_messages", {"group": "main", "state": "dead"}, 1),
+    ("worked", "group_dead_letters", {"group": "main", "reason": "asked for"}, 1),
     ("worked", "group_messages", {"group": "main", "state": "waiting"}, 0),
     ("worked", "group_messages", {"group": "main", "state": "again"}, 0),
     ("worked", "group_messages", {"group": "main", "state": "parked"}, 0),

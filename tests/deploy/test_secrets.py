@@ -69,7 +69,9 @@ def server(folder: Path, tmp_path: Path) -> Iterator[Redis]:
 def test_each_file_that_the_compose_file_names_is_made_or_is_a_senders(folder: Path) -> None:
     made = {path.name for path in (folder / "secrets").iterdir()}
     senders = {"marble_webhook_secret", "qstash_current_signing_key", "qstash_next_signing_key"}
-    assert made == set(compose()["secrets"]) - senders | {"redis_url_console"}
+    assert made == set(compose()["secrets"]) - senders | set(
+        compose("compose.metrics.yaml")["secrets"]
+    )
     assert made.isdisjoint(senders)
 
 
@@ -88,7 +90,7 @@ def test_passwords_differ_and_the_server_learns_only_their_hashes(folder: Path) 
         for path in secrets.glob("redis_url_*")
     }
     assert {len(password) for password in passwords} == {64}
-    assert len(passwords) == 4
+    assert len(passwords) == 3
     assert not any(password in (secrets / "redis_users").read_text() for password in passwords)
 
 
@@ -97,10 +99,10 @@ def test_the_address_of_redis_and_the_file_of_users_can_be_others(tmp_path: Path
     shutil.copytree(DEPLOY, copied, ignore=shutil.ignore_patterns("secrets"))
     words = [str(copied / "make-secrets"), "127.0.0.1:6379", "redis/users-before-7.2.acl"]
     subprocess.run(words, check=True)
-    assert (copied / "secrets" / "redis_url_console").read_text().endswith("@127.0.0.1:6379/0\n")
+    assert (copied / "secrets" / "redis_url_worker").read_text().endswith("@127.0.0.1:6379/0\n")
     users = (copied / "secrets" / "redis_users").read_text()
     assert "setinfo" not in users  # 7.0 does not know it
-    assert users.count("\nuser hookmill-") == 4
+    assert users.count("\nuser hookmill-") == 3
 
 
 def test_secrets_that_are_there_are_never_replaced(folder: Path) -> None:

@@ -155,9 +155,9 @@ class Line:
 def unfinished(
     client: redis.Redis, prefix: str, partitions: int, group: str = "main", *, trimmed: bool = True
 ) -> int:
-    """Count what a group has not finished in all partitions: pending, requeued, delayed and parked
-    messages, and ordering keys in use. With `trimmed`, count the entries of the stream as well:
-    those that are unread, and those that the janitor has not removed yet.
+    """Count what a group has not finished in all partitions: pending, requeued, delayed, parked and
+    paused messages, and ordering keys in use. With `trimmed`, count the entries of the stream as
+    well: those that are unread, and those that the janitor has not removed yet.
     """
     left = 0
     for keys in (Keys(prefix, number).of_group(group) for number in range(partitions)):
@@ -165,6 +165,7 @@ def unfinished(
             *(client.xpending(key, group)["pending"] for key in (keys.stream, keys.again)),
             *(client.xlen(keys.again), client.zcard(keys.delayed)),
             *(client.get(keys.parked) or 0, client.hlen(keys.busy)),
+            client.hget(keys.paused, "count") or 0,
         ]
         if trimmed:
             counts.append(client.xlen(keys.stream))

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.ledger import PastFault, Run, are_explained, count_broken_order
+from tests.chaos.ledger import (
+    Ledger,
+    PastFault,
+    PastPause,
+    PastReplay,
+    Run,
+    Steered,
+    are_explained,
+    begun_while_paused,
+    count_broken_order,
+)
 from tests.chaos.run import Chaos
 from tests.chaos.schedule import KINDS, LEASE, Fault, schedule
 from tests.chaos.site import Death
@@ -18,10 +28,10 @@ from tests.support import server_binaries
 async def test_no_message_is_lost_and_none_runs_twice_or_out_of_order_without_a_fault(
     tmp_path: Path,
 ) -> None:
-    chaos = Chaos(tmp_path, messages=3_000, faults=8, seed=7, binary=server_binaries()["valkey"])
+    chaos = Chaos(tmp_path, messages=3_000, faults=10, seed=7, binary=server_binaries()["valkey"])
     verdict = await chaos.run()
     assert verdict.accepted == 3_000
-    assert verdict.faults == 8
+    assert verdict.faults == 10
     assert verdict.is_good, verdict
     assert (chaos.stuck, chaos.watch.ended) == ("", [])
     assert verdict.handled + len(verdict.dead) >= 3_000
@@ -130,3 +140,40 @@ def test_a_run_of_a_worker_that_came_back_too_late_is_explained() -> None:
     assert not are_explained([done, late], [], {FROZEN: Death(14.15, "kill")})
     assert not are_explained([done, late._replace(pid=THIRD)], [frozen], {})
     assert not are_explained([done, done, late], [frozen], {})
+
+
+# --- how pauses and replays are judged -----------------------------------------------------------
+
+
+def test_what_is_paused_may_begin_within_a_second_or_where_its_worker_was_frozen() -> None:
+    pause = PastPause("all", lambda one: one == "a", 10.0, 20.0)
+
+    def judged(began: float, message_id: str = "a", pid: int = OTHER) -> bool:
+        runs = {message_id: [Run(pid, began, began + 0.1)]}
+        frozen = PastFault(Fault(0, "freeze worker", 0, LEASE), 13.0, 13.0 + LEASE, FROZEN)
+        return not [*begun_while_paused(runs, [pause], [frozen])]
+
+    assert judged(9.9)
+    assert judged(10.9)
+    assert not judged(11.1)
+    assert judged(11.1, "b")
+    assert judged(13.1 + LEASE, pid=FROZEN)
+    assert not judged(19.9)
+    assert judged(20.1)
+
+
+def test_a_replay_explains_one_more_run_and_has_to_be_followed_by_it(tmp_path: Path) -> None:
+    first, later, third = Run(OTHER, 1, 2), Run(OTHER, 5, 6), Run(OTHER, 7, 8)
+    assert are_explained([first, later], [], {}, replays=1)
+    assert not are_explained([first, later, third], [], {}, replays=1)
+
+    def judged(replayed: int, began: float, dead: dict[str, str]) -> int:
+        ledger = Ledger(tmp_path)
+        ledger.runs.update({"a": [first, later], "b": [first], "c": [first, later]})
+        replay = PastReplay(lambda one: one in {"a", "b"}, began, replayed)
+        return ledger.judge({}, [], dead, [], {}, Steered(replays=[replay])).not_replayed
+
+    assert judged(1, 3.0, {}) == 0
+    assert judged(2, 3.0, {}) == 1
+    assert judged(2, 3.0, {"b": "error"}) == 0
+    assert judged(1, 5.5, {}) == 1

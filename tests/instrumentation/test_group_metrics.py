@@ -70,6 +70,19 @@ async def test_what_could_run_and_what_cannot_are_told_apart() -> None:
     assert ("group_backlog_bytes", "main") not in seen
 
 
+async def test_dead_letters_are_told_by_reason_and_reasons_are_bounded() -> None:
+    asked = Asked()
+    reasons = {"failed": 2, "asked for": 1, "bad\x1b[31m": 4} | {f"r{n}": 1 for n in range(60)}
+    asked.answer = (msgspec.structs.replace(GROUP, dead_reasons=reasons),)
+    metrics = GroupMetrics(asked.look, 30.0)
+    await metrics.refresh()
+    found = {key[2]: value for key, value in values(metrics).items() if "letters" in key[0]}
+    assert sum(found.values()) == sum(reasons.values())
+    assert (found["failed"], found["asked for"]) == (2, 1)
+    assert len(found) < 60
+    assert found["other"] > 4
+
+
 async def test_while_all_is_paused_nothing_could_run() -> None:
     asked = Asked()
     paused = Pause(kind="all")

@@ -73,7 +73,7 @@ async def test_stopping_lets_a_delivery_in_flight_finish_and_refuses_new_connect
     await idle.answer()
     with paused(redis_client):
         await wire.send(delivery(running.sources["qstash"]))
-        await eventually(lambda: running.receiver._appender._writing)
+        await eventually(lambda: running.receiver._appenders[0]._writing)
         stopping = asyncio.create_task(running.receiver.stop())
         await eventually(lambda: running.receiver._http.is_quiet)
         with pytest.raises(ConnectionRefusedError):

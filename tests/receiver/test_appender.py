@@ -160,7 +160,7 @@ async def test_concurrent_deliveries_arrive_in_few_round_trips(
         ]
         await eventually(lambda: running.receiver._http.in_flight == 100)
         # All but the first batch wait in the queue, and form the second.
-        await eventually(lambda: len(running.receiver._appender._queue) >= 1)
+        await eventually(lambda: len(running.receiver._appenders[0]._queue) >= 1)
     assert {answer[0] for answer in await asyncio.gather(*posted)} == {200}
     assert round_trips(redis_client) - before <= 10
     bodies = {entry[b"body"] for entry in stored()}

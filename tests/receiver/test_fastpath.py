@@ -137,7 +137,7 @@ async def test_what_comes_behind_a_delivery_waits_for_its_answer(
     second, third = delivery(source, b"second"), delivery(source, b"third")
     with paused(redis_client):
         await wire.send(delivery(source, b"first"))
-        await eventually(lambda: running.receiver._appender._writing)
+        await eventually(lambda: running.receiver._appenders[0]._writing)
         await wire.send(request_bytes(b"", target="/healthz", method="GET") + second[:70])
         await wire.send(second[70:] + request_bytes(b"forged") + third)
         with pytest.raises(TimeoutError):
@@ -169,7 +169,7 @@ async def test_nothing_is_read_behind_a_delivery_that_is_not_answered(
     sent = 0
     with paused(redis_client):
         await wire.send(delivery(source))
-        await eventually(lambda: running.receiver._appender._writing)
+        await eventually(lambda: running.receiver._appenders[0]._writing)
         flood = request_bytes(bytes(1000)) * 1000
         wire.writer.write(flood * 30)
         await asyncio.sleep(0.3)
@@ -249,7 +249,7 @@ async def test_the_last_answer_of_a_quiet_receiver_closes_the_connection(
     wire = await connect(running)
     with paused(redis_client):
         await wire.send(delivery(running.sources["qstash"]))
-        await eventually(lambda: running.receiver._appender._writing)
+        await eventually(lambda: running.receiver._appenders[0]._writing)
         running.receiver.quiet()
     answer = await wire.answer()
     assert (answer.status, answer.headers["Connection"]) == (200, "close")
@@ -284,7 +284,7 @@ async def test_the_message_of_a_sender_that_has_gone_is_stored_all_the_same(
     wire = await connect(running)
     with paused(redis_client):
         await wire.send(delivery(running.sources["qstash"]))
-        await eventually(lambda: running.receiver._appender._writing)
+        await eventually(lambda: running.receiver._appenders[0]._writing)
         wire.hang_up(how)
         await eventually(lambda: not connections(running))
     await eventually(lambda: len(stored()) == 1)

@@ -106,7 +106,7 @@ async def test_a_crowd_that_asks_for_readiness_does_not_use_up_the_connections_t
             status_of(http.post(f"{running.url}/qstash", data=HELLO, headers=headers))
         )
         await eventually(lambda: running.receiver._http.in_flight == 151)
-        await eventually(lambda: running.receiver._appender._writing)
+        await eventually(lambda: running.receiver._appenders[0]._writing)
         now: Any = redis_client.client_list()
         assert len(now) - len(clients) <= 2
     assert await asyncio.gather(*crowd, posted) == [200] * 151

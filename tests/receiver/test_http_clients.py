@@ -88,7 +88,7 @@ async def test_a_client_that_does_not_wait_for_its_answer_has_still_delivered(
     with paused(redis_client):
         wire = await connect(running)
         await wire.send(delivery(running.sources["qstash"]))
-        await eventually(lambda: running.receiver._appender._writing)
+        await eventually(lambda: running.receiver._appenders[0]._writing)
         wire.hang_up("reset")
         await eventually(lambda: not any(one.connected for one in connections(running)))
     await eventually(stored)

@@ -45,7 +45,7 @@ async def test_a_delivery_is_stored_before_it_is_answered_with_200(
         answer = asyncio.create_task(
             http.post(f"{running.url}/qstash", data=HELLO, headers=headers)
         )
-        await eventually(lambda: running.receiver._appender._writing)
+        await eventually(lambda: running.receiver._appenders[0]._writing)
         assert not answer.done()
         assert stored() == []
     async with await answer as response:

@@ -154,6 +154,8 @@ def test_a_terminal_that_cannot_show_a_character_is_shown_its_escape() -> None:
 
 
 KEEP = """
+    import contextvars
+
     from hookmill.runtime.logs import KeptLines
 
     configure_logs("json")
@@ -183,6 +185,7 @@ def test_lines_that_are_kept_are_written_whole_and_in_order(unbuffered: str) -> 
 
 def test_a_line_that_is_kept_carries_what_was_bound_when_it_was_logged() -> None:
     script = f"""{KEEP}
+    contextvars.ContextVar("of another library").set("theirs")
     with structlog.contextvars.bound_contextvars(id="msg_1"):
         kept.log.info("with it")
     kept.log.info("without it")
@@ -191,6 +194,7 @@ def test_a_line_that_is_kept_carries_what_was_bound_when_it_was_logged() -> None
     first, second = lines(script)
     assert (first["event"], first["id"], second["event"]) == ("with it", "msg_1", "without it")
     assert "id" not in second
+    assert "theirs" not in {*first.values(), *second.values()}
 
 
 def test_where_a_user_has_configured_structlog_his_logger_writes_every_line_at_once() -> None:

@@ -9,10 +9,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from hookmill.errors import PartitionsError, StreamUnavailableError
+from hookmill.errors import BacklogFullError, PartitionsError, StreamUnavailableError
+from hookmill.stream.arrival import row_of
 from hookmill.stream.client import Client
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import Settlement
+from hookmill.stream.facts import Backlog
+from hookmill.stream.lane_producers import LaneProducers
 from hookmill.stream.producer import Producer
 from hookmill.stream.script_runner import Call, ScriptRunner
 from hookmill.stream.topology import slot_of
@@ -208,3 +211,31 @@ async def test_leases_are_renewed_where_the_partition_is(
         key = group.partitions[0].lease_numbers
         assert cluster.ask(cluster.server_of(key), "HGET", key, "w") == b"1"
         assert await group.settle([Settlement(entry.ref)]) == []
+
+
+async def test_what_one_lane_cannot_take_is_refused_for_its_rows_alone(cluster: Cluster) -> None:
+    some = bodies(PARTITIONS)
+    async with Client(cluster.url, "t", partitions=PARTITIONS, timeout=1.0) as whole:
+        producer = LaneProducers(whole, limit=Backlog(PARTITIONS, 0))
+        assert await producer.away() == {}
+        rows = [row_of(message(body)) for body in some]
+        assert all(isinstance(one, str) for one in await producer.append_rows(rows))
+        again = await producer.append_rows([rows[0]])
+        assert [type(one) for one in again] == [BacklogFullError]
+        assert await producer.full(range(PARTITIONS)) == {0, 1, 2}
+        frozen = cluster.server_of(whole.partitions[1].stream)
+        frozen.signal(signal.SIGSTOP)
+        try:
+            assert [*await producer.away()] == [1]
+            full, away, also_full = await producer.append_rows(rows)
+            assert [type(full), type(also_full)] == [BacklogFullError] * 2
+            assert type(away) is StreamUnavailableError
+        finally:
+            frozen.signal(signal.SIGCONT)
+        await eventually(cluster.is_well)
+        patient = producer.with_timeout(5.0)
+        assert await patient.full([1]) == {1}
+        await patient.close()
+        await producer.close()
+    for node in cluster.nodes:
+        cluster.ask(node, "FLUSHALL")

@@ -36,7 +36,8 @@ def test_the_names_are_those_of_release_0_1() -> None:
     group = keys.of_group("main")._asdict()
     new = {"heartbeats", "heartbeat_times", "lease_numbers", "looks", "watched", "deliveries"}
     new |= {"wake", "due", "releaser", "first_sights", "gate", "history", "paused"}
-    new |= {"moves", "replays"}
+    new |= {"moves", "replays", "dead_reasons", "dead_recount"}
+    new |= {"moves", "replays", "stacks"}
     assert {name: key for name, key in group.items() if name not in new} == {
         "stream": "hookmill:{0}:stream",
         "again": "hookmill:{0}:main:again",

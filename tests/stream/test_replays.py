@@ -15,7 +15,7 @@ from hookmill.stream.facts import Pause
 from hookmill.stream.pauses import Pauses
 from hookmill.stream.producer import Producer
 from hookmill.stream.replays import Limits, ReplayProgress, Replays
-from hookmill.stream.unfinished import ReplayTakenOverError, UnfinishedWork
+from hookmill.stream.unfinished import OneMessage, ReplayTakenOverError, UnfinishedWork
 from tests.stream.ordering import OpenGroup, again, dead, ids, run_all, send, settled
 from tests.stream.toolkit import OwnServer, opened
 from tests.support import message
@@ -76,15 +76,17 @@ async def test_a_replayed_message_keeps_its_id_and_its_owner_and_counts_attempts
     await group.settle([settled(entry)])
 
 
+@pytest.mark.parametrize("is_one", [False, True], ids=["all", "one"])
 async def test_what_moves_behind_the_back_of_a_look_is_left_out(
-    stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
+    stream: Producer, open_group: OpenGroup, redis_client: redis.Redis, *, is_one: bool
 ) -> None:
     group = await open_group()
     await send(stream, "one")
     (first,) = (await group.take(10)).entries
     await group.settle([settled(first, again(first, "h"))])
     (entry,) = (await group.take(10)).entries
-    found = UnfinishedWork(stream.client, "main", "run")
+    only = OneMessage(0, first.ref.id) if is_one else None
+    found = UnfinishedWork(stream.client, "main", "run", only)
     look = found.look()
     await anext(look)  # the dead letters
     await anext(look)  # the delayed
@@ -119,6 +121,10 @@ async def test_each_place_of_an_unfinished_message_is_looked_at(
     everything = [one async for one in entries_of(stream)]
     assert found.tokens[0] - {b""} == {one.encode() for one in everything[1:7]}
     assert found.last[0] == everything[6]
+    for number, token in enumerate(everything):
+        one = UnfinishedWork(stream.client, "main", "run", OneMessage(0, token))
+        assert [read async for read in one.look()]
+        assert one.tokens[0] == ({token.encode()} if number else set())
     assert await step(stream, [done, head.ref.id]) == (
         "went on",
         ReplayProgress("9-9", replayed=1, unfinished=1),

@@ -45,6 +45,8 @@ async def test_an_undeliverable_entry_is_a_dead_letter_as_a_worker_would_write_i
     (follow_up,) = settlement_of(entry, outcome, lambda: death.died_ms / 1000).follow_ups
     assert letter.fields == {**entry.fields, **follow_up.changes}
     assert not redis_client.exists(group.partitions[0].deliveries)
+    counted = redis_client.hgetall(group.partitions[0].dead_reasons)
+    assert counted == {b"=undeliverable": b"1", b"added": b"1"}
     redis_client.delete(group.partitions[0].dead)
 
 

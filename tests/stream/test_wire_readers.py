@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from hookmill.errors import StreamUnavailableError
-from hookmill.stream import wire_readers
+from hookmill.stream import older_workers
 from hookmill.stream.client import Client
 from hookmill.stream.entries import Settlement
 from hookmill.stream.facts import Heartbeat
@@ -69,15 +69,15 @@ async def test_a_worker_without_a_heartbeat_counts_until_it_is_gone_or_was_silen
     await stream.append([message()])
     (entry,) = (await group.take(1)).entries
     await beat(stream, "new", NEW)
-    monkeypatch.setattr(wire_readers, "SILENCE", 60.0)
+    monkeypatch.setattr(older_workers, "SILENCE", 60.0)
     assert await versions() == set()
-    monkeypatch.setattr(wire_readers, "SILENCE", 0.0)
+    monkeypatch.setattr(older_workers, "SILENCE", 0.0)
     assert await versions() == set()  # it is of release 0.1, which may be silent for long
 
     numbers = stream.partitions[0].of_group("main").lease_numbers
     redis_client.hset(numbers, "old", 1)
     assert await versions() == set(NEW)
-    monkeypatch.setattr(wire_readers, "SILENCE", 60.0)
+    monkeypatch.setattr(older_workers, "SILENCE", 60.0)
     assert await versions() == set()
 
     await group.settle([Settlement(entry.ref)])

@@ -151,22 +151,31 @@ def frozen(own_server: Callable[..., Server]) -> Server:
 
 
 @pytest.fixture
+async def patient(frozen: Server) -> AsyncIterator[Stream]:
+    """A stream on it that waits as long as a busy machine needs."""
+    stream = Stream(frozen.url, "t", timeout=30.0)
+    yield stream
+    await stream.close()
+
+
+@pytest.fixture
 async def hasty(frozen: Server) -> AsyncIterator[Stream]:
-    """A stream on it that does not wait for long."""
+    """A stream on it that does not wait for long, and is asked only while it is frozen."""
     stream = Stream(frozen.url, "t", timeout=0.1)
     yield stream
     await stream.close()
 
 
 async def test_while_redis_does_not_answer_nobody_is_unhealthy(
-    frozen: Server, hasty: Stream, make_pool: MakePool
+    frozen: Server, patient: Stream, hasty: Stream, make_pool: MakePool
 ) -> None:
-    server = frozen
-    watched = await wedged(make_pool, hasty)
+    watched = await wedged(make_pool, patient)
     assert await watched.after(PATIENCE - 2) == ""
-    server.signal(signal.SIGSTOP)
+    frozen.signal(signal.SIGSTOP)
+    watched.consumption._waiting = FirstWaiting(hasty.client, "main")
     assert await watched.after(10) == ""
-    server.signal(signal.SIGCONT)
+    frozen.signal(signal.SIGCONT)
+    watched.consumption._waiting = FirstWaiting(patient.client, "main")
     assert await watched.after(PATIENCE - 2) == ""  # the time counts anew
     assert await watched.after(8) == "consumes_nothing"
 

@@ -17,6 +17,7 @@ from tests.support import Clock, wait_until
 from tests.worker.processes import WorkerProcesses
 from tests.worker.test_probes import ask
 from worker.consumption import Consumption, Fault
+from worker.duties import Duties
 from worker.health import WorkerHealth
 from worker.loop_watch import LoopWatch
 from worker.threads import HandlerThreads
@@ -59,6 +60,21 @@ async def wedge(delivery):
     Pool._next_step = hang
 """
 
+HANGING = """
+Takeover = ours("worker.takeover.Takeover")
+ours("worker.duties.Duties").__init__.__kwdefaults__["patience"] = 2.0
+asks = Takeover._asked_twice
+
+async def hangs(takeover):
+    while not os.path.exists("ask"):
+        await asyncio.sleep(0.01)
+    return await asks(takeover)
+
+@handlers.on("hang")
+async def hang_a_duty(delivery):
+    Takeover._asked_twice = hangs
+"""
+
 
 def code_of(port: int, path: str = "/healthz") -> str:
     status, text = ask(port, path)
@@ -76,7 +92,7 @@ def test_a_wedged_worker_is_unhealthy_while_it_is_and_says_why(
 ) -> None:
     port = free_port()
     given = {"HOOKMILL_THREADS": "1", "HOOKMILL_STUCK_THREADS": "0"}
-    worker = processes.start(WEDGED, HOOKMILL_ADMIN_PORT=str(port), **given)
+    worker = processes.start(WEDGED + HANGING, HOOKMILL_ADMIN_PORT=str(port), **given)
     wait_until(lambda: code_of(port, "/readyz") == "ok")
 
     processes.send("block")
@@ -92,6 +108,14 @@ def test_a_wedged_worker_is_unhealthy_while_it_is_and_says_why(
     wait_until(lambda: sick(processes) == ["threads_stuck"])
     (processes.folder / "unstick").touch()
     wait_until(lambda: code_of(port) == "ok")
+
+    processes.send("hang")
+    wait_until(lambda: code_of(port) == "part_stands_still")
+    wait_until(lambda: sick(processes) == ["part_stands_still"])
+    assert "the part takeover of the worker has stood still for " in ask(port, "/healthz")[1]
+    worker.wait_for("in hangs")  # the log shows where
+    (processes.folder / "ask").touch()
+    wait_until(lambda: code_of(port, "/readyz") == "ok")
 
     processes.send("wedge")
     wait_until(lambda: code_of(port) == "consumes_nothing")
@@ -158,9 +182,12 @@ class Calm(Consumption):
 async def test_the_first_cause_is_named(threads: HandlerThreads) -> None:
     calm, parts = Calm(), [""]
     watch = LoopWatch(list)
-    health = WorkerHealth(calm, threads, watch, lambda: parts[0])
+    duties = Duties()
+    health = WorkerHealth(calm, threads, watch, duties, lambda: parts[0])
     watch.start()
     assert health.fault is None
+    duties.fault = Fault("part_stands_still", "it hangs")
+    assert health.fault == health.lasting_fault == duties.fault
     calm.fault = Fault("consumes_nothing", "it does nothing")
     assert health.fault == calm.fault
     parts[0] = "janitor"

@@ -303,4 +303,4 @@ async def test_a_worker_says_that_it_heeds_pauses_and_which_names_its_handlers_h
     heartbeats = Heartbeats(stream.client, "main")
     await heartbeats.write(constant_part("w", Settings(), handlers))
     (beat,) = await heartbeats.read()
-    assert (beat.can, beat.aliases) == (("pause", "replay"), {"old": "new"})
+    assert (beat.can, beat.aliases) == (("pause", "replay", "stacks"), {"old": "new"})

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.running import hookmill
 from tests.support import Program, wait_until
 from tests.worker.processes import START, WorkerProcesses
 
@@ -114,7 +115,8 @@ def test_a_hangup_drains_the_worker(processes: WorkerProcesses) -> None:
 def test_sigusr1_writes_what_runs_even_while_the_event_loop_is_blocked(
     processes: WorkerProcesses,
 ) -> None:
-    worker = processes.start("""
+    worker = processes.start(
+        """
         async def ask_the_bank():
             await asyncio.sleep(600)
 
@@ -135,7 +137,9 @@ def test_sigusr1_writes_what_runs_even_while_the_event_loop_is_blocked(
         async def blocking(delivery):
             say("blocking began")
             time.sleep(20)
-        """)
+        """,
+        HOOKMILL_LEASE="3",
+    )
     processes.send("async", "plain", "blocking")
     for kind in ("async", "plain", "blocking"):
         worker.wait_for(f"{kind} began")
@@ -151,6 +155,14 @@ def test_sigusr1_writes_what_runs_even_while_the_event_loop_is_blocked(
     assert "task delayed\n" in said
     for function in ("ask_the_bank", "read_the_file", "blocking"):
         assert f", in {function}\n" in said
+
+    # An operator elsewhere is told by the thread of the leases.
+    (name,) = re.findall(r'"consumer":"([^"]+)"', said)[:1]
+    told = hookmill("stacks", name, env={"REDIS_URL": processes.server.url, "HOOKMILL_LEASE": "3"})
+    assert told.returncode == 0, told.stderr
+    assert re.search(r"message m2-\S+, handler blocking, for \d+\.\d s\n", told.stdout)
+    assert re.search(r"\n  [^/\n]+/app.py, line \d+, in blocking\n", told.stdout)
+    assert "time.sleep" not in told.stdout
     assert worker.returncode is None
 
 

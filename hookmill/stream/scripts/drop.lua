@@ -8,8 +8,10 @@
 -- ARGV  the dead letters' IDs
 -- Reply how many were deleted; one that is no longer there does not count
 
-local owners_key = KEYS[2]
+local dead_key, owners_key = KEYS[1], KEYS[2]
 --#include owners
+--#include reason_counts
+--#include reasons_gone
 
 local generations = known_generations()
 
@@ -17,10 +19,12 @@ local dropped = 0
 for _, id in ipairs(ARGV) do
   local found = redis.call('XRANGE', KEYS[1], id, id)[1]
   if found then
-    redis.call('XDEL', KEYS[1], found[1])
+    redis.call('XDEL', dead_key, found[1])
+    note_gone(found[1], reason_of(found[2]))
     local digest, token = identity_of(found[2], places_of(found[2]))
     if #digest >= 4 then disown(generations, digest, token) end
     dropped = dropped + 1
   end
 end
+keep_gone()
 return dropped

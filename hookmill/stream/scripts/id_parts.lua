@@ -1,4 +1,5 @@
--- Splits an entry ID. A part of trim.lua, and of append.lua and direct_read.lua.
+-- Splits an entry ID. A part of trim.lua, append.lua and direct_read.lua, and of drop.lua and
+-- replay.lua (by reasons_gone.lua).
 
 -- Return the milliseconds and the sequence number of an entry ID.
 local function parts_of(id)

@@ -7,9 +7,10 @@
 -- The first command takes no memory. Without it, a full Redis would refuse this script, and the
 -- number would stand still although the worker lives.
 --
--- KEYS  1 stream  2 again  3 lease numbers
+-- KEYS  1 stream  2 again  3 lease numbers  4 stacks (only where they lie)
 -- ARGV  1 group  2 consumer  3 number, then for each entry: key number, entry ID
--- Reply the positions (1 for the first) of the entries that are no longer its own
+-- Reply the positions (1 for the first) of the entries that are no longer its own; then, where an
+--       operator asks for its stacks, the name of the request
 
 local group, consumer = ARGV[1], ARGV[2]
 redis.call('DEL', KEYS[3] .. ':none')
@@ -23,4 +24,6 @@ for i = 4, #ARGV, 2 do
     lost[#lost + 1] = i / 2 - 1
   end
 end
+local asked = KEYS[4] and redis.call('HGET', KEYS[4], 'ask ' .. consumer)
+if asked then lost[#lost + 1] = asked end
 return lost

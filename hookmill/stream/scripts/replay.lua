@@ -6,12 +6,15 @@
 --       then the dead letters' IDs
 -- Reply how many were moved; one that is no longer there does not count
 
+local dead_key = KEYS[1]
 local again_key, busy_key, parked_key, counts_key = KEYS[2], KEYS[3], KEYS[4], KEYS[6]
 --#include finished
 --#include owners
 --#include order
 --#include weight
 --#include largest
+--#include reason_counts
+--#include reasons_gone
 
 local names = {}
 for i = 2, 1 + tonumber(ARGV[1]) do names[ARGV[i]] = true end
@@ -42,10 +45,12 @@ for i = ids_at, #ARGV do
     else
       rejoin(key, token, kept)
     end
-    redis.call('XDEL', KEYS[1], found[1])
+    redis.call('XDEL', dead_key, found[1])
+    note_gone(found[1], reason_of(found[2]))
     note_finished(-1, -weight_of(kept))
     replayed = replayed + 1
   end
 end
 keep_finished()
+keep_gone()
 return replayed

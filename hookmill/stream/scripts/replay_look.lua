@@ -7,7 +7,7 @@
 -- KEYS  1 again  2 counts  3 stream, or list
 -- ARGV  1 name of the run  2 for how long moves are noted without a further step (s)
 --       3 'stream', 'parked', 'paused', or 'end': moves are no longer noted  4 where it goes on ('': it begins)  5 how many at most
---       6 bytes after which it ends
+--       6 bytes after which it ends  7 the only owner token that is asked for ('': all)
 -- Reply {tokens, next}: where the next step goes on, '' where that was all; false where another run
 --       has the right, or the time is over
 
@@ -23,12 +23,17 @@ if ARGV[3] == 'end' then
 end
 
 local kind, position, count, budget = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
+local wanted = ARGV[7]
 local tokens, bytes = {}, 0
+
+local function note(token)
+  if wanted == '' or token == wanted then tokens[#tokens + 1] = token end
+end
 
 local function take_in(fields)
   for i = 1, #fields, 2 do
     bytes = bytes + #fields[i] + #fields[i + 1]
-    if fields[i] == 'owner' then tokens[#tokens + 1] = fields[i + 1] end
+    if fields[i] == 'owner' then note(fields[i + 1]) end
   end
 end
 
@@ -48,7 +53,7 @@ local function take_in_packed(packed)
   bytes = bytes + #packed
   if kind == 'parked' then -- an array of the token and the fields: the token stands in front
     local _, token = cmsgpack.unpack_limit(packed, 1, 1)
-    tokens[#tokens + 1] = token
+    note(token)
   else
     take_in(cmsgpack.unpack(packed))
   end

@@ -91,6 +91,8 @@ if at >= #ARGV then -- mostly that is all: what follows is for the other entries
   return { acknowledged, {}, {} }
 end
 
+local dead_key = KEYS[5]
+--#include reason_counts
 --#include weight
 --#include order
 --#include held_back
@@ -112,7 +114,8 @@ local dead_id -- the last dead letter that was made
 local function follow_up(kind, delay_ms, place, fields)
   note_move_of(fields)
   if kind == 'dead' then
-    dead_id = redis.call('XADD', KEYS[5], '*', unpack(fields))
+    dead_id = redis.call('XADD', dead_key, '*', unpack(fields))
+    note_dead(reason_of(fields))
     return 0
   end
   if kind == 'paused' then
@@ -217,6 +220,7 @@ while at < #ARGV do
   end
 end
 keep_finished()
+keep_dead()
 for _, batch in ipairs(others) do
   local chunk, count, item = unpack(batch)
   if next(batch.owners) then item = with_owners(item, batch.owners) end

@@ -111,6 +111,7 @@ elseif suspect then
   more = 1
 end
 if #deleted > 0 then forget_heads(deleted) end
+keep_dead()
 finish()
 if seen == 1 and #runs == 1 then redis.call('HINCRBY', deliveries_key, first, 1) end
 return answer(more, dead, pauses)

@@ -7,6 +7,7 @@
 -- Needs: taking.lua, `group`, `dead_key` and `now_ms`, set before the include.
 
 --#include changed
+--#include reason_counts
 local UNDELIVERABLE = 'it was given out %d times, alone, and no worker received it: it may be too '
   .. 'large for the connection, for a limit of Redis, or for the memory of a worker'
 
@@ -24,6 +25,7 @@ local function make_dead_letter(which, id, fields, deliveries)
   })
   note_move(token)
   local dead_id = redis.call('XADD', dead_key, '*', unpack(letter))
+  note_dead('undeliverable')
   keep_note(token, now_ms, dead_id, 'undeliverable ' .. text)
   change_head(key, token, -1)
   acknowledge(which, group, id)

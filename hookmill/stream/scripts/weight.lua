@@ -1,5 +1,5 @@
 -- How many bytes an entry has: those of its values, as weight_of() in hookmill/stream/entries.py
--- counts them. A part of oldest_dead.lua, replay.lua, settle.lua, recount.lua, and of take.lua and
+-- counts them. A part of oldest_dead.lua, replay.lua, settle.lua, recount.lua, recount_dead.lua, and of take.lua and
 -- takeover.lua (by taking.lua).
 
 local function weight_of(fields)
