@@ -62,6 +62,7 @@ class Seat:
         self.deaths = 0
         """How many processes have ended that nobody had asked to."""
         self._failures = 0
+        self._leaving: set[asyncio.Task[None]] = set()
         self.was_ready = asyncio.Event()
         self._replace, self._exchanged = asyncio.Event(), asyncio.Event()
 
@@ -85,7 +86,7 @@ class Seat:
 
     async def keep(self) -> None:
         """Keep a process running until the supervisor stops."""
-        child = self._start()
+        child = None if self._stopping.is_set() else self._start()
         while not self._stopping.is_set():
             if child is not None:
                 await _first_of(child.ended, child.leaving, self._replace, self._stopping)
@@ -107,7 +108,9 @@ class Seat:
         """
         old = self.child
         if old is None or not self.is_ready:
-            return True  # a new one is on its way
+            if old is not None:
+                old.stop()  # when it has ended, another is started
+            return True
         self._exchanged.clear()
         self._replace.set()
         await _first_of(self._exchanged, self._stopping)
@@ -173,6 +176,9 @@ class Seat:
         if self._stopping.is_set():
             return child
         log.info("a process was told to stop: starting another", process=self.number, pid=child.pid)
+        seeing_off = asyncio.create_task(self.see_off(child))
+        self._leaving.add(seeing_off)
+        seeing_off.add_done_callback(self._leaving.discard)
         return self._start()
 
     async def _exchange(self, child: ChildProcess) -> ChildProcess | None:

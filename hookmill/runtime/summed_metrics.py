@@ -28,16 +28,13 @@ LOWEST = frozenset({
 """Gauges of which the lowest value is shown: it is that of the process that is worst off."""
 
 HIGHEST = frozenset({
-    "hookmill_backlog_limit_bytes", "hookmill_backlog_limit_messages",
-    "hookmill_group_backlog_bytes", "hookmill_group_backlog_messages",
-    "hookmill_group_blocked_workers", "hookmill_group_messages",
-    "hookmill_group_next_due_timestamp_seconds", "hookmill_group_oldest_dead_timestamp_seconds",
-    "hookmill_group_oldest_runnable_timestamp_seconds", "hookmill_group_runnable_messages",
-    "hookmill_group_workers", "hookmill_groups_asked_timestamp_seconds", "hookmill_spool_bytes",
+    "hookmill_backlog_limit_bytes", "hookmill_backlog_limit_messages", "hookmill_spool_bytes",
     "hookmill_spool_limit_bytes", "hookmill_spool_messages",
     "hookmill_spool_oldest_timestamp_seconds",
 })  # fmt: skip
-"""Gauges of which each process says the same, if it asked at the same time."""
+"""Gauges of which each process says the same, if it asked at the same time. So are all that begin
+with `hookmill_group`.
+"""
 
 _SAMPLE = re.compile(
     r'([A-Za-z_:][A-Za-z0-9_:]*(?:\{(?:[^"}]|"(?:[^"\\]|\\.)*")*\})?) (\S+)(?: (# .*))?'

@@ -34,6 +34,13 @@ def test_an_option_of_the_command_is_checked_as_its_setting_is(tmp_path: Path) -
     assert "greater than or equal to 1 (got 0)" in answer.stderr
 
 
+@pytest.mark.parametrize("given", ["0", "many"])
+def test_a_number_of_processes_that_cannot_be_is_refused(given: str) -> None:
+    answer = hookmill("receiver", "--processes", given, env=NO_REDIS)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert "hookmill: --processes: Input should be " in answer.stderr
+
+
 @pytest.mark.parametrize("option", [("--port", "65536"), ("--time-scale", "-1")])
 def test_the_emulator_refuses_numbers_that_cannot_be(option: tuple[str, str]) -> None:
     answer = hookmill("qstash", *option)
