@@ -75,6 +75,25 @@ NOT_RUN = {
         "docs/how-to/deploy-systemd.md",
         "systemctl edit hookmill-worker@.service",
     ): "it opens an editor",
+    (
+        "docs/how-to/deploy-kubernetes.md",
+        "docker build -f deploy/Dockerfile --build-arg EXTRAS=metrics -t hookmill .",
+    ): "needs Docker and a registry",
+    ("docs/how-to/deploy-kubernetes.md", "kubectl create namespace hooks"): "needs a cluster",
+    (
+        "docs/how-to/deploy-kubernetes.md",
+        "helm upgrade --install shop deploy/helm/hookmill --namespace hooks --values values.yaml",
+    ): "needs a cluster",
+    ("docs/how-to/deploy-fly.md", "fly apps create hookmill"): "needs an account at Fly",
+    (
+        "docs/how-to/deploy-fly.md",
+        "docker build -f deploy/Dockerfile --build-arg EXTRAS=metrics -t hookmill .",
+    ): "needs an account at Fly",
+    ("docs/how-to/deploy-fly.md", "fly logs --app hookmill"): "needs an account at Fly",
+    (
+        "docs/how-to/deploy-fly.md",
+        "fly scale count --app hookmill worker=20",
+    ): "needs an account at Fly",
     ("docs/how-to/develop-offline.md", "hookmill dev"): (
         "the tutorial runs it with handlers of its own, the README with samples"
     ),
