@@ -17,19 +17,21 @@ NEXT_AFTER = 0.2
 """Seconds after which the next server is asked, too."""
 
 
-class Told(NamedTuple):
+class ServerAnswer(NamedTuple):
     """A reply, and the URL of the server that has given it."""
 
     url: str
     reply: Any
 
 
-async def first_answer(urls: Iterable[str], command: Command, url_file: Path | None) -> Told:
+async def first_answer(
+    urls: Iterable[str], command: Command, url_file: Path | None
+) -> ServerAnswer:
     """Ask servers in this order; return the first reply that says something. Raises
     `StreamUnavailableError` if there is none.
     """
     left = [*urls]
-    asking: set[asyncio.Task[Told]] = set()
+    asking: set[asyncio.Task[ServerAnswer]] = set()
     error = StreamUnavailableError("there is no server to ask")
     try:
         while left or asking:
@@ -54,7 +56,7 @@ async def first_answer(urls: Iterable[str], command: Command, url_file: Path | N
             await asyncio.wait(asking)
 
 
-async def _ask(url: str, command: Command, url_file: Path | None) -> Told:
+async def _ask(url: str, command: Command, url_file: Path | None) -> ServerAnswer:
     server = Connections(url, ASK_TIMEOUT, url_file=url_file)
     try:
         (reply,) = await server.ask([command])
@@ -62,6 +64,6 @@ async def _ask(url: str, command: Command, url_file: Path | None) -> Told:
             raise StreamUnavailableError(f"{' '.join(map(str, command))}: {reply}")
         if not reply:
             raise StreamUnavailableError(f"{' '.join(map(str, command))}: it does not know")
-        return Told(url, reply)
+        return ServerAnswer(url, reply)
     finally:
         await server.close()
