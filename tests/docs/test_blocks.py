@@ -111,6 +111,14 @@ NOT_RUN = {
         'hookmill pause --handler send_receipt --why "the mail provider is down"',
     ): "it needs a worker with this handler; tests/cli/test_pauses.py runs these commands",
     (
+        "docs/how-to/redis-cluster-and-sentinel.md",
+        "export REDIS_URL='redis+sentinel://:PASSWORD@sentinel-1,sentinel-2,sentinel-3/main'",
+    ): "it needs three sentinels; `tests/e2e/test_sentinel.py` does the same",
+    (
+        "docs/how-to/redis-cluster-and-sentinel.md",
+        "export REDIS_URL='redis+cluster://:PASSWORD@node-1:6379,node-2:6379,node-3:6379'",
+    ): "it needs a cluster; `tests/e2e/test_cluster_receiver.py` does the same",
+    (
         "docs/how-to/trace-messages.md",
         "pip install 'hookmill[otel]' opentelemetry-sdk opentelemetry-exporter-otlp-proto-http",
     ): INSTALLS,
