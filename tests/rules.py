@@ -393,7 +393,7 @@ RULES = (
         (
             Edit(
                 "worker/pool.py",
-                "if self.free_slots == 0 and not self.may_run_suspect:",
+                "if free == 0 and not self.may_run_suspect:",
                 "if False:",
             ),
             Edit(
@@ -1085,9 +1085,9 @@ RULES = (
         "a suspect waits until nothing else runs",
         (
             Edit(
-                "worker/pool.py",
-                "return bool(self._suspects) and not self._running and not self._is_quiet",
-                "return bool(self._suspects) and not self._is_quiet",
+                "worker/slots.py",
+                "each.running or (each.runs_alone and each is not share)",
+                "each.runs_alone and each is not share",
             ),
         ),
         (f"{SUSPECTS}a_suspect_begins_when_nothing_else_runs_and_nothing_begins_beside_it",),
@@ -1095,7 +1095,7 @@ RULES = (
     Rule(
         12,
         "and nothing begins beside it",
-        (Edit("worker/pool.py", "if self._suspects or self._runs_alone:", "if self._suspects:"),),
+        (Edit("worker/slots.py", "if each.runs_alone or (", "if ("),),
         (f"{SUSPECTS}a_suspect_begins_when_nothing_else_runs_and_nothing_begins_beside_it",),
     ),
     Rule(
@@ -1119,8 +1119,8 @@ RULES = (
         (
             Edit(
                 "worker/pool.py",
-                "self._settle(entry, Requeued(_progress_of(entry)))\n        self._suspects = []",
-                "self.held.pop(entry.ref, None)\n        self._suspects = []",
+                "for entry in (*self._suspects, *self._late):",
+                "for entry in self._late:",
             ),
         ),
         (f"{SUSPECTS}a_suspect_that_is_requeued_is_no_suspect_any_more",),
@@ -1393,8 +1393,8 @@ RULES = (
         "or after one did that has gone",
         (
             Edit(
-                "worker/app.py",
-                '            "first sights": unknown_types.forget_known,\n',
+                "worker/lane.py",
+                '            "first sights": self._unknown_types.forget_known,\n',
                 "",
             ),
             Edit("worker/unknown_types.py", "is_known = knows(", "is_known = False and knows("),
@@ -2439,8 +2439,8 @@ RULES = (
         (
             Edit(
                 "worker/app.py",
-                "first_to_end([self._pool.start(), *tasks])",
-                "first_to_end([(self._pool.start(), task)[1] for task in tasks])",
+                "first_to_end([*pools, *tasks])",
+                "first_to_end(tasks)",
             ),
         ),
         (f"{PROCESS_END}a_worker_that_loses_a_part_of_itself_ends_and_requeues_its_work",),
@@ -2451,8 +2451,8 @@ RULES = (
         (
             Edit(
                 "worker/app.py",
-                "first_to_end([self._pool.start(), *tasks])",
-                "first_to_end([self._pool.start(), *tasks[:-1]])",
+                "first_to_end([*pools, *tasks])",
+                "first_to_end([*pools, *tasks[:-1]])",
             ),
         ),
         (f"{PROCESS_END}a_worker_that_loses_a_background_task_ends_and_requeues_its_work",),
@@ -2460,7 +2460,7 @@ RULES = (
     Rule(
         30,
         "the settler is watched",
-        (Edit("worker/app.py", '            "settler watch": self._pool.watch_settler(),\n', ""),),
+        (Edit("worker/lane.py", '            "settler watch": self.pool.watch_settler(),\n', ""),),
         (f"{PROCESS_END}a_worker_that_loses_a_part_of_itself_ends_and_requeues_its_work",),
     ),
     Rule(
@@ -2468,8 +2468,8 @@ RULES = (
         "the thread that renews leases is watched",
         (
             Edit(
-                "worker/app.py",
-                '            "leases thread": watch_thread(self._leases.is_alive),\n',
+                "worker/lane.py",
+                '            "leases thread": watch_thread(self.leases.is_alive),\n',
                 "",
             ),
         ),

@@ -75,6 +75,7 @@ class Attempter:
         look: Callable[[str], Awaitable[Sight]] = never_seen,
         clock: Callable[[], float] = time.time,
         pauses: KnownPauses | None = None,
+        unmatched: UnmatchedTypes | None = None,
     ) -> None:
         self._handlers = handlers
         self._pauses = pauses or KnownPauses(1)
@@ -86,7 +87,7 @@ class Attempter:
         self._expects_cancellation = False
         self._timeouts = Timeouts()
         self._calls: dict[str, Next] = {}
-        self._unmatched = UnmatchedTypes(handlers)
+        self._unmatched = unmatched or UnmatchedTypes(handlers)
 
     @functools.cached_property
     def needs_thread(self) -> bool:

@@ -44,6 +44,11 @@ class Bounds(NamedTuple):
         """Return the bounds of the settings."""
         return cls(settings.dead_age, settings.dead_messages, settings.dead_bytes)
 
+    def share(self, some: int, total: int) -> Bounds:
+        """Return the share of some of the partitions."""
+        messages, size = (-(-bound * some // total) for bound in (self.messages, self.bytes))
+        return self._replace(messages=messages, bytes=size)
+
 
 class DeadLetterBounds:
     """Call `enforce` regularly. `clock` returns Unix seconds."""

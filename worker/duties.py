@@ -30,6 +30,10 @@ LONG = {"delayed": PATIENCE + LONGEST_PAUSE, "janitor": 5 * PATIENCE}
 """The same for duties that wait for something, or that ask Redis many times."""
 
 
+OF_PARTITION = " of partition "
+"""Stands between a duty and a partition, where each of several has the same duty."""
+
+
 class Duties:
     """The periodic tasks. Start each with what `of` returns, and call `look` regularly.
 
@@ -74,7 +78,9 @@ class Duties:
         before, self.fault = self.fault, None
         for name, turns in self._turns.items():
             _, seconds = self._seen[name]
-            if seconds < turns.pause + self._long.get(name, self._patience):
+            if seconds < turns.pause + self._long.get(
+                name.partition(OF_PARTITION)[0], self._patience
+            ):
                 continue
             self.fault = Fault(
                 "part_stands_still",

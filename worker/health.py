@@ -8,14 +8,23 @@ restarts what is unhealthy must not end a whole fleet for them. Any thread may a
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
-from worker.consumption import Consumption, Fault
+from worker.consumption import Fault
 from worker.duties import Duties
 from worker.loop_watch import LoopWatch
 from worker.threads import HandlerThreads
 
 MAX_BLOCKED = 10.0
 """Seconds for which the event loop may be blocked."""
+
+
+class FindsFaults(Protocol):
+    """A watch over what the worker does."""
+
+    @property
+    def fault(self) -> Fault | None:
+        """What is wrong; None: nothing."""
 
 
 class WorkerHealth:
@@ -25,7 +34,7 @@ class WorkerHealth:
 
     def __init__(
         self,
-        consumption: Consumption,
+        consumption: FindsFaults,
         threads: HandlerThreads,
         loop_watch: LoopWatch,
         duties: Duties,

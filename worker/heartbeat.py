@@ -13,7 +13,7 @@ import socket
 import time
 from contextlib import suppress
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -26,9 +26,25 @@ from hookmill.stream.facts import Heartbeat
 from hookmill.stream.heartbeats import Heartbeats
 from worker.consumption import Fault
 from worker.health import WorkerHealth
-from worker.pool import STOP_STEP_TIMEOUT, Pool
+from worker.pool import STOP_STEP_TIMEOUT
 from worker.threads import HandlerThreads
 from worker.waiting import PERIOD_AFTER_MOVE
+
+
+class Work(Protocol):
+    """What a worker has in hand, as a heartbeat says it. `troubles` are those of single lanes."""
+
+    @property
+    def held(self) -> int: ...  # noqa: D102 - the docstring of the class says it
+
+    @property
+    def oldest_held(self) -> float | None: ...  # noqa: D102
+
+    @property
+    def free_slots(self) -> int: ...  # noqa: D102
+
+    @property
+    def troubles(self) -> dict[str, str]: ...  # noqa: D102
 
 
 class HeartbeatWriter:
@@ -40,7 +56,7 @@ class HeartbeatWriter:
         self,
         heartbeats: Heartbeats,
         constant: Heartbeat,
-        pool: Pool,
+        work: Work,
         threads: HandlerThreads,
         health: WorkerHealth,
     ) -> None:
@@ -49,7 +65,7 @@ class HeartbeatWriter:
         """What the last heartbeat said that is wrong with the worker."""
         self._heartbeats = heartbeats
         self._constant = constant
-        self._pool = pool
+        self._work = work
         self._threads = threads
         self._started = time.monotonic()
         self._due = 0.0
@@ -90,14 +106,15 @@ class HeartbeatWriter:
         return self._says(self._health.fault)
 
     def _says(self, fault: Fault | None) -> Heartbeat:
-        pool, oldest = self._pool, self._pool.oldest_held
+        work, oldest = self._work, self._work.oldest_held
         return msgspec.structs.replace(
             self._constant,
             uptime=round(time.monotonic() - self._started, 1),
-            held=len(pool.held),
+            held=work.held,
             oldest_held=None if oldest is None else round(oldest, 1),
-            free_slots=max(0, pool.free_slots),
+            free_slots=max(0, work.free_slots),
             free_threads=self._threads.free,
+            troubles=work.troubles,
             stuck_threads=len(self._threads.stuck()),
             sick="" if fault is None else fault.code,
             sick_why="" if fault is None else fault.detail,

@@ -34,17 +34,19 @@ _COUNTERS = {
 
 class Instruments:
     """A collector of all that a worker measures; `start` it, and `stop` it. `handlers` are the
-    names of the worker's.
+    names of the worker's. `lanes` are the clients of the lanes, whose round trips count.
     """
 
     def __init__(
         self, settings: Settings, handlers: Iterable[str], client: Client,
-        count: Callable[[], WorkerCounts],
+        count: Callable[[], WorkerCounts], lanes: Iterable[Client] = (),
     ) -> None:  # fmt: skip
         self._group = settings.group
         self._count = count
         self.messages = MessageMetrics(settings.group, handlers, settings.metrics_types)
-        program = self._program = ProgramMetrics(client, settings.lease, self.messages.flush)
+        program = self._program = ProgramMetrics(
+            client, settings.lease, self.messages.flush, lanes=lanes
+        )
         self.start, self.stop, self.prepare = program.start, program.stop, program.prepare
 
     def collect(self) -> Iterator[Any]:

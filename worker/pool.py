@@ -18,9 +18,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
-import msgspec
 import structlog
 
 from hookmill.errors import (
@@ -36,20 +34,16 @@ from hookmill.runtime.log_pace import LogPace
 from hookmill.runtime.tasks import cancel_and_wait
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import Entry, EntryRef, Settlement, Taken
-from hookmill.stream.takes import TAKE_BYTES
 from worker.attempt import Attempter
 from worker.dead_watchers import DeadWatchers
-from worker.held import Holdings
 from worker.outcome import Attempted, DeadLettered, Outcome, Requeued
 from worker.report import Reporter
 from worker.settlement import settlement_of
 from worker.settler import Settler
+from worker.slots import Running, Slots
 from worker.stacks import Run
 from worker.takeover import Takeover
 from worker.traces import AttemptTraces
-
-if TYPE_CHECKING:
-    from opentelemetry.trace import Span
 
 log = structlog.get_logger("worker")
 
@@ -105,20 +99,11 @@ AttemptCounter = Callable[[Sequence[AttemptEnded[Outcome]]], None]
 """Is told of attempts whose outcomes have been written."""
 
 
-class Running(msgspec.Struct, eq=False):
-    """A message that runs, since `began` by `time.perf_counter`, and its span if it has one."""
-
-    entry: Entry
-    began: float
-    span: Span | None = None
-
-
 class Pool:
-    """Runs up to `concurrency` messages at a time.
+    """Runs as many messages at a time as there are slots for it.
 
-    `held` has every entry from its take to its settlement. They may have `max_bytes` together; the
-    entry that passes this is the last one until something is settled. Each of the `listeners` is
-    told of every attempt that has ended; it must not raise.
+    `held` has every entry from its take to its settlement. Each of the `listeners` is told of every
+    attempt that has ended; it must not raise.
     """
 
     take_error = ""
@@ -141,40 +126,39 @@ class Pool:
         consumer: Consumer,
         attempter: Attempter,
         takeover: Takeover,
-        concurrency: int,
+        slots: Slots,
         watchers: DeadWatchers | None = None,
         *,
-        max_bytes: int = TAKE_BYTES,
         listeners: tuple[AttemptListener, ...] = (),
         traces: AttemptTraces | None = None,
     ) -> None:
         self._consumer = consumer
         self._attempter = attempter
         self._takeover = takeover
-        self._concurrency = concurrency
+        self._slots = slots
+        self._share = slots.new_share()
         self._watchers = watchers
         self._traces = traces
         self._settler = Settler(consumer, self._settled, traces)
         self._listeners = (Reporter().put, *listeners)
         self._log_pace = LogPace()
-        self._running: dict[Running, asyncio.Task[None]] = {}
-        self._suspects: list[Entry] = []
+        self._running, self._suspects = self._share.running, self._share.suspects
+        self._late: list[Entry] = []
+        """What came so late that others have its slots."""
         self._run_token = ""
         """Names the next run of a suspect, until Redis has counted it."""
-        self._runs_alone = False
-        self._has_wakeup = False
-        self._max_take = concurrency
-        self._enough_slots = max(1, int(concurrency * ENOUGH_SHARE))
+        self._has_wakeup, self._max_take = False, slots.count
+        self._enough_slots = max(1, int(slots.count * ENOUGH_SHARE))
         self._is_open = False
         self.opened = asyncio.Event()
         """Set when the consumer group was opened for the first time."""
-        self._changed = asyncio.Event()
-        self._is_quiet = False
-        self._is_resting = False
-        self._waits_for_slots = False
+        self._changed = slots.changed
+        self._resumed = asyncio.Event()
+        """Set when the pauses have changed, or when there is no more to wait for."""
+        self._is_quiet = self._is_resting = self._waits_for_slots = False
         self._taking: asyncio.Task[None] | None = None
         consumer.pauses.when_changed.append(self._pauses_changed)
-        self._holdings = Holdings(max_bytes)
+        self._holdings = self._share.holdings
         self.held = self._holdings.entries
 
     def start(self) -> asyncio.Task[None]:
@@ -216,6 +200,7 @@ class Pool:
         on, so that another worker gets what this one requeues.
         """
         self._is_resting = True
+        self._slots.leave_line(self._share)
         latest = time.monotonic() + seconds
         try:
             while not (self._waits_for_slots or self._is_quiet) and time.monotonic() < latest:
@@ -258,20 +243,20 @@ class Pool:
                 await self._settler.drain()
         except TimeoutError:
             await self._settler.stop()
-        if self._watchers is not None:
-            await self._watchers.drain(max(left(), STOP_STEP_TIMEOUT))
 
     @property
     def free_slots(self) -> int:
         """How many more messages may begin now."""
-        if self._suspects or self._runs_alone:
-            return 0
         if self._is_resting or self._holdings.is_full:
             return 0
         if len(self.held) - len(self._running) >= MAX_UNSETTLED:
             return 0
-        slots = min(self._concurrency, self._attempter.most_at_once)
-        return max(0, slots - len(self._running))
+        return self._slots.free_for(self._share, self._attempter.most_at_once)
+
+    def _slots_for(self, entries: Sequence[Entry], *, in_turn: bool = True) -> int:
+        """Return how many of these entries, which are held already, may begin now."""
+        most = self._attempter.most_at_once
+        return min(len(entries), self._slots.free_for(self._share, most, in_turn=in_turn))
 
     @property
     def cannot_take(self) -> bool:
@@ -317,11 +302,13 @@ class Pool:
     async def _quiet_until(self, latest: float) -> None:
         """Make the pool quiet; wait for its loop to end, but not beyond `latest` (monotonic)."""
         self._is_quiet = True
-        for entry in self._suspects:
+        for entry in (*self._suspects, *self._late):
             self._settle(entry, Requeued(_progress_of(entry)))
-        self._suspects = []
+        self._suspects.clear()
+        self._late.clear()
         while self._taking is not None and not self._taking.done() and time.monotonic() < latest:
             self._changed.set()
+            self._resumed.set()
             await self._consumer.stop_waiting()
             await asyncio.wait({self._taking}, timeout=0.05)
 
@@ -334,7 +321,7 @@ class Pool:
                 continue
             try:
                 await step()
-                self._max_take = min(2 * self._max_take, self._concurrency)
+                self._max_take = min(2 * self._max_take, self._slots.count)
                 self._log_pace.succeeded()
                 continue
             except PartitionsError as error:
@@ -362,9 +349,18 @@ class Pool:
 
     async def _next_step(self) -> Callable[[], Awaitable[None]] | None:
         """Return what to do next; None where there was nothing to do but to wait."""
-        if self.free_slots == 0 and not self.may_run_suspect:
-            return None if await self._wait_for_free_slots() else self._requeue_recovered
-        return self._run_suspect if self._suspects else self._take_and_start
+        step = self._take_and_start
+        free = self._slots_for(self._late) if self._late else self.free_slots
+        if free == 0 and not self.may_run_suspect:
+            if await self._wait_for_free_slots():
+                return None
+            step = self._requeue_recovered
+        elif self._suspects:
+            step = self._run_suspect
+        elif self._late:
+            step = self._start_late
+        self._slots.leave_line(self._share)  # up to here it had its turn for what comes now
+        return step
 
     async def _wait_for_free_slots(self) -> bool:
         """Wait for a free slot, and then briefly for more, because a take for one message alone
@@ -372,6 +368,7 @@ class Pool:
         """
         self._changed.clear()
         self._waits_for_slots = True
+        self._take_turns()
         latest = self._takeover.recovers_in
         try:
             async with asyncio.timeout(None if latest == math.inf else latest):
@@ -384,17 +381,29 @@ class Pool:
             await asyncio.sleep(SLOT_WAIT)
         return True
 
+    def _take_turns(self) -> None:
+        """Have a turn where only others keep this pool from taking."""
+        if not self._slots.are_shared:
+            return
+        is_stuck = self._is_resting or self._holdings.is_full
+        is_stuck = is_stuck or len(self.held) - len(self._running) >= MAX_UNSETTLED
+        if self._is_quiet or self._suspects or (is_stuck and not self._late):
+            self._slots.leave_line(self._share)
+        else:
+            self._slots.stand_in_line(self._share)
+
     def _pauses_changed(self) -> None:
         self._changed.set()
+        self._resumed.set()
         self._attempter.requeue_paused()
 
     async def _take_and_start(self) -> None:
         """Take once and start what came. Where nothing is left, wait until something may come."""
         if self._consumer.pauses.is_all:  # what is added meanwhile must not wake it
-            self._changed.clear()
+            self._resumed.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(PAUSED_WAIT):
-                    await self._changed.wait()
+                    await self._resumed.wait()
         if not self._is_open:
             await self._consumer.open()
             self._is_open = True
@@ -403,6 +412,7 @@ class Pool:
             taken = await self._received(self._take())
         finally:
             self._has_wakeup = False
+            self._slots.keep_no_longer(self._share)
         self._start_taken(taken)
         waits = not (taken.has_more or self._is_quiet or self._consumer.pauses.is_all)
         if waits and (pause := self._takeover.wait()):
@@ -416,7 +426,7 @@ class Pool:
         do not take it over while this worker lives.
         """
         left = self._holdings.bytes_left
-        taken = await self._received(self._takeover.take(self._concurrency, self.held, left))
+        taken = await self._received(self._takeover.take(self._slots.count, self.held, left))
         self._start_taken(taken, requeues=True)
 
     async def _received(self, taking: Awaitable[Taken]) -> Taken:
@@ -437,6 +447,7 @@ class Pool:
 
     async def _take(self) -> Taken:
         count = min(self._take_size(), self._max_take)
+        self._slots.keep(self._share, 0 if self.cannot_take else count)
         # After a wake-up, take the entry that it announced first. A takeover does not find it, and
         # no other worker gets a wake-up for it.
         if not self._is_quiet and not self._has_wakeup and self._takeover.wait() == 0:
@@ -466,6 +477,9 @@ class Pool:
             # What is held already still runs here: the group was lost and made again. But if it was
             # settled before this take, though the reply came later, then nobody settles it again.
             self._takeover.recover_soon()
+        if self._slots.are_shared and not (requeues or self._is_quiet):
+            room = self._slots_for(new, in_turn=False)
+            new, self._late = new[:room], self._late + new[room:]
         for entry in new:
             if requeues or self._is_quiet:
                 self._settle(entry, Requeued(_progress_of(entry)))
@@ -478,6 +492,12 @@ class Pool:
             self.duplicates += 1
             log.info("duplicate dropped", id=message_id)
 
+    async def _start_late(self) -> None:
+        """Start what came late, as far as there are slots for it now."""
+        for entry in self._late[: self._slots_for(self._late)]:
+            self._late.remove(entry)
+            self._start(entry)
+
     def _start(self, entry: Entry) -> None:
         running = Running(entry, time.perf_counter())
         self._running[running] = self._loop.create_task(self._run(running))
@@ -485,21 +505,32 @@ class Pool:
     @property
     def may_run_suspect(self) -> bool:
         """Whether a suspect waits to run alone, and nothing else runs."""
-        return bool(self._suspects) and not self._running and not self._is_quiet
+        if not self._suspects or self._is_quiet:
+            return False
+        return self._share.is_held_up or self._slots.may_run_alone(self._share)
 
     async def _run_suspect(self) -> None:
         """Run one suspect alone; after `MAX_RUNS_ALONE` runs make it a dead letter instead."""
         entry = self._suspects[0]
         self._run_token = self._run_token or secrets.token_hex(8)
-        times = await self._consumer.run_alone(entry.ref, self._run_token)
+        self._slots.hold_all(self._share)
+        try:
+            times = await self._consumer.run_alone(entry.ref, self._run_token)
+        except Exception:
+            self._slots.hold_up(self._share)
+            raise
+        if not self._slots.has_all(self._share):
+            return  # others went on meanwhile: wait until they have ended, and ask once more
         if entry not in self._suspects:
+            self._share.runs_alone = False
             return  # the pool became quiet in the meantime and requeued it
         self._suspects.remove(entry)
         self._run_token = ""
         if times <= MAX_RUNS_ALONE:
-            self._runs_alone = True
             self._start(entry)
             return
+        self._share.runs_alone = False
+        self._changed.set()
         text = f"its worker died or fell silent {MAX_RUNS_ALONE} times while it ran alone"
         before, now = _progress_of(entry), time.perf_counter()
         outcome: Outcome = DeadLettered(before, "crashed", text)
@@ -538,7 +569,7 @@ class Pool:
         """Free the slot of a message."""
         del self._running[running]
         if running.entry.is_suspect:
-            self._runs_alone = False
+            self._share.runs_alone = False
         self._changed.set()
 
     # --- settle ------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import structlog
 
 from hookmill.config.settings import Settings
 from hookmill.errors import StreamUnavailableError
+from hookmill.printable import printable
 from hookmill.runtime.admin_request import Answer, PageRefusal
 from hookmill.runtime.admin_server import ADMIN_OPEN
 from hookmill.runtime.admin_thread import AdminThread, in_program
@@ -65,6 +66,8 @@ class Probes:
         if refusal is not None:
             return refusal.answer
         text = f"ready: group {now.group}, {now.held} held, {now.free_slots} free slots\n"
+        for partition, why in now.troubles.items():
+            text += f"not from partition {partition}: {printable(why)}\n"
         return Answer(200, text.encode())
 
     @staticmethod
@@ -75,8 +78,8 @@ class Probes:
             return PageRefusal(503, "group_not_open", "the consumer group could not be opened yet")
         if (fault := worker.health.fault) is not None:
             return PageRefusal(503, fault.code, fault.detail)
-        if worker.cannot_take:
-            detail = f"messages cannot be taken from Redis now: {worker.take_error}"
+        if worker.lanes.cannot_take:
+            detail = f"messages cannot be taken from Redis now: {worker.lanes.take_error}"
             return PageRefusal(503, "stream_unavailable", detail)
         if time.monotonic() - worker.heartbeat_written_at > lease:
             return PageRefusal(
@@ -123,13 +126,12 @@ class Probes:
 
 async def _redis_silent(worker: Worker) -> PageRefusal | None:
     """Say that Redis does not answer. It is asked, unless it has answered just now."""
-    consumption = worker.consumption
-    answered = max(consumption.answered_at, worker.heartbeat_written_at)
+    answered = max(worker.lanes.answered_at, worker.heartbeat_written_at)
     if time.monotonic() - answered <= FRESH:
         return None
     try:
         async with asyncio.timeout(REDIS_WITHIN):
-            await consumption.ask()
+            await worker.lanes.ask()
     except TimeoutError:
         return PageRefusal(
             503, "stream_unavailable", f"Redis did not answer within {REDIS_WITHIN:g} s"

@@ -8,7 +8,7 @@ below that, and it is recorded if that is: the receiver has decided for the mess
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -37,11 +37,12 @@ _CODE = re.compile(r"[a-z_]{1,40}")
 
 
 class AttemptTraces:
-    """Makes the spans of attempts, in their own tasks. `consumer` is this worker's name. Whatever
-    the user's SDK does, messages are handled. Only the event loop may use it.
+    """Makes the spans of attempts, in their own tasks. `consumer` is this worker's name; `numbers`
+    are those of the partitions among all. Whatever the user's SDK does, messages are handled. Only
+    the event loop may use it.
     """
 
-    def __init__(self, tracing: Tracing, consumer: str) -> None:
+    def __init__(self, tracing: Tracing, consumer: str, numbers: Sequence[int]) -> None:
         from hookmill.instrumentation import tracing as spans  # noqa: PLC0415 - an extra
 
         self._spans = spans
@@ -50,6 +51,7 @@ class AttemptTraces:
         self.is_each = tracing.sample >= 1
         """Whether attempts of messages without a trace have spans, too."""
         self._client = {"messaging.client.id": consumer}
+        self._numbers = numbers
         self._log_pace = LogPace()
         self._unsettled: dict[EntryRef, Span] = {}
 
@@ -115,7 +117,8 @@ class AttemptTraces:
     def _begin(self, entry: Entry) -> Span | None:
         creation = stored_traceparent(entry.fields)
         parent = creation if self._is_joined else None
-        more = {**self._client, "messaging.destination.partition.id": str(entry.ref.partition)}
+        number = self._numbers[entry.ref.partition]
+        more = {**self._client, "messaging.destination.partition.id": str(number)}
         links = () if creation is None or parent is not None else (creation,)
         span = self._tracing.span("process", parent, links, more)
         self._spans.make_current(span, entry.fields.get(BAGGAGE_FIELD, b""))

@@ -10,11 +10,11 @@ import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Protocol
 
 import msgspec
 
 from hookmill.stream.facts import Heartbeat
-from hookmill.stream.heartbeats import Heartbeats
 from worker.threads import HandlerThreads, WaitingMessage
 
 PERIOD = 0.5
@@ -34,6 +34,13 @@ REST = 0.3
 """Seconds in which this worker takes nothing, so that another one takes what it has requeued."""
 
 
+class ReadsHeartbeats(Protocol):
+    """Where the heartbeats of the group's workers are read."""
+
+    async def read(self) -> tuple[Heartbeat, ...]:
+        """Return those that have not expired."""
+
+
 class WaitingMover:
     """Call `run_once` regularly. `rest` has the pool take nothing for so many seconds. `name` is
     this worker's, `lease` is in seconds, `clock` returns Unix seconds.
@@ -42,7 +49,7 @@ class WaitingMover:
     def __init__(
         self,
         threads: HandlerThreads,
-        heartbeats: Heartbeats,
+        heartbeats: ReadsHeartbeats,
         rest: Callable[[float], Awaitable[None]],
         name: str,
         lease: float,

@@ -101,6 +101,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stuck_threads: int = 0
     sick: str = ""
     sick_why: str = ""
+    troubles: dict[str, str] = {}
     age_ms: int = 0
     """How old it is, by Redis' clock. The reader sets it; it is not written."""
 

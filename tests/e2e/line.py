@@ -83,7 +83,7 @@ class Line:
             env={"PATH": os.environ["PATH"], **env},
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
             check=True,
         )
         return done.stdout

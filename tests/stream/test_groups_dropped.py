@@ -65,7 +65,7 @@ async def test_all_keys_of_a_group_go_and_those_of_others_stay(
     missing = {name.rpartition(":")[2] for name in own - full}
     in_one_partition = {"heartbeats", "times", "lease-numbers", "upkeep", "releaser"}
     seldom = {"looks", "first-sights", "gate", "history", "paused", "moves", "replays"}
-    seldom |= {"recount"}
+    seldom |= {"recount", "stacks"}
     assert missing <= in_one_partition | seldom
     assert any(":owners:" in key for key in full)
     assert any(":parked:" in key for key in full)

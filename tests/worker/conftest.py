@@ -26,6 +26,7 @@ from worker import pool as pool_module
 from worker import settler as settler_module
 from worker.attempt import Attempter
 from worker.pool import AttemptListener, Pool
+from worker.slots import Slots
 from worker.takeover import Takeover
 from worker.threads import HandlerThreads
 
@@ -64,8 +65,7 @@ async def make_pool(short_pauses: None) -> AsyncIterator[MakePool]:
             consumer,
             attempter(handlers, None, threads, grace=600, pauses=consumer.pauses),
             takeover,
-            concurrency,
-            max_bytes=max_bytes,
+            Slots(concurrency, max_bytes),
             listeners=listeners,
         )
         pools.append(pool)

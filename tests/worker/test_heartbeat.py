@@ -40,7 +40,7 @@ async def start_worker(settings: Callable[..., Settings]) -> AsyncIterator[Start
 
     yield start
     for worker in started:
-        if not worker._leases._stopped.is_set():
+        if not worker.lanes.each[0].leases._stopped.is_set():
             await worker.stop(0)
 
 
@@ -150,7 +150,7 @@ async def slow_writer(
     slow = _Slow(stream.client, "main")
     slow.prepare()
     about = Heartbeat(name="slow", lease=60)
-    writer = HeartbeatWriter(slow, about, worker._pool, worker._threads, worker.health)
+    writer = HeartbeatWriter(slow, about, worker.lanes, worker._threads, worker.health)
     return slow, writer
 
 
@@ -204,10 +204,10 @@ async def test_a_worker_that_gets_sick_says_so_at_once_and_takes_it_back(
 ) -> None:
     worker = await start_worker(Handlers(), lease=600)
     await first(heartbeats)
-    worker.consumption.fault = Fault("consumes_nothing", "it does nothing")
-    await worker._heartbeat.run_once()
+    worker.lanes.each[0].consumption.fault = Fault("consumes_nothing", "it does nothing")
+    await worker._heartbeats[0].run_once()
     found = await first(heartbeats)
     assert (found.sick, found.sick_why) == ("consumes_nothing", "it does nothing")
-    worker.consumption.fault = None
-    await worker._heartbeat.run_once()
+    worker.lanes.each[0].consumption.fault = None
+    await worker._heartbeats[0].run_once()
     assert (await first(heartbeats)).sick == ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hookmill.stream.entries import Entry, EntryRef, Taken
-from worker.held import Holdings
+from worker.held import Budget, Holdings
 
 
 def taken(*sizes: int) -> Taken:
@@ -12,12 +12,12 @@ def taken(*sizes: int) -> Taken:
 
 
 def test_where_nothing_is_held_the_whole_budget_is_left() -> None:
-    holdings = Holdings(1000)
+    holdings = Holdings(Budget(1000))
     assert (holdings.bytes_left, holdings.is_full) == (1000, False)
 
 
 def test_the_bytes_of_what_is_held_count_until_it_is_let_go() -> None:
-    holdings = Holdings(1000)
+    holdings = Holdings(Budget(1000))
     held = holdings.add(taken(300, 500), 7.0)
     assert (holdings.bytes_left, len(held), len(holdings.entries)) == (200, 2, 2)
     holdings.let_go([held[0].ref])
@@ -27,13 +27,13 @@ def test_the_bytes_of_what_is_held_count_until_it_is_let_go() -> None:
 
 
 def test_the_budget_is_used_up_by_the_entry_that_passes_it() -> None:
-    holdings = Holdings(1000)
+    holdings = Holdings(Budget(1000))
     holdings.add(taken(300, 900), 7.0)
     assert (holdings.bytes_left, holdings.is_full) == (-200, True)
 
 
 def test_an_entry_that_is_held_already_is_not_held_twice() -> None:
-    holdings = Holdings(1000)
+    holdings = Holdings(Budget(1000))
     holdings.add(taken(300), 7.0)
     assert [one.ref.id for one in holdings.add(taken(300, 100), 8.0)] == ["1-0"]
     assert holdings.bytes_left == 600

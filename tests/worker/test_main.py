@@ -38,7 +38,7 @@ async def start_worker(settings: MakeSettings) -> AsyncIterator[StartWorker]:
 
     yield start
     for worker in started:
-        if not worker._leases._stopped.is_set():
+        if not worker.lanes.each[0].leases._stopped.is_set():
             await worker.stop(0)
 
 

@@ -46,7 +46,7 @@ async def test_nothing_is_lost_when_redis_dies_and_comes_back(
     await asyncio.sleep(0)
     server.start()
     with redis.Redis.from_url(server.url) as client:
-        await eventually(lambda: is_drained(client, stream), timeout=20)
+        await eventually(lambda: is_drained(client, stream), timeout=60)
     assert set(work.done) == set(sent)
     # Only held messages can have run twice, because their acknowledgement may be lost.
     assert sum(work.ran.values()) <= 300 + 5 + 5

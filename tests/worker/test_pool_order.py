@@ -25,6 +25,7 @@ from worker import pool as pool_module
 from worker.attempt import Attempter
 from worker.delayed import Delayed
 from worker.pool import Pool
+from worker.slots import Slots
 from worker.takeover import Takeover
 from worker.threads import HandlerThreads
 
@@ -62,7 +63,7 @@ async def start_pool(stream: Producer) -> AsyncIterator[StartPool]:
         await mine.open()
         groups.append(mine)
         attempter = Attempter(handlers, None, threads, grace=600)
-        pool = Pool(mine, attempter, Takeover(mine, FOR_EVER), concurrency)
+        pool = Pool(mine, attempter, Takeover(mine, FOR_EVER), Slots(concurrency))
         pools.append(pool)
         pool.start()
         tasks.append(asyncio.create_task(run_periodically("delayed", Delayed(mine).run_once)))
