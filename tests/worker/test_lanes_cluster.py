@@ -94,7 +94,7 @@ async def ran(worker: Program, *message_ids: str) -> None:
 async def test_while_a_server_stands_still_the_messages_of_the_others_go_on(
     cluster: Cluster, lanes: Lanes
 ) -> None:
-    worker = lanes.start(HOOKMILL_CONCURRENCY="1", HOOKMILL_LEASE="3600")
+    worker = lanes.start(HOOKMILL_CONCURRENCY="1", HOOKMILL_LEASE="4")
     sent = [f"first{lane}" for lane in range(PARTITIONS)]
     for lane, message_id in enumerate(sent):
         await lanes.send(lane, message_id)
