@@ -55,9 +55,15 @@ class Server:
     """A Redis-compatible server that a test can start, kill, freeze and start again."""
 
     def __init__(
-        self, binary: str, folder: Path, *options: str, env: Mapping[str, str] | None = None
+        self,
+        binary: str,
+        folder: Path,
+        *options: str,
+        env: Mapping[str, str] | None = None,
+        config: Path | None = None,
     ) -> None:
         self.binary = binary
+        self._config = [] if config is None else [str(config)]
         self._env = {**os.environ, **(env or {})}
         self.folder = folder
         self.port = free_port()
@@ -73,7 +79,7 @@ class Server:
     def start(self) -> None:
         self._process = subprocess.Popen(
             [
-                *(self.binary, "--port", str(self.port), "--bind", "127.0.0.1"),
+                *(self.binary, *self._config, "--port", str(self.port), "--bind", "127.0.0.1"),
                 *("--dir", str(self.folder), *self.options),
             ],
             env=self._env,

@@ -10,14 +10,18 @@ import ssl
 from collections.abc import Callable
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-from hookmill.stream.topology import server_list_of
+from hookmill.stream.topology import ServerList, server_list_of
 
 _USAGE = (
-    "give redis://HOST:PORT/NUMBER, rediss:// for TLS, unix://PATH, or for a Redis Cluster "
-    "redis+cluster://HOST:PORT,HOST:PORT; special characters in a password are written as %XX"
+    "give redis://HOST:PORT/NUMBER, rediss:// for TLS, unix://PATH, for a Redis Cluster "
+    "redis+cluster://HOST:PORT,HOST:PORT, for sentinels redis+sentinel://HOST:PORT,HOST:PORT/NAME; "
+    "special characters in a password are written as %XX"
 )
 
-_SCHEMES = {"redis", "rediss", "unix", "redis+cluster", "rediss+cluster"}
+_SCHEMES = {
+    *("redis", "rediss", "unix"),
+    *(f"{scheme}+{kind}" for scheme in ("redis", "rediss") for kind in ("cluster", "sentinel")),
+}
 
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 
@@ -88,15 +92,13 @@ def check_redis_url(url: str) -> str:
     value of the URL, because it may hold a password.
     """
     try:
-        usable = _is_of_known_kind(url) and all(
-            _names_a_server(each, urlsplit(each)) for each in server_list_of(url).urls
-        )
+        usable = _is_of_known_kind(url) and _names_servers(server_list_of(url))
     except ValueError:  # its text could show a part of the password
         usable = False
     if not usable:
         raise ValueError(_USAGE)
     listed = server_list_of(url)
-    parts = urlsplit(listed.urls[0])
+    parts = urlsplit(listed.server)
     if listed.kind == "cluster" and (parts.path.strip("/") or "db" in parse_qs(parts.query)):
         raise ValueError("a Redis Cluster has no numbered databases: leave the number away")
     checks = _OPTIONS
@@ -117,6 +119,13 @@ def check_redis_url(url: str) -> str:
 
 def _is_of_known_kind(url: str) -> bool:
     return urlsplit(url).scheme in _SCHEMES
+
+
+def _names_servers(listed: ServerList) -> bool:
+    named = bool(listed.name) or listed.kind != "sentinel"
+    return named and all(
+        _names_a_server(each, urlsplit(each)) for each in (*listed.urls, listed.server)
+    )
 
 
 def _names_a_server(url: str, parts: SplitResult) -> bool:

@@ -87,7 +87,8 @@ class Settings(BaseSettings):
         default=None,
         repr=False,  # it may hold a password
         validation_alias=AliasChoices("REDIS_URL", "redis_url"),
-        description="URL of Redis or Valkey, such as redis://host:6379/0; rediss:// for TLS",
+        description="URL of Redis or Valkey, such as redis://host:6379/0; rediss:// for TLS, "
+        "redis+cluster:// and redis+sentinel:// for several servers",
     )
     redis_url_file: Path | None = Field(
         default=None,

@@ -19,6 +19,7 @@ from hookmill.stream.connections import Command, Connections, ServerCounts
 from hookmill.stream.keys import Keys
 from hookmill.stream.moving import MovingConnections
 from hookmill.stream.reply_errors import WaitEndedError
+from hookmill.stream.sentinel import MasterAddress
 from hookmill.stream.topology import Place, server_list_of, slot_of, tag_of
 
 LEAST_PACE = 1024 * 1024
@@ -55,6 +56,7 @@ class Client:
         cluster: ClusterMap | None = None,
     ) -> None:
         listed = server_list_of(url)
+        self.servers: list[Connections]
         if listed.kind == "cluster":
             cluster = cluster or ClusterMap(listed.urls, url_file)
         self.cluster = cluster
@@ -64,10 +66,13 @@ class Client:
         self.partitions = [Keys(prefix, *words) for words in zip(self.numbers, tags, strict=True)]
         self.timeout = timeout
         self.url_file = url_file
-        self._server_url = listed.urls[0]
+        self._server_url = listed.server
         self._heads: dict[int, Connections] = {}
         if cluster:
             self.servers = [self._serving(cluster, keys.stream) for keys in self.partitions]
+        elif listed.kind == "sentinel":
+            source = MasterAddress(listed.urls, listed.name)
+            self.servers = [MovingConnections(self._server_url, timeout, source, url_file=url_file)]
         else:
             self.servers = [Connections(self._server_url, timeout, url_file=url_file)]
         self._url = url

@@ -9,21 +9,14 @@ import asyncio
 import random
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from hookmill.errors import StreamUnavailableError
-from hookmill.stream.connections import Connections
+from hookmill.stream.first_answer import first_answer
 from hookmill.stream.moving import Address
 from hookmill.stream.topology import SLOTS
-
-ASK_TIMEOUT = 2.0
-"""Seconds that a node has to say who serves what."""
-
-NEXT_NODE_AFTER = 0.2
-"""Seconds after which the next node is asked, too."""
 
 RENEW_PAUSE = 0.2
 """The least seconds between two times that nodes are asked."""
@@ -73,12 +66,13 @@ class ClusterMap:
             await asyncio.sleep(pause)
         doubted = frozenset(self._doubtful)
         try:
-            host, rows = await self._first_answer()
+            asked = await first_answer(self._nodes_to_ask(), ("CLUSTER", "SLOTS"), self._url_file)
         finally:
             self._renewed_at = time.monotonic()
         served: dict[int, Address] = {}
         nodes: set[Address] = set()
-        for start, end, *servers in rows:
+        host = urlsplit(asked.url).hostname or ""
+        for start, end, *servers in asked.reply:
             addresses = [_address_in(server, host) for server in servers]
             served.update(dict.fromkeys(range(start, end + 1), addresses[0]))
             nodes.update(addresses)
@@ -86,53 +80,11 @@ class ClusterMap:
         self._nodes = sorted(nodes)
         self._doubtful -= doubted
 
-    async def _first_answer(self) -> tuple[str, list[Any]]:
-        """Ask one node after another, without waiting long for one that is silent. Return the host
-        of the first one that has answered, and its answer to CLUSTER SLOTS.
-        """
+    def _nodes_to_ask(self) -> list[str]:
+        """Return the URLs of all nodes, the known ones first."""
         urls = [_with_address(self._urls[0], node) for node in self._nodes]
         random.shuffle(urls)
-        urls += [url for url in self._urls if url not in urls]
-        asking: set[asyncio.Task[list[Any]]] = set()
-        hosts: dict[asyncio.Task[list[Any]], str] = {}
-        error: Exception = StreamUnavailableError("no node of the cluster answers")
-        try:
-            while urls or asking:
-                if urls:
-                    url = urls.pop(0)
-                    task = asyncio.create_task(self._ask(url), name="cluster map")
-                    hosts[task] = urlsplit(url).hostname or ""
-                    asking.add(task)
-                done, asking = await asyncio.wait(
-                    asking,
-                    timeout=NEXT_NODE_AFTER if urls else None,
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-                for task in done:
-                    if (failed := task.exception()) is None:
-                        return hosts[task], task.result()
-                    if not isinstance(failed, StreamUnavailableError):
-                        raise failed
-                    error = failed
-            raise error.with_traceback(None)
-        finally:
-            for task in asking:
-                task.cancel()
-            if asking:
-                await asyncio.wait(asking)
-
-    async def _ask(self, url: str) -> list[Any]:
-        node = Connections(url, ASK_TIMEOUT, url_file=self._url_file)
-        try:
-            (reply,) = await node.ask([("CLUSTER", "SLOTS")])
-            if isinstance(reply, Exception):
-                raise StreamUnavailableError(f"CLUSTER SLOTS: {reply}")
-            if not reply:
-                raise StreamUnavailableError("the node that was asked knows of no slots")
-            return list(reply)
-        finally:
-            with suppress(OSError):
-                await node.close()
+        return [*urls, *(url for url in self._urls if url not in urls)]
 
 
 class SlotAddress:

@@ -26,7 +26,7 @@ class UrlFileCredentials(redis.CredentialProvider):
         """Read the file. Without a password the connection does not log in."""
         try:
             listed = server_list_of(self._path.read_text("utf-8").strip())
-            found: dict[str, Any] = _parse(listed.urls[0])
+            found: dict[str, Any] = _parse(listed.server)
         except (OSError, ValueError) as error:
             why = f"{self._path} cannot be read: {type(error).__name__}"
             raise redis.AuthenticationError(why) from None

@@ -22,9 +22,9 @@ from tests.config.support import SetEnv, faults
 from tests.support import Program, Server
 
 USAGE = (
-    "REDIS_URL: give redis://HOST:PORT/NUMBER, rediss:// for TLS, unix://PATH, or for a Redis "
-    "Cluster redis+cluster://HOST:PORT,HOST:PORT; special characters in a password are written as "
-    "%XX"
+    "REDIS_URL: give redis://HOST:PORT/NUMBER, rediss:// for TLS, unix://PATH, for a Redis Cluster "
+    "redis+cluster://HOST:PORT,HOST:PORT, for sentinels redis+sentinel://HOST:PORT,HOST:PORT/NAME; "
+    "special characters in a password are written as %XX"
 )
 
 NO_SERVER = [
@@ -51,6 +51,9 @@ NO_SERVER = [
     "redis+cluster://:hunter2@",
     "redis+cluster://:hunter2@a,,b",
     "redis+cluster://:hunter2@a:1,b:port",
+    "redis+sentinel://:hunter2@a,b",
+    "redis+sentinel://:hunter2@a,b/",
+    "redis+sentinel://:hunter2@a,b:x/main",
 ]
 WRONG_OPTION = [
     "redis://:hunter2@host?no_such_option=hunter2",
@@ -115,6 +118,7 @@ def test_a_url_in_a_file_is_checked_in_the_same_way(setenv: SetEnv, folder: Path
         "redis://b%C3%BCcher.example?health_check_interval=30&client_name=us&protocol=3",
         "redis+cluster://u:p%2C@h1:7000,h2,[::1]:7002?socket_timeout=3",
         "rediss+cluster://h1?ssl_check_hostname=False",
+        "redis+sentinel://u:p%2C@h1,h2:7000,[::1]/main/3?sentinel_username=s&sentinel_password=x",
     ],
 )
 def test_every_form_of_a_redis_url_is_taken(setenv: SetEnv, url: str) -> None:
@@ -142,7 +146,9 @@ QUERIES = st.lists(
 NEARBY = st.sampled_from(["127.0.0.1:1", "[::1]:1", "localhost:1"])
 URLS = st.builds(
     "{}://{}{}/{}?{}".format,
-    st.sampled_from(["redis", "rediss", "unix", "redis+cluster", "rediss+cluster"]),
+    st.sampled_from(
+        ["redis", "rediss", "unix", "redis+cluster", "rediss+cluster", "redis+sentinel"]
+    ),
     PARTS.map(lambda part: f"u:{part}@") | st.just(""),
     NEARBY,
     PARTS,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -198,6 +201,61 @@ def test_fly_publishes_no_admin_port_and_asks_the_worker_there() -> None:
     assert config["checks"]["worker"]["path"] == "/readyz"
     assert config["http_service"]["internal_port"] != port
     assert "services" not in config
+
+
+def test_fly_scrapes_the_admin_address() -> None:
+    config = fly()
+    assert config["metrics"]["port"] == int(config["env"]["HOOKMILL_ADMIN_PORT"])
+    assert config["restart"] == [{"policy": "always"}]
+    assert "HOOKMILL_SPOOL" not in config["env"]  # a new volume belongs to root
+
+
+def autoscaler() -> dict[str, Any]:
+    return tomllib.loads((DEPLOY / "fly.autoscaler.toml").read_text())
+
+
+def test_the_autoscaler_starts_workers_of_this_application() -> None:
+    given = autoscaler()["env"]
+    assert given["FAS_APP_NAME"] == fly()["app"]
+    assert given["FAS_PROCESS_GROUP"] in fly()["processes"]
+    assert given["FAS_STARTED_MACHINE_COUNT"] == f"ceil({given['FAS_PROMETHEUS_METRIC_NAME']})"
+
+
+@pytest.mark.external
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_the_autoscaler_has_a_worker_as_long_as_anything_is_unfinished(tmp_path: Path) -> None:
+    """Each case: what could run, what is unfinished, and the machines that this asks for."""
+    cases = [
+        (0, 0, 0.0),
+        (0, 1, 1.0),
+        (1, 1, 1.0),
+        (100, 100, 1.0),
+        (250, 900, 2.5),
+        (None, None, None),
+    ]
+    labels = '{app="hookmill", group="main", instance="r%d"}'
+    tests = []
+    for runnable, unfinished, machines in cases:
+        said = {"runnable": runnable, "backlog": unfinished}
+        series = [
+            {
+                "series": f"hookmill_group_{name}_messages{labels % receiver}",
+                "values": f"{number}+0x9",
+            }
+            for name, number in said.items()
+            for receiver in range(2)  # both say the same
+            if number is not None
+        ]
+        expected = [] if machines is None else [{"labels": "{}", "value": machines}]
+        query = autoscaler()["env"]["FAS_PROMETHEUS_QUERY"]
+        asked = [{"expr": query, "eval_time": "5m", "exp_samples": expected}]
+        tests.append({"interval": "1m", "input_series": series, "promql_expr_test": asked})
+    path = tmp_path / "query.json"  # JSON is YAML
+    path.write_text(json.dumps({"rule_files": [], "tests": tests}))
+    done = subprocess.run(
+        ["promtool", "test", "rules", path], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 # --- the image -------------------------------------------------------------------------------

@@ -42,6 +42,9 @@ NOT_RUN = {
         "docs/how-to/deploy-compose.md",
         "docker compose -f deploy/compose.yaml build",
     ): "needs Docker",
+    ("docs/how-to/scale.md", "hookmill receiver --processes auto"): (
+        "it would start eight programs; `tests/e2e/test_processes.py` runs such a fleet"
+    ),
     ("docs/how-to/deploy.md", "FROM hookmill"): "needs Docker",
     (
         "docs/how-to/deploy-systemd.md",
@@ -75,6 +78,25 @@ NOT_RUN = {
         "docs/how-to/deploy-systemd.md",
         "systemctl edit hookmill-worker@.service",
     ): "it opens an editor",
+    (
+        "docs/how-to/deploy-kubernetes.md",
+        "docker build -f deploy/Dockerfile --build-arg EXTRAS=metrics -t hookmill .",
+    ): "needs Docker and a registry",
+    ("docs/how-to/deploy-kubernetes.md", "kubectl create namespace hooks"): "needs a cluster",
+    (
+        "docs/how-to/deploy-kubernetes.md",
+        "helm upgrade --install shop deploy/helm/hookmill --namespace hooks --values values.yaml",
+    ): "needs a cluster",
+    ("docs/how-to/deploy-fly.md", "fly apps create hookmill"): "needs an account at Fly",
+    (
+        "docs/how-to/deploy-fly.md",
+        "docker build -f deploy/Dockerfile --build-arg EXTRAS=metrics -t hookmill .",
+    ): "needs an account at Fly",
+    ("docs/how-to/deploy-fly.md", "fly logs --app hookmill"): "needs an account at Fly",
+    (
+        "docs/how-to/deploy-fly.md",
+        "fly scale count --app hookmill worker=20",
+    ): "needs an account at Fly",
     ("docs/how-to/develop-offline.md", "hookmill dev"): (
         "the tutorial runs it with handlers of its own, the README with samples"
     ),
@@ -88,6 +110,14 @@ NOT_RUN = {
         "docs/how-to/pause.md",
         'hookmill pause --handler send_receipt --why "the mail provider is down"',
     ): "it needs a worker with this handler; tests/cli/test_pauses.py runs these commands",
+    (
+        "docs/how-to/redis-cluster-and-sentinel.md",
+        "export REDIS_URL='redis+sentinel://:PASSWORD@sentinel-1,sentinel-2,sentinel-3/main'",
+    ): "it needs three sentinels; `tests/e2e/test_sentinel.py` does the same",
+    (
+        "docs/how-to/redis-cluster-and-sentinel.md",
+        "export REDIS_URL='redis+cluster://:PASSWORD@node-1:6379,node-2:6379,node-3:6379'",
+    ): "it needs a cluster; `tests/e2e/test_cluster_receiver.py` does the same",
     (
         "docs/how-to/trace-messages.md",
         "pip install 'hookmill[otel]' opentelemetry-sdk opentelemetry-exporter-otlp-proto-http",

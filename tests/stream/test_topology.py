@@ -37,19 +37,38 @@ def test_a_tag_never_changes() -> None:
 @pytest.mark.parametrize(
     ("url", "servers"),
     [
-        ("redis://h/1", ServerList("one", ("redis://h/1",))),
-        ("unix:///a", ServerList("one", ("unix:///a",))),
-        ("redis+cluster://h1:1,h2:2", ServerList("cluster", ("redis://h1:1", "redis://h2:2"))),
+        ("redis://h/1", ServerList("one", ("redis://h/1",), "redis://h/1")),
+        ("unix:///a", ServerList("one", ("unix:///a",), "unix:///a")),
+        (
+            "redis+cluster://h1:1,h2:2",
+            ServerList("cluster", ("redis://h1:1", "redis://h2:2"), "redis://h1:1"),
+        ),
         (
             "rediss+cluster://u:p%2C@h1,[::1]:2?ssl_cert_reqs=none",
             ServerList(
                 "cluster",
-                ("rediss://u:p%2C@h1?ssl_cert_reqs=none", "rediss://u:p%2C@[::1]:2?ssl_cert_reqs=none"),
+                (
+                    "rediss://u:p%2C@h1?ssl_cert_reqs=none",
+                    "rediss://u:p%2C@[::1]:2?ssl_cert_reqs=none",
+                ),
+                "rediss://u:p%2C@h1?ssl_cert_reqs=none",
             ),
         ),
         (
-            "redis+sentinel://h1,h2/main",
-            ServerList("sentinel", ("redis://h1", "redis://h2"), "main"),
+            "redis+sentinel://u:p@h1,h2:7000/main/3?sentinel_password=s%25&socket_timeout=1",
+            ServerList(
+                "sentinel",
+                (
+                    "redis://:s%25@h1:26379?socket_timeout=1",
+                    "redis://:s%25@h2:7000?socket_timeout=1",
+                ),
+                "redis://u:p@h1/3?socket_timeout=1",
+                "main",
+            ),
+        ),
+        (
+            "redis+sentinel://[::1]/my%20main",
+            ServerList("sentinel", ("redis://[::1]:26379",), "redis://[::1]", "my main"),
         ),
     ],
 )  # fmt: skip

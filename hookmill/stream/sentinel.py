@@ -1,0 +1,55 @@
+"""Which server is the master that sentinels watch: asked of them for each connection that opens,
+because a failover may have closed the one before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Iterable
+
+from hookmill.errors import StreamUnavailableError
+from hookmill.stream.first_answer import first_answer
+from hookmill.stream.moving import Address
+
+FRESH_FOR = 0.2
+"""Seconds for which an answer counts, so that connections that are opened together ask once."""
+
+
+class MasterAddress:
+    """Where the master of this name is. `urls` lead to sentinels. Any thread may read `known`."""
+
+    def __init__(self, urls: Iterable[str], name: str) -> None:
+        self._urls = [*urls]
+        self._name = name
+        self._asking = asyncio.Lock()
+        self._asked_at = -FRESH_FOR
+        self.known: Address | None = None
+
+    async def find(self) -> Address:
+        """Return where the master is now. Raises `StreamUnavailableError` if no sentinel knows."""
+        async with self._asking:
+            if self.known is None or time.monotonic() - self._asked_at > FRESH_FOR:
+                self.known = await self._ask()
+                self._asked_at = time.monotonic()
+            return self.known
+
+    def doubt(self) -> None:
+        """Do nothing: `find` asks in any case."""
+
+    def moved(self, address: Address) -> None:
+        """Do nothing: only sentinels decide who is the master."""
+
+    async def _ask(self) -> Address:
+        random.shuffle(self._urls)
+        try:
+            _, reply = await first_answer(
+                self._urls, ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._name), None
+            )
+        except StreamUnavailableError as error:
+            raise StreamUnavailableError(
+                f"no sentinel tells where the master {self._name!r} is: {error}"
+            ) from None
+        host, port = reply
+        return Address(host.decode(), int(port))
