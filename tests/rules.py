@@ -168,6 +168,7 @@ DIRECT = "tests/stream/test_direct_reads.py::test_"
 DIRECT_FAULTS = "tests/stream/test_direct_reads_faults.py::test_"
 TAKEOVER = "tests/worker/test_takeover.py::test_"
 WAKE_UP = "tests/stream/test_wakeup.py::test_"
+WHOLE_TAKES = "tests/stream/test_whole_takes.py::test_"
 WHOLE = "tests/e2e/test_rules.py::test_"
 
 HANDLERS = "tests/test_handlers.py::test_"
@@ -2255,7 +2256,7 @@ RULES = (
         27,
         "where no other worker took from all partitions since the last look, this one does",
         (lua("look_at_whole_takes", "or number > seen", "or number >= seen"),),
-        (f"{WAKE_UP}a_lost_wake_up_is_found_though_the_last_worker_that_asked_all_has_died",),
+        (f"{WHOLE_TAKES}a_lost_wake_up_is_found_though_the_last_worker_that_asked_all_has_died",),
     ),
     Rule(
         27,
@@ -2267,7 +2268,7 @@ RULES = (
                 "is_due",
             ),
         ),
-        (f"{WAKE_UP}a_worker_whose_wait_was_cut_asks_all_partitions",),
+        (f"{WHOLE_TAKES}a_worker_whose_wait_was_cut_asks_all_partitions",),
     ),
     Rule(
         27,
