@@ -41,9 +41,9 @@ BYTES, MOST = 64_000_000, 4_096
 class Counts(NamedTuple):
     """What the server says that it has moved and spent so far."""
 
-    received: int
-    sent: int
-    replicated: int
+    received: float
+    sent: float
+    replicated: float
     cpu: float
 
 

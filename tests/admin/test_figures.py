@@ -29,7 +29,8 @@ def test_a_larger_body_never_costs_less(one: float, other: float) -> None:
 
 def test_a_call_costs_what_small_batches_cost_more() -> None:
     cost = InBatches(small=(10, 6.0), large=(100, 1.5))
-    assert (cost.call, cost.each) == (pytest.approx(50), pytest.approx(1))
+    assert cost.call == pytest.approx(50)
+    assert cost.each == pytest.approx(1)
     assert cost.of(10, 1) == pytest.approx(60)
     assert InBatches(small=(10, 1.0), large=(100, 1.5)).call == 0
 
