@@ -50,9 +50,9 @@ def _fields() -> dict[str, str]:
     token, none = "as from QStash: with a token that is remembered", "as from Marble: no token"
     peak = _Result("receiver").table("Memory at its peak")
     numbers: dict[str, float] = {
-        "receiver": end.table("CPU time of receiver")["hookmill"],
-        "worker": end.table("CPU time of worker")["hookmill"],
-        "redis": end.table("CPU time of Redis")["hookmill"],
+        "receiver_us": end.table("CPU time of receiver")["hookmill"],
+        "worker_us": end.table("CPU time of worker")["hookmill"],
+        "redis_us": end.table("CPU time of Redis")["hookmill"],
         "one_core": end.table("Deliveries from POST to handled, on one core")["hookmill"],
         "answer_ms": _Result("receiver").table("p50 at half the load of ours")["hookmill receiver"],
         "waiting_share": waiting["hookmill worker"] / waiting["ideal"],

@@ -108,7 +108,7 @@ class Wire(msgspec.Struct):
     to_replicas: float
 
 
-class Backlog(msgspec.Struct):
+class LeftWaiting(msgspec.Struct):
     """What waits after the outage or the peak, whichever leaves more; the time until it is gone."""
 
     messages: float
@@ -124,7 +124,7 @@ class Limit(msgspec.Struct):
     rate: float
 
 
-class Plan(msgspec.Struct):
+class Capacity(msgspec.Struct):
     """What a load needs. `limits` come in the order in which a growing rate meets them."""
 
     load: Load
@@ -133,11 +133,11 @@ class Plan(msgspec.Struct):
     shards: Shards
     memory: Memory
     wire: Wire
-    backlog: Backlog
+    backlog: LeftWaiting
     limits: list[Limit]
 
 
-def plan(load: Load, figures: Figures) -> Plan:
+def plan(load: Load, figures: Figures) -> Capacity:
     """Reckon what a load needs."""
     return _Reckoning(load, figures).plan()
 
@@ -151,12 +151,12 @@ class _Reckoning:
         self._handler = max(load.handler, load.compute) / figures.waiting_share
         self._stored = figures.stored_bytes.at(load.body)
 
-    def plan(self) -> Plan:
+    def plan(self) -> Capacity:
         receivers, workers = self._receivers(), self._workers()
         memory = self._memory()
         shards = self._shards(receivers.processes, workers.processes, memory)
         fleet = Fleet(receivers.processes, workers.processes, shards.masters)
-        return Plan(
+        return Capacity(
             load=self._load,
             receivers=receivers,
             workers=workers,
@@ -246,7 +246,7 @@ class _Reckoning:
             load.rate * load.replicas * figures.to_replica.at(load.body),
         )
 
-    def _backlog(self, fleet: Fleet, workers: Workers) -> Backlog:
+    def _backlog(self, fleet: Fleet, workers: Workers) -> LeftWaiting:
         """While a backlog is cleared, deliveries go on, and each message costs Redis more."""
         load, figures = self._load, self._figures
         waits = self._left_waiting()
@@ -258,7 +258,7 @@ class _Reckoning:
         redis = _fewest(is_too_much, most=1 << 40) - 1
         clearing = min(float(redis), self._worked(workers)) - load.rate
         seconds = waits / clearing if clearing > 0 else None
-        return Backlog(waits, waits * self._stored, seconds)
+        return LeftWaiting(waits, waits * self._stored, seconds)
 
     def _worked(self, workers: Workers) -> float:
         """Return the messages that all workers can handle in a second."""

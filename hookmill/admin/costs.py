@@ -18,12 +18,12 @@ _STEPS = 40
 
 def receiver_micros(figures: Figures, body: float) -> float:
     """Return the CPU time of a delivery: as end to end, and what a larger body needs more."""
-    return figures.receiver + figures.receiver_by_size.more_at(body)
+    return figures.receiver_us + figures.receiver_by_size.more_at(body)
 
 
 def worker_micros(figures: Figures, body: float) -> float:
     """Return the CPU time of a message without its handler."""
-    return figures.worker + figures.worker_by_size.more_at(body)
+    return figures.worker_us + figures.worker_by_size.more_at(body)
 
 
 class Traffic(msgspec.Struct, frozen=True):
@@ -92,7 +92,7 @@ def raised(figures: Figures) -> float:
     """Return by how much Redis needed more, end to end, than the raw costs give: there it wrote a
     file, and shared its core.
     """
-    rate, busy = figures.one_core, figures.redis * figures.one_core / MICROS
+    rate, busy = figures.one_core, figures.redis_us * figures.one_core / MICROS
     calls = 1000 / figures.answer_ms * (1 - busy)
     raw = Fleet(1, 1, 1)._asked(figures, Traffic(0, rate, rate), calls)  # noqa: SLF001 - its own class
     return max(1.0, busy / raw)

@@ -63,9 +63,9 @@ class Figures(NamedTuple):
 
     machine: str
     date: str
-    receiver: float
-    worker: float
-    redis: float
+    receiver_us: float
+    worker_us: float
+    redis_us: float
     """The three: end to end, in small batches, with an append-only file."""
     one_core: float
     """Messages a second that receiver, Redis and worker do together on one core."""

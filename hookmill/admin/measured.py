@@ -9,9 +9,9 @@ from hookmill.admin.figures import BySize, Figures, InBatches
 MEASURED = Figures(
     machine="AMD EPYC, Python 3.11.2",
     date="2026-11-30",
-    receiver=49.42,
-    worker=26.56,
-    redis=32.87,
+    receiver_us=49.42,
+    worker_us=26.56,
+    redis_us=32.87,
     one_core=9120.0,
     answer_ms=0.7122,
     waiting_share=0.9505,

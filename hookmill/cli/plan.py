@@ -12,7 +12,7 @@ from hookmill.printable import printable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hookmill.admin.capacity import Plan
+    from hookmill.admin.capacity import Capacity
 
 _AsJSON = Annotated[bool, typer.Option("--json", help="All numbers, as one JSON object.")]
 
@@ -62,6 +62,7 @@ def plan(  # noqa: PLR0913 - an option each
 
     It reckons with what the benchmarks have measured, on one kind of machine: measure your own.
     """
+    # Long because: it has many options, and each takes a few lines.
     from hookmill.admin import capacity
     from hookmill.admin.measured import MEASURED
 
@@ -86,7 +87,7 @@ def plan(  # noqa: PLR0913 - an option each
         _show(found)
 
 
-def _show(found: Plan) -> None:
+def _show(found: Capacity) -> None:
     from hookmill.admin import capacity_words
     from hookmill.admin.measured import MEASURED
 

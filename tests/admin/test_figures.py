@@ -37,7 +37,7 @@ def test_a_call_costs_what_small_batches_cost_more() -> None:
 
 def test_redis_costs_end_to_end_what_was_measured() -> None:
     traffic = Traffic(214, MEASURED.one_core, MEASURED.one_core)
-    assert Fleet(1, 1, 1).micros(MEASURED, traffic) == pytest.approx(MEASURED.redis, rel=0.01)
+    assert Fleet(1, 1, 1).micros(MEASURED, traffic) == pytest.approx(MEASURED.redis_us, rel=0.01)
 
 
 def test_a_busier_shard_gets_fuller_calls_so_a_message_costs_it_less() -> None:
