@@ -124,7 +124,7 @@ class Limit(msgspec.Struct):
     rate: float
 
 
-class Capacity(msgspec.Struct):
+class CapacityPlan(msgspec.Struct):
     """What a load needs. `limits` come in the order in which a growing rate meets them."""
 
     load: Load
@@ -137,7 +137,7 @@ class Capacity(msgspec.Struct):
     limits: list[Limit]
 
 
-def plan(load: Load, figures: Figures) -> Capacity:
+def plan(load: Load, figures: Figures) -> CapacityPlan:
     """Reckon what a load needs."""
     return _Reckoning(load, figures).plan()
 
@@ -151,12 +151,12 @@ class _Reckoning:
         self._handler = max(load.handler, load.compute) / figures.waiting_share
         self._stored = figures.stored_bytes.at(load.body)
 
-    def plan(self) -> Capacity:
+    def plan(self) -> CapacityPlan:
         receivers, workers = self._receivers(), self._workers()
         memory = self._memory()
         shards = self._shards(receivers.processes, workers.processes, memory)
         fleet = Fleet(receivers.processes, workers.processes, shards.masters)
-        return Capacity(
+        return CapacityPlan(
             load=self._load,
             receivers=receivers,
             workers=workers,

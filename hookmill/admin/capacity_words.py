@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from hookmill.admin.capacity import MOST_SHARDS, Load, Capacity
+from hookmill.admin.capacity import MOST_SHARDS, CapacityPlan, Load
 from hookmill.admin.figures import Figures
 from hookmill.admin.memory_checks import BYTES_PER_ID
 from hookmill.admin.units import count, size, span
 
 
-class Answer(NamedTuple):
+class Reckoned(NamedTuple):
     """One answer: what, how much of it, and by which figures of which benchmarks."""
 
     what: str
@@ -31,19 +31,19 @@ def title(load: Load) -> str:
     )
 
 
-def rows(plan: Capacity, figures: Figures) -> list[Answer]:
+def rows(plan: CapacityPlan, figures: Figures) -> list[Reckoned]:
     """Return the answers."""
     return [_receivers(plan), _workers(plan, figures), _shards(plan), *_memory(plan, figures),
             _wire(plan), _backlog(plan, figures)]  # fmt: skip
 
 
-def limits(plan: Capacity) -> str:
+def limits(plan: CapacityPlan) -> str:
     """Return what a growing rate meets first, and then."""
     said = [f"{one.what} at {one.rate:,.0f} a second" for one in plan.limits]
     return ", then ".join(said[:3])
 
 
-def settings(plan: Capacity) -> list[str]:
+def settings(plan: CapacityPlan) -> list[str]:
     """Return the settings that differ from their defaults, as a shell takes them."""
     load, workers, backlog = plan.load, plan.workers, plan.backlog
     most = max(1.25 * backlog.messages, 1_000_000)
@@ -59,7 +59,7 @@ def settings(plan: Capacity) -> list[str]:
     return [f"{name}={value}" for name, (value, usual) in wanted.items() if value != usual]
 
 
-def notes(plan: Capacity) -> Iterator[str]:
+def notes(plan: CapacityPlan) -> Iterator[str]:
     """Return what somebody who follows the plan should know."""
     load, shards = plan.load, plan.shards
     if shards.masters > MOST_SHARDS:
@@ -91,18 +91,18 @@ def lasts(seconds: float) -> str:
     return span(seconds) if seconds >= 1 or not seconds else f"{seconds * 1000:g} ms"
 
 
-def _receivers(plan: Capacity) -> Answer:
+def _receivers(plan: CapacityPlan) -> Reckoned:
     one = plan.receivers
-    return Answer(
+    return Reckoned(
         "receivers",
         f"{_processes(one.processes)}, {one.megabytes:.0f} MB each",
         f"{one.micros:.0f} µs of CPU a delivery (end_to_end, bodies)",
     )
 
 
-def _workers(plan: Capacity, figures: Figures) -> Answer:
+def _workers(plan: CapacityPlan, figures: Figures) -> Reckoned:
     one, load = plan.workers, plan.load
-    return Answer(
+    return Reckoned(
         "workers",
         f"{_processes(one.processes)}, {one.megabytes:.0f} MB each, "
         f"{one.concurrency:,} messages at a time each",
@@ -112,10 +112,10 @@ def _workers(plan: Capacity, figures: Figures) -> Answer:
     )
 
 
-def _shards(plan: Capacity) -> Answer:
+def _shards(plan: CapacityPlan) -> Reckoned:
     one = plan.shards
     replicas = count(plan.load.replicas, "replica", "replicas")
-    return Answer(
+    return Reckoned(
         "shards",
         f"{count(one.masters, 'master', 'masters')} with {replicas} each: the CPU asks for "
         f"{one.by_cpu}, the memory for {one.by_memory}",
@@ -124,37 +124,37 @@ def _shards(plan: Capacity) -> Answer:
     )
 
 
-def _memory(plan: Capacity, figures: Figures) -> Iterator[Answer]:
+def _memory(plan: CapacityPlan, figures: Figures) -> Iterator[Reckoned]:
     memory, load = plan.memory, plan.load
     each = size(memory.needed / plan.shards.masters)
-    yield Answer(
+    yield Reckoned(
         "memory",
         f"{size(memory.needed)} of Redis, {each} a shard; each replica as much again",
         f"a shard may use {size(load.server_memory)}, and a fifth of it stays free",
     )
-    yield Answer(
+    yield Reckoned(
         "  IDs",
         f"{size(memory.ids)}",
         f"{BYTES_PER_ID} B for up to twice {span(load.window)} (dedup_memory)",
     )
     stored = figures.stored_bytes.at(load.body)
-    yield Answer(
+    yield Reckoned(
         "  waiting",
         f"{size(memory.backlog)}, and {size(memory.in_hand)} in hand",
         f"{size(stored)} a message (wire)",
     )
-    yield Answer(
+    yield Reckoned(
         "  tokens",
         f"{size(memory.tokens)}, where QStash sends",
         f"{figures.token_bytes:.0f} B for six minutes (memory)",
     )
-    yield Answer("  history", size(memory.history), "HOOKMILL_HISTORY_BYTES")
+    yield Reckoned("  history", size(memory.history), "HOOKMILL_HISTORY_BYTES")
 
 
-def _wire(plan: Capacity) -> Answer:
+def _wire(plan: CapacityPlan) -> Reckoned:
     wire, masters = plan.wire, plan.shards.masters
     all_of_it = wire.to_redis + wire.from_redis + wire.to_replicas
-    return Answer(
+    return Reckoned(
         "wire",
         f"{_bits(wire.to_redis)} to Redis, {_bits(wire.from_redis)} from it, "
         f"{_bits(wire.to_replicas)} to replicas: {_bits(all_of_it / masters)} a shard",
@@ -162,10 +162,10 @@ def _wire(plan: Capacity) -> Answer:
     )
 
 
-def _backlog(plan: Capacity, figures: Figures) -> Answer:
+def _backlog(plan: CapacityPlan, figures: Figures) -> Reckoned:
     one, load = plan.backlog, plan.load
     cleared = "never" if one.seconds_to_clear is None else f"in {_long(one.seconds_to_clear)}"
-    return Answer(
+    return Reckoned(
         "an outage",
         f"of {span(load.outage)} without workers leaves {one.messages:,.0f} messages, "
         f"{size(one.bytes)}; they are gone {cleared}. Without Redis each receiver spools "

@@ -12,7 +12,7 @@ from hookmill.printable import printable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hookmill.admin.capacity import Capacity
+    from hookmill.admin.capacity import CapacityPlan
 
 _AsJSON = Annotated[bool, typer.Option("--json", help="All numbers, as one JSON object.")]
 
@@ -87,7 +87,7 @@ def plan(  # noqa: PLR0913 - an option each
         _show(found)
 
 
-def _show(found: Capacity) -> None:
+def _show(found: CapacityPlan) -> None:
     from hookmill.admin import capacity_words
     from hookmill.admin.measured import MEASURED
 

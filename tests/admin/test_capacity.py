@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from hookmill.admin.capacity import Load, Capacity, plan
+from hookmill.admin.capacity import CapacityPlan, Load, plan
 from hookmill.admin.capacity_words import limits, notes, rows, title
 from hookmill.admin.capacity_words import settings as settings_of
 from hookmill.admin.measured import MEASURED
@@ -35,11 +35,11 @@ loads = st.builds(
 GROWING = ("rate", "body", "handler", "compute", "peak", "peak_for", "outage", "window")
 
 
-def of(load: Load) -> Capacity:
+def of(load: Load) -> CapacityPlan:
     return plan(load, MEASURED)
 
 
-def sizes(found: Capacity) -> dict[str, float]:
+def sizes(found: CapacityPlan) -> dict[str, float]:
     """What must not become less when more is asked."""
     return {
         "receivers": found.receivers.processes,
