@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from hookmill.admin.access_checks import judge_access
+from hookmill.admin.connection_checks import judge_connections
 from hookmill.admin.dead_letter_checks import judge_dead_letters
 from hookmill.admin.findings import Finding, worst_first
 from hookmill.admin.group_checks import judge_groups
@@ -69,6 +70,7 @@ async def check(settings: Settings, rate: float | None = None) -> list[Finding]:
         )
     else:
         findings += judge_server(server, settings)
+        findings += judge_connections(server, overview)
         findings += judge_partitions(agreed, settings)
         findings += judge_memory(server, overview, settings, rate)
         findings += judge_groups(overview, settings)

@@ -40,7 +40,8 @@ class Client:
     `partitions` is into how many parts the stream is split. A lane's client has `only` some of
     them, whose `numbers` count among all; within the client they count from 0. `timeout` (seconds)
     bounds each command. `url_file` is a file that holds the URL, too: user and password are read
-    from it again at each new connection.
+    from it again at each new connection. `connections` are the most to each server, without those
+    of `blocking`; None: as many as are used at once.
     Producer, Consumer, DeadLetters, Inspector and Upkeep are views on a client.
     """
 
@@ -54,6 +55,7 @@ class Client:
         timeout: float = 5.0,
         url_file: Path | None = None,
         cluster: ClusterMap | None = None,
+        connections: int | None = None,
     ) -> None:
         listed = server_list_of(url)
         self.servers: list[Connections]
@@ -75,6 +77,9 @@ class Client:
             self.servers = [MovingConnections(self._server_url, timeout, source, url_file=url_file)]
         else:
             self.servers = [Connections(self._server_url, timeout, url_file=url_file)]
+        self._connections = connections
+        for server in self.servers:
+            server.opened.most = connections
         self._url = url
         self._prefix = prefix
         self._count_key = f"{prefix}:partitions"
@@ -99,6 +104,7 @@ class Client:
         slot = slot_of(place)
         if slot not in self._heads:
             self._heads[slot] = self._serving(self.cluster, place)
+            self._heads[slot].opened.most = self._connections
         return self._heads[slot]
 
     @classmethod
@@ -128,7 +134,7 @@ class Client:
         return [
             Client(
                 self._url, self._prefix, partitions=self.total, only=part, timeout=self.timeout,
-                url_file=self.url_file, cluster=self.cluster,
+                url_file=self.url_file, cluster=self.cluster, connections=self._connections,
             )
             for part in parts
         ]  # fmt: skip

@@ -301,6 +301,7 @@ class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
     `missing` are commands that we need and that it does not have. `refusal` is the error with
     which it refuses a write ("" where it takes it). `clock_ahead` is by how many seconds this
     machine's clock is ahead of Redis' own (below 0: behind). `hidden` says what could not be read.
+    `maxclients` is how many connections it takes; it has `clients` now.
     """
 
     flavour: Literal["Redis", "Valkey"]
@@ -318,3 +319,5 @@ class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
     refusal: str
     clock_ahead: float
     hidden: tuple[str, ...]
+    maxclients: int | None = None
+    clients: int = 0

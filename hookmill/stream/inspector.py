@@ -59,6 +59,8 @@ class Inspector:
             refusal=await self._refusal(hidden),
             clock_ahead=clock_ahead,
             hidden=tuple(hidden),
+            maxclients=int(info.get("maxclients", 0)) or None,
+            clients=int(info.get("connected_clients", 0)),
         )
 
     async def overview(self) -> Overview:
