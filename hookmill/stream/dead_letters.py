@@ -57,7 +57,7 @@ class OldDeadLetter(NamedTuple):
 
 class DeadLetters:
     """A group's dead letters, oldest first. An ID ends in `@N` where the dead letter lies in a
-    partition other than the first. With `drains`, they can be dropped while Redis is full.
+    partition other than the first of all. With `drains`, they can be dropped while Redis is full.
     """
 
     def __init__(self, client: Client, group: str, *, drains: bool = False) -> None:
@@ -71,9 +71,10 @@ class DeadLetters:
 
     async def newest(self) -> str | None:
         """Return the ID of the newest, or None if there are none."""
-        calls = [Call(number, [keys.dead]) for number, keys in self._seen]
-        replies = zip(self._seen, await self._scripts.run_each("newest", calls), strict=True)
-        newest = max(_dead_id(entry_id, number) for (number, _), entry_id in replies)
+        asked = self._seen
+        calls = [Call(place, [keys.dead]) for place, _, keys in asked]
+        replies = await self._scripts.run_each("newest", calls)
+        newest = max(map(_dead_id, replies, (number for _, number, _ in asked)))
         return str(newest) if newest.ms else None
 
     async def memory(self) -> int:
@@ -82,7 +83,7 @@ class DeadLetters:
 
     async def _ask(self, *command: Any, after: tuple[Any, ...] = ()) -> list[Any]:
         """Ask about the dead letters of each partition, in one round trip."""
-        asked = [(number, (*command, keys.dead, *after)) for number, keys in self._seen]
+        asked = [(place, (*command, keys.dead, *after)) for place, _, keys in self._seen]
         return [checked(reply) for reply in await self.client.ask_places(asked)]
 
     async def oldest(self, count: int) -> tuple[int, list[OldDeadLetter]]:
@@ -90,11 +91,11 @@ class DeadLetters:
         they are large.
         """
         asked = self._seen
-        calls = [Call(number, [keys.dead], [count, _PAGE_BYTES]) for number, keys in asked]
+        calls = [Call(place, [keys.dead], [count, _PAGE_BYTES]) for place, _, keys in asked]
         found: list[tuple[_DeadID, OldDeadLetter]] = []
         ends, times = [], []
         replies = await self._scripts.run_each("oldest_dead", calls)
-        for (number, _), (now_ms, rows, has_ended) in zip(asked, replies, strict=True):
+        for (_, number, _), (now_ms, rows, has_ended) in zip(asked, replies, strict=True):
             found += [_old_one(number, *row) for row in rows]
             times.append(now_ms)
             if rows and not has_ended:
@@ -121,12 +122,12 @@ class DeadLetters:
         rest = [count, _PAGE_BYTES, *(() if whole else NOT_LISTED)]
         asked = self._seen
         calls = [
-            Call(number, [keys.dead], [_from(first, number), _up_to(last, number), *rest])
-            for number, keys in asked
+            Call(place, [keys.dead], [_from(first, number), _up_to(last, number), *rest])
+            for place, number, keys in asked
         ]
         rows, ends = [], []
         replies = await self._scripts.run_each("survey_newest" if newest_first else "survey", calls)
-        for (number, _), (page, has_ended) in zip(asked, replies, strict=True):
+        for (_, number, _), (page, has_ended) in zip(asked, replies, strict=True):
             rows += [(_dead_id(entry_id, number), flat) for entry_id, flat in page]
             if page and not has_ended:
                 # This partition has more. What others have behind its last one comes later.
@@ -174,18 +175,21 @@ class DeadLetters:
         return sum(await self._scripts.run_each("drop", calls))
 
     @property
-    def _seen(self) -> list[tuple[int, GroupKeys]]:
-        """The partitions that can be asked."""
-        return [(number, self._partitions[number]) for number, _ in seen(self.client)]
+    def _seen(self) -> list[tuple[int, int, GroupKeys]]:
+        """The partitions that can be asked: the place of each in the client, and its number."""
+        numbers = self.client.numbers
+        return [(place, numbers[place], self._partitions[place]) for place, _ in seen(self.client)]
 
     def _by_partition(self, dead_ids: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-        """Sort IDs by partition. Those of a partition that does not exist are left out."""
+        """Sort IDs by partition, and give it its place in the client. Those of a partition that is
+        not there are left out.
+        """
         sorted_ids: defaultdict[int, list[str]] = defaultdict(list)
         for dead_id in map(_DeadID.of, dead_ids):
             sorted_ids[dead_id.partition].append(dead_id.entry_id)
         for number, ids in sorted_ids.items():
-            if number < len(self._partitions):
-                yield number, ids
+            if number in self.client.numbers:
+                yield self.client.numbers.index(number), ids
 
 
 def _dead_letter(dead_id: str, flat: Sequence[bytes]) -> DeadLetter:
