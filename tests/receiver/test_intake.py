@@ -200,3 +200,12 @@ def test_the_signature_is_for_the_received_path_and_query() -> None:
     for target in ("/qstash?a=1", "/qstash/", "/QSTASH", "//qstash", "/", ""):
         refusal = refusal_of(admit(QSTASH, replace(delivery, target=target), NOW))
         assert refusal.code == "wrong_url", target
+
+
+def test_a_message_takes_the_window_of_its_source_along() -> None:
+    for own, window in (({}, 0), ({"dedup_window": 600}, 600)):
+        settings = Settings(
+            marble_webhook_secret=SecretStr(MARBLE_SECRET), sources={"marble": SourceOptions(**own)}
+        )
+        (source,) = sources_of(settings)
+        assert source.window == window
