@@ -203,9 +203,6 @@ def test_the_signature_is_for_the_received_path_and_query() -> None:
 
 
 def test_a_message_takes_the_window_of_its_source_along() -> None:
-    for own, window in (({}, 0), ({"dedup_window": 600}, 600)):
-        settings = Settings(
-            marble_webhook_secret=SecretStr(MARBLE_SECRET), sources={"marble": SourceOptions(**own)}
-        )
-        (source,) = sources_of(settings)
-        assert source.window == window
+    delivery = signed(QSTASH, b"{}", (b"Upstash-Message-Id", b"msg_1"))
+    assert arrival_of(admit(QSTASH, delivery, NOW)).window == 0
+    assert arrival_of(admit(replace(QSTASH, window=600), delivery, NOW)).window == 600
