@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import redis
 
 from benchmarks import deliveries, replay
 from benchmarks.filling import PREFIX, empty, fill, message, worker
-from benchmarks.harness import CORES, OTHERS, Bench, options, pinned_to, progress, tool
+from benchmarks.harness import CORES, OTHERS, Bench, Program, options, pinned_to, progress, tool
 from benchmarks.receiver import Load
 from benchmarks.startup import is_ready
 from benchmarks.tables import Table
@@ -66,16 +67,23 @@ def settled(client: redis.Redis) -> int:
     return int(group["entries-read"]) - int(group["pending"])
 
 
-def receivers(bench: Bench, server: Server, loads: Sequence[Load]) -> float:
-    """Return how many deliveries the receivers answer per second; each has its own load."""
+def receivers(
+    bench: Bench, server: Server, loads: Sequence[Load], *, one_command: bool = False
+) -> float:
+    """Return how many deliveries the receivers answer per second. Each has its own port and load;
+    those of one command share a port.
+    """
     seconds = 1 if bench.quick else 4
     empty(server)
     with ExitStack() as stack, redis.Redis.from_url(server.url) as client:
-        ports = [free_port() for _ in loads]
-        for port in ports:
+        ports = [free_port()] * len(loads) if one_command else [free_port() for _ in loads]
+        words = ["receiver", *(["--processes", str(len(loads))] if one_command else [])]
+        for port in dict.fromkeys(ports):
             env = deliveries.environment(server.url, port)
-            program = stack.enter_context(bench.hookmill("receiver", core=None, env=env))
+            program = stack.enter_context(bench.hookmill(*words, core=None, env=env))
             program.wait_for(lambda port=port: is_ready(port))
+            if one_command and len(loads) > 1:
+                program.wait_for(partial(are_all_ready, program))
         sending = []
         for port, load in zip(ports, loads, strict=True):
             url = f"http://127.0.0.1:{port}/qstash"
@@ -86,6 +94,11 @@ def receivers(bench: Bench, server: Server, loads: Sequence[Load]) -> float:
                 raise RuntimeError(f"wrk failed: {program.log}")
         stored: Any = client.xlen(KEYS.stream)
     return float(stored) / seconds
+
+
+def are_all_ready(supervisor: Program) -> bool:
+    """Return whether all receivers of one command have begun to work."""
+    return "all processes are ready" in supervisor.log
 
 
 def carried(bench: Bench, server: Server, table: Table) -> None:
@@ -134,6 +147,8 @@ def run(bench: Bench) -> None:
                 waiting.put(f"wait @ {count}", workers(bench, server, count, "waiting"))
             for count in range(1, len(loads) + 1):
                 answering.put(f"receivers @ {count}", receivers(bench, server, loads[:count]))
+                rate = receivers(bench, server, loads[:count], one_command=True)
+                answering.put(f"--processes @ {count}", rate)
             with pinned_to(CORES[0]):
                 carried(bench, server, carrying)
 

@@ -11,6 +11,9 @@ from hookmill.runtime import supervised
 _ASYNCIO_BACKLOG = 128
 """Connections that the kernel may hold before they are accepted, where there is no uvloop."""
 
+_TURNS = 5
+"""Turns of the event loop after which a connection that was accepted is known."""
+
 
 class Listening:
     """`start` it, and `end` it."""
@@ -41,6 +44,8 @@ class Listening:
         for _ in range(backlog()):
             if not queue.poll(0):
                 break
+            await asyncio.sleep(0)
+        for _ in range(_TURNS):
             await asyncio.sleep(0)
         for server in self._servers:
             server.close()

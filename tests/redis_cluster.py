@@ -85,6 +85,10 @@ class Cluster:
     def id_of(self, node: Server) -> bytes:
         return bytes(self.ask(node, "CLUSTER", "MYID"))
 
+    def replica_of(self, master: Server) -> Server:
+        """Return the replica that a master was given at the start."""
+        return self.nodes[self.masters + self.nodes.index(master)]
+
     def server_of(self, key: str) -> Server:
         """Return the node that has a key now, as the first node that answers says."""
         slot = slot_of(key)

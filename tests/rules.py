@@ -73,6 +73,9 @@ ATTEMPT = "tests/worker/test_attempt.py::test_"
 TRACES = "tests/receiver/test_traces.py::test_"
 RIGHTS = "tests/e2e/test_rights.py::test_"
 CONSOLE = "tests/console/test_app.py::test_"
+SUMS = "tests/runtime/test_summed_metrics.py::test_"
+SUPERVISOR = "tests/runtime/test_supervisor.py::test_"
+LISTENING = "tests/receiver/test_listening.py::test_"
 CONSOLE_ACCESS = "tests/console/test_access.py::test_"
 CREDENTIALS = "tests/emulator/test_credentials.py::test_"
 DEV = "tests/e2e/test_dev.py::test_"
@@ -2482,7 +2485,7 @@ RULES = (
     Rule(
         30,
         "dead letters that an older release wrote are counted again, also where others have left",
-        (lua("recount_dead", "return not ever or ever == (added or 0)", "return true"),),
+        (lua("recount_dead", "return #later == 0", "return true"),),
         (f"{DEAD_REASONS}one_that_an_older_release_added_in_place_of_another_is_noticed",),
     ),
     Rule(
@@ -3629,6 +3632,59 @@ RULES = (
             ),
         ),
         (f"{CONSOLE_ACCESS}a_login_comes_from_where_the_trusted_proxy_and_nobody_else_says",),
+    ),
+    Rule(
+        49,
+        "a receiver that stops answers what the kernel has queued",
+        (
+            Edit(
+                "receiver/listening.py",
+                "        for _ in range(backlog()):\n",
+                "        for _ in range(0):\n",
+            ),
+            Edit(
+                "receiver/listening.py",
+                "        for _ in range(_TURNS):\n",
+                "        for _ in range(0):\n",
+            ),
+        ),
+        (f"{LISTENING}connections_that_the_kernel_has_queued_are_answered",),
+    ),
+    Rule(
+        49,
+        "a receiver that stops awaits the first request of a new connection",
+        (
+            Edit(
+                "receiver/http.py",
+                "        while self._connections.has_new(_FIRST_REQUEST) and",
+                "        while False and",
+            ),
+        ),
+        (f"{LISTENING}the_first_request_of_a_new_connection_is_awaited",),
+    ),
+    Rule(
+        49,
+        "counts do not go back when a process ends",
+        (
+            Edit(
+                "hookmill/runtime/summed_metrics.py",
+                "if one.counts])",
+                "if False])",
+            ),
+        ),
+        (f"{SUMS}the_counts_of_a_process_that_has_ended_stay_and_its_gauges_go",),
+    ),
+    Rule(
+        49,
+        "wrong settings of one process do not end those that work",
+        (
+            Edit(
+                "hookmill/runtime/supervisor.py",
+                " and not any(seat.is_ready for seat in self._seats):",
+                ":",
+            ),
+        ),
+        (f"{SUPERVISOR}wrong_settings_of_one_that_died_do_not_end_those_that_work",),
     ),
 )
 

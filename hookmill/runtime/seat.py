@@ -10,7 +10,7 @@ import asyncio
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -34,6 +34,9 @@ START_TIMEOUT = 60.0
 
 TOLD_TOGETHER = 0.3
 """Seconds until the successor of a process that leaves: a stop may have been meant for all."""
+
+ASK_AGAIN_AFTER = 0.5
+"""Seconds between two questions to a process that is leaving."""
 
 SETTINGS_FAULT = 2
 """The exit status of a program that would not work if it were started again."""
@@ -59,6 +62,8 @@ class Seat:
         """All processes that have not ended, also those that are leaving."""
         self.on_end: Callable[[ChildProcess], None] = lambda _: None
         """Called with each process that has ended by itself."""
+        self.ask_before_end: Callable[[ChildProcess], Awaitable[object]] = _nothing
+        """Called with a process that is to end, before it is told and until it has ended."""
         self.deaths = 0
         """How many processes have ended that nobody had asked to."""
         self._failures = 0
@@ -121,10 +126,13 @@ class Seat:
 
     async def see_off(self, child: ChildProcess) -> None:
         """Have a process stop, by force if it takes too long."""
+        await self.ask_before_end(child)
         child.stop()
         try:
             async with asyncio.timeout(self._end_within):
-                await child.ended.wait()
+                while not child.ended.is_set():
+                    await self.ask_before_end(child)
+                    await _within(ASK_AGAIN_AFTER, child.ended)
         except TimeoutError:
             log.error("a process did not stop in time: killed", process=self.number, pid=child.pid)
             child.kill()
@@ -201,6 +209,10 @@ class Seat:
         self._replace.clear()
         self._exchanged.set()
         return child
+
+
+async def _nothing(_: ChildProcess) -> None:
+    """Ask nothing."""
 
 
 def _how(child: ChildProcess) -> dict[str, Any]:

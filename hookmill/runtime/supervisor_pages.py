@@ -49,6 +49,8 @@ class SupervisorPages:
     def __init__(self, seats: Sequence[Seat], stopping: asyncio.Event) -> None:
         self._seats, self._stopping = seats, stopping
         self._sums = SummedMetrics()
+        for seat in seats:
+            seat.ask_before_end = self._note_counts
 
     async def alive(self) -> Answer:
         """Answer /healthz: whether the supervisor and all with it have to be started again. It
@@ -84,19 +86,27 @@ class SupervisorPages:
         """Answer /metrics: the sum of all."""
         running = [child for seat in self._seats for child in seat.started]
         asked = [child for child in running if child.ready.is_set()]
-        accept, refused = ACCEPT.get(), None
-        pages = await asyncio.gather(*(_metrics_of(child) for child in asked))
-        for child, said in zip(asked, pages, strict=True):
-            if said is not None and said.status == HTTPStatus.OK:
-                self._sums.note(child, said.body.decode())
-            elif said is not None:
-                refused = said
-        if refused is not None:
-            return Answer(*refused)  # the extra is not installed
+        accept = ACCEPT.get()
+        for said in await asyncio.gather(*map(self._note_metrics, asked)):
+            if said is not None and said.status != HTTPStatus.OK:
+                return Answer(*said)  # the extra is not installed
         self._sums.keep_only(running)
         as_open_metrics = "application/openmetrics-text" in accept
         page = page_of(self._sums.sum(*self._own()), as_open_metrics=as_open_metrics)
         return Answer(200, page.encode(), OPEN_METRICS if as_open_metrics else PLAIN)
+
+    async def _note_metrics(self, child: ChildProcess) -> Said | None:
+        said = await child.ask("/metrics", ANSWER_WITHIN, OPEN_METRICS)
+        if said is not None and said.status == HTTPStatus.OK:
+            self._sums.note(child, said.body.decode())
+        return said
+
+    async def _note_counts(self, child: ChildProcess) -> None:
+        """Note what a process has counted that is about to end: it goes on in the sums. When all
+        end, nobody asks for them any more.
+        """
+        if child.ready.is_set() and not self._stopping.is_set():
+            await self._note_metrics(child)
 
     def _own(self) -> list[Family]:
         ready = sum(seat.is_ready for seat in self._seats)
@@ -154,7 +164,3 @@ def _of_one(seat: Seat, answers: dict[int, Said]) -> str:
         return printable(f"{refused['error']}: {refused['detail']}")
     except (ValueError, TypeError, KeyError):
         return printable(text.replace("\n", "; "))
-
-
-async def _metrics_of(child: ChildProcess) -> Said | None:
-    return await child.ask("/metrics", ANSWER_WITHIN, OPEN_METRICS)

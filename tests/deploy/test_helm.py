@@ -12,6 +12,7 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -31,6 +32,7 @@ from tests.deploy.chart import (
     rendered,
     values,
 )
+from tests.deploy.loading import settings_of
 from tests.deploy.reading import ROOT
 from worker.main import STOP_STEPS
 
@@ -164,6 +166,18 @@ def test_a_pod_sets_only_variables_that_exist_and_each_once(program: str) -> Non
     }  # the values name these
     assert len(set(given)) == len(given)
     assert environment(pods()[program])["HOOKMILL_PREFIX"] == "shop"
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_program_can_read_the_settings_of_its_pod(
+    program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_of(environment(pods()[program]), tmp_path, monkeypatch)
+    assert settings.prefix == "shop"
+    assert settings.redis_url == "redis://user:pass@redis:6379/0"
+    if program == "receiver":
+        assert (settings.drain, settings.shutdown) == (5, 30)
+        assert settings.marble_webhook_secret is not None
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

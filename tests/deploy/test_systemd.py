@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hookmill.config.settings import Settings, variable_of
+from tests.deploy.loading import settings_of
 from tests.deploy.reading import DEPLOY
 from worker.main import STOP_STEPS
 
@@ -120,6 +121,19 @@ def test_a_unit_sets_only_variables_that_exist_and_waits_for_the_stop(service: s
     assert secrets
     assert all(path.startswith(f"/etc/hookmill/{role}/") for path in secrets)
     assert values(service, "User") == [f"hookmill-{role}"]
+
+
+@pytest.mark.parametrize("service", PROGRAMS)
+def test_a_program_can_read_the_settings_of_its_unit(
+    service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_of(environment(service), tmp_path, monkeypatch)
+    assert settings.redis_url == "redis://user:pass@redis:6379/0"
+    if "receiver" in service:
+        assert (settings.host, settings.port, settings.admin_port) == ("127.0.0.1", 8081, 9001)
+        assert 0 < settings.drain < settings.shutdown
+        assert str(settings.spool) == "/var/lib/hookmill-receiver/spool"
+        assert values(service, "StateDirectory") == ["hookmill-receiver"]
 
 
 def test_no_two_programs_of_a_machine_have_the_same_port() -> None:

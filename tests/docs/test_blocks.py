@@ -42,6 +42,9 @@ NOT_RUN = {
         "docs/how-to/deploy-compose.md",
         "docker compose -f deploy/compose.yaml build",
     ): "needs Docker",
+    ("docs/how-to/scale.md", "hookmill receiver --processes auto"): (
+        "it would start eight programs; `tests/e2e/test_processes.py` runs such a fleet"
+    ),
     ("docs/how-to/deploy.md", "FROM hookmill"): "needs Docker",
     (
         "docs/how-to/deploy-systemd.md",

@@ -78,6 +78,7 @@ class Senders:
         while not self._is_over:
             self.sent += 1
             await self._deliver(http, f"evt_{self.sent}")
+            await asyncio.sleep(0.03)  # so that the sender costs less than what is tested
 
     async def _deliver(self, http: aiohttp.ClientSession, message_id: str) -> None:
         body = json.dumps({"id": message_id, "type": "a.b"}).encode()
@@ -142,8 +143,9 @@ async def test_no_delivery_fails_while_receivers_are_replaced_stopped_and_starte
         await more_accepted(senders)
     assert await counted(admin_port) >= before + 40
     # What the killed one held has failed. Its senders send it again.
-    assert set(senders.failed) <= {"ClientOSError", "ServerDisconnectedError"}
-    assert sum(senders.failed.values()) <= 16  # sent to it, or queued for it, once in each task
+    assert not [one for one in senders.failed if one.isdigit()], senders.failed  # a status
+    # Each task has sent one to it, and has then been queued once until its socket was closed.
+    assert sum(senders.failed.values()) <= 16, senders.failed
     assert stored(server) >= len(senders.accepted)
     await the_spool_is_shared(server, senders)
     for pid in (*pids_of(parent), parent.pid):

@@ -71,4 +71,10 @@ def test_counts_are_added_up_and_never_go_back(
     os.kill(first, signal.SIGKILL)
     running.wait_for("child ", 3)
     assert {"a_b_total 9.0", "hookmill_process_deaths_total 1.0"} <= shown()
+    for number in (1, 2):
+        (tmp_path / f"metrics-{number}").write_text(page.replace("3.0", "10.0"))
+    running.signal(signal.SIGUSR2)
+    running.wait_for("all processes are replaced")
+    # 3 of the killed one, 20 of the replaced ones, though nobody has asked for these meanwhile.
+    assert {"a_b_total 43.0", "hookmill_process_deaths_total 1.0"} <= shown()
     assert running.stop() == 0
