@@ -746,7 +746,7 @@ RULES = (
     Rule(
         7,
         "the index has the ordering keys",
-        (lua("index", "if next(keys) then", "if false then"),),
+        (lua("index", "if next(keys) or next(windows) then", "if false then"),),
         (f"{DIRECT}of_one_key_only_the_first_runs_and_the_others_come_in_their_order",),
     ),
     Rule(
