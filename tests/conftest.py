@@ -33,6 +33,8 @@ from tests.support import Program, Server, Stream, server_binaries
 
 TESTS = Path(__file__).parent
 BINARIES = server_binaries()
+if only := os.environ.get("HOOKMILL_TEST_ONLY"):  # `python -m tests.matrix` sets it
+    BINARIES = {only: BINARIES[only]}
 
 # A busy machine draws examples slowly, which says nothing about the code.
 hypothesis_settings.register_profile(
