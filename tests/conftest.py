@@ -7,6 +7,7 @@ import ctypes
 import gc
 import importlib
 import os
+import re
 import secrets
 import signal
 import sys
@@ -92,9 +93,14 @@ def pytest_collection_finish() -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mix the files that wait with those that compute. Leave out what is marked with `one_server`
-    and would run on a second server.
+    and would run on a second server, and what is marked with `since_7_0` on an older one.
     """
-    again = [item for item in items if item.get_closest_marker("one_server") and _is_second(item)]
+    again = [
+        item
+        for item in items
+        if (item.get_closest_marker("one_server") and _is_second(item))
+        or (item.get_closest_marker("since_7_0") and _is_before_7_0(item))
+    ]
     if again:
         config.hook.pytest_deselected(items=again)
     left_out = set(again)
@@ -118,6 +124,12 @@ def _mixed(tests_in: Counter[str]) -> list[str]:
 
 def _file_of(item: pytest.Item) -> str:
     return item.nodeid.partition("::")[0]
+
+
+def _is_before_7_0(item: pytest.Item) -> bool:
+    """Return whether a test would run on a server that says that it is older than Redis 7.0."""
+    params = getattr(getattr(item, "callspec", None), "params", {})
+    return any(re.match("[a-z]*-?6", str(params.get(name, ""))) for name in ("server", "cluster"))
 
 
 def _is_second(item: pytest.Item) -> bool:
