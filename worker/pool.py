@@ -247,11 +247,14 @@ class Pool:
     @property
     def free_slots(self) -> int:
         """How many more messages may begin now."""
+        return self._free_slots(in_turn=True)
+
+    def _free_slots(self, *, in_turn: bool) -> int:
         if self._is_resting or self._holdings.is_full:
             return 0
         if len(self.held) - len(self._running) >= MAX_UNSETTLED:
             return 0
-        return self._slots.free_for(self._share, self._attempter.most_at_once)
+        return self._slots.free_for(self._share, self._attempter.most_at_once, in_turn=in_turn)
 
     def _slots_for(self, entries: Sequence[Entry], *, in_turn: bool = True) -> int:
         """Return how many of these entries, which are held already, may begin now."""
@@ -408,6 +411,8 @@ class Pool:
             await self._consumer.open()
             self._is_open = True
             self.opened.set()
+        if self._slots.are_shared and not self._free_slots(in_turn=False):
+            return  # others have taken the slots meanwhile
         try:
             taken = await self._received(self._take())
         finally:
@@ -463,7 +468,7 @@ class Pool:
         The remaining slots are for the next take. It begins while these messages still run, so
         that taking overlaps with running, and messages do not all begin and end together.
         """
-        free = self.free_slots
+        free = self._free_slots(in_turn=False)  # this is its turn
         share = math.ceil(free * TAKE_SHARE) if self._attempter.has_free_thread else 0
         return min(free, max(self._enough_slots, share))
 
@@ -494,7 +499,7 @@ class Pool:
 
     async def _start_late(self) -> None:
         """Start what came late, as far as there are slots for it now."""
-        for entry in self._late[: self._slots_for(self._late)]:
+        for entry in self._late[: self._slots_for(self._late, in_turn=False)]:
             self._late.remove(entry)
             self._start(entry)
 

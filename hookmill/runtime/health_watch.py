@@ -23,7 +23,7 @@ PERIOD = 5.0
 ANSWER_WITHIN = 3.0
 """Seconds that an answer may take."""
 
-SICK, SILENT = 2, 6
+SICK, SILENT = 2, 4
 """Looks in a row after which a process is replaced: at which it said that it is sick, or said
 nothing. A machine that is too busy makes a process silent, too.
 """

@@ -132,6 +132,10 @@ def is_supervised() -> bool:
 
 
 def begin(stop: Callable[[], None], stop_at_once: Callable[[], None]) -> None:
-    """Take what the supervisor says. From now on `current` returns it."""
-    start = Start(**json.loads(os.environ.pop(VARIABLE)))
+    """Take what the supervisor says. From now on `current` returns it.
+
+    It may be of another release than this process, which can have been installed meanwhile.
+    """
+    given = json.loads(os.environ.pop(VARIABLE))
+    start = Start(**{name: given[name] for name in Start._fields})
     _current.append(Supervised(start, stop, stop_at_once))

@@ -7,6 +7,7 @@ lease (`scripts/silence.lua`).
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
@@ -24,6 +25,9 @@ from hookmill.stream.reply_errors import translated
 from hookmill.stream.script_runner import script_text
 from hookmill.stream.stacks import KEPT_FOR
 
+FIND_STEP = 0.02
+"""Seconds between two looks whether it is known where a server is."""
+
 
 class BlockingLeases:
     """Renews leases from a thread, which a busy event loop cannot stop. `timeout` is in seconds,
@@ -39,6 +43,7 @@ class BlockingLeases:
         none (`StackRequests`).
         """
         self._addresses: dict[Connections, tuple[str, int]] = {}
+        self._timeout = timeout
         self._number = 0
         self._has_number = False
         """Whether this consumer has a lease number in every partition."""
@@ -86,7 +91,12 @@ class BlockingLeases:
         return made
 
     def _follow(self, server: Connections) -> None:
-        """Connect to where the server is now, as the event loop has found out."""
+        """Connect to where the server is now, as the event loop has found out. A worker that has
+        just started finds it out soon.
+        """
+        ends = time.monotonic() + self._timeout
+        while self._client.is_cluster and server.address is None and time.monotonic() < ends:
+            time.sleep(FIND_STEP)
         pool = self._servers[server].connection_pool
         if (found := server.address) is not None and found != self._addresses.get(server):
             self._addresses[server] = found
