@@ -2415,7 +2415,7 @@ RULES = (
     Rule(
         30,
         "dead letters that an older release wrote are counted again, also where others have left",
-        (lua("recount_dead", "return not ever or ever == (added or 0)", "return true"),),
+        (lua("recount_dead", "return #later == 0", "return true"),),
         (f"{DEAD_REASONS}one_that_an_older_release_added_in_place_of_another_is_noticed",),
     ),
     Rule(

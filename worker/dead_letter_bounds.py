@@ -18,8 +18,10 @@ from hookmill.stream.dead_letters import DeadLetters, OldDeadLetter
 
 log = structlog.get_logger("worker")
 
-STEPS = 20
-"""Steps in one run. What is left is for the next run."""
+STEPS, SECONDS = 20, 20.0
+"""Steps in one run, and after how many seconds it ends: where Redis is slow, the janitor must not
+seem to stand still. What is left is for the next run.
+"""
 
 AT_ONCE = 100
 """The most dead letters that one step drops."""
@@ -69,8 +71,11 @@ class DeadLetterBounds:
         """Drop the oldest ones beyond a bound, in limited steps."""
         if not any(self._bounds):
             return
+        until = time.monotonic() + SECONDS
         for _ in range(STEPS):
             if not await self._is_due() or not await self._drop_some():
+                return
+            if time.monotonic() >= until:
                 return
 
     async def _is_due(self) -> bool:

@@ -70,12 +70,11 @@ class Delayed:
             self._look_at_all_at = now + LONGEST_PAUSE
             moved, _ = await self._consumer.release(BATCH)
             if self._consumer.pauses.is_any:  # when they are due may be lost
-                for partition in range(len(self._consumer.partitions)):
-                    await self._consumer.end_due_pause(partition)
+                await self._consumer.end_due_pauses(range(len(self._consumer.partitions)))
         elif seen.due or seen.pauses_due:
             moved, _ = await self._consumer.release(BATCH, seen.due) if seen.due else (0, None)
-            for partition in seen.pauses_due:
-                await self._consumer.end_due_pause(partition)
+            if seen.pauses_due:
+                await self._consumer.end_due_pauses(seen.pauses_due)
         else:
             pause = min(_pause_of(seen), self._look_at_all_at - now)
             if pause > SHORTEST_PAUSE:

@@ -27,7 +27,9 @@ PATIENCE = 60.0
 """Seconds that a run may take: several answers of Redis, of which each may take its timeout."""
 
 LONG = {"delayed": PATIENCE + LONGEST_PAUSE, "janitor": 5 * PATIENCE}
-"""The same for duties that wait for something, or that ask Redis many times."""
+"""The same for duties that wait for something, or that ask Redis many times. The janitor ends each
+of its three long parts after 20 s, because a slow Redis is no fault of the worker.
+"""
 
 
 OF_PARTITION = " of partition "

@@ -169,9 +169,9 @@ class Consumer:
         """Read the pauses again, unless they are of this version."""
         await self._takes.pauses.heed_first(version)
 
-    async def end_due_pause(self, partition: int) -> None:
-        """Go a step on with one pause of a partition that has to end by itself."""
-        await self._group_pauses.end_due(partition)
+    async def end_due_pauses(self, partitions: Iterable[int]) -> None:
+        """Go a step on with one pause of each partition that has to end by itself."""
+        await self._group_pauses.end_due(partitions)
 
     async def wait_for_sooner(self, seconds: float) -> bool:
         """Wait until a message is delayed that is due before all that the last look saw, or the

@@ -1,13 +1,14 @@
 """How many dead letters there are now, by reason.
 
 Scripts that add or remove one count it (scripts/reason_counts.lua); programs of an older release do
-not. So the counts are compared with the stream from time to time, and a recount reads it in short
-steps, into a hash of its own. What leaves after it was read leaves that hash, too. At the end it
-takes the place of the first.
+not. So they are compared with the stream now and then: it has as many dead letters, and none
+behind the newest that was counted. A recount reads it in short steps, into a hash of its own. What
+leaves after it was read leaves that hash, too. At the end it takes the place of the first.
 """
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 
@@ -30,8 +31,10 @@ UNKNOWN = "unknown"
 STEP_MESSAGES, STEP_BYTES = 150, 1024 * 1024
 """How much one step of a recount reads: other commands wait for so long."""
 
-STEPS = 100
-"""Steps in one go, of all partitions."""
+STEPS, SECONDS = 100, 20.0
+"""Steps in one go, of all partitions, and after how many seconds it ends: where Redis is slow, the
+janitor must not seem to stand still.
+"""
 
 
 def reasons_of(length: int, flat: Sequence[bytes]) -> dict[str, int]:
@@ -43,7 +46,7 @@ def reasons_of(length: int, flat: Sequence[bytes]) -> dict[str, int]:
     """
     counts: Counter[str] = Counter()
     for field, number in zip(flat[::2], flat[1::2], strict=True):
-        if field != b"added":
+        if field != b"newest":
             counts[_name_of(field)] += max(0, int(number))
     excess = max(0, counts.total() - length)
     found = Counter({name: number - excess for name, number in counts.items() if number > excess})
@@ -68,7 +71,7 @@ class DeadReasons:
         """Count again where the counts are wrong, up to some amount: the next call goes on. Return
         whether there is more to count.
         """
-        again, steps = list(range(len(self._keys))), STEPS
+        again, steps, until = list(range(len(self._keys))), STEPS, time.monotonic() + SECONDS
         while again and steps > 0:
             steps -= len(again)
             calls = [
@@ -76,4 +79,6 @@ class DeadReasons:
             ]
             replies = await self._scripts.run_each("recount_dead", calls)
             again = [number for number, more in zip(again, replies, strict=True) if more]
+            if time.monotonic() >= until:
+                break
         return bool(again)

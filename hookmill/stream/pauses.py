@@ -76,19 +76,21 @@ class Pauses:
         for number in self._backwards:
             left = 1
             while left:
-                _, moved, left = await self._resume(number, name, since_ms)
+                moved, left = await self._resume(number, name, since_ms)
                 yield Step(moved, left)
 
-    async def end_due(self, partition: int) -> None:
-        """Go a step on with one pause of this partition that has to end by itself."""
-        await self._resume(partition, "", 0)
+    async def end_due(self, partitions: Iterable[int]) -> None:
+        """Go a step on with one pause of each of these partitions that has to end by itself."""
+        await self._scripts.run_each("pause_end", [self._end(one, "", 0) for one in partitions])
 
-    async def _resume(self, number: int, name: str, since_ms: int) -> tuple[bytes, int, int]:
+    async def _resume(self, number: int, name: str, since_ms: int) -> tuple[int, int]:
+        _, moved, left = await self._scripts.run("pause_end", self._end(number, name, since_ms))
+        return moved, left
+
+    def _end(self, number: int, name: str, since_ms: int) -> Call:
         keys = self._partitions[number]
         used = [keys.paused, keys.counts, keys.due, keys.sooner, keys.again, keys.wake]
-        call = Call(number, used, [_raw(name), STEP, STEP_BYTES, since_ms])
-        found, moved, left = await self._scripts.run("pause_end", call)
-        return found, moved, left
+        return Call(number, used, [_raw(name), STEP, STEP_BYTES, since_ms])
 
     async def listed(self) -> list[Pause]:
         """Return the pauses by their names, also those that only some partitions have."""

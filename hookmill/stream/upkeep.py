@@ -5,6 +5,7 @@ The workers' janitor calls these; one worker at a time is enough for a group.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from hookmill.stream.client import Client, checked
@@ -15,8 +16,8 @@ from hookmill.stream.script_runner import Call, ScriptRunner
 RECOUNT_BYTES = 4 * 1024 * 1024
 """Bytes that one step of a recount reads: other commands wait for so long."""
 
-RECOUNT_STEPS = 32
-"""Steps of a recount in one go."""
+RECOUNT_STEPS, RECOUNT_SECONDS = 32, 20.0
+"""Steps of a recount in one go, and after how many seconds it ends where Redis is slow."""
 
 
 class Upkeep:
@@ -56,8 +57,8 @@ class Upkeep:
         the next call goes on. Until all of it was counted, the bytes are an estimate.
         """
         backlog, again = await self._measure()
-        steps = RECOUNT_STEPS
-        while again and steps > 0:
+        steps, until = RECOUNT_STEPS, time.monotonic() + RECOUNT_SECONDS
+        while again and steps > 0 and time.monotonic() < until:
             steps -= len(again)
             again = await self._recount(again)
             if not again:

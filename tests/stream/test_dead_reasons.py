@@ -45,7 +45,7 @@ async def test_they_are_counted_where_they_come_and_where_they_go(
     assert redis_client.hgetall(keys.dead_reasons) == before
     assert await letters.drop(ids) == 2
     assert await seen(stream) == {}
-    assert redis_client.hgetall(keys.dead_reasons) == {b"added": b"4"}
+    assert redis_client.hgetall(keys.dead_reasons) == {b"newest": ids[-1].encode()}
     emptied()
 
 
@@ -98,6 +98,62 @@ async def test_one_that_an_older_release_added_in_place_of_another_is_noticed(
     emptied()
 
 
+async def test_one_of_an_older_release_before_a_counted_one_is_noticed_in_place_of_another(
+    give_up: GiveUp, emptied: Callable[[], None], stream: Producer, redis_client: redis.Redis
+) -> None:
+    (dead_id,) = await give_up(message(), reason="failed")
+    dead = stream.partitions[0].of_group("main").dead
+    redis_client.xdel(dead, dead_id)
+    redis_client.xadd(dead, {"reason": "crashed"})
+    await give_up(message(), reason="failed")
+    await DeadReasons(stream.client, "main").mend()
+    assert await seen(stream) == {"crashed": 1, "failed": 1}
+    emptied()
+
+
+async def test_one_that_an_older_release_added_and_this_one_dropped_is_noticed(
+    give_up: GiveUp, emptied: Callable[[], None], stream: Producer, redis_client: redis.Redis
+) -> None:
+    first, _, _ = await give_up(message(), message(), message(), reason="failed")
+    await give_up(message(), reason="crashed")
+    dead = stream.partitions[0].of_group("main").dead
+    redis_client.xdel(dead, first)
+    older: Any = redis_client.xadd(dead, {"reason": "crashed"})
+    assert await DeadLetters(stream.client, "main").drop([older.decode()]) == 1
+    await DeadReasons(stream.client, "main").mend()
+    assert await seen(stream) == {"failed": 2, "crashed": 1}
+    emptied()
+
+
+async def test_the_counts_are_compared_without_a_copy_of_a_large_body(
+    give_up: GiveUp, emptied: Callable[[], None], stream: Producer, redis_client: redis.Redis
+) -> None:
+    await give_up(message(b"x" * 3_000_000), message(b"x" * 3_000_000))
+    redis_client.config_resetstat()
+    assert not await DeadReasons(stream.client, "main").mend()
+    copying: Any = redis_client.info("commandstats")
+    assert "cmdstat_xrange" in copying
+    assert not any(name.startswith("cmdstat_xinfo") for name in copying)
+    emptied()
+
+
+async def test_a_slow_redis_ends_a_run_early(
+    give_up: GiveUp,
+    emptied: Callable[[], None],
+    stream: Producer,
+    redis_client: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await give_up(message(), message())
+    redis_client.delete(stream.partitions[0].of_group("main").dead_reasons)
+    monkeypatch.setattr(dead_reasons, "STEP_MESSAGES", 1)
+    monkeypatch.setattr(dead_reasons, "SECONDS", 0.0)
+    assert await DeadReasons(stream.client, "main").mend()
+    keys = stream.partitions[0].of_group("main")
+    assert redis_client.hget(keys.dead_recount, "=failed") == b"1"
+    emptied()
+
+
 async def test_reasons_of_handlers_are_bounded_and_ours_are_not_crowded_out(
     give_up: GiveUp, emptied: Callable[[], None], stream: Producer, redis_client: redis.Redis
 ) -> None:
@@ -126,7 +182,7 @@ def test_the_scripts_know_our_reasons() -> None:
     assert set(re.findall(r"\w\w+", listed)) == {*OWN_REASONS, OTHER}
 
 
-fields = st.one_of(st.sampled_from([b"=failed", b"=unknown", b"rest", b"added"]), st.binary())
+fields = st.one_of(st.sampled_from([b"=failed", b"=unknown", b"rest", b"newest"]), st.binary())
 
 
 @given(st.dictionaries(fields, st.integers(-50, 50)), st.integers(0, 100))
@@ -145,7 +201,7 @@ ADD = """
 local dead_key = KEYS[1]
 --PART
 local id = redis.call('XADD', dead_key, '*', 'reason', ARGV[1])
-note_dead(ARGV[1])
+note_dead(id, ARGV[1])
 keep_dead()
 return id
 """.replace("--PART", script_text("reason_counts"))

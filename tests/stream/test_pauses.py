@@ -206,9 +206,9 @@ async def test_resuming_goes_in_steps_and_another_one_goes_on_where_it_broke_off
     look = await group.look_at_delayed()
     assert look.next_due is not None
     assert 1 < look.next_due <= 2  # so long the command has for its next step
-    await pauses.end_due(0)
+    await pauses.end_due([0])
     assert (await group.look_at_delayed()).pauses_due == [0]
-    await pauses.end_due(0)
+    await pauses.end_due([0])
     assert await pauses.listed() == []
     assert (await group.look_at_delayed()).next_due is None
     back = (await group.take(20)).entries
@@ -327,6 +327,9 @@ async def test_a_pause_is_in_every_partition_and_is_listed_if_it_is_only_in_one(
     await steps.aclose()
     assert [one.name for one in await pauses.listed()] == ["handler:h"]
     assert await resumed(pauses, HANDLER.name) == [0, 0, 0]
+    assert await pauses.listed() == []
+    await pauses.pause(msgspec.structs.replace(HANDLER, until_ms=1))
+    await pauses.end_due(range(3))
     assert await pauses.listed() == []
     await group.close()
     await stream.close()

@@ -98,7 +98,7 @@ class Model:
         self.paused.discard(name)
 
     async def go_on(self, _: int) -> None:
-        await self.pauses.end_due(0)
+        await self.pauses.end_due([0])
 
     async def end(self) -> None:
         for pause in PAUSES:

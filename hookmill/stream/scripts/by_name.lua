@@ -1,5 +1,4 @@
--- Reads what Redis says of a thing as names and values in turn. A part of retire.lua, recount_dead.lua,
--- direct_read.lua and tail.lua, and of other scripts by group_names.lua and left_behind.lua.
+-- Reads what Redis says of a thing as names and values in turn. A part of retire.lua, direct_read.lua and tail.lua, and of other scripts by group_names.lua and left_behind.lua.
 
 local function by_name(flat)
   local named = {}

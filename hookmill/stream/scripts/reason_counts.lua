@@ -5,6 +5,9 @@
 -- Our own reasons always have a field. Handlers give reasons of their own, of which only so many have
 -- one. Those beyond are counted in `rest`; while that is in use no reason gets a new field, so the
 -- field of a dead letter that leaves is the one in which it was counted.
+--
+-- `newest` is the last dead letter before which all were counted. Where there is one behind it that a
+-- program of an older release has written, it stays as it is: then all are counted again.
 -- Needs: `dead_key`, set before the include.
 
 local OWN_REASONS = {}
@@ -33,17 +36,25 @@ local function count_reason(key, reason, number)
   if redis.call('HINCRBY', key, field, number) == 0 then redis.call('HDEL', key, field) end
 end
 
-local died = {} -- how many have become dead letters in this script, by reason
+local function newest_counted()
+  return redis.call('HGET', reasons_key, 'newest') or '0-0'
+end
 
-local function note_dead(reason)
+local died = {} -- how many have become dead letters in this script, by reason
+local first_died, last_died -- their IDs
+
+local function note_dead(id, reason)
   died[reason] = (died[reason] or 0) + 1
+  first_died, last_died = first_died or id, id
 end
 
 -- A script that notes some ends with this.
 local function keep_dead()
-  for reason, number in pairs(died) do
-    count_reason(reasons_key, reason, number)
-    redis.call('HINCRBY', reasons_key, 'added', number)
+  if not first_died then return end
+  for reason, number in pairs(died) do count_reason(reasons_key, reason, number) end
+  local before = '(' .. first_died
+  if #redis.call('XRANGE', dead_key, '(' .. newest_counted(), before, 'COUNT', 1) == 0 then
+    redis.call('HSET', reasons_key, 'newest', last_died)
   end
-  died = {}
+  died, first_died = {}, nil
 end

@@ -7,50 +7,31 @@
 
 local dead_key = KEYS[1]
 --#include reason_counts
---#include by_name
 --#include weight
 
--- Return how many were ever added to the stream; nil where Redis does not tell (before 7.0).
-local function ever_added()
-  local info = redis.pcall('XINFO', 'STREAM', dead_key)
-  return not info.err and by_name(info)['entries-added'] or nil
-end
-
--- Return whether all was counted: as many as there are, each that was ever added, and none less than
--- nothing. Programs of an older release count neither what they add nor what they remove.
+-- Return whether all was counted: as many as there are, none behind the newest that was counted, and
+-- none less than nothing. Programs of an older release count neither what they add nor what they remove.
+-- XINFO would tell how many were ever added, but copies the bodies of two dead letters.
 local function is_right()
-  local kept, sum, added = redis.call('HGETALL', reasons_key), 0, nil
+  local kept, sum = redis.call('HGETALL', reasons_key), 0
   for i = 1, #kept, 2 do
     local number = tonumber(kept[i + 1])
-    if kept[i] == 'added' then
-      added = number
-    elseif number < 0 then
-      return false
-    else
+    if kept[i] ~= 'newest' then
+      if number < 0 then return false end
       sum = sum + number
     end
   end
   if sum ~= redis.call('XLEN', dead_key) then return false end
-  local ever = ever_added()
-  return not ever or ever == (added or 0)
+  local later = redis.call('XRANGE', dead_key, '(' .. newest_counted(), '+', 'COUNT', 1)
+  return #later == 0
 end
 
 -- Make what was counted the counts.
-local function finish()
-  local counted, words = redis.call('HGETALL', dead_recount_key), {}
-  for i = 1, #counted, 2 do
-    if counted[i] ~= 'cursor' then
-      words[#words + 1] = counted[i]
-      words[#words + 1] = counted[i + 1]
-    end
-  end
-  local ever = ever_added()
-  if ever then
-    words[#words + 1] = 'added'
-    words[#words + 1] = string.format('%.0f', ever)
-  end
+local function finish(cursor)
+  redis.call('HDEL', dead_recount_key, 'cursor')
+  local counted = redis.call('HGETALL', dead_recount_key)
   redis.call('DEL', reasons_key, dead_recount_key)
-  if #words > 0 then redis.call('HSET', reasons_key, unpack(words)) end
+  redis.call('HSET', reasons_key, 'newest', cursor, unpack(counted))
 end
 
 local cursor = redis.call('HGET', dead_recount_key, 'cursor')
@@ -76,5 +57,5 @@ if not ended then
   redis.call('HSET', dead_recount_key, 'cursor', cursor)
   return 1
 end
-finish()
+finish(cursor)
 return 0

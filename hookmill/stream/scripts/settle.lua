@@ -115,7 +115,7 @@ local function follow_up(kind, delay_ms, place, fields)
   note_move_of(fields)
   if kind == 'dead' then
     dead_id = redis.call('XADD', dead_key, '*', unpack(fields))
-    note_dead(reason_of(fields))
+    note_dead(dead_id, reason_of(fields))
     return 0
   end
   if kind == 'paused' then
