@@ -61,8 +61,8 @@ class HeartbeatWriter:
         health: WorkerHealth,
     ) -> None:
         self._health = health
-        self._written_code = ""
-        """What the last heartbeat said that is wrong with the worker."""
+        self._written: tuple[str, ...] = ("",)
+        """What the last heartbeat said that is wrong: a code, and partitions."""
         self._heartbeats = heartbeats
         self._constant = constant
         self._work = work
@@ -79,17 +79,18 @@ class HeartbeatWriter:
         third of a lease, so that two in a row may fail before it ends.
 
         While other workers move messages to this one, each call writes it, because they look how
-        many free threads it has left. It is written at once, too, where the worker gets sick.
+        many free threads it has left. It is written at once, too, where the worker gets sick, or
+        can take from a partition no longer.
         """
         third, now = self._constant.lease / 3, time.monotonic()
         fault = self._health.lasting_fault
-        code = "" if fault is None else fault.code
-        is_due = now >= self._due or code != self._written_code
+        wrong = "" if fault is None else fault.code, *self._work.troubles
+        is_due = now >= self._due or wrong != self._written
         if is_due or now - self._threads.ran_moved_at < third:
             async with self._writing:
                 if not self._is_stopped:
                     await self._heartbeats.write(self._says(fault))
-                    self._written_code, self.written_at = code, time.monotonic()
+                    self._written, self.written_at = wrong, time.monotonic()
             self._due = time.monotonic() + third
         return min(PERIOD_AFTER_MOVE, max(0.0, self._due - time.monotonic()))
 

@@ -98,13 +98,6 @@ class Lanes:
         return {str(lane.partition): why for lane in self.each if (why := lane.trouble)}
 
     @property
-    def takes(self) -> dict[str, bool]:
-        """Whether each of several lanes can take now, by the number of its partition."""
-        if len(self.each) == 1:
-            return {}
-        return {str(lane.partition): not lane.trouble for lane in self.each}
-
-    @property
     def fault(self) -> Fault | None:
         """What the watch over one of the lanes has found; None: nothing is wrong."""
         found = ((lane, fault) for lane in self.each if (fault := lane.consumption.fault))

@@ -52,3 +52,10 @@ class WorkerMetrics:
         for name, (meaning, value) in _GAUGES.items():
             rows = [((now.group,), value(now))]
             yield labelled("gauge", f"hookmill_worker_{name}", meaning, ("group",), rows)
+        yield labelled(
+            "gauge",
+            "hookmill_worker_partition_away",
+            "1: the worker takes nothing from this partition of a cluster now. Absent: it does.",
+            ("group", "partition"),
+            [((now.group, number), 1) for number in now.troubles],
+        )

@@ -6,7 +6,7 @@ thread of it still renews its leases.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from hookmill.admin.units import count
@@ -50,6 +50,15 @@ def _with_heartbeat(group: GroupFacts) -> Iterator[SickWorker]:
             yield _late(one, consumers.get(one.name))
         elif one.sick:
             yield SickWorker(one.name, one.sick, one.sick_why, _remedy(one.sick))
+        elif one.troubles:
+            numbers = sorted(one.troubles, key=lambda number: (len(number), number))
+            yield SickWorker(
+                one.name,
+                "partition_away",
+                f"it takes nothing from {_partitions(numbers)}: {one.troubles[numbers[0]]}",
+                "see whether the servers that have them are well (`hookmill check`); it takes from "
+                "the others meanwhile",
+            )
         elif one.stuck_threads:
             threads = count(one.stuck_threads, "thread is", "threads are")
             yield SickWorker(
@@ -60,6 +69,10 @@ def _with_heartbeat(group: GroupFacts) -> Iterator[SickWorker]:
                 "give what they wait for a timeout of its own (`kill -USR1` shows where they are). "
                 "The worker ends by itself at HOOKMILL_STUCK_THREADS",
             )
+
+
+def _partitions(numbers: Sequence[str]) -> str:
+    return f"partition{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
 
 
 def is_late(heartbeat: Heartbeat) -> bool:

@@ -147,7 +147,7 @@ def table(overview: Overview, lease: float) -> list[str]:
         lines += [f"{name}: {words_of_heedless(cell(one))}" for one in group.heedless(lease)]
         lines += [f"{name}: {line}" for line in _workers(group, lease)]
         lines += [
-            f"{name}: {cell(one.name)} is sick: {one.what}. {one.do[0].upper()}{one.do[1:]}"
+            f"{name}: {cell(one.name)} is sick: {cell(one.what)}. {one.do[0].upper()}{one.do[1:]}"
             for one in sick_workers(group, lease)
         ]
     return lines

@@ -55,7 +55,7 @@ class OldDeadLetter(NamedTuple):
 
 class DeadLetters:
     """A group's dead letters, oldest first. An ID ends in `@N` where the dead letter lies in a
-    partition other than the first. With `drains`, they can be dropped while Redis is full.
+    partition other than the first of all. With `drains`, they can be dropped while Redis is full.
     """
 
     def __init__(self, client: Client, group: str, *, drains: bool = False) -> None:
@@ -71,7 +71,7 @@ class DeadLetters:
         """Return the ID of the newest, or None if there are none."""
         calls = [Call(number, [keys.dead]) for number, keys in enumerate(self._partitions)]
         replies = await self._scripts.run_each("newest", calls)
-        newest = max(_dead_id(entry_id, number) for number, entry_id in enumerate(replies))
+        newest = max(map(_dead_id, replies, self.client.numbers))
         return str(newest) if newest.ms else None
 
     async def memory(self) -> int:
@@ -95,9 +95,8 @@ class DeadLetters:
         ]
         found: list[tuple[_DeadID, OldDeadLetter]] = []
         ends, times = [], []
-        for number, (now_ms, rows, has_ended) in enumerate(
-            await self._scripts.run_each("oldest_dead", calls)
-        ):
+        replies = await self._scripts.run_each("oldest_dead", calls)
+        for number, (now_ms, rows, has_ended) in zip(self.client.numbers, replies, strict=True):
             found += [_old_one(number, *row) for row in rows]
             times.append(now_ms)
             if rows and not has_ended:
@@ -123,12 +122,14 @@ class DeadLetters:
         """
         rest = [count, _PAGE_BYTES, *(() if whole else NOT_LISTED)]
         calls = [
-            Call(number, [keys.dead], [_from(first, number), _up_to(last, number), *rest])
-            for number, keys in enumerate(self._partitions)
+            Call(place, [keys.dead], [_from(first, number), _up_to(last, number), *rest])
+            for place, (number, keys) in enumerate(
+                zip(self.client.numbers, self._partitions, strict=True)
+            )
         ]
         rows, ends = [], []
         replies = await self._scripts.run_each("survey_newest" if newest_first else "survey", calls)
-        for number, (page, has_ended) in enumerate(replies):
+        for number, (page, has_ended) in zip(self.client.numbers, replies, strict=True):
             rows += [(_dead_id(entry_id, number), flat) for entry_id, flat in page]
             if page and not has_ended:
                 # This partition has more. What others have behind its last one comes later.
@@ -176,13 +177,15 @@ class DeadLetters:
         return sum(await self._scripts.run_each("drop", calls))
 
     def _by_partition(self, dead_ids: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-        """Sort IDs by partition. Those of a partition that does not exist are left out."""
+        """Sort IDs by partition, and give it its place in the client. Those of a partition that is
+        not there are left out.
+        """
         sorted_ids: defaultdict[int, list[str]] = defaultdict(list)
         for dead_id in map(_DeadID.of, dead_ids):
             sorted_ids[dead_id.partition].append(dead_id.entry_id)
         for number, ids in sorted_ids.items():
-            if number < len(self._partitions):
-                yield number, ids
+            if number in self.client.numbers:
+                yield self.client.numbers.index(number), ids
 
 
 def _dead_letter(dead_id: str, flat: Sequence[bytes]) -> DeadLetter:

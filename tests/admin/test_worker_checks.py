@@ -59,4 +59,5 @@ def test_without_a_heartbeat_it_is_blocked_or_killed_if_it_holds_something() -> 
 
 def test_some_stuck_threads_are_told_before_all_are() -> None:
     assert sick(beating(stuck_threads=3)) == [("c1", "threads_stuck")]
+    assert sick(beating(troubles={"2": "it is away"})) == [("c1", "partition_away")]
     assert sick(beating()) == []

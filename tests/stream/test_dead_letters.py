@@ -10,6 +10,7 @@ import redis
 
 from hookmill.errors import StreamUnavailableError
 from hookmill.message import Message, Progress
+from hookmill.stream.client import Client
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.entries import Entry, Settlement
@@ -269,3 +270,23 @@ async def accepts(stream: Stream) -> bool:
     except StreamUnavailableError:
         return False
     return True
+
+
+async def test_the_dead_letters_of_one_lane_have_the_numbers_that_partitions_have_among_all(
+    server: Server,
+) -> None:
+    lane = Client(server.url, "lane-of-dead-letters", partitions=3, only=[2])
+    async with Client(server.url, "lane-of-dead-letters", partitions=3) as whole, lane:
+        group = Consumer(lane, "main", "w", dedup_window=60)
+        await group.open()
+        await Producer(lane).append([message(id="a")])
+        for entry in (await group.take(1)).entries:
+            await group.settle([Settlement(entry.ref, (dead(entry),))])
+        await group.close()
+        letters = DeadLetters(lane, "main")
+        _, (oldest,) = await letters.oldest(10)
+        (found,) = await DeadLetters(whole, "main").survey("0-0", "9999999999999", 10)
+        assert oldest.id == await letters.newest() == found.id
+        assert found.id.endswith("@2")
+        assert (await letters.drop([found.id.replace("@2", "@1")]), await letters.count()) == (0, 1)
+        assert (await letters.drop([found.id]), await letters.count()) == (1, 0)

@@ -38,3 +38,24 @@ def test_an_entry_that_is_held_already_is_not_held_twice() -> None:
     assert [one.ref.id for one in holdings.add(taken(300, 100), 8.0)] == ["1-0"]
     assert holdings.bytes_left == 600
     assert [hold.since for hold in holdings.entries.values()] == [7.0, 8.0]
+
+
+def test_half_of_the_budget_is_split_and_the_other_half_is_for_whoever_needs_it() -> None:
+    budget = Budget(1200)
+    one, other, third = (Holdings(budget) for _ in range(3))
+    assert [each.bytes_left for each in (one, other, third)] == [800, 800, 800]
+    held = one.add(taken(500), 7.0)
+    assert [each.bytes_left for each in (one, other, third)] == [300, 500, 500]
+    one.add(Taken([Entry(EntryRef(1, "9-0"), {}, weight=300)], []), 7.0)
+    assert (one.is_full, other.bytes_left, third.is_full) == (True, 200, False)
+    other.add(taken(200), 7.0)
+    assert (one.is_full, other.is_full, third.bytes_left) == (True, True, 200)
+    one.let_go([held[0].ref])
+    assert [each.bytes_left for each in (one, other, third)] == [500, 500, 700]
+
+
+def test_what_a_take_under_way_may_bring_is_left_to_it() -> None:
+    budget = Budget(800)
+    one, other = Holdings(budget), Holdings(budget)
+    one.kept = one.bytes_left
+    assert (one.bytes_left, other.bytes_left) == (600, 200)

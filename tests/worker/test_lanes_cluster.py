@@ -12,11 +12,14 @@ from pathlib import Path
 import pytest
 
 from hookmill.stream.client import Client
+from hookmill.stream.heartbeats import Heartbeats
 from hookmill.stream.producer import Producer
+from tests.ports import free_port
 from tests.redis_cluster import Cluster, running_cluster
 from tests.stream.toolkit import bodies
 from tests.support import Program, eventually, message, server_binaries
 from tests.worker.processes import START
+from tests.worker.test_probes import ask
 
 PARTITIONS = 3
 
@@ -71,6 +74,11 @@ class Lanes:
             int(self._cluster.ask(self.nodes[lane], "XPENDING", key, "main")[0]) for key in both
         )
 
+    async def troubles_told_in(self, lane: int) -> dict[str, str]:
+        """What the one worker's heartbeat in a lane says of others."""
+        (beat,) = await Heartbeats(self._clients[lane], "main").read()
+        return beat.troubles
+
     async def close(self) -> None:
         for client in self._clients:
             await client.close()
@@ -94,7 +102,10 @@ async def ran(worker: Program, *message_ids: str) -> None:
 async def test_while_a_server_stands_still_the_messages_of_the_others_go_on(
     cluster: Cluster, lanes: Lanes
 ) -> None:
-    worker = lanes.start(HOOKMILL_CONCURRENCY="1", HOOKMILL_LEASE="4")
+    port = free_port()
+    worker = lanes.start(
+        HOOKMILL_CONCURRENCY="1", HOOKMILL_LEASE="4", HOOKMILL_ADMIN_PORT=str(port)
+    )
     sent = [f"first{lane}" for lane in range(PARTITIONS)]
     for lane, message_id in enumerate(sent):
         await lanes.send(lane, message_id)
@@ -109,6 +120,11 @@ async def test_while_a_server_stands_still_the_messages_of_the_others_go_on(
                 await lanes.send(lane, sent[-1])
                 await ran(worker, sent[-1])
         await eventually(lambda: "cannot take" in worker.log)
+        await eventually(lambda: lanes.troubles_told_in(1))
+        status, text = await asyncio.to_thread(ask, port, "/readyz")
+        assert (status, "not from partition 0: messages cannot be taken" in text) == (200, True)
+        _, text = await asyncio.to_thread(ask, port, "/metrics")
+        assert 'hookmill_worker_partition_away{group="main",partition="0"} 1.0' in text
         await lanes.send(1, "later")
         await ran(worker, "later")
         await eventually(lambda: not lanes.held(1) and not lanes.held(2))

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from hookmill import Delivery, Handlers
 from hookmill.message import Message
+from hookmill.stream.entries import EntryRef, Taken
 from hookmill.stream.producer import Producer
+from hookmill.stream.takes import TAKE_BYTES
 from tests.support import Server, Stream, eventually, message
 from tests.worker.pools import FOR_EVER, Scripted, scripted
 from worker.attempt import Attempter
@@ -25,10 +29,12 @@ pytestmark = pytest.mark.one_server
 class Lane:
     """A pool with a stream of its own, as those of a cluster have."""
 
-    def __init__(self, stream: Producer, slots: Slots, handlers: Handlers[Any]) -> None:
+    def __init__(
+        self, stream: Producer, slots: Slots, handlers: Handlers[Any], consumer: Scripted
+    ) -> None:
         self.stream = stream
-        self.consumer: Scripted = scripted(stream)
         self.threads = HandlerThreads(1)
+        self.consumer = consumer
         attempter = Attempter(handlers, None, self.threads, grace=600)
         self.pool = Pool(self.consumer, attempter, Takeover(self.consumer, FOR_EVER), slots)
 
@@ -47,8 +53,12 @@ MakeLanes = Callable[..., Awaitable[list[Lane]]]
 async def make_lanes(server: Server, short_pauses: None) -> AsyncIterator[MakeLanes]:
     made: list[Lane] = []
 
-    async def make(handlers: Handlers[Any], slots: Slots, count: int = 2) -> list[Lane]:
-        made.extend(Lane(Stream(server.url, f"lane{n}"), slots, handlers) for n in range(count))
+    async def make(
+        handlers: Handlers[Any], slots: Slots, *kinds: Callable[[Producer], Scripted]
+    ) -> list[Lane]:
+        for number, kind in enumerate(kinds):
+            stream = Stream(server.url, f"lane{number}-{secrets.token_hex(3)}")
+            made.append(Lane(stream, slots, handlers, kind(stream)))
         return made
 
     yield make
@@ -81,7 +91,7 @@ class Noted:
 
 async def test_with_one_slot_two_pools_take_turns(make_lanes: MakeLanes) -> None:
     work = Noted()
-    busy, other = await make_lanes(work.handlers, Slots(1))
+    busy, other = await make_lanes(work.handlers, Slots(1), scripted, scripted)
     await busy.send(*(f"busy{n}" for n in range(30)))
     await other.send("other0", "other1", "other2")
     await busy.start()
@@ -89,3 +99,151 @@ async def test_with_one_slot_two_pools_take_turns(make_lanes: MakeLanes) -> None
     await eventually(lambda: len(work.ran) == 33)
     assert work.most == 1
     assert all(work.ran.index(f"other{n}") < 12 for n in range(3))
+
+
+async def test_no_more_messages_run_together_than_there_are_slots(make_lanes: MakeLanes) -> None:
+    work = Noted()
+    lanes = await make_lanes(work.handlers, Slots(4), *[scripted] * 3)
+    for lane in lanes:
+        await lane.send(*(f"{id(lane)}-{n}" for n in range(20)))
+        await lane.start()
+    await eventually(lambda: len(work.ran) == 60)
+    assert work.most <= 4
+
+
+class Stuck(Scripted):
+    """A consumer whose Redis stands still when a test wants it, in its takes or before suspects."""
+
+    def __init__(self, stream: Producer) -> None:
+        super().__init__(stream.client, "main", "stuck", dedup_window=3600)
+        self.goes_on = asyncio.Event()
+        self.is_asked = asyncio.Event()
+
+    async def take(self, count: int, max_bytes: int = TAKE_BYTES) -> Taken:
+        taken = await super().take(count, max_bytes)
+        self.is_asked.set()
+        await self.goes_on.wait()  # Redis has given the messages, and the reply is on its way
+        return taken
+
+
+async def test_a_pool_whose_redis_does_not_answer_keeps_no_slot_from_another(
+    make_lanes: MakeLanes,
+) -> None:
+    work = Noted()
+    stuck, other = await make_lanes(work.handlers, Slots(1), Stuck, scripted)
+    consumer = stuck.consumer
+    assert isinstance(consumer, Stuck)
+    await stuck.send("late")
+    await stuck.start()
+    await consumer.is_asked.wait()
+    await other.send(*(f"other{n}" for n in range(5)))
+    await other.start()
+    await eventually(lambda: len(work.ran) == 5)
+    work.go_on.clear()
+    await other.send("holds the slot")
+    await eventually(lambda: "holds the slot" in work.ran)
+    consumer.goes_on.set()
+    await eventually(lambda: stuck.pool.takes == 1)
+    assert "late" not in work.ran  # it is held, and waits for its turn
+    assert [ref.id for ref in stuck.pool.held]
+    work.go_on.set()
+    await eventually(lambda: "late" in work.ran and not stuck.pool.held)
+    assert work.most == 1
+
+
+async def test_what_came_late_is_requeued_by_a_stop(make_lanes: MakeLanes) -> None:
+    work = Noted()
+    stuck, other = await make_lanes(work.handlers, Slots(1), Stuck, scripted)
+    consumer = stuck.consumer
+    assert isinstance(consumer, Stuck)
+    await stuck.send("late")
+    await stuck.start()
+    await consumer.is_asked.wait()
+    work.go_on.clear()
+    await other.send("holds the slot")
+    await other.start()
+    await eventually(lambda: work.ran == ["holds the slot"])
+    consumer.goes_on.set()
+    await eventually(lambda: stuck.pool.takes == 1)
+    await stuck.pool.stop(1)
+    work.go_on.set()
+    assert work.ran == ["holds the slot"]
+    assert await stuck.stream.client.execute(0, "XLEN", stuck.consumer.partitions[0].again) == 1
+
+
+class Suspecting(Scripted):
+    """A consumer that brings suspects, as a takeover does. Its Redis does not answer about them
+    until `goes_on` is set.
+    """
+
+    def __init__(self, stream: Producer) -> None:
+        super().__init__(stream.client, "main", "suspecting", dedup_window=3600)
+        self.goes_on = asyncio.Event()
+        self.is_asked = asyncio.Event()
+
+    async def take(self, count: int, max_bytes: int = TAKE_BYTES) -> Taken:
+        taken = await super().take(count, max_bytes)
+        entries = [msgspec.structs.replace(one, is_suspect=True) for one in taken.entries]
+        return taken._replace(entries=entries)
+
+    async def run_alone(self, ref: EntryRef, token: str) -> int:
+        self.is_asked.set()
+        await self.goes_on.wait()
+        return await super().run_alone(ref, token)
+
+
+async def test_a_suspect_of_one_pool_runs_while_nothing_runs_in_any(make_lanes: MakeLanes) -> None:
+    work = Noted()
+    lane, other = await make_lanes(work.handlers, Slots(10), Suspecting, scripted)
+    consumer = lane.consumer
+    assert isinstance(consumer, Suspecting)
+    consumer.goes_on.set()
+    work.go_on.clear()
+    await other.send("beside")
+    await other.start()
+    await eventually(lambda: work.ran == ["beside"])
+    await lane.send("suspect")
+    await lane.start()
+    await eventually(lambda: lane.pool.suspects == 1)
+    await other.send("after")
+    await eventually(lambda: other.pool.free_slots == 0)
+    assert work.ran == ["beside"]
+    work.go_on.set()
+    await eventually(lambda: len(work.ran) == 3)
+    assert (work.ran[0], work.most) == ("beside", 1)
+
+
+async def test_a_suspect_whose_redis_does_not_answer_keeps_nothing_waiting(
+    make_lanes: MakeLanes,
+) -> None:
+    work = Noted()
+    lane, other = await make_lanes(work.handlers, Slots(1), Suspecting, scripted)
+    consumer = lane.consumer
+    assert isinstance(consumer, Suspecting)
+    await lane.send("suspect")
+    await lane.start()
+    await consumer.is_asked.wait()
+    await other.start()
+    for number in range(3):
+        await other.send(f"other{number}")
+        await eventually(lambda: len(work.ran) == number + 1)  # noqa: B023 - it is awaited here
+    assert "suspect" not in work.ran
+    consumer.goes_on.set()
+    await eventually(lambda: "suspect" in work.ran)
+    assert work.most == 1
+
+
+# --- without Redis --------------------------------------------------------------------------
+
+
+def test_a_pool_that_waits_keeps_its_place_until_it_has_had_its_turn() -> None:
+    slots = Slots(3)
+    first, second = slots.new_share(), slots.new_share()
+    assert (slots.free_for(first, 10), slots.free_for(second, 2)) == (3, 2)
+    slots.stand_in_line(first)
+    slots.stand_in_line(second)
+    slots.stand_in_line(first)
+    assert (slots.free_for(first, 10), slots.free_for(second, 10)) == (3, 0)
+    assert slots.free_for(second, 10, in_turn=False) == 3
+    slots.leave_line(first)
+    assert (slots.free_for(first, 10), slots.free_for(second, 10)) == (0, 3)
