@@ -170,6 +170,7 @@ DIRECT = "tests/stream/test_direct_reads.py::test_"
 DIRECT_FAULTS = "tests/stream/test_direct_reads_faults.py::test_"
 TAKEOVER = "tests/worker/test_takeover.py::test_"
 WAKE_UP = "tests/stream/test_wakeup.py::test_"
+WHOLE_TAKES = "tests/stream/test_whole_takes.py::test_"
 WHOLE = "tests/e2e/test_rules.py::test_"
 
 HANDLERS = "tests/test_handlers.py::test_"
@@ -2267,7 +2268,7 @@ RULES = (
         (
             Edit(
                 "hookmill/stream/wakeup.py",
-                "        self._whole_take_at = self._clock()\n\n    @property",
+                "        self.is_whole_take_due = True\n\n    @property",
                 "        pass\n\n    @property",
             ),
         ),
@@ -2315,11 +2316,29 @@ RULES = (
         (
             Edit(
                 "hookmill/stream/wakeup.py",
-                "return self._clock() >= self._whole_take_at",
-                "return False",
+                " or self._clock() >= self._look_at",
+                "",
             ),
         ),
         (f"{WAKE_UP}a_lost_wake_up_is_repaired_by_a_worker_that_is_woken_all_the_time",),
+    ),
+    Rule(
+        27,
+        "where no other worker took from all partitions since the last look, this one does",
+        (lua("look_at_whole_takes", "or number > seen", "or number >= seen"),),
+        (f"{WHOLE_TAKES}a_lost_wake_up_is_found_though_the_last_worker_that_asked_all_has_died",),
+    ),
+    Rule(
+        27,
+        "a wait whose connection was dropped may have lost a wake-up",
+        (
+            Edit(
+                "hookmill/stream/wakeup.py",
+                "is_due or self._new_entries.was_dropped",
+                "is_due",
+            ),
+        ),
+        (f"{WHOLE_TAKES}a_worker_whose_wait_was_cut_asks_all_partitions",),
     ),
     Rule(
         27,
