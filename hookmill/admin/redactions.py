@@ -68,7 +68,7 @@ class Showable(msgspec.Struct, frozen=True):
         tell what is hidden. `source` is the pattern of the sources that are searched; None: all.
         """
         path = ".".join(names)
-        if not self.is_known:
+        if names and not self.is_known:
             raise SearchRefusedError(
                 f"{path}: it cannot be looked up now which paths are hidden, so none is searched"
             )
