@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import figures
 import rights
 import typer
 
@@ -262,6 +263,7 @@ PARTS: dict[str, Callable[[], str]] = {
 
 
 FILES: dict[str, Callable[[], str]] = {
+    "hookmill/admin/measured.py": figures.module,
     "hookmill/stream/rights.txt": rights.listed,
     "deploy/redis/users.acl": rights.users,
     "deploy/redis/users-before-7.2.acl": lambda: rights.users(before_7_2=True),

@@ -218,8 +218,8 @@ async def opened(settings: Settings, group: str | None = None) -> AsyncIterator[
 def _not_found(text: str, sources: Iterable[str], notes: Iterable[str]) -> str:
     fault = (
         f"no message {text} was found, of these sources: {', '.join(sources) or 'none'}. A message "
-        "that was taken is found for one to two HOOKMILL_DEDUP_WINDOW. One of another source is "
-        "found with --source NAME"
+        "that was taken is found for one to two HOOKMILL_DEDUP_WINDOW, or dedup_window of its "
+        "source. One of another source is found with --source NAME"
     )
     return "; ".join([fault, *notes])
 

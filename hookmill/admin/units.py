@@ -7,6 +7,9 @@ from datetime import UTC, datetime
 
 _SPAN = re.compile("([0-9]{1,9})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h|d)", re.ASCII)
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)([kmgt]?)(i?)b?", re.ASCII | re.IGNORECASE)
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
 def span(seconds: float) -> str:
@@ -60,6 +63,29 @@ def seconds_of(text: str) -> int | None:
     """Read a span of time such as 30s, 10m, 2h or 7d; None: it is none."""
     found = _SPAN.fullmatch(text)
     return None if found is None else int(found[1]) * _SECONDS[found[2]]
+
+
+def duration_of(text: str) -> float | None:
+    """Read a span of time that may have a fraction, such as 20ms, 1.5s or 72h; None: it is none."""
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        return None
+    return float(found[1]) * (0.001 if found[2] == "ms" else _SECONDS[found[2]])
+
+
+def bytes_of(text: str) -> int | None:
+    """Read a size such as 214, 2k, 1.5MB or 64GiB; None: it is none. K is 1000, Ki is 1024."""
+    found = _SIZE.fullmatch(text)
+    if found is None or (found[3] and not found[2]):
+        return None
+    unit: int = (1024 if found[3] else 1000) ** _POWERS[found[2].lower()]
+    return round(float(found[1]) * unit)
+
+
+def share_of(text: str) -> float | None:
+    """Read a share such as 60% or 0.6; None: it is none."""
+    found = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)(%?)", text, re.ASCII)
+    return None if found is None else float(found[1]) / (100 if found[2] else 1)
 
 
 def unix_ms_of(text: str) -> int:

@@ -24,6 +24,7 @@ from hookmill.cli import (
     message,
     operation,
     pauses,
+    plan,
     programs,
     refused,
     replay,
@@ -66,6 +67,7 @@ for command in (
     audit.audit,
     replay.replay,
     schema.schema,
+    plan.plan,
     tail.tail,
     forward.forward,
 ):

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from hookmill.config.hosts import host_in, is_loopback
+from hookmill.printable import encodable, printable_json
 
 TEXT = "text/plain; charset=utf-8"
 
@@ -57,8 +58,9 @@ class PageRefusal(NamedTuple):
     @property
     def answer(self) -> Answer:
         """The answer that says so, in the form of the receiver's refusals."""
-        body = msgspec.json.encode({"error": self.code, "detail": self.detail})
-        return Answer(self.status, body, "application/json")
+        # It may name a message, and is read in a terminal.
+        body = msgspec.json.encode({"error": self.code, "detail": encodable(self.detail)})
+        return Answer(self.status, printable_json(body), "application/json")
 
 
 MALFORMED = PageRefusal(400, "request_malformed", "this is no request in HTTP/1.1")

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from hookmill.admin.units import age, count, seconds_of, size, span
+from hookmill.admin.units import (
+    age,
+    bytes_of,
+    count,
+    duration_of,
+    seconds_of,
+    share_of,
+    size,
+    span,
+)
 
 
 @pytest.mark.parametrize(
@@ -50,3 +59,28 @@ def test_a_counted_word_has_the_right_form() -> None:
         "1 secret",
         "2,000 secrets",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("20ms", 0.02), ("1.5s", 1.5), ("72h", 259_200), ("0s", 0), ("20", None), ("1e3s", None),
+     ("-1s", None), ("\u0663s", None), ("", None)],
+)  # fmt: skip
+def test_a_duration_may_have_a_fraction_and_milliseconds(text: str, seconds: float | None) -> None:
+    assert duration_of(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("214", 214), ("2k", 2_000), ("2KB", 2_000), ("2KiB", 2_048), ("1.5MB", 1_500_000),
+     ("64g", 64_000_000_000), ("2i", None), ("k", None), ("-2k", None), ("2 k", None)],
+)  # fmt: skip
+def test_a_size_is_read_in_decimal_and_in_binary_units(text: str, number: int | None) -> None:
+    assert bytes_of(text) == number
+
+
+@pytest.mark.parametrize(
+    ("text", "share"), [("60%", 0.6), ("0.6", 0.6), ("1", 1), ("%", None), ("a", None)]
+)
+def test_a_share_is_read_with_and_without_percent(text: str, share: float | None) -> None:
+    assert share_of(text) == share

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -129,3 +131,13 @@ def test_no_head_is_taken_whose_host_is_a_strangers(
     assert isinstance(read_request(head, EVERYWHERE), PageRefusal)
     harmless = head.replace(host, b"Host: localhost")
     assert isinstance(read_request(harmless, EVERYWHERE), Asked)
+
+
+def test_a_refusal_that_names_a_hostile_message_steers_no_terminal() -> None:
+    refused = PageRefusal(
+        503, "loop_blocked", "blocked by message ev\x1b[31mil\u202e\x9b\udc80"
+    ).answer
+    assert refused.body.isascii()
+    assert refused.body.decode().isprintable()
+    said = json.loads(refused.body)["detail"]
+    assert said == "blocked by message ev\x1b[31mil\u202e\x9b\\udc80"

@@ -1,0 +1,117 @@
+"""Makes `hookmill/admin/measured.py` of the benchmarks' stored results, so that `hookmill plan`
+reckons with what was measured. `docs/generate.py` writes it.
+"""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
+
+SIZES = {"214 B": 214, "2 KB": 2_000, "20 KB": 20_000, "200 KB": 200_000, "2 MB": 2_000_000}
+"""The sizes of bodies, by their names in the tables."""
+
+_MODULE = '''\
+"""What the benchmarks have measured, for `capacity.py`. Made by `docs/generate.py` from
+`benchmarks/results`: do not edit it, but run `make bench` and `make docs`.
+"""
+
+from __future__ import annotations
+
+from hookmill.admin.figures import BySize, Figures, InBatches
+
+MEASURED = Figures(
+{fields}
+)
+'''
+
+
+def module() -> str:
+    """Return the text of the module."""
+    fields = "\n".join(f"    {name}={value}," for name, value in _fields().items())
+    return _MODULE.format(fields=fields)
+
+
+def _fields() -> dict[str, str]:
+    end = _Result("end_to_end")
+    bodies, wire, memory = _Result("bodies"), _Result("wire"), _Result("memory")
+    costs, latency = _Result("redis_cost"), _Result("latency")
+    waiting = _Result("worker").table("Handlers that sleep 50 ms, 500 at a time")
+    growth = _Result("growth").table("CPU of Redis")
+    posted = "From POST to handler, at half load"
+    idle = latency.table("From the POST to the handler's first line, idle")
+    taken, appended = costs.table("Take and settle"), costs.table("Append")
+    settle = "settle, with a history" if "settle, with a history, 32 at once" in taken else "settle"
+    stored = memory.table("Redis: a message of 214 bytes that waits")
+    token, none = "as from QStash: with a token that is remembered", "as from Marble: no token"
+    peak = _Result("receiver").table("Memory at its peak")
+    numbers: dict[str, float] = {
+        "receiver_us": end.table("CPU time of receiver")["hookmill"],
+        "worker_us": end.table("CPU time of worker")["hookmill"],
+        "redis_us": end.table("CPU time of Redis")["hookmill"],
+        "one_core": end.table("Deliveries from POST to handled, on one core")["hookmill"],
+        "answer_ms": _Result("receiver").table("p50 at half the load of ours")["hookmill receiver"],
+        "waiting_share": waiting["hookmill worker"] / waiting["ideal"],
+        "clearing": growth["a backlog of 1,000,000"] - growth["these messages alone"],
+        "receiver_most_mb": peak["hookmill receiver, overload"],
+        "token_bytes": stored[f"hookmill, {token}"] - stored[f"hookmill, {none}"],
+    }
+    ours = "hookmill receiver", "hookmill worker"
+    moved = wire.table("Bytes on the wire")
+    spent = wire.table("CPU time of Redis, with a replica")
+    held = wire.table("Memory of Redis")
+    return {
+        "machine": f'"{end.machine}"',
+        "date": f'"{end.date}"',
+        **{name: _number(value) for name, value in numbers.items()},
+        "receiver_by_size": _by_size(bodies.table("Receiver, CPU time"), ours[0]),
+        "worker_by_size": _by_size(bodies.table("Worker, CPU time"), ours[1]),
+        "redis_by_size": _by_size(spent, "append, take and settle"),
+        "append": _in_batches(appended, "append, each with a token"),
+        "take": _in_batches(taken, "take"),
+        "settle": _in_batches(taken, settle),
+        "idle_ms": f"({_number(idle['p50'])}, {_number(idle['p99'])})",
+        "half_load_ms": f"({_number(end.table(posted)['hookmill'])}, "
+        f"{_number(end.table(f'{posted}, p99')['hookmill'])})",
+        "receiver_mb": _by_size(bodies.table("Receiver, memory at its peak"), ours[0]),
+        "worker_mb": _by_size(bodies.table("Worker, memory at its peak"), ours[1]),
+        "stored_bytes": _by_size(held, "a message that waits, with its token"),
+        "to_redis": _by_size(moved, "to Redis"),
+        "from_redis": _by_size(moved, "from Redis"),
+        "to_replica": _by_size(moved, "to each replica"),
+    }
+
+
+class _Result:
+    """A benchmark's stored result."""
+
+    def __init__(self, name: str) -> None:
+        self._report: dict[str, Any] = msgspec.json.decode((RESULTS / f"{name}.json").read_bytes())
+        self.date = str(self._report["date"])[:10]
+        machine = self._report["machine"]
+        self.machine = f"{machine['cpu']}, Python {machine['python']}"
+
+    def table(self, title: str) -> dict[str, float]:
+        """Return the medians of a table by the names of its lines."""
+        table = next(one for one in self._report["tables"] if one["title"] == title)
+        return {line["name"]: statistics.median(line["values"]) for line in table["lines"]}
+
+
+def _number(value: float) -> str:
+    """Return a number with four digits that count: the others are noise."""
+    return repr(float(f"{value:.4g}"))
+
+
+def _by_size(table: dict[str, float], name: str) -> str:
+    values = ", ".join(_number(table[f"{name} @ {size}"]) for size in SIZES)
+    sizes = ", ".join(f"{size:_}" if size >= 1000 else str(size) for size in SIZES.values())
+    return f"BySize(\n        sizes=({sizes}),\n        values=({values}),\n    )"
+
+
+def _in_batches(table: dict[str, float], name: str) -> str:
+    pairs = [f"({size}, {_number(table[f'{name}, {size} at once'])})" for size in (32, 200)]
+    return f"InBatches(small={pairs[0]}, large={pairs[1]})"
