@@ -29,7 +29,7 @@ from hookmill.stream.attempts import NO_HISTORY, HistoryBounds
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.producer import Producer
 from tests import limited
-from tests.selection import file_of, is_before_7_0, is_second, mixed
+from tests.selection import file_of, is_before_7_0, is_once_only, is_second, mixed
 from tests.support import Program, Server, Stream, server_binaries
 
 TESTS = Path(__file__).parent
@@ -80,13 +80,13 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mix the files that wait with those that compute. Leave out what is marked with `one_server`
-    and would run on a second server, and what is marked with `since_7_0` on an older one.
+    """Mix the files that wait with those that compute. Leave out what is to run on one server only
+    and would run on a second one, and what is marked with `since_7_0` on an older one.
     """
     again = [
         item
         for item in items
-        if (item.get_closest_marker("one_server") and is_second(item, BINARIES))
+        if (is_once_only(item) and is_second(item, BINARIES))
         or (item.get_closest_marker("since_7_0") and is_before_7_0(item))
     ]
     if again:

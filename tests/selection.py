@@ -20,6 +20,12 @@ idle meanwhile, and no file that takes long is left for the end.
 """
 
 
+ONCE = ("tests/admin/", "tests/cli/", "tests/config/", "tests/console/", "tests/emulator/")
+"""Tests of rooms that speak to Redis only through `hookmill/stream/`, whose own tests run on every
+server. So they run on one of them here; `make matrix` has them run on each.
+"""
+
+
 def mixed(tests_in: Counter[str]) -> list[str]:
     """Return the files in the order in which they run; of each kind those with most tests first."""
     files = [file for file, _ in tests_in.most_common()]
@@ -34,6 +40,11 @@ def mixed(tests_in: Counter[str]) -> list[str]:
 
 def file_of(item: pytest.Item) -> str:
     return item.nodeid.partition("::")[0]
+
+
+def is_once_only(item: pytest.Item) -> bool:
+    """Return whether a test need not run on a second server."""
+    return item.get_closest_marker("one_server") is not None or item.nodeid.startswith(ONCE)
 
 
 def is_before_7_0(item: pytest.Item) -> bool:
