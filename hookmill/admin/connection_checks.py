@@ -27,7 +27,8 @@ def judge_connections(server: ServerFacts, overview: Overview) -> Iterator[Findi
     if not limit:
         return
     workers = {one.name for group in overview.groups for one in group.heartbeats}
-    needed = len(workers) * CONNECTIONS_OF_WORKER
+    lanes = len(server.partitions) if server.is_cluster else 1  # of a worker on this server
+    needed = len(workers) * CONNECTIONS_OF_WORKER * lanes
     why = "with no connection left, receivers answer 503 to every delivery"
     if limit - needed < FOR_OTHERS:
         running = count(len(workers), "worker needs", "workers need")

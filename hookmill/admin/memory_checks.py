@@ -23,12 +23,20 @@ def judge_memory(
     server: ServerFacts, overview: Overview, settings: Settings, rate: float | None
 ) -> Iterator[Finding]:
     """Judge the memory there is and, for a `rate` of messages a second, what will be needed."""
-    yield from _judge_bound(server, overview, settings)
+    yield from judge_bound(server, overview, settings)
+    yield from judge_needs(overview, settings, rate)
+
+
+def judge_needs(overview: Overview, settings: Settings, rate: float | None) -> Iterator[Finding]:
+    """Say what is needed, on all servers together."""
     yield from _judge_ids(overview, settings, rate)
     yield from _judge_retention(overview, settings, rate)
 
 
-def _judge_bound(server: ServerFacts, overview: Overview, settings: Settings) -> Iterator[Finding]:
+def judge_bound(
+    server: ServerFacts, overview: Overview, settings: Settings, share: float = 1.0
+) -> Iterator[Finding]:
+    """Judge the memory of one server, which has this share of the partitions."""
     limit, used = overview.maxmemory, overview.used_memory
     if server.policy != "noeviction":
         yield Finding(
@@ -54,13 +62,14 @@ def _judge_bound(server: ServerFacts, overview: Overview, settings: Settings) ->
             why="a full Redis takes no more deliveries, so receivers answer 503",
             do="give it more memory, or see with `hookmill status` what fills it",
         )
-    if limit and not 0 < settings.backlog_bytes < limit:
+    if limit and not 0 < settings.backlog_bytes * share < limit:
+        part = "" if share == 1.0 else f", of which this server has {share:.0%},"
         yield Finding(
             level="warning",
-            what="HOOKMILL_BACKLOG_BYTES is not below maxmemory",
+            what=f"HOOKMILL_BACKLOG_BYTES{part} is not below maxmemory",
             why="a backlog would fill Redis before receivers refuse it, and leave no memory for "
             "retries",
-            do=f"set it to less than {limit}",
+            do=f"set it to less than {int(limit / share)}",
         )
 
 

@@ -32,11 +32,11 @@ from tests.admin.facts import SOUND, WORKED, levels, with_groups
             [("error", "12 workers need up to 60 connections; Redis takes 60 (maxclients)")],
         ),
         (10, 1_000, 900, [("warning", "900 of 1,000 connections (maxclients) are in use")]),
-        (10, None, 900, []),
+        (10, 0, 900, []),
     ],
 )
 def test_workers_must_leave_connections_for_receivers(
-    workers: int, limit: int | None, in_use: int, expected: list[tuple[str, str]]
+    workers: int, limit: int, in_use: int, expected: list[tuple[str, str]]
 ) -> None:
     server = msgspec.structs.replace(SOUND, maxclients=limit, clients=in_use)
     fleet = tuple(Heartbeat(name=f"w{number}", lease=30.0) for number in range(workers))
