@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from hookmill.admin.access_checks import judge_access
@@ -11,7 +11,9 @@ from hookmill.admin.dead_letter_checks import judge_dead_letters
 from hookmill.admin.findings import Finding, worst_first
 from hookmill.admin.group_checks import judge_groups
 from hookmill.admin.id_checks import judge_ids
+from hookmill.admin.id_rates import GivenRates, by_source, needs_shares
 from hookmill.admin.memory_checks import judge_memory
+from hookmill.admin.rates import RateReader, received_by_source
 from hookmill.admin.secret_checks import judge_shared_secrets
 from hookmill.admin.server_checks import judge_server
 from hookmill.admin.settings_checks import (
@@ -28,6 +30,7 @@ from hookmill.errors import SettingsError, StreamUnavailableError
 from hookmill.runtime.open_files import limit
 from hookmill.stream.client import Client
 from hookmill.stream.inspector import Inspector
+from hookmill.stream.rates import DAY
 
 
 @asynccontextmanager
@@ -42,7 +45,12 @@ async def _agreed_partitions(settings: Settings) -> int | None:
         return await client.agreed_partitions()
 
 
-async def check(settings: Settings, rate: float | None = None) -> list[Finding]:
+async def _came_in_a_day(settings: Settings) -> Mapping[str, int]:
+    async with Client(settings.need_redis_url(), settings.prefix) as client:
+        return (await RateReader().read(client, DAY)).total(received_by_source)
+
+
+async def check(settings: Settings, rate: GivenRates | None = None) -> list[Finding]:
     """Judge settings, sources and server; the worst findings come first.
 
     With a `rate` of messages a second, say what it would cost in memory. A server that cannot be
@@ -58,6 +66,8 @@ async def check(settings: Settings, rate: float | None = None) -> list[Finding]:
         async with inspecting(settings) as inspector:
             server, overview = await inspector.server(), await inspector.overview()
         agreed = await _agreed_partitions(settings)
+        asks = rate is not None and needs_shares(rate, settings)
+        came = await _came_in_a_day(settings) if asks else {}
     except StreamUnavailableError as error:
         findings.append(
             Finding(
@@ -70,7 +80,8 @@ async def check(settings: Settings, rate: float | None = None) -> list[Finding]:
     else:
         findings += judge_server(server, settings)
         findings += judge_partitions(agreed, settings)
-        findings += judge_memory(server, overview, settings, rate)
+        total, rates = (rate.total, by_source(rate, settings, came)) if rate else (None, ())
+        findings += judge_memory(server, overview, settings, total, rates)
         findings += judge_groups(overview, settings)
         findings += judge_dead_letters(overview, settings)
         findings += judge_ids(sources, overview.partitions)
