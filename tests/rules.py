@@ -163,6 +163,7 @@ RECOVERY = "tests/worker/test_takeover_recovery.py::test_"
 CLUSTER = "tests/stream/test_cluster.py::test_"
 STREAM_LEASES = "tests/stream/test_leases.py::test_"
 STREAM_TAKEOVER = "tests/stream/test_consumer_takeover.py::test_"
+SLOTS = "tests/worker/test_slots.py::test_"
 SUSPECTS = "tests/worker/test_suspects.py::test_"
 SWITCH = "tests/peers/test_switch.py::test_"
 TAKE_BYTES = "tests/stream/test_take_bytes.py::test_"
@@ -170,6 +171,7 @@ DIRECT = "tests/stream/test_direct_reads.py::test_"
 DIRECT_FAULTS = "tests/stream/test_direct_reads_faults.py::test_"
 TAKEOVER = "tests/worker/test_takeover.py::test_"
 WAKE_UP = "tests/stream/test_wakeup.py::test_"
+WHOLE_TAKES = "tests/stream/test_whole_takes.py::test_"
 WHOLE = "tests/e2e/test_rules.py::test_"
 
 HANDLERS = "tests/test_handlers.py::test_"
@@ -407,6 +409,18 @@ RULES = (
         (
             f"{POOL_TAKEOVER}a_takeover_claims_no_more_than_there_are_free_slots_and_the_rest_is_for_others",
         ),
+    ),
+    Rule(
+        3,
+        "pools that share slots take turns",
+        (Edit("worker/slots.py", "if self._line and in_turn and next(", "if False and next("),),
+        (f"{SLOTS}a_pool_that_waits_keeps_its_place_until_it_has_had_its_turn",),
+    ),
+    Rule(
+        3,
+        "a pool whose Redis does not answer keeps no slot from another",
+        (Edit("worker/slots.py", "self._give_up_later(share, self._keep_no_longer)", "pass"),),
+        (f"{SLOTS}a_pool_whose_redis_does_not_answer_keeps_no_slot_from_another",),
     ),
     Rule(
         3,
@@ -1099,6 +1113,12 @@ RULES = (
         "and nothing begins beside it",
         (Edit("worker/slots.py", "if each.runs_alone or (", "if ("),),
         (f"{SUSPECTS}a_suspect_begins_when_nothing_else_runs_and_nothing_begins_beside_it",),
+    ),
+    Rule(
+        12,
+        "a suspect whose Redis does not answer keeps no other lane waiting",
+        (Edit("worker/slots.py", "share.is_held_up = len(self._shares) > 1", "pass"),),
+        (f"{SLOTS}a_suspect_whose_redis_does_not_answer_keeps_nothing_waiting",),
     ),
     Rule(
         12,
@@ -2267,7 +2287,7 @@ RULES = (
         (
             Edit(
                 "hookmill/stream/wakeup.py",
-                "        self._whole_take_at = self._clock()\n\n    @property",
+                "        self.is_whole_take_due = True\n\n    @property",
                 "        pass\n\n    @property",
             ),
         ),
@@ -2315,11 +2335,29 @@ RULES = (
         (
             Edit(
                 "hookmill/stream/wakeup.py",
-                "return self._clock() >= self._whole_take_at",
-                "return False",
+                " or self._clock() >= self._look_at",
+                "",
             ),
         ),
         (f"{WAKE_UP}a_lost_wake_up_is_repaired_by_a_worker_that_is_woken_all_the_time",),
+    ),
+    Rule(
+        27,
+        "where no other worker took from all partitions since the last look, this one does",
+        (lua("look_at_whole_takes", "or number > seen", "or number >= seen"),),
+        (f"{WHOLE_TAKES}a_lost_wake_up_is_found_though_the_last_worker_that_asked_all_has_died",),
+    ),
+    Rule(
+        27,
+        "a wait whose connection was dropped may have lost a wake-up",
+        (
+            Edit(
+                "hookmill/stream/wakeup.py",
+                "is_due or self._new_entries.was_dropped",
+                "is_due",
+            ),
+        ),
+        (f"{WHOLE_TAKES}a_worker_whose_wait_was_cut_asks_all_partitions",),
     ),
     Rule(
         27,

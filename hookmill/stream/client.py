@@ -279,6 +279,8 @@ class BlockingConnection:
         self._place = place
         self._server = client.server_of(place).blocking()
         self._id: int | None = None
+        self.was_dropped = False
+        """Whether the last command ended with its connection: a reply to it may be lost."""
 
     async def ask(self, command: Command, seconds: float, *, can_be_ended: bool = False) -> Any:
         """Send a command that waits up to `seconds`; return its reply, None if the wait was ended.
@@ -287,7 +289,7 @@ class BlockingConnection:
         timeout. A command that `can_be_ended` can be ended by `end_wait`. Others can end it, too:
         an operator, a change of the server's role, and the client that drops its connections.
         """
-        drops = self._server.drops
+        drops, self.was_dropped = self._server.drops, False
         try:
             async with asyncio.timeout(seconds + self._client.timeout):
                 if can_be_ended:
@@ -299,6 +301,7 @@ class BlockingConnection:
             raise StreamUnavailableError("no reply to a command that waits") from None
         except StreamUnavailableError:
             if drops != self._server.drops:
+                self.was_dropped = True
                 return None  # the next command tells whether the server is well
             raise
         return None if isinstance(reply, WaitEndedError) else checked(reply)
