@@ -28,10 +28,20 @@ def judge_memory(
     rate: float | None,
     sources: Sequence[SourceRate] = (),
 ) -> Iterator[Finding]:
-    """Judge the memory there is and, for a `rate` of messages a second, what will be needed.
-    `sources` says how much of it is whose; without that it counts for the window of all.
+    """Judge the memory there is and, for a `rate` of messages a second, what will be needed."""
+    yield from judge_bound(server, overview, settings)
+    yield from judge_needs(overview, settings, rate, sources)
+
+
+def judge_needs(
+    overview: Overview,
+    settings: Settings,
+    rate: float | None,
+    sources: Sequence[SourceRate] = (),
+) -> Iterator[Finding]:
+    """Say what is needed, on all servers together. `sources` says how much of the rate is whose;
+    without that it counts for the window of all.
     """
-    yield from _judge_bound(server, overview, settings)
     if rate is None:
         yield _ids_now(overview, settings)
     else:
@@ -42,7 +52,10 @@ def judge_memory(
     yield from _judge_retention(overview, settings, rate)
 
 
-def _judge_bound(server: ServerFacts, overview: Overview, settings: Settings) -> Iterator[Finding]:
+def judge_bound(
+    server: ServerFacts, overview: Overview, settings: Settings, share: float = 1.0
+) -> Iterator[Finding]:
+    """Judge the memory of one server, which has this share of the partitions."""
     limit, used = overview.maxmemory, overview.used_memory
     if server.policy != "noeviction":
         yield Finding(
@@ -68,13 +81,14 @@ def _judge_bound(server: ServerFacts, overview: Overview, settings: Settings) ->
             why="a full Redis takes no more deliveries, so receivers answer 503",
             do="give it more memory, or see with `hookmill status` what fills it",
         )
-    if limit and not 0 < settings.backlog_bytes < limit:
+    if limit and not 0 < settings.backlog_bytes * share < limit:
+        part = "" if share == 1.0 else f", of which this server has {share:.0%},"
         yield Finding(
             level="warning",
-            what="HOOKMILL_BACKLOG_BYTES is not below maxmemory",
+            what=f"HOOKMILL_BACKLOG_BYTES{part} is not below maxmemory",
             why="a backlog would fill Redis before receivers refuse it, and leave no memory for "
             "retries",
-            do=f"set it to less than {limit}",
+            do=f"set it to less than {int(limit / share)}",
         )
 
 
