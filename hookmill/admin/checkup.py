@@ -84,14 +84,7 @@ async def check(settings: Settings, rate: GivenRates | None = None) -> list[Find
             agreed = await client.agreed_partitions() if not overview.unseen else client.total
         sentinels = await sentinel_facts(settings.need_redis_url())
     except StreamUnavailableError as error:
-        findings.append(
-            Finding(
-                level="error",
-                what=f"Redis cannot be used: {error}",
-                why="receivers answer 503, and workers wait",
-                do="check that it runs, that REDIS_URL names it, and that the user may use it",
-            )
-        )
+        findings.append(_unusable(error))
     else:
         findings += _judge_servers(servers, overview, settings)
         findings += judge_spread(servers, idle, overview)
@@ -104,6 +97,15 @@ async def check(settings: Settings, rate: GivenRates | None = None) -> list[Find
         findings += judge_dead_letters(overview, settings)
         findings += judge_ids(sources, overview.partitions)
     return worst_first(findings)
+
+
+def _unusable(error: StreamUnavailableError) -> Finding:
+    return Finding(
+        level="error",
+        what=f"Redis cannot be used: {error}",
+        why="receivers answer 503, and workers wait",
+        do="check that it runs, that REDIS_URL names it, and that the user may use it",
+    )
 
 
 def _judge_servers(
