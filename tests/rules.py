@@ -163,6 +163,7 @@ RECOVERY = "tests/worker/test_takeover_recovery.py::test_"
 CLUSTER = "tests/stream/test_cluster.py::test_"
 STREAM_LEASES = "tests/stream/test_leases.py::test_"
 STREAM_TAKEOVER = "tests/stream/test_consumer_takeover.py::test_"
+SLOTS = "tests/worker/test_slots.py::test_"
 SUSPECTS = "tests/worker/test_suspects.py::test_"
 SWITCH = "tests/peers/test_switch.py::test_"
 TAKE_BYTES = "tests/stream/test_take_bytes.py::test_"
@@ -408,6 +409,18 @@ RULES = (
         (
             f"{POOL_TAKEOVER}a_takeover_claims_no_more_than_there_are_free_slots_and_the_rest_is_for_others",
         ),
+    ),
+    Rule(
+        3,
+        "pools that share slots take turns",
+        (Edit("worker/slots.py", "if self._line and in_turn and next(", "if False and next("),),
+        (f"{SLOTS}a_pool_that_waits_keeps_its_place_until_it_has_had_its_turn",),
+    ),
+    Rule(
+        3,
+        "a pool whose Redis does not answer keeps no slot from another",
+        (Edit("worker/slots.py", "self._give_up_later(share, self._keep_no_longer)", "pass"),),
+        (f"{SLOTS}a_pool_whose_redis_does_not_answer_keeps_no_slot_from_another",),
     ),
     Rule(
         3,
@@ -1103,6 +1116,12 @@ RULES = (
     ),
     Rule(
         12,
+        "a suspect whose Redis does not answer keeps no other lane waiting",
+        (Edit("worker/slots.py", "share.is_held_up = len(self._shares) > 1", "pass"),),
+        (f"{SLOTS}a_suspect_whose_redis_does_not_answer_keeps_nothing_waiting",),
+    ),
+    Rule(
+        12,
         "only crashes while alone count",
         (Edit("worker/pool.py", "if times <= MAX_RUNS_ALONE:", "if False:"),),
         (
@@ -1324,7 +1343,7 @@ RULES = (
                 "local gens = mains\n  if false then",
             ),
         ),
-        (f"{APART}with_windows_of_their_own_that_change_no_id_is_forgotten_and_none_stays_longer",),
+        (f"{APART}a_source_whose_window_changes_is_known_under_the_old_one",),
     ),
     Rule(
         13,
@@ -1342,7 +1361,7 @@ RULES = (
                 "",
             ),
         ),
-        (f"{APART}with_any_windows_and_a_clock_that_steps_no_id_is_forgotten_and_all_of_them_end",),
+        (f"{APART}the_sizes_of_a_long_window_do_not_expire_with_the_workers_short_one",),
     ),
     Rule(
         13,

@@ -85,6 +85,7 @@ async def test_what_an_older_release_removed_is_no_longer_counted(
     emptied()
 
 
+@pytest.mark.since_7_0
 async def test_one_that_an_older_release_added_in_place_of_another_is_noticed(
     give_up: GiveUp, emptied: Callable[[], None], stream: Producer, redis_client: redis.Redis
 ) -> None:
