@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-from benchmarks.fleet import Faults, Fleet, Shard
 from benchmarks.harness import RESULTS, Bench, options, progress
+from benchmarks.simulated import Faults, Fleet, Shard
 from benchmarks.tables import Table
 from hookmill.admin.capacity import CapacityPlan, Load, plan
 from hookmill.admin.costs import raised

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.fleet import Faults, Fleet
+from benchmarks.simulated import Faults, Fleet
 from benchmarks.simulation import fleet_of, nodes_of
 from hookmill.admin.capacity import CapacityPlan, Load, plan
 from hookmill.admin.measured import MEASURED
