@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test format check unit cost lock sbom audit chaos order rules fuzz bench docs image clean
+.PHONY: help run test format check unit cost lock sbom audit matrix chaos order rules fuzz bench docs image clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -54,6 +54,9 @@ sbom: $(VENV)/develop.stamp ## Write what a release consists of into dist/, as C
 audit: $(VENV)/develop.stamp ## Compare the locks with known advisories; "NOT CHECKED" if that cannot be found out
 	$(BIN)/python -m locks.audit $(ARGS)
 
+matrix: $(VENV)/develop.stamp ## The tests that depend on the server, on each server that can be had (make matrix ARGS=redis-8.2)
+	$(BIN)/python -m tests.matrix $(ARGS)
+
 chaos: $(VENV)/develop.stamp ## 100,000 messages and 200 faults with real processes (make chaos ARGS='--seed 7')
 	$(BIN)/python -m tests.chaos $(ARGS)
 
@@ -67,7 +70,7 @@ fuzz: $(VENV)/develop.stamp ## A million mutated requests against a receiver (ma
 	$(BIN)/python -m tests.fuzz_requests $(ARGS)
 
 # The most important ones first. One that fails does not keep the others from running.
-TABLES = end_to_end receiver worker bodies memory wire redis_cost latency scaling growth steps cockpit wakeups startup verification worst_bodies simulation
+TABLES = end_to_end receiver worker bodies memory wire redis_cost latency scaling growth steps cockpit wakeups fleet startup verification worst_bodies simulation
 bench: $(VENV)/develop.stamp ## Every table of docs/explanation/performance.md (make bench TABLES=worker ARGS='--rounds 5')
 	@for table in $(TABLES); do $(BIN)/python -m benchmarks.$$table $(ARGS) || failed="$$failed $$table"; done; \
 	  $(BIN)/python -m benchmarks.report && if [ -n "$$failed" ]; then echo "failed:$$failed"; exit 1; fi

@@ -64,10 +64,10 @@ SINCE_7_2 = {"CLIENT SETINFO", "WAITAOF"}
 """Commands that older servers lack. These refuse a user with a right that they do not know."""
 
 _NEVER_SENT = {
-    # `check` asks for a write without a durability.
-    "operator": {"WAIT", "WAITAOF"},
+    # `check` asks for a write without a durability, and asks sentinels only about themselves.
+    "operator": {"SENTINEL", "WAIT", "WAITAOF"},
     # It reads, and `check` says that it may not ask whether Redis takes writes.
-    "console": {"DEL", "SET", "WAIT", "WAITAOF", "XADD"},
+    "console": {"DEL", "SENTINEL", "SET", "WAIT", "WAITAOF", "XADD"},
 }
 """What a role does without, although its code leads to it."""
 

@@ -285,6 +285,11 @@ RESET_BY_REPLAY = (b"attempts", b"failed", b"unknown", b"reason", b"error", b"di
 HANDLER_FIELD = b"handler"
 """The field with the name of the handler that an entry is for."""
 
+WINDOW_FIELD = b"window"
+"""The field that a receiver adds where the source has a duplicate window of its own: seconds. It is
+beside the message, and only what reads version 3 knows it.
+"""
+
 TRACE_FIELD, BAGGAGE_FIELD = b"trace", b"baggage"
 """The fields that a receiver adds which makes traces: beside the message, and in every version the
 same. They are there only if they hold something.

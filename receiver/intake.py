@@ -70,6 +70,7 @@ def admit(source: Source, request: ReceivedRequest, now: float) -> Admitted:
         # a token that is used again with an ID header must be looked for in the same partition.
         id_is_signed=identity.id_is_signed,
         secret=verdict.secret,
+        window=source.window,
     )
 
 

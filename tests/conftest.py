@@ -29,10 +29,13 @@ from hookmill.stream.attempts import NO_HISTORY, HistoryBounds
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.producer import Producer
 from tests import limited
+from tests.selection import file_of, is_before_7_0, is_once_only, is_second, mixed
 from tests.support import Program, Server, Stream, server_binaries
 
 TESTS = Path(__file__).parent
 BINARIES = server_binaries()
+if only := os.environ.get("HOOKMILL_TEST_ONLY"):  # `python -m tests.matrix` sets it
+    BINARIES = {only: BINARIES[only]}
 
 # A busy machine draws examples slowly, which says nothing about the code.
 hypothesis_settings.register_profile(
@@ -51,18 +54,6 @@ PR_SET_CHILD_SUBREAPER = 36  # from linux/prctl.h
 
 def pytest_report_header() -> str:
     return f"servers: {', '.join(f'{name} ({path})' for name, path in BINARIES.items())}"
-
-
-WAITING = (
-    *("tests/receiver/test_revocation", "tests/e2e/", "tests/docs/", "tests/test_conftest"),
-    *("tests/deploy/test_image", "tests/peers/"),
-)
-"""Files that take long and mostly wait for programs, by how they begin."""
-
-BETWEEN = 4
-"""How many files that compute follow each one that waits. So both run at the same time, no core is
-idle meanwhile, and no file that takes long is left for the end.
-"""
 
 
 def pytest_collection(session: pytest.Session) -> None:
@@ -89,40 +80,22 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mix the files that wait with those that compute. Leave out what is marked with `one_server`
-    and would run on a second server.
+    """Mix the files that wait with those that compute. Leave out what is to run on one server only
+    and would run on a second one, and what is marked with `since_7_0` on an older one.
     """
-    again = [item for item in items if item.get_closest_marker("one_server") and _is_second(item)]
+    again = [
+        item
+        for item in items
+        if (is_once_only(item) and is_second(item, BINARIES))
+        or (item.get_closest_marker("since_7_0") and is_before_7_0(item))
+    ]
     if again:
         config.hook.pytest_deselected(items=again)
     left_out = set(again)
-    files = _mixed(Counter(_file_of(item) for item in items))
+    files = mixed(Counter(file_of(item) for item in items))
     place = {file: number for number, file in enumerate(files)}
     left = (item for item in items if item not in left_out)
-    items[:] = sorted(left, key=lambda item: place[_file_of(item)])
-
-
-def _mixed(tests_in: Counter[str]) -> list[str]:
-    """Return the files in the order in which they run; of each kind those with most tests first."""
-    files = [file for file, _ in tests_in.most_common()]
-    computing = [file for file in files if not file.startswith(WAITING)]
-    order = []
-    for file in files:
-        if file.startswith(WAITING):
-            order += [file, *computing[:BETWEEN]]
-            del computing[:BETWEEN]
-    return order + computing
-
-
-def _file_of(item: pytest.Item) -> str:
-    return item.nodeid.partition("::")[0]
-
-
-def _is_second(item: pytest.Item) -> bool:
-    """Return whether a test would run on another server than the first."""
-    callspec = getattr(item, "callspec", None)  # only tests with parameters have one
-    first = next(iter(BINARIES))
-    return callspec is not None and callspec.params.get("server", first) != first
+    items[:] = sorted(left, key=lambda item: place[file_of(item)])
 
 
 @pytest.fixture(scope="session", params=list(BINARIES))

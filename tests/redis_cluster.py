@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -66,15 +66,17 @@ class Cluster:
 
     def is_well(self) -> bool:
         """Whether every node says that all is well, and every replica is in step."""
-        for number, node in enumerate(self.nodes):
+        masters = 0
+        for node in self.nodes:
             if b"cluster_state:ok" not in self.ask(node, "CLUSTER", "INFO"):
                 return False
             link = self.ask(node, "INFO", "replication")
-            if number >= self.masters and b"master_link_status:up" not in link:
+            masters += b"role:master" in link
+            if b"role:slave" in link and b"master_link_status:up" not in link:
                 return False
             if len(self.ask(node, "CLUSTER", "SLOTS")) < self.masters:
                 return False
-        return True
+        return masters == self.masters
 
     def ask(self, node: Server, *command: Any) -> Any:
         """Send one command to one node, and return its reply as it is."""
@@ -89,10 +91,12 @@ class Cluster:
         """Return the replica that a master was given at the start."""
         return self.nodes[self.masters + self.nodes.index(master)]
 
-    def server_of(self, key: str) -> Server:
-        """Return the node that has a key now, as the first node that answers says."""
+    def server_of(self, key: str, asked: Sequence[Server] = ()) -> Server:
+        """Return the node that has a key now, as the first node that answers says, of those asked
+        or of all.
+        """
         slot = slot_of(key)
-        for node in self.nodes:
+        for node in asked or self.nodes:
             try:
                 rows = self.ask(node, "CLUSTER", "SLOTS")
             except redis.RedisError:

@@ -150,6 +150,8 @@ SPOOL_PARTITIONS = "tests/receiver/test_spool_partitions.py::test_"
 KEYS = "tests/stream/test_keys.py::test_"
 OWNERS = "tests/stream/test_owners.py::test_"
 WINDOWS = "tests/stream/test_owners_windows.py::test_"
+APART = "tests/stream/test_owners_windows_apart.py::test_"
+SOURCE_WINDOWS = "tests/stream/test_source_windows.py::test_"
 SCRIPTS = "tests/stream/test_script_runner.py::test_"
 SETTLE = "tests/stream/test_consumer_settle.py::test_"
 UNDELIVERABLE = "tests/stream/test_undeliverable.py::test_"
@@ -161,6 +163,7 @@ RECOVERY = "tests/worker/test_takeover_recovery.py::test_"
 CLUSTER = "tests/stream/test_cluster.py::test_"
 STREAM_LEASES = "tests/stream/test_leases.py::test_"
 STREAM_TAKEOVER = "tests/stream/test_consumer_takeover.py::test_"
+SLOTS = "tests/worker/test_slots.py::test_"
 SUSPECTS = "tests/worker/test_suspects.py::test_"
 SWITCH = "tests/peers/test_switch.py::test_"
 TAKE_BYTES = "tests/stream/test_take_bytes.py::test_"
@@ -168,6 +171,7 @@ DIRECT = "tests/stream/test_direct_reads.py::test_"
 DIRECT_FAULTS = "tests/stream/test_direct_reads_faults.py::test_"
 TAKEOVER = "tests/worker/test_takeover.py::test_"
 WAKE_UP = "tests/stream/test_wakeup.py::test_"
+WHOLE_TAKES = "tests/stream/test_whole_takes.py::test_"
 WHOLE = "tests/e2e/test_rules.py::test_"
 
 HANDLERS = "tests/test_handlers.py::test_"
@@ -405,6 +409,18 @@ RULES = (
         (
             f"{POOL_TAKEOVER}a_takeover_claims_no_more_than_there_are_free_slots_and_the_rest_is_for_others",
         ),
+    ),
+    Rule(
+        3,
+        "pools that share slots take turns",
+        (Edit("worker/slots.py", "if self._line and in_turn and next(", "if False and next("),),
+        (f"{SLOTS}a_pool_that_waits_keeps_its_place_until_it_has_had_its_turn",),
+    ),
+    Rule(
+        3,
+        "a pool whose Redis does not answer keeps no slot from another",
+        (Edit("worker/slots.py", "self._give_up_later(share, self._keep_no_longer)", "pass"),),
+        (f"{SLOTS}a_pool_whose_redis_does_not_answer_keeps_no_slot_from_another",),
     ),
     Rule(
         3,
@@ -744,7 +760,7 @@ RULES = (
     Rule(
         7,
         "the index has the ordering keys",
-        (lua("index", "if next(keys) then", "if false then"),),
+        (lua("index", "if next(keys) or next(windows) then", "if false then"),),
         (f"{DIRECT}of_one_key_only_the_first_runs_and_the_others_come_in_their_order",),
     ),
     Rule(
@@ -1100,6 +1116,12 @@ RULES = (
     ),
     Rule(
         12,
+        "a suspect whose Redis does not answer keeps no other lane waiting",
+        (Edit("worker/slots.py", "share.is_held_up = len(self._shares) > 1", "pass"),),
+        (f"{SLOTS}a_suspect_whose_redis_does_not_answer_keeps_nothing_waiting",),
+    ),
+    Rule(
+        12,
         "only crashes while alone count",
         (Edit("worker/pool.py", "if times <= MAX_RUNS_ALONE:", "if False:"),),
         (
@@ -1205,7 +1227,7 @@ RULES = (
     Rule(
         13,
         "an ID is looked up in the generation before as well",
-        (lua("owners", "earlier[#earlier + 1] = gens[i]", "gens[i].span = 1"),),
+        (lua("owners", "if gen.buckets > 0 then asked[#asked + 1] = gen end", "gen.span = 1"),),
         (f"{OWNERS}an_id_is_remembered_for_one_window_at_least_and_two_at_most",),
     ),
     Rule(
@@ -1223,7 +1245,13 @@ RULES = (
     Rule(
         13,
         "and grows with its own size",
-        (lua("owners", "if this.size > this.buckets * PER_BUCKET then grow() end", ""),),
+        (
+            lua(
+                "owners",
+                "if current.size > current.buckets * PER_BUCKET then grow(current) end",
+                "",
+            ),
+        ),
         (f"{OWNERS}every_record_expires_and_keeps_the_compact_encoding",),
     ),
     Rule(
@@ -1307,6 +1335,68 @@ RULES = (
     ),
     Rule(
         13,
+        "an ID is looked up under every window that sources have",
+        (
+            lua(
+                "owners",
+                "local gens = mains\n  if #apart > 0 then",
+                "local gens = mains\n  if false then",
+            ),
+        ),
+        (f"{APART}a_source_whose_window_changes_is_known_under_the_old_one",),
+    ),
+    Rule(
+        13,
+        "a window that is one too many is recorded under a longer one",
+        (lua("windows", "if other >= width and", "if"),),
+        (f"{APART}one_more_window_than_the_bound_goes_to_the_next_longer_one",),
+    ),
+    Rule(
+        13,
+        "a window of the workers does not let those of sources expire",
+        (
+            lua(
+                "generations",
+                "  for _, gen in ipairs(others) do last = math.max(last, gen.forgotten) end\n",
+                "",
+            ),
+        ),
+        (f"{APART}the_sizes_of_a_long_window_do_not_expire_with_the_workers_short_one",),
+    ),
+    Rule(
+        13,
+        "a direct read knows the windows of sources",
+        (
+            lua(
+                "direct_read",
+                "struct.pack('>I6I4', row.ms, seq), its_window)",
+                "struct.pack('>I6I4', row.ms, seq))",
+            ),
+        ),
+        (f"{SOURCE_WINDOWS}a_direct_read_records_the_same",),
+    ),
+    Rule(
+        13,
+        "a window is written only where every worker knows of it",
+        (
+            Edit(
+                "hookmill/stream/arrival.py",
+                "if message.window and wire_version == PACKED_VERSION:",
+                "if message.window:",
+            ),
+        ),
+        (
+            "tests/stream/test_arrival.py::test_a_window_is_beside_the_message_only_where_every_worker_reads_version_3",
+        ),
+    ),
+    Rule(
+        13,
+        "no source has a window that is longer than that of the workers",
+        (Edit("hookmill/config/windows.py", "if window > most:", "if False:"),),
+        ("tests/config/test_windows.py::test_the_window_of_all_is_the_longest",),
+    ),
+    Rule(
+        13,
         "dropping a dead letter releases its ID",
         (lua("drop", "disown(generations, digest, token)", ""),),
         (f"{DEAD_LETTERS}a_dropped_dead_letter_releases_its_id",),
@@ -1327,7 +1417,7 @@ RULES = (
     Rule(
         13,
         "an entry that was read directly runs only if it owns its ID",
-        (lua("direct_read", "own(digest, struct.pack('>I6I4', row.ms, seq))", "true"),),
+        (lua("direct_read", "own(digest, struct.pack('>I6I4', row.ms, seq), its_window)", "true"),),
         (f"{DIRECT}a_duplicate_is_dropped_and_named",),
     ),
     Rule(
@@ -2197,7 +2287,7 @@ RULES = (
         (
             Edit(
                 "hookmill/stream/wakeup.py",
-                "        self._whole_take_at = self._clock()\n\n    @property",
+                "        self.is_whole_take_due = True\n\n    @property",
                 "        pass\n\n    @property",
             ),
         ),
@@ -2245,11 +2335,29 @@ RULES = (
         (
             Edit(
                 "hookmill/stream/wakeup.py",
-                "return self._clock() >= self._whole_take_at",
-                "return False",
+                " or self._clock() >= self._look_at",
+                "",
             ),
         ),
         (f"{WAKE_UP}a_lost_wake_up_is_repaired_by_a_worker_that_is_woken_all_the_time",),
+    ),
+    Rule(
+        27,
+        "where no other worker took from all partitions since the last look, this one does",
+        (lua("look_at_whole_takes", "or number > seen", "or number >= seen"),),
+        (f"{WHOLE_TAKES}a_lost_wake_up_is_found_though_the_last_worker_that_asked_all_has_died",),
+    ),
+    Rule(
+        27,
+        "a wait whose connection was dropped may have lost a wake-up",
+        (
+            Edit(
+                "hookmill/stream/wakeup.py",
+                "is_due or self._new_entries.was_dropped",
+                "is_due",
+            ),
+        ),
+        (f"{WHOLE_TAKES}a_worker_whose_wait_was_cut_asks_all_partitions",),
     ),
     Rule(
         27,

@@ -129,7 +129,7 @@ def test_every_script_states_its_keys_arguments_and_reply() -> None:
     parts |= {"group_state.lua", "make_group.lua", "group_names.lua", "finished.lua"}
     parts |= {"silence.lua", "undeliverable.lua"}
     parts |= {"wake.lua", "wake_all.lua"}
-    parts |= {"generations.lua", "clock.lua", "changed.lua", "by_name.lua"}
+    parts |= {"generations.lua", "windows.lua", "clock.lua", "changed.lua", "by_name.lua"}
     parts |= {"noted_for_takes.lua", "held_back.lua", "pauses_due.lua"}
     parts |= {
         "last_id.lua",

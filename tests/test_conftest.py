@@ -87,19 +87,23 @@ def test_a_test_of_a_program_that_is_missing_is_skipped_and_names_it(
     reasons = {why.partition(": ")[2] if ".py:" in why else why for why in reasons}
     assert reasons - DEPENDS_ON_THE_MACHINE == {
         "chromium is not installed",
+        "docker compose is not installed",
         "haproxy is not installed",
+        "helm is not installed",
         "redis-server is not installed",
         "node is not installed",
         "node and npm are not installed",
         "npm is not installed",
         "promtool is not installed",
+        "systemd-analyze is not installed",
+        "systemd-sysusers is not installed",
         "ip and unshare are not installed",
     }
 
 
 def test_each_test_that_looks_for_a_program_is_marked_as_external() -> None:
     looks = re.compile(r"""which\(["']\w+["']\)|node_with\(|["']redis["'][^\n]*marks=""")
-    helpers = {"support.py", "node.py", "image.py", "test_conftest.py"}
+    helpers = {"support.py", "node.py", "image.py", "test_conftest.py", "balancer.py", "chart.py"}
     files = [path for path in TESTS.rglob("*.py") if path.name not in helpers]
     looking = [path for path in files if looks.search(path.read_text())]
 

@@ -24,7 +24,11 @@ log = structlog.get_logger("worker")
 
 PERIOD = 2.0
 """Seconds between two looks at the pool, and between two questions to Redis while something waits.
-While nothing does, it is asked half as often.
+"""
+
+IDLE_PERIODS = 4
+"""How many of these periods pass between two questions of an idle worker while nothing waits: a
+fleet may be large. One that holds something asks after two.
 """
 
 PATIENCE = 22.0
@@ -102,7 +106,8 @@ class Consumption:
                 self._note(f"{name} {number}", first or None)
         self.answered_at = self._clock()
         some_wait = any(map(self._is_of_a_stream, self._seen))
-        self._ask_at = self.answered_at + (0.0 if some_wait else 2 * self._period)
+        periods = IDLE_PERIODS if "idle" in self._seen else 2
+        self._ask_at = self.answered_at + (0.0 if some_wait else periods * self._period)
 
     def _note_pool(self) -> None:
         pool = self._pool

@@ -8,13 +8,14 @@ from urllib.parse import parse_qs, urlsplit
 from hookmill.admin.findings import Finding
 from hookmill.config.hosts import is_loopback
 from hookmill.errors import see
+from hookmill.stream.topology import server_list_of
 
 _GUIDE = see("how-to/limit-redis-rights.md")
 
 
 def judge_access(url: str) -> Iterator[Finding]:
     """Judge a Redis URL. A server on this machine is not judged: nobody is on the way to it."""
-    parts = urlsplit(url)
+    parts = urlsplit(server_list_of(url).server)
     if parts.scheme == "unix" or _is_this_machine(parts.hostname or ""):
         return
     options = {name: values[-1] for name, values in parse_qs(parts.query).items()}

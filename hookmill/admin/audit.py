@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 import structlog
 
+from hookmill.admin.opening import open_stream
 from hookmill.admin.units import moment
 from hookmill.config.settings import Settings
 from hookmill.errors import HookmillError
@@ -141,7 +142,7 @@ async def listed(
     `action` is a pattern for the command's words; `*` stands for any text.
     """
     ends: dict[str, Fields] = {}
-    async with await Client.as_found(settings.need_redis_url(), settings.prefix) as client:
+    async with await open_stream(settings) as client:
         async for record_id, fields in AuditRecords(client).newest(since_ms):
             if begin := _text(fields, b"of"):
                 ends[begin] = fields
@@ -184,7 +185,7 @@ async def _recorder(
     own = None
     if client is None:
         try:
-            own = client = await Client.as_found(settings.need_redis_url(), settings.prefix)
+            own = client = await open_stream(settings)
         except HookmillError as error:
             operator.tell(f"this action could not be recorded: {error}")
     try:

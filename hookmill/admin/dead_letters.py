@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 
 from hookmill.admin.filters import DeadLetterFilter, Selection
 from hookmill.admin.fingerprints import kind_of
+from hookmill.admin.opening import open_stream
 from hookmill.admin.pace import Pace
 from hookmill.admin.redactions import NOT_LOOKED_UP, Showable, check_where
 from hookmill.admin.units import moment
 from hookmill.config.settings import DEFAULT_GROUP, Settings
 from hookmill.errors import HookmillError, WireVersionError
 from hookmill.message import Death, Message, Progress
-from hookmill.stream.client import Client
 from hookmill.stream.dead_letters import LARGEST_PAGE, DeadLetters
 from hookmill.stream.delayed import DelayedMessage, DelayedMessages
 from hookmill.stream.entries import DeadLetter
@@ -80,7 +80,7 @@ async def opened(settings: Settings) -> AsyncIterator[DeadLetters]:
     """Open the dead letters of the settings' group. Raises `GroupRefusedError` if there is none of
     this name; the default group may still be made.
     """
-    async with await Client.as_found(settings.need_redis_url(), settings.prefix) as client:
+    async with await open_stream(settings) as client:
         if settings.group != DEFAULT_GROUP:
             await Groups(client).find(settings.group)
         yield DeadLetters(client, settings.group)
@@ -267,7 +267,7 @@ async def select(letters: DeadLetters, selection: Selection) -> SelectedDeadLett
 
 async def find_waiting(settings: Settings, message_id: str) -> list[DelayedMessage]:
     """Return the messages with this ID that are not dead, but wait for their next attempt."""
-    async with await Client.as_found(settings.need_redis_url(), settings.prefix) as client:
+    async with await open_stream(settings) as client:
         return await DelayedMessages(client, settings.group).find(message_id)
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from hookmill.admin.audit import Operator, acting
+from hookmill.admin.opening import open_stream
 from hookmill.admin.status import oldest_age
 from hookmill.config.settings import Settings
 from hookmill.errors import PartitionsError, SettingsError
@@ -20,6 +21,7 @@ from hookmill.stream.client import Client
 from hookmill.stream.facts import SILENCE, GroupFacts, Overview
 from hookmill.stream.groups import From, Groups, KnownGroup, workers_run
 from hookmill.stream.inspector import Inspector
+from hookmill.stream.view import need_all
 
 
 class ListedGroup(NamedTuple):
@@ -31,7 +33,7 @@ class ListedGroup(NamedTuple):
 
 async def list_all(settings: Settings) -> tuple[Overview, list[ListedGroup]]:
     """Return all groups that were not dropped, by their names, and what the stream holds."""
-    async with await Client.as_found(settings.need_redis_url(), settings.prefix) as client:
+    async with await open_stream(settings) as client:
         known = await Groups(client).known()
         overview = await Inspector(client).overview()
     facts = {group.name: group for group in overview.groups}
@@ -62,7 +64,7 @@ async def drop(
     `confirm` gets what goes with it, and decides. Raises `GroupRefusedError` if there is no such
     group, or if a worker of it runs. A call that broke off can be repeated.
     """
-    async with await Client.as_found(settings.need_redis_url(), settings.prefix) as client:
+    async with await open_stream(settings) as client:
         groups = Groups(client)
         known = await groups.known()
         await groups.find(name)  # one that somebody destroyed by hand has left its keys
@@ -136,6 +138,7 @@ async def _writing(settings: Settings) -> AsyncIterator[Client]:
     async with Client(
         settings.need_redis_url(), settings.prefix, partitions=settings.partitions
     ) as client:
+        await need_all(client)
         try:
             await client.agree_on_partitions()
         except PartitionsError as error:

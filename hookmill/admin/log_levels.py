@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from hookmill.admin.audit import Operator, acting
+from hookmill.admin.opening import open_stream
 from hookmill.config.settings import Settings
 from hookmill.stream.client import Client
 from hookmill.stream.groups import Groups
@@ -28,7 +29,7 @@ async def set_level(
     settings: Settings, level: str | None, program: str, seconds: float, operator: Operator
 ) -> Reached:
     """Set the level of the programs of a name, or of all (`EVERY_PROGRAM`); None takes it back."""
-    async with await Client.as_found(settings.need_redis_url(), settings.prefix) as client:
+    async with await open_stream(settings) as client:
         levels = LogLevels(client)
         details = {"level": level, "program": program, "seconds": seconds if level else None}
         async with acting(settings, "log-level", details, operator, client=client):

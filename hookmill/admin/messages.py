@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
+from hookmill.admin.opening import open_stream
 from hookmill.admin.places import Subject, group_stories
 from hookmill.admin.redactions import shown_by
 from hookmill.admin.stories import Match, Search, Story
@@ -69,6 +70,7 @@ class Messages:
         if not known:
             found = await self._among_waiting(text, source, notes)
             known = {each: Known(text, "") for each in found}
+        notes += map(str, self._client.unseen.values())
         if not known:
             raise NoSuchMessageError(_not_found(text, sources, notes))
         matches = [await self._match(*each, known[each]) for each in sorted(known)]
@@ -112,11 +114,11 @@ class Messages:
         if not (found := _ENTRY_ID.fullmatch(text)):
             return set()
         entry_id, number = found.groups()
-        numbers = range(self._look.partitions) if number is None else [int(number)]
+        numbers = self._look.partitions if number is None else [int(number)]
         return {
             (each, token)
             for each in numbers
-            if each < self._look.partitions
+            if each < self._look.total
             for token in await self._tokens_of(each, entry_id)
         }
 
@@ -148,7 +150,7 @@ class Messages:
     ) -> set[tuple[int, str]]:
         """Look for a message among those that no group has taken yet."""
         tokens = set()
-        for number in range(self._look.partitions):
+        for number in self._look.partitions:
             taken = [await self._look.last_delivered(group, number) for group in self.groups]
             after = max(taken, key=_id_parts, default="") or "0-0"
             found = await self._look.in_stream(number, after, text)
@@ -169,7 +171,7 @@ class Messages:
         of the oldest and of the newest entries.
         """
         names = dict.fromkeys([*self._settings.sources, *SETTINGS_OF])
-        for number in range(self._look.partitions):
+        for number in self._look.partitions:
             newest = _ms_of(await self._look.newest(number))
             for first in ("-", str(max(0, newest - _RECENT_MS))):
                 for fields in await self._look.some_of(number, first, _SAMPLE):
@@ -208,7 +210,7 @@ async def opened(settings: Settings, group: str | None = None) -> AsyncIterator[
     """Open the messages for all groups, or for one. Raises `GroupRefusedError` if there is none of
     this name.
     """
-    async with await Client.as_found(settings.need_redis_url(), settings.prefix) as client:
+    async with await open_stream(settings) as client:
         groups = await Whereabouts(client).groups()
         if group is not None and group not in groups:
             raise no_group(group, [KnownGroup(name) for name in groups])
@@ -218,8 +220,8 @@ async def opened(settings: Settings, group: str | None = None) -> AsyncIterator[
 def _not_found(text: str, sources: Iterable[str], notes: Iterable[str]) -> str:
     fault = (
         f"no message {text} was found, of these sources: {', '.join(sources) or 'none'}. A message "
-        "that was taken is found for one to two HOOKMILL_DEDUP_WINDOW. One of another source is "
-        "found with --source NAME"
+        "that was taken is found for one to two HOOKMILL_DEDUP_WINDOW, or dedup_window of its "
+        "source. One of another source is found with --source NAME"
     )
     return "; ".join([fault, *notes])
 

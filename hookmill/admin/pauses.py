@@ -13,6 +13,7 @@ import msgspec
 
 from hookmill.admin.audit import Operator, acting
 from hookmill.admin.filters import LATEST_MS
+from hookmill.admin.opening import open_stream
 from hookmill.admin.units import moment, seconds_of, unix_ms_of
 from hookmill.config.settings import DEFAULT_GROUP, Settings
 from hookmill.errors import HookmillError, UsageError
@@ -163,7 +164,7 @@ def words_of(pause: Pause) -> str:
 
 @asynccontextmanager
 async def _opened(settings: Settings) -> AsyncIterator[Client]:
-    async with await Client.as_found(settings.need_redis_url(), settings.prefix) as client:
+    async with await open_stream(settings) as client:
         if settings.group != DEFAULT_GROUP:
             await Groups(client).find(settings.group)
         yield client

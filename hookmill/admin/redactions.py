@@ -11,12 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from hookmill.admin.body_paths import Condition
+from hookmill.admin.opening import open_stream
 from hookmill.config.settings import Settings
 from hookmill.errors import HookmillError
 from hookmill.handlers import matches_pattern
 from hookmill.message import Message
 from hookmill.redaction import is_redacted, redacted, redacted_headers
 from hookmill.stream.client import Client
+from hookmill.stream.heartbeats import PLACE
 from hookmill.stream.redactions import Paths, Redactions
 
 
@@ -66,6 +68,10 @@ class Showable(msgspec.Struct, frozen=True):
         tell what is hidden. `source` is the pattern of the sources that are searched; None: all.
         """
         path = ".".join(names)
+        if names and not self.is_known:
+            raise SearchRefusedError(
+                f"{path}: it cannot be looked up now which paths are hidden, so none is searched"
+            )
         for name, paths in sorted(self.paths.items()):
             is_meant = source is None or matches_pattern(source, name)
             if is_meant and is_redacted(names, paths):
@@ -80,7 +86,7 @@ NOT_LOOKED_UP = Showable(is_known=False)
 
 async def shown(settings: Settings) -> Showable:
     """Look up what may be shown."""
-    async with Client(settings.need_redis_url(), settings.prefix) as client:
+    async with await open_stream(settings) as client:
         return await shown_by(client, settings)
 
 
@@ -94,7 +100,11 @@ async def check_where(
 
 
 async def shown_by(client: Client, settings: Settings) -> Showable:
-    """Do the same with a client that is open."""
+    """Do the same with a client that is open. Where the partition with the notes cannot be asked,
+    every body and header is hidden.
+    """
+    if PLACE in client.unseen:
+        return NOT_LOOKED_UP
     return Showable(_together(settings, await Redactions(client).read()))
 
 

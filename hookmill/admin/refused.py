@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from hookmill.admin.opening import open_stream
 from hookmill.admin.redactions import Showable, content_type_in, shown_by
 from hookmill.admin.units import moment
 from hookmill.config.settings import Settings
@@ -61,7 +62,7 @@ _PAGE = 20
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[Refusals]:
     """Open what is kept. Raises `StreamUnavailableError`."""
-    async with Client(settings.need_redis_url(), settings.prefix) as client:
+    async with await open_stream(settings) as client:
         yield Refusals(client, await shown_by(client, settings))
 
 

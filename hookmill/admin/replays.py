@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from hookmill.admin.opening import open_stream
 from hookmill.admin.pace import Pace
 from hookmill.admin.redactions import shown_by
 from hookmill.admin.replay_checks import (
@@ -31,6 +32,7 @@ from hookmill.stream.entries import DeadLetter
 from hookmill.stream.facts import Backlog
 from hookmill.stream.replays import Limits, ReplayProgress, Replays
 from hookmill.stream.unfinished import OneMessage, ReplayTakenOverError, UnfinishedWork
+from hookmill.stream.view import need_all
 
 _PAGE = 150
 """Entries that are read in one step."""
@@ -101,6 +103,7 @@ class Replay:
         self.plan = plan
         self.sample: list[dict[str, Any]] = []
         """The first messages that were counted, described."""
+        self._client = client
         self._replays = Replays(client, settings.group)
         self._run = secrets.token_hex(8)
         self._unfinished = UnfinishedWork(client, settings.group, self._run, only)
@@ -116,6 +119,7 @@ class Replay:
 
         Raises `ReplayTakenOverError` where another replay of the group is under way.
         """
+        await need_all(self._client)
         async for read in self._unfinished.look():
             yield read
         if not self.plan.last:
@@ -280,7 +284,7 @@ async def opened(
     for what a source redacts.
     """
     wanted = wanted or ReplayFilter()
-    async with await Client.as_found(settings.need_redis_url(), settings.prefix) as client:
+    async with await open_stream(settings) as client:
         (await shown_by(client, settings)).check_where(wanted.where, wanted.source)
         facts = await group_facts(client, settings)
         if wanted.handler is not None:
@@ -302,7 +306,7 @@ async def opened(
 @asynccontextmanager
 async def resumed(settings: Settings, name: str) -> AsyncIterator[Replay]:
     """Open a replay that was interrupted. Raises `ReplayRefusedError` if there is none."""
-    async with await Client.as_found(settings.need_redis_url(), settings.prefix) as client:
+    async with await open_stream(settings) as client:
         await group_facts(client, settings)
         plans = await Replays(client, settings.group).plans()
         if name not in plans:

@@ -84,12 +84,12 @@ def _judge_version(server: ServerFacts) -> Iterator[Finding]:
             why="workers could not take messages, or not settle them",
             do="use Redis 6.2 or newer, or Valkey 7.2 or newer, with these commands enabled",
         )
-    if server.is_cluster:
+    if server.is_cluster and not server.address:
         yield Finding(
             level="warning",
             what="the server is a node of a Redis Cluster",
             why="REDIS_URL names one node, and it is wrong as soon as the keys move to another",
-            do="use a server that is not part of a cluster",
+            do="set REDIS_URL to redis+cluster://HOST:PORT,HOST:PORT, with some of the nodes",
         )
 
 

@@ -49,7 +49,10 @@ _CODED_SCHEMES = {
 """Senders whose scheme is code: their name, what they sign, and their signed time."""
 
 
-_HOLDS_FOR = "A copy is dropped for one to two times HOOKMILL_DEDUP_WINDOW; after that it runs"
+_HOLDS_FOR = (
+    "A copy is dropped for one to two times HOOKMILL_DEDUP_WINDOW, or dedup_window of the source; "
+    "after that it runs"
+)
 
 
 class SourceFacts(NamedTuple):

@@ -9,6 +9,7 @@ import asyncio
 import time
 
 from hookmill.admin.audit import Operator, acting
+from hookmill.admin.opening import open_stream
 from hookmill.config.settings import DEFAULT_GROUP, Settings
 from hookmill.errors import HookmillError
 from hookmill.stream.client import Client
@@ -85,7 +86,7 @@ async def ask_and_wait(
     """Ask a worker, and return what it says. Raises `StacksRefusedError`, also where it does not
     answer in time.
     """
-    async with await Client.as_found(settings.need_redis_url(), settings.prefix) as client:
+    async with await open_stream(settings) as client:
         within = await ask(settings, worker, operator, client=client)
         requests, until = StackRequests(client, settings.group), time.monotonic() + within
         while time.monotonic() < until:

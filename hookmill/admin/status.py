@@ -66,6 +66,7 @@ def describe(overview: Overview, lease: float) -> dict[str, Any]:
         "used_memory": overview.used_memory,
         "maxmemory": overview.maxmemory or None,
         "groups": [],
+        "unseen": [{"partition": n, "why": why} for n, why in overview.unseen.items()],
     }
     for group in overview.groups:
         row = msgspec.structs.asdict(group)

@@ -24,6 +24,7 @@ from hookmill.errors import StreamUnavailableError, UsageError, WireVersionError
 from hookmill.handlers import matches_pattern
 from hookmill.message import Fields, Message, about_of
 from hookmill.stream.client import Client
+from hookmill.stream.heartbeats import PLACE
 from hookmill.stream.refused import RefusedDeliveries, order_of
 from hookmill.stream.tail import Arrived, ArrivedPage, StreamTail, before
 
@@ -150,7 +151,7 @@ class Tail:
         elif since_ms is not None:
             self.cursor = Cursor.since(since_ms, partitions)
         else:
-            places = await self._kept.places()
+            places = await self._places()
             newest = await self._stream.newest()
             self.cursor = Cursor(tuple(newest), places[-1][0] if places else "0-0")
 
@@ -204,11 +205,15 @@ class Tail:
             seen["body"] = showable.body(message).decode("utf-8", "backslashreplace")
         return seen
 
+    async def _places(self) -> list[tuple[str, int, str]]:
+        """Return the places of refused deliveries; none while their partition cannot be asked."""
+        return [] if PLACE in self._client.unseen else await self._kept.places()
+
     async def _refused(self) -> list[TailEvent]:
         """Return the refused deliveries that were kept behind the cursor."""
         places = [
             place
-            for place in await self._kept.places()
+            for place in await self._places()
             if order_of(place[0]) > order_of(self.cursor.refused)
         ]
         found = {one.id: one for one in await self._kept.get(places)}

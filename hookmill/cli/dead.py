@@ -12,7 +12,7 @@ from hookmill.cli.commands import Commands
 from hookmill.cli.dead_groups import dead_groups
 from hookmill.cli.letters import summary
 from hookmill.cli.options import AsJSON, Group, Who, Why, Yes
-from hookmill.cli.output import is_confirmed, say, say_json, say_value
+from hookmill.cli.output import end_if_incomplete, is_confirmed, say, say_json, say_value
 from hookmill.cli.progress import bar
 from hookmill.cli.selecting import dead_letter_selection, with_options
 from hookmill.cli.start import operator_of, read_settings, run
@@ -145,6 +145,7 @@ async def list_all(settings: Settings, selection: Selection, *, as_json: bool) -
                 say(summary(seen))
     if not found and not as_json:
         say("no dead letters")
+    end_if_incomplete(letters.client.unseen)
 
 
 async def show(settings: Settings, dead_id: str, *, as_json: bool) -> None:
@@ -197,6 +198,8 @@ async def replay(
         about = {"group": settings.group, "selection": selection, "rate": rate, "to": to}
         async with acting(settings, "dead replay", about, operator_of(settings, why)) as act:
             await _follow("replayed", selected.replay(rate, to=to), there, act)
+    if selection.ids is None:
+        end_if_incomplete(letters.client.unseen)
 
 
 async def drop(
@@ -228,6 +231,8 @@ async def drop(
         about = {"group": settings.group, "selection": selection}
         async with acting(settings, "dead drop", about, operator_of(settings, why)) as act:
             await _follow("dropped", selected.drop(), there, act)
+    if selection.ids is None:
+        end_if_incomplete(letters.client.unseen)
 
 
 async def _counted(selected: SelectedDeadLetters, total: int) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hookmill.cli.options import AsJSON, Group
-from hookmill.cli.output import say, say_error, say_json
+from hookmill.cli.output import end_if_incomplete, say, say_error, say_json
 from hookmill.cli.progress import bar
 from hookmill.cli.selecting import dead_letter_filter, with_options
 from hookmill.cli.start import read_settings, run
@@ -59,6 +59,7 @@ async def list_groups(
         else:
             say(_line(one))
     _say_rest(found, there, as_json=as_json)
+    end_if_incomplete(letters.client.unseen)
 
 
 def _say_rest(found: GroupsSoFar, there: int, *, as_json: bool) -> None:

@@ -85,9 +85,9 @@ async def send_on(  # noqa: PLR0913 - what the options say
 ) -> None:
     """Print a line for each delivery."""
     from hookmill.admin.forwarding import Forwarder
-    from hookmill.stream.client import Client
+    from hookmill.admin.opening import open_stream
 
-    async with await Client.as_found(settings.need_redis_url(), settings.prefix) as client:
+    async with await open_stream(settings) as client:
         forwarder = Forwarder(client, settings, url, wanted, signs=sign, anywhere=anywhere)
         await forwarder.start(since_ms, cursor)
         try:

@@ -8,7 +8,7 @@ import typer
 
 from hookmill.cli.commands import Commands
 from hookmill.cli.options import AsJSON, Who, Why, Yes
-from hookmill.cli.output import fail, is_confirmed, say, say_json
+from hookmill.cli.output import end_if_incomplete, fail, is_confirmed, say, say_json
 from hookmill.cli.start import operator_of, read_settings, run
 from hookmill.printable import cell
 
@@ -38,9 +38,10 @@ def group_list(*, as_json: AsJSON = False) -> None:
     if as_json:
         for one in seen:
             say_json(one)
-        return
-    for line in table(seen):
-        say(line)
+    else:
+        for line in table(seen):
+            say(line)
+    end_if_incomplete(overview.unseen)
 
 
 @app.command("add")

@@ -38,7 +38,10 @@ def status(
     group: Annotated[str | None, typer.Option("--group", help="Only this group.")] = None,
     as_json: AsJSON = False,
 ) -> None:
-    """Show how much of each group's work is in which state. It changes nothing."""
+    """Show how much of each group's work is in which state. It changes nothing.
+
+    Exit 1 where a part of a Redis Cluster cannot be asked; what the others have is shown.
+    """
     settings = read_settings()
     with suppress(KeyboardInterrupt):
         run(
@@ -51,9 +54,10 @@ def status(
 def check(
     *,
     rate: Annotated[
-        float | None,
+        list[str] | None,
         typer.Option(
-            min=0.001, metavar="MESSAGES_PER_SECOND", help="Also judge the memory for this rate."
+            metavar="[SOURCE=]MESSAGES_PER_SECOND",
+            help="Also judge the memory for this rate: of all sources, or of one. Repeatable.",
         ),
     ] = None,
     group: Group = None,
@@ -64,13 +68,18 @@ def check(
     """
     from hookmill.admin import checkup
     from hookmill.admin.findings import exit_status
+    from hookmill.admin.id_rates import given_rates
 
     try:
         settings = read_settings(group=group)
     except SettingsError as error:
         findings = checkup.findings_of(error)
     else:
-        findings = run(checkup.check(settings, rate))
+        try:
+            rates = given_rates(rate or (), settings)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--rate") from None
+        findings = run(checkup.check(settings, rates))
     show_findings(findings, as_json=as_json)
     raise typer.Exit(exit_status(findings))
 
@@ -81,6 +90,8 @@ async def show_once(settings: Settings, group: str | None = None, *, as_json: bo
 
     seen = await look(settings)
     _show(seen if group is None else only(seen, group), settings.lease, as_json=as_json)
+    if seen.unseen:
+        raise typer.Exit(1)
 
 
 async def show_again_and_again(
@@ -126,6 +137,7 @@ def table(overview: Overview, lease: float) -> list[str]:
     used = f"Redis uses {size(overview.used_memory)}{limit}"
     split = f" in {overview.partitions} partitions" if overview.partitions > 1 else ""
     lines = [f"stream: {overview.length:,} entries{split}, {total}; {used}"]
+    lines += [f"{printable(why)}; it is missing below" for why in overview.unseen.values()]
     if not overview.groups:
         return [*lines, "there is no group"]
     columns = [*_COLUMNS]

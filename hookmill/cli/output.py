@@ -14,6 +14,8 @@ import typer
 from hookmill.printable import block, encodable, printable, printable_json
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.console import Console
 
 
@@ -51,6 +53,16 @@ def say_error(text: str) -> None:
     first, *others = text.split("\n")
     said = [f"hookmill: {printable(first)}", *map(block, others)]
     typer.echo("\n".join(said), err=True)
+
+
+def end_if_incomplete(unseen: Mapping[int, object]) -> None:
+    """Say which partitions of a Redis Cluster are missing in what was shown, and why; then end the
+    command with exit status 1. Do nothing where none is.
+    """
+    for why in unseen.values():
+        say_error(f"{why}; what it has is missing here")
+    if unseen:
+        raise typer.Exit(1)
 
 
 def fail(text: str, status: int = 1) -> NoReturn:

@@ -208,7 +208,8 @@ def _say_result(what: str, tally: ReplayTally, *, as_json: bool) -> None:
     if numbers["forgotten"]:
         say_error(
             f"{numbers['forgotten']:,} of them have IDs that are no longer remembered "
-            "(HOOKMILL_DEDUP_WINDOW): if the sender repeats one, it runs once more"
+            "(HOOKMILL_DEDUP_WINDOW, or dedup_window of the source): if the sender repeats one, it "
+            "runs once more"
         )
 
 

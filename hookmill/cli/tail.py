@@ -92,11 +92,11 @@ async def show(
     as_json: bool = False,
 ) -> None:
     """Print an event a line."""
+    from hookmill.admin.opening import open_stream
     from hookmill.admin.tailing import Tail, follow
     from hookmill.errors import StreamUnavailableError
-    from hookmill.stream.client import Client
 
-    async with await Client.as_found(settings.need_redis_url(), settings.prefix) as client:
+    async with await open_stream(settings) as client:
         tailing = Tail(client, settings, wanted, with_bodies=body)
         await tailing.start(since_ms, cursor)
         is_end = False

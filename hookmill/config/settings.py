@@ -282,7 +282,7 @@ class Settings(BaseSettings):
         ge=1,
         le=_YEAR,
         description="seconds that a message ID is remembered at least, so that duplicates are "
-        "dropped",
+        "dropped. A source's `dedup_window` may be shorter",
     )
     retention: float = Field(
         default=0.0,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import msgspec
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from hookmill.config.secrets import SecretRef
 from hookmill.errors import see
@@ -121,9 +121,10 @@ class SourceOptions(BaseModel):
     ordering key in the JSON body. `secrets` says where the secrets stand. `topics` (SNS) and
     `webhook_ids` (PayPal) name what may send. `verify_token` says where the token stands that Meta
     repeats in its handshake. `redact` names what is never shown. `trusted_trace` says whether the
-    sender's trace goes on in ours: by default only that of QStash does. The other words are the
-    fields of `SignatureSpec`: they describe a sender, or change a preset. With `id = "body"` a
-    digest of the body is the message ID.
+    sender's trace goes on in ours: by default only that of QStash does. `dedup_window` is for how
+    many seconds at least its message IDs are remembered, where that is shorter than for all. The
+    other words are the fields of `SignatureSpec`: they describe a sender, or change a preset. With
+    `id = "body"` a digest of the body is the message ID.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -141,6 +142,7 @@ class SourceOptions(BaseModel):
         tuple[str, ...], BeforeValidator(_as_tuple), AfterValidator(_check_redact)
     ] = ()
     trusted_trace: bool | None = None
+    dedup_window: int | None = Field(default=None, ge=1, le=366 * 86_400)
 
     signature: str | None = None
     algorithm: Algorithm | None = None

@@ -48,8 +48,9 @@ class Source(msgspec.Struct, frozen=True):
     it makes besides its deliveries, and `verify_token` is the text that such a request must repeat.
     `status` is the status of the answer to an accepted delivery. `secret_header` (lower case) is
     the header that holds the secret itself, b"" if no header does. `secrets` are those of the
-    scheme. `trusts_trace` says whether the sender's trace goes on in ours. `basis` is all that the
-    source was made from: with an equal one it is the same.
+    scheme. `trusts_trace` says whether the sender's trace goes on in ours. `window` is the source's
+    duplicate window (seconds), 0 where it has none of its own. `basis` is all that the source was
+    made from: with an equal one it is the same.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Source(msgspec.Struct, frozen=True):
     secret_header: bytes = b""
     secrets: tuple[Secret, ...] = ()
     trusts_trace: bool = False
+    window: int = 0
     basis: tuple[object, ...] = ()
 
     def usable_at(self, now: float) -> int:
@@ -181,6 +183,7 @@ def _source(
         _secret_header(spec) if spec else b"",
         secrets,
         options.trusts_trace(preset),
+        options.dedup_window or 0,
         (*basis, verify_token),
     )
 
@@ -242,7 +245,7 @@ def faults_of_table(name: str, spec: SignatureSpec | None, settings: Settings) -
     """Return what a source's table lacks for verifying deliveries and answering handshakes, and for
     dropping the copies of one.
     """
-    fault = window_fault(preset_of(name, settings.options_of(name)), spec, settings)
+    fault = window_fault(name, preset_of(name, settings.options_of(name)), spec, settings)
     faults = [fault] if fault else []
     if spec is None:
         return faults
@@ -267,7 +270,8 @@ def window_faults(settings: Settings) -> list[str]:
     found = []
     for name in names_of(settings):
         options = settings.options_of(name)
-        if fault := window_fault(preset_of(name, options), spec_of(name, options), settings):
+        spec = spec_of(name, options)
+        if fault := window_fault(name, preset_of(name, options), spec, settings):
             found.append(_with_name(name, fault))
     return found
 

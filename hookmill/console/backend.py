@@ -8,6 +8,10 @@ from hookmill.config.settings import Settings
 from hookmill.stream.client import Client
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.inspector import Inspector
+from hookmill.stream.view import look_around, open_view
+
+LOOK_AGAIN = 5.0
+"""Seconds after which it is found out again which nodes of a cluster can be asked."""
 
 
 class Backend:
@@ -25,29 +29,26 @@ class Backend:
             if self._client is None or not self._is_agreed:
                 await self._open()
             assert self._client is not None  # noqa: S101 - it was opened
+            await look_around(self._client, LOOK_AGAIN)
             return self._client
 
     async def _open(self) -> None:
         """Open the client. Until a receiver or worker has made the stream, it counts as one
         partition, and is looked for again.
         """
+        settings = self.settings
+        url, prefix = settings.need_redis_url(), settings.prefix
+        url_file = settings.redis_url_file
         if self._client is None:
-            self._client = self._with(1)
-        found = await self._client.agreed_partitions()
+            self._client = await open_view(url, prefix, settings.partitions, url_file)
+        client = self._client
+        # In a cluster, the node that knows the number may be away; then the view has found it.
+        found = client.total if client.unseen else await client.agreed_partitions()
         if found is not None:
             self._is_agreed = True
-            if found != len(self._client.partitions):
-                await self._client.close()
-                self._client = self._with(found)
-
-    def _with(self, partitions: int) -> Client:
-        settings = self.settings
-        return Client(
-            settings.need_redis_url(),
-            settings.prefix,
-            partitions=partitions,
-            url_file=settings.redis_url_file,
-        )
+            if found != client.total:
+                await client.close()
+                self._client = await open_view(url, prefix, found, url_file)
 
     async def inspector(self) -> Inspector:
         """Return what looks at the stream and its groups."""

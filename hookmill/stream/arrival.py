@@ -13,8 +13,10 @@ import msgspec
 from hookmill.message import (
     BAGGAGE_FIELD,
     PACKED,
+    PACKED_VERSION,
     SAFE_VERSION,
     TRACE_FIELD,
+    WINDOW_FIELD,
     Fields,
     Message,
     body_of,
@@ -32,7 +34,8 @@ class Arrival(Message, frozen=True, kw_only=True):
 
     `id_is_signed` says whether the sender's signature covers the ID. `secret` is the position of
     the secret that verified the webhook, 0 for the first. `trace` is the `traceparent` of its trace
-    and `baggage` the W3C baggage that goes with that; empty where there is none.
+    and `baggage` the W3C baggage that goes with that; empty where there is none. `window` is the
+    duplicate window of its source (seconds), 0 where that has none of its own.
     """
 
     token: Token | None = None
@@ -40,6 +43,7 @@ class Arrival(Message, frozen=True, kw_only=True):
     secret: int = 0
     trace: bytes = b""
     baggage: bytes = b""
+    window: int = 0
 
 
 # The spool stores rows with these names, so `partition_key` keeps its first name there.
@@ -62,8 +66,10 @@ class Row(msgspec.Struct, frozen=True, rename={"partition_key": "spread"}):
         return _partition_by(self.partition_key or body_of(self.fields), partitions)
 
     def in_version_2(self) -> Row:
-        """Return the row with fields that receivers and workers of release 0.1 can read, too."""
-        if PACKED not in self.fields:
+        """Return the row with fields that receivers and workers of release 0.1 can read, too. A
+        window of the source's own is left out: they do not know it, and the workers' is longer.
+        """
+        if PACKED not in self.fields and WINDOW_FIELD not in self.fields:
             return self
         fields = Message.from_fields(self.fields).to_fields(SAFE_VERSION)
         for name in TRACE_FIELD, BAGGAGE_FIELD:
@@ -91,6 +97,9 @@ def row_of(message: Message, wire_version: int = SAFE_VERSION) -> Row:
         token = message.token
         if message.trace:
             fields |= _trace_fields(message)
+        # A worker that does not read this version would not find an ID that was recorded apart.
+        if message.window and wire_version == PACKED_VERSION:
+            fields[WINDOW_FIELD] = b"%d" % message.window
     if token is None:
         return Row(fields, partition_key=partition_key)
     # Counted from the receipt. A Redis whose clock is ahead, or a time in the spool, must not make

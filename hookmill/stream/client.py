@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from copy import copy
+from math import inf
 from pathlib import Path
 from typing import Any, Self
 
@@ -79,6 +80,10 @@ class Client:
         self._prefix = prefix
         self._count_key = f"{prefix}:partitions"
         self._is_agreed = False
+        self.unseen: dict[int, StreamUnavailableError] = {}
+        """The partitions that cannot be asked, if that was found out (hookmill/stream/view.py)."""
+        self.looked_at = -inf
+        """When that was."""
 
     @property
     def is_cluster(self) -> bool:
@@ -182,14 +187,25 @@ class Client:
         return replies
 
     async def ask_servers(self, command: Command) -> list[Any]:
-        """Send a command about the server itself to each of the servers; return a reply each."""
-        return [reply for server in self.servers for reply in await server.ask([command])]
+        """Send a command about the server itself to each of the servers, but for those that cannot
+        be asked; return a reply each.
+        """
+        asked = [server.ask([command]) for server in self.nodes().values()]
+        return [reply for (reply,) in await asyncio.gather(*asked)]
+
+    def nodes(self) -> dict[str, Connections]:
+        """Return the servers by their addresses, but for those that cannot be asked. A node with
+        several partitions comes once, if it is known by now where it is.
+        """
+        numbered = ((n, each) for n, each in enumerate(self.servers) if n not in self.unseen)
+        return {
+            f"{each.address[0]}:{each.address[1]}" if each.address else f"server {n}": each
+            for n, each in numbered
+        }
 
     async def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
-        """Yield the keys that match a pattern, on all servers, in steps that are short for them. A
-        node of a cluster that has several partitions yields its keys for each of them.
-        """
-        for server in self.servers:
+        """Yield the keys that match a pattern, on all servers, in steps that are short for them."""
+        for server in self.nodes().values():
             cursor: int | bytes = 0
             while True:
                 (reply,) = await server.ask([("SCAN", cursor, "MATCH", pattern, "COUNT", 1000)])
@@ -279,6 +295,8 @@ class BlockingConnection:
         self._place = place
         self._server = client.server_of(place).blocking()
         self._id: int | None = None
+        self.was_dropped = False
+        """Whether the last command ended with its connection: a reply to it may be lost."""
 
     async def ask(self, command: Command, seconds: float, *, can_be_ended: bool = False) -> Any:
         """Send a command that waits up to `seconds`; return its reply, None if the wait was ended.
@@ -287,7 +305,7 @@ class BlockingConnection:
         timeout. A command that `can_be_ended` can be ended by `end_wait`. Others can end it, too:
         an operator, a change of the server's role, and the client that drops its connections.
         """
-        drops = self._server.drops
+        drops, self.was_dropped = self._server.drops, False
         try:
             async with asyncio.timeout(seconds + self._client.timeout):
                 if can_be_ended:
@@ -299,6 +317,7 @@ class BlockingConnection:
             raise StreamUnavailableError("no reply to a command that waits") from None
         except StreamUnavailableError:
             if drops != self._server.drops:
+                self.was_dropped = True
                 return None  # the next command tells whether the server is well
             raise
         return None if isinstance(reply, WaitEndedError) else checked(reply)

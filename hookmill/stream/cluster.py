@@ -40,6 +40,10 @@ class ClusterMap:
         """Return who serves a slot, as far as known."""
         return self._served.get(slot)
 
+    def masters(self) -> set[Address]:
+        """Return who serves any slot, as far as known."""
+        return set(self._served.values())
+
     async def find(self, slot: int) -> Address:
         """Return who serves a slot now. Raises `StreamUnavailableError`."""
         if slot in self._doubtful:

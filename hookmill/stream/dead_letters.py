@@ -9,7 +9,9 @@ from typing import Any, NamedTuple, Self
 from hookmill.message import HANDLER_FIELD, RESET_BY_REPLAY, Death
 from hookmill.stream.client import Client, checked
 from hookmill.stream.entries import NOT_LISTED, DeadLetter
+from hookmill.stream.keys import GroupKeys
 from hookmill.stream.script_runner import Call, ScriptRunner
+from hookmill.stream.view import seen
 
 _EXACTLY = ("SAMPLES", 0)
 
@@ -69,9 +71,10 @@ class DeadLetters:
 
     async def newest(self) -> str | None:
         """Return the ID of the newest, or None if there are none."""
-        calls = [Call(number, [keys.dead]) for number, keys in enumerate(self._partitions)]
+        asked = self._seen
+        calls = [Call(place, [keys.dead]) for place, _, keys in asked]
         replies = await self._scripts.run_each("newest", calls)
-        newest = max(map(_dead_id, replies, self.client.numbers))
+        newest = max(map(_dead_id, replies, (number for _, number, _ in asked)))
         return str(newest) if newest.ms else None
 
     async def memory(self) -> int:
@@ -80,23 +83,19 @@ class DeadLetters:
 
     async def _ask(self, *command: Any, after: tuple[Any, ...] = ()) -> list[Any]:
         """Ask about the dead letters of each partition, in one round trip."""
-        asked = [
-            (number, (*command, keys.dead, *after)) for number, keys in enumerate(self._partitions)
-        ]
+        asked = [(place, (*command, keys.dead, *after)) for place, _, keys in self._seen]
         return [checked(reply) for reply in await self.client.ask_places(asked)]
 
     async def oldest(self, count: int) -> tuple[int, list[OldDeadLetter]]:
         """Return Redis' time (Unix milliseconds), and up to `count` of the oldest. Fewer come where
         they are large.
         """
-        calls = [
-            Call(number, [keys.dead], [count, _PAGE_BYTES])
-            for number, keys in enumerate(self._partitions)
-        ]
+        asked = self._seen
+        calls = [Call(place, [keys.dead], [count, _PAGE_BYTES]) for place, _, keys in asked]
         found: list[tuple[_DeadID, OldDeadLetter]] = []
         ends, times = [], []
         replies = await self._scripts.run_each("oldest_dead", calls)
-        for number, (now_ms, rows, has_ended) in zip(self.client.numbers, replies, strict=True):
+        for (_, number, _), (now_ms, rows, has_ended) in zip(asked, replies, strict=True):
             found += [_old_one(number, *row) for row in rows]
             times.append(now_ms)
             if rows and not has_ended:
@@ -121,15 +120,14 @@ class DeadLetters:
         means that there are no more.
         """
         rest = [count, _PAGE_BYTES, *(() if whole else NOT_LISTED)]
+        asked = self._seen
         calls = [
             Call(place, [keys.dead], [_from(first, number), _up_to(last, number), *rest])
-            for place, (number, keys) in enumerate(
-                zip(self.client.numbers, self._partitions, strict=True)
-            )
+            for place, number, keys in asked
         ]
         rows, ends = [], []
         replies = await self._scripts.run_each("survey_newest" if newest_first else "survey", calls)
-        for number, (page, has_ended) in zip(self.client.numbers, replies, strict=True):
+        for (_, number, _), (page, has_ended) in zip(asked, replies, strict=True):
             rows += [(_dead_id(entry_id, number), flat) for entry_id, flat in page]
             if page and not has_ended:
                 # This partition has more. What others have behind its last one comes later.
@@ -175,6 +173,12 @@ class DeadLetters:
             keys = self._partitions[number]
             calls.append(Call(number, [keys.dead, keys.owners], ids))
         return sum(await self._scripts.run_each("drop", calls))
+
+    @property
+    def _seen(self) -> list[tuple[int, int, GroupKeys]]:
+        """The partitions that can be asked: the place of each in the client, and its number."""
+        numbers = self.client.numbers
+        return [(place, numbers[place], self._partitions[place]) for place, _ in seen(self.client)]
 
     def _by_partition(self, dead_ids: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
         """Sort IDs by partition, and give it its place in the client. Those of a partition that is

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from hookmill.message import Fields
 from hookmill.stream.client import Client
 from hookmill.stream.script_runner import Call, ScriptRunner
+from hookmill.stream.view import seen
 
 _NAMES = 1000
 """Names of delayed messages that are read in one step."""
@@ -39,7 +40,8 @@ class DelayedMessages:
         It looks at all that are delayed. One that becomes due meanwhile may be missed.
         """
         found: list[DelayedMessage] = []
-        for number, keys in enumerate(self._partitions):
+        for number, _ in seen(self._client):
+            keys = self._partitions[number]
             async for names in self._names(number, keys.delayed):
                 while names:
                     args = [message_id, _PAGE_BYTES, *names[:_AT_ONCE]]

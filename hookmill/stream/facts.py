@@ -283,7 +283,8 @@ def earliest(times: Iterable[int | None]) -> int | None:
 
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
     """The stream and its groups. `now_ms` is Redis' time (Unix milliseconds), `length` the entries
-    of the stream, `bytes` its size (None where Redis does not say).
+    of the stream, `bytes` its size (None where Redis does not say). What is said is without the
+    `unseen` partitions, which could not be asked: the number of each, and why.
     """
 
     now_ms: int
@@ -293,6 +294,17 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     used_memory: int
     maxmemory: int
     groups: tuple[GroupFacts, ...]
+    unseen: dict[int, str] = {}
+
+
+class SentinelFacts(NamedTuple):
+    """How a master is watched: by how many sentinels, how many have to agree that it has failed,
+    and how many replicas could take its place.
+    """
+
+    sentinels: int
+    quorum: int
+    replicas: int
 
 
 class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -301,6 +313,8 @@ class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
     `missing` are commands that we need and that it does not have. `refusal` is the error with
     which it refuses a write ("" where it takes it). `clock_ahead` is by how many seconds this
     machine's clock is ahead of Redis' own (below 0: behind). `hidden` says what could not be read.
+    Of a node of a Redis Cluster there are its `address` and its `partitions` as well. `settings`
+    are those that it was asked for and has told.
     """
 
     flavour: Literal["Redis", "Valkey"]
@@ -318,3 +332,8 @@ class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
     refusal: str
     clock_ahead: float
     hidden: tuple[str, ...]
+    address: str = ""
+    partitions: tuple[int, ...] = ()
+    used_memory: int = 0
+    maxmemory: int = 0
+    settings: dict[str, str] = {}

@@ -15,6 +15,7 @@ from hookmill.stream.client import Client, checked
 from hookmill.stream.heartbeats import PLACE
 from hookmill.stream.keys import Keys
 from hookmill.stream.script_runner import Call, ScriptRunner
+from hookmill.stream.view import first_seen, need_all, seen
 from hookmill.stream.wakeup import is_wakeup_group, wakeup_group_of
 
 From = Literal["beginning", "now"]
@@ -45,10 +46,9 @@ class Groups:
 
     async def known(self) -> dict[str, KnownGroup]:
         """Return all groups by their names, also those that were dropped."""
-        first = self._client.partitions[PLACE]
-        asked = [(PLACE, ("HGETALL", first.groups))] + [
-            (number, ("XINFO", "GROUPS", keys.stream))
-            for number, keys in enumerate(self._client.partitions)
+        place = first_seen(self._client)
+        asked = [(place, ("HGETALL", self._client.partitions[place].groups))] + [
+            (number, ("XINFO", "GROUPS", keys.stream)) for number, keys in seen(self._client)
         ]
         notes, *infos = await self._client.ask_places(asked)
         found = {name: KnownGroup(name) for info in infos for name in _names_in(info)}
@@ -94,6 +94,7 @@ class Groups:
 
         A call that broke off can be repeated; until its end no worker works in the group.
         """
+        await need_all(self._client)
         first = self._client.partitions[PLACE]
         call = Call(PLACE, [first.stream, first.groups], [name, start])
         if note := await self._scripts.run("claim_group", call):
@@ -110,7 +111,9 @@ class Groups:
 
     async def has_keys(self, name: str) -> bool:
         """Return whether any key of a group is there, whatever is known of the group."""
-        asked = [(number, ("EXISTS", *keys.of_group(name).own)) for number, keys in self._each]
+        asked = [
+            (number, ("EXISTS", *keys.of_group(name).own)) for number, keys in seen(self._client)
+        ]
         return any(map(checked, await self._client.ask_places(asked)))
 
     async def drop(self, name: str) -> None:
@@ -120,6 +123,7 @@ class Groups:
         A call that broke off can be repeated. The order of the steps matters: once a partition's
         group is noted as dropped and destroyed, which is one step, no script writes its keys there.
         """
+        await need_all(self._client)
         for number, keys in self._each:  # PLACE comes first, because the heartbeats lie there
             own = keys.of_group(name)
             place = [keys.stream, own.again, own.heartbeats, own.heartbeat_times, keys.groups]

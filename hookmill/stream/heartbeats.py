@@ -16,15 +16,16 @@ _write = msgspec.json.Encoder().encode
 _read = msgspec.json.Decoder(Heartbeat).decode
 
 PLACE = 0
-"""The partition in which a group's heartbeats lie."""
+"""The partition in which a group's heartbeats lie. In a cluster each lane has them."""
 
 
 class Heartbeats:
     """The heartbeats of a group. Methods raise `StreamUnavailableError`."""
 
-    def __init__(self, client: Client, group: str) -> None:
+    def __init__(self, client: Client, group: str, place: int = PLACE) -> None:
         self._client = client
-        keys = client.partitions[PLACE].of_group(group)
+        self._place = place
+        keys = client.partitions[place].of_group(group)
         self._keys = [keys.heartbeats, keys.heartbeat_times]
         # Two runners, because a full Redis must take a heartbeat, and a replica must show one.
         self._writing = ScriptRunner(client, drains=True)
@@ -33,16 +34,17 @@ class Heartbeats:
     async def write(self, heartbeat: Heartbeat) -> None:
         """Write a worker's heartbeat in place of its last one. It counts for one lease."""
         args = [heartbeat.name, max(1, int(heartbeat.lease * 1000)), _write(heartbeat)]
-        await self._writing.run("heartbeat", Call(PLACE, self._keys, args))
+        await self._writing.run("heartbeat", Call(self._place, self._keys, args))
 
     async def remove(self, name: str) -> None:
         """Remove a worker's heartbeat."""
-        for reply in await self._client.ask(PLACE, *(("HDEL", key, name) for key in self._keys)):
+        commands = [("HDEL", key, name) for key in self._keys]
+        for reply in await self._client.ask(self._place, *commands):
             checked(reply)
 
     async def read(self) -> tuple[Heartbeat, ...]:
         """Return the heartbeats that have not expired, by the names of their workers."""
-        rows = await self._reading.run("heartbeats", Call(PLACE, self._keys))
+        rows = await self._reading.run("heartbeats", Call(self._place, self._keys))
         return tuple(_heartbeat_of(*row) for row in sorted(rows))
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from hookmill.stream.attempts import Attempt, attempt_in, attempts_in, chunk_of
 from hookmill.stream.client import Client
 from hookmill.stream.script_runner import Call, ScriptRunner
+from hookmill.stream.view import seen
 
 _PAGE_BYTES = 1024 * 1024
 """Bytes that Redis looks at in one step, because other commands wait meanwhile."""
@@ -63,7 +64,7 @@ class History:
         """Return whether the group has a history."""
         asked = [
             (number, ("EXISTS", keys.of_group(group).history))
-            for number, keys in enumerate(self._client.partitions)
+            for number, keys in seen(self._client)
         ]
         return any(reply == 1 for reply in await self._client.ask_places(asked))
 

@@ -1,13 +1,13 @@
-"""Gathers the facts of the server, the stream and its groups; changes nothing and judges nothing.
+"""Gathers the facts of the stream and its groups; changes nothing and judges nothing.
 
 It uses only commands whose cost does not grow with the stream.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable
-from typing import Any
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -16,89 +16,105 @@ from hookmill.message import about_of
 from hookmill.stream.client import Client
 from hookmill.stream.dead_reasons import reasons_of
 from hookmill.stream.entries import NOT_LISTED
-from hookmill.stream.facts import ConsumerFacts, GroupFacts, Overview, ServerFacts, earliest, sum_of
-from hookmill.stream.heartbeats import PLACE, Heartbeats
+from hookmill.stream.facts import ConsumerFacts, GroupFacts, Overview, earliest, sum_of
+from hookmill.stream.heartbeats import Heartbeats
 from hookmill.stream.keys import GroupKeys, Keys
 from hookmill.stream.pauses import Pauses
-from hookmill.stream.producer import Producer
-from hookmill.stream.reply_errors import RightMissingError
-from hookmill.stream.rights import needed_commands
 from hookmill.stream.script_runner import Call, ScriptRunner
+from hookmill.stream.view import first_seen, leave_out, look_around, seen
 from hookmill.stream.wakeup import is_wakeup_group
+
+Found = TypeVar("Found")
 
 
 class Inspector:
-    """Gathers the facts. `clock` is this machine's, in Unix seconds."""
+    """Gathers the facts. In a Redis Cluster it looks at all partitions that can be asked."""
 
-    def __init__(self, client: Client, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
         self._scripts = ScriptRunner(client, drains=False)
-        self._clock = clock
-
-    async def server(self) -> ServerFacts:
-        """Look at the server and its configuration."""
-        hidden: list[str] = []
-        (info,) = await self._client.info()
-        clock_ahead = await self._clock_ahead()
-        commands = await self._commands(hidden)
-        is_valkey = "valkey_version" in info
-        return ServerFacts(
-            flavour="Valkey" if is_valkey else "Redis",
-            # Valkey's redis_version is the last that it is compatible with, not its own.
-            version=info["valkey_version" if is_valkey else "redis_version"],
-            aof=info.get("aof_enabled", "0") != "0",
-            aof_failed=info.get("aof_last_write_status", "ok") != "ok",
-            snapshot_failed=info.get("rdb_last_bgsave_status", "ok") != "ok",
-            appendfsync=await self._appendfsync(hidden),
-            policy=info.get("maxmemory_policy", "noeviction"),
-            is_replica=info.get("role") == "slave",
-            replicas=int(info.get("connected_slaves", 0)),
-            is_cluster=info.get("cluster_enabled", "0") != "0",
-            missing=None if commands is None else tuple(sorted(needed_commands() - commands)),
-            has_waitaof=None if commands is None else "WAITAOF" in commands,
-            refusal=await self._refusal(hidden),
-            clock_ahead=clock_ahead,
-            hidden=tuple(hidden),
-        )
 
     async def overview(self) -> Overview:
         """Look at the stream and at each of its groups."""
-        now = await self._time()
-        (memory,) = await self._client.info("memory")
-        length, sizes = 0, []
-        for number, keys in enumerate(self._client.partitions):
-            length += int(await self._client.execute(number, "XLEN", keys.stream))
-            sizes.append(await self._bytes(number, keys.stream))
-        known = [size for size in sizes if size is not None]
+        await look_around(self._client)
+        now = await self._time(first_seen(self._client))
+        sizes = dict(await self._in_each(self._size_of))
+        groups = await self.groups()
+        # A partition that failed meanwhile is left out of everything.
+        known = [size for number, size in sizes.items() if number not in self._client.unseen]
+        infos = await self._client.info("memory")
+        limits = [int(info.get("maxmemory", 0)) for info in infos]
+        total = [size for _, size in known if size is not None]
         return Overview(
             now_ms=int(now * 1000),
             partitions=len(self._client.partitions),
-            length=length,
-            bytes=sum(known) if len(known) == len(sizes) else None,
-            used_memory=int(memory["used_memory"]),
-            maxmemory=int(memory.get("maxmemory", 0)),
-            groups=await self.groups(),
+            length=sum(length for length, _ in known),
+            bytes=sum(total) if len(total) == len(known) else None,
+            used_memory=sum(int(info["used_memory"]) for info in infos),
+            maxmemory=sum(limits) if all(limits) else 0,
+            groups=groups,
+            unseen=self.unseen(),
         )
+
+    def unseen(self) -> dict[int, str]:
+        """Return the partitions that could not be asked, and why."""
+        return {number: str(error) for number, error in sorted(self._client.unseen.items())}
 
     async def groups(self) -> tuple[GroupFacts, ...]:
         """Look at each group of the stream."""
+        await look_around(self._client)
         groups: dict[str, list[GroupFacts]] = {}
-        for number, keys in enumerate(self._client.partitions):
-            for row in await self._groups_of(number, keys):
-                if not is_wakeup_group(row["name"]):
-                    facts = await self._group(number, keys, row)
-                    groups.setdefault(facts.name, []).append(facts)
+        for _, each in await self._in_each(self._groups_in):
+            for facts in each:
+                groups.setdefault(facts.name, []).append(facts)
         return tuple([await self._with_workers(sum_of(parts)) for parts in groups.values()])
 
     async def group(self, name: str) -> GroupFacts:
         """Look at one group, also where Redis has lost it and only its keys are left."""
-        parts = []
-        for number, keys in enumerate(self._client.partitions):
+
+        async def part(number: int, keys: Keys) -> GroupFacts:
             rows = await self._groups_of(number, keys)
             row: dict[str, Any] = {"name": name.encode()}
             found = [each for each in rows if each["name"] == row["name"]]
-            parts.append(await self._group(number, keys, found[0] if found else row))
+            return await self._group(number, keys, found[0] if found else row)
+
+        await look_around(self._client)
+        parts = [facts for _, facts in await self._in_each(part)]
         return await self._with_workers(sum_of(parts))
+
+    async def _in_each(
+        self, ask: Callable[[int, Keys], Coroutine[Any, Any, Found]]
+    ) -> list[tuple[int, Found]]:
+        """Ask in each partition that can be asked. In a cluster that is done in all at once, and
+        one that fails is left out from then on, unless it is the last.
+        """
+        if not self._client.is_cluster:
+            return [(number, await ask(number, keys)) for number, keys in seen(self._client)]
+        asked = seen(self._client)
+        answers = await asyncio.gather(*(ask(*each) for each in asked), return_exceptions=True)
+        found = []
+        for (number, _), answer in zip(asked, answers, strict=True):
+            if isinstance(answer, StreamUnavailableError):
+                leave_out(self._client, number, answer)
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                found.append((number, answer))
+        if not found:
+            raise self._client.unseen[asked[0][0]]
+        return found
+
+    async def _size_of(self, number: int, keys: Keys) -> tuple[int, int | None]:
+        """Return the entries and the bytes of a partition's stream."""
+        length = int(await self._client.execute(number, "XLEN", keys.stream))
+        return length, await self._bytes(number, keys.stream)
+
+    async def _groups_in(self, number: int, keys: Keys) -> list[GroupFacts]:
+        return [
+            await self._group(number, keys, row)
+            for row in await self._groups_of(number, keys)
+            if not is_wakeup_group(row["name"])
+        ]
 
     async def _groups_of(self, number: int, keys: Keys) -> list[dict[str, Any]]:
         """Return what XINFO GROUPS says of a partition. A stream that is not there has no group."""
@@ -107,15 +123,16 @@ class Inspector:
 
     async def _with_workers(self, group: GroupFacts) -> GroupFacts:
         """Add what the group's workers say of themselves: heartbeats and lease numbers."""
-        keys = self._client.partitions[PLACE].of_group(group.name)
-        numbers = _pairs(await self._client.execute(PLACE, "HGETALL", keys.lease_numbers))
+        place = first_seen(self._client)  # on one server that is where workers say it
+        keys = self._client.partitions[place].of_group(group.name)
+        numbers = _pairs(await self._client.execute(place, "HGETALL", keys.lease_numbers))
         consumers = tuple(
             msgspec.structs.replace(one, lease_number=int(number))
             if (number := numbers.get(one.name.encode()))
             else one
             for one in group.consumers
         )
-        heartbeats = await Heartbeats(self._client, group.name).read()
+        heartbeats = await Heartbeats(self._client, group.name, place).read()
         pauses = tuple(await Pauses(self._client, group.name).listed())
         return msgspec.structs.replace(
             group, consumers=consumers, heartbeats=heartbeats, pauses=pauses
@@ -250,48 +267,10 @@ class Inspector:
         except StreamUnavailableError:  # some providers forbid it
             return None
 
-    async def _appendfsync(self, hidden: list[str]) -> str | None:
-        try:
-            found = _pairs(await self._client.execute(0, "CONFIG", "GET", "appendfsync"))
-        except StreamUnavailableError as error:
-            hidden.append(f"CONFIG ({error})")
-            return None
-        return found[b"appendfsync"].decode() if b"appendfsync" in found else None
-
-    async def _commands(self, hidden: list[str]) -> frozenset[str] | None:
-        """Return which of the commands that we may use are there."""
-        asked = sorted(needed_commands() | {"WAITAOF"})
-        try:
-            rows = await self._client.execute(0, "COMMAND", "INFO", *asked)
-        except StreamUnavailableError as error:
-            hidden.append(f"COMMAND ({error})")
-            return None
-        return frozenset(row[0].decode().upper() for row in rows if row)
-
-    async def _refusal(self, hidden: list[str]) -> str:
-        """Return the error with which the server refuses a write, "" if it takes it."""
-        try:
-            await Producer(self._client).probe()
-        except RightMissingError as error:  # whoever only looks has no right to write
-            hidden.append(f"whether it takes writes ({error})")
-        except StreamUnavailableError as error:
-            return str(error)
-        return ""
-
-    async def _time(self, place: int = 0) -> float:
+    async def _time(self, place: int) -> float:
         """Return Redis' own time, in Unix seconds."""
         seconds, microseconds = await self._client.execute(place, "TIME")
         return int(seconds) + int(microseconds) / 1_000_000
-
-    async def _clock_ahead(self) -> float:
-        """Return by how many seconds this machine's clock is ahead of Redis' (below 0: behind).
-
-        What the delay of the question could explain does not count.
-        """
-        before = self._clock()
-        redis_time = await self._time()
-        after = self._clock()
-        return max(0.0, before - redis_time) or min(0.0, after - redis_time)
 
 
 def _pairs(flat: Iterable[Any]) -> dict[Any, Any]:

@@ -8,6 +8,7 @@ That is the only case in which a command is sent a second time.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -62,6 +63,8 @@ class MovingConnections(Connections):
     ) -> None:
         super().__init__(url, timeout, url_file=url_file, beside=beside)
         self.source = source
+        self.silent: StreamUnavailableError | None = None
+        """Why it is of no use to ask, as long as an operator's look says so."""
 
     @property
     def address(self) -> tuple[str, int] | None:
@@ -74,6 +77,8 @@ class MovingConnections(Connections):
 
     async def ask(self, commands: Iterable[Command], allowance: float = 0.0) -> list[Any]:
         """Do what `Connections.ask` does, and follow keys that lie on another server by now."""
+        if self.silent is not None:
+            raise copy(self.silent)
         sent = [*commands]
         replies = await super().ask(sent, allowance)
         for _ in range(MOST_MOVES):

@@ -16,6 +16,7 @@ from hookmill.stream.facts import Pause
 from hookmill.stream.keys import GroupKeys
 from hookmill.stream.known_pauses import KnownPauses
 from hookmill.stream.script_runner import Call, ScriptRunner
+from hookmill.stream.view import need_all, seen
 
 MOST_PAUSES = 100
 """How many pauses a group may have: each take that finds a new version reads all of them."""
@@ -46,6 +47,7 @@ class Pauses:
     """The pauses of a group in all partitions. Methods raise `StreamUnavailableError`."""
 
     def __init__(self, client: Client, group: str) -> None:
+        self._client = client
         self._partitions = [keys.of_group(group) for keys in client.partitions]
         # Two runners, because a full Redis must take a pause, and a replica must show it.
         self._scripts = ScriptRunner(client, drains=True)
@@ -60,6 +62,7 @@ class Pauses:
         """Note a pause, or what is new of it; return whether there was room for it. A call that
         broke off can be repeated.
         """
+        await need_all(self._client)
         noted = msgspec.structs.replace(pause, held_back=0, until_ms=0, is_ending=False)
         args = [_raw(pause.name), pause.until_ms, msgspec.json.encode(noted), MOST_PAUSES]
         for number in self._backwards:
@@ -73,6 +76,7 @@ class Pauses:
         """End a pause, and put back what it held back, step by step. What was paused again after
         `since_ms` stays paused.
         """
+        await need_all(self._client)
         for number in self._backwards:
             left = 1
             while left:
@@ -94,7 +98,7 @@ class Pauses:
 
     async def listed(self) -> list[Pause]:
         """Return the pauses by their names, also those that only some partitions have."""
-        numbers = range(len(self._partitions))
+        numbers = [number for number, _ in seen(self._client)]
         found = await read_pauses(self._reading, self._partitions, numbers)
         merged: dict[str, Pause] = {}
         for noted in found:

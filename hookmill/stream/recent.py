@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from hookmill.stream.client import Client
 from hookmill.stream.entries import NOT_LISTED, DeadLetter
 from hookmill.stream.script_runner import Call, ScriptRunner
+from hookmill.stream.view import seen
 
 _PLACE = re.compile("([0-9]{1,20})-([0-9]{1,20})(?:@([0-9]{1,5}))?")
 
@@ -46,7 +47,7 @@ class RecentEntries:
     """Reads the stream from its end."""
 
     def __init__(self, client: Client) -> None:
-        self._partitions = client.partitions
+        self._client = client
         self._scripts = ScriptRunner(client, drains=False)
 
     async def before(
@@ -56,15 +57,15 @@ class RecentEntries:
         from before `first_ms`. Fewer come where they are large; an empty list means no more.
         """
         rest = [count, _PAGE_BYTES, *(() if whole else NOT_LISTED)]
+        asked = seen(self._client)
         calls = [
             Call(number, [keys.stream], [f"{first_ms}-0", _last(place, number), *rest])
-            for number, keys in enumerate(self._partitions)
+            for number, keys in asked
         ]
         rows: list[tuple[EntryPlace, Any]] = []
         ends = []
-        for number, (page, has_ended) in enumerate(
-            await self._scripts.run_each("survey_newest", calls)
-        ):
+        replies = await self._scripts.run_each("survey_newest", calls)
+        for (number, _), (page, has_ended) in zip(asked, replies, strict=True):
             rows += [(_place(entry_id, number), flat) for entry_id, flat in page]
             if page and not has_ended:
                 ends.append(rows[-1][0])  # what others have before this one comes later

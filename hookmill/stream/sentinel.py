@@ -10,11 +10,30 @@ import time
 from collections.abc import Iterable
 
 from hookmill.errors import StreamUnavailableError
+from hookmill.stream.facts import SentinelFacts
 from hookmill.stream.first_answer import first_answer
 from hookmill.stream.moving import Address
+from hookmill.stream.topology import server_list_of
 
 FRESH_FOR = 0.2
 """Seconds for which an answer counts, so that connections that are opened together ask once."""
+
+
+async def sentinel_facts(url: str) -> SentinelFacts | None:
+    """Ask how the master of a URL is watched; None where the URL names no sentinels. Raises
+    `StreamUnavailableError`.
+    """
+    listed = server_list_of(url)
+    if listed.kind != "sentinel":
+        return None
+    asked = await first_answer(listed.urls, ("SENTINEL", "MASTER", listed.name), None)
+    words = iter(asked.reply)
+    said = dict(zip(words, words, strict=True))
+    return SentinelFacts(
+        sentinels=1 + int(said[b"num-other-sentinels"]),
+        quorum=int(said[b"quorum"]),
+        replicas=int(said[b"num-slaves"]),
+    )
 
 
 class MasterAddress:

@@ -13,12 +13,16 @@ from hookmill.message import Fields
 from hookmill.stream.client import Client
 from hookmill.stream.entries import NOT_LISTED
 from hookmill.stream.script_runner import Call, ScriptRunner
+from hookmill.stream.view import look_around, seen
 
 MOST_AT_ONCE = 200
 """Entries of a partition that are read in one step."""
 
 _PAGE_BYTES = 1024 * 1024
 """Bytes that Redis reads in one step: other commands wait meanwhile."""
+
+LOOK_AGAIN = 10.0
+"""Seconds after which it is found out again which nodes of a cluster can be asked."""
 
 _LAST_OF_A_MILLISECOND = 2**64 - 1
 
@@ -56,28 +60,40 @@ class StreamTail:
 
     async def newest(self) -> list[str]:
         """Return the position in each partition behind all that is there now."""
-        calls = [Call(number, [keys.stream]) for number, keys in enumerate(self._client.partitions)]
-        return [reply.decode() for reply in await self._scripts.run_each("newest", calls)]
+        asked = seen(self._client)
+        calls = [Call(number, [keys.stream]) for number, keys in asked]
+        replies = await self._scripts.run_each("newest", calls)
+        found = {number: reply.decode() for (number, _), reply in zip(asked, replies, strict=True)}
+        # What comes meanwhile in a partition that cannot be asked is shown when it can.
+        now = max((at.partition("-")[0] for at in found.values()), key=int, default="0")
+        return [
+            found.get(number) or before(int(now)) for number in range(len(self._client.partitions))
+        ]
 
     async def read(self, positions: Sequence[str], *, whole: bool) -> list[ArrivedPage]:
-        """Return what came behind these positions, a page for each partition. Unless `whole`,
-        headers and bodies stay in Redis.
+        """Return what came behind these positions, a page for each partition: an empty one for one
+        that cannot be asked. Unless `whole`, headers and bodies stay in Redis.
         """
+        await look_around(self._client, LOOK_AGAIN)
         left_out = () if whole else NOT_LISTED
+        asked = seen(self._client)
         calls = [
-            Call(number, [keys.stream], [f"({at}", "+", MOST_AT_ONCE, _PAGE_BYTES, *left_out])
-            for number, (keys, at) in enumerate(
-                zip(self._client.partitions, positions, strict=True)
+            Call(
+                number,
+                [keys.stream],
+                [f"({positions[number]}", "+", MOST_AT_ONCE, _PAGE_BYTES, *left_out],
             )
+            for number, keys in asked
         ]
-        pages = []
-        for number, reply in enumerate(await self._scripts.run_each("tail", calls)):
+        replies = await self._scripts.run_each("tail", calls)
+        pages = [ArrivedPage([], is_end=True, added=None) for _ in self._client.partitions]
+        for (number, _), reply in zip(asked, replies, strict=True):
             (rows, has_ended), added = reply
             entries = [
                 Arrived(number, entry_id.decode(), dict(zip(flat[::2], flat[1::2], strict=True)))
                 for entry_id, flat in rows
             ]
-            pages.append(ArrivedPage(entries, bool(has_ended), added if added >= 0 else None))
+            pages[number] = ArrivedPage(entries, bool(has_ended), added if added >= 0 else None)
         return pages
 
 

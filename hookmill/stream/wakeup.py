@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from hookmill.stream.client import Client, checked
 from hookmill.stream.connections import Command
 from hookmill.stream.entries import Taken
+from hookmill.stream.heartbeats import PLACE
 from hookmill.stream.keys import GroupKeys, Keys
+from hookmill.stream.script_runner import Call, ScriptRunner
 
 # Entries to take. Each group has a set of wake-ups: a sorted set whose members are the partitions
 # in which there may be something to take, each by the name of its again stream. A worker that
@@ -28,9 +30,14 @@ from hookmill.stream.keys import GroupKeys, Keys
 #   puts the partition back (`wake_another`).
 # * A take that may leave entries behind adds the partition again, so the next worker is woken.
 #   A take that leaves none removes it: nobody is woken for what is taken (`left_behind.lua`).
-# * A wake-up is lost where the worker that received it dies. So a worker takes from all partitions
-#   after a wait that nothing ended, and now and then in between (`WHOLE_TAKE_PERIOD`). It also does
-#   where a wait or a take of its own has failed.
+# * A wake-up is lost where the worker that received it dies. So one worker of the group takes from
+#   all partitions now and then. Each worker looks after a wait that nothing ended, and twice in a
+#   `WHOLE_TAKE_PERIOD`, whether another one has begun to since its own last look
+#   (`look_at_whole_takes.lua`). If none has, it does it, and raises a number. So a lost wake-up is
+#   found within that period, also where the last one that has raised the number has died, and all
+#   workers together ask as often as one alone would. No clock but their own counts.
+# * A worker takes from all partitions in any case where it is new, and where a wait or a take of
+#   its own has failed.
 #
 # The second key is a set for all groups. `append.lua` adds to it where the stream has no group at
 # all, because Redis lost it: a worker that waits finds that out, and makes its group again.
@@ -38,10 +45,13 @@ from hookmill.stream.keys import GroupKeys, Keys
 # Programs of release 0.1 add entries without a wake-up, because their workers block on the streams
 # themselves, each group by a second consumer group `GROUP:bell`. They make it when they start. So
 # for a while waits are short, and takes from all partitions frequent, where a take finds something
-# after a wait that nothing ended, or beside what it was woken for something that is older.
+# after a wait that nothing ended, or beside what it was woken for something that is older. Such a
+# worker asks all partitions, whatever the others do.
 
 WHOLE_TAKE_PERIOD = 20.0
-"""Seconds after which a worker takes from all partitions, although it is woken for single ones."""
+"""Seconds within which some worker takes from all partitions, although all are woken for single
+ones.
+"""
 
 SHORT_WAIT = 0.1
 """Seconds of a wait, and between two takes from all partitions, while programs of release 0.1 add
@@ -94,24 +104,29 @@ class WakeUp:
         self._waited_in_vain = False
         self._taken_for: int | None = None
         self._short_until = -SHORT_FOR
-        self._whole_take_at = clock() + WHOLE_TAKE_PERIOD
-        self._new_entries = client.blocking(0)
+        self._look_at = clock() + WHOLE_TAKE_PERIOD / 2
+        """When to look whether other workers have taken from all partitions."""
+        self._seen: int | None = None
+        """How often they had begun to, at the last look; None: this worker is new."""
+        self.is_whole_take_due = False
+        """Whether the next take has to ask all partitions, although it was woken for one."""
+        self._scripts = ScriptRunner(client, drains=True)
+        self._new_entries = client.blocking(PLACE)
 
     async def wait(self, seconds: float) -> bool:
         """Wait until there may be something to take; return whether there may.
 
         A worker that gets True should take at once: no other is woken for the same entries.
         """
-        now, whole_take_at = self._clock(), self._whole_take_at
+        now, is_due = self._clock(), self.is_whole_take_due
         if now < self._short_until:
             seconds = min(seconds, SHORT_WAIT)
-        seconds = max(0.001, min(seconds, whole_take_at - now))  # 0 would be for ever
+        seconds = max(0.001, min(seconds, 0.0 if is_due else self._look_at - now))  # 0: for ever
         self.may_have_lost_one()
         found = await self._new_entries.ask(
             ("BZPOPMIN", *self._keys, f"{seconds:.3f}"), seconds, can_be_ended=True
         )
-        if found:
-            self._whole_take_at = whole_take_at
+        self.is_whole_take_due = is_due or self._new_entries.was_dropped
         self._waited_in_vain = not found
         self._woken_for = self._partitions.get(found[1]) if found else None
         return bool(found)
@@ -125,12 +140,35 @@ class WakeUp:
         """Note that a reply with a wake-up, or the take after one, may be lost. It is not known for
         which partition, so the worker should take from all.
         """
-        self._whole_take_at = self._clock()
+        self.is_whole_take_due = True
 
     @property
-    def is_whole_take_due(self) -> bool:
-        """Whether the worker should take from all partitions, although it was woken for one."""
-        return self._clock() >= self._whole_take_at
+    def is_look_due(self) -> bool:
+        """Whether to `look` before the next take."""
+        is_new = self._seen is None
+        return is_new or self._waited_in_vain or self._clock() >= self._look_at
+
+    async def look(self) -> bool:
+        """Look whether this worker has to take from all partitions. Return whether it has to take
+        at all: not where it has waited in vain, and another one takes from all.
+        """
+        now = self._clock()
+        self._look_at = now + WHOLE_TAKE_PERIOD / 2
+        if now < self._short_until:
+            self.is_whole_take_due = True
+            return True
+        seen = self._seen
+        try:
+            call = Call(PLACE, [self._groups[PLACE].releaser], ["" if seen is None else seen])
+            is_ours, self._seen = await self._scripts.run("look_at_whole_takes", call)
+        except Exception:
+            self.may_have_lost_one()
+            raise
+        self.is_whole_take_due |= seen is None or is_ours == 1
+        if self._waited_in_vain and not self.is_whole_take_due:
+            self._waited_in_vain = False
+            return False
+        return True
 
     def took(self, taken: Taken, *, from_all: bool) -> None:
         """Note what the worker found, and whether it took from all partitions."""
@@ -139,8 +177,9 @@ class WakeUp:
         if was_overlooked or (self._waited_in_vain and not taken.is_empty):
             self._short_until = now + SHORT_FOR
         if from_all:
-            period = SHORT_WAIT if now < self._short_until else WHOLE_TAKE_PERIOD
-            self._whole_take_at = now + min(period, WHOLE_TAKE_PERIOD)
+            self.is_whole_take_due = False
+            if now < self._short_until:
+                self._look_at = now + min(SHORT_WAIT, WHOLE_TAKE_PERIOD)
         self._waited_in_vain = False
 
     def _has_overlooked(self, taken: Taken) -> bool:

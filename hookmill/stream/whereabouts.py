@@ -16,6 +16,7 @@ from hookmill.stream.entries import NOT_LISTED
 from hookmill.stream.groups import Groups
 from hookmill.stream.keys import GroupKeys
 from hookmill.stream.script_runner import Call, ScriptRunner
+from hookmill.stream.view import first_seen, seen
 
 MOST_LOOKED_AT = 10_000
 """Entries of one stream, or of one list, that are looked at in search of a message."""
@@ -70,14 +71,19 @@ class Whereabouts:
 
     def __init__(self, client: Client, most: int = MOST_LOOKED_AT) -> None:
         self._most = most
-        self.partitions = len(client.partitions)
+        self.total = len(client.partitions)
         self._client = client
         self._scripts = ScriptRunner(client, drains=False)
 
     async def now_ms(self) -> int:
         """Return Redis' time (Unix milliseconds)."""
-        seconds, micros = await self._client.execute(0, "TIME")
+        seconds, micros = await self._client.execute(first_seen(self._client), "TIME")
         return int(seconds) * 1000 + int(micros) // 1000
+
+    @property
+    def partitions(self) -> list[int]:
+        """The numbers of the partitions that can be asked."""
+        return [number for number, _ in seen(self._client)]
 
     async def groups(self) -> list[str]:
         """Return the names of the groups."""
@@ -86,14 +92,12 @@ class Whereabouts:
 
     async def owners(self, group: str, digests: Sequence[bytes]) -> list[Owner]:
         """Return which entries own the message IDs with these digests in a group."""
-        calls = [
-            Call(number, [keys.of_group(group).owners], digests)
-            for number, keys in enumerate(self._client.partitions)
-        ]
+        asked = seen(self._client)
+        calls = [Call(number, [keys.of_group(group).owners], digests) for number, keys in asked]
         replies = await self._scripts.run_each("find_owners", calls)
         return [
             Owner(number, _token_of(raw), digests[position - 1])
-            for number, rows in enumerate(replies)
+            for (number, _), rows in zip(asked, replies, strict=True)
             for position, raw in rows
         ]
 

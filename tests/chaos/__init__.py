@@ -3,6 +3,7 @@
     make chaos                                   100,000 messages, 200 faults
     python -m tests.chaos --messages 5000 --faults 8 --seed 7 --only "slow line"
     python -m tests.chaos --minutes 30           a soak, which also looks for growing memory
+    python -m tests.chaos --cluster              on a Redis Cluster (tests/chaos/cluster.py)
 
 Two receivers with a shared spool and three workers reach a Redis master through proxies; a replica
 follows it. Senders send a delivery again until it is accepted. Half of the messages have an

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import uvloop
 
+from tests.chaos.cluster import ClusterChaos
 from tests.chaos.ledger import Verdict
 from tests.chaos.run import Chaos
 from tests.chaos.schedule import KINDS
@@ -32,6 +33,8 @@ SHOWN = 10
 def main() -> int:
     given = _arguments()
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+    if given.cluster:
+        return _run_on_cluster(given, folder)
     chaos = Chaos(
         folder,
         messages=int(given.minutes * 60 * given.rate) or given.messages,
@@ -55,6 +58,25 @@ def main() -> int:
     return 1
 
 
+def _run_on_cluster(given: argparse.Namespace, folder: Path) -> int:
+    chaos = ClusterChaos(
+        folder,
+        messages=given.messages,
+        seed=given.seed,
+        binary=server_binaries()[given.server],
+    )
+    verdict = uvloop.run(chaos.run())
+    for name, value in verdict._asdict().items():
+        print(f"{name.replace('_', ' '):>20}  {value:.0f}")
+    for text in chaos.happened:
+        print(text)
+    if verdict.is_good:
+        shutil.rmtree(folder)
+        return 0
+    print(f"the logs and the ledger are in {folder}", file=sys.stderr)
+    return 1
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="The chaos run.")
     parser.add_argument("--messages", type=int, default=100_000)
@@ -65,6 +87,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--only", action="append", choices=sorted(set(KINDS)), help="this kind; may be repeated"
     )
+    parser.add_argument("--cluster", action="store_true", help="on a Redis Cluster, other faults")
     parser.add_argument("--minutes", type=float, default=0, help="a soak of this length instead")
     parser.add_argument("--rate", type=float, default=RATE, help="messages a second in a soak")
     return parser.parse_args()

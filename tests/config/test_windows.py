@@ -11,9 +11,10 @@ import worker.main
 from hookmill import Handlers
 from hookmill.config.settings import Settings
 from hookmill.config.sources import check_source, sources_of, window_faults
-from hookmill.config.windows import CERTIFIED_TOLERANCES
+from hookmill.config.windows import CERTIFIED_TOLERANCES, MOST_WINDOWS
 from hookmill.errors import SettingsError
 from hookmill.signatures import paypal, sns
+from hookmill.stream.script_runner import script_text
 from tests.cli.running import NO_REDIS, hookmill
 from tests.support import CURRENT_KEY
 
@@ -87,3 +88,41 @@ def test_neither_a_receiver_nor_a_worker_nor_check_accepts_it(tmp_path: Path) ->
     found = hookmill("check", env=env, folder=tmp_path)
     assert found.returncode == 2
     assert "error: sources.sns: its deliveries are valid for 3900 seconds, but" in found.stdout
+
+
+def test_a_sources_own_window_is_judged_by_its_own_deliveries() -> None:
+    shop = {"preset": "stripe", "tolerance": 600}
+    given = {"stripe": {"dedup_window": 300}, "shop": {**shop, "dedup_window": 600}, "github": {}}
+    windows = {one.name: one.window for one in sources_of(with_sources(3600, given))}
+    assert windows == {"stripe": 300, "shop": 600, "github": 0}
+    short = with_sources(3600, {"shop": {**shop, "dedup_window": 599}})
+    (fault,) = window_faults(short)
+    assert fault.startswith("sources.shop: its deliveries are valid for 600 seconds, but its dedup")
+    assert fault.endswith("Set it to 600 or more")
+
+
+def test_the_window_of_all_is_the_longest() -> None:
+    (fault,) = window_faults(with_sources(3600, {"github": {"dedup_window": 3601}}))
+    assert fault.startswith("sources.github: dedup_window is 3601, but HOOKMILL_DEDUP_WINDOW is 36")
+    assert "Set it to 3601 or more, for receivers and workers alike" in fault
+
+
+def test_there_are_few_different_windows() -> None:
+    tables = {f"s{n}": {"preset": "github", "dedup_window": 60 * n} for n in (1, 2, 3, 4)}
+    tables |= {"same": {"preset": "github", "dedup_window": 240}, "all": {"preset": "github"}}
+    tables["as all"] = {"preset": "github", "dedup_window": 3600}
+    assert window_faults(with_sources(3600, tables)) == []
+    more = {**tables, "s9": {"preset": "github", "dedup_window": 540}}
+    (fault,) = window_faults(with_sources(3600, more))
+    assert fault.startswith("sources.s9: dedup_window: the sources have 5 different windows")
+    assert fault.endswith("use 4 at most, such as 240 here")
+
+
+def test_scripts_take_as_many_windows_as_the_settings() -> None:
+    assert f"local MOST_WINDOWS = {MOST_WINDOWS} " in script_text("windows")
+
+
+@pytest.mark.parametrize("window", [0, -1, 366 * 86_400 + 1, 1.5, "soon"])
+def test_a_window_is_a_number_of_seconds_up_to_a_year(window: Any) -> None:
+    with pytest.raises(ValueError, match="dedup_window"):
+        with_sources(3600, {"github": {"dedup_window": window}})

@@ -200,3 +200,9 @@ def test_the_signature_is_for_the_received_path_and_query() -> None:
     for target in ("/qstash?a=1", "/qstash/", "/QSTASH", "//qstash", "/", ""):
         refusal = refusal_of(admit(QSTASH, replace(delivery, target=target), NOW))
         assert refusal.code == "wrong_url", target
+
+
+def test_a_message_takes_the_window_of_its_source_along() -> None:
+    delivery = signed(QSTASH, b"{}", (b"Upstash-Message-Id", b"msg_1"))
+    assert arrival_of(admit(QSTASH, delivery, NOW)).window == 0
+    assert arrival_of(admit(replace(QSTASH, window=600), delivery, NOW)).window == 600

@@ -76,3 +76,16 @@ def test_the_trace_is_beside_the_message_which_is_read_as_without_it(version: in
     assert traced == {**plain, b"trace": b"00-...", b"baggage": b"a=1"}
     assert Message.from_fields(traced) == Message.from_fields(plain)
     assert b"baggage" not in row_of(arrival(baggage=b"a=1"), version).fields
+
+
+@pytest.mark.parametrize("body", [b"{}", bytes(20_000)], ids=["small", "large"])
+def test_a_window_is_beside_the_message_only_where_every_worker_reads_version_3(
+    body: bytes,
+) -> None:
+    given = arrival(window=3600, body=body)
+    row, plain = row_of(given, PACKED_VERSION), row_of(arrival(body=body), PACKED_VERSION)
+    assert row.fields == {**plain.fields, b"window": b"3600"}
+    assert Message.from_fields(row.fields) == Message.from_fields(plain.fields)
+    assert b"window" not in row_of(given, SAFE_VERSION).fields
+    # What waits in the spool may be drained when a worker of an older release runs.
+    assert row.in_version_2() == row_of(given, SAFE_VERSION)

@@ -58,6 +58,7 @@ async def measured(stream: Producer) -> Backlog:
     return await Upkeep(stream.client, "main").measure_backlog()
 
 
+@pytest.mark.since_7_0
 async def test_large_messages_that_are_finished_do_not_count_as_small_ones_that_are_not(
     server: Server, prefix: str, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
@@ -110,6 +111,7 @@ async def test_each_handler_of_a_message_counts_with_its_copy(
     assert await measured(stream) == (0, 0)
 
 
+@pytest.mark.since_7_0
 async def test_what_came_before_a_group_was_made_is_not_its_backlog(
     server: Server, prefix: str, open_group: OpenGroup
 ) -> None:
@@ -215,6 +217,7 @@ async def test_a_redis_that_lost_its_last_writes_has_the_backlog_of_what_is_ther
         assert there.messages == 9
 
 
+@pytest.mark.since_7_0
 async def test_a_recount_of_much_goes_on_from_run_to_run_while_messages_come_and_go(
     stream: Producer,
     open_group: OpenGroup,
@@ -245,6 +248,7 @@ async def test_a_recount_of_much_goes_on_from_run_to_run_while_messages_come_and
     assert size == pytest.approx(walked(redis_client, group.partitions[0]).bytes, rel=0.1)
 
 
+@pytest.mark.since_7_0
 async def test_while_nothing_goes_wrong_no_entry_is_read_to_measure(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
+import pytest
 import redis
 from hypothesis import given
 from hypothesis import strategies as st
@@ -172,6 +173,7 @@ async def run(server: Server, chosen: list[tuple[str, int]]) -> None:
 
 
 @given(chosen=steps(*NOTED))
+@pytest.mark.since_7_0
 async def test_what_is_reckoned_is_exact_and_nothing_is_counted_again(
     server: Server, chosen: list[tuple[str, int]]
 ) -> None:
@@ -179,6 +181,7 @@ async def test_what_is_reckoned_is_exact_and_nothing_is_counted_again(
 
 
 @given(chosen=steps(*NOTED, *NOT_NOTED))
+@pytest.mark.since_7_0
 async def test_whatever_was_not_noted_is_right_after_one_run_of_the_janitor(
     server: Server, chosen: list[tuple[str, int]]
 ) -> None:

@@ -23,6 +23,8 @@ from tests.redis_cluster import Cluster, running_cluster
 from tests.stream.toolkit import bodies, ids, settle_all
 from tests.support import eventually, message, server_binaries
 
+pytestmark = pytest.mark.since_7_0  # the tests' cluster is made with CLUSTER ADDSLOTSRANGE
+
 PARTITIONS = 3
 
 

@@ -158,6 +158,7 @@ async def test_each_settlement_of_a_batch_stands_for_itself(
     redis_client.delete(group.partitions[0].dead)
 
 
+@pytest.mark.since_7_0
 async def test_a_batch_of_thousands_is_settled_in_one_step(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:

@@ -111,6 +111,7 @@ async def test_a_group_from_the_beginning_gets_all_that_is_retained(
     await settle_all(group, *entries)
 
 
+@pytest.mark.since_7_0
 async def test_a_group_from_now_gets_what_comes_later_and_redis_can_tell_how_much_that_is(
     groups: Groups, stream: Producer, worker: Worker, redis_client: redis.Redis
 ) -> None:

@@ -450,6 +450,7 @@ async def test_to_look_settles_no_number(server: Server, prefix: str) -> None:
         await each.close()
 
 
+@pytest.mark.since_7_0
 async def test_the_status_adds_the_partitions_up(
     stream: Producer, group: Consumer, settings: Callable[..., Settings]
 ) -> None:

@@ -61,6 +61,7 @@ def settled_again(entry: Entry, delay_ms: int) -> Settlement:
 # --- the backlog ----------------------------------------------------------------------------
 
 
+@pytest.mark.since_7_0
 async def test_an_append_is_refused_while_too_many_messages_are_unfinished(
     limited: Limited, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
@@ -161,6 +162,7 @@ async def test_counts_that_are_wrong_are_put_right_before_anybody_is_refused(
         assert not redis_client.exists(key)  # an idle line leaves nothing
 
 
+@pytest.mark.since_7_0
 async def test_where_the_server_does_not_tell_a_groups_lag_it_is_estimated_by_time(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import redis
 
 from hookmill.message import PACKED_VERSION, about_of, body_of
@@ -13,6 +14,7 @@ from tests.given_up import OpenGroup
 from tests.support import Server, Stream, message
 
 
+@pytest.mark.since_7_0
 async def test_what_came_behind_a_position_is_read_once_and_in_its_order(stream: Producer) -> None:
     tail = StreamTail(stream.client)
     assert await tail.newest() == ["0-0"]
@@ -47,6 +49,7 @@ def _values(entries: list[Arrived]) -> list[bytes]:
     return [value for one in entries for value in one.fields.values()]
 
 
+@pytest.mark.since_7_0
 async def test_groups_do_not_notice_it(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis, prefix: str
 ) -> None:

@@ -252,6 +252,7 @@ async def test_a_lost_group_is_found_where_nothing_is_known_of_the_largest(
         await group.take(20)
 
 
+@pytest.mark.since_7_0
 async def test_a_partition_whose_entries_are_all_taken_is_not_asked_once_more(
     split: tuple[Producer, Consumer], redis_client: redis.Redis
 ) -> None:

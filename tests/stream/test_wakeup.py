@@ -87,6 +87,7 @@ async def test_an_entry_of_the_again_stream_wakes_a_worker(
     await settle_all(group, *(await group.take(1)).entries)
 
 
+@pytest.mark.since_7_0
 async def test_no_wake_up_brings_a_body(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
@@ -114,6 +115,7 @@ async def test_no_wake_up_brings_a_body(
     await settle_all(other, *(await other.take(1)).entries)
 
 
+@pytest.mark.since_7_0
 async def test_a_batch_wakes_one_worker_after_the_other_until_nothing_is_left(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
@@ -175,6 +177,7 @@ async def test_what_is_appended_while_the_group_is_lost_wakes_a_worker_that_make
     await settle_all(other, *(await other.take(1)).entries)
 
 
+@pytest.mark.since_7_0
 async def test_after_an_entry_that_came_without_a_wake_up_waits_are_short(
     stream: Producer, open_group: OpenGroup, redis_client: redis.Redis
 ) -> None:
@@ -279,6 +282,7 @@ async def test_a_wake_up_group_of_release_0_1_keeps_nothing_from_being_trimmed(
     assert redis_client.xlen(group.partitions[0].stream) == 0
 
 
+@pytest.mark.since_7_0
 async def test_a_wait_in_vain_says_so(open_group: OpenGroup) -> None:
     group = await open_group()
     assert not await group.wait(0.01)

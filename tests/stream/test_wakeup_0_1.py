@@ -17,7 +17,7 @@ from tests.support import Server, message
 async def test_what_has_no_wake_up_is_found_beside_what_has(
     server: Server, prefix: str, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wakeup, "WHOLE_TAKE_PERIOD", 1.0)
+    monkeypatch.setattr(wakeup, "WHOLE_TAKE_PERIOD", 1.6)
     monkeypatch.setattr(wakeup, "OVERLOOKED_MS", 100)
     first, *_, last = bodies(8)
     async with partitioned(server, prefix) as (stream, group):

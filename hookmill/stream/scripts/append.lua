@@ -88,7 +88,7 @@ while at <= #ARGV do
     fields[2 * i - 1] = ARGV[at + i]
     fields[2 * i] = ''
   end
-  local keys_at = places_of_key(fields)
+  local keys_at, window_at = places_of_key(fields)
   at = at + count + 2
   for _ = 1, tonumber(ARGV[at - 1]) do
     local id = append(at, fields)
@@ -98,6 +98,7 @@ while at <= #ARGV do
       appended = appended + 1
       digests[appended] = ARGV[at]
       if keys_at then keys[appended] = key_of(fields, keys_at) end
+      if window_at then windows[appended] = fields[window_at] end
     else
       for i = at + 4, at + 3 + count do left_out = left_out + #ARGV[i] end
     end

@@ -93,11 +93,13 @@ end
 -- of it needs them. A deleted entry must not become the head of a key: nobody would settle it.
 local function decide_row(row)
   local digests, keys = row.digests, row.packed_keys and cmsgpack.unpack(row.packed_keys)
+  local windows = row.packed_windows and cmsgpack.unpack(row.packed_windows)
   for seq = row.from, row.to do
     local place = seq - row.first
     local digest = string.sub(digests, place * DIGEST + 1, place * DIGEST + DIGEST)
     local key = keys and keys[place + 1] or ''
-    local is_owner = own(digest, struct.pack('>I6I4', row.ms, seq))
+    local its_window = windows and windows[place + 1]
+    local is_owner = own(digest, struct.pack('>I6I4', row.ms, seq), its_window)
     if not is_owner or key ~= '' then
       local id = id_of(row.ms, seq)
       if not (is_owner and was_read(id) and may_run(key, id)) then

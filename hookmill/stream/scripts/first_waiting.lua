@@ -1,7 +1,7 @@
--- Look which entry waits longest for a group, in the stream and in the group's again stream. Nothing
--- is taken, and no entry is sent.
+-- Look which entry waits longest for a group, in the streams and in the group's again streams. Nothing
+-- is taken, and no entry is sent. All partitions of one server are asked at once.
 --
--- KEYS  1 stream  2 again
+-- KEYS  of each partition: its stream, and the group's again stream
 -- ARGV  1 group
 -- Reply for each of the streams: the ID of the first entry that the group was not given yet; '' if
 --       there is none, also where the group is not there
@@ -21,4 +21,6 @@ local function first_of(key)
   return ''
 end
 
-return { first_of(KEYS[1]), first_of(KEYS[2]) }
+local found = {}
+for i, key in ipairs(KEYS) do found[i] = first_of(key) end
+return found

@@ -4,7 +4,8 @@
 -- that. All times are by Redis' clock. The window that counts for a generation is kept with it: a
 -- worker with another window goes on with the generations that there are, and its own window
 -- counts from the next generation on. So no ID is forgotten where the window is changed, or where
--- workers with several windows run at the same time.
+-- workers with several windows run at the same time. Sources with a window of their own have
+-- generations apart (windows.lua).
 --
 -- `owners_key` names a hash. NAME:buckets and NAME:size are the number of buckets and of IDs of a
 -- generation. `generations` has all that are remembered, the current one first, each as 'NAME
@@ -42,9 +43,9 @@ local function sort_out(found, now, remembered, forgotten)
   end
 end
 
--- Return the generations that are listed.
-local function listed_generations()
-  local text, found = redis.call('HGET', owners_key, 'generations') or '', {}
+-- Return the generations that a list names.
+local function listed_generations(text)
+  local found = {}
   for name, width, ends, forgotten in string.gmatch(text, '([^ ,]+) (%d+) (%d+) (%d+)') do
     found[#found + 1] = { name = name, window = tonumber(width), ends = tonumber(ends),
       forgotten = tonumber(forgotten) }
@@ -97,24 +98,34 @@ local function next_generation(others, now)
   return next_one
 end
 
--- Write which generations there are, and delete the counts of the others. All of it expires with
--- the last of them.
-local function write_generations(gens, forgotten)
-  local words, last = {}, 0
+-- Write a list of generations, and delete the counts of those that are forgotten.
+local function write_list(list, gens, forgotten)
+  local words = {}
   for i, gen in ipairs(gens) do
-    last = math.max(last, gen.forgotten)
     words[i] = string.format('%s %.0f %.0f %.0f', gen.name, gen.window, gen.ends, gen.forgotten)
   end
-  redis.call('HSET', owners_key, 'generations', table.concat(words, ','))
+  if #words > 0 then
+    redis.call('HSET', owners_key, list, table.concat(words, ','))
+  else
+    redis.call('HDEL', owners_key, list)
+  end
   for _, gen in ipairs(forgotten) do
     redis.call('HDEL', owners_key, gen.name .. ':buckets', gen.name .. ':size')
   end
+end
+
+-- Write a list of generations. All of it expires with the last of these and of the `others`, which
+-- are in another list.
+local function write_generations(list, gens, forgotten, others)
+  local last = 0
+  for _, gen in ipairs(gens) do last = math.max(last, gen.forgotten) end
+  for _, gen in ipairs(others) do last = math.max(last, gen.forgotten) end
+  write_list(list, gens, forgotten)
   redis.call('EXPIREAT', owners_key, last)
 end
 
--- Open the next generation; return those that are remembered from now on, this one first.
-local function open_next(gens, forgotten, now)
-  local opened = next_generation(gens, now)
+-- Open a generation; return those that are remembered from now on, this one first.
+local function open_next(opened, gens, forgotten)
   local remembered = { opened }
   for _, gen in ipairs(gens) do
     if gen.name == opened.name then
@@ -135,21 +146,32 @@ local function is_current(gen, now)
     and gen.forgotten == gen.ends + gen.window
 end
 
--- Return the generations that are remembered, the current one first.
-local function current_generations()
-  local now = math.floor(now_ms / 1000)
-  local listed, gens, forgotten = listed_generations(), {}, {}
+-- Where Redis' clock was set back by more than a window, nothing is forgotten now, but no
+-- generation is remembered for longer than two of its windows from now on. Return whether one was.
+local function heed_clock_set_back(gens, now)
+  local was_set_back = false
+  for _, gen in ipairs(gens) do
+    local latest = now + 2 * gen.window
+    if gen.forgotten > latest then
+      forget_at(gen, latest)
+      was_set_back = true
+    end
+  end
+  return was_set_back
+end
+
+-- Return the generations of a list that are remembered, the current one first. `apart` are those of
+-- sources with a window of their own.
+local function current_generations(text, now, apart)
+  local listed, gens, forgotten = listed_generations(text), {}, {}
   sort_out(listed, now, gens, forgotten)
   if is_current(gens[1], now) then return gens end
   sort_out(unlisted_generations(listed), now, gens, forgotten)
   table.sort(gens, function(a, b) return a.ends > b.ends end)
-  -- Where Redis' clock was set back by more than a window, nothing is forgotten now, but no
-  -- generation is remembered for longer than two of its windows from now on.
-  for _, gen in ipairs(gens) do
-    local latest = now + 2 * gen.window
-    if gen.forgotten > latest then forget_at(gen, latest) end
+  heed_clock_set_back(gens, now)
+  if not is_current(gens[1], now) then
+    gens = open_next(next_generation(gens, now), gens, forgotten)
   end
-  if not is_current(gens[1], now) then gens = open_next(gens, forgotten, now) end
-  write_generations(gens, forgotten)
+  write_generations('generations', gens, forgotten, apart)
   return gens
 end

@@ -17,7 +17,8 @@ local function row_of(record, before, last)
   local ms, end_seq = parts_of(record[1])
   local before_ms, before_seq = parts_of(before)
   local last_ms, last_seq = parts_of(last)
-  local row = { ms = ms, digests = record[2][2], packed_keys = record[2][4] }
+  local row = { ms = ms, digests = record[2][2], packed_keys = record[2][4],
+    packed_windows = record[2][6] }
   row.first = end_seq - #row.digests / DIGEST + 1 -- the first sequence number of the record
   row.from, row.to = row.first, end_seq
   if ms == before_ms then row.from = math.max(row.from, before_seq + 1) end

@@ -7,15 +7,19 @@
 -- The tokens are in hashes ("buckets"), by digest of the ID. Each bucket is small enough for Redis'
 -- compact encoding. A generation of buckets collects what comes within one dedup window, and
 -- generations.lua says which there are. An ID is looked up in all of them, mostly two, so it is
--- remembered for one to two windows. A generation starts with as many buckets as follow from the
--- size of the last one, and grows by one bucket at a time: the next one in turn is split in two
--- (linear hashing). So no bucket gets large, and nothing is rebuilt as a whole.
+-- remembered for one to two windows. Sources with a window of their own have generations apart, and
+-- an ID is looked up in those as well (windows.lua).
+--
+-- A generation starts with as many buckets as follow from the size of the last one, and grows by one
+-- bucket at a time: the next one in turn is split in two (linear hashing). So no bucket gets large,
+-- and nothing is rebuilt as a whole.
 --
 -- The buckets are the hashes `owners_key`:NAME:BUCKET, where NAME is the generation's. All of them
 -- expire.
 -- Needs: `owners_key`, and for own(): `window` (seconds) and `now_ms`, set before the include.
 
 --#include generations
+--#include windows
 --#include buckets
 
 local PER_BUCKET = 40 -- on average; the compact encoding ends at 128 (in places at 512)
@@ -35,45 +39,97 @@ local function unpacked(owner)
   return string.format('%.0f-%.0f', ms, seq)
 end
 
-local this -- the current generation
-local earlier = {} -- the others that have any IDs, the newest first
+local this -- the current generation of the workers' window
+local mains, apart -- all generations of the workers' window, and those of other windows
+local asked = {} -- the generations that have any IDs
+local currents = {} -- the current generation by what a message says of its window
 
-local function open_generations()
-  local gens = current_generations()
-  read_sizes(gens)
-  this = gens[1]
-  for i = 2, #gens do
-    if gens[i].buckets > 0 then earlier[#earlier + 1] = gens[i] end
-  end
-  if this.buckets > 0 then return end
+-- Make a current generation ready for IDs. `last` is the one before, if that has any.
+local function prepare(gen, last)
+  if gen.buckets > 0 then return end
   -- As many buckets as it needs if IDs come as fast as in the last one, because to split buckets
   -- would be a third of what the IDs cost. Redis has only those that have an ID, so the first
   -- generation, of which nothing is expected, can have many as well.
-  local last = earlier[1] or { size = 0, window = 1 }
-  local expected = last.size * math.min(1, this.window / last.window)
-  this.buckets = math.max(FEWEST, math.floor(expected / PER_BUCKET))
-  while this.span < this.buckets do this.span = this.span * 2 end
+  last = last or { size = 0, window = 1 }
+  local expected = last.size * math.min(1, gen.window / last.window)
+  gen.buckets = math.max(FEWEST, math.floor(expected / PER_BUCKET))
+  while gen.span < gen.buckets do gen.span = gen.span * 2 end
+end
+
+-- Let IDs be looked up in a current generation, and in no older view of it.
+local function ask(gen)
+  for i, other in ipairs(asked) do
+    if other.name == gen.name then
+      asked[i] = gen
+      return
+    end
+  end
+  asked[#asked + 1] = gen
+end
+
+local function open_generations()
+  local now = math.floor(now_ms / 1000)
+  local lists = redis.call('HMGET', owners_key, 'generations', 'windows')
+  apart = lists[2] and generations_apart(lists[2], now) or {}
+  mains = current_generations(lists[1] or '', now, apart)
+  local gens = mains
+  if #apart > 0 then
+    gens = { unpack(mains) }
+    for _, gen in ipairs(apart) do gens[#gens + 1] = gen end
+  end
+  read_sizes(gens)
+  for _, gen in ipairs(gens) do
+    if gen.buckets > 0 then asked[#asked + 1] = gen end
+  end
+  this = mains[1]
+  local last = mains[2] and mains[2].buckets > 0 and mains[2]
+  prepare(this, last or mains[3])
+  ask(this)
+end
+
+-- Return the current generation for a message that says of its window `text`.
+local function current_for(text)
+  local width = string.match(text, '^[1-9]%d*$') and #text < 10 and tonumber(text)
+  if not width then return this end
+  width = window_for(width, apart, this)
+  if width == this.window then return this end
+  local gen
+  gen, apart = current_apart(width, apart, mains)
+  if not gen.prefix then read_sizes({ gen }) end
+  local last
+  for _, other in ipairs(apart) do
+    if other ~= gen and other.window == width and not last then last = other end
+  end
+  prepare(gen, last)
+  ask(gen)
+  return gen
+end
+
+local function note_size(gen)
+  redis.call('HSET', owners_key, gen.name .. ':buckets', gen.buckets, gen.name .. ':size', gen.size)
 end
 
 local function close_generations()
-  if not this or not this.changed then return end
-  redis.call('HSET', owners_key, this.name .. ':buckets', this.buckets,
-    this.name .. ':size', this.size)
+  if not this then return end
+  if this.changed then note_size(this) end
+  for _, gen in ipairs(apart) do
+    if gen.changed then note_size(gen) end
+  end
 end
 
--- Split one bucket of this generation in two.
-local function grow()
-  local new = this.buckets
-  this.buckets = new + 1
-  if this.buckets > this.span then this.span = this.span * 2 end
-  local from, to = this.prefix .. new - this.span / 2, this.prefix .. new
+-- Split one bucket of a generation in two.
+local function grow(gen)
+  local new = gen.buckets
+  gen.buckets = new + 1
+  if gen.buckets > gen.span then gen.span = gen.span * 2 end
+  local from, to = gen.prefix .. new - gen.span / 2, gen.prefix .. new
   -- Copy the bucket with its expiry, then delete from each of the two what belongs to the other.
   -- So the values are not read, and where the script fails halfway no ID is lost.
   redis.call('COPY', from, to, 'REPLACE')
-  close_generations()
+  note_size(gen)
   local stay, go = {}, {}
   for _, digest in ipairs(redis.call('HKEYS', from)) do
-    local side = hash_of(digest) % this.span == new and go or stay
+    local side = hash_of(digest) % gen.span == new and go or stay
     side[#side + 1] = digest
   end
   if #go > 0 then redis.call('HDEL', from, unpack(go)) end
@@ -81,16 +137,22 @@ local function grow()
 end
 
 -- Record `ours`, a packed token, as the owner of `digest`, unless there is another owner; return
--- whether it is the owner now, and if not, the owner's packed token.
-local function own(digest, ours)
+-- whether it is the owner now, and if not, the owner's packed token. `text` is what the message says
+-- of its window, if it says anything.
+local function own(digest, ours, text)
   if not this then open_generations() end
-  local key = bucket_key(this, digest)
+  local current = this
+  if text then
+    current = currents[text] or current_for(text)
+    currents[text] = current
+  end
+  local key = bucket_key(current, digest)
   if redis.call('HSETNX', key, digest, ours) == 0 then
     local owner = redis.call('HGET', key, digest)
     return owner == ours, owner
   end
-  for _, gen in ipairs(earlier) do
-    local owner = redis.call('HGET', bucket_key(gen, digest), digest)
+  for _, gen in ipairs(asked) do
+    local owner = gen ~= current and redis.call('HGET', bucket_key(gen, digest), digest)
     if owner and owner ~= ours then
       redis.call('HDEL', key, digest)
       return false, owner
@@ -98,9 +160,9 @@ local function own(digest, ours)
   end
   -- A new owner, or one of an earlier generation that is recorded again: so an ID is remembered for
   -- as long as its message is unfinished.
-  if redis.call('HLEN', key) == 1 then redis.call('EXPIREAT', key, this.forgotten) end
-  this.size, this.changed = this.size + 1, true
-  if this.size > this.buckets * PER_BUCKET then grow() end
+  if redis.call('HLEN', key) == 1 then redis.call('EXPIREAT', key, current.forgotten) end
+  current.size, current.changed = current.size + 1, true
+  if current.size > current.buckets * PER_BUCKET then grow(current) end
   return true
 end
 

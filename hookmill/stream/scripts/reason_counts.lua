@@ -6,8 +6,8 @@
 -- one. Those beyond are counted in `rest`; while that is in use no reason gets a new field, so the
 -- field of a dead letter that leaves is the one in which it was counted.
 --
--- `newest` is the last dead letter before which all were counted. Where there is one behind it that a
--- program of an older release has written, it stays as it is: then all are counted again.
+-- `newest` is the last dead letter, up to which all were counted. Where one shows up that a program of
+-- an older release has written, it is WRONG until all have been counted again.
 -- Needs: `dead_key`, set before the include.
 
 local OWN_REASONS = {}
@@ -36,6 +36,8 @@ local function count_reason(key, reason, number)
   if redis.call('HINCRBY', key, field, number) == 0 then redis.call('HDEL', key, field) end
 end
 
+local WRONG = 'wrong'
+
 local function newest_counted()
   return redis.call('HGET', reasons_key, 'newest') or '0-0'
 end
@@ -52,9 +54,10 @@ end
 local function keep_dead()
   if not first_died then return end
   for reason, number in pairs(died) do count_reason(reasons_key, reason, number) end
-  local before = '(' .. first_died
-  if #redis.call('XRANGE', dead_key, '(' .. newest_counted(), before, 'COUNT', 1) == 0 then
-    redis.call('HSET', reasons_key, 'newest', last_died)
+  local newest = newest_counted()
+  if newest ~= WRONG then
+    local between = redis.call('XRANGE', dead_key, '(' .. newest, '(' .. first_died, 'COUNT', 1)
+    redis.call('HSET', reasons_key, 'newest', #between == 0 and last_died or WRONG)
   end
   died, first_died = {}, nil
 end

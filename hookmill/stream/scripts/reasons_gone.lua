@@ -22,7 +22,7 @@ end
 
 local function note_gone(id, reason)
   newest = newest or newest_counted()
-  if not is_up_to(id, newest) then is_uncounted = true end
+  if newest ~= WRONG and not is_up_to(id, newest) then is_uncounted = true end
   left[reason] = (left[reason] or 0) + 1
   if is_recounted(id) then left_recount[reason] = (left_recount[reason] or 0) + 1 end
 end
@@ -31,5 +31,5 @@ end
 local function keep_gone()
   for reason, number in pairs(left) do count_reason(reasons_key, reason, -number) end
   for reason, number in pairs(left_recount) do count_reason(dead_recount_key, reason, -number) end
-  if is_uncounted then redis.call('HDEL', reasons_key, 'newest') end
+  if is_uncounted then redis.call('HSET', reasons_key, 'newest', WRONG) end
 end

@@ -22,7 +22,9 @@ local function is_right()
     end
   end
   if sum ~= redis.call('XLEN', dead_key) then return false end
-  local later = redis.call('XRANGE', dead_key, '(' .. newest_counted(), '+', 'COUNT', 1)
+  local newest = newest_counted()
+  if newest == WRONG then return false end
+  local later = redis.call('XRANGE', dead_key, '(' .. newest, '+', 'COUNT', 1)
   return #later == 0
 end
 

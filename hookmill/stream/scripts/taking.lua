@@ -65,7 +65,7 @@ local function may_go(which, id, fields, bytes)
   local digest, token, message_id, key = identity_of(fields, places)
   if token == '' then token = id end
   local is_owner, owner = true, nil
-  if #digest >= 4 then is_owner, owner = own(digest, packed(token)) end
+  if #digest >= 4 then is_owner, owner = own(digest, packed(token), fields[places.window]) end
   if not is_owner then
     -- The head of a key can be a duplicate too: its ID was forgotten after the window, or with a
     -- dead letter that was dropped, and a new delivery owns it now.
