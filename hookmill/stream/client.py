@@ -21,7 +21,7 @@ from hookmill.stream.keys import Keys
 from hookmill.stream.moving import MovingConnections
 from hookmill.stream.reply_errors import WaitEndedError
 from hookmill.stream.sentinel import MasterAddress
-from hookmill.stream.topology import Place, server_list_of, slot_of, tag_of
+from hookmill.stream.topology import Place, ServerList, server_list_of, slot_of, tag_of
 
 LEAST_PACE = 1024 * 1024
 """Bytes a second that the line to Redis has to carry at least."""
@@ -59,7 +59,6 @@ class Client:
         connections: int | None = None,
     ) -> None:
         listed = server_list_of(url)
-        self.servers: list[Connections]
         if listed.kind == "cluster":
             cluster = cluster or ClusterMap(listed.urls, url_file)
         self.cluster = cluster
@@ -71,13 +70,7 @@ class Client:
         self.url_file = url_file
         self._server_url = listed.server
         self._heads: dict[int, Connections] = {}
-        if cluster:
-            self.servers = [self._serving(cluster, keys.stream) for keys in self.partitions]
-        elif listed.kind == "sentinel":
-            source = MasterAddress(listed.urls, listed.name)
-            self.servers = [MovingConnections(self._server_url, timeout, source, url_file=url_file)]
-        else:
-            self.servers = [Connections(self._server_url, timeout, url_file=url_file)]
+        self.servers = self._servers_of(listed)
         self._connections = connections
         for server in self.servers:
             server.opened.most = connections
@@ -89,6 +82,15 @@ class Client:
         """The partitions that cannot be asked, if that was found out (hookmill/stream/view.py)."""
         self.looked_at = -inf
         """When that was."""
+
+    def _servers_of(self, listed: ServerList) -> list[Connections]:
+        url, timeout, url_file = self._server_url, self.timeout, self.url_file
+        if self.cluster:
+            return [self._serving(self.cluster, keys.stream) for keys in self.partitions]
+        if listed.kind == "sentinel":
+            source = MasterAddress(listed.urls, listed.name)
+            return [MovingConnections(url, timeout, source, url_file=url_file)]
+        return [Connections(url, timeout, url_file=url_file)]
 
     @property
     def is_cluster(self) -> bool:
