@@ -17,7 +17,8 @@ from benchmarks.harness import PLOTS, RESULTS, ROOT
 from benchmarks.tables import Line, Report, Table
 
 PAGES = [
-    ROOT / "docs" / "explanation" / name for name in ("performance.md", "performance-details.md")
+    ROOT / "docs" / "explanation" / name
+    for name in ("performance.md", "performance-details.md", "scale.md")
 ]
 PARTS: dict[str, Callable[[dict[str, Report]], str]] = {
     "in_short": summary.in_short,

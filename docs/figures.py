@@ -1,5 +1,6 @@
 """Makes `hookmill/admin/measured.py` of the benchmarks' stored results, so that `hookmill plan`
-reckons with what was measured. `docs/generate.py` writes it.
+reckons with what was measured, and the tables of docs/explanation/scale.md. `docs/generate.py`
+writes both.
 """
 
 from __future__ import annotations
@@ -9,6 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
+from hookmill.admin import units
+from hookmill.admin.capacity import Load, plan
+from hookmill.admin.figures import Figures
 
 RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
 
@@ -34,6 +39,65 @@ def module() -> str:
     """Return the text of the module."""
     fields = "\n".join(f"    {name}={value}," for name, value in _fields().items())
     return _MODULE.format(fields=fields)
+
+
+def capacity() -> str:
+    """Return tables of what loads need. The figures are those that are written in the same run."""
+    fresh: dict[str, Any] = {}
+    exec(module(), fresh)  # noqa: S102 - the module that is imported may be the one before
+    figures: Figures = fresh["MEASURED"]
+    return "\n".join([*_by_rate(figures), "", *_by_body(figures), "", *_by_window(figures)])
+
+
+def _by_rate(figures: Figures) -> list[str]:
+    rows = [
+        "| messages a second | receivers | workers | shards by CPU | a call takes | network |",
+        "|---:|---:|---:|---:|---:|---:|",
+    ]
+    for rate in (100, 1_000, 10_000, 50_000, 100_000, 200_000, 400_000):
+        found = plan(Load(rate=rate, handler=0.02, window=3600, server_memory=1e14), figures)
+        wire = (found.wire.to_redis + found.wire.from_redis) * 8 / 1e9
+        rows.append(
+            f"| {rate:,} | {found.receivers.processes} | {found.workers.processes} | "
+            f"{found.shards.by_cpu} | {found.shards.call_ms:.1f} ms | {wire:,.2f} Gb/s |"
+        )
+    return rows
+
+
+def _by_body(figures: Figures) -> list[str]:
+    rows = [
+        "| body | receivers | workers | shards by CPU | network | a worker has | first limit |",
+        "|---|---:|---:|---:|---:|---:|---|",
+    ]
+    for name, size in SIZES.items():
+        load = Load(rate=10_000, body=size, handler=0.02, window=3600, server_memory=1e14)
+        found = plan(load, figures)
+        wire = (found.wire.to_redis + found.wire.from_redis) * 8 / 1e9
+        rows.append(
+            f"| {name} | {found.receivers.processes:,} | {found.workers.processes:,} | "
+            f"{found.shards.by_cpu:,} | {wire:,.2f} Gb/s | {found.workers.megabytes:,.0f} MB | "
+            f"{found.limits[0].what} |"
+        )
+    return rows
+
+
+def _by_window(figures: Figures) -> list[str]:
+    rows = [
+        "| messages a second | IDs of 72 h | IDs of 1 h | 10 minutes leave | cleared in |",
+        "|---:|---:|---:|---:|---:|",
+    ]
+    for rate in (1_000, 10_000, 50_000, 200_000):
+        long, short = (
+            plan(Load(rate=rate, handler=0.02, window=window), figures)
+            for window in (259_200.0, 3_600.0)
+        )
+        cleared = short.backlog.seconds_to_clear
+        rows.append(
+            f"| {rate:,} | {units.size(long.memory.ids)} | {units.size(short.memory.ids)} | "
+            f"{units.size(short.memory.backlog)} | "
+            f"{'never' if cleared is None else f'{cleared / 60:,.0f} min'} |"
+        )
+    return rows
 
 
 def _fields() -> dict[str, str]:

@@ -258,6 +258,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "senders": senders,
     "example": lambda: example("handlers.py"),
     "publish": lambda: example("publish.py"),
+    "capacity": figures.capacity,
 }
 """The generated parts by the name in their marks: `<!-- settings -->` to `<!-- /settings -->`."""
 

@@ -1343,7 +1343,7 @@ RULES = (
                 "local gens = mains\n  if false then",
             ),
         ),
-        (f"{APART}with_windows_of_their_own_that_change_no_id_is_forgotten_and_none_stays_longer",),
+        (f"{APART}a_source_whose_window_changes_is_known_under_the_old_one",),
     ),
     Rule(
         13,
@@ -1361,7 +1361,7 @@ RULES = (
                 "",
             ),
         ),
-        (f"{APART}with_any_windows_and_a_clock_that_steps_no_id_is_forgotten_and_all_of_them_end",),
+        (f"{APART}the_sizes_of_a_long_window_do_not_expire_with_the_workers_short_one",),
     ),
     Rule(
         13,

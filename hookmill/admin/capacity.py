@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable
-from math import ceil, inf
+from math import ceil
 
 import msgspec
 
@@ -149,6 +149,8 @@ class _Reckoning:
         self._comes = max(load.rate, load.peak)
         self._share = load.utilisation
         self._handler = max(load.handler, load.compute) / figures.waiting_share
+        self._held = self._handler + figures.answer_ms / 1000 / (1 - load.utilisation)
+        """For how long a message has its slot: from when it is asked for to its handler's end."""
         self._stored = figures.stored_bytes.at(load.body)
 
     def plan(self) -> CapacityPlan:
@@ -183,7 +185,7 @@ class _Reckoning:
         """For the rate: what they do not take at once waits in Redis."""
         load, figures = self._load, self._figures
         micros = worker_micros(figures, load.body) + load.compute * MICROS
-        slots = load.rate * self._handler / self._share
+        slots = load.rate * self._held / self._share
         processes = max(
             _needed(load.rate * micros / MICROS, self._share), ceil(slots / MOST_AT_ONCE)
         )
@@ -201,7 +203,7 @@ class _Reckoning:
     def _memory(self) -> Memory:
         load = self._load
         return Memory(
-            in_hand=load.rate * (self._handler + self._figures.half_load_ms[1] / 1000)
+            in_hand=load.rate * (self._held + self._figures.half_load_ms[1] / 1000)
             * self._stored,
             backlog=self._left_waiting() * self._stored,
             ids=load.rate * 2 * load.window * BYTES_PER_ID,
@@ -265,7 +267,7 @@ class _Reckoning:
         slots = workers.processes * workers.concurrency
         return min(
             workers.processes * MICROS / workers.micros,
-            slots / self._handler if self._handler else inf,
+            slots / self._held,
         )
 
     def _limits(self, fleet: Fleet, receivers: Receivers, workers: Workers) -> list[Limit]:
@@ -283,10 +285,8 @@ class _Reckoning:
             Limit("CPU of Redis", float(_fewest(is_full, most=1 << 40) - 1)),
             Limit("memory of Redis", load.rate * room / changing),
         ]
-        if self._handler:
-            slots = workers.processes * workers.concurrency
-            limits.append(Limit("concurrency of workers", slots / self._handler))
-        return limits
+        slots = workers.processes * workers.concurrency
+        return [*limits, Limit("concurrency of workers", slots / self._held)]
 
 
 def _needed(busy: float, share: float) -> int:

@@ -5,11 +5,13 @@ No I/O. Needed is what remembered message IDs and retained messages take, now or
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from hookmill.admin.findings import Finding
+from hookmill.admin.id_rates import SourceRate
 from hookmill.admin.units import size, span
 from hookmill.config.settings import Settings
+from hookmill.config.windows import own_windows
 from hookmill.stream.facts import Overview, ServerFacts
 
 BYTES_PER_ID = 37
@@ -20,16 +22,33 @@ NEARLY_FULL = 0.8
 
 
 def judge_memory(
-    server: ServerFacts, overview: Overview, settings: Settings, rate: float | None
+    server: ServerFacts,
+    overview: Overview,
+    settings: Settings,
+    rate: float | None,
+    sources: Sequence[SourceRate] = (),
 ) -> Iterator[Finding]:
     """Judge the memory there is and, for a `rate` of messages a second, what will be needed."""
     yield from judge_bound(server, overview, settings)
-    yield from judge_needs(overview, settings, rate)
+    yield from judge_needs(overview, settings, rate, sources)
 
 
-def judge_needs(overview: Overview, settings: Settings, rate: float | None) -> Iterator[Finding]:
-    """Say what is needed, on all servers together."""
-    yield from _judge_ids(overview, settings, rate)
+def judge_needs(
+    overview: Overview,
+    settings: Settings,
+    rate: float | None,
+    sources: Sequence[SourceRate] = (),
+) -> Iterator[Finding]:
+    """Say what is needed, on all servers together. `sources` says how much of the rate is whose;
+    without that it counts for the window of all.
+    """
+    if rate is None:
+        yield _ids_now(overview, settings)
+    else:
+        rates = sources or [SourceRate("", rate, settings.dedup_window)]
+        yield _ids_needed(overview, rate, rates)
+        if len(rates) > 1:
+            yield from (_ids_of_source(overview, one) for one in _by_need(rates))
     yield from _judge_retention(overview, settings, rate)
 
 
@@ -73,32 +92,73 @@ def judge_bound(
         )
 
 
-def _judge_ids(overview: Overview, settings: Settings, rate: float | None) -> Iterator[Finding]:
+def _ids_now(overview: Overview, settings: Settings) -> Finding:
     """Say what the memory of message IDs takes."""
-    window = settings.dedup_window
+    now = sum(group.remembered for group in overview.groups)
+    return Finding(
+        level="note",
+        what=f"{now:,} message IDs are remembered: about {size(now * BYTES_PER_ID)}",
+        why=_for_how_long({settings.dedup_window, *own_windows(settings)}),
+        do="give --rate MESSAGES_PER_SECOND to see what a rate would cost, or --rate "
+        "SOURCE=MESSAGES_PER_SECOND",
+    )
+
+
+def _ids_needed(overview: Overview, rate: float, rates: Sequence[SourceRate]) -> Finding:
+    """Say what the memory of message IDs will take."""
     each_group = "" if len(overview.groups) < 2 else f", in each of {len(overview.groups)} groups"
     now = sum(group.remembered for group in overview.groups)
-    each_id = f"each for {span(window)} to {span(2 * window)}, at {BYTES_PER_ID} B"
-    if rate is None:
-        yield Finding(
-            level="note",
-            what=f"{now:,} message IDs are remembered: about {size(now * BYTES_PER_ID)}",
-            why=each_id,
-            do="give --rate MESSAGES_PER_SECOND to see what a rate would cost",
-        )
-        return
-    least, most = round(rate * window), round(rate * 2 * window)
-    groups = max(1, len(overview.groups))
+    numbers, memory, most = _needed(overview, *rates)
     others = overview.used_memory - now * BYTES_PER_ID
-    too_much = 0 < overview.maxmemory < others + most * groups * BYTES_PER_ID
-    yield Finding(
+    too_much = 0 < overview.maxmemory < others + most
+    shorten = "HOOKMILL_DEDUP_WINDOW"
+    if (largest := _by_need(rates)[0].source) and len(rates) > 1:
+        shorten = f"dedup_window of {largest}"
+    return Finding(
         level="warning" if too_much else "note",
-        what=f"at {rate:g} messages a second, {least:,} to {most:,} message IDs are remembered"
-        f"{each_group}: {size(least * groups * BYTES_PER_ID)} to "
-        f"{size(most * groups * BYTES_PER_ID)}",
-        why=each_id + (f"; maxmemory is {size(overview.maxmemory)}" if too_much else ""),
-        do="raise maxmemory, or shorten HOOKMILL_DEDUP_WINDOW" if too_much else "plan for it",
+        what=f"at {rate:g} messages a second, {numbers} message IDs are remembered"
+        f"{each_group}: {memory}",
+        why=_for_how_long({one.window for one in rates})
+        + (f"; maxmemory is {size(overview.maxmemory)}" if too_much else ""),
+        do=f"raise maxmemory, or shorten {shorten}" if too_much else "plan for it",
     )
+
+
+def _ids_of_source(overview: Overview, one: SourceRate) -> Finding:
+    numbers, memory, _ = _needed(overview, one)
+    name = f"source {one.source}" if one.source else "the other sources"
+    return Finding(
+        level="note",
+        what=f"of these, {name} has {numbers}: {memory}",
+        why=f"{one.rate:,.6g} messages a second"
+        + (", its share of the last day" if one.is_share else "")
+        + f", each for {span(one.window)} to {span(2 * one.window)}",
+        do="a shorter dedup_window in its table makes it less"
+        if one.source
+        else "give --rate SOURCE=MESSAGES_PER_SECOND for those with a dedup_window of their own",
+    )
+
+
+def _needed(overview: Overview, *rates: SourceRate) -> tuple[str, str, int]:
+    """Return how many IDs are remembered in a group and what they take in all, in words, and the
+    most bytes.
+    """
+    ids = sum(one.rate * one.window for one in rates)
+    least, most = round(ids), round(2 * ids)
+    each = max(1, len(overview.groups)) * BYTES_PER_ID
+    return f"{least:,} to {most:,}", f"{size(least * each)} to {size(most * each)}", most * each
+
+
+def _by_need(rates: Sequence[SourceRate]) -> list[SourceRate]:
+    return sorted(rates, key=lambda one: -one.rate * one.window)
+
+
+def _for_how_long(windows: set[int]) -> str:
+    if len(windows) > 1:
+        spans = ", ".join(span(one) for one in sorted(windows))
+        return f"each for one to two windows of its source ({spans}), at {BYTES_PER_ID} B"
+    (window,) = windows
+    return f"each for {span(window)} to {span(2 * window)}, at {BYTES_PER_ID} B"
 
 
 def _judge_retention(

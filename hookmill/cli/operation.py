@@ -54,9 +54,10 @@ def status(
 def check(
     *,
     rate: Annotated[
-        float | None,
+        list[str] | None,
         typer.Option(
-            min=0.001, metavar="MESSAGES_PER_SECOND", help="Also judge the memory for this rate."
+            metavar="[SOURCE=]MESSAGES_PER_SECOND",
+            help="Also judge the memory for this rate: of all sources, or of one. Repeatable.",
         ),
     ] = None,
     group: Group = None,
@@ -67,13 +68,18 @@ def check(
     """
     from hookmill.admin import checkup
     from hookmill.admin.findings import exit_status
+    from hookmill.admin.id_rates import given_rates
 
     try:
         settings = read_settings(group=group)
     except SettingsError as error:
         findings = checkup.findings_of(error)
     else:
-        findings = run(checkup.check(settings, rate))
+        try:
+            rates = given_rates(rate or (), settings)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--rate") from None
+        findings = run(checkup.check(settings, rates))
     show_findings(findings, as_json=as_json)
     raise typer.Exit(exit_status(findings))
 

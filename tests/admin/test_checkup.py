@@ -11,14 +11,18 @@ from pydantic import SecretStr
 from hookmill.admin import checkup
 from hookmill.admin.findings import Finding, Level, exit_status, worst_first
 from hookmill.admin.group_checks import judge_groups
+from hookmill.admin.id_rates import GivenRates
 from hookmill.admin.memory_checks import judge_memory
 from hookmill.admin.server_checks import judge_server
 from hookmill.admin.settings_checks import judge_settings
 from hookmill.config.settings import Settings
+from hookmill.config.source_options import SourceOptions
 from hookmill.errors import SettingsError
+from hookmill.instrumentation.rates import Field, written
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.entries import Settlement
 from hookmill.stream.producer import Producer
+from hookmill.stream.rates import RateHistory
 from tests.admin.facts import SET, SOUND, WORKED, levels, with_groups
 from tests.support import CURRENT_KEY, Server, message
 
@@ -73,7 +77,7 @@ async def test_the_exit_status_follows_the_worst_finding_which_comes_first(
         public_url="https://app.example",
     )
 
-    found = await checkup.check(settings, rate=10)
+    found = await checkup.check(settings, GivenRates(10))
 
     assert exit_status(found) == status
     assert found[0].level == worst[0]
@@ -121,3 +125,20 @@ async def test_a_wrong_number_of_partitions_is_found(
     assert ("error", what) in levels(*found)
     found = await checkup.check(settings(partitions=3))
     assert not [one for one in found if "HOOKMILL_PARTITIONS" in one.what]
+
+
+async def test_a_rate_is_divided_among_the_sources_by_what_came_in_a_day(
+    settings: Callable[..., Settings], stream: Producer
+) -> None:
+    came: dict[Field, int] = {("in", "shop", "accepted"): 30, ("in", "hub", "accepted"): 10}
+    await RateHistory(stream.client).add(written(came))
+    tables = {
+        "shop": SourceOptions(preset="github", dedup_window=3600),
+        "hub": SourceOptions(preset="github"),
+    }
+    found = await checkup.check(settings(sources=tables, dedup_window=7200), GivenRates(40))
+    said = [one.what for one in found if one.what.startswith("of these")]
+    assert said == [
+        "of these, source shop has 108,000 to 216,000: 4 MB to 8 MB",
+        "of these, source hub has 72,000 to 144,000: 2.7 MB to 5.3 MB",
+    ]

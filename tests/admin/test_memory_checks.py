@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from hookmill.admin.id_rates import SourceRate
 from hookmill.admin.memory_checks import judge_memory
 from tests.admin.facts import GB, SET, SOUND, WORKED, levels, with_groups
 
@@ -139,3 +140,37 @@ def test_what_the_retention_costs_is_said(
     *_, found = judge_memory(SOUND, overview, settings, rate)
 
     assert levels(found) == [(level, what)]
+
+
+def test_what_each_source_costs_is_said_the_largest_first() -> None:
+    overview = with_groups(msgspec.structs.replace(WORKED, remembered=0), maxmemory=4 * GB)
+    shop = SourceRate("shop", 1000.0, 3600)
+    hub = SourceRate("hub", 100.0, 259_200, is_share=True)
+
+    first, *found = judge_memory(SOUND, overview, SET, 1100.0, [shop, hub])
+
+    assert levels(first, *found) == [
+        (
+            "note",
+            (
+                "at 1100 messages a second, 29,520,000 to 59,040,000 message IDs are remembered: "
+                "1.1 GB to 2.2 GB"
+            ),
+        ),
+        ("note", "of these, source hub has 25,920,000 to 51,840,000: 959 MB to 1.9 GB"),
+        ("note", "of these, source shop has 3,600,000 to 7,200,000: 133 MB to 266 MB"),
+    ]
+    assert first.why == "each for one to two windows of its source (1 h, 72 h), at 37 B"
+    assert [one.why for one in found] == [
+        "100 messages a second, its share of the last day, each for 72 h to 144 h",
+        "1,000 messages a second, each for 1 h to 2 h",
+    ]
+
+
+def test_too_much_names_the_source_that_needs_most() -> None:
+    overview = with_groups(msgspec.structs.replace(WORKED, remembered=0), maxmemory=GB)
+    rates = [SourceRate("shop", 1000.0, 3600), SourceRate("hub", 100.0, 259_200)]
+    first, *_ = (
+        one for one in judge_memory(SOUND, overview, SET, 1100.0, rates) if "remembered" in one.what
+    )
+    assert (first.level, first.do) == ("warning", "raise maxmemory, or shorten dedup_window of hub")

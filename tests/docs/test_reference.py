@@ -20,6 +20,7 @@ from hookmill.message import (
     RESET_BY_REPLAY,
     SAFE_VERSION,
     TRACE_FIELD,
+    WINDOW_FIELD,
     Death,
     Progress,
 )
@@ -131,7 +132,7 @@ def test_each_field_of_an_entry_is_listed() -> None:
     written = {
         *message(key="k").to_fields(SAFE_VERSION),
         *message(key="k").to_fields(PACKED_VERSION),
-        *(TRACE_FIELD, BAGGAGE_FIELD),
+        *(TRACE_FIELD, BAGGAGE_FIELD, WINDOW_FIELD),
         *Progress(owner="1-0", moved_ms=1).to_fields(),
         *Death(reason="failed", error="", died_ms=0).to_fields(),
     }

@@ -111,6 +111,22 @@ def test_a_window_that_cannot_be_read_counts_as_none(owners: Owners, asks: str) 
     assert reply[:2] == [1, 3600]
 
 
+def test_the_sizes_of_a_long_window_do_not_expire_with_the_workers_short_one(
+    owners: Owners,
+) -> None:
+    owners.now -= owners.now % 7200
+    owners.comes(0, 60, asks=7200)
+    name = f"{owners.now // 7200}s7200"
+    owners.client.hset(owners.key, mapping={f"{name}:buckets": 1, f"{name}:size": 1})
+    owners.client.delete(*owners.client.scan_iter(f"{owners.key}:*"))
+    owners.known.clear()
+    owners.comes(5, 60, asks=7200)
+    owners.step(60)
+    owners.comes(1, 60)  # it opens the next generation of the workers
+    owners.step(600)
+    assert not owners.comes(5, 60, asks=7200).owns
+
+
 def test_buckets_of_a_window_grow_and_keep_all_its_ids(owners: Owners) -> None:
     owners.comes(0, 3600, asks=60)
     name = f"{owners.now // 60}s60"
