@@ -41,8 +41,7 @@ class Client:
     `partitions` is into how many parts the stream is split. A lane's client has `only` some of
     them, whose `numbers` count among all; within the client they count from 0. `timeout` (seconds)
     bounds each command. `url_file` is a file that holds the URL, too: user and password are read
-    from it again at each new connection. `connections` are the most to each server, without those
-    of `blocking`; None: as many as are used at once.
+    from it again at each new connection. `connections` bounds those to a server, without blocking.
     Producer, Consumer, DeadLetters, Inspector and Upkeep are views on a client.
     """
 
@@ -74,8 +73,7 @@ class Client:
         self._connections = connections
         for server in self.servers:
             server.opened.most = connections
-        self._url = url
-        self._prefix = prefix
+        self._url, self._prefix = url, prefix
         self._count_key = f"{prefix}:partitions"
         self._is_agreed = False
         self.unseen: dict[int, StreamUnavailableError] = {}
