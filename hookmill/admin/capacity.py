@@ -65,6 +65,8 @@ class Workers(msgspec.Struct):
 
     processes: int
     micros: float
+    held: float
+    """Messages that all of them have in their slots at the rate."""
     concurrency: int
     threads: int
     take_bytes: int
@@ -194,6 +196,7 @@ class _Reckoning:
         return Workers(
             processes,
             micros,
+            load.rate * self._held,
             max(_default("concurrency"), each),
             max(_default("threads"), each),
             max(_default("take_bytes"), ceil(in_hand)),

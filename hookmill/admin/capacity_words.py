@@ -24,9 +24,9 @@ class Reckoned(NamedTuple):
 
 def title(load: Load) -> str:
     """Return what was asked."""
-    peak = f", {load.peak:,g} for {lasts(load.peak_for)}" if load.peak > load.rate else ""
+    peak = f", {load.peak:,.10g} for {lasts(load.peak_for)}" if load.peak > load.rate else ""
     return (
-        f"{load.rate:,g} messages a second{peak}, bodies of {size(load.body)}, handlers of "
+        f"{load.rate:,.10g} messages a second{peak}, bodies of {size(load.body)}, handlers of "
         f"{lasts(load.handler)}, {load.utilisation:.0%} utilisation"
     )
 
@@ -39,7 +39,7 @@ def rows(plan: CapacityPlan, figures: Figures) -> list[Reckoned]:
 
 def limits(plan: CapacityPlan) -> str:
     """Return what a growing rate meets first, and then."""
-    said = [f"{one.what} at {one.rate:,.0f} a second" for one in plan.limits]
+    said = [f"{one.what} at {_rate(one.rate)} a second" for one in plan.limits]
     return ", then ".join(said[:3])
 
 
@@ -70,8 +70,8 @@ def notes(plan: CapacityPlan) -> Iterator[str]:
     if shards.by_memory > shards.by_cpu:
         yield (
             f"the memory asks for {count(shards.by_memory, 'shard', 'shards')}, the CPU only for "
-            f"{shards.by_cpu}: see above what takes it. A shorter --window needs less for IDs; it "
-            "has to be longer than senders go on delivering"
+            f"{shards.by_cpu:,}: see above what takes it. A shorter --window needs less for "
+            "IDs; it has to be longer than senders go on delivering"
         )
     if shards.busy > load.utilisation and shards.full <= load.utilisation:
         yield (
@@ -96,19 +96,18 @@ def _receivers(plan: CapacityPlan) -> Reckoned:
     return Reckoned(
         "receivers",
         f"{_processes(one.processes)}, {one.megabytes:.0f} MB each",
-        f"{one.micros:.0f} µs of CPU a delivery (end_to_end, bodies)",
+        f"{one.micros:,.0f} µs of CPU a delivery (end_to_end, bodies)",
     )
 
 
 def _workers(plan: CapacityPlan, figures: Figures) -> Reckoned:
-    one, load = plan.workers, plan.load
+    one = plan.workers
     return Reckoned(
         "workers",
         f"{_processes(one.processes)}, {one.megabytes:.0f} MB each, "
         f"{one.concurrency:,} messages at a time each",
-        f"{one.micros:.0f} µs of CPU a message (end_to_end, bodies); "
-        f"{load.rate * max(load.handler, load.compute) / figures.waiting_share:,.0f} at a time in "
-        f"all, at {figures.waiting_share:.0%} of the ideal (worker)",
+        f"{one.micros:,.0f} µs of CPU a message (end_to_end, bodies); "
+        f"{one.held:,.0f} at a time in all, at {figures.waiting_share:.0%} of the ideal (worker)",
     )
 
 
@@ -118,8 +117,8 @@ def _shards(plan: CapacityPlan) -> Reckoned:
     return Reckoned(
         "shards",
         f"{count(one.masters, 'master', 'masters')} with {replicas} each: the CPU asks for "
-        f"{one.by_cpu}, the memory for {one.by_memory}",
-        f"{one.micros:.0f} µs of CPU a message, a call takes {one.call_ms:.1f} ms (redis_cost, "
+        f"{one.by_cpu:,}, the memory for {one.by_memory:,}",
+        f"{one.micros:,.0f} µs of CPU a message, a call takes {one.call_ms:.1f} ms (redis_cost, "
         "wire, end_to_end)",
     )
 
@@ -165,10 +164,14 @@ def _wire(plan: CapacityPlan) -> Reckoned:
 def _backlog(plan: CapacityPlan, figures: Figures) -> Reckoned:
     one, load = plan.backlog, plan.load
     cleared = "never" if one.seconds_to_clear is None else f"in {_long(one.seconds_to_clear)}"
+    is_peak = (load.peak - load.rate) * load.peak_for > load.rate * load.outage
+    after = (
+        f"a peak of {span(load.peak_for)}" if is_peak else f"{span(load.outage)} without workers"
+    )
     return Reckoned(
         "an outage",
-        f"of {span(load.outage)} without workers leaves {one.messages:,.0f} messages, "
-        f"{size(one.bytes)}; they are gone {cleared}. Without Redis each receiver spools "
+        f"{after} leaves {one.messages:,.0f} messages, {size(one.bytes)}; they are gone {cleared}. "
+        f"Without Redis each receiver spools "
         f"{size(plan.receivers.spool_bytes)}",
         f"{figures.clearing:.0f} µs of Redis a message more while a million waits (growth)",
     )
@@ -186,3 +189,7 @@ def _bits(bytes_a_second: float) -> str:
 
 def _long(seconds: float) -> str:
     return f"{seconds / 60:,.0f} min" if seconds >= 120 else f"{seconds:,.0f} s"
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
