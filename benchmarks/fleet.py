@@ -33,7 +33,7 @@ from tests.support import Server
 FLEETS = ((1, 10), (16, 10), (64, 10), (16, 1), (16, 50), (64, 50))
 """Partitions and workers; all lines are compared with the first one."""
 
-IDLE_FLEETS = ((16, 10), (16, 100), (64, 100), (16, 1000))
+IDLE_FLEETS = ((16, 10), (16, 100), (64, 100), (16, 250))
 """The same for fleets that only wait."""
 
 AT_ONCE = 250

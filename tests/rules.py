@@ -2349,6 +2349,21 @@ RULES = (
     ),
     Rule(
         27,
+        "what may last long never has a worker's last connection",
+        (
+            Edit(
+                "hookmill/stream/open_connections.py",
+                "if is_long and self._has_enough_long:",
+                "if False:",
+            ),
+        ),
+        (
+            "tests/stream/test_open_connections.py::"
+            "test_what_may_last_long_never_has_the_last_connection",
+        ),
+    ),
+    Rule(
+        27,
         "a wait whose connection was dropped may have lost a wake-up",
         (
             Edit(
