@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from hookmill.instrumentation.rates import Field, percentile, read
 from hookmill.stream.client import Client
+from hookmill.stream.heartbeats import PLACE
 from hookmill.stream.rates import DAY, HOUR, PERIOD, RateHistory, Span
 
 LATE = 3 * PERIOD
@@ -115,7 +117,11 @@ class RateReader:
         self._kept: dict[tuple[str, int], dict[Field, int]] = {}
 
     async def read(self, client: Client, span: Span) -> Rates:
-        """Return the counts of the last steps. Raises `StreamUnavailableError`."""
+        """Return the counts of the last steps: none where the partition that has them cannot be
+        asked. Raises `StreamUnavailableError`.
+        """
+        if PLACE in client.unseen:
+            return Rates(span.step, int(time.time()), [{} for _ in range(STEPS[span.name])])
         history = RateHistory(client)
         now = await history.now()
         last = now // span.step

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sized
 from typing import Any
 
 import structlog
@@ -45,11 +45,12 @@ Look = Callable[[], Awaitable[tuple[GroupFacts, ...]]]
 
 class GroupMetrics:
     """A collector of gauges. `look` asks Redis; `lease` (seconds) decides which workers of an older
-    release count as running.
+    release count as running. `unseen` are the partitions that `look` could not ask.
     """
 
-    def __init__(self, look: Look, lease: float) -> None:
+    def __init__(self, look: Look, lease: float, unseen: Callable[[], Sized] = tuple) -> None:
         self._look = look
+        self._unseen = unseen
         self._lease = lease
         self._groups: tuple[GroupFacts, ...] = ()
         self._asked = -PERIOD
@@ -83,6 +84,11 @@ class GroupMetrics:
             "hookmill_groups_asked_timestamp_seconds",
             "When Redis last answered what is said of groups here.",
             self._answered_at,
+        )
+        yield gauge(
+            "hookmill_partitions_unseen",
+            "Partitions of a cluster that did not answer: what they have is missing in the groups.",
+            float(len(self._unseen())) if self._is_up else None,
         )
         groups = self._groups
         yield labelled(

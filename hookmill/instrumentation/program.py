@@ -27,7 +27,8 @@ class ProgramMetrics:
         lanes: Iterable[Client] = (),
     ) -> None:
         self._client = client.with_timeout(ASK_TIMEOUT)
-        self._groups = GroupMetrics(Inspector(self._client).groups, lease)
+        inspector = Inspector(self._client)
+        self._groups = GroupMetrics(inspector.groups, lease, inspector.unseen)
         self._lag = LoopLag(flush)
         self._parts = (self._groups, ServerMetrics(*dict.fromkeys((client, *lanes))), self._lag)
 

@@ -4,6 +4,7 @@ nothing of the others.
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ import pytest
 
 from hookmill.admin import audit, checkup, dead_letters, groups, messages, pauses, status
 from hookmill.admin.filters import Selection
+from hookmill.admin.opening import open_stream
+from hookmill.admin.rates import STEPS, RateReader, Rates
 from hookmill.config.settings import Settings
 from hookmill.errors import StreamUnavailableError
 from hookmill.stream.client import Client
@@ -20,6 +23,8 @@ from hookmill.stream.entries import Settlement
 from hookmill.stream.facts import CAN_PAUSE, Heartbeat, Pause
 from hookmill.stream.heartbeats import Heartbeats
 from hookmill.stream.lane_producers import LaneProducers
+from hookmill.stream.rates import HOUR
+from tests.cli.running import hookmill
 from tests.given_up import as_dead_letter
 from tests.redis_cluster import Cluster, running_cluster
 from tests.stream.toolkit import again, bodies
@@ -91,6 +96,11 @@ async def find(operator: Settings, message_id: str) -> list[str]:
         return [match.message_id for match in (await looking.find(message_id)).matches]
 
 
+async def read_rates(operator: Settings) -> Rates:
+    async with await open_stream(operator) as client:
+        return await RateReader().read(client, HOUR)
+
+
 async def listed(operator: Settings) -> list[str]:
     """The message IDs of the dead letters."""
     async with dead_letters.opened(operator) as letters:
@@ -159,11 +169,17 @@ async def test_a_node_that_stands_still_hides_nothing_of_the_others(
         with pytest.raises(StreamUnavailableError, match="nothing was done"):
             await groups.add(operator, "second", "beginning")
         findings = await checkup.check(operator)
+        rates = await read_rates(operator)
+        env = {"REDIS_URL": cluster.url, "HOOKMILL_PREFIX": "t", "HOOKMILL_PARTITIONS": "6"}
+        shown = await asyncio.to_thread(hookmill, "status", env=env)
 
     (group,) = seen.groups
     assert list(seen.unseen) == missing
     assert all(f"127.0.0.1:{node.port} cannot be asked" in why for why in seen.unseen.values())
     assert (seen.length, group.waiting, group.dead, group.workers(60)) == (16, 4, 4, 1)
+    assert (shown.returncode, shown.stderr) == (1, "")
+    assert all(f"{why}; it is missing below" in shown.stdout for why in seen.unseen.values())
+    assert len(rates.counts) == STEPS[HOUR.name]
     assert dead == [f"dead{number}" for number in others]
     assert found == [f"wait{others[0]}"]
     assert set(seen.unseen.values()) <= {finding.what for finding in findings}

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from hookmill.stream.facts import SentinelFacts
+from hookmill.stream.sentinel import sentinel_facts
 from tests.e2e.line import Line
 from tests.redis_sentinel import DOWN_AFTER_MS, NAME, Watched, running_sentinels
 from tests.support import Program, eventually, server_binaries
@@ -40,6 +42,7 @@ async def send_until(line: Line, is_over: asyncio.Event) -> Counter[int]:
 async def test_a_failover_under_load_refuses_nothing_and_loses_nothing_with_the_spool(
     watched: Watched, start_program: Callable[..., Program], tmp_path: Path, how: str
 ) -> None:
+    assert await sentinel_facts(watched.url) == SentinelFacts(sentinels=3, quorum=2, replicas=1)
     line = Line(start_program, tmp_path, watched.url, "hookmill")
     line.env |= {"HOOKMILL_APPEND_TIMEOUT": "2", "HOOKMILL_SPOOL": "spool"}
     receiver = await asyncio.to_thread(line.receiver)

@@ -146,6 +146,19 @@ def test_without_a_settings_file_that_can_be_used_all_tables_stay(
     assert running.reload().without_secret == {"/other": "other"}
 
 
+def test_another_window_counts_from_the_reload_on_and_one_that_is_too_long_does_not(
+    running: Running,
+) -> None:
+    def windows(words: str) -> dict[str, int]:
+        Path("hookmill.toml").write_text(TABLE.format("ours") + words + TABLE.format("other"))
+        return {one.name: one.window for one in running.reload().sources}
+
+    assert windows("dedup_window = 3600\n") == {"ours": 3600, "other": 0}
+    assert windows("dedup_window = 600\n") == {"ours": 600, "other": 0}
+    assert windows("dedup_window = 9999999\n") == {"ours": 600, "other": 0}
+    assert windows("") == {"ours": 0, "other": 0}
+
+
 def test_a_path_stays_with_the_source_that_has_it(running: Running, logs: list[Any]) -> None:
     Path("hookmill.toml").write_text(
         TOML + 'path = "/ours"\n[sources.third]\npreset = "github"\npath = "/other"\n'
