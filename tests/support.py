@@ -269,7 +269,7 @@ def hurry(stream: Producer, seconds: float) -> None:
     did before may take longer, because the machine may be busy.
     """
     for server in stream.client.servers:
-        for connection in server._kept:
+        for connection in server.opened.all:
             connection.socket_timeout = seconds
         server.pool.connection_kwargs |= {
             "socket_timeout": seconds,

@@ -13,6 +13,7 @@ from hookmill.errors import (
 )
 from hookmill.stream.client import Client
 from hookmill.stream.groups import Groups
+from hookmill.stream.open_connections import ASKING_CONNECTIONS
 from hookmill.stream.reply_errors import AccessRefusedError
 from hookmill.stream.rights import check_rights
 
@@ -49,4 +50,5 @@ def client_of(settings: Settings) -> Client:
         settings.prefix,
         partitions=settings.partitions,
         url_file=settings.redis_url_file,
+        connections=ASKING_CONNECTIONS,
     )

@@ -13,6 +13,7 @@ from hookmill.admin.cluster_checks import (
     judge_spread,
     judge_unseen,
 )
+from hookmill.admin.connection_checks import judge_connections
 from hookmill.admin.dead_letter_checks import judge_dead_letters
 from hookmill.admin.findings import Finding, worst_first
 from hookmill.admin.group_checks import judge_groups
@@ -116,6 +117,7 @@ def _judge_servers(
         return
     for server in servers:
         yield from judge_server(server, settings)
+        yield from judge_connections(server, overview)
         yield from judge_bound(server, overview, settings)
 
 

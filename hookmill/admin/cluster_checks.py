@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
+from hookmill.admin.connection_checks import judge_connections
 from hookmill.admin.findings import Finding
 from hookmill.admin.memory_checks import judge_bound
 from hookmill.admin.server_checks import judge_server
@@ -41,6 +42,7 @@ def judge_nodes(
         share = len(node.partitions) / overview.partitions
         for finding in (
             *judge_server(node, settings),
+            *judge_connections(node, overview),
             *judge_bound(node, alone, settings, share),
             *_judge_settings(node),
         ):

@@ -21,7 +21,7 @@ from hookmill.stream.keys import Keys
 from hookmill.stream.moving import MovingConnections
 from hookmill.stream.reply_errors import WaitEndedError
 from hookmill.stream.sentinel import MasterAddress
-from hookmill.stream.topology import Place, server_list_of, slot_of, tag_of
+from hookmill.stream.topology import Place, ServerList, server_list_of, slot_of, tag_of
 
 LEAST_PACE = 1024 * 1024
 """Bytes a second that the line to Redis has to carry at least."""
@@ -41,7 +41,7 @@ class Client:
     `partitions` is into how many parts the stream is split. A lane's client has `only` some of
     them, whose `numbers` count among all; within the client they count from 0. `timeout` (seconds)
     bounds each command. `url_file` is a file that holds the URL, too: user and password are read
-    from it again at each new connection.
+    from it again at each new connection. `connections` bounds those to a server, without blocking.
     Producer, Consumer, DeadLetters, Inspector and Upkeep are views on a client.
     """
 
@@ -55,9 +55,9 @@ class Client:
         timeout: float = 5.0,
         url_file: Path | None = None,
         cluster: ClusterMap | None = None,
+        connections: int | None = None,
     ) -> None:
         listed = server_list_of(url)
-        self.servers: list[Connections]
         if listed.kind == "cluster":
             cluster = cluster or ClusterMap(listed.urls, url_file)
         self.cluster = cluster
@@ -69,21 +69,26 @@ class Client:
         self.url_file = url_file
         self._server_url = listed.server
         self._heads: dict[int, Connections] = {}
-        if cluster:
-            self.servers = [self._serving(cluster, keys.stream) for keys in self.partitions]
-        elif listed.kind == "sentinel":
-            source = MasterAddress(listed.urls, listed.name)
-            self.servers = [MovingConnections(self._server_url, timeout, source, url_file=url_file)]
-        else:
-            self.servers = [Connections(self._server_url, timeout, url_file=url_file)]
-        self._url = url
-        self._prefix = prefix
+        self.servers = self._servers_of(listed)
+        self._connections = connections
+        for server in self.servers:
+            server.opened.most = connections
+        self._url, self._prefix = url, prefix
         self._count_key = f"{prefix}:partitions"
         self._is_agreed = False
         self.unseen: dict[int, StreamUnavailableError] = {}
         """The partitions that cannot be asked, if that was found out (hookmill/stream/view.py)."""
         self.looked_at = -inf
         """When that was."""
+
+    def _servers_of(self, listed: ServerList) -> list[Connections]:
+        url, timeout, url_file = self._server_url, self.timeout, self.url_file
+        if self.cluster:
+            return [self._serving(self.cluster, keys.stream) for keys in self.partitions]
+        if listed.kind == "sentinel":
+            source = MasterAddress(listed.urls, listed.name)
+            return [MovingConnections(url, timeout, source, url_file=url_file)]
+        return [Connections(url, timeout, url_file=url_file)]
 
     @property
     def is_cluster(self) -> bool:
@@ -104,6 +109,7 @@ class Client:
         slot = slot_of(place)
         if slot not in self._heads:
             self._heads[slot] = self._serving(self.cluster, place)
+            self._heads[slot].opened.most = self._connections
         return self._heads[slot]
 
     @classmethod
@@ -133,7 +139,7 @@ class Client:
         return [
             Client(
                 self._url, self._prefix, partitions=self.total, only=part, timeout=self.timeout,
-                url_file=self.url_file, cluster=self.cluster,
+                url_file=self.url_file, cluster=self.cluster, connections=self._connections,
             )
             for part in parts
         ]  # fmt: skip

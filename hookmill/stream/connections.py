@@ -25,6 +25,7 @@ from redis.backoff import NoBackoff
 
 from hookmill.errors import GroupLostError, SettingsError, StreamUnavailableError
 from hookmill.stream.credentials import read_again
+from hookmill.stream.open_connections import OpenConnections
 from hookmill.stream.reply_errors import (
     AccessRefusedError,
     address_of,
@@ -89,8 +90,7 @@ class Connections:
         self._blocks = timeout is None
         self._refusal = ""
         self._refused_until = 0.0
-        self._kept: list[Any] = []
-        self._free: list[Any] = []
+        self.opened = OpenConnections()
 
     @property
     def address(self) -> tuple[str, int] | None:
@@ -109,7 +109,8 @@ class Connections:
         fails after some replies, the commands without a reply have that error as theirs. Raise it
         where there is no reply at all.
         """
-        connection = self._free.pop() if self._free else self._keep_another()
+        is_long = allowance > 0
+        connection = await self.opened.get(self._make, is_long=is_long)
         drops = self.drops
         try:
             # It was closed meanwhile, or has a reply that nobody waited for.
@@ -128,7 +129,7 @@ class Connections:
         finally:
             if drops != self.drops:
                 await connection.disconnect(nowait=True)
-            self._free.append(connection)
+            self.opened.put_back(connection, is_long=is_long)
 
     async def drop(self, seen: int | None = None) -> None:
         """Close what is idle, and what blocks, here and beside. What is in use is closed when it
@@ -141,7 +142,7 @@ class Connections:
     async def close_idle(self) -> None:
         """Do the same for these connections alone."""
         self.drops += 1
-        for connection in list(self._kept if self._blocks else self._free):
+        for connection in list(self.opened.all if self._blocks else self.opened.free):
             # This waits for nothing, so nobody takes one of them into use meanwhile.
             await connection.disconnect(nowait=True)
 
@@ -149,7 +150,7 @@ class Connections:
         """Close all connections."""
         if self in self.together:
             self.together.remove(self)
-        for connection in self._kept:
+        for connection in self.opened.all:
             await connection.disconnect()
 
     async def _replies_of(
@@ -238,10 +239,9 @@ class Connections:
         self._refused_until = time.monotonic() + REFUSED_PAUSE
         return AccessRefusedError(self._refusal)
 
-    def _keep_another(self) -> Any:
+    def _make(self) -> Any:
         connection = self.pool.make_connection()
         self._tls.share(connection)
-        self._kept.append(connection)
         return connection
 
 

@@ -314,7 +314,8 @@ class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
     which it refuses a write ("" where it takes it). `clock_ahead` is by how many seconds this
     machine's clock is ahead of Redis' own (below 0: behind). `hidden` says what could not be read.
     Of a node of a Redis Cluster there are its `address` and its `partitions` as well. `settings`
-    are those that it was asked for and has told.
+    are those that it was asked for and has told. `maxclients` is how many connections it takes (0:
+    it does not say), `clients` is how many it has.
     """
 
     flavour: Literal["Redis", "Valkey"]
@@ -336,4 +337,6 @@ class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
     partitions: tuple[int, ...] = ()
     used_memory: int = 0
     maxmemory: int = 0
+    maxclients: int = 0
+    clients: int = 0
     settings: dict[str, str] = {}

@@ -84,9 +84,8 @@ class ServerInspector:
             hidden=tuple(hidden),
             address=f"{address[0]}:{address[1]}" if address else "",
             partitions=tuple(client.numbers[number] for number in numbers),
-            used_memory=int(info.get("used_memory", 0)),
-            maxmemory=int(info.get("maxmemory", 0)),
             settings=settings,
+            **_sizes_of(info),
         )
 
     async def _settings(
@@ -144,3 +143,13 @@ def _place_of(client: Client, number: int) -> object:
 
 def _pairs_in(info: Any) -> dict[str, str]:
     return dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
+
+
+def _sizes_of(info: dict[str, str]) -> dict[str, int]:
+    """Return what a server has and may have, by the names of the facts."""
+    return {
+        "used_memory": int(info.get("used_memory", 0)),
+        "maxmemory": int(info.get("maxmemory", 0)),
+        "maxclients": int(info.get("maxclients", 0)),
+        "clients": int(info.get("connected_clients", 0)),
+    }

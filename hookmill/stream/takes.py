@@ -84,9 +84,9 @@ class Takes:
 
         If the result has no more, this worker may wait: it will be woken for all that is left.
         """
-        taken, asked = Taken([], []), 0
         if self._wakeup.is_look_due and not await self._wakeup.look():
-            return taken
+            return Taken([], [], has_more=False)
+        taken, asked = Taken([], []), 0
         self._take_began = time.monotonic()
         try:
             for shares in self._rounds(count):

@@ -174,8 +174,8 @@ async def test_a_script_is_run_where_it_was_loaded_though_connections_lead_to_tw
     with redis.Redis.from_url(pair.new.url) as new, redis.Redis.from_url(pair.old.url) as old:
         new.replicaof("NO", "ONE")
         (server,) = stream.client.servers
-        await server._free[0].disconnect()  # the next use of this one leads to the new server
-        server._free = InTurns(server._free)
+        await server.opened.free[0].disconnect()  # the next use of this one leads to the new server
+        server.opened.free = InTurns(server.opened.free)
         for _ in range(4):
             new.script_flush()
             old.script_flush()

@@ -60,7 +60,7 @@ async def test_a_connection_that_was_closed_meanwhile_is_made_again_before_anyth
 ) -> None:
     (number,) = await client.ask(0, ("CLIENT", "ID"))
     redis_client.client_kill_filter(_id=number)
-    await eventually(client.servers[0]._free[0]._reader.at_eof)
+    await eventually(client.servers[0].opened.free[0]._reader.at_eof)
     assert await client.ask(0, ("INCR", f"{prefix}:times")) == [1]
     redis_client.delete(f"{prefix}:times")
 

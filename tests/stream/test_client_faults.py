@@ -39,7 +39,7 @@ async def test_a_command_without_an_answer_in_time_fails_and_is_not_sent_again(
 ) -> None:
     hasty = Client(server.url, "t")
     await hasty.ask(0, ("PING",))  # the connection is there
-    (connection,) = hasty.servers[0]._free
+    (connection,) = hasty.servers[0].opened.free
     connection.socket_timeout = 0.1
     disconnect = connection.disconnect
 
@@ -134,7 +134,7 @@ async def test_a_command_without_an_answer_is_not_sent_again(
     server = own_server()
     async with opened(server) as (stream, _):
         await stream.append([message()])  # from here on Redis knows the script
-        (connection,) = stream.client.servers[0]._free
+        (connection,) = stream.client.servers[0].opened.free
         disconnect = connection.disconnect
 
         async def give_up(**options: Any) -> None:

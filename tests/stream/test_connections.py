@@ -23,7 +23,7 @@ async def open_several(client: Client, count: int) -> None:
 
 def opened(client: Client) -> int:
     (server,) = client.servers
-    return sum(connection.is_connected for connection in server._kept)
+    return sum(connection.is_connected for connection in server.opened.all)
 
 
 async def test_commands_that_were_done_keep_their_replies_where_the_connection_fails_later(
@@ -101,7 +101,7 @@ async def test_the_kernel_notices_that_the_other_end_of_a_silent_connection_is_g
     await client.execute(0, "PING")
     await blocking.ask(("PING",), 1)
     for server in client.servers[0].together:
-        opened = server._kept[0]._writer.get_extra_info("socket")
+        opened = server.opened.all[0]._writer.get_extra_info("socket")
         assert opened.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         for name, value in keepalive_options().items():
             assert opened.getsockopt(socket.IPPROTO_TCP, name) == value

@@ -52,7 +52,7 @@ async def test_every_kind_of_connection_works_with_certificates(tls: TLSServer) 
 async def test_all_connections_have_one_context(tls: TLSServer) -> None:
     async with Client(tls.url(), "t") as client:
         (server,) = client.servers
-        contexts = {id(server._keep_another().ssl_context) for _ in range(3)}
+        contexts = {id(server._make().ssl_context) for _ in range(3)}
         assert len(contexts) == 1
 
 
