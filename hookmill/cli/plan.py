@@ -23,7 +23,9 @@ def plan(  # noqa: PLR0913 - an option each
         float,
         typer.Option(min=0.001, max=10_000_000, metavar="MESSAGES_PER_SECOND", help="What comes."),
     ],
-    body: Annotated[str, typer.Option(metavar="SIZE", help="Of a body: 214, 2k, 1.5MB.")] = "2k",
+    body_size: Annotated[
+        str, typer.Option("--body", metavar="SIZE", help="Of a body: 214, 2k, 1.5MB.")
+    ] = "2k",
     handler: Annotated[
         str, typer.Option(metavar="TIME", help="How long a handler takes: 20ms, 1.5s.")
     ] = "0s",
@@ -68,7 +70,7 @@ def plan(  # noqa: PLR0913 - an option each
 
     load = capacity.Load(
         rate=rate,
-        body=round(_size("--body", body, 0, 1e9)),
+        body=round(_size("--body", body_size, 0, 1e9)),
         handler=_time("--handler", handler),
         compute=_time("--compute", compute),
         peak=peak,

@@ -136,6 +136,7 @@ class ConsoleServer:
             "navigation": NAVIGATION,
             "live": shown.live,
             "needs_login": self._console.access.needs_login,
+            "unseen": self._console.backend.unseen() if request[VIEWER].role else (),
             **shown.values,
         }
         text = self._renderer.render(shown.template, values)

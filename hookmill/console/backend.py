@@ -50,6 +50,10 @@ class Backend:
                 await client.close()
                 self._client = await open_view(url, prefix, found, url_file)
 
+    def unseen(self) -> list[str]:
+        """Return which partitions of a cluster could not be asked, and why."""
+        return [] if self._client is None else [*map(str, self._client.unseen.values())]
+
     async def inspector(self) -> Inspector:
         """Return what looks at the stream and its groups."""
         return Inspector(await self.client())

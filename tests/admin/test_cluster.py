@@ -9,6 +9,7 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
+import aiohttp
 import pytest
 
 from hookmill.admin import audit, checkup, dead_letters, groups, messages, pauses, status
@@ -16,6 +17,7 @@ from hookmill.admin.filters import Selection
 from hookmill.admin.opening import open_stream
 from hookmill.admin.rates import STEPS, RateReader, Rates
 from hookmill.config.settings import Settings
+from hookmill.console.app import serving
 from hookmill.errors import StreamUnavailableError
 from hookmill.stream.client import Client
 from hookmill.stream.consumer import Consumer
@@ -101,6 +103,14 @@ async def read_rates(operator: Settings) -> Rates:
         return await RateReader().read(client, HOUR)
 
 
+async def console_pages(operator: Settings, *paths: str) -> list[str]:
+    ours = operator.model_copy(update={"console_port": 0})
+    async with serving(ours) as (port, _), aiohttp.ClientSession() as http:
+        answers = [await http.get(f"http://127.0.0.1:{port}{path}") for path in paths]
+        assert [answer.status for answer in answers] == [200] * len(paths)
+        return [await answer.text() for answer in answers]
+
+
 async def listed(operator: Settings) -> list[str]:
     """The message IDs of the dead letters."""
     async with dead_letters.opened(operator) as letters:
@@ -172,6 +182,7 @@ async def test_a_node_that_stands_still_hides_nothing_of_the_others(
         rates = await read_rates(operator)
         env = {"REDIS_URL": cluster.url, "HOOKMILL_PREFIX": "t", "HOOKMILL_PARTITIONS": "6"}
         shown = await asyncio.to_thread(hookmill, "status", env=env)
+        pages = await console_pages(operator, "/", "/dead")
 
     (group,) = seen.groups
     assert list(seen.unseen) == missing
@@ -179,6 +190,8 @@ async def test_a_node_that_stands_still_hides_nothing_of_the_others(
     assert (seen.length, group.waiting, group.dead, group.workers(60)) == (16, 4, 4, 1)
     assert (shown.returncode, shown.stderr) == (1, "")
     assert all(f"{why}; it is missing below" in shown.stdout for why in seen.unseen.values())
+    for text in pages:
+        assert all(f"{why}. What it has is missing here" in text for why in seen.unseen.values())
     assert len(rates.counts) == STEPS[HOUR.name]
     assert dead == [f"dead{number}" for number in others]
     assert found == [f"wait{others[0]}"]

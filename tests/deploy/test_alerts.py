@@ -92,6 +92,13 @@ BAD: dict[str, list[Series]] = {
     "HookmillThreadsStuck": [changed("hookmill_worker_stuck_threads", "2+0x60")],
     "HookmillWorkersBlocked": [changed("hookmill_group_blocked_workers", "1+0x60")],
     "HookmillPauseNotHeeded": [changed("hookmill_group_heedless_workers", "1+0x60")],
+    "HookmillPartitionsUnseen": [{**GOOD, 'hookmill_partitions_unseen{instance="r1"}': "1+0x60"}],
+    "HookmillPartitionAway": [
+        {
+            **GOOD,
+            'hookmill_worker_partition_away{group="main", partition="2", instance="w1"}': "1+0x60",
+        }
+    ],
     "HookmillLateOutcomes": [changed("hookmill_late_outcomes_total", "2+0x50 3+0x9")],
     "HookmillLogLost": [changed("hookmill_lost_log_lines", "3+0x60")],
 }
@@ -147,7 +154,7 @@ def test_a_rule_says_what_is_wrong_and_what_to_do(rule: dict[str, Any]) -> None:
     assert 10 < len(rule["annotations"]["summary"]) < 100
     assert len(rule["annotations"]["description"]) > 60
     by = re.findall(r"\$labels\.(\w+)", json.dumps(rule["annotations"]))
-    assert set(by) <= {"group", "source", "instance"}
+    assert set(by) <= {"group", "source", "instance", "partition"}
 
 
 @pytest.mark.external
