@@ -26,12 +26,13 @@ STOP = 5.0
 async def work(count: int, opened: Path) -> None:
     """Run so many workers until SIGTERM. Make a file when all have opened the group."""
     stopped = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     settings = Settings()
     workers = [Worker(settings, noop, None) for _ in range(count)]
     for worker in workers:
         worker.start()
         await worker.opened.wait()
+    # Not before: while they start, the signal ends the process at once.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     await asyncio.to_thread(opened.touch)
     await stopped.wait()
     for worker in workers:

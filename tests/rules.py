@@ -171,6 +171,7 @@ DIRECT = "tests/stream/test_direct_reads.py::test_"
 DIRECT_FAULTS = "tests/stream/test_direct_reads_faults.py::test_"
 TAKEOVER = "tests/worker/test_takeover.py::test_"
 WAKE_UP = "tests/stream/test_wakeup.py::test_"
+OPEN_CONNECTIONS = "tests/stream/test_open_connections.py::test_"
 WHOLE_TAKES = "tests/stream/test_whole_takes.py::test_"
 WHOLE = "tests/e2e/test_rules.py::test_"
 
@@ -2357,10 +2358,7 @@ RULES = (
                 "if False:",
             ),
         ),
-        (
-            "tests/stream/test_open_connections.py::"
-            "test_what_may_last_long_never_has_the_last_connection",
-        ),
+        (f"{OPEN_CONNECTIONS}what_may_last_long_never_has_the_last_connection",),
     ),
     Rule(
         27,
