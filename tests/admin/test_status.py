@@ -92,6 +92,7 @@ def test_the_status_for_programs_lists_each_heartbeat() -> None:
             "stuck_threads": 0,
             "sick": "",
             "sick_why": "",
+            "troubles": {},
             "age_ms": 4000,
         }
     ]

@@ -38,7 +38,7 @@ STEPS = {
     "settle": ("worker/settlement", "worker/settler"),
     "history": ("hookmill/stream/attempts", "worker/outcome"),
     "ask Redis": ("hookmill/stream/client", "hookmill/stream/connections",
-                  "hookmill/stream/script_runner"),
+                  "hookmill/stream/open_connections", "hookmill/stream/script_runner"),
     "count": ("worker/rates", "hookmill/instrumentation/rates", "receiver/accepted"),
     "log": ("worker/report", "hookmill/runtime/", "hookmill/printable"),
 }  # fmt: skip
