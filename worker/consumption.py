@@ -90,10 +90,13 @@ class Consumption:
         if not self._may_stand_still():
             self._found(None)
         elif self._clock() >= self._ask_at:
+            asked = self._clock()
             try:
                 await self.ask()
             except StreamUnavailableError:
                 self._seen.clear()
+            if self._clock() - asked > self._period:
+                self._seen.clear()  # Redis stood still, and so did all that waits for it
             self._note_pool()  # it may have moved meanwhile
             self._found(self._judge())
         self._looked = self._clock()

@@ -28,7 +28,8 @@ LOWEST = frozenset({
 """Gauges of which the lowest value is shown: it is that of the process that is worst off."""
 
 HIGHEST = frozenset({
-    "hookmill_backlog_limit_bytes", "hookmill_backlog_limit_messages", "hookmill_spool_bytes",
+    "hookmill_backlog_limit_bytes", "hookmill_backlog_limit_messages",
+    "hookmill_partitions_unseen", "hookmill_worker_partition_away", "hookmill_spool_bytes",
     "hookmill_spool_limit_bytes", "hookmill_spool_messages",
     "hookmill_spool_oldest_timestamp_seconds",
 })  # fmt: skip

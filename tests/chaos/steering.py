@@ -15,7 +15,7 @@ from hookmill.admin.pauses import PauseRefusedError
 from hookmill.admin.replay_checks import ReplayRefusedError
 from hookmill.admin.replay_filter import ReplayFilter
 from hookmill.config.settings import Settings
-from hookmill.errors import StreamUnavailableError
+from hookmill.errors import GroupLostError, StreamUnavailableError
 from hookmill.stream.facts import Pause
 from hookmill.stream.unfinished import ReplayTakenOverError
 from tests.chaos.ledger import PastPause, PastReplay
@@ -135,7 +135,7 @@ class Steering:
                                 break
                         else:
                             return count
-            except (StreamUnavailableError, ReplayTakenOverError):
+            except (StreamUnavailableError, GroupLostError, ReplayTakenOverError):
                 await asyncio.sleep(_AGAIN)
             except ReplayRefusedError:
                 if name and count >= 0:
@@ -157,5 +157,5 @@ async def _until_done(act: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             return await act()
-        except StreamUnavailableError:
+        except (StreamUnavailableError, GroupLostError):
             await asyncio.sleep(_AGAIN)

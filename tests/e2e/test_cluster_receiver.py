@@ -118,5 +118,6 @@ async def test_what_a_frozen_node_does_not_take_is_spooled_and_drained_when_it_i
         assert await line.send(well) == {200: len(well)}
     finally:
         frozen.signal(signal.SIGCONT)
-    await eventually(lambda: split.length() == 30 + len(every) + len(well))
+    # More, if the frozen node carries out what it had received: those are duplicates.
+    await eventually(lambda: split.length() >= 30 + len(every) + len(well))
     assert await asyncio.to_thread(receiver.stop) == 0

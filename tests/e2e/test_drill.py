@@ -19,7 +19,7 @@ from hookmill.admin.probe import Probed, probe
 from hookmill.admin.status import look
 from hookmill.config.settings import Settings
 from hookmill.stream.facts import GroupFacts
-from hookmill.stream.inspector import Inspector
+from hookmill.stream.server_inspector import ServerInspector
 from tests.ports import free_port
 from tests.receiver.test_spool_full_disk import fill, small_disk
 from tests.support import MARBLE_SECRET, Program, wait_until
@@ -129,7 +129,7 @@ def test_whatever_is_broken_is_named_with_its_remedy(
     # A wrong clock on this machine.
     real = time.time
     with monkeypatch.context() as patched:
-        patched.setattr(Inspector.__init__, "__defaults__", (lambda: real() + 3600,))
+        patched.setattr(ServerInspector.__init__, "__defaults__", (lambda: real() + 3600,))
         assert "clock" in site.remedy("this machine's clock is 3600")
 
     # Redis stands still, and then refuses the login: nobody is unhealthy for that.

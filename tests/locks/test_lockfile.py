@@ -41,7 +41,8 @@ def locked(lock: str) -> dict[str, Locked]:
 
 
 def test_there_is_a_test_for_each_lock() -> None:
-    assert {path.stem for path in FOLDER.glob("*.txt")} == NEEDS.keys()
+    # `servers` are not installed: `tests/matrix.py` unpacks them.
+    assert {path.stem for path in FOLDER.glob("*.txt")} - {"servers"} == NEEDS.keys()
 
 
 @pytest.mark.parametrize("lock", NEEDS)

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import redis
 
 from hookmill import Delivery, Handlers
 from hookmill.message import Message
@@ -50,7 +51,9 @@ MakeLanes = Callable[..., Awaitable[list[Lane]]]
 
 
 @pytest.fixture
-async def make_lanes(server: Server, short_pauses: None) -> AsyncIterator[MakeLanes]:
+async def make_lanes(
+    server: Server, short_pauses: None, redis_client: redis.Redis
+) -> AsyncIterator[MakeLanes]:
     made: list[Lane] = []
 
     async def make(
@@ -67,6 +70,8 @@ async def make_lanes(server: Server, short_pauses: None) -> AsyncIterator[MakeLa
         await lane.consumer.close()
         await lane.stream.client.close()
         lane.threads.close()
+        for key in redis_client.scan_iter(f"{lane.stream.client.partitions[0].before}*"):
+            redis_client.delete(key)
 
 
 class Noted:
