@@ -127,7 +127,8 @@ async def test_a_refused_delivery_has_the_group_named_at_the_admin_address_and_t
     assert status == 503
     assert b"search" not in body
     await eventually(ready_names(ready), what="the group's name in /readyz")
-    assert await ready() == (
+    # A second look may have added that the group pins the stream.
+    assert (await ready()).startswith(
         "ready\n"
         "deliveries get 503 backlog_full: group search has the largest backlog (1 messages); "
         "workers of it that run: 0\n"
