@@ -168,6 +168,7 @@ def tell(folder: Path) -> Story:
         working.wait_for('"working"')
         worker = look_until(ports[1], "messages_total", 4)
         worker = look_until(ports[1], "group_messages", 1, state="dead")
+        worker = look_until(ports[1], "group_messages", 1, state="delayed")
         worked = look_until(ports[0], "group_backlog_bytes", 1)
         asyncio.run(line.send([line.order(9)]))
         worker = look_until(ports[1], "finished_messages_total", 4)
