@@ -14,8 +14,11 @@ from tests.worker.processes import WorkerProcesses
 
 @pytest.fixture
 def line(
-    start_program: Callable[..., Program], tmp_path: Path, server: Server, prefix: str
+    prefix: str, start_program: Callable[..., Program], tmp_path: Path, server: Server
 ) -> Line:
+    """A line under the test's prefix. The prefix comes first, so it is cleaned last: a program that
+    still ran would write its keys again.
+    """
     return Line(start_program, tmp_path, server.url, prefix)
 
 
