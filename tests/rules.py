@@ -2622,6 +2622,18 @@ RULES = (
     ),
     Rule(
         30,
+        "the time until a late answer of Redis does not count against a worker",
+        (Edit("worker/consumption.py", "min(now, since + seconds)", "since"),),
+        (f"{CONSUMPTION}the_time_until_an_answer_of_redis_does_not_count",),
+    ),
+    Rule(
+        30,
+        "a worker that stands still is found also where Redis is slow",
+        (Edit("worker/consumption.py", "min(now, since + seconds)", "now"),),
+        (f"{CONSUMPTION}a_pool_that_no_longer_turns_is_found_also_where_each_answer_comes_late",),
+    ),
+    Rule(
+        30,
         "a worker whose work is all paused is healthy",
         (Edit("worker/consumption.py", " or self._is_paused()", ""),),
         (f"{CONSUMPTION}one_that_may_take_nothing_is_healthy",),

@@ -2,7 +2,8 @@
 only looks alive.
 
 Redis is asked only where nothing moves although hands are free, so a worker at work costs it
-nothing. Where Redis does not answer, the worker is not to blame, and all time counts anew.
+nothing. Where Redis does not answer, the worker is not to blame, and all time counts anew. Where it
+answers late, the time until its answer does not count.
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ class Consumption:
         self._period = period
         self._clock = clock
         self._seen: dict[str, tuple[object, float]] = {}
-        """What was seen last, and since when it has been the same."""
+        """What was seen last, and since when it has been the same: later by the time that does not
+        count.
+        """
         self._ask_at = -math.inf
         self._looked = math.inf
         """When the last look had ended."""
@@ -95,8 +98,7 @@ class Consumption:
                 await self.ask()
             except StreamUnavailableError:
                 self._seen.clear()
-            if self._clock() - asked > self._period:
-                self._seen.clear()  # Redis stood still, and so did all that waits for it
+            self._do_not_count(self._clock() - asked)
             self._note_pool()  # it may have moved meanwhile
             self._found(self._judge())
         self._looked = self._clock()
@@ -142,6 +144,12 @@ class Consumption:
 
     def _may_stand_still(self) -> bool:
         return max(map(self._age, ("takes", "idle", "unsettled"))) >= self._period
+
+    def _do_not_count(self, seconds: float) -> None:
+        """Leave out the last seconds: Redis was waited for, and so did the pool, perhaps."""
+        now = self._clock()
+        for what, (value, since) in self._seen.items():
+            self._seen[what] = value, min(now, since + seconds)
 
     @staticmethod
     def _is_of_a_stream(what: str) -> bool:

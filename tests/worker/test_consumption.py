@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hookmill.stream.first_waiting import FirstWaiting
+from hookmill.stream.first_waiting import FirstIDs, FirstWaiting
 from hookmill.stream.producer import Producer
 from hookmill.stream.takes import TAKE_BYTES
 from tests.support import Clock, Server, Stream, eventually
@@ -40,7 +40,8 @@ class Watched:
         while self.clock.now < until:
             if each is not None:
                 await each()
-            self.clock.now += await self.consumption.run_once()
+            pause = await self.consumption.run_once()  # the clock may move meanwhile
+            self.clock.now += pause
         return "" if self.consumption.fault is None else self.consumption.fault.code
 
 
@@ -178,6 +179,41 @@ async def test_while_redis_does_not_answer_nobody_is_unhealthy(
     watched.consumption._waiting = FirstWaiting(patient.client, "main")
     assert await watched.after(PATIENCE - 2) == ""  # the time counts anew
     assert await watched.after(8) == "consumes_nothing"
+
+
+class Slow(FirstWaiting):
+    """Answers after so many seconds of the test's clock."""
+
+    def __init__(self, stream: Producer, clock: Clock, seconds: float) -> None:
+        super().__init__(stream.client, "main")
+        self._clock, self._seconds = clock, seconds
+
+    async def look(self) -> FirstIDs:
+        self._clock.now += self._seconds
+        return await super().look()
+
+
+async def test_the_time_until_an_answer_of_redis_does_not_count(
+    stream: Producer, make_pool: MakePool
+) -> None:
+    watched = await wedged(make_pool, stream)
+    await send(stream, "m0")
+    quick = watched.consumption._waiting
+    assert await watched.after(PATIENCE - 4) == ""
+    watched.consumption._waiting = Slow(stream, watched.clock, 30.0)
+    assert await watched.after(1) == ""
+    watched.consumption._waiting = quick
+    assert await watched.after(6) == "consumes_nothing"
+
+
+async def test_a_pool_that_no_longer_turns_is_found_also_where_each_answer_comes_late(
+    stream: Producer, make_pool: MakePool
+) -> None:
+    watched = await wedged(make_pool, stream)
+    await send(stream, "m0")
+    watched.consumption._waiting = Slow(stream, watched.clock, 4.0)
+    assert await watched.after(PATIENCE) == ""
+    assert await watched.after(3 * PATIENCE) == "consumes_nothing"
 
 
 async def test_a_process_that_stood_still_is_given_its_time(
