@@ -102,47 +102,58 @@ def _by_window(figures: Figures) -> list[str]:
 
 def _fields() -> dict[str, str]:
     end = _Result("end_to_end")
-    bodies, wire, memory = _Result("bodies"), _Result("wire"), _Result("memory")
-    costs, latency = _Result("redis_cost"), _Result("latency")
+    posted = "From POST to handler, at half load"
+    half_load = [end.table(f"{posted}{which}")["hookmill"] for which in ("", ", p99")]
+    return {
+        "machine": f'"{end.machine}"',
+        "date": f'"{end.date}"',
+        **{name: _number(value) for name, value in _numbers(end).items()},
+        **_batches(_Result("redis_cost")),
+        "half_load_ms": f"({', '.join(map(_number, half_load))})",
+        **_sizes(_Result("bodies"), _Result("wire")),
+    }
+
+
+def _numbers(end: _Result) -> dict[str, float]:
     waiting = _Result("worker").table("Handlers that sleep 50 ms, 500 at a time")
     growth = _Result("growth").table("CPU of Redis")
-    posted = "From POST to handler, at half load"
-    idle = latency.table("From the POST to the handler's first line, idle")
-    taken, appended = costs.table("Take and settle"), costs.table("Append")
-    settle = "settle, with a history" if "settle, with a history, 32 at once" in taken else "settle"
-    stored = memory.table("Redis: a message of 214 bytes that waits")
+    stored = _Result("memory").table("Redis: a message of 214 bytes that waits")
     token, none = "as from QStash: with a token that is remembered", "as from Marble: no token"
-    peak = _Result("receiver").table("Memory at its peak")
-    numbers: dict[str, float] = {
+    receiver = _Result("receiver")
+    return {
         "receiver_us": end.table("CPU time of receiver")["hookmill"],
         "worker_us": end.table("CPU time of worker")["hookmill"],
         "redis_us": end.table("CPU time of Redis")["hookmill"],
         "one_core": end.table("Deliveries from POST to handled, on one core")["hookmill"],
-        "answer_ms": _Result("receiver").table("p50 at half the load of ours")["hookmill receiver"],
+        "answer_ms": receiver.table("p50 at half the load of ours")["hookmill receiver"],
         "waiting_share": waiting["hookmill worker"] / waiting["ideal"],
         "clearing": growth["a backlog of 1,000,000"] - growth["these messages alone"],
-        "receiver_most_mb": peak["hookmill receiver, overload"],
+        "receiver_most_mb": receiver.table("Memory at its peak")["hookmill receiver, overload"],
         "token_bytes": stored[f"hookmill, {token}"] - stored[f"hookmill, {none}"],
     }
-    ours = "hookmill receiver", "hookmill worker"
+
+
+def _batches(costs: _Result) -> dict[str, str]:
+    appended, taken = costs.table("Append"), costs.table("Take and settle")
+    settle = "settle, with a history" if "settle, with a history, 32 at once" in taken else "settle"
+    return {
+        "append": _in_batches(appended, "append, each with a token"),
+        "take": _in_batches(taken, "take"),
+        "settle": _in_batches(taken, settle),
+    }
+
+
+def _sizes(bodies: _Result, wire: _Result) -> dict[str, str]:
+    receiver, worker = "hookmill receiver", "hookmill worker"
     moved = wire.table("Bytes on the wire")
     spent = wire.table("CPU time of Redis, with a replica")
     held = wire.table("Memory of Redis")
     return {
-        "machine": f'"{end.machine}"',
-        "date": f'"{end.date}"',
-        **{name: _number(value) for name, value in numbers.items()},
-        "receiver_by_size": _by_size(bodies.table("Receiver, CPU time"), ours[0]),
-        "worker_by_size": _by_size(bodies.table("Worker, CPU time"), ours[1]),
+        "receiver_by_size": _by_size(bodies.table("Receiver, CPU time"), receiver),
+        "worker_by_size": _by_size(bodies.table("Worker, CPU time"), worker),
         "redis_by_size": _by_size(spent, "append, take and settle"),
-        "append": _in_batches(appended, "append, each with a token"),
-        "take": _in_batches(taken, "take"),
-        "settle": _in_batches(taken, settle),
-        "idle_ms": f"({_number(idle['p50'])}, {_number(idle['p99'])})",
-        "half_load_ms": f"({_number(end.table(posted)['hookmill'])}, "
-        f"{_number(end.table(f'{posted}, p99')['hookmill'])})",
-        "receiver_mb": _by_size(bodies.table("Receiver, memory at its peak"), ours[0]),
-        "worker_mb": _by_size(bodies.table("Worker, memory at its peak"), ours[1]),
+        "receiver_mb": _by_size(bodies.table("Receiver, memory at its peak"), receiver),
+        "worker_mb": _by_size(bodies.table("Worker, memory at its peak"), worker),
         "stored_bytes": _by_size(held, "a message that waits, with its token"),
         "to_redis": _by_size(moved, "to Redis"),
         "from_redis": _by_size(moved, "from Redis"),

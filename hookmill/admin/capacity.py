@@ -144,6 +144,11 @@ def plan(load: Load, figures: Figures) -> CapacityPlan:
     return _Reckoning(load, figures).plan()
 
 
+def default(name: str) -> int:
+    """Return the default of a setting."""
+    return int(Settings.model_fields[name].default)
+
+
 class _Reckoning:
     def __init__(self, load: Load, figures: Figures) -> None:
         self._load = load
@@ -168,7 +173,9 @@ class _Reckoning:
             memory=memory,
             wire=self._wire(),
             backlog=self._backlog(fleet, workers),
-            limits=sorted(self._limits(fleet, receivers, workers), key=lambda one: one.rate),
+            limits=sorted(
+                self._limits(fleet, receivers, workers, memory), key=lambda one: one.rate
+            ),
         )
 
     def _receivers(self) -> Receivers:
@@ -197,9 +204,9 @@ class _Reckoning:
             processes,
             micros,
             load.rate * self._held,
-            max(_default("concurrency"), each),
-            max(_default("threads"), each),
-            max(_default("take_bytes"), ceil(in_hand)),
+            max(default("concurrency"), each),
+            max(default("threads"), each),
+            max(default("take_bytes"), ceil(in_hand)),
             figures.worker_mb.at(load.body) + MESSAGES_ON_THEIR_WAY * in_hand / 1e6,
         )
 
@@ -211,7 +218,7 @@ class _Reckoning:
             backlog=self._left_waiting() * self._stored,
             ids=load.rate * 2 * load.window * BYTES_PER_ID,
             tokens=self._comes * TOKENS_LAST * self._figures.token_bytes,
-            history=float(_default("history_bytes")),
+            history=float(default("history_bytes")),
         )  # fmt: skip
 
     def _left_waiting(self) -> float:
@@ -273,13 +280,14 @@ class _Reckoning:
             slots / self._held,
         )
 
-    def _limits(self, fleet: Fleet, receivers: Receivers, workers: Workers) -> list[Limit]:
+    def _limits(
+        self, fleet: Fleet, receivers: Receivers, workers: Workers, memory: Memory
+    ) -> list[Limit]:
         load, figures = self._load, self._figures
 
         def is_full(rate: int) -> bool:
             return fleet.full(figures, Traffic(load.body, rate, rate)) > 1
 
-        memory = self._memory()
         changing = memory.needed - memory.history
         room = fleet.shards * load.server_memory - memory.history
         limits = [
@@ -300,8 +308,3 @@ def _needed(busy: float, share: float) -> int:
 def _fewest(enough: Callable[[int], bool], most: int = 1 << 24) -> int:
     """Return the first number from 1 on that is enough, as all above it are."""
     return 1 + bisect_left(range(1, most), 1, key=enough)
-
-
-def _default(name: str) -> int:
-    """Return the default of a setting."""
-    return int(Settings.model_fields[name].default)

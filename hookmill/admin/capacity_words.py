@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from hookmill.admin.capacity import MOST_SHARDS, CapacityPlan, Load
+from hookmill.admin.capacity import MOST_SHARDS, CapacityPlan, Load, default
 from hookmill.admin.figures import Figures
 from hookmill.admin.memory_checks import BYTES_PER_ID
 from hookmill.admin.units import count, size, span
@@ -46,17 +46,19 @@ def limits(plan: CapacityPlan) -> str:
 def settings(plan: CapacityPlan) -> list[str]:
     """Return the settings that differ from their defaults, as a shell takes them."""
     load, workers, backlog = plan.load, plan.workers, plan.backlog
-    most = max(1.25 * backlog.messages, 1_000_000)
-    most_bytes = max(1.25 * backlog.bytes, 1 << 30)
     wanted = {
-        "HOOKMILL_PARTITIONS": (min(plan.shards.masters, MOST_SHARDS), 1),
-        "HOOKMILL_CONCURRENCY": (workers.concurrency, 100),
-        "HOOKMILL_TAKE_BYTES": (workers.take_bytes, 1 << 24),
-        "HOOKMILL_DEDUP_WINDOW": (round(load.window), 259_200),
-        "HOOKMILL_BACKLOG_MESSAGES": (round(most), 1_000_000),
-        "HOOKMILL_BACKLOG_BYTES": (round(most_bytes), 1 << 30),
+        "partitions": min(plan.shards.masters, MOST_SHARDS),
+        "concurrency": workers.concurrency,
+        "take_bytes": workers.take_bytes,
+        "dedup_window": round(load.window),
+        "backlog_messages": max(round(1.25 * backlog.messages), default("backlog_messages")),
+        "backlog_bytes": max(round(1.25 * backlog.bytes), default("backlog_bytes")),
     }
-    return [f"{name}={value}" for name, (value, usual) in wanted.items() if value != usual]
+    return [
+        f"HOOKMILL_{name.upper()}={value}"
+        for name, value in wanted.items()
+        if value != default(name)
+    ]
 
 
 def notes(plan: CapacityPlan) -> Iterator[str]:
@@ -79,7 +81,7 @@ def notes(plan: CapacityPlan) -> Iterator[str]:
             f"{shards.full:.0%}: while there is time, programs call it more often, with fewer "
             "messages each"
         )
-    if plan.workers.threads > 16:
+    if plan.workers.threads > default("threads"):
         yield (
             "handlers that are a plain `def` need a thread each: set HOOKMILL_THREADS="
             f"{plan.workers.threads} for them"

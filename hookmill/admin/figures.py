@@ -77,7 +77,6 @@ class Figures(NamedTuple):
     settle: InBatches
     answer_ms: float
     """From a POST to its answer at half load, which includes a round trip to Redis."""
-    idle_ms: tuple[float, float]
     half_load_ms: tuple[float, float]
     """From a POST to its handler: p50 and p99."""
     waiting_share: float

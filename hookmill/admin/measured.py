@@ -18,6 +18,10 @@ MEASURED = Figures(
     clearing=12.8,
     receiver_most_mb=78.82,
     token_bytes=106.1,
+    append=InBatches(small=(32, 7.237), large=(200, 5.714)),
+    take=InBatches(small=(32, 6.673), large=(200, 4.704)),
+    settle=InBatches(small=(32, 0.855), large=(200, 0.784)),
+    half_load_ms=(2.642, 6.992),
     receiver_by_size=BySize(
         sizes=(214, 2_000, 20_000, 200_000, 2_000_000),
         values=(42.29, 40.71, 108.3, 790.7, 6973.0),
@@ -30,11 +34,6 @@ MEASURED = Figures(
         sizes=(214, 2_000, 20_000, 200_000, 2_000_000),
         values=(31.8, 39.26, 118.5, 859.3, 11280.0),
     ),
-    append=InBatches(small=(32, 7.237), large=(200, 5.714)),
-    take=InBatches(small=(32, 6.673), large=(200, 4.704)),
-    settle=InBatches(small=(32, 0.855), large=(200, 0.784)),
-    idle_ms=(1.72, 2.504),
-    half_load_ms=(2.642, 6.992),
     receiver_mb=BySize(
         sizes=(214, 2_000, 20_000, 200_000, 2_000_000),
         values=(67.52, 67.8, 70.52, 81.51, 99.21),

@@ -21,18 +21,6 @@ NEARLY_FULL = 0.8
 """The share of maxmemory above which too little is left for a backlog."""
 
 
-def judge_memory(
-    server: ServerFacts,
-    overview: Overview,
-    settings: Settings,
-    rate: float | None,
-    sources: Sequence[SourceRate] = (),
-) -> Iterator[Finding]:
-    """Judge the memory there is and, for a `rate` of messages a second, what will be needed."""
-    yield from judge_bound(server, overview, settings)
-    yield from judge_needs(overview, settings, rate, sources)
-
-
 def judge_needs(
     overview: Overview,
     settings: Settings,

@@ -76,7 +76,7 @@ def plan(  # noqa: PLR0913 - an option each
         peak=peak,
         peak_for=_time("--peak-for", peak_for),
         outage=_time("--outage", outage),
-        window=_time("--window", window),
+        window=_time("--window", window, 1),
         replicas=replicas,
         server_memory=_size("--memory", memory, 1e8, 1e14),
         call=_time("--call", call, 0.002),

@@ -13,6 +13,7 @@ from hookmill.admin.capacity import CapacityPlan, Load, plan
 from hookmill.admin.capacity_words import limits, notes, rows, title
 from hookmill.admin.capacity_words import settings as settings_of
 from hookmill.admin.measured import MEASURED
+from hookmill.config.settings import Settings
 
 USUAL = Load(rate=50_000, body=2_000, handler=0.02, window=3_600)
 
@@ -25,7 +26,7 @@ loads = st.builds(
     peak=st.floats(0, 10_000_000),
     peak_for=st.floats(0, 86_400),
     outage=st.floats(0, 864_000),
-    window=st.floats(0, 864_000),
+    window=st.floats(1, 864_000),
     replicas=st.integers(0, 5),
     utilisation=st.floats(0.01, 0.95),
     server_memory=st.floats(1e8, 1e14),
@@ -68,13 +69,19 @@ def test_more_of_anything_never_needs_fewer_of_anything(
 
 @settings(max_examples=50, deadline=None)
 @given(loads)
-def test_a_plan_is_enough_for_its_load_and_can_be_said(load: Load) -> None:
+def test_a_plan_is_enough_for_its_load_and_can_be_said_with_settings_that_are_accepted(
+    load: Load,
+) -> None:
     found = of(load)
     for one in found.limits:
         assert one.rate >= load.rate * 0.999, one.what
     assert [one.rate for one in found.limits] == sorted(one.rate for one in found.limits)
     assert all(math.isfinite(number) for number in sizes(found).values())
     words = [title(load), limits(found), *settings_of(found), *notes(found)]
+    named = [one.partition("=") for one in settings_of(found)]
+    Settings.model_validate(
+        {name.removeprefix("HOOKMILL_").lower(): value for name, _, value in named}
+    )
     words += [text for row in rows(found, MEASURED) for text in row]
     assert all(word.strip() and "nan" not in word for word in words)
 

@@ -12,7 +12,7 @@ from hookmill.admin import checkup
 from hookmill.admin.findings import Finding, Level, exit_status, worst_first
 from hookmill.admin.group_checks import judge_groups
 from hookmill.admin.id_rates import GivenRates
-from hookmill.admin.memory_checks import judge_memory
+from hookmill.admin.memory_checks import judge_bound, judge_needs
 from hookmill.admin.server_checks import judge_server
 from hookmill.admin.settings_checks import judge_settings
 from hookmill.config.settings import Settings
@@ -35,7 +35,8 @@ def test_where_all_is_well_nothing_is_found_but_what_the_window_costs() -> None:
     found = [
         *judge_settings(SET),
         *judge_server(SOUND, SET),
-        *judge_memory(SOUND, overview, SET, None),
+        *judge_bound(SOUND, overview, SET),
+        *judge_needs(overview, SET, None),
         *judge_groups(overview, SET),
     ]
 

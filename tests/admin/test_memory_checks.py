@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from hookmill.admin.id_rates import SourceRate
-from hookmill.admin.memory_checks import judge_memory
+from hookmill.admin.memory_checks import judge_bound, judge_needs
 from tests.admin.facts import GB, SET, SOUND, WORKED, levels, with_groups
 
 
@@ -45,7 +45,7 @@ def test_the_room_that_is_left_is_judged(
     server = msgspec.structs.replace(SOUND, policy=policy)
     overview = with_groups(WORKED, used_memory=used, maxmemory=limit)
 
-    found = levels(*judge_memory(server, overview, SET, None))
+    found = levels(*judge_bound(server, overview, SET), *judge_needs(overview, SET, None))
 
     assert found[:-1] == expected  # the last is what the window costs
 
@@ -108,7 +108,7 @@ def test_what_the_dedup_window_costs_is_said_for_one_to_two_windows(
     overview = with_groups(*(msgspec.structs.replace(WORKED, remembered=n) for n in groups))
     settings = SET.model_copy(update={"dedup_window": window})
 
-    (found,) = judge_memory(SOUND, overview, settings, rate)
+    (found,) = judge_needs(overview, settings, rate)
 
     assert levels(found) == [(level, what)]
 
@@ -137,7 +137,7 @@ def test_what_the_retention_costs_is_said(
     overview = with_groups(WORKED, length=1000, bytes=500_000)
     settings = SET.model_copy(update={"retention": retention})
 
-    *_, found = judge_memory(SOUND, overview, settings, rate)
+    *_, found = judge_needs(overview, settings, rate)
 
     assert levels(found) == [(level, what)]
 
@@ -147,7 +147,7 @@ def test_what_each_source_costs_is_said_the_largest_first() -> None:
     shop = SourceRate("shop", 1000.0, 3600)
     hub = SourceRate("hub", 100.0, 259_200, is_share=True)
 
-    first, *found = judge_memory(SOUND, overview, SET, 1100.0, [shop, hub])
+    first, *found = judge_needs(overview, SET, 1100.0, [shop, hub])
 
     assert levels(first, *found) == [
         (
@@ -171,6 +171,6 @@ def test_too_much_names_the_source_that_needs_most() -> None:
     overview = with_groups(msgspec.structs.replace(WORKED, remembered=0), maxmemory=GB)
     rates = [SourceRate("shop", 1000.0, 3600), SourceRate("hub", 100.0, 259_200)]
     first, *_ = (
-        one for one in judge_memory(SOUND, overview, SET, 1100.0, rates) if "remembered" in one.what
+        one for one in judge_needs(overview, SET, 1100.0, rates) if "remembered" in one.what
     )
     assert (first.level, first.do) == ("warning", "raise maxmemory, or shorten dedup_window of hub")
