@@ -2362,6 +2362,20 @@ RULES = (
     ),
     Rule(
         27,
+        "a command does not wait in line for a connection longer than for its reply",
+        (
+            Edit(
+                "hookmill/stream/open_connections.py",
+                "asyncio.timeout(patience)",
+                "asyncio.timeout(None)",
+            ),
+        ),
+        (
+            f"{OPEN_CONNECTIONS}where_redis_stands_still_those_in_line_fail_with_those_that_were_sent",
+        ),
+    ),
+    Rule(
+        27,
         "a wait whose connection was dropped may have lost a wake-up",
         (
             Edit(

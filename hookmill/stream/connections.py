@@ -87,6 +87,7 @@ class Connections:
         self.together: list[Connections] = [] if beside is None else beside.together
         """All connections that are dropped together."""
         self.together.append(self)
+        self._timeout = timeout
         self._blocks = timeout is None
         self._refusal = ""
         self._refused_until = 0.0
@@ -110,7 +111,9 @@ class Connections:
         where there is no reply at all.
         """
         is_long = allowance > 0
-        connection = await self.opened.get(self._make, is_long=is_long)
+        # What may last long waits for what does. Others fail in line as soon as if they were sent.
+        patience = None if is_long else self._timeout
+        connection = await self.opened.get(self._make, is_long=is_long, patience=patience)
         drops = self.drops
         try:
             # It was closed meanwhile, or has a reply that nobody waited for.

@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from hookmill.errors import StreamUnavailableError
+
 ASKING_CONNECTIONS = 2
 """The connections of a worker for commands that do not block: to take and to settle at once."""
 
@@ -33,10 +35,15 @@ class OpenConnections:
         """How many are in use for something that may last long."""
         self._waiting: deque[tuple[bool, asyncio.Future[Any]]] = deque()
 
-    async def get(self, make: Callable[[], Any], *, is_long: bool) -> Any:
-        """Return a connection that nobody uses; `make` makes another one. Put it back."""
+    async def get(
+        self, make: Callable[[], Any], *, is_long: bool, patience: float | None = None
+    ) -> Any:
+        """Return a connection that nobody uses; `make` makes another one. Put it back. Raise
+        `StreamUnavailableError` if none is free within `patience` seconds (None: wait for one
+        however long that takes).
+        """
         if self.most is not None and not self._may_get(is_long=is_long):
-            return await self._wait(is_long=is_long)
+            return await self._wait(is_long=is_long, patience=patience)
         self._long += is_long
         if self.free:
             return self.free.pop()
@@ -66,12 +73,18 @@ class OpenConnections:
             return False
         return bool(self.free) or self.most is None or len(self.all) < self.most
 
-    async def _wait(self, *, is_long: bool) -> Any:
+    async def _wait(self, *, is_long: bool, patience: float | None) -> Any:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((is_long, future))
         try:
-            return await future
-        except asyncio.CancelledError:
+            async with asyncio.timeout(patience):
+                return await future
+        except (asyncio.CancelledError, TimeoutError) as error:
             if future.done() and not future.cancelled():
                 self.put_back(future.result(), is_long=is_long)
-            raise
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            raise StreamUnavailableError(
+                f"not sent: all {self.most} connections were in use for {patience:g} s, because "
+                "Redis answers too slowly, or not at all"
+            ) from None

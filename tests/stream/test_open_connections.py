@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
+import pytest
 import redis
 
+from hookmill.errors import StreamUnavailableError
 from hookmill.stream.client import Client
 from hookmill.stream.open_connections import OpenConnections
 from tests.support import Server, eventually
@@ -69,6 +71,33 @@ async def test_a_connection_that_nobody_waits_for_any_longer_is_handed_on() -> N
     with suppress(asyncio.CancelledError):
         await gives_up
     assert await late is one
+
+
+async def test_who_gets_none_in_time_fails_and_its_place_in_line_is_left_out() -> None:
+    connections = opened(1)
+    one = await connections.get(object, is_long=False)
+    with pytest.raises(StreamUnavailableError, match="not sent: all 1 connections were in use"):
+        await connections.get(object, is_long=False, patience=0.01)
+    connections.put_back(one, is_long=False)
+    assert connections.free == [one]
+
+
+async def test_where_redis_stands_still_those_in_line_fail_with_those_that_were_sent(
+    server: Server, prefix: str, redis_client: redis.Redis
+) -> None:
+    async with Client(server.url, prefix, connections=2, timeout=0.3) as client:
+        await client.execute(0, "PING")
+        redis_client.client_pause(60_000, all=False)
+        try:
+            asked = [client.execute(0, "INCR", f"{prefix}:times") for _ in range(40)]
+            failed = await asyncio.gather(*asked, return_exceptions=True)
+        finally:
+            redis_client.client_unpause()
+        sent = [one for one in failed if "not sent" not in str(one)]
+        assert [type(one) for one in failed] == [StreamUnavailableError] * 40
+        assert len(sent) <= 8
+        assert len(await asyncio.gather(*(client.execute(0, "PING") for _ in range(9)))) == 9
+    redis_client.delete(f"{prefix}:times")
 
 
 async def test_many_commands_at_once_share_the_connections_of_a_bounded_client(
