@@ -79,10 +79,10 @@ class ChildProcess:
             self.ended.set()
 
     def stop(self) -> None:
-        """Ask it to stop; a second call does nothing. Not by a signal: whoever stops the supervisor
-        may send one to all processes, and a second one would end them at once.
+        """Ask it to stop, if it runs; a second call does nothing. Not by a signal: whoever stops
+        the supervisor may send one to all processes, and a second one would end them at once.
         """
-        if not self.is_asked_to_stop:
+        if not self.is_asked_to_stop and not self.ended.is_set():
             self.is_asked_to_stop = True
             self._say(STOP)
 

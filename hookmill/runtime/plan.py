@@ -15,7 +15,7 @@ VARIABLE = "_HOOKMILL_PLAN"
 
 class ProcessPlan(NamedTuple):
     """Which processes to run, and how. `host` and `port` are those that receivers share; workers
-    have none. `words` are those of the command.
+    have none. `name` is the program's name in log lines, where these have one.
     """
 
     program: str

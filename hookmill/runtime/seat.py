@@ -43,7 +43,7 @@ SETTINGS_FAULT = 2
 
 
 class Seat:
-    """`keep` it until `stopping` is set. `end` ends the supervisor with an exit status."""
+    """`keep` it until `stopping` is set. A process that stops has `end_within` seconds for that."""
 
     def __init__(
         self,
@@ -160,15 +160,19 @@ class Seat:
         return child
 
     async def _pause_after(self, child: ChildProcess | None) -> None:
-        """Wait before a process is started in the place of one that has ended."""
+        """Wait before a process is started in the place of one that has ended; not where `replace`
+        has ended it. None: the last one could not be started.
+        """
         self.leave_port()  # so that connections find the others
-        self.deaths += 1
+        if child is not None and child.is_asked_to_stop:
+            return
         since = None if child is None else child.ready_since
         if since is not None and time.monotonic() - since > STEADY:
             self._failures = 0
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**self._failures)
         self._failures += 1
         if child is not None:
+            self.deaths += 1
             self.on_end(child)
             if self._stopping.is_set():
                 return

@@ -96,6 +96,7 @@ class Supervised:
         os._exit(1)  # nobody else would end it
 
     def _pass_on(self, connection: socket.socket) -> None:
+        connection.set_inheritable(False)  # or it could stay open after the answer
         answer = self._answer
         try:
             if answer is not None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ stop = threading.Event()
 supervised.begin(stop.set, lambda: os._exit(7))
 me = supervised.current()
 def answer(connection):
+    assert not connection.get_inheritable()
     path = connection.recv(4096).split(b" ")[1].decode().strip("/")
     says = Path(f"{path}-{me.number}")
     status, _, body = (says.read_text() if says.exists() else "200 well").partition(" ")
@@ -106,9 +108,8 @@ class Supervising:
         return next(int(words[1]) for words in said if int(words[2]) == pid)
 
     def wait_for(self, text: str, times: int = 1) -> None:
-        wait_until(
-            lambda: self.text.count(text) >= times or self._process.poll() is not None, what=text
-        )
+        with suppress(AssertionError):  # the assertion below shows the log, which says more
+            wait_until(lambda: self.text.count(text) >= times or self._process.poll() is not None)
         assert self.text.count(text) >= times, self.text
 
     def signal(self, number: signal.Signals) -> None:
@@ -120,7 +121,11 @@ class Supervising:
     def stop(self) -> int:
         if self._process.poll() is None:
             self.signal(signal.SIGTERM)
-        return self.wait()
+        try:
+            return self.wait()
+        except subprocess.TimeoutExpired:
+            self._process.kill()  # its children then end by themselves
+            raise
 
 
 def is_alive(pid: int) -> bool:

@@ -109,6 +109,22 @@ def test_a_new_one_that_does_not_start_leaves_the_old_ones_in_place(
     assert running.stop() == 0
 
 
+def test_one_that_does_not_get_ready_is_replaced_at_once_and_counts_as_no_death(
+    supervise: Callable[..., Supervising],
+) -> None:
+    late = "import threading; from hookmill.runtime import supervised as s; stop = threading.Event"
+    late += "(); s.begin(stop.set, stop.set); print('begun', flush=True); stop.wait()"
+    running = supervise(
+        sys.executable, "-c", late, processes=1, admin_port=0, admin_host="127.0.0.1"
+    )
+    running.wait_for("begun")
+    running.signal(signal.SIGUSR2)
+    running.wait_for("begun", 2)
+    assert DIED not in running.text
+    assert "hookmill_process_deaths_total 0.0" in running.ask("/metrics")[1]
+    assert running.stop() == 0
+
+
 def test_signals_are_passed_on_to_all(supervise: Callable[..., Supervising]) -> None:
     running = supervise()
     running.wait_for(READY)

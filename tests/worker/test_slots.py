@@ -17,7 +17,7 @@ from hookmill.stream.entries import EntryRef, Taken
 from hookmill.stream.producer import Producer
 from hookmill.stream.takes import TAKE_BYTES
 from tests.support import Server, Stream, eventually, message
-from tests.worker.pools import FOR_EVER, Scripted, scripted
+from tests.worker.pools import FOR_EVER, Scripted
 from worker.attempt import Attempter
 from worker.pool import Pool
 from worker.slots import Slots
@@ -27,11 +27,46 @@ from worker.threads import HandlerThreads
 pytestmark = pytest.mark.one_server
 
 
+class Plain(Scripted):
+    """A consumer; in those that derive from it, Redis stands still until `goes_on` is set."""
+
+    def __init__(self, stream: Producer) -> None:
+        super().__init__(stream.client, "main", "lane", dedup_window=3600)
+        self.goes_on = asyncio.Event()
+        self.is_asked = asyncio.Event()
+
+    async def stand_still(self) -> None:
+        self.is_asked.set()
+        await self.goes_on.wait()
+
+
+class Stuck(Plain):
+    """One whose Redis stands still in takes."""
+
+    async def take(self, count: int, max_bytes: int = TAKE_BYTES) -> Taken:
+        taken = await super().take(count, max_bytes)
+        await self.stand_still()  # Redis has given the messages, and the reply is on its way
+        return taken
+
+
+class Suspecting(Plain):
+    """One that brings suspects, as a takeover does. Its Redis stands still before they run."""
+
+    async def take(self, count: int, max_bytes: int = TAKE_BYTES) -> Taken:
+        taken = await super().take(count, max_bytes)
+        entries = [msgspec.structs.replace(one, is_suspect=True) for one in taken.entries]
+        return taken._replace(entries=entries)
+
+    async def run_alone(self, ref: EntryRef, token: str) -> int:
+        await self.stand_still()
+        return await super().run_alone(ref, token)
+
+
 class Lane:
     """A pool with a stream of its own, as those of a cluster have."""
 
     def __init__(
-        self, stream: Producer, slots: Slots, handlers: Handlers[Any], consumer: Scripted
+        self, stream: Producer, slots: Slots, handlers: Handlers[Any], consumer: Plain
     ) -> None:
         self.stream = stream
         self.threads = HandlerThreads(1)
@@ -46,6 +81,12 @@ class Lane:
         await self.consumer.open()
         self.pool.start()
 
+    async def start_and_stand_still(self, message_id: str) -> None:
+        """Start with this message, and return when Redis stands still."""
+        await self.send(message_id)
+        await self.start()
+        await self.consumer.is_asked.wait()
+
 
 MakeLanes = Callable[..., Awaitable[list[Lane]]]
 
@@ -56,9 +97,7 @@ async def make_lanes(
 ) -> AsyncIterator[MakeLanes]:
     made: list[Lane] = []
 
-    async def make(
-        handlers: Handlers[Any], slots: Slots, *kinds: Callable[[Producer], Scripted]
-    ) -> list[Lane]:
+    async def make(handlers: Handlers[Any], slots: Slots, *kinds: type[Plain]) -> list[Lane]:
         for number, kind in enumerate(kinds):
             stream = Stream(server.url, f"lane{number}-{secrets.token_hex(3)}")
             made.append(Lane(stream, slots, handlers, kind(stream)))
@@ -96,7 +135,7 @@ class Noted:
 
 async def test_with_one_slot_two_pools_take_turns(make_lanes: MakeLanes) -> None:
     work = Noted()
-    busy, other = await make_lanes(work.handlers, Slots(1), scripted, scripted)
+    busy, other = await make_lanes(work.handlers, Slots(1), Plain, Plain)
     await busy.send(*(f"busy{n}" for n in range(30)))
     await other.send("other0", "other1", "other2")
     await busy.start()
@@ -108,7 +147,7 @@ async def test_with_one_slot_two_pools_take_turns(make_lanes: MakeLanes) -> None
 
 async def test_no_more_messages_run_together_than_there_are_slots(make_lanes: MakeLanes) -> None:
     work = Noted()
-    lanes = await make_lanes(work.handlers, Slots(4), *[scripted] * 3)
+    lanes = await make_lanes(work.handlers, Slots(4), *[Plain] * 3)
     for lane in lanes:
         await lane.send(*(f"{id(lane)}-{n}" for n in range(20)))
         await lane.start()
@@ -116,38 +155,19 @@ async def test_no_more_messages_run_together_than_there_are_slots(make_lanes: Ma
     assert work.most <= 4
 
 
-class Stuck(Scripted):
-    """A consumer whose Redis stands still when a test wants it, in its takes or before suspects."""
-
-    def __init__(self, stream: Producer) -> None:
-        super().__init__(stream.client, "main", "stuck", dedup_window=3600)
-        self.goes_on = asyncio.Event()
-        self.is_asked = asyncio.Event()
-
-    async def take(self, count: int, max_bytes: int = TAKE_BYTES) -> Taken:
-        taken = await super().take(count, max_bytes)
-        self.is_asked.set()
-        await self.goes_on.wait()  # Redis has given the messages, and the reply is on its way
-        return taken
-
-
 async def test_a_pool_whose_redis_does_not_answer_keeps_no_slot_from_another(
     make_lanes: MakeLanes,
 ) -> None:
     work = Noted()
-    stuck, other = await make_lanes(work.handlers, Slots(1), Stuck, scripted)
-    consumer = stuck.consumer
-    assert isinstance(consumer, Stuck)
-    await stuck.send("late")
-    await stuck.start()
-    await consumer.is_asked.wait()
+    stuck, other = await make_lanes(work.handlers, Slots(1), Stuck, Plain)
+    await stuck.start_and_stand_still("late")
     await other.send(*(f"other{n}" for n in range(5)))
     await other.start()
     await eventually(lambda: len(work.ran) == 5)
     work.go_on.clear()
     await other.send("holds the slot")
     await eventually(lambda: "holds the slot" in work.ran)
-    consumer.goes_on.set()
+    stuck.consumer.goes_on.set()
     await eventually(lambda: stuck.pool.takes == 1)
     assert "late" not in work.ran  # it is held, and waits for its turn
     assert [ref.id for ref in stuck.pool.held]
@@ -158,17 +178,13 @@ async def test_a_pool_whose_redis_does_not_answer_keeps_no_slot_from_another(
 
 async def test_what_came_late_is_requeued_by_a_stop(make_lanes: MakeLanes) -> None:
     work = Noted()
-    stuck, other = await make_lanes(work.handlers, Slots(1), Stuck, scripted)
-    consumer = stuck.consumer
-    assert isinstance(consumer, Stuck)
-    await stuck.send("late")
-    await stuck.start()
-    await consumer.is_asked.wait()
+    stuck, other = await make_lanes(work.handlers, Slots(1), Stuck, Plain)
+    await stuck.start_and_stand_still("late")
     work.go_on.clear()
     await other.send("holds the slot")
     await other.start()
     await eventually(lambda: work.ran == ["holds the slot"])
-    consumer.goes_on.set()
+    stuck.consumer.goes_on.set()
     await eventually(lambda: stuck.pool.takes == 1)
     await stuck.pool.stop(1)
     work.go_on.set()
@@ -176,33 +192,10 @@ async def test_what_came_late_is_requeued_by_a_stop(make_lanes: MakeLanes) -> No
     assert await stuck.stream.client.execute(0, "XLEN", stuck.consumer.partitions[0].again) == 1
 
 
-class Suspecting(Scripted):
-    """A consumer that brings suspects, as a takeover does. Its Redis does not answer about them
-    until `goes_on` is set.
-    """
-
-    def __init__(self, stream: Producer) -> None:
-        super().__init__(stream.client, "main", "suspecting", dedup_window=3600)
-        self.goes_on = asyncio.Event()
-        self.is_asked = asyncio.Event()
-
-    async def take(self, count: int, max_bytes: int = TAKE_BYTES) -> Taken:
-        taken = await super().take(count, max_bytes)
-        entries = [msgspec.structs.replace(one, is_suspect=True) for one in taken.entries]
-        return taken._replace(entries=entries)
-
-    async def run_alone(self, ref: EntryRef, token: str) -> int:
-        self.is_asked.set()
-        await self.goes_on.wait()
-        return await super().run_alone(ref, token)
-
-
 async def test_a_suspect_of_one_pool_runs_while_nothing_runs_in_any(make_lanes: MakeLanes) -> None:
     work = Noted()
-    lane, other = await make_lanes(work.handlers, Slots(10), Suspecting, scripted)
-    consumer = lane.consumer
-    assert isinstance(consumer, Suspecting)
-    consumer.goes_on.set()
+    lane, other = await make_lanes(work.handlers, Slots(10), Suspecting, Plain)
+    lane.consumer.goes_on.set()
     work.go_on.clear()
     await other.send("beside")
     await other.start()
@@ -222,18 +215,14 @@ async def test_a_suspect_whose_redis_does_not_answer_keeps_nothing_waiting(
     make_lanes: MakeLanes,
 ) -> None:
     work = Noted()
-    lane, other = await make_lanes(work.handlers, Slots(1), Suspecting, scripted)
-    consumer = lane.consumer
-    assert isinstance(consumer, Suspecting)
-    await lane.send("suspect")
-    await lane.start()
-    await consumer.is_asked.wait()
+    lane, other = await make_lanes(work.handlers, Slots(1), Suspecting, Plain)
+    await lane.start_and_stand_still("suspect")
     await other.start()
     for number in range(3):
         await other.send(f"other{number}")
         await eventually(lambda: len(work.ran) == number + 1)  # noqa: B023 - it is awaited here
     assert "suspect" not in work.ran
-    consumer.goes_on.set()
+    lane.consumer.goes_on.set()
     await eventually(lambda: "suspect" in work.ran)
     assert work.most == 1
 
