@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 
+import pytest
+
 from hookmill.errors import StreamUnavailableError
 from hookmill.stream.moving import Address, MovingConnections
 from hookmill.stream.reply_errors import KeysElsewhereError
@@ -25,6 +27,20 @@ class Told:
 
     def moved(self, address: Address) -> None:
         self.known = address
+
+
+class Unknown(Told):
+    """Never says anything."""
+
+    async def find(self) -> Address:
+        return await asyncio.get_running_loop().create_future()
+
+
+async def test_a_command_waits_no_longer_than_usual_for_the_address_of_its_server() -> None:
+    connections = MovingConnections("redis://127.0.0.1", 0.05, Unknown(Address("127.0.0.1", 1)))
+    with pytest.raises(StreamUnavailableError, match="nobody has told within"):
+        await connections.ask([("PING",)])
+    await connections.close()
 
 
 async def test_where_the_new_server_gives_no_reply_those_of_the_old_one_still_count() -> None:
