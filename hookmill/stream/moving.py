@@ -85,7 +85,13 @@ class MovingConnections(Connections):
             start = _first_not_run(sent, replies)
             if start is None:
                 break
-            replies[start:] = await super().ask(sent[start:], allowance)
+            try:
+                replies[start:] = await super().ask(sent[start:], allowance)
+            except StreamUnavailableError as error:
+                if start == 0:
+                    raise
+                # Those before have run, and their replies count.
+                replies[start:] = [error.with_traceback(None)] * (len(sent) - start)
         return replies
 
     async def drop(self, seen: int | None = None) -> None:
