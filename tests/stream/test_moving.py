@@ -33,7 +33,8 @@ class Unknown(Told):
     """Never says anything."""
 
     async def find(self) -> Address:
-        return await asyncio.get_running_loop().create_future()
+        await asyncio.Event().wait()
+        return self.known
 
 
 async def test_a_command_waits_no_longer_than_usual_for_the_address_of_its_server() -> None:
