@@ -49,7 +49,6 @@ ROLES: dict[str, tuple[str, ...]] = {
         "hookmill.admin.rates.RateReader",
         "hookmill.admin.recent.page",
         "hookmill.admin.redactions.shown_by",
-        "hookmill.admin.refused.Refusals",
         "hookmill.admin.dead_letters.page",
         "hookmill.admin.dead_groups.groups",
         "hookmill.admin.pauses.listed",
@@ -121,8 +120,12 @@ class Code:
         A method counts once a function that is reached names its class, and so may create it.
         """
         every = [unit for module in self.modules.values() for unit in module.units]
-        beginnings = tuple(f"{root}." for root in roots)
-        left = {unit for unit in every if f"{_path(unit)}.".startswith(beginnings)}
+        left: set[Unit] = set()
+        for root in roots:
+            named = {unit for unit in every if f"{_path(unit)}.".startswith(f"{root}.")}
+            if not named:
+                raise ValueError(f"{root} is no package, module or function: has it another name?")
+            left |= named
         created = {(unit.module, unit.owner) for unit in left}
         found: set[Unit] = set()
         called: set[Unit] = set()

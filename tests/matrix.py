@@ -77,7 +77,7 @@ class Result(NamedTuple):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the tests on each server; return 1 if one failed."""
+    """Run the tests on each server; return 1 if one failed, or if a named server cannot be had."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="SERVER", help="only these")
     parser.add_argument("--tests", action="append", help="only these tests, instead of all")
@@ -89,6 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             version = version_of(binary)
         except UnavailableError as why:
             print(f"{name:12} left out: {why}", flush=True)
+            is_bad |= name in given.names
             continue
         began = time.monotonic()
         result = run(name, binary, given.tests or TESTS)

@@ -312,7 +312,9 @@ class Pool:
         while self._taking is not None and not self._taking.done() and time.monotonic() < latest:
             self._changed.set()
             self._resumed.set()
-            await self._consumer.stop_waiting()
+            with suppress(TimeoutError):  # the commands before it have no replies either
+                async with asyncio.timeout(STOP_STEP_TIMEOUT):
+                    await self._consumer.stop_waiting()
             await asyncio.wait({self._taking}, timeout=0.05)
 
     # --- take --------------------------------------------------------------------------------

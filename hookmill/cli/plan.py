@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hookmill.cli.options import AsJSON
 from hookmill.cli.output import say, say_json
 from hookmill.printable import printable
 
@@ -14,23 +15,23 @@ if TYPE_CHECKING:
 
     from hookmill.admin.capacity import CapacityPlan
 
-_AsJSON = Annotated[bool, typer.Option("--json", help="All numbers, as one JSON object.")]
-
 
 def plan(  # noqa: PLR0913 - an option each
     *,
     rate: Annotated[
         float,
-        typer.Option(min=0.001, max=10_000_000, metavar="MESSAGES_PER_SECOND", help="What comes."),
+        typer.Option(
+            min=0.001, max=10_000_000, metavar="MESSAGES_PER_SECOND", help="How many come."
+        ),
     ],
     body_size: Annotated[
-        str, typer.Option("--body", metavar="SIZE", help="Of a body: 214, 2k, 1.5MB.")
+        str, typer.Option("--body", metavar="SIZE", help="Size of a body: 214, 2k, 1.5MB.")
     ] = "2k",
     handler: Annotated[
         str, typer.Option(metavar="TIME", help="How long a handler takes: 20ms, 1.5s.")
     ] = "0s",
     compute: Annotated[
-        str, typer.Option(metavar="TIME", help="Of it, what the handler computes: 1ms.")
+        str, typer.Option(metavar="TIME", help="How much of that time it computes: 1ms.")
     ] = "0s",
     peak: Annotated[
         float,
@@ -48,17 +49,17 @@ def plan(  # noqa: PLR0913 - an option each
     window: Annotated[
         str, typer.Option(metavar="TIME", help="For how long IDs are remembered.")
     ] = "72h",
-    replicas: Annotated[int, typer.Option(min=0, max=10, help="Of each shard.")] = 1,
+    replicas: Annotated[int, typer.Option(min=0, max=10, help="Replicas of each shard.")] = 1,
     memory: Annotated[
-        str, typer.Option(metavar="SIZE", help="What the Redis of a shard may use.")
+        str, typer.Option(metavar="SIZE", help="Memory that the Redis of a shard may use.")
     ] = "64GB",
     call: Annotated[
         str, typer.Option(metavar="TIME", help="How long a call to Redis may take: 2ms or more.")
     ] = "10ms",
     utilisation: Annotated[
-        str, typer.Option(metavar="SHARE", help="How much of a core is used at the rate.")
+        str, typer.Option(metavar="SHARE", help="How much of each core is used at that rate.")
     ] = "60%",
-    as_json: _AsJSON = False,
+    as_json: AsJSON = False,
 ) -> None:
     """Say how many receivers, workers and shards a load needs, and how much memory and network.
 

@@ -197,14 +197,7 @@ class GroupFacts(msgspec.Struct, frozen=True, kw_only=True):
         """Return the names of the workers that run and heed no pause, because they are of an older
         release. `lease` is in seconds.
         """
-        silent_ms = max(SILENCE, lease) * 1000
-        older = [one.name for one in self.heartbeats if CAN_PAUSE not in one.can]
-        older += [
-            one.name
-            for one in self.without_heartbeat
-            if one.lease_number is None and one.idle_ms < silent_ms
-        ]
-        return sorted(older)
+        return heedless_among(self.heartbeats, self.without_heartbeat, lease)
 
     def heedless(self, lease: float) -> list[str]:
         """Return the same while something is paused, which they run all the same; else none."""
@@ -266,6 +259,16 @@ def sum_of(parts: list[GroupFacts]) -> GroupFacts:
         ),
         **{count: sum(getattr(part, count) for part in parts) for count in counts},
     )
+
+
+def heedless_among(
+    heartbeats: Iterable[Heartbeat], others: Iterable[ConsumerFacts], lease: float
+) -> list[str]:
+    """Return the names of the workers that heed no pause. `others` have no heartbeat."""
+    silent_ms = max(SILENCE, lease) * 1000
+    older = [one.name for one in heartbeats if CAN_PAUSE not in one.can]
+    older += [one.name for one in others if one.lease_number is None and one.idle_ms < silent_ms]
+    return sorted(older)
 
 
 def _sum_of_reasons(parts: list[GroupFacts]) -> list[tuple[str, int]]:

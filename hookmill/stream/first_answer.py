@@ -43,11 +43,12 @@ async def first_answer(
                 timeout=NEXT_AFTER if left else None,
                 return_when=asyncio.FIRST_COMPLETED,
             )
-            for task in done:
-                try:
+            # All are looked at, because asyncio logs each error that nobody has looked at.
+            failures = {task: task.exception() for task in done}
+            for task, failed in failures.items():
+                if not isinstance(failed, StreamUnavailableError):
                     return task.result()
-                except StreamUnavailableError as failed:
-                    error = failed
+                error = failed
         raise error.with_traceback(None)
     finally:
         for task in asking:

@@ -16,11 +16,13 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from hookmill.errors import StreamUnavailableError
 from hookmill.stream.client import Client
 from hookmill.stream.connections import Connections
 from hookmill.stream.credentials import read_again
 from hookmill.stream.entries import EntryRef
 from hookmill.stream.heartbeats import PLACE
+from hookmill.stream.moving import MovingConnections
 from hookmill.stream.reply_errors import translated
 from hookmill.stream.script_runner import script_text
 from hookmill.stream.stacks import KEPT_FOR
@@ -94,11 +96,16 @@ class BlockingLeases:
         """Connect to where the server is now, as the event loop has found out. A worker that has
         just started finds it out soon.
         """
+        if not isinstance(server, MovingConnections):
+            return  # its URL says it; that of a cluster or of sentinels leads to other servers
         ends = time.monotonic() + self._timeout
-        while self._client.is_cluster and server.address is None and time.monotonic() < ends:
+        last = self._addresses.get(server)
+        while (found := server.address or last) is None:
+            if time.monotonic() >= ends:
+                raise StreamUnavailableError("it is not known yet where the server is")
             time.sleep(FIND_STEP)
-        pool = self._servers[server].connection_pool
-        if (found := server.address) is not None and found != self._addresses.get(server):
+        if found != last:
+            pool = self._servers[server].connection_pool
             self._addresses[server] = found
             pool.disconnect()
             pool.reset()

@@ -7,6 +7,7 @@ That is the only case in which a command is sent a second time.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from copy import copy
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import redis
 
 from hookmill.errors import StreamUnavailableError
-from hookmill.stream.connections import Command, Connections
+from hookmill.stream.connections import CONNECT_TIMEOUT, Command, Connections
 from hookmill.stream.reply_errors import DiscardedError, KeysElsewhereError
 
 MOST_MOVES = 3
@@ -85,7 +86,13 @@ class MovingConnections(Connections):
             start = _first_not_run(sent, replies)
             if start is None:
                 break
-            replies[start:] = await super().ask(sent[start:], allowance)
+            try:
+                replies[start:] = await super().ask(sent[start:], allowance)
+            except StreamUnavailableError as error:
+                if start == 0:
+                    raise
+                # Those before have run, and their replies count.
+                replies[start:] = [error.with_traceback(None)] * (len(sent) - start)
         return replies
 
     async def drop(self, seen: int | None = None) -> None:
@@ -95,13 +102,26 @@ class MovingConnections(Connections):
         await super().drop(seen)
 
     async def _connect(self, connection: Any) -> None:
-        connection.host, connection.port = found = await self.source.find()
+        connection.host, connection.port = found = await self._find()
         self.pool.connection_kwargs.update(found._asdict())
         try:
             await super()._connect(connection)
         except (redis.RedisError, OSError, StreamUnavailableError):
             self.source.doubt()
             raise
+
+    async def _find(self) -> Address:
+        """Ask where the server is. Many may ask at once, and where nobody answers, each one's turn
+        would come late.
+        """
+        limit = CONNECT_TIMEOUT if self._timeout is None else self._timeout
+        try:
+            async with asyncio.timeout(limit):
+                return await self.source.find()
+        except TimeoutError:
+            raise StreamUnavailableError(
+                f"nobody has told within {limit:g} s where the server is"
+            ) from None
 
     def _note(self, error: redis.ResponseError) -> None:
         """Note where the keys are, if the error says it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hookmill.stream.client import Client, checked
-from hookmill.stream.facts import CAN_PAUSE, SILENCE, ConsumerFacts, Heartbeat
+from hookmill.stream.facts import SILENCE, ConsumerFacts, Heartbeat, heedless_among
 from hookmill.stream.heartbeats import PLACE, Heartbeats
 
 
@@ -17,19 +17,12 @@ class OlderWorkers:
     def __init__(self, client: Client, group: str, lease: float) -> None:
         self._client = client
         self._group = group
-        self._silence_ms = max(SILENCE, lease) * 1000
+        self._lease = lease
 
     async def heedless(self) -> list[str]:
         """Return the names of the workers that heed no pause."""
         found = await Heartbeats(self._client, self._group).read()
-        older = [one.name for one in found if CAN_PAUSE not in one.can]
-        others = await self._without_heartbeat(found)
-        older += [
-            one.name
-            for one in others
-            if one.lease_number is None and one.idle_ms < self._silence_ms
-        ]
-        return sorted(older)
+        return heedless_among(found, await self._without_heartbeat(found), self._lease)
 
     async def unknown(self, found: tuple[Heartbeat, ...]) -> set[str]:
         """Return the consumers without one of these heartbeats that may be workers.
@@ -38,10 +31,11 @@ class OlderWorkers:
         while it takes nothing, so it counts until it is removed. One with a lease number was killed
         or has a blocked event loop.
         """
+        silent_ms = max(SILENCE, self._lease) * 1000
         return {
             one.name
             for one in await self._without_heartbeat(found)
-            if one.lease_number is None or one.idle_ms < self._silence_ms
+            if one.lease_number is None or one.idle_ms < silent_ms
         }
 
     async def _without_heartbeat(self, found: tuple[Heartbeat, ...]) -> list[ConsumerFacts]:

@@ -10,8 +10,8 @@ import secrets
 from typing import NamedTuple
 
 from hookmill.stream.client import Client
-from hookmill.stream.heartbeats import PLACE
 from hookmill.stream.script_runner import Call, ScriptRunner
+from hookmill.stream.view import first_seen
 
 KEPT_FOR = 600.0
 """Seconds for which a request counts, and its answer is kept."""
@@ -34,18 +34,19 @@ class StackRequests:
 
     def __init__(self, client: Client, group: str) -> None:
         self._client = client
-        self._key = client.partitions[PLACE].of_group(group).stacks
+        self._place = first_seen(client)  # in a cluster a worker answers in each of its lanes
+        self._key = client.partitions[self._place].of_group(group).stacks
         self._scripts = ScriptRunner(client, drains=False)
 
     async def ask(self, worker: str) -> None:
         """Ask a worker. What it said earlier goes."""
         args = [worker, secrets.token_hex(8), int(KEPT_FOR * 1000), _MOST]
-        await self._scripts.run("stacks_ask", Call(PLACE, [self._key], args))
+        await self._scripts.run("stacks_ask", Call(self._place, [self._key], args))
 
     async def read(self, worker: str) -> tuple[bool, SaidStacks | None]:
         """Return whether the worker is asked and has not answered yet, and what it has said."""
         names = (f"ask {worker}", f"said {worker}")
-        asked, said = await self._client.execute(PLACE, "HMGET", self._key, *names)
+        asked, said = await self._client.execute(self._place, "HMGET", self._key, *names)
         return asked is not None, None if said is None else _said(said)
 
 

@@ -286,6 +286,13 @@ def test_the_admin_address_is_for_monitoring_and_keda_alone() -> None:
     assert "Egress" in one("NetworkPolicy", "shop-receiver")["spec"]["policyTypes"]
 
 
+@pytest.mark.parametrize("program", ["receiver", "console"])
+def test_a_program_reaches_redis_and_its_sentinels(program: str) -> None:
+    rules = one("NetworkPolicy", f"shop-{program}")["spec"]["egress"]
+    (to_redis,) = (rule for rule in rules if "to" in rule)
+    assert [port["port"] for port in to_redis["ports"]] == [6379, 26379]
+
+
 @pytest.mark.parametrize(
     ("among", "asked", "target", "activation"),
     [

@@ -50,6 +50,7 @@ async def test_a_failover_under_load_refuses_nothing_and_loses_nothing_with_the_
     is_over = asyncio.Event()
     sending = asyncio.create_task(send_until(line, is_over))
     await eventually(lambda: len(line.noted()) >= 20)
+    assert "cannot renew leases" not in worker.log
     old = watched.master()
     if how == "on purpose":
         await asyncio.to_thread(watched.ask, watched.sentinels[0], "SENTINEL", "FAILOVER", NAME)

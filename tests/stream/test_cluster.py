@@ -18,6 +18,7 @@ from hookmill.stream.facts import Backlog
 from hookmill.stream.lane_producers import LaneProducers
 from hookmill.stream.producer import Producer
 from hookmill.stream.script_runner import Call, ScriptRunner
+from hookmill.stream.stacks import StackRequests
 from hookmill.stream.topology import slot_of
 from tests.redis_cluster import Cluster, running_cluster
 from tests.stream.toolkit import bodies, ids, settle_all
@@ -213,6 +214,24 @@ async def test_leases_are_renewed_where_the_partition_is(
         key = group.partitions[0].lease_numbers
         assert cluster.ask(cluster.server_of(key), "HGET", key, "w") == b"1"
         assert await group.settle([Settlement(entry.ref)]) == []
+
+
+async def test_a_worker_is_asked_for_its_stacks_where_a_partition_can_be_asked(
+    cluster: Cluster, lanes: list[Client]
+) -> None:
+    async with Client(cluster.url, "t", partitions=PARTITIONS) as whole:
+        whole.unseen = {0: StreamUnavailableError("away")}
+        requests = StackRequests(whole, "g")
+        await requests.ask("w")
+        async with opened(lanes[1]) as group:
+            await lanes[1].execute(0, "PING")
+            leases = group.leases()
+            await asyncio.to_thread(leases.renew, [])
+            await asyncio.to_thread(leases.say_stacks, "thread MainThread")
+            leases.close()
+        _, said = await requests.read("w")
+        assert said is not None
+        assert said.text == "thread MainThread"
 
 
 async def test_what_one_lane_cannot_take_is_refused_for_its_rows_alone(cluster: Cluster) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -96,6 +97,17 @@ async def test_the_number_rises_in_the_partitions_in_which_something_is_or_may_b
         await group.close()
         keys = [keys.of_group("main").lease_numbers for keys in client.partitions]
         assert [redis_client.hget(key, "c1") for key in keys] == [b"2", b"1", b"2", b"2"]
+
+
+async def test_a_server_that_sentinels_tell_of_is_not_looked_for_at_their_addresses(
+    server: Server, prefix: str, redis_client: redis.Redis
+) -> None:
+    url = server.url.replace("redis://", "redis+sentinel://") + "/main"
+    async with Client(url, prefix) as client:
+        leases = BlockingLeases(client, "main", "c1", timeout=0.1)
+        with closing(leases), pytest.raises(StreamUnavailableError, match="not known yet"):
+            await asyncio.to_thread(leases.renew, [])
+        assert redis_client.keys(f"{prefix}*") == []
 
 
 @pytest.mark.parametrize("binary", list(server_binaries()))

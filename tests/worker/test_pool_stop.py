@@ -242,6 +242,22 @@ async def test_a_pool_ends_in_time_without_redis(
     await stream.close()
 
 
+async def test_a_stop_does_not_wait_in_line_behind_commands_without_replies(
+    server: Server, prefix: str, make_pool: MakePool, redis_client: redis.Redis
+) -> None:
+    stream = Stream(server.url, prefix, timeout=60)
+    pool = await make_pool(Work().handlers, consumer=scripted(stream))
+    await is_waiting(redis_client)
+    connections = stream.client.servers[0].opened
+    connections.most = len(connections.all)
+    for _ in connections.all:
+        await connections.get(object, is_long=False)
+    async with asyncio.timeout(20):
+        await pool.stop(0.1)
+    assert pool.is_idle
+    await stream.close()
+
+
 async def test_a_wake_up_right_before_redis_dies_does_not_hold_up_the_end(
     own_server: Callable[..., Server], make_pool: MakePool
 ) -> None:
