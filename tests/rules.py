@@ -1123,6 +1123,17 @@ RULES = (
     ),
     Rule(
         12,
+        "a suspect that came late runs alone, too",
+        (
+            Edit("worker/pool.py", " + [entry for entry in late if entry.is_suspect]", ""),
+            Edit(
+                "worker/pool.py", "for entry in late if not entry.is_suspect]", "for entry in late]"
+            ),
+        ),
+        (f"{SLOTS}a_suspect_that_came_late_runs_alone_and_its_run_is_counted",),
+    ),
+    Rule(
+        12,
         "only crashes while alone count",
         (Edit("worker/pool.py", "if times <= MAX_RUNS_ALONE:", "if False:"),),
         (

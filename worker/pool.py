@@ -486,7 +486,10 @@ class Pool:
             self._takeover.recover_soon()
         if self._slots.are_shared and not (requeues or self._is_quiet):
             room = self._slots_for(new, in_turn=False)
-            new, self._late = new[:room], self._late + new[room:]
+            late = new[room:]
+            # Suspects wait to run alone anyway, however late they came.
+            new = new[:room] + [entry for entry in late if entry.is_suspect]
+            self._late += [entry for entry in late if not entry.is_suspect]
         for entry in new:
             if requeues or self._is_quiet:
                 self._settle(entry, Requeued(_progress_of(entry)))

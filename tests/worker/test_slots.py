@@ -53,13 +53,23 @@ class Suspecting(Plain):
     """One that brings suspects, as a takeover does. Its Redis stands still before they run."""
 
     async def take(self, count: int, max_bytes: int = TAKE_BYTES) -> Taken:
-        taken = await super().take(count, max_bytes)
-        entries = [msgspec.structs.replace(one, is_suspect=True) for one in taken.entries]
-        return taken._replace(entries=entries)
+        return as_suspects(await super().take(count, max_bytes))
 
     async def run_alone(self, ref: EntryRef, token: str) -> int:
         await self.stand_still()
         return await super().run_alone(ref, token)
+
+
+class StuckWithSuspects(Stuck):
+    """One that brings suspects, and whose Redis stands still in takes."""
+
+    async def take(self, count: int, max_bytes: int = TAKE_BYTES) -> Taken:
+        return as_suspects(await super().take(count, max_bytes))
+
+
+def as_suspects(taken: Taken) -> Taken:
+    entries = [msgspec.structs.replace(one, is_suspect=True) for one in taken.entries]
+    return taken._replace(entries=entries)
 
 
 class Lane:
@@ -209,6 +219,25 @@ async def test_a_suspect_of_one_pool_runs_while_nothing_runs_in_any(make_lanes: 
     work.go_on.set()
     await eventually(lambda: len(work.ran) == 3)
     assert (work.ran[0], work.most) == ("beside", 1)
+
+
+async def test_a_suspect_that_came_late_runs_alone_and_its_run_is_counted(
+    make_lanes: MakeLanes,
+) -> None:
+    work, counted = Noted(), list[int]()
+    stuck, other = await make_lanes(work.handlers, Slots(2), StuckWithSuspects, Plain)
+    stuck.consumer.after_run_alone = counted.append
+    await stuck.start_and_stand_still("suspect")
+    work.go_on.clear()
+    await other.send("first", "second")
+    await other.start()
+    await eventually(lambda: work.running == 2)
+    stuck.consumer.goes_on.set()
+    await eventually(lambda: stuck.pool.takes == 1)
+    work.most = 0
+    work.go_on.set()
+    await eventually(lambda: "suspect" in work.ran and not stuck.pool.held)
+    assert (counted, work.most) == ([1], 1)
 
 
 async def test_a_suspect_whose_redis_does_not_answer_keeps_nothing_waiting(
