@@ -97,7 +97,8 @@ class SupervisorPages:
 
     async def _note_metrics(self, child: ChildProcess) -> Said | None:
         said = await child.ask("/metrics", ANSWER_WITHIN, OPEN_METRICS)
-        if said is not None and said.status == HTTPStatus.OK:
+        # Once it has ended, its counts may be among those that stay: they must not come twice.
+        if said is not None and said.status == HTTPStatus.OK and not child.ended.is_set():
             self._sums.note(child, said.body.decode())
         return said
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from tests.runtime.supervising import Supervising
+import pytest
+
+from hookmill.runtime.child_process import Said
+from hookmill.runtime.seat import Seat
+from hookmill.runtime.supervisor_pages import SupervisorPages
+from tests.runtime.supervising import CHILD, Supervising
+from tests.support import eventually
 
 READY = "all processes are ready"
 
@@ -78,3 +87,38 @@ def test_counts_are_added_up_and_never_go_back(
     # 3 of the killed one, 20 of the replaced ones, though nobody has asked for these meanwhile.
     assert {"a_b_total 43.0", "hookmill_process_deaths_total 1.0"} <= shown()
     assert running.stop() == 0
+
+
+async def test_an_answer_that_is_read_after_the_end_of_its_process_does_not_count_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "metrics-1").write_text("200 # TYPE a_b counter\na_b_total 3.0\n# EOF\n")
+    seat = Seat(1, [sys.executable, "-c", CHILD], None, 20.0, asyncio.Event())
+    pages = SupervisorPages([seat], asyncio.Event())
+    child = seat._start()
+    assert child is not None
+    await eventually(child.ready.is_set)
+    assert b"a_b_total 3.0" in (await pages.metrics()).body
+    (tmp_path / "ends-1").touch()
+    ask, reads = child.ask, asyncio.Event()
+
+    async def ask_and_read_late(*asked: Any) -> Said | None:
+        said = await ask(*asked)
+        await reads.wait()
+        return said
+
+    monkeypatch.setattr(child, "ask", ask_and_read_late)
+    asking = asyncio.create_task(pages._note_metrics(child))
+
+    def has_ended() -> bool:
+        seat.look_whether_they_ended()
+        return child.ended.is_set()
+
+    await eventually(has_ended)
+    assert b"a_b_total 3.0" in (await pages.metrics()).body
+    reads.set()
+    said = await asking
+    assert said is not None
+    assert said.status == 200
+    assert b"a_b_total 3.0" in (await pages.metrics()).body
