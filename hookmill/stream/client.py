@@ -323,7 +323,9 @@ class BlockingConnection:
 
     async def end_wait(self) -> None:
         """End the wait of a command that `can_be_ended`: it replies as if its time were over."""
-        if self._id is not None:
+        if self._server.has_moved:  # another server may have a client of this number, too
+            await self._server.close_idle()
+        elif self._id is not None:
             with suppress(StreamUnavailableError):
                 await self._client.ask(self._place, ("CLIENT", "UNBLOCK", self._id))
 
