@@ -112,13 +112,6 @@ class Client:
             self._heads[slot].opened.most = self._connections
         return self._heads[slot]
 
-    @classmethod
-    async def as_found(cls, url: str, prefix: str) -> Self:
-        """Open a stream with the number of partitions that it was made with."""
-        async with cls(url, prefix) as looking:
-            found = await looking.agreed_partitions()
-        return cls(url, prefix, partitions=found or 1)
-
     async def agreed_partitions(self) -> int | None:
         """Return the number of partitions that the stream was made with; None if there is none."""
         found = await self.execute(self._count_key, "GET", self._count_key)
@@ -330,7 +323,9 @@ class BlockingConnection:
 
     async def end_wait(self) -> None:
         """End the wait of a command that `can_be_ended`: it replies as if its time were over."""
-        if self._id is not None:
+        if self._server.has_moved:  # another server may have a client of this number, too
+            await self._server.close_idle()
+        elif self._id is not None:
             with suppress(StreamUnavailableError):
                 await self._client.ask(self._place, ("CLIENT", "UNBLOCK", self._id))
 

@@ -98,6 +98,11 @@ class Connections:
         """Where the server was found; None where only the URL says it. Any thread may read it."""
         return None
 
+    @property
+    def has_moved(self) -> bool:
+        """Whether the server is elsewhere than where these connections lead."""
+        return False
+
     def blocking(self) -> Connections:
         """Return connections to the same server for commands that block."""
         return Connections(self.url, None, url_file=self.url_file, beside=self)

@@ -72,6 +72,13 @@ class MovingConnections(Connections):
         """Where the server was found."""
         return self.source.known
 
+    @property
+    def has_moved(self) -> bool:
+        """Whether the server is elsewhere than where these connections lead."""
+        options = self.pool.connection_kwargs
+        leads_to = options.get("host"), options.get("port")
+        return bool(self.opened.all) and self.address != leads_to
+
     def blocking(self) -> Connections:
         """Return connections to the same server for commands that block."""
         return MovingConnections(self.url, None, self.source, url_file=self.url_file, beside=self)

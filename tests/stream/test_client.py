@@ -16,6 +16,7 @@ from redis.asyncio.connection import Connection, ConnectionPool
 from hookmill.errors import StreamUnavailableError
 from hookmill.stream.client import Client
 from hookmill.stream.producer import Producer
+from hookmill.stream.view import open_view
 from tests.support import Server, eventually
 
 
@@ -130,13 +131,13 @@ async def test_a_blocking_command_outlasts_the_clients_timeout_and_can_be_ended(
 async def test_a_stream_is_opened_with_as_many_partitions_as_it_was_made_with(
     server: Server, redis_client: redis.Redis, prefix: str
 ) -> None:
-    async with await Client.as_found(server.url, prefix) as unknown:
+    async with await open_view(server.url, prefix) as unknown:
         assert len(unknown.partitions) == 1
     async with Client(server.url, prefix, partitions=3) as client:
         await client.agree_on_partitions(only_look=True)
         assert not redis_client.exists(f"{prefix}:partitions")
         await client.agree_on_partitions()
-    async with await Client.as_found(server.url, prefix) as found:
+    async with await open_view(server.url, prefix) as found:
         assert [keys.base for keys in found.partitions] == [f"{prefix}:{{{n}}}" for n in range(3)]
 
 

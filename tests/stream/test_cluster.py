@@ -20,6 +20,7 @@ from hookmill.stream.producer import Producer
 from hookmill.stream.script_runner import Call, ScriptRunner
 from hookmill.stream.stacks import StackRequests
 from hookmill.stream.topology import slot_of
+from hookmill.stream.view import open_view
 from tests.redis_cluster import Cluster, running_cluster
 from tests.stream.toolkit import bodies, ids, settle_all
 from tests.support import eventually, message, server_binaries
@@ -96,7 +97,7 @@ async def test_a_program_with_another_number_of_partitions_is_refused(
             with pytest.raises(PartitionsError, match="made with 3"):
                 await lane.agree_on_partitions()
             await lane.close()
-    found = await Client.as_found(cluster.url, "t")
+    found = await open_view(cluster.url, "t")
     assert found.total == PARTITIONS
     await found.close()
 

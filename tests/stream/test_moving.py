@@ -6,11 +6,15 @@ import asyncio
 import re
 
 import pytest
+import redis
 
 from hookmill.errors import StreamUnavailableError
+from hookmill.stream.client import Client
 from hookmill.stream.moving import Address, MovingConnections
 from hookmill.stream.reply_errors import KeysElsewhereError
 from tests.ports import free_port
+from tests.stream.toolkit import blocked
+from tests.support import Server, eventually
 
 
 class Told:
@@ -42,6 +46,25 @@ async def test_a_command_waits_no_longer_than_usual_for_the_address_of_its_serve
     with pytest.raises(StreamUnavailableError, match="nobody has told within"):
         await connections.ask([("PING",)])
     await connections.close()
+
+
+async def test_a_wait_is_ended_also_where_the_server_is_elsewhere_by_now(
+    server: Server, prefix: str, redis_client: redis.Redis
+) -> None:
+    async with Client(server.url, prefix) as client:
+        source = Told(Address("127.0.0.1", server.port))
+        client.servers = [MovingConnections(server.url, 5.0, source)]
+        waits = client.blocking(0)
+        waiting = asyncio.create_task(
+            waits.ask(("BLPOP", f"{prefix}:list", 60), 60, can_be_ended=True)
+        )
+        await eventually(lambda: blocked(redis_client) == 1)
+        source.known = Address("127.0.0.1", free_port())
+        await waits.end_wait()
+        async with asyncio.timeout(30):
+            assert await waiting is None
+        assert waits.was_dropped
+        await waits.close()
 
 
 async def test_where_the_new_server_gives_no_reply_those_of_the_old_one_still_count() -> None:

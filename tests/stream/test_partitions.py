@@ -16,7 +16,6 @@ from hookmill.errors import BacklogFullError, GroupLostError, PartitionsError
 from hookmill.message import Message
 from hookmill.signatures import Token
 from hookmill.stream.arrival import Arrival, Row, row_of
-from hookmill.stream.client import Client
 from hookmill.stream.consumer import Consumer
 from hookmill.stream.dead_letters import DeadLetters
 from hookmill.stream.entries import DeadLetter, Entry, FollowUp, Settlement, Taken
@@ -24,6 +23,7 @@ from hookmill.stream.facts import Backlog
 from hookmill.stream.inspector import Inspector
 from hookmill.stream.producer import Producer
 from hookmill.stream.upkeep import Upkeep
+from hookmill.stream.view import open_view
 from tests.support import Server, Stream, eventually, message, taken_over
 
 PARTITIONS = 4
@@ -444,7 +444,7 @@ async def test_to_look_settles_no_number(server: Server, prefix: str) -> None:
     looking, using = Stream(server.url, prefix), Stream(server.url, prefix, partitions=2)
     await looking.probe()
     await using.append([message()])
-    found = await Client.as_found(server.url, prefix)
+    found = await open_view(server.url, prefix)
     assert len(found.partitions) == 2
     for each in (looking, using, found):
         await each.close()

@@ -25,6 +25,7 @@ from hookmill.stream.entries import Entry, Settlement, Taken
 from hookmill.stream.inspector import Inspector
 from hookmill.stream.producer import Producer
 from hookmill.stream.upkeep import Upkeep
+from hookmill.stream.view import open_view
 from tests.stream.backlogs import walked
 from tests.support import Server, taken_over
 
@@ -230,7 +231,7 @@ async def test_the_bytes_of_what_0_1_left_are_right_after_one_run_of_the_janitor
 
 
 async def test_it_stays_with_its_number_of_partitions(server: Server, client: Client) -> None:
-    found = await Client.as_found(server.url, client.partitions[0].base.partition(":")[0])
+    found = await open_view(server.url, client.partitions[0].base.partition(":")[0])
     assert len(found.partitions) == 1
     await found.close()
     prefix = client.partitions[0].base.partition(":")[0]
