@@ -86,7 +86,7 @@ class Client:
         if self.cluster:
             return [self._serving(self.cluster, keys.stream) for keys in self.partitions]
         if listed.kind == "sentinel":
-            source = MasterAddress(listed.urls, listed.name)
+            source = MasterAddress(listed.urls, listed.name, url_file)
             return [MovingConnections(url, timeout, source, url_file=url_file)]
         return [Connections(url, timeout, url_file=url_file)]
 

@@ -8,8 +8,10 @@ import asyncio
 import random
 import time
 from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 
-from hookmill.errors import StreamUnavailableError
+from hookmill.errors import SettingsError, StreamUnavailableError
 from hookmill.stream.facts import SentinelFacts
 from hookmill.stream.first_answer import first_answer
 from hookmill.stream.moving import Address
@@ -37,11 +39,15 @@ async def sentinel_facts(url: str) -> SentinelFacts | None:
 
 
 class MasterAddress:
-    """Where the master of this name is. `urls` lead to sentinels. Any thread may read `known`."""
+    """Where the master of this name is. `urls` lead to sentinels. They are read again from
+    `url_file`, if there is one, because the sentinels' password may be another by now. Any thread
+    may read `known`.
+    """
 
-    def __init__(self, urls: Iterable[str], name: str) -> None:
+    def __init__(self, urls: Iterable[str], name: str, url_file: Path | None = None) -> None:
         self._urls = [*urls]
         self._name = name
+        self._url_file = url_file
         self._asking = asyncio.Lock()
         self._asked_at = -FRESH_FOR
         self.known: Address | None = None
@@ -61,14 +67,23 @@ class MasterAddress:
         """Do nothing: only sentinels decide who is the master."""
 
     async def _ask(self) -> Address:
+        self._read_again()
         random.shuffle(self._urls)
         try:
             _, reply = await first_answer(
                 self._urls, ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._name), None
             )
-        except StreamUnavailableError as error:
+        except (StreamUnavailableError, SettingsError) as error:
             raise StreamUnavailableError(
                 f"no sentinel tells where the master {self._name!r} is: {error}"
             ) from None
         host, port = reply
         return Address(host.decode(), int(port))
+
+    def _read_again(self) -> None:
+        if self._url_file is None:
+            return
+        with suppress(OSError, ValueError):  # it is being replaced: the last one counts
+            listed = server_list_of(self._url_file.read_text("utf-8").strip())
+            if (listed.kind, listed.name) == ("sentinel", self._name):
+                self._urls = [*listed.urls]
